@@ -1,0 +1,57 @@
+//! Which bytes of an artifact a read asks for: [`ByteRange`].
+
+use std::ops::{Range, RangeFrom};
+
+/// A range of an artifact's bytes, resolved against its size when it is read. Never an error: what lies past the end
+/// is empty, and the answer says which range was served and how large the artifact is.
+///
+/// # Examples
+/// ```
+/// use artifact_store_core::ByteRange;
+///
+/// assert_eq!(ByteRange::from(0..4).resolve(10), 0..4);
+/// assert_eq!(ByteRange::from(8..).resolve(10), 8..10);
+/// assert_eq!(ByteRange::Suffix(3).resolve(10), 7..10);
+/// assert_eq!(ByteRange::from(20..30).resolve(10), 10..10);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ByteRange {
+    /// From `start` up to, but without, `end`; counted from 0. Empty where `end <= start`.
+    Bounded {
+        /// The first byte.
+        start: u64,
+        /// One past the last byte.
+        end: u64,
+    },
+    /// From this byte to the end.
+    From(u64),
+    /// The last so many bytes.
+    Suffix(u64),
+}
+
+impl ByteRange {
+    /// The bytes of an artifact of `total` bytes that this range means. Always within `0..total`, and empty as
+    /// `n..n` with `n` no larger than `total`.
+    pub fn resolve(self, total: u64) -> Range<u64> {
+        match self {
+            Self::Bounded { start, end } => {
+                let start = start.min(total);
+                start..end.clamp(start, total)
+            }
+            Self::From(start) => start.min(total)..total,
+            Self::Suffix(length) => total - length.min(total)..total,
+        }
+    }
+}
+
+impl From<Range<u64>> for ByteRange {
+    fn from(range: Range<u64>) -> Self {
+        Self::Bounded { start: range.start, end: range.end }
+    }
+}
+
+impl From<RangeFrom<u64>> for ByteRange {
+    fn from(range: RangeFrom<u64>) -> Self {
+        Self::From(range.start)
+    }
+}

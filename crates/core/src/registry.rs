@@ -1,0 +1,97 @@
+//! Which drivers there are: [`Registry`], filled explicitly before a store is opened.
+//!
+//! Nothing registers itself: a driver that is not registered does not exist.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::capability::Capabilities;
+use crate::error::StoreError;
+use crate::options::{OptionSpec, Options, known};
+use crate::store::ArtifactStore;
+use crate::time::Clock;
+
+/// What is fixed about a driver, whatever its options.
+#[derive(Debug, Clone, Copy)]
+pub struct DriverInfo {
+    /// The name in configurations, and the scheme of its URLs: lower-case letters and digits.
+    pub name: &'static str,
+    /// What it is for, in one sentence.
+    pub about: &'static str,
+    /// Its options.
+    pub options: &'static [OptionSpec],
+    /// The option that the path of a URL such as `fs:/path` stands for; `None` where a URL has no path.
+    pub path_option: Option<&'static str>,
+    /// Whether bytes cannot change once they are stored, so that checking them on every read proves nothing.
+    pub bytes_cannot_change: bool,
+}
+
+/// How a registry opens stores of one kind.
+#[async_trait]
+pub trait Driver: fmt::Debug + Send + Sync + 'static {
+    /// What is fixed about it.
+    fn info(&self) -> &'static DriverInfo;
+
+    /// What a store opened with `options` advertises, as far as it is known before opening.
+    fn capabilities(&self, options: &Options) -> Capabilities;
+
+    /// Opens a bare store. Callers want the facade, which puts the Gate around it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for options that cannot work together or a place that is not the driver's; `Unavailable` where
+    /// another process holds the place; `Corrupt`; `Backend`.
+    async fn open(
+        &self,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ArtifactStore>, StoreError>;
+}
+
+/// The drivers that can be opened by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry(BTreeMap<&'static str, Arc<dyn Driver>>);
+
+impl Registry {
+    /// A registry without drivers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a driver.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where its name is taken, or is no driver name.
+    pub fn register(&mut self, driver: Arc<dyn Driver>) -> Result<(), StoreError> {
+        let name = driver.info().name;
+        let legal = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !legal {
+            return Err(StoreError::invalid(format!(
+                "'{name}' is no driver name; it takes lower-case letters and digits and starts with a letter"
+            )));
+        }
+        if self.0.contains_key(name) {
+            return Err(StoreError::invalid(format!("a driver '{name}' is registered already")));
+        }
+        self.0.insert(name, driver);
+        Ok(())
+    }
+
+    /// The driver called `name`.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the known ones.
+    pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
+        self.0.get(name).ok_or_else(|| {
+            StoreError::invalid(format!("there is no driver '{name}'; {}", known(name, self.0.keys().copied())))
+        })
+    }
+
+    /// All drivers, by name.
+    pub fn drivers(&self) -> impl Iterator<Item = &Arc<dyn Driver>> {
+        self.0.values()
+    }
+}

@@ -94,6 +94,11 @@ impl Body {
         }
     }
 
+    /// The smallest limit set so far, in bytes; `u64::MAX` where there is none.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// For drivers: takes the body to read it, under the store's own bound of `max_artifact_bytes`.
     ///
     /// # Errors
@@ -105,9 +110,13 @@ impl Body {
         }
         Ok(match self.inner {
             Inner::AtHand(bytes) => OpenBody::AtHand(AtHand { bytes, expected: self.expected }),
-            Inner::Stream { source, announced } => {
-                OpenBody::Stream(BodyStream::new(Some(source), Bytes::new(), announced, self.expected, limit))
-            }
+            Inner::Stream { source, announced } => OpenBody::Stream(Box::new(BodyStream::new(
+                Some(source),
+                Bytes::new(),
+                announced,
+                self.expected,
+                limit,
+            ))),
         })
     }
 }
@@ -157,7 +166,7 @@ pub enum OpenBody {
     /// All bytes are here: hash them and store them in one step.
     AtHand(AtHand),
     /// The bytes flow.
-    Stream(BodyStream),
+    Stream(Box<BodyStream>),
 }
 
 impl OpenBody {
@@ -168,7 +177,7 @@ impl OpenBody {
                 let length = bytes.len() as u64;
                 BodyStream::new(None, bytes, Some(length), expected, length)
             }
-            Self::Stream(stream) => stream,
+            Self::Stream(stream) => *stream,
         }
     }
 }
@@ -308,7 +317,9 @@ impl BodyStream {
             return Err(StoreError::too_large(self.limit));
         }
         if let Some(announced) = self.announced.filter(|announced| self.seen > *announced) {
-            return Err(StoreError::invalid(format!("the body is longer than its announced {announced} bytes")));
+            return Err(StoreError::invalid(format!(
+                "the body is longer than its announced {announced} bytes"
+            )));
         }
         self.hasher.update(&piece);
         Ok(Some(piece))

@@ -178,12 +178,7 @@ impl<S: ArtifactStore + ?Sized> ScopedStore<S> {
     ///
     /// # Errors
     /// As [`ArtifactStore::list`].
-    pub async fn list(
-        &self,
-        filter: Filter,
-        limit: u32,
-        cursor: Option<Cursor>,
-    ) -> Result<Page, StoreError> {
+    pub async fn list(&self, filter: Filter, limit: u32, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         let query = ListQuery::new(ScopePattern::exactly(&self.scope))
             .with_filter(filter)
             .with_limit(limit)

@@ -39,7 +39,8 @@ impl Filter {
     /// Whether `record` passes.
     pub fn matches(&self, record: &Record) -> bool {
         let Self { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = self;
-        (media_types.is_empty() || record.options.media_type.as_ref().is_some_and(|m| media_types.contains(m)))
+        (media_types.is_empty()
+            || record.options.media_type.as_ref().is_some_and(|m| media_types.contains(m)))
             && (sources.is_empty() || sources.contains(&record.options.source))
             && min_bytes.is_none_or(|min| record.size >= min)
             && max_bytes.is_none_or(|max| record.size <= max)
@@ -174,10 +175,8 @@ pub struct Page {
 impl Page {
     /// For drivers: the answer to `query`, `more` where rows stand behind the last of these.
     pub fn new(query: &ListQuery, rows: Vec<Record>, total: Option<u64>, more: bool) -> Self {
-        let next = rows
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor::open_at(Position::of(last), query.fingerprint()));
+        let next =
+            rows.last().filter(|_| more).map(|last| Cursor::open_at(Position::of(last), query.fingerprint()));
         Self { rows, total, next }
     }
 }

@@ -156,10 +156,12 @@ impl fmt::Debug for Options {
 pub(crate) fn known<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
-    let near = names.iter().copied().max_by(|a, b| {
-        strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b))
-    });
-    let list = if names.is_empty() { "none are known".to_owned() } else { format!("known: {}", names.join(", ")) };
+    let near = names
+        .iter()
+        .copied()
+        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let list =
+        if names.is_empty() { "none are known".to_owned() } else { format!("known: {}", names.join(", ")) };
     match near.filter(|near| strsim::jaro_winkler(name, near) > 0.8) {
         Some(near) => format!("did you mean '{near}'? {list}"),
         None => list,

@@ -86,7 +86,10 @@ impl Registry {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the known ones.
     pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
         self.0.get(name).ok_or_else(|| {
-            StoreError::invalid(format!("there is no driver '{name}'; {}", known(name, self.0.keys().copied())))
+            StoreError::invalid(format!(
+                "there is no driver '{name}'; {}",
+                known(name, self.0.keys().copied())
+            ))
         })
     }
 

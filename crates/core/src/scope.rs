@@ -67,6 +67,12 @@ impl Borrow<str> for ScopePart {
     }
 }
 
+impl AsRef<str> for ScopePart {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for ScopePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

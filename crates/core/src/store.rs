@@ -109,7 +109,7 @@ impl Health {
 ///
 /// The conformance crate proves each of these, and each flag both ways.
 ///
-/// Wrappers implement every verb and carry `#![deny(clippy::missing_trait_methods)]`, so that none falls back to a
+/// Wrappers implement every verb and carry `#[deny(clippy::missing_trait_methods)]`, so that none falls back to a
 /// default body in silence.
 #[async_trait]
 pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {

@@ -39,7 +39,8 @@ impl FromStr for Timestamp {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {
         text.parse::<jiff::Timestamp>().map(|moment| Self(moment.as_microsecond())).map_err(|error| {
-            StoreError::invalid("a time is written as RFC 3339, such as 2026-01-02T03:04:05Z").with_source(error)
+            StoreError::invalid("a time is written as RFC 3339, such as 2026-01-02T03:04:05Z")
+                .with_source(error)
         })
     }
 }

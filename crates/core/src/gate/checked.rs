@@ -25,7 +25,12 @@ pub(super) struct CheckedStream {
 }
 
 impl CheckedStream {
-    pub(super) fn new(source: ByteStream, length: u64, digest: Option<Digest>, context: ErrorContext) -> Self {
+    pub(super) fn new(
+        source: ByteStream,
+        length: u64,
+        digest: Option<Digest>,
+        context: ErrorContext,
+    ) -> Self {
         let digest = digest.map(|digest| (digest, Hasher::new()));
         Self { source, pending: Bytes::new(), left: length, digest, context, done: false }
     }
@@ -37,7 +42,9 @@ impl CheckedStream {
                 let cut = if self.digest.is_some() { MAX_PIECE_BYTES } else { usize::MAX };
                 let piece = self.pending.split_to(self.pending.len().min(cut));
                 let Some(left) = self.left.checked_sub(piece.len() as u64) else {
-                    return Poll::Ready(Some(Err(StoreError::corrupt("the stored bytes are longer than the record says"))));
+                    return Poll::Ready(Some(Err(StoreError::corrupt(
+                        "the stored bytes are longer than the record says",
+                    ))));
                 };
                 if let Some((_, hasher)) = &mut self.digest {
                     hasher.update(&piece);
@@ -47,7 +54,9 @@ impl CheckedStream {
                     return Poll::Ready(Some(Ok(piece)));
                 }
                 if !self.pending.is_empty() {
-                    return Poll::Ready(Some(Err(StoreError::corrupt("the stored bytes are longer than the record says"))));
+                    return Poll::Ready(Some(Err(StoreError::corrupt(
+                        "the stored bytes are longer than the record says",
+                    ))));
                 }
                 self.pending = piece;
             }
@@ -56,17 +65,23 @@ impl CheckedStream {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) if self.left > 0 => self.pending = piece,
                 Some(Ok(_)) => {
-                    return Poll::Ready(Some(Err(StoreError::corrupt("the stored bytes are longer than the record says"))));
+                    return Poll::Ready(Some(Err(StoreError::corrupt(
+                        "the stored bytes are longer than the record says",
+                    ))));
                 }
                 None if self.left > 0 => {
-                    return Poll::Ready(Some(Err(StoreError::corrupt("the stored bytes are shorter than the record says"))));
+                    return Poll::Ready(Some(Err(StoreError::corrupt(
+                        "the stored bytes are shorter than the record says",
+                    ))));
                 }
                 None => {
                     self.done = true;
                     if let Some((expected, hasher)) = self.digest.take()
                         && hasher.finish() != expected
                     {
-                        return Poll::Ready(Some(Err(StoreError::corrupt("the stored bytes have another SHA-256"))));
+                        return Poll::Ready(Some(Err(StoreError::corrupt(
+                            "the stored bytes have another SHA-256",
+                        ))));
                     }
                     let last = std::mem::take(&mut self.pending);
                     return Poll::Ready((!last.is_empty()).then_some(Ok(last)));

@@ -1,0 +1,343 @@
+//! Listings: who is covered, which rows, in what order, page by page.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use artifact_store_core::{
+    ArtifactStore, Body, Cursor, ErrorKind, Filter, ListQuery, Position, PutOptions, Record, Scope,
+    ScopePart, ScopePattern, Source, StoreError, TaskPattern, Timestamp,
+};
+
+use super::group;
+use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq, ensure_kind};
+use crate::harness::OpenWith;
+use crate::kit::{HandClock, NOON, all_rows, bytes, exactly, filtered, home, of_tenant, put, scope};
+
+group! { "listing":
+    a_listing_covers_exactly_its_scopes,
+    every_filter_keeps_what_it_says,
+    newest_come_first_and_ties_go_by_id,
+    pages_cover_every_row_once,
+    a_page_has_no_more_rows_than_its_limit,
+    the_total_counts_every_match,
+    a_listing_of_nothing_is_an_empty_page,
+    a_cursor_is_stable_under_puts_and_deletes,
+    an_altered_cursor_is_refused,
+    a_cursor_of_another_query_is_refused,
+}
+
+async fn with_clock(lab: &Lab) -> Result<(Arc<dyn ArtifactStore>, Arc<HandClock>), StoreError> {
+    let clock = Arc::new(HandClock::new(NOON));
+    let with = OpenWith { clock: Arc::clone(&clock) as _, ..OpenWith::default() };
+    Ok((lab.open_with(&with).await?, clock))
+}
+
+async fn a_listing_covers_exactly_its_scopes(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let mut scopes = Vec::new();
+    for tenant in ["t", "t1", "u"] {
+        for user in ["u", "u1"] {
+            for session in ["s", "s1"] {
+                let session = scope(tenant, user, session)?;
+                scopes.extend([session.clone(), session.clone().with_task("k")?, session.with_task("k1")?]);
+            }
+        }
+    }
+    for one in &scopes {
+        put(&*store, one, &bytes(lab.seed, 30)).await?;
+    }
+    let part = |text: &str| ScopePart::new(text);
+    let task = |text: &str| Ok::<_, StoreError>(TaskPattern::One(ScopePart::new(text)?));
+    let one = &scopes[0];
+    let tenant = || Ok::<_, StoreError>(ScopePattern::tenant(ScopePart::new("t")?));
+    let patterns = [
+        (ScopePattern::exactly(one), 1),
+        (ScopePattern::exactly(&scopes[1]), 1),
+        (ScopePattern::session_of(one), 3),
+        (ScopePattern::session_of(one).task(TaskPattern::NoTask), 1),
+        (tenant()?, 12),
+        (tenant()?.user(part("u")?), 6),
+        (tenant()?.session(part("s")?), 6),
+        (tenant()?.user(part("u")?).task(task("k")?), 2),
+        (tenant()?.task(TaskPattern::NoTask), 4),
+        (ScopePattern::all_tenants(), 36),
+        (ScopePattern::all_tenants().user(part("u1")?), 18),
+        (ScopePattern::all_tenants().session(part("s")?).task(task("k1")?), 6),
+        (ScopePattern::tenant(part("nobody")?), 0),
+        (tenant()?.user(part("t")?), 0),
+    ];
+    for (pattern, count) in patterns {
+        let due: BTreeSet<&Scope> = scopes.iter().filter(|scope| pattern.matches(scope)).collect();
+        ensure_eq!(due.len(), count, "the check's own expectation of {pattern:?}");
+        let rows = all_rows(&*store, &ListQuery::new(pattern.clone()), 5).await?;
+        ensure_eq!(rows.len(), count, "the number of rows of {pattern:?}");
+        let got: BTreeSet<&Scope> = rows.iter().map(|row| &row.scope).collect();
+        ensure_eq!(got, due, "the scopes listed by {pattern:?}");
+    }
+    Ok(Outcome::Passed)
+}
+
+async fn every_filter_keeps_what_it_says(lab: &Lab) -> CheckResult {
+    let (store, clock) = with_clock(lab).await?;
+    let scope = home()?;
+    let types =
+        [None, Some("text/plain"), Some("image/png"), Some("text/pla"), Some("TEXT/PLAIN"), Some("a\u{0}b")];
+    let tags: [&[&str]; 6] = [&[], &["red"], &["red", "blue"], &["re"], &["RED", "q\"'%_"], &["a\u{0}b", ""]];
+    let mut all: Vec<Record> = Vec::new();
+    for (n, moment) in (0..36_usize).zip((0_i64..).step_by(10).flat_map(|moment| [moment; 3])) {
+        clock.set(NOON + moment);
+        let options = PutOptions {
+            media_type: types[n % 6].map(ToOwned::to_owned),
+            source: Source::ALL[n % 4],
+            tags: tags[(n / 6) % 6].iter().map(|tag| (*tag).to_owned()).collect(),
+            ..PutOptions::default()
+        };
+        all.push(store.put(&scope, Body::from_bytes(bytes(lab.seed + n as u64, n)), options).await?.record);
+    }
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+    let at = |n: i64| Some(Timestamp::from_micros(NOON + n));
+    let none = Filter::default;
+    let filters = [
+        (none(), 36),
+        (Filter { media_types: texts(&["text/plain"]), ..none() }, 6),
+        (Filter { media_types: texts(&["text/plain", "image/png", "nothing"]), ..none() }, 12),
+        (Filter { media_types: texts(&["a\u{0}b"]), ..none() }, 6),
+        (Filter { media_types: texts(&["a"]), ..none() }, 0),
+        (Filter { sources: vec![Source::Tool], ..none() }, 9),
+        (Filter { sources: vec![Source::Tool, Source::System], ..none() }, 18),
+        (Filter { min_bytes: Some(35), ..none() }, 1),
+        (Filter { max_bytes: Some(0), ..none() }, 1),
+        (Filter { min_bytes: Some(10), max_bytes: Some(12), ..none() }, 3),
+        (Filter { min_bytes: Some(12), max_bytes: Some(10), ..none() }, 0),
+        (Filter { max_bytes: Some(u64::MAX), ..none() }, 36),
+        (Filter { min_bytes: Some(u64::MAX), ..none() }, 0),
+        (Filter { created_after: at(110), ..none() }, 3),
+        (Filter { created_before: at(0), ..none() }, 3),
+        (Filter { created_after: at(20), created_before: at(30), ..none() }, 6),
+        (Filter { created_after: at(21), created_before: at(29), ..none() }, 0),
+        (Filter { tags: texts(&["red"]), ..none() }, 12),
+        (Filter { tags: texts(&["re", "blue"]), ..none() }, 12),
+        (Filter { tags: texts(&["q\"'%_"]), ..none() }, 6),
+        (Filter { tags: texts(&["a\u{0}b"]), ..none() }, 6),
+        (Filter { tags: texts(&["a"]), ..none() }, 0),
+        (Filter { tags: texts(&[""]), ..none() }, 6),
+        (Filter { tags: texts(&["red"]), sources: vec![Source::Tool], min_bytes: Some(10), ..none() }, 2),
+        (
+            Filter {
+                media_types: texts(&["text/plain"]),
+                tags: texts(&["red", "re"]),
+                created_after: at(30),
+                ..none()
+            },
+            2,
+        ),
+    ];
+    for (filter, count) in filters {
+        let due = all.iter().filter(|record| filter.matches(record)).count();
+        ensure_eq!(due, count, "the check's own expectation of {filter:?}");
+        let query = filtered(&scope, filter.clone());
+        let rows = all_rows(&*store, &query, 4).await?;
+        ensure!(rows.iter().all(|row| filter.matches(row)), "{filter:?} let a row through that it forbids");
+        ensure_eq!(rows.len(), count, "the number of rows under {filter:?}");
+        let total = store.list(&query.with_limit(1).with_total()).await?.total;
+        ensure_eq!(total, Some(count as u64), "the total under {filter:?}");
+    }
+    Ok(Outcome::Passed)
+}
+
+async fn newest_come_first_and_ties_go_by_id(lab: &Lab) -> CheckResult {
+    let (store, clock) = with_clock(lab).await?;
+    let session = home()?;
+    // Moments go up, down and stand still; some ids stand under two scopes at one moment.
+    for (n, moment) in [5, 5, 5, 9, 1, 1, 7, 7, 7, 7, 3, 5, -4, 0].into_iter().enumerate() {
+        clock.set(NOON + moment);
+        let bytes = bytes(lab.seed + n as u64, 10);
+        put(&*store, &session, &bytes).await?;
+        put(&*store, &session.clone().with_task("k")?, &bytes).await?;
+    }
+    for limit in [1, 3, 1000] {
+        let rows = all_rows(&*store, &ListQuery::new(ScopePattern::session_of(&session)), limit).await?;
+        ensure_eq!(rows.len(), 28, "rows in pages of {limit}");
+        for pair in rows.windows(2) {
+            let (a, b) = (&pair[0], &pair[1]);
+            let newer = a.created_at > b.created_at;
+            let tied = a.created_at == b.created_at;
+            ensure!(
+                newer || (tied && a.id < b.id) || (tied && a.id == b.id && Position::of(a) < Position::of(b)),
+                "{} of {} is listed before {} of {}",
+                a.id,
+                a.created_at,
+                b.id,
+                b.created_at
+            );
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+async fn pages_cover_every_row_once(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let session = home()?;
+    let mut due = BTreeSet::new();
+    for n in 0..60 {
+        due.insert(put(&*store, &session, &bytes(lab.seed + n, 8)).await?.record.id);
+    }
+    for limit in [1, 7, 20, 59, 60, 61] {
+        let rows = all_rows(&*store, &exactly(&session), limit).await?;
+        ensure_eq!(rows.len(), 60, "rows in pages of {limit}");
+        let got: BTreeSet<_> = rows.into_iter().map(|row| row.id).collect();
+        ensure_eq!(got, due, "ids in pages of {limit}");
+    }
+    Ok(Outcome::Passed)
+}
+
+async fn a_page_has_no_more_rows_than_its_limit(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let session = home()?;
+    for n in 0..12 {
+        put(&*store, &session, &bytes(lab.seed + n, 8)).await?;
+    }
+    for (limit, rows, more) in [(1, 1, true), (11, 11, true), (12, 12, false), (13, 12, false)] {
+        let page = store.list(&exactly(&session).with_limit(limit)).await?;
+        ensure_eq!(page.rows.len(), rows, "rows of a page of {limit}");
+        ensure_eq!(page.next.is_some(), more, "whether rows follow a page of {limit} out of 12");
+    }
+    Ok(Outcome::Passed)
+}
+
+async fn the_total_counts_every_match(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let session = home()?;
+    for n in 0..9 {
+        put(&*store, &session, &bytes(lab.seed + n, 8)).await?;
+        put(&*store, &scope("acme", "ada", "s-2")?, &bytes(lab.seed + n, 8)).await?;
+    }
+    ensure_eq!(store.list(&exactly(&session)).await?.total, None, "a total that nobody asked for");
+    let query = exactly(&session).with_limit(4).with_total();
+    let first = store.list(&query).await?;
+    ensure_eq!(first.total, Some(9), "the total on the first page");
+    let second = store.list(&query.with_cursor(first.next)).await?;
+    ensure_eq!(second.total, Some(9), "the total on the second page");
+    let all = store.list(&of_tenant("acme")?.with_limit(1).with_total()).await?;
+    ensure_eq!(all.total, Some(18), "the tenant's total");
+    Ok(Outcome::Passed)
+}
+
+async fn a_listing_of_nothing_is_an_empty_page(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    for query in [exactly(&home()?), of_tenant("acme")?, ListQuery::new(ScopePattern::all_tenants())] {
+        let page = store.list(&query.with_total()).await?;
+        ensure!(page.rows.is_empty() && page.next.is_none(), "an empty store lists something: {page:?}");
+        ensure_eq!(page.total, Some(0), "the total of an empty store");
+    }
+    Ok(Outcome::Passed)
+}
+
+async fn a_cursor_is_stable_under_puts_and_deletes(lab: &Lab) -> CheckResult {
+    let (store, clock) = with_clock(lab).await?;
+    let session = home()?;
+    let mut stays = BTreeSet::new();
+    let mut goes = Vec::new();
+    // Pairs of one moment, so that some page ends inside a tie.
+    for (n, moment) in (0..40_u64).zip((0_i64..).flat_map(|moment| [moment; 2])) {
+        clock.set(NOON + moment);
+        let id = put(&*store, &session, &bytes(lab.seed + n, 8)).await?.record.id;
+        if n % 4 == 1 { goes.push(id) } else { _ = stays.insert(id) }
+    }
+    let mut seen = Vec::new();
+    let mut cursor = None;
+    for round in 0_u64.. {
+        let page = store.list(&exactly(&session).with_limit(5).with_cursor(cursor)).await?;
+        seen.extend(page.rows.iter().map(|row| row.id.clone()));
+        // Between pages: a newer row, an older row, a row of an old moment, and a row less; perhaps the very one that
+        // the cursor points at.
+        clock.set(NOON + 1000);
+        put(&*store, &session, &bytes(lab.seed + 1000 + round, 8)).await?;
+        clock.set(NOON - 1000);
+        put(&*store, &session, &bytes(lab.seed + 2000 + round, 8)).await?;
+        clock.set(NOON + 10);
+        put(&*store, &session, &bytes(lab.seed + 3000 + round, 8)).await?;
+        if let Some(id) = goes.pop() {
+            store.delete(&session, &id).await?;
+        }
+        let last = page.rows.last().map(|row| row.id.clone());
+        if let Some(id) = last.filter(|id| !stays.contains(id)) {
+            store.delete(&session, &id).await?;
+        }
+        match page.next {
+            // Older rows are added behind the cursor, so the end moves away: enough is seen after all that stood.
+            Some(next) if round < 60 => cursor = Some(next),
+            _ => break,
+        }
+    }
+    let unique: BTreeSet<_> = seen.iter().cloned().collect();
+    ensure_eq!(unique.len(), seen.len(), "some row was shown twice: rows shown");
+    let skipped: Vec<_> = stays.difference(&unique).collect();
+    ensure!(skipped.is_empty(), "rows that stood throughout were skipped: {skipped:?}");
+    Ok(Outcome::Passed)
+}
+
+async fn first_cursor(store: &dyn ArtifactStore, lab: &Lab, query: &ListQuery) -> Result<Cursor, Failure> {
+    let session = home()?;
+    for n in 0..3 {
+        put(store, &session, &bytes(lab.seed + n, 8)).await?;
+    }
+    let page = store.list(&query.clone().with_limit(1)).await?;
+    page.next.ok_or_else(|| Failure::new("a page of 1 out of 3 rows has no cursor"))
+}
+
+fn invalid(kind: ErrorKind) -> bool {
+    kind == ErrorKind::InvalidArgument
+}
+
+async fn an_altered_cursor_is_refused(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let query = exactly(&home()?).with_limit(1);
+    let cursor = first_cursor(&*store, lab, &query).await?;
+    let mut forged: Vec<String> =
+        ["", "x", "AAAA", "not base64 !", "\u{1F600}"].map(ToOwned::to_owned).into();
+    // A bare driver's cursor has no text: there, no text at all may pass for one.
+    if let Some(text) = cursor.as_text() {
+        ensure!(
+            store.list(&query.clone().with_cursor(Some(cursor.clone()))).await.is_ok(),
+            "the genuine one is refused"
+        );
+        for n in 0..text.len() {
+            let mut altered = text.as_bytes().to_vec();
+            altered[n] = if altered[n] == b'A' { b'B' } else { b'A' };
+            forged.push(String::from_utf8(altered)?);
+        }
+        forged.push(text[..text.len() - 1].to_owned());
+        forged.push(format!("{text}A"));
+        forged.push(format!("{text}AAAA"));
+    }
+    for text in forged {
+        let query = query.clone().with_cursor(Some(Cursor::from_text(text.clone())));
+        // The last digit of a base64 text may hold unused bits; a text that decodes to the same bytes would be genuine,
+        // so the decoder must refuse those too.
+        ensure_kind(store.list(&query).await, invalid, &format!("listing on with the cursor {text:?}"))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+async fn a_cursor_of_another_query_is_refused(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let session = home()?;
+    let cursor = first_cursor(&*store, lab, &exactly(&session)).await?;
+    let others = [
+        ("another task", exactly(&session.clone().with_task("t-1")?)),
+        ("any task", ListQuery::new(ScopePattern::session_of(&session))),
+        ("another tenant", exactly(&scope("acme2", "ada", "s-1")?)),
+        ("the whole tenant", of_tenant("acme")?),
+        ("all tenants", ListQuery::new(ScopePattern::all_tenants())),
+        ("a filter", filtered(&session, Filter { min_bytes: Some(0), ..Filter::default() })),
+        ("a tag", filtered(&session, Filter { tags: vec![String::new()], ..Filter::default() })),
+    ];
+    for (what, query) in others {
+        let query = query.with_cursor(Some(cursor.clone()));
+        ensure_kind(store.list(&query).await, invalid, &format!("going on with {what}"))?;
+    }
+    let larger = exactly(&session).with_limit(9).with_cursor(Some(cursor));
+    ensure_eq!(store.list(&larger).await?.rows.len(), 2, "going on with another limit: rows");
+    Ok(Outcome::Passed)
+}

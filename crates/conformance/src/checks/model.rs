@@ -1,0 +1,167 @@
+//! Random histories, held against a plain map: whatever a store answers, the map must answer too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use artifact_store_core::{
+    ArtifactStore, ArtifactStoreExt, Body, ByteRange, Digest, Filter, ListQuery, Namespace, PutOptions,
+    PutOutcome, Record, Scope, ScopePart, ScopePattern, Source,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+
+use super::group;
+use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq};
+use crate::kit::{KIB, all_rows, bytes, drain, flowing};
+
+group! { "model":
+    random_histories_agree_with_a_plain_map,
+}
+
+/// One step of a history. Numbers choose among few scopes, bytes and namespaces, so that steps meet.
+#[derive(Debug, Clone)]
+enum Step {
+    Put { scope: usize, bytes: usize, namespace: usize, streamed: bool, source: usize },
+    Get { scope: usize, bytes: usize, namespace: usize, range: Option<(u64, u64)> },
+    Delete { scope: usize, bytes: usize, namespace: usize },
+    List { scope: usize, wide: bool, source: Option<usize>, limit: u32 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..3_usize, 0..5_usize, 0..2_usize, any::<bool>(), 0..4_usize).prop_map(
+            |(scope, bytes, namespace, streamed, source)| Step::Put { scope, bytes, namespace, streamed, source }
+        ),
+        3 => (0..3_usize, 0..5_usize, 0..2_usize, proptest::option::of((0..400_000_u64, 0..400_000_u64)))
+            .prop_map(|(scope, bytes, namespace, range)| Step::Get { scope, bytes, namespace, range }),
+        2 => (0..3_usize, 0..5_usize, 0..2_usize)
+            .prop_map(|(scope, bytes, namespace)| Step::Delete { scope, bytes, namespace }),
+        2 => (0..3_usize, any::<bool>(), proptest::option::of(0..4_usize), 1..4_u32)
+            .prop_map(|(scope, wide, source, limit)| Step::List { scope, wide, source, limit }),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+/// Histories of one run.
+const HISTORIES: u32 = 24;
+
+async fn random_histories_agree_with_a_plain_map(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let seed = lab.seed;
+    let runtime = tokio::runtime::Handle::current();
+    let verdict = tokio::task::spawn_blocking(move || {
+        let config = Config { cases: HISTORIES, failure_persistence: None, ..Config::default() };
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
+        let history = AtomicU32::new(0);
+        runner.run(&steps(), |steps| {
+            // Every history has a tenant of its own; while it shrinks, every attempt too.
+            let tenant = format!("history {}", history.fetch_add(1, Ordering::Relaxed));
+            runtime
+                .block_on(replay(&store, &tenant, seed, &steps))
+                .map_err(|failure| TestCaseError::fail(failure.to_string()))
+        })
+    });
+    match verdict.await? {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(error) => Err(Failure::new(format!("the shortest history that disagrees: {error}"))),
+    }
+}
+
+type Model = BTreeMap<(Scope, String), (Record, bytes::Bytes)>;
+
+async fn replay(
+    store: &Arc<dyn ArtifactStore>,
+    tenant: &str,
+    seed: u64,
+    steps: &[Step],
+) -> Result<(), Failure> {
+    let scopes = [
+        Scope::new(tenant, "u", "s")?,
+        Scope::new(tenant, "u", "s")?.with_task("k")?,
+        Scope::new(tenant, "u1", "s")?,
+    ];
+    let pool: Vec<_> = [0, 1, 1000, 300 * KIB, 600 * KIB]
+        .into_iter()
+        .enumerate()
+        .map(|(n, length)| bytes(seed + n as u64, length))
+        .collect();
+    let spaces = [Namespace::new("a")?, Namespace::new("b")?];
+    let mut model = Model::new();
+    let id = |namespace: usize, bytes: usize| {
+        artifact_store_core::ArtifactId::new(&spaces[namespace], &Digest::of(&pool[bytes]))
+    };
+    for step in steps {
+        match step {
+            Step::Put { scope, bytes, namespace, streamed, source } => {
+                let options = PutOptions {
+                    namespace: spaces[*namespace].clone(),
+                    source: Source::ALL[*source],
+                    ..PutOptions::default()
+                };
+                let data = &pool[*bytes];
+                let body = if *streamed { flowing(data, 70_000) } else { Body::from_bytes(data.clone()) };
+                let put = store.put(&scopes[*scope], body, options).await?;
+                let key = (scopes[*scope].clone(), id(*namespace, *bytes).as_str().to_owned());
+                let stood = model.get(&key).map(|(record, _)| record);
+                let due = if stood.is_some() { PutOutcome::StoodAlready } else { PutOutcome::Created };
+                ensure_eq!(put.outcome, due, "{step:?}");
+                if let Some(stood) = stood {
+                    ensure_eq!(&put.record, stood, "{step:?}: the record that stood");
+                }
+                model.entry(key).or_insert((put.record, data.clone()));
+            }
+            Step::Get { scope, bytes, namespace, range } => {
+                let id = id(*namespace, *bytes);
+                let range = range.map(|(start, end)| ByteRange::Bounded { start, end });
+                let get = store.get(&scopes[*scope], &id, range).await?;
+                let due = model.get(&(scopes[*scope].clone(), id.as_str().to_owned()));
+                match (get, due) {
+                    (None, None) => {}
+                    (Some(get), Some((record, data))) => {
+                        let due = range.map_or(0..record.size, |range| range.resolve(record.size));
+                        ensure_eq!((&get.record, &get.range), (record, &due), "{step:?}: record and range");
+                        let due = usize::try_from(due.start)?..usize::try_from(due.end)?;
+                        ensure!(drain(get).await? == data.slice(due), "{step:?}: the bytes");
+                    }
+                    (get, due) => {
+                        let there = (get.is_some(), due.is_some());
+                        return Err(Failure::new(format!(
+                            "{step:?}: there in the store and in the map: {there:?}"
+                        )));
+                    }
+                }
+            }
+            Step::Delete { scope, bytes, namespace } => {
+                let id = id(*namespace, *bytes);
+                let deleted = store.delete(&scopes[*scope], &id).await?;
+                let due = model.remove(&(scopes[*scope].clone(), id.as_str().to_owned())).is_some();
+                ensure_eq!(deleted, due, "{step:?}: whether it was there");
+                ensure!(!store.exists(&scopes[*scope], &id).await?, "{step:?}: it is still there");
+            }
+            Step::List { scope, wide, source, limit } => {
+                let pattern = if *wide {
+                    ScopePattern::tenant(ScopePart::new(tenant)?)
+                } else {
+                    ScopePattern::exactly(&scopes[*scope])
+                };
+                let sources = source.map(|source| Source::ALL[source]).into_iter().collect();
+                let query = ListQuery::new(pattern).with_filter(Filter { sources, ..Filter::default() });
+                let rows = all_rows(&**store, &query, *limit).await?;
+                let mut due: Vec<&Record> =
+                    model.values().map(|(record, _)| record).filter(|record| query.matches(record)).collect();
+                due.sort_by_key(|record| artifact_store_core::Position::of(record));
+                ensure_eq!(rows.iter().collect::<Vec<_>>(), due, "{step:?}: the rows");
+                let total = store.list(&query.with_total()).await?.total;
+                ensure_eq!(total, Some(due.len() as u64), "{step:?}: the total");
+            }
+        }
+    }
+    // Leave nothing, so that every history starts from an empty tenant and the residue stays small.
+    for (scope, id) in model.keys() {
+        store.delete(scope, &id.parse()?).await?;
+    }
+    Ok(())
+}

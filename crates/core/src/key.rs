@@ -87,7 +87,7 @@ impl KeyToken {
     /// use artifact_store_core::{KeyToken, Scope};
     ///
     /// let [tenant, _user, _session, no_task] = KeyToken::of_scope(&Scope::new("../etc", "ada", "s-1")?);
-    /// assert_eq!(tenant.as_str(), "---etc.oj6sy5pvqkzuz4k4bnd5dfbqtbwmjp2d");
+    /// assert_eq!(tenant.as_str(), "---etc.i3l63txlhuxlmic72k3m5x5bicjlsqow");
     /// assert!(no_task.as_str().starts_with("none."));
     /// # Ok::<(), artifact_store_core::StoreError>(())
     /// ```

@@ -1,0 +1,146 @@
+//! Bodies on their way in: hashed, limited and cut while they flow.
+
+use artifact_store_core::{
+    Body, BodyStream, BoxError, Bytes, Digest, ErrorKind, MAX_PIECE_BYTES, OpenBody, StoreError,
+};
+use futures_util::stream;
+use proptest::prelude::*;
+
+fn flowing(pieces: &[Vec<u8>]) -> Body {
+    let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, BoxError>(Bytes::from(piece.clone()))).collect();
+    Body::from_stream(stream::iter(pieces))
+}
+
+fn open(body: Body) -> Result<BodyStream, StoreError> {
+    body.open(u64::MAX).map(OpenBody::into_stream)
+}
+
+/// Reads to the end, or to the first error.
+async fn read(mut stream: BodyStream) -> Result<(Vec<u8>, Digest, u64), StoreError> {
+    let mut all = Vec::new();
+    while let Some(piece) = stream.next().await? {
+        assert!((1..=MAX_PIECE_BYTES).contains(&piece.len()));
+        all.extend_from_slice(&piece);
+    }
+    let sealed = stream.finish()?;
+    Ok((all, sealed.digest, sealed.size))
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_known_length_over_the_limit_is_refused_before_a_byte_flows() {
+    let unread =
+        stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, BoxError>>> { panic!("it was read") });
+    let body = Body::from_stream(unread).with_length(11).with_limit(10);
+    assert_eq!(open(body).unwrap_err().kind(), ErrorKind::TooLarge { limit: 10 });
+    let at_hand = Body::from("eleven bytes").with_limit(11);
+    assert_eq!(at_hand.open(u64::MAX).unwrap_err().kind(), ErrorKind::TooLarge { limit: 11 });
+}
+
+#[test]
+fn of_several_limits_the_smallest_holds() {
+    let body = Body::from("12345").with_limit(9).with_limit(4).with_limit(7);
+    assert_eq!(body.limit(), 4);
+    assert_eq!(body.open(100).unwrap_err().kind(), ErrorKind::TooLarge { limit: 4 });
+    assert_eq!(Body::from("12345").open(3).unwrap_err().kind(), ErrorKind::TooLarge { limit: 3 });
+    assert!(Body::from("12345").with_limit(5).open(5).is_ok());
+}
+
+#[test]
+fn a_failed_body_cannot_be_read_on_or_sealed() {
+    run(async {
+        let mut stream = open(flowing(&[vec![1; 10], vec![2; 10]]).with_limit(15)).unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap().len(), 10);
+        assert_eq!(stream.next().await.unwrap_err().kind(), ErrorKind::TooLarge { limit: 15 });
+        assert!(stream.next().await.is_err());
+        assert!(stream.finish().is_err());
+    });
+}
+
+#[test]
+fn a_body_that_was_not_read_to_its_end_cannot_be_sealed() {
+    run(async {
+        let mut stream = open(Body::from("some bytes")).unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "some bytes");
+        assert_eq!(stream.finish().unwrap_err().kind(), ErrorKind::Backend);
+    });
+}
+
+#[test]
+fn a_failing_source_is_the_cause_of_the_error() {
+    run(async {
+        let pieces = [Ok(Bytes::from("x")), Err(BoxError::from("the wire was cut"))];
+        let error = read(open(Body::from_stream(stream::iter(pieces))).unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        let source = std::error::Error::source(&error).unwrap();
+        assert_eq!(source.to_string(), "the wire was cut");
+    });
+}
+
+#[test]
+fn bytes_at_hand_flow_without_a_copy() {
+    run(async {
+        let bytes = Bytes::from(vec![7; 3 * MAX_PIECE_BYTES]);
+        let mut stream = open(Body::from_bytes(bytes.clone())).unwrap();
+        for n in 0..3 {
+            let chunk = stream.next_chunk(MAX_PIECE_BYTES).await.unwrap().unwrap();
+            assert_eq!(chunk.as_ptr(), bytes[n * MAX_PIECE_BYTES..].as_ptr());
+        }
+        assert!(stream.next_chunk(MAX_PIECE_BYTES).await.unwrap().is_none());
+    });
+}
+
+fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..12)
+}
+
+proptest! {
+    #[test]
+    fn what_flows_in_is_hashed_and_counted(pieces in pieces()) {
+        let all = pieces.concat();
+        let (read, digest, size) = run(read(open(flowing(&pieces)).unwrap())).unwrap();
+        prop_assert_eq!(digest, Digest::of(&all));
+        prop_assert_eq!(size, all.len() as u64);
+        prop_assert_eq!(read, all);
+    }
+
+    #[test]
+    fn chunks_have_their_size_whatever_the_pieces(pieces in pieces(), size in 1..5000_usize) {
+        let all = pieces.concat();
+        run(async {
+            let mut stream = open(flowing(&pieces)).unwrap();
+            let mut chunks = Vec::new();
+            while let Some(chunk) = stream.next_chunk(size).await.unwrap() {
+                chunks.push(chunk);
+            }
+            assert!(chunks.iter().rev().skip(1).all(|chunk| chunk.len() == size));
+            assert!(chunks.last().is_none_or(|chunk| (1..=size).contains(&chunk.len())));
+            assert_eq!(chunks.concat(), all);
+            assert_eq!(stream.finish().unwrap().digest, Digest::of(&all));
+        });
+    }
+
+    #[test]
+    fn a_limit_lets_through_exactly_what_fits(pieces in pieces(), limit in 0..20_000_u64) {
+        let length = pieces.concat().len() as u64;
+        let result = run(read(open(flowing(&pieces).with_limit(limit)).unwrap()));
+        match result {
+            Ok(_) => prop_assert!(length <= limit),
+            Err(error) => {
+                prop_assert!(length > limit);
+                prop_assert_eq!(error.kind(), ErrorKind::TooLarge { limit });
+            }
+        }
+    }
+
+    #[test]
+    fn an_announced_length_must_be_the_length(pieces in pieces(), off in -3..4_i64) {
+        let length = pieces.concat().len() as u64;
+        let announced = length.saturating_add_signed(off);
+        let result = run(async { read(open(flowing(&pieces).with_length(announced))?).await });
+        prop_assert_eq!(result.is_ok(), announced == length);
+    }
+}

@@ -1,0 +1,281 @@
+//! The Gate holds any store to its word.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{
+    ArtifactId, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Bytes, Capabilities, CursorKey,
+    ErrorKind, Flag, Gate, GateOptions, Get, Health, ListQuery, Page, PresignIntent, Put, PutOptions, Record,
+    Scope, ScopePart, ScopePattern, StoreError, Verb, VerifyReads, async_trait,
+};
+use artifact_store_inmem::{InmemConfig, InmemStore};
+use futures_util::{StreamExt, stream};
+
+/// What the store below the gate does to its answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Twist {
+    Honest,
+    OtherScope,
+    OtherId,
+    AlteredByte,
+    OneByteLess,
+    OneByteMore,
+    OtherRange,
+    BackwardRows,
+    ForeignRow,
+    TooManyRows,
+    FailingStream,
+    SilentPresign,
+}
+
+#[derive(Debug)]
+struct Twisted(InmemStore, Twist);
+
+impl Twisted {
+    fn record(&self, mut record: Record) -> Record {
+        match self.1 {
+            Twist::OtherScope => record.scope = Scope::new("evil", "ada", "s").unwrap(),
+            Twist::OtherId => record.id = "default_00000000000000000000000000000000".parse().unwrap(),
+            _ => {}
+        }
+        record
+    }
+}
+
+#[async_trait]
+impl ArtifactStore for Twisted {
+    fn driver(&self) -> &'static str {
+        "twisted"
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
+        let put = self.0.put(scope, body, options).await?;
+        Ok(Put { record: self.record(put.record), ..put })
+    }
+    async fn get(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+        range: Option<ByteRange>,
+    ) -> Result<Option<Get>, StoreError> {
+        let Some(mut get) = self.0.get(scope, id, range).await? else { return Ok(None) };
+        get.record = self.record(get.record);
+        let mut bytes = get.stream.collect_bytes(u64::MAX).await?.to_vec();
+        match self.1 {
+            Twist::AlteredByte => bytes[0] ^= 1,
+            Twist::OneByteLess => _ = bytes.pop(),
+            Twist::OneByteMore => bytes.push(0),
+            Twist::OtherRange => get.range = get.range.start..get.range.end + 1,
+            _ => {}
+        }
+        // In pieces, so that there is a last one to hold back.
+        let mut pieces: Vec<_> = bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        if self.1 == Twist::FailingStream {
+            pieces.insert(1, Err(StoreError::unavailable("gone in the middle")));
+        }
+        get.stream = ByteStream::new(stream::iter(pieces));
+        Ok(Some(get))
+    }
+    async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
+        Ok(self.0.stat(scope, id).await?.map(|record| self.record(record)))
+    }
+    async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
+        self.0.delete(scope, id).await
+    }
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let asked = if self.1 == Twist::TooManyRows { query.clone().with_limit(1000) } else { query.clone() };
+        let mut page = self.0.list(&asked).await?;
+        match self.1 {
+            Twist::BackwardRows => page.rows.reverse(),
+            Twist::ForeignRow => page.rows[0].scope = Scope::new("evil", "ada", "s").unwrap(),
+            _ => {}
+        }
+        Ok(page)
+    }
+    async fn presign(
+        &self,
+        scope: &Scope,
+        intent: &PresignIntent,
+        expiry: Duration,
+    ) -> Result<Option<artifact_store_core::Presigned>, StoreError> {
+        assert_ne!(self.1, Twist::SilentPresign, "the gate asked a store that does not advertise the flag");
+        self.0.presign(scope, intent, expiry).await
+    }
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.0.health().await
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        // Deaf on purpose: the gate must close by itself.
+        Ok(())
+    }
+}
+
+fn scope() -> Scope {
+    Scope::new("acme", "ada", "s").unwrap()
+}
+
+fn gate(twist: Twist, options: GateOptions) -> Gate {
+    Gate::new(Arc::new(Twisted(InmemStore::new(InmemConfig::new()), twist)), options).unwrap()
+}
+
+const BODY: &[u8] = &[42; 4500];
+
+async fn filled(twist: Twist, options: GateOptions) -> (Gate, ArtifactId) {
+    let store = Twisted(InmemStore::new(InmemConfig::new()), Twist::Honest);
+    for n in 0..3_u8 {
+        store.put_bytes(&scope(), vec![n], PutOptions::default()).await.unwrap();
+    }
+    let put = store.put_bytes(&scope(), BODY, PutOptions::default()).await.unwrap();
+    (Gate::new(Arc::new(Twisted(store.0, twist)), options).unwrap(), put.record.id)
+}
+
+#[tokio::test]
+async fn an_answer_about_another_scope_or_id_is_corrupt() {
+    for twist in [Twist::OtherScope, Twist::OtherId] {
+        let (gate, id) = filled(twist, GateOptions::default()).await;
+        assert_eq!(gate.stat(&scope(), &id).await.unwrap_err().kind(), ErrorKind::Corrupt, "stat, {twist:?}");
+        assert_eq!(
+            gate.get(&scope(), &id, None).await.unwrap_err().kind(),
+            ErrorKind::Corrupt,
+            "get, {twist:?}"
+        );
+        let put = gate.put_text(&scope(), "x", PutOptions::default()).await;
+        assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt, "put, {twist:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_ends_only_with_the_bytes_of_its_record() {
+    for (twist, range, verify, fails) in [
+        (Twist::Honest, None, VerifyReads::Always, false),
+        (Twist::AlteredByte, None, VerifyReads::Always, true),
+        (Twist::AlteredByte, Some(ByteRange::from(0..)), VerifyReads::Always, true),
+        (Twist::AlteredByte, None, VerifyReads::Never, false),
+        (Twist::AlteredByte, Some(ByteRange::from(0..10)), VerifyReads::Always, false),
+        (Twist::OneByteLess, None, VerifyReads::Never, true),
+        (Twist::OneByteMore, None, VerifyReads::Never, true),
+        (Twist::OneByteLess, Some(ByteRange::from(0..10)), VerifyReads::Never, true),
+        (Twist::OneByteMore, Some(ByteRange::from(0..3000)), VerifyReads::Always, true),
+    ] {
+        let (gate, id) = filled(twist, GateOptions { verify_reads: verify, ..GateOptions::default() }).await;
+        let get = gate.get(&scope(), &id, range).await.unwrap().unwrap();
+        let due = get.range.end - get.range.start;
+        let mut stream = get.stream;
+        let (mut seen, mut failure) = (0, None);
+        while let Some(piece) = stream.next().await {
+            match piece {
+                Ok(piece) => seen += piece.len() as u64,
+                Err(error) => failure = Some(error),
+            }
+        }
+        let case = format!("{twist:?} {range:?} {verify:?}");
+        assert_eq!(failure.as_ref().map(StoreError::kind), fails.then_some(ErrorKind::Corrupt), "{case}");
+        if fails {
+            assert!(seen < due, "{case}: a reader that counts bytes would take {seen} of {due} for complete");
+            assert_eq!(failure.unwrap().context().unwrap().verb, Verb::Get);
+        } else {
+            assert_eq!(seen, due, "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_served_range_must_be_the_asked_one() {
+    let (gate, id) = filled(Twist::OtherRange, GateOptions::default()).await;
+    let error = gate.get(&scope(), &id, Some((5..9).into())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn an_error_in_mid_stream_says_where_it_happened() {
+    let (gate, id) = filled(Twist::FailingStream, GateOptions::default()).await;
+    let get = gate.get(&scope(), &id, None).await.unwrap().unwrap();
+    let error = get.stream.collect_bytes(u64::MAX).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        error.to_string(),
+        format!("twisted get {id}: the store is unavailable, try again: gone in the middle")
+    );
+}
+
+#[tokio::test]
+async fn rows_must_be_in_order_of_the_query_and_within_the_limit() {
+    for twist in [Twist::BackwardRows, Twist::ForeignRow, Twist::TooManyRows] {
+        let (gate, _) = filled(twist, GateOptions::default()).await;
+        let query = ListQuery::new(ScopePattern::tenant(ScopePart::new("acme").unwrap())).with_limit(3);
+        assert_eq!(gate.list(&query).await.unwrap_err().kind(), ErrorKind::Corrupt, "{twist:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_verb_without_its_flag_is_refused_before_the_driver_hears_of_it() {
+    let gate = gate(Twist::SilentPresign, GateOptions::default());
+    let intent = PresignIntent::Get { id: "a_00000000000000000000000000000000".parse().unwrap() };
+    let error = gate.presign(&scope(), &intent, Duration::from_mins(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported(Flag::PresignGet));
+}
+
+#[tokio::test]
+async fn after_close_the_gate_is_shut_whatever_the_driver_does() {
+    let (gate, id) = filled(Twist::Honest, GateOptions::default()).await;
+    gate.close().await.unwrap();
+    gate.close().await.unwrap();
+    let error = gate.stat(&scope(), &id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert_eq!(error.to_string(), format!("twisted stat {id}: the store is closed"));
+}
+
+#[tokio::test]
+async fn the_operators_bound_is_advertised_and_held() {
+    let gate = gate(Twist::Honest, GateOptions { max_artifact_bytes: 10, ..GateOptions::default() });
+    assert_eq!(gate.capabilities().artifact_bytes_limit(), 10);
+    assert!(gate.put_bytes(&scope(), vec![1; 10], PutOptions::default()).await.is_ok());
+    let error = gate.put_bytes(&scope(), vec![1; 11], PutOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge { limit: 10 });
+}
+
+#[tokio::test]
+async fn options_that_are_too_large_are_refused() {
+    let gate = gate(Twist::Honest, GateOptions::default());
+    let options = PutOptions { filename: Some("x".repeat(64 * 1024)), ..PutOptions::default() };
+    let error = gate.put_text(&scope(), "x", options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_at_every_gate_that_shares_its_secret_and_at_no_other() {
+    let store: Arc<dyn ArtifactStore> = Arc::new(InmemStore::new(InmemConfig::new()));
+    let with = |secret: Option<&[u8]>| {
+        let cursor_key = secret.map(|secret| CursorKey::from_secret(secret).unwrap());
+        Gate::new(Arc::clone(&store), GateOptions { cursor_key, ..GateOptions::default() }).unwrap()
+    };
+    let one = with(Some(b"a secret of sixteen bytes"));
+    for n in 0..3_u8 {
+        one.put_bytes(&scope(), vec![n], PutOptions::default()).await.unwrap();
+    }
+    let query = ListQuery::new(ScopePattern::exactly(&scope())).with_limit(1);
+    let next = one.list(&query).await.unwrap().next.unwrap();
+    assert!(next.as_text().is_some());
+    let going_on = query.with_cursor(Some(next));
+    assert!(with(Some(b"a secret of sixteen bytes")).list(&going_on).await.is_ok());
+    for other in [with(Some(b"another one of 16 bytes")), with(None)] {
+        assert_eq!(other.list(&going_on).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    // A bare store's cursor is nothing that a gate accepts.
+    let bare = store.list(&ListQuery::new(ScopePattern::exactly(&scope())).with_limit(1)).await.unwrap().next;
+    let query = ListQuery::new(ScopePattern::exactly(&scope())).with_cursor(bare);
+    assert_eq!(one.list(&query).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert!(CursorKey::from_secret(b"short").is_err());
+}
+
+#[tokio::test]
+async fn causes_stay_reachable_through_the_gate() {
+    let gate = gate(Twist::Honest, GateOptions::default());
+    let body = Body::from_stream(stream::iter([Err::<Bytes, _>(std::io::Error::other("cable cut"))]));
+    let error = gate.put(&scope(), body, PutOptions::default()).await.unwrap_err();
+    assert_eq!(error.source().unwrap().to_string(), "cable cut");
+    assert_eq!(error.context().unwrap().driver, "twisted");
+}

@@ -1,0 +1,102 @@
+//! Drivers and options are known by name, and what is not known says what is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{ErrorKind, OptionKind, OptionSpec, Options, Registry};
+use artifact_store_inmem::InmemDriver;
+use serde_json::{Value, json};
+
+const fn spec(name: &'static str, kind: OptionKind, default: Option<&'static str>) -> OptionSpec {
+    OptionSpec { name, kind, default, required: false, about: "a test" }
+}
+
+static SPECS: &[OptionSpec] = &[
+    OptionSpec { name: "root", kind: OptionKind::Text, default: None, required: true, about: "where" },
+    spec("chunk", OptionKind::Size, Some("64KiB")),
+    spec("wait", OptionKind::Duration, Some("5s")),
+    spec("pool", OptionKind::Count, Some("4")),
+    spec("create", OptionKind::Switch, Some("true")),
+    spec("sync", OptionKind::Word(&["always", "never"]), Some("always")),
+    spec("label", OptionKind::Text, None),
+];
+
+fn parse(given: Value) -> Result<Options, String> {
+    let Value::Object(given) = given else { panic!("no object") };
+    Options::parse("test", SPECS, given).map_err(|error| {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        error.to_string()
+    })
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let options = parse(json!({"root": "/x"})).unwrap();
+    assert_eq!(options.text("root"), Some("/x"));
+    assert_eq!(options.number("chunk"), Some(65_536));
+    assert_eq!(options.duration("wait"), Some(Duration::from_secs(5)));
+    assert_eq!(options.number("pool"), Some(4));
+    assert_eq!(options.switch("create"), Some(true));
+    assert_eq!(options.text("sync"), Some("always"));
+    assert_eq!(options.text("label"), None);
+}
+
+#[test]
+fn values_are_taken_as_json_or_as_text() {
+    let typed =
+        json!({"root": "/x", "chunk": 4096, "wait": "250ms", "pool": 9, "create": false, "sync": "never"});
+    let texts = json!({"root": "/x", "chunk": "4KiB", "wait": "250ms", "pool": "9", "create": "false", "sync": "never"});
+    assert_eq!(parse(typed).unwrap(), parse(texts).unwrap());
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_would_be_legal() {
+    for (given, says) in [
+        (json!({}), "needs the option 'root': where"),
+        (
+            json!({"root": "/x", "synk": "never"}),
+            "no option 'synk'; did you mean 'sync'? known: chunk, create,",
+        ),
+        (json!({"root": "/x", "sync": "sometimes"}), "it takes one of always, never"),
+        (json!({"root": "/x", "chunk": "64 KB"}), "it takes a size in bytes such as 4096, 64KiB or 4MiB"),
+        (json!({"root": "/x", "chunk": -1}), "it takes a size"),
+        (json!({"root": "/x", "chunk": "99999999999999999999"}), "it takes a size"),
+        (json!({"root": "/x", "wait": 5}), "it takes a duration such as 250ms"),
+        (json!({"root": "/x", "pool": 1.5}), "it takes a whole number"),
+        (json!({"root": "/x", "create": "yes"}), "it takes true or false"),
+        (json!({"root": 7}), "it takes a text"),
+    ] {
+        let error = parse(given.clone()).unwrap_err();
+        assert!(error.contains(says), "{given}: {error}");
+    }
+}
+
+#[test]
+fn values_never_show_in_errors_or_debug_output() {
+    let error = parse(json!({"root": "/x", "chunk": "hunter2"})).unwrap_err();
+    assert!(!error.contains("hunter2"));
+    let options = parse(json!({"root": "/x", "label": "hunter2"})).unwrap();
+    assert!(!format!("{options:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_second_driver_of_one_name_is_an_error() {
+    let mut registry = Registry::new();
+    registry.register(Arc::new(InmemDriver)).unwrap();
+    let error = registry.register(Arc::new(InmemDriver)).unwrap_err();
+    assert_eq!(error.to_string(), "a driver 'inmem' is registered already");
+}
+
+#[test]
+fn an_unknown_driver_lists_the_known_ones() {
+    let mut registry = Registry::new();
+    registry.register(Arc::new(InmemDriver)).unwrap();
+    let error = registry.driver("inmen").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(error.to_string(), "there is no driver 'inmen'; did you mean 'inmem'? known: inmem");
+    assert_eq!(
+        Registry::new().driver("s3").unwrap_err().to_string(),
+        "there is no driver 's3'; none are known"
+    );
+    assert!(registry.driver("inmem").is_ok());
+}

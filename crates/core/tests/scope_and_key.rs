@@ -1,0 +1,162 @@
+//! Scope parts are valid by construction, and their tokens are fixed for ever.
+
+use std::collections::HashMap;
+
+use artifact_store_core::{
+    ArtifactId, ErrorKind, KeyToken, MAX_KEY_TOKEN_BYTES, Namespace, Scope, ScopePart, ScopePattern,
+    TaskPattern,
+};
+use proptest::prelude::*;
+
+#[test]
+fn a_part_has_1_to_256_bytes_and_no_control_character() {
+    for (text, legal) in [
+        (String::new(), false),
+        ("a".into(), true),
+        ("a".repeat(256), true),
+        ("a".repeat(257), false),
+        ("é".repeat(128), true),
+        (format!("{}a", "é".repeat(128)), false),
+        ("a\0".into(), false),
+        ("a\nb".into(), false),
+        ("\u{7f}".into(), false),
+        ("\u{85}".into(), false),
+        ("a b".into(), true),
+        ("..".into(), true),
+        ("\u{202e}".into(), true),
+    ] {
+        let part = ScopePart::new(&text);
+        assert_eq!(part.is_ok(), legal, "{text:?}");
+        if let Err(error) = part {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        }
+        assert_eq!(Scope::new("t", &text, "s").is_ok(), legal, "as a user: {text:?}");
+        let json = serde_json::json!({"tenant": "t", "user": "u", "session": "s", "task": text});
+        assert_eq!(serde_json::from_value::<Scope>(json).is_ok(), legal, "as a task in JSON: {text:?}");
+    }
+}
+
+#[test]
+fn a_scope_survives_json_and_refuses_unknown_members() {
+    let scope = Scope::new("acme", "ada", "s-1").unwrap();
+    for scope in [scope.clone(), scope.with_task("t-1").unwrap()] {
+        let json = serde_json::to_string(&scope).unwrap();
+        assert_eq!(serde_json::from_str::<Scope>(&json).unwrap(), scope);
+    }
+    let json = r#"{"tenant": "a", "user": "b", "session": "c", "project": "d"}"#;
+    assert!(serde_json::from_str::<Scope>(json).is_err());
+}
+
+/// If one of these changes, stored artifacts are not found any more.
+#[test]
+fn tokens_are_as_they_always_were() {
+    let scope = Scope::new("acme", "Ada Lovelace", "../..").unwrap();
+    let tokens = KeyToken::of_scope(&scope).map(|token| token.to_string());
+    assert_eq!(
+        tokens,
+        [
+            "acme.jzjwpvcwcr5u7nwft5qm4qgtay3o5ywa",
+            "ada-lovelace.44pmvc77le6g4k7pw3c5aaa6n7bbdltk",
+            "-----.oz5zol7dayc4b3tawj5wpzqfruyqxvz7",
+            "none.6zmjguyxxm3dft3cximuq4bt5qc262qt",
+        ]
+    );
+    let task = KeyToken::of_task(Some(&ScopePart::new("none").unwrap()));
+    assert_eq!(task.as_str(), "none.fxlte4qatqptwirdscmdzf4pqijwmpzt");
+    let id: ArtifactId = "default_e3b0c44298fc1c149afbf4c8996fb924".parse().unwrap();
+    assert_eq!(KeyToken::of_id(&id).as_str(), "default-e3b0.utxn7lzvjjzbsn4o5tcjbdwi3laxqvjw");
+}
+
+#[test]
+fn one_text_has_another_token_in_every_place() {
+    let part = ScopePart::new("same").unwrap();
+    let tokens = [
+        KeyToken::of_tenant(&part),
+        KeyToken::of_user(&part),
+        KeyToken::of_session(&part),
+        KeyToken::of_task(Some(&part)),
+        KeyToken::of_task(None),
+    ];
+    for (n, one) in tokens.iter().enumerate() {
+        assert!(tokens[n + 1..].iter().all(|other| other != one));
+    }
+}
+
+#[test]
+fn namespaces_are_what_the_contract_says() {
+    for (text, legal) in [
+        ("a", true),
+        ("A.b_c-9", true),
+        ("_", true),
+        ("", false),
+        (".a", false),
+        ("a/b", false),
+        ("a b", false),
+        ("é", false),
+        (&"n".repeat(128), true),
+        (&"n".repeat(129), false),
+    ] {
+        assert_eq!(Namespace::new(text).is_ok(), legal, "{text:?}");
+    }
+}
+
+#[test]
+fn ids_are_namespace_and_32_lower_case_digits() {
+    let hex = "0123456789abcdef0123456789abcdef";
+    for (text, legal) in [
+        (format!("a_{hex}"), true),
+        (format!("a_b_{hex}"), true),
+        (format!("__{hex}"), true),
+        (format!("_{hex}"), false),
+        (hex.to_owned(), false),
+        (format!("a_{}", hex.to_uppercase()), false),
+        (format!("a_{hex}0"), false),
+        (format!("a_{}", &hex[1..]), false),
+        (format!(".a_{hex}"), false),
+        (format!("a/b_{hex}"), false),
+    ] {
+        assert_eq!(text.parse::<ArtifactId>().is_ok(), legal, "{text:?}");
+    }
+}
+
+fn part() -> impl Strategy<Value = String> {
+    "[^\\p{Cc}]{1,40}".prop_filter("too long", |text| text.len() <= 256)
+}
+
+proptest! {
+    #[test]
+    fn any_legal_part_fits_a_case_blind_file_name(text in part()) {
+        let token = KeyToken::of_tenant(&ScopePart::new(&text).unwrap());
+        let token = token.as_str();
+        prop_assert!(token.len() <= MAX_KEY_TOKEN_BYTES);
+        let (stub, hash) = token.split_once('.').unwrap();
+        prop_assert!((1..=12).contains(&stub.len()) && hash.len() == 32);
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        prop_assert!(stub.chars().all(legal));
+        prop_assert!(hash.chars().all(|c| c.is_ascii_lowercase() || ('2'..='7').contains(&c)));
+    }
+
+    #[test]
+    fn different_parts_have_different_tokens(texts in proptest::collection::vec(part(), 2..20)) {
+        let mut seen = HashMap::new();
+        for text in texts {
+            let token = KeyToken::of_user(&ScopePart::new(&text).unwrap());
+            let before = seen.insert(token, text.clone());
+            prop_assert!(before.is_none_or(|before| before == text));
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_its_scope_and_no_neighbour(t in part(), u in part(), s in part(), k in part(), x in part()) {
+        let scope = Scope::new(&t, &u, &s).unwrap().with_task(&k).unwrap();
+        prop_assert!(ScopePattern::exactly(&scope).matches(&scope));
+        prop_assert!(ScopePattern::session_of(&scope).matches(&scope));
+        prop_assert!(ScopePattern::all_tenants().matches(&scope));
+        let no_task = Scope::new(&t, &u, &s).unwrap();
+        prop_assert!(!ScopePattern::exactly(&scope).matches(&no_task));
+        prop_assert!(!ScopePattern::exactly(&no_task).matches(&scope));
+        prop_assert!(!ScopePattern::session_of(&scope).task(TaskPattern::NoTask).matches(&scope));
+        let other = Scope::new(&x, &u, &s).unwrap().with_task(&k).unwrap();
+        prop_assert_eq!(ScopePattern::exactly(&scope).matches(&other), x == t);
+    }
+}

@@ -1,7 +1,7 @@
 //! Stores that tell one lie each, so that it shows whether the suite would notice.
 //!
 //! [`ALL`] pairs every [`Lie`] with the check that must fail it. The base of all of them is an honest store: the inmem
-//! driver behind [`Presigner`], which also gives the presign flags a store to be proved on.
+//! driver with presigned URLs of its own ([`Honest`]), so that the presign flags have a store to be proved on.
 
 mod lying;
 mod presigner;

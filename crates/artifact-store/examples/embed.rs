@@ -1,0 +1,127 @@
+//! What a runtime does with a store: put a file under a scope, hand on the ref, read it back, list it, delete it.
+//!
+//! ```text
+//! cargo run --release --example embed -- FILE [URL] [--delete]
+//! ```
+//!
+//! URL is `inmem:` (the default), `fs:some/folder` or `sqlite:some.db`. The artifact stays, so that a second run finds it
+//! standing, unless `--delete` is given.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a command-line program.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use artifact_store::prelude::*;
+use artifact_store::{Config, Digest, core::Hasher};
+use futures_util::TryStreamExt;
+use tokio_util::io::ReaderStream;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let delete = arguments.iter().position(|argument| argument == "--delete").map(|at| arguments.remove(at)).is_some();
+    let (file, url) = match arguments.as_slice() {
+        [file] => (file.as_str(), "inmem:"),
+        [file, url] => (file.as_str(), url.as_str()),
+        _ => {
+            eprintln!("usage: embed FILE [URL] [--delete]   (URL: inmem:, fs:FOLDER or sqlite:FILE)");
+            return ExitCode::from(2);
+        }
+    };
+    match embed(Path::new(file), url, delete).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("embed: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error>> {
+    // 1. Open the store once, at start, from your configuration; hold the Arc.
+    let config: Config = url.parse()?;
+    let (store, took) = timed(artifact_store::open(&config)).await;
+    let store = store?;
+    println!("open    {url} ({} driver, {:?}) in {}", store.driver(), store.capabilities(), millis(took));
+
+    // 2. Every artifact belongs to somebody.
+    let scope = Scope::new("acme", "ada", "session-1")?.with_task("embed-example")?;
+
+    // 3. Put: the file flows in, it is never whole in memory.
+    let input = tokio::fs::File::open(file).await?;
+    let length = input.metadata().await?.len();
+    let body = Body::from_stream(ReaderStream::with_capacity(input, 256 * 1024)).with_length(length);
+    let options = PutOptions {
+        filename: file.file_name().map(|name| name.to_string_lossy().into_owned()),
+        source: Source::Tool,
+        tags: vec!["example".into()],
+        ..PutOptions::default()
+    };
+    let (put, took) = timed(store.put(&scope, body, options)).await;
+    let put = put?;
+    println!("put     {} bytes, {}, in {}", put.record.size, put.outcome, millis(took));
+
+    // 4. Hand on the ref: small, and JSON.
+    let reference = put.record.artifact_ref();
+    println!("ref     {}", serde_json::to_string(&reference)?);
+    println!("digest  sha256 {}", reference.sha256);
+
+    // 5. Read it back whole. The gate compares the SHA-256 while it streams; here it is computed once more to show it.
+    let (digest, took) = timed(read_back(&*store, &reference)).await;
+    let digest = digest?;
+    println!("get     {} in {}", if digest == reference.sha256 { "equal" } else { "DIFFERENT" }, millis(took));
+
+    // 6. Or a part of it.
+    let window = ByteRange::from(0..64);
+    let (part, took) = timed(store.get(&reference.scope, &reference.id, Some(window))).await;
+    let part = part?.ok_or("the artifact is gone")?;
+    let (range, bytes) = (part.range.clone(), part.stream.collect_bytes(64).await?);
+    println!("range   bytes {}..{} of {length}: {} bytes in {}", range.start, range.end, bytes.len(), millis(took));
+
+    // 7. Find it again.
+    let query = ListQuery::new(ScopePattern::session_of(&scope)).with_total();
+    let (page, took) = timed(store.list(&query)).await;
+    let page = page?;
+    println!("list    {} in this session, in {}", page.total.unwrap_or_default(), millis(took));
+    for row in page.rows.iter().take(5) {
+        let name = row.options.filename.as_deref().unwrap_or("-");
+        println!("        {}  {:>10}  {}  {name}", row.created_at, row.size, row.id);
+    }
+
+    // 8. Let it go, if it is not needed any more.
+    if delete {
+        let (deleted, took) = timed(store.delete(&reference.scope, &reference.id)).await;
+        println!("delete  {} in {}", if deleted? { "gone" } else { "was not there" }, millis(took));
+    }
+
+    // 9. Close the store before the process ends.
+    store.close().await?;
+    if digest == reference.sha256 { Ok(()) } else { Err("the artifact came back as other bytes".into()) }
+}
+
+async fn read_back(store: &dyn ArtifactStore, reference: &ArtifactRef) -> Result<Digest, Box<dyn Error>> {
+    let get = store.get(&reference.scope, &reference.id, None).await?.ok_or("the artifact is gone")?;
+    let mut stream = get.stream;
+    let mut hasher = Hasher::new();
+    while let Some(piece) = stream.try_next().await? {
+        hasher.update(&piece);
+    }
+    Ok(hasher.finish())
+}
+
+async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
+    let begun = Instant::now();
+    let value = future.await;
+    (value, begun.elapsed())
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
+}

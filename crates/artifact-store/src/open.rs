@@ -1,0 +1,89 @@
+//! From a [`Config`] to a store that is ready to use: [`open`].
+
+use std::sync::Arc;
+
+use artifact_store_core::{
+    ArtifactStore, CursorKey, ErrorContext, Gate, GateOptions, Options, Registry, StoreError, SystemClock, Verb,
+    VerifyReads,
+};
+
+use crate::config::Config;
+use crate::url::PATH;
+
+/// The drivers compiled in, by the crate's features.
+///
+/// # Errors
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where two have one name: a mistake of this crate.
+pub fn drivers() -> Result<Registry, StoreError> {
+    #[allow(unused_mut)] // Without any driver's feature nothing is added.
+    let mut registry = Registry::new();
+    #[cfg(feature = "inmem")]
+    registry.register(Arc::new(artifact_store_inmem::InmemDriver))?;
+    #[cfg(feature = "fs")]
+    registry.register(Arc::new(artifact_store_fs::FsDriver))?;
+    #[cfg(feature = "sqlite")]
+    registry.register(Arc::new(artifact_store_sqlite::SqliteDriver))?;
+    Ok(registry)
+}
+
+/// Opens the store that `config` names, with a compiled-in driver, behind the [`Gate`].
+///
+/// Needs a Tokio runtime. The store lives until [`close`](ArtifactStore::close); close it before the process ends, so that
+/// nothing that runs in the background is cut off. Never falls back to another driver.
+///
+/// # Errors
+/// - `InvalidArgument`: an unknown driver (the known ones are listed) or option, an illegal value, a place that is not this
+///   driver's (another program's directory or database, a newer version's, a missing parent folder).
+/// - `Unavailable`: the place is held by another process or cannot be reached now.
+/// - `Corrupt`, `Backend`: the place is damaged, or may not be used (read-only, no permission).
+///
+/// # Examples
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let url = format!("fs:{}/artifacts", folder.path().display());
+/// let store = artifact_store::open(&url.parse()?).await?;
+/// assert_eq!(store.driver(), "fs");
+/// store.close().await?;
+/// # Ok::<(), artifact_store::StoreError>(())
+/// # }).unwrap();
+/// ```
+pub async fn open(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+    open_with(&drivers()?, config).await
+}
+
+/// As [`open`], with the drivers of `registry`: the compiled-in ones of [`drivers`], some of your own, or both.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+    let driver = registry.driver(&config.driver)?;
+    let info = driver.info();
+    let mut given = config.options.0.clone();
+    if let Some(path) = given.remove(PATH) {
+        let Some(name) = info.path_option else {
+            return Err(StoreError::invalid(format!("the driver {0} has no path; write {0}:", info.name)));
+        };
+        if given.insert(name.to_owned(), path).is_some() {
+            return Err(StoreError::invalid(format!(
+                "the option '{name}' of {} is given twice: as the URL's path, and by name",
+                info.name
+            )));
+        }
+    }
+    let options = Options::parse(info.name, info.options, given)?;
+    let store = driver
+        .open(&options, Arc::new(SystemClock))
+        .await
+        .map_err(|error| error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None }))?;
+    let gate = GateOptions {
+        verify_reads: if info.bytes_cannot_change { VerifyReads::Never } else { config.verify_reads },
+        max_artifact_bytes: config.max_artifact_bytes.unwrap_or(u64::MAX),
+        cursor_key: config
+            .cursor_secret
+            .as_ref()
+            .map(|secret| CursorKey::from_secret(secret.reveal().as_bytes()))
+            .transpose()?,
+    };
+    Ok(Arc::new(Gate::new(store, gate)?))
+}

@@ -1,0 +1,225 @@
+//! A listing as SQL: which index, which conditions, which page. The one place where statements are put together.
+//!
+//! What is put together are literals of this module only; every value is bound, and a list of values is one parameter.
+//! So there are few statements, and all stay prepared. This module must never decide what a query means: it says the
+//! same as `ListQuery::matches`.
+
+use artifact_store_core::{
+    Filter, ListQuery, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError, TaskPattern,
+    TenantPattern,
+};
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::connect::Readers;
+use crate::row;
+
+/// Rows of `query`, and how many there are in all where it asks.
+pub(crate) async fn list(readers: &Readers, query: &ListQuery) -> Result<Page, StoreError> {
+    let position = query.position()?;
+    let limit = query.limit() as usize;
+    let mut reader = readers.borrow().await?;
+    let found = page(query, position).build().fetch_all(reader.conn()?).await;
+    let found = found.map_err(|error| reader.failed(error))?;
+    let more = found.len() > limit;
+    let rows: Vec<Record> = found
+        .iter()
+        .take(limit)
+        .map(|row| row::read(row).map(|(_, record)| record))
+        .collect::<Result<_, _>>()?;
+    let total = if query.counts_total() {
+        let counted = count(query).build_query_scalar::<i64>().fetch_one(reader.conn()?).await;
+        Some(counted.map_err(|error| reader.failed(error))?.cast_unsigned())
+    } else {
+        None
+    };
+    Ok(Page::new(query, rows, total, more))
+}
+
+/// One page: a row more than asked for tells whether there is another.
+fn page(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sqlite> {
+    let shape = Shape::of(query.pattern());
+    let mut sql = QueryBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
+    conditions(&mut sql, &shape, query);
+    if let Some(Position { created_at, id, scope_mark }) = position {
+        let rank = !created_at.as_micros();
+        if let Shape::Scope(_) = shape {
+            // Within one scope the mark is the same everywhere.
+            sql.push(" AND (a.rank, a.id) > (").push_bind(rank);
+            sql.push(", ").push_bind(id.as_str().to_owned()).push(")");
+        } else {
+            sql.push(" AND (a.rank, a.id, a.scope_mark) > (").push_bind(rank);
+            sql.push(", ").push_bind(id.as_str().to_owned());
+            sql.push(", ").push_bind(scope_mark.as_bytes().to_vec()).push(")");
+        }
+    }
+    sql.push(" ORDER BY a.rank, a.id, a.scope_mark LIMIT ").push_bind(i64::from(query.limit()) + 1);
+    sql
+}
+
+fn count(query: &ListQuery) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT count(*) FROM artifact AS a");
+    conditions(&mut sql, &Shape::of(query.pattern()), query);
+    sql
+}
+
+/// Which index a listing walks: the narrowest that has its rows together and in order.
+enum Shape {
+    Scope(ScopeMark),
+    Session,
+    User,
+    Tenant,
+    AllTenants,
+}
+
+impl Shape {
+    fn of(pattern: &ScopePattern) -> Self {
+        let ScopePattern { tenant, user, session, task } = pattern;
+        match (tenant, user, session) {
+            (TenantPattern::One(tenant), Some(user), Some(session)) => {
+                let task = match task {
+                    TaskPattern::Any => return Self::Session,
+                    TaskPattern::NoTask => None,
+                    TaskPattern::One(task) => Some(task.clone()),
+                };
+                let scope = Scope::from_parts(tenant.clone(), user.clone(), session.clone(), task);
+                Self::Scope(ScopeMark::of(&scope))
+            }
+            (TenantPattern::One(_), Some(_), None) => Self::User,
+            (TenantPattern::One(_), None, _) => Self::Tenant,
+            (TenantPattern::AllTenants, ..) => Self::AllTenants,
+        }
+    }
+}
+
+fn conditions(sql: &mut QueryBuilder<Sqlite>, shape: &Shape, query: &ListQuery) {
+    // Named, so that no statistics can talk the database into another plan.
+    sql.push(match shape {
+        Shape::Scope(_) => " INDEXED BY artifact_by_scope WHERE a.scope_mark = ",
+        Shape::Session => " INDEXED BY artifact_by_session WHERE TRUE",
+        Shape::User => " INDEXED BY artifact_by_user WHERE TRUE",
+        Shape::Tenant => " INDEXED BY artifact_by_tenant WHERE TRUE",
+        Shape::AllTenants => " INDEXED BY artifact_by_rank WHERE TRUE",
+    });
+    if let Shape::Scope(mark) = shape {
+        sql.push_bind(mark.as_bytes().to_vec());
+    }
+    let ScopePattern { tenant, user, session, task } = query.pattern();
+    if let TenantPattern::One(tenant) = tenant {
+        sql.push(" AND a.tenant = ").push_bind(tenant.as_str().to_owned());
+    }
+    if let Some(user) = user {
+        sql.push(" AND a.user = ").push_bind(user.as_str().to_owned());
+    }
+    if let Some(session) = session {
+        sql.push(" AND a.session = ").push_bind(session.as_str().to_owned());
+    }
+    match task {
+        TaskPattern::Any => {}
+        TaskPattern::NoTask => {
+            sql.push(" AND a.task IS NULL");
+        }
+        TaskPattern::One(task) => {
+            sql.push(" AND a.task = ").push_bind(task.as_str().to_owned());
+        }
+    }
+    filters(sql, query.filter());
+}
+
+fn filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = filter;
+    // No stored size is beyond what the column can hold.
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    if !media_types.is_empty() {
+        let list = row::hex_list(media_types.iter().map(String::as_bytes));
+        sql.push(" AND a.media_type IN (SELECT unhex(value) FROM json_each(").push_bind(list).push("))");
+    }
+    if !sources.is_empty() {
+        let list = row::hex_list(sources.iter().map(|source| source.word().as_bytes()));
+        sql.push(" AND CAST(a.source AS BLOB) IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(list)
+            .push("))");
+    }
+    if let Some(min_bytes) = min_bytes {
+        sql.push(" AND a.size >= ").push_bind(bytes(*min_bytes));
+    }
+    if let Some(max_bytes) = max_bytes {
+        sql.push(" AND a.size <= ").push_bind(bytes(*max_bytes));
+    }
+    // The rank is the time turned round, so later is smaller.
+    if let Some(created_after) = created_after {
+        sql.push(" AND a.rank <= ").push_bind(!created_after.as_micros());
+    }
+    if let Some(created_before) = created_before {
+        sql.push(" AND a.rank >= ").push_bind(!created_before.as_micros());
+    }
+    if !tags.is_empty() {
+        let list = row::hex_list(tags.iter().map(String::as_bytes));
+        sql.push(" AND EXISTS (SELECT 1 FROM tag AS t WHERE t.blob = a.blob AND t.tag IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(list)
+            .push(")))");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SqliteConfig, schema};
+    use artifact_store_core::{Clock, Digest, PutOptions, SystemClock};
+    use sqlx::{ConnectOptions, Row, SqliteConnection};
+
+    async fn plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(explain).fetch_all(conn).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn every_page_walks_one_index_and_sorts_nothing() {
+        let mut conn = crate::connect::writer_options(&SqliteConfig::memory(), None).connect().await.unwrap();
+        schema::migrate(&mut conn).await.unwrap();
+        let scope = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
+        let record = Record::new(scope.clone(), PutOptions::default(), Digest::of(b""), 0, SystemClock.now());
+        let position = Position::of(&record);
+        let filter = Filter {
+            media_types: vec!["a".into()],
+            sources: vec![artifact_store_core::Source::Tool],
+            min_bytes: Some(1),
+            max_bytes: Some(2),
+            created_after: Some(SystemClock.now()),
+            created_before: Some(SystemClock.now()),
+            tags: vec!["a".into()],
+        };
+        let session = "artifact_by_session (tenant=? AND user=? AND session=?";
+        for (pattern, due, last) in [
+            (ScopePattern::exactly(&scope), "artifact_by_scope (scope_mark=?", "(rank,id)>(?,?)"),
+            (ScopePattern::session_of(&scope), session, "(rank,id,scope_mark)>(?,?,?)"),
+            (
+                ScopePattern::tenant(scope.tenant().clone()).user(scope.user().clone()),
+                "artifact_by_user (tenant=? AND user=?",
+                "(rank,id,scope_mark)>(?,?,?)",
+            ),
+            (
+                ScopePattern::tenant(scope.tenant().clone()),
+                "artifact_by_tenant (tenant=?",
+                "(rank,id,scope_mark)>(?,?,?)",
+            ),
+            (ScopePattern::all_tenants(), "artifact_by_rank", "(rank,id,scope_mark)>(?,?,?)"),
+        ] {
+            for filter in [Filter::default(), filter.clone()] {
+                let filtered = filter != Filter::default();
+                let query = ListQuery::new(pattern.clone()).with_filter(filter);
+                for position in [None, Some(&position)] {
+                    let sql = page(&query, position);
+                    let steps = plan(&mut conn, sql.sql().as_str()).await;
+                    let all = steps.join("\n");
+                    assert!(steps[0].contains(due), "{all}");
+                    assert!(!all.contains("TEMP B-TREE FOR ORDER BY"), "{all}");
+                    assert!(!all.contains("SCAN a") || steps[0].contains("USING INDEX"), "{all}");
+                    if position.is_some() && !filtered {
+                        assert!(steps[0].contains(last), "{all}");
+                    }
+                }
+            }
+        }
+    }
+}

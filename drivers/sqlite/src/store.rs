@@ -1,0 +1,350 @@
+//! The store: [`SqliteStore`], its verbs, and how it is opened, swept and closed.
+//!
+//! This module must never hold a statement.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use artifact_store_core::{
+    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Get, Health, HealthStatus,
+    ListQuery, OpenBody, Page, Put, PutOptions, Record, Scope, Sealed, StoreError, async_trait,
+};
+use bytes::Bytes;
+use sqlx::ConnectOptions;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::config::SqliteConfig;
+use crate::connect::{self, Readers};
+use crate::jobs::{Delete, DoomOthers, NewArtifact, PurgeDoomed, PutWhole};
+use crate::place::{self, Owners};
+use crate::schema::{self, CHUNK_BYTES};
+use crate::writer::{Lane, Writer};
+use crate::{audit, error, query, read, upload};
+
+/// A body at hand of at most so many bytes is stored by one job; a longer one goes the way of streams.
+const WHOLE_BYTES: usize = 4 * CHUNK_BYTES;
+/// Up to so many bytes are hashed on the spot, more on the blocking pool.
+const HASH_HERE_BYTES: usize = 128 * 1024;
+/// How long opening waits for what dead processes have left to be removed; the rest is removed behind it.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a [`sweep`](SqliteStore::sweep) has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SweepReport {
+    /// Unfinished uploads and half-removed blobs that are gone now.
+    pub swept: u64,
+    /// Unfinished uploads that were left alone, because the process they belong to may be alive.
+    pub spared: u64,
+}
+
+/// A store in one SQLite database. Bare storage: callers want the facade, which puts the Gate around it.
+#[derive(Debug)]
+pub struct SqliteStore {
+    readers: Arc<Readers>,
+    writer: Writer,
+    place: Option<Place>,
+    capabilities: Capabilities,
+    busy_timeout: Duration,
+    handle: Handle,
+    closed: AtomicBool,
+}
+
+/// What only a store in a file has.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+    /// `None` once the store has closed. Held through a sweep, so that there is one at a time.
+    owners: Mutex<Option<Owners>>,
+}
+
+impl SqliteStore {
+    /// Opens the store that `config` describes, within a tokio runtime with its timers enabled, which the store then
+    /// lives in.
+    ///
+    /// What processes that are gone have left unfinished is removed; where that takes long, it goes on behind the open
+    /// store.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an option out of its bounds, a missing directory, a symbolic link, a database of another
+    /// application or of a newer build; `Unavailable` where another process holds the database for longer than
+    /// `busy_timeout`, or the disk is full; `Corrupt` where the file is damaged or no database; `Backend` where it
+    /// cannot be used.
+    pub async fn open(config: SqliteConfig) -> Result<Self, StoreError> {
+        config.check()?;
+        let mut owner = vec![0; 16];
+        getrandom::fill(&mut owner).map_err(|error| {
+            StoreError::unavailable("the operating system gives no randomness").with_source(error)
+        })?;
+        match config.path.clone() {
+            None => Self::open_memory(&config, owner).await,
+            Some(path) => Self::open_file(&config, path, owner).await,
+        }
+    }
+
+    async fn open_memory(config: &SqliteConfig, owner: Vec<u8>) -> Result<Self, StoreError> {
+        let options = connect::writer_options(config, None);
+        let mut conn = options.connect().await.map_err(error::of)?;
+        schema::migrate(&mut conn).await?;
+        let readers = Arc::new(Readers::new(options, 1, conn));
+        let lane = Lane::Shared(Arc::clone(&readers));
+        Ok(Self::assemble(config, owner, readers, lane, None))
+    }
+
+    async fn open_file(config: &SqliteConfig, path: PathBuf, owner: Vec<u8>) -> Result<Self, StoreError> {
+        let path = blocking(move || place::prepare(&path)).await?;
+        let options = connect::writer_options(config, Some(&path));
+        let mut conn = options.connect().await.map_err(error::of)?;
+        // Before anything is written, even beside it: the file may be somebody else's.
+        schema::inspect(&mut conn).await?;
+        let owners = {
+            let path = path.clone();
+            blocking(move || Owners::of(&path)).await?
+        };
+        let alone = owners.try_alone()?;
+        if !alone {
+            owners.share(config.busy_timeout).await?;
+        }
+        connect::use_log(&mut conn, config.busy_timeout).await?;
+        schema::migrate(&mut conn).await?;
+        let first = connect::reader_options(config, &path).connect().await.map_err(error::of)?;
+        let readers =
+            Arc::new(Readers::new(connect::reader_options(config, &path), config.read_connections, first));
+        let identity =
+            place::identity(&path).map_err(|error| error::of_io("looking at the database file", error))?;
+        let place = Place { path, identity, owners: Mutex::new(Some(owners)) };
+        let lane = Lane::Own { conn: Some(conn), options: Box::new(options) };
+        let store = Self::assemble(config, owner, readers, lane, Some(place));
+        let queue = store.writer.queue();
+        let (doomed, _) = queue.ask(DoomOthers { alone }).await?;
+        if alone {
+            store.let_others_in().await?;
+        }
+        if doomed > 0 {
+            // Out of patience is no failure, and neither is a purge that failed: the rows stay for the next sweep.
+            let _ = timeout(SWEEP_PATIENCE, queue.ask(PurgeDoomed)).await;
+        }
+        Ok(store)
+    }
+
+    fn assemble(
+        config: &SqliteConfig,
+        owner: Vec<u8>,
+        readers: Arc<Readers>,
+        lane: Lane,
+        place: Option<Place>,
+    ) -> Self {
+        let relaxed = config.synchronous == crate::Synchronous::Normal;
+        Self {
+            readers,
+            writer: Writer::start(lane, owner, Arc::clone(&config.clock), relaxed),
+            place,
+            capabilities: config.capabilities(),
+            busy_timeout: config.busy_timeout,
+            handle: Handle::current(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    async fn let_others_in(&self) -> Result<(), StoreError> {
+        let Some(place) = &self.place else { return Ok(()) };
+        match place.owners.lock().await.as_ref() {
+            Some(owners) => owners.share(self.busy_timeout).await,
+            None => Err(StoreError::closed()),
+        }
+    }
+
+    /// Removes what other stores have left unfinished: all of it where none of them is open, otherwise what has not
+    /// moved for an hour. Uploads of this store are never touched. Opening does the same, so a long-lived process calls
+    /// this now and then.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Closed`, `Backend`.
+    pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
+        self.check_open()?;
+        let queue = self.writer.queue();
+        let Some(place) = &self.place else { return Ok(SweepReport::default()) };
+        let owners = place.owners.lock().await;
+        let owners = owners.as_ref().ok_or_else(StoreError::closed)?;
+        let alone = Alone::attempt(owners)?;
+        if alone.is_none() {
+            // The attempt has cost the lock that was held. Whoever made it fail is alive and holds its own, so nobody
+            // can have thought to be alone meanwhile.
+            owners.share(self.busy_timeout).await?;
+        }
+        let doomed = queue.ask(DoomOthers { alone: alone.is_some() }).await;
+        if alone.is_some() {
+            // Others may come in as soon as the rows are marked; removing takes longer.
+            owners.share(self.busy_timeout).await?;
+        }
+        drop(alone);
+        let (swept, spared) = doomed?;
+        // Also what this store itself could not remove before.
+        queue.ask(PurgeDoomed).await?;
+        Ok(SweepReport { swept, spared })
+    }
+
+    /// Everything in the database that belongs to no artifact, one line each. For tests.
+    #[doc(hidden)]
+    pub async fn audit(&self) -> Result<Vec<String>, StoreError> {
+        let mut reader = self.readers.borrow().await?;
+        let lines = audit::findings(reader.conn()?).await;
+        lines.map_err(|error| reader.failed(error))
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
+    }
+}
+
+/// Holds the owners lock alone, and lets others in again even when a sweep is dropped half-way.
+struct Alone<'a>(&'a Owners);
+
+impl<'a> Alone<'a> {
+    fn attempt(owners: &'a Owners) -> Result<Option<Self>, StoreError> {
+        Ok(owners.try_alone()?.then_some(Self(owners)))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // Harmless where it is shared already.
+        let _ = self.0.try_share();
+    }
+}
+
+/// Runs what may wait for the disk or takes long where blocking is fine.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StoreError::unavailable("the runtime is ending").with_source(error))?
+}
+
+#[async_trait]
+impl ArtifactStore for SqliteStore {
+    fn driver(&self) -> &'static str {
+        crate::NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
+        self.check_open()?;
+        let queue = self.writer.queue();
+        match body.open(self.capabilities.artifact_bytes_limit())? {
+            OpenBody::AtHand(body) if body.len() <= WHOLE_BYTES => {
+                let (bytes, digest) = if body.len() <= HASH_HERE_BYTES {
+                    body.seal()?
+                } else {
+                    blocking(|| body.seal()).await?
+                };
+                let sealed = Sealed { digest, size: bytes.len() as u64 };
+                let new = NewArtifact { scope: scope.clone(), options, sealed };
+                queue.ask(PutWhole { new, chunks: cut(bytes) }).await
+            }
+            body => upload::store(queue, scope.clone(), options, body.into_stream()).await,
+        }
+    }
+
+    async fn get(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+        range: Option<ByteRange>,
+    ) -> Result<Option<Get>, StoreError> {
+        self.check_open()?;
+        let Some(read::Found { blob, record, bytes }) = read::artifact(&self.readers, scope, id).await?
+        else {
+            return Ok(None);
+        };
+        let range = range.map_or(0..record.size, |range| range.resolve(record.size));
+        let stream = if let Some(bytes) = bytes {
+            // A chunk fits the address space.
+            let at = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+            ByteStream::from_bytes(bytes.slice(at(range.start)..at(range.end)))
+        } else {
+            let readers = Arc::clone(&self.readers);
+            read::chunks(readers, self.handle.clone(), blob, record.size, range.clone())
+        };
+        Ok(Some(Get { record, range, stream }))
+    }
+
+    async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
+        self.check_open()?;
+        read::record(&self.readers, scope, id).await
+    }
+
+    async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
+        self.check_open()?;
+        self.writer.queue().ask(Delete { scope: scope.clone(), id: id.clone() }).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        self.check_open()?;
+        query::list(&self.readers, query).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.check_open()?;
+        let mut reader = self.readers.borrow().await?;
+        let mode = sqlx::query_scalar::<_, String>("SELECT journal_mode FROM pragma_journal_mode, counter")
+            .fetch_one(reader.conn()?)
+            .await;
+        let mode = mode.map_err(|error| reader.failed(error))?;
+        let degraded =
+            |detail: &str| Health { status: HealthStatus::Degraded, detail: Some(detail.to_owned()) };
+        let Some(place) = &self.place else { return Ok(Health::ready()) };
+        let moved = match place::identity(&place.path) {
+            Ok(identity) => identity != place.identity,
+            Err(_) => true,
+        };
+        if moved {
+            return Err(StoreError::unavailable(
+                "the database file was moved or removed under the open store; put it back and open it again",
+            ));
+        }
+        Ok(if !self.writer.lives() {
+            degraded("the writer has ended; open the store again")
+        } else if mode != "wal" {
+            degraded(
+                "the database has no write-ahead log any more, so reads and writes stop each other; open it again",
+            )
+        } else {
+            Health::ready()
+        })
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.closed.store(true, Ordering::Release);
+        // Reads first to be told, the writer last to leave: the last connection folds the log into the database.
+        let (read, written) = if self.place.is_some() {
+            let read = self.readers.close().await;
+            (read, self.writer.close().await)
+        } else {
+            // In memory the writer uses the readers' connection to clear away.
+            let written = self.writer.close().await;
+            (self.readers.close().await, written)
+        };
+        if let Some(place) = &self.place {
+            place.owners.lock().await.take();
+        }
+        read.and(written)
+    }
+}
+
+/// Cuts bytes into chunks without copying them.
+fn cut(mut bytes: Bytes) -> Vec<Bytes> {
+    let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK_BYTES));
+    while !bytes.is_empty() {
+        chunks.push(bytes.split_to(bytes.len().min(CHUNK_BYTES)));
+    }
+    chunks
+}

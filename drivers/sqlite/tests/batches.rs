@@ -1,0 +1,78 @@
+//! Jobs that share a transaction share nothing else.
+
+mod support;
+
+use std::sync::Arc;
+
+use artifact_store_core::{ArtifactStore, Body, ErrorKind, PutOptions, PutOutcome, Source};
+use futures_util::future::join_all;
+use support::{Home, MIB, bytes, flowing, scope};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_breaks_the_transaction_fails_alone() {
+    let home = Home::new();
+    let store = Arc::new(home.open().await);
+    home.alter(
+        "CREATE TRIGGER breaks BEFORE INSERT ON artifact WHEN NEW.source = 'tool'
+         BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
+    )
+    .await;
+    let puts = (0..200_u32).map(|n| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let source = if n % 7 == 0 { Source::Tool } else { Source::System };
+            let options = PutOptions { source, ..PutOptions::default() };
+            (n, store.put(&scope(), Body::from(format!("{n}")), options).await)
+        })
+    });
+    for put in join_all(puts).await {
+        match put.unwrap() {
+            (n, Err(error)) => assert!(n % 7 == 0 && error.kind() == ErrorKind::Backend, "{n}: {error}"),
+            (n, Ok(put)) => assert!(n % 7 != 0 && put.outcome == PutOutcome::Created),
+        }
+    }
+    store.close().await.unwrap();
+    assert_eq!(home.residue().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_fails_at_its_first_chunk_takes_no_other_along() {
+    let home = Home::new();
+    let store = Arc::new(home.open().await);
+    home.alter(
+        "CREATE TRIGGER breaks BEFORE INSERT ON chunk WHEN substr(NEW.data, 1, 1) = x'ff'
+         BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
+    )
+    .await;
+    let puts = (0..60_u64).map(|n| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let breaks = n % 2 == 0;
+            let mut body = bytes(n, 2 * MIB).to_vec();
+            for byte in body.iter_mut().step_by(256 * 1024) {
+                *byte = if breaks { 0xff } else { 0 };
+            }
+            (breaks, store.put(&scope(), flowing(&body.into()), PutOptions::default()).await)
+        })
+    });
+    for put in join_all(puts).await {
+        let (breaks, put) = put.unwrap();
+        assert_eq!(put.is_err(), breaks, "{put:?}");
+    }
+    store.close().await.unwrap();
+    assert_eq!(home.residue().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_of_what_stands_writes_nothing() {
+    let home = Home::new();
+    let store = home.open().await;
+    let log = home.directory().join("artifacts.db-wal");
+    let first = store.put(&scope(), Body::from("small"), PutOptions::default()).await.unwrap();
+    assert_eq!(first.outcome, PutOutcome::Created);
+    let before = std::fs::read(&log).unwrap();
+    let second = store.put(&scope(), Body::from("small"), PutOptions::default()).await.unwrap();
+    assert_eq!(second.outcome, PutOutcome::StoodAlready);
+    assert_eq!(std::fs::read(&log).unwrap(), before);
+    store.close().await.unwrap();
+}

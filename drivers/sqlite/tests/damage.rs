@@ -1,0 +1,212 @@
+//! What was altered behind the store's back is `Corrupt`, never served; what was deleted in order is not.
+
+mod support;
+
+use artifact_store_core::{
+    ArtifactStore, Body, ByteRange, ErrorKind, ListQuery, PutOptions, ScopePattern, StoreError,
+};
+use futures_util::StreamExt;
+use support::{Home, MIB, bytes, flowing, gated, kind, put, read, scope};
+
+async fn after(alteration: &'static str, size: usize) -> (Result<(), StoreError>, Result<(), StoreError>) {
+    let home = Home::new();
+    let store = gated(home.open().await);
+    let record = put(&*store, &bytes(1, size)).await;
+    assert!(home.alter(alteration).await > 0);
+    let read = read(&*store, &record).await.map(|_| ());
+    let stat = store.stat(&scope(), &record.id).await.map(|_| ());
+    (read.and(store.close().await), stat)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_chunk_is_corrupt_through_the_gate() {
+    for (size, alteration) in [
+        (1000, "UPDATE chunk SET data = zeroblob(length(data))"),
+        (3 * MIB, "UPDATE chunk SET data = zeroblob(length(data)) WHERE key & 4194303 = 11"),
+    ] {
+        let (read, stat) = after(alteration, size).await;
+        assert_eq!(kind(read), ErrorKind::Corrupt);
+        assert!(stat.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_shortened_chunk_is_corrupt() {
+    for (size, alteration) in [
+        (1000, "DELETE FROM chunk"),
+        (1000, "UPDATE chunk SET data = zeroblob(999)"),
+        (3 * MIB, "DELETE FROM chunk WHERE key & 4194303 = 11"),
+        (3 * MIB, "UPDATE chunk SET data = zeroblob(262143) WHERE key & 4194303 = 3"),
+    ] {
+        let (read, stat) = after(alteration, size).await;
+        assert_eq!(kind(read), ErrorKind::Corrupt, "{alteration}");
+        assert!(stat.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_row_is_corrupt_whichever_column_it_is() {
+    for alteration in [
+        "UPDATE artifact SET record = replace(record, 'user_upload', 'tool')",
+        "UPDATE artifact SET record = 'x'",
+        "UPDATE artifact SET record_digest = zeroblob(32)",
+        "UPDATE artifact SET digest = zeroblob(32)",
+        "UPDATE artifact SET size = size + 1",
+        "UPDATE artifact SET created_at = created_at + 1",
+        "UPDATE artifact SET tenant = 'other'",
+        "UPDATE artifact SET user = 'other'",
+        "UPDATE artifact SET session = 'other'",
+        "UPDATE artifact SET task = ''",
+    ] {
+        let (read, stat) = after(alteration, 1000).await;
+        assert_eq!(kind(read), ErrorKind::Corrupt, "{alteration}");
+        assert_eq!(kind(stat), ErrorKind::Corrupt, "{alteration}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_row_is_corrupt_in_a_listing_and_for_the_next_put() {
+    let home = Home::new();
+    let store = home.open().await;
+    let record = put(&store, &bytes(1, 100)).await;
+    home.alter("UPDATE artifact SET digest = zeroblob(32)").await;
+    let query = ListQuery::new(ScopePattern::exactly(&scope()));
+    assert_eq!(kind(store.list(&query).await), ErrorKind::Corrupt);
+    let again = store.put(&scope(), Body::from_bytes(bytes(1, 100)), PutOptions::default()).await;
+    assert_eq!(kind(again), ErrorKind::Corrupt);
+    assert!(store.delete(&scope(), &record.id).await.unwrap(), "what is corrupt can still be removed");
+    put(&store, &bytes(1, 100)).await;
+    store.close().await.unwrap();
+    assert_eq!(home.residue().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_on_while_the_artifact_is_deleted_never_ends_short() {
+    let home = Home::new();
+    for taken in [0, 1, 5, 12] {
+        let store = home.open().await;
+        let record = put(&store, &bytes(1, 4 * MIB)).await;
+        let mut stream = store.get(&scope(), &record.id, None).await.unwrap().unwrap().stream;
+        let mut length = 0;
+        for _ in 0..taken {
+            length += stream.next().await.unwrap().unwrap().len();
+        }
+        assert!(store.delete(&scope(), &record.id).await.unwrap());
+        let mut failed = None;
+        while let Some(piece) = stream.next().await {
+            match piece {
+                Ok(piece) => length += piece.len(),
+                Err(error) => failed = Some(error.kind()),
+            }
+        }
+        match failed {
+            None => assert_eq!(length, 4 * MIB),
+            Some(kind) => assert_eq!(kind, ErrorKind::Unavailable),
+        }
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_large_artifact_leaves_nothing() {
+    let home = Home::new();
+    let store = home.open().await;
+    let record = put(&store, &bytes(1, 30 * MIB)).await;
+    assert!(store.delete(&scope(), &record.id).await.unwrap());
+    assert!(!store.delete(&scope(), &record.id).await.unwrap());
+    assert_eq!(home.count("SELECT count(*) FROM chunk").await, 0);
+    assert_eq!(home.residue().await, Vec::<String>::new());
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_upload_leaves_nothing() {
+    let home = Home::new();
+    let store = home.open().await;
+    let scope = scope();
+    for first in [0, 10, MIB, 5 * MIB] {
+        let head = bytes(first as u64, first);
+        let stalls = futures_util::stream::iter(
+            head.chunks(200_000)
+                .map(bytes::Bytes::copy_from_slice)
+                .map(Ok::<_, StoreError>)
+                .collect::<Vec<_>>(),
+        )
+        .chain(futures_util::stream::pending());
+        let putting = store.put(&scope, Body::from_stream(stalls), PutOptions::default());
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(150), putting).await.is_err());
+        home.becomes_clean().await;
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_amid_an_upload_leaves_nothing() {
+    let home = Home::new();
+    let store = std::sync::Arc::new(home.open().await);
+    let head = bytes(1, 2 * MIB);
+    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let stalls = futures_util::stream::iter(
+        head.chunks(200_000).map(bytes::Bytes::copy_from_slice).map(Ok::<_, StoreError>).collect::<Vec<_>>(),
+    )
+    .chain(futures_util::stream::once(async move {
+        let _ = gate.await;
+        Ok(bytes(2, 2 * MIB))
+    }));
+    let putting = tokio::spawn({
+        let store = std::sync::Arc::clone(&store);
+        async move { store.put(&scope(), Body::from_stream(stalls), PutOptions::default()).await }
+    });
+    while home.count("SELECT count(*) FROM pending").await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    store.close().await.unwrap();
+    assert_eq!(home.residue().await, Vec::<String>::new());
+    go.send(()).unwrap();
+    assert_eq!(kind(putting.await.unwrap()), ErrorKind::Closed);
+    assert_eq!(home.residue().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_swept_away_fails_and_is_never_committed() {
+    let home = Home::new();
+    let store = std::sync::Arc::new(home.open().await);
+    let head = bytes(1, 2 * MIB);
+    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let stalls = futures_util::stream::once(async move { Ok::<_, StoreError>(head) }).chain(
+        futures_util::stream::once(async move {
+            let _ = gate.await;
+            Ok(bytes(2, 100))
+        }),
+    );
+    let putting = tokio::spawn({
+        let store = std::sync::Arc::clone(&store);
+        async move { store.put(&scope(), Body::from_stream(stalls), PutOptions::default()).await }
+    });
+    while home.count("SELECT count(*) FROM pending").await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    home.alter("UPDATE pending SET renewed_at = 0").await;
+    go.send(()).unwrap();
+    assert_eq!(kind(putting.await.unwrap()), ErrorKind::Unavailable);
+    assert_eq!(home.residue().await, Vec::<String>::new());
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_are_cut_from_the_right_chunks() {
+    let home = Home::new();
+    let store = gated(home.open().await);
+    let all = bytes(1, 3 * MIB + 77);
+    let record = store.put(&scope(), flowing(&all), PutOptions::default()).await.unwrap().record;
+    let chunk = 256 * 1024_u64;
+    for (start, end) in
+        [(0, 1), (chunk - 1, chunk), (chunk - 1, chunk + 1), (chunk, 2 * chunk), (5, 3 * chunk + 5)]
+    {
+        let range = ByteRange::from(start..end);
+        let get = store.get(&scope(), &record.id, Some(range)).await.unwrap().unwrap();
+        let got = get.stream.collect_bytes(u64::MAX).await.unwrap();
+        assert_eq!(got, all.slice(usize::try_from(start).unwrap()..usize::try_from(end).unwrap()));
+    }
+    store.close().await.unwrap();
+}

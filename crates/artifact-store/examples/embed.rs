@@ -21,7 +21,8 @@ use tokio_util::io::ReaderStream;
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let delete = arguments.iter().position(|argument| argument == "--delete").map(|at| arguments.remove(at)).is_some();
+    let delete =
+        arguments.iter().position(|argument| argument == "--delete").map(|at| arguments.remove(at)).is_some();
     let (file, url) = match arguments.as_slice() {
         [file] => (file.as_str(), "inmem:"),
         [file, url] => (file.as_str(), url.as_str()),
@@ -76,14 +77,24 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
     // 5. Read it back whole. The gate compares the SHA-256 while it streams; here it is computed once more to show it.
     let (digest, took) = timed(read_back(&*store, &reference)).await;
     let digest = digest?;
-    println!("get     {} in {}", if digest == reference.sha256 { "equal" } else { "DIFFERENT" }, millis(took));
+    println!(
+        "get     {} in {}",
+        if digest == reference.sha256 { "equal" } else { "DIFFERENT" },
+        millis(took)
+    );
 
     // 6. Or a part of it.
     let window = ByteRange::from(0..64);
     let (part, took) = timed(store.get(&reference.scope, &reference.id, Some(window))).await;
     let part = part?.ok_or("the artifact is gone")?;
     let (range, bytes) = (part.range.clone(), part.stream.collect_bytes(64).await?);
-    println!("range   bytes {}..{} of {length}: {} bytes in {}", range.start, range.end, bytes.len(), millis(took));
+    println!(
+        "range   bytes {}..{} of {length}: {} bytes in {}",
+        range.start,
+        range.end,
+        bytes.len(),
+        millis(took)
+    );
 
     // 7. Find it again.
     let query = ListQuery::new(ScopePattern::session_of(&scope)).with_total();

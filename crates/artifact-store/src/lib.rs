@@ -34,10 +34,11 @@ mod url;
 
 pub use artifact_store_core as core;
 pub use artifact_store_core::{
-    ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Capabilities, Clock, Cursor,
-    CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, Get, Health, ListQuery, Namespace, Page, Put,
-    PutOptions, PutOutcome, Record, Registry, Scope, ScopePart, ScopePattern, ScopedStore, Source, StoreError,
-    SystemClock, TaskPattern, TenantPattern, Timestamp, VerifyReads,
+    ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Capabilities,
+    Clock, Cursor, CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, Get, Health,
+    ListQuery, Namespace, Page, Put, PutOptions, PutOutcome, Record, Registry, Scope, ScopePart,
+    ScopePattern, ScopedStore, Source, StoreError, SystemClock, TaskPattern, TenantPattern, Timestamp,
+    VerifyReads,
 };
 
 pub use config::{Config, Secret};
@@ -46,8 +47,9 @@ pub use open::{drivers, open, open_with};
 /// What a runtime's module usually needs: `use artifact_store::prelude::*`.
 pub mod prelude {
     pub use artifact_store_core::{
-        ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ErrorKind, Filter, ListQuery,
-        Namespace, PutOptions, PutOutcome, Record, Scope, ScopePart, ScopePattern, Source, StoreError,
+        ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ErrorKind, Filter,
+        ListQuery, Namespace, PutOptions, PutOutcome, Record, Scope, ScopePart, ScopePattern, Source,
+        StoreError,
     };
 
     pub use crate::Config;

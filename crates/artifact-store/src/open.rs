@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, CursorKey, ErrorContext, Gate, GateOptions, Options, Registry, StoreError, SystemClock, Verb,
-    VerifyReads,
+    ArtifactStore, CursorKey, ErrorContext, Gate, GateOptions, Options, Registry, StoreError, SystemClock,
+    Verb, VerifyReads,
 };
 
 use crate::config::Config;
@@ -72,10 +72,9 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
         }
     }
     let options = Options::parse(info.name, info.options, given)?;
-    let store = driver
-        .open(&options, Arc::new(SystemClock))
-        .await
-        .map_err(|error| error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None }))?;
+    let store = driver.open(&options, Arc::new(SystemClock)).await.map_err(|error| {
+        error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
+    })?;
     let gate = GateOptions {
         verify_reads: if info.bytes_cannot_change { VerifyReads::Never } else { config.verify_reads },
         max_artifact_bytes: config.max_artifact_bytes.unwrap_or(u64::MAX),

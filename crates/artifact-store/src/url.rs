@@ -45,7 +45,9 @@ pub(crate) fn parse(url: &str) -> Result<Config, StoreError> {
             "cursor_secret" => config.cursor_secret = Some(Secret::new(value)),
             "max_artifact_bytes" => {
                 let bytes = parse_size(&value).ok_or_else(|| {
-                    StoreError::invalid("max_artifact_bytes is not legal; it takes a size such as 4096 or 4MiB")
+                    StoreError::invalid(
+                        "max_artifact_bytes is not legal; it takes a size such as 4096 or 4MiB",
+                    )
                 })?;
                 config.max_artifact_bytes = Some(bytes);
             }

@@ -44,7 +44,7 @@ impl Place for Nowhere {
 }
 
 #[test]
-fn the_driver_of_the_book_conforms() {
+fn the_driver_of_the_book_passes_every_check() {
     run(&VecHarness).assert_conforms();
     run(&Gated(Arc::new(VecHarness))).assert_conforms();
 }

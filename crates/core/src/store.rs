@@ -127,7 +127,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed or its length is not as announced),
-    /// `Conflict` (the id is taken by another digest), `Unavailable`, `Closed`, `Backend`.
+    /// `Conflict` (the id is taken by another digest), `Corrupt` (what stands under the id cannot be read), `Unavailable`,
+    /// `Closed`, `Backend`.
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError>;
 
     /// Reads an artifact, whole or by range. `None` where there is none under this scope.
@@ -155,7 +156,7 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// stream that is flowing already ends whole or fails.
     ///
     /// # Errors
-    /// `Unavailable`, `Closed`, `Backend`.
+    /// `Corrupt` (something else stands in the artifact's place), `Unavailable`, `Closed`, `Backend`.
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError>;
 
     /// Lists records: newest first, ties by id, then by [`ScopeMark`](crate::ScopeMark). Pages are stable: rows that

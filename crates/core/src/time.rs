@@ -23,10 +23,21 @@ use crate::error::StoreError;
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(i64);
 
+// The years that RFC 3339 can write: 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z, where jiff's range ends.
+const MIN_MICROS: i64 = -62_167_219_200_000_000;
+const MAX_MICROS: i64 = 253_402_207_200_000_000;
+
 impl Timestamp {
-    /// The moment `micros` microseconds after the epoch.
+    /// The moment `micros` microseconds after the epoch; what lies outside of the years 0 to 9999 becomes the nearest
+    /// moment inside, so that every moment reads back as it was written, even from a broken clock.
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        if micros < MIN_MICROS {
+            Self(MIN_MICROS)
+        } else if micros > MAX_MICROS {
+            Self(MAX_MICROS)
+        } else {
+            Self(micros)
+        }
     }
 
     /// Microseconds since the epoch.
@@ -38,10 +49,12 @@ impl Timestamp {
 impl FromStr for Timestamp {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {
-        text.parse::<jiff::Timestamp>().map(|moment| Self(moment.as_microsecond())).map_err(|error| {
-            StoreError::invalid("a time is written as RFC 3339, such as 2026-01-02T03:04:05Z")
-                .with_source(error)
-        })
+        text.parse::<jiff::Timestamp>().map(|moment| Self::from_micros(moment.as_microsecond())).map_err(
+            |error| {
+                StoreError::invalid("a time is written as RFC 3339, such as 2026-01-02T03:04:05Z")
+                    .with_source(error)
+            },
+        )
     }
 }
 
@@ -62,7 +75,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(moment) => write!(f, "{moment:.6}"),
-            // Beyond the years that RFC 3339 can write.
+            // Cannot be: the constructors keep every moment within the range.
             Err(_) => write!(f, "{} microseconds after 1970", self.0),
         }
     }
@@ -87,6 +100,6 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 }

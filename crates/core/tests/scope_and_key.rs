@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use artifact_store_core::{
     ArtifactId, ErrorKind, KeyToken, MAX_KEY_TOKEN_BYTES, Namespace, Scope, ScopePart, ScopePattern,
-    TaskPattern,
+    TaskPattern, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -159,4 +159,23 @@ proptest! {
         let other = Scope::new(&x, &u, &s).unwrap().with_task(&k).unwrap();
         prop_assert_eq!(ScopePattern::exactly(&scope).matches(&other), x == t);
     }
+}
+
+#[test]
+fn every_moment_reads_back_as_it_was_written() {
+    for micros in [
+        i64::MIN,
+        -62_167_219_200_000_001,
+        -1,
+        0,
+        1,
+        1_767_323_045_000_006,
+        253_402_207_201_000_000,
+        i64::MAX,
+    ] {
+        let moment = Timestamp::from_micros(micros);
+        assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment, "{micros}");
+    }
+    assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "0000-01-01T00:00:00.000000Z");
+    assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-30T22:00:00.000000Z");
 }

@@ -1,0 +1,141 @@
+//! What can be opened by URL and by configuration, and how wrong ones are told.
+
+use artifact_store::prelude::*;
+use artifact_store::{VerifyReads, drivers, open};
+
+async fn refused(url: &str) -> StoreError {
+    let config = match url.parse::<Config>() {
+        Ok(config) => config,
+        Err(error) => return error,
+    };
+    open(&config).await.expect_err(url)
+}
+
+#[tokio::test]
+async fn every_driver_opens_by_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().display();
+    for (url, driver) in [
+        ("inmem:".to_owned(), "inmem"),
+        ("inmem:?max_artifact_bytes=4KiB".to_owned(), "inmem"),
+        (format!("fs:{folder}/a"), "fs"),
+        (format!("fs://{folder}/b?sync=never"), "fs"),
+        (format!("fs:{folder}/with%20space%3F"), "fs"),
+        (format!("sqlite:{folder}/a.db"), "sqlite"),
+        (format!("sqlite:{folder}/b.db?synchronous=normal&busy_timeout=250ms"), "sqlite"),
+        ("sqlite::memory:".to_owned(), "sqlite"),
+    ] {
+        let store = open(&url.parse().unwrap()).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(store.driver(), driver, "{url}");
+        let scope = Scope::new("t", "u", "s").unwrap();
+        let put = store.put_text(&scope, "hello", PutOptions::default()).await.unwrap();
+        let text = store.get_text(&scope, &put.record.id, 10).await.unwrap();
+        assert_eq!(text.as_deref(), Some("hello"), "{url}");
+        store.close().await.unwrap();
+    }
+    assert!(std::fs::metadata(format!("{folder}/with space?/FORMAT")).is_ok(), "escapes in paths are decoded");
+}
+
+#[tokio::test]
+async fn a_wrong_url_says_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().display();
+    for (url, says) in [
+        ("sqllite:x.db".to_owned(), "no driver 'sqllite'; did you mean 'sqlite'? known: fs, inmem, sqlite"),
+        ("postgres://localhost/x".to_owned(), "names a host"),
+        ("gcs:bucket".to_owned(), "no driver 'gcs'; known: fs, inmem, sqlite"),
+        ("/var/lib/artifacts".to_owned(), "is no store URL; it takes the form driver:path"),
+        (String::new(), "is no store URL"),
+        ("fs://data/artifacts".to_owned(), "write fs:/data/artifacts for an absolute path"),
+        ("inmem:somewhere".to_owned(), "the driver inmem has no path; write inmem:"),
+        ("fs:".to_owned(), "needs the option 'root'"),
+        ("sqlite:".to_owned(), "needs the option 'path'"),
+        (format!("fs:{folder}/a?synk=never"), "no option 'synk'; did you mean 'sync'?"),
+        (format!("fs:{folder}/a?sync=sometimes"), "it takes one of always, never"),
+        (format!("fs:{folder}/a?sync"), "'sync' in a store URL has no value; write sync=…"),
+        (format!("fs:{folder}/a?sync=never&sync=always"), "given twice"),
+        (format!("fs:{folder}/a?root=/b"), "given twice"),
+        (format!("fs:{folder}/a#b"), "write %23"),
+        (format!("fs:{folder}/%FF"), "no UTF-8"),
+        (format!("fs:{folder}/missing/parent"), "parent"),
+        (format!("sqlite:{folder}/missing/x.db"), "director"),
+        ("inmem:?verify_reads=maybe".to_owned(), "it takes one of always, never"),
+        ("inmem:?max_artifact_bytes=big".to_owned(), "it takes a size"),
+        ("inmem:?cursor_secret=short".to_owned(), "at least 16 bytes"),
+    ] {
+        let error = refused(&url).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}: {error}");
+        assert!(error.to_string().contains(says), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_file_says_the_same_as_a_url() {
+    let json = r#"{
+        "driver": "sqlite",
+        "options": {"path": "x.db", "synchronous": "normal"},
+        "verify_reads": "never",
+        "cursor_secret": "a secret of many bytes",
+        "max_artifact_bytes": 4194304
+    }"#;
+    let config: Config = serde_json::from_str(json).unwrap();
+    assert_eq!(config.verify_reads, VerifyReads::Never);
+    let url: Config = "sqlite:?path=x.db&synchronous=normal&verify_reads=never&max_artifact_bytes=4MiB&cursor_secret=a%20\
+                       secret%20of%20many%20bytes"
+        .parse()
+        .unwrap();
+    assert_eq!(url, config);
+    assert!(!format!("{config:?}").contains("many bytes"), "a secret shows in debug output");
+    for wrong in [r#"{"driver": "inmem", "option": {}}"#, r"{}", r#"{"driver": "inmem", "verify_reads": "no"}"#] {
+        assert!(serde_json::from_str::<Config>(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn the_smaller_of_two_bounds_holds() {
+    for (url, limit) in [
+        ("inmem:?max_artifact_bytes=10", 10),
+        ("sqlite::memory:?max_artifact_bytes=10", 10),
+    ] {
+        let store = open(&url.parse().unwrap()).await.unwrap();
+        assert_eq!(store.capabilities().artifact_bytes_limit(), limit);
+        let scope = Scope::new("t", "u", "s").unwrap();
+        let error = store.put_bytes(&scope, vec![0; 11], PutOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge { limit });
+        store.close().await.unwrap();
+    }
+}
+
+/// What a driver says of itself before it is opened is what its store says then.
+#[tokio::test]
+async fn a_drivers_table_tells_the_truth_about_its_stores() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = drivers().unwrap();
+    for driver in registry.drivers() {
+        let info = driver.info();
+        let mut config = Config::new(info.name);
+        if let Some(path) = info.path_option {
+            config = config.option(path, folder.path().join(info.name).display().to_string());
+        }
+        let given = info
+            .path_option
+            .map(|path| (path.to_owned(), folder.path().join(info.name).display().to_string().into()));
+        let options = artifact_store::core::Options::parse(info.name, info.options, given).unwrap();
+        let store = open(&config).await.unwrap();
+        assert_eq!(driver.capabilities(&options), store.capabilities(), "{}", info.name);
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn errors_of_opening_say_which_driver_could_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "this is no database, it is a text that is long enough to be read as a page header".repeat(20))
+        .unwrap();
+    for driver in ["fs", "sqlite"] {
+        let error = refused(&format!("{driver}:{}", file.display())).await;
+        assert_eq!(error.context().map(|context| context.driver), Some(driver), "{error}");
+        assert!(error.to_string().starts_with(&format!("{driver} open: ")), "{error}");
+    }
+}

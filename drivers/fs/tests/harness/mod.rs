@@ -1,0 +1,153 @@
+//! Places for fs stores: a directory each, and an eye on it that does not use the driver.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use artifact_store_conformance::{Harness, OpenWith, Place};
+use artifact_store_core::{ArtifactStore, BoxError, StoreError, async_trait};
+use artifact_store_fs::{FsConfig, FsStore, SyncPolicy};
+use tempfile::TempDir;
+
+/// The flavours of fs.
+#[derive(Debug)]
+pub(crate) struct FsHarness {
+    sync: SyncPolicy,
+}
+
+#[allow(dead_code)] // Not every test that includes this file wants each flavour.
+impl FsHarness {
+    /// The flavour `fs`: everything acknowledged is on the disk.
+    pub(crate) fn new() -> Self {
+        Self { sync: SyncPolicy::Always }
+    }
+
+    /// The flavour `fs sync=never`.
+    pub(crate) fn sync_never() -> Self {
+        Self { sync: SyncPolicy::Never }
+    }
+}
+
+/// A directory that one or several stores may be opened in.
+#[derive(Debug)]
+struct Folder {
+    // Removed when the place is dropped.
+    home: TempDir,
+    sync: SyncPolicy,
+}
+
+impl Folder {
+    fn root(&self) -> PathBuf {
+        self.home.path().join("store")
+    }
+}
+
+#[async_trait]
+impl Harness for FsHarness {
+    fn flavour(&self) -> String {
+        match self.sync {
+            SyncPolicy::Always => "fs".into(),
+            SyncPolicy::Never => "fs sync=never".into(),
+        }
+    }
+
+    async fn place(&self) -> Result<Box<dyn Place>, BoxError> {
+        Ok(Box::new(Folder { home: TempDir::new()?, sync: self.sync }))
+    }
+}
+
+#[async_trait]
+impl Place for Folder {
+    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let config = FsConfig::new(self.root())
+            .sync(self.sync)
+            .max_artifact_bytes(with.max_artifact_bytes)
+            .clock(Arc::clone(&with.clock));
+        Ok(Arc::new(FsStore::open(config).await?))
+    }
+
+    fn outlives_stores(&self) -> bool {
+        true
+    }
+
+    async fn residue(&self) -> Result<Vec<String>, BoxError> {
+        let mut found = Vec::new();
+        if self.root().exists() {
+            residue(&self.root(), &mut found)?;
+        }
+        Ok(found)
+    }
+}
+
+/// Everything in the store at `root` that belongs to no visible artifact, one line each.
+///
+/// # Errors
+/// Where the directory cannot be read.
+pub(crate) fn residue(root: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in list(root)? {
+        match entry.file_name().and_then(|name| name.to_str()) {
+            Some("FORMAT") => {}
+            Some("tmp") => {
+                for left in list(&entry)? {
+                    found.push(format!("temporary file {}", left.display()));
+                }
+            }
+            Some("artifacts") => tree(&entry, 0, found)?,
+            _ => found.push(format!("stray name {}", entry.display())),
+        }
+    }
+    Ok(())
+}
+
+fn tree(dir: &Path, depth: usize, found: &mut Vec<String>) -> std::io::Result<()> {
+    let entries = list(dir)?;
+    if depth > 0 && entries.is_empty() {
+        found.push(format!("empty directory {}", dir.display()));
+    }
+    for entry in entries {
+        // A live store may remove what was there a moment ago.
+        let Ok(metadata) = fs::symlink_metadata(&entry) else { continue };
+        let mode = metadata.permissions().mode() & 0o777;
+        if depth < 4 && metadata.is_dir() {
+            if mode != 0o700 {
+                found.push(format!("directory with mode {mode:o} {}", entry.display()));
+            }
+            tree(&entry, depth + 1, found)?;
+        } else if depth == 4 && metadata.is_file() {
+            if mode != 0o600 {
+                found.push(format!("file with mode {mode:o} {}", entry.display()));
+            }
+            if let Some(wrong) = fs::read(&entry).ok().and_then(|file| broken(&file)) {
+                found.push(format!("{wrong}: {}", entry.display()));
+            }
+        } else {
+            found.push(format!("stray name {}", entry.display()));
+        }
+    }
+    Ok(())
+}
+
+/// What keeps `file` from being a whole artifact: bytes, record, then a footer of SHA-256 (32 bytes), record length
+/// (4), version (4) and magic (8).
+fn broken(file: &[u8]) -> Option<&'static str> {
+    let Some(footer_at) = file.len().checked_sub(48) else { return Some("file without a footer") };
+    let (rest, footer) = file.split_at(footer_at);
+    if &footer[40..] != b"ARTSTORE" {
+        return Some("file without the magic word");
+    }
+    let length = u32::from_le_bytes([footer[32], footer[33], footer[34], footer[35]]) as usize;
+    let Some(bytes) = rest.len().checked_sub(length) else { return Some("file without its record") };
+    let size = format!("\"size\":{bytes},");
+    let record = String::from_utf8_lossy(&rest[bytes..]);
+    (!record.contains(&size)).then_some("file with more or fewer bytes than its record says")
+}
+
+fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        // A live store may remove a directory that was there a moment ago.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

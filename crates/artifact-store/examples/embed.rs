@@ -4,8 +4,8 @@
 //! cargo run --release --example embed -- FILE [URL] [--delete]
 //! ```
 //!
-//! URL is `inmem:` (the default), `fs:some/folder` or `sqlite:some.db`. The artifact stays, so that a second run finds it
-//! standing, unless `--delete` is given.
+//! URL is `inmem:` (the default), `fs:some/folder` or `sqlite:some.db`. The file's artifact stays, so that a second run finds
+//! it standing, unless `--delete` is given; a small scratch artifact is put and deleted in every run.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // It is a command-line program.
 
 use std::error::Error;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use artifact_store::prelude::*;
-use artifact_store::{Config, Digest, core::Hasher};
+use artifact_store::{Config, Digest, Flag, core::Hasher};
 use futures_util::TryStreamExt;
 use tokio_util::io::ReaderStream;
 
@@ -50,7 +50,10 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
     let config: Config = url.parse()?;
     let (store, took) = timed(artifact_store::open(&config)).await;
     let store = store?;
-    println!("open    {url} ({} driver, {:?}) in {}", store.driver(), store.capabilities(), millis(took));
+    let flags: Vec<_> =
+        Flag::ALL.iter().filter(|flag| store.capabilities().has(**flag)).map(|flag| flag.word()).collect();
+    let flags = if flags.is_empty() { "no flags".to_owned() } else { flags.join(", ") };
+    println!("open    {url} ({} driver; {flags}) in {}", store.driver(), millis(took));
 
     // 2. Every artifact belongs to somebody.
     let scope = Scope::new("acme", "ada", "session-1")?.with_task("embed-example")?;
@@ -106,10 +109,16 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
         println!("        {}  {:>10}  {}  {name}", row.created_at, row.size, row.id);
     }
 
-    // 8. Let it go, if it is not needed any more.
+    // 8. Delete what is not needed any more. In another task's scope the same bytes are another artifact: deleting there
+    // leaves the one above alone.
+    let scratch = store.scoped(Scope::new("acme", "ada", "session-1")?.with_task("scratch")?);
+    let id = scratch.put(bytes, PutOptions::default()).await?.record.id;
+    let (deleted, took) = timed(scratch.delete(&id)).await;
+    let gone = deleted? && scratch.stat(&id).await?.is_none();
+    println!("delete  {id} {} in {}", if gone { "gone" } else { "STILL THERE" }, millis(took));
     if delete {
-        let (deleted, took) = timed(store.delete(&reference.scope, &reference.id)).await;
-        println!("delete  {} in {}", if deleted? { "gone" } else { "was not there" }, millis(took));
+        let deleted = store.delete(&reference.scope, &reference.id).await?;
+        println!("delete  {} {}", reference.id, if deleted { "gone" } else { "was not there" });
     }
 
     // 9. Close the store before the process ends.

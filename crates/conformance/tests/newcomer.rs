@@ -1,6 +1,6 @@
 //! The driver that core's page shows is a driver: it passes every check, bare and gated.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use artifact_store_conformance::{Gated, Harness, OpenWith, Place, run};
 use artifact_store_core::{ArtifactStore, BoxError, StoreError, async_trait};

@@ -90,7 +90,7 @@ async fn run(url: &str, mib: u64, tasks: u64) -> Result<bool, BoxError> {
     store.close().await?;
 
     let above = peak.saturating_sub(idle);
-    let megabytes = |took: Duration| format!("{:.0}", (tasks * mib) as f64 / took.as_secs_f64());
+    let rate = |took: Duration| u128::from(tasks * mib) * 1000 / took.as_millis().max(1);
     println!(
         "{url}: {tasks} tasks × {mib} MiB: idle {:.1} MiB, peak while putting {:.1}, peak in all {:.1}: {:.1} MiB above idle \
          (bound {}); put {} MiB/s, get {} MiB/s",
@@ -99,8 +99,8 @@ async fn run(url: &str, mib: u64, tasks: u64) -> Result<bool, BoxError> {
         kib(peak),
         kib(above),
         BOUND / 1024,
-        megabytes(put_took),
-        megabytes(get_took)
+        rate(put_took),
+        rate(get_took)
     );
     Ok(above < BOUND)
 }

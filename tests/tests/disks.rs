@@ -1,6 +1,8 @@
 //! Full and read-only disks, real ones: each test mounts a small file system in a mount namespace of its own, which goes
 //! with the process.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // The helper is no test function, but a test.
+
 use std::process::Command;
 
 /// Plays a scene of `fault-probe` on a fresh file system of `size`.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use artifact_store_core::{StoreError, VerifyReads};
+use artifact_store_core::{StoreError, VerifyReads, parse_size};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ pub struct Config {
     pub driver: String,
     /// The driver's own options, by name; each driver's table says which there are.
     #[serde(default)]
-    pub options: Options,
+    pub options: OptionValues,
     /// Whether whole reads are compared with their SHA-256 (`always` or `never`). A store in memory is exempt.
     #[serde(default, deserialize_with = "verify_reads")]
     pub verify_reads: VerifyReads,
@@ -40,8 +40,9 @@ pub struct Config {
     /// process.
     #[serde(default)]
     pub cursor_secret: Option<Secret>,
-    /// The largest artifact in bytes, below or at what the driver takes; unset: the driver's own bound.
-    #[serde(default)]
+    /// The largest artifact in bytes, below or at what the driver takes; unset: the driver's own bound. In a file, a number or
+    /// a text such as `4MiB`.
+    #[serde(default, deserialize_with = "size")]
     pub max_artifact_bytes: Option<u64>,
 }
 
@@ -50,7 +51,7 @@ impl Config {
     pub fn new(driver: impl Into<String>) -> Self {
         Self {
             driver: driver.into(),
-            options: Options::default(),
+            options: OptionValues::default(),
             verify_reads: VerifyReads::Always,
             cursor_secret: None,
             max_artifact_bytes: None,
@@ -63,14 +64,25 @@ impl Config {
         self.options.0.insert(name.into(), value.into());
         self
     }
+
+    /// Sets one of the configuration's own keys from a text, as URLs carry it.
+    pub(crate) fn set_own(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
+        match name {
+            "verify_reads" => self.verify_reads = parse_verify_reads(value)?,
+            "cursor_secret" => self.cursor_secret = Some(Secret::new(value)),
+            "max_artifact_bytes" => self.max_artifact_bytes = Some(parse_own_size(value)?),
+            _ => return Err(StoreError::invalid(format!("a store's configuration has no key '{name}'"))),
+        }
+        Ok(())
+    }
 }
 
 /// A driver's options before they are checked. Values do not show in debug output, because some are secrets.
 #[derive(Clone, PartialEq, Default, Deserialize)]
 #[serde(transparent)]
-pub struct Options(pub(crate) BTreeMap<String, Value>);
+pub struct OptionValues(pub(crate) BTreeMap<String, Value>);
 
-impl fmt::Debug for Options {
+impl fmt::Debug for OptionValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
@@ -100,11 +112,33 @@ impl fmt::Debug for Secret {
 }
 
 /// Reads `always` or `never`.
-pub(crate) fn parse_verify_reads(text: &str) -> Result<VerifyReads, StoreError> {
+fn parse_verify_reads(text: &str) -> Result<VerifyReads, StoreError> {
     match text {
         "always" => Ok(VerifyReads::Always),
         "never" => Ok(VerifyReads::Never),
         _ => Err(StoreError::invalid("verify_reads is not legal; it takes one of always, never")),
+    }
+}
+
+fn parse_own_size(text: &str) -> Result<u64, StoreError> {
+    parse_size(text).ok_or_else(|| {
+        StoreError::invalid(
+            "max_artifact_bytes is not legal; it takes a size in bytes such as 4096, 64KiB or 4MiB",
+        )
+    })
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Size {
+        Bytes(u64),
+        Text(String),
+    }
+    match Option::<Size>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Size::Bytes(bytes)) => Ok(Some(bytes)),
+        Some(Size::Text(text)) => parse_own_size(&text).map(Some).map_err(serde::de::Error::custom),
     }
 }
 

@@ -41,7 +41,7 @@ pub use artifact_store_core::{
     VerifyReads,
 };
 
-pub use config::{Config, Secret};
+pub use config::{Config, OptionValues, Secret};
 pub use open::{drivers, open, open_with};
 
 /// What a runtime's module usually needs: `use artifact_store::prelude::*`.

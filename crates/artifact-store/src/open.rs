@@ -72,17 +72,17 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
         }
     }
     let options = Options::parse(info.name, info.options, given)?;
-    let store = driver.open(&options, Arc::new(SystemClock)).await.map_err(|error| {
-        error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
-    })?;
+    // Everything that can be refused is refused before the place is touched.
     let gate = GateOptions {
         verify_reads: if info.bytes_cannot_change { VerifyReads::Never } else { config.verify_reads },
         max_artifact_bytes: config.max_artifact_bytes.unwrap_or(u64::MAX),
-        cursor_key: config
-            .cursor_secret
-            .as_ref()
-            .map(|secret| CursorKey::from_secret(secret.reveal().as_bytes()))
-            .transpose()?,
+        cursor_key: Some(match &config.cursor_secret {
+            Some(secret) => CursorKey::from_secret(secret.reveal().as_bytes())?,
+            None => CursorKey::random()?,
+        }),
     };
+    let store = driver.open(&options, Arc::new(SystemClock)).await.map_err(|error| {
+        error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
+    })?;
     Ok(Arc::new(Gate::new(store, gate)?))
 }

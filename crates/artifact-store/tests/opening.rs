@@ -3,6 +3,7 @@
 use artifact_store::prelude::*;
 use artifact_store::{VerifyReads, drivers, open};
 
+#[allow(clippy::panic)] // A test's assertion.
 async fn refused(url: &str) -> StoreError {
     let config = match url.parse::<Config>() {
         Ok(config) => config,
@@ -51,8 +52,14 @@ async fn a_wrong_url_says_what_would_be_right() {
         ("postgres://localhost/x".to_owned(), "names a host"),
         ("gcs:bucket".to_owned(), "no driver 'gcs'; known: fs, inmem, sqlite"),
         ("/var/lib/artifacts".to_owned(), "is no store URL; it takes the form driver:path"),
+        ("postgres://ada:hunter2@db/x".to_owned(), "the URL postgres://… names a host"),
+        ("hunter2".to_owned(), "is no store URL"),
+        ("inmem:?hunter2=%FF".to_owned(), "no UTF-8"),
+        ("inmem:?%3Apath=/x".to_owned(), "letters, digits"),
+        ("inmem:?verify_reads=always&verify_reads=never".to_owned(), "given twice"),
+        ("inmem:?max_artifact_bytes=1&max_artifact_bytes=2".to_owned(), "given twice"),
         (String::new(), "is no store URL"),
-        ("fs://data/artifacts".to_owned(), "write fs:/data/artifacts for an absolute path"),
+        ("fs://data/artifacts".to_owned(), "write fs:/… for an absolute path"),
         ("inmem:somewhere".to_owned(), "the driver inmem has no path; write inmem:"),
         ("fs:".to_owned(), "needs the option 'root'"),
         ("sqlite:".to_owned(), "needs the option 'path'"),
@@ -67,12 +74,17 @@ async fn a_wrong_url_says_what_would_be_right() {
         (format!("sqlite:{folder}/missing/x.db"), "director"),
         ("inmem:?verify_reads=maybe".to_owned(), "it takes one of always, never"),
         ("inmem:?max_artifact_bytes=big".to_owned(), "it takes a size"),
-        ("inmem:?cursor_secret=short".to_owned(), "at least 16 bytes"),
+        (format!("fs:{folder}/never?cursor_secret=short"), "at least 16 bytes"),
     ] {
         let error = refused(&url).await;
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}: {error}");
         assert!(error.to_string().contains(says), "{url}: {error}");
+        assert!(!error.to_string().contains("hunter2"), "a secret shows: {error}");
     }
+    assert!(
+        !std::path::Path::new(&format!("{folder}/never")).exists(),
+        "a refused configuration left a place behind"
+    );
 }
 
 #[tokio::test]
@@ -82,7 +94,7 @@ async fn a_configuration_file_says_the_same_as_a_url() {
         "options": {"path": "x.db", "synchronous": "normal"},
         "verify_reads": "never",
         "cursor_secret": "a secret of many bytes",
-        "max_artifact_bytes": 4194304
+        "max_artifact_bytes": "4MiB"
     }"#;
     let config: Config = serde_json::from_str(json).unwrap();
     assert_eq!(config.verify_reads, VerifyReads::Never);

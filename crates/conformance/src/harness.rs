@@ -66,6 +66,8 @@ pub trait Place: fmt::Debug + Send + Sync {
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
 }

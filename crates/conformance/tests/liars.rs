@@ -16,6 +16,12 @@ fn the_honest_base_passes_every_check_behind_the_gate() {
     run(&Gated(Arc::new(Honest))).assert_conforms();
 }
 
+/// Whoever wraps a store that is gated already, as a cache would, puts a second gate before the first.
+#[test]
+fn the_honest_base_passes_every_check_behind_two_gates() {
+    run(&Gated(Arc::new(Gated(Arc::new(Honest))))).assert_conforms();
+}
+
 #[test]
 fn every_liar_is_failed_by_the_check_named_beside_it() {
     let checks = checks();

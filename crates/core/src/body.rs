@@ -4,7 +4,10 @@
 //! while the bytes flow. This module must never know a runtime: nothing here spawns or blocks.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -16,11 +19,15 @@ use crate::id::{Digest, Hasher};
 /// that hashing one piece (about 0.14 ms) never holds up an executor.
 pub const MAX_PIECE_BYTES: usize = 256 * 1024;
 
+/// A source that is always ready is interrupted after so many pieces, empty ones too, so that the task can be cancelled
+/// and its executor goes round. At [`MAX_PIECE_BYTES`] each this is a millisecond of hashing.
+const PIECES_A_TURN: u32 = 8;
+
 type Source = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + 'static>>;
 
 enum Inner {
     AtHand(Bytes),
-    Stream { source: Source, announced: Option<u64> },
+    Stream(Source),
 }
 
 /// The bytes of an artifact on their way in: at hand, or a stream with optional length and digest.
@@ -37,36 +44,78 @@ enum Inner {
 /// ```
 pub struct Body {
     inner: Inner,
+    terms: Terms,
+}
+
+/// What a body must keep to, and who wants to know what it turned out to be.
+#[derive(Debug, Clone)]
+struct Terms {
+    announced: Option<u64>,
     expected: Option<Digest>,
     limit: u64,
+    witness: Option<Witness>,
+}
+
+/// Learns what a body turned out to be, once a driver has taken all of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Witness(Arc<OnceLock<Sealed>>);
+
+impl Witness {
+    /// What the body turned out to be; `None` where the driver did not take it to its end.
+    pub(crate) fn sealed(&self) -> Option<Sealed> {
+        self.0.get().copied()
+    }
+}
+
+impl Terms {
+    const fn none() -> Self {
+        Self { announced: None, expected: None, limit: u64::MAX, witness: None }
+    }
+
+    /// The body's end: what it is must be what was announced.
+    fn seal(&self, digest: Digest, size: u64) -> Result<Sealed, StoreError> {
+        if let Some(announced) = self.announced.filter(|announced| size != *announced) {
+            return Err(StoreError::invalid(format!(
+                "the body ended after {size} of its announced {announced} bytes"
+            )));
+        }
+        if let Some(expected) = self.expected.filter(|expected| *expected != digest) {
+            return Err(StoreError::digest_mismatch(expected, digest));
+        }
+        let sealed = Sealed { digest, size };
+        if let Some(Witness(cell)) = &self.witness {
+            // A body is sealed once, so the cell is empty.
+            let _ = cell.set(sealed);
+        }
+        Ok(sealed)
+    }
 }
 
 impl Body {
     /// A body of bytes at hand; they are not copied.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
-        Self { inner: Inner::AtHand(bytes.into()), expected: None, limit: u64::MAX }
+        Self { inner: Inner::AtHand(bytes.into()), terms: Terms::none() }
     }
 
     /// A body that flows. Nothing is read before a driver asks, and no more than it asks for: back-pressure is kept.
     ///
     /// An error of the stream ends the put as [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with that error
-    /// as its cause, and nothing is stored.
+    /// as its cause, and nothing is stored. Where the error is a [`StoreError`] already, as in a copy from another store, it
+    /// ends the put as it is.
     pub fn from_stream<S, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
         let source = Box::pin(stream.map(|piece| piece.map_err(Into::into)));
-        Self { inner: Inner::Stream { source, announced: None }, expected: None, limit: u64::MAX }
+        Self { inner: Inner::Stream(source), terms: Terms::none() }
     }
 
     /// The same, announced to be exactly `bytes` long. Fewer or more is
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored. Bytes at hand know their length.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored.
     #[must_use]
     pub fn with_length(mut self, bytes: u64) -> Self {
-        if let Inner::Stream { announced, .. } = &mut self.inner {
-            *announced = Some(bytes);
-        }
+        self.terms.announced = Some(bytes);
         self
     }
 
@@ -74,7 +123,7 @@ impl Body {
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch), and nothing is stored.
     #[must_use]
     pub fn with_digest(mut self, digest: Digest) -> Self {
-        self.expected = Some(digest);
+        self.terms.expected = Some(digest);
         self
     }
 
@@ -82,7 +131,7 @@ impl Body {
     /// that size is fine. Of several limits the smallest holds.
     #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Self {
-        self.limit = self.limit.min(bytes);
+        self.terms.limit = self.terms.limit.min(bytes);
         self
     }
 
@@ -90,33 +139,49 @@ impl Body {
     pub fn length(&self) -> Option<u64> {
         match &self.inner {
             Inner::AtHand(bytes) => Some(bytes.len() as u64),
-            Inner::Stream { announced, .. } => *announced,
+            Inner::Stream(_) => self.terms.announced,
         }
+    }
+
+    /// The SHA-256 that was announced, where one was.
+    pub fn announced_digest(&self) -> Option<Digest> {
+        self.terms.expected
+    }
+
+    /// Somebody who learns what the body turns out to be. Of several askers all learn it.
+    pub(crate) fn witness(&mut self) -> Witness {
+        self.terms.witness.get_or_insert_default().clone()
     }
 
     /// The smallest limit set so far, in bytes; `u64::MAX` where there is none.
     pub fn limit(&self) -> u64 {
-        self.limit
+        self.terms.limit
     }
 
     /// For drivers: takes the body to read it, under the store's own bound of `max_artifact_bytes`.
     ///
     /// # Errors
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) at once where the known length passes a limit.
-    pub fn open(self, max_artifact_bytes: u64) -> Result<OpenBody, StoreError> {
-        let limit = self.limit.min(max_artifact_bytes);
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) at once where the known length passes a limit,
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where bytes at hand are not as long as announced.
+    pub fn open(mut self, max_artifact_bytes: u64) -> Result<OpenBody, StoreError> {
+        let limit = self.terms.limit.min(max_artifact_bytes);
+        self.terms.limit = limit;
         if self.length().is_some_and(|length| length > limit) {
             return Err(StoreError::too_large(limit));
         }
+        if let (Inner::AtHand(bytes), Some(announced)) = (&self.inner, self.terms.announced)
+            && bytes.len() as u64 != announced
+        {
+            return Err(StoreError::invalid(format!(
+                "the body has {} bytes where {announced} were announced",
+                bytes.len()
+            )));
+        }
         Ok(match self.inner {
-            Inner::AtHand(bytes) => OpenBody::AtHand(AtHand { bytes, expected: self.expected }),
-            Inner::Stream { source, announced } => OpenBody::Stream(Box::new(BodyStream::new(
-                Some(source),
-                Bytes::new(),
-                announced,
-                self.expected,
-                limit,
-            ))),
+            Inner::AtHand(bytes) => OpenBody::AtHand(AtHand { bytes, terms: self.terms }),
+            Inner::Stream(source) => {
+                OpenBody::Stream(Box::new(BodyStream::new(Some(source), Bytes::new(), self.terms)))
+            }
         })
     }
 }
@@ -125,13 +190,13 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.inner {
             Inner::AtHand(_) => "at hand",
-            Inner::Stream { .. } => "stream",
+            Inner::Stream(_) => "stream",
         };
         f.debug_struct("Body")
             .field("kind", &kind)
             .field("length", &self.length())
-            .field("expected", &self.expected)
-            .field("limit", &self.limit)
+            .field("expected", &self.terms.expected)
+            .field("limit", &self.terms.limit)
             .finish()
     }
 }
@@ -173,9 +238,9 @@ impl OpenBody {
     /// The body as a stream, whatever it is; bytes at hand are cut into pieces without a copy.
     pub fn into_stream(self) -> BodyStream {
         match self {
-            Self::AtHand(AtHand { bytes, expected }) => {
-                let length = bytes.len() as u64;
-                BodyStream::new(None, bytes, Some(length), expected, length)
+            Self::AtHand(AtHand { bytes, mut terms }) => {
+                terms.announced = Some(bytes.len() as u64);
+                BodyStream::new(None, bytes, terms)
             }
             Self::Stream(stream) => *stream,
         }
@@ -186,7 +251,7 @@ impl OpenBody {
 #[derive(Debug)]
 pub struct AtHand {
     bytes: Bytes,
-    expected: Option<Digest>,
+    terms: Terms,
 }
 
 impl AtHand {
@@ -206,9 +271,8 @@ impl AtHand {
     /// # Errors
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch).
     pub fn seal(self) -> Result<(Bytes, Digest), StoreError> {
-        let actual = Digest::of(&self.bytes);
-        check_digest(self.expected, actual)?;
-        Ok((self.bytes, actual))
+        let sealed = self.terms.seal(Digest::of(&self.bytes), self.bytes.len() as u64)?;
+        Ok((self.bytes, sealed.digest))
     }
 }
 
@@ -230,10 +294,9 @@ pub struct BodyStream {
     pending: Bytes,
     hasher: Hasher,
     seen: u64,
-    announced: Option<u64>,
-    expected: Option<Digest>,
-    limit: u64,
+    terms: Terms,
     partial: BytesMut,
+    turn: u32,
     state: State,
 }
 
@@ -245,29 +308,27 @@ enum State {
 }
 
 impl BodyStream {
-    fn new(
-        source: Option<Source>,
-        pending: Bytes,
-        announced: Option<u64>,
-        expected: Option<Digest>,
-        limit: u64,
-    ) -> Self {
+    fn new(source: Option<Source>, pending: Bytes, terms: Terms) -> Self {
         Self {
             source,
             pending,
             hasher: Hasher::new(),
             seen: 0,
-            announced,
-            expected,
-            limit,
+            terms,
             partial: BytesMut::new(),
+            turn: 0,
             state: State::Flowing,
         }
     }
 
     /// The announced length in bytes, where there is one.
-    pub fn announced(&self) -> Option<u64> {
-        self.announced
+    pub fn announced_length(&self) -> Option<u64> {
+        self.terms.announced
+    }
+
+    /// The announced SHA-256, where there is one: what the body will be, unless it fails at its end.
+    pub fn announced_digest(&self) -> Option<Digest> {
+        self.terms.expected
     }
 
     /// The next piece: never empty, at most [`MAX_PIECE_BYTES`], hashed and counted already. `None` once all bytes
@@ -295,6 +356,7 @@ impl BodyStream {
 
     async fn advance(&mut self) -> Result<Option<Bytes>, StoreError> {
         while self.pending.is_empty() {
+            self.give_way().await;
             let piece = match &mut self.source {
                 Some(source) => source.next().await,
                 None => None,
@@ -302,21 +364,26 @@ impl BodyStream {
             match piece {
                 Some(Ok(piece)) => self.pending = piece,
                 Some(Err(error)) => {
-                    return Err(StoreError::invalid("the body's source failed").with_source(error));
+                    return Err(match error.downcast::<StoreError>() {
+                        Ok(error) => *error,
+                        Err(error) => StoreError::invalid("the body's source failed").with_source(error),
+                    });
                 }
                 None => {
-                    self.state = State::Ended(self.seal()?);
+                    let digest = std::mem::take(&mut self.hasher).finish();
+                    self.state = State::Ended(self.terms.seal(digest, self.seen)?);
                     self.source = None;
                     return Ok(None);
                 }
             }
         }
+        self.give_way().await;
         let piece = self.pending.split_to(self.pending.len().min(MAX_PIECE_BYTES));
         self.seen = self.seen.saturating_add(piece.len() as u64);
-        if self.seen > self.limit {
-            return Err(StoreError::too_large(self.limit));
+        if self.seen > self.terms.limit {
+            return Err(StoreError::too_large(self.terms.limit));
         }
-        if let Some(announced) = self.announced.filter(|announced| self.seen > *announced) {
+        if let Some(announced) = self.terms.announced.filter(|announced| self.seen > *announced) {
             return Err(StoreError::invalid(format!(
                 "the body is longer than its announced {announced} bytes"
             )));
@@ -325,16 +392,21 @@ impl BodyStream {
         Ok(Some(piece))
     }
 
-    fn seal(&mut self) -> Result<Sealed, StoreError> {
-        if let Some(announced) = self.announced.filter(|announced| self.seen != *announced) {
-            return Err(StoreError::invalid(format!(
-                "the body ended after {} of its announced {announced} bytes",
-                self.seen
-            )));
+    /// Lets other tasks run now and then: see [`PIECES_A_TURN`].
+    async fn give_way(&mut self) {
+        self.turn += 1;
+        if self.turn >= PIECES_A_TURN {
+            self.turn = 0;
+            let mut given = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut given, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
         }
-        let digest = std::mem::take(&mut self.hasher).finish();
-        check_digest(self.expected, digest)?;
-        Ok(Sealed { digest, size: self.seen })
     }
 
     /// The next chunk of exactly `size` bytes, fewer only at the end; `None` after the last. For storages that keep
@@ -345,6 +417,7 @@ impl BodyStream {
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn next_chunk(&mut self, size: usize) -> Result<Option<Bytes>, StoreError> {
+        let size = size.max(1);
         loop {
             if self.partial.len() >= size {
                 return Ok(Some(self.partial.split_to(size).freeze()));
@@ -379,16 +452,8 @@ impl fmt::Debug for BodyStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BodyStream")
             .field("seen", &self.seen)
-            .field("announced", &self.announced)
-            .field("limit", &self.limit)
+            .field("terms", &self.terms)
             .field("state", &self.state)
             .finish_non_exhaustive()
-    }
-}
-
-fn check_digest(expected: Option<Digest>, actual: Digest) -> Result<(), StoreError> {
-    match expected {
-        Some(expected) if expected != actual => Err(StoreError::digest_mismatch(expected, actual)),
-        _ => Ok(()),
     }
 }

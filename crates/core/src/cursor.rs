@@ -16,11 +16,13 @@ use crate::record::Record;
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-const VERSION: u8 = 1;
+// The first byte of a token: a decoded position, or the sealed cursor of a gate further down.
+const POSITION: u8 = 1;
+const SEALED: u8 = 2;
 const TAG_BYTES: usize = 16;
 // HMAC-SHA256 takes its key as one block of 64 bytes and fills a shorter one up with zeros itself.
 const KEY_BYTES: usize = 64;
-const FIXED_BYTES: usize = 1 + 8 + 16 + TAG_BYTES;
+const FIXED_BYTES: usize = 1 + 8 + 16;
 
 /// A row's place in the order of listings: newest first, ties by id, and ties of ids (one artifact put under several
 /// scopes at one moment) by the scope's own mark. Sorts as rows are listed.
@@ -118,6 +120,10 @@ impl Cursor {
         }
     }
 
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(self.0, Repr::Sealed(_))
+    }
+
     pub(crate) fn open_at(position: Position, query: Digest) -> Self {
         Self(Repr::Open { position, query })
     }
@@ -140,7 +146,7 @@ impl fmt::Debug for Cursor {
 }
 
 fn refused() -> StoreError {
-    StoreError::invalid("the cursor is altered, of another query or of another store; list again without it")
+    StoreError::invalid("the cursor is altered or belongs to another query; list again without it")
 }
 
 /// The key that authenticates cursors.
@@ -178,29 +184,35 @@ impl CursorKey {
         Ok(Self(key))
     }
 
-    pub(crate) fn seal(&self, cursor: Cursor) -> Cursor {
-        match cursor.0 {
-            Repr::Sealed(_) => cursor,
-            Repr::Open { position, query } => {
-                let mut token = vec![VERSION];
+    pub(crate) fn seal(&self, cursor: &Cursor, query: &Digest) -> Cursor {
+        let mut token = match &cursor.0 {
+            Repr::Sealed(text) => [&[SEALED], text.as_bytes()].concat(),
+            Repr::Open { position, .. } => {
+                let mut token = vec![POSITION];
                 token.extend_from_slice(&position.created_at.as_micros().to_be_bytes());
                 token.extend_from_slice(position.scope_mark.as_bytes());
                 token.extend_from_slice(position.id.as_str().as_bytes());
-                let tag = self.tag(&token, &query);
-                token.extend_from_slice(&tag.finalize().into_bytes()[..TAG_BYTES]);
-                Cursor(Repr::Sealed(BASE64URL_NOPAD.encode(&token)))
+                token
             }
-        }
+        };
+        let tag = self.tag(&token, query);
+        token.extend_from_slice(&tag.finalize().into_bytes()[..TAG_BYTES]);
+        Cursor(Repr::Sealed(BASE64URL_NOPAD.encode(&token)))
     }
 
     pub(crate) fn open(&self, cursor: &Cursor, query: Digest) -> Result<Cursor, StoreError> {
         let Repr::Sealed(text) = &cursor.0 else { return Err(refused()) };
         let token = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| refused())?;
-        if token.len() <= FIXED_BYTES || token[0] != VERSION {
+        let tag_at = token.len().checked_sub(TAG_BYTES).ok_or_else(refused)?;
+        let (token, tag) = token.split_at(tag_at);
+        self.tag(token, &query).verify_truncated_left(tag).map_err(|_| refused())?;
+        // From here on the token is one that this key's holder made.
+        if let [SEALED, text @ ..] = token {
+            return Ok(Cursor::from_text(std::str::from_utf8(text).map_err(|_| refused())?));
+        }
+        if token.len() <= FIXED_BYTES || token[0] != POSITION {
             return Err(refused());
         }
-        let (token, tag) = token.split_at(token.len() - TAG_BYTES);
-        self.tag(token, &query).verify_truncated_left(tag).map_err(|_| refused())?;
         let mut created_at = [0; 8];
         created_at.copy_from_slice(&token[1..9]);
         let mut mark = [0; 16];

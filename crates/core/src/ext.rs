@@ -64,7 +64,11 @@ pub trait ArtifactStoreExt: ArtifactStore {
     ) -> Result<Option<Bytes>, StoreError> {
         match self.get(scope, id, None).await? {
             Some(get) if get.record.size > max_bytes => Err(StoreError::too_large(max_bytes)),
-            Some(get) => get.stream.collect_bytes(max_bytes).await.map(Some),
+            Some(get) => {
+                // Within the bound that is checked above.
+                let expected = usize::try_from(get.record.size).unwrap_or_default();
+                get.stream.collect_expecting(max_bytes, expected).await.map(Some)
+            }
             None => Ok(None),
         }
     }

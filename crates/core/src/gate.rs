@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::body::Body;
+use crate::body::{Body, Sealed};
 use crate::capability::{Capabilities, Flag};
-use crate::cursor::{CursorKey, Position};
+use crate::cursor::{Cursor, CursorKey, Position};
 use crate::error::{ErrorContext, StoreError, Verb};
 use crate::id::ArtifactId;
 use crate::list::{ListQuery, Page};
@@ -56,7 +56,8 @@ impl Default for GateOptions {
 ///
 /// - After [`close`](ArtifactStore::close), every verb answers `Closed`, whatever the driver does.
 /// - A verb whose flag is not advertised is `Unsupported` before the driver hears of it.
-/// - Bodies carry the smaller of the caller's and the store's limit; options are bounded.
+/// - Bodies carry the smaller of the caller's and the store's limit; options and filters are bounded.
+/// - A put is answered with a record of the bytes that flowed: their digest, their size.
 /// - An answer about another scope, id, range or filter than the question's is `Corrupt`, on every read and every row.
 /// - A whole read ends only with the record's SHA-256; its last piece is held back until that is known. A read that is
 ///   shorter or longer than its range is `Corrupt` in any case.
@@ -128,7 +129,9 @@ fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if !page.rows.iter().all(|row| query.matches(row)) {
         return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
     }
-    let mut before = query.position()?.cloned();
+    // The cursor of a store that is gated itself stays sealed; that gate has seen to the order after it.
+    let sealed = query.cursor().is_some_and(Cursor::is_sealed);
+    let mut before = if sealed { None } else { query.position()?.cloned() };
     for row in &page.rows {
         let here = Position::of(row);
         if before.is_some_and(|before| here <= before) {
@@ -157,11 +160,15 @@ impl ArtifactStore for Gate {
         self.pass(Verb::Put, None, async {
             options.check()?;
             let namespace = options.namespace.clone();
-            let body = body.with_limit(self.capabilities.artifact_bytes_limit());
+            let mut body = body.with_limit(self.capabilities.artifact_bytes_limit());
+            let witness = body.witness();
             let put = self.store.put(scope, body, options).await?;
             check_record(&put.record, scope, None)?;
             if put.record.options.namespace != namespace {
                 return Err(StoreError::corrupt("the store answered with a record of another namespace"));
+            }
+            if witness.sealed() != Some(Sealed { digest: put.record.digest, size: put.record.size }) {
+                return Err(StoreError::corrupt("the store answered with a record of other bytes"));
             }
             Ok(put)
         })
@@ -211,12 +218,15 @@ impl ArtifactStore for Gate {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         self.pass(Verb::List, None, async {
+            query.check()?;
+            let fingerprint = query.fingerprint();
             let cursor =
-                query.cursor().map(|cursor| self.cursor_key.open(cursor, query.fingerprint())).transpose()?;
+                query.cursor().map(|cursor| self.cursor_key.open(cursor, fingerprint)).transpose()?;
             let query = query.clone().with_cursor(cursor);
             let page = self.store.list(&query).await?;
             check_page(&page, &query)?;
-            Ok(Page { next: page.next.map(|next| self.cursor_key.seal(next)), ..page })
+            let next = page.next.map(|next| self.cursor_key.seal(&next, &fingerprint));
+            Ok(Page { next, ..page })
         })
         .await
     }

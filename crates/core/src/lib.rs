@@ -120,11 +120,13 @@ pub use ext::{ArtifactStoreExt, ScopedStore, TEXT_MEDIA_TYPE};
 pub use gate::{Gate, GateOptions, VerifyReads};
 pub use id::{ArtifactId, DEFAULT_NAMESPACE, Digest, Hasher, ID_HEX_DIGITS, MAX_NAMESPACE_BYTES, Namespace};
 pub use key::{KeyToken, MAX_KEY_TOKEN_BYTES};
-pub use list::{DEFAULT_LIST_LIMIT, Filter, ListQuery, MAX_LIST_LIMIT, Page};
+pub use list::{
+    DEFAULT_LIST_LIMIT, Filter, ListQuery, MAX_FILTER_VALUE_BYTES, MAX_FILTER_VALUES, MAX_LIST_LIMIT, Page,
+};
 pub use options::{OptionKind, OptionSpec, Options, parse_duration, parse_size};
 pub use presign::{PresignIntent, Presigned, PresignedUrl, UploadIntent};
 pub use range::ByteRange;
-pub use record::{ArtifactRef, MAX_OPTIONS_BYTES, Metadata, PutOptions, Record, Source};
+pub use record::{ArtifactRef, MAX_METADATA_DEPTH, MAX_OPTIONS_BYTES, Metadata, PutOptions, Record, Source};
 pub use registry::{Driver, DriverInfo, Registry};
 pub use scope::{MAX_SCOPE_PART_BYTES, Scope, ScopePart, ScopePattern, TaskPattern, TenantPattern};
 pub use store::{ArtifactStore, Get, Health, HealthStatus, Put, PutOutcome};

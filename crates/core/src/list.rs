@@ -16,6 +16,11 @@ pub const DEFAULT_LIST_LIMIT: u32 = 100;
 /// Most rows of a page.
 pub const MAX_LIST_LIMIT: u32 = 1000;
 
+/// Most values of one field of a filter.
+pub const MAX_FILTER_VALUES: usize = 256;
+/// The longest value of a filter, in bytes.
+pub const MAX_FILTER_VALUE_BYTES: usize = 4096;
+
 /// What rows must be like: *or* within a field, *and* between fields. An empty field asks for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Filter {
@@ -144,6 +149,26 @@ impl ListQuery {
     /// [`Gate`](crate::Gate) has opened.
     pub fn position(&self) -> Result<Option<&Position>, StoreError> {
         self.cursor.as_ref().map(|cursor| cursor.position(&self.fingerprint())).transpose()
+    }
+
+    /// Refuses a filter with more than [`MAX_FILTER_VALUES`] values in a field, or one longer than
+    /// [`MAX_FILTER_VALUE_BYTES`]: every row is held against every value.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    pub fn check(&self) -> Result<(), StoreError> {
+        let Filter { media_types, sources, tags, .. } = &self.filter;
+        if [media_types.len(), sources.len(), tags.len()].into_iter().any(|count| count > MAX_FILTER_VALUES) {
+            return Err(StoreError::invalid(format!(
+                "a filter takes at most {MAX_FILTER_VALUES} values a field"
+            )));
+        }
+        if media_types.iter().chain(tags).any(|value| value.len() > MAX_FILTER_VALUE_BYTES) {
+            return Err(StoreError::invalid(format!(
+                "a filter's value has at most {MAX_FILTER_VALUE_BYTES} bytes"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether `record` is in a covered scope and passes the filter.

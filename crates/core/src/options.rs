@@ -112,6 +112,21 @@ impl Options {
         Ok(Self(values))
     }
 
+    /// The options that nobody gave: the defaults, and nothing where an option is required. For tables of what a driver
+    /// can do; a store cannot always be opened with them.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where a default is not legal: a mistake of the table.
+    pub fn defaults(driver: &str, specs: &'static [OptionSpec]) -> Result<Self, StoreError> {
+        let mut values = BTreeMap::new();
+        for spec in specs {
+            if let Some(default) = spec.default {
+                values.insert(spec.name, parse_value(driver, spec, &Value::String(default.to_owned()))?);
+            }
+        }
+        Ok(Self(values))
+    }
+
     /// A text or word option; `None` where it is unset.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {

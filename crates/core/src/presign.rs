@@ -86,8 +86,8 @@ impl fmt::Display for PresignedUrl {
     }
 }
 
-/// A presigned request.
-#[derive(Debug, Clone, PartialEq)]
+/// A presigned request. Its debug output shows the headers' names only.
+#[derive(Clone, PartialEq)]
 pub struct Presigned {
     /// Where to send it.
     pub url: PresignedUrl,
@@ -95,4 +95,15 @@ pub struct Presigned {
     pub headers: Vec<(String, String)>,
     /// When the storage stops honouring it: the earlier of what was asked and the end of the signing credentials.
     pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for Presigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Presigned")
+            .field("url", &self.url)
+            .field("headers", &headers)
+            .field("expires_at", &self.expires_at)
+            .finish()
+    }
 }

@@ -15,6 +15,10 @@ use crate::time::Timestamp;
 /// The largest [`PutOptions`], in bytes of compact JSON. Records are read whole, so they stay small.
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
+/// The deepest metadata, in containers within each other, the metadata itself being the first: well within what every JSON
+/// reader takes.
+pub const MAX_METADATA_DEPTH: usize = 64;
+
 /// Free metadata: a JSON object.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
@@ -103,19 +107,59 @@ pub struct PutOptions {
 }
 
 impl PutOptions {
-    /// Refuses options whose compact JSON is larger than [`MAX_OPTIONS_BYTES`].
+    /// Refuses options whose compact JSON is larger than [`MAX_OPTIONS_BYTES`], or whose metadata is deeper than
+    /// [`MAX_METADATA_DEPTH`].
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     pub fn check(&self) -> Result<(), StoreError> {
-        let size = serde_json::to_vec(self)
-            .map_err(|error| StoreError::invalid("the options are no JSON").with_source(error))?
-            .len();
-        if size > MAX_OPTIONS_BYTES {
+        // Depth first: whatever walks the metadata after this is bounded.
+        let fits = |value| depth_within(value, MAX_METADATA_DEPTH - 1);
+        if !self.metadata.values().all(fits) {
             return Err(StoreError::invalid(format!(
-                "the options take {size} bytes of JSON; at most {MAX_OPTIONS_BYTES} are allowed"
+                "the metadata is deeper than {MAX_METADATA_DEPTH} containers"
             )));
         }
+        let mut size = Counter { bytes: 0 };
+        match serde_json::to_writer(&mut size, self) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_io() => Err(StoreError::invalid(format!(
+                "the options take more than {MAX_OPTIONS_BYTES} bytes of JSON"
+            ))),
+            Err(error) => Err(StoreError::invalid("the options are no JSON").with_source(error)),
+        }
+    }
+}
+
+/// Whether `value` has at most `levels` containers within each other.
+fn depth_within(value: &serde_json::Value, levels: usize) -> bool {
+    match value {
+        serde_json::Value::Array(items) => {
+            levels > 0 && items.iter().all(|item| depth_within(item, levels - 1))
+        }
+        serde_json::Value::Object(map) => {
+            levels > 0 && map.values().all(|item| depth_within(item, levels - 1))
+        }
+        _ => true,
+    }
+}
+
+/// Counts the bytes of the options' JSON without holding them, and ends the writing past the bound.
+struct Counter {
+    bytes: usize,
+}
+
+impl std::io::Write for Counter {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        self.bytes += piece.len();
+        if self.bytes > MAX_OPTIONS_BYTES {
+            Err(std::io::ErrorKind::FileTooLarge.into())
+        } else {
+            Ok(piece.len())
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }

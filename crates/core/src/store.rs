@@ -107,7 +107,8 @@ impl Health {
 ///    none does.
 /// 6. After [`close`](Self::close) every verb answers [`Closed`](crate::ErrorKind::Closed).
 ///
-/// The conformance crate proves each of these, and each flag both ways.
+/// The conformance crate proves these, and each flag both ways, as far as one process can; that a driver survives kills and
+/// that its memory stays bounded is proved by programs that kill it and measure it.
 ///
 /// Wrappers implement every verb and carry `#[deny(clippy::missing_trait_methods)]`, so that none falls back to a
 /// default body in silence.

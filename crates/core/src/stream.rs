@@ -42,7 +42,16 @@ impl ByteStream {
     ///
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) past `max_bytes`; whatever the store fails with.
-    pub async fn collect_bytes(mut self, max_bytes: u64) -> Result<Bytes, StoreError> {
+    pub async fn collect_bytes(self, max_bytes: u64) -> Result<Bytes, StoreError> {
+        self.collect_expecting(max_bytes, 0).await
+    }
+
+    /// As [`collect_bytes`](Self::collect_bytes), with room for `expected` bytes from the start.
+    pub(crate) async fn collect_expecting(
+        mut self,
+        max_bytes: u64,
+        expected: usize,
+    ) -> Result<Bytes, StoreError> {
         let fits = |length: usize| {
             if length as u64 > max_bytes { Err(StoreError::too_large(max_bytes)) } else { Ok(()) }
         };
@@ -50,7 +59,7 @@ impl ByteStream {
         fits(first.len())?;
         let Some(second) = self.next().await.transpose()? else { return Ok(first) };
         fits(first.len() + second.len())?;
-        let mut all = BytesMut::with_capacity(2 * (first.len() + second.len()));
+        let mut all = BytesMut::with_capacity(expected.max(first.len() + second.len()));
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
         while let Some(piece) = self.next().await.transpose()? {

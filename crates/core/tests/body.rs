@@ -1,4 +1,5 @@
 //! Bodies on their way in: hashed, limited and cut while they flow.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use artifact_store_core::{
     Body, BodyStream, BoxError, Bytes, Digest, ErrorKind, MAX_PIECE_BYTES, OpenBody, StoreError,
@@ -143,4 +144,41 @@ proptest! {
         let result = run(async { read(open(flowing(&pieces).with_length(announced))?).await });
         prop_assert_eq!(result.is_ok(), announced == length);
     }
+}
+
+#[test]
+fn bytes_at_hand_must_be_as_long_as_announced() {
+    assert!(Body::from("12345").with_length(5).open(u64::MAX).is_ok());
+    for announced in [0, 4, 6] {
+        let error = Body::from("12345").with_length(announced).open(u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+#[test]
+fn a_source_that_is_always_ready_gives_way() {
+    run(async {
+        let endless = stream::repeat_with(|| Ok::<_, BoxError>(Bytes::new()));
+        let mut stream = open(Body::from_stream(endless)).unwrap();
+        // Never ready with a piece, so it must come back as pending.
+        assert!(futures_util::FutureExt::now_or_never(stream.next()).is_none());
+    });
+}
+
+#[test]
+fn another_stores_error_keeps_its_kind() {
+    run(async {
+        let pieces = [Ok(Bytes::from("x")), Err(StoreError::unavailable("the other store is down"))];
+        let error = read(open(Body::from_stream(stream::iter(pieces))).unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    });
+}
+
+#[test]
+fn what_was_announced_can_be_seen_before_the_end() {
+    let digest = Digest::of(b"12345");
+    let body = flowing(&[b"12345".to_vec()]).with_digest(digest).with_length(5);
+    assert_eq!((body.announced_digest(), body.length()), (Some(digest), Some(5)));
+    let stream = open(body).unwrap();
+    assert_eq!((stream.announced_digest(), stream.announced_length()), (Some(digest), Some(5)));
 }

@@ -1,4 +1,5 @@
 //! The Gate holds any store to its word.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::time::Duration;
 
 use artifact_store_core::{
     ArtifactId, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Bytes, Capabilities, CursorKey,
-    ErrorKind, Flag, Gate, GateOptions, Get, Health, ListQuery, Page, PresignIntent, Put, PutOptions, Record,
-    Scope, ScopePart, ScopePattern, StoreError, Verb, VerifyReads, async_trait,
+    ErrorKind, Filter, Flag, Gate, GateOptions, Get, Health, ListQuery, Page, PresignIntent, Put, PutOptions,
+    Record, Scope, ScopePart, ScopePattern, StoreError, Verb, VerifyReads, async_trait,
 };
 use artifact_store_inmem::{InmemConfig, InmemStore};
 use futures_util::{StreamExt, stream};
@@ -18,6 +19,7 @@ enum Twist {
     Honest,
     OtherScope,
     OtherId,
+    TwinOfTwelveDigits,
     AlteredByte,
     OneByteLess,
     OneByteMore,
@@ -53,6 +55,11 @@ impl ArtifactStore for Twisted {
     }
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
         let put = self.0.put(scope, body, options).await?;
+        if self.1 == Twist::TwinOfTwelveDigits {
+            // As a store does that takes 48 bits of digest for the whole.
+            let twin = self.0.put_text(scope, "another artifact altogether", PutOptions::default()).await?;
+            return Ok(Put { record: twin.record, ..put });
+        }
         Ok(Put { record: self.record(put.record), ..put })
     }
     async fn get(
@@ -144,6 +151,44 @@ async fn an_answer_about_another_scope_or_id_is_corrupt() {
         );
         let put = gate.put_text(&scope(), "x", PutOptions::default()).await;
         assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt, "put, {twist:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_put_is_answered_with_the_record_of_its_own_bytes() {
+    let gate = gate(Twist::TwinOfTwelveDigits, GateOptions::default());
+    let at_hand = Body::from("bytes");
+    let flowing = Body::from_stream(stream::iter([Ok::<_, StoreError>(Bytes::from("bytes"))]));
+    for body in [at_hand, flowing] {
+        let put = gate.put(&scope(), body, PutOptions::default()).await;
+        assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[tokio::test]
+async fn a_filter_of_too_many_or_too_long_values_is_refused() {
+    let gate = gate(Twist::Honest, GateOptions::default());
+    let tags =
+        |count: usize, length: usize| Filter { tags: vec!["x".repeat(length); count], ..Filter::default() };
+    for (filter, fits) in
+        [(tags(256, 10), true), (tags(257, 10), false), (tags(1, 4096), true), (tags(1, 4097), false)]
+    {
+        let query = ListQuery::new(ScopePattern::exactly(&scope())).with_filter(filter);
+        assert_eq!(gate.list(&query).await.is_ok(), fits);
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_is_too_deep_is_refused() {
+    let gate = gate(Twist::Honest, GateOptions::default());
+    for (containers, fits) in [(64, true), (65, false), (5000, false)] {
+        let mut value = serde_json::Value::Null;
+        for _ in 1..containers {
+            value = serde_json::Value::Array(vec![value]);
+        }
+        let mut options = PutOptions::default();
+        options.metadata.insert("deep".into(), value);
+        assert_eq!(gate.put_text(&scope(), "x", options).await.is_ok(), fits, "{containers}");
     }
 }
 

@@ -1,4 +1,5 @@
 //! Drivers and options are known by name, and what is not known says what is.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::sync::Arc;
 use std::time::Duration;

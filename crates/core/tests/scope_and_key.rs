@@ -1,4 +1,5 @@
 //! Scope parts are valid by construction, and their tokens are fixed for ever.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::collections::HashMap;
 

@@ -234,18 +234,19 @@ impl Dirs {
     /// Removes the file of `key`, then the directories that this leaves empty. `false` where there was none.
     pub(crate) fn remove(&self, key: &Key) -> Result<bool, Errno> {
         let chain = self.chain(key)?;
-        let [.., leaf] = &chain[..] else { return Ok(false) };
-        if chain.len() < DEPTH {
-            return Ok(false);
+        let deepest = chain.last().unwrap_or(&self.artifacts);
+        let removed = chain.len() == DEPTH
+            && match rustix::fs::unlinkat(deepest, key.file.as_str(), AtFlags::empty()) {
+                Ok(()) => true,
+                Err(Errno::NOENT) => false,
+                Err(error) => return Err(error),
+            };
+        // An absence is synced like a removal: another delete may have made it and not come to its own sync.
+        self.sync(deepest)?;
+        if removed {
+            self.prune_chain(key, &chain);
         }
-        match rustix::fs::unlinkat(leaf, key.file.as_str(), AtFlags::empty()) {
-            Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        self.sync(leaf)?;
-        self.prune_chain(key, &chain);
-        Ok(true)
+        Ok(removed)
     }
 
     /// Removes the empty directories on the way to `key`. Never fails: what cannot be removed now is left to a sweep.

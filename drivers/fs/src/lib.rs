@@ -39,9 +39,10 @@
 //! its delete.
 //!
 //! All disk work runs on the runtime's blocking pool in jobs that never wait for a body: a slow upload holds no
-//! thread. A store runs at most 64 of them at once (fewer where the process may open fewer than 1024 files). A body that flows is hashed by one batch of 512 KiB while the batch
-//! before is written; a long read has one chunk of 512 KiB in flight while the one before is consumed. A put holds about
-//! 1.5 MiB at most besides what the body's source holds, a get 1 MiB.
+//! thread. A store runs at most 64 of them at once (fewer where the process may open fewer than 1024 files), at most 4 of
+//! them listings, so that these cannot take every slot; the chunks of a flowing read come on top. A body that flows is
+//! hashed by one batch of 512 KiB while the batch before is written; a long read has one chunk of 512 KiB in flight while
+//! the one before is consumed. A put holds about 1.5 MiB at most besides what the body's source holds, a get 1 MiB.
 //!
 //! [`close`](artifact_store_core::ArtifactStore::close) waits for the jobs that run. A put whose body still flows then
 //! ends as `Closed` with its next batch; a listing ends as `Closed` at once; a stream that is being read may end.

@@ -10,6 +10,7 @@ use artifact_store_core::{
     Put, PutOptions, Record, Scope, StoreError, async_trait,
 };
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::config::{FsConfig, INFO, SyncPolicy};
 use crate::dirs::Dirs;
@@ -56,6 +57,9 @@ impl Shared {
     }
 }
 
+/// Most listings at once.
+const LISTINGS: usize = 4;
+
 /// A store in a directory: the bare driver. Callers want it behind a [`Gate`](artifact_store_core::Gate), which the
 /// facade puts there.
 ///
@@ -64,6 +68,8 @@ impl Shared {
 pub struct FsStore {
     shared: Arc<Shared>,
     jobs: Jobs,
+    /// Listings are long jobs; they wait for each other, so that they cannot take the slots of all verbs.
+    listings: Semaphore,
     capabilities: Capabilities,
 }
 
@@ -86,7 +92,7 @@ impl FsStore {
                 Ok(Arc::new(shared))
             })
             .await?;
-        Ok(Self { shared, jobs, capabilities })
+        Ok(Self { shared, jobs, listings: Semaphore::new(LISTINGS), capabilities })
     }
 
     /// Removes temporary files of processes that died, and scope directories that hold nothing. Files that live puts are
@@ -165,6 +171,7 @@ impl ArtifactStore for FsStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let (shared, query) = (Arc::clone(&self.shared), query.clone());
+        let _turn = self.listings.acquire().await;
         self.jobs.run(move |job| scan::list(&shared, job, &query)).await
     }
 

@@ -6,14 +6,17 @@ use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use artifact_store_core::{
-    ArtifactId, ListQuery, Position, Record, Scope, ScopePart, ScopePattern, TenantPattern,
+    ArtifactId, ListQuery, Position, Record, Scope, ScopePart, ScopePattern, StoreError, TenantPattern,
 };
 use bytes::Bytes;
 
 const SHARDS: usize = 32;
+/// Rows that a listing passes over before it lets go of the orders for a moment: some tens of microseconds.
+const SLICE: usize = 512;
 
 /// One artifact.
 #[derive(Debug)]
@@ -72,6 +75,8 @@ pub(crate) struct Index {
     hasher: RandomState,
     shards: [Shard; SHARDS],
     orders: RwLock<Orders>,
+    /// Set while every lock is held, so whoever holds one knows whether an absence is true or the end.
+    closed: AtomicBool,
 }
 
 /// The rows of a page, before it is one.
@@ -96,6 +101,7 @@ impl Index {
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Shard::default()),
             orders: RwLock::default(),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -104,9 +110,16 @@ impl Index {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 
-    pub(crate) fn get(&self, scope: &Scope, id: &ArtifactId) -> Option<Arc<Entry>> {
+    /// Whether the store is open. What is found absent under a lock is absent only if this is asked under that lock.
+    pub(crate) fn open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
+    }
+
+    pub(crate) fn get(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Arc<Entry>>, StoreError> {
         let key = Key { scope: scope.clone(), id: id.clone() };
-        read(self.shard(&key)).get(&key).cloned()
+        let shard = read(self.shard(&key));
+        self.open()?;
+        Ok(shard.get(&key).cloned())
     }
 
     /// Inserts the entry that `make` gives unless one stands; answers the one that stands then, and whether it is new.
@@ -115,11 +128,12 @@ impl Index {
         scope: &Scope,
         id: ArtifactId,
         make: impl FnOnce() -> Entry,
-    ) -> (Arc<Entry>, bool) {
+    ) -> Result<(Arc<Entry>, bool), StoreError> {
         let key = Key { scope: scope.clone(), id };
         let mut shard = write(self.shard(&key));
+        self.open()?;
         match shard.entry(key) {
-            Slot::Occupied(slot) => (Arc::clone(slot.get()), false),
+            Slot::Occupied(slot) => Ok((Arc::clone(slot.get()), false)),
             Slot::Vacant(slot) => {
                 let entry = Arc::new(make());
                 slot.insert(Arc::clone(&entry));
@@ -128,15 +142,16 @@ impl Index {
                 for prefix in Prefix::of(scope) {
                     orders.entry(prefix).or_default().insert(position.clone(), Arc::clone(&entry));
                 }
-                (entry, true)
+                Ok((entry, true))
             }
         }
     }
 
-    pub(crate) fn remove(&self, scope: &Scope, id: &ArtifactId) -> bool {
+    pub(crate) fn remove(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
         let key = Key { scope: scope.clone(), id: id.clone() };
         let mut shard = write(self.shard(&key));
-        let Some(entry) = shard.remove(&key) else { return false };
+        self.open()?;
+        let Some(entry) = shard.remove(&key) else { return Ok(false) };
         let position = Position::of(&entry.record);
         let mut orders = write(&self.orders);
         for prefix in Prefix::of(scope) {
@@ -147,7 +162,7 @@ impl Index {
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     /// How many rows a listing may have to pass over.
@@ -155,29 +170,66 @@ impl Index {
         read(&self.orders).get(&Prefix::covering(pattern)).map_or(0, BTreeMap::len)
     }
 
-    pub(crate) fn list(&self, query: &ListQuery, after: Option<&Position>) -> Rows {
-        let orders = read(&self.orders);
-        let Some(order) = orders.get(&Prefix::covering(query.pattern())) else {
-            return Rows { records: Vec::new(), total: query.counts_total().then_some(0), more: false };
-        };
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rows = order
-            .range((start, Bound::Unbounded))
-            .map(|(_, entry)| &entry.record)
-            .filter(|record| query.matches(record));
-        let records: Vec<Record> = rows.by_ref().take(query.limit() as usize).cloned().collect();
-        let more = rows.next().is_some();
-        let total = query
-            .counts_total()
-            .then(|| order.values().filter(|entry| query.matches(&entry.record)).count() as u64);
-        Rows { records, total, more }
+    pub(crate) fn list(&self, query: &ListQuery, after: Option<&Position>) -> Result<Rows, StoreError> {
+        let wanted = query.limit() as usize + 1;
+        let mut records = Vec::new();
+        self.scan(query, after.cloned(), |record| {
+            records.push(record.clone());
+            records.len() < wanted
+        })?;
+        let more = records.len() == wanted;
+        records.truncate(wanted - 1);
+        let mut total = None;
+        if query.counts_total() {
+            let mut count = 0;
+            self.scan(query, None, |_| {
+                count += 1;
+                true
+            })?;
+            total = Some(count);
+        }
+        Ok(Rows { records, total, more })
     }
 
-    pub(crate) fn clear(&self) {
-        for shard in &self.shards {
-            write(shard).clear();
+    /// Shows the matches behind `after` to `see`, in order, until it has seen enough. Holds the orders for a slice at a time
+    /// and goes on by position, so that puts and deletes get in between; pages are stable under them anyway.
+    fn scan(
+        &self,
+        query: &ListQuery,
+        mut after: Option<Position>,
+        mut see: impl FnMut(&Record) -> bool,
+    ) -> Result<(), StoreError> {
+        let prefix = Prefix::covering(query.pattern());
+        loop {
+            let orders = read(&self.orders);
+            self.open()?;
+            let Some(order) = orders.get(&prefix) else { return Ok(()) };
+            let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            for (passed, (position, entry)) in order.range((start, Bound::Unbounded)).enumerate() {
+                if query.matches(&entry.record) && !see(&entry.record) {
+                    return Ok(());
+                }
+                if passed + 1 == SLICE {
+                    last = Some(position.clone());
+                    break;
+                }
+            }
+            let Some(last) = last else { return Ok(()) };
+            after = Some(last);
         }
-        write(&self.orders).clear();
+    }
+
+    /// Ends the store and lets go of all artifacts: from here on every verb says `Closed`.
+    pub(crate) fn close(&self) {
+        // In the sequence in which everybody takes them: shards, then orders.
+        let mut shards: Vec<_> = self.shards.iter().map(write).collect();
+        let mut orders = write(&self.orders);
+        self.closed.store(true, Ordering::Release);
+        for shard in &mut shards {
+            shard.clear();
+        }
+        orders.clear();
     }
 
     /// Where map and orders disagree, one line each.

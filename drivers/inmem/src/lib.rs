@@ -26,7 +26,8 @@
 //! visible; a dropped put is dropped memory.
 //!
 //! # Concurrency
-//! One lock per shard, one over the orders, taken in that sequence and never across an `await`. Of racing puts of the same
+//! One lock per shard, one over the orders, taken in that sequence and never across an `await`. A listing holds the orders
+//! for some hundred rows at a time. Of racing puts of the same
 //! bytes the first to take the lock creates, the others find it. A stream holds its artifact's bytes, so it ends whole even
 //! if the artifact is deleted meanwhile.
 //!

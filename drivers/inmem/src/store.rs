@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Digest, Get, Health, ListQuery,
@@ -27,23 +26,18 @@ const SCAN_INLINE: usize = 4096;
 pub struct InmemStore {
     config: InmemConfig,
     index: Arc<Index>,
-    closed: AtomicBool,
 }
 
 impl InmemStore {
     /// An empty store.
     pub fn new(config: InmemConfig) -> Self {
-        Self { config, index: Arc::new(Index::new()), closed: AtomicBool::new(false) }
+        Self { config, index: Arc::new(Index::new()) }
     }
 
     /// Where the store's parts disagree, one line each: for the conformance suite.
     #[doc(hidden)]
     pub fn audit(&self) -> Vec<String> {
         self.index.audit()
-    }
-
-    fn open_check(&self) -> Result<(), StoreError> {
-        if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
     }
 }
 
@@ -119,15 +113,14 @@ impl ArtifactStore for InmemStore {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
-        self.open_check()?;
+        self.index.open()?;
         let (segments, digest, size) = gather(body.open(self.config.max_artifact_bytes)?).await?;
-        self.open_check()?;
         let id = ArtifactId::new(&options.namespace, &digest);
         let clock = &self.config.clock;
         let (entry, created) = self.index.insert(scope, id, || Entry {
             record: Record::new(scope.clone(), options, digest, size, clock.now()),
             segments,
-        });
+        })?;
         if entry.record.digest != digest {
             return Err(StoreError::conflict("an artifact with the same id has another digest"));
         }
@@ -141,8 +134,7 @@ impl ArtifactStore for InmemStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<Get>, StoreError> {
-        self.open_check()?;
-        let Some(entry) = self.index.get(scope, id) else { return Ok(None) };
+        let Some(entry) = self.index.get(scope, id)? else { return Ok(None) };
         let size = entry.record.size;
         let range = range.map_or(0..size, |range| range.resolve(size));
         let stream = cut(&entry, range.clone());
@@ -150,35 +142,31 @@ impl ArtifactStore for InmemStore {
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        self.open_check()?;
-        Ok(self.index.get(scope, id).map(|entry| entry.record.clone()))
+        Ok(self.index.get(scope, id)?.map(|entry| entry.record.clone()))
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        self.open_check()?;
-        Ok(self.index.remove(scope, id))
+        self.index.remove(scope, id)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.open_check()?;
         let after = query.position()?;
         let rows = if self.index.span(query.pattern()) <= SCAN_INLINE {
-            self.index.list(query, after)
+            self.index.list(query, after)?
         } else {
             let (index, query, after) = (Arc::clone(&self.index), query.clone(), after.cloned());
-            blocking(move || Ok(index.list(&query, after.as_ref()))).await?
+            blocking(move || index.list(&query, after.as_ref())).await?
         };
         Ok(Page::new(query, rows.records, rows.total, rows.more))
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.open_check()?;
+        self.index.open()?;
         Ok(Health::ready())
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.closed.store(true, Ordering::Release);
-        self.index.clear();
+        self.index.close();
         Ok(())
     }
 }

@@ -2,7 +2,9 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use artifact_store_core::{
     ArtifactStore, Body, BoxError, Digest, ErrorKind, ListQuery, PutOptions, PutOutcome, Scope, ScopePattern,
@@ -26,6 +28,8 @@ group! { "atomicity":
     a_dropped_put_leaves_nothing,
     a_dropped_get_leaves_nothing,
     a_failed_put_leaves_the_standing_artifact,
+    a_put_can_be_given_up_whatever_its_source_does,
+    a_stream_is_let_go_as_it_flows,
 }
 
 /// The sizes at which puts are made to fail: within the first piece, and far into the stream.
@@ -158,7 +162,13 @@ async fn a_wrong_length_leaves_nothing(lab: &Lab) -> CheckResult {
             let what = format!("{size} bytes announced as {announced}");
             let body = flowing(&bytes, 10 * KIB).with_length(announced);
             let put = store.put(&scope, body, PutOptions::default()).await;
-            ensure_kind(put, |kind| kind == ErrorKind::InvalidArgument, &what)?;
+            // Where the store has a bound of its own, what is announced beyond it is too large before it is wrong.
+            let bound = store.capabilities().artifact_bytes_limit();
+            let due = |kind| match kind {
+                ErrorKind::TooLarge { limit } => limit == bound && announced > bound,
+                kind => kind == ErrorKind::InvalidArgument,
+            };
+            ensure_kind(put, due, &what)?;
             leaves_nothing(lab, &*store, &scope, &bytes, &what).await?;
         }
     }
@@ -259,4 +269,72 @@ async fn a_failed_put_leaves_the_standing_artifact(lab: &Lab) -> CheckResult {
         ensure!(drain(get).await? == bytes, "a failed put changed the standing bytes");
     }
     Ok(Outcome::Passed)
+}
+
+/// Sources that are always ready, with nothing or with bytes: the put must give way, or nobody could cancel it.
+async fn a_put_can_be_given_up_whatever_its_source_does(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let scope = home()?;
+    for (what, piece) in [("nothing", Bytes::new()), ("bytes", Bytes::from_static(&[7; 64]))] {
+        let endless = futures_util::stream::repeat_with(move || Ok::<_, BoxError>(piece.clone()));
+        let running = {
+            let (store, scope) = (Arc::clone(&store), scope.clone());
+            tokio::spawn(async move {
+                let put = store.put(&scope, Body::from_stream(endless), PutOptions::default());
+                tokio::time::timeout(Duration::from_millis(100), put).await
+            })
+        };
+        let given_up = soon(&format!("giving up an endless source of {what}"), running).await??;
+        ensure!(given_up.is_err(), "a put of an endless source of {what} ended by itself");
+        lab.no_residue().await?;
+    }
+    let rows = all_rows(&*store, &exactly(&scope), 10).await?;
+    ensure!(rows.is_empty(), "a put that was given up is listed");
+    Ok(Outcome::Passed)
+}
+
+/// A piece of a source that counts how many of it are alive.
+struct Counted {
+    bytes: Bytes,
+    alive: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The source's buffers come free while the body flows: a store that gathers a whole body keeps them.
+async fn a_stream_is_let_go_as_it_flows(lab: &Lab) -> CheckResult {
+    const PIECES: usize = 256;
+    const MOST_ALIVE: usize = 64;
+    let store = lab.open().await?;
+    let scope = home()?;
+    let (alive, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let source = {
+        let (alive, most, seed) = (Arc::clone(&alive), Arc::clone(&most), lab.seed);
+        (0..PIECES as u64).map(move |n| {
+            let now = alive.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            let owner = Counted { bytes: bytes(seed + n, 128 * KIB), alive: Arc::clone(&alive) };
+            Ok::<_, BoxError>(Bytes::from_owner(owner))
+        })
+    };
+    store.put(&scope, Body::from_stream(futures_util::stream::iter(source)), PutOptions::default()).await?;
+    let most = most.load(Ordering::SeqCst);
+    ensure!(most <= MOST_ALIVE, "{most} of {PIECES} pieces of 128 KiB were held at once");
+    for _ in 0..100 {
+        if alive.load(Ordering::SeqCst) == 0 {
+            return Ok(Outcome::Passed);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(Failure::new(format!("{} pieces are still held after the put", alive.load(Ordering::SeqCst))))
 }

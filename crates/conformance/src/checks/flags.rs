@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactStoreExt, Body, Digest, ErrorKind, Flag, ListQuery, PresignIntent, Presigned, PutOptions,
-    PutOutcome, ScopePattern, UploadIntent,
+    ArtifactStoreExt, Body, Clock, Digest, ErrorKind, Flag, ListQuery, PresignIntent, Presigned, PutOptions,
+    PutOutcome, ScopePattern, SystemClock, UploadIntent,
 };
 use bytes::Bytes;
 
@@ -20,6 +20,7 @@ group! { "flags":
     shared_is_as_advertised = Shared,
     the_largest_artifact_is_as_advertised,
     the_longest_presign_expiry_is_as_advertised = PresignGet,
+    a_presigned_url_expires = PresignGet,
 }
 
 /// Runs the probe of `flag`, or of its opposite. The match has no wildcard: a flag without both does not compile.
@@ -305,15 +306,48 @@ async fn the_longest_presign_expiry_is_as_advertised(lab: &Lab) -> CheckResult {
     let longest = store.capabilities().presign_expiry_limit();
     let bytes = bytes(lab.seed, 10);
     put(&*store, &scope, &bytes).await?;
-    let intent = PresignIntent::Get { id: id_of(&bytes) };
-    if !store.capabilities().has(Flag::PresignGet) {
+    let capabilities = store.capabilities();
+    if !capabilities.has(Flag::PresignGet) && !capabilities.has(Flag::PresignPut) {
         ensure!(longest.is_zero(), "a store that cannot presign advertises an expiry of {longest:?}");
         return Ok(Outcome::NotPromised);
     }
+    let intent = if capabilities.has(Flag::PresignGet) {
+        PresignIntent::Get { id: id_of(&bytes) }
+    } else {
+        PresignIntent::Put(upload(&bytes))
+    };
     ensure!(store.presign(&scope, &intent, longest).await?.is_some(), "the longest expiry is not signed");
     let over = store.presign(&scope, &intent, longest + Duration::from_secs(1)).await;
     ensure_kind(over, |kind| kind == ErrorKind::InvalidArgument, "one second more than the longest expiry")?;
     let zero = store.presign(&scope, &intent, Duration::ZERO).await;
     ensure_kind(zero, |kind| kind == ErrorKind::InvalidArgument, "an expiry of nothing")?;
+    Ok(Outcome::Passed)
+}
+
+async fn a_presigned_url_expires(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let scope = home()?;
+    let bytes = bytes(lab.seed, 10);
+    put(&*store, &scope, &bytes).await?;
+    let intent = PresignIntent::Get { id: id_of(&bytes) };
+    let second = Duration::from_secs(1);
+    if !store.capabilities().has(Flag::PresignGet) {
+        let due = |kind| kind == ErrorKind::Unsupported(Flag::PresignGet);
+        ensure_kind(store.presign(&scope, &intent, second).await, due, "presigning without the flag")?;
+        return Ok(Outcome::NotPromised);
+    }
+    let client = client(lab)?;
+    let before = SystemClock.now().as_micros();
+    let presigned = store.presign(&scope, &intent, second).await?;
+    let presigned = presigned.ok_or_else(|| Failure::new("an artifact that is there is not presigned"))?;
+    // Storages sign whole seconds.
+    let life = presigned.expires_at.as_micros() - before;
+    ensure!(
+        (0..=3_000_000).contains(&life),
+        "a URL for one second says that it lives for {life} microseconds"
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (status, _) = send(&*client, "GET", &presigned, Bytes::new()).await?;
+    ensure!(status >= 400, "a URL for one second still downloads after three, with status {status}");
     Ok(Outcome::Passed)
 }

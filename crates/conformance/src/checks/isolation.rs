@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactStore, ArtifactStoreExt, Body, Flag, ListQuery, PresignIntent, PutOutcome, Scope, ScopePattern,
+    ArtifactStore, ArtifactStoreExt, Body, Digest, ErrorKind, Flag, ListQuery, PresignIntent, PutOptions,
+    PutOutcome, Scope, ScopePattern, UploadIntent,
 };
 use bytes::Bytes;
 
@@ -18,6 +19,7 @@ group! { "isolation":
     delete_removes_nothing_in_a_neighbouring_scope,
     list_shows_nothing_of_a_neighbouring_scope,
     presign_signs_nothing_in_a_neighbouring_scope = PresignGet,
+    commit_upload_takes_nothing_of_a_neighbouring_scope = PresignPut,
     weird_parts_never_meet,
     weird_parts_never_meet_across_a_boundary,
     a_scoped_handle_cannot_escape,
@@ -99,11 +101,51 @@ async fn presign_signs_nothing_in_a_neighbouring_scope(lab: &Lab) -> CheckResult
         if promised {
             ensure!(answer?.is_none(), "presign signs across the {part}");
         } else {
-            let due = |kind| kind == artifact_store_core::ErrorKind::Unsupported(Flag::PresignGet);
+            let due = |kind| kind == ErrorKind::Unsupported(Flag::PresignGet);
             ensure_kind(answer, due, &format!("presigning across the {part}"))?;
         }
     }
     Ok(if promised { Outcome::Passed } else { Outcome::NotPromised })
+}
+
+/// An upload belongs to the scope it was announced in: naming its id elsewhere must not claim its bytes.
+async fn commit_upload_takes_nothing_of_a_neighbouring_scope(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let own = home()?.with_task("t-1")?;
+    let bytes = bytes(lab.seed, 100);
+    let intent =
+        UploadIntent { digest: Digest::of(&bytes), size: bytes.len() as u64, options: PutOptions::default() };
+    let id = intent.id();
+    if !store.capabilities().has(Flag::PresignPut) {
+        let due = |kind| kind == ErrorKind::Unsupported(Flag::PresignPut);
+        for (part, scope) in neighbours()? {
+            ensure_kind(
+                store.commit_upload(&scope, &id).await,
+                due,
+                &format!("committing across the {part}"),
+            )?;
+        }
+        return Ok(Outcome::NotPromised);
+    }
+    let client = lab.place().http_client().ok_or_else(|| Failure::new("the place gives no HTTP client"))?;
+    let presigned = store.presign(&own, &PresignIntent::Put(intent), Duration::from_mins(1)).await?;
+    let presigned = presigned.ok_or_else(|| Failure::new("an upload is not presigned"))?;
+    let sent = client.request("PUT", presigned.url.reveal(), &presigned.headers, bytes.clone()).await;
+    let status = sent.map_err(|error| Failure::new(format!("no response to an upload: {error}")))?.status;
+    ensure!(status < 300, "a presigned upload was refused with status {status}");
+    for when in ["before", "after"] {
+        for (part, scope) in neighbours()? {
+            let claimed = store.commit_upload(&scope, &id).await?;
+            ensure!(claimed.is_none(), "{when} its commit, an upload is claimed across the {part}");
+            ensure!(
+                store.get(&scope, &id, None).await?.is_none(),
+                "{when} its commit, an upload is read across the {part}"
+            );
+        }
+        let put = store.commit_upload(&own, &id).await?;
+        ensure!(put.is_some_and(|put| put.record.scope == own), "{when}: the own upload is not committed");
+    }
+    Ok(Outcome::Passed)
 }
 
 /// Every weird part in every place of a scope, all with the same bytes: no two may meet.

@@ -1,13 +1,14 @@
 //! What is put comes back: bytes of every size, and everything said about them.
 
 use artifact_store_core::{
-    ArtifactStoreExt, Body, Digest, Namespace, PutOptions, PutOutcome, Source, TEXT_MEDIA_TYPE,
+    ArtifactStoreExt, Body, Digest, MAX_METADATA_DEPTH, MAX_OPTIONS_BYTES, Namespace, PutOptions, PutOutcome,
+    Source, TEXT_MEDIA_TYPE,
 };
 use bytes::Bytes;
 
 use super::group;
 use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq};
-use crate::kit::{KIB, MIB, bytes, drain, flowing, generated, home, measure};
+use crate::kit::{KIB, MIB, all_rows, bytes, drain, exactly, flowing, generated, home, measure};
 
 group! { "round trip":
     nothing_comes_back_as_nothing,
@@ -20,6 +21,7 @@ group! { "round trip":
     a_stream_of_tiny_pieces_comes_back,
     an_announced_digest_and_length_are_accepted,
     the_record_says_all_that_was_said,
+    options_of_the_largest_size_come_back,
     a_text_comes_back_as_a_text,
 }
 
@@ -153,6 +155,34 @@ async fn the_record_says_all_that_was_said(lab: &Lab) -> CheckResult {
     let bare = store.put(&scope, Body::from("bare"), PutOptions::default()).await?;
     let stat = store.stat(&scope, &bare.record.id).await?;
     ensure_eq!(stat.map(|record| record.options), Some(PutOptions::default()), "options that say nothing");
+    Ok(Outcome::Passed)
+}
+
+/// The Gate lets options through up to a size and a depth; every driver stores what it lets through.
+async fn options_of_the_largest_size_come_back(lab: &Lab) -> CheckResult {
+    let store = lab.open().await?;
+    let scope = home()?;
+    let mut deep = serde_json::json!("bottom");
+    // The metadata itself is the first container.
+    for depth in 1..MAX_METADATA_DEPTH {
+        deep = if depth % 2 == 0 { serde_json::json!([deep]) } else { serde_json::json!({ "deeper": deep }) };
+    }
+    let mut options = PutOptions { filename: Some(String::new()), ..PutOptions::default() };
+    options.metadata.insert("deep".into(), deep);
+    let room = MAX_OPTIONS_BYTES - serde_json::to_vec(&options)?.len();
+    options.filename = Some("x".repeat(room));
+    ensure!(options.check().is_ok(), "the check's own options are over the bound");
+    let put = store.put(&scope, Body::from("large options"), options.clone()).await?;
+    let stat = store.stat(&scope, &put.record.id).await?;
+    ensure!(
+        stat.is_some_and(|record| record.options == options),
+        "options of {MAX_OPTIONS_BYTES} bytes came back otherwise"
+    );
+    let rows = all_rows(&*store, &exactly(&scope), 10).await?;
+    ensure!(
+        rows.len() == 1 && rows[0].options == options,
+        "options of {MAX_OPTIONS_BYTES} bytes are listed otherwise"
+    );
     Ok(Outcome::Passed)
 }
 

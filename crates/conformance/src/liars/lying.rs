@@ -27,6 +27,7 @@ pub enum Lie {
     DeleteIgnoresTask,
     ListIgnoresTask,
     PresignIgnoresTask,
+    CommitIgnoresTask,
     FoldsCase,
     TaskNamedNoneIsNoTask,
     JoinsPartsRaw,
@@ -38,6 +39,7 @@ pub enum Lie {
     ShortensLongStreams,
     ForgetsMetadata,
     StopsTextAtNul,
+    RefusesLargeOptions,
     IdOfTwelveDigits,
     AlwaysCreated,
     SecondWriterWins,
@@ -65,6 +67,8 @@ pub enum Lie {
     LeaksATempFile,
     LeaksWhenDropped,
     LosesTheStandingOne,
+    NeverGivesWay,
+    HoldsTheWholeBody,
     LooksThenLeaps,
     SeesPutsLate,
     SickWhenUsed,
@@ -83,6 +87,7 @@ pub enum Lie {
     SharesInSilence,
     NumberTooLarge,
     ExpiryWithoutEnd,
+    SignsForLongerThanAsked,
     ForgetsEveryTenthPut,
 }
 
@@ -182,6 +187,20 @@ impl Drop for LeakOnDrop<'_> {
     }
 }
 
+/// Polls a future until it is ready, as a loop without a yield would.
+fn stubborn<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // Bounded, so that the process of the test ends at last.
+    let begun = std::time::Instant::now();
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(40), "the source is stuck");
+    }
+}
+
 impl LyingStore {
     fn lies(&self, lie: Lie) -> bool {
         self.lie == lie
@@ -222,9 +241,18 @@ impl LyingStore {
     async fn swallow(&self, body: Body) -> Result<(Vec<u8>, Option<StoreError>), StoreError> {
         let mut stream = body.open(u64::MAX)?.into_stream();
         let mut all = Vec::new();
+        let mut held = Vec::new();
         loop {
-            match stream.next().await {
-                Ok(Some(piece)) => all.extend_from_slice(&piece),
+            // A liar that never gives way polls its source to the end without letting anybody in between.
+            let next =
+                if self.lies(Lie::NeverGivesWay) { stubborn(stream.next()) } else { stream.next().await };
+            match next {
+                Ok(Some(piece)) => {
+                    all.extend_from_slice(&piece);
+                    if self.lies(Lie::HoldsTheWholeBody) {
+                        held.push(piece);
+                    }
+                }
                 Ok(None) => return Ok((all, None)),
                 Err(error) => return Ok((all, Some(error))),
             }
@@ -277,6 +305,9 @@ impl LyingStore {
                 return self.inner.put(scope, body.with_limit(less), kept).await;
             }
             Lie::LeavesATask => drop(tokio::spawn(std::future::pending::<()>())),
+            Lie::RefusesLargeOptions if serde_json::to_vec(&kept).is_ok_and(|json| json.len() > 4096) => {
+                return Err(StoreError::backend("the storage takes 4 KiB of metadata"));
+            }
             _ => {}
         }
         if self.lies(Lie::RecordBeforeBytes) {
@@ -539,6 +570,9 @@ impl ArtifactStore for LyingStore {
             (Lie::UploadFlagWithoutVerb, PresignIntent::Put(_)) => {
                 Err(StoreError::unsupported(Flag::PresignPut))
             }
+            (Lie::SignsForLongerThanAsked, _) => {
+                self.inner.presign(scope, intent, expiry + Duration::from_mins(1)).await
+            }
             (Lie::ExpiryWithoutEnd, _) => self.inner.presign(scope, intent, expiry.min(WEEK)).await,
             (Lie::PresignIgnoresTask, PresignIntent::Get { id }) => {
                 let scope =
@@ -558,6 +592,9 @@ impl ArtifactStore for LyingStore {
     }
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Put>, StoreError> {
+        if self.lies(Lie::CommitIgnoresTask) && scope.task().is_none() {
+            return self.inner.commit_upload(&scope.clone().with_task("t-1")?, id).await;
+        }
         self.inner.commit_upload(scope, id).await
     }
 

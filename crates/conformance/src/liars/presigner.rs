@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, ArtifactStoreExt, Body, BoxError, ByteRange, Capabilities, Digest, Flag, Get,
-    Health, ListQuery, Page, PresignIntent, Presigned, PresignedUrl, Put, PutOptions, PutOutcome, Record,
-    Scope, StoreError, Timestamp, UploadIntent, async_trait,
+    ArtifactId, ArtifactStore, ArtifactStoreExt, Body, BoxError, ByteRange, Capabilities, Clock, Digest,
+    Flag, Get, Health, ListQuery, Page, PresignIntent, Presigned, PresignedUrl, Put, PutOptions, PutOutcome,
+    Record, Scope, StoreError, SystemClock, Timestamp, UploadIntent, async_trait,
 };
 use artifact_store_inmem::{InmemConfig, InmemStore};
 use bytes::Bytes;
@@ -35,16 +35,16 @@ enum Grant {
 
 /// Every grant given out at one place.
 #[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<Vec<Grant>>);
+pub(super) struct Desk(Mutex<Vec<(Grant, Timestamp)>>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Desk {
-    fn grant(&self, grant: Grant) -> PresignedUrl {
+    fn grant(&self, grant: Grant, expires_at: Timestamp) -> PresignedUrl {
         let mut grants = lock(&self.0);
-        grants.push(grant);
+        grants.push((grant, expires_at));
         PresignedUrl::new(format!("mem://{}", grants.len() - 1))
     }
 }
@@ -59,8 +59,9 @@ impl HttpClient for Desk {
         body: Bytes,
     ) -> Result<HttpResponse, BoxError> {
         let number = url.strip_prefix("mem://").and_then(|number| number.parse::<usize>().ok());
-        let grant = number.and_then(|number| lock(&self.0).get(number).cloned());
-        let answer = |status, body| Ok(HttpResponse { status, body });
+        let granted = number.and_then(|number| lock(&self.0).get(number).cloned());
+        let grant = granted.filter(|(_, expires_at)| SystemClock.now() < *expires_at).map(|(grant, _)| grant);
+        let answer = |status, body| Ok(HttpResponse { status, headers: Vec::new(), body });
         match (method, grant) {
             ("GET", Some(Grant::Get { store, scope, id })) => {
                 match store.get_bytes(&scope, &id, u64::MAX).await? {
@@ -170,11 +171,9 @@ impl ArtifactStore for Presigner {
                 Grant::Put { uploads: Arc::clone(&self.uploads), key }
             }
         };
-        Ok(Some(Presigned {
-            url: self.desk.grant(grant),
-            headers: Vec::new(),
-            expires_at: Timestamp::from_micros(i64::MAX),
-        }))
+        let life = i64::try_from(expiry.as_micros()).unwrap_or(i64::MAX);
+        let expires_at = Timestamp::from_micros(SystemClock.now().as_micros().saturating_add(life));
+        Ok(Some(Presigned { url: self.desk.grant(grant, expires_at), headers: Vec::new(), expires_at }))
     }
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Put>, StoreError> {

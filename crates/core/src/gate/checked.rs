@@ -21,8 +21,12 @@ pub(super) struct CheckedStream {
     left: u64,
     digest: Option<(Digest, Hasher)>,
     context: ErrorContext,
+    empty: u32,
     done: bool,
 }
+
+/// A source that is always ready with nothing is interrupted after so many pieces, so that the task can be cancelled.
+const EMPTY_PIECES_A_TURN: u32 = 64;
 
 impl CheckedStream {
     pub(super) fn new(
@@ -32,7 +36,7 @@ impl CheckedStream {
         context: ErrorContext,
     ) -> Self {
         let digest = digest.map(|digest| (digest, Hasher::new()));
-        Self { source, pending: Bytes::new(), left: length, digest, context, done: false }
+        Self { source, pending: Bytes::new(), left: length, digest, context, empty: 0, done: false }
     }
 
     fn poll_checked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
@@ -42,9 +46,7 @@ impl CheckedStream {
                 let cut = if self.digest.is_some() { MAX_PIECE_BYTES } else { usize::MAX };
                 let piece = self.pending.split_to(self.pending.len().min(cut));
                 let Some(left) = self.left.checked_sub(piece.len() as u64) else {
-                    return Poll::Ready(Some(Err(StoreError::corrupt(
-                        "the stored bytes are longer than the record says",
-                    ))));
+                    return Poll::Ready(Some(Err(longer())));
                 };
                 if let Some((_, hasher)) = &mut self.digest {
                     hasher.update(&piece);
@@ -54,20 +56,23 @@ impl CheckedStream {
                     return Poll::Ready(Some(Ok(piece)));
                 }
                 if !self.pending.is_empty() {
-                    return Poll::Ready(Some(Err(StoreError::corrupt(
-                        "the stored bytes are longer than the record says",
-                    ))));
+                    return Poll::Ready(Some(Err(longer())));
                 }
                 self.pending = piece;
             }
             match ready!(self.source.poll_next_unpin(cx)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) if piece.is_empty() => {
+                    self.empty += 1;
+                    if self.empty >= EMPTY_PIECES_A_TURN {
+                        self.empty = 0;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Some(Ok(piece)) if self.left > 0 => self.pending = piece,
                 Some(Ok(_)) => {
-                    return Poll::Ready(Some(Err(StoreError::corrupt(
-                        "the stored bytes are longer than the record says",
-                    ))));
+                    return Poll::Ready(Some(Err(longer())));
                 }
                 None if self.left > 0 => {
                     return Poll::Ready(Some(Err(StoreError::corrupt(
@@ -111,4 +116,8 @@ impl From<CheckedStream> for ByteStream {
     fn from(stream: CheckedStream) -> Self {
         Self::new(stream)
     }
+}
+
+fn longer() -> StoreError {
+    StoreError::corrupt("the stored bytes are longer than the record says")
 }

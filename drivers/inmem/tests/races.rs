@@ -1,0 +1,77 @@
+//! What only an inmem store can get wrong: its end, and its orders, while others are at work.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+
+use std::sync::Arc;
+
+use artifact_store_core::{
+    ArtifactStore, ArtifactStoreExt, ErrorKind, ListQuery, PutOptions, Scope, ScopePattern, StoreError,
+};
+use artifact_store_inmem::{InmemConfig, InmemStore};
+
+fn scope() -> Scope {
+    Scope::new("acme", "ada", "s").unwrap()
+}
+
+/// An artifact that stands is found, or the store is closed: it is never absent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_beside_a_close_never_says_that_a_standing_artifact_is_absent() {
+    for _ in 0..500 {
+        let store = Arc::new(InmemStore::new(InmemConfig::new()));
+        let id = store.put_text(&scope(), "stands", PutOptions::default()).await.unwrap().record.id;
+        let reading = {
+            let (store, id) = (Arc::clone(&store), id.clone());
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    let found = store.exists(&scope(), &id).await;
+                    let listed = store.list(&ListQuery::new(ScopePattern::exactly(&scope()))).await;
+                    let is_closed = |error: &StoreError| error.kind() == ErrorKind::Closed;
+                    assert!(found.as_ref().map_or_else(is_closed, |found| *found), "stat says absent");
+                    assert!(
+                        listed.as_ref().map_or_else(is_closed, |page| page.rows.len() == 1),
+                        "list says empty"
+                    );
+                }
+            })
+        };
+        let putting = {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for n in 0..50_u8 {
+                    let scope = Scope::new("other", "u", n.to_string()).unwrap();
+                    let _ = store.put_bytes(&scope, vec![n], PutOptions::default()).await;
+                }
+            })
+        };
+        tokio::task::yield_now().await;
+        store.close().await.unwrap();
+        reading.await.unwrap();
+        putting.await.unwrap();
+        assert_eq!(store.audit(), Vec::<String>::new(), "a put got in after the end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pages_of_a_long_order_are_whole_while_others_put_and_delete() {
+    let store = Arc::new(InmemStore::new(InmemConfig::new()));
+    for n in 0..3000_u32 {
+        store.put_bytes(&scope(), n.to_le_bytes().to_vec(), PutOptions::default()).await.unwrap();
+    }
+    let writing = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for n in 10_000..14_000_u32 {
+                let put =
+                    store.put_bytes(&scope(), n.to_le_bytes().to_vec(), PutOptions::default()).await.unwrap();
+                store.delete(&scope(), &put.record.id).await.unwrap();
+            }
+        })
+    };
+    while !writing.is_finished() {
+        let query = ListQuery::new(ScopePattern::exactly(&scope())).with_limit(1000).with_total();
+        let page = store.list(&query).await.unwrap();
+        assert_eq!(page.rows.len(), 1000);
+        assert!(page.total.is_some_and(|total| (3000..=3010).contains(&total)), "{:?}", page.total);
+    }
+    writing.await.unwrap();
+    assert_eq!(store.audit(), Vec::<String>::new());
+}

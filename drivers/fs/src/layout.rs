@@ -113,7 +113,7 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, StoreError> {
     }
     if serde_json::from_slice::<Record>(&end).ok().as_ref() != Some(record) {
         return Err(StoreError::backend(
-            "the record would not read back as it was put; does the clock tell a year that RFC 3339 can write?",
+            "the record would not read back as it was put; is its metadata deeper than a JSON reader goes?",
         ));
     }
     let length =

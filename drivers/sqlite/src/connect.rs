@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use artifact_store_core::StoreError;
@@ -27,6 +27,8 @@ const LOG_BYTES: u32 = 16 * 1024 * 1024;
 /// How long a read waits for a connection.
 const READER_PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// A statement looks so often whether anybody waits for it still, in steps of the database's machine: well below 1 ms.
+const LOOK_STEPS: i32 = 4096;
 
 /// The settings of a connection that writes, to the file at `path` or to a database in memory.
 pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> SqliteConnectOptions {
@@ -46,6 +48,8 @@ pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> Sqli
         .pragma("journal_size_limit", LOG_BYTES.to_string())
         .pragma("temp_store", "MEMORY")
         .pragma("trusted_schema", "OFF")
+        // Where a sync does not reach the disk otherwise; other systems ignore it.
+        .pragma("fullfsync", "ON")
         .pragma("mmap_size", "0")
         .statement_cache_capacity(64)
         .disable_statement_logging()
@@ -86,20 +90,51 @@ pub(crate) struct Readers {
     options: SqliteConnectOptions,
     size: u32,
     permits: Semaphore,
-    idle: Mutex<Vec<SqliteConnection>>,
+    idle: Mutex<Vec<Pooled>>,
     closed: AtomicBool,
+}
+
+/// A connection of the pool.
+struct Pooled {
+    conn: SqliteConnection,
+    /// Whether nobody waits any more for the statement that runs.
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Pooled {
+    /// Has abandoned statements end, instead of hold up the next one until they are done.
+    async fn new(mut conn: SqliteConnection) -> Result<Self, sqlx::Error> {
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let look = Arc::clone(&abandoned);
+        conn.lock_handle().await?.set_progress_handler(LOOK_STEPS, move || !look.load(Ordering::Relaxed));
+        Ok(Self { conn, abandoned })
+    }
+
+    /// Waits until an abandoned statement has ended.
+    async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            // Answered after everything that was asked before.
+            self.conn.ping().await?;
+            self.abandoned.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 }
 
 impl Readers {
     /// A pool of at most `size` connections that starts with `first`.
-    pub(crate) fn new(options: SqliteConnectOptions, size: u32, first: SqliteConnection) -> Self {
-        Self {
+    pub(crate) async fn new(
+        options: SqliteConnectOptions,
+        size: u32,
+        first: SqliteConnection,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
             options,
             size,
             permits: Semaphore::new(size as usize),
-            idle: Mutex::new(vec![first]),
+            idle: Mutex::new(vec![Pooled::new(first).await.map_err(error::of)?]),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// A connection for one statement or two. It goes back by itself.
@@ -112,11 +147,16 @@ impl Readers {
             return Err(StoreError::closed());
         }
         let idle = self.idle().pop();
-        let conn = match idle {
-            Some(conn) => conn,
-            None => self.options.connect().await.map_err(error::of)?,
+        let mut reader = Reader { readers: self, pooled: idle, running: false, _permit: permit };
+        let ready = match &mut reader.pooled {
+            Some(pooled) => pooled.settle().await,
+            none => match self.options.connect().await {
+                Ok(conn) => Pooled::new(conn).await.map(|pooled| *none = Some(pooled)),
+                Err(error) => Err(error),
+            },
         };
-        Ok(Reader { readers: self, conn: Some(conn), _permit: permit })
+        reader.answered(ready)?;
+        Ok(reader)
     }
 
     /// Waits for the reads that run, refuses those that wait, and ends every connection.
@@ -128,12 +168,12 @@ impl Readers {
         let mut ended = Ok(());
         loop {
             let idle = self.idle().pop();
-            let Some(conn) = idle else { return ended };
+            let Some(Pooled { conn, .. }) = idle else { return ended };
             ended = ended.and(conn.close().await.map_err(error::of));
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Pooled>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -147,32 +187,48 @@ impl fmt::Debug for Readers {
 /// A borrowed connection.
 ///
 /// Dropping it in the middle of a statement is fine: a connection does one statement after the other on a thread of its
-/// own, and one that nobody waits for any more ends at its next row.
+/// own, and one that nobody waits for any more ends at its next look.
 pub(crate) struct Reader<'a> {
     readers: &'a Readers,
-    conn: Option<SqliteConnection>,
+    pooled: Option<Pooled>,
+    /// Whether a statement was asked for that has not been answered.
+    running: bool,
     _permit: SemaphorePermit<'a>,
 }
 
 impl Reader<'_> {
-    /// The connection.
+    /// The connection, for a statement whose answer goes through [`answered`](Self::answered).
     pub(crate) fn conn(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        self.conn.as_mut().ok_or_else(|| StoreError::unavailable("the connection to the database broke"))
+        let pooled = self
+            .pooled
+            .as_mut()
+            .ok_or_else(|| StoreError::unavailable("the connection to the database broke"))?;
+        self.running = true;
+        Ok(&mut pooled.conn)
     }
 
-    /// Maps an error of this connection; a connection that broke does not go back.
-    pub(crate) fn failed(&mut self, error: sqlx::Error) -> StoreError {
-        if matches!(error, sqlx::Error::WorkerCrashed) {
-            self.conn = None;
+    /// The answer of a statement; a connection that broke does not go back.
+    pub(crate) fn answered<T>(&mut self, answer: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        self.running = false;
+        if matches!(answer, Err(sqlx::Error::WorkerCrashed)) {
+            self.pooled = None;
         }
-        error::of(error)
+        answer.map_err(error::of)
+    }
+
+    /// Says that nothing runs any more, where answers did not come through [`answered`](Self::answered).
+    pub(crate) fn rests(&mut self) {
+        self.running = false;
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.readers.idle().push(conn);
+        if let Some(pooled) = self.pooled.take() {
+            if self.running {
+                pooled.abandoned.store(true, Ordering::Relaxed);
+            }
+            self.readers.idle().push(pooled);
         }
     }
 }

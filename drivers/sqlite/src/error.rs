@@ -21,6 +21,9 @@ pub(crate) fn shared(error: Arc<sqlx::Error>) -> StoreError {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
             StoreError::corrupt("a row of the database does not hold what the schema says")
         }
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => StoreError::unavailable(
+            "the database file was moved or removed under the open store; put it back and open it again",
+        ),
         sqlx::Error::Io(error) => of_kind(error.kind(), "reaching the database"),
         other => result_code(other).map_or_else(|| StoreError::backend("the database refused"), by_code),
     };
@@ -37,6 +40,11 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     result_code(error).is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
 }
 
+/// Whether there was no room for all of it, so that a part of it may fit.
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+    result_code(error).is_some_and(|code| code & 0xff == FULL)
+}
+
 // https://www.sqlite.org/rescode.html: the low byte is the primary code, all of it the extended one.
 const PERM: i32 = 3;
 const BUSY: i32 = 5;
@@ -47,6 +55,7 @@ const IOERR: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
+const PROTOCOL: i32 = 15;
 const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
 const IOERR_SHORT_READ: i32 = IOERR | 2 << 8;
@@ -83,6 +92,7 @@ fn by_code(code: i32) -> StoreError {
         BUSY | LOCKED => StoreError::unavailable(
             "another connection held the database's lock for longer than busy_timeout",
         ),
+        PROTOCOL => StoreError::unavailable("too many connections want the database's log at once"),
         FULL => StoreError::unavailable("no space left for the database"),
         NOMEM => StoreError::unavailable("there is no memory left for the database"),
         CORRUPT => StoreError::corrupt("the database file is damaged; restore it from a copy"),
@@ -106,8 +116,11 @@ fn of_kind(kind: io::ErrorKind, doing: &str) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             StoreError::unavailable(format!("{doing}: no space left"))
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+        io::ErrorKind::PermissionDenied => {
             StoreError::backend(format!("{doing}: not permitted; let this process write to the directory"))
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::backend(format!("{doing}: the file system is read-only; mount it for writing"))
         }
         _ => StoreError::backend(format!("{doing} failed")),
     }

@@ -1,25 +1,20 @@
-//! What the writer does to the tables: each job is a few statements of one transaction.
+//! How artifacts come into the tables: each job is a few statements of one transaction.
 //!
 //! This module must never know how transactions are made, or who waits for an answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use artifact_store_core::{
     ArtifactId, Clock, Put, PutOptions, PutOutcome, Record, Scope, ScopeMark, Sealed, StoreError,
     SystemClock, async_trait,
 };
 use bytes::Bytes;
-use sqlx::Row;
 
-use crate::writer::{Batch, Outcome, Work};
+use crate::batch::{Batch, Outcome};
+use crate::queue::Work;
+use crate::removal::remove;
 use crate::{row, schema};
-
-/// Chunks that are deleted together with their record; more of them go in steps afterwards.
-const INSTANT_CHUNKS: u64 = 8;
-/// After so long without a byte, an upload of a process that may be alive counts as left behind.
-const LEASE: Duration = Duration::from_hours(1);
 
 /// What is to be stored, but for the bytes.
 #[derive(Debug)]
@@ -156,7 +151,7 @@ impl Work for PutWhole {
 pub(crate) struct Staged(Arc<AtomicI64>);
 
 impl Staged {
-    fn blob(&self) -> Option<i64> {
+    pub(crate) fn blob(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Acquire)).filter(|blob| *blob != 0)
     }
 
@@ -164,7 +159,7 @@ impl Staged {
     async fn renew(&self, batch: &mut Batch<'_>, blob: i64) -> Result<bool, sqlx::Error> {
         let renewed =
             sqlx::query("UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0")
-                .bind(SystemClock.now().as_micros())
+                .bind(now())
                 .bind(blob)
                 .bind(batch.owner)
                 .execute(&mut *batch.conn)
@@ -172,6 +167,11 @@ impl Staged {
                 .rows_affected();
         Ok(renewed == 1)
     }
+}
+
+/// The moment that leases are counted from, by the machine's clock and never 0, which means *to be removed*.
+pub(crate) fn now() -> i64 {
+    SystemClock.now().as_micros().max(1)
 }
 
 fn swept_away() -> StoreError {
@@ -200,7 +200,7 @@ impl Work for Append {
             sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)")
                 .bind(blob)
                 .bind(batch.owner)
-                .bind(SystemClock.now().as_micros())
+                .bind(now())
                 .execute(&mut *batch.conn)
                 .await?;
             self.staged.0.store(blob, Ordering::Release);
@@ -261,160 +261,5 @@ impl Work for Finish {
             }
             Err(error) => Ok(Err(error)),
         }
-    }
-}
-
-/// Marks a pending blob as to be removed.
-async fn remove(batch: &mut Batch<'_>, blob: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE pending SET renewed_at = 0 WHERE blob = ?")
-        .bind(blob)
-        .execute(&mut *batch.conn)
-        .await?;
-    batch.doom(blob);
-    Ok(())
-}
-
-/// Gives an upload up. Does nothing where it never began, or ended well.
-pub(crate) struct Abort {
-    pub(crate) staged: Staged,
-}
-
-#[async_trait]
-impl Work for Abort {
-    type Output = ();
-    const DURABLE: bool = false;
-
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<()> {
-        if let Some(blob) = self.staged.blob() {
-            let stands = sqlx::query("SELECT 1 FROM pending WHERE blob = ? AND owner = ?")
-                .bind(blob)
-                .bind(batch.owner)
-                .fetch_optional(&mut *batch.conn)
-                .await?;
-            if stands.is_some() {
-                remove(batch, blob).await?;
-            }
-        }
-        Ok(Ok(()))
-    }
-}
-
-/// Removes an artifact: its record, and in the same transaction or soon after its chunks.
-pub(crate) struct Delete {
-    pub(crate) scope: Scope,
-    pub(crate) id: ArtifactId,
-}
-
-#[async_trait]
-impl Work for Delete {
-    type Output = bool;
-    const DURABLE: bool = true;
-
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<bool> {
-        let deleted = sqlx::query(
-            "DELETE FROM artifact
-             WHERE scope_mark = ? AND id = ? AND tenant = ? AND user = ? AND session = ? AND task IS ?
-             RETURNING blob, size",
-        )
-        .bind(&ScopeMark::of(&self.scope).as_bytes()[..])
-        .bind(self.id.as_str())
-        .bind(self.scope.tenant().as_str())
-        .bind(self.scope.user().as_str())
-        .bind(self.scope.session().as_str())
-        .bind(row::task(&self.scope))
-        .fetch_all(&mut *batch.conn)
-        .await?;
-        let Some(deleted) = deleted.first() else { return Ok(Ok(false)) };
-        let blob: i64 = deleted.try_get("blob")?;
-        let size: i64 = deleted.try_get("size")?;
-        sqlx::query("DELETE FROM tag WHERE blob = ?").bind(blob).execute(&mut *batch.conn).await?;
-        if u64::try_from(size).is_ok_and(|size| schema::chunk_count(size) <= INSTANT_CHUNKS) {
-            let (first, last) = schema::chunk_keys(blob);
-            sqlx::query("DELETE FROM chunk WHERE key BETWEEN ? AND ?")
-                .bind(first)
-                .bind(last)
-                .execute(&mut *batch.conn)
-                .await?;
-        } else {
-            sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, 0)")
-                .bind(blob)
-                .bind(batch.owner)
-                .execute(&mut *batch.conn)
-                .await?;
-            batch.doom(blob);
-        }
-        Ok(Ok(true))
-    }
-}
-
-/// Marks what other stores have left behind as to be removed. Answers how many blobs were marked, and how many were
-/// spared because their store may be alive.
-pub(crate) struct DoomOthers {
-    /// Whether every other store is known to be gone.
-    pub(crate) alone: bool,
-}
-
-#[async_trait]
-impl Work for DoomOthers {
-    type Output = (u64, u64);
-    const DURABLE: bool = false;
-
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<(u64, u64)> {
-        let lease = i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
-        let before = if self.alone { i64::MAX } else { SystemClock.now().as_micros() - lease };
-        sqlx::query(
-            "UPDATE pending SET renewed_at = 0 WHERE owner <> ? AND renewed_at > 0 AND renewed_at < ?",
-        )
-        .bind(batch.owner)
-        .bind(before)
-        .execute(&mut *batch.conn)
-        .await?;
-        let row = sqlx::query(
-            "SELECT count(*) FILTER (WHERE renewed_at <= 0), count(*) FILTER (WHERE renewed_at > 0)
-             FROM pending WHERE owner <> ?",
-        )
-        .bind(batch.owner)
-        .fetch_one(&mut *batch.conn)
-        .await?;
-        let (doomed, spared): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(Ok((doomed.cast_unsigned(), spared.cast_unsigned())))
-    }
-}
-
-/// Removes everything that is marked, whoever marked it: removing twice does no harm.
-pub(crate) struct PurgeDoomed;
-
-#[async_trait]
-impl Work for PurgeDoomed {
-    type Output = ();
-    const DURABLE: bool = false;
-
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<()> {
-        for row in
-            sqlx::query("SELECT blob FROM pending WHERE renewed_at <= 0").fetch_all(&mut *batch.conn).await?
-        {
-            batch.doom(row.try_get(0)?);
-        }
-        Ok(Ok(()))
-    }
-}
-
-/// Removes whatever this store's own uploads have left, at its end.
-pub(crate) struct DoomOwn;
-
-#[async_trait]
-impl Work for DoomOwn {
-    type Output = ();
-    const DURABLE: bool = false;
-
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<()> {
-        let own = sqlx::query("SELECT blob FROM pending WHERE owner = ?")
-            .bind(batch.owner)
-            .fetch_all(&mut *batch.conn)
-            .await?;
-        for row in own {
-            remove(batch, row.try_get(0)?).await?;
-        }
-        Ok(Ok(()))
     }
 }

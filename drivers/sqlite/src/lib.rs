@@ -35,11 +35,12 @@
 //! the disk, and answers each job when the transaction has ended. A job that breaks the transaction is repeated alone,
 //! and so are its neighbours: none fails for another's sake. Reads go through a few connections of their own, one short
 //! statement each; none is open while a consumer is slow, because that would keep the log from being folded back. A
-//! stream reads one chunk ahead.
+//! stream reads one chunk ahead. A statement that nobody waits for any more ends within a millisecond.
 //!
 //! Several processes may open one file. SQLite's own lock orders their transactions, and a wait for it is bounded by
-//! `busy_timeout`. Every open store holds the owners lock as a reader; a store that gets it alone knows that all pending
-//! blobs are orphans, and one that does not leaves alone what moved within the last hour.
+//! `busy_timeout`. Every open store holds the owners lock as a reader. Within a transaction, where nobody else can, a
+//! sweep finds out whether it could have that lock alone: then the blobs that others have pending are orphans. Otherwise
+//! it leaves alone what moved within the last hour.
 //!
 //! Memory: an upload holds about five chunks, a read about three, each connection its page cache (6 MiB for the writer,
 //! 2 MiB for a reader), and a transaction about 4 MiB.
@@ -49,6 +50,10 @@
 //! with one connection for everything. Nothing is presigned. An artifact has at most 1 TiB, or `max_artifact_bytes`. A
 //! listing whose filter matches little walks all records of the scopes it covers: filters have no index of their own.
 //!
+//! A put is refused as `Unavailable` while the disk has less room than the put and the log need, so that a delete always
+//! works and makes room within the file. Where others fill the disk to its last block, deletes fail too until there is
+//! space again; what could not be removed then is removed with a later write.
+//!
 //! # Not done here
 //! The file does not shrink when artifacts go: SQLite uses the space again, and `VACUUM` gives it back. Nothing is
 //! encrypted. Bytes are not compared with their SHA-256: the Gate does that. Network file systems are refused where
@@ -56,13 +61,17 @@
 //! meanwhile fails as `Unavailable` rather than keep the bytes alive.
 
 mod audit;
+mod batch;
 mod config;
 mod connect;
 mod error;
 mod jobs;
+mod owners;
 mod place;
 mod query;
+mod queue;
 mod read;
+mod removal;
 mod row;
 mod schema;
 mod store;

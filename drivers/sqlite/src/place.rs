@@ -1,21 +1,21 @@
-//! The files on disk: the database file as it is found or made, and [`Owners`], the lock that tells who is alive.
+//! The database file on the disk: how it is found or made, and whether it still has its place and room to grow.
 //!
-//! This module must never know SQL, and it must never open the database file itself while a connection may be on it:
+//! This module must never know a table, and it must never open the database file itself while a connection may be on it:
 //! closing any descriptor of a file drops all locks that the process holds on it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use artifact_store_core::StoreError;
-use tokio::time::{Instant, sleep};
+use sqlx::SqliteConnection;
 
 use crate::error;
 
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// What a transaction may need on the disk beside its bytes and the log.
+const ROOM_BYTES: u64 = 512 * 1024;
 
 /// Checks the path and makes an empty file, readable by its owner alone, where there is none. Answers with the path as
 /// connections take it: absolute, so that nothing in it can be read as a URI.
@@ -32,6 +32,11 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
         }
         _ => return Err(StoreError::invalid(format!("the directory of {} is missing", path.display()))),
     }
+    // The database would only say that it cannot be opened.
+    if path.parent().is_some_and(is_read_only) {
+        let error = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        return Err(error::of_io("opening the database for writing", error));
+    }
     {
         // Two stores of one process may make the same file at once. One of them must not close its descriptor when the
         // other has locks on the file already, so making and closing are one step.
@@ -47,13 +52,13 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
-fn owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(crate) fn owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
 }
 
-fn refuse_unless_file(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn refuse_unless_file(path: &Path) -> Result<(), StoreError> {
     let found =
         fs::symlink_metadata(path).map_err(|error| error::of_io("looking at the database file", error))?;
     if found.is_file() {
@@ -65,8 +70,89 @@ fn refuse_unless_file(path: &Path) -> Result<(), StoreError> {
     )))
 }
 
-/// Which file a path names, to notice that it was moved away. `None` where the system cannot tell.
-pub(crate) fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+/// The database file as it was when the store opened.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseFile {
+    path: PathBuf,
+    log: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl DatabaseFile {
+    /// The file at `path`.
+    pub(crate) fn of(path: PathBuf) -> Result<Self, StoreError> {
+        let identity =
+            identity(&path).map_err(|error| error::of_io("looking at the database file", error))?;
+        Ok(Self { log: beside(&path, "-wal"), path, identity })
+    }
+
+    /// Whether the path names another file by now, or none. What is written goes to the old one, and is lost with it.
+    pub(crate) fn was_moved(&self) -> bool {
+        identity(&self.path).map_or(true, |found| found != self.identity)
+    }
+
+    /// Whether a transaction may begin that stores so many bytes, and whose answer is to hold (`durable`).
+    ///
+    /// A disk must never fill up so far that the log does not fit the database any more: then it cannot be folded back,
+    /// and not even a delete has room. So near its end the log is folded back before every transaction, and what brings
+    /// bytes that do not fit is refused.
+    pub(crate) async fn admits(
+        &self,
+        conn: &mut SqliteConnection,
+        durable: bool,
+        bytes: u64,
+    ) -> Result<(), sqlx::Error> {
+        if durable && self.was_moved() {
+            return Err(sqlx::Error::Io(io::ErrorKind::NotFound.into()));
+        }
+        if self.has_room(bytes, bytes) {
+            return Ok(());
+        }
+        // Where readers of other processes are in its way, or the disk is full by now, the log stays as it is.
+        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut *conn).await;
+        if bytes == 0 {
+            return Ok(());
+        }
+        // What was deleted has left room within the file.
+        let growth = bytes.saturating_sub(inner_room(conn).await?);
+        if self.has_room(bytes, growth) {
+            return Ok(());
+        }
+        Err(sqlx::Error::Io(io::ErrorKind::StorageFull.into()))
+    }
+
+    /// Whether the disk has room for so many bytes in the log, for so much growth of the database, and for what is in
+    /// the log already.
+    fn has_room(&self, bytes: u64, growth: u64) -> bool {
+        let log = || fs::metadata(&self.log).map_or(0, |found| found.len());
+        free_bytes(&self.path).is_none_or(|free| free >= ROOM_BYTES + bytes + growth + log())
+    }
+}
+
+async fn inner_room(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    const SQL: &str = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
+    sqlx::query_scalar::<_, i64>(SQL).fetch_one(conn).await.map(i64::cast_unsigned)
+}
+
+/// What is left on the disk for this process. `None` where the system does not say.
+fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    #[cfg(not(unix))]
+    return None;
+}
+
+/// Whether the directory is on a file system that nobody may write to.
+fn is_read_only(directory: &Path) -> bool {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(directory)
+        .is_ok_and(|disk| disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    #[cfg(not(unix))]
+    return false;
+}
+
+/// Which file a path names. `None` where the system cannot tell.
+fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
     let found = fs::symlink_metadata(path)?;
     #[cfg(unix)]
     {
@@ -80,61 +166,9 @@ pub(crate) fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
     }
 }
 
-/// A lock on a file beside the database that every open store holds as a reader. Whoever holds it as the only one knows
-/// that every upload it finds belongs to a process that is gone.
-///
-/// The file stays when the last store closes: removing it would let two processes lock two files of one name.
-#[derive(Debug)]
-pub(crate) struct Owners {
-    file: File,
-}
-
-impl Owners {
-    /// The lock of the database at `path`, not taken yet.
-    pub(crate) fn of(path: &Path) -> Result<Self, StoreError> {
-        let mut name = OsString::from(path);
-        name.push("-owners");
-        let path = PathBuf::from(name);
-        if fs::symlink_metadata(&path).is_ok() {
-            refuse_unless_file(&path)?;
-        }
-        let file = owner_only(OpenOptions::new().read(true).write(true).create(true).truncate(false))
-            .open(&path)
-            .map_err(|error| error::of_io("making the owners file", error))?;
-        Ok(Self { file })
-    }
-
-    /// Takes the lock alone if nobody else holds it, without waiting. Where it answers `false`, no lock is held at all,
-    /// not even one that was: the system gives the old one up before it tries for the new one.
-    pub(crate) fn try_alone(&self) -> Result<bool, StoreError> {
-        match self.file.try_lock() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error::of_io("locking the owners file", error)),
-        }
-    }
-
-    /// Takes the lock beside others, or lets them in where it is held alone. Waits for at most `patience`: nobody holds
-    /// it alone for long.
-    pub(crate) async fn share(&self, patience: Duration) -> Result<(), StoreError> {
-        let deadline = Instant::now() + patience;
-        while !self.try_share()? {
-            if Instant::now() >= deadline {
-                return Err(StoreError::unavailable(
-                    "another process is opening the database; it takes too long",
-                ));
-            }
-            sleep(LOCK_PAUSE).await;
-        }
-        Ok(())
-    }
-
-    /// The same without waiting.
-    pub(crate) fn try_share(&self) -> Result<bool, StoreError> {
-        match self.file.try_lock_shared() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error::of_io("locking the owners file", error)),
-        }
-    }
+/// The path with `suffix` behind its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
 }

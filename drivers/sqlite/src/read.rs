@@ -78,7 +78,7 @@ async fn fetch(
         .bind(id.as_str())
         .fetch_optional(reader.conn()?)
         .await;
-    found.map_err(|error| reader.failed(error))
+    reader.answered(found)
 }
 
 fn checked(row: &SqliteRow, scope: &Scope, id: &ArtifactId) -> Result<(i64, Record), StoreError> {
@@ -162,7 +162,7 @@ async fn chunk(readers: Arc<Readers>, blob: i64, size: u64, place: u64) -> Resul
         .bind(schema::chunk_key(blob, place))
         .fetch_optional(reader.conn()?)
         .await;
-    let found = found.map_err(|error| reader.failed(error))?;
+    let found = reader.answered(found)?;
     let expected = (size - place * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
     if let Some(data) = found.filter(|data| data.len() as u64 == expected) {
         return Ok(Bytes::from(data));
@@ -170,7 +170,7 @@ async fn chunk(readers: Arc<Readers>, blob: i64, size: u64, place: u64) -> Resul
     // The record goes before the chunks, so where it still stands, nobody has deleted them in order.
     let record =
         sqlx::query("SELECT 1 FROM artifact WHERE blob = ?").bind(blob).fetch_optional(reader.conn()?).await;
-    match record.map_err(|error| reader.failed(error))? {
+    match reader.answered(record)? {
         Some(_) => Err(lost()),
         None => Err(StoreError::unavailable("the artifact was deleted while it was being read")),
     }

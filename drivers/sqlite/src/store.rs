@@ -3,8 +3,8 @@
 //! This module must never hold a statement.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use artifact_store_core::{
@@ -14,13 +14,14 @@ use artifact_store_core::{
 use bytes::Bytes;
 use sqlx::ConnectOptions;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::config::SqliteConfig;
 use crate::connect::{self, Readers};
-use crate::jobs::{Delete, DoomOthers, NewArtifact, PurgeDoomed, PutWhole};
-use crate::place::{self, Owners};
+use crate::jobs::{NewArtifact, PutWhole};
+use crate::owners::Owners;
+use crate::place::{self, DatabaseFile};
+use crate::removal::{Delete, DoomOthers, PurgeDoomed};
 use crate::schema::{self, CHUNK_BYTES};
 use crate::writer::{Lane, Writer};
 use crate::{audit, error, query, read, upload};
@@ -48,7 +49,6 @@ pub struct SqliteStore {
     writer: Writer,
     place: Option<Place>,
     capabilities: Capabilities,
-    busy_timeout: Duration,
     handle: Handle,
     closed: AtomicBool,
 }
@@ -56,10 +56,15 @@ pub struct SqliteStore {
 /// What only a store in a file has.
 #[derive(Debug)]
 struct Place {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
-    /// `None` once the store has closed. Held through a sweep, so that there is one at a time.
-    owners: Mutex<Option<Owners>>,
+    file: DatabaseFile,
+    /// `None` once the store has closed.
+    owners: Mutex<Option<Arc<Owners>>>,
+}
+
+impl Place {
+    fn owners(&self) -> MutexGuard<'_, Option<Arc<Owners>>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl SqliteStore {
@@ -90,7 +95,7 @@ impl SqliteStore {
         let options = connect::writer_options(config, None);
         let mut conn = options.connect().await.map_err(error::of)?;
         schema::migrate(&mut conn).await?;
-        let readers = Arc::new(Readers::new(options, 1, conn));
+        let readers = Arc::new(Readers::new(options, 1, conn).await?);
         let lane = Lane::Shared(Arc::clone(&readers));
         Ok(Self::assemble(config, owner, readers, lane, None))
     }
@@ -103,27 +108,20 @@ impl SqliteStore {
         schema::inspect(&mut conn).await?;
         let owners = {
             let path = path.clone();
-            blocking(move || Owners::of(&path)).await?
+            Arc::new(blocking(move || Owners::of(&path)).await?)
         };
-        let alone = owners.try_alone()?;
-        if !alone {
-            owners.share(config.busy_timeout).await?;
-        }
+        owners.share(config.busy_timeout).await?;
         connect::use_log(&mut conn, config.busy_timeout).await?;
         schema::migrate(&mut conn).await?;
-        let first = connect::reader_options(config, &path).connect().await.map_err(error::of)?;
-        let readers =
-            Arc::new(Readers::new(connect::reader_options(config, &path), config.read_connections, first));
-        let identity =
-            place::identity(&path).map_err(|error| error::of_io("looking at the database file", error))?;
-        let place = Place { path, identity, owners: Mutex::new(Some(owners)) };
-        let lane = Lane::Own { conn: Some(conn), options: Box::new(options) };
+        let options_to_read = connect::reader_options(config, &path);
+        let first = options_to_read.connect().await.map_err(error::of)?;
+        let readers = Arc::new(Readers::new(options_to_read, config.read_connections, first).await?);
+        let file = DatabaseFile::of(path)?;
+        let place = Place { file: file.clone(), owners: Mutex::new(Some(Arc::clone(&owners))) };
+        let lane = Lane::Own { conn: Some(conn), options: Box::new(options), file };
         let store = Self::assemble(config, owner, readers, lane, Some(place));
         let queue = store.writer.queue();
-        let (doomed, _) = queue.ask(DoomOthers { alone }).await?;
-        if alone {
-            store.let_others_in().await?;
-        }
+        let (doomed, _) = queue.ask(DoomOthers { owners }).await?;
         if doomed > 0 {
             // Out of patience is no failure, and neither is a purge that failed: the rows stay for the next sweep.
             let _ = timeout(SWEEP_PATIENCE, queue.ask(PurgeDoomed)).await;
@@ -144,17 +142,8 @@ impl SqliteStore {
             writer: Writer::start(lane, owner, Arc::clone(&config.clock), relaxed),
             place,
             capabilities: config.capabilities(),
-            busy_timeout: config.busy_timeout,
             handle: Handle::current(),
             closed: AtomicBool::new(false),
-        }
-    }
-
-    async fn let_others_in(&self) -> Result<(), StoreError> {
-        let Some(place) = &self.place else { return Ok(()) };
-        match place.owners.lock().await.as_ref() {
-            Some(owners) => owners.share(self.busy_timeout).await,
-            None => Err(StoreError::closed()),
         }
     }
 
@@ -168,21 +157,8 @@ impl SqliteStore {
         self.check_open()?;
         let queue = self.writer.queue();
         let Some(place) = &self.place else { return Ok(SweepReport::default()) };
-        let owners = place.owners.lock().await;
-        let owners = owners.as_ref().ok_or_else(StoreError::closed)?;
-        let alone = Alone::attempt(owners)?;
-        if alone.is_none() {
-            // The attempt has cost the lock that was held. Whoever made it fail is alive and holds its own, so nobody
-            // can have thought to be alone meanwhile.
-            owners.share(self.busy_timeout).await?;
-        }
-        let doomed = queue.ask(DoomOthers { alone: alone.is_some() }).await;
-        if alone.is_some() {
-            // Others may come in as soon as the rows are marked; removing takes longer.
-            owners.share(self.busy_timeout).await?;
-        }
-        drop(alone);
-        let (swept, spared) = doomed?;
+        let owners = place.owners().clone().ok_or_else(StoreError::closed)?;
+        let (swept, spared) = queue.ask(DoomOthers { owners }).await?;
         // Also what this store itself could not remove before.
         queue.ask(PurgeDoomed).await?;
         Ok(SweepReport { swept, spared })
@@ -193,27 +169,11 @@ impl SqliteStore {
     pub async fn audit(&self) -> Result<Vec<String>, StoreError> {
         let mut reader = self.readers.borrow().await?;
         let lines = audit::findings(reader.conn()?).await;
-        lines.map_err(|error| reader.failed(error))
+        reader.answered(lines)
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
-    }
-}
-
-/// Holds the owners lock alone, and lets others in again even when a sweep is dropped half-way.
-struct Alone<'a>(&'a Owners);
-
-impl<'a> Alone<'a> {
-    fn attempt(owners: &'a Owners) -> Result<Option<Self>, StoreError> {
-        Ok(owners.try_alone()?.then_some(Self(owners)))
-    }
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        // Harmless where it is shared already.
-        let _ = self.0.try_share();
     }
 }
 
@@ -298,15 +258,11 @@ impl ArtifactStore for SqliteStore {
         let mode = sqlx::query_scalar::<_, String>("SELECT journal_mode FROM pragma_journal_mode, counter")
             .fetch_one(reader.conn()?)
             .await;
-        let mode = mode.map_err(|error| reader.failed(error))?;
+        let mode = reader.answered(mode)?;
         let degraded =
             |detail: &str| Health { status: HealthStatus::Degraded, detail: Some(detail.to_owned()) };
         let Some(place) = &self.place else { return Ok(Health::ready()) };
-        let moved = match place::identity(&place.path) {
-            Ok(identity) => identity != place.identity,
-            Err(_) => true,
-        };
-        if moved {
+        if place.file.was_moved() {
             return Err(StoreError::unavailable(
                 "the database file was moved or removed under the open store; put it back and open it again",
             ));
@@ -334,7 +290,7 @@ impl ArtifactStore for SqliteStore {
             (self.readers.close().await, written)
         };
         if let Some(place) = &self.place {
-            place.owners.lock().await.take();
+            place.owners().take();
         }
         read.and(written)
     }

@@ -5,9 +5,10 @@
 use artifact_store_core::{BodyStream, Put, PutOptions, Scope, StoreError};
 use bytes::Bytes;
 
-use crate::jobs::{Abort, Append, Finish, NewArtifact, PutWhole, Staged};
+use crate::jobs::{Append, Finish, NewArtifact, PutWhole, Staged};
+use crate::queue::{Answer, Queue};
+use crate::removal::Abort;
 use crate::schema::CHUNK_BYTES;
-use crate::writer::{Answer, Queue};
 
 /// Chunks that one job stages. A body of no more than that goes in whole.
 const JOB_CHUNKS: usize = 2;
@@ -83,7 +84,7 @@ impl Upload<'_> {
         if failed && self.armed {
             self.armed = false;
             if let Ok(answer) = self.queue.submit_now(Abort { staged: self.staged.clone() }) {
-                // Where even that fails, a sweep removes what is left; the caller has an error to look at already.
+                // Where even that fails, the writer tries again later; the caller has an error to look at already.
                 let _ = answer.wait().await;
             }
         }

@@ -1,196 +1,29 @@
 //! The one writer: a task that takes jobs from a queue and does as many as it can in each transaction.
 //!
 //! It owns group commit, the order of writes, and the removal of large blobs in small steps. What a job does to the
-//! tables is in [`jobs`](crate::jobs); this module must never know an artifact.
+//! tables is in [`jobs`](crate::jobs) and [`removal`](crate::removal); this module must never know an artifact.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use artifact_store_core::{Clock, StoreError, async_trait};
+use artifact_store_core::{Clock, ErrorKind, StoreError};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::batch::{self, Failure};
 use crate::connect::Readers;
-use crate::{error, schema};
+use crate::error;
+use crate::place::DatabaseFile;
+use crate::queue::{Job, Message, Queue, Queued};
+use crate::removal::{DoomOwn, GiveUp, PurgeStep};
 
-/// Jobs that wait or run at once; further callers wait their turn before they hand theirs over.
-const QUEUE_JOBS: usize = 256;
 /// Most jobs of one transaction.
 const BATCH_JOBS: usize = 64;
 /// Bytes after which a transaction takes no further job.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Chunks that one step of removing a large blob deletes.
-const PURGE_CHUNKS: i64 = 32;
-
-/// The outer error breaks the transaction, and the job may be run again in another; the inner one is the job's answer.
-pub(crate) type Outcome<T> = Result<Result<T, StoreError>, sqlx::Error>;
-
-/// What is written in one go. It may be run more than once, each time in a fresh transaction.
-#[async_trait]
-pub(crate) trait Work: Send + Sync + 'static {
-    /// The answer.
-    type Output: Send + 'static;
-    /// Whether the answer may only be given once the disk has the transaction. Staged bytes need not wait: the record
-    /// that makes them visible comes later in the same log and takes them along.
-    const DURABLE: bool;
-
-    /// About how much it writes.
-    fn bytes(&self) -> usize {
-        0
-    }
-
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<Self::Output>;
-
-    /// Takes back what [`run`](Self::run) has noted outside of the tables: its transaction has failed for good, and the
-    /// numbers of its blobs will be given to others.
-    fn failed(&self) {}
-}
-
-/// The transaction that a job runs in.
-pub(crate) struct Batch<'a> {
-    /// The connection, within the transaction.
-    pub(crate) conn: &'a mut SqliteConnection,
-    /// The clock that stamps records.
-    pub(crate) clock: &'a dyn Clock,
-    /// This open store, in rows of pending blobs.
-    pub(crate) owner: &'a [u8],
-    numbers: Option<Numbers>,
-    doomed: Vec<i64>,
-}
-
-/// The numbers that a transaction gives to blobs.
-struct Numbers {
-    stored: i64,
-    next: i64,
-}
-
-impl Batch<'_> {
-    /// A number that no blob has had.
-    pub(crate) async fn fresh_blob(&mut self) -> Result<i64, sqlx::Error> {
-        let numbers = match &mut self.numbers {
-            Some(numbers) => numbers,
-            none => {
-                let row = sqlx::query("SELECT next_blob FROM counter").fetch_one(&mut *self.conn).await?;
-                let stored = row.try_get(0)?;
-                none.insert(Numbers { stored, next: stored })
-            }
-        };
-        numbers.next += 1;
-        Ok(numbers.next - 1)
-    }
-
-    /// Takes back the number that was given last and not used, so that a put of what stands writes nothing at all.
-    pub(crate) fn give_back(&mut self, blob: i64) {
-        if let Some(numbers) = self.numbers.as_mut().filter(|numbers| numbers.next == blob + 1) {
-            numbers.next = blob;
-        }
-    }
-
-    /// Has `blob`, whose pending row says that it is to be removed, removed after the commit. The job's answer waits
-    /// until that is done.
-    pub(crate) fn doom(&mut self, blob: i64) {
-        self.doomed.push(blob);
-    }
-}
-
-/// A queued job, whatever its work.
-#[async_trait]
-trait Job: Send {
-    fn bytes(&self) -> usize;
-    fn durable(&self) -> bool;
-    async fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), sqlx::Error>;
-    fn answer(self: Box<Self>, verdict: Result<(), Arc<sqlx::Error>>);
-}
-
-struct Queued<W: Work> {
-    work: W,
-    output: Option<Result<W::Output, StoreError>>,
-    answer: oneshot::Sender<Result<W::Output, StoreError>>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-#[async_trait]
-impl<W: Work> Job for Queued<W> {
-    fn bytes(&self) -> usize {
-        self.work.bytes()
-    }
-
-    fn durable(&self) -> bool {
-        W::DURABLE
-    }
-
-    async fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-        self.output = Some(self.work.run(batch).await?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, verdict: Result<(), Arc<sqlx::Error>>) {
-        let answer = match verdict {
-            Ok(()) => self.output.unwrap_or_else(|| Err(StoreError::backend("the writer skipped a job"))),
-            Err(error) => {
-                self.work.failed();
-                Err(error::shared(error))
-            }
-        };
-        // Nobody waits where the caller was dropped meanwhile.
-        let _ = self.answer.send(answer);
-    }
-}
-
-enum Message {
-    Job(Box<dyn Job>),
-    Stop,
-}
-
-/// A job's answer, once its transaction has ended.
-#[derive(Debug)]
-pub(crate) struct Answer<T>(oneshot::Receiver<Result<T, StoreError>>);
-
-impl<T> Answer<T> {
-    /// Waits for it.
-    pub(crate) async fn wait(self) -> Result<T, StoreError> {
-        self.0.await.unwrap_or_else(|_| Err(StoreError::closed()))
-    }
-}
-
-/// Where jobs are handed to the writer. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    messages: mpsc::UnboundedSender<Message>,
-    permits: Arc<Semaphore>,
-}
-
-impl Queue {
-    /// Hands a job over as soon as there is room. It is done whether or not its answer is waited for.
-    pub(crate) async fn submit<W: Work>(&self, work: W) -> Result<Answer<W::Output>, StoreError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::closed())?;
-        self.push(work, Some(permit))
-    }
-
-    /// Hands a job over at once, room or not: for what has to be cleared away from where nothing can wait.
-    pub(crate) fn submit_now<W: Work>(&self, work: W) -> Result<Answer<W::Output>, StoreError> {
-        self.push(work, None)
-    }
-
-    /// Hands a job over and waits for its answer.
-    pub(crate) async fn ask<W: Work>(&self, work: W) -> Result<W::Output, StoreError> {
-        self.submit(work).await?.wait().await
-    }
-
-    fn push<W: Work>(
-        &self,
-        work: W,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<Answer<W::Output>, StoreError> {
-        let (answer, receiver) = oneshot::channel();
-        let job = Queued { work, output: None, answer, _permit: permit };
-        self.messages.send(Message::Job(Box::new(job))).map_err(|_| StoreError::closed())?;
-        Ok(Answer(receiver))
-    }
-}
 
 /// The handle of the writer's task.
 #[derive(Debug)]
@@ -202,7 +35,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts the task.
     pub(crate) fn start(lane: Lane, owner: Vec<u8>, clock: Arc<dyn Clock>, relaxed: bool) -> Self {
-        let (messages, received) = mpsc::unbounded_channel();
+        let (queue, received) = Queue::new();
         let desk = Desk {
             received,
             lane,
@@ -211,9 +44,9 @@ impl Writer {
             relaxed,
             at_full: !relaxed,
             purging: VecDeque::new(),
+            left: Vec::new(),
             stopping: false,
         };
-        let queue = Queue { messages, permits: Arc::new(Semaphore::new(QUEUE_JOBS)) };
         Self { queue, task: Mutex::new(Some(tokio::spawn(desk.work()))) }
     }
 
@@ -224,14 +57,12 @@ impl Writer {
 
     /// Whether it can still write.
     pub(crate) fn lives(&self) -> bool {
-        !self.queue.messages.is_closed()
+        self.queue.lives()
     }
 
     /// Refuses new jobs, waits for those that are queued, and for the task's end.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
-        self.queue.permits.close();
-        // Refused where the task has ended already.
-        let _ = self.queue.messages.send(Message::Stop);
+        self.queue.close();
         let mut task = self.task.lock().await;
         let Some(handle) = task.as_mut() else { return Ok(()) };
         let ended = handle.await;
@@ -243,7 +74,7 @@ impl Writer {
 /// The connection that the writer writes through.
 pub(crate) enum Lane {
     /// Its own. `None` after it broke, until the next transaction opens another.
-    Own { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions> },
+    Own { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions>, file: DatabaseFile },
     /// The one that reads use too: a database in memory is seen by one connection only.
     Shared(Arc<Readers>),
 }
@@ -260,18 +91,6 @@ struct Purging {
     job: Option<Box<dyn Job>>,
 }
 
-/// How a transaction failed: by one of its jobs, or by itself.
-struct Failure {
-    error: sqlx::Error,
-    by_a_job: bool,
-}
-
-impl Failure {
-    fn outside(error: sqlx::Error) -> Self {
-        Self { error, by_a_job: false }
-    }
-}
-
 /// What the task works with.
 struct Desk {
     received: mpsc::UnboundedReceiver<Message>,
@@ -283,6 +102,8 @@ struct Desk {
     /// Whether the connection's transactions wait for the disk at present.
     at_full: bool,
     purging: VecDeque<Purging>,
+    /// Blobs that could not be given up or removed so far.
+    left: Vec<i64>,
     stopping: bool,
 }
 
@@ -293,8 +114,9 @@ impl Desk {
             if jobs.is_empty() && self.purging.is_empty() && self.stopping {
                 break;
             }
-            if !jobs.is_empty() {
-                self.serve(jobs).await;
+            // Where somebody else holds the lock, one wait for it is enough.
+            if !jobs.is_empty() && !self.serve(jobs).await.is_err_and(|error| error::is_busy(&error)) {
+                self.give_up_left().await;
             }
             self.purge_step().await;
         }
@@ -338,20 +160,46 @@ impl Desk {
     }
 
     /// Does jobs in one transaction. Where one of them breaks it, each gets one of its own, so that none fails for
-    /// another's sake.
-    async fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+    /// another's sake. Answers with what the last transaction failed with.
+    async fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) -> Result<(), Arc<sqlx::Error>> {
         match self.transact(&mut jobs).await {
-            Ok(doomed) => self.settle(jobs, doomed),
+            Ok(doomed) => {
+                self.settle(jobs, doomed);
+                Ok(())
+            }
             Err(failure) if failure.by_a_job && jobs.len() > 1 => {
+                let mut last = Ok(());
                 for job in jobs {
                     let mut alone = vec![job];
-                    match self.transact(&mut alone).await {
-                        Ok(doomed) => self.settle(alone, doomed),
-                        Err(failure) => refuse(alone, failure.error),
-                    }
+                    last = match self.transact(&mut alone).await {
+                        Ok(doomed) => {
+                            self.settle(alone, doomed);
+                            Ok(())
+                        }
+                        Err(failure) => Err(self.refuse(alone, failure.error)),
+                    };
                 }
+                last
             }
-            Err(failure) => refuse(jobs, failure.error),
+            Err(failure) => Err(self.refuse(jobs, failure.error)),
+        }
+    }
+
+    fn refuse(&mut self, jobs: Vec<Box<dyn Job>>, error: sqlx::Error) -> Arc<sqlx::Error> {
+        let error = Arc::new(error);
+        for job in jobs {
+            self.left.extend(job.leaves());
+            job.answer(Err(Arc::clone(&error)));
+        }
+        error
+    }
+
+    /// Tries once more for what could not be given up before, as on a disk that was full.
+    async fn give_up_left(&mut self) {
+        if !self.left.is_empty() {
+            let (job, _) = Queued::own(GiveUp { blobs: std::mem::take(&mut self.left) });
+            // Where it fails, they are left again.
+            let _ = self.serve(vec![job]).await;
         }
     }
 
@@ -373,12 +221,19 @@ impl Desk {
         let result = match lane {
             Lane::Shared(readers) => match readers.borrow().await {
                 Ok(mut reader) => match reader.conn() {
-                    Ok(conn) => batch(conn, clock.as_ref(), owner, jobs).await,
+                    Ok(conn) => {
+                        let done = batch::transact(conn, clock.as_ref(), owner, jobs).await;
+                        reader.rests();
+                        done
+                    }
                     Err(_) => Err(Failure::outside(sqlx::Error::WorkerCrashed)),
                 },
-                Err(_) => Err(Failure::outside(sqlx::Error::PoolClosed)),
+                Err(error) if error.kind() == ErrorKind::Closed => {
+                    Err(Failure::outside(sqlx::Error::PoolClosed))
+                }
+                Err(_) => Err(Failure::outside(sqlx::Error::PoolTimedOut)),
             },
-            Lane::Own { conn, options } => {
+            Lane::Own { conn, options, file } => {
                 if conn.is_none() {
                     *conn = Some(options.connect().await.map_err(Failure::outside)?);
                     *at_full = !*relaxed;
@@ -393,7 +248,12 @@ impl Desk {
                     sqlx::raw_sql(level).execute(&mut *conn).await.map_err(Failure::outside)?;
                     *at_full = wants_full;
                 }
-                batch(conn, clock.as_ref(), owner, jobs).await
+                let bytes = jobs.iter().map(|job| job.bytes() as u64).sum();
+                match file.admits(conn, durable, bytes).await {
+                    Ok(()) => batch::transact(conn, clock.as_ref(), owner, jobs).await,
+                    // What needs no room is done all the same.
+                    Err(error) => Err(Failure { error, by_a_job: true }),
+                }
             }
         };
         if let (Err(failure), Lane::Own { conn, .. }) = (&result, lane)
@@ -405,7 +265,7 @@ impl Desk {
     }
 
     /// Removes some chunks of the first blob that waits for it. Answers whether that worked; where it did not, the blob
-    /// and those beside it are left to a later sweep, whose list they are on.
+    /// and those beside it are left for later, or to a sweep, whose list they are on.
     async fn purge_step(&mut self) -> bool {
         let Some(mut first) = self.purging.pop_front() else { return true };
         let mut worked = true;
@@ -415,7 +275,8 @@ impl Desk {
                 Some(false) => first.blobs.push(blob),
                 None => {
                     worked = false;
-                    first.blobs.clear();
+                    self.left.push(blob);
+                    self.left.append(&mut first.blobs);
                 }
             }
         }
@@ -431,21 +292,20 @@ impl Desk {
 
     /// Removes some chunks of `blob`, and answers whether it is gone now; `None` where that failed.
     async fn purge(&mut self, blob: i64) -> Option<bool> {
-        let (answer, gone) = oneshot::channel();
-        let step = Queued { work: PurgeStep { blob }, output: None, answer, _permit: None };
-        let mut jobs: Vec<Box<dyn Job>> = vec![Box::new(step)];
+        let (step, gone) = Queued::own(PurgeStep { blob });
+        let mut jobs = vec![step];
         self.transact(&mut jobs).await.ok()?;
         for job in jobs {
             job.answer(Ok(()));
         }
-        gone.await.ok()?.ok()
+        gone.wait().await.ok()
     }
 
     /// Removes what uploads of this store have left: none of them can end well any more.
     async fn clear_away(&mut self) {
-        let (answer, _) = oneshot::channel();
-        let own = Queued { work: crate::jobs::DoomOwn, output: None, answer, _permit: None };
-        self.serve(vec![Box::new(own)]).await;
+        let (own, _) = Queued::own(DoomOwn);
+        // Where it fails, the next open sweeps.
+        let _ = self.serve(vec![own]).await;
         // A database that somebody else holds locked must not hold up the end for every single blob.
         while !self.purging.is_empty() && self.purge_step().await {}
         for Purging { job, .. } in self.purging.drain(..) {
@@ -453,82 +313,5 @@ impl Desk {
                 job.answer(Ok(()));
             }
         }
-    }
-}
-
-fn refuse(jobs: Vec<Box<dyn Job>>, error: sqlx::Error) {
-    let error = Arc::new(error);
-    for job in jobs {
-        job.answer(Err(Arc::clone(&error)));
-    }
-}
-
-async fn batch(
-    conn: &mut SqliteConnection,
-    clock: &dyn Clock,
-    owner: &[u8],
-    jobs: &mut [Box<dyn Job>],
-) -> Result<Vec<Vec<i64>>, Failure> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await.map_err(Failure::outside)?;
-    let result =
-        within(Batch { conn: &mut *conn, clock, owner, numbers: None, doomed: Vec::new() }, jobs).await;
-    let result = match result {
-        Ok(doomed) => {
-            sqlx::query("COMMIT").execute(&mut *conn).await.map(|_| doomed).map_err(Failure::outside)
-        }
-        Err(failure) => Err(failure),
-    };
-    if result.is_err() {
-        // Refused where the failure has ended the transaction already.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *conn).await;
-    }
-    result
-}
-
-async fn within(mut batch: Batch<'_>, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Vec<i64>>, Failure> {
-    let mut doomed = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        job.run(&mut batch).await.map_err(|error| Failure { error, by_a_job: true })?;
-        doomed.push(std::mem::take(&mut batch.doomed));
-    }
-    if let Some(Numbers { next, .. }) = batch.numbers.filter(|numbers| numbers.next != numbers.stored) {
-        sqlx::query("UPDATE counter SET next_blob = ?")
-            .bind(next)
-            .execute(&mut *batch.conn)
-            .await
-            .map_err(Failure::outside)?;
-    }
-    Ok(doomed)
-}
-
-/// Removes some chunks of a doomed blob, and its row with the last of them. Answers whether it is gone.
-struct PurgeStep {
-    blob: i64,
-}
-
-#[async_trait]
-impl Work for PurgeStep {
-    type Output = bool;
-    const DURABLE: bool = false;
-
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<bool> {
-        let (first, last) = schema::chunk_keys(self.blob);
-        let removed = sqlx::query(
-            "DELETE FROM chunk WHERE key IN (SELECT key FROM chunk WHERE key BETWEEN ? AND ? LIMIT ?)",
-        )
-        .bind(first)
-        .bind(last)
-        .bind(PURGE_CHUNKS)
-        .execute(&mut *batch.conn)
-        .await?
-        .rows_affected();
-        let gone = removed < PURGE_CHUNKS.cast_unsigned();
-        if gone {
-            sqlx::query("DELETE FROM pending WHERE blob = ?")
-                .bind(self.blob)
-                .execute(&mut *batch.conn)
-                .await?;
-        }
-        Ok(Ok(gone))
     }
 }

@@ -4,9 +4,12 @@ mod support;
 
 use std::sync::Arc;
 
-use artifact_store_core::{ArtifactStore, Body, ErrorKind, PutOptions, PutOutcome, Source};
+use artifact_store_core::{
+    ArtifactStore, Body, Clock, ErrorKind, HealthStatus, PutOptions, PutOutcome, Source, Timestamp,
+};
+use artifact_store_sqlite::SqliteStore;
 use futures_util::future::join_all;
-use support::{Home, MIB, bytes, flowing, scope};
+use support::{Home, MIB, bytes, flowing, kind, scope};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_breaks_the_transaction_fails_alone() {
@@ -75,4 +78,34 @@ async fn a_put_of_what_stands_writes_nothing() {
     assert_eq!(second.outcome, PutOutcome::StoodAlready);
     assert_eq!(std::fs::read(&log).unwrap(), before);
     store.close().await.unwrap();
+}
+
+#[derive(Debug)]
+struct Breaks;
+
+#[allow(clippy::panic)] // All of it is test code.
+impl Clock for Breaks {
+    fn now(&self) -> Timestamp {
+        panic!("on purpose")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_breaks_answers_everybody_and_says_so() {
+    let home = Home::new();
+    let store = Arc::new(SqliteStore::open(home.config().clock(Arc::new(Breaks))).await.unwrap());
+    let puts = (0..400_u64).map(|n| {
+        let store = Arc::clone(&store);
+        let body = if n % 2 == 0 { Body::from(format!("{n}")) } else { flowing(&bytes(n, 600_000)) };
+        tokio::spawn(async move { store.put(&scope(), body, PutOptions::default()).await })
+    });
+    for put in join_all(puts).await {
+        assert_eq!(kind(put.unwrap()), ErrorKind::Backend, "the store was not closed");
+    }
+    assert_eq!(store.health().await.unwrap().status, HealthStatus::Degraded);
+    assert_eq!(kind(store.close().await), ErrorKind::Backend);
+    assert_eq!(kind(store.put(&scope(), Body::from("x"), PutOptions::default()).await), ErrorKind::Closed);
+    drop(store);
+    home.open().await.close().await.unwrap();
+    assert_eq!(home.residue().await, Vec::<String>::new());
 }

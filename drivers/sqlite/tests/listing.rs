@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use artifact_store_core::{
     ArtifactStore, Body, Clock, Filter, ListQuery, PutOptions, Record, Scope, ScopePattern, Source,
@@ -134,5 +135,31 @@ async fn pages_go_through_ties_of_time_and_id() {
         assert_eq!(rows.len(), due);
         assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
     }
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_nobody_waits_for_holds_up_no_other_read() {
+    let home = Home::new();
+    let store = home.open().await;
+    let record = tagged(&store, &scope(), 1, PutOptions::default()).await;
+    home.alter(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200000)
+         INSERT INTO artifact (blob, scope_mark, tenant, user, session, id, digest, size, created_at, source, record,
+             record_digest)
+         SELECT 1000 + n, zeroblob(16), 'acme', 'ada', 's-2', 'id' || n, x'', 0, n, 'tool', '', x'' FROM n",
+    )
+    .await;
+    let filter = Filter { media_types: vec!["none/such".into()], ..Filter::default() };
+    let walk = ListQuery::new(ScopePattern::all_tenants()).with_filter(filter);
+    let begun = Instant::now();
+    assert!(store.list(&walk).await.unwrap().rows.is_empty());
+    let whole = begun.elapsed();
+    for _ in 0..30 {
+        assert!(tokio::time::timeout(whole / 100, store.list(&walk)).await.is_err());
+    }
+    let begun = Instant::now();
+    assert!(store.stat(&scope(), &record.id).await.unwrap().is_some());
+    assert!(begun.elapsed() < Duration::from_millis(20).max(whole), "{:?}, {whole:?}", begun.elapsed());
     store.close().await.unwrap();
 }

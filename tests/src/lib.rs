@@ -6,3 +6,12 @@
 pub mod corpus;
 pub mod flavours;
 pub mod table;
+
+/// The Rust of the pages, compiled and run.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../docs/start.md")]
+    struct Start;
+    #[doc = include_str!("../../docs/embed.md")]
+    struct Embed;
+}

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_conformance::Harness;
-use artifact_store_core::ArtifactStore;
 
 #[path = "../../drivers/fs/tests/harness/mod.rs"]
 mod fs;
@@ -47,28 +46,5 @@ pub async fn residue(url: &str) -> Result<Vec<String>, artifact_store_core::BoxE
         }
         Some(("sqlite", path)) => Ok(artifact_store_sqlite::audit_file(Path::new(path)).await?),
         _ => Err(format!("there is no raw storage to look at behind {url}").into()),
-    }
-}
-
-/// Opens the bare store behind a store URL and has it swept; how much it removed.
-///
-/// # Errors
-/// Where the store cannot be opened or swept, or the URL is neither fs nor sqlite.
-pub async fn sweep(url: &str) -> Result<String, artifact_store_core::BoxError> {
-    match url.split_once(':') {
-        Some(("fs", path)) => {
-            let store = artifact_store_fs::FsStore::open(artifact_store_fs::FsConfig::new(path)).await?;
-            let report = store.sweep().await?;
-            store.close().await?;
-            Ok(format!("{report:?}"))
-        }
-        Some(("sqlite", path)) => {
-            let config = artifact_store_sqlite::SqliteConfig::file(path);
-            let store = artifact_store_sqlite::SqliteStore::open(config).await?;
-            let report = store.sweep().await?;
-            store.close().await?;
-            Ok(format!("{report:?}"))
-        }
-        _ => Err(format!("there is nothing to sweep behind {url}").into()),
     }
 }

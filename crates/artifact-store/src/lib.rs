@@ -37,12 +37,12 @@ pub use artifact_store_core::{
     ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Capabilities,
     Clock, Cursor, CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, Get, Health,
     ListQuery, Namespace, Page, Put, PutOptions, PutOutcome, Record, Registry, Scope, ScopePart,
-    ScopePattern, ScopedStore, Source, StoreError, SystemClock, TaskPattern, TenantPattern, Timestamp,
+    ScopePattern, ScopedStore, Source, StoreError, Swept, SystemClock, TaskPattern, TenantPattern, Timestamp,
     VerifyReads,
 };
 
 pub use config::{Config, OptionValues, Secret};
-pub use open::{drivers, open, open_with};
+pub use open::{drivers, open, open_with, sweep, sweep_with};
 
 /// What a runtime's module usually needs: `use artifact_store::prelude::*`.
 pub mod prelude {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, CursorKey, ErrorContext, Gate, GateOptions, Options, Registry, StoreError, SystemClock,
-    Verb, VerifyReads,
+    ArtifactStore, CursorKey, Driver, ErrorContext, Gate, GateOptions, Options, Registry, StoreError, Swept,
+    SystemClock, Verb, VerifyReads,
 };
 
 use crate::config::Config;
@@ -57,6 +57,48 @@ pub async fn open(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError>
 /// # Errors
 /// As [`open`].
 pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+    let (driver, options) = resolve(registry, config)?;
+    let info = driver.info();
+    // Everything that can be refused is refused before the place is touched.
+    let gate = GateOptions {
+        verify_reads: if info.bytes_cannot_change { VerifyReads::Never } else { config.verify_reads },
+        max_artifact_bytes: config.max_artifact_bytes.unwrap_or(u64::MAX),
+        cursor_key: Some(match &config.cursor_secret {
+            Some(secret) => CursorKey::from_secret(secret.reveal().as_bytes())?,
+            None => CursorKey::random()?,
+        }),
+    };
+    let store = driver.open(&options, Arc::new(SystemClock)).await.map_err(|error| {
+        error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
+    })?;
+    Ok(Arc::new(Gate::new(store, gate)?))
+}
+
+/// Removes what processes that died have left in the place that `config` names: temporary files, orphan bytes, empty
+/// folders. Opening a store removes most of it, too; this removes all, and may run beside live stores.
+///
+/// # Errors
+/// As [`open`]; nothing that an artifact needs is touched in any case.
+pub async fn sweep(config: &Config) -> Result<Swept, StoreError> {
+    sweep_with(&drivers()?, config).await
+}
+
+/// As [`sweep`], with the drivers of `registry`.
+///
+/// # Errors
+/// As [`sweep`].
+pub async fn sweep_with(registry: &Registry, config: &Config) -> Result<Swept, StoreError> {
+    let (driver, options) = resolve(registry, config)?;
+    driver.sweep(&options).await.map_err(|error| {
+        error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
+    })
+}
+
+/// The driver that `config` names, and its options, checked.
+fn resolve<'a>(
+    registry: &'a Registry,
+    config: &Config,
+) -> Result<(&'a Arc<dyn Driver>, Options), StoreError> {
     let driver = registry.driver(&config.driver)?;
     let info = driver.info();
     let mut given = config.options.0.clone();
@@ -71,18 +113,5 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
             )));
         }
     }
-    let options = Options::parse(info.name, info.options, given)?;
-    // Everything that can be refused is refused before the place is touched.
-    let gate = GateOptions {
-        verify_reads: if info.bytes_cannot_change { VerifyReads::Never } else { config.verify_reads },
-        max_artifact_bytes: config.max_artifact_bytes.unwrap_or(u64::MAX),
-        cursor_key: Some(match &config.cursor_secret {
-            Some(secret) => CursorKey::from_secret(secret.reveal().as_bytes())?,
-            None => CursorKey::random()?,
-        }),
-    };
-    let store = driver.open(&options, Arc::new(SystemClock)).await.map_err(|error| {
-        error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
-    })?;
-    Ok(Arc::new(Gate::new(store, gate)?))
+    Ok((driver, Options::parse(info.name, info.options, given)?))
 }

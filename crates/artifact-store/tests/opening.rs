@@ -1,7 +1,7 @@
 //! What can be opened by URL and by configuration, and how wrong ones are told.
 
 use artifact_store::prelude::*;
-use artifact_store::{VerifyReads, drivers, open};
+use artifact_store::{VerifyReads, drivers, open, sweep};
 
 #[allow(clippy::panic)] // A test's assertion.
 async fn refused(url: &str) -> StoreError {
@@ -144,6 +144,27 @@ async fn a_drivers_table_tells_the_truth_about_its_stores() {
         assert_eq!(driver.capabilities(&options), store.capabilities(), "{}", info.name);
         store.close().await.unwrap();
     }
+}
+
+/// What a process left that died in the middle: a temporary file and an empty folder.
+#[tokio::test]
+async fn a_sweep_by_url_removes_what_a_dead_process_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let config: Config = format!("fs:{}", root.display()).parse().unwrap();
+    let store = open(&config).await.unwrap();
+    let scope = Scope::new("t", "u", "s").unwrap();
+    let put = store.put_text(&scope, "stays", PutOptions::default()).await.unwrap();
+    let empty = root.join("artifacts/t.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(root.join("tmp/put-00000000000000000000000000000000"), "half").unwrap();
+    let swept = sweep(&config).await.unwrap();
+    assert_eq!(swept.removed, 1, "the folder; opening had removed the file");
+    assert!(!empty.exists() && std::fs::read_dir(root.join("tmp")).unwrap().next().is_none());
+    assert!(store.exists(&scope, &put.record.id).await.unwrap());
+    store.close().await.unwrap();
+    assert_eq!(sweep(&"inmem:".parse().unwrap()).await.unwrap().removed, 0);
+    assert_eq!(sweep(&"sqlite::memory:".parse().unwrap()).await.unwrap().removed, 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use artifact_store::core::{OptionKind, OptionSpec, Options, async_trait};
 use artifact_store::prelude::*;
-use artifact_store::{Capabilities, Clock, Driver, DriverInfo, drivers, open, open_with};
+use artifact_store::{Capabilities, Clock, Driver, DriverInfo, Swept, drivers, open, open_with, sweep_with};
 use artifact_store_inmem::{InmemConfig, InmemStore};
 
 #[derive(Debug)]
@@ -42,6 +42,10 @@ impl Driver for OwnDriver {
         assert_eq!(options.text("shelf"), Some("top"));
         Ok(Arc::new(InmemStore::new(InmemConfig::new().clock(clock))))
     }
+
+    async fn sweep(&self, _options: &Options) -> Result<Swept, StoreError> {
+        Ok(Swept { removed: 7, spared: 0 })
+    }
 }
 
 #[tokio::test]
@@ -53,6 +57,8 @@ async fn a_registered_driver_opens_by_its_name_beside_the_compiled_in_ones() {
     let put = store.put_text(&scope, "hello", PutOptions::default()).await.unwrap();
     assert!(store.exists(&scope, &put.record.id).await.unwrap());
     assert!(open_with(&registry, &"inmem:".parse().unwrap()).await.is_ok());
+
+    assert_eq!(sweep_with(&registry, &"own:top".parse().unwrap()).await.unwrap().removed, 7);
 
     let error = open_with(&registry, &"own:middle".parse().unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("it takes one of top, bottom"), "{error}");

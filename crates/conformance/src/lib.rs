@@ -5,7 +5,7 @@
 //! ```no_run
 //! # use artifact_store_conformance::{Gated, Harness, run};
 //! # use std::sync::Arc;
-//! # fn my_harness() -> Arc<dyn Harness> { unimplemented!() }
+//! # fn my_harness() -> Arc<dyn Harness> { Arc::new(artifact_store_conformance::liars::Honest) }
 //! #[test]
 //! fn conforms() {
 //!     run(&*my_harness()).assert_conforms();

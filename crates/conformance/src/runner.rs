@@ -94,7 +94,7 @@ pub fn seed() -> u64 {
 /// A driver's whole test:
 /// ```no_run
 /// # use artifact_store_conformance::Harness;
-/// # fn harness() -> Box<dyn Harness> { unimplemented!() }
+/// # fn harness() -> Box<dyn Harness> { Box::new(artifact_store_conformance::liars::Honest) }
 /// #[test]
 /// fn conforms() {
 ///     artifact_store_conformance::run(&*harness()).assert_conforms();

@@ -127,7 +127,7 @@ pub use options::{OptionKind, OptionSpec, Options, parse_duration, parse_size};
 pub use presign::{PresignIntent, Presigned, PresignedUrl, UploadIntent};
 pub use range::ByteRange;
 pub use record::{ArtifactRef, MAX_METADATA_DEPTH, MAX_OPTIONS_BYTES, Metadata, PutOptions, Record, Source};
-pub use registry::{Driver, DriverInfo, Registry};
+pub use registry::{Driver, DriverInfo, Registry, Swept};
 pub use scope::{MAX_SCOPE_PART_BYTES, Scope, ScopePart, ScopePattern, TaskPattern, TenantPattern};
 pub use store::{ArtifactStore, Get, Health, HealthStatus, Put, PutOutcome};
 pub use stream::ByteStream;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::capability::Capabilities;
 use crate::error::StoreError;
@@ -29,6 +30,16 @@ pub struct DriverInfo {
     pub bytes_cannot_change: bool,
 }
 
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Swept {
+    /// Leftovers that were removed: temporary files, orphan bytes, empty folders. What opening the place had removed
+    /// before is not among them.
+    pub removed: u64,
+    /// Leftovers that were left, because a process that may be alive is at work on them.
+    pub spared: u64,
+}
+
 /// How a registry opens stores of one kind.
 #[async_trait]
 pub trait Driver: fmt::Debug + Send + Sync + 'static {
@@ -48,6 +59,13 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         options: &Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn ArtifactStore>, StoreError>;
+
+    /// Opens the place that `options` name, removes what processes have left there that died in the middle of something,
+    /// and lets go of it. Harms no artifact and no live process beside it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError>;
 }
 
 /// The drivers that can be opened by name.

@@ -103,9 +103,15 @@ impl Health {
 ///    answers [`PutOutcome::Created`].
 /// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (A store in memory holds the bytes,
 ///    once.)
-/// 5. Linearizable per scope and id: after a put returns, every get that starts later sees it; after a delete returns,
+/// 5. [`close`](Self::close) is idempotent; after it every verb answers [`Closed`](crate::ErrorKind::Closed). A dropped
+///    future leaves no lock, temporary file or visible half artifact behind.
+/// 6. Linearizable per scope and id: after a put returns, every get that starts later sees it; after a delete returns,
 ///    none does.
-/// 6. After [`close`](Self::close) every verb answers [`Closed`](crate::ErrorKind::Closed).
+/// 7. Acknowledged means durable, where [`Flag::Durable`] is advertised. A looser policy is an option that takes the flag
+///    away.
+/// 8. Time-outs and retries are the driver's business, bounded; only steps that may be repeated are tried again.
+/// 9. Lists are newest first, filtered in the storage and paged by position. Where the storage has no index, the scan is
+///    bounded, and past the bound the answer says to narrow the scope.
 ///
 /// The conformance crate proves these, and each flag both ways, as far as one process can; that a driver survives kills and
 /// that its memory stays bounded is proved by programs that kill it and measure it.

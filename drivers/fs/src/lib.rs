@@ -85,7 +85,7 @@ mod temp;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, async_trait,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, async_trait,
 };
 
 pub use config::{DEFAULT_MAX_SCAN, FsConfig, SyncPolicy};
@@ -125,5 +125,12 @@ impl Driver for FsDriver {
     ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = FsConfig::from_options(options)?.clock(clock);
         Ok(Arc::new(FsStore::open(config).await?))
+    }
+
+    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {
+        let store = FsStore::open(FsConfig::from_options(options)?).await?;
+        let SweepReport { files, directories, live, bytes: _ } = store.sweep().await?;
+        store.close().await?;
+        Ok(Swept { removed: files + directories, spared: live })
     }
 }

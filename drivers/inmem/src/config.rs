@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use artifact_store_core::{
     ArtifactStore, Capabilities, Clock, Driver, DriverInfo, OptionKind, OptionSpec, Options, StoreError,
-    SystemClock, async_trait,
+    Swept, SystemClock, async_trait,
 };
 
 use crate::store::InmemStore;
@@ -88,5 +88,10 @@ impl Driver for InmemDriver {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         Ok(Arc::new(InmemStore::new(InmemConfig::from_options(options).clock(clock))))
+    }
+
+    async fn sweep(&self, _options: &Options) -> Result<Swept, StoreError> {
+        // There is no place that a process could have left anything in.
+        Ok(Swept::default())
     }
 }

@@ -81,7 +81,8 @@ mod writer;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, async_trait,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, SystemClock,
+    async_trait,
 };
 
 #[doc(hidden)]
@@ -108,7 +109,7 @@ impl Driver for SqliteDriver {
     }
 
     fn capabilities(&self, options: &Options) -> Capabilities {
-        SqliteConfig::from_options(options, Arc::new(artifact_store_core::SystemClock))
+        SqliteConfig::from_options(options, Arc::new(SystemClock))
             .map_or_else(|_| Capabilities::new(), |config| config.capabilities())
     }
 
@@ -119,5 +120,14 @@ impl Driver for SqliteDriver {
     ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = SqliteConfig::from_options(options, clock)?;
         Ok(Arc::new(SqliteStore::open(config).await?))
+    }
+
+    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {
+        let config = SqliteConfig::from_options(options, Arc::new(SystemClock))?;
+        let store = SqliteStore::open(config).await?;
+        let SweepReport { swept, spared } = store.sweep().await?;
+        // Waits for what is being removed.
+        store.close().await?;
+        Ok(Swept { removed: swept, spared })
     }
 }

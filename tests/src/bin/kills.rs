@@ -88,7 +88,7 @@ async fn run(url: &str, rounds: u64) -> Result<Counts, BoxError> {
         let store = artifact_store::open(&config).await?;
         inspect(&store, round, &said, &mut counts).await?;
         store.close().await?;
-        flavours::sweep(url).await?;
+        artifact_store::sweep(&config).await?;
         for left in flavours::residue(url).await? {
             counts.faults.push(format!("round {round}: the sweep left {left}"));
         }

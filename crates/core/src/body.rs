@@ -355,6 +355,9 @@ impl BodyStream {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if !self.pending.is_empty() {
+            self.give_way().await;
+        }
         while self.pending.is_empty() {
             self.give_way().await;
             let piece = match &mut self.source {
@@ -377,7 +380,6 @@ impl BodyStream {
                 }
             }
         }
-        self.give_way().await;
         let piece = self.pending.split_to(self.pending.len().min(MAX_PIECE_BYTES));
         self.seen = self.seen.saturating_add(piece.len() as u64);
         if self.seen > self.terms.limit {

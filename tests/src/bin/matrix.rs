@@ -28,7 +28,8 @@ fn arguments() -> Result<Arguments, String> {
             "--json" => arguments.json = true,
             "--only" => {
                 let value = value()?;
-                let known: Vec<&str> = arguments.flavours.iter().map(|flavour| flavour.driver).collect();
+                let mut known: Vec<&str> = arguments.flavours.iter().map(|flavour| flavour.driver).collect();
+                known.dedup();
                 if let Some(unknown) = value.split(',').find(|driver| !known.contains(driver)) {
                     return Err(format!(
                         "there is no driver '{unknown}' in the matrix; known: {}",

@@ -1,0 +1,159 @@
+//! The registry of the codes: one row for each, and everything that speaks of codes reads it.
+//!
+//! The wire takes its statuses from here, and so do the documentation and the tests. Nothing here may know a cause.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! codes {
+    ($($name:ident = $word:literal, $status:literal, $repeat:ident, $when:literal, $retry:literal;)+) => {
+        /// A code of the protocol: what a client branches on. The set is closed; messages are for people and may change.
+        ///
+        /// # Examples
+        /// ```
+        /// use artifact_store_protocol::Code;
+        /// assert_eq!(Code::ALL.len(), 11);
+        /// assert_eq!(Code::PresignUnsupported.status(), 501);
+        /// assert_eq!("not_found".parse(), Ok(Code::NotFound));
+        /// ```
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $(
+                #[doc = $when]
+                #[allow(clippy::doc_markdown)] // The sentence is for the wire's documentation, too.
+                $name,
+            )+
+        }
+
+        impl Code {
+            /// Every code, in the order of the registry.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)+];
+
+            /// The code's row.
+            pub const fn descriptor(self) -> &'static CodeDescriptor {
+                match self {
+                    $(Code::$name => {
+                        const ROW: CodeDescriptor = CodeDescriptor {
+                            code: Code::$name, word: $word, status: $status, repeat: Repeat::$repeat, when: $when, retry: $retry,
+                        };
+                        &ROW
+                    })+
+                }
+            }
+        }
+    };
+}
+
+/// Whether the same request may succeed when it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Not before something about it has changed.
+    No,
+    /// With a fresh token.
+    FreshToken,
+    /// Yes, after a pause that grows.
+    Backoff,
+}
+
+/// All that is fixed about a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodeDescriptor {
+    /// The code.
+    pub code: Code,
+    /// Its word on the wire.
+    pub word: &'static str,
+    /// The HTTP status that it is bound to.
+    pub status: u16,
+    /// Whether to send the request again.
+    pub repeat: Repeat,
+    /// When it fires.
+    pub when: &'static str,
+    /// What a client should do about it.
+    pub retry: &'static str,
+}
+
+codes! {
+    AuthRejected = "auth_rejected", 401, FreshToken,
+        "A bearer token was present but failed verification: malformed, an algorithm outside the asymmetric allowlist, bad signature, expired or not yet valid, unknown kid, audience or issuer mismatch.",
+        "Only after obtaining a fresh valid token.";
+    IdentityRequired = "identity_required", 401, No,
+        "The request resolved no complete (tenant, user, session) identity scope: a missing bearer, a missing session (no X-Harbor-Session header and no default claim), or an identity in header or body that contradicts the verified token. Identity is mandatory and fails closed.",
+        "No: attach a token and a session first.";
+    IdentityScopeRequired = "identity_scope_required", 403, No,
+        "The request is authenticated and identified, but the requested cross-tenant fan-in or admin verb needs a verified admin or console:fleet scope claim that the token does not carry.",
+        "No: re-authenticate with a token that carries the scope.";
+    InvalidRequest = "invalid_request", 400, No,
+        "The request was structurally malformed: undecodable JSON, a wrong shape for the method, a member or parameter it does not declare, a value outside its bounds, bytes that do not match their announced digest.",
+        "No: fix the request's shape first.";
+    NotFound = "not_found", 404, No,
+        "The request's target does not exist in the caller's scope. Existence across tenants is never revealed: a foreign id is indistinguishable from a missing one.",
+        "No: the target is gone or never existed for you.";
+    PayloadInvalid = "payload_invalid", 422, No,
+        "A control payload violated a bound (depth > 6, > 64 keys, > 50 list items, a string > 4096 characters, > 16 KiB in total), carried an unsupported leaf type, or was refused by the runtime's inspection.",
+        "No: shrink or restructure the payload.";
+    PresignUnsupported = "presign_unsupported", 501, No,
+        "An artifacts.get_ref request reached a store without presigned URLs (the inmem, fs, sqlite and postgres drivers). The resolver fails loud instead of silently streaming bytes.",
+        "No: the configured driver cannot satisfy it; use one that presigns (s3), or download through GET /v1/artifacts/{id}.";
+    RequestTooLarge = "request_too_large", 413, No,
+        "A body exceeded the configured protocol.max_request_bytes bound. The upload is refused loudly, never truncated.",
+        "No: shrink the payload or raise the operator-side bound.";
+    RuntimeError = "runtime_error", 500, Backoff,
+        "An unclassified failure on the runtime's side: the catch-all. Also used on the event stream for the subscriber limit (429) and a closed bus (503).",
+        "Yes, with backoff: the request's shape is not the problem.";
+    ScopeMismatch = "scope_mismatch", 403, No,
+        "A mutation in another tenant was attempted without admin.",
+        "No: the operation needs a higher scope.";
+    UnknownMethod = "unknown_method", 404, No,
+        "The method, path or verb is not one that this runtime serves.",
+        "No: check the method's name and the runtime's capabilities (runtime.info).";
+}
+
+/// The status of `runtime_error` on the event stream where a session has all the subscribers it may have.
+pub const SUBSCRIBER_LIMIT_STATUS: u16 = 429;
+/// The status of `runtime_error` on the event stream where the bus is closed.
+pub const BUS_CLOSED_STATUS: u16 = 503;
+
+impl Code {
+    /// The code's word on the wire.
+    pub const fn word(self) -> &'static str {
+        self.descriptor().word
+    }
+
+    /// The HTTP status that the code is bound to.
+    pub const fn status(self) -> u16 {
+        self.descriptor().status
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A text that is none of the codes' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownCode;
+
+impl fmt::Display for UnknownCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is no code of the protocol")
+    }
+}
+
+impl std::error::Error for UnknownCode {}
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+    fn from_str(word: &str) -> Result<Self, UnknownCode> {
+        Self::ALL.iter().copied().find(|code| code.word() == word).ok_or(UnknownCode)
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}

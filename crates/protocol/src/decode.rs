@@ -1,0 +1,120 @@
+//! From a request's JSON to its type, with refusals that name members and never repeat values.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::envelope::Envelope;
+
+/// The most characters of a member's name that a message repeats: names come from outside, too.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Reads `json` as a request.
+///
+/// # Errors
+/// [`Code::InvalidRequest`](crate::Code::InvalidRequest): no JSON, a member that the type does not declare (named), one that
+/// is missing, or a value of another type (its place and what is legal are named).
+///
+/// # Examples
+/// ```
+/// use artifact_store_protocol::{GetRequest, decode};
+/// let refused = decode::<GetRequest>(br#"{"id": "x", "colour": "secret"}"#).unwrap_err();
+/// assert_eq!(refused.message, "the member `colour` is not declared; declared are `scope`, `id`, `offset`, `max_bytes`");
+/// ```
+pub fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, Envelope> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let Object(request) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        refuse(&path, error.inner())
+    })?;
+    reader.end().map_err(|error| refuse(".", &error))?;
+    Ok(request)
+}
+
+/// Takes `null` for an absent member: clients in Go write their empty slices so.
+pub(crate) fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The same for a member that is an object.
+pub(crate) fn null_as_default_object<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0).unwrap_or_default())
+}
+
+/// A `T` that is written as a JSON object and not, as serde would take it too, as the list of its members' values.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+/// What `error` says, without the values that it may repeat. Its texts are those of `serde`; tests hold them.
+fn refuse(path: &str, error: &serde_json::Error) -> Envelope {
+    let (line, column) = (error.line(), error.column());
+    if !error.is_data() {
+        return Envelope::invalid(format!("the body is no JSON: line {line}, column {column}"));
+    }
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    // What is legal comes last and is a fixed text; the offending value stands before it.
+    let legal = text.rsplit_once(", expected ").map(|(_, legal)| match legal {
+        "u64" => "a whole number, 0 or more".to_owned(),
+        legal => shorten(legal, 400),
+    });
+    let quoted = |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next()).map(name);
+    let inside = if path == "." { String::new() } else { format!(" of `{}`", name(path)) };
+    let message = if let Some(member) = quoted("unknown field `") {
+        let declared = legal.as_deref().unwrap_or("none").trim_start_matches("one of ");
+        // The path ends at the member itself, or at the object around it.
+        let outer = path.strip_suffix(member.as_str()).map_or(path, |outer| outer.trim_end_matches('.'));
+        let inside =
+            if outer.is_empty() || outer == "." { String::new() } else { format!(" of `{}`", name(outer)) };
+        format!("the member `{member}`{inside} is not declared; declared are {declared}")
+    } else if let Some(member) = quoted("missing field `") {
+        format!("the member `{member}`{inside} is missing")
+    } else if let Some(member) = quoted("duplicate field `") {
+        format!("the member `{member}` is given twice")
+    } else if path == "." {
+        format!("the body is not legal: expected {}", legal.as_deref().unwrap_or("an object"))
+    } else {
+        let legal = legal.map(|legal| format!("; expected {legal}")).unwrap_or_default();
+        format!("the value of the member `{}` is not legal{legal}", name(path))
+    };
+    Envelope::invalid(message)
+}
+
+/// A member's name, fit to be repeated.
+fn name(text: &str) -> String {
+    shorten(text, MAX_NAME_CHARS)
+}
+
+fn shorten(text: &str, chars: usize) -> String {
+    let mut short: String = text.chars().filter(|c| !c.is_control()).take(chars).collect();
+    if text.chars().count() > chars {
+        short.push('…');
+    }
+    short
+}

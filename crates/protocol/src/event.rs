@@ -1,0 +1,118 @@
+//! What the event stream tells: [`EventKind`] and the [`EventData`] of each. Metadata only, never bytes.
+
+use std::fmt;
+
+use artifact_store_core::{ArtifactId, ArtifactRef, Scope, Source, Timestamp};
+use serde::{Serialize, Serializer};
+
+macro_rules! events {
+    ($($name:ident = $word:literal, $sentence:literal;)+) => {
+        /// A type of events.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum EventKind {
+            $(#[doc = $sentence] $name,)+
+        }
+
+        impl EventKind {
+            /// Every type.
+            pub const ALL: &'static [EventKind] = &[$(EventKind::$name,)+];
+
+            /// The type's word on the wire.
+            pub const fn word(self) -> &'static str {
+                match self { $(EventKind::$name => $word,)+ }
+            }
+
+            /// What it tells, in one sentence.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(EventKind::$name => $sentence,)+ }
+            }
+
+            /// The type called `word`; `None` where there is none.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.word() == word)
+            }
+        }
+    };
+}
+
+events! {
+    ArtifactsUploaded = "artifacts.uploaded", "An artifact was stored that did not stand before.";
+    ArtifactsDeleted = "artifacts.deleted", "An artifact was removed.";
+    AuditAdminScopeUsed = "audit.admin_scope_used", "A caller used admin or console:fleet to reach beyond its own tenant.";
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+/// The JSON of an event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventData {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// Whose it is: the artifact's scope; for an audit event the caller's own.
+    pub scope: Scope,
+    /// What happened.
+    pub payload: EventPayload,
+}
+
+/// What an event tells.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum EventPayload {
+    /// Of [`EventKind::ArtifactsUploaded`].
+    Uploaded {
+        /// The artifact's ref.
+        #[serde(rename = "ref")]
+        artifact: ArtifactRef,
+        /// Its tags.
+        tags: Vec<String>,
+        /// Where it came from.
+        source: Source,
+        /// When the store accepted it.
+        created_at: Timestamp,
+    },
+    /// Of [`EventKind::ArtifactsDeleted`].
+    Deleted {
+        /// The artifact's id.
+        id: ArtifactId,
+    },
+    /// Of [`EventKind::AuditAdminScopeUsed`].
+    AdminScopeUsed {
+        /// The method, or `events.subscribe`.
+        method: &'static str,
+        /// The scope that was used: `admin` or `console:fleet`.
+        admin_scope: &'static str,
+        /// The tenant that was reached; absent: all of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_tenant: Option<String>,
+        /// The user that was reached; absent: any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_user: Option<String>,
+        /// The session that was reached; absent: any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_session: Option<String>,
+    },
+}
+
+impl EventPayload {
+    /// The type of events that carry it.
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Uploaded { .. } => EventKind::ArtifactsUploaded,
+            Self::Deleted { .. } => EventKind::ArtifactsDeleted,
+            Self::AdminScopeUsed { .. } => EventKind::AuditAdminScopeUsed,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The names of the methods: [`Method`].
+
+use std::fmt;
+
+/// The version in every successful answer.
+pub const PROTOCOL_VERSION: &str = "0.1.0";
+
+macro_rules! methods {
+    ($($name:ident = $word:literal, $sentence:literal;)+) => {
+        /// A method that this runtime serves at `POST /v1/control/{method}`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Method {
+            $(#[doc = $sentence] $name,)+
+        }
+
+        impl Method {
+            /// Every method.
+            pub const ALL: &'static [Method] = &[$(Method::$name,)+];
+
+            /// The method's name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Method::$name => $word,)+ }
+            }
+
+            /// What it does, in one sentence.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Method::$name => $sentence,)+ }
+            }
+
+            /// The method called `name`; `None` where there is none.
+            ///
+            /// # Examples
+            /// ```
+            /// use artifact_store_protocol::Method;
+            /// assert_eq!(Method::from_name("artifacts.put"), Some(Method::ArtifactsPut));
+            /// assert_eq!(Method::from_name("start"), None);
+            /// ```
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|method| method.name() == name)
+            }
+        }
+    };
+}
+
+methods! {
+    ArtifactsPut = "artifacts.put", "Stores bytes under a scope and answers with their ref.";
+    ArtifactsGet = "artifacts.get", "Reads a window of an artifact's bytes.";
+    ArtifactsGetRef = "artifacts.get_ref", "Answers with a presigned URL that downloads an artifact.";
+    ArtifactsList = "artifacts.list", "Lists artifacts, newest first, a page at a time.";
+    ArtifactsDelete = "artifacts.delete", "Removes an artifact.";
+    RuntimeInfo = "runtime.info", "Says which runtime this is and what it can do.";
+    RuntimeHealth = "runtime.health", "Says how well the runtime's subsystems are.";
+    RuntimeDrivers = "runtime.drivers", "Lists the drivers compiled in, which one is active, and what each can do.";
+}
+
+impl Method {
+    /// The surface that the method belongs to: the part of its name before the dot.
+    pub fn surface(self) -> &'static str {
+        self.name().split('.').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

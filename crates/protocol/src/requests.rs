@@ -1,0 +1,176 @@
+//! The requests of the methods but `artifacts.put`, which has a module of its own. Unknown members are refused by name.
+//!
+//! Numbers are counts, sizes and spans: none can be negative.
+
+use artifact_store_core::{Filter, Source, Timestamp};
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer};
+
+use crate::decode::{null_as_default, null_as_default_object};
+use crate::envelope::Envelope;
+use crate::scope::RequestScope;
+
+/// `artifacts.get`: a window of an artifact's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetRequest {
+    /// Where from; empty: the caller's own session.
+    #[serde(default, deserialize_with = "null_as_default_object")]
+    pub scope: RequestScope,
+    /// The artifact's id.
+    pub id: String,
+    /// The first byte, counted from 0, which is the default.
+    #[serde(default)]
+    pub offset: Option<u64>,
+    /// Most bytes to answer; absent or 0: the runtime's default window.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+}
+
+/// The life of a presigned URL that asks for none, in nanoseconds: 15 minutes.
+pub const DEFAULT_EXPIRY_NANOS: u64 = 15 * 60 * 1_000_000_000;
+/// The shortest life of a presigned URL, in nanoseconds: 1 minute.
+pub const MIN_EXPIRY_NANOS: u64 = 60 * 1_000_000_000;
+/// The longest life of a presigned URL, in nanoseconds: 7 days.
+pub const MAX_EXPIRY_NANOS: u64 = 7 * 24 * 60 * 60 * 1_000_000_000;
+
+/// `artifacts.get_ref`: a presigned URL.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetRefRequest {
+    /// Where from; empty: the caller's own session.
+    #[serde(default, deserialize_with = "null_as_default_object")]
+    pub scope: RequestScope,
+    /// The artifact's id.
+    pub id: String,
+    /// How long the URL shall live, in nanoseconds; absent or 0: [`DEFAULT_EXPIRY_NANOS`].
+    #[serde(default)]
+    pub expiry: Option<u64>,
+}
+
+impl GetRefRequest {
+    /// How long the URL shall live, in nanoseconds; `None`: the default.
+    ///
+    /// # Errors
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) outside of [`MIN_EXPIRY_NANOS`] to [`MAX_EXPIRY_NANOS`].
+    pub fn expiry_nanos(&self) -> Result<Option<u64>, Envelope> {
+        match self.expiry.unwrap_or_default() {
+            0 => Ok(None),
+            nanos @ MIN_EXPIRY_NANOS..=MAX_EXPIRY_NANOS => Ok(Some(nanos)),
+            _ => Err(Envelope::invalid(
+                "the member `expiry` is not legal; it takes nanoseconds from 1 minute (60000000000) to 7 days \
+                 (604800000000000), or 0 for 15 minutes",
+            )),
+        }
+    }
+}
+
+/// Bounds of a size in bytes, inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SizeRange {
+    /// At least so many bytes.
+    pub min_bytes: Option<u64>,
+    /// At most so many bytes.
+    pub max_bytes: Option<u64>,
+}
+
+/// Bounds of a moment, inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreatedRange {
+    /// At this moment or later.
+    #[serde(deserialize_with = "moment")]
+    pub after: Option<Timestamp>,
+    /// At this moment or earlier.
+    #[serde(deserialize_with = "moment")]
+    pub before: Option<Timestamp>,
+}
+
+/// `artifacts.list`: a page of artifacts, newest first. *Or* within a field, *and* between fields.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListRequest {
+    /// Which scopes; an empty user or session is any that the caller may see.
+    #[serde(deserialize_with = "null_as_default_object")]
+    pub scope: RequestScope,
+    /// One of these media types.
+    #[serde(deserialize_with = "null_as_default")]
+    pub mime_type: Vec<String>,
+    /// One of these sources.
+    #[serde(deserialize_with = "null_as_default")]
+    pub source: Vec<Source>,
+    /// The size.
+    #[serde(deserialize_with = "null_as_default_object")]
+    pub size_range: SizeRange,
+    /// When it was created.
+    #[serde(deserialize_with = "null_as_default_object")]
+    pub created_range: CreatedRange,
+    /// Tagged with one of these.
+    #[serde(deserialize_with = "null_as_default")]
+    pub tags: Vec<String>,
+    /// Most rows; absent or 0: 100, and 1000 at most.
+    pub limit: Option<u64>,
+    /// Where the page starts: `next_cursor` of the page before; absent or empty: at the newest.
+    pub cursor: Option<String>,
+}
+
+impl ListRequest {
+    /// What rows must be like.
+    pub fn filter(&self) -> Filter {
+        Filter {
+            media_types: self.mime_type.clone(),
+            sources: self.source.clone(),
+            min_bytes: self.size_range.min_bytes,
+            max_bytes: self.size_range.max_bytes,
+            created_after: self.created_range.after,
+            created_before: self.created_range.before,
+            tags: self.tags.clone(),
+        }
+    }
+}
+
+/// `artifacts.delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRequest {
+    /// Where from; empty: the caller's own session.
+    #[serde(default, deserialize_with = "null_as_default_object")]
+    pub scope: RequestScope,
+    /// The artifact's id.
+    pub id: String,
+}
+
+/// `runtime.info`, `runtime.health` and `runtime.drivers`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeRequest {
+    /// Who asks, as some clients repeat it: it must agree with the verified identity, as far as it says anything.
+    #[serde(deserialize_with = "null_as_default_object")]
+    pub identity: RequestIdentity,
+}
+
+/// An identity in a body.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestIdentity {
+    /// The tenant, or empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub tenant: String,
+    /// The user, or empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub user: String,
+    /// The session, or empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub session: String,
+}
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        D::Error::invalid_value(
+            Unexpected::Other("another text"),
+            &"a time as RFC 3339, such as 2026-01-02T03:04:05Z",
+        )
+    })
+}

@@ -1,0 +1,219 @@
+//! The answers of the methods. Each carries the protocol's version.
+
+use artifact_store_core::{ArtifactRef, Bytes, Capabilities, Metadata, Record, Source, Timestamp};
+use data_encoding::BASE64;
+use serde::{Serialize, Serializer};
+
+use crate::method::PROTOCOL_VERSION;
+
+/// The answer of `artifacts.put` and of an upload.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PutResponse {
+    /// The artifact's ref.
+    #[serde(rename = "ref")]
+    pub artifact: ArtifactRef,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+}
+
+impl PutResponse {
+    /// The answer about `record`.
+    pub fn new(record: &Record) -> Self {
+        Self { artifact: record.artifact_ref(), protocol_version: PROTOCOL_VERSION }
+    }
+}
+
+/// The answer of `artifacts.get`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GetResponse {
+    /// The artifact's ref.
+    #[serde(rename = "ref")]
+    pub artifact: ArtifactRef,
+    /// The window's bytes; base64 in JSON.
+    #[serde(serialize_with = "base64")]
+    pub content: Bytes,
+    /// Where the window was asked to start.
+    pub offset: u64,
+    /// How many bytes it holds.
+    pub returned_bytes: u64,
+    /// How many the artifact has.
+    pub total_size_bytes: u64,
+    /// Whether bytes stand behind the window.
+    pub truncated: bool,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+}
+
+/// The answer of `artifacts.get_ref`. The URL is a bearer secret: `Debug` does not show it.
+#[derive(Clone, PartialEq, Serialize)]
+pub struct GetRefResponse {
+    /// The artifact's ref.
+    #[serde(rename = "ref")]
+    pub artifact: ArtifactRef,
+    /// Downloads the artifact until it expires.
+    pub presigned_url: String,
+    /// When the URL ends.
+    pub expires_at: Timestamp,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+}
+
+impl std::fmt::Debug for GetRefResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GetRefResponse")
+            .field("artifact", &self.artifact)
+            .field("presigned_url", &"redacted")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A row of a listing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The artifact's ref.
+    #[serde(rename = "ref")]
+    pub artifact: ArtifactRef,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Where it came from.
+    pub source: Source,
+    /// The driver that holds it.
+    pub driver: &'static str,
+    /// When the store accepted it.
+    pub created_at: Timestamp,
+    /// What else its first writer said of it.
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
+}
+
+impl Row {
+    /// The row of `record`, held by `driver`.
+    pub fn new(record: Record, driver: &'static str) -> Self {
+        Self {
+            artifact: record.artifact_ref(),
+            tags: record.options.tags,
+            source: record.options.source,
+            driver,
+            created_at: record.created_at,
+            metadata: record.options.metadata,
+        }
+    }
+}
+
+/// The answer of `artifacts.list`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListResponse {
+    /// The rows, newest first, ties by id.
+    pub rows: Vec<Row>,
+    /// How many rows match in all, this page's and others'.
+    pub total_matched: u64,
+    /// Where the next page starts; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+}
+
+/// The answer of `artifacts.delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeleteResponse {
+    /// True: what was not there is `not_found`.
+    pub deleted: bool,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+}
+
+/// The active store, as `runtime.info` tells it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoreInfo {
+    /// Its driver.
+    pub driver: &'static str,
+    /// What it promises.
+    pub capabilities: Capabilities,
+}
+
+/// The answer of `runtime.info`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InfoResponse {
+    /// This process: another after every start.
+    pub instance_id: String,
+    /// The operator's name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// The program's version.
+    pub build_version: String,
+    /// The commit that it was built from, or `unknown`.
+    pub build_commit: String,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+    /// How long it runs.
+    pub uptime_seconds: u64,
+    /// The surfaces it serves.
+    pub capabilities: Vec<&'static str>,
+    /// The largest artifact that it takes, in bytes.
+    pub max_request_bytes: u64,
+    /// The active store.
+    pub artifacts: StoreInfo,
+}
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Everything works.
+    Ready,
+    /// Some of it works.
+    Degraded,
+    /// It does not serve.
+    Unavailable,
+}
+
+/// How well a subsystem is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SubsystemHealth {
+    /// Its name.
+    pub subsystem: &'static str,
+    /// How well it is.
+    pub status: Status,
+    /// What to know about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'static str>,
+}
+
+/// The answer of `runtime.health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HealthResponse {
+    /// The worst of the subsystems.
+    pub status: Status,
+    /// Each of them.
+    pub subsystems: Vec<SubsystemHealth>,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+}
+
+/// A driver that is compiled in.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DriverRow {
+    /// Its name.
+    pub driver: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Whether this runtime's store is one of it.
+    pub active: bool,
+    /// What it promises: the active one as it is opened, the others as they are by default.
+    pub capabilities: Capabilities,
+}
+
+/// The answer of `runtime.drivers`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DriversResponse {
+    /// Every driver, by name.
+    pub drivers: Vec<DriverRow>,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol_version: &'static str,
+}
+
+fn base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&BASE64.encode_display(bytes))
+}

@@ -1,0 +1,81 @@
+//! The scope as a request names it: [`RequestScope`], whose parts may be empty. What an empty or foreign part means is policy
+//! and stands elsewhere.
+
+use artifact_store_core::{Scope, ScopePart};
+use serde::Deserialize;
+
+use crate::decode::null_as_default;
+use crate::envelope::Envelope;
+
+/// `{tenant, user, session, task?}` of a request. A part that is absent, null or `""` is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestScope {
+    /// The tenant, or empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub tenant: String,
+    /// The user within it, or empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub user: String,
+    /// The session of that user, or empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub session: String,
+    /// The task within the session, or empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub task: String,
+}
+
+/// The same with every part checked; `None` where it is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScopeParts {
+    /// The tenant.
+    pub tenant: Option<ScopePart>,
+    /// The user.
+    pub user: Option<ScopePart>,
+    /// The session.
+    pub session: Option<ScopePart>,
+    /// The task.
+    pub task: Option<ScopePart>,
+}
+
+impl RequestScope {
+    /// Checks the parts that are there.
+    ///
+    /// # Errors
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) that names the part which is longer than 256 bytes or holds a
+    /// control character.
+    pub fn parts(&self) -> Result<ScopeParts, Envelope> {
+        let part = |name: &str, text: &str| {
+            match text {
+            "" => Ok(None),
+            text => ScopePart::new(text).map(Some).map_err(|_| {
+                Envelope::invalid(format!(
+                    "the member `scope.{name}` is not legal; it takes 1 to 256 bytes without control characters"
+                ))
+            }),
+        }
+        };
+        Ok(ScopeParts {
+            tenant: part("tenant", &self.tenant)?,
+            user: part("user", &self.user)?,
+            session: part("session", &self.session)?,
+            task: part("task", &self.task)?,
+        })
+    }
+
+    /// Only a task, for routes that name no other part.
+    pub fn of_task(task: impl Into<String>) -> Self {
+        Self { task: task.into(), ..Self::default() }
+    }
+}
+
+impl From<&Scope> for RequestScope {
+    fn from(scope: &Scope) -> Self {
+        Self {
+            tenant: scope.tenant().as_str().to_owned(),
+            user: scope.user().as_str().to_owned(),
+            session: scope.session().as_str().to_owned(),
+            task: scope.task().map(ScopePart::as_str).unwrap_or_default().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The decoder of `artifacts.put`: whatever the pieces, limits that hold while bytes flow, and bounds of the payload.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
+
+use artifact_store_protocol::{Code, Envelope, PutDecoder, PutOpts, PutRequest, RawMetadata};
+use data_encoding::BASE64;
+use proptest::prelude::*;
+
+fn decoded(limit: u64, json: &str) -> Result<PutRequest, Envelope> {
+    let mut decoder = PutDecoder::new(limit);
+    decoder.feed(json.as_bytes())?;
+    decoder.finish()
+}
+
+fn refused(limit: u64, json: &str) -> Code {
+    decoded(limit, json).expect_err(json).code
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_come_back_whatever_the_pieces(
+        bytes in proptest::collection::vec(any::<u8>(), 0..3000),
+        cuts in proptest::collection::vec(1_usize..700, 1..20),
+        filename in "\\PC{0,20}",
+        bytes_first in any::<bool>(),
+    ) {
+        let opts = format!(r#""opts": {{"filename": {}}}"#, serde_json::to_string(&filename).unwrap());
+        let member = format!(r#""bytes" : "{}""#, BASE64.encode(&bytes));
+        let json = if bytes_first { format!("{{{member}, {opts}}}") } else { format!("{{{opts}, {member}}}") };
+        let mut decoder = PutDecoder::new(bytes.len() as u64);
+        let (mut rest, mut cuts) = (json.as_bytes(), cuts.iter().cycle());
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+            decoder.feed(piece).unwrap();
+            rest = more;
+        }
+        let request = decoder.finish().unwrap();
+        prop_assert_eq!(&request.bytes[..], &bytes[..]);
+        prop_assert_eq!(request.opts.filename.unwrap(), filename);
+    }
+
+    #[test]
+    fn any_text_is_decoded_or_refused_and_nothing_panics(
+        text in "[\\[\\]{}\",:\\\\a-zA-Z0-9=/+ u]{0,200}",
+        cut in 1_usize..40,
+    ) {
+        for json in [text.clone(), format!("{{\"bytes\": \"{text}"), format!("{{\"bytes\": \"{text}\"}}")] {
+            let mut decoder = PutDecoder::new(64);
+            let fed = json.as_bytes().chunks(cut).try_for_each(|piece| decoder.feed(piece));
+            if let Ok(request) = fed.and_then(|()| decoder.finish()) {
+                prop_assert!(request.bytes.len() <= 64);
+                // Whatever is taken is what a reader of whole JSON finds.
+                let whole: serde_json::Value = serde_json::from_str(&json).unwrap();
+                let bytes = BASE64.decode(whole["bytes"].as_str().unwrap().as_bytes()).unwrap();
+                prop_assert_eq!(&request.bytes[..], &bytes[..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn exactly_the_limit_fits_and_one_more_byte_is_too_large() {
+    for limit in [0_usize, 1, 2, 3, 4, 5, 6, 1000, 1001, 1002] {
+        let json = |length: usize| format!(r#"{{"bytes": "{}"}}"#, BASE64.encode(&vec![7; length]));
+        assert_eq!(decoded(limit as u64, &json(limit)).unwrap().bytes.len(), limit);
+        assert_eq!(refused(limit as u64, &json(limit + 1)), Code::RequestTooLarge, "{limit}");
+    }
+}
+
+#[test]
+fn the_limit_is_told_before_the_body_ends() {
+    let mut decoder = PutDecoder::new(100);
+    decoder.feed(br#"{"bytes": ""#).unwrap();
+    let fed = std::iter::repeat_n(b"AAAA".as_slice(), 1000).position(|piece| decoder.feed(piece).is_err());
+    assert_eq!(fed, Some(33), "100 bytes are 33 groups and a third");
+}
+
+#[test]
+fn text_around_the_bytes_is_bounded() {
+    let mut decoder = PutDecoder::new(100);
+    let error = std::iter::repeat_n([b' '; 1024], 2000).find_map(|piece| decoder.feed(&piece).err());
+    assert_eq!(error.unwrap().code, Code::RequestTooLarge);
+}
+
+#[test]
+fn bytes_may_be_escaped_as_json_allows() {
+    for json in [r#"{"bytes": "+\/+\/"}"#, r#"{"bytes": "\u002b/\u002B\u002f"}"#, r#"{"b\u0079tes": "+/+/"}"#]
+    {
+        assert_eq!(&decoded(3, json).unwrap().bytes[..], [0xfb, 0xff, 0xbf], "{json}");
+    }
+}
+
+#[test]
+fn a_member_called_bytes_elsewhere_is_not_the_bytes() {
+    let json = r#"{"opts": {"metadata": {"bytes": "!!", "list": ["bytes", {"bytes": "??"}]}, "tags": ["bytes"]}, "bytes": "aGk="}"#;
+    let request = decoded(10, json).unwrap();
+    assert_eq!(&request.bytes[..], b"hi");
+    let options = request.opts.into_options().unwrap();
+    assert_eq!(
+        serde_json::to_string(&options.metadata).unwrap(),
+        r#"{"bytes":"!!","list":["bytes",{"bytes":"??"}]}"#
+    );
+}
+
+#[test]
+fn what_is_no_base64_or_no_put_is_invalid() {
+    for json in [
+        r#"{"bytes": "a"}"#,
+        r#"{"bytes": "aGk"}"#,
+        r#"{"bytes": "aG=k"}"#,
+        r#"{"bytes": "aGk=aGk="}"#,
+        r#"{"bytes": "aGk=="}"#,
+        r#"{"bytes": "aGl="}"#, // Bits behind the end that are not zero.
+        r#"{"bytes": "aG k"}"#,
+        r#"{"bytes": "aGk\n"}"#,
+        r#"{"bytes": "a-_="}"#,
+        r#"{"bytes": "\u00e9Gk="}"#,
+        r#"{"bytes": "\x"}"#,
+        r#"{"bytes": "aGk=", "bytes": "aGk="}"#,
+        r#"{"bytes": "", "b\u0079tes": "aGk="}"#,
+        r#"{"bytes": null}"#,
+        r#"{"bytes": 5}"#,
+        r#"{"bytes": ["aGk="]}"#,
+        r#"{"opts": {}}"#,
+        r#"["bytes", "aGk="]"#,
+        r#""bytes""#,
+        "{",
+        "",
+        r#"{"bytes": "aGk="} x"#,
+        r#"{"bytes": "aGk=", "opts": {"size": 1}}"#,
+        r#"{"bytes": "aGk=", "opts": {"source": "robot"}}"#,
+        r#"{"bytes": "aGk=", "opts": {"metadata": [1]}}"#,
+        r#"{"bytes": "aGk=", "opts": {"metadata": "x"}}"#,
+        r#"{"bytes": "aGk=", "opts": {"tags": "x"}}"#,
+        r#"{"bytes": "aGk=", "opts": {"tags": [1]}}"#,
+    ] {
+        assert_eq!(refused(100, json), Code::InvalidRequest, "{json}");
+    }
+}
+
+/// The opts of a put with this JSON.
+fn opts(json: &str) -> PutOpts {
+    decoded(100, &format!(r#"{{"bytes": "", "opts": {json}}}"#)).unwrap().opts
+}
+
+#[test]
+fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
+    let text = |chars: usize| "ä".repeat(chars);
+    let tags = |items: usize| serde_json::to_string(&vec!["t"; items]).unwrap();
+    let keys = |keys: usize| {
+        let members: Vec<_> = (0..keys).map(|key| format!(r#""k{key}": 1"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let deep = |containers: usize| format!("{}1{}", r#"{"a":"#.repeat(containers), "}".repeat(containers));
+    let list = |items: usize| format!(r#"{{"a": [{}]}}"#, vec!["1"; items].join(","));
+    let sized = |bytes: usize| {
+        // Texts of at most 4096 characters that make `{"metadata":{"a":"…","b":"…",…}}` so many bytes.
+        let frame = r#"{"metadata":{"a":"","b":"","c":"","d":"","e":""}}"#.len();
+        let each = (bytes - frame) / 5;
+        let last = bytes - frame - 4 * each;
+        let x = |count: usize| "x".repeat(count);
+        format!(
+            r#"{{"metadata": {{"a":"{}","b":"{}",   "c":"{}","d":"{}","e":"{}"}}}}"#,
+            x(each),
+            x(each),
+            x(each),
+            x(each),
+            x(last)
+        )
+    };
+    for (fine, past) in [
+        (format!(r#"{{"filename": "{}"}}"#, text(4096)), format!(r#"{{"filename": "{}"}}"#, text(4097))),
+        (format!(r#"{{"mime_type": "{}"}}"#, text(4096)), format!(r#"{{"mime_type": "{}"}}"#, text(4097))),
+        (format!(r#"{{"tags": ["{}"]}}"#, text(4096)), format!(r#"{{"tags": ["{}"]}}"#, text(4097))),
+        (format!(r#"{{"tags": {}}}"#, tags(50)), format!(r#"{{"tags": {}}}"#, tags(51))),
+        (format!(r#"{{"metadata": {}}}"#, list(50)), format!(r#"{{"metadata": {}}}"#, list(51))),
+        (format!(r#"{{"metadata": {}}}"#, keys(64)), format!(r#"{{"metadata": {}}}"#, keys(65))),
+        (format!(r#"{{"metadata": {}}}"#, deep(6)), format!(r#"{{"metadata": {}}}"#, deep(7))),
+        (format!(r#"{{"metadata": {{"k": "{}"}}}}"#, text(4096)), format!(r#"{{"metadata": {{"k": "{}"}}}}"#, text(4097))),
+        (format!(r#"{{"metadata": {{"{}": 1}}}}"#, text(4096)), format!(r#"{{"metadata": {{"{}": 1}}}}"#, text(4097))),
+        (sized(16 * 1024), sized(16 * 1024 + 1)),
+        (
+            r#"{"metadata": {"n": [-9223372036854775808, 18446744073709551615, 1.7976931348623157e308, null, true]}}"#.into(),
+            r#"{"metadata": {"n": 1e400}}"#.into(),
+        ),
+    ] {
+        opts(&fine).into_options().unwrap_or_else(|error| panic!("{fine}: {error}"));
+        assert_eq!(opts(&past).into_options().unwrap_err().code, Code::PayloadInvalid, "{past}");
+    }
+}
+
+#[test]
+fn metadata_of_hostile_depth_is_told_its_depth() {
+    let deep = format!(r#"{{"metadata": {{"a": {}1{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let error = opts(&deep).into_options().unwrap_err();
+    assert_eq!(
+        (error.code, error.message.as_ref()),
+        (Code::PayloadInvalid, "metadata is deeper than 6 containers")
+    );
+}
+
+#[test]
+fn options_are_what_was_said_and_defaults_elsewhere() {
+    let options = opts("{}").into_options().unwrap();
+    assert_eq!(options, artifact_store_core::PutOptions::default());
+    let options = opts(
+        r#"{"mime_type": "text/csv", "filename": "a.csv", "namespace": "n.s_1-x", "source": "planner", "tags": ["a", "b"],
+            "metadata": {"k": [1, 2.5]}}"#,
+    )
+    .into_options()
+    .unwrap();
+    assert_eq!(
+        serde_json::to_string(&options).unwrap(),
+        r#"{"namespace":"n.s_1-x","media_type":"text/csv","filename":"a.csv","source":"planner","tags":["a","b"],"metadata":{"k":[1,2.5]}}"#
+    );
+    for namespace in [".x", "a/b", "ä", &"n".repeat(129)] {
+        let error = opts(&format!(r#"{{"namespace": "{namespace}"}}"#)).into_options().unwrap_err();
+        assert_eq!(error.code, Code::InvalidRequest, "{namespace}");
+    }
+}
+
+#[test]
+fn metadata_built_in_code_is_held_against_the_same_bounds() {
+    let metadata = serde_json::json!({"k": "x".repeat(4097)});
+    let serde_json::Value::Object(metadata) = metadata else { unreachable!() };
+    let opts = PutOpts { metadata: Some(RawMetadata::try_from(metadata).unwrap()), ..PutOpts::default() };
+    assert_eq!(opts.into_options().unwrap_err().code, Code::PayloadInvalid);
+}

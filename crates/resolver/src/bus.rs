@@ -33,7 +33,7 @@ pub enum Delivery {
 }
 
 /// Which events a subscription is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Those of one session, with and without tasks.
     Session,

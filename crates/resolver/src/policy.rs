@@ -1,14 +1,14 @@
 //! Who may do what: the table of scopes, as data, and [`Allowed`], the proof that it was asked.
 //!
-//! A method of the resolver takes an [`Allowed`] of its own verb, and only [`allow`] makes one: a method that forgot to ask
-//! does not compile. This module must never know a store.
+//! A method of the resolver takes what it works on from an [`Allowed`] of its own verb, and only [`allow`] and
+//! [`allow_events`] make one. This module must never know a store.
 
 use std::marker::PhantomData;
 
 use artifact_store_core::{Scope, ScopePart, ScopePattern, TaskPattern};
 use artifact_store_protocol::{Code, EventPayload, Method, ScopeParts};
 
-use crate::bus::EventBus;
+use crate::bus::{EventBus, Reach};
 use crate::caller::Caller;
 use crate::refusal::Refusal;
 
@@ -110,6 +110,10 @@ pub(crate) trait Verb {
     const NAME: &'static str;
     /// What it is allowed on.
     type Target;
+}
+
+/// A verb on what a scope names.
+pub(crate) trait ScopedVerb: Verb {
     /// From the parts that were asked for, filled in and checked.
     fn target(parts: Parts) -> Result<Self::Target, Refusal>;
 }
@@ -122,7 +126,7 @@ pub(crate) struct Parts {
     task: Option<ScopePart>,
 }
 
-/// The proof that a caller may do `V` to a target. Can be used once, and is made by [`allow`] alone.
+/// The proof that a caller may do `V` to a target. Can be used once, and is made by [`allow`] and [`allow_events`] alone.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Allowed<V: Verb> {
@@ -132,6 +136,11 @@ pub(crate) struct Allowed<V: Verb> {
 }
 
 impl<V: Verb> Allowed<V> {
+    /// What is allowed, before it is used.
+    pub(crate) fn target(&self) -> &V::Target {
+        &self.target
+    }
+
     /// Uses the permission: what it took of the caller's rights beyond its own tenant is told to the bus.
     pub(crate) fn consume(self, bus: &EventBus) -> V::Target {
         if let Some((scope, payload)) = self.audit {
@@ -142,7 +151,7 @@ impl<V: Verb> Allowed<V> {
 }
 
 /// Asks the table. `asked` are the parts that the request named.
-pub(crate) fn allow<V: Verb>(caller: &Caller, asked: ScopeParts) -> Result<Allowed<V>, Refusal> {
+pub(crate) fn allow<V: ScopedVerb>(caller: &Caller, asked: ScopeParts) -> Result<Allowed<V>, Refusal> {
     let rule = V::CLASS.rule();
     let asked = fill(caller, asked);
     let foreign = asked.tenant.as_ref().is_some_and(|tenant| tenant != caller.tenant());
@@ -176,8 +185,27 @@ pub(crate) fn allow<V: Verb>(caller: &Caller, asked: ScopeParts) -> Result<Allow
     Ok(Allowed { target: V::target(parts)?, audit, verb: PhantomData })
 }
 
-/// The right that took a caller beyond its tenant.
-pub(crate) fn admin_scope(caller: &Caller) -> &'static str {
+/// Asks the table for the events of every tenant, or, which everybody may hear, of the caller's own session.
+pub(crate) fn allow_events(caller: &Caller, all_tenants: bool) -> Result<Allowed<Events>, Refusal> {
+    if !all_tenants {
+        return Ok(Allowed { target: Reach::Session, audit: None, verb: PhantomData });
+    }
+    if let Answer::Refused(code) = Events::CLASS.rule().foreign.of(caller) {
+        return Err(refused(code));
+    }
+    let payload = EventPayload::AdminScopeUsed {
+        method: Events::NAME,
+        admin_scope: admin_scope(caller),
+        target_tenant: None,
+        target_user: None,
+        target_session: None,
+    };
+    let audit = Some((caller.session_scope().clone(), payload));
+    Ok(Allowed { target: Reach::AllTenants, audit, verb: PhantomData })
+}
+
+/// The right that takes a caller beyond its tenant.
+fn admin_scope(caller: &Caller) -> &'static str {
     if caller.is_admin() { "admin" } else { "console:fleet" }
 }
 
@@ -205,7 +233,7 @@ fn incomplete() -> Refusal {
     )
 }
 
-pub(crate) fn refused(code: Code) -> Refusal {
+fn refused(code: Code) -> Refusal {
     match code {
         Code::NotFound => Refusal::not_found(),
         Code::ScopeMismatch => Refusal::new(code, "a change in another tenant needs the scope admin"),
@@ -232,6 +260,8 @@ macro_rules! verbs {
                 const CLASS: Class = Class::$class;
                 const NAME: &'static str = $word;
                 type Target = $target;
+            }
+            impl ScopedVerb for $name {
                 fn target(parts: Parts) -> Result<$target, Refusal> {
                     $make(parts)
                 }
@@ -246,6 +276,16 @@ verbs! {
     GetRef: ContentRead, Method::ArtifactsGetRef.name(), Scope, complete;
     List: FanIn, Method::ArtifactsList.name(), ScopePattern, |parts| Ok(pattern(parts));
     Delete: AdminVerb, Method::ArtifactsDelete.name(), Scope, complete;
+}
+
+/// Hearing events.
+#[derive(Debug)]
+pub(crate) struct Events;
+
+impl Verb for Events {
+    const CLASS: Class = Class::FanIn;
+    const NAME: &'static str = "events.subscribe";
+    type Target = Reach;
 }
 
 /// A listing covers any user and session that is not named, and a session with all of its tasks.

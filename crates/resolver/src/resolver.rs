@@ -17,7 +17,7 @@ use artifact_store_protocol::{
 };
 use tokio::sync::Mutex;
 
-use crate::bus::{EventBus, Reach, Subscription};
+use crate::bus::{EventBus, Subscription};
 use crate::caller::Caller;
 use crate::inspect::{Inspector, Upload, inspected};
 use crate::policy::{self, Allowed, allow};
@@ -462,23 +462,12 @@ impl Resolver {
     /// # Errors
     /// `identity_scope_required`; `runtime_error` with status 429 (the session has too many) or 503 (the bus is closed).
     pub fn subscribe(&self, caller: &Caller, subscribe: Subscribe) -> Result<Subscription, Refusal> {
-        let reach = if subscribe.admin { Reach::AllTenants } else { Reach::Session };
-        if subscribe.admin && !caller.is_admin() && !caller.is_fleet() {
-            return Err(policy::refused(Code::IdentityScopeRequired));
-        }
         let Subscribe { admin, kinds, last_event_id } = subscribe;
-        let subscription =
-            self.bus.subscribe(caller.session_scope(), reach, kinds, last_event_id.as_deref())?;
-        if admin {
-            let payload = EventPayload::AdminScopeUsed {
-                method: "events.subscribe",
-                admin_scope: policy::admin_scope(caller),
-                target_tenant: None,
-                target_user: None,
-                target_session: None,
-            };
-            self.bus.publish(caller.session_scope().clone(), payload);
-        }
+        let allowed = policy::allow_events(caller, admin)?;
+        let session = caller.session_scope();
+        let subscription = self.bus.subscribe(session, *allowed.target(), kinds, last_event_id.as_deref())?;
+        // Only now is the right used; the new subscriber hears of it, too.
+        allowed.consume(&self.bus);
         Ok(subscription)
     }
 

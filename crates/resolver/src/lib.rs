@@ -10,6 +10,7 @@
 
 mod bus;
 mod caller;
+mod health;
 mod inspect;
 mod policy;
 mod refusal;

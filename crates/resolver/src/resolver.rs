@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Cursor, Flag, Get, HealthStatus, ListQuery,
-    PresignIntent, PutOutcome, Record,
+    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Cursor, Flag, Get, ListQuery, PresignIntent,
+    PutOutcome, Record,
 };
 use artifact_store_protocol as wire;
 use artifact_store_protocol::{
@@ -15,18 +15,13 @@ use artifact_store_protocol::{
     PROTOCOL_VERSION, PutOpts, PutRequest, PutResponse, RequestScope, Row, RuntimeRequest, Status, StoreInfo,
     SubsystemHealth,
 };
-use tokio::sync::Mutex;
 
 use crate::bus::{EventBus, Subscription};
 use crate::caller::Caller;
+use crate::health::StoreHealth;
 use crate::inspect::{Inspector, Upload, inspected};
 use crate::policy::{self, Allowed, allow};
 use crate::refusal::{During, Refusal, presign_unsupported};
-
-/// How long an answer of the store's health is good for.
-const HEALTH_LIFE: Duration = Duration::from_secs(1);
-/// How long the store may take to say how it is.
-const HEALTH_BUDGET: Duration = Duration::from_secs(2);
 
 /// What a [`Resolver`] is told beside its store.
 #[derive(Debug, Clone)]
@@ -145,14 +140,15 @@ pub struct Resolver {
     options: ResolverOptions,
     bus: EventBus,
     started: Instant,
-    health: Mutex<Option<(Instant, SubsystemHealth)>>,
+    health: StoreHealth,
 }
 
 impl Resolver {
     /// A resolver over `store`, which should stand behind its Gate, as the facade opens it.
     pub fn new(store: Arc<dyn ArtifactStore>, options: ResolverOptions) -> Self {
         let bus = EventBus::new(options.events_kept, options.subscribers_per_session);
-        Self { store, options, bus, started: Instant::now(), health: Mutex::new(None) }
+        let health = StoreHealth::new(Arc::clone(&store));
+        Self { store, options, bus, started: Instant::now(), health }
     }
 
     /// The largest artifact that is taken, in bytes: the smaller of the configured one and the store's.
@@ -172,7 +168,8 @@ impl Resolver {
 
     /// Stores a body that flows, in the caller's own session, perhaps under a task.
     ///
-    /// Atomic: on any refusal, and when the future is dropped, nothing is visible and nothing stays.
+    /// Atomic: on any refusal nothing is visible and nothing stays. When the future is dropped, the whole artifact stands or
+    /// nothing of it does; where it stands, no event may have told of it.
     ///
     /// # Errors
     /// As [`put`](Self::put); `invalid_request` also where the body fails, ends early or is not the one announced.
@@ -430,31 +427,9 @@ impl Resolver {
             (Status::Ready, None)
         };
         let events = SubsystemHealth { subsystem: "events", status: events.0, detail: events.1 };
-        let subsystems = vec![self.probe_store().await, events];
+        let subsystems = vec![self.health.get().await, events];
         let status = subsystems.iter().map(|subsystem| subsystem.status).max().unwrap_or(Status::Ready);
         HealthResponse { status, subsystems, protocol_version: PROTOCOL_VERSION }
-    }
-
-    async fn probe_store(&self) -> SubsystemHealth {
-        // Whoever waits for the lock finds the answer that the holder got.
-        let mut known = self.health.lock().await;
-        if let Some((at, health)) = &*known
-            && at.elapsed() < HEALTH_LIFE
-        {
-            return health.clone();
-        }
-        // The store's own words may name a path, so they stay here.
-        let (status, detail) = match tokio::time::timeout(HEALTH_BUDGET, self.store.health()).await {
-            Ok(Ok(health)) => match health.status {
-                HealthStatus::Ready => (Status::Ready, None),
-                HealthStatus::Degraded => (Status::Degraded, Some("reads work, something else does not")),
-            },
-            Ok(Err(_)) => (Status::Unavailable, Some("the store cannot serve")),
-            Err(_) => (Status::Unavailable, Some("the store does not answer in time")),
-        };
-        let health = SubsystemHealth { subsystem: "artifacts", status, detail };
-        *known = Some((Instant::now(), health.clone()));
-        health
     }
 
     /// Subscribes to events: those of the caller's session, or of every tenant, which is told to the bus.

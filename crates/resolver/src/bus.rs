@@ -88,7 +88,7 @@ impl EventBus {
         if ring.closed {
             return;
         }
-        let id = format!("{:016x}", self.0.ids.hash_one(ring.end()));
+        let id = self.0.id(ring.end());
         ring.events.push_back(Arc::new(Event { id, data }));
         if ring.events.len() > self.0.capacity {
             ring.events.pop_front();
@@ -119,17 +119,11 @@ impl EventBus {
         if ring.closed {
             return Err(Refusal::bus_closed());
         }
-        let here = ring.subscribers.entry(session.clone()).or_insert(0);
-        if *here >= self.0.per_session {
+        if ring.subscribers.get(session).copied().unwrap_or(0) >= self.0.per_session {
             return Err(Refusal::too_many_subscribers(self.0.per_session));
         }
-        *here += 1;
-        let after = last_event_id.map(|id| ring.events.iter().position(|event| event.id == id));
-        let (next, gap) = match after {
-            None => (ring.end(), false),
-            Some(Some(at)) => (ring.first + at as u64 + 1, false),
-            Some(None) => (ring.end(), true),
-        };
+        *ring.subscribers.entry(session.clone()).or_insert(0) += 1;
+        let (next, gap) = last_event_id.map_or((ring.end(), false), |id| self.0.after(&ring, id));
         let news = self.0.news.subscribe();
         drop(ring);
         Ok(Subscription { bus: Arc::clone(&self.0), session: session.clone(), reach, kinds, next, gap, news })
@@ -140,6 +134,20 @@ impl Shared {
     /// Nothing that holds the lock can panic half-way through a change, so a poisoned ring is as good as any.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn id(&self, number: u64) -> String {
+        format!("{:016x}", self.ids.hash_one(number))
+    }
+
+    /// Where to go on after the event `id`, and whether events between it and there may be lost. An id that is not known is of
+    /// an event that the ring has dropped, or of an earlier process: all that the ring holds came later.
+    fn after(&self, ring: &Ring, id: &str) -> (u64, bool) {
+        if let Some(at) = ring.events.iter().position(|event| event.id == id) {
+            return (ring.first + at as u64 + 1, false);
+        }
+        let last_dropped = ring.first.checked_sub(1).map(|number| self.id(number));
+        (ring.first, last_dropped.as_deref() != Some(id))
     }
 }
 

@@ -114,10 +114,39 @@ async fn a_subscriber_that_comes_back_goes_on_after_the_last_event_it_read() {
     let back = |id: &str| Subscribe { last_event_id: Some(id.to_owned()), ..Subscribe::default() };
     let mut again = resolver.subscribe(&ada(), back(&event.id)).unwrap();
     assert_eq!(heard(&mut again), ["artifacts.uploaded", "artifacts.uploaded"]);
-    // An id that the ring does not hold: the gap is told, and then life goes on.
+    // An id that the bus does not know: the gap is told, then what the ring holds, and then life goes on.
     let mut lost = resolver.subscribe(&ada(), back("0123456789abcdef")).unwrap();
     stored(&resolver, &ada(), "d").await;
-    assert_eq!(heard(&mut lost), ["gap", "artifacts.uploaded"]);
+    assert_eq!(
+        heard(&mut lost),
+        ["gap", "artifacts.uploaded", "artifacts.uploaded", "artifacts.uploaded", "artifacts.uploaded"]
+    );
+}
+
+#[tokio::test]
+async fn a_subscriber_that_comes_back_reads_all_that_the_ring_still_holds() {
+    let resolver = Resolver::new(store(), ResolverOptions { events_kept: 2, ..ResolverOptions::default() });
+    let mut live = listen(&resolver, &ada());
+    let mut ids = Vec::new();
+    for text in ["a", "b", "c", "d"] {
+        stored(&resolver, &ada(), text).await;
+        let Some(Delivery::Event(event)) = live.next().await else { panic!("no event") };
+        ids.push(event.id.clone());
+    }
+    let up = "artifacts.uploaded";
+    // The ring holds the last two. After the first id one event is lost, after the second none.
+    for (last, expected) in [(0, vec!["gap", up, up]), (1, vec![up, up]), (2, vec![up]), (3, vec![])] {
+        let back = Subscribe { last_event_id: Some(ids[last].clone()), ..Subscribe::default() };
+        assert_eq!(heard(&mut resolver.subscribe(&ada(), back).unwrap()), expected, "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_subscriber_is_forgotten() {
+    let options = ResolverOptions { subscribers_per_session: 0, ..ResolverOptions::default() };
+    let resolver = Resolver::new(store(), options);
+    resolver.subscribe(&caller("acme", "refused", "s1"), Subscribe::default()).unwrap_err();
+    assert!(!format!("{resolver:?}").contains("refused"));
 }
 
 #[tokio::test]

@@ -1,0 +1,122 @@
+//! The rules of scopes, written down a second time and straight from the contract's sentences, against every combination of
+//! rank, verb and parts.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+
+mod kit;
+
+use artifact_store_protocol::{
+    Code, DeleteRequest, EventKind, GetRefRequest, GetRequest, ListRequest, PutRequest, RequestScope,
+};
+use artifact_store_resolver::{Delivery, Resolver, Subscribe};
+use futures_util::FutureExt;
+use kit::{ada, caller, code, put_of, resolver, scope, stored};
+
+const VERBS: [&str; 5] = ["get", "get_ref", "list", "put", "delete"];
+
+/// One combination; of each part of the scope: empty (`None`), the caller's own, or another.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    verb: &'static str,
+    admin: bool,
+    fleet: bool,
+    parts: [Option<bool>; 3],
+    exists: bool,
+}
+
+impl Case {
+    fn all() -> impl Iterator<Item = Self> {
+        let part = [None, Some(true), Some(false)];
+        VERBS.into_iter().flat_map(move |verb| {
+            (0..216_usize).map(move |n| Self {
+                verb,
+                admin: n % 2 == 1,
+                fleet: n / 2 % 2 == 1,
+                exists: n / 4 % 2 == 1,
+                parts: [part[n / 8 % 3], part[n / 24 % 3], part[n / 72 % 3]],
+            })
+        })
+    }
+
+    fn named(self) -> RequestScope {
+        let part = |at: usize, own: &str, other: &str| match self.parts[at] {
+            None => String::new(),
+            Some(true) => own.to_owned(),
+            Some(false) => other.to_owned(),
+        };
+        scope(&part(0, "acme", "other"), &part(1, "ada", "bob"), &part(2, "s1", "s2"))
+    }
+
+    /// What the contract says: a code, or how many rows a listing has.
+    fn expected(self) -> (Option<Code>, u64) {
+        let [tenant, user, session] = if self.parts == [None; 3] { [Some(true); 3] } else { self.parts };
+        let read = matches!(self.verb, "get" | "get_ref");
+        let foreign = tenant == Some(false);
+        let no = |code| (Some(code), 0);
+        match self.verb {
+            "get" | "get_ref" if foreign => return no(Code::NotFound),
+            "list" if foreign && !self.admin && !self.fleet => return no(Code::IdentityScopeRequired),
+            "put" if foreign && !self.admin => return no(Code::ScopeMismatch),
+            "delete" if !self.admin => return no(Code::IdentityScopeRequired),
+            _ => {}
+        }
+        let empty =
+            if self.verb == "list" { tenant.is_none() } else { [tenant, user, session].contains(&None) };
+        let contradicts = !foreign && [user, session].contains(&Some(false)) && (read || !self.admin);
+        if empty || contradicts {
+            return no(Code::IdentityRequired);
+        }
+        match self.verb {
+            "put" => (None, 0),
+            "list" if !self.exists => (None, 0),
+            "list" => {
+                let users = if user.is_none() && (foreign || self.admin) { 2 } else { 1 };
+                (None, users * if session.is_none() { 2 } else { 1 })
+            }
+            _ if !self.exists => no(Code::NotFound),
+            "get_ref" => no(Code::PresignUnsupported),
+            _ => (None, 0),
+        }
+    }
+
+    async fn ask(self, resolver: &Resolver, id: &str) -> (Option<Code>, u64) {
+        let mut caller = ada();
+        caller = if self.admin { caller.with_admin() } else { caller };
+        caller = if self.fleet { caller.with_fleet() } else { caller };
+        let (scope, id) = (self.named(), id.to_owned());
+        let told = match self.verb {
+            "get" => code(resolver.get(&caller, GetRequest { scope, id, ..GetRequest::default() }).await),
+            "get_ref" => code(resolver.get_ref(&caller, GetRefRequest { scope, id, expiry: None }).await),
+            "put" => code(resolver.put(&caller, PutRequest { scope, ..put_of("other bytes") }).await),
+            "delete" => code(resolver.delete(&caller, DeleteRequest { scope, id }).await),
+            _ => match resolver.list(&caller, ListRequest { scope, ..ListRequest::default() }).await {
+                Ok(list) => return (None, list.total_matched),
+                Err(refusal) => Some(refusal.code()),
+            },
+        };
+        (told, 0)
+    }
+}
+
+#[tokio::test]
+async fn every_combination_of_rank_verb_and_parts_is_answered_and_audited_as_the_contract_says() {
+    for case in Case::all() {
+        let resolver = resolver();
+        let mut id = "default_00000000000000000000000000000000".to_owned();
+        if case.exists {
+            for tenant in ["acme", "other"] {
+                for (user, session) in [("ada", "s1"), ("ada", "s2"), ("bob", "s1"), ("bob", "s2")] {
+                    id = stored(&resolver, &caller(tenant, user, session), "bytes").await;
+                }
+            }
+        }
+        let kinds = vec![EventKind::AuditAdminScopeUsed];
+        let mut audits = resolver.subscribe(&ada(), Subscribe { kinds, ..Subscribe::default() }).unwrap();
+        let told = case.ask(&resolver, &id).await;
+        assert_eq!(told, case.expected(), "{case:?}");
+        let reached = case.parts[0] == Some(false) && matches!(told.0, None | Some(Code::NotFound));
+        let audited = reached && !matches!(case.verb, "get" | "get_ref");
+        let heard = matches!(audits.next().now_or_never(), Some(Some(Delivery::Event(_))));
+        assert_eq!(heard, audited, "{case:?}");
+        assert_eq!(audits.next().now_or_never(), None, "{case:?}");
+    }
+}

@@ -86,13 +86,14 @@ fn refuse(path: &str, error: &serde_json::Error) -> Envelope {
     });
     let quoted = |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next()).map(name);
     let inside = if path == "." { String::new() } else { format!(" of `{}`", name(path)) };
-    let message = if let Some(member) = quoted("unknown field `") {
+    // The member's name may hold anything, even what stands around it.
+    let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected "));
+    let message = if let Some((member, _)) = unknown {
         let declared = legal.as_deref().unwrap_or("none").trim_start_matches("one of ");
-        // The path ends at the member itself, or at the object around it.
-        let outer = path.strip_suffix(member.as_str()).map_or(path, |outer| outer.trim_end_matches('.'));
-        let inside =
-            if outer.is_empty() || outer == "." { String::new() } else { format!(" of `{}`", name(outer)) };
-        format!("the member `{member}`{inside} is not declared; declared are {declared}")
+        // The path ends at the member itself; what is before it is the object around.
+        let outer = path.strip_suffix(member).and_then(|outer| outer.strip_suffix('.')).unwrap_or_default();
+        let inside = if outer.is_empty() { String::new() } else { format!(" of `{}`", name(outer)) };
+        format!("the member `{}`{inside} is not declared; declared are {declared}", name(member))
     } else if let Some(member) = quoted("missing field `") {
         format!("the member `{member}`{inside} is missing")
     } else if let Some(member) = quoted("duplicate field `") {

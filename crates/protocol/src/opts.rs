@@ -1,6 +1,7 @@
 //! What a put says of its bytes: [`PutOpts`], a control payload within [`PAYLOAD_BOUNDS`].
 
 use artifact_store_core::{Metadata, Namespace, PutOptions, Source};
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -30,7 +31,7 @@ pub struct PutOpts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Where the bytes came from; absent: `user_upload`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "source")]
     pub source: Option<Source>,
     /// Words to find it by.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,12 +50,54 @@ pub struct RawMetadata(Box<RawValue>);
 impl<'de> Deserialize<'de> for RawMetadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        if raw.get().starts_with('{') {
-            return Ok(Self(raw));
+        if !raw.get().starts_with('{') {
+            return Err(D::Error::invalid_type(Unexpected::Other("another value"), &"an object"));
         }
-        let unexpected = serde::de::Unexpected::Other("another value");
-        Err(serde::de::Error::invalid_type(unexpected, &"an object"))
+        if holds_half_a_character(raw.get()) {
+            let legal = "texts of whole characters, whose escaped surrogates stand in pairs";
+            return Err(D::Error::invalid_value(Unexpected::Other("half a character"), &legal));
+        }
+        Ok(Self(raw))
     }
+}
+
+/// Whether well-formed JSON escapes a surrogate that stands alone. Its reader lets that pass where it builds no text.
+fn holds_half_a_character(json: &str) -> bool {
+    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
+    let mut rest = json;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        let length = match unit(escape) {
+            None => 1,
+            Some(0xd800..=0xdbff) => {
+                let low = escape.get(5..).and_then(|next| next.strip_prefix('\\')).and_then(unit);
+                if !matches!(low, Some(0xdc00..=0xdfff)) {
+                    return true;
+                }
+                11
+            }
+            Some(0xdc00..=0xdfff) => return true,
+            Some(_) => 5,
+        };
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    false
+}
+
+/// A source, written as its word and not, as serde would take it too, as an object around it.
+pub(crate) struct SourceWord(pub(crate) Source);
+
+impl<'de> Deserialize<'de> for SourceWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        word.parse().map(Self).map_err(|_| {
+            let legal = "one of `tool`, `planner`, `user_upload`, `system`";
+            D::Error::invalid_value(Unexpected::Other("another word"), &legal)
+        })
+    }
+}
+
+fn source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Source>, D::Error> {
+    Ok(Option::<SourceWord>::deserialize(deserializer)?.map(|word| word.0))
 }
 
 impl TryFrom<Metadata> for RawMetadata {

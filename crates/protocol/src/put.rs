@@ -3,6 +3,8 @@
 //! The member `bytes` is base64-decoded piece by piece and counted against the limit as it grows; everything around it is kept
 //! as text of bounded length and read at the end. Nothing here does any I/O.
 
+use std::fmt;
+
 use artifact_store_core::Bytes;
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -17,8 +19,8 @@ use crate::scope::RequestScope;
 /// however it is escaped and indented, so that whatever breaks a bound is told which one.
 pub const ENVELOPE_ALLOWANCE: u64 = 1024 * 1024;
 
-/// `artifacts.put`.
-#[derive(Debug, Clone, Default)]
+/// `artifacts.put`. Its debug output says how many bytes there are and shows none.
+#[derive(Clone, Default)]
 pub struct PutRequest {
     /// Where to; empty: the caller's own session.
     pub scope: RequestScope,
@@ -26,6 +28,16 @@ pub struct PutRequest {
     pub bytes: Bytes,
     /// What is said of it.
     pub opts: PutOpts,
+}
+
+impl fmt::Debug for PutRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutRequest")
+            .field("scope", &self.scope)
+            .field("bytes", &format_args!("{} bytes", self.bytes.len()))
+            .field("opts", &self.opts)
+            .finish()
+    }
 }
 
 /// The request as JSON holds it, once its bytes are taken out.
@@ -58,7 +70,8 @@ pub fn too_large(limit: u64) -> Envelope {
     )
 }
 
-/// Decodes the JSON of `artifacts.put` as it flows in, holding the decoded bytes and the text around them, and no more.
+/// Decodes the JSON of `artifacts.put` as it flows in, holding the decoded bytes and the text around them, and no more. Its
+/// debug output shows neither.
 ///
 /// # Examples
 /// ```
@@ -71,7 +84,6 @@ pub fn too_large(limit: u64) -> Envelope {
 /// assert_eq!((&request.bytes[..], request.opts.filename.as_deref()), (&b"hello"[..], Some("hello")));
 /// # Ok::<(), artifact_store_protocol::Envelope>(())
 /// ```
-#[derive(Debug)]
 pub struct PutDecoder {
     limit: u64,
     around: Vec<u8>,
@@ -83,6 +95,16 @@ pub struct PutDecoder {
     member: Member,
     name: Vec<u8>,
     base64: Base64,
+}
+
+impl fmt::Debug for PutDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutDecoder")
+            .field("limit", &self.limit)
+            .field("decoded", &format_args!("{} bytes", self.base64.decoded.len()))
+            .field("around", &format_args!("{} bytes", self.around.len()))
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +270,7 @@ fn no_base64() -> Envelope {
 }
 
 /// Base64 that comes in pieces of any length.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Base64 {
     decoded: Vec<u8>,
     /// The characters of an unfinished group.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::decode::{null_as_default, null_as_default_object};
 use crate::envelope::Envelope;
+use crate::opts::SourceWord;
 use crate::scope::RequestScope;
 
 /// `artifacts.get`: a window of an artifact's bytes.
@@ -98,7 +99,7 @@ pub struct ListRequest {
     #[serde(deserialize_with = "null_as_default")]
     pub mime_type: Vec<String>,
     /// One of these sources.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "sources")]
     pub source: Vec<Source>,
     /// The size.
     #[serde(deserialize_with = "null_as_default_object")]
@@ -163,6 +164,11 @@ pub struct RequestIdentity {
     /// The session, or empty.
     #[serde(deserialize_with = "null_as_default")]
     pub session: String,
+}
+
+fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
+    let words: Vec<SourceWord> = null_as_default(deserializer)?;
+    Ok(words.into_iter().map(|word| word.0).collect())
 }
 
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {

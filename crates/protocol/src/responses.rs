@@ -23,8 +23,8 @@ impl PutResponse {
     }
 }
 
-/// The answer of `artifacts.get`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// The answer of `artifacts.get`. Its debug output says how many bytes there are and shows none.
+#[derive(Clone, PartialEq, Serialize)]
 pub struct GetResponse {
     /// The artifact's ref.
     #[serde(rename = "ref")]
@@ -42,6 +42,18 @@ pub struct GetResponse {
     pub truncated: bool,
     /// [`PROTOCOL_VERSION`].
     pub protocol_version: &'static str,
+}
+
+impl std::fmt::Debug for GetResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GetResponse")
+            .field("artifact", &self.artifact)
+            .field("content", &format_args!("{} bytes", self.content.len()))
+            .field("offset", &self.offset)
+            .field("total_size_bytes", &self.total_size_bytes)
+            .field("truncated", &self.truncated)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The answer of `artifacts.get_ref`. The URL is a bearer secret: `Debug` does not show it.

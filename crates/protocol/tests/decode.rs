@@ -104,6 +104,36 @@ fn names_from_outside_are_shortened_and_lose_their_control_characters() {
 }
 
 #[test]
+fn a_name_that_had_to_be_altered_is_not_said_to_stand_in_itself() {
+    let long = "n".repeat(100);
+    let short = format!("{}…", "n".repeat(64));
+    for (json, says) in [
+        (format!(r#"{{"{long}": 1}}"#), format!("the member `{short}` is not declared;")),
+        (
+            format!(r#"{{"scope": {{"{long}": 1}}}}"#),
+            format!("the member `{short}` of `scope` is not declared;"),
+        ),
+        (r#"{"a\u001bb": 1}"#.into(), "the member `ab` is not declared;".into()),
+        (r#"{"scope": {"a`b": 1}}"#.into(), "the member `a`b` of `scope` is not declared;".into()),
+        (r#"{"a`, expected `b": 1}"#.into(), "the member `a`, expected `b` is not declared;".into()),
+    ] {
+        let envelope = refused::<DeleteRequest>(&json);
+        assert!(envelope.message.starts_with(&says), "{json}: {envelope}");
+    }
+}
+
+#[test]
+fn a_word_is_a_text_and_nothing_that_serde_would_take_for_one() {
+    for value in [r#"{"tool": null}"#, "5", "[\"tool\"]", "true", "null"] {
+        let envelope = refused::<ListRequest>(&format!(r#"{{"source": [{value}]}}"#));
+        assert!(
+            envelope.message.starts_with("the value of the member `source[0]` is not legal; expected"),
+            "{value}: {envelope}"
+        );
+    }
+}
+
+#[test]
 fn bytes_that_are_no_text_are_no_json() {
     let error = decode::<GetRequest>(b"{\"id\": \"\xff\"}").unwrap_err();
     assert_eq!(error.code, Code::InvalidRequest);

@@ -90,6 +90,25 @@ fn bytes_may_be_escaped_as_json_allows() {
 }
 
 #[test]
+fn debug_output_shows_no_bytes_of_an_artifact() {
+    let mut decoder = PutDecoder::new(100);
+    decoder.feed(br#"{"opts": {"filename": "hunter2"}, "bytes": "aHVudGVyMg==""#).unwrap();
+    let shown = format!("{decoder:?}");
+    decoder.feed(b"}").unwrap();
+    let shown = format!("{shown} {:?}", PutRequest { opts: PutOpts::default(), ..decoder.finish().unwrap() });
+    for secret in ["hunter2", "aHVudGVyMg", "104, 117, 110", "34, 104, 117"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    assert!(shown.contains("7 bytes"), "{shown}");
+}
+
+#[test]
+fn metadata_may_hold_whole_pairs_of_surrogates_and_what_only_looks_like_half_of_one() {
+    let options = opts(r#"{"metadata": {"\ud83d\ude00": "\\ud83d \uD83D\uDE00"}}"#).into_options().unwrap();
+    assert_eq!(serde_json::to_string(&options.metadata).unwrap(), r#"{"😀":"\\ud83d 😀"}"#);
+}
+
+#[test]
 fn a_member_called_bytes_elsewhere_is_not_the_bytes() {
     let json = r#"{"opts": {"metadata": {"bytes": "!!", "list": ["bytes", {"bytes": "??"}]}, "tags": ["bytes"]}, "bytes": "aGk="}"#;
     let request = decoded(10, json).unwrap();
@@ -128,6 +147,10 @@ fn what_is_no_base64_or_no_put_is_invalid() {
         r#"{"bytes": "aGk="} x"#,
         r#"{"bytes": "aGk=", "opts": {"size": 1}}"#,
         r#"{"bytes": "aGk=", "opts": {"source": "robot"}}"#,
+        r#"{"bytes": "aGk=", "opts": {"source": {"tool": null}}}"#,
+        r#"{"bytes": "aGk=", "opts": {"metadata": {"half": "\ud83d"}}}"#,
+        r#"{"bytes": "aGk=", "opts": {"metadata": {"\udc00": 1}}}"#,
+        r#"{"bytes": "aGk=", "opts": {"metadata": {"half": ["\\\ud83d\\ude00"]}}}"#,
         r#"{"bytes": "aGk=", "opts": {"metadata": [1]}}"#,
         r#"{"bytes": "aGk=", "opts": {"metadata": "x"}}"#,
         r#"{"bytes": "aGk=", "opts": {"tags": "x"}}"#,

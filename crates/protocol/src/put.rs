@@ -310,11 +310,10 @@ impl Base64 {
             return Ok(());
         }
         let start = self.decoded.len();
+        // As many groups as fit, and the one that may pass the limit: what is refused, and why, must not depend on the pieces.
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(start);
+        let (text, more) = text.split_at(text.len().min((room / 3).saturating_add(1).saturating_mul(4)));
         let most = text.len() / 4 * 3;
-        // No more than two bytes of it can be padding: past the limit in any case, and not worth decoding.
-        if (start + most).saturating_sub(2) as u64 > limit {
-            return Err(too_large(limit));
-        }
         self.grow(most, limit);
         self.decoded.resize(start + most, 0);
         let length = BASE64.decode_mut(text, &mut self.decoded[start..]).map_err(|_| no_base64())?;
@@ -326,7 +325,11 @@ impl Base64 {
             self.padded = true;
         }
         self.decoded.truncate(start + length);
-        if self.decoded.len() as u64 > limit { Err(too_large(limit)) } else { Ok(()) }
+        if self.decoded.len() as u64 > limit {
+            return Err(too_large(limit));
+        }
+        // Only padding can have kept it within the limit where more follows.
+        if more.is_empty() { Ok(()) } else { Err(no_base64()) }
     }
 
     /// Makes room for `more` bytes: by doubling, and hardly past the limit.

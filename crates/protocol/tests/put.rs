@@ -75,6 +75,23 @@ fn the_limit_is_told_before_the_body_ends() {
 }
 
 #[test]
+fn why_a_put_is_refused_does_not_depend_on_its_pieces() {
+    for (text, code) in [
+        ("AA!ABBBBCCCC", Code::InvalidRequest),
+        ("AAAABBBBCC!C", Code::RequestTooLarge),
+        ("AAAABB==CCCC", Code::InvalidRequest),
+        ("AAAABBBBCCCC====", Code::RequestTooLarge),
+    ] {
+        let json = format!(r#"{{"bytes": "{text}"}}"#);
+        for cut in 1..json.len() {
+            let mut decoder = PutDecoder::new(5);
+            let fed = json.as_bytes().chunks(cut).try_for_each(|piece| decoder.feed(piece));
+            assert_eq!(fed.unwrap_err().code, code, "{text} in pieces of {cut}");
+        }
+    }
+}
+
+#[test]
 fn text_around_the_bytes_is_bounded() {
     let mut decoder = PutDecoder::new(100);
     let error = std::iter::repeat_n([b' '; 1024], 2000).find_map(|piece| decoder.feed(&piece).err());
@@ -179,7 +196,7 @@ fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
         // Texts of at most 4096 characters that make `{"metadata":{"a":"…","b":"…",…}}` so many bytes.
         let frame = r#"{"metadata":{"a":"","b":"","c":"","d":"","e":""}}"#.len();
         let each = (bytes - frame) / 5;
-        let last = bytes - frame - 4 * each;
+        let rest = bytes - frame - 4 * each;
         let x = |count: usize| "x".repeat(count);
         format!(
             r#"{{"metadata": {{"a":"{}","b":"{}",   "c":"{}","d":"{}","e":"{}"}}}}"#,
@@ -187,7 +204,7 @@ fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
             x(each),
             x(each),
             x(each),
-            x(last)
+            x(rest)
         )
     };
     for (fine, past) in [

@@ -247,11 +247,16 @@ impl OpenBody {
     }
 }
 
-/// A whole body in memory, not hashed yet.
-#[derive(Debug)]
+/// A whole body in memory, not hashed yet. Its debug output shows no byte of it.
 pub struct AtHand {
     bytes: Bytes,
     terms: Terms,
+}
+
+impl fmt::Debug for AtHand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtHand").field("length", &self.bytes.len()).field("terms", &self.terms).finish()
+    }
 }
 
 impl AtHand {

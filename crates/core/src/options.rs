@@ -40,6 +40,18 @@ impl OptionKind {
             Self::Word(words) => format!("one of {}", words.join(", ")),
         }
     }
+
+    /// A legal value.
+    fn example(self) -> &'static str {
+        match self {
+            Self::Text => "example",
+            Self::Size => "64KiB",
+            Self::Duration => "5s",
+            Self::Count => "1",
+            Self::Switch => "true",
+            Self::Word(words) => words.first().copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// One row of a driver's table of options.
@@ -112,16 +124,17 @@ impl Options {
         Ok(Self(values))
     }
 
-    /// The options that nobody gave: the defaults, and nothing where an option is required. For tables of what a driver
-    /// can do; a store cannot always be opened with them.
+    /// The options that nobody gave: the defaults, and an example where an option is required. For tables of what a driver
+    /// can do, which most drivers know only of complete options; no store is opened with them.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where a default is not legal: a mistake of the table.
     pub fn defaults(driver: &str, specs: &'static [OptionSpec]) -> Result<Self, StoreError> {
         let mut values = BTreeMap::new();
         for spec in specs {
-            if let Some(default) = spec.default {
-                values.insert(spec.name, parse_value(driver, spec, &Value::String(default.to_owned()))?);
+            let example = spec.required.then(|| spec.kind.example());
+            if let Some(value) = spec.default.or(example) {
+                values.insert(spec.name, parse_value(driver, spec, &Value::String(value.to_owned()))?);
             }
         }
         Ok(Self(values))

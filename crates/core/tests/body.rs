@@ -182,3 +182,17 @@ fn what_was_announced_can_be_seen_before_the_end() {
     let stream = open(body).unwrap();
     assert_eq!((stream.announced_digest(), stream.announced_length()), (Some(digest), Some(5)));
 }
+
+#[test]
+fn no_debug_output_of_a_body_shows_its_bytes() {
+    let secret = || Body::from("hunter2");
+    let shown = [
+        format!("{:?}", secret()),
+        format!("{:?}", secret().open(u64::MAX).unwrap()),
+        format!("{:?}", secret().open(u64::MAX).unwrap().into_stream()),
+    ];
+    for shown in shown {
+        // As text, and as a list of numbers.
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+    }
+}

@@ -43,6 +43,14 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
+fn an_example_stands_in_for_what_is_required_where_nobody_gave_it() {
+    let options = Options::defaults("test", SPECS).unwrap();
+    assert!(options.text("root").is_some());
+    assert_eq!(options.text("sync"), Some("always"));
+    assert_eq!(options.text("label"), None);
+}
+
+#[test]
 fn values_are_taken_as_json_or_as_text() {
     let typed =
         json!({"root": "/x", "chunk": 4096, "wait": "250ms", "pool": 9, "create": false, "sync": "never"});

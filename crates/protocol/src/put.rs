@@ -51,7 +51,8 @@ struct PutJson {
     opts: PutOpts,
 }
 
-/// The most bytes of JSON that a put of at most `limit` bytes can have.
+/// The most bytes of JSON that a put of at most `limit` bytes is expected to have: its base64, and [`ENVELOPE_ALLOWANCE`] for
+/// everything beside it, escapes within the base64 too. An announced length above it is refused before a byte is read.
 ///
 /// # Examples
 /// ```

@@ -15,6 +15,7 @@ use artifact_store_protocol::{
     PROTOCOL_VERSION, PutOpts, PutRequest, PutResponse, RequestScope, Row, RuntimeRequest, Status, StoreInfo,
     SubsystemHealth,
 };
+use futures_util::{StreamExt as _, stream};
 
 use crate::bus::{EventBus, Subscription};
 use crate::caller::Caller;
@@ -252,7 +253,8 @@ impl Resolver {
         })
     }
 
-    /// Reads an artifact of the caller's own session, whole or by range, as a stream.
+    /// Reads an artifact of the caller's own session, whole or by range, as a stream. Its first bytes are waited for: a store
+    /// that fails before them is a refusal, where later the answer can only be broken off.
     ///
     /// # Errors
     /// `invalid_request`, `not_found`, `runtime_error`; the stream may end with the store's error, and never short as if
@@ -266,7 +268,11 @@ impl Resolver {
     ) -> Result<Download, Refusal> {
         let id = asked_id(id)?;
         let allowed: Allowed<policy::Get> = allow(caller, RequestScope::of_task(task).parts()?)?;
-        self.read(allowed, id, range).await
+        let Download { record, range, mut stream } = self.read(allowed, id, range).await?;
+        let first = stream.next().await.transpose();
+        let first = first.map_err(|error| Refusal::of_store(error, During::Read))?;
+        let stream = ByteStream::new(stream::iter(first.map(Ok)).chain(stream));
+        Ok(Download { record, range, stream })
     }
 
     /// The record of an artifact of the caller's own session.

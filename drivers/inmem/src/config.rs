@@ -14,13 +14,13 @@ pub(crate) const NAME: &str = "inmem";
 
 static INFO: DriverInfo = DriverInfo {
     name: NAME,
-    about: "in the memory of one process, gone with it: for tests and development",
+    about: "Artifacts in the memory of one process, gone with it: for tests and development.",
     options: &[OptionSpec {
         name: "max_artifact_bytes",
         kind: OptionKind::Size,
         default: None,
         required: false,
-        about: "the largest artifact; unset: as large as memory allows",
+        about: "The largest artifact; unset, as large as memory allows.",
     }],
     path_option: None,
     bytes_cannot_change: true,

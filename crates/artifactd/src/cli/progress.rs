@@ -1,0 +1,43 @@
+//! How far bytes have flowed, on standard error where that is a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const WITH_LENGTH: &str = "{bar:32} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left";
+const WITHOUT_LENGTH: &str = "{spinner} {bytes}  {binary_bytes_per_sec}  {elapsed}";
+
+/// A bar, or a spinner where the length is unknown. It is gone when this is dropped.
+#[derive(Debug)]
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    pub(super) fn start(length: Option<u64>, shown: bool) -> Self {
+        if !shown {
+            return Self(ProgressBar::hidden());
+        }
+        let (bar, template) = match length {
+            Some(length) => (ProgressBar::new(length), WITH_LENGTH),
+            None => (ProgressBar::no_length(), WITHOUT_LENGTH),
+        };
+        // Hides itself where standard error is no terminal.
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(bar)
+    }
+
+    /// Counts the pieces that are given to it.
+    pub(super) fn counter(&self) -> impl Fn(usize) + Send + 'static {
+        let bar = self.0.clone();
+        move |bytes| bar.inc(bytes as u64)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,156 @@
+//! `artifactd serve`: the server as a configuration file says.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store::ArtifactStore;
+use artifact_store::core::{Options, StoreError};
+use artifact_store_protocol::DriverRow;
+use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+use crate::config::Settings;
+use crate::http::App;
+use crate::identity::Verifier;
+use crate::log;
+use crate::server::{Ended, Server};
+
+/// How long the store may take to close.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArgs {
+    /// The configuration file, YAML or TOML; none: only the environment and --set
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a key over file and environment; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+/// Reads `key=value`.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let settings = Settings::load(args.config.as_deref(), &args.set).map_err(Failure::usage)?;
+    let verifier = Verifier::open(&settings.identity).map_err(Failure::usage)?;
+    serve(settings, verifier, |_| Ok(())).await
+}
+
+/// Serves until a signal. `announce` is told the address once the server listens.
+pub(super) async fn serve(
+    settings: Settings,
+    verifier: Verifier,
+    announce: impl FnOnce(std::net::SocketAddr) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    log::init(&settings.telemetry);
+    let signals = Signals::new()
+        .map_err(|error| Failure::failed(format!("the system does not pass on signals: {error}")))?;
+    let store = artifact_store::open(&settings.artifacts.store).await.map_err(Failure::failed)?;
+    let ended = serve_store(&settings, verifier, Arc::clone(&store), signals, announce).await;
+    let closed = tokio::time::timeout(CLOSING, store.close()).await;
+    match closed {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(Failure::failed(format!("the store did not close well: {error}"))),
+        Err(_) => return Err(Failure::failed("the store did not close in time")),
+    }
+    match ended? {
+        Ended::Whole => Ok(()),
+        Ended::Cut(requests) => {
+            tracing::warn!(requests, "requests were cut off by the end of the grace period");
+            Err(Failure::failed(format!(
+                "{requests} requests were cut off; server.shutdown_grace_period may be too short"
+            )))
+        }
+    }
+}
+
+async fn serve_store(
+    settings: &Settings,
+    verifier: Verifier,
+    store: Arc<dyn ArtifactStore>,
+    signals: Signals,
+    announce: impl FnOnce(std::net::SocketAddr) -> Result<(), Failure>,
+) -> Result<Ended, Failure> {
+    let options = resolver_options(settings).map_err(Failure::failed)?;
+    let app = App::new(Resolver::new(store, options), verifier, &settings.server);
+    let at = settings.server.bind_addr;
+    let server = Server::bind(app, settings.server.clone()).await.map_err(|error| {
+        Failure::failed(format!("cannot listen on {at}: {error}; choose another server.bind_addr"))
+    })?;
+    let at = server.local_addr().map_err(Failure::failed)?;
+    say(&format!("artifactd listens on http://{at}"));
+    announce(at)?;
+    tracing::info!(address = at.to_string(), driver = settings.artifacts.store.driver, "listening");
+    Ok(server.run(signals.first()).await)
+}
+
+/// Writes a line to standard output, which may be closed: nobody has to read it.
+pub(super) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> {
+    let registry = artifact_store::drivers()?;
+    let mut drivers = Vec::new();
+    for driver in registry.drivers() {
+        let info = driver.info();
+        let defaults = Options::defaults(info.name, info.options)?;
+        drivers.push(DriverRow {
+            driver: info.name,
+            about: info.about,
+            active: false,
+            capabilities: driver.capabilities(&defaults),
+        });
+    }
+    Ok(ResolverOptions {
+        max_request_bytes: settings.protocol.max_request_bytes,
+        fetch_default_max_bytes: settings.artifacts.fetch_default_max_bytes,
+        fetch_hard_max_bytes: settings.artifacts.fetch_hard_max_bytes,
+        runtime: RuntimeDescription {
+            instance_id: crate::http::random_id(),
+            display_name: settings.telemetry.service_name.clone(),
+            build_version: env!("CARGO_PKG_VERSION").to_owned(),
+            build_commit: option_env!("ARTIFACTD_COMMIT").unwrap_or("unknown").to_owned(),
+            surfaces: vec!["bytes", "events"],
+            drivers,
+        },
+        ..ResolverOptions::default()
+    })
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for the first signal. A second one ends the process where it stands.
+    async fn first(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(1);
+        });
+    }
+}

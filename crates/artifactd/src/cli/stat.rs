@@ -1,0 +1,70 @@
+//! `artifactd stat`: what is known of an artifact.
+
+use std::fmt::Write;
+
+use artifact_store::{ArtifactStore, Record};
+use artifact_store_protocol::Row;
+use indicatif::BinaryBytes;
+
+use super::Failure;
+use super::out::{self, json_line, printable};
+use super::target::{ScopeArgs, StoreArgs, asked_id, no_such_artifact};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatArgs {
+    /// The artifact's id
+    id: String,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: StatArgs) -> Result<(), Failure> {
+    args.store.run(async |store| stat(store, &args).await).await
+}
+
+async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), Failure> {
+    let id = asked_id(&args.id)?;
+    let record = store.stat(&args.scope.scope(), &id).await?.ok_or_else(no_such_artifact)?;
+    if args.json {
+        out::print(&json_line(&Row::new(record, store.driver()))?).await
+    } else {
+        out::print(&lines(&record, store.driver())?).await
+    }
+}
+
+fn lines(record: &Record, driver: &str) -> Result<String, Failure> {
+    let Record { id, digest, size, scope, created_at, options } = record;
+    let size =
+        if *size < 1024 { format!("{size} bytes") } else { format!("{size} bytes ({})", BinaryBytes(*size)) };
+    let mut rows = vec![
+        ("id", id.to_string()),
+        ("sha256", digest.to_string()),
+        ("size", size),
+        ("created", created_at.to_string()),
+        ("tenant", scope.tenant().to_string()),
+        ("user", scope.user().to_string()),
+        ("session", scope.session().to_string()),
+    ];
+    rows.extend(scope.task().map(|task| ("task", task.to_string())));
+    rows.push(("namespace", options.namespace.to_string()));
+    rows.extend(options.media_type.clone().map(|media_type| ("media type", media_type)));
+    rows.extend(options.filename.clone().map(|filename| ("filename", filename)));
+    rows.push(("source", options.source.to_string()));
+    rows.extend(options.tags.iter().map(|tag| ("tag", tag.clone())));
+    if !options.metadata.is_empty() {
+        rows.push(("metadata", json_line(&options.metadata)?.trim_end().to_owned()));
+    }
+    rows.push(("driver", driver.to_owned()));
+    let mut text = String::new();
+    for (key, value) in rows {
+        // Writing into a text cannot fail.
+        let _ = writeln!(text, "{:<11} {}", format!("{key}:"), printable(&value));
+    }
+    Ok(text)
+}

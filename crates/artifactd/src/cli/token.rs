@@ -1,0 +1,95 @@
+//! `artifactd token`: signs a token and prints it, alone, on standard output.
+
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use artifact_store::ScopePart;
+use artifact_store::core::parse_duration;
+
+use super::Failure;
+use crate::identity::keys::{Minter, TokenClaims};
+
+/// Largest PEM file that is read, in bytes.
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct TokenArgs {
+    /// The private key (PEM) that signs
+    #[arg(long, value_name = "PEM")]
+    key: PathBuf,
+    /// The tenant
+    #[arg(long)]
+    tenant: String,
+    /// The user
+    #[arg(long)]
+    user: String,
+    /// The session; left out, each request has to name one in X-Harbor-Session
+    #[arg(long)]
+    session: Option<String>,
+    /// A right beyond the own session: admin, console:fleet; may be repeated
+    #[arg(long = "scope", value_parser = ["admin", "console:fleet"])]
+    scopes: Vec<String>,
+    /// How long the token is valid, such as 15m, 1h or 30d
+    #[arg(long, default_value = "1h", value_parser = ttl)]
+    ttl: Duration,
+    /// The key id; left out, the key's thumbprint, as keygen writes it
+    #[arg(long)]
+    kid: Option<String>,
+    /// The issuer (iss)
+    #[arg(long)]
+    issuer: Option<String>,
+    /// The audience (aud)
+    #[arg(long)]
+    audience: Option<String>,
+}
+
+#[allow(clippy::print_stderr)] // A warning that must not mix with the token on standard output.
+#[allow(clippy::unused_async)] // Every command is called alike.
+pub(super) async fn run(args: TokenArgs) -> Result<(), Failure> {
+    for (flag, value) in
+        [("--tenant", Some(&args.tenant)), ("--user", Some(&args.user)), ("--session", args.session.as_ref())]
+    {
+        if let Some(value) = value {
+            ScopePart::new(value).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+        }
+    }
+    let (pem, open) = read(&args.key)
+        .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", args.key.display())))?;
+    if open {
+        eprintln!(
+            "artifactd: warning: {} can be read by others on this machine; chmod 600 it",
+            args.key.display()
+        );
+    }
+    let failed = |error| Failure::failed(format!("{}: {error}", args.key.display()));
+    let minter = Minter::from_pem(&pem, args.kid).map_err(failed)?;
+    let claims = TokenClaims {
+        tenant: args.tenant,
+        user: args.user,
+        session: args.session,
+        scopes: args.scopes,
+        issuer: args.issuer,
+        audience: args.audience,
+    };
+    let token = minter.mint(&claims, args.ttl).map_err(failed)?;
+    writeln!(io::stdout().lock(), "{token}")
+        .map_err(|error| Failure::failed(format!("standard output: {error}")))
+}
+
+fn ttl(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text)
+        .filter(|ttl| *ttl >= Duration::from_secs(1))
+        .ok_or("it takes a duration from 1s, such as 15m, 1h or 30d")
+}
+
+/// The file's text, and whether others may read it.
+fn read(path: &Path) -> io::Result<(String, bool)> {
+    let file = std::fs::File::open(path)?;
+    let open = file.metadata()?.permissions().mode() & 0o077 != 0;
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(file, MAX_PEM_BYTES), &mut text)?;
+    Ok((text, open))
+}

@@ -1,0 +1,124 @@
+//! The configuration of the server: one file, the environment over it, flags over that.
+//!
+//! [`keys::KEYS`] is the table of what there is. Whatever is wrong is one line that says where, what and what would be legal;
+//! a secret is never in it, nor in debug output.
+
+mod build;
+mod file;
+pub mod keys;
+mod layers;
+mod value;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that is configured, checked.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub identity: IdentitySettings,
+    pub artifacts: ArtifactsSettings,
+    pub protocol: ProtocolSettings,
+    pub telemetry: TelemetrySettings,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct ServerSettings {
+    pub bind_addr: SocketAddr,
+    pub shutdown_grace_period: Duration,
+    /// Exact origins such as `https://console.example`.
+    pub allowed_origins: Vec<String>,
+    /// How long a client may take to send a request's head (and an idle connection may wait for the next one).
+    pub header_timeout: Duration,
+    /// How long a body may stand still, in either direction.
+    pub body_timeout: Duration,
+    pub max_connections: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct IdentitySettings {
+    pub jwks_file: Option<PathBuf>,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub jwt_algorithms: Vec<crate::identity::Algorithm>,
+    pub clock_skew: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct ArtifactsSettings {
+    /// What the facade opens.
+    pub store: artifact_store::Config,
+    pub fetch_default_max_bytes: u64,
+    pub fetch_hard_max_bytes: u64,
+    pub heavy_output_threshold_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct ProtocolSettings {
+    pub max_request_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct TelemetrySettings {
+    pub log_format: LogFormat,
+    pub log_level: tracing::Level,
+    /// What `runtime.info` gives as `display_name`; unset: none.
+    pub service_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// Why a configuration was refused: one line that names file (or environment variable, or flag), key, value and what is legal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub(crate) String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Settings {
+    /// Reads `file` (YAML or TOML by its ending; none: defaults), the environment (`ARTIFACTD__SERVER__BIND_ADDR=…`) over it,
+    /// and `flags` (dotted key, value) over that.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
+        Self::from_layers(file, std::env::vars_os(), flags)
+    }
+
+    /// As [`load`](Self::load), with an environment at hand.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_layers(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = layers::Layers::default();
+        if let Some(file) = file {
+            layers.file(file)?;
+        }
+        layers.environment(environment)?;
+        layers.flags(flags)?;
+        build::settings(&layers)
+    }
+}

@@ -1,0 +1,277 @@
+//! Every key of the configuration as one table: what is legal, what is the default, what it means. Files, environment, flags,
+//! error texts and the documentation read it.
+
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+
+/// What a key's value is, and so how it is written.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// An IP address and a port.
+    Address,
+    /// A number of bytes within bounds.
+    Size(RangeInclusive<u64>),
+    /// A span of time within bounds, in milliseconds.
+    Duration(RangeInclusive<u64>),
+    /// A whole number within bounds.
+    Count(RangeInclusive<u64>),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of signature algorithms.
+    Algorithms,
+    /// A list of web origins.
+    Origins,
+    /// A section whose keys are the driver's own.
+    Options,
+    /// Known to the protocol and refused here: the sentence says what to use.
+    Absent(&'static str),
+}
+
+impl Kind {
+    /// What is legal, for people.
+    pub fn legal(&self) -> String {
+        match self {
+            Self::Text => "a text that is not empty, without control characters".into(),
+            Self::Address => "an IP address and a port such as 127.0.0.1:18080 or [::1]:18080".into(),
+            Self::Size(range) => format!(
+                "a size in bytes such as 4096, 64KiB or 4MiB, from {} to {}",
+                size(*range.start()),
+                size(*range.end())
+            ),
+            Self::Duration(range) => format!(
+                "a duration such as 250ms, 10s or 15m, from {} to {}",
+                duration(*range.start()),
+                duration(*range.end())
+            ),
+            Self::Count(range) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Algorithms => "a list of some of RS256, RS384, RS512, ES256, ES384, ES512".into(),
+            Self::Origins => {
+                "a list of exact origins such as https://console.example or http://127.0.0.1:3000: \
+                              http or https, lower case, no path, no default port, no *"
+                    .into()
+            }
+            Self::Options => "a section of the driver's own options".into(),
+            Self::Absent(_) => "nothing".into(),
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The dotted name.
+    pub name: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// Its value where none is given, written as a user would; `None`: it stays unset.
+    pub default: Option<&'static str>,
+    /// What it means, in one sentence.
+    pub about: &'static str,
+    /// Whether its value is never printed.
+    pub secret: bool,
+}
+
+impl Key {
+    const fn new(name: &'static str, kind: Kind, default: Option<&'static str>, about: &'static str) -> Self {
+        Self { name, kind, default, about, secret: false }
+    }
+
+    const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+}
+
+const HOUR: u64 = 3_600_000;
+const TIB: u64 = 1 << 40;
+/// Largest window of artifacts.get that can be configured: it is held in memory, and a third more as base64.
+const MAX_FETCH: u64 = 64 << 20;
+
+/// The section whose keys are the driver's own.
+pub const OPTIONS: &str = "artifacts.options";
+
+/// All keys, section by section.
+pub const KEYS: &[Key] = &[
+    Key::new("server.bind_addr", Kind::Address, Some("127.0.0.1:18080"), "Where to listen."),
+    Key::new(
+        "server.shutdown_grace_period",
+        Kind::Duration(0..=HOUR),
+        Some("10s"),
+        "How long requests in flight may take to finish once the server is told to stop.",
+    ),
+    Key::new(
+        "server.allowed_origins",
+        Kind::Origins,
+        None,
+        "The web origins whose pages may call the server (CORS); unset: none.",
+    ),
+    Key::new(
+        "server.header_timeout",
+        Kind::Duration(100..=HOUR),
+        Some("10s"),
+        "How long a client may take to send a request's head, and an idle connection may wait for the next one.",
+    ),
+    Key::new(
+        "server.body_timeout",
+        Kind::Duration(100..=HOUR),
+        Some("30s"),
+        "How long a body may stand still, in either direction.",
+    ),
+    Key::new(
+        "server.max_connections",
+        Kind::Count(1..=1_000_000),
+        Some("1024"),
+        "How many connections are served at once; further ones wait.",
+    ),
+    Key::new(
+        "identity.jwks_file",
+        Kind::Text,
+        None,
+        "The file with the public keys (JWK set) that tokens are verified with; needed by serve. A relative path starts at the \
+         working directory.",
+    ),
+    Key::new(
+        "identity.jwks_url",
+        Kind::Absent("this version fetches no keys; save the JWK set as a file and use identity.jwks_file"),
+        None,
+        "Not in this version; use identity.jwks_file.",
+    ),
+    Key::new("identity.issuer", Kind::Text, None, "What a token's iss has to be, exactly; unset: not checked."),
+    Key::new(
+        "identity.audience",
+        Kind::Text,
+        None,
+        "What a token's aud has to be, or to hold, exactly; unset: not checked.",
+    ),
+    Key::new(
+        "identity.jwt_algorithms",
+        Kind::Algorithms,
+        Some("RS256,RS384,RS512,ES256,ES384,ES512"),
+        "The signature algorithms that tokens may have.",
+    ),
+    Key::new(
+        "identity.clock_skew",
+        Kind::Duration(0..=HOUR),
+        Some("60s"),
+        "How far the clocks of issuer and server may be apart.",
+    ),
+    Key::new(
+        "artifacts.driver",
+        Kind::Text,
+        Some("inmem"),
+        "Where artifacts are kept; 'artifactd drivers' lists the drivers.",
+    ),
+    Key::new(
+        "artifacts.fs_root",
+        Kind::Text,
+        None,
+        "The store's directory; needed by the driver fs. A relative path starts at the working directory.",
+    ),
+    Key::new(
+        "artifacts.dsn",
+        Kind::Text,
+        None,
+        "The database; needed by the driver sqlite: a file path, or ':memory:'. A relative path starts at the working \
+         directory.",
+    )
+    .secret(),
+    Key::new(
+        OPTIONS,
+        Kind::Options,
+        None,
+        "A section with the driver's own options, such as 'sync: never' for fs; 'artifactd drivers' lists them.",
+    ),
+    Key::new(
+        "artifacts.verify_reads",
+        Kind::Word(&["always", "never"]),
+        Some("always"),
+        "Whether whole reads are compared with their SHA-256.",
+    ),
+    Key::new(
+        "artifacts.cursor_secret",
+        Kind::Text,
+        None,
+        "A secret of at least 16 bytes, shared by servers that are to accept each other's list cursors; unset: cursors end with \
+         the process.",
+    )
+    .secret(),
+    Key::new(
+        "artifacts.fetch_default_max_bytes",
+        Kind::Size(1..=MAX_FETCH),
+        Some("65536"),
+        "How many bytes artifacts.get returns where a request does not say.",
+    ),
+    Key::new(
+        "artifacts.fetch_hard_max_bytes",
+        Kind::Size(1..=MAX_FETCH),
+        Some("1048576"),
+        "How many bytes artifacts.get returns at most.",
+    ),
+    Key::new(
+        "artifacts.heavy_output_threshold_bytes",
+        Kind::Size(0..=TIB),
+        Some("32768"),
+        "From which size on a runtime routes its outputs through the store.",
+    ),
+    Key::new(
+        "protocol.max_request_bytes",
+        Kind::Size(1..=TIB),
+        Some("4194304"),
+        "The largest artifact that is taken, in bytes of its own.",
+    ),
+    Key::new("telemetry.log_format", Kind::Word(&["json", "text"]), Some("json"), "How log lines are written."),
+    Key::new(
+        "telemetry.log_level",
+        Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+        Some("info"),
+        "The least grave lines that are logged.",
+    ),
+    Key::new(
+        "telemetry.otel_endpoint",
+        Kind::Absent("this version exports no traces; collect the log instead"),
+        None,
+        "Not in this version; collect the log.",
+    ),
+    Key::new(
+        "telemetry.service_name",
+        Kind::Text,
+        None,
+        "What runtime.info gives as display_name; unset: none.",
+    ),
+];
+
+/// The row called `name`.
+pub(super) fn key(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The table in Markdown, for the documentation.
+pub fn markdown() -> String {
+    let mut table = String::from("| key | type | default | meaning |\n|---|---|---|---|\n");
+    for key in KEYS {
+        let default = key.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
+        let kind = match key.kind {
+            Kind::Absent(_) => "refused".to_owned(),
+            _ => key.kind.legal(),
+        };
+        // Writing to a String does not fail.
+        let _ = writeln!(table, "| `{}` | {kind} | {default} | {} |", key.name, key.about);
+    }
+    table
+}
+
+fn size(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.iter().find(|(bits, _)| bytes > 0 && bytes.is_multiple_of(1 << bits));
+    whole.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))
+}
+
+fn duration(millis: u64) -> String {
+    match millis {
+        0 => "0s".into(),
+        HOUR => "1h".into(),
+        _ => format!("{millis}ms"),
+    }
+}

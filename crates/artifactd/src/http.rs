@@ -1,0 +1,108 @@
+//! The protocol over HTTP: the table of routes, and what every request goes through.
+//!
+//! It turns bytes into the protocol's types and back. Who may do what is the resolver's to say, and which driver holds the bytes
+//! is never known here.
+
+mod answer;
+mod auth;
+mod conditional;
+mod control;
+mod cors;
+mod digest;
+mod disposition;
+mod download;
+mod events;
+mod head;
+mod intake;
+mod observe;
+mod probes;
+mod query;
+mod range;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use artifact_store_protocol::max_put_json;
+use artifact_store_resolver::Resolver;
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::ServerSettings;
+use crate::identity::Verifier;
+
+pub(crate) use answer::unreadable;
+pub(crate) use observe::random_id;
+pub use routes::{ROUTES, Route};
+
+/// Least memory for the bodies of puts in flight, and that for the bodies of other methods, in bytes.
+const BODY_BUDGET: u64 = 256 * 1024 * 1024;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) resolver: Resolver,
+    verifier: Verifier,
+    body_timeout: Duration,
+    /// Memory for the bodies of puts, in KiB.
+    puts: Arc<Semaphore>,
+    /// Memory for the bodies of all other methods, in KiB: they do not wait behind puts.
+    others: Arc<Semaphore>,
+    /// Requests whose response has not ended; event streams, which never end, do not count.
+    pub(crate) in_flight: watch::Sender<usize>,
+    pub(crate) stopping: AtomicBool,
+}
+
+impl App {
+    /// What the handlers share, over `resolver`.
+    pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
+        let puts = max_put_json(resolver.max_request_bytes()).saturating_mul(2).max(BODY_BUDGET);
+        let kib = |bytes: u64| {
+            Arc::new(Semaphore::new(usize::try_from(bytes / 1024).unwrap_or(Semaphore::MAX_PERMITS)))
+        };
+        Self {
+            resolver,
+            verifier,
+            body_timeout: settings.body_timeout,
+            puts: kib(puts),
+            others: kib(BODY_BUDGET),
+            in_flight: watch::Sender::new(0),
+            stopping: AtomicBool::new(false),
+        }
+    }
+}
+
+/// The routes over `app`, with everything around them.
+pub fn router(app: &Arc<App>, settings: &ServerSettings) -> Router {
+    let mut router = routes::table(app);
+    if let Some(cors) = cors::layer(&settings.allowed_origins) {
+        router = router.layer(cors);
+    }
+    router
+        .layer(answer::catch_panic())
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(app), observe::observe))
+        .with_state(Arc::clone(app))
+}
+
+/// A request as the connection gives it, made ready for the router.
+pub(crate) fn prepare(app: &App, request: Request<Incoming>) -> Request<Body> {
+    intake::take_in(request, app.body_timeout)
+}
+
+/// A response as the router gives it, made ready for the connection.
+pub(crate) fn finish(mut response: Response) -> Response {
+    // The router takes the length of no body for that of the artifact (RFC 9110 §8.6).
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response
+}

@@ -1,0 +1,51 @@
+//! Authentication as a type: a handler has a [`Caller`] only through an extractor that has verified it.
+
+use std::sync::Arc;
+
+use artifact_store_resolver::Caller;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::App;
+use super::answer::Refused;
+use super::observe::Trace;
+use super::query;
+
+/// A caller whose token was verified. Nothing but the extractors of this module makes one.
+#[derive(Debug)]
+pub(super) struct Verified(Caller);
+
+impl Verified {
+    pub(super) fn caller(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Verified {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        verify(parts, app, None)
+    }
+}
+
+/// The same for the event stream, where browsers cannot send headers: the token may stand in the query.
+#[derive(Debug)]
+pub(super) struct StreamVerified(pub(super) Verified);
+
+impl FromRequestParts<Arc<App>> for StreamVerified {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let token = parts.uri.query().and_then(query::access_token);
+        verify(parts, app, token.as_deref()).map(Self)
+    }
+}
+
+fn verify(parts: &Parts, app: &App, access_token: Option<&str>) -> Result<Verified, Refused> {
+    let caller = app.verifier.identify(&parts.headers, access_token)?;
+    if let Some(trace) = parts.extensions.get::<Arc<Trace>>() {
+        trace.of_tenant(caller.tenant().as_str());
+    }
+    Ok(Verified(caller))
+}

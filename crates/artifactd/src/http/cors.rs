@@ -1,0 +1,61 @@
+//! Which origins' pages may call this server from a browser: those named exactly, and without any named there is no CORS at all.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use axum::http::header::{
+    ACCEPT_RANGES, ALLOW, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION,
+    RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::digest::{CONTENT_DIGEST, REPR_DIGEST};
+use super::observe::X_REQUEST_ID;
+
+/// How long a browser may remember what is allowed.
+const MAX_AGE: Duration = Duration::from_mins(10);
+
+const ASKED: [HeaderName; 12] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    CONTENT_DIGEST,
+    RANGE,
+    IF_RANGE,
+    IF_NONE_MATCH,
+    IF_MODIFIED_SINCE,
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("x-harbor-event-type"),
+    HeaderName::from_static("x-harbor-session"),
+    HeaderName::from_static("x-harbor-tenant"),
+    HeaderName::from_static("x-harbor-user"),
+];
+
+const SHOWN: [HeaderName; 12] = [
+    ACCEPT_RANGES,
+    ALLOW,
+    CONTENT_DISPOSITION,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    ETAG,
+    LAST_MODIFIED,
+    LOCATION,
+    REPR_DIGEST,
+    RETRY_AFTER,
+    WWW_AUTHENTICATE,
+    X_REQUEST_ID,
+];
+
+/// The layer for `origins`; `None` where there are none.
+pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
+    let origins: Vec<HeaderValue> =
+        origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins))
+            .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT])
+            .allow_headers(ASKED)
+            .expose_headers(SHOWN)
+            .max_age(MAX_AGE)
+    })
+}

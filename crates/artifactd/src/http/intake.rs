@@ -1,0 +1,122 @@
+//! The body of a request on its way in: a time-out for one that stands still, and the draining of one that nobody reads on.
+//!
+//! A server that answers before it has read a body, and then closes, resets the connection, and the client may never see the
+//! answer. So a body that is dropped before its end is read on in the background, within bounds, while the answer goes out.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Request;
+use axum::http::header::EXPECT;
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::head::Unsound;
+
+/// Most bytes of an unread body that are read on.
+const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
+/// How long an unread body is read on.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// What is known of a request's body outside of its reader; rides in the request's extensions.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The client waits for word before it sends the body.
+    expects: bool,
+    touched: AtomicBool,
+}
+
+impl Reading {
+    /// Whether the client still waits for a word that it will not get: it must not take the connection for usable.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.expects && !self.touched.load(Ordering::Acquire)
+    }
+}
+
+/// Puts the adapter around a request's body.
+pub(super) fn take_in(request: Request<Incoming>, patience: Duration) -> Request<Body> {
+    let (mut parts, incoming) = request.into_parts();
+    Unsound::mark(&mut parts);
+    let expects = parts.headers.contains_key(EXPECT) && !incoming.is_end_stream();
+    let reading = Arc::new(Reading { expects, touched: AtomicBool::new(false) });
+    parts.extensions.insert(Arc::clone(&reading));
+    let body = Intake { incoming: Some(incoming), reading, patience, pause: None };
+    Request::from_parts(parts, Body::new(body))
+}
+
+#[derive(Debug)]
+struct Intake {
+    /// `None` once it has ended or failed.
+    incoming: Option<Incoming>,
+    reading: Arc<Reading>,
+    patience: Duration,
+    /// Runs while the body stands still.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Intake {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = &mut *self;
+        this.reading.touched.store(true, Ordering::Release);
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            let patience = this.patience;
+            let pause = this.pause.get_or_insert_with(|| Box::pin(sleep(patience)));
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+            let error =
+                io::Error::new(io::ErrorKind::TimedOut, "the request's body stood still for too long");
+            return Poll::Ready(Some(Err(error.into())));
+        };
+        this.pause = None;
+        if !matches!(frame, Some(Ok(_))) {
+            this.incoming = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return };
+        // Reading would tell a client that waits to go on and send.
+        if incoming.is_end_stream() || self.reading.is_unwanted() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(timeout(DRAIN_TIME, drain(incoming)));
+        }
+    }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut left = DRAIN_BYTES;
+    loop {
+        let next = std::future::poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await;
+        let Some(Ok(frame)) = next else { return };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `GET /healthz` and `GET /readyz`: whether the process lives, and whether to send it requests. Without a token, so without
+//! anything of a tenant.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use artifact_store_protocol::{Code, Status};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::App;
+use super::answer::{Answer, Refused, json};
+use super::query::Query;
+
+#[derive(Debug, Serialize)]
+struct Alive {
+    status: &'static str,
+}
+
+pub(super) async fn alive(request: Request) -> Answer {
+    Query::read(request.uri().query(), &[], &[])?;
+    json(StatusCode::OK, &Alive { status: "ok" })
+}
+
+pub(super) async fn ready(State(app): State<Arc<App>>, request: Request) -> Answer {
+    Query::read(request.uri().query(), &[], &[])?;
+    if app.stopping.load(Ordering::Acquire) {
+        return Err(Refused::new(Code::RuntimeError, "the runtime is shutting down"));
+    }
+    let health = app.resolver.probe().await;
+    match health.status {
+        Status::Ready | Status::Degraded => json(StatusCode::OK, &health),
+        Status::Unavailable => {
+            Err(Refused::new(Code::RuntimeError, "the runtime cannot serve at the moment"))
+        }
+    }
+}

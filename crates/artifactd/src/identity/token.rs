@@ -1,0 +1,119 @@
+//! From a compact JWT to its claims: bounds, then the algorithm, then the key, then the signature, and only then the claims.
+
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::Algorithm;
+use super::claims::{Claims, given};
+use super::jwks::{KeySet, NoKey};
+use super::verifier::Rules;
+
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+
+/// Why a token was rejected. Its text is a fixed sentence, which a client may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Invalid {
+    TooLong,
+    Malformed,
+    Algorithm,
+    Critical,
+    UnknownKid,
+    KidNeeded,
+    KeyAlgorithm,
+    Signature,
+    Claims,
+    NoExpiry,
+    Expired,
+    NotYetValid,
+    Issuer,
+    Audience,
+}
+
+impl Invalid {
+    pub(super) const fn message(self) -> &'static str {
+        match self {
+            Self::TooLong => "the bearer token is longer than 16 KiB",
+            Self::Malformed => "the bearer token is no JWT of three parts",
+            Self::Algorithm => "the bearer token's signature algorithm is not allowed here",
+            Self::Critical => "the bearer token has critical header extensions, and none is understood here",
+            Self::UnknownKid => "the bearer token's key id (kid) is not known here",
+            Self::KidNeeded => "the bearer token names no key id (kid), and several keys could be meant",
+            Self::KeyAlgorithm => "the bearer token's key is for another signature algorithm",
+            Self::Signature => "the bearer token's signature is not valid",
+            Self::Claims => "the bearer token has claims of a wrong type, or some that are given twice",
+            Self::NoExpiry => "the bearer token has no expiry (exp)",
+            Self::Expired => "the bearer token has expired; send a fresh one",
+            Self::NotYetValid => "the bearer token is not valid yet (nbf)",
+            Self::Issuer => "the bearer token is of another issuer (iss)",
+            Self::Audience => "the bearer token is for another audience (aud)",
+        }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl From<NoKey> for Invalid {
+    fn from(why: NoKey) -> Self {
+        match why {
+            NoKey::UnknownKid => Self::UnknownKid,
+            NoKey::OtherAlgorithm => Self::KeyAlgorithm,
+            NoKey::KidNeeded => Self::KidNeeded,
+        }
+    }
+}
+
+/// The members of a header that are used. Keys that a token brings along (`jwk`, `jku`, `x5u`, `x5c`) are not among them.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "given")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    crit: Option<IgnoredAny>,
+}
+
+/// The claims of `token`, once everything about it is right. `now` is in seconds since the epoch.
+pub(super) fn verify(token: &[u8], keys: &KeySet, rules: &Rules, now: f64) -> Result<Claims, Invalid> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Invalid::TooLong);
+    }
+    let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
+    let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+        return Err(Invalid::Malformed);
+    };
+    let header: Header = object(&decode(&token[..first])?).ok_or(Invalid::Malformed)?;
+    let algorithm: Algorithm = header.alg.parse().map_err(|_| Invalid::Algorithm)?;
+    if !rules.algorithms.contains(&algorithm) {
+        return Err(Invalid::Algorithm);
+    }
+    if header.crit.is_some() {
+        return Err(Invalid::Critical);
+    }
+    let key = keys.pick(algorithm, header.kid.as_deref())?;
+    if !key.verifies(algorithm, &token[..second], &decode(&token[second + 1..])?) {
+        return Err(Invalid::Signature);
+    }
+    let payload = decode(&token[first + 1..second])?;
+    let claims: Claims = object(&payload).ok_or(Invalid::Claims)?;
+    claims.check(rules, now)?;
+    Ok(claims)
+}
+
+/// A JSON object and nothing else; serde alone would take a list of the members' values, too.
+fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
+}
+
+fn decode(part: &[u8]) -> Result<Vec<u8>, Invalid> {
+    BASE64URL_NOPAD.decode(part).map_err(|_| Invalid::Malformed)
+}

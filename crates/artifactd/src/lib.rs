@@ -1,0 +1,9 @@
+//! The server and the operator's command line: bytes on one side, the protocol's types on the other. Decides nothing: the
+//! resolver does.
+
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod identity;
+pub mod log;
+pub mod server;

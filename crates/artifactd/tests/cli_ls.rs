@@ -1,0 +1,201 @@
+//! `ls`, `drivers` and `completions`: what they print, and what they keep from a terminal.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+
+mod cli_kit;
+
+use std::collections::HashSet;
+
+use artifact_store::Flag;
+use cli_kit::{Place, artifactd, run};
+
+/// Three artifacts of one session: a (1 byte, csv, q3), b (1 KiB, csv, no tag), c (4 KiB, no type, q3 and q4, by a tool).
+fn filled(place: &Place) -> [String; 3] {
+    [
+        place.put(b"a", &["--mime-type", "text/csv", "--tag", "q3", "--filename", "a.csv"]),
+        place.put(&[b'b'; 1024], &["--mime-type", "text/csv"]),
+        place.put(&[b'c'; 4096], &["--source", "tool", "--tag", "q3", "--tag", "q4"]),
+    ]
+}
+
+fn ids(place: &Place, flags: &[&str]) -> Vec<String> {
+    let done = place.run("ls", &[&["--tenant", "acme", "--json"], flags].concat());
+    let ids = done.expect(0).json().into_iter().map(|row| row["ref"]["id"].as_str().unwrap().to_owned());
+    ids.collect()
+}
+
+#[test]
+fn filters_choose_rows_and_the_newest_come_first() {
+    for place in Place::of_each_driver() {
+        let [a, b, c] = &filled(&place);
+        let expect = |flags: &[&str], expected: &[&String]| {
+            assert_eq!(ids(&place, flags).iter().collect::<Vec<_>>(), expected, "{} {flags:?}", place.url);
+        };
+        expect(&[], &[c, b, a]);
+        expect(&["--mime-type", "text/csv"], &[b, a]);
+        expect(&["--source", "tool"], &[c]);
+        expect(&["--source", "tool", "--source", "user_upload"], &[c, b, a]);
+        expect(&["--tag", "q3"], &[c, a]);
+        expect(&["--tag", "q4", "--tag", "none"], &[c]);
+        expect(&["--min-size", "1KiB"], &[c, b]);
+        expect(&["--max-size", "1KiB"], &[b, a]);
+        expect(&["--min-size", "1025", "--max-size", "4KiB"], &[c]);
+        expect(&["--tag", "q3", "--mime-type", "text/csv"], &[a]);
+        expect(&["--after", "2020-01-01"], &[c, b, a]);
+        expect(&["--before", "2020-01-01T00:00:00Z"], &[]);
+        expect(&["--user", "bob"], &[]);
+        expect(&["--session", "s-1", "--no-task"], &[c, b, a]);
+        expect(&["--task", "t"], &[]);
+    }
+}
+
+#[test]
+fn a_line_of_json_is_a_row_of_the_protocol() {
+    for place in Place::of_each_driver() {
+        let id = place.put(b"x", &["--tag", "q3", "--metadata", r#"{"n": 1}"#]);
+        let row = &place.run("ls", &["--all-tenants", "--json"]).expect(0).json()[0];
+        assert_eq!(row["ref"]["id"], id.as_str());
+        assert_eq!(row["tags"], serde_json::json!(["q3"]));
+        assert_eq!(row["source"], "user_upload");
+        assert_eq!(row["metadata"], serde_json::json!({"n": 1}));
+        assert_eq!(place.url.split(':').next(), row["driver"].as_str());
+        assert!(row["created_at"].as_str().unwrap().ends_with('Z'));
+    }
+}
+
+#[test]
+fn a_limit_holds_over_all_pages_and_says_that_more_stand_behind() {
+    let place = Place::new("sqlite");
+    let [_, b, c] = filled(&place);
+    let two = place.run("ls", &["--tenant", "acme", "--json", "--limit", "2"]);
+    two.expect(0).says("more stand behind these 2; give --limit N or --all");
+    assert_eq!(ids(&place, &["--limit", "2"]), [c, b]);
+    let three = place.run("ls", &["--tenant", "acme", "--limit", "3"]);
+    assert_eq!(three.expect(0).errors(), "");
+    assert_eq!(ids(&place, &["--all"]).len(), 3);
+    place.run("ls", &["--tenant", "acme", "--limit", "0"]).expect(2);
+}
+
+#[test]
+fn a_listing_of_several_pages_shows_every_row_once() {
+    let place = Place::new("sqlite");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        use artifact_store::prelude::*;
+        let store = artifact_store::open(&place.url.parse().unwrap()).await.unwrap();
+        let scope = Scope::new("acme", "ada", "s-1").unwrap();
+        for n in 0..1005 {
+            store.put_text(&scope, n.to_string(), PutOptions::default()).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    let all = ids(&place, &["--all"]);
+    assert_eq!(all.len(), 1005);
+    assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1005);
+    assert_eq!(ids(&place, &["--limit", "1003"]), all[..1003]);
+    let table = place.run("ls", &["--tenant", "acme", "--all"]);
+    assert_eq!(table.expect(0).text().lines().count(), 1006);
+}
+
+#[test]
+fn a_table_shows_only_the_columns_that_can_differ() {
+    let place = Place::new("fs");
+    filled(&place);
+    let head = |flags: &[&str]| {
+        let done = place.run("ls", flags);
+        done.expect(0)
+            .text()
+            .lines()
+            .next()
+            .unwrap()
+            .split("  ")
+            .filter(|t| !t.is_empty())
+            .map(|t| t.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let always = ["ID", "SIZE", "CREATED", "MEDIA TYPE", "FILENAME"];
+    assert_eq!(head(&["--all-tenants"]), [&always[..], &["TENANT", "USER", "SESSION", "TASK"]].concat());
+    assert_eq!(head(&["--tenant", "acme", "--user", "ada"]), [&always[..], &["SESSION", "TASK"]].concat());
+    assert_eq!(head(&["--tenant", "acme", "--user", "ada", "--session", "s-1", "--no-task"]), always);
+}
+
+#[test]
+fn a_table_has_a_row_an_artifact() {
+    for place in Place::of_each_driver() {
+        let [a, ..] = filled(&place);
+        let done = place.run("ls", &["--tenant", "acme", "--user", "ada", "--session", "s-1", "--no-task"]);
+        let last = done.expect(0).text().lines().last().unwrap();
+        let cells: Vec<_> = last.split_whitespace().collect();
+        assert_eq!(
+            (cells[0], cells[1], cells[2], cells[4], cells[5]),
+            (a.as_str(), "1", "B", "text/csv", "a.csv")
+        );
+        assert!(cells[3].len() == 20 && cells[3].ends_with('Z'), "{last}");
+    }
+}
+
+#[test]
+fn an_empty_listing_says_so_on_standard_error_alone() {
+    let place = Place::new("sqlite");
+    let done = place.run("ls", &["--tenant", "acme"]);
+    assert_eq!(done.expect(0).text(), "");
+    done.says("no artifact is like this");
+}
+
+#[test]
+fn control_characters_of_a_filename_do_not_reach_a_terminal() {
+    for place in Place::of_each_driver() {
+        let id = place.put(b"x", &["--filename", "a\u{1b}]0;owned\u{7}\n\u{9b}2J\u{202e}.txt"]);
+        let is_unfit = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        for done in [
+            place.run("ls", &["--tenant", "acme"]),
+            place.run("ls", &["--tenant", "acme", "--json"]),
+            place.within("stat", &[&id]),
+            place.within("stat", &[&id, "--json"]),
+        ] {
+            assert!(!done.expect(0).text().contains(is_unfit), "{:?}", done.text());
+        }
+        let row = &place.within("stat", &[&id, "--json"]).json()[0];
+        assert_eq!(row["ref"]["filename"], "a\u{1b}]0;owned\u{7}\n\u{9b}2J\u{202e}.txt");
+    }
+}
+
+#[test]
+fn drivers_shows_every_flag_and_every_driver() {
+    let done = run(artifactd().arg("drivers"), b"");
+    let text = done.expect(0).text();
+    let head = text.lines().next().unwrap();
+    for flag in Flag::ALL {
+        assert!(head.contains(flag.word()), "{flag} is not in {head}");
+    }
+    let names: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(names, ["fs", "inmem", "sqlite"]);
+    assert!(!text.contains('\u{1b}'), "colours only on a terminal");
+}
+
+#[test]
+fn drivers_tells_what_each_promises_by_default() {
+    let done = run(artifactd().args(["drivers", "--json"]), b"");
+    let durable: Vec<_> =
+        done.expect(0).json().iter().map(|row| row["capabilities"]["durable"].as_bool().unwrap()).collect();
+    assert_eq!(durable, [true, false, true]);
+}
+
+#[test]
+fn drivers_shows_every_option_when_asked() {
+    let done = run(artifactd().args(["drivers", "--options"]), b"");
+    let text = done.expect(0).text();
+    for driver in artifact_store::drivers().unwrap().drivers() {
+        for option in driver.info().options {
+            assert!(text.lines().any(|line| line.starts_with(option.name)), "{}", option.name);
+        }
+    }
+}
+
+#[test]
+fn completions_are_there_for_each_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let done = run(artifactd().args(["completions", shell]), b"");
+        assert!(done.expect(0).text().contains("all-tenants"), "{shell}");
+    }
+    run(artifactd().args(["completions", "tcsh"]), b"").expect(2);
+}

@@ -1,0 +1,7 @@
+//! What is configured, by whom, and the whole line for everything that is wrong.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
+
+mod kit;
+mod refused;
+mod said;

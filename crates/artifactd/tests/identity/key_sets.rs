@@ -1,0 +1,167 @@
+//! What a key verifies, and which sets of keys are refused.
+
+use artifact_store_protocol::Code;
+use artifactd::config::{IdentitySettings, Settings};
+use artifactd::identity::{Algorithm, Rules, Verifier};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+
+use crate::kit::{Signer, identify, set};
+
+#[test]
+fn the_key_says_what_it_verifies() {
+    let (es, rs, spare) =
+        (Signer::new(Algorithm::Es256), Signer::new(Algorithm::Rs256), Signer::new(Algorithm::Es256));
+    let header = |kid: Value| json!({ "kid": kid });
+    let spare_jwk = spare.jwk(&json!({"kid": "spare"}));
+    for (what, keys, signer, kid, right) in [
+        ("an RSA key without alg", vec![rs.jwk(&json!({"alg": null}))], &rs, json!("k1"), true),
+        ("key_ops verify", vec![es.jwk(&json!({"key_ops": ["verify"]}))], &es, json!("k1"), true),
+        ("an RSA key for RS512", vec![rs.jwk(&json!({"alg": "RS512"}))], &rs, json!("k1"), false),
+        (
+            "an RSA key for PS256",
+            vec![rs.jwk(&json!({"alg": "PS256"})), spare_jwk.clone()],
+            &rs,
+            json!("k1"),
+            false,
+        ),
+        (
+            "a key for encryption",
+            vec![es.jwk(&json!({"use": "enc"})), spare_jwk.clone()],
+            &es,
+            json!("k1"),
+            false,
+        ),
+        (
+            "a key that signs only",
+            vec![es.jwk(&json!({"key_ops": ["sign"]})), spare_jwk.clone()],
+            &es,
+            json!("k1"),
+            false,
+        ),
+        (
+            "no kid and one key that fits",
+            vec![es.jwk(&json!({})), rs.jwk(&json!({}))],
+            &es,
+            json!(null),
+            true,
+        ),
+        ("no kid and two that fit", vec![es.jwk(&json!({})), spare_jwk.clone()], &es, json!(null), false),
+        ("no kid and none that fits", vec![rs.jwk(&json!({}))], &es, json!(null), false),
+        ("one kid for two types", vec![es.jwk(&json!({})), rs.jwk(&json!({}))], &rs, json!("k1"), true),
+        ("a kid, and a key without one", vec![es.jwk(&json!({"kid": null}))], &es, json!("k1"), false),
+        ("another key's kid", vec![es.jwk(&json!({})), spare_jwk.clone()], &es, json!("spare"), false),
+    ] {
+        let verifier = Verifier::from_jwks(&set(&keys), Rules::default()).unwrap();
+        match identify(&verifier, &signer.token(&header(kid), &json!({}))) {
+            Ok(_) => assert!(right, "{what} was accepted"),
+            Err(refusal) => {
+                assert!(!right, "{what}: {refusal}");
+                assert_eq!(refusal.code(), Code::AuthRejected, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_key_set_is_refused_with_a_sentence() {
+    let (es, rs) = (Signer::new(Algorithm::Es256), Signer::new(Algorithm::Rs256));
+    let key = |changes: Value| set(&[es.jwk(&changes)]);
+    let short = BASE64URL_NOPAD.encode(&[0xff; 128]);
+    let all = "RS256, RS384, RS512, ES256, ES384, ES512";
+    for (what, json, says) in [
+        ("no JSON", "nope".to_owned(), "is no JWK set ({\"keys\": […]}), line 1".to_owned()),
+        ("a bare key", es.jwk(&json!({})).to_string(), "is no JWK set ({\"keys\": […]}), line 1".into()),
+        ("no keys", set(&[]), format!("holds no key that verifies any of {all}")),
+        (
+            "an unknown type",
+            set(&[json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"})]),
+            format!("holds no key that verifies any of {all}"),
+        ),
+        (
+            "an unknown curve",
+            key(json!({"crv": "secp256k1"})),
+            format!("holds no key that verifies any of {all}"),
+        ),
+        (
+            "a private key",
+            key(json!({"d": "AA"})),
+            "holds a private key (key 0 has the member 'd'); give the server public keys only".into(),
+        ),
+        (
+            "a symmetric key",
+            set(&[json!({"kty": "oct", "k": "AA"})]),
+            "holds a private key (key 0 has the member 'k'); give the server public keys only".into(),
+        ),
+        (
+            "a short RSA key",
+            set(&[rs.jwk(&json!({"n": short}))]),
+            "key 0 is an RSA key of 1024 bits; it takes 2048 to 8192".into(),
+        ),
+        ("an even exponent", set(&[rs.jwk(&json!({"e": "Ag"}))]), "key 0 is no valid key of its type".into()),
+        (
+            "a point off the curve",
+            key(json!({"x": BASE64URL_NOPAD.encode(&[7; 32])})),
+            "key 0 is no valid key of its type".into(),
+        ),
+        (
+            "a short coordinate",
+            key(json!({"x": "AAAA"})),
+            "key 0 has coordinates of another size than its curve's 32 bytes".into(),
+        ),
+        ("padding", key(json!({"y": "AAA="})), "key 0 has a 'y' that is no base64url".into()),
+        ("no coordinate", key(json!({"y": null})), "key 0 has no 'y'".into()),
+        ("no type", key(json!({"kty": null})), "key 0 has no 'kty'".into()),
+        ("a number as kid", key(json!({"kid": 1})), "key 0 has a 'kid' that is no text".into()),
+        (
+            "one kid twice",
+            set(&[es.jwk(&json!({})), Signer::new(Algorithm::Es256).jwk(&json!({}))]),
+            "key 1 has the 'kid' of another key; make them differ".into(),
+        ),
+    ] {
+        let error = Verifier::from_jwks(&json, Rules::default()).err().unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(error.to_string(), format!("the JWK set {says}"), "{what}");
+    }
+}
+
+fn settings(jwks_file: Option<&std::path::Path>) -> IdentitySettings {
+    let defaults = Settings::from_layers(None, [], &[]).unwrap().identity;
+    IdentitySettings { jwks_file: jwks_file.map(Into::into), ..defaults }
+}
+
+#[test]
+fn the_configured_file_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (es, path) = (Signer::new(Algorithm::Es256), folder.path().join("jwks.json"));
+    std::fs::write(&path, es.minter().jwks()).unwrap();
+    let verifier = Verifier::open(&settings(Some(&path))).unwrap();
+    identify(&verifier, &es.token(&json!({}), &json!({}))).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let shown = path.display();
+    let said = |settings| Verifier::open(&settings).unwrap_err().to_string();
+    assert_eq!(
+        said(settings(None)),
+        "identity.jwks_file is not set, and a server without keys does not start; make keys with 'artifactd keygen DIR' and \
+         set it to DIR/jwks.json"
+    );
+    assert_eq!(
+        said(settings(Some(&path))),
+        format!("identity.jwks_file: {shown} cannot be opened: No such file or directory (os error 2)")
+    );
+    std::fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(
+        said(settings(Some(&path))),
+        format!("identity.jwks_file: {shown} is larger than 1 MiB, which no JWK set needs")
+    );
+    std::fs::write(&path, Signer::new(Algorithm::Es256).minter().jwks()).unwrap();
+    let only_rsa = IdentitySettings { jwt_algorithms: vec![Algorithm::Rs256], ..settings(Some(&path)) };
+    assert_eq!(
+        said(only_rsa),
+        format!("identity.jwks_file: {shown} holds no key that verifies any of RS256")
+    );
+}

@@ -44,16 +44,21 @@ pub fn artifact(number: u64) -> Bytes {
 /// Length of a piece of [`flow`], in bytes.
 pub const PIECE: usize = 64 * 1024;
 
+/// A piece of [`flow`].
+pub fn piece(number: u64, piece: u64) -> Bytes {
+    bytes(number ^ (piece << 24), PIECE)
+}
+
 /// `pieces` pieces that are nowhere in memory as a whole.
 pub fn flow(number: u64, pieces: u64) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
-    futures_util::stream::iter((0..pieces).map(move |piece| Ok(bytes(number ^ (piece << 24), PIECE))))
+    futures_util::stream::iter((0..pieces).map(move |at| Ok(piece(number, at))))
 }
 
 /// The digest of [`flow`].
 pub fn digest_of_flow(number: u64, pieces: u64) -> Digest {
     let mut hasher = Hasher::new();
-    for piece in 0..pieces {
-        hasher.update(&bytes(number ^ (piece << 24), PIECE));
+    for at in 0..pieces {
+        hasher.update(&piece(number, at));
     }
     hasher.finish()
 }

@@ -1,4 +1,4 @@
-//! What the matrix and its programs share: the flavours, reproducible artifacts, tables.
+//! What the matrix, the wire tests and their programs share: the flavours, reproducible artifacts, tables, a client.
 //!
 //! The flavours' harnesses are the drivers' own: a driver's test and the matrix run the same ones.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Programs of the command line.
@@ -6,6 +6,7 @@
 pub mod corpus;
 pub mod flavours;
 pub mod table;
+pub mod wire;
 
 /// The Rust of the pages, compiled and run.
 #[cfg(doctest)]

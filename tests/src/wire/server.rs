@@ -1,0 +1,247 @@
+//! The program, started for real.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::program::{artifactd, keys};
+use super::request::{Request, control};
+use super::response::Response;
+use super::tokens::Who;
+
+/// The drivers that need no service beside them.
+pub const DRIVERS: [&str; 3] = ["inmem", "fs", "sqlite"];
+
+/// How long the program may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a server is configured with beside its driver, by section and key, and in its environment.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    file: BTreeMap<String, BTreeMap<String, Value>>,
+    environment: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Nothing beside the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With `section.key` in the file.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let (section, key) = key.split_once('.').expect("a key has a section");
+        self.file.entry(section.into()).or_default().insert(key.into(), value.into());
+        self
+    }
+
+    /// With a variable in the environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// The file. Every scalar of JSON is one of YAML.
+    pub fn yaml(&self) -> String {
+        let mut yaml = String::new();
+        for (section, keys) in &self.file {
+            yaml.extend([section, ":\n"]);
+            for (key, value) in keys {
+                yaml.extend(["  ", key, ": ", &value.to_string(), "\n"]);
+            }
+        }
+        yaml
+    }
+
+    /// The program with these options in a file of `folder`, ready to serve.
+    pub fn command(&self, folder: &Path) -> Command {
+        let file = folder.join("artifactd.yaml");
+        fs::write(&file, self.yaml()).unwrap();
+        let mut command = Command::new(artifactd());
+        command.arg("serve").arg("--config").arg(file).env_remove("RUST_LOG");
+        command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
+        command
+    }
+}
+
+/// A server, which goes with the value.
+#[derive(Debug)]
+pub struct Server {
+    driver: &'static str,
+    options: Options,
+    home: TempDir,
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// A server with this driver, on an empty store and a free port.
+    pub fn start(driver: &'static str, options: &Options) -> Self {
+        let home = TempDir::new().unwrap();
+        let mut options = options.clone();
+        let mut default = |key: &str, value: Value| {
+            let (section, key) = key.split_once('.').unwrap();
+            options.file.entry(section.into()).or_default().entry(key.into()).or_insert(value);
+        };
+        default("server.bind_addr", json!("127.0.0.1:0"));
+        default("identity.jwks_file", json!(keys().jwks()));
+        default("artifacts.driver", json!(driver));
+        match driver {
+            "fs" => default("artifacts.fs_root", json!(home.path().join("data"))),
+            "sqlite" => default("artifacts.dsn", json!(home.path().join("data.db"))),
+            _ => {}
+        }
+        let (child, addr) = launch(&options, home.path());
+        Self { driver, options, home, child, addr }
+    }
+
+    /// The driver's name.
+    pub fn driver(&self) -> &'static str {
+        self.driver
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its data is, as the URL of a store; the driver keeps it outside of the process.
+    pub fn url(&self) -> String {
+        format!("{}:{}", self.driver, self.data().display())
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join(if self.driver == "sqlite" { "data.db" } else { "data" })
+    }
+
+    /// What it has logged in all its lives.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.home.path().join("log")).unwrap()).into_owned()
+    }
+
+    /// Calls a method.
+    pub fn call(&self, who: &Who, method: &str, body: &Value) -> Response {
+        control(method, body).by(who).send(self)
+    }
+
+    /// Stores bytes and gives back their ref.
+    pub fn store(&self, who: &Who, bytes: &[u8], opts: &Value) -> Value {
+        let body = json!({"bytes": super::base64(bytes), "opts": opts});
+        self.call(who, "artifacts.put", &body).ok(200)["ref"].clone()
+    }
+
+    /// Stores bytes and gives back their id.
+    pub fn store_id(&self, who: &Who, bytes: &[u8]) -> String {
+        self.store(who, bytes, &json!({}))["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Reads an artifact through the byte plane.
+    pub fn download(&self, who: &Who, id: &str) -> Response {
+        Request::get(format!("/v1/artifacts/{id}")).by(who).send(self)
+    }
+
+    /// Kills the process at once.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks the process to end (SIGTERM), and waits for it.
+    pub fn stop(&mut self) -> ExitStatus {
+        signal(self.pid(), "TERM");
+        self.wait()
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// Starts the program again on the same data.
+    pub fn restart(&mut self) {
+        self.kill();
+        (self.child, self.addr) = launch(&self.options, self.home.path());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        // Whatever a test sent, nothing may have fallen over. A test that has failed already says so itself.
+        if !std::thread::panicking() {
+            let log = self.log();
+            assert!(!log.contains("panicked"), "the server has panicked:\n{log}");
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    assert!(status.success(), "kill(1) does not reach {pid}");
+}
+
+/// Waits for a process, but not for ever.
+fn wait(child: &mut Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if begun.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("the program does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn launch(options: &Options, home: &Path) -> (Child, SocketAddr) {
+    let log = fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
+    let mut child = options.command(home).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let (sender, lines) = mpsc::channel();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    // Reads on, so that the program never waits for its output to be read.
+    std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    let first = lines.recv_timeout(PATIENCE);
+    let addr = first.as_deref().ok().and_then(|line| line.strip_prefix("artifactd listens on http://"));
+    let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else {
+        let _ = child.kill();
+        let log = fs::read_to_string(home.join("log")).unwrap_or_default();
+        panic!(
+            "the server does not start: it says {first:?} and logs\n{log}\nwith the configuration\n{}",
+            options.yaml()
+        );
+    };
+    (child, addr)
+}
+
+/// Runs a test against a fresh server of each driver.
+pub fn on_every_driver(test: impl Fn(&Server)) {
+    on_every_driver_with(&Options::new(), test);
+}
+
+/// The same with options.
+pub fn on_every_driver_with(options: &Options, test: impl Fn(&Server)) {
+    for driver in DRIVERS {
+        // Where it fails, the test's output ends with the driver.
+        println!("on {driver}");
+        test(&Server::start(driver, options));
+    }
+}

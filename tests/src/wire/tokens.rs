@@ -1,0 +1,101 @@
+//! Tokens, sound and broken.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use super::program::keys;
+
+/// An identity and the scopes of its token.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// The tenant.
+    pub tenant: String,
+    /// The user.
+    pub user: String,
+    /// The session.
+    pub session: String,
+    /// The scopes.
+    pub scopes: Vec<String>,
+}
+
+impl Who {
+    /// An identity without scopes.
+    pub fn new(tenant: &str, user: &str, session: &str) -> Self {
+        Self { tenant: tenant.into(), user: user.into(), session: session.into(), scopes: Vec::new() }
+    }
+
+    /// The same with another scope.
+    #[must_use]
+    pub fn with(&self, scope: &str) -> Self {
+        let mut who = self.clone();
+        who.scopes.push(scope.into());
+        who
+    }
+
+    /// The same with `admin`.
+    #[must_use]
+    pub fn admin(&self) -> Self {
+        self.with("admin")
+    }
+
+    /// The same with `console:fleet`.
+    #[must_use]
+    pub fn fleet(&self) -> Self {
+        self.with("console:fleet")
+    }
+
+    /// The scope of a body that names this identity.
+    pub fn scope(&self) -> Value {
+        json!({"tenant": self.tenant, "user": self.user, "session": self.session})
+    }
+
+    /// The claims of a sound token.
+    pub fn claims(&self) -> Value {
+        json!({
+            "tenant": self.tenant, "user": self.user, "session": self.session, "scopes": self.scopes,
+            "exp": now() + 3600,
+        })
+    }
+
+    /// A sound token.
+    pub fn token(&self) -> String {
+        signed(&self.claims())
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    i64::try_from(now).unwrap()
+}
+
+/// A token with these claims, signed with the server's key.
+pub fn signed(claims: &Value) -> String {
+    let keys = keys();
+    signed_with(&keys.pem, Some(&keys.kid), claims)
+}
+
+/// A token with these claims, signed with the EC or RSA key of a PEM.
+pub fn signed_with(pem: &str, kid: Option<&str>, claims: &Value) -> String {
+    let (key, algorithm) = match EncodingKey::from_ec_pem(pem.as_bytes()) {
+        Ok(key) => (key, Algorithm::ES256),
+        Err(_) => (EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(), Algorithm::RS256),
+    };
+    let mut header = Header::new(algorithm);
+    header.kid = kid.map(ToOwned::to_owned);
+    jsonwebtoken::encode(&header, claims, &key).unwrap()
+}
+
+/// A token with exactly this header, these claims and this signature.
+pub fn forged(header: &Value, claims: &Value, signature: &[u8]) -> String {
+    let part = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+    format!(
+        "{}.{}.{}",
+        part(header.to_string().as_bytes()),
+        part(claims.to_string().as_bytes()),
+        part(signature)
+    )
+}

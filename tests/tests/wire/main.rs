@@ -1,0 +1,39 @@
+//! The contract of the wire, sentence by sentence, against the real program on every driver that needs no service.
+//!
+//! A module for each section of the contract. The tests follow the contract and never the code; every refusal that any of them
+//! receives is held to the envelope by the client itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
+
+mod algorithms;
+mod audit;
+mod clients;
+mod codes;
+mod configuration;
+mod delete;
+mod disguise;
+mod download;
+mod events;
+mod get;
+mod headers;
+mod identity;
+mod intake;
+mod limits;
+mod list;
+mod members;
+mod pages;
+mod paging;
+mod payload;
+mod put;
+mod replay;
+mod runtime;
+mod scope;
+mod shape;
+mod tokens;
+mod upload;
+
+use artifact_store_tests::wire::Who;
+
+/// The identity of most tests.
+fn ada() -> Who {
+    Who::new("acme", "ada", "session-1")
+}

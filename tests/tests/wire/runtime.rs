@@ -1,0 +1,151 @@
+//! Section 5: the methods that tell of the runtime, and the names that are no methods.
+
+use artifact_store_tests::wire::{DRIVERS, Options, Request, Server, on_every_driver, on_every_driver_with};
+use serde_json::{Value, json};
+
+use crate::ada;
+
+#[test]
+fn info_says_which_runtime_this_is() {
+    let options =
+        Options::new().set("telemetry.service_name", "the test's").set("protocol.max_request_bytes", 12345);
+    on_every_driver_with(&options, |server| {
+        let info = server.call(&ada(), "runtime.info", &json!({})).ok(200);
+        assert_eq!(info["display_name"], "the test's");
+        assert_eq!(info["protocol_version"], "0.1.0");
+        assert_eq!(info["max_request_bytes"], 12345);
+        assert_eq!(info["artifacts"]["driver"], server.driver());
+        for member in ["instance_id", "build_version", "build_commit"] {
+            assert!(info[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {info}");
+        }
+        assert!(info["uptime_seconds"].as_u64().is_some_and(|seconds| seconds < 60), "{info}");
+        let surfaces: Vec<_> =
+            info["capabilities"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        assert!(surfaces.contains(&"artifacts") && surfaces.contains(&"runtime"), "{surfaces:?}");
+        flags(&info["artifacts"]["capabilities"]);
+        assert_eq!(info["artifacts"]["capabilities"]["presign_get"], false);
+    });
+}
+
+/// Flags are booleans, or numbers.
+fn flags(capabilities: &Value) {
+    let capabilities = capabilities.as_object().unwrap();
+    assert!(!capabilities.is_empty());
+    for (flag, value) in capabilities {
+        assert!(value.is_boolean() || value.is_u64(), "{flag}: {value}");
+    }
+}
+
+#[test]
+fn a_runtime_without_a_name_has_none() {
+    on_every_driver(|server| {
+        let info = server.call(&ada(), "runtime.info", &json!({})).ok(200);
+        assert_eq!(info.get("display_name"), None);
+        assert_eq!(info["max_request_bytes"], 4 * 1024 * 1024);
+    });
+}
+
+#[test]
+fn another_start_is_another_instance() {
+    for driver in DRIVERS {
+        let mut server = Server::start(driver, &Options::new());
+        let instance =
+            |server: &Server| server.call(&ada(), "runtime.info", &json!({})).ok(200)["instance_id"].clone();
+        let before = instance(&server);
+        assert_eq!(instance(&server), before);
+        server.restart();
+        assert_ne!(instance(&server), before);
+    }
+}
+
+#[test]
+fn health_says_how_each_subsystem_is() {
+    on_every_driver(|server| {
+        let health = server.call(&ada(), "runtime.health", &json!({})).ok(200);
+        assert_eq!(health["status"], "ready");
+        let subsystems = health["subsystems"].as_array().unwrap();
+        assert!(subsystems.iter().any(|subsystem| subsystem["subsystem"] == "artifacts"), "{health}");
+        assert!(subsystems.iter().all(|subsystem| subsystem["status"] == "ready"), "{health}");
+    });
+}
+
+#[test]
+fn drivers_lists_every_driver_and_which_is_active() {
+    on_every_driver(|server| {
+        let drivers = server.call(&ada(), "runtime.drivers", &json!({})).ok(200);
+        let rows = drivers["drivers"].as_array().unwrap();
+        for driver in DRIVERS {
+            let row = rows
+                .iter()
+                .find(|row| row["driver"] == driver)
+                .unwrap_or_else(|| panic!("no {driver}: {drivers}"));
+            assert_eq!(row["active"], driver == server.driver(), "{row}");
+            flags(&row["capabilities"]);
+        }
+    });
+}
+
+#[test]
+fn the_caller_may_repeat_its_identity_and_no_other() {
+    on_every_driver(|server| {
+        for method in ["runtime.info", "runtime.health", "runtime.drivers"] {
+            for identity in [
+                json!({}),
+                json!(null),
+                ada().scope(),
+                json!({"tenant": "acme"}),
+                json!({"tenant": "", "user": ""}),
+            ] {
+                server.call(&ada(), method, &json!({"identity": identity})).ok(200);
+            }
+            for identity in
+                [json!({"tenant": "globex"}), json!({"user": "bob"}), json!({"session": "session-2"})]
+            {
+                server.call(&ada(), method, &json!({"identity": identity})).refused("identity_required");
+                server
+                    .call(&ada().admin(), method, &json!({"identity": identity}))
+                    .refused("identity_required");
+            }
+            server.call(&ada(), method, &json!({"identity": "ada"})).refused("invalid_request");
+        }
+    });
+}
+
+#[test]
+fn a_name_that_is_no_method_is_unknown() {
+    on_every_driver(|server| {
+        let long = "x".repeat(3000);
+        for method in [
+            "start",
+            "cancel",
+            "pause",
+            "resume",
+            "redirect",
+            "inject_context",
+            "approve",
+            "reject",
+            "events.subscribe",
+            "sessions.list",
+            "artifacts",
+            "artifacts.",
+            "artifacts.PUT",
+            "artifacts.put2",
+            "Artifacts.put",
+            "artifacts%2Eput2",
+            ".",
+            "%00",
+            "💥",
+            "artifacts.presign_put",
+            &long,
+        ] {
+            let path = format!("/v1/control/{}", method.replace('💥', "%F0%9F%92%A5"));
+            for body in ["{}", "no json", ""] {
+                let request = Request::new("POST", &path).by(&ada()).body(body);
+                let answer = request.send(server);
+                assert_eq!(answer.code(), "unknown_method", "{method} {body}: {answer:?}");
+                assert!(!answer.message().contains(&long), "a message of any length");
+            }
+            Request::new("POST", &path).body("{}").send(server).refused("identity_required");
+        }
+    });
+}

@@ -1,0 +1,146 @@
+//! Section 6: uploads of bytes.
+
+use std::time::{Duration, Instant};
+
+use artifact_store_tests::wire::{
+    Connection, Request, Server, base64, digest_field, on_every_driver, put, sha256,
+};
+use artifact_store_tests::{corpus, flavours};
+use serde_json::{Value, json};
+
+use crate::ada;
+
+pub(crate) fn total(server: &Server) -> Value {
+    server.call(&ada(), "artifacts.list", &json!({})).ok(200)["total_matched"].clone()
+}
+
+/// Waits until the raw store holds nothing that belongs to no artifact.
+pub(crate) fn no_residue(server: &Server) {
+    if server.driver() == "inmem" {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let begun = Instant::now();
+    loop {
+        let residue = runtime.block_on(flavours::residue(&server.url())).unwrap();
+        if residue.is_empty() {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "left behind: {residue:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_new_artifact_is_201_with_its_place_and_a_known_one_200() {
+    on_every_driver(|server| {
+        let upload = put("", "bytes").by(&ada()).header("Content-Type", "text/plain");
+        let first = upload.send(server);
+        let stored = first.ok(201);
+        assert_eq!(stored["protocol_version"], "0.1.0");
+        assert_eq!(
+            (&stored["ref"]["sha256"], &stored["ref"]["size_bytes"]),
+            (&json!(sha256(b"bytes")), &json!(5))
+        );
+        assert_eq!(
+            (&stored["ref"]["mime_type"], &stored["ref"]["scope"]),
+            (&json!("text/plain"), &ada().scope())
+        );
+        let place = first.header("location").unwrap();
+        assert!(place.contains(stored["ref"]["id"].as_str().unwrap()), "{place}");
+        Request::get(place).by(&ada()).send(server).ok_bytes(b"bytes");
+        let again = put("?filename=other", "bytes").by(&ada()).send(server);
+        assert_eq!(again.ok(200), stored);
+        assert_eq!(total(server), 1);
+        // artifacts.put makes the same.
+        assert_eq!(server.store(&ada(), b"bytes", &json!({})), stored["ref"]);
+    });
+}
+
+#[test]
+fn the_query_says_what_opts_say() {
+    on_every_driver(|server| {
+        let query =
+            "?namespace=n.1&filename=na%C3%AFve%20%26%20co.txt&task=task%2F1&source=planner&tag=a&tag=b%20c";
+        let answer =
+            put(query, "bytes").by(&ada()).header("Content-Type", "text/plain; charset=utf-8").send(server);
+        let stored = answer.ok(201)["ref"].clone();
+        assert_eq!(stored["namespace"], "n.1");
+        assert_eq!(stored["filename"], "naïve & co.txt");
+        assert_eq!(stored["scope"]["task"], "task/1");
+        assert_eq!(stored["mime_type"], "text/plain; charset=utf-8");
+        Request::get(answer.header("location").unwrap()).by(&ada()).send(server).ok_bytes(b"bytes");
+        let page = server.call(&ada(), "artifacts.list", &json!({"scope": {"task": "task/1"}})).ok(200);
+        assert_eq!(page["rows"][0]["tags"], json!(["a", "b c"]));
+        assert_eq!(page["rows"][0]["source"], "planner");
+        server.download(&ada(), stored["id"].as_str().unwrap()).refused("not_found");
+    });
+}
+
+#[test]
+fn without_a_type_there_is_none() {
+    on_every_driver(|server| {
+        let stored = put("", "bytes").by(&ada()).send(server).ok(201);
+        assert_eq!(stored["ref"].get("mime_type"), None);
+        assert_eq!(put("", "").by(&ada()).send(server).ok(201)["ref"]["size_bytes"], 0);
+    });
+}
+
+#[test]
+fn an_announced_digest_is_verified_before_anything_is_visible() {
+    on_every_driver(|server| {
+        let bytes = corpus::bytes(1, 1_000_000).to_vec();
+        for (field, other) in [
+            (digest_field(b"other"), &bytes),
+            (format!("sha-256=:{}:", base64(&[1; 31])), &bytes),
+            ("sha-256=:####:".into(), &bytes),
+            ("sha-256=abc".into(), &bytes),
+            (digest_field(&bytes), &b"other".to_vec()),
+        ] {
+            let upload = put("", other.clone()).by(&ada()).header("Content-Digest", field.clone());
+            for answer in [upload.clone().send(server), upload.chunked().send(server)] {
+                assert_eq!(answer.code(), "invalid_request", "{field}");
+            }
+        }
+        assert_eq!(total(server), 0);
+        no_residue(server);
+        let good = digest_field(&bytes);
+        for field in [good.clone(), format!("sha-512=:{}:, {good}", base64(&[2; 64]))] {
+            let answer = put("", bytes.clone()).by(&ada()).header("Content-Digest", field).send(server);
+            assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        }
+        assert_eq!(total(server), 1);
+    });
+}
+
+#[test]
+fn a_connection_that_breaks_half_way_leaves_nothing() {
+    on_every_driver(|server| {
+        let bytes = corpus::bytes(2, 1_500_000);
+        for broken in 0..6 {
+            let upload = put("", bytes.to_vec()).by(&ada());
+            let mut connection = Connection::open(server.addr());
+            if broken % 2 == 0 {
+                connection.send(&upload.head(None));
+                connection.send(&bytes[..700_000 + broken]);
+            } else {
+                connection.send(&upload.chunked().head(None));
+                connection
+                    .send(&[format!("{:x}\r\n", 700_000).as_bytes(), &bytes[..700_000], b"\r\n"].concat());
+                // An end of the connection is no end of the body.
+                connection.end_sending();
+                if broken == 3 {
+                    let _ = connection.maybe_response(false);
+                    continue;
+                }
+            }
+            if broken == 4 {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(total(server), 0);
+        no_residue(server);
+        put("", bytes.to_vec()).by(&ada()).send(server).ok(201);
+    });
+}

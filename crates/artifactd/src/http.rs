@@ -19,6 +19,7 @@ mod probes;
 mod query;
 mod range;
 mod routes;
+mod sign;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -41,8 +42,8 @@ use crate::config::ServerSettings;
 use crate::identity::Verifier;
 
 pub(crate) use answer::unreadable;
-pub(crate) use observe::random_id;
 pub use routes::{ROUTES, Route};
+pub(crate) use sign::random_id;
 
 /// Least memory for the bodies of puts in flight, and that for the bodies of other methods, in bytes.
 const BODY_BUDGET: u64 = 256 * 1024 * 1024;

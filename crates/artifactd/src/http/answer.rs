@@ -112,9 +112,9 @@ pub(crate) fn unreadable() -> Vec<u8> {
         "the request's head is not HTTP/1.1, or is larger than this runtime reads (100 headers, 64 KiB)",
     );
     let (status, mut headers, body, Told { code, .. }) = refused.compose();
-    let request_id = super::observe::random_id();
+    let request_id = super::sign::random_id();
     tracing::info!(status = status.as_u16(), code = code.word(), request_id = request_id.as_str(), "request");
-    super::observe::sign(&mut headers, &request_id);
+    super::sign::sign(&mut headers, &request_id);
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {

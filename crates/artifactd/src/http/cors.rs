@@ -11,7 +11,7 @@ use axum::http::header::{
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::digest::{CONTENT_DIGEST, REPR_DIGEST};
-use super::observe::X_REQUEST_ID;
+use super::sign::X_REQUEST_ID;
 
 /// How long a browser may remember what is allowed.
 const MAX_AGE: Duration = Duration::from_mins(10);

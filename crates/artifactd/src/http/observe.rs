@@ -9,13 +9,10 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use data_encoding::HEXLOWER;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 
@@ -23,9 +20,7 @@ use super::App;
 use super::answer::{Told, chain};
 use super::head::Unsound;
 use super::intake::Reading;
-
-/// The header with the request's id.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use super::sign::{random_id, sign};
 
 /// What is learnt about a request on its way; rides in its extensions.
 #[derive(Debug)]
@@ -48,14 +43,6 @@ impl Trace {
     pub(super) fn of_control(&self, method: &'static str) {
         let _ = self.control.set(method);
     }
-}
-
-/// 128 random bits as hex.
-pub(crate) fn random_id() -> String {
-    let mut bits = [0_u8; 16];
-    // Without a random source ids repeat, and nothing but the log is the worse for it.
-    let _ = getrandom::fill(&mut bits);
-    HEXLOWER.encode(&bits)
 }
 
 /// Marks a response that lives on until its client or the bus ends it: a shutdown does not wait for it.
@@ -113,14 +100,6 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     }
     let left = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     response.map(|inner| Body::new(Outflow { inner, line, left }))
-}
-
-/// Puts in the headers that every response has.
-pub(super) fn sign(headers: &mut HeaderMap, request_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(X_REQUEST_ID, id);
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 /// A request's line in the log, written when its response has ended or was cut.

@@ -42,7 +42,7 @@ pub use artifact_store_core::{
 };
 
 pub use config::{Config, OptionValues, Secret};
-pub use open::{drivers, open, open_with, sweep, sweep_with};
+pub use open::{drivers, open, open_existing, open_with, sweep, sweep_with};
 
 /// What a runtime's module usually needs: `use artifact_store::prelude::*`.
 pub mod prelude {

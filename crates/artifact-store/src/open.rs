@@ -1,10 +1,11 @@
 //! From a [`Config`] to a store that is ready to use: [`open`].
 
+use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, CursorKey, Driver, ErrorContext, Gate, GateOptions, Options, Registry, StoreError, Swept,
-    SystemClock, Verb, VerifyReads,
+    ArtifactStore, CursorKey, Driver, ErrorContext, Flag, Gate, GateOptions, Options, Registry, StoreError,
+    Swept, SystemClock, Verb, VerifyReads,
 };
 
 use crate::config::Config;
@@ -72,6 +73,27 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
         error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
     })?;
     Ok(Arc::new(Gate::new(store, gate)?))
+}
+
+/// As [`open`], but refuses a place that is not there yet, where a path names it and what is put there stays: for tools that look
+/// into a store, so that a slip in its path is told and does not make another one.
+///
+/// # Errors
+/// As [`open`]; `InvalidArgument` where nothing is at the path.
+pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+    let registry = drivers()?;
+    let (driver, options) = resolve(&registry, config)?;
+    let (info, capabilities) = (driver.info(), driver.capabilities(&options));
+    let stays = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
+    let path = info.path_option.and_then(|name| options.text(name)).filter(|_| stays);
+    // Where it cannot be seen whether something is there, opening says why.
+    if let Some(path) = path.filter(|path| Path::new(path).try_exists().is_ok_and(|there| !there)) {
+        return Err(StoreError::invalid(format!(
+            "there is no {} store at {path}; check the path",
+            info.name
+        )));
+    }
+    open_with(&registry, config).await
 }
 
 /// Removes what processes that died have left in the place that `config` names: temporary files, orphan bytes, empty

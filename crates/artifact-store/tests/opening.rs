@@ -1,7 +1,7 @@
 //! What can be opened by URL and by configuration, and how wrong ones are told.
 
 use artifact_store::prelude::*;
-use artifact_store::{VerifyReads, drivers, open, sweep};
+use artifact_store::{VerifyReads, drivers, open, open_existing, sweep};
 
 #[allow(clippy::panic)] // A test's assertion.
 async fn refused(url: &str) -> StoreError {
@@ -180,5 +180,29 @@ async fn errors_of_opening_say_which_driver_could_not() {
         let error = refused(&format!("{driver}:{}", file.display())).await;
         assert_eq!(error.context().map(|context| context.driver), Some(driver), "{error}");
         assert!(error.to_string().starts_with(&format!("{driver} open: ")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_only_looked_into_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().display();
+    for driver in ["fs", "sqlite"] {
+        let config: Config = format!("{driver}:{folder}/{driver}").parse().unwrap();
+        let error = open_existing(&config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(
+            error.to_string(),
+            format!("there is no {driver} store at {folder}/{driver}; check the path")
+        );
+        assert!(
+            std::fs::read_dir(folder.to_string()).unwrap().all(|entry| entry.unwrap().file_name() != driver)
+        );
+        open(&config).await.unwrap().close().await.unwrap();
+        open_existing(&config).await.unwrap().close().await.unwrap();
+    }
+    // What lives in memory is made by looking at it.
+    for url in ["inmem:", "sqlite::memory:"] {
+        open_existing(&url.parse().unwrap()).await.unwrap().close().await.unwrap();
     }
 }

@@ -124,7 +124,7 @@ fn altered_bytes_leave_the_file_that_force_would_have_replaced() {
 
 #[test]
 fn a_missing_artifact_leaves_no_file() {
-    let place = Place::new("fs");
+    let place = Place::new("fs").made();
     place.within("get", &[MISSING, "-o", place.path("out").to_str().unwrap()]).expect(4);
     assert_eq!(place.names(), [""; 0]);
 }

@@ -135,7 +135,7 @@ fn a_table_has_a_row_an_artifact() {
 
 #[test]
 fn an_empty_listing_says_so_on_standard_error_alone() {
-    let place = Place::new("sqlite");
+    let place = Place::new("sqlite").made();
     let done = place.run("ls", &["--tenant", "acme"]);
     assert_eq!(done.expect(0).text(), "");
     done.says("no artifact is like this");

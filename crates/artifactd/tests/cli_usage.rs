@@ -119,3 +119,18 @@ fn the_version_is_the_crates() {
     let done = run(artifactd().arg("--version"), b"");
     assert_eq!(done.expect(0).text(), concat!("artifactd ", env!("CARGO_PKG_VERSION"), "\n"));
 }
+
+#[test]
+fn a_slip_in_the_stores_path_is_told_and_makes_no_store() {
+    for driver in ["fs", "sqlite"] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("{driver}:{}/typo", folder.path().display());
+        let scope = ["--tenant", "acme", "--user", "ada", "--session", "s-1"];
+        for args in [vec!["ls"], vec!["get", MISSING], vec!["stat", MISSING], vec!["rm", MISSING]] {
+            let mut command = artifactd();
+            command.args(&args).args(["--store", &store]).args(scope);
+            run(&mut command, b"").expect(2).says("store at").says("check the path");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{driver}");
+    }
+}

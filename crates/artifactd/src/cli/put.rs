@@ -90,7 +90,7 @@ struct Answer {
 pub(super) async fn run(args: PutArgs) -> Result<(), Failure> {
     let options = args.options();
     options.check().map_err(Failure::usage)?;
-    args.store.run(async |store| put(store, &args, options).await).await
+    args.store.run_making(async |store| put(store, &args, options).await).await
 }
 
 async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> Result<(), Failure> {

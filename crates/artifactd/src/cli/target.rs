@@ -3,6 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 
 use artifact_store::{ArtifactId, ArtifactStore, Config, Flag, Scope, ScopePart, Secret, StoreError};
 
@@ -46,30 +47,47 @@ impl StoreArgs {
         url.parse().map_err(|error: StoreError| Failure::usage(error))
     }
 
-    /// Opens the store, does `work` with it and closes it, whatever comes of the work. A signal drops the work.
+    /// Opens the store, does `work` with it and closes it, whatever comes of the work. A signal drops the work. A store that is
+    /// not there is refused: a slip in its path must not make another one.
     pub(super) async fn run(
         &self,
         work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let config = self.chosen()?;
-        let mut signal = pin!(signal());
-        let store = tokio::select! {
-            biased;
-            failure = &mut signal => return Err(failure),
-            opened = artifact_store::open(&config) => opened.map_err(|error| Failure::of_open(&error))?,
-        };
-        let work = async {
-            outlives_this_process(&*store)?;
-            work(&*store).await
-        };
-        let done = tokio::select! {
-            biased;
-            failure = &mut signal => Err(failure),
-            done = work => done,
-        };
-        let closed = store.close().await.map_err(Failure::from);
-        done.and(closed)
+        with(artifact_store::open_existing(&config), work).await
     }
+
+    /// The same, making the store where there is none.
+    pub(super) async fn run_making(
+        &self,
+        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let config = self.chosen()?;
+        with(artifact_store::open(&config), work).await
+    }
+}
+
+async fn with(
+    opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,
+    work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut signal = pin!(signal());
+    let store = tokio::select! {
+        biased;
+        failure = &mut signal => return Err(failure),
+        opened = opening => opened.map_err(|error| Failure::of_open(&error))?,
+    };
+    let work = async {
+        outlives_this_process(&*store)?;
+        work(&*store).await
+    };
+    let done = tokio::select! {
+        biased;
+        failure = &mut signal => Err(failure),
+        done = work => done,
+    };
+    let closed = store.close().await.map_err(Failure::from);
+    done.and(closed)
 }
 
 /// A store that is in no other process and in no later one has nothing to show and keeps nothing.

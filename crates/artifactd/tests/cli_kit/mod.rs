@@ -47,6 +47,13 @@ impl Place {
         Self { folder, url }
     }
 
+    /// The same, made already: it holds one artifact of somebody else.
+    pub(crate) fn made(self) -> Self {
+        let scope = ["-", "--tenant", "other", "--user", "bob", "--session", "s-9"];
+        self.run_with("put", &scope, b"theirs").expect(0);
+        self
+    }
+
     /// One of each driver that keeps what it is given.
     pub(crate) fn of_each_driver() -> [Self; 2] {
         ["fs", "sqlite"].map(Self::new)

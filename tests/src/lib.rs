@@ -5,6 +5,7 @@
 
 pub mod corpus;
 pub mod flavours;
+pub mod place;
 pub mod table;
 pub mod wire;
 

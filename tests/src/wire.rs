@@ -14,12 +14,13 @@ mod server;
 mod sse;
 mod tokens;
 
+pub use crate::place::{Flavour, flavours};
 pub use check::{CODES, REQUEST_ID, row};
 pub use connection::{Connection, Incoming, TIMEOUT};
 pub use program::{Keys, artifactd, keys};
 pub use request::{Request, control, encode, put};
 pub use response::Response;
-pub use server::{DRIVERS, Options, Server, on_every_driver, on_every_driver_with, signal};
+pub use server::{Options, Server, on_every_driver, on_every_driver_with, signal};
 pub use sse::{EventStream, Frame};
 pub use tokens::{Who, forged, now, signed, signed_with};
 

@@ -4,7 +4,7 @@
 //! cargo run --release --example embed -- FILE [URL] [--delete]
 //! ```
 //!
-//! URL is `inmem:` (the default), `fs:some/folder` or `sqlite:some.db`. The file's artifact stays, so that a second run finds
+//! URL is `inmem:` (the default), `fs:some/folder`, `sqlite:some.db`, `postgres://…` or `s3://bucket/prefix`. The file's artifact stays, so that a second run finds
 //! it standing, unless `--delete` is given; a small scratch artifact is put and deleted in every run.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // It is a command-line program.
 
@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
         [file] => (file.as_str(), "inmem:"),
         [file, url] => (file.as_str(), url.as_str()),
         _ => {
-            eprintln!("usage: embed FILE [URL] [--delete]   (URL: inmem:, fs:FOLDER or sqlite:FILE)");
+            eprintln!("usage: embed FILE [URL] [--delete]   (URL: inmem:, fs:FOLDER, sqlite:FILE, …)");
             return ExitCode::from(2);
         }
     };
@@ -53,7 +53,8 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
     let flags: Vec<_> =
         Flag::ALL.iter().filter(|flag| store.capabilities().has(**flag)).map(|flag| flag.word()).collect();
     let flags = if flags.is_empty() { "no flags".to_owned() } else { flags.join(", ") };
-    println!("open    {url} ({} driver; {flags}) in {}", store.driver(), millis(took));
+    // Not the URL: it may hold a password.
+    println!("open    a store of the driver {} ({flags}) in {}", store.driver(), millis(took));
 
     // 2. Every artifact belongs to somebody.
     let scope = Scope::new("acme", "ada", "session-1")?.with_task("embed-example")?;

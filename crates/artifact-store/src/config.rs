@@ -147,15 +147,18 @@ fn verify_reads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VerifyRead
     parse_verify_reads(&text).map_err(serde::de::Error::custom)
 }
 
-/// `driver:path?option=value&…`.
+/// `driver:path?option=value&…`, or `driver://…?option=value&…`.
 ///
 /// - `inmem:`, `fs:/var/lib/artifacts`, `fs:relative/folder`, `sqlite:artifacts.db`, `sqlite::memory:`.
 /// - An absolute path may stand behind an empty authority (`fs:///var/lib/artifacts`); a host is refused.
-/// - Path and values are percent-decoded; a `?` in a path is written `%3F`.
+/// - `s3://bucket/prefix?region=eu-central-1`: the host is the bucket, the path is the prefix.
+/// - `postgres://user:password@host/name?sslmode=require&schema=files`: the URL goes to the database's client as it was
+///   written, escapes included, without the parameters that are options of the driver or the [`Config`]'s own.
+/// - Everywhere else path and values are percent-decoded; a `?` in a path is written `%3F`.
 /// - `verify_reads`, `cursor_secret` and `max_artifact_bytes` are the [`Config`]'s own; every other name is an option of
 ///   the driver.
 ///
-/// What path and options mean is known, and checked, when the store is opened.
+/// What the parts and options mean is known, and checked, when the store is opened.
 impl FromStr for Config {
     type Err = StoreError;
 

@@ -7,7 +7,8 @@
 //! use artifact_store::prelude::*;
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
-//! // Or "fs:/var/lib/artifacts", or "sqlite:artifacts.db", or a `Config` from your own configuration file.
+//! // Or "fs:/var/lib/artifacts", "sqlite:artifacts.db", "postgres://…", "s3://bucket/prefix", or a `Config` from your own
+//! // configuration file.
 //! let store = artifact_store::open(&"inmem:".parse()?).await?;
 //!
 //! let scope = Scope::new("acme", "ada", "session-1")?;
@@ -26,7 +27,7 @@
 //! [`artifact_store_core`]; drivers of your own are registered with [`open_with`].
 //!
 //! # Features
-//! One a driver, all on by default: `inmem`, `fs`, `sqlite`.
+//! One a driver, all on by default: `inmem`, `fs`, `sqlite`, `postgres`, `s3`.
 
 mod config;
 mod open;
@@ -34,15 +35,15 @@ mod url;
 
 pub use artifact_store_core as core;
 pub use artifact_store_core::{
-    ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Capabilities,
-    Clock, Cursor, CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, Get, Health,
-    ListQuery, Namespace, Page, Put, PutOptions, PutOutcome, Record, Registry, Scope, ScopePart,
+    Ability, ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream,
+    Capabilities, Clock, Cursor, CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, Get,
+    Health, ListQuery, Namespace, Page, Put, PutOptions, PutOutcome, Record, Registry, Scope, ScopePart,
     ScopePattern, ScopedStore, Source, StoreError, Swept, SystemClock, TaskPattern, TenantPattern, Timestamp,
-    VerifyReads,
+    UrlForm, VerifyReads,
 };
 
 pub use config::{Config, OptionValues, Secret};
-pub use open::{drivers, open, open_existing, open_with, sweep, sweep_with};
+pub use open::{abilities, abilities_with, drivers, open, open_existing, open_with, sweep, sweep_with};
 
 /// What a runtime's module usually needs: `use artifact_store::prelude::*`.
 pub mod prelude {

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, CursorKey, Driver, ErrorContext, Flag, Gate, GateOptions, Options, Registry, StoreError,
-    Swept, SystemClock, Verb, VerifyReads,
+    Ability, ArtifactStore, CursorKey, Driver, ErrorContext, Flag, Gate, GateOptions, Options, Registry,
+    StoreError, Swept, SystemClock, Verb, VerifyReads,
 };
 
 use crate::config::Config;
-use crate::url::PATH;
+use crate::url;
 
 /// The drivers compiled in, by the crate's features.
 ///
@@ -24,6 +24,10 @@ pub fn drivers() -> Result<Registry, StoreError> {
     registry.register(Arc::new(artifact_store_fs::FsDriver))?;
     #[cfg(feature = "sqlite")]
     registry.register(Arc::new(artifact_store_sqlite::SqliteDriver))?;
+    #[cfg(feature = "postgres")]
+    registry.register(Arc::new(artifact_store_postgres::PostgresDriver))?;
+    #[cfg(feature = "s3")]
+    registry.register(Arc::new(artifact_store_s3::S3Driver))?;
     Ok(registry)
 }
 
@@ -75,8 +79,9 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
     Ok(Arc::new(Gate::new(store, gate)?))
 }
 
-/// As [`open`], but refuses a place that is not there yet, where a path names it and what is put there stays: for tools that look
-/// into a store, so that a slip in its path is told and does not make another one.
+/// As [`open`], but refuses a place that is not there yet, where a path on the disk names it and what is put there stays: for
+/// tools that look into a store, so that a slip in its path is told and does not make another one. A place on a server is
+/// opened as [`open`] does it.
 ///
 /// # Errors
 /// As [`open`]; `InvalidArgument` where nothing is at the path.
@@ -85,7 +90,7 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
     let (driver, options) = resolve(&registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
     let stays = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
-    let path = info.path_option.and_then(|name| options.text(name)).filter(|_| stays);
+    let path = info.url.path_option().and_then(|name| options.text(name)).filter(|_| stays);
     // Where it cannot be seen whether something is there, opening says why.
     if let Some(path) = path.filter(|path| Path::new(path).try_exists().is_ok_and(|there| !there)) {
         return Err(StoreError::invalid(format!(
@@ -116,6 +121,26 @@ pub async fn sweep_with(registry: &Registry, config: &Config) -> Result<Swept, S
     })
 }
 
+/// What the storage behind the place that `config` names can do, as far as storages of its driver differ; empty where they do
+/// not. Opens the place for it and lets go of it again.
+///
+/// # Errors
+/// As [`open`].
+pub async fn abilities(config: &Config) -> Result<Vec<Ability>, StoreError> {
+    abilities_with(&drivers()?, config).await
+}
+
+/// As [`abilities`], with the drivers of `registry`.
+///
+/// # Errors
+/// As [`open`].
+pub async fn abilities_with(registry: &Registry, config: &Config) -> Result<Vec<Ability>, StoreError> {
+    let (driver, options) = resolve(registry, config)?;
+    driver.abilities(&options).await.map_err(|error| {
+        error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
+    })
+}
+
 /// The driver that `config` names, and its options, checked.
 fn resolve<'a>(
     registry: &'a Registry,
@@ -124,16 +149,6 @@ fn resolve<'a>(
     let driver = registry.driver(&config.driver)?;
     let info = driver.info();
     let mut given = config.options.0.clone();
-    if let Some(path) = given.remove(PATH) {
-        let Some(name) = info.path_option else {
-            return Err(StoreError::invalid(format!("the driver {0} has no path; write {0}:", info.name)));
-        };
-        if given.insert(name.to_owned(), path).is_some() {
-            return Err(StoreError::invalid(format!(
-                "the option '{name}' of {} is given twice: as the URL's path, and by name",
-                info.name
-            )));
-        }
-    }
+    url::settle(info, &mut given)?;
     Ok((driver, Options::parse(info.name, info.options, given)?))
 }

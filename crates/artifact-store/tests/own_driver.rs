@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use artifact_store::core::{OptionKind, OptionSpec, Options, async_trait};
 use artifact_store::prelude::*;
-use artifact_store::{Capabilities, Clock, Driver, DriverInfo, Swept, drivers, open, open_with, sweep_with};
+use artifact_store::{
+    Capabilities, Clock, Driver, DriverInfo, Swept, UrlForm, drivers, open, open_with, sweep_with,
+};
 use artifact_store_inmem::{InmemConfig, InmemStore};
 
 #[derive(Debug)]
@@ -20,7 +22,7 @@ static INFO: DriverInfo = DriverInfo {
         required: true,
         about: "which shelf to use",
     }],
-    path_option: Some("shelf"),
+    url: UrlForm::Path("shelf"),
     bytes_cannot_change: false,
 };
 

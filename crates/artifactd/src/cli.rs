@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub use drivers::markdown as drivers_markdown;
 pub use failure::Failure;
 
 /// What every command's help ends with.

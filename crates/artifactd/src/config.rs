@@ -7,6 +7,7 @@ mod build;
 mod file;
 pub mod keys;
 mod layers;
+mod store;
 mod value;
 
 use std::ffi::OsString;

@@ -1,11 +1,10 @@
-//! `ls`, `drivers` and `completions`: what they print, and what they keep from a terminal.
+//! `ls` and `completions`: what they print, and what they keep from a terminal.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 mod cli_kit;
 
 use std::collections::HashSet;
 
-use artifact_store::Flag;
 use cli_kit::{Place, artifactd, run};
 
 /// Three artifacts of one session: a (1 byte, csv, q3), b (1 KiB, csv, no tag), c (4 KiB, no type, q3 and q4, by a tool).
@@ -156,38 +155,6 @@ fn control_characters_of_a_filename_do_not_reach_a_terminal() {
         }
         let row = &place.within("stat", &[&id, "--json"]).json()[0];
         assert_eq!(row["ref"]["filename"], "a\u{1b}]0;owned\u{7}\n\u{9b}2J\u{202e}.txt");
-    }
-}
-
-#[test]
-fn drivers_shows_every_flag_and_every_driver() {
-    let done = run(artifactd().arg("drivers"), b"");
-    let text = done.expect(0).text();
-    let head = text.lines().next().unwrap();
-    for flag in Flag::ALL {
-        assert!(head.contains(flag.word()), "{flag} is not in {head}");
-    }
-    let names: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(names, ["fs", "inmem", "sqlite"]);
-    assert!(!text.contains('\u{1b}'), "colours only on a terminal");
-}
-
-#[test]
-fn drivers_tells_what_each_promises_by_default() {
-    let done = run(artifactd().args(["drivers", "--json"]), b"");
-    let durable: Vec<_> =
-        done.expect(0).json().iter().map(|row| row["capabilities"]["durable"].as_bool().unwrap()).collect();
-    assert_eq!(durable, [true, false, true]);
-}
-
-#[test]
-fn drivers_shows_every_option_when_asked() {
-    let done = run(artifactd().args(["drivers", "--options"]), b"");
-    let text = done.expect(0).text();
-    for driver in artifact_store::drivers().unwrap().drivers() {
-        for option in driver.info().options {
-            assert!(text.lines().any(|line| line.starts_with(option.name)), "{}", option.name);
-        }
     }
 }
 

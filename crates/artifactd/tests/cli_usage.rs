@@ -94,7 +94,19 @@ fn a_flag_stands_over_the_environment() {
 
 #[test]
 fn a_store_that_cannot_be_ends_with_2_and_repeats_no_secret() {
-    for url in ["nosuchdriver:x?password=hunter2", "hunter2", "fs:/tmp/x?key=hunter2", "fs://hunter2/x"] {
+    for url in [
+        "nosuchdriver:x?password=hunter2",
+        "hunter2",
+        "fs:/tmp/x?key=hunter2",
+        "fs://hunter2/x",
+        "mysql://ada:hunter2@db/x",
+        "postgres:ada:hunter2@db/x",
+        "postgres://ada:hunter2@db/x?max_connections=hunter2",
+        "postgres://ada:hunter2#@db/x",
+        "s3://id:hunter2@bucket",
+        "s3://bucket?secret_access_key=hunter2&regoin=hunter2",
+        "s3:?access_key_id=id&secret_access_key=hunter2",
+    ] {
         let done = run(artifactd().args(["stat", MISSING, "--store", url]).args(SESSION), b"");
         done.expect(2);
         assert!(!done.errors().contains("hunter2"), "{}", done.errors());

@@ -15,6 +15,12 @@ fn the_table_of_keys_is_the_programs_own() {
 }
 
 #[test]
+fn the_table_of_flags_is_the_drivers_own() {
+    let table = artifactd::cli::drivers_markdown().unwrap();
+    assert!(page("operate.md").contains(&table), "docs/operate.md does not hold this table:\n{table}");
+}
+
+#[test]
 fn every_route_is_described() {
     let pages = page("protocol.md") + &page("operate.md");
     for route in artifactd::http::ROUTES {

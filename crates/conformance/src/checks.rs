@@ -11,6 +11,7 @@ mod isolation;
 mod lifecycle;
 mod listing;
 mod model;
+mod presign;
 mod ranges;
 mod round_trip;
 
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Check> {
         concurrency::CHECKS,
         lifecycle::CHECKS,
         flags::CHECKS,
+        presign::CHECKS,
         model::CHECKS,
     ]
     .concat()

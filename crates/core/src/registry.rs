@@ -24,10 +24,61 @@ pub struct DriverInfo {
     pub about: &'static str,
     /// Its options.
     pub options: &'static [OptionSpec],
-    /// The option that the path of a URL such as `fs:/path` stands for; `None` where a URL has no path.
-    pub path_option: Option<&'static str>,
+    /// How its place is written as a URL.
+    pub url: UrlForm,
     /// Whether bytes cannot change once they are stored, so that checking them on every read proves nothing.
     pub bytes_cannot_change: bool,
+}
+
+/// How a driver's place is written as a URL, and which of its options the URL's parts stand for. Whatever the form, options
+/// follow as `?name=value&…`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlForm {
+    /// `inmem:`; there is no place to name.
+    Nothing,
+    /// `fs:/path` or `fs:relative/path`: the path is this option.
+    Path(&'static str),
+    /// `s3://host/path`: the host is one option, the path, without the slash before it and where there is one, another.
+    HostAndPath {
+        /// The option that the host stands for.
+        host: &'static str,
+        /// The option that the path stands for.
+        path: &'static str,
+    },
+    /// `postgres://…`: the URL belongs to the storage's own client. All of it is this option, but for the parameters that are
+    /// options of the driver or of the configuration.
+    Whole(&'static str),
+}
+
+impl UrlForm {
+    /// The option that names a path on this machine's disk, where there is one.
+    pub const fn path_option(self) -> Option<&'static str> {
+        match self {
+            Self::Path(option) => Some(option),
+            Self::Nothing | Self::HostAndPath { .. } | Self::Whole(_) => None,
+        }
+    }
+
+    /// The form as `driver` has it, with the options' names where their values go: `fs:root`, `s3://bucket/prefix`.
+    pub fn pattern(self, driver: &str) -> String {
+        match self {
+            Self::Nothing => format!("{driver}:"),
+            Self::Path(path) => format!("{driver}:{path}"),
+            Self::HostAndPath { host, path } => format!("{driver}://{host}/{path}"),
+            Self::Whole(_) => format!("{driver}://…"),
+        }
+    }
+}
+
+/// Something that the storage behind a store can or cannot do, as the driver found out: stores of one protocol differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ability {
+    /// What it is, in a word such as `conditional_create`.
+    pub name: &'static str,
+    /// How it stands, such as `yes` or `no`; never a secret.
+    pub value: String,
+    /// Where that is known from and what follows from it, in a sentence.
+    pub about: String,
 }
 
 /// What a sweep did.
@@ -59,6 +110,16 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         options: &Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn ArtifactStore>, StoreError>;
+
+    /// Opens the place that `options` name, tells what the storage behind it can do, and lets go of it. Empty where storages of
+    /// this driver do not differ, which is the default body.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    async fn abilities(&self, options: &Options) -> Result<Vec<Ability>, StoreError> {
+        let _ = options;
+        Ok(Vec::new())
+    }
 
     /// Opens the place that `options` name, removes what processes have left there that died in the middle of something,
     /// and lets go of it. Harms no artifact and no live process beside it.

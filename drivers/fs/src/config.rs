@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use artifact_store_core::{
-    Capabilities, Clock, DriverInfo, Flag, OptionKind, OptionSpec, Options, StoreError, SystemClock,
+    Capabilities, Clock, DriverInfo, Flag, OptionKind, OptionSpec, Options, StoreError, SystemClock, UrlForm,
 };
 
 /// Most files that one listing looks at, where nothing else is said.
@@ -46,7 +46,7 @@ pub(crate) static INFO: DriverInfo = DriverInfo {
             about: "The largest artifact; unset, only the file system sets a bound.",
         },
     ],
-    path_option: Some("root"),
+    url: UrlForm::Path("root"),
     bytes_cannot_change: false,
 };
 

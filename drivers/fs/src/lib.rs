@@ -102,7 +102,7 @@ pub use sweep::SweepReport;
 ///
 /// let mut registry = Registry::new();
 /// registry.register(Arc::new(FsDriver))?;
-/// assert_eq!(registry.driver("fs")?.info().path_option, Some("root"));
+/// assert_eq!(registry.driver("fs")?.info().url.path_option(), Some("root"));
 /// # Ok::<(), artifact_store_core::StoreError>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default)]

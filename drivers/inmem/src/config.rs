@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use artifact_store_core::{
     ArtifactStore, Capabilities, Clock, Driver, DriverInfo, OptionKind, OptionSpec, Options, StoreError,
-    Swept, SystemClock, async_trait,
+    Swept, SystemClock, UrlForm, async_trait,
 };
 
 use crate::store::InmemStore;
@@ -22,7 +22,7 @@ static INFO: DriverInfo = DriverInfo {
         required: false,
         about: "The largest artifact; unset, as large as memory allows.",
     }],
-    path_option: None,
+    url: UrlForm::Nothing,
     bytes_cannot_change: true,
 };
 

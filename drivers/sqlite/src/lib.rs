@@ -81,7 +81,7 @@ mod writer;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, SystemClock,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, SystemClock, UrlForm,
     async_trait,
 };
 
@@ -103,7 +103,7 @@ impl Driver for SqliteDriver {
             name: NAME,
             about: "Artifacts in one SQLite database: a file that several processes may share, or memory.",
             options: config::OPTIONS,
-            path_option: Some("path"),
+            url: UrlForm::Path("path"),
             bytes_cannot_change: false,
         }
     }

@@ -1,6 +1,6 @@
 //! Kills a writing process at random moments and looks at what it left.
 //!
-//! `kills URL ROUNDS`: each round starts `crash-writer` on the store at URL (fs or sqlite), kills it with SIGKILL after a
+//! `kills STORE ROUNDS`: each round starts `crash-writer` on the store (a URL, or the name of a flavour with a server), kills it with SIGKILL after a
 //! random time, opens the store again and checks: every acknowledged put is there and equal, every acknowledged delete is
 //! gone, whatever is listed is whole, and after a sweep no residue is left. Prints counts; exit code 1 where
 //! anything was wrong.
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use artifact_store::prelude::*;
 use artifact_store_core::{BoxError, Digest};
-use artifact_store_tests::{corpus, flavours};
+use artifact_store_tests::corpus;
+use artifact_store_tests::place::Target;
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -44,17 +45,18 @@ struct Said {
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, rounds] = arguments.as_slice() else {
-        eprintln!("usage: kills URL ROUNDS");
+        eprintln!("usage: kills STORE ROUNDS");
         return ExitCode::from(2);
     };
     let Ok(rounds) = rounds.parse() else {
         eprintln!("kills: ROUNDS is a number");
         return ExitCode::from(2);
     };
-    match run(url, rounds).await {
+    let name = url;
+    match run(&Target::of(name), rounds).await {
         Ok(counts) => {
             println!(
-                "{url}: {} kills, {} puts acknowledged, {} read back equal, {} deletes acknowledged and gone, {} more puts \
+                "{name}: {} kills, {} puts acknowledged, {} read back equal, {} deletes acknowledged and gone, {} more puts \
                  found whole, {} leftovers swept, {} faults",
                 counts.kills,
                 counts.acknowledged,
@@ -78,18 +80,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(url: &str, rounds: u64) -> Result<Counts, BoxError> {
+async fn run(target: &Target, rounds: u64) -> Result<Counts, BoxError> {
+    let url = &target.url;
     let mut counts = Counts::default();
     for round in 0..rounds {
         let said = write_and_kill(url, round).await?;
         counts.kills += 1;
-        counts.residue_before += flavours::residue(url).await?.len();
+        counts.residue_before += target.residue().await?.len();
         let config: Config = url.parse()?;
         let store = artifact_store::open(&config).await?;
         inspect(&store, round, &said, &mut counts).await?;
         store.close().await?;
         artifact_store::sweep(&config).await?;
-        for left in flavours::residue(url).await? {
+        for left in target.residue().await? {
             counts.faults.push(format!("round {round}: the sweep left {left}"));
         }
     }

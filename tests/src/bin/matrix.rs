@@ -8,19 +8,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use artifact_store_conformance::{Check, Gated, Harness, Line, Outcome, Report, checks, run_checks, seed};
-use artifact_store_tests::flavours::{self, Flavour};
+use artifact_store_tests::flavours::{self, Row};
 use artifact_store_tests::table;
 
 struct Arguments {
-    flavours: Vec<Flavour>,
+    rows: Vec<Row>,
     checks: Vec<Check>,
     narrowed: bool,
     json: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments =
-        Arguments { flavours: flavours::all(), checks: checks(), narrowed: false, json: false };
+    let mut arguments = Arguments { rows: flavours::rows(), checks: checks(), narrowed: false, json: false };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         let mut value = || given.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -28,15 +27,15 @@ fn arguments() -> Result<Arguments, String> {
             "--json" => arguments.json = true,
             "--only" => {
                 let value = value()?;
-                let mut known: Vec<&str> = arguments.flavours.iter().map(|flavour| flavour.driver).collect();
+                let mut known: Vec<&str> = arguments.rows.iter().map(|row| row.flavour.name()).collect();
                 known.dedup();
-                if let Some(unknown) = value.split(',').find(|driver| !known.contains(driver)) {
+                if let Some(unknown) = value.split(',').find(|name| !known.contains(name)) {
                     return Err(format!(
-                        "there is no driver '{unknown}' in the matrix; known: {}",
+                        "there is no flavour '{unknown}' in the matrix; known: {}",
                         known.join(", ")
                     ));
                 }
-                arguments.flavours.retain(|flavour| value.split(',').any(|driver| driver == flavour.driver));
+                arguments.rows.retain(|row| value.split(',').any(|name| name == row.flavour.name()));
                 arguments.narrowed = true;
             }
             "--check" => {
@@ -57,15 +56,15 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("matrix: {error}\nusage: matrix [--only DRIVER,…] [--check PART_OF_NAME] [--json]");
+            eprintln!("matrix: {error}\nusage: matrix [--only FLAVOUR,…] [--check PART_OF_NAME] [--json]");
             return ExitCode::from(2);
         }
     };
     let seed = seed();
     let mut pairs = Vec::new();
-    for flavour in &arguments.flavours {
-        let bare = run(&*flavour.harness, &arguments.checks, seed);
-        let gated = run(&Gated(Arc::clone(&flavour.harness)), &arguments.checks, seed);
+    for row in &arguments.rows {
+        let bare = run(&*row.harness, &arguments.checks, seed);
+        let gated = run(&Gated(Arc::clone(&row.harness)), &arguments.checks, seed);
         pairs.push((bare, gated));
     }
     let failed = report(&arguments, &pairs, seed);

@@ -1,6 +1,6 @@
 //! Prints how much memory a store takes while tasks put and get large artifacts.
 //!
-//! `memory URL MIB [TASKS]`: TASKS tasks (8) put an artifact of MIB mebibytes each as a stream, all at once, and then read
+//! `memory STORE MIB [TASKS]`, the store being a URL or the name of a flavour with a server: TASKS tasks (8) put an artifact of MIB mebibytes each as a stream, all at once, and then read
 //! it back, all at once. Prints the resident set when idle and its peak (`VmRSS` and `VmHWM` of proc(5)); exit code 1 where
 //! the peak is 64 MiB or more above idle, or an artifact came back as another.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program of the command line.
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use artifact_store::prelude::*;
 use artifact_store_core::{BoxError, Hasher};
 use artifact_store_tests::corpus;
+use artifact_store_tests::place::Target;
 use futures_util::TryStreamExt;
 
 /// The most above idle, in KiB.
@@ -26,10 +27,11 @@ async fn main() -> ExitCode {
         _ => None,
     };
     let Some((url, mib, tasks)) = parsed else {
-        eprintln!("usage: memory URL MIB [TASKS]");
+        eprintln!("usage: memory STORE MIB [TASKS]");
         return ExitCode::from(2);
     };
-    match run(url, mib, tasks).await {
+    let target = Target::of(url);
+    match run(url, &target.url, mib, tasks).await {
         Ok(fits) => ExitCode::from(u8::from(!fits)),
         Err(error) => {
             eprintln!("memory: {error}");
@@ -48,7 +50,7 @@ fn status(field: &str) -> Result<u64, BoxError> {
     Ok(line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse()?)
 }
 
-async fn run(url: &str, mib: u64, tasks: u64) -> Result<bool, BoxError> {
+async fn run(name: &str, url: &str, mib: u64, tasks: u64) -> Result<bool, BoxError> {
     let config: Config = url.parse()?;
     let store = artifact_store::open(&config).await?;
     let scope = Scope::new("memory", "program", "s")?;
@@ -92,7 +94,7 @@ async fn run(url: &str, mib: u64, tasks: u64) -> Result<bool, BoxError> {
     let above = peak.saturating_sub(idle);
     let rate = |took: Duration| u128::from(tasks * mib) * 1000 / took.as_millis().max(1);
     println!(
-        "{url}: {tasks} tasks × {mib} MiB: idle {:.1} MiB, peak while putting {:.1}, peak in all {:.1}: {:.1} MiB above idle \
+        "{name}: {tasks} tasks × {mib} MiB: idle {:.1} MiB, peak while putting {:.1}, peak in all {:.1}: {:.1} MiB above idle \
          (bound {}); put {} MiB/s, get {} MiB/s",
         kib(idle),
         kib(put_peak),

@@ -1,6 +1,6 @@
 //! Kills a serving process at random moments and looks through the wire at what it left.
 //!
-//! `wire-kills DRIVER KILLS` (fs or sqlite): each round lets clients upload at once, some through `artifacts.put` and some through
+//! `wire-kills FLAVOUR KILLS` (any but inmem): each round lets clients upload at once, some through `artifacts.put` and some through
 //! the byte plane, kills the server with SIGKILL after a random time, starts it again on the same data and checks: every
 //! acknowledged upload reads back equal, whatever is listed is whole, and after a sweep no residue is left. Prints counts; exit
 //! code 1 where anything was wrong.
@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use artifact_store::Config;
 use artifact_store_core::BoxError;
-use artifact_store_tests::wire::{Options, Server, Who, base64, control, put};
-use artifact_store_tests::{corpus, flavours};
+use artifact_store_tests::corpus;
+use artifact_store_tests::wire::{Flavour, Options, Server, Who, base64, control, put};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -44,19 +44,21 @@ struct Said {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let parsed = match arguments.as_slice() {
-        [driver, kills] => {
-            ["fs", "sqlite"].into_iter().find(|known| known == driver).zip(kills.parse::<u64>().ok())
-        }
+        [flavour, kills] => flavour
+            .parse::<Flavour>()
+            .ok()
+            .filter(|flavour| *flavour != Flavour::Inmem)
+            .zip(kills.parse::<u64>().ok()),
         _ => None,
     };
-    let Some((driver, kills)) = parsed else {
-        eprintln!("usage: wire-kills fs|sqlite KILLS");
+    let Some((flavour, kills)) = parsed else {
+        eprintln!("usage: wire-kills FLAVOUR KILLS");
         return ExitCode::from(2);
     };
-    match run(driver, kills) {
+    match run(flavour, kills) {
         Ok(counts) => {
             println!(
-                "{driver}: {} kills of the server, {} uploads acknowledged, {} cut off, {} read back equal, {} more found whole, {} \
+                "{flavour}: {} kills of the server, {} uploads acknowledged, {} cut off, {} read back equal, {} more found whole, {} \
                  leftovers swept, {} faults",
                 counts.kills,
                 counts.acknowledged,
@@ -80,23 +82,23 @@ fn who_of(number: u64) -> Who {
     Who::new("crash", "writer", &format!("s-{}", number % 5))
 }
 
-fn run(driver: &'static str, kills: u64) -> Result<Counts, BoxError> {
+fn run(flavour: Flavour, kills: u64) -> Result<Counts, BoxError> {
     let runtime = Runtime::new()?;
     let mut counts = Counts::default();
-    let mut server = Server::start(driver, &Options::new());
+    let mut server = Server::start(flavour, &Options::new());
     let url = server.url();
     let config: Config = url.parse()?;
     for round in 0..kills {
         let said = upload_and_kill(&mut server, round)?;
         counts.kills += 1;
         counts.cut_off += said.cut_off;
-        counts.residue_before += runtime.block_on(flavours::residue(&url))?.len();
+        counts.residue_before += server.residue().len();
         server.restart();
         inspect(&server, round, &said, &mut counts)?;
         // The sweep wants the store for itself.
         server.kill();
         runtime.block_on(artifact_store::sweep(&config))?;
-        for left in runtime.block_on(flavours::residue(&url))? {
+        for left in server.residue() {
             counts.faults.push(format!("round {round}: the sweep left {left}"));
         }
         server.restart();

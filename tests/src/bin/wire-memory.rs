@@ -1,6 +1,6 @@
 //! Prints how much memory the server takes while clients move large artifacts.
 //!
-//! `wire-memory DRIVER MIB [CLIENTS]`: CLIENTS clients (8) upload an artifact of MIB mebibytes each through the byte plane, all
+//! `wire-memory FLAVOUR MIB [CLIENTS]`: CLIENTS clients (8) upload an artifact of MIB mebibytes each through the byte plane, all
 //! at once, and then download it, all at once. `wire-memory --put64`: one `artifacts.put` of 64 MiB, on inmem. Prints the
 //! server's resident set when idle and its peak (`VmRSS` and `VmHWM` of proc(5)); exit code 1 where the peak is 64 MiB or more
 //! above idle (160 MiB for the put, which holds its bytes), or an artifact came back as another. `ARTIFACTD_BIN` names another
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use artifact_store_core::{BoxError, Hasher};
 use artifact_store_tests::corpus;
-use artifact_store_tests::wire::{Connection, DRIVERS, Options, Request, Server, Who, base64, control, put};
+use artifact_store_tests::wire::{Connection, Flavour, Options, Request, Server, Who, base64, control, put};
 use serde_json::json;
 
 /// The most above idle, in KiB.
@@ -24,21 +24,17 @@ const PUT_BOUND: u64 = 160 * 1024;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let driver = |name: &str| DRIVERS.into_iter().find(|driver| *driver == name);
+    let flavour = |name: &str| name.parse::<Flavour>().ok();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--put64"] => put64(),
-        [name, mib] if driver(name).is_some() && mib.parse::<u64>().is_ok() => {
-            flow(driver(name).unwrap_or_default(), mib.parse().unwrap_or_default(), 8)
+        [name, mib, clients @ ..] if clients.len() < 2 => {
+            let clients = clients.first().map_or(Some(8), |clients| clients.parse().ok());
+            match (flavour(name), mib.parse(), clients) {
+                (Some(flavour), Ok(mib), Some(clients)) => flow(flavour, mib, clients),
+                _ => return usage(),
+            }
         }
-        [name, mib, clients] if driver(name).is_some() && mib.parse::<u64>().is_ok() => flow(
-            driver(name).unwrap_or_default(),
-            mib.parse().unwrap_or_default(),
-            clients.parse().unwrap_or(8),
-        ),
-        _ => {
-            eprintln!("usage: wire-memory {} MIB [CLIENTS], or wire-memory --put64", DRIVERS.join("|"));
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     };
     match done {
         Ok(fits) => ExitCode::from(u8::from(!fits)),
@@ -47,6 +43,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: wire-memory {} MIB [CLIENTS], or wire-memory --put64", Flavour::names("|"));
+    ExitCode::from(2)
 }
 
 fn who() -> Who {
@@ -74,9 +75,9 @@ fn warm(server: &Server) -> Result<u64, BoxError> {
     Ok(idle)
 }
 
-fn flow(driver: &'static str, mib: u64, clients: u64) -> Result<bool, BoxError> {
+fn flow(flavour: Flavour, mib: u64, clients: u64) -> Result<bool, BoxError> {
     let options = Options::new().set("protocol.max_request_bytes", mib * 1024 * 1024);
-    let server = Server::start(driver, &options);
+    let server = Server::start(flavour, &options);
     let idle = warm(&server)?;
     let pieces = mib * 1024 * 1024 / corpus::PIECE as u64;
     let (ids, put_took) = together(clients, |client| upload(&server, client, pieces))?;
@@ -86,11 +87,11 @@ fn flow(driver: &'static str, mib: u64, clients: u64) -> Result<bool, BoxError> 
     })?;
     let peak = status(&server, "VmHWM")?;
     // What it holds by its nature is not what flows.
-    let held = if driver == "inmem" { clients * mib * 1024 } else { 0 };
+    let held = if flavour == Flavour::Inmem { clients * mib * 1024 } else { 0 };
     let above = peak.saturating_sub(idle).saturating_sub(held);
     let rate = |took: Duration| u128::from(clients * mib) * 1000 / took.as_millis().max(1);
     println!(
-        "{driver}: {clients} clients × {mib} MiB over the wire: idle {:.1} MiB, peak while uploading {:.1}, peak in all {:.1}: \
+        "{flavour}: {clients} clients × {mib} MiB over the wire: idle {:.1} MiB, peak while uploading {:.1}, peak in all {:.1}: \
          {:.1} MiB above idle (bound {}); up {} MiB/s, down {} MiB/s",
         mebi(idle),
         mebi(put_peak),
@@ -146,8 +147,10 @@ fn together<T: Send>(
 
 fn put64() -> Result<bool, BoxError> {
     const LENGTH: usize = 64 * 1024 * 1024;
-    let server =
-        Server::start("inmem", &Options::new().set("protocol.max_request_bytes", json!(LENGTH as u64)));
+    let server = Server::start(
+        Flavour::Inmem,
+        &Options::new().set("protocol.max_request_bytes", json!(LENGTH as u64)),
+    );
     let idle = warm(&server)?;
     let bytes = corpus::bytes(64, LENGTH);
     let body = format!("{{\"bytes\": \"{}\"}}", base64(&bytes));

@@ -1,6 +1,6 @@
 //! Tells a server to stop while 50 transfers flow, and looks whether each of them ends whole.
 //!
-//! `wire-shutdown DRIVER`: 25 uploads of 2 MiB and 25 downloads of 12 MiB are throttled to last about 3 s; within the first of them the
+//! `wire-shutdown FLAVOUR`: 25 uploads of 2 MiB and 25 downloads of 12 MiB are throttled to last about 3 s; within the first of them the
 //! server is sent SIGTERM. All have to finish, later connections have to be refused, the server has to end with exit code 0
 //! within its grace period, and, where the driver keeps data, every upload has to be there after a restart. Prints counts; exit
 //! code 1 where anything was wrong.
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use artifact_store_tests::corpus;
-use artifact_store_tests::wire::{Connection, DRIVERS, Options, Request, Server, Who, put, sha256, signal};
+use artifact_store_tests::wire::{Connection, Flavour, Options, Request, Server, Who, put, sha256, signal};
 
 const TRANSFERS: u64 = 25;
 const UP: usize = 2 * 1024 * 1024;
@@ -24,13 +24,13 @@ const STEP: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1);
-    let Some(driver) = DRIVERS.into_iter().find(|driver| Some(*driver) == argument.as_deref()) else {
-        eprintln!("usage: wire-shutdown {}", DRIVERS.join("|"));
+    let Some(flavour) = argument.and_then(|name| name.parse::<Flavour>().ok()) else {
+        eprintln!("usage: wire-shutdown {}", Flavour::names("|"));
         return ExitCode::from(2);
     };
     let options =
         Options::new().set("server.shutdown_grace_period", "20s").set("protocol.max_request_bytes", DOWN);
-    let server = Server::start(driver, &options);
+    let server = Server::start(flavour, &options);
     ExitCode::from(u8::from(!run(server)))
 }
 
@@ -74,7 +74,7 @@ fn download(addr: SocketAddr, transfer: u64, id: &str, under_way: &Barrier) -> b
 }
 
 fn run(mut server: Server) -> bool {
-    let (driver, addr, pid) = (server.driver(), server.addr(), server.pid());
+    let (flavour, addr, pid) = (server.flavour(), server.addr(), server.pid());
     let ids: Vec<String> = (TRANSFERS..2 * TRANSFERS)
         .map(|transfer| {
             let stored = put("", corpus::bytes(transfer, DOWN).to_vec()).by(&who(transfer)).send(&server);
@@ -111,24 +111,28 @@ fn run(mut server: Server) -> bool {
     let status = server.wait();
     let took = told.elapsed();
     let mut kept = 0;
-    if driver != "inmem" {
+    if flavour != Flavour::Inmem {
         server.restart();
         for (transfer, bytes) in (0..).zip(bodies) {
             kept += u64::from(server.download(&who(transfer), &id_of(&bytes)).body == bytes);
         }
     }
     println!(
-        "{driver}: told to stop with 50 transfers in flight: {up} of 25 uploads and {down} of 25 downloads finished, {refused} \
+        "{flavour}: told to stop with 50 transfers in flight: {up} of 25 uploads and {down} of 25 downloads finished, {refused} \
          of 5 later connections refused, exit code {}, {:.1} s, {}",
         status.code().map_or_else(|| "none".to_owned(), |code| code.to_string()),
         took.as_secs_f64(),
-        if driver == "inmem" { "nothing to keep".to_owned() } else { format!("{kept} of 25 uploads kept") }
+        if flavour == Flavour::Inmem {
+            "nothing to keep".to_owned()
+        } else {
+            format!("{kept} of 25 uploads kept")
+        }
     );
     up == TRANSFERS
         && down == TRANSFERS
         && refused == 5
         && status.success()
-        && (driver == "inmem" || kept == TRANSFERS)
+        && (flavour == Flavour::Inmem || kept == TRANSFERS)
 }
 
 /// Whether a new connection gets no service.

@@ -16,9 +16,7 @@ use super::program::{artifactd, keys};
 use super::request::{Request, control};
 use super::response::Response;
 use super::tokens::Who;
-
-/// The drivers that need no service beside them.
-pub const DRIVERS: [&str; 3] = ["inmem", "fs", "sqlite"];
+use crate::place::{Flavour, Place, flavours};
 
 /// How long the program may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,7 +75,9 @@ impl Options {
 /// A server, which goes with the value.
 #[derive(Debug)]
 pub struct Server {
-    driver: &'static str,
+    flavour: Flavour,
+    /// Where a driver with a server beneath it keeps its data.
+    place: Option<Place>,
     options: Options,
     home: TempDir,
     child: Child,
@@ -85,8 +85,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with this driver, on an empty store and a free port.
-    pub fn start(driver: &'static str, options: &Options) -> Self {
+    /// A server with the driver of this flavour, on an empty store and a free port.
+    pub fn start(flavour: Flavour, options: &Options) -> Self {
+        Self::start_at(flavour, Place::of(flavour), options)
+    }
+
+    /// The same beside this one, on the same store: where its flavour lets several processes share one.
+    #[must_use]
+    pub fn start_beside(&self) -> Self {
+        let place = self.place.as_ref().expect("the flavour has a server beneath it").clone();
+        let mut options = self.options.clone();
+        options.file.entry("server".into()).or_default().insert("bind_addr".into(), json!("127.0.0.1:0"));
+        Self::start_at(self.flavour, Some(place), &options)
+    }
+
+    fn start_at(flavour: Flavour, place: Option<Place>, options: &Options) -> Self {
         let home = TempDir::new().unwrap();
         let mut options = options.clone();
         let mut default = |key: &str, value: Value| {
@@ -95,19 +108,34 @@ impl Server {
         };
         default("server.bind_addr", json!("127.0.0.1:0"));
         default("identity.jwks_file", json!(keys().jwks()));
-        default("artifacts.driver", json!(driver));
-        match driver {
-            "fs" => default("artifacts.fs_root", json!(home.path().join("data"))),
-            "sqlite" => default("artifacts.dsn", json!(home.path().join("data.db"))),
-            _ => {}
+        default("artifacts.driver", json!(flavour.driver()));
+        match flavour {
+            Flavour::Fs => default("artifacts.fs_root", json!(home.path().join("data"))),
+            Flavour::Sqlite => default("artifacts.dsn", json!(home.path().join("data.db"))),
+            Flavour::Inmem | Flavour::Postgres | Flavour::Garage | Flavour::S3sFs => {}
+        }
+        for (key, value) in place.iter().flat_map(Place::keys) {
+            default(&key, value);
+        }
+        if let Some(place) = &place {
+            for (option, value) in place.options() {
+                let section = options.file.entry("artifacts".into()).or_default();
+                let given = section.entry("options".into()).or_insert_with(|| json!({}));
+                given[option] = value;
+            }
         }
         let (child, addr) = launch(&options, home.path());
-        Self { driver, options, home, child, addr }
+        Self { flavour, place, options, home, child, addr }
+    }
+
+    /// The flavour.
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
     }
 
     /// The driver's name.
     pub fn driver(&self) -> &'static str {
-        self.driver
+        self.flavour.driver()
     }
 
     /// Where it listens.
@@ -122,12 +150,29 @@ impl Server {
 
     /// Where its data is, as the URL of a store; the driver keeps it outside of the process.
     pub fn url(&self) -> String {
-        format!("{}:{}", self.driver, self.data().display())
+        match &self.place {
+            Some(place) => place.url(),
+            None => format!("{}:{}", self.driver(), self.data().display()),
+        }
     }
 
-    /// Where its data is.
+    /// What its raw storage holds that belongs to no visible artifact, one line each. Nothing is known of what a driver keeps in
+    /// the process.
+    pub fn residue(&self) -> Vec<String> {
+        let found = match (&self.place, self.flavour) {
+            (Some(place), _) => place.wait_for_residue(),
+            (None, Flavour::Inmem) => Ok(Vec::new()),
+            (None, _) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(crate::flavours::residue(&self.url()))
+            }
+        };
+        found.unwrap()
+    }
+
+    /// Where its data is on this machine's disk.
     pub fn data(&self) -> PathBuf {
-        self.home.path().join(if self.driver == "sqlite" { "data.db" } else { "data" })
+        self.home.path().join(if self.flavour == Flavour::Sqlite { "data.db" } else { "data" })
     }
 
     /// What it has logged in all its lives.
@@ -232,16 +277,16 @@ fn launch(options: &Options, home: &Path) -> (Child, SocketAddr) {
     (child, addr)
 }
 
-/// Runs a test against a fresh server of each driver.
+/// Runs a test against a fresh server of each flavour.
 pub fn on_every_driver(test: impl Fn(&Server)) {
     on_every_driver_with(&Options::new(), test);
 }
 
 /// The same with options.
 pub fn on_every_driver_with(options: &Options, test: impl Fn(&Server)) {
-    for driver in DRIVERS {
-        // Where it fails, the test's output ends with the driver.
-        println!("on {driver}");
-        test(&Server::start(driver, options));
+    for flavour in flavours() {
+        // Where it fails, the test's output ends with the flavour.
+        println!("on {flavour}");
+        test(&Server::start(flavour, options));
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use artifact_store_protocol::Code;
 use artifact_store_tests::wire::{
-    CODES, Options, Request, Response, Server, base64, on_every_driver_with, put, row,
+    CODES, Flavour, Options, Request, Response, Server, base64, on_every_driver_with, put, row,
 };
 use serde_json::json;
 
@@ -37,21 +37,25 @@ fn every_code_is_reached_by_a_real_request() {
             runtime_error(server),
         ];
         let mut reached: BTreeMap<Code, String> = BTreeMap::new();
-        for answer in &answers {
+        for answer in answers.iter().filter(|answer| answer.status >= 400) {
             reached.insert(answer.code().parse().unwrap(), row(answer));
         }
         for code in Code::ALL {
             println!("{}", reached.get(code).map_or("", String::as_str));
         }
-        assert_eq!(reached.into_keys().collect::<Vec<_>>(), Code::ALL);
+        let due = Code::ALL.iter().filter(|code| {
+            // Where the capability is there, nothing is refused for lack of it.
+            !(server.flavour().presigns() && **code == Code::PresignUnsupported)
+        });
+        assert_eq!(reached.into_keys().collect::<Vec<_>>(), due.copied().collect::<Vec<_>>());
     });
 }
 
 /// A failure of the runtime that is none of the request's.
 fn runtime_error(server: &Server) -> Response {
     let ada = ada();
-    if server.driver() == "inmem" {
-        // This store has nothing beneath it that could fail: the limit of subscribers does.
+    if server.flavour() == Flavour::Inmem || server.flavour().has_a_server() {
+        // Nothing beneath this store can fail without failing other tests, too: the limit of subscribers does.
         let mut open = Vec::new();
         loop {
             let stream = Request::get("/v1/events").by(&ada).begin(server.addr());

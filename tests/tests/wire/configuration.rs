@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use artifact_store_tests::wire::{Options, Server, artifactd, base64, control, keys, put};
+use artifact_store_tests::wire::{Flavour, Options, Server, artifactd, base64, control, keys, put};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -191,7 +191,7 @@ fn the_environment_goes_over_the_file() {
         .env("ARTIFACTD__ARTIFACTS__DRIVER", "fs")
         .env("ARTIFACTD__ARTIFACTS__FS_ROOT", folder.path().join("root").to_str().unwrap())
         .env("ARTIFACTD__PROTOCOL__MAX_REQUEST_BYTES", "20");
-    let server = Server::start("inmem", &options);
+    let server = Server::start(Flavour::Inmem, &options);
     let info = server.call(&ada(), "runtime.info", &json!({})).ok(200);
     assert_eq!((&info["artifacts"]["driver"], &info["max_request_bytes"]), (&json!("fs"), &json!(20)));
     assert_eq!(info["display_name"], "from the file");
@@ -218,7 +218,7 @@ fn toml_is_as_good_as_yaml() {
 #[test]
 fn a_place_that_another_server_holds_is_refused() {
     // What not being shared means: not two on the same folder.
-    let server = Server::start("fs", &Options::new());
+    let server = Server::start(Flavour::Fs, &Options::new());
     let shared =
         server.call(&ada(), "runtime.info", &json!({})).ok(200)["artifacts"]["capabilities"]["shared"]
             .clone();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use artifact_store_core::Bytes;
 use artifact_store_tests::corpus;
 use artifact_store_tests::wire::{
-    Options, Request, Response, Server, digest_field, on_every_driver, put, sha256,
+    Flavour, Options, Request, Response, Server, digest_field, on_every_driver, put, sha256,
 };
 
 use crate::ada;
@@ -244,7 +244,7 @@ fn artifact_files(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn bytes_that_were_altered_in_the_store_never_end_as_if_complete() {
     // The driver whose files can be altered beside it, byte by byte.
-    let server = Server::start("fs", &Options::new());
+    let server = Server::start(Flavour::Fs, &Options::new());
     for length in [1, 10_000, 65_536, 1_000_000, 4_000_000] {
         for at in [0, length / 2, length - 1] {
             let (path, bytes) = stored(&server, length);

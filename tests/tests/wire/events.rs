@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use artifact_store_tests::wire::{EventStream, Options, Request, Server, Who, base64, on_every_driver};
+use artifact_store_tests::wire::{
+    EventStream, Flavour, Options, Request, Server, Who, base64, flavours, on_every_driver,
+};
 use serde_json::json;
 
 use crate::ada;
@@ -198,7 +200,7 @@ fn past_the_limit_of_a_session_it_is_429_until_one_goes() {
 
 #[test]
 fn a_silent_stream_is_kept_alive_by_comments() {
-    let server = Server::start("inmem", &Options::new());
+    let server = Server::start(Flavour::Inmem, &Options::new());
     let mut stream = listen(&server, &ada());
     let frame = stream.next(Duration::from_secs(17)).expect("a comment within 15 s");
     assert!(!frame.comments.is_empty() && frame.event.is_none() && frame.data.is_none(), "{frame:?}");
@@ -206,13 +208,13 @@ fn a_silent_stream_is_kept_alive_by_comments() {
 
 #[test]
 fn a_server_that_is_told_to_stop_ends_its_streams_and_itself() {
-    for driver in artifact_store_tests::wire::DRIVERS {
-        let mut server = Server::start(driver, &Options::new());
+    for flavour in flavours() {
+        let mut server = Server::start(flavour, &Options::new());
         let stream = listen(&server, &ada());
         let id = server.store_id(&ada(), b"x");
         assert!(server.stop().success(), "{}", server.log());
         assert!(stream.ends(Duration::from_secs(5)), "the stream was cut");
-        if driver != "inmem" {
+        if flavour != Flavour::Inmem {
             server.restart();
             server.download(&ada(), &id).ok_bytes(b"x");
         }

@@ -155,12 +155,14 @@ fn a_presigned_url_lives_from_a_minute_to_a_week() {
     on_every_driver(|server| {
         let (id, _) = stored(server, 10);
         let ask = |id: &str, expiry: &Value| {
-            server.call(&ada(), "artifacts.get_ref", &json!({"id": id, "expiry": expiry})).code()
+            let answer = server.call(&ada(), "artifacts.get_ref", &json!({"id": id, "expiry": expiry}));
+            if answer.status == 200 { "a URL".to_owned() } else { answer.code() }
         };
+        let own = if server.flavour().presigns() { "a URL" } else { "presign_unsupported" };
         for expiry in
             [json!(0), json!(60 * SECOND), json!(7 * 86_400 * SECOND), json!(3600 * SECOND), json!(null)]
         {
-            assert_eq!(ask(&id, &expiry), "presign_unsupported", "{expiry}");
+            assert_eq!(ask(&id, &expiry), own, "{expiry}");
             // A missing one is not found, before it is said that nothing can be presigned.
             assert_eq!(ask("default_0123456789abcdef0123456789abcdef", &expiry), "not_found", "{expiry}");
         }

@@ -1,4 +1,4 @@
-//! The contract of the wire, sentence by sentence, against the real program on every driver that needs no service.
+//! The contract of the wire, sentence by sentence, against the real program on every flavour.
 //!
 //! A module for each section of the contract. The tests follow the contract and never the code; every refusal that any of them
 //! receives is held to the envelope by the client itself.
@@ -23,8 +23,10 @@ mod members;
 mod pages;
 mod paging;
 mod payload;
+mod presign;
 mod put;
 mod replay;
+mod replicas;
 mod runtime;
 mod scope;
 mod shape;

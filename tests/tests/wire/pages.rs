@@ -21,18 +21,17 @@ fn block(page: &str, language: &str, mark: &str) -> String {
 
 /// What a user of the page's client would write below it.
 const USE: &str = r#"
-import io, sys
+import io, sys, urllib.request
 harbor, body = Harbor(sys.argv[1], sys.argv[2]), bytes(range(256)) * 4096
 ref = harbor.upload(io.BytesIO(body), len(body), "text/plain", filename="a b.txt", tag=["x", "y"], task="build")
 assert harbor.download(ref).read() == body
 listed = harbor.call("artifacts.list", tags=["y"])
 assert [row["ref"] for row in listed["rows"]] == [ref] and listed["rows"][0]["tags"] == ["x", "y"]
 try:
-    harbor.call("artifacts.get_ref", id=ref["id"], scope=ref["scope"])
+    url = harbor.call("artifacts.get_ref", id=ref["id"], scope=ref["scope"])["presigned_url"]
+    assert sys.argv[3] == "presigns" and urllib.request.urlopen(url).read() == body
 except HarborError as error:
-    assert (error.status, error.code) == (501, "presign_unsupported"), error
-else:
-    sys.exit("a URL came back")
+    assert (sys.argv[3], error.status, error.code) == ("refuses", 501, "presign_unsupported"), error
 elsewhere = Harbor(sys.argv[1], sys.argv[2], session="another")
 assert elsewhere.call("artifacts.list")["total_matched"] == 0
 "#;
@@ -43,8 +42,15 @@ fn the_client_in_python_speaks_to_every_driver() {
     let lines = client.lines().filter(|line| !line.trim().is_empty()).count();
     assert!(lines <= 30, "the page says thirty lines, and these are {lines}");
     on_every_driver(|server| {
+        let url = if server.flavour().presigns() { "presigns" } else { "refuses" };
         let output = Command::new("python3")
-            .args(["-c", &format!("{client}\n{USE}"), &format!("http://{}", server.addr()), &ada().token()])
+            .args([
+                "-c",
+                &format!("{client}\n{USE}"),
+                &format!("http://{}", server.addr()),
+                &ada().token(),
+                url,
+            ])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

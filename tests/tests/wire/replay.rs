@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use artifact_store_tests::wire::{EventStream, Options, Request, Server, Who, on_every_driver};
+use artifact_store_tests::wire::{
+    EventStream, Flavour, Options, Request, Server, Who, flavours, on_every_driver,
+};
 use serde_json::json;
 
 use crate::ada;
@@ -71,7 +73,7 @@ fn a_stream_whose_last_event_is_unknown_is_told_so_and_all_that_the_ring_holds()
 #[test]
 fn a_stream_whose_last_event_the_ring_has_dropped_is_told_so() {
     // The ring stands above the drivers, and filling it takes a while.
-    let server = Server::start("inmem", &Options::new());
+    let server = Server::start(Flavour::Inmem, &Options::new());
     let mut stream = EventStream::open(&server, &Request::get("/v1/events").by(&ada()));
     server.store_id(&ada(), b"first");
     let first = stream.event().id.unwrap();
@@ -101,8 +103,8 @@ fn an_event_of_another_session_replays_nothing_of_it() {
 
 #[test]
 fn a_restart_is_a_gap() {
-    for driver in ["fs", "sqlite"] {
-        let mut server = Server::start(driver, &Options::new());
+    for flavour in flavours().into_iter().filter(|flavour| *flavour != Flavour::Inmem) {
+        let mut server = Server::start(flavour, &Options::new());
         let mut stream = EventStream::open(&server, &Request::get("/v1/events").by(&ada()));
         server.store_id(&ada(), b"x");
         let id = stream.event().id.unwrap();

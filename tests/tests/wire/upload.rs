@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use artifact_store_tests::corpus;
 use artifact_store_tests::wire::{
     Connection, Request, Server, base64, digest_field, on_every_driver, put, sha256,
 };
-use artifact_store_tests::{corpus, flavours};
 use serde_json::{Value, json};
 
 use crate::ada;
@@ -16,13 +16,9 @@ pub(crate) fn total(server: &Server) -> Value {
 
 /// Waits until the raw store holds nothing that belongs to no artifact.
 pub(crate) fn no_residue(server: &Server) {
-    if server.driver() == "inmem" {
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let begun = Instant::now();
     loop {
-        let residue = runtime.block_on(flavours::residue(&server.url())).unwrap();
+        let residue = server.residue();
         if residue.is_empty() {
             return;
         }

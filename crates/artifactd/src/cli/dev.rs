@@ -23,7 +23,7 @@ pub(super) struct DevArgs {
     /// Where to listen: an address of this machine's loopback
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18080")]
     listen: SocketAddr,
-    /// The driver that holds the bytes: sqlite, fs or inmem
+    /// The driver that holds the bytes: sqlite, fs or inmem; another one with its place as --set or in the environment
     #[arg(long, value_name = "NAME", default_value = "sqlite")]
     driver: String,
     /// Where the store and the token are kept

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store::ArtifactStore;
 use artifact_store::core::{Options, StoreError};
+use artifact_store::{Ability, ArtifactStore, Config, Flag};
 use artifact_store_protocol::DriverRow;
 use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,6 +54,7 @@ pub(super) async fn serve(
     let signals = Signals::new()
         .map_err(|error| Failure::failed(format!("the system does not pass on signals: {error}")))?;
     let store = artifact_store::open(&settings.artifacts.store).await.map_err(Failure::failed)?;
+    log_store(&settings.artifacts.store, &*store).await;
     let ended = serve_store(&settings, verifier, Arc::clone(&store), signals, announce).await;
     let closed = tokio::time::timeout(CLOSING, store.close()).await;
     match closed {
@@ -69,6 +70,24 @@ pub(super) async fn serve(
                 "{requests} requests were cut off; server.shutdown_grace_period may be too short"
             )))
         }
+    }
+}
+
+/// Says what the store promises and what the storage behind it can do. Neither holds a secret.
+async fn log_store(config: &Config, store: &dyn ArtifactStore) {
+    let capabilities = store.capabilities();
+    let flags: Vec<&str> =
+        Flag::ALL.iter().filter(|flag| capabilities.has(**flag)).map(|flag| flag.word()).collect();
+    let max_artifact_bytes = capabilities.artifact_bytes_limit();
+    tracing::info!(driver = store.driver(), flags = flags.join(","), max_artifact_bytes, "the store is open");
+    match artifact_store::abilities(config).await {
+        Ok(abilities) => {
+            for Ability { name, value, about } in abilities {
+                tracing::info!(ability = name, value, about, "the storage behind the store");
+            }
+        }
+        // The store itself is open: not to know this is no reason not to serve.
+        Err(error) => tracing::warn!(%error, "what the storage behind the store can do is not known"),
     }
 }
 

@@ -12,8 +12,9 @@ use crate::config::Settings;
 
 const STORE_VARIABLE: &str = "ARTIFACTD_STORE";
 
-const STORE_HELP: &str =
-    "The store, such as fs:/var/lib/artifacts or sqlite:artifacts.db [env: ARTIFACTD_STORE]";
+const STORE_HELP: &str = "The store, such as fs:/var/lib/artifacts, sqlite:artifacts.db or s3://bucket/prefix; a URL with a \
+                          password belongs into the environment, because arguments show to others on the machine [env: \
+                          ARTIFACTD_STORE]";
 
 /// `--store` or `--config`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,14 @@ impl StoreArgs {
         url.parse().map_err(|error: StoreError| Failure::usage(error))
     }
 
+    /// The store that the arguments name; none where they name none, whatever the environment says.
+    pub(super) fn named(&self) -> Result<Option<Config>, Failure> {
+        if self.store.is_none() && self.config.is_none() {
+            return Ok(None);
+        }
+        self.chosen().map(Some)
+    }
+
     /// Opens the store, does `work` with it and closes it, whatever comes of the work. A signal drops the work. A store that is
     /// not there is refused: a slip in its path must not make another one.
     pub(super) async fn run(
@@ -54,7 +63,7 @@ impl StoreArgs {
         work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let config = self.chosen()?;
-        with(artifact_store::open_existing(&config), work).await
+        with(artifact_store::open_existing(&config), lasting(work)).await
     }
 
     /// The same, making the store where there is none.
@@ -63,11 +72,22 @@ impl StoreArgs {
         work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let config = self.chosen()?;
-        with(artifact_store::open(&config), work).await
+        with(artifact_store::open(&config), lasting(work)).await
     }
 }
 
-async fn with(
+/// `work` on a store that is there for others, too.
+fn lasting(
+    work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
+) -> impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure> {
+    async move |store: &dyn ArtifactStore| {
+        outlives_this_process(store)?;
+        work(store).await
+    }
+}
+
+/// Opens a store, does `work` with it and closes it, as long as no signal comes.
+pub(super) async fn with(
     opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,
     work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -77,14 +97,10 @@ async fn with(
         failure = &mut signal => return Err(failure),
         opened = opening => opened.map_err(|error| Failure::of_open(&error))?,
     };
-    let work = async {
-        outlives_this_process(&*store)?;
-        work(&*store).await
-    };
     let done = tokio::select! {
         biased;
         failure = &mut signal => Err(failure),
-        done = work => done,
+        done = work(&*store) => done,
     };
     let closed = store.close().await.map_err(Failure::from);
     done.and(closed)

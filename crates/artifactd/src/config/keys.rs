@@ -17,6 +17,8 @@ pub enum Kind {
     Duration(RangeInclusive<u64>),
     /// A whole number within bounds.
     Count(RangeInclusive<u64>),
+    /// `true` or `false`.
+    Switch,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A list of signature algorithms.
@@ -46,6 +48,7 @@ impl Kind {
                 duration(*range.end())
             ),
             Self::Count(range) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Self::Switch => "true or false".into(),
             Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Algorithms => "a list of some of RS256, RS384, RS512, ES256, ES384, ES512".into(),
             Self::Origins => {
@@ -173,10 +176,48 @@ pub const KEYS: &[Key] = &[
         "artifacts.dsn",
         Kind::Text,
         None,
-        "The database; needed by the driver sqlite: a file path, or ':memory:'. A relative path starts at the working \
-         directory.",
+        "The database; needed by the driver sqlite: a file path, or ':memory:' (a relative path starts at the working \
+         directory); and by the driver postgres: a URL such as postgres://user:password@host:5432/name.",
     )
     .secret(),
+    Key::new(
+        "artifacts.s3_bucket",
+        Kind::Text,
+        None,
+        "The bucket, which must be there; needed by the driver s3.",
+    ),
+    Key::new(
+        "artifacts.s3_endpoint",
+        Kind::Text,
+        None,
+        "The address of a store that speaks the protocol of S3, such as http://127.0.0.1:3900; unset: AWS.",
+    ),
+    Key::new("artifacts.s3_region", Kind::Text, Some("us-east-1"), "The bucket's region."),
+    Key::new(
+        "artifacts.s3_prefix",
+        Kind::Text,
+        None,
+        "What every key of the store starts with, so that several stores fit into one bucket; unset: nothing.",
+    ),
+    Key::new(
+        "artifacts.s3_access_key_id",
+        Kind::Text,
+        None,
+        "The id of the access key; unset: the default chain of AWS clients (environment, profile, container, machine).",
+    ),
+    Key::new(
+        "artifacts.s3_secret_access_key",
+        Kind::Text,
+        None,
+        "The access key's secret; comes with artifacts.s3_access_key_id.",
+    )
+    .secret(),
+    Key::new(
+        "artifacts.s3_use_path_style",
+        Kind::Switch,
+        Some("false"),
+        "Whether the bucket stands in the path of a request and not in its host; stores other than AWS often need it.",
+    ),
     Key::new(
         OPTIONS,
         Kind::Options,

@@ -49,6 +49,14 @@ pub(super) fn count(kind: &Kind, value: &Value) -> Option<usize> {
     count.filter(|count| range.contains(count))?.try_into().ok()
 }
 
+pub(super) fn switch(_: &Kind, value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(on) => Some(*on),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
 pub(super) fn word(kind: &Kind, value: &Value) -> Option<&'static str> {
     let Kind::Word(words) = kind else { return None };
     let text = value.as_str()?;

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 mod kit;
+mod places;
 mod refused;
 mod said;

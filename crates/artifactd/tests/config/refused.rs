@@ -192,7 +192,7 @@ fn what_does_not_fit_together_is_refused_with_one_line() {
         ),
         (
             vec![("artifacts.dsn", secret)],
-            "command line: artifacts.dsn: it is of the driver sqlite; set artifacts.driver, too",
+            "command line: artifacts.dsn: it is of the driver sqlite or postgres; set artifacts.driver, too",
         ),
         (
             vec![("artifacts.driver", "sqlite"), ("artifacts.dsn", "postgres://a:hunter2@h/d")],
@@ -224,7 +224,7 @@ fn what_does_not_fit_together_is_refused_with_one_line() {
         ),
         (
             vec![("artifacts.driver", "sqllite")],
-            "command line: artifacts.driver: there is no driver 'sqllite'; did you mean 'sqlite'? known: fs, inmem, sqlite",
+            "command line: artifacts.driver: there is no driver 'sqllite'; did you mean 'sqlite'? known: fs, inmem, postgres, s3, sqlite",
         ),
         (
             vec![("artifacts.cursor_secret", secret)],

@@ -144,6 +144,11 @@ fn toml_and_yaml_say_the_same() {
     assert_eq!(File::new("a.toml", TOML).load().unwrap(), yaml);
 }
 
+/// What has to stand beside the keys of s3.
+const S3: &[Pair] = &[("artifacts.driver", "s3"), ("artifacts.s3_bucket", "b")];
+const S3_WITH_ID: &[Pair] = &[S3[0], S3[1], ("artifacts.s3_access_key_id", "of the key")];
+const S3_WITH_SECRET: &[Pair] = &[S3[0], S3[1], ("artifacts.s3_secret_access_key", "of the key")];
+
 /// For each key a legal value that is not its default, and what has to stand beside it.
 const OTHERS: &[(&str, &str, &[Pair])] = &[
     ("server.bind_addr", "0.0.0.0:1", &[]),
@@ -165,6 +170,13 @@ const OTHERS: &[(&str, &str, &[Pair])] = &[
     ("artifacts.fs_root", "x", &[("artifacts.driver", "fs")]),
     ("artifacts.dsn", ":memory:", &[("artifacts.driver", "sqlite")]),
     ("artifacts.options.synchronous", "normal", &[("artifacts.driver", "sqlite"), ("artifacts.dsn", "a.db")]),
+    ("artifacts.s3_bucket", "b", &[("artifacts.driver", "s3")]),
+    ("artifacts.s3_endpoint", "http://127.0.0.1:3900", S3),
+    ("artifacts.s3_region", "garage", S3),
+    ("artifacts.s3_prefix", "a/b", S3),
+    ("artifacts.s3_access_key_id", "id", S3_WITH_SECRET),
+    ("artifacts.s3_secret_access_key", "secret", S3_WITH_ID),
+    ("artifacts.s3_use_path_style", "true", S3),
     ("artifacts.verify_reads", "never", &[]),
     ("artifacts.cursor_secret", "0123456789abcdef", &[]),
     ("artifacts.fetch_default_max_bytes", "1KiB", &[]),
@@ -270,6 +282,12 @@ fn debug_output_shows_no_secret() {
         &[("artifacts.driver", "sqlite"), ("artifacts.dsn", secret), ("artifacts.cursor_secret", secret)],
     );
     assert!(!format!("{:?}", settings.unwrap()).contains("hunter2"));
+    for flags in [
+        vec![("artifacts.driver", "postgres"), ("artifacts.dsn", "postgres://a:hunter2@h/d")],
+        [S3_WITH_ID, &[("artifacts.s3_secret_access_key", secret)]].concat(),
+    ] {
+        assert!(!format!("{:?}", load(None, &[], &flags).unwrap()).contains("hunter2"));
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use artifact_store_core::{
 };
 use futures_util::TryStreamExt;
 
-use super::presigner::{Desk, Presigner, WEEK};
-use crate::harness::{Harness, HttpClient, OpenWith, Place};
+use super::presigner::{Desk, Lax, Presigner, WEEK};
+use crate::harness::{Harness, HttpClient, HttpResponse, OpenWith, Place};
 
 /// What a liar lies about; the names say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +81,13 @@ pub enum Lie {
     UploadFlagWithoutVerb,
     UploadVerbWithoutFlag,
     UploadVisibleBeforeCommit,
+    UrlTakesAnyMethod,
+    UrlTakesAnySignature,
+    UrlTakesAnyKey,
+    DownloadsInline,
+    UploadTakesAnyBytes,
+    CommitsWhateverArrived,
+    EveryCommitCreates,
     SaysDurable,
     RemembersHalf,
     SaysShared,
@@ -156,7 +163,31 @@ impl Place for LyingPlace {
     }
 
     fn http_client(&self) -> Option<Arc<dyn HttpClient>> {
-        Some(Arc::clone(&self.desk) as _)
+        let lax = Lax {
+            method: self.lie == Lie::UrlTakesAnyMethod,
+            signature: self.lie == Lie::UrlTakesAnySignature,
+            key: self.lie == Lie::UrlTakesAnyKey,
+            body: self.lie == Lie::UploadTakesAnyBytes,
+            disposition: self.lie == Lie::DownloadsInline,
+        };
+        Some(Arc::new(LaxDesk(Arc::clone(&self.desk), lax)))
+    }
+}
+
+/// A storage that does not look at everything.
+#[derive(Debug)]
+struct LaxDesk(Arc<Desk>, Lax);
+
+#[async_trait]
+impl HttpClient for LaxDesk {
+    async fn request(
+        &self,
+        method: &str,
+        url: &str,
+        _headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<HttpResponse, BoxError> {
+        self.0.serve(method, url, body, self.1).await
     }
 }
 
@@ -595,7 +626,11 @@ impl ArtifactStore for LyingStore {
         if self.lies(Lie::CommitIgnoresTask) && scope.task().is_none() {
             return self.inner.commit_upload(&scope.clone().with_task("t-1")?, id).await;
         }
-        self.inner.commit_upload(scope, id).await
+        let committed = self.inner.commit(scope, id, self.lies(Lie::CommitsWhateverArrived)).await?;
+        Ok(committed.map(|put| match self.lie {
+            Lie::EveryCommitCreates => Put { outcome: PutOutcome::Created, ..put },
+            _ => put,
+        }))
     }
 
     async fn health(&self) -> Result<Health, StoreError> {

@@ -1,0 +1,140 @@
+//! Listings: filters over texts of any kind, and pages through ties.
+
+mod support;
+
+use std::sync::Arc;
+
+use artifact_store_core::{
+    ArtifactStore, Body, Clock, Filter, ListQuery, PutOptions, Record, Scope, ScopePattern, Source,
+    TaskPattern, Timestamp,
+};
+use artifact_store_postgres::PostgresStore;
+use support::{Home, scope};
+
+const TEXTS: &[&str] = &[
+    "",
+    "a",
+    "A",
+    "a\0b",
+    "a\0",
+    "\0",
+    "it's",
+    "\"",
+    "\\u0000",
+    "é",
+    "e\u{301}",
+    "\u{1F600}",
+    "%",
+    "_",
+    "a,b",
+    "[]",
+];
+
+#[allow(clippy::unwrap_used)] // All of it is test code.
+async fn tagged(store: &dyn ArtifactStore, scope: &Scope, n: usize, options: PutOptions) -> Record {
+    store.put(scope, Body::from(format!("artifact {n}")), options).await.unwrap().record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_filter_says_what_the_query_says() {
+    let home = Home::new().await;
+    let store = home.open().await;
+    let mut all = Vec::new();
+    for (n, text) in TEXTS.iter().enumerate() {
+        let options = PutOptions {
+            tags: vec![(*text).into(), "every".into(), "every".into()],
+            media_type: (n % 3 != 0).then(|| (*text).into()),
+            source: Source::ALL[n % 4],
+            ..PutOptions::default()
+        };
+        let scope = if n % 2 == 0 { scope() } else { scope().with_task("t").unwrap() };
+        all.push(tagged(&store, &scope, n * n * n, options).await);
+    }
+    let mut filters = vec![
+        Filter::default(),
+        Filter { tags: vec!["every".into()], ..Filter::default() },
+        Filter { tags: TEXTS.iter().map(|text| (*text).into()).collect(), ..Filter::default() },
+        Filter { sources: vec![Source::Tool, Source::System], ..Filter::default() },
+        Filter { min_bytes: Some(11), ..Filter::default() },
+        Filter { max_bytes: Some(11), ..Filter::default() },
+        Filter { min_bytes: Some(u64::MAX), ..Filter::default() },
+        Filter { max_bytes: Some(u64::MAX), ..Filter::default() },
+        Filter { created_after: Some(all[4].created_at), ..Filter::default() },
+        Filter { created_before: Some(all[4].created_at), ..Filter::default() },
+        Filter { created_after: Some(Timestamp::from_micros(i64::MIN)), ..Filter::default() },
+        Filter { created_before: Some(Timestamp::from_micros(i64::MAX)), ..Filter::default() },
+    ];
+    for text in TEXTS {
+        filters.push(Filter { tags: vec![(*text).into()], ..Filter::default() });
+        filters.push(Filter { media_types: vec![(*text).into()], ..Filter::default() });
+        filters.push(Filter {
+            media_types: vec![(*text).into()],
+            tags: vec!["a".into()],
+            ..Filter::default()
+        });
+    }
+    let session = ScopePattern::session_of(&scope());
+    for pattern in [
+        ScopePattern::exactly(&scope()),
+        ScopePattern::exactly(&scope().with_task("t").unwrap()),
+        session.clone(),
+        session.task(TaskPattern::NoTask),
+        ScopePattern::tenant(scope().tenant().clone()).session(scope().session().clone()),
+        ScopePattern::all_tenants().user(scope().user().clone()),
+        ScopePattern::all_tenants(),
+    ] {
+        for filter in &filters {
+            let query = ListQuery::new(pattern.clone()).with_filter(filter.clone()).with_total();
+            let mut due: Vec<&Record> = all.iter().filter(|record| query.matches(record)).collect();
+            due.sort_by_key(|record| artifact_store_core::Position::of(record));
+            let page = store.list(&query).await.unwrap();
+            assert_eq!(page.total, Some(due.len() as u64), "{query:?}");
+            assert_eq!(page.rows.iter().collect::<Vec<_>>(), due, "{query:?}");
+        }
+    }
+    store.close().await.unwrap();
+    home.end().await;
+}
+
+#[derive(Debug)]
+struct Standing;
+
+impl Clock for Standing {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_780_000_000_000_000)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_go_through_ties_of_time_and_id() {
+    let home = Home::new().await;
+    let store = PostgresStore::open(home.config().clock(Arc::new(Standing))).await.unwrap();
+    for n in 0..30 {
+        for session in ["s-1", "s-2", "s-3"] {
+            let scope = Scope::new("acme", "ada", session).unwrap();
+            tagged(&store, &scope, n, PutOptions::default()).await;
+        }
+    }
+    for (pattern, due) in [
+        (ScopePattern::all_tenants(), 90),
+        (ScopePattern::tenant(scope().tenant().clone()), 90),
+        (ScopePattern::session_of(&scope()), 30),
+        (ScopePattern::exactly(&scope()), 30),
+    ] {
+        let mut rows = Vec::new();
+        let mut cursor = None;
+        loop {
+            let query = ListQuery::new(pattern.clone()).with_limit(7).with_cursor(cursor);
+            let page = store.list(&query).await.unwrap();
+            rows.extend(page.rows.iter().map(artifact_store_core::Position::of));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(rows.len(), due);
+        assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
+    }
+    store.close().await.unwrap();
+    home.end().await;
+}

@@ -1,0 +1,138 @@
+//! What places may be called: buckets, prefixes, regions and addresses, checked before anything is sent to them.
+//!
+//! This module must never know a request.
+
+use std::net::IpAddr;
+
+use artifact_store_core::StoreError;
+
+const MAX_PREFIX_BYTES: usize = 256;
+
+/// Refuses what no bucket is called, so that a typo does not become a path.
+pub(crate) fn check_bucket(bucket: &str) -> Result<(), StoreError> {
+    let legal = (3..=255).contains(&bucket.len())
+        && bucket.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && bucket.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    if legal {
+        return Ok(());
+    }
+    Err(StoreError::invalid(
+        "the option 'bucket' is no bucket's name; it takes 3 to 255 letters, digits, dots and hyphens, without a path",
+    ))
+}
+
+/// Refuses a prefix that is too long, or has a byte that some store would write in another way.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
+    if prefix.len() > MAX_PREFIX_BYTES {
+        return Err(StoreError::invalid(format!("the option 'prefix' has at most {MAX_PREFIX_BYTES} bytes")));
+    }
+    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+    let parts_name_something = prefix.is_empty()
+        || prefix.trim_end_matches('/').split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if prefix.bytes().all(safe) && parts_name_something && !prefix.ends_with("//") {
+        return Ok(());
+    }
+    Err(StoreError::invalid(
+        "the option 'prefix' takes letters, digits, '-', '_', '.' and single slashes between names, such as team/artifacts",
+    ))
+}
+
+/// Refuses what no region is called.
+pub(crate) fn check_region(region: &str) -> Result<(), StoreError> {
+    let legal = (1..=64).contains(&region.len())
+        && region.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if legal {
+        return Ok(());
+    }
+    Err(StoreError::invalid("the option 'region' is no region's name, such as us-east-1"))
+}
+
+/// Refuses what is no http(s) address, and plain http beyond this machine unless it is allowed.
+pub(crate) fn check_endpoint(option: &str, endpoint: &str, allow_http: bool) -> Result<(), StoreError> {
+    // The value is not repeated: somebody may have put a secret into it.
+    let bad = |what: &str| {
+        Err(StoreError::invalid(format!(
+            "the option '{option}' {what}; it takes an address such as https://s3.example.com or http://127.0.0.1:3900"
+        )))
+    };
+    let (plain, rest) = match (endpoint.strip_prefix("https://"), endpoint.strip_prefix("http://")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return bad("is no http or https URL"),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('@') {
+        return bad("carries a name or password, which is none of its parts");
+    }
+    if authority.contains(['/', '?', '#']) {
+        return bad("has more than a host and a port; bucket and prefix are options of their own");
+    }
+    let Some(host) = host_of(authority) else { return bad("names no host and port") };
+    if plain && !allow_http && !is_loopback(host) {
+        return Err(StoreError::invalid(format!(
+            "the option '{option}' is plain http to another machine, where anybody on the way reads and alters the bytes; \
+             use https, or set allow_http=true where the network is yours"
+        )));
+    }
+    Ok(())
+}
+
+/// The host of `host:port`, without brackets.
+fn host_of(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<IpAddr>().ok()?;
+            (host, rest.strip_prefix(':').or(rest.is_empty().then_some("80"))?)
+        }
+        None => authority.split_once(':').unwrap_or((authority, "80")),
+    };
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
+    (!host.is_empty() && host.bytes().all(legal) && port.parse::<u16>().is_ok()).then_some(host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_bucket, check_endpoint, check_prefix};
+
+    #[test]
+    fn addresses_are_told_from_what_is_none() {
+        for good in
+            ["https://s3.example.com", "http://127.0.0.1:3900/", "http://[::1]:9000", "http://localhost:1"]
+        {
+            assert!(check_endpoint("endpoint", good, false).is_ok(), "{good}");
+        }
+        for bad in [
+            "127.0.0.1:3900",
+            "ftp://host",
+            "https://",
+            "https://host/bucket",
+            "https://user:word@host",
+            "https://host:70000",
+            "http://10.0.0.1:9000",
+            "http://localhost.example.com",
+        ] {
+            assert!(check_endpoint("endpoint", bad, false).is_err(), "{bad}");
+        }
+        assert!(check_endpoint("endpoint", "http://10.0.0.1:9000", true).is_ok());
+    }
+
+    #[test]
+    fn prefixes_and_buckets_are_plain_names() {
+        for good in ["", "a", "a/b", "team-1/artifacts_2/"] {
+            assert!(check_prefix(good).is_ok(), "{good}");
+        }
+        for bad in ["/a", "a//b", "a/../b", "a b", "ä", "a/./b", "a//", "/", &"x".repeat(257)] {
+            assert!(check_prefix(bad).is_err(), "{bad}");
+        }
+        assert!(check_bucket("my-bucket.1").is_ok());
+        for bad in ["", "ab", "a/b", "-abc", "a b c"] {
+            assert!(check_bucket(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -173,6 +173,10 @@ impl Place {
     pub fn options(&self) -> Vec<(&'static str, Value)> {
         match &*self.0 {
             Inner::Schema { schema, .. } => vec![("schema", json!(schema))],
+            // s3s-fs fails a listing that meets a deletion; it is asked again.
+            Inner::Prefix { server, .. } if server.kind() == S3Kind::S3sFs => {
+                vec![("max_attempts", json!(10))]
+            }
             Inner::Prefix { .. } => Vec::new(),
         }
     }
@@ -193,6 +197,7 @@ impl Place {
                     ("secret_access_key", server.secret_access_key()),
                     ("path_style", "true"),
                     ("upload_ttl", "0s"),
+                    ("max_attempts", "10"),
                 ];
                 let parameters = parameters
                     .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));

@@ -145,6 +145,8 @@ fn what_stands_throughout_is_shown_once_while_others_come_and_go() {
         let standing: Vec<_> = (0..40_u8).map(|number| server.store_id(&ada(), &[number])).collect();
         let (ended, admin) = (AtomicBool::new(false), ada().admin());
         std::thread::scope(|scope| {
+            // However the walks end, the other thread ends with them.
+            let _ends = Ends(&ended);
             scope.spawn(|| {
                 for number in 0.. {
                     // A few stay, so that there are more pages with each walk, but not without end.
@@ -161,16 +163,20 @@ fn what_stands_throughout_is_shown_once_while_others_come_and_go() {
                 let shown = walk(server, &json!({"limit": 4}));
                 let distinct: BTreeSet<_> = shown.iter().collect();
                 let all_there = standing.iter().all(|id| distinct.contains(id));
-                // Before anything is held against it, so that the other thread ends in any case.
-                if distinct.len() != shown.len() || !all_there {
-                    ended.store(true, Ordering::Relaxed);
-                }
                 assert_eq!(distinct.len(), shown.len(), "shown twice");
                 assert!(all_there, "skipped");
             }
-            ended.store(true, Ordering::Relaxed);
         });
     });
+}
+
+/// Sets a flag when it goes.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

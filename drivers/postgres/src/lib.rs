@@ -60,8 +60,7 @@
 //! reads and says so as degraded health. The role needs rights to its schema, and to create it where there is none.
 //!
 //! TLS is as `sslmode` in the URL says; `prefer`, the default, encrypts where the server can, and checks nothing.
-//! `verify-full` checks the certificate against Mozilla's list of authorities, built in, and against `sslrootcert`; the
-//! operating system's list is not read. What the URL leaves out is taken from the environment, as by every client
+//! `verify-full` checks the certificate against the operating system's list of authorities, or against `sslrootcert`. What the URL leaves out is taken from the environment, as by every client
 //! (`PGHOST`, `PGPASSWORD`, …).
 //!
 //! # Not done here

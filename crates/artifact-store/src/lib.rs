@@ -43,7 +43,10 @@ pub use artifact_store_core::{
 };
 
 pub use config::{Config, OptionValues, Secret};
-pub use open::{abilities, abilities_with, drivers, open, open_existing, open_with, sweep, sweep_with};
+pub use open::{
+    abilities, abilities_with, drivers, open, open_event_log, open_event_log_with, open_existing, open_with,
+    sweep, sweep_with,
+};
 
 /// What a runtime's module usually needs: `use artifact_store::prelude::*`.
 pub mod prelude {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    Ability, ArtifactStore, CursorKey, Driver, ErrorContext, Flag, Gate, GateOptions, Options, Registry,
-    StoreError, Swept, SystemClock, Verb, VerifyReads,
+    Ability, ArtifactStore, CursorKey, Driver, ErrorContext, EventLog, Flag, Gate, GateOptions, Options,
+    Registry, StoreError, Swept, SystemClock, Verb, VerifyReads,
 };
 
 use crate::config::Config;
@@ -137,6 +137,29 @@ pub async fn abilities(config: &Config) -> Result<Vec<Ability>, StoreError> {
 pub async fn abilities_with(registry: &Registry, config: &Config) -> Result<Vec<Ability>, StoreError> {
     let (driver, options) = resolve(registry, config)?;
     driver.abilities(&options).await.map_err(|error| {
+        error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
+    })
+}
+
+/// Opens the log by which processes on the place that `config` names tell each other what happens; nothing where its driver has
+/// none. It is a handle of its own, with connections of its own: close it, too.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_event_log(config: &Config) -> Result<Option<Arc<dyn EventLog>>, StoreError> {
+    open_event_log_with(&drivers()?, config).await
+}
+
+/// As [`open_event_log`], with the drivers of `registry`.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_event_log_with(
+    registry: &Registry,
+    config: &Config,
+) -> Result<Option<Arc<dyn EventLog>>, StoreError> {
+    let (driver, options) = resolve(registry, config)?;
+    driver.event_log(&options).await.map_err(|error| {
         error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
     })
 }

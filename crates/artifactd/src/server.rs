@@ -107,7 +107,7 @@ impl Server {
             Ok(()) => Ended::Whole,
             Err(_) => Ended::Cut(*app.in_flight.borrow() + *unsent.borrow()),
         };
-        app.resolver.close_events();
+        app.resolver.close_events().await;
         // Connections that only wait for their clients are let go.
         let farewell = if ended == Ended::Whole { FAREWELL } else { CUT_FAREWELL };
         let _ = timeout(farewell, connections).await;

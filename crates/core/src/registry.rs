@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::capability::Capabilities;
 use crate::error::StoreError;
+use crate::event_log::EventLog;
 use crate::options::{OptionSpec, Options, known};
 use crate::store::ArtifactStore;
 use crate::time::Clock;
@@ -119,6 +120,16 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     async fn abilities(&self, options: &Options) -> Result<Vec<Ability>, StoreError> {
         let _ = options;
         Ok(Vec::new())
+    }
+
+    /// Opens the log by which processes on the place that `options` name tell each other what happens. Nothing where the driver
+    /// has none, which is the default body.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    async fn event_log(&self, options: &Options) -> Result<Option<Arc<dyn EventLog>>, StoreError> {
+        let _ = options;
+        Ok(None)
     }
 
     /// Opens the place that `options` name, removes what processes have left there that died in the middle of something,

@@ -1,9 +1,10 @@
 //! What the event stream tells: [`EventKind`] and the [`EventData`] of each. Metadata only, never bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use artifact_store_core::{ArtifactId, ArtifactRef, Scope, Source, Timestamp};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 macro_rules! events {
     ($($name:ident = $word:literal, $sentence:literal;)+) => {
@@ -53,8 +54,17 @@ impl Serialize for EventKind {
     }
 }
 
+impl<'de> Deserialize<'de> for EventKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = Cow::<str>::deserialize(deserializer)?;
+        Self::from_word(&word)
+            .ok_or_else(|| de::Error::custom("this is no type of events that is known here"))
+    }
+}
+
 /// The JSON of an event.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Read")]
 pub struct EventData {
     /// Its type.
     #[serde(rename = "type")]
@@ -67,8 +77,29 @@ pub struct EventData {
     pub payload: EventPayload,
 }
 
+/// An event as it is read, before its payload is known to be one of its type.
+#[derive(Deserialize)]
+struct Read {
+    #[serde(rename = "type")]
+    kind: EventKind,
+    occurred_at: Timestamp,
+    scope: Scope,
+    payload: EventPayload,
+}
+
+impl TryFrom<Read> for EventData {
+    type Error = &'static str;
+
+    fn try_from(Read { kind, occurred_at, scope, payload }: Read) -> Result<Self, Self::Error> {
+        if payload.kind() != kind {
+            return Err("the payload is none of the event's type");
+        }
+        Ok(Self { kind, occurred_at, scope, payload })
+    }
+}
+
 /// What an event tells.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EventPayload {
     /// Of [`EventKind::ArtifactsUploaded`].
@@ -91,17 +122,17 @@ pub enum EventPayload {
     /// Of [`EventKind::AuditAdminScopeUsed`].
     AdminScopeUsed {
         /// The method, or `events.subscribe`.
-        method: &'static str,
+        method: Cow<'static, str>,
         /// The scope that was used: `admin` or `console:fleet`.
-        admin_scope: &'static str,
+        admin_scope: Cow<'static, str>,
         /// The tenant that was reached; absent: all of them.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         target_tenant: Option<String>,
         /// The user that was reached; absent: any.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         target_user: Option<String>,
         /// The session that was reached; absent: any.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         target_session: Option<String>,
     },
 }

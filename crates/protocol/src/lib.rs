@@ -46,7 +46,7 @@ pub use requests::{
     MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS, RequestIdentity, RuntimeRequest, SizeRange,
 };
 pub use responses::{
-    DeleteResponse, DriverRow, DriversResponse, GetRefResponse, GetResponse, HealthResponse, InfoResponse,
-    ListResponse, PutResponse, Row, Status, StoreInfo, SubsystemHealth,
+    BusReach, DeleteResponse, DriverRow, DriversResponse, EventsInfo, GetRefResponse, GetResponse,
+    HealthResponse, InfoResponse, ListResponse, PutResponse, Row, Status, StoreInfo, SubsystemHealth,
 };
 pub use scope::{RequestScope, ScopeParts};

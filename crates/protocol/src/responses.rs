@@ -167,6 +167,25 @@ pub struct InfoResponse {
     pub max_request_bytes: u64,
     /// The active store.
     pub artifacts: StoreInfo,
+    /// The event stream.
+    pub events: EventsInfo,
+}
+
+/// The event stream, as `runtime.info` describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct EventsInfo {
+    /// Whose events its subscribers hear.
+    pub bus: BusReach,
+}
+
+/// Whose events the subscribers of a process hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BusReach {
+    /// Those of this process.
+    Local,
+    /// Those of every process on the same store.
+    Shared,
 }
 
 /// How well something is.

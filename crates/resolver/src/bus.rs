@@ -1,23 +1,30 @@
-//! The event bus of one process: a bounded ring of the latest events, and the [`Subscription`]s that read along.
+//! The event bus: a bounded ring of the latest events, and the [`Subscription`]s that read along.
 //!
-//! A slow subscriber holds nobody up: what the ring has dropped it is told as a gap. This module must never know who may
-//! subscribe to what.
+//! By default it is this process's own. Over an [`EventLog`] it is every process's on one storage: events go into the log, and
+//! into the ring comes what the log says, in its order. A slow subscriber holds nobody up: one that the ring has left behind is
+//! told so and dropped. This module must never know who may subscribe to what.
+
+mod across;
+mod ring;
 
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use artifact_store_core::{Clock, Scope, SystemClock};
-use artifact_store_protocol::{EventData, EventKind, EventPayload};
+use artifact_store_core::{Clock, EventLog, Scope, StoreError, SystemClock};
+use artifact_store_protocol::{BusReach, EventData, EventKind, EventPayload};
 use tokio::sync::watch;
 
+use self::across::Across;
+use self::ring::{Ring, Slot};
 use crate::refusal::Refusal;
 
 /// An event as the bus holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Its id, by which a subscriber goes on after it. It says nothing of how many events there were.
+    /// Its id, by which a subscriber goes on after it, on any process that shares the bus. It says nothing of how many events
+    /// there were.
     pub id: String,
     /// What it tells.
     pub data: EventData,
@@ -28,8 +35,10 @@ pub struct Event {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events were lost: the ring does not hold them any more.
+    /// Events were lost here: the ring did not hold them any more when the subscriber came back, or they never came.
     Gap,
+    /// The subscriber read too slowly, and the bus has dropped events that it had not read. This is the last it hears.
+    TooSlow,
 }
 
 /// Which events a subscription is about.
@@ -42,70 +51,87 @@ pub(crate) enum Reach {
 }
 
 #[derive(Debug)]
-pub(crate) struct EventBus(Arc<Shared>);
+pub(crate) struct EventBus {
+    shared: Arc<Shared>,
+    across: Option<Across>,
+}
 
 #[derive(Debug)]
 struct Shared {
-    capacity: usize,
     per_session: usize,
     /// Makes ids of numbers that do not show the numbers: a tenant must not learn how busy the others are.
     ids: RandomState,
+    published: AtomicU64,
     ring: Mutex<Ring>,
     /// Wakes subscribers; the value means nothing.
     news: watch::Sender<()>,
 }
 
-#[derive(Debug, Default)]
-struct Ring {
-    events: VecDeque<Arc<Event>>,
-    /// The number of the first event in the ring; they count from 0.
-    first: u64,
-    closed: bool,
-    subscribers: HashMap<Scope, usize>,
-}
-
-impl Ring {
-    fn end(&self) -> u64 {
-        self.first + self.events.len() as u64
-    }
-}
-
 impl EventBus {
+    /// A bus of this process alone.
     pub(crate) fn new(capacity: usize, per_session: usize) -> Self {
-        Self(Arc::new(Shared {
-            capacity: capacity.max(1),
+        let shared = Arc::new(Shared {
             per_session,
             ids: RandomState::new(),
-            ring: Mutex::default(),
+            published: AtomicU64::new(0),
+            ring: Mutex::new(Ring::new(capacity)),
             news: watch::Sender::new(()),
-        }))
+        });
+        Self { shared, across: None }
+    }
+
+    /// The bus of every process on `log`. Its ring begins with the newest events of the log. Needs a Tokio runtime.
+    pub(crate) async fn across(
+        capacity: usize,
+        per_session: usize,
+        log: Arc<dyn EventLog>,
+    ) -> Result<Self, StoreError> {
+        let Self { shared, .. } = Self::new(capacity, per_session);
+        let across = Across::join(log, Arc::clone(&shared), capacity as u64).await?;
+        Ok(Self { shared, across: Some(across) })
+    }
+
+    /// Who hears of the events that are published here.
+    pub(crate) fn reach(&self) -> BusReach {
+        if self.across.is_some() { BusReach::Shared } else { BusReach::Local }
     }
 
     /// Tells an event of `scope`. Never waits; after [`close`](Self::close) nobody hears it.
     pub(crate) fn publish(&self, scope: Scope, payload: EventPayload) {
         let data = EventData { kind: payload.kind(), occurred_at: SystemClock.now(), scope, payload };
-        let mut ring = self.0.ring();
-        if ring.closed {
-            return;
+        let number = self.shared.published.fetch_add(1, Ordering::Relaxed);
+        let event = Event { id: self.shared.id(number), data };
+        match &self.across {
+            None => self.shared.push(Slot::Event(Arc::new(event))),
+            Some(across) => across.publish(self.shared.key(number), &event),
         }
-        let id = self.0.id(ring.end());
-        ring.events.push_back(Arc::new(Event { id, data }));
-        if ring.events.len() > self.0.capacity {
-            ring.events.pop_front();
-            ring.first += 1;
+    }
+
+    /// Waits until the events published so far are where every process of the bus reads them, but not for long: they get
+    /// there all the same.
+    pub(crate) async fn settled(&self) {
+        if let Some(across) = &self.across {
+            across.settled().await;
         }
-        drop(ring);
-        self.0.news.send_replace(());
     }
 
     /// Ends the bus: subscriptions end once they have read what is there, and nobody subscribes any more.
-    pub(crate) fn close(&self) {
-        self.0.ring().closed = true;
-        self.0.news.send_replace(());
+    pub(crate) async fn close(&self) {
+        if let Some(across) = &self.across {
+            across.settled().await;
+            across.stop();
+        }
+        self.shared.ring().closed = true;
+        self.shared.news.send_replace(());
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.ring().closed
+        self.shared.ring().closed
+    }
+
+    /// What is wrong at present.
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
+        self.across.as_ref().and_then(Across::trouble)
     }
 
     pub(crate) fn subscribe(
@@ -115,18 +141,20 @@ impl EventBus {
         kinds: Vec<EventKind>,
         last_event_id: Option<&str>,
     ) -> Result<Subscription, Refusal> {
-        let mut ring = self.0.ring();
+        let shared = &self.shared;
+        let mut ring = shared.ring();
         if ring.closed {
             return Err(Refusal::bus_closed());
         }
-        if ring.subscribers.get(session).copied().unwrap_or(0) >= self.0.per_session {
-            return Err(Refusal::too_many_subscribers(self.0.per_session));
+        if ring.subscribers.get(session).copied().unwrap_or(0) >= shared.per_session {
+            return Err(Refusal::too_many_subscribers(shared.per_session));
         }
         *ring.subscribers.entry(session.clone()).or_insert(0) += 1;
-        let (next, gap) = last_event_id.map_or((ring.end(), false), |id| self.0.after(&ring, id));
-        let news = self.0.news.subscribe();
+        let (next, gap) = last_event_id.map_or((ring.end(), false), |id| ring.after(id));
+        let news = shared.news.subscribe();
         drop(ring);
-        Ok(Subscription { bus: Arc::clone(&self.0), session: session.clone(), reach, kinds, next, gap, news })
+        let bus = Arc::clone(shared);
+        Ok(Subscription { bus, session: session.clone(), reach, kinds, next, gap, dropped: false, news })
     }
 }
 
@@ -136,18 +164,24 @@ impl Shared {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn push(&self, slot: Slot) {
+        let mut ring = self.ring();
+        if ring.closed {
+            return;
+        }
+        ring.push(slot);
+        drop(ring);
+        self.news.send_replace(());
+    }
+
     fn id(&self, number: u64) -> String {
         format!("{:016x}", self.ids.hash_one(number))
     }
 
-    /// Where to go on after the event `id`, and whether events between it and there may be lost. An id that is not known is of
-    /// an event that the ring has dropped, or of an earlier process: all that the ring holds came later.
-    fn after(&self, ring: &Ring, id: &str) -> (u64, bool) {
-        if let Some(at) = ring.events.iter().position(|event| event.id == id) {
-            return (ring.first + at as u64 + 1, false);
-        }
-        let last_dropped = ring.first.checked_sub(1).map(|number| self.id(number));
-        (ring.first, last_dropped.as_deref() != Some(id))
+    /// Names an event in the log.
+    fn key(&self, number: u64) -> [u8; 16] {
+        let half = |which: u8| u128::from(self.ids.hash_one((number, which)));
+        (half(0) << 64 | half(1)).to_be_bytes()
     }
 }
 
@@ -160,12 +194,13 @@ pub struct Subscription {
     kinds: Vec<EventKind>,
     next: u64,
     gap: bool,
+    dropped: bool,
     news: watch::Receiver<()>,
 }
 
 impl Subscription {
-    /// The next event, once there is one; `None` when the bus is closed and everything was read. Cancel-safe: a dropped call
-    /// loses no event.
+    /// The next event, once there is one; `None` when the bus is closed and everything was read, and after
+    /// [`TooSlow`](Delivery::TooSlow). Cancel-safe: a dropped call loses no event.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             // Marked as seen before the ring is looked at, so that what comes between wakes again.
@@ -182,16 +217,25 @@ impl Subscription {
     /// What there is to read now; `None`: nothing yet.
     #[allow(clippy::option_option)] // Nothing yet, and nothing ever again.
     fn read(&mut self) -> Option<Option<Delivery>> {
+        if self.dropped {
+            return Some(None);
+        }
         let ring = self.bus.ring();
-        if std::mem::take(&mut self.gap) || self.next < ring.first {
-            self.next = self.next.max(ring.first);
+        if self.next < ring.first() {
+            self.dropped = true;
+            return Some(Some(Delivery::TooSlow));
+        }
+        if std::mem::take(&mut self.gap) {
             return Some(Some(Delivery::Gap));
         }
-        let skip = usize::try_from(self.next - ring.first).unwrap_or(usize::MAX);
-        for event in ring.events.iter().skip(skip) {
+        for slot in ring.from(self.next) {
             self.next += 1;
-            if self.wants(event) {
-                return Some(Some(Delivery::Event(Arc::clone(event))));
+            match slot {
+                Slot::Event(event) if self.wants(event) => {
+                    return Some(Some(Delivery::Event(Arc::clone(event))));
+                }
+                Slot::Event(_) => {}
+                Slot::Lost => return Some(Some(Delivery::Gap)),
             }
         }
         ring.closed.then_some(None)

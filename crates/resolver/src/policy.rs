@@ -173,8 +173,8 @@ pub(crate) fn allow<V: ScopedVerb>(caller: &Caller, asked: ScopeParts) -> Result
     let user = if others { asked.user } else { asked.user.or_else(|| wildcard_user::<V>(caller)) };
     let audit = foreign.then(|| {
         let payload = EventPayload::AdminScopeUsed {
-            method: V::NAME,
-            admin_scope: admin_scope(caller),
+            method: V::NAME.into(),
+            admin_scope: admin_scope(caller).into(),
             target_tenant: Some(tenant.as_str().to_owned()),
             target_user: user.as_ref().map(|part| part.as_str().to_owned()),
             target_session: asked.session.as_ref().map(|part| part.as_str().to_owned()),
@@ -194,8 +194,8 @@ pub(crate) fn allow_events(caller: &Caller, all_tenants: bool) -> Result<Allowed
         return Err(refused(code));
     }
     let payload = EventPayload::AdminScopeUsed {
-        method: Events::NAME,
-        admin_scope: admin_scope(caller),
+        method: Events::NAME.into(),
+        admin_scope: admin_scope(caller).into(),
         target_tenant: None,
         target_user: None,
         target_session: None,

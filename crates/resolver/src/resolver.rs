@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Cursor, Flag, Get, ListQuery, PresignIntent,
-    PutOutcome, Record,
+    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Cursor, EventLog, Flag, Get, ListQuery,
+    PresignIntent, PutOutcome, Record, StoreError,
 };
 use artifact_store_protocol as wire;
 use artifact_store_protocol::{
-    Code, DeleteRequest, DeleteResponse, DriverRow, DriversResponse, EventKind, EventPayload, GetRefRequest,
-    GetRefResponse, GetRequest, GetResponse, HealthResponse, InfoResponse, ListRequest, ListResponse, Method,
-    PROTOCOL_VERSION, PutOpts, PutRequest, PutResponse, RequestScope, Row, RuntimeRequest, Status, StoreInfo,
-    SubsystemHealth,
+    Code, DeleteRequest, DeleteResponse, DriverRow, DriversResponse, EventKind, EventPayload, EventsInfo,
+    GetRefRequest, GetRefResponse, GetRequest, GetResponse, HealthResponse, InfoResponse, ListRequest,
+    ListResponse, Method, PROTOCOL_VERSION, PutOpts, PutRequest, PutResponse, RequestScope, Row,
+    RuntimeRequest, Status, StoreInfo, SubsystemHealth,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -145,9 +145,30 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver over `store`, which should stand behind its Gate, as the facade opens it.
+    /// A resolver over `store`, which should stand behind its Gate, as the facade opens it. Its subscribers hear what goes
+    /// through it.
     pub fn new(store: Arc<dyn ArtifactStore>, options: ResolverOptions) -> Self {
         let bus = EventBus::new(options.events_kept, options.subscribers_per_session);
+        Self::with_bus(store, options, bus)
+    }
+
+    /// The same, whose subscribers hear what goes through every resolver on `log`, in one order: the log that the facade opens
+    /// for the place of `store`. Uploads and deletes wait until their event is in the log, for a second at most; while the log
+    /// cannot be written, events wait in memory, 8192 at most, and are told later. Needs a Tokio runtime; `log` is its
+    /// opener's to close, after [`close_events`](Self::close_events).
+    ///
+    /// # Errors
+    /// Where the log cannot be read now.
+    pub async fn with_event_log(
+        store: Arc<dyn ArtifactStore>,
+        options: ResolverOptions,
+        log: Arc<dyn EventLog>,
+    ) -> Result<Self, StoreError> {
+        let bus = EventBus::across(options.events_kept, options.subscribers_per_session, log).await?;
+        Ok(Self::with_bus(store, options, bus))
+    }
+
+    fn with_bus(store: Arc<dyn ArtifactStore>, options: ResolverOptions, bus: EventBus) -> Self {
         let health = StoreHealth::new(Arc::clone(&store));
         Self { store, options, bus, started: Instant::now(), health }
     }
@@ -221,6 +242,7 @@ impl Resolver {
                 created_at: record.created_at,
             };
             self.bus.publish(scope, payload);
+            self.bus.settled().await;
         }
         Ok(Uploaded { record: put.record, created })
     }
@@ -372,6 +394,7 @@ impl Resolver {
             return Err(Refusal::not_found());
         }
         self.bus.publish(scope, EventPayload::Deleted { id });
+        self.bus.settled().await;
         Ok(DeleteResponse { deleted: true, protocol_version: PROTOCOL_VERSION })
     }
 
@@ -395,6 +418,7 @@ impl Resolver {
             capabilities,
             max_request_bytes: self.max_request_bytes(),
             artifacts: StoreInfo { driver: self.store.driver(), capabilities: self.store.capabilities() },
+            events: EventsInfo { bus: self.bus.reach() },
         })
     }
 
@@ -429,6 +453,8 @@ impl Resolver {
     pub async fn probe(&self) -> HealthResponse {
         let events = if self.bus.is_closed() {
             (Status::Unavailable, Some("the bus is closed: the runtime is shutting down"))
+        } else if let Some(trouble) = self.bus.trouble() {
+            (Status::Degraded, Some(trouble))
         } else {
             (Status::Ready, None)
         };
@@ -452,9 +478,10 @@ impl Resolver {
         Ok(subscription)
     }
 
-    /// Ends the event bus: subscriptions end, new ones are refused. The store is its opener's to close.
-    pub fn close_events(&self) {
-        self.bus.close();
+    /// Ends the event bus: subscriptions end, new ones are refused. Waits for events that are on their way into the log, for a
+    /// second at most. Store and log are their opener's to close.
+    pub async fn close_events(&self) {
+        self.bus.close().await;
     }
 }
 

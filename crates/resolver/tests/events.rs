@@ -15,6 +15,7 @@ fn heard(subscription: &mut Subscription) -> Vec<&'static str> {
         match delivery {
             Some(Delivery::Event(event)) => heard.push(event.data.kind.word()),
             Some(Delivery::Gap) => heard.push("gap"),
+            Some(Delivery::TooSlow) => heard.push("too slow"),
             None => {
                 heard.push("end");
                 break;
@@ -75,17 +76,23 @@ async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_at_ho
         else {
             panic!("{event:?}")
         };
-        told.push((*method, *admin_scope, target_tenant.clone().unwrap(), target_user.clone()));
+        told.push((
+            method.to_string(),
+            admin_scope.to_string(),
+            target_tenant.clone().unwrap(),
+            target_user.clone(),
+        ));
     }
     let bob = Some("bob".to_owned());
     let other = || "other".to_owned();
+    let text = str::to_owned;
     assert_eq!(
         told,
         [
-            ("artifacts.put", "admin", other(), bob.clone()),
-            ("artifacts.list", "admin", other(), bob.clone()),
-            ("artifacts.delete", "admin", other(), bob),
-            ("artifacts.list", "console:fleet", other(), None),
+            (text("artifacts.put"), text("admin"), other(), bob.clone()),
+            (text("artifacts.list"), text("admin"), other(), bob.clone()),
+            (text("artifacts.delete"), text("admin"), other(), bob),
+            (text("artifacts.list"), text("console:fleet"), other(), None),
         ]
     );
 }
@@ -150,13 +157,13 @@ async fn a_refused_subscriber_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_the_ring_has_dropped_is_told_as_a_gap_and_nobody_waits_for_the_slow() {
+async fn a_subscriber_that_the_ring_has_left_behind_is_told_so_and_dropped_and_nobody_waits_for_it() {
     let resolver = Resolver::new(store(), ResolverOptions { events_kept: 2, ..ResolverOptions::default() });
     let mut slow = listen(&resolver, &ada());
     for text in ["a", "b", "c", "d"] {
         stored(&resolver, &ada(), text).await;
     }
-    assert_eq!(heard(&mut slow), ["gap", "artifacts.uploaded", "artifacts.uploaded"]);
+    assert_eq!(heard(&mut slow), ["too slow", "end"]);
 }
 
 #[tokio::test]
@@ -177,7 +184,7 @@ async fn a_closed_bus_ends_its_subscriptions_and_takes_no_more() {
     let resolver = resolver();
     let mut open = listen(&resolver, &ada());
     stored(&resolver, &ada(), "a").await;
-    resolver.close_events();
+    resolver.close_events().await;
     assert_eq!(heard(&mut open), ["artifacts.uploaded", "end"]);
     let refusal = resolver.subscribe(&ada(), Subscribe::default()).unwrap_err();
     assert_eq!((refusal.code(), refusal.status()), (Code::RuntimeError, 503));

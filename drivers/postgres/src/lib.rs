@@ -15,6 +15,8 @@
 //! newer build, is refused before anything is written. Older ones are brought up to date in one transaction under an
 //! advisory lock, so that many processes may start at once; a current one is only looked at, without a lock.
 //!
+//! Two more tables are the log of events: its entries, and one row that counts them ([`PostgresEventLog`]).
+//!
 //! # Commit point
 //! The commit of the transaction that inserts the record. A body of at most 1 MiB is stored by one statement, record and
 //! chunks, which is its own transaction: one round trip. A longer one is one transaction: its chunks as they come, the
@@ -38,6 +40,11 @@
 //! whether it lives; after 5 minutes it is let go. When one turns out to be gone, as after a restart of the server, all
 //! that rest are let go, and the statement is sent once more on a new one, if its repetition does no harm. A server that
 //! starts, is full, or refuses is tried again until `acquire_timeout`, with growing pauses of which half is random.
+//!
+//! The log of events is a handle of its own with three connections at most. An append is one statement, and its commit is
+//! what other processes are notified by; they read on from the last number they have read. Appends stand in line for the
+//! counting row, so numbers become visible in order: a reader misses none, however its connection fares. Who hears no
+//! notification looks every 5 seconds all the same.
 //!
 //! A streamed put of more than 1 MiB holds its connection until it ends, however slow its caller is; three quarters of the
 //! connections may be held so, and a caller that sends nothing for 5 minutes loses the put. While it runs, its transaction
@@ -75,6 +82,7 @@ mod config;
 mod connect;
 mod delete;
 mod error;
+mod events;
 mod pool;
 mod put;
 mod query;
@@ -86,13 +94,14 @@ mod store;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, SystemClock, UrlForm,
-    async_trait,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, EventLog, Options, StoreError, Swept,
+    SystemClock, UrlForm, async_trait,
 };
 
 #[doc(hidden)]
 pub use audit::audit;
 pub use config::{PostgresConfig, SynchronousCommit};
+pub use events::PostgresEventLog;
 pub use store::PostgresStore;
 
 pub(crate) const NAME: &str = "postgres";
@@ -125,6 +134,11 @@ impl Driver for PostgresDriver {
     ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = PostgresConfig::from_options(options, clock)?;
         Ok(Arc::new(PostgresStore::open(config).await?))
+    }
+
+    async fn event_log(&self, options: &Options) -> Result<Option<Arc<dyn EventLog>>, StoreError> {
+        let config = PostgresConfig::from_options(options, Arc::new(SystemClock))?;
+        Ok(Some(Arc::new(PostgresEventLog::open(config).await?)))
     }
 
     async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {

@@ -14,7 +14,7 @@ pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 pub(crate) const MAX_ARTIFACT_BYTES: u64 = 1 << 40;
 
 /// Every step from one schema version to the next. A step that was released is never changed again.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = r#"
 -- Marks the schema as a store's, and says which version it has.
@@ -64,6 +64,21 @@ CREATE TABLE chunk (
 );
 ALTER TABLE chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 "#;
+
+const V2: &str = r"
+-- The log of events. One row counts the entries: whoever appends holds it until its commit, so numbers become visible in
+-- their order and without holes.
+CREATE TABLE event_count (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    last bigint NOT NULL
+);
+INSERT INTO event_count (last) VALUES (0);
+CREATE TABLE event (
+    sequence bigint PRIMARY KEY,
+    key bytea NOT NULL UNIQUE,
+    data bytea NOT NULL
+);
+";
 
 /// The schema version that this build makes and knows.
 pub(crate) fn version() -> i32 {

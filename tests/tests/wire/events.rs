@@ -220,3 +220,27 @@ fn a_server_that_is_told_to_stop_ends_its_streams_and_itself() {
         }
     }
 }
+
+#[test]
+fn a_stream_that_is_not_read_holds_nobody_up_and_ends_with_a_word_about_it() {
+    // The bus stands above the drivers, and filling every buffer between it and the subscriber takes a while.
+    let server = Server::start(Flavour::Inmem, &Options::new());
+    let mut slow = listen(&server, &ada());
+    let mut quick = listen(&server, &ada());
+    let tags: Vec<_> = (0..15).map(|number| format!("{number}-{}", "t".repeat(1000))).collect();
+    let opts = json!({"tags": tags});
+    for number in 0..3000_u16 {
+        let stored = server.store(&ada(), &number.to_le_bytes(), &opts);
+        assert_eq!(quick.event().json()["payload"]["ref"], stored, "the others hear at once");
+    }
+    let mut heard = 0;
+    loop {
+        let frame = slow.next(Duration::from_secs(5)).expect("a last word comes");
+        if frame.comments == ["stream.subscriber_too_slow"] {
+            break;
+        }
+        heard += usize::from(frame.event.is_some());
+    }
+    assert!((1..3000).contains(&heard), "{heard}");
+    assert!(slow.ends(Duration::from_secs(5)));
+}

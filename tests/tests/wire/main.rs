@@ -4,6 +4,7 @@
 //! receives is held to the envelope by the client itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
+mod across;
 mod algorithms;
 mod audit;
 mod clients;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store::core::{Options, StoreError};
+use artifact_store::core::{EventLog, Options, StoreError};
 use artifact_store::{Ability, ArtifactStore, Config, Flag};
 use artifact_store_protocol::DriverRow;
 use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
@@ -55,7 +55,12 @@ pub(super) async fn serve(
         .map_err(|error| Failure::failed(format!("the system does not pass on signals: {error}")))?;
     let store = artifact_store::open(&settings.artifacts.store).await.map_err(Failure::failed)?;
     log_store(&settings.artifacts.store, &*store).await;
-    let ended = serve_store(&settings, verifier, Arc::clone(&store), signals, announce).await;
+    let events = artifact_store::open_event_log(&settings.artifacts.store).await.map_err(Failure::failed)?;
+    let opened = Opened { store: Arc::clone(&store), events: events.clone() };
+    let ended = serve_store(&settings, verifier, opened, signals, announce).await;
+    if let Some(events) = events {
+        events.close().await;
+    }
     let closed = tokio::time::timeout(CLOSING, store.close()).await;
     match closed {
         Ok(Ok(())) => {}
@@ -91,15 +96,31 @@ async fn log_store(config: &Config, store: &dyn ArtifactStore) {
     }
 }
 
+/// A store, and the log by which the processes on it tell each other what happens, where there is one.
+struct Opened {
+    store: Arc<dyn ArtifactStore>,
+    events: Option<Arc<dyn EventLog>>,
+}
+
+impl Opened {
+    async fn resolver(self, options: ResolverOptions) -> Result<Resolver, StoreError> {
+        match self.events {
+            Some(events) => Resolver::with_event_log(self.store, options, events).await,
+            None => Ok(Resolver::new(self.store, options)),
+        }
+    }
+}
+
 async fn serve_store(
     settings: &Settings,
     verifier: Verifier,
-    store: Arc<dyn ArtifactStore>,
+    opened: Opened,
     signals: Signals,
     announce: impl FnOnce(std::net::SocketAddr) -> Result<(), Failure>,
 ) -> Result<Ended, Failure> {
     let options = resolver_options(settings).map_err(Failure::failed)?;
-    let app = App::new(Resolver::new(store, options), verifier, &settings.server);
+    let resolver = opened.resolver(options).await.map_err(Failure::failed)?;
+    let app = App::new(resolver, verifier, &settings.server);
     let at = settings.server.bind_addr;
     let server = Server::bind(app, settings.server.clone()).await.map_err(|error| {
         Failure::failed(format!("cannot listen on {at}: {error}; choose another server.bind_addr"))

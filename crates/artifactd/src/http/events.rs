@@ -28,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What is said where events were lost.
 const GAP: &str = "stream.replay_unavailable";
+/// What is said last to a subscriber that reads too slowly.
+const TOO_SLOW: &str = "stream.subscriber_too_slow";
 
 pub(super) async fn events(
     State(app): State<Arc<App>>,
@@ -83,6 +85,7 @@ fn told(subscription: Subscription) -> impl Stream<Item = Result<Event, Infallib
     let rest = stream::unfold(subscription, async |mut subscription| {
         let event = match subscription.next().await? {
             Delivery::Gap => Event::default().comment(GAP),
+            Delivery::TooSlow => Event::default().comment(TOO_SLOW),
             Delivery::Event(event) => {
                 let data = serde_json::to_string(&event.data).unwrap_or_default();
                 Event::default().id(&event.id).event(event.data.kind.word()).data(data)

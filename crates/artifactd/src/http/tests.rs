@@ -211,7 +211,7 @@ async fn a_runtime_that_stops_lives_and_is_not_ready() {
 #[tokio::test]
 async fn a_closed_bus_refuses_streams_for_a_while() {
     let fixture = Fixture::new(&[]).await;
-    fixture.app.resolver.close_events();
+    fixture.app.resolver.close_events().await;
     let answered = fixture.send_verified("GET", "/v1/events").await;
     assert_eq!((answered.status.as_u16(), answered.code().as_str()), (503, "runtime_error"));
     assert!(answered.headers.contains_key("retry-after"));

@@ -5,6 +5,7 @@
 
 pub mod corpus;
 pub mod flavours;
+pub mod hosted;
 pub mod place;
 pub mod table;
 pub mod wire;

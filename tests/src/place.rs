@@ -219,6 +219,20 @@ impl Place {
         }
     }
 
+    /// Ruins the storage here and nowhere else: what stands in it can be read by no store any more.
+    pub fn ruin(&self) {
+        let place = self.clone();
+        let done = wait(async move {
+            match &*place.0 {
+                Inner::Schema { server, schema } => {
+                    flavours::postgres::drop_schema(server.url(), schema).await
+                }
+                Inner::Prefix { server, prefix } => flavours::s3::overwrite(server, prefix).await,
+            }
+        });
+        done.expect("a place can be ruined");
+    }
+
     /// As [`residue`](Self::residue), from a thread that may wait.
     ///
     /// # Errors

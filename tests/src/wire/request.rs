@@ -1,5 +1,6 @@
 //! Requests, built by hand.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,13 +17,22 @@ pub fn encode(text: &str) -> String {
 }
 
 /// A request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     verb: String,
     target: String,
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
     chunked: bool,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = self.body.as_deref().unwrap_or_default();
+        let (shown, chunked) = (&body[..body.len().min(300)], if self.chunked { " chunked" } else { "" });
+        let Self { verb, target, headers, .. } = self;
+        write!(f, "{verb} {target} {headers:?} {} bytes{chunked}: {}", body.len(), shown.escape_ascii())
+    }
 }
 
 /// A call of a method.

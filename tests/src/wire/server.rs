@@ -133,6 +133,11 @@ impl Server {
         self.flavour
     }
 
+    /// Where a driver with a server beneath it keeps its data.
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
     /// The driver's name.
     pub fn driver(&self) -> &'static str {
         self.flavour.driver()

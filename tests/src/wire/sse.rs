@@ -1,5 +1,6 @@
 //! The event stream, read as a browser reads it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -41,7 +42,12 @@ pub struct EventStream {
 impl EventStream {
     /// Opens a stream and reads its first block, which is `retry`.
     pub fn open(server: &Server, request: &Request) -> Self {
-        let incoming = request.begin(server.addr());
+        Self::open_at(server.addr(), request)
+    }
+
+    /// The same at an address.
+    pub fn open_at(addr: SocketAddr, request: &Request) -> Self {
+        let incoming = request.begin(addr);
         let response = &incoming.response;
         assert_eq!(response.status, 200, "{response:?}");
         let kind = response.header("content-type").unwrap_or_default();

@@ -24,6 +24,7 @@ mod members;
 mod pages;
 mod paging;
 mod payload;
+mod poison;
 mod presign;
 mod put;
 mod replay;
@@ -33,6 +34,7 @@ mod scope;
 mod shape;
 mod tokens;
 mod upload;
+mod worlds;
 
 use artifact_store_tests::wire::Who;
 

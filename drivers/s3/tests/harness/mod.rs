@@ -22,6 +22,7 @@ use artifact_store_s3::{S3Config, S3Store};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
 #[allow(unused_imports)] // Each test file uses its part.
@@ -206,6 +207,18 @@ pub(crate) async fn uploads(server: &S3, prefix: &str) -> Result<Vec<(String, St
     let list = raw(server).list_multipart_uploads().bucket(server.bucket()).prefix(format!("{prefix}/"));
     let uploads = list.send().await?.uploads.unwrap_or_default().into_iter();
     Ok(uploads.filter_map(|upload| upload.key.zip(upload.upload_id)).collect())
+}
+
+/// Puts other bytes in the place of every object under a prefix, which keeps its metadata.
+pub(crate) async fn overwrite(server: &S3, prefix: &str) -> Result<(), BoxError> {
+    let client = raw(server);
+    for key in keys(server, server.bucket(), prefix).await? {
+        let head = client.head_object().bucket(server.bucket()).key(&key).send().await?;
+        let ruins =
+            client.put_object().bucket(server.bucket()).key(key).body(ByteStream::from_static(b"ruins"));
+        ruins.set_metadata(head.metadata).send().await?;
+    }
+    Ok(())
 }
 
 /// Removes everything under a prefix.

@@ -27,6 +27,7 @@ mod presign;
 mod put;
 mod replay;
 mod replicas;
+mod rotation;
 mod runtime;
 mod scope;
 mod shape;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
 mod algorithms;
+mod attacks;
 mod audit;
 mod clients;
 mod codes;

@@ -200,6 +200,10 @@ fn a_server_that_can_have_no_keys_does_not_start_and_says_why() {
         assert!(said.contains("identity.jwks_url") && said.contains(word), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
+    // The same address as a name that nobody would take for one.
+    let (code, said) = refused(&from("https://2852039166/keys"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is not asked") && said.contains("link-local"), "{said}");
 }
 
 #[test]

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A kit of tests: what cannot be set up ends the test.
 #![allow(clippy::missing_panics_doc)]
 
+mod certificate;
 mod check;
 mod connection;
 mod program;
+mod provider;
 mod request;
 mod response;
 mod server;
@@ -15,9 +17,11 @@ mod sse;
 mod tokens;
 
 pub use crate::place::{Flavour, flavours};
+pub use certificate::Certificate;
 pub use check::{CODES, REQUEST_ID, row};
 pub use connection::{Connection, Incoming, TIMEOUT};
 pub use program::{Keys, artifactd, keys};
+pub use provider::KeyProvider;
 pub use request::{Request, control, encode, put};
 pub use response::Response;
 pub use server::{Options, Server, on_every_driver, on_every_driver_with, signal};

@@ -44,7 +44,12 @@ pub struct ServerSettings {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct IdentitySettings {
+    /// At most one of this and the next is set.
     pub jwks_file: Option<PathBuf>,
+    pub jwks_url: Option<crate::identity::JwksUrl>,
+    /// How often the URL is asked at least, and how much time lies between two attempts at least.
+    pub jwks_refresh_interval: Duration,
+    pub jwks_refresh_min_interval: Duration,
     pub issuer: Option<String>,
     pub audience: Option<String>,
     pub jwt_algorithms: Vec<crate::identity::Algorithm>,

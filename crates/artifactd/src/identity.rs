@@ -1,19 +1,35 @@
 //! Who sends a request: bearer tokens, verified against the keys of a JWKS and the configured rules.
 //!
+//! Keys come from a file or a provider (`file`, `fetch`), are kept fresh in the background (`keeper`) and read by requests
+//! (`keyring`); what was verified once is known again (`cache`).
+//!
 //! One path for all six algorithms: `jsonwebtoken` over aws-lc checks the signature, aws-lc itself that of ES512, and every rule
 //! beside it is the same. What a token may claim about its own key is never used.
 //! This module must never know what a caller may do.
 
+mod cache;
+mod caller;
 mod claims;
+mod fetch;
+mod file;
 mod jwks;
+mod keeper;
+mod keyring;
 pub mod keys;
 mod token;
+mod url;
 mod verifier;
 
 use std::fmt;
 use std::str::FromStr;
 
-pub use verifier::{Rules, Verifier};
+pub use url::JwksUrl;
+pub(crate) use url::LEGAL as LEGAL_URL;
+pub(crate) use verifier::BOTH as BOTH_SOURCES;
+pub use verifier::{NoKeys, Rules, Verifier};
+
+/// Largest JWK set that is read, in bytes.
+const MAX_JWKS_BYTES: usize = 1 << 20;
 
 /// A signature algorithm that tokens may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

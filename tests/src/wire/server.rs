@@ -102,12 +102,15 @@ impl Server {
     fn start_at(flavour: Flavour, place: Option<Place>, options: &Options) -> Self {
         let home = TempDir::new().unwrap();
         let mut options = options.clone();
+        let elsewhere = options.file.get("identity").is_some_and(|keys| keys.contains_key("jwks_url"));
         let mut default = |key: &str, value: Value| {
             let (section, key) = key.split_once('.').unwrap();
             options.file.entry(section.into()).or_default().entry(key.into()).or_insert(value);
         };
         default("server.bind_addr", json!("127.0.0.1:0"));
-        default("identity.jwks_file", json!(keys().jwks()));
+        if !elsewhere {
+            default("identity.jwks_file", json!(keys().jwks()));
+        }
         default("artifacts.driver", json!(flavour.driver()));
         match flavour {
             Flavour::Fs => default("artifacts.fs_root", json!(home.path().join("data"))),

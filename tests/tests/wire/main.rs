@@ -6,6 +6,7 @@
 
 mod across;
 mod algorithms;
+mod attacks;
 mod audit;
 mod clients;
 mod codes;
@@ -29,6 +30,7 @@ mod presign;
 mod put;
 mod replay;
 mod replicas;
+mod rotation;
 mod runtime;
 mod scope;
 mod shape;

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use crate::config::Settings;
 use crate::http::App;
-use crate::identity::Verifier;
+use crate::identity::{NoKeys, Verifier};
 use crate::log;
 use crate::server::{Ended, Server};
 
@@ -40,7 +40,12 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let settings = Settings::load(args.config.as_deref(), &args.set).map_err(Failure::usage)?;
-    let verifier = Verifier::open(&settings.identity).map_err(Failure::usage)?;
+    // Before anything that may have to be told to the operator.
+    log::init(&settings.telemetry);
+    let verifier = Verifier::open(&settings.identity).await.map_err(|error| match error {
+        NoKeys::Config(error) => Failure::usage(error),
+        NoKeys::Provider(why) => Failure::failed(why),
+    })?;
     serve(settings, verifier, |_| Ok(())).await
 }
 

@@ -7,6 +7,7 @@ use super::{
     ArtifactsSettings, ConfigError, IdentitySettings, LogFormat, ProtocolSettings, ServerSettings, Settings,
     TelemetrySettings, store, value,
 };
+use crate::identity::{BOTH_SOURCES, JwksUrl};
 
 pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     Ok(Settings {
@@ -32,13 +33,35 @@ fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
 }
 
 fn identity(layers: &Layers) -> Result<IdentitySettings, ConfigError> {
-    Ok(IdentitySettings {
+    let (often, seldom) = ("identity.jwks_refresh_min_interval", "identity.jwks_refresh_interval");
+    let settings = IdentitySettings {
         jwks_file: layers.get("identity.jwks_file", value::text)?.map(Into::into),
+        jwks_url: layers
+            .get("identity.jwks_url", value::text)?
+            .map(|url| JwksUrl::parse(&url).map_err(|why| layers.refuse("identity.jwks_url", &why)))
+            .transpose()?,
+        jwks_refresh_interval: layers.need(seldom, value::duration)?,
+        jwks_refresh_min_interval: layers.need(often, value::duration)?,
         issuer: layers.get("identity.issuer", value::text)?,
         audience: layers.get("identity.audience", value::text)?,
         jwt_algorithms: layers.need("identity.jwt_algorithms", value::algorithms)?,
         clock_skew: layers.need("identity.clock_skew", value::duration)?,
-    })
+    };
+    if settings.jwks_file.is_some() && settings.jwks_url.is_some() {
+        return Err(layers.refuse("identity.jwks_url", BOTH_SOURCES));
+    }
+    if settings.jwks_refresh_min_interval > settings.jwks_refresh_interval {
+        let culprit = if layers.has(often) { often } else { seldom };
+        return Err(layers.refuse(
+            culprit,
+            &format!(
+                "the smallest interval ({:?}) is over the usual one ({:?}); jwks_refresh_min_interval takes at most \
+                 jwks_refresh_interval",
+                settings.jwks_refresh_min_interval, settings.jwks_refresh_interval
+            ),
+        ));
+    }
+    Ok(settings)
 }
 
 fn artifacts(layers: &Layers) -> Result<ArtifactsSettings, ConfigError> {

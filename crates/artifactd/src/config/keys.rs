@@ -23,6 +23,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A list of signature algorithms.
     Algorithms,
+    /// The URL of a JWK set.
+    JwksUrl,
     /// A list of web origins.
     Origins,
     /// A section whose keys are the driver's own.
@@ -51,6 +53,7 @@ impl Kind {
             Self::Switch => "true or false".into(),
             Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Algorithms => "a list of some of RS256, RS384, RS512, ES256, ES384, ES512".into(),
+            Self::JwksUrl => crate::identity::LEGAL_URL.into(),
             Self::Origins => {
                 "a list of exact origins such as https://console.example or http://127.0.0.1:3000: \
                               http or https, lower case, no path, no default port, no *"
@@ -132,14 +135,28 @@ pub const KEYS: &[Key] = &[
         "identity.jwks_file",
         Kind::Text,
         None,
-        "The file with the public keys (JWK set) that tokens are verified with; needed by serve. A relative path starts at the \
-         working directory.",
+        "The file with the public keys (JWK set) that tokens are verified with; serve needs this or identity.jwks_url. A file that \
+         changes is taken over within a second. A relative path starts at the working directory.",
     ),
     Key::new(
         "identity.jwks_url",
-        Kind::Absent("this version fetches no keys; save the JWK set as a file and use identity.jwks_file"),
+        Kind::JwksUrl,
         None,
-        "Not in this version; use identity.jwks_file.",
+        "Where the public keys (JWK set) are fetched from instead, when the server starts and from then on; its query is never \
+         printed.",
+    )
+    .secret(),
+    Key::new(
+        "identity.jwks_refresh_interval",
+        Kind::Duration(100..=HOUR),
+        Some("5m"),
+        "How often the keys of identity.jwks_url are fetched again; a shorter max-age of the answer goes before it.",
+    ),
+    Key::new(
+        "identity.jwks_refresh_min_interval",
+        Kind::Duration(100..=HOUR),
+        Some("10s"),
+        "How much time lies between two attempts to fetch keys at least, however many tokens name an unknown key.",
     ),
     Key::new("identity.issuer", Kind::Text, None, "What a token's iss has to be, exactly; unset: not checked."),
     Key::new(

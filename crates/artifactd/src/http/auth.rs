@@ -25,7 +25,7 @@ impl FromRequestParts<Arc<App>> for Verified {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        verify(parts, app, None)
+        verify(parts, app, None).await
     }
 }
 
@@ -38,12 +38,12 @@ impl FromRequestParts<Arc<App>> for StreamVerified {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
         let token = parts.uri.query().and_then(query::access_token);
-        verify(parts, app, token.as_deref()).map(Self)
+        verify(parts, app, token.as_deref()).await.map(Self)
     }
 }
 
-fn verify(parts: &Parts, app: &App, access_token: Option<&str>) -> Result<Verified, Refused> {
-    let caller = app.verifier.identify(&parts.headers, access_token)?;
+async fn verify(parts: &Parts, app: &App, access_token: Option<&str>) -> Result<Verified, Refused> {
+    let caller = app.verifier.identify_or_refresh(&parts.headers, access_token).await?;
     if let Some(trace) = parts.extensions.get::<Arc<Trace>>() {
         trace.of_tenant(caller.tenant().as_str());
     }

@@ -33,17 +33,32 @@ enum Audience {
     Many(Vec<String>),
 }
 
-impl Claims {
-    /// Checks times, issuer and audience. `now` is in seconds since the epoch.
-    pub(super) fn check(&self, rules: &Rules, now: f64) -> Result<(), Invalid> {
+/// When a token is valid, in seconds since the epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    exp: f64,
+    nbf: Option<f64>,
+}
+
+impl Times {
+    /// Whether it is valid at `now`, within the skew of `rules`.
+    pub(super) fn check(self, rules: &Rules, now: f64) -> Result<(), Invalid> {
         let skew = rules.clock_skew.as_secs_f64();
-        let exp = self.exp.ok_or(Invalid::NoExpiry)?;
-        if now >= exp + skew {
+        if now >= self.exp + skew {
             return Err(Invalid::Expired);
         }
         if self.nbf.is_some_and(|nbf| now < nbf - skew) {
             return Err(Invalid::NotYetValid);
         }
+        Ok(())
+    }
+}
+
+impl Claims {
+    /// Checks times, issuer and audience, and gives back the times. `now` is in seconds since the epoch.
+    pub(super) fn check(&self, rules: &Rules, now: f64) -> Result<Times, Invalid> {
+        let times = Times { exp: self.exp.ok_or(Invalid::NoExpiry)?, nbf: self.nbf };
+        times.check(rules, now)?;
         if rules.issuer.is_some() && self.iss != rules.issuer {
             return Err(Invalid::Issuer);
         }
@@ -55,7 +70,7 @@ impl Claims {
         if rules.audience.as_ref().is_some_and(|audience| !meant(audience)) {
             return Err(Invalid::Audience);
         }
-        Ok(())
+        Ok(times)
     }
 }
 

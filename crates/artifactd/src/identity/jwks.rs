@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{self, SHA256};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
@@ -26,9 +27,13 @@ const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 #[derive(Debug)]
 pub(super) struct KeySet(Vec<Key>);
 
+/// The SHA-256 of a key and its id: two keys that share an id differ in it, and so does one key under two ids.
+pub(super) type Fingerprint = [u8; 32];
+
 /// One key, made ready for each algorithm that it may verify.
 pub(super) struct Key {
     kid: Option<String>,
+    fingerprint: Fingerprint,
     ready: Vec<(Algorithm, Ready)>,
 }
 
@@ -103,6 +108,28 @@ impl KeySet {
         }
         named.find(fits).ok_or(NoKey::OtherAlgorithm)
     }
+
+    /// Whether [`pick`](Self::pick) would still give the key of this fingerprint to a token of `algorithm` that names its id
+    /// (`named`), or names none.
+    pub(super) fn still_picks(&self, fingerprint: &Fingerprint, algorithm: Algorithm, named: bool) -> bool {
+        let mut fitting = self.0.iter().filter(|key| key.is_for(algorithm));
+        if named {
+            // A set has no second key of this id and algorithm.
+            return fitting.any(|key| key.fingerprint == *fingerprint);
+        }
+        fitting.next().is_some_and(|key| key.fingerprint == *fingerprint) && fitting.next().is_none()
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many of the keys are not in `other`.
+    pub(super) fn beyond(&self, other: &Self) -> usize {
+        let known = |key: &&Key| other.0.iter().any(|it| it.is_same(key));
+        self.0.iter().filter(|key| !known(key)).count()
+    }
 }
 
 impl Key {
@@ -117,8 +144,19 @@ impl Key {
         }
     }
 
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
     fn is_for(&self, algorithm: Algorithm) -> bool {
         self.ready.iter().any(|(of, _)| *of == algorithm)
+    }
+
+    /// The same key with the same id for the same algorithms.
+    fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+            && self.ready.len() == other.ready.len()
+            && self.ready.iter().all(|(algorithm, _)| other.is_for(*algorithm))
     }
 
     /// `None`: a key that is not for us.
@@ -162,7 +200,9 @@ impl Key {
             })
             .collect::<Option<_>>()
             .ok_or("is no valid key of its type")?;
-        Ok(Some(Self { kid: text(members, "kid")?.map(str::to_owned), ready }))
+        let kid = text(members, "kid")?.map(str::to_owned);
+        let fingerprint = fingerprint(kid.as_deref(), kty, curve, &encoded);
+        Ok(Some(Self { kid, fingerprint, ready }))
     }
 }
 
@@ -171,8 +211,22 @@ impl fmt::Debug for Key {
         f.debug_struct("Key")
             .field("kid", &self.kid)
             .field("algorithms", &self.ready.iter().map(|(algorithm, _)| algorithm).collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
+}
+
+/// Each part goes in with its length, so that none can run into the next one.
+fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]) -> Fingerprint {
+    let mut context = digest::Context::new(&SHA256);
+    let curve = curve.filter(|_| kty == "EC");
+    for part in [kid.map(str::as_bytes), Some(kty.as_bytes()), curve.map(str::as_bytes), Some(encoded)] {
+        // No part: a length that none has.
+        context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+        context.update(part.unwrap_or_default());
+    }
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(context.finish().as_ref());
+    fingerprint
 }
 
 fn may_verify(members: &serde_json::Map<String, Value>) -> Result<bool, String> {

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::Algorithm;
-use super::claims::{Claims, given};
-use super::jwks::{KeySet, NoKey};
+use super::claims::{Claims, Times, given};
+use super::jwks::{Fingerprint, KeySet, NoKey};
 use super::verifier::Rules;
 
 /// Longest token that is looked at, in bytes.
-const MAX_TOKEN_BYTES: usize = 16 << 10;
+pub(super) const MAX_TOKEN_BYTES: usize = 16 << 10;
 
 /// Why a token was rejected. Its text is a fixed sentence, which a client may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,11 +82,38 @@ struct Header {
     crit: Option<IgnoredAny>,
 }
 
-/// The claims of `token`, once everything about it is right. `now` is in seconds since the epoch.
-pub(super) fn verify(token: &[u8], keys: &KeySet, rules: &Rules, now: f64) -> Result<Claims, Invalid> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(Invalid::TooLong);
+/// A token about which everything is right, and by what.
+#[derive(Debug, Clone)]
+pub(super) struct Verified {
+    pub(super) tenant: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) session: Option<String>,
+    pub(super) admin: bool,
+    pub(super) fleet: bool,
+    times: Times,
+    key: Fingerprint,
+    algorithm: Algorithm,
+    /// Whether the token names the key.
+    named: bool,
+}
+
+impl Verified {
+    /// Whether the token is right still: its times, and that the key which verified it is the one that would today.
+    pub(super) fn holds(&self, keys: &KeySet, rules: &Rules, now: f64) -> bool {
+        self.times.check(rules, now).is_ok() && keys.still_picks(&self.key, self.algorithm, self.named)
     }
+
+    fn new(claims: Claims, times: Times, key: Fingerprint, algorithm: Algorithm, named: bool) -> Self {
+        // Unknown scopes are dropped.
+        let has = |scope: &str| claims.scopes.iter().any(|it| it == scope);
+        let (admin, fleet) = (has("admin"), has("console:fleet"));
+        let Claims { tenant, user, session, .. } = claims;
+        Self { tenant, user, session, admin, fleet, times, key, algorithm, named }
+    }
+}
+
+/// What `token`, which is not too long, says, once everything about it is right. `now` is in seconds since the epoch.
+pub(super) fn verify(token: &[u8], keys: &KeySet, rules: &Rules, now: f64) -> Result<Verified, Invalid> {
     let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
     let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
         return Err(Invalid::Malformed);
@@ -105,8 +132,8 @@ pub(super) fn verify(token: &[u8], keys: &KeySet, rules: &Rules, now: f64) -> Re
     }
     let payload = decode(&token[first + 1..second])?;
     let claims: Claims = object(&payload).ok_or(Invalid::Claims)?;
-    claims.check(rules, now)?;
-    Ok(claims)
+    let times = claims.check(rules, now)?;
+    Ok(Verified::new(claims, times, key.fingerprint(), algorithm, header.kid.is_some()))
 }
 
 /// A JSON object and nothing else; serde alone would take a list of the members' values, too.
@@ -116,4 +143,15 @@ fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
 
 fn decode(part: &[u8]) -> Result<Vec<u8>, Invalid> {
     BASE64URL_NOPAD.decode(part).map_err(|_| Invalid::Malformed)
+}
+
+#[cfg(test)]
+impl Verified {
+    /// One of this tenant, for tests of what holds it.
+    pub(super) fn example(tenant: &str) -> Self {
+        let claims: Claims =
+            serde_json::from_value(serde_json::json!({ "tenant": tenant, "exp": 1e12 })).unwrap();
+        let times = claims.check(&Rules::default(), 0.0).unwrap();
+        Self::new(claims, times, Fingerprint::default(), Algorithm::Es256, true)
+    }
 }

@@ -1,27 +1,24 @@
-//! From a request's headers to a caller: [`Verifier`].
+//! Verifies the tokens of requests against the keys at hand: [`Verifier`].
 
-use std::io::Read;
-use std::path::Path;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use artifact_store::{Scope, ScopePart};
 use artifact_store_protocol::Code;
 use artifact_store_resolver::{Caller, Refusal};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 
 use super::Algorithm;
-use super::claims::Claims;
+use super::cache::Verifications;
+use super::caller::{bearer, caller};
+use super::fetch::Fetcher;
+use super::file::KeysFile;
 use super::jwks::KeySet;
-use super::token;
+use super::keeper::{self, Keeper, Pace};
+use super::keyring::Keyring;
+use super::token::{self, Invalid, Verified};
+use super::url::JwksUrl;
 use crate::config::{ConfigError, IdentitySettings};
-
-const TENANT: &str = "x-harbor-tenant";
-const USER: &str = "x-harbor-user";
-const SESSION: &str = "x-harbor-session";
-
-/// Largest JWKS file that is read, in bytes.
-const MAX_JWKS_BYTES: u64 = 1 << 20;
 
 /// What a token has to satisfy beside its signature.
 #[derive(Debug, Clone)]
@@ -43,158 +40,170 @@ impl Default for Rules {
     }
 }
 
+/// Why there are no keys to start with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoKeys {
+    /// What is configured is wrong, or the configured file.
+    Config(ConfigError),
+    /// The configured provider gives no set of use: a sentence.
+    Provider(String),
+}
+
+impl fmt::Display for NoKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Provider(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for NoKeys {}
+
 /// Verifies tokens against a set of keys and the configured rules.
+///
+/// Tokens that it has verified it knows again by their hash, until they expire or the key that verified them is withdrawn.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: KeySet,
+    keys: Arc<Keyring>,
     rules: Rules,
+    verified: Verifications,
+    /// Whoever keeps the keys fresh.
+    _keeper: Option<Keeper>,
 }
 
 impl Verifier {
-    /// A verifier with the keys of the configured file.
+    /// A verifier with the keys of the configured file or provider, which it keeps fresh as long as it lives: a file that changes
+    /// is taken over within a second, a provider is asked at the configured interval and when a token names an unknown key.
+    /// What then fails is logged, and the keys from before stay.
+    ///
+    /// Needs a runtime of tokio with its clock, and for a provider its network.
     ///
     /// # Errors
-    /// [`ConfigError`] where no file is configured, it cannot be read, is larger than 1 MiB, is no JWK set, holds a private key,
-    /// or no key of use.
-    pub fn open(settings: &IdentitySettings) -> Result<Self, ConfigError> {
-        let Some(path) = &settings.jwks_file else {
-            return Err(ConfigError(
-                "identity.jwks_file is not set, and a server without keys does not start; \
-                 make keys with 'artifactd keygen DIR' and set it to DIR/jwks.json"
-                    .into(),
-            ));
-        };
-        let refused = |why: String| ConfigError(format!("identity.jwks_file: {} {why}", path.display()));
-        let json = read(path).map_err(refused)?;
+    /// [`NoKeys::Config`] where neither is configured, or the file cannot be read, is larger than 1 MiB, is no JWK set, holds a
+    /// private key, or no key of use. [`NoKeys::Provider`] where the same is true of a provider's answer, or none comes.
+    pub async fn open(settings: &IdentitySettings) -> Result<Self, NoKeys> {
         let rules = Rules {
             algorithms: settings.jwt_algorithms.clone(),
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             clock_skew: settings.clock_skew,
         };
-        let keys = KeySet::parse(&json, &rules.algorithms).map_err(refused)?;
-        Ok(Self { keys, rules })
+        let pace = Pace {
+            interval: settings.jwks_refresh_interval,
+            min_interval: settings.jwks_refresh_min_interval,
+        };
+        let (keys, keeper) = match (&settings.jwks_file, &settings.jwks_url) {
+            (Some(path), None) => {
+                let mut file = KeysFile::new(path);
+                // A file that was not looked at before has changed.
+                let set = file
+                    .look()
+                    .and_then(|json| KeySet::parse(&json.unwrap_or_default(), &rules.algorithms))
+                    .map_err(|why| config(format!("identity.jwks_file: {} {why}", path.display())))?;
+                let keys = Arc::new(Keyring::fixed(set));
+                (Arc::clone(&keys), Keeper::of_file(keys, file, rules.algorithms.clone()))
+            }
+            (None, Some(url)) => from_provider(url, &rules.algorithms, pace).await?,
+            (None, None) => {
+                return Err(config(
+                    "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not start; make keys \
+                     with 'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set identity.jwks_url to the \
+                     JWK set of whoever signs the tokens"
+                        .into(),
+                ));
+            }
+            (Some(_), Some(_)) => return Err(config(format!("identity.jwks_url: {BOTH}"))),
+        };
+        Ok(Self { keys, rules, verified: Verifications::new(), _keeper: Some(keeper) })
     }
 
-    /// A verifier with the keys of a JWK set at hand.
+    /// A verifier with the keys of a JWK set at hand, which stay as they are.
     ///
     /// # Errors
     /// [`ConfigError`] where it is no JWK set, holds a private key, or no key of use.
     pub fn from_jwks(json: &str, rules: Rules) -> Result<Self, ConfigError> {
-        let keys = KeySet::parse(json.as_bytes(), &rules.algorithms)
+        let set = KeySet::parse(json.as_bytes(), &rules.algorithms)
             .map_err(|why| ConfigError(format!("the JWK set {why}")))?;
-        Ok(Self { keys, rules })
+        let keys = Arc::new(Keyring::fixed(set));
+        Ok(Self { keys, rules, verified: Verifications::new(), _keeper: None })
     }
 
-    /// The caller of a request with these headers. `access_token` is the event stream's query parameter, used only where there
-    /// is no Authorization header.
+    /// The caller of a request with these headers, by the keys at hand. `access_token` is the event stream's query parameter, used
+    /// only where there is no Authorization header.
     ///
     /// # Errors
     /// `identity_required`, `auth_rejected` (with the cause for the log).
     pub fn identify(&self, headers: &HeaderMap, access_token: Option<&str>) -> Result<Caller, Refusal> {
         let token = bearer(headers, access_token)?;
-        let claims = token::verify(token, &self.keys, &self.rules, now())
-            .map_err(|invalid| Refusal::new(Code::AuthRejected, invalid.message()).because(invalid))?;
-        caller(&claims, headers)
+        caller(&*self.verify(token).map_err(rejected)?, headers)
     }
-}
 
-/// The token as it was sent.
-fn bearer<'a>(headers: &'a HeaderMap, access_token: Option<&'a str>) -> Result<&'a [u8], Refusal> {
-    let mut sent = headers.get_all(AUTHORIZATION).iter();
-    let Some(first) = sent.next() else {
-        return access_token.filter(|token| !token.is_empty()).map(str::as_bytes).ok_or_else(no_bearer);
-    };
-    if sent.next().is_some() {
-        return Err(Refusal::new(Code::AuthRejected, "the request has more than one Authorization header"));
-    }
-    let value = first.as_bytes();
-    let split = value.iter().position(|byte| *byte == b' ').ok_or_else(no_bearer)?;
-    let token = value[split..].trim_ascii();
-    if !value[..split].eq_ignore_ascii_case(b"bearer") || token.is_empty() {
-        return Err(no_bearer());
-    }
-    Ok(token)
-}
-
-fn caller(claims: &Claims, headers: &HeaderMap) -> Result<Caller, Refusal> {
-    let session = match header(headers, SESSION)? {
-        Some(session) => Some(session),
-        None => claims.session.as_deref().map(part).transpose()?,
-    };
-    let tenant = claims.tenant.as_deref().map(part).transpose()?;
-    let user = claims.user.as_deref().map(part).transpose()?;
-    let (Some(tenant), Some(user), Some(session)) = (tenant, user, session) else {
-        return Err(Refusal::new(
-            Code::IdentityRequired,
-            "the identity is not complete; it takes the token's claims tenant and user, and a session: \
-             the header X-Harbor-Session or the claim session",
-        ));
-    };
-    for (name, verified) in [(TENANT, &tenant), (USER, &user)] {
-        if header(headers, name)?.is_some_and(|sent| sent != *verified) {
-            return Err(Refusal::new(
-                Code::IdentityRequired,
-                "X-Harbor-Tenant or X-Harbor-User is not the verified identity; leave it out, or send the token's own",
-            ));
-        }
-    }
-    let mut caller = Caller::new(&Scope::from_parts(tenant, user, session, None));
-    for scope in &claims.scopes {
-        caller = match scope.as_str() {
-            "admin" => caller.with_admin(),
-            "console:fleet" => caller.with_fleet(),
-            _ => caller,
+    /// The same, where a token that names an unknown key waits for fresh keys: 3 s at most, and only where a provider may be asked
+    /// now or is being asked.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify).
+    pub async fn identify_or_refresh(
+        &self,
+        headers: &HeaderMap,
+        access_token: Option<&str>,
+    ) -> Result<Caller, Refusal> {
+        let token = bearer(headers, access_token)?;
+        let verified = match self.verify(token) {
+            Err(Invalid::UnknownKid) => {
+                self.keys.wait().await;
+                self.verify(token)
+            }
+            judged => judged,
         };
+        caller(&*verified.map_err(rejected)?, headers)
     }
-    Ok(caller)
-}
 
-/// The one value of an identity header, if it was sent.
-fn header(headers: &HeaderMap, name: &str) -> Result<Option<ScopePart>, Refusal> {
-    let mut sent = headers.get_all(name).iter();
-    let Some(value) = sent.next() else { return Ok(None) };
-    if sent.next().is_some() {
-        return Err(Refusal::new(
-            Code::IdentityRequired,
-            "X-Harbor-Session, X-Harbor-Tenant and X-Harbor-User may each be sent once",
-        ));
+    fn verify(&self, token: &[u8]) -> Result<Arc<Verified>, Invalid> {
+        if token.len() > token::MAX_TOKEN_BYTES {
+            return Err(Invalid::TooLong);
+        }
+        let (keys, now, hash) = (self.keys.set(), now(), Verifications::hash(token));
+        if let Some(verified) = self.verified.get(&hash)
+            && verified.holds(&keys, &self.rules, now)
+        {
+            return Ok(verified);
+        }
+        let verified = Arc::new(token::verify(token, &keys, &self.rules, now)?);
+        self.verified.put(hash, &verified);
+        Ok(verified)
     }
-    utf8(value).ok_or_else(illegal_part).and_then(part).map(Some)
 }
 
-fn utf8(value: &HeaderValue) -> Option<&str> {
-    std::str::from_utf8(value.as_bytes()).ok()
+/// What is wrong with a file and a provider at once.
+pub(crate) const BOTH: &str =
+    "identity.jwks_file is set, too, and keys come from one place; leave one of them out";
+
+async fn from_provider(
+    url: &JwksUrl,
+    algorithms: &[Algorithm],
+    pace: Pace,
+) -> Result<(Arc<Keyring>, Keeper), NoKeys> {
+    let failed = |why: String| {
+        NoKeys::Provider(format!("identity.jwks_url: {url} {why}; a server without keys does not start"))
+    };
+    let fetcher = Fetcher::new(url.clone()).map_err(failed)?;
+    let (set, max_age) = keeper::load(&fetcher, algorithms).await.map_err(failed)?;
+    let keys = Arc::new(Keyring::refreshed(set, pace.min_interval));
+    let keeper = Keeper::of_url(Arc::clone(&keys), fetcher, algorithms.to_vec(), pace, max_age);
+    Ok((keys, keeper))
 }
 
-fn part(text: &str) -> Result<ScopePart, Refusal> {
-    ScopePart::new(text).map_err(|error| illegal_part().because(error))
+fn config(why: String) -> NoKeys {
+    NoKeys::Config(ConfigError(why))
 }
 
-fn illegal_part() -> Refusal {
-    Refusal::new(
-        Code::IdentityRequired,
-        "tenant, user and session each take 1 to 256 bytes of UTF-8 without control characters",
-    )
-}
-
-fn no_bearer() -> Refusal {
-    Refusal::new(Code::IdentityRequired, "the request has no bearer token; send Authorization: Bearer <JWT>")
+fn rejected(invalid: Invalid) -> Refusal {
+    Refusal::new(Code::AuthRejected, invalid.message()).because(invalid)
 }
 
 /// Seconds since the epoch. A clock before it counts as the end of time: nothing is valid then.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(f64::INFINITY, |since| since.as_secs_f64())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
-    let mut json = Vec::new();
-    file.take(MAX_JWKS_BYTES + 1)
-        .read_to_end(&mut json)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if json.len() as u64 > MAX_JWKS_BYTES {
-        return Err("is larger than 1 MiB, which no JWK set needs".into());
-    }
-    Ok(json)
 }

@@ -239,10 +239,6 @@ fn what_does_not_fit_together_is_refused_with_one_line() {
             "command line: artifacts.fetch_hard_max_bytes: the default window (65536) is over the hard one (1024); fetch_default_max_bytes takes at most fetch_hard_max_bytes",
         ),
         (
-            vec![("identity.jwks_url", "https://hunter2")],
-            "command line: identity.jwks_url: this version fetches no keys; save the JWK set as a file and use identity.jwks_file",
-        ),
-        (
             vec![("telemetry.otel_endpoint", secret)],
             "command line: telemetry.otel_endpoint: this version exports no traces; collect the log instead",
         ),
@@ -256,6 +252,49 @@ fn what_does_not_fit_together_is_refused_with_one_line() {
         assert_eq!(line, says);
         assert!(!line.contains(secret));
     }
+}
+
+#[test]
+fn keys_from_two_places_or_a_doubtful_one_are_refused_with_one_line() {
+    for (flags, says) in [
+        (
+            vec![("identity.jwks_url", "https://ada:hunter2@login.example/keys")],
+            "command line: identity.jwks_url: the URL has a user name or password; keys are public, so leave it out",
+        ),
+        (
+            vec![("identity.jwks_url", "http://login.example/keys?hunter2")],
+            "command line: identity.jwks_url: 'login.example' is not this machine, and over plain http anybody on the way could put in keys; use https",
+        ),
+        (
+            vec![("identity.jwks_url", "https://169.254.169.254/keys?hunter2")],
+            "command line: identity.jwks_url: '169.254.169.254' is a link-local address or otherwise not one that a host has for itself (169.254.169.254)",
+        ),
+        (
+            vec![("identity.jwks_url", "")],
+            "command line: identity.jwks_url: the value is not legal; it takes an https URL such as https://login.example/.well-known/jwks.json, or an http one where the host is this machine (127.0.0.1, [::1], localhost)",
+        ),
+        (
+            vec![("identity.jwks_url", "https://login.example/keys"), ("identity.jwks_file", "jwks.json")],
+            "command line: identity.jwks_url: identity.jwks_file is set, too, and keys come from one place; leave one of them out",
+        ),
+        (
+            vec![("identity.jwks_refresh_interval", "5s")],
+            "command line: identity.jwks_refresh_interval: the smallest interval (10s) is over the usual one (5s); jwks_refresh_min_interval takes at most jwks_refresh_interval",
+        ),
+        (
+            vec![("identity.jwks_refresh_min_interval", "6m")],
+            "command line: identity.jwks_refresh_min_interval: the smallest interval (360s) is over the usual one (300s); jwks_refresh_min_interval takes at most jwks_refresh_interval",
+        ),
+    ] {
+        let line = load(None, &[], &flags).unwrap_err();
+        assert_eq!(line, says);
+    }
+    let file = File::new("a.yaml", "identity: {jwks_url: [\"https://ada:hunter2@login.example/keys\"]}");
+    let line = file.load().unwrap_err();
+    assert!(
+        line.contains("identity.jwks_url: the value is not legal") && !line.contains("hunter2"),
+        "{line}"
+    );
 }
 
 #[test]

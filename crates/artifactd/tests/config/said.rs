@@ -24,6 +24,9 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.server.body_timeout, Duration::from_secs(30));
     assert_eq!(settings.server.max_connections, 1024);
     assert_eq!(settings.identity.jwks_file, None);
+    assert_eq!(settings.identity.jwks_url, None);
+    assert_eq!(settings.identity.jwks_refresh_interval, Duration::from_mins(5));
+    assert_eq!(settings.identity.jwks_refresh_min_interval, Duration::from_secs(10));
     assert_eq!(settings.identity.jwt_algorithms, Algorithm::ALL);
     assert_eq!(settings.identity.clock_skew, Duration::from_mins(1));
     assert_eq!(settings.artifacts.store, artifact_store::Config::new("inmem"));
@@ -162,6 +165,9 @@ const OTHERS: &[(&str, &str, &[Pair])] = &[
     ("server.body_timeout", "1s", &[]),
     ("server.max_connections", "7", &[]),
     ("identity.jwks_file", "a.json", &[]),
+    ("identity.jwks_url", "https://login.example/keys", &[]),
+    ("identity.jwks_refresh_interval", "1m", &[]),
+    ("identity.jwks_refresh_min_interval", "1s", &[]),
     ("identity.issuer", "i", &[]),
     ("identity.audience", "a", &[]),
     ("identity.jwt_algorithms", "ES256, ES512", &[]),

@@ -2,7 +2,7 @@
 
 use artifact_store_protocol::Code;
 use artifactd::config::{IdentitySettings, Settings};
-use artifactd::identity::{Algorithm, Rules, Verifier};
+use artifactd::identity::{Algorithm, JwksUrl, NoKeys, Rules, Verifier};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
@@ -129,39 +129,49 @@ fn settings(jwks_file: Option<&std::path::Path>) -> IdentitySettings {
     IdentitySettings { jwks_file: jwks_file.map(Into::into), ..defaults }
 }
 
-#[test]
-fn the_configured_file_is_read() {
+#[tokio::test]
+async fn the_configured_file_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let (es, path) = (Signer::new(Algorithm::Es256), folder.path().join("jwks.json"));
     std::fs::write(&path, es.minter().jwks()).unwrap();
-    let verifier = Verifier::open(&settings(Some(&path))).unwrap();
+    let verifier = Verifier::open(&settings(Some(&path))).await.unwrap();
     identify(&verifier, &es.token(&json!({}), &json!({}))).unwrap();
 }
 
-#[test]
-fn a_file_that_cannot_be_used_is_named() {
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jwks.json");
     let shown = path.display();
-    let said = |settings| Verifier::open(&settings).unwrap_err().to_string();
+    let said = async |settings| {
+        let error = Verifier::open(&settings).await.unwrap_err();
+        assert!(matches!(error, NoKeys::Config(_)), "{error:?}");
+        error.to_string()
+    };
     assert_eq!(
-        said(settings(None)),
-        "identity.jwks_file is not set, and a server without keys does not start; make keys with 'artifactd keygen DIR' and \
-         set it to DIR/jwks.json"
+        said(settings(None)).await,
+        "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not start; make keys with \
+         'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set identity.jwks_url to the JWK set of whoever \
+         signs the tokens"
     );
     assert_eq!(
-        said(settings(Some(&path))),
+        said(settings(Some(&path))).await,
         format!("identity.jwks_file: {shown} cannot be opened: No such file or directory (os error 2)")
     );
     std::fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();
     assert_eq!(
-        said(settings(Some(&path))),
+        said(settings(Some(&path))).await,
         format!("identity.jwks_file: {shown} is larger than 1 MiB, which no JWK set needs")
     );
     std::fs::write(&path, Signer::new(Algorithm::Es256).minter().jwks()).unwrap();
     let only_rsa = IdentitySettings { jwt_algorithms: vec![Algorithm::Rs256], ..settings(Some(&path)) };
     assert_eq!(
-        said(only_rsa),
+        said(only_rsa).await,
         format!("identity.jwks_file: {shown} holds no key that verifies any of RS256")
+    );
+    let url = JwksUrl::parse("https://login.example/keys").unwrap();
+    assert_eq!(
+        said(IdentitySettings { jwks_url: Some(url), ..settings(Some(&path)) }).await,
+        "identity.jwks_url: identity.jwks_file is set, too, and keys come from one place; leave one of them out"
     );
 }

@@ -1,0 +1,71 @@
+//! Where keys may be fetched from.
+
+use artifactd::identity::JwksUrl;
+
+#[test]
+fn https_goes_anywhere_and_http_to_this_machine_alone() {
+    for (url, shown) in [
+        ("https://login.example/.well-known/jwks.json", "https://login.example/.well-known/jwks.json"),
+        ("https://login.example", "https://login.example/"),
+        ("https://login.example:8443/a/b?tenant=hunter2", "https://login.example:8443/a/b"),
+        ("HTTPS://Login.Example/", "https://Login.Example/"),
+        ("https://10.0.0.7/keys", "https://10.0.0.7/keys"),
+        ("https://[2001:db8::1]:444/keys", "https://[2001:db8::1]:444/keys"),
+        ("http://127.0.0.1:9/keys", "http://127.0.0.1:9/keys"),
+        ("http://127.255.0.3/keys", "http://127.255.0.3/keys"),
+        ("http://[::1]/keys", "http://[::1]/keys"),
+        ("http://[::1]:8080/keys", "http://[::1]:8080/keys"),
+        ("http://LocalHost:8080/keys", "http://LocalHost:8080/keys"),
+    ] {
+        let parsed = JwksUrl::parse(url).unwrap_or_else(|why| panic!("{url}: {why}"));
+        assert_eq!(parsed.to_string(), shown, "{url}");
+        assert_eq!(format!("{parsed:?}"), format!("JwksUrl({shown})"), "{url}");
+    }
+}
+
+#[test]
+fn what_could_be_led_astray_is_refused_with_a_sentence() {
+    let plain = "is not this machine, and over plain http anybody on the way could put in keys; use https";
+    let local = "is a link-local address or otherwise not one that a host has for itself";
+    let legal = "it takes an https URL such as https://login.example/.well-known/jwks.json, or an http one where the host is \
+                 this machine (127.0.0.1, [::1], localhost)";
+    for (url, says) in [
+        ("http://login.example/keys", plain),
+        ("http://localhost.example/keys", plain),
+        ("http://127.0.0.1.example/keys", plain),
+        ("http://10.0.0.7/keys", plain),
+        ("http://0.0.0.0/keys", plain),
+        ("http://[::]/keys", plain),
+        ("http://[::ffff:10.0.0.7]/keys", plain),
+        ("http://169.254.169.254/latest/meta-data", plain),
+        ("https://169.254.169.254/latest/meta-data", local),
+        ("https://[fe80::1]/keys", local),
+        ("https://[::ffff:169.254.169.254]/keys", local),
+        ("https://0.0.0.0/keys", local),
+        ("https://[::]/keys", local),
+        ("https://224.0.0.1/keys", local),
+        ("https://255.255.255.255/keys", local),
+        ("https://ada:hunter2@login.example/keys", "the URL has a user name or password"),
+        ("https://hunter2@login.example/keys", "the URL has a user name or password"),
+        ("http://127.0.0.1@login.example/keys", "the URL has a user name or password"),
+        ("https://login.example/keys#hunter2", "the URL has a fragment"),
+        ("ftp://login.example/keys", legal),
+        ("file:///etc/jwks.json", legal),
+        ("/etc/jwks.json", legal),
+        ("login.example/keys", legal),
+        ("login.example", legal),
+        ("https://", legal),
+        ("https:///keys", legal),
+        ("https://login.example:0/keys", legal),
+        ("https://login.example:/keys", legal),
+        ("https://login.example:65536/keys", legal),
+        ("https://login.example:port/keys", legal),
+        ("https://login example/keys", legal),
+        ("https://login.example\\@127.0.0.1/keys", legal),
+        ("", legal),
+    ] {
+        let why = JwksUrl::parse(url).err().unwrap_or_else(|| panic!("{url} is taken"));
+        assert!(why.contains(says), "{url}: {why}");
+        assert!(!why.contains("hunter2"), "{url}: {why}");
+    }
+}

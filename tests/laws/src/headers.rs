@@ -230,7 +230,9 @@ pub fn upload_holds(which: usize, digest: &[u8]) {
         200 => {
             // Of a key that stands twice the last counts, and other algorithms are passed over.
             let Some(at) = text.rfind("sha-256=:") else { return };
-            if text[..at].ends_with([' ', '\t', ',']) || at == 0 {
+            let before = text[..at].trim_end_matches([' ', '\t']);
+            // A parameter's text in quotes may look like a member.
+            if (before.is_empty() || before.ends_with(',')) && !before.contains('"') {
                 let digits = text[at + 9..].split(':').next().unwrap().trim_end_matches('=');
                 let same = &own[9..own.len() - 2];
                 assert_eq!(digits.len(), same.len(), "{text:?} is taken");

@@ -16,6 +16,9 @@ const PATH: &str = ":path";
 /// Where what follows `driver://` waits as it was written, without the [`Config`]'s own parameters.
 const AUTHORITY: &str = ":authority";
 
+/// The longest name of an option or a driver, in bytes. Names are repeated in errors, and no driver has longer ones.
+const MAX_NAME_BYTES: usize = 64;
+
 /// The [`Config`]'s own names, which no driver's option hides.
 const OWN: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_bytes"];
 
@@ -153,7 +156,7 @@ impl Parameter<'_> {
     fn option(&self) -> Result<String, StoreError> {
         if !is_name(&self.name) {
             return Err(StoreError::invalid(
-                "an option's name in a store URL is made of letters, digits and '_'; options are written name=value",
+                "an option's name in a store URL is made of at most 64 letters, digits and '_'; options are written name=value",
             ));
         }
         self.value()
@@ -177,11 +180,13 @@ fn parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
 
 /// What is no name of an option is not repeated in an error, either.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 fn is_scheme(scheme: &str) -> bool {
-    !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    (1..=MAX_NAME_BYTES).contains(&scheme.len())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 fn decode(text: &str) -> Result<String, StoreError> {

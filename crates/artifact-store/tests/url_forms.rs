@@ -149,6 +149,21 @@ fn a_url_does_not_show_in_debug_output() {
 }
 
 #[test]
+fn a_refusal_is_short_however_long_the_url_is() {
+    let long = "a".repeat(5000);
+    for url in [
+        format!("folder:x?{long}"),
+        format!("folder:x?{long}=1"),
+        format!("folder:x?{long}=1&{long}=2"),
+        format!("{long}:x"),
+        long,
+    ] {
+        let refused = url.parse::<Config>().expect_err("no option and no driver is called so").to_string();
+        assert!(refused.len() < 300, "{refused}");
+    }
+}
+
+#[test]
 fn a_form_is_written_with_the_names_of_its_options() {
     for (form, pattern) in [
         (UrlForm::Nothing, "x:"),

@@ -80,7 +80,7 @@ fn is_media_type(text: &str) -> bool {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    essence.trim_end().split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+    essence.trim_end_matches(' ').split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
         && parameters.bytes().all(|b| matches!(b, b' '..=b'~'))
 }
 
@@ -190,9 +190,17 @@ mod tests {
     #[test]
     fn what_is_no_media_type_is_sent_as_bytes() {
         assert_eq!(content_type(Some("text/csv; header=present")), "text/csv; header=present");
-        for media_type in
-            [None, Some("csv"), Some("a/b/c"), Some("text/csv\r\nx: y"), Some("téxt/csv"), Some("/")]
-        {
+        for media_type in [
+            None,
+            Some("csv"),
+            Some("a/b/c"),
+            Some("text/csv\r\nx: y"),
+            Some("text/csv\n"),
+            Some("text/csv\u{a0}; header=present"),
+            Some("text/csv\t; header=present"),
+            Some("téxt/csv"),
+            Some("/"),
+        ] {
             assert_eq!(content_type(media_type), "application/octet-stream", "{media_type:?}");
         }
     }

@@ -88,6 +88,11 @@ impl Connection {
         }
     }
 
+    /// Whether something has come that was not read as part of a response yet.
+    pub fn has_answer(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Reads more. False: there is no more.
     fn fill(&mut self) -> std::io::Result<bool> {
         let mut piece = vec![0; 64 * 1024];
@@ -120,7 +125,8 @@ impl Connection {
         let mut response = Response { to_head, ..Response::default() };
         loop {
             let status = self.line().unwrap_or_else(|error| panic!("no response in time: {error}"))?;
-            let word = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+            let rest = status.strip_prefix("HTTP/1.1 ").or_else(|| status.strip_prefix("HTTP/1.0 "));
+            let word = rest.and_then(|rest| rest.get(..3));
             response.status =
                 word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no response: {status:?}"));
             response.headers.clear();

@@ -11,7 +11,7 @@ use artifact_store_resolver::Refusal;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::StreamExt;
 use hyper::body::SizeHint;
@@ -22,11 +22,9 @@ use tokio::time::timeout;
 use super::App;
 use super::answer::{Answer, Refused, json};
 use super::auth::Verified;
+use super::intake::SLOWEST_BYTES_A_SECOND;
 use super::observe::Trace;
 use super::query::Query;
-
-/// The slowest that a control body may come on the whole, beyond the time in which it may stand still.
-const SLOWEST_BYTES_A_SECOND: u64 = 32 * 1024;
 
 pub(super) async fn control(
     State(app): State<Arc<App>>,
@@ -44,7 +42,7 @@ pub(super) async fn control(
         trace.of_control(method.name());
     }
     Query::read(request.uri().query(), &[], &[])?;
-    check_content_type(request.headers())?;
+    check_content(request.headers())?;
 
     let body = request.into_body();
     let (caller, resolver) = (verified.caller(), &app.resolver);
@@ -84,8 +82,15 @@ pub(super) async fn control(
     }
 }
 
-/// A content type that is given must be JSON.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Refused> {
+/// A content type that is given must be JSON, and not in a coding: whoever unpacks a body holds what it has become.
+fn check_content(headers: &HeaderMap) -> Result<(), Refused> {
+    if !headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Refused::invalid("a control request is plain JSON; send it without Content-Encoding"));
+    }
     let json = |value: &str| {
         let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         essence == "application/json"

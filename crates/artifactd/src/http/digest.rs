@@ -41,12 +41,8 @@ fn parse(field: &str) -> Option<Option<Digest>> {
     let mut digest = None;
     for member in field.split(',') {
         let (key, value) = member.trim_matches([' ', '\t']).split_once('=')?;
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.*".contains(&b);
-        if !key.starts_with(|c: char| c.is_ascii_lowercase() || c == '*') || !key.bytes().all(legal) {
-            return None;
-        }
         let (value, parameters) = value.strip_prefix(':')?.split_once(':')?;
-        if !(parameters.is_empty() || parameters.starts_with(';')) {
+        if !is_key(key) || !are_parameters(parameters) {
             return None;
         }
         let bytes = LENIENT.as_ref()?.decode(value.trim_end_matches('=').as_bytes()).ok()?;
@@ -55,6 +51,45 @@ fn parse(field: &str) -> Option<Option<Digest>> {
         }
     }
     Some(digest)
+}
+
+fn is_key(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase() || c == '*')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.*".contains(&b))
+}
+
+/// Whether `text` is what may follow a member's value (RFC 9651 §3.1.2). What is none of it may be a member that lost its comma,
+/// and a digest that is not seen is not compared. A text in quotes that holds a comma or a semicolon is refused with them: no
+/// digest needs one.
+fn are_parameters(text: &str) -> bool {
+    let mut parts = text.split(';');
+    parts.next() == Some("")
+        && parts.all(|parameter| {
+            let (key, item) = parameter.split_once('=').unwrap_or((parameter, "?1"));
+            is_key(key.trim_start_matches(' ')) && is_item(item)
+        })
+}
+
+fn is_item(text: &str) -> bool {
+    let quoted = |text: &str| text.strip_prefix('"')?.strip_suffix('"').map(str::to_owned);
+    let number = |text: &str| {
+        let digits = text.strip_prefix(['-', '@']).unwrap_or(text);
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        [whole, part].iter().all(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let token = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b))
+    };
+    if let Some(inner) = quoted(text) {
+        let plain = inner.replace("\\\\", "").replace("\\\"", "");
+        return plain.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+    }
+    if let Some(bytes) = text.strip_prefix(':').and_then(|text| text.strip_suffix(':')) {
+        let digits = bytes.trim_end_matches('=');
+        return LENIENT.as_ref().is_some_and(|base64| base64.decode(digits.as_bytes()).is_ok());
+    }
+    matches!(text, "?0" | "?1") || number(text) || token(text)
 }
 
 /// The field's value for `digest`.
@@ -78,6 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn parameters_are_passed_over_where_they_are_some() {
+        for parameters in ["; a=1", ";a;b=?1;c=-1.5", ";d=\"x \\\" y\\\\\"", ";e=*to/k:en;f=:AA==:;g=@1"] {
+            assert_eq!(
+                parse(&format!("{HELLO}{parameters}")),
+                Some(Some(Digest::of(b"hello"))),
+                "{parameters}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_no_digest_field_is_refused() {
         for field in [
             "",
@@ -89,6 +135,16 @@ mod tests {
             "sha-256=:****:",
             &format!("{HELLO},"),
             &format!("{HELLO} x"),
+            &format!("sha-512=:AAAA:;x {HELLO}"),
+            &format!("sha-512=:AAAA:;( {HELLO}"),
+            &format!("{HELLO};"),
+            &format!("{HELLO};A=1"),
+            &format!("{HELLO};a="),
+            &format!("{HELLO};a=\"x"),
+            &format!("{HELLO};a=\"x\"y"),
+            &format!("{HELLO};a=1.2.3"),
+            &format!("{HELLO};a=:****:"),
+            &format!("{HELLO};a=b=c"),
         ] {
             assert_eq!(parse(field), None, "{field}");
         }

@@ -1,4 +1,9 @@
-//! The body of a request on its way in: a time-out for one that stands still, and the draining of one that nobody reads on.
+//! The body of a request on its way in: a time-out for one that stands still or trickles, and the draining of one that nobody
+//! reads on.
+//!
+//! A byte now and then must not hold for ever what an upload holds: a connection, and of some stores another one. So the time
+//! that is spent waiting for a body adds up, bytes wear it off again, and past a bound the body is given up. Bytes that came
+//! fast are no credit for later, and a store that takes its time is not the client's fault: only waiting counts.
 //!
 //! A server that answers before it has read a body, and then closes, resets the connection, and the client may never see the
 //! answer. So a body that is dropped before its end is read on in the background, within bounds, while the answer goes out.
@@ -14,7 +19,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
 use axum::http::header::EXPECT;
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::head::Unsound;
 
@@ -22,6 +27,11 @@ use super::head::Unsound;
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// How long an unread body is read on.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// The slowest that a body may come for longer than it may stand still.
+pub(super) const SLOWEST_BYTES_A_SECOND: u64 = 32 * 1024;
+/// How often a body may stand still for as long as it may at once, in all.
+const MOST_PAUSES: u32 = 10;
 
 /// What is known of a request's body outside of its reader; rides in the request's extensions.
 #[derive(Debug)]
@@ -45,7 +55,7 @@ pub(super) fn take_in(request: Request<Incoming>, patience: Duration) -> Request
     let expects = parts.headers.contains_key(EXPECT) && !incoming.is_end_stream();
     let reading = Arc::new(Reading { expects, touched: AtomicBool::new(false) });
     parts.extensions.insert(Arc::clone(&reading));
-    let body = Intake { incoming: Some(incoming), reading, patience, pause: None };
+    let body = Intake { incoming: Some(incoming), reading, patience, pause: None, waited: Duration::ZERO };
     Request::from_parts(parts, Body::new(body))
 }
 
@@ -56,7 +66,15 @@ struct Intake {
     reading: Arc<Reading>,
     patience: Duration,
     /// Runs while the body stands still.
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Option<Pause>,
+    /// How long it was waited for, beyond what its bytes take at the slowest.
+    waited: Duration,
+}
+
+#[derive(Debug)]
+struct Pause {
+    begun: Instant,
+    end: Pin<Box<Sleep>>,
 }
 
 impl HttpBody for Intake {
@@ -71,16 +89,27 @@ impl HttpBody for Intake {
         this.reading.touched.store(true, Ordering::Release);
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
-            let patience = this.patience;
-            let pause = this.pause.get_or_insert_with(|| Box::pin(sleep(patience)));
-            ready!(pause.as_mut().poll(cx));
+            let left = this.patience.saturating_mul(MOST_PAUSES).saturating_sub(this.waited);
+            let length = this.patience.min(left);
+            let pause = this
+                .pause
+                .get_or_insert_with(|| Pause { begun: Instant::now(), end: Box::pin(sleep(length)) });
+            ready!(pause.end.as_mut().poll(cx));
             this.pause = None;
-            let error =
-                io::Error::new(io::ErrorKind::TimedOut, "the request's body stood still for too long");
+            let error = io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the request's body stood still for too long, or trickled",
+            );
             return Poll::Ready(Some(Err(error.into())));
         };
-        this.pause = None;
-        if !matches!(frame, Some(Ok(_))) {
+        if let Some(pause) = this.pause.take() {
+            this.waited = this.waited.saturating_add(pause.begun.elapsed());
+        }
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let worth = length.saturating_mul(1_000_000) / SLOWEST_BYTES_A_SECOND;
+            this.waited = this.waited.saturating_sub(Duration::from_micros(worth));
+        } else {
             this.incoming = None;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

@@ -1,0 +1,225 @@
+//! Bearer tokens and the keys that verify them: what is signed is taken exactly where every claim is right, what is not signed
+//! never, and of a set of keys no private one.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use artifact_store_core::{Scope, ScopePart};
+use artifact_store_protocol::Code;
+use artifact_store_resolver::{Caller, Refusal};
+use artifactd::identity::keys::{Minter, TokenClaims, generate};
+use artifactd::identity::{Rules, Verifier};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use axum::http::{HeaderMap, HeaderValue};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+
+use crate::json::Members;
+use crate::{field, fields, is_line, is_not_repeated, text, with_edits};
+
+/// A value that must never be seen again.
+pub const SECRET: &str = "hunter2-correct-horse";
+/// How far clocks may be apart, in seconds.
+const SKEW: f64 = 60.0;
+/// Members that only a private or a secret key has.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+struct Fixture {
+    verifier: Verifier,
+    key: EcdsaKeyPair,
+    kid: String,
+    jwk: Value,
+    token: String,
+}
+
+fn fixture() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+    FIXTURE.get_or_init(|| {
+        let private = generate().unwrap();
+        let minter = Minter::from_pem(private.reveal(), None).unwrap();
+        let der = pem::parse(private.reveal()).unwrap();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.contents()).unwrap();
+        let (tenant, user, session) = ("t".into(), "u".into(), Some("s".into()));
+        let claims = TokenClaims { tenant, user, session, ..TokenClaims::default() };
+        let mut jwks: Value = serde_json::from_str(&minter.jwks()).unwrap();
+        Fixture {
+            verifier: Verifier::from_jwks(&minter.jwks(), Rules::default()).unwrap(),
+            key,
+            kid: minter.kid().to_owned(),
+            jwk: jwks["keys"][0].take(),
+            token: minter.mint(&claims, Duration::from_hours(24)).unwrap(),
+        }
+    })
+}
+
+/// Fields: `s`, the header (`E`: a right one) and the claims of a token that is signed; `e`, edits of a token; `k`, a set of
+/// keys in which `@` becomes a secret; `m`, members that are laid over a key; or a token as it is.
+pub fn any(data: &[u8]) {
+    let (kind, rest) = field(data);
+    match kind {
+        b"s" => {
+            let [header, claims] = fields(rest);
+            signed_holds(header, claims);
+        }
+        b"e" => unsigned_is_refused(&with_edits(&fixture().token, rest)),
+        b"k" => keys_hold(&text(rest).replace('@', SECRET)),
+        b"m" => laid_over_holds(rest),
+        _ => unsigned_is_refused(&text(data)),
+    }
+}
+
+fn identify(verifier: &Verifier, token: &str) -> Option<Result<Caller, Refusal>> {
+    let value = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()).ok()?;
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", value);
+    let known = verifier.identify(&headers, None);
+    if let Err(refused) = &known {
+        let envelope = refused.envelope();
+        crate::is_fit(envelope, &[Code::AuthRejected, Code::IdentityRequired]);
+        let part = token.split('.').max_by_key(|part| part.len()).unwrap_or_default();
+        is_not_repeated(&envelope.message, part);
+    }
+    Some(known)
+}
+
+/// A token that nobody signed is refused; the genuine one is taken.
+pub fn unsigned_is_refused(token: &str) {
+    let fixture = fixture();
+    let Some(known) = identify(&fixture.verifier, token) else { return };
+    assert_eq!(known.is_ok(), token.trim_ascii() == fixture.token, "{token}");
+}
+
+/// A token with these claims and a right signature is taken exactly where the claims are right, for the caller that they name.
+pub fn signed_holds(header: &[u8], claims: &[u8]) {
+    let fixture = fixture();
+    let right = json!({"alg": "ES256", "kid": fixture.kid});
+    let header = if header == b"E" { right.to_string().into_bytes() } else { header.to_vec() };
+    let mut token = format!("{}.{}", BASE64URL_NOPAD.encode(&header), BASE64URL_NOPAD.encode(claims));
+    let signature = fixture.key.sign(&SystemRandom::new(), token.as_bytes()).unwrap();
+    token.push('.');
+    token.push_str(&BASE64URL_NOPAD.encode(signature.as_ref()));
+    let known = identify(&fixture.verifier, &token).expect("base64 is a header");
+    // What a reader passes over may be no UTF-8; only the issuer can have written it.
+    if std::str::from_utf8(&header).and(std::str::from_utf8(claims)).is_err() {
+        return;
+    }
+    let expected = if header_is_right(&header, &fixture.kid) { claimed(claims) } else { Claimed::Rejected };
+    match (known, expected) {
+        (_, Claimed::OnTheEdge) => {}
+        (Ok(caller), Claimed::Caller(claimed)) => assert_eq!(caller, claimed),
+        (Err(refused), Claimed::Rejected) => assert_eq!(refused.envelope().code, Code::AuthRejected),
+        (Err(refused), Claimed::Incomplete) => assert_eq!(refused.envelope().code, Code::IdentityRequired),
+        (known, expected) => panic!("{expected:?}, but {known:?}: {:?}", text(claims)),
+    }
+}
+
+/// What a token's claims come to.
+#[derive(Debug)]
+enum Claimed {
+    Caller(Caller),
+    Incomplete,
+    Rejected,
+    /// The clock ticks while it is looked at.
+    OnTheEdge,
+}
+
+fn header_is_right(header: &[u8], kid: &str) -> bool {
+    let Some(members) = Members::of(header) else { return false };
+    let given = |name: &str| members.0.iter().filter(|(is, _)| is == name).count();
+    let text = |name: &str| serde_json::from_str::<String>(members.only(name)?.get()).ok();
+    let named = given("kid") == 0 || text("kid").as_deref() == Some(kid);
+    text("alg").as_deref() == Some("ES256") && named && given("crit") == 0
+}
+
+fn claimed(claims: &[u8]) -> Claimed {
+    let Some(members) = Members::of(claims) else { return Claimed::Rejected };
+    // Outer `None`: of a wrong type or given twice; inner: absent.
+    let claim = |name: &str| match members.0.iter().filter(|(is, _)| is == name).count() {
+        0 => Some(None),
+        1 => serde_json::from_str::<Value>(members.only(name)?.get()).ok().map(Some),
+        _ => None,
+    };
+    let texts = |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
+    let typed = |name: &str, is: &dyn Fn(&Value) -> bool| match claim(name) {
+        None => None,
+        Some(value) => value.as_ref().is_none_or(is).then_some(value),
+    };
+    let (Some(tenant), Some(user), Some(session)) = (
+        typed("tenant", &Value::is_string),
+        typed("user", &Value::is_string),
+        typed("session", &Value::is_string),
+    ) else {
+        return Claimed::Rejected;
+    };
+    let (Some(exp), Some(nbf)) = (typed("exp", &Value::is_number), typed("nbf", &Value::is_number)) else {
+        return Claimed::Rejected;
+    };
+    let others = [typed("iss", &Value::is_string), typed("aud", &|value| value.is_string() || texts(value))];
+    let (Some(scopes), false) = (typed("scopes", &texts), others.contains(&None)) else {
+        return Claimed::Rejected;
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let seconds = |value: Option<Value>| value.and_then(|value| value.as_f64());
+    let (exp, nbf) = (seconds(exp), seconds(nbf));
+    if [exp.map(|exp| exp + SKEW), nbf.map(|nbf| nbf - SKEW)]
+        .into_iter()
+        .flatten()
+        .any(|at| (at - now).abs() < 5.0)
+    {
+        return Claimed::OnTheEdge;
+    }
+    if exp.is_none_or(|exp| now >= exp + SKEW) || nbf.is_some_and(|nbf| now < nbf - SKEW) {
+        return Claimed::Rejected;
+    }
+    let parts = [tenant, user, session].map(|part| part.and_then(|part| part.as_str().map(str::to_owned)));
+    let [Some(tenant), Some(user), Some(session)] = parts.map(|part| ScopePart::new(part?).ok()) else {
+        return Claimed::Incomplete;
+    };
+    let caller = Caller::new(&Scope::from_parts(tenant, user, session, None));
+    let holds = |scope: &str| scopes.iter().filter_map(Value::as_array).flatten().any(|held| held == scope);
+    let caller = if holds("admin") { caller.with_admin() } else { caller };
+    Claimed::Caller(if holds("console:fleet") { caller.with_fleet() } else { caller })
+}
+
+/// A set of keys is taken only where it is one, without private keys; a refusal repeats no value.
+pub fn keys_hold(set: &str) {
+    match Verifier::from_jwks(set, Rules::default()) {
+        Ok(verifier) => {
+            let tree: Value = serde_json::from_str(set).expect("what was taken is JSON");
+            let keys = tree["keys"].as_array().expect("a set has a list of keys");
+            let private = |key: &&Value| PRIVATE.iter().any(|name| key.get(name).is_some());
+            assert!(!keys.iter().any(|key| private(&key)), "a private key was taken");
+            assert!(
+                keys.iter().any(|key| key["kty"] == "EC" || key["kty"] == "RSA"),
+                "there is no key of use"
+            );
+            let known = identify(&verifier, &fixture().token).expect("a token is a header");
+            let own = keys.iter().any(|key| key["x"] == fixture().jwk["x"]);
+            assert!(known.is_err() || own, "a key verifies what it has not signed");
+        }
+        Err(error) => {
+            is_line(&error.to_string(), 1000);
+            assert!(!error.to_string().contains(SECRET), "{error}");
+        }
+    }
+}
+
+/// A key with these members (JSON) laid over its own is refused, or verifies, or does not; private members refuse it.
+fn laid_over_holds(members: &[u8]) {
+    let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(members) else { return };
+    let mut jwk = fixture().jwk.clone();
+    for (name, value) in &members {
+        jwk[name] = value.clone();
+    }
+    let set = json!({"keys": [jwk]}).to_string();
+    keys_hold(&set);
+    let taken = Verifier::from_jwks(&set, Rules::default());
+    let touches = |names: &[&str]| members.keys().any(|name| names.contains(&name.as_str()));
+    if touches(&PRIVATE) {
+        assert!(taken.is_err(), "a private key was taken: {set}");
+    } else if !touches(&["kty", "crv", "x", "y", "alg", "use", "key_ops", "kid", "k"]) {
+        let known = identify(&taken.expect("the key is right"), &fixture().token).unwrap();
+        assert!(known.is_ok(), "the key does not verify: {set}");
+    }
+}

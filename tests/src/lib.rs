@@ -8,6 +8,7 @@ pub mod flavours;
 pub mod hosted;
 pub mod place;
 pub mod table;
+pub mod welch;
 pub mod wire;
 
 /// The Rust of the pages, compiled and run.

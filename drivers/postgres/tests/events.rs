@@ -1,4 +1,5 @@
 //! The log of events: its order, its numbers, its news, and what it does when the server goes away.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests.
 
 mod support;
 

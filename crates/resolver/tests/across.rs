@@ -1,5 +1,5 @@
 //! The event bus over a log that several resolvers share, and what becomes of events when the log has troubles.
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
 
 mod kit;
 

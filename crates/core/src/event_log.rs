@@ -56,10 +56,11 @@ pub struct LogPage {
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// Appends `entries` in their order, all of them or none, and wakes who waits for [`news`](Self::news) in any process.
     /// Entries whose key stands in the log already are left out, so that a call whose answer was lost can be repeated.
+    /// Answers with the number of the log's newest entry: whoever has read up to there has read these.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`: the entries may have been appended all the same.
-    async fn append(&self, entries: &[NewEntry]) -> Result<(), StoreError>;
+    async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError>;
 
     /// Reads at most `limit` entries with numbers above `after`.
     ///

@@ -153,7 +153,7 @@ impl Resolver {
     }
 
     /// The same, whose subscribers hear what goes through every resolver on `log`, in one order: the log that the facade opens
-    /// for the place of `store`. Uploads and deletes wait until their event is in the log, for a second at most; while the log
+    /// for the place of `store`. Uploads and deletes wait until their event is in the log and was read from it, for a second at most; while the log
     /// cannot be written, events wait in memory, 8192 at most, and are told later. Needs a Tokio runtime; `log` is its
     /// opener's to close, after [`close_events`](Self::close_events).
     ///

@@ -64,7 +64,7 @@ fn away() -> StoreError {
 
 #[async_trait]
 impl EventLog for Log {
-    async fn append(&self, entries: &[NewEntry]) -> Result<(), StoreError> {
+    async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
         let trouble = self.inner.lock().unwrap().trouble;
         if trouble == Some(Trouble::Away) {
             return Err(away());
@@ -76,7 +76,7 @@ impl EventLog for Log {
                 }
             }
         });
-        if trouble == Some(Trouble::Mute) { Err(away()) } else { Ok(()) }
+        if trouble == Some(Trouble::Mute) { Err(away()) } else { Ok(self.len() as u64) }
     }
 
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError> {
@@ -147,6 +147,16 @@ async fn resolvers_on_one_log_tell_each_others_events_in_one_order() {
     assert_eq!(hear(&mut here, 4).await, ids);
     assert_eq!(hear(&mut there, 4).await, ids);
     assert_eq!(one.info(&ada(), &RuntimeRequest::default()).unwrap().events.bus, BusReach::Shared);
+}
+
+#[tokio::test]
+async fn who_subscribes_after_an_upload_was_answered_does_not_hear_of_it() {
+    let log = Log::new();
+    let resolver = on(&log).await;
+    for text in ["a", "b", "c", "d", "e"] {
+        stored(&resolver, &ada(), text).await;
+        assert!(is_silent(&mut listen(&resolver)).await, "{text}");
+    }
 }
 
 #[tokio::test]

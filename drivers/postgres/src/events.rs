@@ -133,16 +133,13 @@ impl PostgresEventLog {
 
 #[async_trait]
 impl EventLog for PostgresEventLog {
-    async fn append(&self, entries: &[NewEntry]) -> Result<(), StoreError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
+    async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
         let last = self.add(entries).await?;
         let before = last.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
         if last / CLEANUP != before / CLEANUP {
             self.clean_up(last).await;
         }
-        Ok(())
+        number(last)
     }
 
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError> {

@@ -43,7 +43,7 @@ async fn entries_are_numbered_from_one_in_their_order() {
     let home = Home::new().await;
     let log = open(&home).await;
     assert_eq!(log.read(0, 10).await.unwrap(), LogPage { last: 0, entries: Vec::new() });
-    log.append(&[]).await.unwrap();
+    assert_eq!(log.append(&[]).await.unwrap(), 0);
     log.append(&[entry(7), entry(5)]).await.unwrap();
     log.append(&[entry(6)]).await.unwrap();
     let page = log.read(0, 10).await.unwrap();

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,10 @@ struct Outbox {
     more: Notify,
     /// How many events were taken into the log.
     appended: watch::Sender<u64>,
+    /// The number in the log up to which ours go.
+    ours: AtomicU64,
+    /// The number up to which the log was read into the ring.
+    read: watch::Sender<u64>,
     cannot_append: AtomicBool,
     cannot_read: AtomicBool,
 }
@@ -79,6 +83,8 @@ impl Across {
             waiting: Mutex::default(),
             more: Notify::new(),
             appended: watch::Sender::new(0),
+            ours: AtomicU64::new(0),
+            read: watch::Sender::new(reader.position),
             cannot_append: AtomicBool::new(false),
             cannot_read: AtomicBool::new(false),
         });
@@ -103,9 +109,15 @@ impl Across {
     }
 
     pub(super) async fn settled(&self) {
-        let count = self.outbox.waiting().count;
-        let mut appended = self.outbox.appended.subscribe();
-        let _ = timeout(PATIENCE, appended.wait_for(|appended| *appended >= count)).await;
+        let outbox = &self.outbox;
+        let count = outbox.waiting().count;
+        let (mut appended, mut read) = (outbox.appended.subscribe(), outbox.read.subscribe());
+        let settled = async {
+            let _ = appended.wait_for(|appended| *appended >= count).await;
+            // Here, too: who subscribes after an answer does not hear what was before it.
+            let _ = read.wait_for(|read| *read >= outbox.ours.load(Ordering::SeqCst)).await;
+        };
+        let _ = timeout(PATIENCE, settled).await;
     }
 
     pub(super) fn trouble(&self) -> Option<&'static str> {
@@ -168,8 +180,9 @@ async fn append(outbox: Arc<Outbox>) {
             continue;
         }
         match outbox.log.append(&entries).await {
-            Ok(()) => {
+            Ok(last) => {
                 trouble.over();
+                outbox.ours.fetch_max(last, Ordering::SeqCst);
                 outbox.taken(entries.len());
             }
             Err(error) => trouble.pause(&error).await,
@@ -181,7 +194,13 @@ async fn append(outbox: Arc<Outbox>) {
 async fn follow(outbox: Arc<Outbox>, mut reader: Reader) {
     let mut trouble = Trouble::new(&outbox.cannot_read, "the event log cannot be read; trying again");
     loop {
-        let read = match reader.read(&*outbox.log).await {
+        let before = reader.position;
+        let more = reader.read(&*outbox.log).await;
+        if reader.position < before {
+            outbox.ours.store(reader.position, Ordering::SeqCst);
+        }
+        outbox.read.send_replace(reader.position);
+        let read = match more {
             Ok(true) => Ok(()),
             Ok(false) => {
                 trouble.over();

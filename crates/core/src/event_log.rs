@@ -14,7 +14,7 @@ use crate::error::StoreError;
 pub struct NewEntry {
     /// Names the entry, for ever: appended twice under one key, it stands once. Take 16 random bytes.
     pub key: [u8; 16],
-    /// What it says: at most 1 MiB.
+    /// What it says. Keep it small: a page of entries is held in memory.
     pub bytes: Bytes,
 }
 

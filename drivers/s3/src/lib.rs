@@ -62,7 +62,7 @@
 //! A listing has no index, and its records are in the objects: each page looks at all keys again that its scope covers, and
 //! past `max_scan` keys it is refused and says so. A key whose size the filter excludes is not read.
 //!
-//! A put holds `part_concurrency` parts and two; a listing a page of keys and the page of rows; a get what the
+//! A put takes memory for `part_concurrency` parts and two; a listing a page of keys and the page of rows; a get what the
 //! connection holds. Each request has `request_timeout` to be answered, and one second more for each 256 KiB it sends; a
 //! body that is read may stand still for as long.
 //!
@@ -74,6 +74,7 @@
 
 mod abilities;
 mod address;
+mod chunks;
 mod cleanup;
 mod client;
 mod config;

@@ -5,12 +5,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use artifact_store_core::{BodyStream, Bytes, StoreError};
+use artifact_store_core::{Bytes, StoreError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use data_encoding::BASE64;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use crate::chunks::Chunks;
 use crate::client;
 use crate::create::DISPOSITION;
 use crate::error::{Failed, Why};
@@ -61,14 +62,13 @@ impl Parts {
         Ok(Self { inner, key, upload: Some(upload), checksum, done: Vec::new() })
     }
 
-    /// Sends the chunks that are at hand, then the rest of the body, a few parts at once. Holds no more than
-    /// `part_concurrency` parts and two.
+    /// Sends the chunks that are at hand, then the others, a few parts at once. Holds no more than `part_concurrency` parts
+    /// and two.
     pub(crate) async fn feed(
         &mut self,
         mut ready: VecDeque<Bytes>,
-        body: &mut BodyStream,
+        chunks: &mut Chunks,
     ) -> Result<(), StoreError> {
-        let size = self.inner.config.part_bytes();
         let most = usize::try_from(self.inner.config.part_concurrency).unwrap_or(usize::MAX);
         let (mut number, mut ended) = (0, false);
         let mut flying = FuturesUnordered::new();
@@ -91,7 +91,7 @@ impl Parts {
                 break;
             }
             tokio::select! {
-                chunk = body.next_chunk(size), if !ended && ready.is_empty() => match chunk? {
+                chunk = chunks.next(), if !ended && ready.is_empty() => match chunk? {
                     Some(chunk) => ready.push_back(chunk),
                     None => ended = true,
                 },

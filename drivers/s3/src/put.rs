@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    AtHand, Body, BodyStream, Bytes, Digest, OpenBody, Put, PutOptions, PutOutcome, Record, Scope, StoreError,
+    AtHand, Body, Bytes, Digest, OpenBody, Put, PutOptions, PutOutcome, Record, Scope, StoreError,
 };
 
+use crate::chunks::Chunks;
 use crate::cleanup::Scrap;
 use crate::create::{How, New, content_type};
 use crate::inner::{Inner, Standing};
@@ -33,7 +34,10 @@ pub(crate) async fn put(
             let (bytes, digest) = seal(body).await?;
             put_whole(inner, scope, options, bytes, digest).await
         }
-        body => Box::pin(put_stream(inner, scope, options, body.into_stream())).await,
+        body => {
+            let chunks = Chunks::of(body.into_stream(), inner.config.part_bytes());
+            Box::pin(put_stream(inner, scope, options, chunks)).await
+        }
     }
 }
 
@@ -64,23 +68,21 @@ async fn put_stream(
     inner: Arc<Inner>,
     scope: &Scope,
     options: PutOptions,
-    mut body: BodyStream,
+    mut chunks: Chunks,
 ) -> Result<Put, StoreError> {
-    let part = inner.config.part_bytes();
-    let first = body.next_chunk(part).await?;
-    let second = body.next_chunk(part).await?;
+    let first = chunks.next().await?;
+    let second = chunks.next().await?;
     inner.may_go_on()?;
     let Some((first, second)) = first.clone().zip(second) else {
-        let sealed = body.finish()?;
+        let sealed = chunks.finish()?;
         return put_whole(inner, scope, options, first.unwrap_or_default(), sealed.digest).await;
     };
-    let chunks = VecDeque::from([first, second]);
-    match (body.announced_digest(), body.announced_length()) {
-        (Some(digest), Some(size)) => {
-            let record = Record::new(scope.clone(), options, digest, size, inner.config.clock.now());
-            put_straight(inner, record, chunks, body).await
-        }
-        _ => put_staged(inner, scope, options, chunks, body).await,
+    let ready = VecDeque::from([first, second]);
+    if let Some((digest, size)) = chunks.announced() {
+        let record = Record::new(scope.clone(), options, digest, size, inner.config.clock.now());
+        put_straight(inner, record, ready, chunks).await
+    } else {
+        put_staged(inner, scope, options, ready, chunks).await
     }
 }
 
@@ -88,17 +90,17 @@ async fn put_stream(
 async fn put_straight(
     inner: Arc<Inner>,
     record: Record,
-    chunks: VecDeque<Bytes>,
-    mut body: BodyStream,
+    ready: VecDeque<Bytes>,
+    mut chunks: Chunks,
 ) -> Result<Put, StoreError> {
     let key = inner.layout.artifact_key(&record.scope, &record.id);
     check_length(&key)?;
     if let Standing::Ours(stands) = inner.standing(&record.scope, &record.id).await?
         && stands.record.digest == record.digest
     {
-        drop(chunks);
+        drop(ready);
         // Whether the body is what was announced must be seen all the same.
-        while body.next().await?.is_some() {
+        while chunks.skip().await? {
             inner.may_go_on()?;
         }
         return Ok(Put { record: stands.record, outcome: PutOutcome::StoodAlready });
@@ -106,8 +108,8 @@ async fn put_straight(
     let encoded = encode_record(&record)?;
     let (metadata, media_type) = (Some(encoded.metadata.clone()), content_type(&record));
     let mut parts = begin(&inner, key, metadata, media_type).await?;
-    parts.feed(chunks, &mut body).await?;
-    body.finish()?;
+    parts.feed(ready, &mut chunks).await?;
+    chunks.finish()?;
     let tasks = Arc::clone(&inner.tasks);
     tasks.whole(inner.create(New { record, encoded, how: How::Parts(parts) })).await
 }
@@ -117,14 +119,14 @@ async fn put_staged(
     inner: Arc<Inner>,
     scope: &Scope,
     options: PutOptions,
-    chunks: VecDeque<Bytes>,
-    mut body: BodyStream,
+    ready: VecDeque<Bytes>,
+    mut chunks: Chunks,
 ) -> Result<Put, StoreError> {
     let staged = inner.layout.staging_key(&random()?);
     check_length(&staged)?;
     let mut parts = begin(&inner, staged.clone(), None, None).await?;
-    parts.feed(chunks, &mut body).await?;
-    let sealed = body.finish()?;
+    parts.feed(ready, &mut chunks).await?;
+    let sealed = chunks.finish()?;
     let record = Record::new(scope.clone(), options, sealed.digest, sealed.size, inner.config.clock.now());
     let tasks = Arc::clone(&inner.tasks);
     tasks

@@ -4,6 +4,7 @@
 
 mod completions;
 mod dev;
+mod docs;
 mod drivers;
 mod failure;
 mod get;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use drivers::markdown as drivers_markdown;
+pub(crate) use drivers::markdown as drivers_markdown;
 pub use failure::Failure;
 
 /// What every command's help ends with.
@@ -60,6 +61,8 @@ enum Command {
     Rm(rm::RmArgs),
     /// Show every driver compiled in and what it can do
     Drivers(drivers::DriversArgs),
+    /// Write the generated pages of the documentation, or check them
+    Docs(docs::DocsArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
             Command::Stat(args) => stat::run(args).await,
             Command::Rm(args) => rm::run(args).await,
             Command::Drivers(args) => drivers::run(args).await,
+            Command::Docs(args) => docs::run(args).await,
             Command::Completions(args) => completions::run(args).await,
         }
     });

@@ -12,6 +12,7 @@ mod digest;
 mod disposition;
 mod download;
 mod events;
+mod field;
 mod head;
 mod intake;
 mod observe;
@@ -42,6 +43,12 @@ use crate::config::ServerSettings;
 use crate::identity::Verifier;
 
 pub(crate) use answer::unreadable;
+pub(crate) use auth::IDENTITY;
+pub(crate) use download::RANGES;
+pub(crate) use events::{GAP, KEEP_ALIVE, RETRY, TOO_SLOW};
+pub(crate) use field::{Field, Takes};
+pub(crate) use probes::Alive;
+pub(crate) use routes::Serve;
 pub use routes::{ROUTES, Route};
 pub(crate) use sign::random_id;
 

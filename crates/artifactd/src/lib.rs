@@ -6,4 +6,6 @@ pub mod config;
 pub mod http;
 pub mod identity;
 pub mod log;
+pub mod openapi;
+pub mod pages;
 pub mod server;

@@ -4,20 +4,70 @@
 use std::path::Path;
 use std::process::Command;
 
+use artifact_store::Flag;
+use artifact_store_protocol::{Code, EventKind, Method};
+use artifactd::config::keys::KEYS;
+
 fn page(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)).unwrap()
 }
 
-#[test]
-fn the_table_of_keys_is_the_programs_own() {
-    let table = artifactd::config::keys::markdown();
-    assert!(page("operate.md").contains(&table), "docs/operate.md does not hold this table:\n{table}");
+/// A row of a table, as a page has it.
+fn row(cells: &[&str]) -> String {
+    format!("| {} |", cells.join(" | "))
+}
+
+#[track_caller]
+fn holds(name: &str, row: &str) {
+    assert!(page(name).contains(row), "docs/{name} lacks the row {row}");
 }
 
 #[test]
-fn the_table_of_flags_is_the_drivers_own() {
-    let table = artifactd::cli::drivers_markdown().unwrap();
-    assert!(page("operate.md").contains(&table), "docs/operate.md does not hold this table:\n{table}");
+fn every_code_stands_with_its_row() {
+    for code in Code::ALL {
+        let of = code.descriptor();
+        let status = of.status.to_string();
+        holds("protocol/errors.md", &row(&[&format!("`{code}`"), &status, of.when, of.retry]));
+    }
+}
+
+#[test]
+fn every_method_stands_with_its_sentence_and_a_section() {
+    for method in Method::ALL {
+        let anchor = method.name().replace('.', "");
+        let link = format!("[`{method}`](#{anchor})");
+        holds("protocol/methods.md", &format!("| {link} | "));
+        holds("protocol/methods.md", &format!("\n## `{method}`\n"));
+    }
+}
+
+#[test]
+fn every_type_of_events_stands_with_its_sentence_and_a_section() {
+    for kind in EventKind::ALL {
+        holds("protocol/events.md", &row(&[&format!("`{kind}`"), kind.sentence()]));
+        holds("protocol/events.md", &format!("\n### The payload of `{kind}`\n\n| member |"));
+    }
+}
+
+#[test]
+fn every_key_stands_with_its_default_and_meaning() {
+    for key in KEYS {
+        let page = page("protocol/config.md");
+        let start = format!("| `{}` | ", key.name);
+        let row = page.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("docs/protocol/config.md lacks {}", key.name));
+        let default = key.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
+        assert!(row.ends_with(&format!(" | {default} | {} |", key.about)), "{row}");
+    }
+}
+
+#[test]
+fn every_flag_stands_with_its_sentence_and_a_column() {
+    for flag in Flag::ALL {
+        let kind = format!("{:?}", flag.kind()).to_lowercase();
+        holds("protocol/capabilities.md", &row(&[&format!("`{flag}`"), &kind, flag.sentence()]));
+        holds("protocol/capabilities.md", &format!(" | `{flag}` |"));
+    }
 }
 
 #[test]
@@ -33,18 +83,49 @@ fn every_route_is_described() {
 }
 
 #[test]
+fn every_route_but_the_methods_has_a_section_for_each_verb() {
+    for route in artifactd::http::ROUTES.iter().filter(|route| !route.path.contains("{method}")) {
+        for verb in route.verbs {
+            holds("protocol/methods.md", &format!("\n### `{verb} {}`\n", route.path));
+        }
+    }
+}
+
+#[test]
+fn every_link_of_a_page_leads_to_a_heading_or_a_file() {
+    for name in ["errors.md", "methods.md", "events.md", "config.md", "capabilities.md"] {
+        let page = page(&format!("protocol/{name}"));
+        let headings = page.lines().filter(|line| line.starts_with('#'));
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let anchors: Vec<String> = headings
+            .map(|line| line.trim_start_matches(['#', ' ']).chars().filter(kept).collect::<String>())
+            .map(|heading| heading.to_lowercase().replace(' ', "-"))
+            .collect();
+        for target in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let found = match target.strip_prefix('#') {
+                Some(anchor) => anchors.iter().any(|is| is == anchor),
+                None => Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("../../docs/protocol")
+                    .join(target.split('#').next().unwrap())
+                    .exists(),
+            };
+            assert!(found, "docs/protocol/{name} has a link to {target}, where nothing is");
+        }
+    }
+}
+
+#[test]
 fn the_numbers_of_the_configuration_and_of_the_page_are_the_resolvers() {
     let resolver = artifact_store_resolver::ResolverOptions::default();
     let settings = artifactd::config::Settings::from_layers(None, std::iter::empty(), &[]).unwrap();
     assert_eq!(settings.protocol.max_request_bytes, resolver.max_request_bytes);
     assert_eq!(settings.artifacts.fetch_default_max_bytes, resolver.fetch_default_max_bytes);
     assert_eq!(settings.artifacts.fetch_hard_max_bytes, resolver.fetch_hard_max_bytes);
-    let page = page("operate.md");
     for row in [
         format!("| event streams | {} a session |", resolver.subscribers_per_session),
         format!("| events kept for those who come back | {} |", resolver.events_kept),
     ] {
-        assert!(page.contains(&row), "docs/operate.md lacks {row}");
+        holds("operate.md", &row);
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::code::Code;
 
@@ -18,11 +19,13 @@ use crate::code::Code;
 /// assert_eq!(json, r#"{"code":"not_found","message":"there is no such artifact in this scope"}"#);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(description = "The body of every failing response.")]
 pub struct Envelope {
     /// What a client branches on.
     pub code: Code,
     /// What a person reads.
+    #[schema(value_type = String)]
     pub message: Cow<'static, str>,
 }
 

@@ -5,6 +5,9 @@ use std::fmt;
 
 use artifact_store_core::{ArtifactId, ArtifactRef, Scope, Source, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::ToSchema;
+
+use crate::schema;
 
 macro_rules! events {
     ($($name:ident = $word:literal, $sentence:literal;)+) => {
@@ -63,15 +66,17 @@ impl<'de> Deserialize<'de> for EventKind {
 }
 
 /// The JSON of an event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "Read")]
 pub struct EventData {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: EventKind,
     /// When it happened.
+    #[schema(value_type = schema::Moment)]
     pub occurred_at: Timestamp,
     /// Whose it is: the artifact's scope; for an audit event the caller's own.
+    #[schema(value_type = schema::Scope)]
     pub scope: Scope,
     /// What happened.
     pub payload: EventPayload,
@@ -99,40 +104,49 @@ impl TryFrom<Read> for EventData {
 }
 
 /// What an event tells.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum EventPayload {
-    /// Of [`EventKind::ArtifactsUploaded`].
+    /// Of `artifacts.uploaded`.
     Uploaded {
         /// The artifact's ref.
         #[serde(rename = "ref")]
+        #[schema(value_type = schema::ArtifactRef)]
         artifact: ArtifactRef,
         /// Its tags.
         tags: Vec<String>,
         /// Where it came from.
+        #[schema(value_type = schema::SourceWord)]
         source: Source,
         /// When the store accepted it.
+        #[schema(value_type = schema::Moment)]
         created_at: Timestamp,
     },
-    /// Of [`EventKind::ArtifactsDeleted`].
+    /// Of `artifacts.deleted`.
     Deleted {
         /// The artifact's id.
+        #[schema(value_type = String)]
         id: ArtifactId,
     },
-    /// Of [`EventKind::AuditAdminScopeUsed`].
+    /// Of `audit.admin_scope_used`.
     AdminScopeUsed {
         /// The method, or `events.subscribe`.
+        #[schema(value_type = String)]
         method: Cow<'static, str>,
         /// The scope that was used: `admin` or `console:fleet`.
+        #[schema(value_type = String)]
         admin_scope: Cow<'static, str>,
         /// The tenant that was reached; absent: all of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String, required = false)]
         target_tenant: Option<String>,
         /// The user that was reached; absent: any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String, required = false)]
         target_user: Option<String>,
         /// The session that was reached; absent: any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String, required = false)]
         target_session: Option<String>,
     },
 }

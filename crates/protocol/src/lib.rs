@@ -8,6 +8,8 @@
 //! - [`PAYLOAD_BOUNDS`]: what a control payload may hold.
 //! - [`EventKind`] and [`EventData`]: what the event stream tells.
 //!
+//! The types of the wire describe themselves for the OpenAPI document (`utoipa::ToSchema`).
+//!
 //! This crate must never know who may do what, a store, or a server.
 //!
 //! ```
@@ -31,6 +33,7 @@ mod opts;
 mod put;
 mod requests;
 mod responses;
+mod schema;
 mod scope;
 
 pub use bounds::{PAYLOAD_BOUNDS, PayloadBounds};

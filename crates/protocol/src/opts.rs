@@ -5,9 +5,11 @@ use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::bounds::{PAYLOAD_BOUNDS, invalid};
 use crate::envelope::Envelope;
+use crate::schema;
 
 /// `{mime_type, filename, namespace, source, tags[], metadata{}}`, each of them optional.
 ///
@@ -18,26 +20,33 @@ use crate::envelope::Envelope;
 /// assert_eq!(opts.into_options()?.filename.as_deref(), Some("report.csv"));
 /// # Ok::<(), artifact_store_protocol::Envelope>(())
 /// ```
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(description = "What a put says of its bytes: at most 16 KiB of compact JSON.")]
 pub struct PutOpts {
     /// The media type.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4096)]
     pub mime_type: Option<String>,
     /// A name for people and downloads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4096)]
     pub filename: Option<String>,
     /// Keeps purposes apart within a scope; absent or empty: `default`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$")]
     pub namespace: Option<String>,
     /// Where the bytes came from; absent: `user_upload`.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "source")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "source")]
+    #[schema(value_type = Option<schema::SourceWord>)]
     pub source: Option<Source>,
     /// Words to find it by.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 50)]
     pub tags: Option<Vec<String>>,
     /// Anything else.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::free_object_or_null)]
     pub metadata: Option<RawMetadata>,
 }
 

@@ -8,11 +8,15 @@ use std::fmt;
 use artifact_store_core::Bytes;
 use data_encoding::BASE64;
 use serde::Deserialize;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::code::Code;
 use crate::decode::{decode, null_as_default_object};
 use crate::envelope::Envelope;
 use crate::opts::PutOpts;
+use crate::schema;
 use crate::scope::RequestScope;
 
 /// Most bytes of JSON around the member `bytes`, and of any other request. Far above what a payload within its bounds takes
@@ -40,15 +44,34 @@ impl fmt::Debug for PutRequest {
     }
 }
 
-/// The request as JSON holds it, once its bytes are taken out.
-#[derive(Deserialize)]
+/// `artifacts.put`: bytes at hand, and what is said of them.
+// As JSON holds it, once its bytes are taken out.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutJson {
+    /// Where to; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<RequestScope>)]
     scope: RequestScope,
+    /// The artifact, in base64 with padding; at most `protocol.max_request_bytes` of it once it is decoded.
+    #[schema(value_type = schema::Base64)]
     bytes: String,
+    /// What is said of it.
     #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<PutOpts>)]
     opts: PutOpts,
+}
+
+impl PartialSchema for PutRequest {
+    fn schema() -> RefOr<Schema> {
+        PutJson::schema()
+    }
+}
+
+impl ToSchema for PutRequest {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        PutJson::schemas(schemas);
+    }
 }
 
 /// The most bytes of JSON that a put of at most `limit` bytes is expected to have: its base64, and [`ENVELOPE_ALLOWANCE`] for

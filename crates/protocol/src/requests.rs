@@ -5,20 +5,24 @@
 use artifact_store_core::{Filter, Source, Timestamp};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 use crate::decode::{null_as_default, null_as_default_object};
 use crate::envelope::Envelope;
 use crate::opts::SourceWord;
+use crate::schema;
 use crate::scope::RequestScope;
 
 /// `artifacts.get`: a window of an artifact's bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetRequest {
     /// Where from; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
     /// The artifact's id.
+    #[schema(min_length = 1)]
     pub id: String,
     /// The first byte, counted from 0, which is the default.
     #[serde(default)]
@@ -36,16 +40,19 @@ pub const MIN_EXPIRY_NANOS: u64 = 60 * 1_000_000_000;
 pub const MAX_EXPIRY_NANOS: u64 = 7 * 24 * 60 * 60 * 1_000_000_000;
 
 /// `artifacts.get_ref`: a presigned URL.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetRefRequest {
     /// Where from; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
     /// The artifact's id.
+    #[schema(min_length = 1)]
     pub id: String,
-    /// How long the URL shall live, in nanoseconds; absent or 0: [`DEFAULT_EXPIRY_NANOS`].
+    /// How long the URL shall live, in nanoseconds; absent or 0: 15 minutes.
     #[serde(default)]
+    #[schema(schema_with = schema::expiry)]
     pub expiry: Option<u64>,
 }
 
@@ -67,50 +74,61 @@ impl GetRefRequest {
 }
 
 /// Bounds of a size in bytes, inclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SizeRange {
     /// At least so many bytes.
+    #[serde(default)]
     pub min_bytes: Option<u64>,
     /// At most so many bytes.
+    #[serde(default)]
     pub max_bytes: Option<u64>,
 }
 
 /// Bounds of a moment, inclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreatedRange {
     /// At this moment or later.
-    #[serde(deserialize_with = "moment")]
+    #[serde(default, deserialize_with = "moment")]
+    #[schema(value_type = Option<schema::Moment>)]
     pub after: Option<Timestamp>,
     /// At this moment or earlier.
-    #[serde(deserialize_with = "moment")]
+    #[serde(default, deserialize_with = "moment")]
+    #[schema(value_type = Option<schema::Moment>)]
     pub before: Option<Timestamp>,
 }
 
 /// `artifacts.list`: a page of artifacts, newest first. *Or* within a field, *and* between fields.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ListRequest {
     /// Which scopes; an empty user or session is any that the caller may see.
-    #[serde(deserialize_with = "null_as_default_object")]
+    #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
     /// One of these media types.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub mime_type: Vec<String>,
     /// One of these sources.
-    #[serde(deserialize_with = "sources")]
+    #[serde(default, deserialize_with = "sources")]
+    #[schema(value_type = Option<Vec<schema::SourceWord>>)]
     pub source: Vec<Source>,
     /// The size.
-    #[serde(deserialize_with = "null_as_default_object")]
+    #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<SizeRange>)]
     pub size_range: SizeRange,
     /// When it was created.
-    #[serde(deserialize_with = "null_as_default_object")]
+    #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<CreatedRange>)]
     pub created_range: CreatedRange,
     /// Tagged with one of these.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub tags: Vec<String>,
     /// Most rows; absent or 0: 100, and 1000 at most.
+    #[serde(default)]
     pub limit: Option<u64>,
     /// Where the page starts: `next_cursor` of the page before; absent or empty: at the newest.
     pub cursor: Option<String>,
@@ -132,37 +150,43 @@ impl ListRequest {
 }
 
 /// `artifacts.delete`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteRequest {
     /// Where from; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
     /// The artifact's id.
+    #[schema(min_length = 1)]
     pub id: String,
 }
 
 /// `runtime.info`, `runtime.health` and `runtime.drivers`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RuntimeRequest {
     /// Who asks, as some clients repeat it: it must agree with the verified identity, as far as it says anything.
-    #[serde(deserialize_with = "null_as_default_object")]
+    #[serde(default, deserialize_with = "null_as_default_object")]
+    #[schema(value_type = Option<RequestIdentity>)]
     pub identity: RequestIdentity,
 }
 
 /// An identity in a body.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RequestIdentity {
     /// The tenant, or empty.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<String>)]
     pub tenant: String,
     /// The user, or empty.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<String>)]
     pub user: String,
     /// The session, or empty.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<String>)]
     pub session: String,
 }
 

@@ -3,16 +3,19 @@
 use artifact_store_core::{ArtifactRef, Bytes, Capabilities, Metadata, Record, Source, Timestamp};
 use data_encoding::BASE64;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::method::PROTOCOL_VERSION;
+use crate::schema;
 
 /// The answer of `artifacts.put` and of an upload.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct PutResponse {
     /// The artifact's ref.
     #[serde(rename = "ref")]
+    #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
 }
 
@@ -24,13 +27,15 @@ impl PutResponse {
 }
 
 /// The answer of `artifacts.get`. Its debug output says how many bytes there are and shows none.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct GetResponse {
     /// The artifact's ref.
     #[serde(rename = "ref")]
+    #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
     /// The window's bytes; base64 in JSON.
     #[serde(serialize_with = "base64")]
+    #[schema(value_type = schema::Base64)]
     pub content: Bytes,
     /// Where the window was asked to start.
     pub offset: u64,
@@ -38,9 +43,9 @@ pub struct GetResponse {
     pub returned_bytes: u64,
     /// How many the artifact has.
     pub total_size_bytes: u64,
-    /// Whether bytes stand behind the window.
+    /// Whether the artifact has more bytes after the window.
     pub truncated: bool,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
 }
 
@@ -57,16 +62,18 @@ impl std::fmt::Debug for GetResponse {
 }
 
 /// The answer of `artifacts.get_ref`. The URL is a bearer secret: `Debug` does not show it.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct GetRefResponse {
     /// The artifact's ref.
     #[serde(rename = "ref")]
+    #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
     /// Downloads the artifact until it expires.
     pub presigned_url: String,
     /// When the URL ends.
+    #[schema(value_type = schema::Moment)]
     pub expires_at: Timestamp,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
 }
 
@@ -81,21 +88,25 @@ impl std::fmt::Debug for GetRefResponse {
 }
 
 /// A row of a listing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Row {
     /// The artifact's ref.
     #[serde(rename = "ref")]
+    #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
     /// Its tags.
     pub tags: Vec<String>,
     /// Where it came from.
+    #[schema(value_type = schema::SourceWord)]
     pub source: Source,
     /// The driver that holds it.
     pub driver: &'static str,
     /// When the store accepted it.
+    #[schema(value_type = schema::Moment)]
     pub created_at: Timestamp,
     /// What else its first writer said of it.
     #[serde(skip_serializing_if = "Metadata::is_empty")]
+    #[schema(schema_with = schema::free_object, required = false)]
     pub metadata: Metadata,
 }
 
@@ -114,7 +125,7 @@ impl Row {
 }
 
 /// The answer of `artifacts.list`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ListResponse {
     /// The rows, newest first, ties by id.
     pub rows: Vec<Row>,
@@ -122,42 +133,45 @@ pub struct ListResponse {
     pub total_matched: u64,
     /// Where the next page starts; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub next_cursor: Option<String>,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
 }
 
 /// The answer of `artifacts.delete`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DeleteResponse {
     /// True: what was not there is `not_found`.
     pub deleted: bool,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
 }
 
 /// The active store, as `runtime.info` tells it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct StoreInfo {
     /// Its driver.
     pub driver: &'static str,
     /// What it promises.
+    #[schema(value_type = schema::Promises)]
     pub capabilities: Capabilities,
 }
 
 /// The answer of `runtime.info`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct InfoResponse {
     /// This process: another after every start.
     pub instance_id: String,
     /// The operator's name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub display_name: Option<String>,
     /// The program's version.
     pub build_version: String,
     /// The commit that it was built from, or `unknown`.
     pub build_commit: String,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
     /// How long it runs.
     pub uptime_seconds: u64,
@@ -172,14 +186,14 @@ pub struct InfoResponse {
 }
 
 /// The event stream, as `runtime.info` describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventsInfo {
     /// Whose events its subscribers hear.
     pub bus: BusReach,
 }
 
 /// Whose events the subscribers of a process hear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BusReach {
     /// Those of this process.
@@ -189,7 +203,7 @@ pub enum BusReach {
 }
 
 /// How well something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Everything works.
@@ -201,7 +215,7 @@ pub enum Status {
 }
 
 /// How well a subsystem is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubsystemHealth {
     /// Its name.
     pub subsystem: &'static str,
@@ -209,22 +223,23 @@ pub struct SubsystemHealth {
     pub status: Status,
     /// What to know about it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub detail: Option<&'static str>,
 }
 
 /// The answer of `runtime.health`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HealthResponse {
     /// The worst of the subsystems.
     pub status: Status,
     /// Each of them.
     pub subsystems: Vec<SubsystemHealth>,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
 }
 
 /// A driver that is compiled in.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DriverRow {
     /// Its name.
     pub driver: &'static str,
@@ -233,15 +248,16 @@ pub struct DriverRow {
     /// Whether this runtime's store is one of it.
     pub active: bool,
     /// What it promises: the active one as it is opened, the others as they are by default.
+    #[schema(value_type = schema::Promises)]
     pub capabilities: Capabilities,
 }
 
 /// The answer of `runtime.drivers`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DriversResponse {
     /// Every driver, by name.
     pub drivers: Vec<DriverRow>,
-    /// [`PROTOCOL_VERSION`].
+    /// The protocol's version.
     pub protocol_version: &'static str,
 }
 

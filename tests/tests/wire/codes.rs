@@ -230,7 +230,7 @@ fn of_runtime(server: &Server) -> Vec<Way> {
 }
 
 /// Overwrites everything that the store keeps, in place, as a failing disk would.
-fn overwrite(folder: &Path) {
+pub(crate) fn overwrite(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -120,7 +120,7 @@ impl DriversArgs {
 ///
 /// # Errors
 /// A mistake in a driver's table of options.
-pub fn markdown() -> Result<String, StoreError> {
+pub(crate) fn markdown() -> Result<String, StoreError> {
     let answers = Answer::of_drivers()?;
     let mut text = String::from("| driver |");
     let mut line = String::from("\n|---|");

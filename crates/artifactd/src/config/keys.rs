@@ -1,7 +1,6 @@
 //! Every key of the configuration as one table: what is legal, what is the default, what it means. Files, environment, flags,
 //! error texts and the documentation read it.
 
-use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 /// What a key's value is, and so how it is written.
@@ -303,21 +302,6 @@ pub const KEYS: &[Key] = &[
 /// The row called `name`.
 pub(super) fn key(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
-}
-
-/// The table in Markdown, for the documentation.
-pub fn markdown() -> String {
-    let mut table = String::from("| key | type | default | meaning |\n|---|---|---|---|\n");
-    for key in KEYS {
-        let default = key.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
-        let kind = match key.kind {
-            Kind::Absent(_) => "refused".to_owned(),
-            _ => key.kind.legal(),
-        };
-        // Writing to a String does not fail.
-        let _ = writeln!(table, "| `{}` | {kind} | {default} | {} |", key.name, key.about);
-    }
-    table
 }
 
 fn size(bytes: u64) -> String {

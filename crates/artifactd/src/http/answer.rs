@@ -151,12 +151,17 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
         Refusal::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
             .because(error)
     })?;
-    let mut response = Response::new(Body::from(body));
+    Ok(json_text(status, body))
+}
+
+/// An answer that is JSON already.
+pub(super) fn json_text(status: StatusCode, body: impl Into<Body>) -> axum::response::Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 /// Makes a panic of a handler an answer like any other; its text goes to the log.

@@ -8,8 +8,16 @@ use axum::http::request::Parts;
 
 use super::App;
 use super::answer::Refused;
+use super::field::{Field, Takes};
 use super::observe::Trace;
 use super::query;
+
+/// What every route that needs a token reads of the headers, beside the token.
+pub(crate) const IDENTITY: &[Field] = &[
+    Field::once("x-harbor-session", Takes::Part, "The session; absent: the token's claim `session`."),
+    Field::once("x-harbor-tenant", Takes::Part, "May be sent, and must be the token's own."),
+    Field::once("x-harbor-user", Takes::Part, "May be sent, and must be the token's own."),
+];
 
 /// A caller whose token was verified. Nothing but the extractors of this module makes one.
 #[derive(Debug)]

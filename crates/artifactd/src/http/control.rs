@@ -41,7 +41,7 @@ pub(super) async fn control(
     if let Some(trace) = request.extensions().get::<Arc<Trace>>() {
         trace.of_control(method.name());
     }
-    Query::read(request.uri().query(), &[], &[])?;
+    Query::read(request.uri().query(), &[])?;
     check_content(request.headers())?;
 
     let body = request.into_body();

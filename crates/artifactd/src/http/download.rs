@@ -18,11 +18,46 @@ use axum::http::{Method, Response, StatusCode};
 use super::App;
 use super::answer::{Answer, Refused};
 use super::auth::Verified;
+use super::field::{Field, Takes};
 use super::query::Query;
 use super::range::{self, Ranged};
 use super::{conditional, digest, disposition};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// What stands in the query.
+pub(super) const QUERY: &[Field] = &[
+    Field::once("task", Takes::Part, "The task within the session; absent or empty: none."),
+    Field::once(
+        "disposition",
+        Takes::Words(&["attachment", "inline"]),
+        "How a browser treats it; `inline` is honoured for media types that cannot script. Absent: `attachment`.",
+    ),
+];
+
+/// What the handler reads of the headers, whatever the verb.
+pub(super) const HEADERS: &[Field] = &[
+    Field::many(
+        "if-none-match",
+        Takes::Text,
+        "Entity tags that the client has already: 304 where one is the artifact's.",
+    ),
+    Field::once("if-modified-since", Takes::Text, "A date; counts only without `if-none-match`."),
+];
+
+/// What it reads where bytes are asked for.
+pub(crate) const RANGES: &[Field] = &[
+    Field::once(
+        "range",
+        Takes::Text,
+        "One range of bytes. Several, or what is no range, is answered with the whole.",
+    ),
+    Field::once(
+        "if-range",
+        Takes::Text,
+        "The range holds for this entity tag or date only; otherwise the whole is answered.",
+    ),
+];
 
 pub(super) async fn download(
     State(app): State<Arc<App>>,
@@ -30,7 +65,7 @@ pub(super) async fn download(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Answer {
-    let mut query = Query::read(request.uri().query(), &["task", "disposition"], &[])?;
+    let mut query = Query::read(request.uri().query(), QUERY)?;
     let inline = match query.take("disposition").as_deref() {
         None | Some("attachment") => false,
         Some("inline") => true,

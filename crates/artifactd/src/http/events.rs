@@ -15,6 +15,7 @@ use futures_util::{Stream, StreamExt, stream};
 use super::App;
 use super::answer::{Answer, Refused};
 use super::auth::{StreamVerified, Verified};
+use super::field::{Field, Takes};
 use super::observe::Endless;
 use super::query::Query;
 
@@ -23,13 +24,48 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// How long a client should wait before it connects again.
-const RETRY: Duration = Duration::from_secs(3);
+pub(crate) const RETRY: Duration = Duration::from_secs(3);
 /// How often a quiet stream shows that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What is said where events were lost.
-const GAP: &str = "stream.replay_unavailable";
+pub(crate) const GAP: &str = "stream.replay_unavailable";
 /// What is said last to a subscriber that reads too slowly.
-const TOO_SLOW: &str = "stream.subscriber_too_slow";
+pub(crate) const TOO_SLOW: &str = "stream.subscriber_too_slow";
+
+/// What stands in the query.
+pub(super) const QUERY: &[Field] = &[
+    Field::once(
+        "access_token",
+        Takes::Text,
+        "The token, for browsers' `EventSource`, which sends no headers; counts only without `authorization`. Never logged.",
+    ),
+    Field::once(
+        "admin",
+        Takes::Words(&["0", "1"]),
+        "`1` hears every tenant; it takes the scope `admin` or `console:fleet`, and is audited.",
+    ),
+];
+
+/// What the handler reads of the headers.
+pub(super) const HEADERS: &[Field] = &[
+    Field::many(
+        "x-harbor-event-type",
+        Takes::Words(KINDS),
+        "Narrows the stream to these types; absent: all.",
+    ),
+    Field::once(
+        "last-event-id",
+        Takes::Text,
+        "The id of the last event that was heard: the stream goes on after it.",
+    ),
+];
+
+/// The words of [`EventKind`].
+const KINDS: &[&str] = &[
+    EventKind::ArtifactsUploaded.word(),
+    EventKind::ArtifactsDeleted.word(),
+    EventKind::AuditAdminScopeUsed.word(),
+];
 
 pub(super) async fn events(
     State(app): State<Arc<App>>,
@@ -48,7 +84,7 @@ pub(super) async fn events(
 }
 
 fn subscribe(app: &App, verified: &Verified, request: &Request) -> Result<Subscription, Refused> {
-    let mut query = Query::read(request.uri().query(), &["access_token", "admin"], &[])?;
+    let mut query = Query::read(request.uri().query(), QUERY)?;
     let admin = match query.take("admin").as_deref() {
         None | Some("0") => false,
         Some("1") => true,

@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::answer::Refused;
+use super::field::Field;
 
 /// The most characters of a parameter's name that a message repeats.
 const MAX_NAME_CHARS: usize = 64;
@@ -12,21 +13,21 @@ const MAX_NAME_CHARS: usize = 64;
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads `raw`, which may hold each of `once` at most once, and each of `many` any number of times.
+    /// Reads `raw`, which may hold what is declared and nothing else.
     ///
     /// # Errors
     /// `invalid_request` that names the parameter.
-    pub(super) fn read(raw: Option<&str>, once: &[&str], many: &[&str]) -> Result<Self, Refused> {
+    pub(super) fn read(raw: Option<&str>, declared: &[Field]) -> Result<Self, Refused> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or_else(|| {
                 Refused::invalid("the name of a query parameter is not percent-encoded UTF-8")
             })?;
-            if !once.contains(&name.as_str()) && !many.contains(&name.as_str()) {
-                return Err(undeclared(&name, once, many));
-            }
-            if once.contains(&name.as_str()) && pairs.iter().any(|(known, _)| *known == name) {
+            let Some(field) = declared.iter().find(|field| field.name == name) else {
+                return Err(undeclared(&name, declared));
+            };
+            if !field.many && pairs.iter().any(|(known, _)| *known == name) {
                 return Err(Refused::invalid(format!("the query parameter `{name}` is given twice")));
             }
             let value = decode(value).ok_or_else(|| {
@@ -55,12 +56,12 @@ pub(super) fn access_token(raw: &str) -> Option<String> {
     decode(value).filter(|token| !token.is_empty())
 }
 
-fn undeclared(name: &str, once: &[&str], many: &[&str]) -> Refused {
+fn undeclared(name: &str, declared: &[Field]) -> Refused {
     let mut short: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
     if name.chars().count() > MAX_NAME_CHARS {
         short.push('…');
     }
-    let declared: Vec<String> = once.iter().chain(many).map(|name| format!("`{name}`")).collect();
+    let declared: Vec<String> = declared.iter().map(|field| format!("`{}`", field.name)).collect();
     let declared = if declared.is_empty() { "none".to_owned() } else { declared.join(", ") };
     Refused::invalid(format!("the query parameter `{short}` is not declared; declared are {declared}"))
 }
@@ -81,10 +82,16 @@ fn decode(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::field::Takes;
     use super::*;
 
     fn read(raw: &str) -> Result<Query, String> {
-        Query::read(Some(raw), &["filename", "task"], &["tag"]).map_err(|refused| format!("{refused:?}"))
+        let declared = [
+            Field::once("filename", Takes::Text, ""),
+            Field::once("task", Takes::Text, ""),
+            Field::many("tag", Takes::Text, ""),
+        ];
+        Query::read(Some(raw), &declared).map_err(|refused| format!("{refused:?}"))
     }
 
     #[test]

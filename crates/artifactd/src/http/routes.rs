@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 
 use super::answer::Refused;
+use super::field::Field;
 use super::{App, control, download, events, probes, upload};
 
 /// A route.
@@ -22,18 +23,19 @@ pub struct Route {
     pub verbs: &'static [&'static str],
     /// Whether it needs a token.
     pub token: bool,
-    serve: Serve,
+    pub(crate) serve: Serve,
 }
 
 /// Which handler serves a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Serve {
+pub(crate) enum Serve {
     Control,
     Events,
     Upload,
     Download,
     Alive,
     Ready,
+    OpenApi,
 }
 
 /// Every route.
@@ -44,6 +46,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/v1/artifacts/{id}", verbs: &["GET", "HEAD"], token: true, serve: Serve::Download },
     Route { path: "/healthz", verbs: &["GET", "HEAD"], token: false, serve: Serve::Alive },
     Route { path: "/readyz", verbs: &["GET", "HEAD"], token: false, serve: Serve::Ready },
+    Route { path: "/openapi.json", verbs: &["GET", "HEAD"], token: false, serve: Serve::OpenApi },
 ];
 
 impl Route {
@@ -55,6 +58,27 @@ impl Route {
             Serve::Download => any(download::download),
             Serve::Alive => any(probes::alive),
             Serve::Ready => any(probes::ready),
+            Serve::OpenApi => any(probes::openapi),
+        }
+    }
+
+    /// The query parameters that it declares.
+    pub(crate) const fn query(&self) -> &'static [Field] {
+        match self.serve {
+            Serve::Events => events::QUERY,
+            Serve::Upload => upload::QUERY,
+            Serve::Download => download::QUERY,
+            Serve::Control | Serve::Alive | Serve::Ready | Serve::OpenApi => &[],
+        }
+    }
+
+    /// The headers that it reads, beside those of the identity.
+    pub(crate) const fn headers(&self) -> &'static [Field] {
+        match self.serve {
+            Serve::Events => events::HEADERS,
+            Serve::Upload => upload::HEADERS,
+            Serve::Download => download::HEADERS,
+            Serve::Control | Serve::Alive | Serve::Ready | Serve::OpenApi => &[],
         }
     }
 }

@@ -14,14 +14,42 @@ use super::App;
 use super::answer::{Answer, Refused, json};
 use super::auth::Verified;
 use super::digest;
+use super::field::{Field, Takes};
 use super::query::Query;
 
 /// What is not escaped in a path segment or a query value: RFC 3986's unreserved characters.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// What stands in the query.
+pub(super) const QUERY: &[Field] = &[
+    Field::once(
+        "namespace",
+        Takes::Namespace,
+        "Keeps purposes apart within a scope; absent or empty: `default`.",
+    ),
+    Field::once("filename", Takes::Text, "A name for people and downloads."),
+    Field::once("task", Takes::Part, "The task within the session; absent or empty: none."),
+    Field::once(
+        "source",
+        Takes::Words(SOURCES),
+        "Where the bytes came from; absent or empty: `user_upload`.",
+    ),
+    Field::many("tag", Takes::Text, "A word to find it by."),
+];
+
+/// The words of [`Source`].
+const SOURCES: &[&str] =
+    &[Source::Tool.word(), Source::Planner.word(), Source::UserUpload.word(), Source::System.word()];
+
+/// What the handler reads of the headers, beside the media type.
+pub(super) const HEADERS: &[Field] = &[Field::once(
+    "content-digest",
+    Takes::Digests,
+    "The SHA-256 of the body (RFC 9530), compared before anything is visible.",
+)];
+
 pub(super) async fn upload(State(app): State<Arc<App>>, verified: Verified, request: Request) -> Answer {
-    let mut query =
-        Query::read(request.uri().query(), &["namespace", "filename", "task", "source"], &["tag"])?;
+    let mut query = Query::read(request.uri().query(), QUERY)?;
     let headers = request.headers();
     if single(headers, &CONTENT_ENCODING)?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(Refused::invalid("bytes are stored as they come; send them without Content-Encoding"));

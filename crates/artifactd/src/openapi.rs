@@ -1,0 +1,137 @@
+//! The OpenAPI document of the server: every route, every code, and examples that a test sends.
+//!
+//! It is put together from what serves the requests: the table of routes, the fields that they declare, the registry of codes,
+//! the methods, and the types of the wire. It must never know a request.
+
+mod answers;
+mod examples;
+mod operations;
+mod schemas;
+
+use std::sync::LazyLock;
+
+use artifact_store_protocol::PROTOCOL_VERSION;
+use serde_json::Value;
+use utoipa::openapi::info::License;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{Info, OpenApi};
+
+/// The name of the token's scheme.
+const BEARER: &str = "bearer";
+/// The name of the scheme of a token in the query.
+const ACCESS_TOKEN: &str = "access_token";
+
+/// The groups of operations, and what each is.
+const TAGS: &[(&str, &str)] = &[
+    ("control", "Methods: a flat JSON object in, a flat JSON object out."),
+    ("bytes", "The byte plane: artifacts as they are, streamed."),
+    ("events", "What happens, as Server-Sent Events."),
+    ("probes", "Without a token: whether the server lives, whether it can serve, and this document."),
+];
+
+const ABOUT: &str = "Artifacts of agent runtimes: put, get, list and delete them under a scope, move their bytes, hear what happens. \
+    Every failing answer has the body `Envelope`; branch on its `code`. Every answer carries `X-Request-Id`, under which the \
+    operator finds the cause.";
+
+/// The document (OpenAPI 3.1.0) as JSON. The same in every server of this version, whatever it is configured to.
+///
+/// # Examples
+/// ```
+/// let document = artifactd::openapi::document();
+/// assert_eq!(document["openapi"], "3.1.0");
+/// assert!(document["paths"]["/v1/control/artifacts.put"]["post"].is_object());
+/// ```
+pub fn document() -> Value {
+    // Plain data: this cannot fail.
+    let mut document = serde_json::to_value(openapi()).unwrap_or_default();
+    schemas::finish(&mut document);
+    document
+}
+
+/// The same, as it is served and kept: indented, with a line end.
+pub fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let mut text = serde_json::to_string_pretty(&document()).unwrap_or_default();
+        text.push('\n');
+        text
+    });
+    &TEXT
+}
+
+fn openapi() -> OpenApi {
+    let mut info = Info::new("Harbor Protocol: artifacts", PROTOCOL_VERSION);
+    info.description = Some(ABOUT.into());
+    let mut license = License::new("Apache License 2.0");
+    license.identifier = Some("Apache-2.0".into());
+    info.license = Some(license);
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+    let bearer = bearer
+        .description(Some("A JWT with the claims `tenant`, `user`, `session`, `scopes` and `exp`."))
+        .build();
+    let query = ApiKey::Query(ApiKeyValue::with_description(
+        ACCESS_TOKEN,
+        "The same token, for browsers' `EventSource`, which sends no headers. It counts only without `Authorization`, and is never \
+         logged.",
+    ));
+    let components = schemas::components()
+        .security_scheme(BEARER, SecurityScheme::Http(bearer))
+        .security_scheme(ACCESS_TOKEN, SecurityScheme::ApiKey(query));
+    let tags =
+        TAGS.iter().map(|(name, about)| TagBuilder::new().name(*name).description(Some(*about)).build());
+    OpenApi::builder()
+        .info(info)
+        .paths(operations::paths())
+        .components(Some(components.build()))
+        .tags(Some(tags))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use artifact_store_protocol::{Code, Method};
+
+    use super::*;
+    use crate::http::ROUTES;
+
+    #[test]
+    fn every_route_method_and_code_is_described() {
+        let document = document();
+        for route in ROUTES {
+            for verb in route.verbs {
+                let operation = &document["paths"][route.path][verb.to_lowercase()];
+                assert!(operation["responses"].is_object(), "{verb} {}", route.path);
+                assert_eq!(operation["security"].is_array(), route.token, "{verb} {}", route.path);
+            }
+        }
+        for method in Method::ALL {
+            let operation = &document["paths"][format!("/v1/control/{method}")]["post"];
+            assert_eq!(operation["operationId"], method.name());
+        }
+        let text = document["paths"].to_string();
+        for code in Code::ALL {
+            assert!(text.contains(&format!("{{\"code\":\"{code}\"")), "no operation answers {code}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(members) => {
+                    found.extend(members.get("$ref").and_then(Value::as_str));
+                    members.values().for_each(|member| references(member, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Answers of operations: one for each status, the refusals from the registry of codes. It must never know a route.
+
+use std::collections::BTreeMap;
+
+use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Envelope, SUBSCRIBER_LIMIT_STATUS};
+use serde_json::Value;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{
+    Content, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Responses,
+    ResponsesBuilder,
+};
+
+use super::examples;
+use super::schemas::{REQUEST_ID, of};
+
+/// The answers of an operation.
+pub(super) struct Answers {
+    responses: ResponsesBuilder,
+    refusals: BTreeMap<u16, Vec<Code>>,
+    /// Whether it answers HEAD, which has no bodies.
+    bare: bool,
+}
+
+impl Answers {
+    pub(super) fn new() -> Self {
+        Self { responses: ResponsesBuilder::new(), refusals: BTreeMap::new(), bare: false }
+    }
+
+    /// The answers to HEAD.
+    pub(super) fn to_head() -> Self {
+        Self { bare: true, ..Self::new() }
+    }
+
+    /// With an answer of its own.
+    pub(super) fn with(mut self, status: u16, response: ResponseBuilder) -> Self {
+        let response = response.header_ref("X-Request-Id", request_id());
+        self.responses = self.responses.response(status.to_string(), response);
+        self
+    }
+
+    /// With refusals.
+    pub(super) fn refusing(mut self, codes: &[Code]) -> Self {
+        for code in codes {
+            self = self.refusing_with(code.status(), *code);
+        }
+        self
+    }
+
+    /// With a refusal of another status than the code's own.
+    pub(super) fn refusing_with(mut self, status: u16, code: Code) -> Self {
+        let codes = self.refusals.entry(status).or_default();
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
+        self
+    }
+
+    pub(super) fn build(self) -> Responses {
+        let Self { mut responses, refusals, bare } = self;
+        for (status, codes) in refusals {
+            responses = responses.response(status.to_string(), refusal(status, &codes, bare));
+        }
+        responses.build()
+    }
+}
+
+fn request_id() -> Ref {
+    Ref::new(format!("#/components/headers/{REQUEST_ID}"))
+}
+
+fn refusal(status: u16, codes: &[Code], bare: bool) -> RefOr<Response> {
+    let told: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}", when(status, *code))).collect();
+    let mut response =
+        ResponseBuilder::new().description(told.join("\n\n")).header_ref("X-Request-Id", request_id());
+    if !bare {
+        let examples = codes.iter().map(|code| (code.word(), examples::refusal(*code, status)));
+        let envelope = ContentBuilder::new().schema(Some(of::<Envelope>())).examples_from_iter(examples);
+        response = response.content("application/json", envelope.build());
+    }
+    match status {
+        401 => response = response.header("WWW-Authenticate", header("`Bearer`.")),
+        416 => {
+            response = response.header("Content-Range", header("How many bytes there are: `bytes */SIZE`."));
+        }
+        429 | 503 => response = response.header("Retry-After", header("How many seconds to wait.")),
+        _ => {}
+    }
+    response.into()
+}
+
+fn when(status: u16, code: Code) -> &'static str {
+    match status {
+        416 => "The range covers no byte of the artifact.",
+        SUBSCRIBER_LIMIT_STATUS => "The session has as many event streams as it may have.",
+        BUS_CLOSED_STATUS => "The server is shutting down.",
+        _ => code.descriptor().when,
+    }
+}
+
+/// A header that is a text.
+pub(super) fn header(about: &str) -> utoipa::openapi::Header {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    HeaderBuilder::new().schema(Some(text)).description(Some(about)).build()
+}
+
+/// JSON of a shape, with an example.
+pub(super) fn json(schema: RefOr<utoipa::openapi::Schema>, example: Option<(&str, Value)>) -> Content {
+    let example = example.map(|(name, value)| (name.to_owned(), examples::value(value)));
+    ContentBuilder::new().schema(Some(schema)).examples_from_iter(example).build()
+}

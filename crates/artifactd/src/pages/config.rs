@@ -1,0 +1,45 @@
+//! `config.md`: the keys of the configuration. Must never know a value that somebody gave.
+
+use crate::config::keys::{KEYS, Key, Kind};
+
+use super::markdown::{Markdown, code};
+
+const LAYERS: &str = "\
+The configuration of `artifactd serve`: one file, YAML or TOML by its ending; the environment over the file; flags over the
+environment. What stands in none of them has its default. An unknown key or a bad value stops the start with exit code 2
+and one line that names where, which and what would be legal.";
+
+pub(super) fn page() -> String {
+    let mut page = Markdown::titled("Configuration");
+    page.say(LAYERS);
+    page.table(&["where", "how `artifacts.driver` is set to `fs`"], &spellings());
+    page.say(
+        "In the environment and on the command line a value is a text: `true`, `10s`, `64MiB`, and a list has commas. \
+         A key of a driver's own stands below `artifacts.options`, and in the environment after \
+         `ARTIFACTD__ARTIFACTS__OPTIONS__`.",
+    );
+    page.heading(2, "Keys");
+    page.table(&["key", "type", "default", "meaning"], &KEYS.iter().map(row).collect::<Vec<_>>());
+    let secrets: Vec<_> = KEYS.iter().filter(|key| key.secret).map(|key| code(key.name)).collect();
+    page.say(&format!("Never printed, not even where they are refused: {}.", secrets.join(", ")));
+    page.finish()
+}
+
+fn spellings() -> Vec<Vec<String>> {
+    [
+        ("the file", "`driver: fs` in the section `artifacts:`"),
+        ("the environment", "`ARTIFACTD__ARTIFACTS__DRIVER=fs`: `ARTIFACTD__SECTION__KEY`, in upper case"),
+        ("a flag", "`--set artifacts.driver=fs`"),
+    ]
+    .into_iter()
+    .map(|(place, how)| vec![place.into(), how.into()])
+    .collect()
+}
+
+fn row(key: &Key) -> Vec<String> {
+    let kind = match key.kind {
+        Kind::Absent(_) => "refused".to_owned(),
+        _ => key.kind.legal(),
+    };
+    vec![code(key.name), kind, key.default.map_or_else(|| "none".to_owned(), code), key.about.to_owned()]
+}

@@ -1,0 +1,59 @@
+//! `errors.md`: the codes and their statuses. Must never know which route answers with which.
+
+use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Envelope, SUBSCRIBER_LIMIT_STATUS};
+use serde_json::json;
+
+use super::markdown::{Markdown, code};
+
+const INTRO: &str = "\
+Every failing answer, from every route, is the same body with the status of its code. Branch on `code`: the set is closed.
+`message` is for people and may change; it never repeats a payload, a token, a path, or anything of another tenant.";
+
+pub(super) fn page() -> String {
+    let mut page = Markdown::titled("Errors");
+    page.say(INTRO);
+    page.json(&json!(Envelope::new(Code::NotFound, "there is no such artifact in this scope")));
+    let codes = Code::ALL.iter().map(|each| {
+        let row = each.descriptor();
+        vec![code(row.word), row.status.to_string(), row.when.to_owned(), row.retry.to_owned()]
+    });
+    page.table(&["code", "HTTP", "when it fires", "should you retry?"], &codes.collect::<Vec<_>>());
+    page.heading(2, "Other statuses");
+    page.say("Three answers have a finer status than that of their code:");
+    page.table(&["HTTP", "code", "where", "when it fires"], &finer());
+    page.say("An answer to `HEAD` has the status and no body.");
+    page.heading(2, "Headers");
+    page.table(&["header", "on", "meaning"], &headers());
+    page.finish()
+}
+
+fn finer() -> Vec<Vec<String>> {
+    let events = "`GET /v1/events`";
+    [
+        (416, Code::InvalidRequest, "`GET /v1/artifacts/{id}`", "The range covers no byte of the artifact."),
+        (
+            SUBSCRIBER_LIMIT_STATUS,
+            Code::RuntimeError,
+            events,
+            "The session has as many streams as it may have.",
+        ),
+        (BUS_CLOSED_STATUS, Code::RuntimeError, events, "The server is about to stop."),
+    ]
+    .into_iter()
+    .map(|(status, word, place, when)| vec![status.to_string(), code(word), place.into(), when.into()])
+    .collect()
+}
+
+fn headers() -> Vec<Vec<String>> {
+    let later = format!("{SUBSCRIBER_LIMIT_STATUS}, {BUS_CLOSED_STATUS}");
+    [
+        ("X-Request-Id", "every answer, failing or not", "The operator finds the cause in the log under it."),
+        ("WWW-Authenticate", "401", "`Bearer`: a token is what is missing or not good."),
+        ("Retry-After", &later, "In how many seconds to try again."),
+        ("Content-Range", "416", "`bytes */SIZE`: how large the artifact is."),
+        ("Allow", "404 `unknown_method`, where the path is one", "The verbs that the path takes."),
+    ]
+    .into_iter()
+    .map(|(name, on, meaning)| vec![code(name), on.into(), meaning.into()])
+    .collect()
+}

@@ -191,7 +191,8 @@ fn a_refusal_repeats_nothing_of_the_token() {
         let token = signed(&claims(&json!({"exp": 1, "tenant": "tenant-4711"})));
         let answer = Request::get("/v1/artifacts/x").bearer(&token).send(server);
         answer.refused("auth_rejected");
-        let text = format!("{answer:?}");
+        // The request's id is random and may hold any digits.
+        let text = format!("{:?}", answer.comparable());
         assert!(!text.contains("4711") && token.split('.').all(|part| !text.contains(part)), "{text}");
     });
 }

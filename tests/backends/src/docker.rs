@@ -79,12 +79,18 @@ async fn compose() -> Result<&'static [&'static str], Error> {
 }
 
 async fn find_compose() -> Result<&'static [&'static str], Error> {
+    let mut why = Vec::new();
     for words in [&["docker", "compose"][..], &["docker-compose"][..]] {
-        if succeeds(&[words, &["version"]].concat(), ENGINE).await.is_ok() {
-            return Ok(words);
+        match succeeds(&[words, &["version"]].concat(), ENGINE).await {
+            Ok(()) => return Ok(words),
+            Err(error) => why.push(error.to_string()),
         }
     }
-    Err("Docker is here, but neither `docker compose` nor `docker-compose`".into())
+    Err(format!(
+        "Docker is here, but neither `docker compose` nor `docker-compose` answers: {}",
+        why.join("; ")
+    )
+    .into())
 }
 
 async fn succeeds(words: &[&str], limit: Duration) -> Result<(), Error> {

@@ -67,6 +67,9 @@ const KINDS: &[&str] = &[
     EventKind::AuditAdminScopeUsed.word(),
 ];
 
+// A type more is a word more.
+const _: () = assert!(KINDS.len() == EventKind::ALL.len());
+
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     StreamVerified(verified): StreamVerified,

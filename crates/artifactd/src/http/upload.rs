@@ -41,6 +41,9 @@ pub(super) const QUERY: &[Field] = &[
 const SOURCES: &[&str] =
     &[Source::Tool.word(), Source::Planner.word(), Source::UserUpload.word(), Source::System.word()];
 
+// A source more is a word more.
+const _: () = assert!(SOURCES.len() == Source::ALL.len());
+
 /// What the handler reads of the headers, beside the media type.
 pub(super) const HEADERS: &[Field] = &[Field::once(
     "content-digest",

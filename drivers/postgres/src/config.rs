@@ -54,6 +54,12 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         "How long a call waits for a free connection, or for the server to accept one; 10ms to 1h.",
     ),
     option(
+        "upload_wait",
+        OptionKind::Duration,
+        Some("1m"),
+        "How long a streamed put waits for its turn, while as many as may hold a connection do; 10ms to 1h.",
+    ),
+    option(
         "statement_timeout",
         OptionKind::Duration,
         Some("30s"),
@@ -104,6 +110,7 @@ pub struct PostgresConfig {
     pub(crate) schema: String,
     pub(crate) max_connections: u32,
     pub(crate) acquire_timeout: Duration,
+    pub(crate) upload_wait: Duration,
     pub(crate) statement_timeout: Duration,
     pub(crate) synchronous_commit: SynchronousCommit,
     pub(crate) max_artifact_bytes: u64,
@@ -118,6 +125,7 @@ impl PostgresConfig {
             schema: "artifact_store".into(),
             max_connections: 10,
             acquire_timeout: Duration::from_secs(5),
+            upload_wait: Duration::from_mins(1),
             statement_timeout: Duration::from_secs(30),
             synchronous_commit: SynchronousCommit::default(),
             max_artifact_bytes: schema::MAX_ARTIFACT_BYTES,
@@ -142,6 +150,7 @@ impl PostgresConfig {
                 None => defaults.max_connections,
             },
             acquire_timeout: options.duration("acquire_timeout").unwrap_or(defaults.acquire_timeout),
+            upload_wait: options.duration("upload_wait").unwrap_or(defaults.upload_wait),
             statement_timeout: options.duration("statement_timeout").unwrap_or(defaults.statement_timeout),
             synchronous_commit: match options.text("synchronous_commit") {
                 Some("off") => SynchronousCommit::Off,
@@ -174,6 +183,14 @@ impl PostgresConfig {
     #[must_use]
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
+        self
+    }
+
+    /// The same, where a streamed put waits at most `wait` for its turn: 10 ms to 1 hour. Three quarters of the connections
+    /// may be held by streamed puts, each for as long as its caller sends; the next ones wait in the order in which they came.
+    #[must_use]
+    pub fn upload_wait(mut self, wait: Duration) -> Self {
+        self.upload_wait = wait;
         self
     }
 
@@ -221,9 +238,11 @@ impl PostgresConfig {
                 "the option 'max_connections' is 2 to {MAX_CONNECTIONS}: one for uploads, one for everything else"
             )));
         }
-        for (name, timeout) in
-            [("acquire_timeout", self.acquire_timeout), ("statement_timeout", self.statement_timeout)]
-        {
+        for (name, timeout) in [
+            ("acquire_timeout", self.acquire_timeout),
+            ("upload_wait", self.upload_wait),
+            ("statement_timeout", self.statement_timeout),
+        ] {
             if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
                 return Err(StoreError::invalid(format!("the option '{name}' is 10ms to 1h")));
             }
@@ -252,6 +271,7 @@ impl fmt::Debug for PostgresConfig {
             .field("schema", &self.schema)
             .field("max_connections", &self.max_connections)
             .field("acquire_timeout", &self.acquire_timeout)
+            .field("upload_wait", &self.upload_wait)
             .field("statement_timeout", &self.statement_timeout)
             .field("synchronous_commit", &self.synchronous_commit)
             .field("max_artifact_bytes", &self.max_artifact_bytes)

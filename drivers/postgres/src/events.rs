@@ -49,9 +49,8 @@ impl PostgresEventLog {
     /// As [`PostgresStore::open`](crate::PostgresStore::open).
     pub async fn open(config: PostgresConfig) -> Result<Self, StoreError> {
         let Prepared { options, .. } = connect::prepare(&config).await?;
-        let PostgresConfig { schema, acquire_timeout, statement_timeout, .. } = config;
-        let pool = Pool::new(options.clone(), CONNECTIONS, acquire_timeout, statement_timeout);
-        Ok(Self { pool, options, schema, ears: Mutex::default() })
+        let pool = Pool::new(options.clone(), CONNECTIONS, &config);
+        Ok(Self { pool, options, schema: config.schema, ears: Mutex::default() })
     }
 
     async fn listen(&self) -> Result<Ears, StoreError> {

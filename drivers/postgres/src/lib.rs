@@ -47,7 +47,8 @@
 //! notification looks every 5 seconds all the same.
 //!
 //! A streamed put of more than 1 MiB holds its connection until it ends, however slow its caller is; three quarters of the
-//! connections may be held so, and a caller that sends nothing for 5 minutes loses the put. While it runs, its transaction
+//! connections may be held so, the next ones wait for `upload_wait` in the order in which they came, and a caller that sends
+//! nothing for 5 minutes loses the put. While it runs, its transaction
 //! keeps the server from clearing up dead rows. Reads hold none: each statement reads 1 MiB at most, one ahead of the
 //! consumer.
 //!

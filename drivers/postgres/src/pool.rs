@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::config::PostgresConfig;
 use crate::error::{self, Failure};
 
 /// The server's own bound on statements comes first, and says more; where it says nothing, ours ends the wait.
@@ -37,6 +38,7 @@ pub(crate) struct Pool {
     options: PgConnectOptions,
     size: u32,
     acquire_timeout: Duration,
+    upload_wait: Duration,
     answer_timeout: Duration,
     permits: Semaphore,
     /// Streams that may hold a connection for as long as their callers like; some connections are left for the rest.
@@ -62,18 +64,15 @@ pub(crate) struct Answer {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        options: PgConnectOptions,
-        size: u32,
-        acquire_timeout: Duration,
-        statement_timeout: Duration,
-    ) -> Self {
+    /// At most `size` connections, with the time-outs of `config`.
+    pub(crate) fn new(options: PgConnectOptions, size: u32, config: &PostgresConfig) -> Self {
         let most_uploads = (size * 3 / 4).max(1);
         Self {
             options,
             size,
-            acquire_timeout,
-            answer_timeout: statement_timeout + GRACE,
+            acquire_timeout: config.acquire_timeout,
+            upload_wait: config.upload_wait,
+            answer_timeout: config.statement_timeout + GRACE,
             permits: Semaphore::new(size as usize),
             uploads: Semaphore::new(most_uploads as usize),
             most_uploads,
@@ -137,13 +136,14 @@ impl Pool {
         }
     }
 
-    /// The right to hold a connection for as long as a caller sends its bytes.
+    /// The right to hold a connection for as long as a caller sends its bytes. It is given in the order of asking.
     pub(crate) async fn upload(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        timeout(self.acquire_timeout, self.uploads.acquire())
+        timeout(self.upload_wait, self.uploads.acquire())
             .await
             .map_err(|_| {
                 StoreError::unavailable(format!(
-                    "all {} connections that streamed puts may hold are in use; raise max_connections",
+                    "all {} connections that streamed puts may hold are in use, and none came free within upload_wait; \
+                     raise max_connections",
                     self.most_uploads
                 ))
             })?

@@ -43,9 +43,8 @@ impl PostgresStore {
     /// a standby; `Backend` where it refuses user, password, database or rights.
     pub async fn open(config: PostgresConfig) -> Result<Self, StoreError> {
         let Prepared { options, capabilities } = connect::prepare(&config).await?;
-        let PostgresConfig { max_connections, acquire_timeout, statement_timeout, clock, .. } = config;
-        let pool = Arc::new(Pool::new(options, max_connections, acquire_timeout, statement_timeout));
-        Ok(Self { pool, clock, capabilities, handle: Handle::current() })
+        let pool = Arc::new(Pool::new(options, config.max_connections, &config));
+        Ok(Self { pool, clock: config.clock, capabilities, handle: Handle::current() })
     }
 
     /// Removes chunks that belong to no record, and answers of how many blobs. Neither a kill nor a dropped future leaves

@@ -16,7 +16,7 @@ use support::{Home, MIB, SECOND, bytes, flowing, halting, kind, put, read, scope
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_uploads_leave_connections_for_reads_and_more_of_them_are_told_why() {
     let home = Home::new().await;
-    let config = home.config().max_connections(4).acquire_timeout(SECOND / 4);
+    let config = home.config().max_connections(4).upload_wait(SECOND / 4);
     let store = Arc::new(PostgresStore::open(config).await.unwrap());
     let standing = put(&*store, &bytes(1, 3 * MIB)).await;
     let mut uploads = Vec::new();
@@ -42,6 +42,58 @@ async fn slow_uploads_leave_connections_for_reads_and_more_of_them_are_told_why(
         assert_eq!(putting.await.unwrap().unwrap().outcome, PutOutcome::Created);
     }
     store.close().await.unwrap();
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_waits_for_its_turn_for_longer_than_a_call_waits_for_a_connection() {
+    let home = Home::new().await;
+    let config = home.config().max_connections(2).acquire_timeout(SECOND / 4).upload_wait(60 * SECOND);
+    let store = Arc::new(PostgresStore::open(config).await.unwrap());
+    let (body, halts, go) = halting(&bytes(10, 4 * MIB));
+    let first = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.put(&scope(), body, PutOptions::default()).await })
+    };
+    halts.await.unwrap();
+    let second = {
+        let store = Arc::clone(&store);
+        let body = flowing(&bytes(20, 4 * MIB));
+        tokio::spawn(async move { store.put(&scope(), body, PutOptions::default()).await })
+    };
+    tokio::time::sleep(SECOND).await;
+    assert!(!second.is_finished());
+    go.send(()).unwrap();
+    for putting in [first, second] {
+        let put = putting.await.unwrap().unwrap();
+        assert_eq!(put.outcome, PutOutcome::Created);
+        assert!(read(&*store, &put.record).await.unwrap().is_some());
+    }
+    store.close().await.unwrap();
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_ends_the_wait_of_an_upload() {
+    let home = Home::new().await;
+    let config = home.config().max_connections(2).upload_wait(60 * SECOND);
+    let store = Arc::new(PostgresStore::open(config).await.unwrap());
+    let (body, halts, _go) = halting(&bytes(10, 4 * MIB));
+    let first = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.put(&scope(), body, PutOptions::default()).await })
+    };
+    halts.await.unwrap();
+    let second = {
+        let store = Arc::clone(&store);
+        let body = flowing(&bytes(20, 4 * MIB));
+        tokio::spawn(async move { store.put(&scope(), body, PutOptions::default()).await })
+    };
+    tokio::time::sleep(SECOND / 4).await;
+    store.close().await.unwrap();
+    for putting in [first, second] {
+        assert_eq!(kind(putting.await.unwrap()), ErrorKind::Closed);
+    }
     home.end().await;
 }
 

@@ -80,11 +80,13 @@ fn flow(flavour: Flavour, mib: u64, clients: u64) -> Result<bool, BoxError> {
     let server = Server::start(flavour, &options);
     let idle = warm(&server)?;
     let pieces = mib * 1024 * 1024 / corpus::PIECE as u64;
-    let (ids, put_took) = together(clients, |client| upload(&server, client, pieces))?;
+    let log = |_: &BoxError| eprintln!("what the server logged:\n{}", server.log());
+    let (ids, put_took) = together(clients, |client| upload(&server, client, pieces)).inspect_err(log)?;
     let put_peak = status(&server, "VmHWM")?;
     let (_, get_took) = together(clients, |client| {
         download(&server, &ids[usize::try_from(client).unwrap_or_default()], client, pieces)
-    })?;
+    })
+    .inspect_err(log)?;
     let peak = status(&server, "VmHWM")?;
     // What it holds by its nature is not what flows.
     let held = if flavour == Flavour::Inmem { clients * mib * 1024 } else { 0 };

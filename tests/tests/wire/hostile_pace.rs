@@ -108,7 +108,7 @@ fn long_uploads_in_drops_leave_the_store_to_others() {
                 let mut connection = Connection::open(server.addr());
                 connection.send(&put("", "").by(&ada()).head(Some(4 << 20)));
                 connection.send(&bytes);
-                std::thread::spawn(|| drip(connection, Duration::from_millis(200), Duration::from_secs(20)))
+                std::thread::spawn(|| drip(connection, Duration::from_millis(200), Duration::from_secs(30)))
             })
             .collect();
         // Where all of a driver's connections are taken, others wait for no longer than the slow are let to be slow.
@@ -116,9 +116,11 @@ fn long_uploads_in_drops_leave_the_store_to_others() {
         let id = server.store_id(&ada(), b"somebody else's");
         server.download(&ada(), &id).ok_bytes(b"somebody else's");
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        // Each is ended after 5 seconds of its own. A driver that takes no more than 7 at once lets the others wait for
+        // their turn: that makes three.
         for taken in slow {
             let taken = taken.join().unwrap();
-            assert!(taken.is_some_and(|taken| taken < Duration::from_secs(15)), "{taken:?}");
+            assert!(taken.is_some_and(|taken| taken < Duration::from_secs(20)), "{taken:?}");
         }
         assert_eq!(server.call(&ada(), "artifacts.list", &json!({})).ok(200)["total_matched"], 1);
     });

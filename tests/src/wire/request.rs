@@ -107,6 +107,13 @@ impl Request {
         head.into_bytes()
     }
 
+    /// Head and body as they go out where nothing is chunked.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head(None);
+        bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
+        bytes
+    }
+
     fn to_head(&self) -> bool {
         self.verb == "HEAD"
     }

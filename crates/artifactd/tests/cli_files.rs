@@ -87,6 +87,39 @@ fn a_saved_file_has_the_permissions_of_any_new_file() {
     assert_eq!(mode(&saved), mode(ordinary.as_ref()));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_replaced_file_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = Place::new("fs");
+    let id = place.put(b"new", &[]);
+    for mode in [0o600, 0o640, 0o444, 0o755] {
+        let file = place.file("file", "old");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        place.within("get", &[&id, "-o", &file, "--force"]).expect(0);
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, mode);
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_replaced_file_keeps_its_owner_where_that_is_permitted() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let place = Place::new("fs");
+    let id = place.put(b"new", &[]);
+    let file = place.file("file", "old");
+    // Only the superuser gives files away; for everybody else the owner is the caller before and after.
+    let given = chown(&file, Some(65_534), Some(65_534)).is_ok();
+    let before = fs::metadata(&file).unwrap();
+    place.within("get", &[&id, "-o", &file, "--force"]).expect(0);
+    let after = fs::metadata(&file).unwrap();
+    assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()), "given away: {given}");
+}
+
 #[test]
 fn altered_bytes_fail_and_leave_no_file() {
     for length in [1, 3_000_000] {

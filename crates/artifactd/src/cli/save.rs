@@ -1,6 +1,6 @@
 //! A file that appears whole or not at all: [`NewFile`].
 
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,8 @@ pub(super) struct Place {
     /// A pipe or a device: written as it is, because it holds nothing that could be left half.
     is_special: bool,
     replaces: bool,
+    /// The file that is replaced: the new one takes over its mode and, where permitted, its owner.
+    replaced: Option<Metadata>,
 }
 
 impl Place {
@@ -24,7 +26,7 @@ impl Place {
     /// Something stands there that may not be replaced.
     pub(super) fn new(path: &Path, force: bool) -> Result<Self, Failure> {
         let name = path.display();
-        let place = |path: PathBuf, is_special| Self { path, is_special, replaces: force };
+        let place = |path: PathBuf, is_special| Self { path, is_special, replaces: force, replaced: None };
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 Err(Failure::usage(format!("{name} is a folder; name a file in it")))
@@ -32,8 +34,8 @@ impl Place {
             Ok(metadata) if !metadata.is_file() => Ok(place(path.to_owned(), true)),
             Ok(_) if !force => Err(Failure::failed(format!("{name} exists; give --force to replace it"))),
             // What a link points at is replaced, not the link.
-            Ok(_) => match path.canonicalize() {
-                Ok(path) => Ok(place(path, false)),
+            Ok(metadata) => match path.canonicalize() {
+                Ok(path) => Ok(Self { replaced: Some(metadata), ..place(path, false) }),
                 Err(error) => Err(Failure::caused(format!("{name} cannot be replaced"), &error)),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place(path.to_owned(), false)),
@@ -51,7 +53,7 @@ impl Place {
                 Some(folder) if !folder.as_os_str().is_empty() => folder,
                 _ => Path::new("."),
             };
-            beside(folder).map(|(file, temp)| (File::from_std(file), Some(temp)))
+            beside(folder, self.replaced.as_ref()).map(|(file, temp)| (File::from_std(file), Some(temp)))
         };
         match opened {
             Ok((file, temp)) => Ok(NewFile { file, temp, place: self }),
@@ -90,13 +92,40 @@ impl NewFile {
     }
 }
 
-fn beside(folder: &Path) -> io::Result<(fs::File, TempPath)> {
+fn beside(folder: &Path, replaced: Option<&Metadata>) -> io::Result<(fs::File, TempPath)> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifactd-");
-    // As any new file: the process's mask takes away from it.
+    // A new file follows the process's mask. One that replaces another is its owner's alone until it has the other's mode, so
+    // that nobody reads it who could not read the other.
     #[cfg(unix)]
-    let permissions = <Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
+    if replaced.is_none() {
+        builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
+    }
+    let (file, temp) = builder.tempfile_in(folder)?.into_parts();
+    if let Some(replaced) = replaced {
+        take_over(&file, replaced)?;
+    }
+    Ok((file, temp))
+}
+
+/// Gives `file` the owner, group and mode of `replaced`.
+fn take_over(file: &fs::File, replaced: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
-    builder.permissions(permissions);
-    builder.tempfile_in(folder).map(tempfile::NamedTempFile::into_parts)
+    {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+
+        let own = file.metadata()?;
+        let mut mode = replaced.mode() & 0o777;
+        if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid())
+            && fchown(file, Some(replaced.uid()), Some(replaced.gid())).is_err()
+            // A user may give a file to a group of its own, but not to another user.
+            && fchown(file, None, Some(replaced.gid())).is_err()
+        {
+            // What the other file's group might do is not for the group that this one has.
+            mode &= 0o707;
+        }
+        file.set_permissions(Permissions::from_mode(mode))
+    }
+    #[cfg(not(unix))]
+    file.set_permissions(replaced.permissions())
 }

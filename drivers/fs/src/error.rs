@@ -8,6 +8,13 @@ use std::io;
 use artifact_store_core::StoreError;
 use rustix::io::Errno;
 
+/// Whether `error` says that the file system does not know an operation, and not that it failed at it.
+///
+/// A missing right on a directory is `ACCES`; `PERM` is what the kernel answers for a file system without the operation.
+pub(crate) fn is_unsupported(error: Errno) -> bool {
+    error == Errno::OPNOTSUPP || matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
+}
+
 /// What the failure of `attempted` means for the caller. An operator reads the text, so it says what to do.
 ///
 /// A missing file is no error of its own: who may meet one looks for it before coming here.
@@ -36,8 +43,19 @@ pub(crate) fn failed(attempted: impl Display, error: impl Into<io::Error>) -> St
             | Errno::STALE
             | Errno::NOENT,
         ) => StoreError::unavailable(format!("{attempted}: the file system did not answer in order")),
-        Some(Errno::ACCESS | Errno::PERM) => StoreError::backend(format!(
+        Some(Errno::ACCESS) => StoreError::backend(format!(
             "{attempted}: not permitted; give the user of this process read, write and search rights in the root"
+        )),
+        Some(Errno::XDEV) => StoreError::backend(format!(
+            "{attempted}: the folders tmp and artifacts of the root are on different mounts; mount one file system for both"
+        )),
+        Some(Errno::PERM) => StoreError::backend(format!(
+            "{attempted}: not permitted; the file system does not offer this, or a file or directory of the root is immutable, \
+             or belongs to another user"
+        )),
+        Some(error) if is_unsupported(error) => StoreError::backend(format!(
+            "{attempted}: the file system does not offer what this needs; put the root on a local file system, or use \
+             the driver s3 where this is a mount of an object store"
         )),
         Some(Errno::ROFS) => StoreError::backend(format!(
             "{attempted}: the file system is mounted read-only; mount it writable"
@@ -67,7 +85,7 @@ mod tests {
     use artifact_store_core::ErrorKind;
     use rustix::io::Errno;
 
-    use super::failed;
+    use super::{failed, is_unsupported};
 
     #[test]
     fn an_error_number_decides_the_kind_and_the_text_says_what_was_attempted() {
@@ -81,6 +99,8 @@ mod tests {
             (Errno::PERM, ErrorKind::Backend),
             (Errno::ROFS, ErrorKind::Backend),
             (Errno::IO, ErrorKind::Backend),
+            (Errno::INVAL, ErrorKind::Backend),
+            (Errno::XDEV, ErrorKind::Backend),
             (Errno::LOOP, ErrorKind::Corrupt),
             (Errno::NOTDIR, ErrorKind::Corrupt),
         ] {
@@ -88,6 +108,18 @@ mod tests {
             assert_eq!(error.kind(), kind, "{errno}");
             assert!(error.to_string().contains("making a test"));
             assert!(std::error::Error::source(&error).is_some());
+        }
+    }
+
+    #[test]
+    fn what_a_file_system_does_not_offer_is_no_failing_device() {
+        for errno in [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::PERM] {
+            assert!(is_unsupported(errno), "{errno}");
+            let text = failed("making a test", errno).to_string();
+            assert!(text.contains("the file system does not offer") && !text.contains("device"), "{text}");
+        }
+        for errno in [Errno::IO, Errno::ACCESS, Errno::NOSPC, Errno::ROFS, Errno::EXIST, Errno::NOENT] {
+            assert!(!is_unsupported(errno), "{errno}");
         }
     }
 }

@@ -63,7 +63,8 @@
 //! - Directories of the tree must not be moved while a store is open on them: a put that has one open goes with it.
 //! - No encryption, compression, quota, expiry or replication; put them below (the file system) or above (a wrapper).
 //! - File systems without `flock` work, but their orphans are never swept; ones with neither a rename that does not
-//!   replace nor hard links do not work, and the put says so.
+//!   replace nor hard links do not work, and opening says so: it tries to publish a file, and to sync a directory where
+//!   `sync = always`.
 //! - Network file systems are as linearizable as their caching makes them.
 
 #[cfg(not(unix))]
@@ -74,6 +75,7 @@ mod dirs;
 mod error;
 mod jobs;
 mod layout;
+mod probe;
 mod put;
 mod read;
 mod root;

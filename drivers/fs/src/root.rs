@@ -15,8 +15,9 @@ use rustix::io::Errno;
 
 use crate::config::SyncPolicy;
 use crate::dirs::{make_dir, names, open_dir, open_file, sync_dir};
-use crate::error::failed;
+use crate::error::{failed, is_unsupported};
 use crate::layout::{ARTIFACTS_DIR, FORMAT_FILE, FORMAT_VERSION, FORMAT_WORD, TMP_DIR, is_temp_name};
+use crate::probe::check_publishing;
 use crate::temp::TempFile;
 
 /// What `mkfs` leaves at the top of a file system of its own: a volume made for the store is as good as empty.
@@ -47,6 +48,7 @@ impl Root {
             check_unused(&dir, &path)?;
         }
         let tmp = Arc::new(make_dir(&dir, TMP_DIR).map_err(opening)?);
+        check_publishing(&tmp, &path, sync)?;
         if !marked {
             write_marker(&dir, &tmp)?;
             // Whoever came first wrote it; it must be one that this build reads.
@@ -55,7 +57,11 @@ impl Root {
         // Only now, so that artifacts never stand in a directory without the marker.
         let artifacts = make_dir(&dir, ARTIFACTS_DIR).map_err(opening)?;
         if sync.is_always() || !marked {
-            sync_dir(&dir).map_err(opening)?;
+            match sync_dir(&dir) {
+                // Nothing was promised, so nothing is missing.
+                Err(error) if !sync.is_always() && is_unsupported(error) => {}
+                synced => synced.map_err(opening)?,
+            }
             sync_parent(&path);
         }
         Ok((Self { path, dir, tmp }, artifacts))

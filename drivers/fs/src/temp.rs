@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::dirs::FILE_MODE;
-use crate::error::{failed, no_randomness};
+use crate::error::{failed, is_unsupported, no_randomness};
 use crate::layout::TEMP_PREFIX;
 
 /// Small pieces are gathered up to this many bytes before they are written.
@@ -28,26 +28,47 @@ pub(crate) struct TempFile {
     linked: bool,
 }
 
+/// Why there is no temporary file.
+#[derive(Debug)]
+pub(crate) enum TempError {
+    Unnamed(StoreError),
+    Refused(Errno),
+}
+
+impl From<TempError> for StoreError {
+    fn from(reason: TempError) -> Self {
+        match reason {
+            TempError::Unnamed(error) => error,
+            TempError::Refused(error) => failed("making a temporary file", error),
+        }
+    }
+}
+
+/// A name that no other temporary file has or had.
+pub(crate) fn random_name() -> Result<String, StoreError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(no_randomness)?;
+    Ok(format!("{TEMP_PREFIX}{:032x}", u128::from_ne_bytes(random)))
+}
+
 impl TempFile {
     /// Makes an empty file in the directory `tmp` and locks it.
-    pub(crate) fn create(tmp: &Arc<OwnedFd>) -> Result<Self, StoreError> {
-        let making = |error: Errno| failed("making a temporary file", error);
+    pub(crate) fn create(tmp: &Arc<OwnedFd>) -> Result<Self, TempError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            let mut random = [0; 16];
-            getrandom::fill(&mut random).map_err(no_randomness)?;
-            let name = format!("{TEMP_PREFIX}{:032x}", u128::from_ne_bytes(random));
-            let file =
-                retry_on_intr(|| rustix::fs::openat(tmp, name.as_str(), flags, FILE_MODE)).map_err(making)?;
+            let name = random_name().map_err(TempError::Unnamed)?;
+            let file = retry_on_intr(|| rustix::fs::openat(tmp, name.as_str(), flags, FILE_MODE))
+                .map_err(TempError::Refused)?;
             let made = Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), linked: true };
             let Some(file) = &made.file else { continue };
             match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive)) {
                 // Without locks on this file system no sweep gets one either: orphans stay until an operator acts.
-                Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS) => {}
-                Err(error) => return Err(making(error)),
+                Ok(()) => {}
+                Err(error) if is_unsupported(error) => {}
+                Err(error) => return Err(TempError::Refused(error)),
             }
             // A sweep may have taken the lock, and with it the file, in between.
-            if rustix::fs::fstat(file).map_err(making)?.st_nlink > 0 {
+            if rustix::fs::fstat(file).map_err(TempError::Refused)?.st_nlink > 0 {
                 return Ok(made);
             }
         }
@@ -77,7 +98,11 @@ impl TempFile {
     pub(crate) fn publish(&mut self, dir: impl AsFd, name: &str) -> Result<(), Errno> {
         match self.rename(&dir, name) {
             // A file system that cannot rename without replacing; a hard link never replaces.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link(dir, name),
+            Err(error) if is_unsupported(error) => match self.link(dir, name) {
+                // Mounts of object stores answer so where they know no links; a disk that fails does so with the next put too.
+                Err(Errno::IO) => Err(Errno::NOTSUP),
+                linked => linked,
+            },
             renamed => renamed,
         }
     }

@@ -44,8 +44,8 @@ pub use artifact_store_core::{
 
 pub use config::{Config, OptionValues, Secret};
 pub use open::{
-    abilities, abilities_with, drivers, open, open_event_log, open_event_log_with, open_existing, open_with,
-    sweep, sweep_with,
+    abilities, abilities_with, drivers, open, open_event_log, open_event_log_with, open_existing,
+    open_for_reading, open_with, sweep, sweep_with,
 };
 
 /// What a runtime's module usually needs: `use artifact_store::prelude::*`.

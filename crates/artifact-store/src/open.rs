@@ -62,6 +62,21 @@ pub async fn open(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError>
 /// # Errors
 /// As [`open`].
 pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+    opened(registry, config, Access::Change).await
+}
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Change,
+    Read,
+}
+
+async fn opened(
+    registry: &Registry,
+    config: &Config,
+    access: Access,
+) -> Result<Arc<dyn ArtifactStore>, StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let info = driver.info();
     // Everything that can be refused is refused before the place is touched.
@@ -73,7 +88,12 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
             None => CursorKey::random()?,
         }),
     };
-    let store = driver.open(&options, Arc::new(SystemClock)).await.map_err(|error| {
+    let clock = Arc::new(SystemClock);
+    let store = match access {
+        Access::Change => driver.open(&options, clock).await,
+        Access::Read => driver.open_for_reading(&options, clock).await,
+    };
+    let store = store.map_err(|error| {
         error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
     })?;
     Ok(Arc::new(Gate::new(store, gate)?))
@@ -87,7 +107,26 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
 /// As [`open`]; `InvalidArgument` where nothing is at the path.
 pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
     let registry = drivers()?;
-    let (driver, options) = resolve(&registry, config)?;
+    refuse_missing(&registry, config)?;
+    open_with(&registry, config).await
+}
+
+/// As [`open_existing`], to read only: a sqlite store is opened without making a file, bringing its schema up to date or
+/// recovering its log, so also from media and by users that cannot write. Its puts and deletes are refused. Other drivers open as
+/// they always do.
+///
+/// # Errors
+/// As [`open_existing`]; `InvalidArgument` and `Unavailable` where the store has to be opened for writing first, which the message
+/// says.
+pub async fn open_for_reading(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+    let registry = drivers()?;
+    refuse_missing(&registry, config)?;
+    opened(&registry, config, Access::Read).await
+}
+
+/// Refuses a path at which there is no store, where a store at a path would stay.
+fn refuse_missing(registry: &Registry, config: &Config) -> Result<(), StoreError> {
+    let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
     let stays = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
     let path = info.url.path_option().and_then(|name| options.text(name)).filter(|_| stays);
@@ -98,7 +137,7 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
             info.name
         )));
     }
-    open_with(&registry, config).await
+    Ok(())
 }
 
 /// Removes what processes that died have left in the place that `config` names: temporary files, orphan bytes, empty

@@ -112,6 +112,20 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn ArtifactStore>, StoreError>;
 
+    /// Opens a bare store to look into it: for tools, and also where the place can only be read. A driver that changes something
+    /// by opening does not do so here: it makes no file, recovers nothing and brings nothing up to date, and says so where that is
+    /// needed first. Puts and deletes may be refused. The default body is [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    async fn open_for_reading(
+        &self,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        self.open(options, clock).await
+    }
+
     /// Opens the place that `options` name, tells what the storage behind it can do, and lets go of it. Empty where storages of
     /// this driver do not differ, which is the default body.
     ///

@@ -72,6 +72,8 @@ pub enum HealthStatus {
 pub struct Health {
     /// How well it is.
     pub status: HealthStatus,
+    /// Whether it takes puts at present: false where its storage is full, or may only be read.
+    pub takes_puts: bool,
     /// What an operator should know, in a sentence without secrets.
     pub detail: Option<String>,
 }
@@ -79,7 +81,17 @@ pub struct Health {
 impl Health {
     /// Everything works.
     pub const fn ready() -> Self {
-        Self { status: HealthStatus::Ready, detail: None }
+        Self { status: HealthStatus::Ready, takes_puts: true, detail: None }
+    }
+
+    /// Reads work, something else does not: what it is, and what to do about it.
+    pub fn degraded(detail: impl Into<String>) -> Self {
+        Self { status: HealthStatus::Degraded, takes_puts: true, detail: Some(detail.into()) }
+    }
+
+    /// Reads work and puts are refused: why, and what to do about it.
+    pub fn refusing_puts(detail: impl Into<String>) -> Self {
+        Self { takes_puts: false, ..Self::degraded(detail) }
     }
 }
 

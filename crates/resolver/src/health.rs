@@ -71,6 +71,10 @@ async fn ask(store: &dyn ArtifactStore) -> SubsystemHealth {
     let (status, detail) = match tokio::time::timeout(BUDGET, health).await {
         Ok(Ok(Ok(health))) => match health.status {
             HealthStatus::Ready => (Status::Ready, None),
+            HealthStatus::Degraded if !health.takes_puts => (
+                Status::Degraded,
+                Some("uploads are refused: the storage is full, or may only be read; reads are served"),
+            ),
             HealthStatus::Degraded => (Status::Degraded, Some("reads work, something else does not")),
         },
         Ok(_) => (Status::Unavailable, Some("the store cannot serve")),

@@ -50,9 +50,28 @@ pub(crate) fn make_dir(parent: impl AsFd, name: &str) -> Result<OwnedFd, Errno> 
         opened => return opened,
     }
     match rustix::fs::mkdirat(&parent, name, DIR_MODE) {
-        Ok(()) | Err(Errno::EXIST) => open_dir(parent, name),
+        Ok(()) => {
+            let made = open_dir(&parent, name)?;
+            give_owner_of(&made, parent)?;
+            Ok(made)
+        }
+        Err(Errno::EXIST) => open_dir(parent, name),
         Err(error) => Err(error),
     }
+}
+
+/// Gives what this process has just made the owner and group of `like`, where they differ and it may: the superuser must not
+/// leave files behind that the store's own user cannot open.
+pub(crate) fn give_owner_of(made: impl AsFd, like: impl AsFd) -> Result<(), Errno> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (own, like) = (rustix::fs::fstat(&made)?, rustix::fs::fstat(like)?);
+    if (own.st_uid, own.st_gid) == (like.st_uid, like.st_gid) {
+        return Ok(());
+    }
+    let (user, group) = (rustix::fs::Uid::from_raw(like.st_uid), rustix::fs::Gid::from_raw(like.st_gid));
+    rustix::fs::fchown(made, Some(user), Some(group))
 }
 
 /// Waits until the disk holds the entries of `dir`.

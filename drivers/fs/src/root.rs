@@ -9,12 +9,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use artifact_store_core::{Bytes, Health, HealthStatus, StoreError};
+use artifact_store_core::{Bytes, Health, StoreError};
 use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::config::SyncPolicy;
-use crate::dirs::{make_dir, names, open_dir, open_file, sync_dir};
+use crate::dirs::{give_owner_of, make_dir, names, open_dir, open_file, sync_dir};
 use crate::error::{failed, is_unsupported};
 use crate::layout::{ARTIFACTS_DIR, FORMAT_FILE, FORMAT_VERSION, FORMAT_WORD, TMP_DIR, is_temp_name};
 use crate::probe::check_publishing;
@@ -96,14 +96,17 @@ impl Root {
             }
         }
         let volume = rustix::fs::fstatvfs(&self.dir).map_err(asking)?;
-        let detail = if volume.f_flag.contains(StatVfsMountFlags::RDONLY) {
-            "the file system is mounted read-only: nothing can be put or deleted"
-        } else if volume.f_blocks > 0 && volume.f_bavail == 0 {
-            "the disk is full: nothing can be put"
+        Ok(if volume.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            Health::refusing_puts("the file system is mounted read-only: nothing can be put or deleted")
+        } else if (volume.f_blocks > 0 && volume.f_bavail == 0)
+            || (volume.f_files > 0 && volume.f_favail == 0)
+        {
+            Health::refusing_puts(
+                "the disk is full: nothing can be put; delete artifacts, or make room on it",
+            )
         } else {
-            return Ok(Health::ready());
-        };
-        Ok(Health { status: HealthStatus::Degraded, detail: Some(detail.to_owned()) })
+            Health::ready()
+        })
     }
 }
 
@@ -127,7 +130,15 @@ fn open_root(path: &Path) -> Result<OwnedFd, StoreError> {
     let opened = match open() {
         Err(Errno::NOENT) => {
             match DirBuilder::new().mode(0o700).create(path) {
-                Ok(()) => {}
+                // As the folder that holds it.
+                Ok(()) => {
+                    let owned = File::open(path).and_then(|made| {
+                        let parent = path.parent().map_or_else(|| File::open("."), File::open)?;
+                        Ok(give_owner_of(made, parent)?)
+                    });
+                    owned
+                        .map_err(|error| failed(format_args!("making the root {}", path.display()), error))?;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     return Err(StoreError::invalid(format!(

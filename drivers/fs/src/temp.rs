@@ -12,7 +12,7 @@ use artifact_store_core::{Bytes, StoreError};
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::dirs::FILE_MODE;
+use crate::dirs::{FILE_MODE, give_owner_of};
 use crate::error::{failed, is_unsupported, no_randomness};
 use crate::layout::TEMP_PREFIX;
 
@@ -59,6 +59,7 @@ impl TempFile {
             let name = random_name().map_err(TempError::Unnamed)?;
             let file = retry_on_intr(|| rustix::fs::openat(tmp, name.as_str(), flags, FILE_MODE))
                 .map_err(TempError::Refused)?;
+            give_owner_of(&file, tmp).map_err(TempError::Refused)?;
             let made = Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), linked: true };
             let Some(file) = &made.file else { continue };
             match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive)) {

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Clock, Get, Health, HealthStatus,
-    ListQuery, OpenBody, Page, Put, PutOptions, Record, Scope, Sealed, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Clock, Get, Health, ListQuery,
+    OpenBody, Page, Put, PutOptions, Record, Scope, Sealed, StoreError, async_trait,
 };
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -129,14 +129,12 @@ impl ArtifactStore for PostgresStore {
         let Some(row) = answer.rows.first() else {
             return Err(StoreError::corrupt("the schema is marked as a store's but has lost its version"));
         };
-        let degraded =
-            |detail: &str| Health { status: HealthStatus::Degraded, detail: Some(detail.to_owned()) };
         Ok(if row::get(row, "is_standby")? {
-            degraded(
+            Health::refusing_puts(
                 "the server is a standby now: it takes no puts and lags behind; let the URL name the primary",
             )
         } else if row::get(row, "is_read_only")? {
-            degraded("the server is read-only: artifacts can be read, but not put or deleted")
+            Health::refusing_puts("the server is read-only: artifacts can be read, but not put or deleted")
         } else {
             Health::ready()
         })

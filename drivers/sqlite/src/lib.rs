@@ -51,8 +51,15 @@
 //! listing whose filter matches little walks all records of the scopes it covers: filters have no index of their own.
 //!
 //! A put is refused as `Unavailable` while the disk has less room than the put and the log need, so that a delete always
-//! works and makes room within the file. Where others fill the disk to its last block, deletes fail too until there is
-//! space again; what could not be removed then is removed with a later write.
+//! works and makes room within the file. From there on the log
+//! keeps up to 2 MiB of its file as a reserve: where others then fill the disk to its last block, deletes go on within
+//! that reserve, and puts into the room that they made. Where others fill it before the log was folded back, deletes fail,
+//! too, until there is space again; what could not be removed then is removed with a later write.
+//! While a put would be refused, `health` is degraded and says so.
+//!
+//! To look into a store, [`open_for_reading`](artifact_store_core::Driver::open_for_reading) makes no file and changes
+//! nothing: on media that cannot be written the database is read without locks where it has no log, and where its log
+//! has to be recovered first that is said.
 //!
 //! # Not done here
 //! The file does not shrink when artifacts go: SQLite uses the space again, and `VACUUM` gives it back. Nothing is
@@ -71,6 +78,7 @@ mod place;
 mod query;
 mod queue;
 mod read;
+mod read_only;
 mod removal;
 mod row;
 mod schema;
@@ -120,6 +128,18 @@ impl Driver for SqliteDriver {
     ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = SqliteConfig::from_options(options, clock)?;
         Ok(Arc::new(SqliteStore::open(config).await?))
+    }
+
+    async fn open_for_reading(
+        &self,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let config = SqliteConfig::from_options(options, clock)?;
+        match config.path.clone() {
+            Some(path) => Ok(Arc::new(read_only::ReadOnlyStore::open(&config, path).await?)),
+            None => Ok(Arc::new(SqliteStore::open(config).await?)),
+        }
     }
 
     async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {

@@ -25,13 +25,16 @@ pub(crate) struct Owners {
 impl Owners {
     /// The lock of the database at `path`, not taken yet.
     pub(crate) fn of(path: &Path) -> Result<Self, StoreError> {
-        let path = place::beside(path, "-owners");
+        let database = path;
+        let path = place::beside(database, "-owners");
         if fs::symlink_metadata(&path).is_ok() {
             place::refuse_unless_file(&path)?;
         }
         let file = place::owner_only(OpenOptions::new().read(true).write(true).create(true).truncate(false))
             .open(&path)
             .map_err(|error| error::of_io("making the owners file", error))?;
+        place::give_owner_of(&file, database)
+            .map_err(|error| error::of_io("giving the owners file the database's owner", error))?;
         Ok(Self { file })
     }
 

@@ -17,6 +17,11 @@ use crate::error;
 /// What a transaction may need on the disk beside its bytes and the log.
 const ROOM_BYTES: u64 = 512 * 1024;
 
+/// Up to so much the file of the log keeps its place on a disk that is nearly full.
+const LOG_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
+/// An artifact that a healthy store takes.
+const SMALL_BYTES: u64 = 64 * 1024;
+
 /// Checks the path and makes an empty file, readable by its owner alone, where there is none. Answers with the path as
 /// connections take it: absolute, so that nothing in it can be read as a URI.
 pub(crate) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
@@ -43,13 +48,69 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
         static MAKING: Mutex<()> = Mutex::new(());
         let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         match owner_only(OpenOptions::new().write(true).create_new(true)).open(&path) {
-            Ok(file) => drop(file),
+            Ok(file) => path
+                .parent()
+                .map_or(Ok(()), |folder| give_owner_of(&file, folder))
+                .map_err(|error| error::of_io("giving the database file its folder's owner", error))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error::of_io("making the database file", error)),
         }
     }
     refuse_unless_file(&path)?;
     Ok(path)
+}
+
+/// How a database that is there may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// By a process that could write it, too, with locks.
+    Write,
+    /// By a process that can only read, while others may write: their log and its index are there.
+    Read,
+    /// By a process that can only read, where there is no log: nobody has the database open.
+    ReadUnchanging,
+    /// Not before its log is recovered, which this process cannot do.
+    NeedsRecovery,
+}
+
+/// Looks how the database at `path` may be read, without making anything.
+pub(crate) fn access(path: &Path) -> Result<Access, StoreError> {
+    refuse_unless_file(path)?;
+    if may_write(path)
+        && path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || may_write(parent))
+    {
+        return Ok(Access::Write);
+    }
+    let log = fs::metadata(beside(path, "-wal")).map(|found| found.len());
+    let index = fs::metadata(beside(path, "-shm")).is_ok();
+    Ok(match log {
+        Ok(_) if index => Access::Read,
+        Ok(length) if length > 0 => Access::NeedsRecovery,
+        _ => Access::ReadUnchanging,
+    })
+}
+
+/// Whether this process may write there.
+fn may_write(path: &Path) -> bool {
+    #[cfg(unix)]
+    return rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    #[cfg(not(unix))]
+    return fs::metadata(path).is_ok_and(|found| !found.permissions().readonly());
+}
+
+/// Gives a file that this process has just made the owner and group of `like`, where they differ and it may: the superuser
+/// must not leave files behind that the store's own user cannot open.
+pub(crate) fn give_owner_of(file: &fs::File, like: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+
+        let (own, like) = (file.metadata()?, fs::metadata(like)?);
+        if (own.uid(), own.gid()) != (like.uid(), like.gid()) && rustix::process::geteuid().is_root() {
+            fchown(file, Some(like.uid()), Some(like.gid()))?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
@@ -108,24 +169,59 @@ impl DatabaseFile {
         if self.has_room(bytes, bytes) {
             return Ok(());
         }
-        // Where readers of other processes are in its way, or the disk is full by now, the log stays as it is.
-        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut *conn).await;
+        // Where readers of other processes are in its way, or the disk is too full by now, the log stays as it is.
+        let folded = self.fold_log(conn).await;
         if bytes == 0 {
             return Ok(());
         }
         // What was deleted has left room within the file.
-        let growth = bytes.saturating_sub(inner_room(conn).await?);
-        if self.has_room(bytes, growth) {
+        let inner = inner_room(conn).await?;
+        if self.has_room(bytes, bytes.saturating_sub(inner))
+            || (folded && self.has_room_with_log(bytes, inner))
+        {
             return Ok(());
         }
         Err(sqlx::Error::Io(io::ErrorKind::StorageFull.into()))
     }
 
+    /// Folds the log back into the database. The log's file keeps up to [`LOG_RESERVE_BYTES`], because what it takes on the disk is a reserve: where
+    /// nothing else is left, a delete and a put into what it freed still have a log. Answers whether all was folded back and the
+    /// log begins anew.
+    async fn fold_log(&self, conn: &mut SqliteConnection) -> bool {
+        // With the next commit the file is cut back to the reserve, where it is larger.
+        let limit = format!("PRAGMA journal_size_limit = {LOG_RESERVE_BYTES}");
+        let _ = sqlx::query(sqlx::AssertSqlSafe(limit)).fetch_all(&mut *conn).await;
+        const SQL: &str = "PRAGMA wal_checkpoint(RESTART)";
+        let folded = sqlx::query_as::<_, (i64, i64, i64)>(SQL).fetch_one(&mut *conn).await;
+        folded.is_ok_and(|(busy, frames, folded)| busy == 0 && frames == folded)
+    }
+
+    /// Whether a put of a small artifact would be taken now, as far as the disk is concerned.
+    pub(crate) async fn takes_put(&self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        if self.has_room(SMALL_BYTES, SMALL_BYTES) {
+            return Ok(true);
+        }
+        let inner = inner_room(conn).await?;
+        Ok(self.has_room(SMALL_BYTES, SMALL_BYTES.saturating_sub(inner))
+            || self.has_room_with_log(SMALL_BYTES, inner))
+    }
+
+    /// The same where the log was folded back: the space that its file has is used again. What the database grows by has to have
+    /// its place in it or on the disk, the pages of its indexes included, or the log could not be folded back afterwards.
+    fn has_room_with_log(&self, bytes: u64, inner: u64) -> bool {
+        let growth = (bytes + ROOM_BYTES).saturating_sub(inner);
+        let needed = (bytes + ROOM_BYTES).saturating_sub(self.log_bytes()) + growth;
+        free_bytes(&self.path).is_none_or(|free| free >= needed)
+    }
+
+    fn log_bytes(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |found| found.len())
+    }
+
     /// Whether the disk has room for so many bytes in the log, for so much growth of the database, and for what is in
     /// the log already.
     fn has_room(&self, bytes: u64, growth: u64) -> bool {
-        let log = || fs::metadata(&self.log).map_or(0, |found| found.len());
-        free_bytes(&self.path).is_none_or(|free| free >= ROOM_BYTES + bytes + growth + log())
+        free_bytes(&self.path).is_none_or(|free| free >= ROOM_BYTES + bytes + growth + self.log_bytes())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use artifact_store_core::{ArtifactId, ByteStream, Record, Scope, ScopeMark, StoreError};
+use artifact_store_core::{ArtifactId, ByteRange, ByteStream, Get, Record, Scope, ScopeMark, StoreError};
 use bytes::Bytes;
 use futures_util::stream;
 use sqlx::Row;
@@ -24,6 +24,26 @@ pub(crate) struct Found {
     pub(crate) record: Record,
     /// All bytes, where one chunk holds them: then one statement has read both, and nothing can come between.
     pub(crate) bytes: Option<Bytes>,
+}
+
+/// Looks for an artifact and reads it, or a range of it.
+pub(crate) async fn get(
+    readers: &Arc<Readers>,
+    handle: &Handle,
+    scope: &Scope,
+    id: &ArtifactId,
+    range: Option<ByteRange>,
+) -> Result<Option<Get>, StoreError> {
+    let Some(Found { blob, record, bytes }) = artifact(readers, scope, id).await? else { return Ok(None) };
+    let range = range.map_or(0..record.size, |range| range.resolve(record.size));
+    let stream = if let Some(bytes) = bytes {
+        // A chunk fits the address space.
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+        ByteStream::from_bytes(bytes.slice(at(range.start)..at(range.end)))
+    } else {
+        chunks(Arc::clone(readers), handle.clone(), blob, record.size, range.clone())
+    };
+    Ok(Some(Get { record, range, stream }))
 }
 
 /// Looks for a record, without its bytes.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Get, Health, HealthStatus,
-    ListQuery, OpenBody, Page, Put, PutOptions, Record, Scope, Sealed, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Get, Health, ListQuery, OpenBody, Page, Put,
+    PutOptions, Record, Scope, Sealed, StoreError, async_trait,
 };
 use bytes::Bytes;
 use sqlx::ConnectOptions;
@@ -178,7 +178,7 @@ impl SqliteStore {
 }
 
 /// Runs what may wait for the disk or takes long where blocking is fine.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work)
@@ -221,20 +221,7 @@ impl ArtifactStore for SqliteStore {
         range: Option<ByteRange>,
     ) -> Result<Option<Get>, StoreError> {
         self.check_open()?;
-        let Some(read::Found { blob, record, bytes }) = read::artifact(&self.readers, scope, id).await?
-        else {
-            return Ok(None);
-        };
-        let range = range.map_or(0..record.size, |range| range.resolve(record.size));
-        let stream = if let Some(bytes) = bytes {
-            // A chunk fits the address space.
-            let at = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-            ByteStream::from_bytes(bytes.slice(at(range.start)..at(range.end)))
-        } else {
-            let readers = Arc::clone(&self.readers);
-            read::chunks(readers, self.handle.clone(), blob, record.size, range.clone())
-        };
-        Ok(Some(Get { record, range, stream }))
+        read::get(&self.readers, &self.handle, scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
@@ -259,19 +246,23 @@ impl ArtifactStore for SqliteStore {
             .fetch_one(reader.conn()?)
             .await;
         let mode = reader.answered(mode)?;
-        let degraded =
-            |detail: &str| Health { status: HealthStatus::Degraded, detail: Some(detail.to_owned()) };
         let Some(place) = &self.place else { return Ok(Health::ready()) };
         if place.file.was_moved() {
             return Err(StoreError::unavailable(
                 "the database file was moved or removed under the open store; put it back and open it again",
             ));
         }
+        let fits = place.file.takes_put(reader.conn()?).await;
+        let fits = reader.answered(fits)?;
         Ok(if !self.writer.lives() {
-            degraded("the writer has ended; open the store again")
+            Health::refusing_puts("the writer has ended; open the store again")
         } else if mode != "wal" {
-            degraded(
+            Health::degraded(
                 "the database has no write-ahead log any more, so reads and writes stop each other; open it again",
+            )
+        } else if !fits {
+            Health::refusing_puts(
+                "the disk is full, and so is the database: puts are refused; delete artifacts, or make room on the disk",
             )
         } else {
             Health::ready()

@@ -128,6 +128,51 @@ async fn fill_and_empty(path: &Path) {
     assert_eq!(audit_file(path).await.unwrap(), Vec::<String>::new());
 }
 
+/// Fills the disk to its last block with somebody else's bytes, deletes every artifact, and puts as much again.
+async fn put_into_what_deletes_freed(path: &Path) {
+    let store = SqliteStore::open(SqliteConfig::file(path)).await.unwrap();
+    let mut records = Vec::new();
+    for seed in 0.. {
+        match store.put(&scope(), Body::from_bytes(bytes(seed, 512 * 1024)), PutOptions::default()).await {
+            Ok(put) => records.push(put.record),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+                break;
+            }
+        }
+    }
+    let mut ballast = std::fs::File::create(path.with_extension("ballast")).unwrap();
+    let full = std::io::Write::write_all(&mut ballast, &vec![1; 64 * MIB]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let refused = store.put(&scope(), Body::from_bytes(bytes(100, MIB)), PutOptions::default()).await;
+    assert_eq!(kind(refused), ErrorKind::Unavailable);
+    let health = store.health().await.unwrap();
+    assert_eq!(health.status, artifact_store_core::HealthStatus::Degraded, "{health:?}");
+    assert!(!health.takes_puts && health.detail.unwrap().contains("disk is full"));
+    for record in &records {
+        assert!(read(&store, record).await.unwrap().is_some(), "reads are served");
+    }
+    for record in &records {
+        assert!(store.delete(&scope(), &record.id).await.unwrap());
+    }
+    assert_eq!(store.health().await.unwrap().status, artifact_store_core::HealthStatus::Ready);
+    for seed in 200..220 {
+        let record = put(&store, &bytes(seed, 512 * 1024)).await;
+        assert_eq!(read(&store, &record).await.unwrap().unwrap(), bytes(seed, 512 * 1024));
+    }
+    store.close().await.unwrap();
+    assert_eq!(audit_file(path).await.unwrap(), Vec::<String>::new());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_deletes_freed_can_be_put_again_on_a_disk_without_a_free_block() {
+    if let Ok(path) = std::env::var(PATH) {
+        return put_into_what_deletes_freed(Path::new(&path)).await;
+    }
+    on_small_disks("what_deletes_freed_can_be_put_again_on_a_disk_without_a_free_block", &["24m"]);
+}
+
 /// Runs itself once more on a small file system of its own, in a mount namespace that goes with the process.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
@@ -135,10 +180,16 @@ async fn a_full_disk_refuses_puts_and_never_a_delete() {
     if let Ok(path) = std::env::var(PATH) {
         return fill_and_empty(Path::new(&path)).await;
     }
+    on_small_disks("a_full_disk_refuses_puts_and_never_a_delete", &["6m", "24m"]);
+}
+
+/// Runs the test `name` of this program once more on file systems of these sizes, each in a mount namespace of its own.
+#[cfg(target_os = "linux")]
+fn on_small_disks(name: &str, sizes: &[&str]) {
     // Root makes a mount namespace; others make a user namespace around it.
     let own = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
     let flags: &[&str] = if own { &["--mount"] } else { &["--map-root-user", "--mount"] };
-    for size in ["6m", "24m"] {
+    for size in sizes {
         let home = Home::new();
         let mount = format!("mount -t tmpfs -o size={size} none \"$0\" && exec \"$@\"");
         let ended = Command::new("unshare")
@@ -146,7 +197,7 @@ async fn a_full_disk_refuses_puts_and_never_a_delete() {
             .args(["sh", "-c", &mount])
             .arg(home.directory())
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "a_full_disk_refuses_puts_and_never_a_delete"])
+            .args(["--exact", name])
             .env(PATH, home.path())
             .output();
         let ended = ended.unwrap_or_else(|error| panic!("this test needs unshare(1) of util-linux: {error}"));

@@ -91,7 +91,7 @@ pub(super) async fn run(args: DriversArgs) -> Result<(), Failure> {
 
 impl DriversArgs {
     async fn show_store(&self, config: &Config) -> Result<(), Failure> {
-        with(artifact_store::open_existing(config), async |store| {
+        with(artifact_store::open_for_reading(config), async |store| {
             let registry = artifact_store::drivers()?;
             let mut answer = Answer::new(registry.driver(store.driver())?.info(), store.capabilities());
             answer.abilities = Some(artifact_store::abilities(config).await?);

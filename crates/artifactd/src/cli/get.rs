@@ -51,7 +51,7 @@ pub(super) async fn run(args: GetArgs) -> Result<(), Failure> {
         Some(path) if path != Path::new("-") => Some(Place::new(path, args.force)?),
         _ => None,
     };
-    args.store.run(async |store| get(store, &args, place).await).await
+    args.store.run_reading(async |store| get(store, &args, place).await).await
 }
 
 async fn get(store: &dyn ArtifactStore, args: &GetArgs, place: Option<Place>) -> Result<(), Failure> {

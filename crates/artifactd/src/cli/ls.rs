@@ -133,7 +133,7 @@ pub(super) async fn run(args: LsArgs) -> Result<(), Failure> {
     let page = u32::try_from(limit.saturating_add(1)).unwrap_or(MAX_LIST_LIMIT);
     let query = ListQuery::new(args.scopes.pattern()).with_filter(args.filter.filter()).with_limit(page);
     query.check().map_err(Failure::usage)?;
-    args.store.run(async |store| list(store, query, limit, args.json).await).await
+    args.store.run_reading(async |store| list(store, query, limit, args.json).await).await
 }
 
 /// Prints page by page; no more than one is held.

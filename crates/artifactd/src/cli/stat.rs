@@ -25,7 +25,7 @@ pub(super) struct StatArgs {
 }
 
 pub(super) async fn run(args: StatArgs) -> Result<(), Failure> {
-    args.store.run(async |store| stat(store, &args).await).await
+    args.store.run_reading(async |store| stat(store, &args).await).await
 }
 
 async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), Failure> {

@@ -66,6 +66,15 @@ impl StoreArgs {
         with(artifact_store::open_existing(&config), lasting(work)).await
     }
 
+    /// The same to read only: nothing is made or changed, so the place need not be writable.
+    pub(super) async fn run_reading(
+        &self,
+        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let config = self.chosen()?;
+        with(artifact_store::open_for_reading(&config), lasting(work)).await
+    }
+
     /// The same, making the store where there is none.
     pub(super) async fn run_making(
         &self,

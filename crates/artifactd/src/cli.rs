@@ -32,8 +32,11 @@ pub use failure::Failure;
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 4 no such artifact in this scope, \
                           130 interrupted, 143 terminated.";
 
+/// Release and commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ARTIFACTD_COMMIT"), ")");
+
 #[derive(Debug, Parser)]
-#[command(name = "artifactd", version, about, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "artifactd", version = VERSION, about, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

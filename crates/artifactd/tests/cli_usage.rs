@@ -127,9 +127,13 @@ fn without_a_command_the_help_is_shown_and_ends_with_2() {
 }
 
 #[test]
-fn the_version_is_the_crates() {
+fn the_version_is_the_crates_with_the_commit() {
     let done = run(artifactd().arg("--version"), b"");
-    assert_eq!(done.expect(0).text(), concat!("artifactd ", env!("CARGO_PKG_VERSION"), "\n"));
+    let said = done.expect(0).text();
+    let commit = said.strip_prefix(concat!("artifactd ", env!("CARGO_PKG_VERSION"), " (")).expect(said);
+    let commit = commit.strip_suffix(")\n").expect(said);
+    let is_hash = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_hash || commit == "unknown" || option_env!("ARTIFACTD_COMMIT") == Some(commit), "{said}");
 }
 
 #[test]

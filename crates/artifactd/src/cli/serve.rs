@@ -164,7 +164,7 @@ fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> 
             instance_id: crate::http::random_id(),
             display_name: settings.telemetry.service_name.clone(),
             build_version: env!("CARGO_PKG_VERSION").to_owned(),
-            build_commit: option_env!("ARTIFACTD_COMMIT").unwrap_or("unknown").to_owned(),
+            build_commit: env!("ARTIFACTD_COMMIT").to_owned(),
             surfaces: vec!["bytes", "events"],
             drivers,
         },

@@ -4,7 +4,9 @@
 //! a secret is never in it, nor in debug output.
 
 mod build;
+mod environment;
 mod file;
+mod given;
 pub mod keys;
 mod layers;
 mod store;
@@ -15,6 +17,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use given::Given;
 
 /// Everything that is configured, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +65,8 @@ pub struct IdentitySettings {
 pub struct ArtifactsSettings {
     /// What the facade opens.
     pub store: artifact_store::Config,
+    /// Whether a driver was named; otherwise it is the one that runtimes which embed the store have, and it keeps nothing.
+    pub driver_given: bool,
     pub fetch_default_max_bytes: u64,
     pub fetch_hard_max_bytes: u64,
     pub heavy_output_threshold_bytes: u64,
@@ -100,6 +106,24 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ArtifactsSettings {
+    /// Refuses settings that name no driver: what is put would be forgotten.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn need_driver(&self) -> Result<(), ConfigError> {
+        if self.driver_given {
+            return Ok(());
+        }
+        let drivers = artifact_store::drivers().map_err(|error| ConfigError(error.to_string()))?;
+        let names: Vec<&str> = drivers.drivers().map(|driver| driver.info().name).collect();
+        Err(ConfigError(format!(
+            "artifacts.driver is not set, and a server does not choose where artifacts are kept; set it to one of {}",
+            names.join(", ")
+        )))
+    }
+}
+
 impl Settings {
     /// Reads `file` (YAML or TOML by its ending; none: defaults), the environment (`ARTIFACTD__SERVER__BIND_ADDR=…`) over it,
     /// and `flags` (dotted key, value) over that.
@@ -107,7 +131,16 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`].
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        Self::from_layers(file, std::env::vars_os(), flags)
+        Self::load_given(file, flags).map(|(settings, _)| settings)
+    }
+
+    /// As [`load`](Self::load), with what was given for each key.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load_given(file: Option<&Path>, flags: &[(String, String)]) -> Result<(Self, Given), ConfigError> {
+        let layers = layers(file, std::env::vars_os(), flags)?;
+        Ok((build::settings(&layers)?, layers.given()))
     }
 
     /// As [`load`](Self::load), with an environment at hand.
@@ -119,12 +152,20 @@ impl Settings {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(String, String)],
     ) -> Result<Self, ConfigError> {
-        let mut layers = layers::Layers::default();
-        if let Some(file) = file {
-            layers.file(file)?;
-        }
-        layers.environment(environment)?;
-        layers.flags(flags)?;
-        build::settings(&layers)
+        build::settings(&layers(file, environment, flags)?)
     }
+}
+
+fn layers(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    flags: &[(String, String)],
+) -> Result<layers::Layers, ConfigError> {
+    let mut layers = layers::Layers::default();
+    if let Some(file) = file {
+        layers.file(file)?;
+    }
+    layers.environment(environment)?;
+    layers.flags(flags)?;
+    Ok(layers)
 }

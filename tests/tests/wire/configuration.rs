@@ -14,7 +14,7 @@ use crate::ada;
 const SECRET: &str = "hunter2-4711";
 
 /// A run of `serve` that has to be refused: what it says.
-fn refused(name: &str, file: &str, environment: &[(&str, &str)], flags: &[&str]) -> String {
+pub(crate) fn refused(name: &str, file: &str, environment: &[(&str, &str)], flags: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, file).unwrap();
@@ -52,7 +52,7 @@ fn refused(name: &str, file: &str, environment: &[(&str, &str)], flags: &[&str])
 }
 
 /// A configuration that works, and lines more.
-fn with(lines: &str) -> String {
+pub(crate) fn with(lines: &str) -> String {
     format!("identity:\n  jwks_file: {}\nserver:\n  bind_addr: 127.0.0.1:0\n{lines}", keys().jwks().display())
 }
 
@@ -97,8 +97,13 @@ fn what_is_not_legal_stops_the_start_and_is_named() {
 #[test]
 fn a_server_without_keys_does_not_start() {
     assert!(
-        refused("artifactd.yaml", "server:\n  bind_addr: 127.0.0.1:0\n", &[], &[])
-            .contains("identity.jwks_file")
+        refused(
+            "artifactd.yaml",
+            "artifacts:\n  driver: inmem\nserver:\n  bind_addr: 127.0.0.1:0\n",
+            &[],
+            &[]
+        )
+        .contains("identity.jwks_file")
     );
     for (content, what) in [
         (None, "missing"),
@@ -111,7 +116,7 @@ fn a_server_without_keys_does_not_start() {
         if let Some(content) = content {
             fs::write(&jwks, content).unwrap();
         }
-        let file = format!("identity:\n  jwks_file: {}\n", jwks.display());
+        let file = format!("artifacts:\n  driver: inmem\nidentity:\n  jwks_file: {}\n", jwks.display());
         let said = refused("artifactd.yaml", &file, &[], &[]);
         assert!(said.contains("other-keys.json") && said.contains("identity.jwks_file"), "{what}: {said}");
     }
@@ -128,7 +133,9 @@ fn a_private_key_is_not_taken_for_a_public_one_and_not_printed() {
     let folder = TempDir::new().unwrap();
     let pem = folder.path().join("key.pem");
     fs::write(&pem, &keys().pem).unwrap();
-    let said = refused("artifactd.yaml", &format!("identity:\n  jwks_file: {}\n", pem.display()), &[], &[]);
+    let file = format!("artifacts:\n  driver: inmem\nidentity:\n  jwks_file: {}\n", pem.display());
+    let said = refused("artifactd.yaml", &file, &[], &[]);
+    assert!(said.contains("identity.jwks_file"), "{said}");
     let secret = keys().pem.lines().nth(1).unwrap();
     assert!(!said.contains(secret), "{said}");
 }

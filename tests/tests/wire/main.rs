@@ -26,6 +26,7 @@ mod intake;
 mod limits;
 mod list;
 mod members;
+mod named_driver;
 mod openapi;
 mod pages;
 mod paging;

@@ -172,8 +172,8 @@ fn a_provider_that_is_down_changes_nothing_for_keys_that_are_known() {
 /// The exit code of a start that fails, and its one line.
 fn refused(options: &Options) -> (Option<i32>, String) {
     let folder = TempDir::new().unwrap();
-    let output =
-        options.clone().set("server.bind_addr", "127.0.0.1:0").command(folder.path()).output().unwrap();
+    let options = options.clone().set("server.bind_addr", "127.0.0.1:0").set("artifacts.driver", "inmem");
+    let output = options.command(folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(said.lines().count(), 1, "one line: {said}");
     (output.status.code(), said)

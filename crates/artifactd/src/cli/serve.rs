@@ -40,6 +40,7 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let settings = Settings::load(args.config.as_deref(), &args.set).map_err(Failure::usage)?;
+    settings.artifacts.need_driver().map_err(Failure::usage)?;
     // Before anything that may have to be told to the operator.
     log::init(&settings.telemetry);
     let verifier = Verifier::open(&settings.identity).await.map_err(|error| match error {
@@ -90,6 +91,13 @@ async fn log_store(config: &Config, store: &dyn ArtifactStore) {
         Flag::ALL.iter().filter(|flag| capabilities.has(**flag)).map(|flag| flag.word()).collect();
     let max_artifact_bytes = capabilities.artifact_bytes_limit();
     tracing::info!(driver = store.driver(), flags = flags.join(","), max_artifact_bytes, "the store is open");
+    if !capabilities.has(Flag::Durable) && !capabilities.has(Flag::Shared) {
+        tracing::warn!(
+            driver = store.driver(),
+            "this store lives in the memory of this server: every artifact in it is lost when the server ends; to keep them, \
+             choose another artifacts.driver or place"
+        );
+    }
     match artifact_store::abilities(config).await {
         Ok(abilities) => {
             for Ability { name, value, about } in abilities {

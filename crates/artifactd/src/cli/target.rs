@@ -34,6 +34,7 @@ impl StoreArgs {
             (Some(url), _) => url.reveal().to_owned(),
             (None, Some(file)) => {
                 let settings = Settings::load(Some(file), &[]).map_err(Failure::usage)?;
+                settings.artifacts.need_driver().map_err(Failure::usage)?;
                 return Ok(settings.artifacts.store);
             }
             (None, None) => match env::var(STORE_VARIABLE) {

@@ -68,6 +68,7 @@ fn artifacts(layers: &Layers) -> Result<ArtifactsSettings, ConfigError> {
     let (default, hard) = ("artifacts.fetch_default_max_bytes", "artifacts.fetch_hard_max_bytes");
     let settings = ArtifactsSettings {
         store: store::config(layers)?,
+        driver_given: layers.has("artifacts.driver"),
         fetch_default_max_bytes: layers.need(default, value::size)?,
         fetch_hard_max_bytes: layers.need(hard, value::size)?,
         heavy_output_threshold_bytes: layers.need("artifacts.heavy_output_threshold_bytes", value::size)?,

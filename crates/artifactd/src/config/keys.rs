@@ -179,8 +179,9 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "artifacts.driver",
         Kind::Text,
-        Some("inmem"),
-        "Where artifacts are kept; 'artifactd drivers' lists the drivers.",
+        None,
+        "Where artifacts are kept: fs, inmem, postgres, s3 or sqlite; serve needs it. inmem keeps them in the server's memory and \
+         forgets them at its end.",
     ),
     Key::new(
         "artifacts.fs_root",

@@ -8,10 +8,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::ConfigError;
+use super::environment::{self, KEY_PREFIX, PREFIX};
 use super::file;
+use super::given::Given;
 use super::keys::{KEYS, Key, Kind, OPTIONS, key};
 
-const ENV: &str = "ARTIFACTD__";
 /// How much of a value an error repeats, in characters.
 const MAX_SHOWN: usize = 80;
 
@@ -56,15 +57,23 @@ impl Layers {
         }
     }
 
-    /// Lays those variables over it that are this program's.
+    /// Lays those variables over it that are this program's. One that has its prefix and is nobody's is refused.
     pub(super) fn environment(
         &mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<(), ConfigError> {
         for (variable, value) in variables {
             let variable = variable.to_string_lossy();
-            let Some(rest) = variable.strip_prefix(ENV) else { continue };
+            if !variable.starts_with(PREFIX) {
+                continue;
+            }
             let source = Source::Env(one_line(&variable, usize::MAX));
+            let Some(rest) = variable.strip_prefix(KEY_PREFIX) else {
+                if environment::is_known(&variable, &value.to_string_lossy()) {
+                    continue;
+                }
+                return Err(refuse(&source, &environment::unknown(&variable)));
+            };
             let name = rest.to_lowercase().replace("__", ".");
             // Two spellings of one key would leave to chance which of them counts.
             if name.to_uppercase().replace('.', "__") != rest {
@@ -74,6 +83,11 @@ impl Layers {
             self.one(source, &name, Value::String(value))?;
         }
         Ok(())
+    }
+
+    /// What was given for each key.
+    pub(super) fn given(&self) -> Given {
+        Given(self.0.iter().map(|(name, (_, value))| (name.clone(), value.clone())).collect())
     }
 
     /// Lays flags over it: dotted name and value. The last one of a name counts.

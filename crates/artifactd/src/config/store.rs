@@ -62,8 +62,11 @@ const PLACES: &[Place] = &[
 /// Keys that come together.
 const COUPLES: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s3_secret_access_key")];
 
+/// The driver of a runtime that embeds the store and names none. A server has to name its own.
+const EMBEDDED: &str = "inmem";
+
 pub(super) fn config(layers: &Layers) -> Result<Config, ConfigError> {
-    let driver: String = layers.need("artifacts.driver", value::text)?;
+    let driver = layers.get("artifacts.driver", value::text)?.unwrap_or_else(|| EMBEDDED.to_owned());
     let said = |name: &str, error: &StoreError| layers.refuse(name, &error.to_string());
     let registry = artifact_store::drivers().map_err(|error| said("artifacts.driver", &error))?;
     let info = registry.driver(&driver).map_err(|error| said("artifacts.driver", &error))?.info();

@@ -6,8 +6,8 @@ use super::markdown::{Markdown, code};
 
 const LAYERS: &str = "\
 The configuration of `artifactd serve`: one file, YAML or TOML by its ending; the environment over the file; flags over the
-environment. What stands in none of them has its default. An unknown key or a bad value stops the start with exit code 2
-and one line that names where, which and what would be legal.";
+environment. What stands in none of them has its default. An unknown key, a variable that begins with `ARTIFACTD_` and is no key,
+or a bad value stops the start with exit code 2 and one line that names where, which and what would be legal.";
 
 pub(super) fn page() -> String {
     let mut page = Markdown::titled("Configuration");

@@ -13,14 +13,17 @@ mod ls;
 mod out;
 mod progress;
 mod put;
+mod reload;
 mod rm;
 mod save;
 mod serve;
+mod signals;
 mod stat;
 mod table;
 mod target;
 mod token;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -28,9 +31,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub(crate) use drivers::markdown as drivers_markdown;
 pub use failure::Failure;
 
+use crate::log;
+
 /// What every command's help ends with.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 4 no such artifact in this scope, \
-                          130 interrupted, 143 terminated.";
+                          129 hung up, 130 interrupted, 143 terminated.";
 
 /// Release and commit.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ARTIFACTD_COMMIT"), ")");
@@ -77,12 +82,16 @@ fn command() -> clap::Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return tell_usage(&said),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::caused("the runtime does not start", &error).tell(),
     };
     let done = runtime.block_on(async {
+        signals::outlive_large_files();
         match cli.command {
             Command::Dev(args) => dev::run(args).await,
             Command::Serve(args) => serve::run(args).await,
@@ -100,8 +109,19 @@ pub fn main() -> ExitCode {
     });
     // Stores are closed by now. A thread that waits for standard input must not hold up the end.
     runtime.shutdown_background();
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),
+    };
+    log::flush();
+    code
+}
+
+/// The help, the version, or what is wrong with the arguments. What standard output does not take is a failure.
+fn tell_usage(said: &clap::Error) -> ExitCode {
+    let told = said.print().and_then(|()| std::io::stdout().flush());
+    match told {
+        Err(error) if !said.use_stderr() => Failure::of_stdout(&error).tell(),
+        _ => ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)),
     }
 }

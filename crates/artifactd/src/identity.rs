@@ -26,7 +26,7 @@ use std::str::FromStr;
 pub use url::JwksUrl;
 pub(crate) use url::LEGAL as LEGAL_URL;
 pub(crate) use verifier::BOTH as BOTH_SOURCES;
-pub use verifier::{NoKeys, Rules, Verifier};
+pub use verifier::{KeyRefresher, NoKeys, Rules, Verifier};
 
 /// Largest JWK set that is read, in bytes.
 const MAX_JWKS_BYTES: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! Which commit a build says it is of: what the script of the build finds in a checkout, and what the program then says.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-#[allow(dead_code)] // Its main runs in builds alone.
+#[allow(dead_code, clippy::print_stdout)] // Its main runs in builds alone, and prints to cargo.
 #[path = "../build.rs"]
 mod build;
 

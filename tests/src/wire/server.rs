@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -183,9 +183,28 @@ impl Server {
         self.home.path().join(if self.flavour == Flavour::Sqlite { "data.db" } else { "data" })
     }
 
-    /// What it has logged in all its lives.
+    /// What it has logged in all its lives, up to now where it answers.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.home.path().join("log")).unwrap()).into_owned()
+        let written =
+            || String::from_utf8_lossy(&fs::read(self.home.path().join("log")).unwrap()).into_owned();
+        // The log is written behind the answers: what comes before a request's line is there once that is.
+        let Some(id) = probe(self.addr) else { return written() };
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(2) && !written().contains(&id) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        written()
+    }
+
+    /// Sets `section.key` in its file, which it reads when it is told to.
+    pub fn reconfigure(&mut self, key: &str, value: impl Into<Value>) {
+        self.options = std::mem::take(&mut self.options).set(key, value);
+        self.write_configuration(&self.options.yaml());
+    }
+
+    /// Puts this in place of its file.
+    pub fn write_configuration(&self, yaml: &str) {
+        fs::write(self.home.path().join("artifactd.yaml"), yaml).unwrap();
     }
 
     /// Calls a method.
@@ -238,10 +257,24 @@ impl Drop for Server {
         self.kill();
         // Whatever a test sent, nothing may have fallen over. A test that has failed already says so itself.
         if !std::thread::panicking() {
-            let log = self.log();
+            // A panic is written down before its request is answered.
+            let log = String::from_utf8_lossy(&fs::read(self.home.path().join("log")).unwrap()).into_owned();
             assert!(!log.contains("panicked"), "the server has panicked:\n{log}");
         }
     }
+}
+
+/// Asks whether a server lives; the id of the request.
+fn probe(addr: SocketAddr) -> Option<String> {
+    let patience = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&addr, patience).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let head =
+        answer.lines().find_map(|line| line.split_once(": ").filter(|(name, _)| *name == "x-request-id"));
+    head.map(|(_, id)| id.to_owned())
 }
 
 /// Sends a signal to a process.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Failure;
-use super::serve::{key_value, say, serve};
+use super::serve::{key_value, serve};
+use super::signals::{Hangup, Signals};
 use crate::config::Settings;
 use crate::http::random_id;
 use crate::identity::keys::{KeyError, Minter, TokenClaims, generate};
@@ -38,6 +39,7 @@ pub(super) struct DevArgs {
 }
 
 pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
+    let signals = Signals::listen(Hangup::Ends)?;
     let settings = Settings::load(None, &flags(&args)?).map_err(Failure::usage)?;
     let at = settings.server.bind_addr;
     if !at.ip().is_loopback() {
@@ -51,12 +53,11 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     })?;
     let (verifier, token) = identity(&args, &settings)?;
     let file = args.data_dir.join("dev-token");
-    serve(settings, verifier, |at| {
+    serve(&settings, verifier, signals.end, |at| {
         write_private(&file, token.as_bytes()).map_err(|error| {
             Failure::failed(format!("cannot write the token to {}: {error}", file.display()))
         })?;
-        explain(at, &file, &token);
-        Ok(())
+        Ok(explanation(at, &file, &token))
     })
     .await
 }
@@ -133,20 +134,23 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Says how to use the server, in lines that work when they are pasted.
-fn explain(at: SocketAddr, file: &Path, token: &str) {
+/// How to use the server, in lines that work when they are pasted.
+fn explanation(at: SocketAddr, file: &Path, token: &str) -> String {
     let shown = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let shown = quoted(&shown.to_string_lossy());
-    say(&format!("token file: {}", file.display()));
-    say(&format!("token (24 h): {token}"));
-    say("");
+    let file = file.display();
     let bearer = format!("-H \"Authorization: Bearer $(cat {shown})\"");
-    say("Put a file, list, and get it back by the id that the first line prints:");
-    say(&format!(
-        "  ID=$(echo hello | curl -fsS {bearer} -H 'Content-Type: text/plain' --data-binary @- -X PUT 'http://{at}/v1/artifacts?filename=hello.txt' | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/'); echo \"$ID\""
-    ));
-    say(&format!("  curl -fsS {bearer} --json '{{}}' http://{at}/v1/control/artifacts.list"));
-    say(&format!("  curl -fsS {bearer} \"http://{at}/v1/artifacts/$ID\""));
+    format!(
+        "\
+token file: {file}
+token (24 h): {token}
+
+Put a file, list, and get it back by the id that the first line prints:
+  ID=$(echo hello | curl -fsS {bearer} -H 'Content-Type: text/plain' --data-binary @- -X PUT 'http://{at}/v1/artifacts?filename=hello.txt' | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/'); echo \"$ID\"
+  curl -fsS {bearer} --json '{{}}' http://{at}/v1/control/artifacts.list
+  curl -fsS {bearer} \"http://{at}/v1/artifacts/$ID\"
+"
+    )
 }
 
 /// `text` as one word of a shell within a command substitution.

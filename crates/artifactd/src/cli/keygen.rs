@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Failure;
+use super::{Failure, out};
 use crate::identity::keys::{Minter, generate};
 
 /// Arguments.
@@ -15,7 +15,6 @@ pub(super) struct KeygenArgs {
     dir: PathBuf,
 }
 
-#[allow(clippy::unused_async)] // Every command is called alike.
 pub(super) async fn run(args: KeygenArgs) -> Result<(), Failure> {
     let dir = &args.dir;
     let (private, public) = (dir.join("private.pem"), dir.join("jwks.json"));
@@ -36,8 +35,7 @@ pub(super) async fn run(args: KeygenArgs) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&private);
         return Err(failure);
     }
-    tell(&private, &public, minter.kid())
-        .map_err(|error| Failure::failed(format!("standard output: {error}")))
+    out::print(&next_steps(&private, &public, minter.kid())).await
 }
 
 fn write_new(path: &Path, mode: u32, content: &str) -> Result<(), Failure> {
@@ -56,10 +54,9 @@ fn exists(path: &Path) -> Failure {
     ))
 }
 
-fn tell(private: &Path, public: &Path, kid: &str) -> io::Result<()> {
+fn next_steps(private: &Path, public: &Path, kid: &str) -> String {
     let (private, public) = (private.display(), public.display());
-    writeln!(
-        io::stdout().lock(),
+    format!(
         "\
 {private}  the private key: keep it where tokens are signed, never give it to the server
 {public}  the public key (ES256, kid {kid}), for the server
@@ -71,6 +68,7 @@ Next, name the public key in the server's configuration:
 
 and sign a token:
 
-  artifactd token --key {private} --tenant acme --user ada --session s-1"
+  artifactd token --key {private} --tenant acme --user ada --session s-1
+"
     )
 }

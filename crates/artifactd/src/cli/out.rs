@@ -4,11 +4,17 @@ use std::borrow::Cow;
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::{AsyncWriteExt, Stdout};
+use tokio::time::timeout;
 
 use super::Failure;
+use crate::log;
+
+/// How long a server waits for standard output to take what it announces.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Standard output, written without holding up the thread that waits for signals: a reader may stand still.
 #[derive(Debug)]
@@ -36,11 +42,22 @@ pub(super) async fn print(text: &str) -> Result<(), Failure> {
     out.finish().await
 }
 
-/// A sentence for people on standard error, which may be closed.
+/// Writes `text` to standard output, which nobody has to read: a server goes on where it is closed, full, or stands still.
+pub(super) async fn announce(text: String) {
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    });
+    let _ = timeout(PATIENCE, writing).await;
+}
+
+/// A sentence for people on standard error, which may be closed; behind the lines of the log, where there is one.
 pub(super) fn note(text: &str) {
-    let mut stderr = io::stderr().lock();
     for line in text.lines() {
-        let _ = writeln!(stderr, "{}", printable(line));
+        let line = format!("{}\n", printable(line));
+        if !log::append(&line) {
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        }
     }
 }
 

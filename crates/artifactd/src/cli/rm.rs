@@ -38,11 +38,14 @@ pub(super) async fn run(args: RmArgs) -> Result<(), Failure> {
 /// Tries every id. Of several failures the worst gives the exit code: one that may have left an artifact.
 async fn remove(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), Failure> {
     let mut out = Out::new();
+    // Where nobody takes the answers the ids are removed all the same.
+    let mut unheard: Option<Failure> = None;
     let mut worst: Option<Failure> = None;
     for text in &args.ids {
         let removed = remove_one(store, args, text).await;
-        if args.json {
-            out.write(json_line(&Answer { id: text, deleted: removed.is_ok() })?.as_bytes()).await?;
+        if args.json && unheard.is_none() {
+            let line = json_line(&Answer { id: text, deleted: removed.is_ok() })?;
+            unheard = out.write(line.as_bytes()).await.err();
         }
         match removed {
             Ok(()) if args.json || args.quiet => {}
@@ -57,9 +60,12 @@ async fn remove(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), Failure>
             }
         }
     }
-    out.finish().await?;
+    let heard = match unheard {
+        Some(failure) => Err(failure),
+        None => out.finish().await,
+    };
     match worst {
-        None => Ok(()),
+        None => heard,
         Some(failure) if args.ids.len() == 1 => Err(failure),
         Some(failure) => Err(failure.retold("not every artifact was removed")),
     }

@@ -1,6 +1,5 @@
 //! `artifactd serve`: the server as a configuration file says.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +8,10 @@ use artifact_store::core::{EventLog, Options, StoreError};
 use artifact_store::{Ability, ArtifactStore, Config, Flag};
 use artifact_store_protocol::DriverRow;
 use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Failure;
+use super::reload::{Origin, Running};
+use super::signals::{End, Hangup, Signals};
+use super::{Failure, out};
 use crate::config::Settings;
 use crate::http::App;
 use crate::identity::{NoKeys, Verifier};
@@ -39,31 +39,57 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let settings = Settings::load(args.config.as_deref(), &args.set).map_err(Failure::usage)?;
-    settings.artifacts.need_driver().map_err(Failure::usage)?;
+    let Signals { mut end, reload } = Signals::listen(Hangup::Reloads)?;
+    let origin = Origin { file: args.config, flags: args.set };
+    let (settings, given) = origin.load().map_err(Failure::usage)?;
     // Before anything that may have to be told to the operator.
-    log::init(&settings.telemetry);
-    let verifier = Verifier::open(&settings.identity).await.map_err(|error| match error {
-        NoKeys::Config(error) => Failure::usage(error),
-        NoKeys::Provider(why) => Failure::failed(why),
-    })?;
-    serve(settings, verifier, |_| Ok(())).await
+    start_log(&settings)?;
+    let verifier = tokio::select! {
+        biased;
+        () = end.next() => return ended_early(),
+        opened = Verifier::open(&settings.identity) => opened.map_err(|error| match error {
+            NoKeys::Config(error) => Failure::usage(error),
+            NoKeys::Provider(why) => Failure::failed(why),
+        })?,
+    };
+    let running = Running { origin, settings: settings.clone(), given, keys: verifier.refresher() };
+    let reloading = reload.map(|hangup| tokio::spawn(running.reload_at(hangup)));
+    let done = serve(&settings, verifier, end, |_| Ok(String::new())).await;
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
+    done
 }
 
-/// Serves until a signal. `announce` is told the address once the server listens.
+fn start_log(settings: &Settings) -> Result<(), Failure> {
+    log::init(&settings.telemetry)
+        .map_err(|error| Failure::failed(format!("the thread that writes the log does not start: {error}")))
+}
+
+/// A server that is asked to end while it starts has nothing to finish.
+#[allow(clippy::unnecessary_wraps)] // What whoever starts a server gives back.
+fn ended_early() -> Result<(), Failure> {
+    tracing::info!("told to end before it served");
+    Ok(())
+}
+
+/// Serves until a signal. `announce` is told the address once the server listens, and says what follows it on standard output.
 pub(super) async fn serve(
-    settings: Settings,
+    settings: &Settings,
     verifier: Verifier,
-    announce: impl FnOnce(std::net::SocketAddr) -> Result<(), Failure>,
+    mut end: End,
+    announce: impl FnOnce(std::net::SocketAddr) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
-    log::init(&settings.telemetry);
-    let signals = Signals::new()
-        .map_err(|error| Failure::failed(format!("the system does not pass on signals: {error}")))?;
-    let store = artifact_store::open(&settings.artifacts.store).await.map_err(Failure::failed)?;
+    start_log(settings)?;
+    let store = tokio::select! {
+        biased;
+        () = end.next() => return ended_early(),
+        opened = artifact_store::open(&settings.artifacts.store) => opened.map_err(Failure::failed)?,
+    };
     log_store(&settings.artifacts.store, &*store).await;
     let events = artifact_store::open_event_log(&settings.artifacts.store).await.map_err(Failure::failed)?;
     let opened = Opened { store: Arc::clone(&store), events: events.clone() };
-    let ended = serve_store(&settings, verifier, opened, signals, announce).await;
+    let ended = serve_store(settings, verifier, opened, end, announce).await;
     if let Some(events) = events {
         events.close().await;
     }
@@ -128,8 +154,8 @@ async fn serve_store(
     settings: &Settings,
     verifier: Verifier,
     opened: Opened,
-    signals: Signals,
-    announce: impl FnOnce(std::net::SocketAddr) -> Result<(), Failure>,
+    end: End,
+    announce: impl FnOnce(std::net::SocketAddr) -> Result<String, Failure>,
 ) -> Result<Ended, Failure> {
     let options = resolver_options(settings).map_err(Failure::failed)?;
     let resolver = opened.resolver(options).await.map_err(Failure::failed)?;
@@ -139,16 +165,10 @@ async fn serve_store(
         Failure::failed(format!("cannot listen on {at}: {error}; choose another server.bind_addr"))
     })?;
     let at = server.local_addr().map_err(Failure::failed)?;
-    say(&format!("artifactd listens on http://{at}"));
-    announce(at)?;
+    let more = announce(at)?;
+    out::announce(format!("artifactd listens on http://{at}\n{more}")).await;
     tracing::info!(address = at.to_string(), driver = settings.artifacts.store.driver, "listening");
-    Ok(server.run(signals.first()).await)
-}
-
-/// Writes a line to standard output, which may be closed: nobody has to read it.
-pub(super) fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    Ok(server.run(end.first()).await)
 }
 
 fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> {
@@ -178,32 +198,4 @@ fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> 
         },
         ..ResolverOptions::default()
     })
-}
-
-/// The signals that end a server.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// Waits for the first signal. A second one ends the process where it stands.
-    async fn first(mut self) {
-        self.next().await;
-        tokio::spawn(async move {
-            self.next().await;
-            std::process::exit(1);
-        });
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use artifact_store::{ArtifactId, ArtifactStore, Config, Flag, Scope, ScopePart, Secret, StoreError};
 
-use super::Failure;
+use super::{Failure, signals};
 use crate::config::Settings;
 
 const STORE_VARIABLE: &str = "ARTIFACTD_STORE";
@@ -101,7 +101,7 @@ pub(super) async fn with(
     opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,
     work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut signal = pin!(signal());
+    let mut signal = pin!(signals::ended());
     let store = tokio::select! {
         biased;
         failure = &mut signal => return Err(failure),
@@ -127,36 +127,6 @@ fn outlives_this_process(store: &dyn ArtifactStore) -> Result<(), Failure> {
          stays, such as sqlite:artifacts.db or fs:artifacts",
         store.driver()
     )))
-}
-
-/// Waits until the process is asked to end.
-#[cfg(unix)]
-async fn signal() -> Failure {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => terminate.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        failure = interrupt() => failure,
-        _ = terminated => Failure::signalled(15, "terminated"),
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() -> Failure {
-    interrupt().await
-}
-
-async fn interrupt() -> Failure {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => Failure::signalled(2, "interrupted"),
-        // Without a handler the signal ends the process by itself.
-        Err(_) => std::future::pending().await,
-    }
 }
 
 /// The one scope that a command works in.

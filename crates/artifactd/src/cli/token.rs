@@ -1,6 +1,6 @@
 //! `artifactd token`: signs a token and prints it, alone, on standard output.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use artifact_store::ScopePart;
 use artifact_store::core::parse_duration;
 
-use super::Failure;
+use super::{Failure, out};
 use crate::identity::keys::{Minter, TokenClaims};
 
 /// Largest PEM file that is read, in bytes.
@@ -46,8 +46,6 @@ pub(super) struct TokenArgs {
     audience: Option<String>,
 }
 
-#[allow(clippy::print_stderr)] // A warning that must not mix with the token on standard output.
-#[allow(clippy::unused_async)] // Every command is called alike.
 pub(super) async fn run(args: TokenArgs) -> Result<(), Failure> {
     for (flag, value) in
         [("--tenant", Some(&args.tenant)), ("--user", Some(&args.user)), ("--session", args.session.as_ref())]
@@ -59,10 +57,11 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), Failure> {
     let (pem, open) = read(&args.key)
         .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", args.key.display())))?;
     if open {
-        eprintln!(
+        // It must not mix with the token on standard output.
+        out::note(&format!(
             "artifactd: warning: {} can be read by others on this machine; chmod 600 it",
             args.key.display()
-        );
+        ));
     }
     let failed = |error| Failure::failed(format!("{}: {error}", args.key.display()));
     let minter = Minter::from_pem(&pem, args.kid).map_err(failed)?;
@@ -75,8 +74,7 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), Failure> {
         audience: args.audience,
     };
     let token = minter.mint(&claims, args.ttl).map_err(failed)?;
-    writeln!(io::stdout().lock(), "{token}")
-        .map_err(|error| Failure::failed(format!("standard output: {error}")))
+    out::print(&format!("{token}\n")).await
 }
 
 fn ttl(text: &str) -> Result<Duration, &'static str> {

@@ -284,7 +284,7 @@ pub const KEYS: &[Key] = &[
         "telemetry.log_level",
         Kind::Word(&["error", "warn", "info", "debug", "trace"]),
         Some("info"),
-        "The least grave lines that are logged.",
+        "The least grave lines that are logged; SIGHUP makes a server take it over.",
     ),
     Key::new(
         "telemetry.otel_endpoint",

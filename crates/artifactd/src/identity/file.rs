@@ -61,6 +61,17 @@ impl KeysFile {
     }
 }
 
+impl KeysFile {
+    /// The content, whatever was seen of the file before. It reads the disk, and so may block.
+    ///
+    /// # Errors
+    /// Half a sentence that goes on after the path.
+    pub(super) fn read_again(&mut self) -> Result<Option<Vec<u8>>, String> {
+        (self.stamp, self.content) = (None, None);
+        self.look()
+    }
+}
+
 impl Stamp {
     fn of(path: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(path)?;

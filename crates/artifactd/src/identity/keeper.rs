@@ -58,9 +58,9 @@ impl Keeper {
         let task = async move {
             let mut trouble = None;
             loop {
-                tokio::time::sleep(LOOKING).await;
+                let asked = keys.due(Instant::now() + LOOKING).await;
                 let looked = tokio::task::spawn_blocking(move || {
-                    let seen = file.look();
+                    let seen = if asked { file.read_again() } else { file.look() };
                     (file, seen)
                 });
                 let Ok((back, seen)) = looked.await else {
@@ -71,21 +71,23 @@ impl Keeper {
                 let path = file.path().display();
                 let set = match seen {
                     // A broken file that was told of stays broken until it changes.
-                    Ok(None) => continue,
-                    Ok(Some(json)) => KeySet::parse(&json, &algorithms),
-                    Err(why) => Err(why),
+                    Ok(None) => None,
+                    Ok(Some(json)) => Some(KeySet::parse(&json, &algorithms)),
+                    Err(why) => Some(Err(why)),
                 };
                 match set {
-                    Ok(set) => {
+                    Some(Ok(set)) => {
                         trouble = None;
                         take_over(&keys, set);
                     }
-                    Err(why) if trouble.as_ref() != Some(&why) => {
+                    // Who asks is told again.
+                    Some(Err(why)) if asked || trouble.as_ref() != Some(&why) => {
                         tracing::warn!("identity.jwks_file: {path} {why}; the keys from before stay");
                         trouble = Some(why);
                     }
-                    Err(_) => {}
+                    Some(Err(_)) | None => {}
                 }
+                keys.end(trouble.is_none());
             }
         };
         Self(tokio::spawn(task).abort_handle())
@@ -119,7 +121,7 @@ impl Keeper {
                         tracing::warn!(failures, "identity.jwks_url: {url} {why}; the keys from before stay");
                     }
                 }
-                keys.end();
+                keys.end(failures == 0);
             }
         };
         Self(tokio::spawn(task).abort_handle())

@@ -24,8 +24,8 @@ pub(super) struct Keyring {
     turn: Mutex<Turn>,
     /// Wakes whoever makes the attempts.
     wanted: Notify,
-    /// How many attempts have ended.
-    ended: watch::Sender<u64>,
+    /// How many attempts have ended, and whether the last one gave keys of use.
+    ended: watch::Sender<(u64, bool)>,
 }
 
 /// Whose turn it is.
@@ -54,7 +54,7 @@ impl Keyring {
             min_interval,
             turn: Mutex::default(),
             wanted: Notify::new(),
-            ended: watch::Sender::new(0),
+            ended: watch::Sender::new((0, true)),
         }
     }
 
@@ -98,8 +98,32 @@ impl Keyring {
         true
     }
 
-    /// Waits until an attempt is due: at `when`, or as soon as a request asks for one. Then it is under way.
-    pub(super) async fn due(&self, when: Instant) {
+    /// Makes an attempt now, whatever the interval says and after the one that may be under way, and waits for its end; says
+    /// whether it gave keys of use. For ever, where nobody makes attempts.
+    pub(super) async fn refresh(&self) -> bool {
+        let mut ended = self.ended.subscribe();
+        while !self.begin(&mut ended) {
+            let _ = ended.changed().await;
+        }
+        let _ = ended.changed().await;
+        ended.borrow().1
+    }
+
+    /// Begins an attempt, where none is under way. `ended` will tell of its end.
+    fn begin(&self, ended: &mut watch::Receiver<(u64, bool)>) -> bool {
+        let mut turn = self.turn();
+        ended.mark_unchanged();
+        if turn.under_way {
+            return false;
+        }
+        *turn = Turn { under_way: true, last: Some(Instant::now()) };
+        self.wanted.notify_one();
+        true
+    }
+
+    /// Waits until an attempt is due: at `when`, or as soon as somebody asks for one. Then it is under way. Says whether somebody
+    /// has asked.
+    pub(super) async fn due(&self, when: Instant) -> bool {
         loop {
             let on_time = tokio::select! {
                 () = self.wanted.notified() => false,
@@ -107,21 +131,21 @@ impl Keyring {
             };
             let mut turn = self.turn();
             if turn.under_way {
-                return;
+                return true;
             }
             if on_time {
                 *turn = Turn { under_way: true, last: Some(Instant::now()) };
-                return;
+                return false;
             }
             // A wish that the attempt before this one has fulfilled.
         }
     }
 
-    /// The attempt under way has ended, and its set is put in where there is one.
-    pub(super) fn end(&self) {
+    /// The attempt under way has ended, and its set is put in where there is one of use.
+    pub(super) fn end(&self, of_use: bool) {
         let mut turn = self.turn();
         turn.under_way = false;
-        self.ended.send_modify(|ended| *ended += 1);
+        self.ended.send_modify(|ended| *ended = (ended.0 + 1, of_use));
     }
 
     fn turn(&self) -> MutexGuard<'_, Turn> {

@@ -60,6 +60,21 @@ impl fmt::Display for NoKeys {
 
 impl std::error::Error for NoKeys {}
 
+/// Makes the keys of a [`Verifier`] fresh out of turn.
+#[derive(Debug, Clone)]
+pub struct KeyRefresher {
+    keys: Arc<Keyring>,
+    kept: bool,
+}
+
+impl KeyRefresher {
+    /// Reads the file or asks the provider now, and says whether that gave keys of use; those from before stay where it did not,
+    /// and the log says why. Keys that nobody keeps fresh stay as they are. It waits for ever where the verifier is gone.
+    pub async fn refresh(&self) -> bool {
+        !self.kept || self.keys.refresh().await
+    }
+}
+
 /// Verifies tokens against a set of keys and the configured rules.
 ///
 /// Tokens that it has verified it knows again by their hash, until they expire or the key that verified them is withdrawn.
@@ -69,7 +84,7 @@ pub struct Verifier {
     rules: Rules,
     verified: Verifications,
     /// Whoever keeps the keys fresh.
-    _keeper: Option<Keeper>,
+    keeper: Option<Keeper>,
 }
 
 impl Verifier {
@@ -115,7 +130,7 @@ impl Verifier {
             }
             (Some(_), Some(_)) => return Err(config(format!("identity.jwks_url: {BOTH}"))),
         };
-        Ok(Self { keys, rules, verified: Verifications::new(), _keeper: Some(keeper) })
+        Ok(Self { keys, rules, verified: Verifications::new(), keeper: Some(keeper) })
     }
 
     /// A verifier with the keys of a JWK set at hand, which stay as they are.
@@ -126,7 +141,12 @@ impl Verifier {
         let set = KeySet::parse(json.as_bytes(), &rules.algorithms)
             .map_err(|why| ConfigError(format!("the JWK set {why}")))?;
         let keys = Arc::new(Keyring::fixed(set));
-        Ok(Self { keys, rules, verified: Verifications::new(), _keeper: None })
+        Ok(Self { keys, rules, verified: Verifications::new(), keeper: None })
+    }
+
+    /// A handle that makes the keys fresh when it is told to.
+    pub fn refresher(&self) -> KeyRefresher {
+        KeyRefresher { keys: Arc::clone(&self.keys), kept: self.keeper.is_some() }
     }
 
     /// The caller of a request with these headers, by the keys at hand. `access_token` is the event stream's query parameter, used

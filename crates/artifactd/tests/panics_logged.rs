@@ -1,0 +1,65 @@
+//! The words of a panic go to the log, and nobody waits for them longer than a moment.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, and what is tested.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use artifactd::config::Settings;
+
+/// What the test's own process is told, so that it does what is tested.
+const CHILD: &str = "PANICS_LOGGED_CHILD";
+
+/// This test again, in a process of its own.
+fn child(test: &str, stderr: Stdio) -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .unwrap()
+}
+
+/// Logs, and panics in threads as a handler would.
+fn log_and_panic() {
+    artifactd::log::init(&Settings::from_layers(None, [], &[]).unwrap().telemetry).unwrap();
+    for number in 0..3 {
+        let ended = thread::Builder::new().name("handler".into()).spawn(move || panic!("number {number}"));
+        assert!(ended.unwrap().join().is_err());
+    }
+    println!("alive");
+}
+
+#[test]
+fn a_panic_is_one_line_of_the_log() {
+    if std::env::var_os(CHILD).is_some() {
+        return log_and_panic();
+    }
+    let output = child("a_panic_is_one_line_of_the_log", Stdio::piped()).wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    for (number, line) in lines.iter().enumerate() {
+        assert_eq!(line["message"], format!("panicked: number {number}"));
+        assert_eq!((&line["level"], &line["thread"]), (&"ERROR".into(), &"handler".into()));
+        assert!(line["at"].as_str().unwrap().contains("panics_logged.rs:"), "{line}");
+    }
+}
+
+#[test]
+fn who_panics_goes_on_though_nobody_reads_standard_error() {
+    if std::env::var_os(CHILD).is_some() {
+        return log_and_panic();
+    }
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'\n'; 64 * 1024]).unwrap();
+    let mut child = child("who_panics_goes_on_though_nobody_reads_standard_error", writer.into());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.by_ref().any(|line| line == "alive"), "it hangs, or has ended");
+    // The reader comes back.
+    thread::spawn(move || reader.read_to_end(&mut Vec::new()));
+    lines.for_each(drop);
+    assert!(child.wait().unwrap().success());
+}

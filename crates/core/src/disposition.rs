@@ -6,6 +6,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::media_type::MediaType;
+
 /// What is not escaped in `filename*`: RFC 8187's `attr-char`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
@@ -39,7 +41,7 @@ const INLINE: &[&str] = &["text/plain", "image/png", "image/jpeg", "image/gif", 
 /// assert_eq!(content_type(Some("text/csv\r\nx: y")), "application/octet-stream");
 /// ```
 pub fn content_type(media_type: Option<&str>) -> &str {
-    media_type.filter(|text| is_media_type(text)).unwrap_or("application/octet-stream")
+    media_type.filter(|text| sendable(text).is_some()).unwrap_or("application/octet-stream")
 }
 
 /// The value of `Content-Disposition` for a download. `inline` is granted only to types that cannot script; the name stands
@@ -67,21 +69,14 @@ pub fn content_disposition(filename: Option<&str>, media_type: Option<&str>, inl
 }
 
 fn cannot_script(media_type: &str) -> bool {
-    if !is_media_type(media_type) {
-        return false;
-    }
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(media_type) = sendable(media_type) else { return false };
+    let essence = media_type.essence().to_ascii_lowercase();
     INLINE.contains(&essence.as_str()) || essence.starts_with("audio/") || essence.starts_with("video/")
 }
 
-/// Whether `text` is `type/subtype`, perhaps with parameters, in visible ASCII.
-fn is_media_type(text: &str) -> bool {
-    let token = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
-    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    essence.trim_end_matches(' ').split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
-        && parameters.bytes().all(|b| matches!(b, b' '..=b'~'))
+/// The media type that `text` is, where it can be sent as it is: in visible ASCII and spaces.
+fn sendable(text: &str) -> Option<MediaType<'_>> {
+    MediaType::parse(text).filter(|_| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
 }
 
 /// A file name without path, control, direction and invisible characters, of bounded length.
@@ -200,6 +195,10 @@ mod tests {
             Some("text/csv\t; header=present"),
             Some("téxt/csv"),
             Some("/"),
+            Some("*/*"),
+            Some("image/*"),
+            Some("text/csv; header=\"present"),
+            Some("text/csv; title=\"ü\""),
         ] {
             assert_eq!(content_type(media_type), "application/octet-stream", "{media_type:?}");
         }

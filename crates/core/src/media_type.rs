@@ -1,0 +1,177 @@
+//! Media types (RFC 9110 §8.3.1): [`MediaType`], a text that was found to be one.
+//!
+//! Which texts are media types is decided here and nowhere else. This module must never know a request, a driver or a filter.
+
+/// A media type, as it was written: `type/subtype`, perhaps with parameters. A range such as `image/*` is none.
+///
+/// # Examples
+/// ```
+/// use artifact_store_core::MediaType;
+/// let media_type = MediaType::parse("text/plain; charset=utf-8").unwrap();
+/// assert_eq!(media_type.essence(), "text/plain");
+/// assert!(MediaType::parse("image/*").is_none());
+/// assert!(MediaType::parse("text/plain; charset=\"utf-8").is_none());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaType<'a> {
+    essence: &'a str,
+}
+
+impl<'a> MediaType<'a> {
+    /// Reads all of `text`; `None` where it is no media type.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let essence = text.split(';').next()?.trim_end_matches(is_blank);
+        let (kind, subtype) = essence.split_once('/')?;
+        let is_name = |name: &str| !name.is_empty() && name != "*" && name.bytes().all(is_token_byte);
+        let parameters = &text[essence.len()..];
+        (is_name(kind) && is_name(subtype) && are_parameters(parameters)).then_some(Self { essence })
+    }
+
+    /// Type and subtype without the parameters, as they were written; they compare without regard to case.
+    pub const fn essence(&self) -> &'a str {
+        self.essence
+    }
+}
+
+/// Whether `text` is `*( OWS ";" OWS [ parameter ] )`.
+fn are_parameters(mut text: &str) -> bool {
+    loop {
+        let next = text.trim_start_matches(is_blank);
+        if next.is_empty() {
+            // Blanks belong before a semicolon.
+            return text.is_empty();
+        }
+        let Some(after) = next.strip_prefix(';') else { return false };
+        let Some(rest) = after_parameter(after.trim_start_matches(is_blank)) else { return false };
+        text = rest;
+    }
+}
+
+/// What follows the parameter that `text` begins with, if it begins with one; `None` where it begins with something else.
+fn after_parameter(text: &str) -> Option<&str> {
+    let (name, rest) = token(text);
+    if name.is_empty() {
+        return Some(text);
+    }
+    let value = rest.strip_prefix('=')?;
+    if let Some(quoted) = value.strip_prefix('"') {
+        return after_quoted(quoted);
+    }
+    let (value, rest) = token(value);
+    (!value.is_empty()).then_some(rest)
+}
+
+/// What follows the quoted text that `text` is in.
+fn after_quoted(text: &str) -> Option<&str> {
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return text.get(at + 1..),
+            '\\' => {
+                characters.next().filter(|(_, escaped)| is_text(*escaped))?;
+            }
+            _ if is_text(character) => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The token that `text` begins with, perhaps an empty one, and what follows it.
+fn token(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(text.len()))
+}
+
+/// RFC 9110's `tchar`.
+const fn is_token_byte(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'0'..=b'9'
+            | b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+    )
+}
+
+/// What may stand within quotes: everything but what controls.
+fn is_text(character: char) -> bool {
+    character == '\t' || !character.is_control()
+}
+
+const fn is_blank(character: char) -> bool {
+    matches!(character, ' ' | '\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_subtype_and_parameters_of_the_rfc_are_a_media_type() {
+        for (text, essence) in [
+            ("text/plain", "text/plain"),
+            ("Text/HTML;Charset=\"utf-8\"", "Text/HTML"),
+            ("text/html; charset=\"utf-8\"", "text/html"),
+            ("text/html ; charset=utf-8 ; a=b", "text/html"),
+            ("text/html\t;\tcharset=utf-8", "text/html"),
+            ("text/html;", "text/html"),
+            ("text/html; ;;charset=utf-8;", "text/html"),
+            ("text/x; a=\"quoted; \\\" and \\\\ / ü\"", "text/x"),
+            ("multipart/form-data; boundary=----4711abc", "multipart/form-data"),
+            ("application/vnd.api+json", "application/vnd.api+json"),
+            ("a/b", "a/b"),
+            ("x*/y*z", "x*/y*z"),
+        ] {
+            assert_eq!(
+                MediaType::parse(text).map(|media_type| media_type.essence()),
+                Some(essence),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_range_is_no_media_type() {
+        for text in ["*/*", "image/*", "*/plain", "*", "text/*; q=0.5"] {
+            assert_eq!(MediaType::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_rfc_does_not_derive_is_no_media_type() {
+        for text in [
+            "",
+            " ",
+            "text",
+            "text/",
+            "/plain",
+            "/",
+            "a/b/c",
+            " text/plain",
+            "text/plain ",
+            "text/plain,text/html",
+            "text /plain",
+            "text/ plain",
+            "text/plain; charset",
+            "text/plain; charset=",
+            "text/plain; charset =utf-8",
+            "text/plain; charset= utf-8",
+            "text/plain; =utf-8",
+            "text/plain; charset=\"utf-8",
+            "text/plain; charset=\"utf-8\\\"",
+            "text/plain; charset=\"utf-8\"x",
+            "text/plain; charset=\"a\nb\"",
+            "text/plain; charset=\"a\\\nb\"",
+            "text/plain; charset=utf-8 x",
+            "text/plain; charset=utf-8 ",
+            "text/plain; a=(b)",
+            "text/plain\r\nX: y",
+            "text/plain\0",
+            "text/plain; a=\"\u{85}\"",
+            "téxt/plain",
+            "text/plaïn",
+        ] {
+            assert_eq!(MediaType::parse(text), None, "{text:?}");
+        }
+    }
+}

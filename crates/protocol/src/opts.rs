@@ -1,6 +1,6 @@
 //! What a put says of its bytes: [`PutOpts`], a control payload within [`PAYLOAD_BOUNDS`].
 
-use artifact_store_core::{Metadata, Namespace, PutOptions, Source};
+use artifact_store_core::{MediaType, Metadata, Namespace, PutOptions, Source};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -24,7 +24,7 @@ use crate::schema;
 #[serde(deny_unknown_fields)]
 #[schema(description = "What a put says of its bytes: at most 16 KiB of compact JSON.")]
 pub struct PutOpts {
-    /// The media type.
+    /// The media type: `type/subtype`, perhaps with parameters, and no range such as `image/*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096)]
     pub mime_type: Option<String>,
@@ -133,13 +133,28 @@ impl PutOpts {
         }
     }
 
+    /// The media type, checked; `None` where there is none. One that is too long is left to its bound.
+    ///
+    /// # Errors
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) where the text is no media type.
+    pub fn media_type(&self) -> Result<Option<MediaType<'_>>, Envelope> {
+        let bounded = |text: &&str| !text.is_empty() && PAYLOAD_BOUNDS.text("mime_type", text).is_ok();
+        let Some(text) = self.mime_type.as_deref().filter(bounded) else { return Ok(None) };
+        MediaType::parse(text).map(Some).ok_or_else(|| {
+            Envelope::invalid(
+                "the media type is none; it takes `type/subtype` without `*`, and parameters such as `; charset=utf-8`",
+            )
+        })
+    }
+
     /// Holds everything against [`PAYLOAD_BOUNDS`] and makes it the store's options.
     ///
     /// # Errors
     /// [`Code::PayloadInvalid`](crate::Code::PayloadInvalid) that names the bound;
-    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) for a namespace that is none.
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) for a namespace or a media type that is none.
     pub fn into_options(self) -> Result<PutOptions, Envelope> {
         let namespace = self.namespace()?;
+        self.media_type()?;
         for (place, text) in [("mime_type", &self.mime_type), ("filename", &self.filename)] {
             PAYLOAD_BOUNDS.text(place, text.as_deref().unwrap_or_default())?;
         }

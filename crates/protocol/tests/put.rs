@@ -209,7 +209,10 @@ fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
     };
     for (fine, past) in [
         (format!(r#"{{"filename": "{}"}}"#, text(4096)), format!(r#"{{"filename": "{}"}}"#, text(4097))),
-        (format!(r#"{{"mime_type": "{}"}}"#, text(4096)), format!(r#"{{"mime_type": "{}"}}"#, text(4097))),
+        (
+            format!(r#"{{"mime_type": "text/x; a=\"{}\""}}"#, text(4096 - 12)),
+            format!(r#"{{"mime_type": "text/x; a=\"{}\""}}"#, text(4097 - 12)),
+        ),
         (format!(r#"{{"tags": ["{}"]}}"#, text(4096)), format!(r#"{{"tags": ["{}"]}}"#, text(4097))),
         (format!(r#"{{"tags": {}}}"#, tags(50)), format!(r#"{{"tags": {}}}"#, tags(51))),
         (format!(r#"{{"metadata": {}}}"#, list(50)), format!(r#"{{"metadata": {}}}"#, list(51))),
@@ -256,6 +259,21 @@ fn options_are_what_was_said_and_defaults_elsewhere() {
         let error = opts(&format!(r#"{{"namespace": "{namespace}"}}"#)).into_options().unwrap_err();
         assert_eq!(error.code, Code::InvalidRequest, "{namespace}");
     }
+}
+
+#[test]
+fn a_media_type_that_is_none_is_refused_and_one_that_is_too_long_is_told_its_bound() {
+    let code = |mime_type: &str| {
+        let opts = PutOpts { mime_type: Some(mime_type.into()), ..PutOpts::default() };
+        opts.into_options().map_err(|error| error.code)
+    };
+    for mime_type in ["*/*", "image/*", "text", "text/plain; charset=\"utf-8", " text/plain", "a/b\0"] {
+        assert_eq!(code(mime_type), Err(Code::InvalidRequest), "{mime_type:?}");
+    }
+    assert_eq!(code(&"x".repeat(4097)), Err(Code::PayloadInvalid));
+    let typed = |mime_type: &str| code(mime_type).unwrap().media_type;
+    assert_eq!(typed("Text/Plain; charset=\"utf-8\"").as_deref(), Some("Text/Plain; charset=\"utf-8\""));
+    assert_eq!(typed(""), None);
 }
 
 #[test]

@@ -214,6 +214,7 @@ impl Resolver {
     ) -> Result<Uploaded, Refusal> {
         let asked = scope.parts()?;
         opts.namespace()?;
+        opts.media_type()?;
         let allowed: Allowed<policy::Put> = allow(caller, asked)?;
         let options = opts.into_options()?;
         let limit = self.max_request_bytes();

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use artifact_store::core::Metadata;
+use artifact_store::core::{MediaType, Metadata};
 use artifact_store::{ArtifactRef, ArtifactStore, Body, Namespace, Put, PutOptions, PutOutcome, Source};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use futures_util::StreamExt;
@@ -51,7 +51,7 @@ pub(super) struct PutArgs {
     #[arg(long)]
     no_filename: bool,
     /// The media type, such as text/csv
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = media_type)]
     mime_type: Option<String>,
     /// Where the bytes come from
     #[arg(long, default_value = Source::default().word(), value_parser = source_parser())]
@@ -74,6 +74,11 @@ pub(super) struct PutArgs {
 pub(super) fn source_parser() -> impl TypedValueParser<Value = Source> {
     PossibleValuesParser::new(Source::ALL.iter().map(|source| source.word()))
         .try_map(|word| word.parse::<Source>())
+}
+
+fn media_type(text: &str) -> Result<String, String> {
+    let parsed = MediaType::parse(text).map(|_| text.to_owned());
+    parsed.ok_or_else(|| "it takes a media type, such as text/csv".to_owned())
 }
 
 fn metadata(text: &str) -> Result<std::sync::Arc<Metadata>, String> {

@@ -6,6 +6,7 @@
 mod answer;
 mod auth;
 mod conditional;
+mod content;
 mod control;
 mod cors;
 mod digest;
@@ -15,6 +16,7 @@ mod events;
 mod field;
 mod head;
 mod intake;
+mod memory;
 mod observe;
 mod probes;
 mod query;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use artifact_store_protocol::max_put_json;
+use artifact_store_protocol::{ENVELOPE_ALLOWANCE, max_put_json};
 use artifact_store_resolver::Resolver;
 use axum::Router;
 use axum::body::Body;
@@ -37,10 +39,12 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::config::ServerSettings;
 use crate::identity::Verifier;
+
+use memory::BodyMemory;
 
 pub(crate) use answer::unreadable;
 pub(crate) use auth::IDENTITY;
@@ -61,10 +65,10 @@ pub struct App {
     pub(crate) resolver: Resolver,
     verifier: Verifier,
     body_timeout: Duration,
-    /// Memory for the bodies of puts, in KiB.
-    puts: Arc<Semaphore>,
-    /// Memory for the bodies of all other methods, in KiB: they do not wait behind puts.
-    others: Arc<Semaphore>,
+    /// Memory for the bodies of puts.
+    puts: BodyMemory,
+    /// Memory for the bodies of all other methods: they do not wait behind puts.
+    others: BodyMemory,
     /// Requests whose response has not ended; event streams, which never end, do not count.
     pub(crate) in_flight: watch::Sender<usize>,
     pub(crate) stopping: AtomicBool,
@@ -73,16 +77,14 @@ pub struct App {
 impl App {
     /// What the handlers share, over `resolver`.
     pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
-        let puts = max_put_json(resolver.max_request_bytes()).saturating_mul(2).max(BODY_BUDGET);
-        let kib = |bytes: u64| {
-            Arc::new(Semaphore::new(usize::try_from(bytes / 1024).unwrap_or(Semaphore::MAX_PERMITS)))
-        };
+        let largest_put = max_put_json(resolver.max_request_bytes());
+        let puts = largest_put.saturating_mul(2).max(BODY_BUDGET);
         Self {
             resolver,
             verifier,
             body_timeout: settings.body_timeout,
-            puts: kib(puts),
-            others: kib(BODY_BUDGET),
+            puts: BodyMemory::new(puts, largest_put, settings.body_timeout),
+            others: BodyMemory::new(BODY_BUDGET, ENVELOPE_ALLOWANCE, settings.body_timeout),
             in_flight: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
         }

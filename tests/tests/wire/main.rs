@@ -8,6 +8,7 @@ mod across;
 mod algorithms;
 mod attacks;
 mod audit;
+mod body_memory;
 mod clients;
 mod codes;
 mod configuration;

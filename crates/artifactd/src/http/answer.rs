@@ -20,7 +20,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub(super) type Answer = Result<axum::response::Response, Refused>;
 
 /// How long a client should wait where the status says later.
-const RETRY_SECONDS: &str = "1";
+pub(super) const RETRY_SECONDS: &str = "1";
 
 /// A refusal on its way to the client.
 #[derive(Debug)]

@@ -1,28 +1,26 @@
 //! `POST /v1/control/{method}`: JSON in, JSON out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use artifact_store_protocol::{
     Code, ENVELOPE_ALLOWANCE, Envelope, Method, PutDecoder, PutRequest, around_too_large, decode,
     max_put_json, too_large,
 };
 use artifact_store_resolver::Refusal;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::StreamExt;
 use hyper::body::SizeHint;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use super::App;
-use super::answer::{Answer, Refused, json};
+use super::answer::{Answer, RETRY_SECONDS, Refused, json};
 use super::auth::Verified;
-use super::intake::SLOWEST_BYTES_A_SECOND;
+use super::content;
+use super::memory::{BodyPermit, Ended};
 use super::observe::Trace;
 use super::query::Query;
 
@@ -42,55 +40,50 @@ pub(super) async fn control(
         trace.of_control(method.name());
     }
     Query::read(request.uri().query(), &[])?;
-    check_content(request.headers())?;
+    content::check(request.method(), request.headers())?;
+    check_media_type(request.headers())?;
 
-    let body = request.into_body();
     let (caller, resolver) = (verified.caller(), &app.resolver);
+    let memory = if method == Method::ArtifactsPut { &app.puts } else { &app.others };
+    let body = Incoming::new(memory.begin(caller.tenant().as_str()), request.into_body());
     match method {
         Method::ArtifactsPut => {
-            let (request, _memory) = read_put(&app, body).await?;
+            let (request, _memory) = read_put(body, resolver.max_request_bytes()).await?;
             json(StatusCode::OK, &resolver.put(caller, request).await?)
         }
         Method::ArtifactsGet => {
-            let request = read(&app, body, Empty::IsMalformed).await?;
+            let request = read(body, Empty::IsMalformed).await?;
             json(StatusCode::OK, &resolver.get(caller, request).await?)
         }
         Method::ArtifactsGetRef => {
-            let request = read(&app, body, Empty::IsMalformed).await?;
+            let request = read(body, Empty::IsMalformed).await?;
             json(StatusCode::OK, &resolver.get_ref(caller, request).await?)
         }
         Method::ArtifactsList => {
-            let request = read(&app, body, Empty::IsObject).await?;
+            let request = read(body, Empty::IsObject).await?;
             json(StatusCode::OK, &resolver.list(caller, request).await?)
         }
         Method::ArtifactsDelete => {
-            let request = read(&app, body, Empty::IsMalformed).await?;
+            let request = read(body, Empty::IsMalformed).await?;
             json(StatusCode::OK, &resolver.delete(caller, request).await?)
         }
         Method::RuntimeInfo => {
-            let request = read(&app, body, Empty::IsObject).await?;
+            let request = read(body, Empty::IsObject).await?;
             json(StatusCode::OK, &resolver.info(caller, &request)?)
         }
         Method::RuntimeHealth => {
-            let request = read(&app, body, Empty::IsObject).await?;
+            let request = read(body, Empty::IsObject).await?;
             json(StatusCode::OK, &resolver.health(caller, &request).await?)
         }
         Method::RuntimeDrivers => {
-            let request = read(&app, body, Empty::IsObject).await?;
+            let request = read(body, Empty::IsObject).await?;
             json(StatusCode::OK, &resolver.drivers(caller, &request)?)
         }
     }
 }
 
-/// A content type that is given must be JSON, and not in a coding: whoever unpacks a body holds what it has become.
-fn check_content(headers: &HeaderMap) -> Result<(), Refused> {
-    if !headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(Refused::invalid("a control request is plain JSON; send it without Content-Encoding"));
-    }
+/// A content type that is given must be JSON.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Refused> {
     let json = |value: &str| {
         let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         essence == "application/json"
@@ -111,84 +104,77 @@ enum Empty {
     IsMalformed,
 }
 
-async fn read<T: DeserializeOwned>(app: &App, body: Body, empty: Empty) -> Result<T, Refused> {
-    let (bytes, _memory) = read_all(app, body).await?;
+async fn read<T: DeserializeOwned>(body: Incoming, empty: Empty) -> Result<T, Refused> {
+    let (bytes, _memory) = read_all(body).await?;
     let bytes = if bytes.is_empty() && empty == Empty::IsObject { Bytes::from_static(b"{}") } else { bytes };
     Ok(decode(&bytes)?)
 }
 
 /// Reads the body of any method but a put.
-async fn read_all(app: &App, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Refused> {
-    let admitted = admit(app, &app.others, body.size_hint(), ENVELOPE_ALLOWANCE, around_too_large).await?;
-    let mut pieces = body.into_data_stream();
-    let reading = async {
-        let mut all = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(broken)?;
-            if (all.len() + piece.len()) as u64 > ENVELOPE_ALLOWANCE {
-                return Err(around_too_large().into());
-            }
-            all.extend_from_slice(&piece);
+async fn read_all(mut body: Incoming) -> Result<(Bytes, BodyPermit), Refused> {
+    body.is_announced_within(ENVELOPE_ALLOWANCE, around_too_large)?;
+    let mut all = Vec::new();
+    while let Some(piece) = body.next().await? {
+        if body.received > ENVELOPE_ALLOWANCE {
+            return Err(around_too_large().into());
         }
-        Ok(all.into())
-    };
-    within(admitted, reading).await
+        body.claim(piece.len()).await?;
+        all.extend_from_slice(&piece);
+    }
+    Ok((all.into(), body.memory))
 }
 
 /// Reads the body of a put, decoding it as it flows.
-async fn read_put(app: &App, body: Body) -> Result<(PutRequest, OwnedSemaphorePermit), Refused> {
-    let limit = app.resolver.max_request_bytes();
-    let admitted = admit(app, &app.puts, body.size_hint(), max_put_json(limit), || too_large(limit)).await?;
-    let mut pieces = body.into_data_stream();
-    let reading = async {
-        let mut decoder = PutDecoder::new(limit);
-        while let Some(piece) = pieces.next().await {
-            decoder.feed(&piece.map_err(broken)?)?;
-        }
-        Ok(decoder.finish()?)
-    };
-    within(admitted, reading).await
-}
-
-/// Memory for a body, and how long that may be held to read it.
-struct Admitted {
-    memory: OwnedSemaphorePermit,
-    time: Duration,
-}
-
-/// Refuses a body that is announced to be too long, and waits for memory for any other. It is asked once and for all that the
-/// body can take, so that no two requests wait for each other.
-async fn admit(
-    app: &App,
-    memory: &Arc<Semaphore>,
-    length: SizeHint,
-    most: u64,
-    refusal: impl FnOnce() -> Envelope,
-) -> Result<Admitted, Refused> {
-    if length.lower() > most {
-        return Err(refusal().into());
+async fn read_put(mut body: Incoming, limit: u64) -> Result<(PutRequest, BodyPermit), Refused> {
+    body.is_announced_within(max_put_json(limit), || too_large(limit))?;
+    let mut decoder = PutDecoder::new(limit);
+    while let Some(piece) = body.next().await? {
+        body.claim(piece.len()).await?;
+        decoder.feed(&piece)?;
     }
-    let claim = length.exact().unwrap_or(most);
-    let time = app.body_timeout.saturating_add(Duration::from_secs(claim / SLOWEST_BYTES_A_SECOND));
-    let permits = u32::try_from(claim.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-    let memory = Arc::clone(memory).acquire_many_owned(permits);
-    match timeout(app.body_timeout, memory).await {
-        Ok(Ok(memory)) => Ok(Admitted { memory, time }),
-        _ => Err(Refused::new(
+    Ok((decoder.finish()?, body.memory))
+}
+
+/// A body on its way in, with the memory that it holds.
+struct Incoming {
+    memory: BodyPermit,
+    pieces: BodyDataStream,
+    announced: SizeHint,
+    received: u64,
+}
+
+impl Incoming {
+    fn new(memory: BodyPermit, body: Body) -> Self {
+        let announced = body.size_hint();
+        Self { memory, pieces: body.into_data_stream(), announced, received: 0 }
+    }
+
+    /// Refuses a body that is announced to be longer than `most`.
+    fn is_announced_within(&self, most: u64, refusal: impl FnOnce() -> Envelope) -> Result<(), Refused> {
+        if self.announced.lower() > most { Err(refusal().into()) } else { Ok(()) }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
+        let piece = self.memory.receive(self.pieces.next()).await.map_err(ended)?;
+        let piece = piece.transpose().map_err(broken)?;
+        self.received += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Ok(piece)
+    }
+
+    /// Takes memory for the last piece, of so many bytes.
+    async fn claim(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.memory.claim(self.received, bytes as u64).await.map_err(ended)
+    }
+}
+
+fn ended(why: Ended) -> Refused {
+    match why {
+        Ended::TooSlow => Refused::invalid("the body came too slowly; nothing was done"),
+        Ended::NoMemory => Refused::new(
             Code::RuntimeError,
             "the runtime is reading as many requests as it has memory for; try again after a pause",
-        )),
-    }
-}
-
-/// What `reading` reads, and the memory it takes. A sender that trickles must not hold the others' memory.
-async fn within<T>(
-    admitted: Admitted,
-    reading: impl Future<Output = Result<T, Refused>>,
-) -> Result<(T, OwnedSemaphorePermit), Refused> {
-    match timeout(admitted.time, reading).await {
-        Ok(read) => Ok((read?, admitted.memory)),
-        Err(_) => Err(Refused::invalid("the body came too slowly; nothing was done")),
+        )
+        .with_header(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS)),
     }
 }
 

@@ -103,9 +103,9 @@ pub fn router(app: &Arc<App>, settings: &ServerSettings) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// A request as the connection gives it, made ready for the router.
-pub(crate) fn prepare(app: &App, request: Request<Incoming>) -> Request<Body> {
-    intake::take_in(request, app.body_timeout)
+/// A request as the connection gives it, made ready for the router. `has_fragment`: its target had one.
+pub(crate) fn prepare(app: &App, request: Request<Incoming>, has_fragment: bool) -> Request<Body> {
+    intake::take_in(request, has_fragment, app.body_timeout)
 }
 
 /// A response as the router gives it, made ready for the connection.

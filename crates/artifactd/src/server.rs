@@ -2,6 +2,7 @@
 //!
 //! It knows HTTP's connections and no routes.
 
+mod fragment;
 mod turns;
 mod unread;
 
@@ -178,7 +179,7 @@ impl Connections {
         let stream = Unread::new(Box::pin(stream), Arc::clone(&turns), http::unreadable);
         let service = service_fn(move |request| {
             let turn = turns.begin();
-            let answer = router.clone().call(http::prepare(&app, request));
+            let answer = router.clone().call(http::prepare(&app, request, turn.has_fragment()));
             async move { answer.await.map(|response| turn.with(http::finish(response))) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);

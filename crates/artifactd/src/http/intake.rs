@@ -49,9 +49,9 @@ impl Reading {
 }
 
 /// Puts the adapter around a request's body.
-pub(super) fn take_in(request: Request<Incoming>, patience: Duration) -> Request<Body> {
+pub(super) fn take_in(request: Request<Incoming>, has_fragment: bool, patience: Duration) -> Request<Body> {
     let (mut parts, incoming) = request.into_parts();
-    Unsound::mark(&mut parts);
+    Unsound::mark(&mut parts, has_fragment);
     let expects = parts.headers.contains_key(EXPECT) && !incoming.is_end_stream();
     let reading = Arc::new(Reading { expects, touched: AtomicBool::new(false) });
     parts.extensions.insert(Arc::clone(&reading));

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(super) struct Turns {
     read: AtomicU64,
+    /// The first request whose target has a fragment; 0: none.
+    fragment: AtomicU64,
     ended: AtomicU64,
     /// Answers that have ended and wait for the client to take their last bytes.
     unsent: AtomicUsize,
@@ -24,14 +26,20 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn new(all_unsent: watch::Sender<usize>) -> Self {
-        let (read, ended, unsent) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
-        Self { read, ended, unsent, all_unsent }
+        let (read, fragment) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (ended, unsent) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { read, fragment, ended, unsent, all_unsent }
     }
 
     /// A request was read. What comes back is to be handed on with its answer.
     pub(super) fn begin(self: &Arc<Self>) -> Turn {
         let number = self.read.fetch_add(1, Ordering::AcqRel) + 1;
         Turn { turns: Arc::clone(self), number }
+    }
+
+    /// The target of request `number`, which is not read yet, has a fragment.
+    pub(super) fn mark_fragment(&self, number: u64) {
+        let _ = self.fragment.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// How many requests were read.
@@ -72,6 +80,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Whether the request's target has a fragment. Of several on a connection it is said of the first, which ends it.
+    pub(super) fn has_fragment(&self) -> bool {
+        self.turns.fragment.load(Ordering::Acquire) == self.number
+    }
+
     /// Lets the turn last as long as `response`.
     pub(super) fn with(self, response: Response<Body>) -> Response<Body> {
         response.map(|inner| Body::new(Answering { _turn: self, inner }))

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::fragment::Targets;
 use super::turns::Turns;
 
 /// A connection whose answers to unreadable heads are exchanged.
@@ -22,6 +23,7 @@ pub(super) struct Unread<S> {
     told: u64,
     answer: fn() -> Vec<u8>,
     exchange: Option<Exchange>,
+    targets: Targets,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,7 @@ struct Exchange {
 impl<S> Unread<S> {
     /// `answer` makes what is sent instead; `turns` is to be told of every request that is read.
     pub(super) fn new(stream: S, turns: Arc<Turns>, answer: fn() -> Vec<u8>) -> Self {
-        Self { stream, turns, told: 0, answer, exchange: None }
+        Self { stream, turns, told: 0, answer, exchange: None, targets: Targets::default() }
     }
 }
 
@@ -64,7 +66,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Unread<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let this = &mut *self;
+        if let Some(number) = this.targets.look(&buffer.filled()[before..]) {
+            this.turns.mark_fragment(number);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -165,6 +165,7 @@ fn bytes_and_probes_are_answered_as_they_are_described() {
             for (name, value, status) in [
                 ("Accept", "*/*", 200),
                 ("If-None-Match", tag, 304),
+                ("If-Match", "\"other\"", 412),
                 ("Range", "bytes=0-4", if verb == "HEAD" { 200 } else { 206 }),
                 ("Range", "bytes=99-", if verb == "HEAD" { 200 } else { 416 }),
             ] {
@@ -251,6 +252,7 @@ fn every_example_of_a_refusal_is_what_a_request_is_told() {
         hear(&call("start", json!({})));
         let range = Request::get(format!("/v1/artifacts/{own}")).header("Range", "bytes=99-");
         hear(&range.by(&ada()).send(server));
+        hear(&put("", "bytes").by(&ada()).header("If-Match", "*").send(server));
         if !server.flavour().presigns() {
             hear(&call("artifacts.get_ref", json!({"id": own})));
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::http::Method;
 use axum::http::header::{
     ACCEPT_RANGES, ALLOW, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION,
-    RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ETAG, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -16,12 +16,14 @@ use super::sign::X_REQUEST_ID;
 /// How long a browser may remember what is allowed.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
-const ASKED: [HeaderName; 12] = [
+const ASKED: [HeaderName; 14] = [
     AUTHORIZATION,
     CONTENT_TYPE,
     CONTENT_DIGEST,
     RANGE,
     IF_RANGE,
+    IF_MATCH,
+    IF_UNMODIFIED_SINCE,
     IF_NONE_MATCH,
     IF_MODIFIED_SINCE,
     HeaderName::from_static("last-event-id"),

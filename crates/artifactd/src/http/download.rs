@@ -1,6 +1,7 @@
 //! `GET` and `HEAD /v1/artifacts/{id}`: an artifact's bytes, whole or by range, streamed out of the store.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use artifact_store::{ByteRange, Record};
 use artifact_store_protocol::Code;
@@ -10,18 +11,19 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, RANGE,
-    VARY,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
+    RANGE, VARY,
 };
 use axum::http::{Method, Response, StatusCode};
 
 use super::App;
 use super::answer::{Answer, Refused};
 use super::auth::Verified;
+use super::conditional::{self, Outcome};
 use super::field::{Field, Takes};
 use super::query::Query;
 use super::range::{self, Ranged};
-use super::{conditional, digest, disposition};
+use super::{digest, disposition};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
@@ -37,6 +39,12 @@ pub(super) const QUERY: &[Field] = &[
 
 /// What the handler reads of the headers, whatever the verb.
 pub(super) const HEADERS: &[Field] = &[
+    Field::many("if-match", Takes::Text, "Entity tags, or `*`: 412 where none is the artifact's."),
+    Field::once(
+        "if-unmodified-since",
+        Takes::Text,
+        "A date: 412 where the artifact is newer. Counts only without `if-match`.",
+    ),
     Field::many(
         "if-none-match",
         Takes::Text,
@@ -82,8 +90,8 @@ pub(super) async fn download(
 
     if request.method() == Method::HEAD {
         let record = app.resolver.stat(caller, &task, &id).await?;
-        if conditional::is_not_modified(headers, &record) {
-            return Ok(not_modified(&record));
+        if let Some(answer) = answered(headers, &record)? {
+            return Ok(answer);
         }
         let length = record.size;
         return Ok(serve(&record, inline, StatusCode::OK, length, Body::empty()));
@@ -93,8 +101,8 @@ pub(super) async fn download(
     let mut part = None;
     if conditional::is_conditional(headers) {
         let record = app.resolver.stat(caller, &task, &id).await?;
-        if conditional::is_not_modified(headers, &record) {
-            return Ok(not_modified(&record));
+        if let Some(answer) = answered(headers, &record)? {
+            return Ok(answer);
         }
         part = asked_part(headers, &record)?;
     }
@@ -110,11 +118,20 @@ pub(super) async fn download(
     Ok(response)
 }
 
+/// The answer that the conditions give by themselves, without bytes.
+fn answered(headers: &HeaderMap, record: &Record) -> Result<Option<axum::response::Response>, Refused> {
+    match conditional::evaluate(headers, record, SystemTime::now()) {
+        Outcome::Serve => Ok(None),
+        Outcome::NotModified => Ok(Some(not_modified(record))),
+        Outcome::Failed => Err(conditional::refused()),
+    }
+}
+
 /// The part that is asked for and may be served; `None`: the whole.
 fn asked_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRange>, Refused> {
     let mut ranges = headers.get_all(RANGE).iter();
     let (Some(range), None) = (ranges.next(), ranges.next()) else { return Ok(None) };
-    if !conditional::range_holds(headers, record) {
+    if !conditional::range_holds(headers, record, SystemTime::now()) {
         return Ok(None);
     }
     match range::read(range.to_str().unwrap_or_default(), record.size) {
@@ -168,7 +185,10 @@ fn not_modified(record: &Record) -> axum::response::Response {
 /// What a cache needs to know. The same path is another artifact for another caller.
 fn describe(response: &mut axum::response::Response, record: &Record) {
     insert(response, ETAG, &conditional::entity_tag(&record.digest));
-    insert(response, LAST_MODIFIED, &httpdate::fmt_http_date(conditional::last_modified(record)));
+    // The connection's own date may be a second old, and what was modified must not be later than it.
+    let now = SystemTime::now();
+    insert(response, DATE, &httpdate::fmt_http_date(now));
+    insert(response, LAST_MODIFIED, &httpdate::fmt_http_date(conditional::last_modified(record, now)));
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, immutable"));
     headers.insert(VARY, HeaderValue::from_static("authorization, x-harbor-session"));

@@ -6,16 +6,16 @@ use artifact_store::{Body as ArtifactBody, Source};
 use artifact_store_protocol::{PutOpts, PutResponse};
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use axum::http::{StatusCode, header::HeaderName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::App;
 use super::answer::{Answer, Refused, json};
 use super::auth::Verified;
-use super::digest;
 use super::field::{Field, Takes};
 use super::query::Query;
+use super::{conditional, content, digest};
 
 /// What is not escaped in a path segment or a query value: RFC 3986's unreserved characters.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -54,8 +54,9 @@ pub(super) const HEADERS: &[Field] = &[Field::once(
 pub(super) async fn upload(State(app): State<Arc<App>>, verified: Verified, request: Request) -> Answer {
     let mut query = Query::read(request.uri().query(), QUERY)?;
     let headers = request.headers();
-    if single(headers, &CONTENT_ENCODING)?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-        return Err(Refused::invalid("bytes are stored as they come; send them without Content-Encoding"));
+    content::check(request.method(), headers)?;
+    if !conditional::lets_store(headers) {
+        return Err(conditional::refused());
     }
     let announced = digest::announced(headers)?;
     let task = query.take("task").unwrap_or_default();
@@ -87,7 +88,8 @@ pub(super) async fn upload(State(app): State<Arc<App>>, verified: Verified, requ
             "" => String::new(),
             task => format!("?task={}", utf8_percent_encode(task, ESCAPED)),
         };
-        if let Ok(location) = HeaderValue::from_str(&format!("/v1/artifacts/{id}{task}")) {
+        // Relative to the request's own path, `/v1/artifacts`: a proxy may serve it under another one.
+        if let Ok(location) = HeaderValue::from_str(&format!("artifacts/{id}{task}")) {
             response.headers_mut().insert(LOCATION, location);
         }
     }

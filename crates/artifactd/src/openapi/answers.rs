@@ -90,6 +90,7 @@ fn refusal(status: u16, codes: &[Code], bare: bool) -> RefOr<Response> {
 
 fn when(status: u16, code: Code) -> &'static str {
     match status {
+        412 => "`If-Match` or `If-Unmodified-Since` does not hold.",
         416 => "The range covers no byte of the artifact.",
         SUBSCRIBER_LIMIT_STATUS => "The session has as many event streams as it may have.",
         BUS_CLOSED_STATUS => "The server is shutting down.",

@@ -132,6 +132,7 @@ pub(super) fn value(value: Value) -> Example {
 
 const fn message(code: Code, status: u16) -> &'static str {
     match (code, status) {
+        (_, 412) => "a condition of the request does not hold; nothing was done",
         (_, 416) => "the range covers no byte of this artifact",
         (_, SUBSCRIBER_LIMIT_STATUS) => {
             "this session has 16 event streams open, which is the most; close one first"

@@ -218,7 +218,7 @@ fn upload(route: &Route) -> Operation {
     };
     let example = examples::of(Method::ArtifactsPut);
     let created = stands("It is stored.", example.name, example.answer.clone())
-        .header("Location", header("Where to download it."));
+        .header("Location", header("Where to download it, relative to the request's target."));
     let created = linked(created);
     let stood = stands(
         "The same bytes stood already; the first writer's options stay.",
@@ -234,6 +234,7 @@ fn upload(route: &Route) -> Operation {
                 .with(200, stood)
                 .refusing(VERIFIED)
                 .refusing(&[Code::PayloadInvalid, Code::RequestTooLarge])
+                .refusing_with(412, Code::InvalidRequest)
                 .build(),
         )
         .build()
@@ -242,7 +243,7 @@ fn upload(route: &Route) -> Operation {
 /// What every answer about an artifact's bytes tells a cache, and what one with bytes tells a client.
 const CACHED: &[(&str, &str)] = &[
     ("ETag", "The SHA-256 in hex, in quotes."),
-    ("Last-Modified", "When the store accepted it."),
+    ("Last-Modified", "When the store accepted it; never later than `Date`."),
     ("Cache-Control", "`private, immutable`."),
     ("Vary", "`authorization, x-harbor-session`."),
 ];
@@ -284,7 +285,14 @@ fn download(route: &Route, head: bool) -> Operation {
     }
     operation
         .parameter(segment("id", "The artifact's id."))
-        .responses(answers.with(304, unchanged).refusing(VERIFIED).refusing(&[Code::NotFound]).build())
+        .responses(
+            answers
+                .with(304, unchanged)
+                .refusing(VERIFIED)
+                .refusing(&[Code::NotFound])
+                .refusing_with(412, Code::InvalidRequest)
+                .build(),
+        )
         .build()
 }
 

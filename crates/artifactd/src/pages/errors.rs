@@ -19,7 +19,7 @@ pub(super) fn page() -> String {
     });
     page.table(&["code", "HTTP", "when it fires", "should you retry?"], &codes.collect::<Vec<_>>());
     page.heading(2, "Other statuses");
-    page.say("Three answers have a finer status than that of their code:");
+    page.say("Four answers have a finer status than that of their code:");
     page.table(&["HTTP", "code", "where", "when it fires"], &finer());
     page.say("An answer to `HEAD` has the status and no body.");
     page.heading(2, "Headers");
@@ -30,6 +30,12 @@ pub(super) fn page() -> String {
 fn finer() -> Vec<Vec<String>> {
     let events = "`GET /v1/events`";
     [
+        (
+            412,
+            Code::InvalidRequest,
+            "`GET` and `HEAD /v1/artifacts/{id}`, `PUT /v1/artifacts`",
+            "`If-Match` or `If-Unmodified-Since` does not hold; an upload with `If-Match` never does, because its target has no tag.",
+        ),
         (416, Code::InvalidRequest, "`GET /v1/artifacts/{id}`", "The range covers no byte of the artifact."),
         (
             SUBSCRIBER_LIMIT_STATUS,
@@ -45,7 +51,9 @@ fn finer() -> Vec<Vec<String>> {
 }
 
 fn headers() -> Vec<Vec<String>> {
-    let later = format!("{SUBSCRIBER_LIMIT_STATUS}, {BUS_CLOSED_STATUS}");
+    let later = format!(
+        "{SUBSCRIBER_LIMIT_STATUS}, {BUS_CLOSED_STATUS}, and 500 where there is no memory for a body"
+    );
     [
         ("X-Request-Id", "every answer, failing or not", "The operator finds the cause in the log under it."),
         ("WWW-Authenticate", "401", "`Bearer`: a token is what is missing or not good."),

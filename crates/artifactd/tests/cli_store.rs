@@ -63,6 +63,18 @@ fn put_json_is_the_ref_and_the_outcome() {
 }
 
 #[test]
+fn a_media_type_that_is_none_is_a_mistake_of_usage_and_stores_nothing() {
+    for place in Place::of_each_driver() {
+        for kind in ["image/*", "*/*", "csv", "text/csv; header=\"present"] {
+            let put = place.run_with("put", &[&["-", "--mime-type", kind], SESSION].concat(), b"x");
+            put.expect(2).says("it takes a media type, such as text/csv");
+        }
+        place.put(b"x", &["--mime-type", "text/csv; header=present"]);
+        assert_eq!(place.within("ls", &["--json"]).expect(0).json().len(), 1);
+    }
+}
+
+#[test]
 fn a_put_may_go_without_the_files_name() {
     let place = Place::new("fs");
     let file = place.file("secret-name", "x");

@@ -110,7 +110,7 @@ mod tests {
     fn found(bytes: &str) -> Option<u64> {
         let whole = Targets::default().look(bytes.as_bytes());
         let mut one_by_one = Targets::default();
-        let pieces = bytes.as_bytes().chunks(1).filter_map(|piece| one_by_one.look(piece)).next();
+        let pieces = bytes.as_bytes().chunks(1).find_map(|piece| one_by_one.look(piece));
         assert_eq!(whole, pieces, "{bytes:?}");
         whole
     }

@@ -227,7 +227,8 @@ impl State {
             of_share.add(asked.within(before));
             let mut of_all = self.held.lacks(asked, self.most);
             of_all.add(asked.within(held_up));
-            if !is_last && !(of_share.is_nothing() && of_all.is_nothing()) {
+            let fits = of_share.is_nothing() && of_all.is_nothing();
+            if !is_last && !fits {
                 if of_share.is_nothing() {
                     held_up.add(of_all);
                 } else {

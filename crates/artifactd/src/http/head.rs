@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 
 use axum::http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{Request, Version};
 use axum::response::{IntoResponse, Response};
 
@@ -17,7 +18,7 @@ pub(super) struct Unsound(&'static str);
 impl Unsound {
     /// Marks `parts` where their head is unsound. Whether its target had a fragment is known to who read it: the library drops it.
     pub(super) fn mark(parts: &mut Parts, has_fragment: bool) {
-        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        let authority = parts.uri.authority().map(Authority::as_str);
         let of_target = if has_fragment {
             Some("a request's target has no fragment; what follows '#' is the client's own")
         } else if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {

@@ -43,6 +43,12 @@ pub struct ServerSettings {
     /// How long a body may stand still, in either direction.
     pub body_timeout: Duration,
     pub max_connections: usize,
+    /// Connections beyond those, on which probes are answered and other requests wait.
+    pub reserved_connections: usize,
+    /// Of one client address; `None`: no bound of their own.
+    pub max_connections_per_client: Option<usize>,
+    /// How long a request waits where all connections are taken.
+    pub queue_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -17,6 +17,7 @@ mod field;
 mod head;
 mod intake;
 mod memory;
+mod kind;
 mod observe;
 mod probes;
 mod query;
@@ -43,14 +44,16 @@ use tokio::sync::watch;
 
 use crate::config::ServerSettings;
 use crate::identity::Verifier;
+use crate::server::{BodyTurn, ConnectionCounts, ConnectionTable, Limits};
 
 use memory::BodyMemory;
 
-pub(crate) use answer::unreadable;
+pub(crate) use answer::{crowded, unreadable};
 pub(crate) use auth::IDENTITY;
 pub(crate) use download::RANGES;
 pub(crate) use events::{GAP, KEEP_ALIVE, RETRY, TOO_SLOW};
 pub(crate) use field::{Field, Takes};
+pub use kind::RequestKind;
 pub(crate) use probes::Alive;
 pub(crate) use routes::Serve;
 pub use routes::{ROUTES, Route};
@@ -72,6 +75,8 @@ pub struct App {
     /// Requests whose response has not ended; event streams, which never end, do not count.
     pub(crate) in_flight: watch::Sender<usize>,
     pub(crate) stopping: AtomicBool,
+    /// Every open connection.
+    pub(crate) connections: Arc<ConnectionTable>,
 }
 
 impl App {
@@ -79,6 +84,11 @@ impl App {
     pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
         let largest_put = max_put_json(resolver.max_request_bytes());
         let puts = largest_put.saturating_mul(2).max(BODY_BUDGET);
+        let limits = Limits {
+            max: settings.max_connections,
+            reserved: settings.reserved_connections,
+            per_client: settings.max_connections_per_client,
+        };
         Self {
             resolver,
             verifier,
@@ -87,7 +97,13 @@ impl App {
             others: BodyMemory::new(BODY_BUDGET, ENVELOPE_ALLOWANCE, settings.body_timeout),
             in_flight: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
+            connections: Arc::new(ConnectionTable::new(limits)),
         }
+    }
+
+    /// What the connections do at the moment, and what has happened to them so far.
+    pub fn connection_counts(&self) -> ConnectionCounts {
+        self.connections.counts()
     }
 }
 
@@ -104,8 +120,18 @@ pub fn router(app: &Arc<App>, settings: &ServerSettings) -> Router {
 }
 
 /// A request as the connection gives it, made ready for the router. `has_fragment`: its target had one.
-pub(crate) fn prepare(app: &App, request: Request<Incoming>, has_fragment: bool) -> Request<Body> {
-    intake::take_in(request, has_fragment, app.body_timeout)
+pub(crate) fn prepare(
+    app: &App,
+    request: Request<Incoming>,
+    has_fragment: bool,
+    turn: BodyTurn,
+) -> Request<Body> {
+    intake::take_in(request, has_fragment, app.body_timeout, turn)
+}
+
+/// Marks a request that has waited for a place in vain: the router refuses it.
+pub(crate) fn mark_unplaced(request: &mut Request<Body>) {
+    request.extensions_mut().insert(observe::Unplaced);
 }
 
 /// A response as the router gives it, made ready for the connection.

@@ -29,6 +29,9 @@ fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
         header_timeout: layers.need("server.header_timeout", value::duration)?,
         body_timeout: layers.need("server.body_timeout", value::duration)?,
         max_connections: layers.need("server.max_connections", value::count)?,
+        reserved_connections: layers.need("server.reserved_connections", value::count)?,
+        max_connections_per_client: layers.get("server.max_connections_per_client", value::count)?,
+        queue_timeout: layers.need("server.queue_timeout", value::duration)?,
     })
 }
 

@@ -128,7 +128,28 @@ pub const KEYS: &[Key] = &[
         "server.max_connections",
         Kind::Count(1..=1_000_000),
         Some("1024"),
-        "How many connections are served at once; further ones wait.",
+        "How many connections are served at once. Past it one that sends no request goes for a newcomer, and where all serve, \
+         newcomers wait in the reserve.",
+    ),
+    Key::new(
+        "server.reserved_connections",
+        Kind::Count(1..=10_000),
+        Some("64"),
+        "How many connections there may be beyond server.max_connections: on them probes are answered, and other requests wait \
+         for a place.",
+    ),
+    Key::new(
+        "server.max_connections_per_client",
+        Kind::Count(1..=1_000_000),
+        None,
+        "How many connections one client address (of IPv6: one /64 network) may have; unset: as many as there are. Behind a proxy \
+         all come from one address: leave it unset, and set the bound in the proxy.",
+    ),
+    Key::new(
+        "server.queue_timeout",
+        Kind::Duration(100..=HOUR),
+        Some("10s"),
+        "How long a request may wait where all connections are taken; then it is answered 429.",
     ),
     Key::new(
         "identity.jwks_file",

@@ -40,6 +40,17 @@ impl Refused {
         Self::new(Code::InvalidRequest, message)
     }
 
+    /// The refusal of a connection for which there is no place.
+    pub(super) fn crowded() -> Self {
+        Self::new(
+            Code::RuntimeError,
+            "the runtime serves as many connections as it may, in all or of this client; try again later",
+        )
+        .with_status(StatusCode::TOO_MANY_REQUESTS)
+        .with_header(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))
+        .with_header(CONNECTION, HeaderValue::from_static("close"))
+    }
+
     /// The same with another status than the code's, where HTTP knows a finer one.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
@@ -108,9 +119,17 @@ impl IntoResponse for Refused {
 
 /// The whole response, as bytes, to a head that cannot be read as a request.
 pub(crate) fn unreadable() -> Vec<u8> {
-    let refused = Refused::invalid(
+    whole(Refused::invalid(
         "the request's head is not HTTP/1.1, or is larger than this runtime reads (100 headers, 64 KiB)",
-    );
+    ))
+}
+
+/// The whole response, as bytes, to a connection that is not served, whatever it asks for.
+pub(crate) fn crowded() -> Vec<u8> {
+    whole(Refused::crowded())
+}
+
+fn whole(refused: Refused) -> Vec<u8> {
     let (status, mut headers, body, Told { code, .. }) = refused.compose();
     let request_id = super::sign::random_id();
     tracing::info!(status = status.as_u16(), code = code.word(), request_id = request_id.as_str(), "request");

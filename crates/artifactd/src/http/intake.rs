@@ -22,6 +22,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::head::Unsound;
+use crate::server::BodyTurn;
 
 /// Most bytes of an unread body that are read on.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
@@ -48,14 +49,20 @@ impl Reading {
     }
 }
 
-/// Puts the adapter around a request's body.
-pub(super) fn take_in(request: Request<Incoming>, has_fragment: bool, patience: Duration) -> Request<Body> {
+/// Puts the adapter around a request's body. `turn` is dropped when nobody reads it any more.
+pub(super) fn take_in(
+    request: Request<Incoming>,
+    has_fragment: bool,
+    patience: Duration,
+    turn: BodyTurn,
+) -> Request<Body> {
     let (mut parts, incoming) = request.into_parts();
     Unsound::mark(&mut parts, has_fragment);
     let expects = parts.headers.contains_key(EXPECT) && !incoming.is_end_stream();
     let reading = Arc::new(Reading { expects, touched: AtomicBool::new(false) });
     parts.extensions.insert(Arc::clone(&reading));
-    let body = Intake { incoming: Some(incoming), reading, patience, pause: None, waited: Duration::ZERO };
+    let (incoming, turn) = (Some(incoming), Some(turn));
+    let body = Intake { incoming, reading, patience, pause: None, waited: Duration::ZERO, turn };
     Request::from_parts(parts, Body::new(body))
 }
 
@@ -69,6 +76,7 @@ struct Intake {
     pause: Option<Pause>,
     /// How long it was waited for, beyond what its bytes take at the slowest.
     waited: Duration,
+    turn: Option<BodyTurn>,
 }
 
 #[derive(Debug)]
@@ -132,7 +140,11 @@ impl Drop for Intake {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(DRAIN_TIME, drain(incoming)));
+            let turn = self.turn.take();
+            runtime.spawn(async move {
+                let _ = timeout(DRAIN_TIME, drain(incoming)).await;
+                drop(turn);
+            });
         }
     }
 }

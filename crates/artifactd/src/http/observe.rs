@@ -12,12 +12,12 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 
 use super::App;
-use super::answer::{Told, chain};
+use super::answer::{Refused, Told, chain};
 use super::head::Unsound;
 use super::intake::Reading;
 use super::sign::{random_id, sign};
@@ -48,6 +48,10 @@ impl Trace {
 /// Marks a response that lives on until its client or the bus ends it: a shutdown does not wait for it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Endless;
+
+/// Marks a request for which no place among the connections came free.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unplaced;
 
 /// Counts a request as in flight as long as it lives.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     // Where the client goes away, this future is dropped here, and with it the line, which says so.
     let mut response = match Unsound::refusal(&request) {
         Some(refusal) => refusal,
+        None if request.extensions().get::<Unplaced>().is_some() => Refused::crowded().into_response(),
         None => next.run(request).await,
     };
 

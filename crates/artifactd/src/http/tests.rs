@@ -61,6 +61,9 @@ impl Fixture {
             header_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),
             max_connections: 1,
+            reserved_connections: 1,
+            max_connections_per_client: None,
+            queue_timeout: Duration::from_secs(1),
         };
         let app = Arc::new(App::new(Resolver::new(store, ResolverOptions::default()), verifier, &settings));
         let router = router(&app, &settings);

@@ -23,7 +23,9 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn new() -> Self {
-        Self { responses: ResponsesBuilder::new(), refusals: BTreeMap::new(), bare: false }
+        // Any request may find that there are too many connections.
+        let refusals = BTreeMap::from([(SUBSCRIBER_LIMIT_STATUS, vec![Code::RuntimeError])]);
+        Self { responses: ResponsesBuilder::new(), refusals, bare: false }
     }
 
     /// The answers to HEAD.
@@ -92,7 +94,9 @@ fn when(status: u16, code: Code) -> &'static str {
     match status {
         412 => "`If-Match` or `If-Unmodified-Since` does not hold.",
         416 => "The range covers no byte of the artifact.",
-        SUBSCRIBER_LIMIT_STATUS => "The session has as many event streams as it may have.",
+        SUBSCRIBER_LIMIT_STATUS => {
+            "There are as many connections, or event streams of the session, as there may be."
+        }
         BUS_CLOSED_STATUS => "The server is shutting down.",
         _ => code.descriptor().when,
     }

@@ -43,6 +43,12 @@ fn finer() -> Vec<Vec<String>> {
             events,
             "The session has as many streams as it may have.",
         ),
+        (
+            SUBSCRIBER_LIMIT_STATUS,
+            Code::RuntimeError,
+            "any route",
+            "The server, or the client's address, has as many connections as it may have; the connection is closed.",
+        ),
         (BUS_CLOSED_STATUS, Code::RuntimeError, events, "The server is about to stop."),
     ]
     .into_iter()

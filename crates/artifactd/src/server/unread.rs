@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn fixture(room: usize) -> (Unread<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<Turns>) {
-        let turns = Arc::new(Turns::new(watch::Sender::new(0)));
+        let turns = Arc::new(Turns::new(watch::Sender::new(0), None));
         let (ours, theirs) = duplex(room);
         (Unread::new(ours, Arc::clone(&turns), || b"ours".to_vec()), theirs, turns)
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_connection_that_ends_leaves_nothing_unsent() {
         let all = watch::Sender::new(0);
-        let turns = Arc::new(Turns::new(all.clone()));
+        let turns = Arc::new(Turns::new(all.clone(), None));
         drop(turns.begin());
         assert_eq!(*all.borrow(), 1);
         drop(turns);

@@ -23,6 +23,9 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.server.header_timeout, Duration::from_secs(10));
     assert_eq!(settings.server.body_timeout, Duration::from_secs(30));
     assert_eq!(settings.server.max_connections, 1024);
+    assert_eq!(settings.server.reserved_connections, 64);
+    assert_eq!(settings.server.max_connections_per_client, None);
+    assert_eq!(settings.server.queue_timeout, Duration::from_secs(10));
     assert_eq!(settings.identity.jwks_file, None);
     assert_eq!(settings.identity.jwks_url, None);
     assert_eq!(settings.identity.jwks_refresh_interval, Duration::from_mins(5));
@@ -164,6 +167,9 @@ const OTHERS: &[(&str, &str, &[Pair])] = &[
     ("server.header_timeout", "1s", &[]),
     ("server.body_timeout", "1s", &[]),
     ("server.max_connections", "7", &[]),
+    ("server.reserved_connections", "7", &[]),
+    ("server.max_connections_per_client", "7", &[]),
+    ("server.queue_timeout", "1s", &[]),
     ("identity.jwks_file", "a.json", &[]),
     ("identity.jwks_url", "https://login.example/keys", &[]),
     ("identity.jwks_refresh_interval", "1m", &[]),

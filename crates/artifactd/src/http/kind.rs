@@ -1,0 +1,80 @@
+//! What kind of work a request is, as its head says: what the counts of connections tell apart, and what may be answered where
+//! all places are taken. It must never know who asks.
+
+use axum::http::Method;
+
+/// The routes that are answered whatever else the server does.
+const PROBES: &[&str] = &["/healthz", "/readyz", "/metrics"];
+
+/// A kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestKind {
+    /// Health, readiness, metrics: short answers without a token.
+    Probe,
+    /// A method of the control plane.
+    Control,
+    /// Bytes on their way in.
+    Upload,
+    /// Bytes on their way out.
+    Download,
+    /// A stream of events, which has no end.
+    Stream,
+    /// Anything else, and what is no route.
+    Other,
+}
+
+impl RequestKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Probe, Self::Control, Self::Upload, Self::Download, Self::Stream, Self::Other];
+
+    /// The kind of a request for `path`.
+    pub(crate) fn of(method: &Method, path: &str) -> Self {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match path {
+            _ if PROBES.contains(&path) && reads => Self::Probe,
+            "/v1/events" if reads => Self::Stream,
+            "/v1/artifacts" if *method == Method::PUT => Self::Upload,
+            _ if path.starts_with("/v1/artifacts/") && reads => Self::Download,
+            _ if path.starts_with("/v1/control/") => Self::Control,
+            _ => Self::Other,
+        }
+    }
+
+    /// Several of them, in words.
+    pub(crate) const fn plural(self) -> &'static str {
+        match self {
+            Self::Probe => "probes",
+            Self::Control => "control requests",
+            Self::Upload => "uploads",
+            Self::Download => "downloads",
+            Self::Stream => "streams",
+            Self::Other => "other requests",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ROUTES;
+
+    #[test]
+    fn every_route_is_of_its_kind_and_no_other_verb_is_a_probe() {
+        for route in ROUTES {
+            for verb in route.verbs {
+                let kind = RequestKind::of(&verb.parse().unwrap(), route.path);
+                let right = match route.path {
+                    "/v1/control/{method}" => RequestKind::Control,
+                    "/v1/events" => RequestKind::Stream,
+                    "/v1/artifacts" => RequestKind::Upload,
+                    "/v1/artifacts/{id}" => RequestKind::Download,
+                    "/openapi.json" => RequestKind::Other,
+                    _ => RequestKind::Probe,
+                };
+                assert_eq!(kind, right, "{verb} {}", route.path);
+            }
+        }
+        assert_eq!(RequestKind::of(&Method::PUT, "/healthz"), RequestKind::Other);
+    }
+}

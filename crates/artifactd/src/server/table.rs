@@ -209,14 +209,14 @@ impl State {
         let mut place = Place::Reserved;
         if self.queue.is_empty() && self.take_place(limits, now) {
             place = Place::Regular;
-        } else if self.counts.reserved >= limits.reserved {
-            if let Some(head) = self.first(Place::Regular) {
-                self.evict(head);
-                // Where a request waited, it has the place now and the newcomer its room in the reserve.
-                self.fill(limits, now);
-                if self.counts.regular < limits.max {
-                    place = Place::Regular;
-                }
+        } else if self.counts.reserved >= limits.reserved
+            && let Some(head) = self.first(Place::Regular)
+        {
+            self.evict(head);
+            // Where a request waited, it has the place now and the newcomer its room in the reserve.
+            self.fill(limits, now);
+            if self.counts.regular < limits.max {
+                place = Place::Regular;
             }
         }
         while place == Place::Reserved && self.counts.reserved >= limits.reserved {

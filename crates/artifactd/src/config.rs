@@ -49,6 +49,18 @@ pub struct ServerSettings {
     pub max_connections_per_client: Option<usize>,
     /// How long a request waits where all connections are taken.
     pub queue_timeout: Duration,
+    pub event_streams: EventStreamSettings,
+}
+
+/// How many event streams there may be at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct EventStreamSettings {
+    pub per_session: usize,
+    pub per_user: usize,
+    pub per_tenant: usize,
+    /// Of all tenants: at most as many as connections, by default half.
+    pub in_all: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,14 @@
-//! The event bus: a bounded ring of the latest events, and the [`Subscription`]s that read along.
+//! The event bus: the latest events of every tenant, and the [`Subscription`]s that read along.
 //!
 //! By default it is this process's own. Over an [`EventLog`] it is every process's on one storage: events go into the log, and
-//! into the ring comes what the log says, in its order. A slow subscriber holds nobody up: one that the ring has left behind is
+//! what the log says is kept here, in its order. A slow subscriber holds nobody up: one whose next event is not kept any more is
 //! told so and dropped. This module must never know who may subscribe to what.
 
 mod across;
-mod ring;
+mod kept;
+mod size;
+mod subscribers;
+mod subscription;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -14,10 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use artifact_store_core::{Clock, EventLog, Scope, StoreError, SystemClock};
 use artifact_store_protocol::{BusReach, EventData, EventKind, EventPayload};
-use tokio::sync::watch;
 
 use self::across::Across;
-use self::ring::{Ring, Slot};
+use self::kept::{KeptEvents, Slot};
+use self::subscribers::Subscribers;
+pub(crate) use self::subscribers::{ReachedBound, SubscriberBounds};
+pub use self::subscription::Subscription;
 use crate::refusal::Refusal;
 
 /// An event as the bus holds it.
@@ -35,7 +40,7 @@ pub struct Event {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events were lost here: the ring did not hold them any more when the subscriber came back, or they never came.
+    /// Events were lost here: they were not kept any more when the subscriber came back, or they never came.
     Gap,
     /// The subscriber read too slowly, and the bus has dropped events that it had not read. This is the last it hears.
     TooSlow,
@@ -56,38 +61,72 @@ pub(crate) struct EventBus {
     across: Option<Across>,
 }
 
+/// How much a bus holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BusBounds {
+    /// Events of each tenant that are kept for subscribers that come back.
+    pub(crate) events_per_tenant: usize,
+    /// What the events of all tenants together take, in bytes.
+    pub(crate) events_bytes: usize,
+    pub(crate) subscribers: SubscriberBounds,
+}
+
+/// What there is on an event bus now, and what happened since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventCounts {
+    /// Subscriptions of single sessions.
+    pub session_subscribers: usize,
+    /// Subscriptions of all tenants.
+    pub all_tenants_subscribers: usize,
+    /// Subscriptions that a bound has refused.
+    pub refused_subscribers: u64,
+    /// Subscriptions that were dropped because they read too slowly.
+    pub too_slow_subscribers: u64,
+    /// Events that are kept for subscribers that come back.
+    pub kept_events: usize,
+    /// What these take in memory, in bytes, about.
+    pub kept_bytes: usize,
+}
+
 #[derive(Debug)]
 struct Shared {
-    per_session: usize,
     /// Makes ids of numbers that do not show the numbers: a tenant must not learn how busy the others are.
     ids: RandomState,
     published: AtomicU64,
-    ring: Mutex<Ring>,
-    /// Wakes subscribers; the value means nothing.
-    news: watch::Sender<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    kept: KeptEvents,
+    subscribers: Subscribers,
+    closed: bool,
+    past_bounds: u64,
+    too_slow: u64,
 }
 
 impl EventBus {
     /// A bus of this process alone.
-    pub(crate) fn new(capacity: usize, per_session: usize) -> Self {
+    pub(crate) fn new(bounds: BusBounds) -> Self {
+        let state = State {
+            kept: KeptEvents::new(bounds.events_per_tenant, bounds.events_bytes),
+            subscribers: Subscribers::new(bounds.subscribers),
+            closed: false,
+            past_bounds: 0,
+            too_slow: 0,
+        };
         let shared = Arc::new(Shared {
-            per_session,
             ids: RandomState::new(),
             published: AtomicU64::new(0),
-            ring: Mutex::new(Ring::new(capacity)),
-            news: watch::Sender::new(()),
+            state: Mutex::new(state),
         });
         Self { shared, across: None }
     }
 
-    /// The bus of every process on `log`. Its ring begins with the newest events of the log. Needs a Tokio runtime.
-    pub(crate) async fn across(
-        capacity: usize,
-        per_session: usize,
-        log: Arc<dyn EventLog>,
-    ) -> Result<Self, StoreError> {
-        let Self { shared, .. } = Self::new(capacity, per_session);
-        let across = Across::join(log, Arc::clone(&shared), capacity as u64).await?;
+    /// The bus of every process on `log`. It begins with the newest events of the log. Needs a Tokio runtime.
+    pub(crate) async fn across(bounds: BusBounds, log: Arc<dyn EventLog>) -> Result<Self, StoreError> {
+        let Self { shared, .. } = Self::new(bounds);
+        let across = Across::join(log, Arc::clone(&shared)).await?;
         Ok(Self { shared, across: Some(across) })
     }
 
@@ -121,12 +160,27 @@ impl EventBus {
             across.settled().await;
             across.stop();
         }
-        self.shared.ring().closed = true;
-        self.shared.news.send_replace(());
+        let mut state = self.shared.state();
+        state.closed = true;
+        state.subscribers.wake_all();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.shared.ring().closed
+        self.shared.state().closed
+    }
+
+    pub(crate) fn counts(&self) -> EventCounts {
+        let state = self.shared.state();
+        let (session_subscribers, all_tenants_subscribers) = state.subscribers.counts();
+        let (kept_events, kept_bytes) = state.kept.size();
+        EventCounts {
+            session_subscribers,
+            all_tenants_subscribers,
+            refused_subscribers: state.past_bounds,
+            too_slow_subscribers: state.too_slow,
+            kept_events,
+            kept_bytes,
+        }
     }
 
     /// What is wrong at present.
@@ -141,37 +195,50 @@ impl EventBus {
         kinds: Vec<EventKind>,
         last_event_id: Option<&str>,
     ) -> Result<Subscription, Refusal> {
-        let shared = &self.shared;
-        let mut ring = shared.ring();
-        if ring.closed {
+        let mut state = self.shared.state();
+        if state.closed {
             return Err(Refusal::bus_closed());
         }
-        if ring.subscribers.get(session).copied().unwrap_or(0) >= shared.per_session {
-            return Err(Refusal::too_many_subscribers(shared.per_session));
-        }
-        *ring.subscribers.entry(session.clone()).or_insert(0) += 1;
-        let (next, gap) = last_event_id.map_or((ring.end(), false), |id| ring.after(id));
-        let news = shared.news.subscribe();
-        drop(ring);
-        let bus = Arc::clone(shared);
-        Ok(Subscription { bus, session: session.clone(), reach, kinds, next, gap, dropped: false, news })
+        let news = match state.subscribers.add(session, reach) {
+            Ok(news) => news,
+            Err(bound) => {
+                state.past_bounds += 1;
+                return Err(Refusal::too_many_subscribers(bound));
+            }
+        };
+        // Within a session's reach an id of another tenant is one that is not known.
+        let tenant = (reach == Reach::Session).then(|| session.tenant());
+        let at = last_event_id.map_or_else(|| state.kept.now(), |id| state.kept.after(id, tenant));
+        drop(state);
+        let bus = Arc::clone(&self.shared);
+        Ok(Subscription { bus, session: session.clone(), reach, kinds, at, dropped: false, news })
     }
 }
 
 impl Shared {
-    /// Nothing that holds the lock can panic half-way through a change, so a poisoned ring is as good as any.
-    fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing that holds the lock can panic half-way through a change, so a poisoned state is as good as any.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, slot: Slot) {
-        let mut ring = self.ring();
-        if ring.closed {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.closed {
             return;
         }
-        ring.push(slot);
-        drop(ring);
-        self.news.send_replace(());
+        let Slot::Event(event) = slot else {
+            state.kept.lose();
+            state.subscribers.wake_all();
+            return;
+        };
+        let wakers = state.subscribers.wakers(&event.data.scope);
+        let State { kept, subscribers, .. } = state;
+        kept.push(event, |number, gone| subscribers.dropped(number, &gone.data.scope));
+        drop(guard);
+        for waker in wakers.into_iter().flatten() {
+            waker.send_replace(());
+        }
     }
 
     fn id(&self, number: u64) -> String {
@@ -182,88 +249,5 @@ impl Shared {
     fn key(&self, number: u64) -> [u8; 16] {
         let half = |which: u8| u128::from(self.ids.hash_one((number, which)));
         (half(0) << 64 | half(1)).to_be_bytes()
-    }
-}
-
-/// Reads events as they happen. Dropping it ends it.
-#[derive(Debug)]
-pub struct Subscription {
-    bus: Arc<Shared>,
-    session: Scope,
-    reach: Reach,
-    kinds: Vec<EventKind>,
-    next: u64,
-    gap: bool,
-    dropped: bool,
-    news: watch::Receiver<()>,
-}
-
-impl Subscription {
-    /// The next event, once there is one; `None` when the bus is closed and everything was read, and after
-    /// [`TooSlow`](Delivery::TooSlow). Cancel-safe: a dropped call loses no event.
-    pub async fn next(&mut self) -> Option<Delivery> {
-        loop {
-            // Marked as seen before the ring is looked at, so that what comes between wakes again.
-            self.news.borrow_and_update();
-            if let Some(read) = self.read() {
-                return read;
-            }
-            if self.news.changed().await.is_err() {
-                return None;
-            }
-        }
-    }
-
-    /// What there is to read now; `None`: nothing yet.
-    #[allow(clippy::option_option)] // Nothing yet, and nothing ever again.
-    fn read(&mut self) -> Option<Option<Delivery>> {
-        if self.dropped {
-            return Some(None);
-        }
-        let ring = self.bus.ring();
-        if self.next < ring.first() {
-            self.dropped = true;
-            return Some(Some(Delivery::TooSlow));
-        }
-        if std::mem::take(&mut self.gap) {
-            return Some(Some(Delivery::Gap));
-        }
-        for slot in ring.from(self.next) {
-            self.next += 1;
-            match slot {
-                Slot::Event(event) if self.wants(event) => {
-                    return Some(Some(Delivery::Event(Arc::clone(event))));
-                }
-                Slot::Event(_) => {}
-                Slot::Lost => return Some(Some(Delivery::Gap)),
-            }
-        }
-        ring.closed.then_some(None)
-    }
-
-    fn wants(&self, event: &Event) -> bool {
-        let EventData { kind, scope, .. } = &event.data;
-        let reached = match self.reach {
-            Reach::AllTenants => true,
-            Reach::Session => {
-                let session = &self.session;
-                scope.tenant() == session.tenant()
-                    && scope.user() == session.user()
-                    && scope.session() == session.session()
-            }
-        };
-        reached && (self.kinds.is_empty() || self.kinds.contains(kind))
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut ring = self.bus.ring();
-        if let Some(here) = ring.subscribers.get_mut(&self.session) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                ring.subscribers.remove(&self.session);
-            }
-        }
     }
 }

@@ -16,7 +16,7 @@ mod policy;
 mod refusal;
 mod resolver;
 
-pub use bus::{Delivery, Event, Subscription};
+pub use bus::{Delivery, Event, EventCounts, Subscription};
 pub use caller::Caller;
 pub use inspect::{Inspection, Inspector, Rejection, Upload};
 pub use refusal::Refusal;

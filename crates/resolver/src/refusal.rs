@@ -7,6 +7,7 @@ use std::fmt;
 use artifact_store_core::{BoxError, ErrorKind, Flag, StoreError};
 use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Envelope, SUBSCRIBER_LIMIT_STATUS, too_large};
 
+use crate::bus::ReachedBound;
 use crate::inspect::Rejection;
 
 /// A refused request: what its sender is told, and the cause for the operator's log alone.
@@ -34,9 +35,20 @@ impl Refusal {
         Self::new(Code::NotFound, "there is no such artifact in this scope")
     }
 
-    pub(crate) fn too_many_subscribers(limit: usize) -> Self {
-        let message =
-            format!("this session has {limit} event streams open, which is the most; close one first");
+    pub(crate) fn too_many_subscribers(bound: ReachedBound) -> Self {
+        let of_one = |who: &str, limit: usize| {
+            Cow::Owned(format!(
+                "this {who} has {limit} event streams open, which is the most; close one first"
+            ))
+        };
+        let message = match bound {
+            ReachedBound::Session(limit) => of_one("session", limit),
+            ReachedBound::User(limit) => of_one("user", limit),
+            ReachedBound::Tenant(limit) => of_one("tenant", limit),
+            ReachedBound::All => {
+                "this server has as many event streams open as it may have; connect again in a moment".into()
+            }
+        };
         Self { status: SUBSCRIBER_LIMIT_STATUS, ..Self::new(Code::RuntimeError, message) }
     }
 

@@ -17,7 +17,7 @@ use artifact_store_protocol::{
 };
 use futures_util::{StreamExt as _, stream};
 
-use crate::bus::{EventBus, Subscription};
+use crate::bus::{BusBounds, EventBus, EventCounts, SubscriberBounds, Subscription};
 use crate::caller::Caller;
 use crate::health::StoreHealth;
 use crate::inspect::{Inspector, Upload, inspected};
@@ -33,10 +33,19 @@ pub struct ResolverOptions {
     pub fetch_default_max_bytes: u64,
     /// The largest window of `artifacts.get`, in bytes (`artifacts.fetch_hard_max_bytes`; 1 MiB).
     pub fetch_hard_max_bytes: u64,
-    /// How many events are kept for subscribers that come back (1024).
+    /// How many events of each tenant are kept for subscribers that come back (1024).
     pub events_kept: usize,
+    /// What the kept events of all tenants take together, in bytes, about (64 MiB). Past it those of the tenant that holds the
+    /// most go first.
+    pub events_kept_bytes: usize,
     /// How many subscriptions a session may have at once (16).
     pub subscribers_per_session: usize,
+    /// How many subscriptions a user may have at once, in all its sessions (64).
+    pub subscribers_per_user: usize,
+    /// How many subscriptions a tenant may have at once, of all its users (256).
+    pub subscribers_per_tenant: usize,
+    /// How many subscriptions there may be at once (512).
+    pub subscribers: usize,
     /// Who looks at uploads before they are stored; nobody by default.
     pub inspector: Option<Arc<dyn Inspector>>,
     /// What `runtime.info` and `runtime.drivers` say.
@@ -50,9 +59,28 @@ impl Default for ResolverOptions {
             fetch_default_max_bytes: 64 * 1024,
             fetch_hard_max_bytes: 1024 * 1024,
             events_kept: 1024,
+            events_kept_bytes: 64 * 1024 * 1024,
             subscribers_per_session: 16,
+            subscribers_per_user: 64,
+            subscribers_per_tenant: 256,
+            subscribers: 512,
             inspector: None,
             runtime: RuntimeDescription::default(),
+        }
+    }
+}
+
+impl ResolverOptions {
+    fn bus_bounds(&self) -> BusBounds {
+        BusBounds {
+            events_per_tenant: self.events_kept,
+            events_bytes: self.events_kept_bytes,
+            subscribers: SubscriberBounds {
+                per_session: self.subscribers_per_session,
+                per_user: self.subscribers_per_user,
+                per_tenant: self.subscribers_per_tenant,
+                in_all: self.subscribers,
+            },
         }
     }
 }
@@ -148,7 +176,7 @@ impl Resolver {
     /// A resolver over `store`, which should stand behind its Gate, as the facade opens it. Its subscribers hear what goes
     /// through it.
     pub fn new(store: Arc<dyn ArtifactStore>, options: ResolverOptions) -> Self {
-        let bus = EventBus::new(options.events_kept, options.subscribers_per_session);
+        let bus = EventBus::new(options.bus_bounds());
         Self::with_bus(store, options, bus)
     }
 
@@ -164,7 +192,7 @@ impl Resolver {
         options: ResolverOptions,
         log: Arc<dyn EventLog>,
     ) -> Result<Self, StoreError> {
-        let bus = EventBus::across(options.events_kept, options.subscribers_per_session, log).await?;
+        let bus = EventBus::across(options.bus_bounds(), log).await?;
         Ok(Self::with_bus(store, options, bus))
     }
 
@@ -468,7 +496,8 @@ impl Resolver {
     /// Subscribes to events: those of the caller's session, or of every tenant, which is told to the bus.
     ///
     /// # Errors
-    /// `identity_scope_required`; `runtime_error` with status 429 (the session has too many) or 503 (the bus is closed).
+    /// `identity_scope_required`; `runtime_error` with status 429 (the session, the user, the tenant or the process has
+    /// too many) or 503 (the bus is closed).
     pub fn subscribe(&self, caller: &Caller, subscribe: Subscribe) -> Result<Subscription, Refusal> {
         let Subscribe { admin, kinds, last_event_id } = subscribe;
         let allowed = policy::allow_events(caller, admin)?;
@@ -477,6 +506,11 @@ impl Resolver {
         // Only now is the right used; the new subscriber hears of it, too.
         allowed.consume(&self.bus);
         Ok(subscription)
+    }
+
+    /// Who subscribes to events now, and what became of subscribers and events so far: for metrics.
+    pub fn event_counts(&self) -> EventCounts {
+        self.bus.counts()
     }
 
     /// Ends the event bus: subscriptions end, new ones are refused. Waits for events that are on their way into the log, for a

@@ -175,6 +175,24 @@ async fn one_that_starts_later_replays_what_the_others_told() {
 }
 
 #[tokio::test]
+async fn one_that_starts_later_replays_a_quiet_tenant_behind_a_noisy_one() {
+    let log = Log::new();
+    let one = on(&log).await;
+    let mut here = listen(&one);
+    stored(&one, &ada(), "read").await;
+    let Some(Delivery::Event(read)) = here.next().await else { panic!("no event") };
+    let missed = stored(&one, &ada(), "missed").await;
+    stored(&one, &kit::caller("noisy", "nina", "s1"), "noise").await;
+    log.change(|inner| {
+        let noise = inner.entries.last().unwrap().clone();
+        inner.entries.extend(std::iter::repeat_n(noise, 10_000));
+    });
+    let late = on(&log).await;
+    let back = Subscribe { last_event_id: Some(read.id.clone()), ..Subscribe::default() };
+    assert_eq!(hear(&mut late.subscribe(&ada(), back).unwrap(), 1).await, [missed]);
+}
+
+#[tokio::test]
 async fn events_wait_while_the_log_is_away_and_uploads_do_not_wait_long() {
     let log = Log::new();
     let resolver = on(&log).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use artifact_store_protocol::Code;
 use artifact_store_resolver::{Resolver, ResolverOptions};
-use artifactd::config::ServerSettings;
+use artifactd::config::{EventStreamSettings, ServerSettings};
 use artifactd::http::{App, router};
 use artifactd::identity::keys::{Minter, TokenClaims, generate};
 use artifactd::identity::{Rules, Verifier};
@@ -59,6 +59,7 @@ fn fixture() -> &'static Fixture {
             reserved_connections: 1,
             max_connections_per_client: None,
             queue_timeout: Duration::from_secs(1),
+            event_streams: EventStreamSettings { per_session: 1, per_user: 1, per_tenant: 1, in_all: 1 },
         };
         let app = Arc::new(App::new(Resolver::new(store, ResolverOptions::default()), verifier, &settings));
         let mut fixture =

@@ -188,6 +188,10 @@ fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> 
         max_request_bytes: settings.protocol.max_request_bytes,
         fetch_default_max_bytes: settings.artifacts.fetch_default_max_bytes,
         fetch_hard_max_bytes: settings.artifacts.fetch_hard_max_bytes,
+        subscribers_per_session: settings.server.event_streams.per_session,
+        subscribers_per_user: settings.server.event_streams.per_user,
+        subscribers_per_tenant: settings.server.event_streams.per_tenant,
+        subscribers: settings.server.event_streams.in_all,
         runtime: RuntimeDescription {
             instance_id: crate::http::random_id(),
             display_name: settings.telemetry.service_name.clone(),

@@ -4,8 +4,8 @@ use tracing::Level;
 
 use super::layers::Layers;
 use super::{
-    ArtifactsSettings, ConfigError, IdentitySettings, LogFormat, ProtocolSettings, ServerSettings, Settings,
-    TelemetrySettings, store, value,
+    ArtifactsSettings, ConfigError, EventStreamSettings, IdentitySettings, LogFormat, ProtocolSettings,
+    ServerSettings, Settings, TelemetrySettings, store, value,
 };
 use crate::identity::{BOTH_SOURCES, JwksUrl};
 
@@ -32,6 +32,28 @@ fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
         reserved_connections: layers.need("server.reserved_connections", value::count)?,
         max_connections_per_client: layers.get("server.max_connections_per_client", value::count)?,
         queue_timeout: layers.need("server.queue_timeout", value::duration)?,
+        event_streams: event_streams(layers)?,
+    })
+}
+
+fn event_streams(layers: &Layers) -> Result<EventStreamSettings, ConfigError> {
+    let (streams, connections) = ("server.max_event_streams", "server.max_connections");
+    let max_connections = layers.need(connections, value::count)?;
+    let in_all = layers.get(streams, value::count)?.unwrap_or_else(|| (max_connections / 2).max(1));
+    if in_all > max_connections {
+        return Err(layers.refuse(
+            streams,
+            &format!(
+                "there may be more event streams ({in_all}) than connections ({max_connections}); max_event_streams takes at \
+                 most max_connections"
+            ),
+        ));
+    }
+    Ok(EventStreamSettings {
+        per_session: layers.need("server.max_event_streams_per_session", value::count)?,
+        per_user: layers.need("server.max_event_streams_per_user", value::count)?,
+        per_tenant: layers.need("server.max_event_streams_per_tenant", value::count)?,
+        in_all,
     })
 }
 

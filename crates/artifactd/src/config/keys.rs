@@ -152,6 +152,31 @@ pub const KEYS: &[Key] = &[
         "How long a request may wait where all connections are taken; then it is answered 429.",
     ),
     Key::new(
+        "server.max_event_streams",
+        Kind::Count(1..=1_000_000),
+        None,
+        "How many event streams there may be at once, of all tenants: at most server.max_connections, each takes a connection. \
+         Unset: half of server.max_connections.",
+    ),
+    Key::new(
+        "server.max_event_streams_per_session",
+        Kind::Count(1..=1_000_000),
+        Some("16"),
+        "How many event streams a session may have at once.",
+    ),
+    Key::new(
+        "server.max_event_streams_per_user",
+        Kind::Count(1..=1_000_000),
+        Some("64"),
+        "How many event streams a user may have at once, in all its sessions.",
+    ),
+    Key::new(
+        "server.max_event_streams_per_tenant",
+        Kind::Count(1..=1_000_000),
+        Some("256"),
+        "How many event streams a tenant may have at once, of all its users.",
+    ),
+    Key::new(
         "identity.jwks_file",
         Kind::Text,
         None,

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::{App, ROUTES, answer, router};
-use crate::config::ServerSettings;
+use crate::config::{EventStreamSettings, ServerSettings};
 use crate::identity::keys::{Minter, TokenClaims, generate};
 use crate::identity::{Rules, Verifier};
 
@@ -64,6 +64,7 @@ impl Fixture {
             reserved_connections: 1,
             max_connections_per_client: None,
             queue_timeout: Duration::from_secs(1),
+            event_streams: EventStreamSettings { per_session: 1, per_user: 1, per_tenant: 1, in_all: 1 },
         };
         let app = Arc::new(App::new(Resolver::new(store, ResolverOptions::default()), verifier, &settings));
         let router = router(&app, &settings);

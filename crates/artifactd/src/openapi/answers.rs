@@ -95,7 +95,7 @@ fn when(status: u16, code: Code) -> &'static str {
         412 => "`If-Match` or `If-Unmodified-Since` does not hold.",
         416 => "The range covers no byte of the artifact.",
         SUBSCRIBER_LIMIT_STATUS => {
-            "There are as many connections, or event streams of the session, as there may be."
+            "There are as many connections as there may be, or event streams of the session, the user, the tenant or in all."
         }
         BUS_CLOSED_STATUS => "The server is shutting down.",
         _ => code.descriptor().when,

@@ -26,6 +26,11 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.server.reserved_connections, 64);
     assert_eq!(settings.server.max_connections_per_client, None);
     assert_eq!(settings.server.queue_timeout, Duration::from_secs(10));
+    let streams = settings.server.event_streams;
+    assert_eq!(
+        (streams.per_session, streams.per_user, streams.per_tenant, streams.in_all),
+        (16, 64, 256, 512)
+    );
     assert_eq!(settings.identity.jwks_file, None);
     assert_eq!(settings.identity.jwks_url, None);
     assert_eq!(settings.identity.jwks_refresh_interval, Duration::from_mins(5));
@@ -122,6 +127,7 @@ fn a_file_says_everything() {
     assert_eq!(settings.server.header_timeout, Duration::from_secs(2));
     assert_eq!(settings.server.body_timeout, Duration::from_mins(1));
     assert_eq!(settings.server.max_connections, 10);
+    assert_eq!(settings.server.event_streams.in_all, 5, "half of the connections");
     assert_eq!(settings.identity.jwks_file.as_deref(), Some(Path::new("keys/jwks.json")));
     assert_eq!(settings.identity.issuer.as_deref(), Some("https://issuer.example"));
     assert_eq!(settings.identity.audience.as_deref(), Some("artifacts"));
@@ -170,6 +176,10 @@ const OTHERS: &[(&str, &str, &[Pair])] = &[
     ("server.reserved_connections", "7", &[]),
     ("server.max_connections_per_client", "7", &[]),
     ("server.queue_timeout", "1s", &[]),
+    ("server.max_event_streams", "7", &[]),
+    ("server.max_event_streams_per_session", "7", &[]),
+    ("server.max_event_streams_per_user", "7", &[]),
+    ("server.max_event_streams_per_tenant", "7", &[]),
     ("identity.jwks_file", "a.json", &[]),
     ("identity.jwks_url", "https://login.example/keys", &[]),
     ("identity.jwks_refresh_interval", "1m", &[]),

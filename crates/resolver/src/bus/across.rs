@@ -1,4 +1,4 @@
-//! The bus between processes: one task takes published events into the log, another reads what the log says into the ring.
+//! The bus between processes: one task takes published events into the log, another reads what the log says.
 //!
 //! Both go on through every failure of the log: what was published waits, and reading goes on where it stopped. This module must
 //! never know what an event tells.
@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::ring::Slot;
+use super::kept::Slot;
 use super::{Event, Shared};
 
 /// Events that wait for the log at most; what comes on top is lost, and every subscriber is told so.
@@ -26,6 +26,9 @@ const MOST_WAITING: usize = 8192;
 const BATCH: usize = 256;
 /// Events that are read at once.
 const PAGE: u32 = 256;
+/// How many of the log's newest entries a process begins with: what a log keeps at least. They are of all tenants, and how many
+/// of each stay is the bus's to say.
+const REPLAYED: u64 = 16_384;
 /// How long a caller waits for its events to be in the log.
 const PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -47,7 +50,7 @@ struct Outbox {
     appended: watch::Sender<u64>,
     /// The number in the log up to which ours go.
     ours: AtomicU64,
-    /// The number up to which the log was read into the ring.
+    /// The number up to which the log was read.
     read: watch::Sender<u64>,
     cannot_append: AtomicBool,
     cannot_read: AtomicBool,
@@ -69,14 +72,10 @@ struct Written<D> {
 }
 
 impl Across {
-    /// Reads the newest `replay` entries into the ring, and goes on from there.
-    pub(super) async fn join(
-        log: Arc<dyn EventLog>,
-        shared: Arc<Shared>,
-        replay: u64,
-    ) -> Result<Self, StoreError> {
+    /// Reads the newest entries, and goes on from there.
+    pub(super) async fn join(log: Arc<dyn EventLog>, shared: Arc<Shared>) -> Result<Self, StoreError> {
         let last = log.read(u64::MAX, 1).await?.last;
-        let mut reader = Reader { position: last.saturating_sub(replay), shared, begun: false };
+        let mut reader = Reader { position: last.saturating_sub(REPLAYED), shared, begun: false };
         while reader.read(&*log).await? {}
         let outbox = Arc::new(Outbox {
             log,
@@ -190,7 +189,7 @@ async fn append(outbox: Arc<Outbox>) {
     }
 }
 
-/// Reads what the log says into the ring, for ever.
+/// Reads what the log says, for ever.
 async fn follow(outbox: Arc<Outbox>, mut reader: Reader) {
     let mut trouble = Trouble::new(&outbox.cannot_read, "the event log cannot be read; trying again");
     loop {
@@ -214,7 +213,7 @@ async fn follow(outbox: Arc<Outbox>, mut reader: Reader) {
     }
 }
 
-/// Where the ring has got to in the log.
+/// Where this process has got to in the log.
 struct Reader {
     position: u64,
     shared: Arc<Shared>,

@@ -51,7 +51,7 @@ use memory::BodyMemory;
 pub(crate) use answer::{crowded, unreadable};
 pub(crate) use auth::IDENTITY;
 pub(crate) use download::RANGES;
-pub(crate) use events::{GAP, KEEP_ALIVE, RETRY, TOO_SLOW};
+pub(crate) use events::{GAP, KEEP_ALIVE, RETRY, TOKEN_EXPIRED, TOO_SLOW};
 pub(crate) use field::{Field, Takes};
 pub use kind::RequestKind;
 pub(crate) use probes::Alive;

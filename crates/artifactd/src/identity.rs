@@ -16,6 +16,7 @@ mod jwks;
 mod keeper;
 mod keyring;
 pub mod keys;
+mod lifetime;
 mod token;
 mod url;
 mod verifier;
@@ -23,6 +24,7 @@ mod verifier;
 use std::fmt;
 use std::str::FromStr;
 
+pub(crate) use lifetime::TokenLifetime;
 pub use url::JwksUrl;
 pub(crate) use url::LEGAL as LEGAL_URL;
 pub(crate) use verifier::BOTH as BOTH_SOURCES;

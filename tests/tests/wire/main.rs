@@ -47,6 +47,7 @@ mod runtime;
 mod scope;
 mod shape;
 mod signals;
+mod streams;
 mod tokens;
 mod upload;
 mod worlds;

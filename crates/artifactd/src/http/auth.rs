@@ -11,6 +11,7 @@ use super::answer::Refused;
 use super::field::{Field, Takes};
 use super::observe::Trace;
 use super::query;
+use crate::identity::TokenLifetime;
 
 /// What every route that needs a token reads of the headers, beside the token.
 pub(crate) const IDENTITY: &[Field] = &[
@@ -33,27 +34,32 @@ impl FromRequestParts<Arc<App>> for Verified {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        verify(parts, app, None).await
+        verify(parts, app, None).await.map(|(verified, _)| verified)
     }
 }
 
-/// The same for the event stream, where browsers cannot send headers: the token may stand in the query.
+/// The same for the event stream, where browsers cannot send headers: the token may stand in the query. The stream goes on after
+/// its request, as long as the token is right and no longer.
 #[derive(Debug)]
-pub(super) struct StreamVerified(pub(super) Verified);
+pub(super) struct StreamVerified(pub(super) Verified, pub(super) TokenLifetime);
 
 impl FromRequestParts<Arc<App>> for StreamVerified {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
         let token = parts.uri.query().and_then(query::access_token);
-        verify(parts, app, token.as_deref()).await.map(Self)
+        verify(parts, app, token.as_deref()).await.map(|(verified, lifetime)| Self(verified, lifetime))
     }
 }
 
-async fn verify(parts: &Parts, app: &App, access_token: Option<&str>) -> Result<Verified, Refused> {
-    let caller = app.verifier.identify_or_refresh(&parts.headers, access_token).await?;
+async fn verify(
+    parts: &Parts,
+    app: &App,
+    access_token: Option<&str>,
+) -> Result<(Verified, TokenLifetime), Refused> {
+    let (caller, lifetime) = app.verifier.identify_with_lifetime(&parts.headers, access_token).await?;
     if let Some(trace) = parts.extensions.get::<Arc<Trace>>() {
         trace.of_tenant(caller.tenant().as_str());
     }
-    Ok(Verified(caller))
+    Ok((Verified(caller), lifetime))
 }

@@ -18,6 +18,7 @@ use super::auth::{StreamVerified, Verified};
 use super::field::{Field, Takes};
 use super::observe::Endless;
 use super::query::Query;
+use crate::identity::TokenLifetime;
 
 const EVENT_TYPE: HeaderName = HeaderName::from_static("x-harbor-event-type");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -31,6 +32,9 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) const GAP: &str = "stream.replay_unavailable";
 /// What is said last to a subscriber that reads too slowly.
 pub(crate) const TOO_SLOW: &str = "stream.subscriber_too_slow";
+
+/// What is said last where the token has expired, or its key is withdrawn.
+pub(crate) const TOKEN_EXPIRED: &str = "stream.token_expired";
 
 /// What stands in the query.
 pub(super) const QUERY: &[Field] = &[
@@ -72,12 +76,12 @@ const _: () = assert!(KINDS.len() == EventKind::ALL.len());
 
 pub(super) async fn events(
     State(app): State<Arc<App>>,
-    StreamVerified(verified): StreamVerified,
+    StreamVerified(verified, lifetime): StreamVerified,
     request: Request,
 ) -> Answer {
     let subscription = subscribe(&app, &verified, &request)?;
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
-    let mut response = Sse::new(told(subscription)).keep_alive(keep_alive).into_response();
+    let mut response = Sse::new(told(subscription, lifetime)).keep_alive(keep_alive).into_response();
     response.extensions_mut().insert(Endless);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -119,10 +123,22 @@ fn kinds(headers: &HeaderMap) -> Result<Vec<EventKind>, Refused> {
     Ok(kinds)
 }
 
-fn told(subscription: Subscription) -> impl Stream<Item = Result<Event, Infallible>> {
+/// What a subscriber is told, as long as its token is right.
+fn told(
+    subscription: Subscription,
+    lifetime: TokenLifetime,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let first = stream::once(async { Event::default().retry(RETRY) });
-    let rest = stream::unfold(subscription, async |mut subscription| {
-        let event = match subscription.next().await? {
+    let open = Some((subscription, Box::pin(lifetime.ended())));
+    let rest = stream::unfold(open, async |open| {
+        let (mut subscription, mut ended) = open?;
+        let delivery = tokio::select! {
+            // Who may not hear events any more does not hear those that wait either.
+            biased;
+            () = &mut ended => return Some((Event::default().comment(TOKEN_EXPIRED), None)),
+            delivery = subscription.next() => delivery?,
+        };
+        let event = match delivery {
             Delivery::Gap => Event::default().comment(GAP),
             Delivery::TooSlow => Event::default().comment(TOO_SLOW),
             Delivery::Event(event) => {
@@ -130,7 +146,7 @@ fn told(subscription: Subscription) -> impl Stream<Item = Result<Event, Infallib
                 Event::default().id(&event.id).event(event.data.kind.word()).data(data)
             }
         };
-        Some((event, subscription))
+        Some((event, Some((subscription, ended))))
     });
     first.chain(rest).map(Ok)
 }

@@ -41,6 +41,11 @@ pub(super) struct Times {
 }
 
 impl Times {
+    /// When it expires, without any skew.
+    pub(super) fn expires_at(self) -> f64 {
+        self.exp
+    }
+
     /// Whether it is valid at `now`, within the skew of `rules`.
     pub(super) fn check(self, rules: &Rules, now: f64) -> Result<(), Invalid> {
         let skew = rules.clock_skew.as_secs_f64();

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The keys at hand.
 pub(super) struct Keyring {
     set: RwLock<Arc<KeySet>>,
+    /// Wakes those who wait for another set; the value means nothing.
+    changed: watch::Sender<()>,
     /// How long after an attempt began the next one may; `None`: nobody is there to ask.
     min_interval: Option<Duration>,
     turn: Mutex<Turn>,
@@ -51,6 +53,7 @@ impl Keyring {
     fn new(set: KeySet, min_interval: Option<Duration>) -> Self {
         Self {
             set: RwLock::new(Arc::new(set)),
+            changed: watch::Sender::new(()),
             min_interval,
             turn: Mutex::default(),
             wanted: Notify::new(),
@@ -69,7 +72,17 @@ impl Keyring {
         let mut place = self.set.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *place, Arc::clone(&set));
         drop(place);
-        (set.beyond(&old), old.beyond(&set))
+        let (new, withdrawn) = (set.beyond(&old), old.beyond(&set));
+        // A new key changes what a token that names none is verified with.
+        if new > 0 || withdrawn > 0 {
+            self.changed.send_replace(());
+        }
+        (new, withdrawn)
+    }
+
+    /// Tells of every other set that is put in from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Waits for the attempt under way, or for one that begins now where it may; 3 s at most. Returns at once where none is under

@@ -100,7 +100,17 @@ pub(super) struct Verified {
 impl Verified {
     /// Whether the token is right still: its times, and that the key which verified it is the one that would today.
     pub(super) fn holds(&self, keys: &KeySet, rules: &Rules, now: f64) -> bool {
-        self.times.check(rules, now).is_ok() && keys.still_picks(&self.key, self.algorithm, self.named)
+        self.times.check(rules, now).is_ok() && self.is_of_key_in(keys)
+    }
+
+    /// Whether the key that verified the token is the one of `keys` that would today.
+    pub(super) fn is_of_key_in(&self, keys: &KeySet) -> bool {
+        keys.still_picks(&self.key, self.algorithm, self.named)
+    }
+
+    /// When the token expires, without any skew, in seconds since the epoch.
+    pub(super) fn expires_at(&self) -> f64 {
+        self.times.expires_at()
     }
 
     fn new(claims: Claims, times: Times, key: Fingerprint, algorithm: Algorithm, named: bool) -> Self {

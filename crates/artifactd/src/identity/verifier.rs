@@ -16,6 +16,7 @@ use super::file::KeysFile;
 use super::jwks::KeySet;
 use super::keeper::{self, Keeper, Pace};
 use super::keyring::Keyring;
+use super::lifetime::TokenLifetime;
 use super::token::{self, Invalid, Verified};
 use super::url::JwksUrl;
 use crate::config::{ConfigError, IdentitySettings};
@@ -169,6 +170,15 @@ impl Verifier {
         headers: &HeaderMap,
         access_token: Option<&str>,
     ) -> Result<Caller, Refusal> {
+        self.identify_with_lifetime(headers, access_token).await.map(|(caller, _)| caller)
+    }
+
+    /// The same, and how long the token stays right: for what goes on after its request was answered.
+    pub(crate) async fn identify_with_lifetime(
+        &self,
+        headers: &HeaderMap,
+        access_token: Option<&str>,
+    ) -> Result<(Caller, TokenLifetime), Refusal> {
         let token = bearer(headers, access_token)?;
         let verified = match self.verify(token) {
             Err(Invalid::UnknownKid) => {
@@ -177,7 +187,10 @@ impl Verifier {
             }
             judged => judged,
         };
-        caller(&*verified.map_err(rejected)?, headers)
+        let verified = verified.map_err(rejected)?;
+        let caller = caller(&verified, headers)?;
+        let lifetime = TokenLifetime::new(verified, Arc::clone(&self.keys), self.rules.clock_skew);
+        Ok((caller, lifetime))
     }
 
     fn verify(&self, token: &[u8]) -> Result<Arc<Verified>, Invalid> {
@@ -224,6 +237,6 @@ fn rejected(invalid: Invalid) -> Refusal {
 }
 
 /// Seconds since the epoch. A clock before it counts as the end of time: nothing is valid then.
-fn now() -> f64 {
+pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(f64::INFINITY, |since| since.as_secs_f64())
 }

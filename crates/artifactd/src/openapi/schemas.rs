@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ComponentsBuilder, Schema, Type};
 use utoipa::openapi::{HeaderBuilder, ObjectBuilder, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::http::{Alive, Field, GAP, KEEP_ALIVE, RETRY, TOO_SLOW, Takes};
+use crate::http::{Alive, Field, GAP, KEEP_ALIVE, RETRY, TOKEN_EXPIRED, TOO_SLOW, Takes};
 
 /// The header that every answer has.
 pub(super) const REQUEST_ID: &str = "RequestId";
@@ -76,8 +76,8 @@ fn frame() -> Schema {
         .description(Some("The event as JSON, on one line."));
     let about = format!(
         "One event of the stream, its lines as members. The stream begins with `retry: {}`, and says that it lives with a comment \
-         every {} seconds. The comment `{GAP}` stands where events were lost, and `{TOO_SLOW}` before the end of a stream that was \
-         read too slowly.",
+         every {} seconds. The comment `{GAP}` stands where events were lost, `{TOO_SLOW}` before the end of a stream that was \
+         read too slowly, and `{TOKEN_EXPIRED}` before the end of one whose token is not valid any more.",
         RETRY.as_millis(),
         KEEP_ALIVE.as_secs(),
     );

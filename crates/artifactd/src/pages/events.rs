@@ -12,7 +12,7 @@ use super::document::{Document, items, text};
 use super::markdown::{Markdown, code};
 use super::members::Members;
 use super::routes;
-use crate::http::{GAP, KEEP_ALIVE, RETRY, TOO_SLOW};
+use crate::http::{GAP, KEEP_ALIVE, RETRY, TOKEN_EXPIRED, TOO_SLOW};
 
 const INTRO: &str = "\
 `GET /v1/events` is a stream of Server-Sent Events: what happens in your session. An event tells of an artifact and never holds
@@ -66,6 +66,11 @@ fn comments() -> Vec<Vec<String>> {
         (
             TOO_SLOW,
             "The last words of a stream that was read too slowly. Connect again with `Last-Event-ID`.",
+        ),
+        (
+            TOKEN_EXPIRED,
+            "The last words of a stream whose token has expired, or whose key was withdrawn. Connect again with a fresh token and \
+             `Last-Event-ID`.",
         ),
     ]
     .into_iter()

@@ -231,6 +231,10 @@ fn what_does_not_fit_together_is_refused_with_one_line() {
             "command line: artifacts.cursor_secret: a cursor secret needs at least 16 bytes",
         ),
         (
+            vec![("server.max_event_streams", "11"), ("server.max_connections", "10")],
+            "command line: server.max_event_streams: there may be more event streams (11) than connections (10); max_event_streams takes at most max_connections",
+        ),
+        (
             vec![("artifacts.fetch_default_max_bytes", "2MiB")],
             "command line: artifacts.fetch_default_max_bytes: the default window (2097152) is over the hard one (1048576); fetch_default_max_bytes takes at most fetch_hard_max_bytes",
         ),

@@ -31,6 +31,7 @@ fn filters_choose_rows_and_the_newest_come_first() {
         };
         expect(&[], &[c, b, a]);
         expect(&["--mime-type", "text/csv"], &[b, a]);
+        expect(&["--mime-type", "TEXT/*"], &[b, a]);
         expect(&["--source", "tool"], &[c]);
         expect(&["--source", "tool", "--source", "user_upload"], &[c, b, a]);
         expect(&["--tag", "q3"], &[c, a]);

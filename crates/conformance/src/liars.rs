@@ -58,6 +58,7 @@ pub const ALL: &[Catch] = &[
     caught(Lie::StaleReadAfterDelete, "a_deleted_artifact_is_gone_from_every_verb"),
     caught(Lie::NeverForgetsAnId, "an_artifact_can_be_put_again_after_its_delete"),
     caught(Lie::IgnoresTagFilter, "every_filter_keeps_what_it_says"),
+    caught(Lie::ComparesMediaTypesExactly, "a_media_range_covers_what_it_says"),
     caught(Lie::SizeBoundsExclusive, "every_filter_keeps_what_it_says"),
     caught(Lie::OldestFirst, "newest_come_first_and_ties_go_by_id"),
     caught(Lie::TiesBackwards, "newest_come_first_and_ties_go_by_id"),

@@ -101,6 +101,7 @@ mod gate;
 mod id;
 mod key;
 mod list;
+mod media_range;
 mod media_type;
 mod options;
 mod presign;
@@ -128,6 +129,7 @@ pub use key::{KeyToken, MAX_KEY_TOKEN_BYTES};
 pub use list::{
     DEFAULT_LIST_LIMIT, Filter, ListQuery, MAX_FILTER_VALUE_BYTES, MAX_FILTER_VALUES, MAX_LIST_LIMIT, Page,
 };
+pub use media_range::MediaRange;
 pub use media_type::MediaType;
 pub use options::{OptionKind, OptionSpec, Options, parse_duration, parse_size};
 pub use presign::{PresignIntent, Presigned, PresignedUrl, UploadIntent};

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cursor::{Cursor, Position};
 use crate::error::StoreError;
 use crate::id::{Digest, Hasher};
+use crate::media_range::MediaRange;
 use crate::record::{Record, Source};
 use crate::scope::ScopePattern;
 use crate::time::Timestamp;
@@ -24,8 +25,8 @@ pub const MAX_FILTER_VALUE_BYTES: usize = 4096;
 /// What rows must be like: *or* within a field, *and* between fields. An empty field asks for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Filter {
-    /// One of these media types, compared byte for byte.
-    pub media_types: Vec<String>,
+    /// A media type that one of these ranges covers.
+    pub media_types: Vec<MediaRange>,
     /// One of these sources.
     pub sources: Vec<Source>,
     /// At least so many bytes.
@@ -44,8 +45,8 @@ impl Filter {
     /// Whether `record` passes.
     pub fn matches(&self, record: &Record) -> bool {
         let Self { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = self;
-        (media_types.is_empty()
-            || record.options.media_type.as_ref().is_some_and(|m| media_types.contains(m)))
+        let media_type = record.options.media_type.as_deref();
+        (media_types.is_empty() || media_type.is_some_and(|it| MediaRange::any_matches(media_types, it)))
             && (sources.is_empty() || sources.contains(&record.options.source))
             && min_bytes.is_none_or(|min| record.size >= min)
             && max_bytes.is_none_or(|max| record.size <= max)
@@ -163,7 +164,8 @@ impl ListQuery {
                 "a filter takes at most {MAX_FILTER_VALUES} values a field"
             )));
         }
-        if media_types.iter().chain(tags).any(|value| value.len() > MAX_FILTER_VALUE_BYTES) {
+        let mut values = media_types.iter().map(MediaRange::as_str).chain(tags.iter().map(String::as_str));
+        if values.any(|value| value.len() > MAX_FILTER_VALUE_BYTES) {
             return Err(StoreError::invalid(format!(
                 "a filter's value has at most {MAX_FILTER_VALUE_BYTES} bytes"
             )));

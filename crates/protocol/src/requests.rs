@@ -2,7 +2,7 @@
 //!
 //! Numbers are counts, sizes and spans: none can be negative.
 
-use artifact_store_core::{Filter, Source, Timestamp};
+use artifact_store_core::{Filter, MediaRange, Source, Timestamp};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
@@ -107,10 +107,11 @@ pub struct ListRequest {
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
-    /// One of these media types.
-    #[serde(default, deserialize_with = "null_as_default")]
+    /// One of these media types: `text/plain` with any parameters, `text/plain; charset=utf-8` with this one, `image/*` and
+    /// `*/*` as ranges. Compared without case.
+    #[serde(default, deserialize_with = "media_ranges")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
-    pub mime_type: Vec<String>,
+    pub mime_type: Vec<MediaRange>,
     /// One of these sources.
     #[serde(default, deserialize_with = "sources")]
     #[schema(value_type = Option<Vec<schema::SourceWord>>)]
@@ -193,6 +194,23 @@ pub struct RequestIdentity {
 fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
     let words: Vec<SourceWord> = null_as_default(deserializer)?;
     Ok(words.into_iter().map(|word| word.0).collect())
+}
+
+/// A media range, written as its text.
+struct RangeText(MediaRange);
+
+impl<'de> Deserialize<'de> for RangeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(|_| {
+            let legal = "a media type such as text/plain, or a range such as image/* or */*";
+            D::Error::invalid_value(Unexpected::Other("another text"), &legal)
+        })
+    }
+}
+
+fn media_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaRange>, D::Error> {
+    let ranges: Vec<RangeText> = null_as_default(deserializer)?;
+    Ok(ranges.into_iter().map(|range| range.0).collect())
 }
 
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {

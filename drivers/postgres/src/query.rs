@@ -5,8 +5,8 @@
 //! same as `ListQuery::matches`.
 
 use artifact_store_core::{
-    Filter, ListQuery, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError, TaskPattern,
-    TenantPattern,
+    Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
+    TaskPattern, TenantPattern,
 };
 use sqlx::AssertSqlSafe;
 
@@ -183,7 +183,7 @@ fn filters(sql: &mut Sql, filter: &Filter) {
     let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let list = |texts: &[String]| Value::Byteses(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
     if !media_types.is_empty() {
-        sql.push(" AND a.media_type = ANY (").bind(list(media_types)).push(")");
+        media_type_is(sql, media_types);
     }
     if !sources.is_empty() {
         let words = sources.iter().map(|source| source.word().to_owned()).collect();
@@ -205,6 +205,49 @@ fn filters(sql: &mut Sql, filter: &Filter) {
     if !tags.is_empty() {
         sql.push(" AND a.tags && ").bind(list(tags));
     }
+}
+
+/// `MediaRange::comparable` of a row, in what `escape` makes of its bytes: texts hold no zero character.
+macro_rules! comparable {
+    () => {
+        r#"(' ' || translate(lower(encode(a.media_type, 'escape') COLLATE "C"), E' \t"', '') || ';')"#
+    };
+}
+
+/// One parameter holds every range that is one pattern; each range with parameters of its own takes another one.
+fn media_type_is(sql: &mut Sql, ranges: &[MediaRange]) {
+    let (plain, narrow): (Vec<_>, Vec<_>) = ranges.iter().partition(|range| range.parts().len() == 1);
+    sql.push(concat!(" AND (", comparable!(), " LIKE ANY ("))
+        .bind(Value::Texts(plain.into_iter().flat_map(patterns).collect()))
+        .push(")");
+    for range in narrow {
+        sql.push(concat!(" OR ", comparable!(), " LIKE ALL (")).bind(Value::Texts(patterns(range))).push(")");
+    }
+    sql.push(")");
+}
+
+/// The parts of a range as patterns of `LIKE`.
+fn patterns(range: &MediaRange) -> Vec<String> {
+    range.parts().iter().map(|part| pattern(part)).collect()
+}
+
+/// A text that contains `part`, or begins with it where it begins with a space.
+fn pattern(part: &str) -> String {
+    let mut pattern = String::from(if part.starts_with(' ') { "" } else { "%" });
+    for byte in part.bytes() {
+        match byte {
+            // `escape` doubles it, and `LIKE` takes each for an escape itself.
+            b'\\' => pattern.push_str(r"\\\\"),
+            b'%' | b'_' => pattern.extend(['\\', char::from(byte)]),
+            0 | 0x80.. => {
+                let digit = |bits: u8| char::from(b'0' + (byte >> bits & 7));
+                pattern.extend(['\\', '\\', digit(6), digit(3), digit(0)]);
+            }
+            byte => pattern.push(char::from(byte)),
+        }
+    }
+    pattern.push('%');
+    pattern
 }
 
 #[cfg(test)]

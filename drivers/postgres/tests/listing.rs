@@ -66,12 +66,14 @@ async fn every_filter_says_what_the_query_says() {
     ];
     for text in TEXTS {
         filters.push(Filter { tags: vec![(*text).into()], ..Filter::default() });
-        filters.push(Filter { media_types: vec![(*text).into()], ..Filter::default() });
         filters.push(Filter {
-            media_types: vec![(*text).into()],
-            tags: vec!["a".into()],
+            media_types: vec!["*/*".parse().unwrap()],
+            tags: vec![(*text).into()],
             ..Filter::default()
         });
+    }
+    for range in ["*/*", "a/*", "a/b", "a/b; c=d"] {
+        filters.push(Filter { media_types: vec![range.parse().unwrap()], ..Filter::default() });
     }
     let session = ScopePattern::session_of(&scope());
     for pattern in [

@@ -5,8 +5,8 @@
 //! same as `ListQuery::matches`.
 
 use artifact_store_core::{
-    Filter, ListQuery, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError, TaskPattern,
-    TenantPattern, Timestamp,
+    Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
+    TaskPattern, TenantPattern, Timestamp,
 };
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -138,14 +138,32 @@ fn conditions(sql: &mut QueryBuilder<Sqlite>, shape: &Shape, query: &ListQuery) 
     filters(sql, query.filter());
 }
 
+/// `MediaRange::comparable` of a row. As bytes, because texts with a zero character are not safe in every function.
+macro_rules! comparable {
+    () => {
+        "CAST(' ' || replace(replace(replace(lower(a.media_type), ' ', ''), char(9), ''), '\"', '') || ';' AS BLOB)"
+    };
+}
+
+/// The parts of each range, as a list of lists.
+fn ranges(media_types: &[MediaRange]) -> String {
+    let lists = media_types.iter().map(|range| row::hex_list(range.parts().iter().map(String::as_bytes)));
+    format!("[{}]", lists.collect::<Vec<_>>().join(","))
+}
+
 fn filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before: _, tags } =
         filter;
     // No stored size is beyond what the column can hold.
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     if !media_types.is_empty() {
-        let list = row::hex_list(media_types.iter().map(String::as_bytes));
-        sql.push(" AND a.media_type IN (SELECT unhex(value) FROM json_each(").push_bind(list).push("))");
+        sql.push(" AND a.media_type IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(")
+            .push_bind(ranges(media_types))
+            .push(concat!(
+                ") AS r WHERE NOT EXISTS (SELECT 1 FROM json_each(r.value) AS p WHERE instr(",
+                comparable!(),
+                ", unhex(p.value)) = 0))"
+            ));
     }
     if !sources.is_empty() {
         let list = row::hex_list(sources.iter().map(|source| source.word().as_bytes()));
@@ -191,7 +209,7 @@ mod tests {
         let record = Record::new(scope.clone(), PutOptions::default(), Digest::of(b""), 0, SystemClock.now());
         let position = Position::of(&record);
         let filter = Filter {
-            media_types: vec!["a".into()],
+            media_types: vec!["a/b".parse().unwrap(), "c/*; d=e".parse().unwrap()],
             sources: vec![artifact_store_core::Source::Tool],
             min_bytes: Some(1),
             max_bytes: Some(2),

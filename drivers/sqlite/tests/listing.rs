@@ -67,12 +67,14 @@ async fn every_filter_says_what_the_query_says() {
     ];
     for text in TEXTS {
         filters.push(Filter { tags: vec![(*text).into()], ..Filter::default() });
-        filters.push(Filter { media_types: vec![(*text).into()], ..Filter::default() });
         filters.push(Filter {
-            media_types: vec![(*text).into()],
-            tags: vec!["a".into()],
+            media_types: vec!["*/*".parse().unwrap()],
+            tags: vec![(*text).into()],
             ..Filter::default()
         });
+    }
+    for range in ["*/*", "a/*", "a/b", "a/b; c=d"] {
+        filters.push(Filter { media_types: vec![range.parse().unwrap()], ..Filter::default() });
     }
     let session = ScopePattern::session_of(&scope());
     for pattern in [
@@ -150,7 +152,7 @@ async fn a_listing_that_nobody_waits_for_holds_up_no_other_read() {
          SELECT 1000 + n, zeroblob(16), 'acme', 'ada', 's-2', 'id' || n, x'', 0, n, 'tool', '', x'' FROM n",
     )
     .await;
-    let filter = Filter { media_types: vec!["none/such".into()], ..Filter::default() };
+    let filter = Filter { media_types: vec!["none/such".parse().unwrap()], ..Filter::default() };
     let walk = ListQuery::new(ScopePattern::all_tenants()).with_filter(filter);
     let begun = Instant::now();
     assert!(store.list(&walk).await.unwrap().rows.is_empty());

@@ -70,6 +70,7 @@ fn filters_are_or_within_a_field_and_and_between_fields() {
                 &["small text", "large text", "small csv", "large csv"],
             ),
             (json!({"mime_type": ["text/p"]}), &[]),
+            (json!({"mime_type": ["TEXT/Plain", "image/*"]}), &["small text", "large text"]),
             (json!({"source": ["tool"]}), &["small text", "small csv"]),
             (json!({"source": ["tool", "user_upload"]}), &["small text", "small csv", "bare"]),
             (json!({"tags": ["y"]}), &["small text", "large text"]),

@@ -30,6 +30,7 @@ mod limits;
 mod list;
 mod log_sinks;
 mod meaning;
+mod media_ranges;
 mod members;
 mod named_driver;
 mod openapi;

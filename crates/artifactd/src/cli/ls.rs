@@ -5,7 +5,7 @@ mod rows;
 use std::num::NonZeroU64;
 use std::pin::pin;
 
-use artifact_store::core::{MAX_LIST_LIMIT, parse_size};
+use artifact_store::core::{MAX_LIST_LIMIT, MediaRange, parse_size};
 use artifact_store::{
     ArtifactStore, ArtifactStoreExt, Filter, ListQuery, ScopePart, ScopePattern, Source, StoreError,
     TaskPattern, TenantPattern, Timestamp,
@@ -73,9 +73,9 @@ struct ScopesArgs {
 
 #[derive(Debug, clap::Args)]
 struct FilterArgs {
-    /// Only this media type; may be repeated
+    /// Only this media type, such as text/plain, or this range, such as image/*; may be repeated
     #[arg(long = "mime-type", value_name = "TYPE", help_heading = "Filters")]
-    media_types: Vec<String>,
+    media_types: Vec<MediaRange>,
     /// Only from this source; may be repeated
     #[arg(long = "source", value_name = "SOURCE", value_parser = source_parser(), help_heading = "Filters")]
     sources: Vec<Source>,

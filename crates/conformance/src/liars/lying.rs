@@ -48,6 +48,7 @@ pub enum Lie {
     StaleReadAfterDelete,
     NeverForgetsAnId,
     IgnoresTagFilter,
+    ComparesMediaTypesExactly,
     SizeBoundsExclusive,
     OldestFirst,
     TiesBackwards,
@@ -426,6 +427,11 @@ impl LyingStore {
         }
         let mut rows = self.rows(pattern, filter.clone()).await?;
         match self.lie {
+            Lie::ComparesMediaTypesExactly => rows.retain(|row| {
+                let media_type = row.options.media_type.as_deref();
+                filter.media_types.is_empty()
+                    || filter.media_types.iter().any(|range| Some(range.as_str()) == media_type)
+            }),
             Lie::SizeBoundsExclusive => rows.retain(|row| {
                 filter.min_bytes.is_none_or(|min| row.size > min)
                     && filter.max_bytes.is_none_or(|max| row.size < max)

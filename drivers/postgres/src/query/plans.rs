@@ -38,7 +38,7 @@ async fn every_page_walks_one_index_and_sorts_nothing() {
     let record = Record::new(scope.clone(), PutOptions::default(), Digest::of(b""), 0, SystemClock.now());
     let position = Position::of(&record);
     let narrow = Filter {
-        media_types: vec!["a".into()],
+        media_types: vec!["a/b".parse().unwrap(), "c/*; d=e".parse().unwrap()],
         sources: vec![Source::Tool],
         min_bytes: Some(1),
         max_bytes: Some(2),

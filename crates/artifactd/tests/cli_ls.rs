@@ -32,6 +32,8 @@ fn filters_choose_rows_and_the_newest_come_first() {
         expect(&[], &[c, b, a]);
         expect(&["--mime-type", "text/csv"], &[b, a]);
         expect(&["--mime-type", "TEXT/*"], &[b, a]);
+        expect(&["--mime-type", "*/*", "--before", "9999-12-31T23:59:59Z"], &[b, a]);
+        expect(&["--after", "0001-01-01T00:00:00Z", "--before", "0001-01-01"], &[c, b, a]);
         expect(&["--source", "tool"], &[c]);
         expect(&["--source", "tool", "--source", "user_upload"], &[c, b, a]);
         expect(&["--tag", "q3"], &[c, a]);

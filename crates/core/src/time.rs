@@ -46,15 +46,122 @@ impl Timestamp {
     }
 }
 
+/// The zero time of Go's clients, 0001-01-01T00:00:00Z, which they send where no time is set.
+const ZERO_TIME_MICROS: i64 = -62_135_596_800_000_000;
+
+impl Timestamp {
+    /// The first moment that is not before the RFC 3339 time in `text`: what lies within a microsecond is rounded up, so that
+    /// as the lower bound of a filter it lets through what the time itself would. `None`, an open bound, for
+    /// 0001-01-01T00:00:00Z however it is written: clients that cannot leave a time out mean *unset* by it.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the text is no RFC 3339 time.
+    ///
+    /// # Examples
+    /// ```
+    /// use artifact_store_core::Timestamp;
+    /// let bound = Timestamp::lower_bound("2026-01-02T03:04:05.000006001Z")?;
+    /// assert_eq!(bound, Some("2026-01-02T03:04:05.000007Z".parse()?));
+    /// assert_eq!(Timestamp::lower_bound("0001-01-01T00:00:00Z")?, None);
+    /// # Ok::<(), artifact_store_core::StoreError>(())
+    /// ```
+    pub fn lower_bound(text: &str) -> Result<Option<Self>, StoreError> {
+        let written = Written::parse(text)?;
+        Ok(written.is_set().then(|| Self::from_micros(written.micros + i64::from(written.finer))))
+    }
+
+    /// The last moment that is not after the RFC 3339 time in `text`, as [`lower_bound`](Self::lower_bound) otherwise.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the text is no RFC 3339 time.
+    pub fn upper_bound(text: &str) -> Result<Option<Self>, StoreError> {
+        let written = Written::parse(text)?;
+        Ok(written.is_set().then(|| Self::from_micros(written.micros)))
+    }
+}
+
+/// A time as RFC 3339 writes it: any offset, any number of digits of a second, `T` and `Z` in either case. A leap second is the
+/// second that follows it.
+struct Written {
+    /// Microseconds since the epoch, rounded down.
+    micros: i64,
+    /// Whether it lies behind them.
+    finer: bool,
+}
+
+impl Written {
+    fn parse(text: &str) -> Result<Self, StoreError> {
+        Self::read(text)
+            .ok_or_else(|| StoreError::invalid("a time is written as RFC 3339, such as 2026-01-02T03:04:05Z"))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut rest = text.as_bytes();
+        let (year, month) = (digits(&mut rest, 4)?, after(&mut rest, b"-", 2)?);
+        let (day, hour) = (after(&mut rest, b"-", 2)?, after(&mut rest, b"Tt ", 2)?);
+        let (minute, second) = (after(&mut rest, b":", 2)?, after(&mut rest, b":", 2)?);
+        let (fraction, finer) = fraction(&mut rest)?;
+        let offset = offset(&mut rest)?;
+        // Each has as many digits as its type holds.
+        let narrow = |number: i64| i8::try_from(number).ok();
+        let date = jiff::civil::Date::new(i16::try_from(year).ok()?, narrow(month)?, narrow(day)?).ok()?;
+        let days = i64::from((date - jiff::civil::date(1970, 1, 1)).get_days());
+        let minutes = (days * 24 + hour) * 60 + minute - offset;
+        let is_legal = rest.is_empty() && hour < 24 && minute < 60;
+        let is_second = second < 60 || (second == 60 && minutes.rem_euclid(24 * 60) == 24 * 60 - 1);
+        let micros = (minutes * 60 + second) * 1_000_000 + fraction;
+        (is_legal && is_second).then_some(Self { micros, finer })
+    }
+
+    fn is_set(&self) -> bool {
+        self.micros != ZERO_TIME_MICROS || self.finer
+    }
+}
+
+/// The next `count` digits as a number.
+fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {
+    let (number, behind) = rest.split_at_checked(count)?;
+    *rest = behind;
+    number.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+}
+
+/// The same behind one of `marks`.
+fn after(rest: &mut &[u8], marks: &[u8], count: usize) -> Option<i64> {
+    let (mark, behind) = rest.split_first()?;
+    *rest = behind;
+    marks.contains(mark).then(|| digits(rest, count))?
+}
+
+/// The fraction of a second, if there is one: its microseconds, and whether there is more than them.
+fn fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
+    let Some(behind) = rest.strip_prefix(b".") else { return Some((0, false)) };
+    let length = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (fraction, behind) = behind.split_at(length);
+    *rest = behind;
+    let digit = |place: usize| i64::from(fraction.get(place).map_or(0, |digit| digit - b'0'));
+    let micros = (0..6).fold(0, |sum, place| sum * 10 + digit(place));
+    let finer = fraction.iter().skip(6).any(|digit| *digit != b'0');
+    (length > 0).then_some((micros, finer))
+}
+
+/// How many minutes a time is ahead of UTC.
+fn offset(rest: &mut &[u8]) -> Option<i64> {
+    let (mark, behind) = rest.split_first()?;
+    *rest = behind;
+    let sign = match mark {
+        b'Z' | b'z' => return Some(0),
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = (digits(rest, 2)?, after(rest, b":", 2)?);
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
+}
+
 impl FromStr for Timestamp {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {
-        text.parse::<jiff::Timestamp>().map(|moment| Self::from_micros(moment.as_microsecond())).map_err(
-            |error| {
-                StoreError::invalid("a time is written as RFC 3339, such as 2026-01-02T03:04:05Z")
-                    .with_source(error)
-            },
-        )
+        Written::parse(text).map(|written| Self::from_micros(written.micros))
     }
 }
 
@@ -101,5 +208,93 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rfc_3339_time_is_read_and_clamped_to_the_clock() {
+        let second = 1_767_323_045_000_000;
+        for (text, micros) in [
+            ("2026-01-02T03:04:05Z", second),
+            ("2026-01-02t03:04:05z", second),
+            ("2026-01-02 03:04:05Z", second),
+            ("2026-01-02T03:04:05+00:00", second),
+            ("2026-01-02T03:04:05-00:00", second),
+            ("2026-01-03T03:03:05+23:59", second),
+            ("2026-01-01T03:05:05-23:59", second),
+            ("2026-01-02T03:04:05.1Z", second + 100_000),
+            ("2026-01-02T03:04:05.000001999999999999999999999999Z", second + 1),
+            ("1969-12-31T23:59:59.9999999Z", -1),
+            ("2016-12-31T23:59:60Z", 1_483_228_800_000_000),
+            ("2017-01-01T05:29:60.5+05:30", 1_483_228_800_500_000),
+            ("2024-02-29T00:00:00Z", 1_709_164_800_000_000),
+            ("0001-01-01T00:00:00Z", ZERO_TIME_MICROS),
+            ("0000-01-01T00:00:00Z", MIN_MICROS),
+            ("0000-01-01T00:00:00+01:00", MIN_MICROS),
+            ("9999-12-30T22:00:00Z", MAX_MICROS),
+            ("9999-12-31T23:59:59Z", MAX_MICROS),
+            ("9999-12-31T23:59:59.999999999-23:59", MAX_MICROS),
+        ] {
+            let moment: Timestamp = text.parse().unwrap();
+            assert_eq!(moment.as_micros(), micros, "{text}");
+            assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rfc_3339_time_is_refused() {
+        for text in [
+            "",
+            "yesterday",
+            "2026-01-02",
+            "2026-01-02T03:04Z",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02T03:04:05+01",
+            "2026-01-02T03:04:05+0100",
+            "2026-01-02T03:04:05+24:00",
+            "2026-01-02T24:00:00Z",
+            "2026-01-02T03:60:05Z",
+            "2026-01-02T03:04:60Z",
+            "2026-01-02T23:59:61Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "+2026-01-02T03:04:05Z",
+            "10000-01-01T00:00:00Z",
+            "2026-01-02T03:04:05Z ",
+            " 2026-01-02T03:04:05Z",
+            "2026-01-02T03:04:05ZZ",
+            "2026-01-02T03:04:05,5Z",
+            "2026-01-02T03:04:0\u{660}Z",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text:?}");
+            assert!(
+                Timestamp::lower_bound(text).is_err() && Timestamp::upper_bound(text).is_err(),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bound_between_two_moments_rounds_inwards_and_the_zero_time_is_open() {
+        let bounds = |text: &str| {
+            let micros = |bound: Option<Timestamp>| bound.map(Timestamp::as_micros);
+            (micros(Timestamp::lower_bound(text).unwrap()), micros(Timestamp::upper_bound(text).unwrap()))
+        };
+        assert_eq!(bounds("1970-01-01T00:00:00.000005Z"), (Some(5), Some(5)));
+        assert_eq!(bounds("1970-01-01T00:00:00.0000050Z"), (Some(5), Some(5)));
+        assert_eq!(bounds("1970-01-01T00:00:00.000005001Z"), (Some(6), Some(5)));
+        assert_eq!(bounds("1969-12-31T23:59:59.9999949Z"), (Some(-5), Some(-6)));
+        for open in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000z", "0001-01-01T02:00:00+02:00"] {
+            assert_eq!(bounds(open), (None, None), "{open}");
+        }
+        let near = ZERO_TIME_MICROS;
+        assert_eq!(bounds("0001-01-01T00:00:00.000000001Z"), (Some(near + 1), Some(near)));
+        assert_eq!(bounds("0001-01-01T00:00:01Z"), (Some(near + 1_000_000), Some(near + 1_000_000)));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Numbers are counts, sizes and spans: none can be negative.
 
-use artifact_store_core::{Filter, MediaRange, Source, Timestamp};
+use artifact_store_core::{Filter, MediaRange, Source, StoreError, Timestamp};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
@@ -89,12 +89,12 @@ pub struct SizeRange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatedRange {
-    /// At this moment or later.
-    #[serde(default, deserialize_with = "moment")]
+    /// At this moment or later; 0001-01-01T00:00:00Z is no bound.
+    #[serde(default, deserialize_with = "lower_bound")]
     #[schema(value_type = Option<schema::Moment>)]
     pub after: Option<Timestamp>,
-    /// At this moment or earlier.
-    #[serde(default, deserialize_with = "moment")]
+    /// At this moment or earlier; 0001-01-01T00:00:00Z is no bound.
+    #[serde(default, deserialize_with = "upper_bound")]
     #[schema(value_type = Option<schema::Moment>)]
     pub before: Option<Timestamp>,
 }
@@ -213,9 +213,20 @@ fn media_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaR
     Ok(ranges.into_iter().map(|range| range.0).collect())
 }
 
-fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+fn lower_bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    bound(deserializer, Timestamp::lower_bound)
+}
+
+fn upper_bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    bound(deserializer, Timestamp::upper_bound)
+}
+
+fn bound<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    read: fn(&str) -> Result<Option<Timestamp>, StoreError>,
+) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
+    read(&text).map_err(|_| {
         D::Error::invalid_value(
             Unexpected::Other("another text"),
             &"a time as RFC 3339, such as 2026-01-02T03:04:05Z",

@@ -89,11 +89,11 @@ struct FilterArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Filters")]
     max_size: Option<u64>,
     /// Created then or later: 2026-01-02 (its start in UTC) or 2026-01-02T03:04:05Z
-    #[arg(long, value_name = "TIME", value_parser = moment, help_heading = "Filters")]
-    after: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = lower_bound, help_heading = "Filters")]
+    after: Option<Bound>,
     /// Created then or earlier
-    #[arg(long, value_name = "TIME", value_parser = moment, help_heading = "Filters")]
-    before: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = upper_bound, help_heading = "Filters")]
+    before: Option<Bound>,
 }
 
 impl ScopesArgs {
@@ -120,8 +120,8 @@ impl FilterArgs {
             sources: self.sources.clone(),
             min_bytes: self.min_size,
             max_bytes: self.max_size,
-            created_after: self.after,
-            created_before: self.before,
+            created_after: self.after.and_then(|bound| bound.0),
+            created_before: self.before.and_then(|bound| bound.0),
             tags: self.tags.clone(),
         }
     }
@@ -174,6 +174,18 @@ fn size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "it takes a size in bytes such as 4096, 64KiB or 4MiB".to_owned())
 }
 
-fn moment(text: &str) -> Result<Timestamp, StoreError> {
-    text.parse().or_else(|error| format!("{text}T00:00:00Z").parse().map_err(|_| error))
+/// A bound of a moment; open where the zero time was given.
+#[derive(Debug, Clone, Copy)]
+struct Bound(Option<Timestamp>);
+
+fn lower_bound(text: &str) -> Result<Bound, StoreError> {
+    bound(text, Timestamp::lower_bound)
+}
+
+fn upper_bound(text: &str) -> Result<Bound, StoreError> {
+    bound(text, Timestamp::upper_bound)
+}
+
+fn bound(text: &str, read: fn(&str) -> Result<Option<Timestamp>, StoreError>) -> Result<Bound, StoreError> {
+    read(text).or_else(|error| read(&format!("{text}T00:00:00Z")).map_err(|_| error)).map(Bound)
 }

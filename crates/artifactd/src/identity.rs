@@ -18,6 +18,7 @@ mod keyring;
 pub mod keys;
 mod lifetime;
 mod token;
+mod unusable;
 mod url;
 mod verifier;
 

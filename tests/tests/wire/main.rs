@@ -26,6 +26,7 @@ mod hostile_heads;
 mod hostile_pace;
 mod identity;
 mod intake;
+mod left_out_keys;
 mod limits;
 mod list;
 mod log_sinks;

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Algorithm;
+use super::unusable::{LeftOut, MAX_LEFT_OUT, Unusable};
 
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
@@ -25,7 +26,10 @@ const MAX_RSA_BITS: usize = 8192;
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 #[derive(Debug)]
-pub(super) struct KeySet(Vec<Key>);
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+    left_out: Vec<LeftOut>,
+}
 
 /// The SHA-256 of a key and its id: two keys that share an id differ in it, and so does one key under two ids.
 pub(super) type Fingerprint = [u8; 32];
@@ -55,54 +59,60 @@ pub(super) enum NoKey {
 
 #[derive(Deserialize)]
 struct Document {
-    keys: Vec<serde_json::Map<String, Value>>,
+    keys: Vec<Value>,
 }
 
 impl KeySet {
-    /// Reads a JWK set. Keys of other types and for other uses are skipped; a broken one, a private one or a set without any
-    /// that `allowed` can use is refused with a sentence.
+    /// Reads a JWK set. Keys that cannot be used are left out: private, symmetric, broken and weak ones, those of other types,
+    /// for other uses or algorithms than `allowed`, and any that shares its id with an earlier one. A set without a key of use is
+    /// refused with a sentence.
     pub(super) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
         let document: Document = serde_json::from_slice(json)
             .map_err(|error| format!("is no JWK set ({{\"keys\": […]}}), line {}", error.line()))?;
-        let mut keys: Vec<Key> = Vec::new();
-        for (index, members) in document.keys.iter().enumerate() {
-            if let Some(name) = PRIVATE.iter().find(|name| members.contains_key(**name)) {
-                return Err(format!(
-                    "holds a private key (key {index} has the member '{name}'); give the server public keys only"
-                ));
-            }
-            let Some(key) = Key::parse(members, allowed).map_err(|why| format!("key {index} {why}"))? else {
-                continue;
+        let (mut keys, mut left_out, mut culprit) = (Vec::new(), Vec::new(), None);
+        for (index, jwk) in document.keys.iter().enumerate() {
+            let unusable = match Key::of(jwk, allowed, &keys) {
+                Ok(key) => {
+                    keys.push(key);
+                    continue;
+                }
+                Err(unusable) => unusable,
             };
-            let twin = |other: &&Key| {
-                key.kid.is_some()
-                    && other.kid == key.kid
-                    && other.ready.iter().any(|(algorithm, _)| key.is_for(*algorithm))
-            };
-            if keys.iter().find(twin).is_some() {
-                return Err(format!("key {index} has the 'kid' of another key; make them differ"));
+            let it = LeftOut::new(jwk, &unusable);
+            if left_out.len() < MAX_LEFT_OUT && !left_out.contains(&it) {
+                left_out.push(it);
             }
-            keys.push(key);
+            culprit = culprit.or_else(|| unusable.of_set(index));
         }
         if keys.is_empty() {
             let names: Vec<&str> = allowed.iter().map(|algorithm| algorithm.name()).collect();
-            return Err(format!("holds no key that verifies any of {}", names.join(", ")));
+            return Err(
+                culprit.unwrap_or_else(|| format!("holds no key that verifies any of {}", names.join(", ")))
+            );
         }
-        Ok(Self(keys))
+        Ok(Self { keys, left_out })
+    }
+
+    /// Says in the log which keys were left out, but those that `before` had left out, too.
+    pub(super) fn say_left_out(&self, before: Option<&Self>) {
+        let known = |it: &&LeftOut| before.is_none_or(|before| !before.left_out.contains(it));
+        for LeftOut { kid, why } in self.left_out.iter().filter(known) {
+            tracing::warn!(kid, "a key of the JWK set is left out: it {why}");
+        }
     }
 
     /// The one key for a token of `algorithm` that names `kid`, or names none.
     pub(super) fn pick(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&Key, NoKey> {
         let fits = |key: &&Key| key.is_for(algorithm);
         let Some(kid) = kid else {
-            let mut fitting = self.0.iter().filter(fits);
+            let mut fitting = self.keys.iter().filter(fits);
             return match (fitting.next(), fitting.next()) {
                 (Some(key), None) => Ok(key),
                 (Some(_), Some(_)) => Err(NoKey::KidNeeded),
                 (None, _) => Err(NoKey::OtherAlgorithm),
             };
         };
-        let mut named = self.0.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
+        let mut named = self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
         if named.peek().is_none() {
             return Err(NoKey::UnknownKid);
         }
@@ -112,7 +122,7 @@ impl KeySet {
     /// Whether [`pick`](Self::pick) would still give the key of this fingerprint to a token of `algorithm` that names its id
     /// (`named`), or names none.
     pub(super) fn still_picks(&self, fingerprint: &Fingerprint, algorithm: Algorithm, named: bool) -> bool {
-        let mut fitting = self.0.iter().filter(|key| key.is_for(algorithm));
+        let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
         if named {
             // A set has no second key of this id and algorithm.
             return fitting.any(|key| key.fingerprint == *fingerprint);
@@ -122,13 +132,13 @@ impl KeySet {
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     /// How many of the keys are not in `other`.
     pub(super) fn beyond(&self, other: &Self) -> usize {
-        let known = |key: &&Key| other.0.iter().any(|it| it.is_same(key));
-        self.0.iter().filter(|key| !known(key)).count()
+        let known = |key: &&Key| other.keys.iter().any(|it| it.is_same(key));
+        self.keys.iter().filter(|key| !known(key)).count()
     }
 }
 
@@ -159,11 +169,25 @@ impl Key {
             && self.ready.iter().all(|(algorithm, _)| other.is_for(*algorithm))
     }
 
-    /// `None`: a key that is not for us.
-    fn parse(
-        members: &serde_json::Map<String, Value>,
-        allowed: &[Algorithm],
-    ) -> Result<Option<Self>, String> {
+    /// A key that may go beside `others`.
+    fn of(jwk: &Value, allowed: &[Algorithm], others: &[Self]) -> Result<Self, Unusable> {
+        let Value::Object(members) = jwk else { return Err("is no object".into()) };
+        if let Some(name) = PRIVATE.into_iter().find(|name| members.contains_key(*name)) {
+            return Err(Unusable::Private(name));
+        }
+        let key = Self::parse(members, allowed)?;
+        let is_twin = |other: &Self| {
+            key.kid.is_some()
+                && other.kid == key.kid
+                && other.ready.iter().any(|(algorithm, _)| key.is_for(*algorithm))
+        };
+        if others.iter().any(is_twin) {
+            return Err("has the 'kid' of another key; make them differ".into());
+        }
+        Ok(key)
+    }
+
+    fn parse(members: &serde_json::Map<String, Value>, allowed: &[Algorithm]) -> Result<Self, Unusable> {
         let Some(kty) = text(members, "kty")? else {
             return Err("has no 'kty'".into());
         };
@@ -173,13 +197,16 @@ impl Key {
             ("EC", Some("P-256")) => vec![Algorithm::Es256],
             ("EC", Some("P-384")) => vec![Algorithm::Es384],
             ("EC", Some("P-521")) => vec![Algorithm::Es512],
-            _ => return Ok(None),
+            _ => return Err(Unusable::Foreign("is of a type (kty) or curve (crv) that is not used here")),
         };
         let named = text(members, "alg")?;
         algorithms.retain(|algorithm| named.is_none_or(|named| named == algorithm.name()));
         algorithms.retain(|algorithm| allowed.contains(algorithm));
-        if algorithms.is_empty() || !may_verify(members)? {
-            return Ok(None);
+        if algorithms.is_empty() {
+            return Err(Unusable::Foreign("is for an algorithm (alg) that is not allowed here"));
+        }
+        if !may_verify(members)? {
+            return Err(Unusable::Foreign("is not for verifying signatures (use, key_ops)"));
         }
         let (encoded, library) = match curve {
             _ if kty == "RSA" => rsa(members)?,
@@ -202,7 +229,7 @@ impl Key {
             .ok_or("is no valid key of its type")?;
         let kid = text(members, "kid")?.map(str::to_owned);
         let fingerprint = fingerprint(kid.as_deref(), kty, curve, &encoded);
-        Ok(Some(Self { kid, fingerprint, ready }))
+        Ok(Self { kid, fingerprint, ready })
     }
 }
 

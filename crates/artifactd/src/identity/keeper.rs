@@ -141,6 +141,7 @@ pub(super) async fn load(
 }
 
 fn take_over(keys: &Keyring, set: KeySet) {
+    set.say_left_out(Some(&keys.set()));
     let count = set.len();
     let (added, withdrawn) = keys.put(set);
     if added + withdrawn > 0 {

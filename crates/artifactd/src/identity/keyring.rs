@@ -51,6 +51,7 @@ impl Keyring {
     }
 
     fn new(set: KeySet, min_interval: Option<Duration>) -> Self {
+        set.say_left_out(None);
         Self {
             set: RwLock::new(Arc::new(set)),
             changed: watch::Sender::new(()),

@@ -6,7 +6,7 @@ use artifactd::identity::{Algorithm, JwksUrl, NoKeys, Rules, Verifier};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
-use crate::kit::{Signer, identify, set};
+use crate::kit::{Signer, changed, identify, set};
 
 #[test]
 fn the_key_says_what_it_verifies() {
@@ -113,14 +113,55 @@ fn a_bad_key_set_is_refused_with_a_sentence() {
         ("no coordinate", key(json!({"y": null})), "key 0 has no 'y'".into()),
         ("no type", key(json!({"kty": null})), "key 0 has no 'kty'".into()),
         ("a number as kid", key(json!({"kid": 1})), "key 0 has a 'kid' that is no text".into()),
-        (
-            "one kid twice",
-            set(&[es.jwk(&json!({})), Signer::new(Algorithm::Es256).jwk(&json!({}))]),
-            "key 1 has the 'kid' of another key; make them differ".into(),
-        ),
+        ("a key that is no object", set(&[json!("key")]), "key 0 is no object".into()),
     ] {
         let error = Verifier::from_jwks(&json, Rules::default()).err().unwrap_or_else(|| panic!("{what}"));
         assert_eq!(error.to_string(), format!("the JWK set {says}"), "{what}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_left_out_and_the_others_verify() {
+    let (es, rs) = (Signer::new(Algorithm::Es256), Signer::new(Algorithm::Rs256));
+    let twin = Signer::new(Algorithm::Es256);
+    let short = BASE64URL_NOPAD.encode(&[0xff; 128]);
+    let bad = |changes: Value| changed(es.jwk(&json!({"kid": "bad"})), &changes);
+    for (what, key) in [
+        ("an unknown type", json!({"kty": "OKP", "crv": "Ed25519", "x": "AA", "kid": "bad"})),
+        ("an unknown curve", bad(json!({"crv": "secp256k1"}))),
+        ("a private key", bad(json!({"d": "AA"}))),
+        ("a symmetric key", json!({"kty": "oct", "k": "AA", "kid": "bad"})),
+        ("a short RSA key", rs.jwk(&json!({"n": short, "kid": "bad"}))),
+        ("a point off the curve", bad(json!({"x": BASE64URL_NOPAD.encode(&[7; 32])}))),
+        ("no coordinate", bad(json!({"y": null}))),
+        ("no type", bad(json!({"kty": null}))),
+        ("a number as kid", bad(json!({"kid": 1}))),
+        ("a number as alg", bad(json!({"alg": 1}))),
+        ("a text as key_ops", bad(json!({"key_ops": "verify"}))),
+        ("for encryption", bad(json!({"use": "enc"}))),
+        ("no object", json!(null)),
+        ("the kid of another key", twin.jwk(&json!({}))),
+    ] {
+        let good = [es.jwk(&json!({})), rs.jwk(&json!({"kid": "rs"}))];
+        // The twin is the later one; every other key spoils nothing wherever it is.
+        let sets: &[Vec<Value>] = if what == "the kid of another key" {
+            &[[&good[..], &[key]].concat()]
+        } else {
+            &[[&good[..], std::slice::from_ref(&key)].concat(), [&[key.clone()], &good[..]].concat()]
+        };
+        for keys in sets {
+            let verifier = Verifier::from_jwks(&set(keys), Rules::default())
+                .unwrap_or_else(|why| panic!("{what}: {why}"));
+            for (signer, kid) in [(&es, "k1"), (&rs, "rs")] {
+                let token = signer.token(&json!({"kid": kid}), &json!({}));
+                identify(&verifier, &token).unwrap_or_else(|refusal| panic!("{what}: {refusal}"));
+            }
+            let token = es.token(&json!({"kid": "bad"}), &json!({}));
+            let refusal = identify(&verifier, &token).err().unwrap_or_else(|| panic!("{what} verifies"));
+            assert_eq!(refusal.code(), Code::AuthRejected, "{what}");
+            let token = twin.token(&json!({}), &json!({}));
+            assert_eq!(identify(&verifier, &token).unwrap_err().code(), Code::AuthRejected, "{what}");
+        }
     }
 }
 

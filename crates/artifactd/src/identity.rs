@@ -25,6 +25,7 @@ mod verifier;
 use std::fmt;
 use std::str::FromStr;
 
+pub(crate) use caller::has_token;
 pub(crate) use lifetime::TokenLifetime;
 pub use url::JwksUrl;
 pub(crate) use url::LEGAL as LEGAL_URL;

@@ -9,6 +9,7 @@ mod algorithms;
 mod attacks;
 mod audit;
 mod body_memory;
+mod challenge;
 mod clients;
 mod codes;
 mod configuration;

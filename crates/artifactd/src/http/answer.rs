@@ -91,8 +91,10 @@ impl Refused {
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match bound {
-            StatusCode::UNAUTHORIZED => {
-                fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            // RFC 6750 §3: whoever sent no token is told of no error.
+            StatusCode::UNAUTHORIZED if !fields.contains_key(WWW_AUTHENTICATE) => {
+                let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+                fields.insert(WWW_AUTHENTICATE, challenge);
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 fields.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use artifact_store_resolver::Caller;
 use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::request::Parts;
 
 use super::App;
@@ -11,7 +13,7 @@ use super::answer::Refused;
 use super::field::{Field, Takes};
 use super::observe::Trace;
 use super::query;
-use crate::identity::TokenLifetime;
+use crate::identity::{self, TokenLifetime};
 
 /// What every route that needs a token reads of the headers, beside the token.
 pub(crate) const IDENTITY: &[Field] = &[
@@ -57,7 +59,14 @@ async fn verify(
     app: &App,
     access_token: Option<&str>,
 ) -> Result<(Verified, TokenLifetime), Refused> {
-    let (caller, lifetime) = app.verifier.identify_with_lifetime(&parts.headers, access_token).await?;
+    let identified = app.verifier.identify_with_lifetime(&parts.headers, access_token).await;
+    let (caller, lifetime) = identified.map_err(|refusal| {
+        let refused = Refused::from(refusal);
+        if identity::has_token(&parts.headers, access_token) {
+            return refused;
+        }
+        refused.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    })?;
     if let Some(trace) = parts.extensions.get::<Arc<Trace>>() {
         trace.of_tenant(caller.tenant().as_str());
     }

@@ -30,6 +30,11 @@ pub(super) fn bearer<'a>(headers: &'a HeaderMap, access_token: Option<&'a str>) 
     Ok(token)
 }
 
+/// Whether a bearer token was sent, good or not.
+pub(crate) fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool {
+    bearer(headers, access_token).map_or_else(|refusal| refusal.code() == Code::AuthRejected, |_| true)
+}
+
 /// The caller that a verified token and the headers name together.
 pub(super) fn caller(said: &Verified, headers: &HeaderMap) -> Result<Caller, Refusal> {
     let session = match header(headers, SESSION)? {

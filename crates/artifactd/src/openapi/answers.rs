@@ -80,7 +80,12 @@ fn refusal(status: u16, codes: &[Code], bare: bool) -> RefOr<Response> {
         response = response.content("application/json", envelope.build());
     }
     match status {
-        401 => response = response.header("WWW-Authenticate", header("`Bearer`.")),
+        401 => {
+            response = response.header(
+                "WWW-Authenticate",
+                header("`Bearer` where no token was sent, `Bearer error=\"invalid_token\"` where one was."),
+            );
+        }
         416 => {
             response = response.header("Content-Range", header("How many bytes there are: `bytes */SIZE`."));
         }

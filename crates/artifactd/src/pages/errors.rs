@@ -62,7 +62,11 @@ fn headers() -> Vec<Vec<String>> {
     );
     [
         ("X-Request-Id", "every answer, failing or not", "The operator finds the cause in the log under it."),
-        ("WWW-Authenticate", "401", "`Bearer`: a token is what is missing or not good."),
+        (
+            "WWW-Authenticate",
+            "401",
+            "`Bearer` where no token was sent, `Bearer error=\"invalid_token\"` where one was.",
+        ),
         ("Retry-After", &later, "In how many seconds to try again."),
         ("Content-Range", "416", "`bytes */SIZE`: how large the artifact is."),
         ("Allow", "404 `unknown_method`, where the path is one", "The verbs that the path takes."),

@@ -75,6 +75,10 @@ pub struct IdentitySettings {
     pub issuer: Option<String>,
     pub audience: Option<String>,
     pub jwt_algorithms: Vec<crate::identity::Algorithm>,
+    /// Types of tokens that are taken beside the usual ones.
+    pub jwt_types: Vec<String>,
+    /// Whether a request is of its token's session and of no other.
+    pub session_bound: bool,
     pub clock_skew: Duration,
 }
 

@@ -27,6 +27,7 @@ use std::str::FromStr;
 
 pub(crate) use caller::has_token;
 pub(crate) use lifetime::TokenLifetime;
+pub(crate) use token::{LEGAL_TYPES, is_type};
 pub use url::JwksUrl;
 pub(crate) use url::LEGAL as LEGAL_URL;
 pub(crate) use verifier::BOTH as BOTH_SOURCES;

@@ -20,6 +20,7 @@ pub struct Caller {
     session: Scope,
     admin: bool,
     fleet: bool,
+    session_bound: bool,
 }
 
 impl Caller {
@@ -27,7 +28,7 @@ impl Caller {
     pub fn new(scope: &Scope) -> Self {
         let session =
             Scope::from_parts(scope.tenant().clone(), scope.user().clone(), scope.session().clone(), None);
-        Self { session, admin: false, fleet: false }
+        Self { session, admin: false, fleet: false, session_bound: false }
     }
 
     /// The same with `admin`: may put, list and delete for others, and in other tenants.
@@ -41,6 +42,14 @@ impl Caller {
     #[must_use]
     pub fn with_fleet(mut self) -> Self {
         self.fleet = true;
+        self
+    }
+
+    /// The same held to its session: a listing without a session covers this one alone, where it would cover every session of
+    /// the user. What `admin` and `console:fleet` may name beyond it stays as it is.
+    #[must_use]
+    pub fn with_bound_session(mut self) -> Self {
+        self.session_bound = true;
         self
     }
 
@@ -67,6 +76,11 @@ impl Caller {
     /// Whether it holds `admin`.
     pub fn is_admin(&self) -> bool {
         self.admin
+    }
+
+    /// Whether it is held to its session.
+    pub fn is_session_bound(&self) -> bool {
+        self.session_bound
     }
 
     /// Whether it holds `console:fleet`.

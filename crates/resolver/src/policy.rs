@@ -171,17 +171,20 @@ pub(crate) fn allow<V: ScopedVerb>(caller: &Caller, asked: ScopeParts) -> Result
     }
     // Who may not name others is held to its own user where it names none.
     let user = if others { asked.user } else { asked.user.or_else(|| wildcard_user::<V>(caller)) };
+    // And who is bound to its session, to that one.
+    let session =
+        if others { asked.session } else { asked.session.or_else(|| wildcard_session::<V>(caller)) };
     let audit = foreign.then(|| {
         let payload = EventPayload::AdminScopeUsed {
             method: V::NAME.into(),
             admin_scope: admin_scope(caller).into(),
             target_tenant: Some(tenant.as_str().to_owned()),
             target_user: user.as_ref().map(|part| part.as_str().to_owned()),
-            target_session: asked.session.as_ref().map(|part| part.as_str().to_owned()),
+            target_session: session.as_ref().map(|part| part.as_str().to_owned()),
         };
         (caller.session_scope().clone(), payload)
     });
-    let parts = Parts { tenant, user, session: asked.session, task: asked.task };
+    let parts = Parts { tenant, user, session, task: asked.task };
     Ok(Allowed { target: V::target(parts)?, audit, verb: PhantomData })
 }
 
@@ -224,6 +227,10 @@ fn fill(caller: &Caller, asked: ScopeParts) -> ScopeParts {
 
 fn wildcard_user<V: Verb>(caller: &Caller) -> Option<ScopePart> {
     (V::CLASS == Class::FanIn).then(|| caller.user().clone())
+}
+
+fn wildcard_session<V: Verb>(caller: &Caller) -> Option<ScopePart> {
+    (V::CLASS == Class::FanIn && caller.is_session_bound()).then(|| caller.session().clone())
 }
 
 fn incomplete() -> Refusal {

@@ -2,6 +2,7 @@
 //! check it failed, and leaves the server as it was.
 
 mod claims;
+mod types;
 
 use std::net::TcpListener;
 use std::sync::Arc;

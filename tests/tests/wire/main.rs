@@ -49,6 +49,7 @@ mod replicas;
 mod rotation;
 mod runtime;
 mod scope;
+mod session_bound;
 mod shape;
 mod signals;
 mod streams;

@@ -102,6 +102,8 @@ fn identity(args: &DevArgs, settings: &Settings) -> Result<(Verifier, String), F
         issuer: settings.identity.issuer.clone(),
         audience: settings.identity.audience.clone(),
         clock_skew: settings.identity.clock_skew,
+        types: settings.identity.jwt_types.clone(),
+        session_bound: settings.identity.session_bound,
         ..Rules::default()
     };
     let verifier = Verifier::from_jwks(&minter.jwks(), rules).map_err(Failure::failed)?;

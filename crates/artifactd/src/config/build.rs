@@ -70,6 +70,8 @@ fn identity(layers: &Layers) -> Result<IdentitySettings, ConfigError> {
         issuer: layers.get("identity.issuer", value::text)?,
         audience: layers.get("identity.audience", value::text)?,
         jwt_algorithms: layers.need("identity.jwt_algorithms", value::algorithms)?,
+        jwt_types: layers.get("identity.jwt_types", value::token_types)?.unwrap_or_default(),
+        session_bound: layers.need("identity.session_bound", value::switch)?,
         clock_skew: layers.need("identity.clock_skew", value::duration)?,
     };
     if settings.jwks_file.is_some() && settings.jwks_url.is_some() {

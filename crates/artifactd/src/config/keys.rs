@@ -22,6 +22,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A list of signature algorithms.
     Algorithms,
+    /// A list of types of tokens.
+    TokenTypes,
     /// The URL of a JWK set.
     JwksUrl,
     /// A list of web origins.
@@ -52,6 +54,7 @@ impl Kind {
             Self::Switch => "true or false".into(),
             Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Algorithms => "a list of some of RS256, RS384, RS512, ES256, ES384, ES512".into(),
+            Self::TokenTypes => crate::identity::LEGAL_TYPES.into(),
             Self::JwksUrl => crate::identity::LEGAL_URL.into(),
             Self::Origins => {
                 "a list of exact origins such as https://console.example or http://127.0.0.1:3000: \
@@ -215,6 +218,19 @@ pub const KEYS: &[Key] = &[
         Kind::Algorithms,
         Some("RS256,RS384,RS512,ES256,ES384,ES512"),
         "The signature algorithms that tokens may have.",
+    ),
+    Key::new(
+        "identity.jwt_types",
+        Kind::TokenTypes,
+        None,
+        "Types of tokens (typ) that are taken beside none at all, JWT, at+jwt and application/at+jwt.",
+    ),
+    Key::new(
+        "identity.session_bound",
+        Kind::Switch,
+        Some("false"),
+        "Whether a request is bound to its token's claim session: then a token without one is refused, and so is a request that \
+         names another one. Otherwise the claim is a default, and X-Harbor-Session names any session of the same user.",
     ),
     Key::new(
         "identity.clock_skew",

@@ -10,7 +10,7 @@ use axum::http::uri::Authority;
 use serde_json::Value;
 
 use super::keys::Kind;
-use crate::identity::Algorithm;
+use crate::identity::{Algorithm, is_type};
 
 pub(super) fn text(_: &Kind, value: &Value) -> Option<String> {
     let text = value.as_str()?;
@@ -67,6 +67,10 @@ pub(super) fn algorithms(_: &Kind, value: &Value) -> Option<Vec<Algorithm>> {
     let algorithms: Vec<Algorithm> =
         list(value)?.into_iter().map(|name| name.parse().ok()).collect::<Option<_>>()?;
     (!algorithms.is_empty()).then_some(algorithms)
+}
+
+pub(super) fn token_types(_: &Kind, value: &Value) -> Option<Vec<String>> {
+    list(value)?.into_iter().map(|text| is_type(text).then(|| text.to_owned())).collect()
 }
 
 pub(super) fn origins(_: &Kind, value: &Value) -> Option<Vec<String>> {

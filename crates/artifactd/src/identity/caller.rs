@@ -35,10 +35,17 @@ pub(crate) fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool
     bearer(headers, access_token).map_or_else(|refusal| refusal.code() == Code::AuthRejected, |_| true)
 }
 
-/// The caller that a verified token and the headers name together.
-pub(super) fn caller(said: &Verified, headers: &HeaderMap) -> Result<Caller, Refusal> {
+/// The caller that a verified token and the headers name together. Where it is `session_bound`, the token alone names the
+/// session.
+pub(super) fn caller(said: &Verified, headers: &HeaderMap, session_bound: bool) -> Result<Caller, Refusal> {
     let session = match header(headers, SESSION)? {
-        Some(session) => Some(session),
+        Some(sent) if session_bound && said.session.as_deref() != Some(sent.as_str()) => {
+            return Err(Refusal::new(
+                Code::IdentityRequired,
+                "X-Harbor-Session is not the token's claim session, which requests are bound to here; leave it out",
+            ));
+        }
+        Some(sent) => Some(sent),
         None => said.session.as_deref().map(part).transpose()?,
     };
     let tenant = said.tenant.as_deref().map(part).transpose()?;
@@ -59,6 +66,9 @@ pub(super) fn caller(said: &Verified, headers: &HeaderMap) -> Result<Caller, Ref
         }
     }
     let mut caller = Caller::new(&Scope::from_parts(tenant, user, session, None));
+    if session_bound {
+        caller = caller.with_bound_session();
+    }
     if said.admin {
         caller = caller.with_admin();
     }

@@ -21,6 +21,8 @@ pub(super) enum Invalid {
     Malformed,
     Algorithm,
     Critical,
+    Unencoded,
+    Type,
     UnknownKid,
     KidNeeded,
     KeyAlgorithm,
@@ -40,6 +42,13 @@ impl Invalid {
             Self::Malformed => "the bearer token is no JWT of three parts",
             Self::Algorithm => "the bearer token's signature algorithm is not allowed here",
             Self::Critical => "the bearer token has critical header extensions, and none is understood here",
+            Self::Unencoded => {
+                "the bearer token's payload is not encoded (b64), which is not understood here"
+            }
+            Self::Type => {
+                "the bearer token is of another type (typ) than an access token; JWT and at+jwt are taken, and what \
+                 identity.jwt_types names"
+            }
             Self::UnknownKid => "the bearer token's key id (kid) is not known here",
             Self::KidNeeded => "the bearer token names no key id (kid), and several keys could be meant",
             Self::KeyAlgorithm => "the bearer token's key is for another signature algorithm",
@@ -80,6 +89,28 @@ struct Header {
     kid: Option<String>,
     #[serde(default, deserialize_with = "given")]
     crit: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "given")]
+    typ: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    b64: Option<bool>,
+}
+
+/// The types that an access token may have (RFC 8725 §3.11, RFC 9068 §2.1), beside none at all.
+const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
+
+/// Longest type of a token that can be allowed, in bytes.
+const MAX_TYPE_BYTES: usize = 128;
+
+/// What is legal as a type of a token, for people.
+pub(crate) const LEGAL_TYPES: &str =
+    "a list of types of tokens such as my-token+jwt: letters, digits and !#$&-^_.+/, 1 to 128 of them";
+
+/// Whether this can be a token's type: a media type, or the part of one behind `application/`.
+pub(crate) fn is_type(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    text.len() <= MAX_TYPE_BYTES && text.split('/').count() <= 2 && text.split('/').all(is_part)
 }
 
 /// A token about which everything is right, and by what.
@@ -135,6 +166,16 @@ pub(super) fn verify(token: &[u8], keys: &KeySet, rules: &Rules, now: f64) -> Re
     }
     if header.crit.is_some() {
         return Err(Invalid::Critical);
+    }
+    if header.b64 == Some(false) {
+        return Err(Invalid::Unencoded);
+    }
+    let allowed = |typ: &str| {
+        let mut types = TYPES.into_iter().chain(rules.types.iter().map(String::as_str));
+        types.any(|it| it.eq_ignore_ascii_case(typ))
+    };
+    if !header.typ.as_deref().is_none_or(allowed) {
+        return Err(Invalid::Type);
     }
     let key = keys.pick(algorithm, header.kid.as_deref())?;
     if !key.verifies(algorithm, &token[..second], &decode(&token[second + 1..])?) {

@@ -32,12 +32,23 @@ pub struct Rules {
     pub audience: Option<String>,
     /// How far clocks may be apart.
     pub clock_skew: Duration,
+    /// Types of tokens (`typ`) that are allowed beside none at all, `JWT`, `at+jwt` and `application/at+jwt`.
+    pub types: Vec<String>,
+    /// Whether a request is of its token's session and of no other.
+    pub session_bound: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         let algorithms = Algorithm::ALL.to_vec();
-        Self { algorithms, issuer: None, audience: None, clock_skew: Duration::from_mins(1) }
+        Self {
+            algorithms,
+            issuer: None,
+            audience: None,
+            clock_skew: Duration::from_mins(1),
+            types: Vec::new(),
+            session_bound: false,
+        }
     }
 }
 
@@ -96,14 +107,16 @@ impl Verifier {
     /// Needs a runtime of tokio with its clock, and for a provider its network.
     ///
     /// # Errors
-    /// [`NoKeys::Config`] where neither is configured, or the file cannot be read, is larger than 1 MiB, is no JWK set, holds a
-    /// private key, or no key of use. [`NoKeys::Provider`] where the same is true of a provider's answer, or none comes.
+    /// [`NoKeys::Config`] where neither is configured, or the file cannot be read, is larger than 1 MiB, is no JWK set, or
+    /// holds no key of use. [`NoKeys::Provider`] where the same is true of a provider's answer, or none comes.
     pub async fn open(settings: &IdentitySettings) -> Result<Self, NoKeys> {
         let rules = Rules {
             algorithms: settings.jwt_algorithms.clone(),
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             clock_skew: settings.clock_skew,
+            types: settings.jwt_types.clone(),
+            session_bound: settings.session_bound,
         };
         let pace = Pace {
             interval: settings.jwks_refresh_interval,
@@ -137,7 +150,7 @@ impl Verifier {
     /// A verifier with the keys of a JWK set at hand, which stay as they are.
     ///
     /// # Errors
-    /// [`ConfigError`] where it is no JWK set, holds a private key, or no key of use.
+    /// [`ConfigError`] where it is no JWK set, or holds no key of use.
     pub fn from_jwks(json: &str, rules: Rules) -> Result<Self, ConfigError> {
         let set = KeySet::parse(json.as_bytes(), &rules.algorithms)
             .map_err(|why| ConfigError(format!("the JWK set {why}")))?;
@@ -157,7 +170,7 @@ impl Verifier {
     /// `identity_required`, `auth_rejected` (with the cause for the log).
     pub fn identify(&self, headers: &HeaderMap, access_token: Option<&str>) -> Result<Caller, Refusal> {
         let token = bearer(headers, access_token)?;
-        caller(&*self.verify(token).map_err(rejected)?, headers)
+        caller(&*self.verify(token).map_err(rejected)?, headers, self.rules.session_bound)
     }
 
     /// The same, where a token that names an unknown key waits for fresh keys: 3 s at most, and only where a provider may be asked
@@ -188,7 +201,7 @@ impl Verifier {
             judged => judged,
         };
         let verified = verified.map_err(rejected)?;
-        let caller = caller(&verified, headers)?;
+        let caller = caller(&verified, headers, self.rules.session_bound)?;
         let lifetime = TokenLifetime::new(verified, Arc::clone(&self.keys), self.rules.clock_skew);
         Ok((caller, lifetime))
     }

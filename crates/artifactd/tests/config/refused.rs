@@ -76,6 +76,8 @@ fn a_wrong_value_is_refused_with_one_line() {
     let origins = "a list of exact origins such as https://console.example or http://127.0.0.1:3000: http or https, lower \
                    case, no path, no default port, no *";
     let algorithms = "a list of some of RS256, RS384, RS512, ES256, ES384, ES512";
+    let types =
+        "a list of types of tokens such as my-token+jwt: letters, digits and !#$&-^_.+/, 1 to 128 of them";
     let size = "a size in bytes such as 4096, 64KiB or 4MiB, from";
     let long = "a duration such as 250ms, 10s or 15m, from";
     for (key, value, takes) in [
@@ -109,6 +111,10 @@ fn a_wrong_value_is_refused_with_one_line() {
         ("identity.jwt_algorithms", "", algorithms.into()),
         ("identity.jwt_algorithms", "ES256,HS256", algorithms.into()),
         ("identity.jwt_algorithms", "none", algorithms.into()),
+        ("identity.jwt_types", "a b", types.into()),
+        ("identity.jwt_types", "a/b/c", types.into()),
+        ("identity.jwt_types", "a,", types.into()),
+        ("identity.session_bound", "yes", "true or false".into()),
         ("identity.clock_skew", "2h", format!("{long} 0s to 1h")),
         ("artifacts.verify_reads", "sometimes", "one of always, never".into()),
         ("artifacts.fetch_default_max_bytes", "0", format!("{size} 1 to 64MiB")),

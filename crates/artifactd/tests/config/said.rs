@@ -36,6 +36,7 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.identity.jwks_refresh_interval, Duration::from_mins(5));
     assert_eq!(settings.identity.jwks_refresh_min_interval, Duration::from_secs(10));
     assert_eq!(settings.identity.jwt_algorithms, Algorithm::ALL);
+    assert!(settings.identity.jwt_types.is_empty() && !settings.identity.session_bound);
     assert_eq!(settings.identity.clock_skew, Duration::from_mins(1));
     assert_eq!(settings.artifacts.store, artifact_store::Config::new("inmem"));
     assert_eq!(settings.artifacts.fetch_default_max_bytes, 65_536);
@@ -187,6 +188,8 @@ const OTHERS: &[(&str, &str, &[Pair])] = &[
     ("identity.issuer", "i", &[]),
     ("identity.audience", "a", &[]),
     ("identity.jwt_algorithms", "ES256, ES512", &[]),
+    ("identity.jwt_types", "a+jwt, application/b+jwt", &[]),
+    ("identity.session_bound", "true", &[]),
     ("identity.clock_skew", "1s", &[]),
     ("artifacts.driver", "fs", &[("artifacts.fs_root", "x")]),
     ("artifacts.fs_root", "x", &[("artifacts.driver", "fs")]),

@@ -92,6 +92,10 @@ fn a_token_with_a_wrong_header_is_rejected() {
             issuer.head(&json!({"crit": ["b64"], "b64": false})),
             "critical header extensions",
         ),
+        ("a logout token", issuer.head(&json!({"typ": "logout+jwt"})), "another type (typ)"),
+        ("an empty type", issuer.head(&json!({"typ": ""})), "another type (typ)"),
+        ("a number as type", issuer.head(&json!({"typ": 1})), "no JWT of three parts"),
+        ("a payload that is not encoded", issuer.head(&json!({"b64": false})), "not encoded (b64)"),
         ("empty crit", issuer.head(&json!({"crit": []})), "critical header extensions"),
     ] {
         issuer.rejects(what, &token, says);

@@ -18,6 +18,7 @@ use artifact_store_resolver::{Resolver, ResolverOptions};
 use artifactd::config::Settings;
 use artifactd::http::App;
 use artifactd::identity::{Rules, Verifier};
+use artifactd::metrics::MeasuredStore;
 use artifactd::server::Server;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -82,7 +83,11 @@ impl Host {
         let verifier =
             Verifier::from_jwks(&fs::read_to_string(keys().jwks()).unwrap(), Rules::default()).unwrap();
         self.wait(async {
-            let app = App::new(Resolver::new(store, options), verifier, &settings);
+            // As the program does it.
+            let measured = MeasuredStore::new(store);
+            let metrics = measured.metrics();
+            let resolver = Resolver::new(Arc::new(measured), options);
+            let app = App::new(resolver, verifier, &settings).with_store_metrics(metrics);
             let server = Server::bind(app, settings).await.unwrap();
             let addr = server.local_addr().unwrap();
             self.runtime().spawn(server.run(std::future::pending()));

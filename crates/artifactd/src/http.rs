@@ -16,8 +16,9 @@ mod events;
 mod field;
 mod head;
 mod intake;
-mod memory;
 mod kind;
+mod memory;
+mod metrics;
 mod observe;
 mod probes;
 mod query;
@@ -44,6 +45,7 @@ use tokio::sync::watch;
 
 use crate::config::ServerSettings;
 use crate::identity::Verifier;
+use crate::metrics::{Metrics, StoreMetrics};
 use crate::server::{BodyTurn, ConnectionCounts, ConnectionTable, Limits};
 
 use memory::BodyMemory;
@@ -77,6 +79,7 @@ pub struct App {
     pub(crate) stopping: AtomicBool,
     /// Every open connection.
     pub(crate) connections: Arc<ConnectionTable>,
+    pub(crate) metrics: Metrics,
 }
 
 impl App {
@@ -98,12 +101,20 @@ impl App {
             in_flight: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
             connections: Arc::new(ConnectionTable::new(limits)),
+            metrics: Metrics::default(),
         }
     }
 
     /// What the connections do at the moment, and what has happened to them so far.
     pub fn connection_counts(&self) -> ConnectionCounts {
         self.connections.counts()
+    }
+
+    /// With the counts of a store that is measured, to be told with the others.
+    #[must_use]
+    pub fn with_store_metrics(mut self, metrics: Arc<StoreMetrics>) -> Self {
+        self.metrics.store = Some(metrics);
+        self
     }
 }
 
@@ -126,7 +137,7 @@ pub(crate) fn prepare(
     has_fragment: bool,
     turn: BodyTurn,
 ) -> Request<Body> {
-    intake::take_in(request, has_fragment, app.body_timeout, turn)
+    intake::take_in(request, has_fragment, app.body_timeout, turn, &app.metrics.requests)
 }
 
 /// Marks a request that has waited for a place in vain: the router refuses it.

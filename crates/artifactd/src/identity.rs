@@ -17,6 +17,7 @@ mod keeper;
 mod keyring;
 pub mod keys;
 mod lifetime;
+mod refreshes;
 mod token;
 mod unusable;
 mod url;

@@ -9,6 +9,7 @@ pub mod config;
 pub mod http;
 pub mod identity;
 pub mod log;
+pub mod metrics;
 pub mod openapi;
 pub mod pages;
 pub mod server;

@@ -27,7 +27,10 @@ const TAGS: &[(&str, &str)] = &[
     ("control", "Methods: a flat JSON object in, a flat JSON object out."),
     ("bytes", "The byte plane: artifacts as they are, streamed."),
     ("events", "What happens, as Server-Sent Events."),
-    ("probes", "Without a token: whether the server lives, whether it can serve, and this document."),
+    (
+        "probes",
+        "Without a token: whether the server lives, whether it can serve, what it counts, and this document.",
+    ),
 ];
 
 const ABOUT: &str = "Artifacts of agent runtimes: put, get, list and delete them under a scope, move their bytes, hear what happens. \

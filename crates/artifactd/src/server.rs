@@ -207,6 +207,7 @@ impl Connections {
     async fn serve(self, stream: TcpStream, admitted: Admitted, watcher: Watcher) {
         let Self { router, app, builder, patience, queue_timeout, unsent } = self;
         let Admitted { slot, close } = admitted;
+        let _open = app.metrics.connections.accept();
         // Small answers are sent at once. Where it fails the connection is dead, and reading says so.
         let _ = stream.set_nodelay(true);
         let client = Arc::new(stream);

@@ -243,4 +243,6 @@ fn a_stream_that_is_not_read_holds_nobody_up_and_ends_with_a_word_about_it() {
     }
     assert!((1..3000).contains(&heard), "{heard}");
     assert!(slow.ends(Duration::from_secs(5)));
+    let counted = String::from_utf8(Request::get("/metrics").send(&server).body).unwrap();
+    assert!(counted.contains("\nartifactd_event_stream_drops_total 1\n"), "{counted}");
 }

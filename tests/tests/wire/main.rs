@@ -36,6 +36,7 @@ mod media_ranges;
 mod members;
 mod named_driver;
 mod nulls;
+mod metrics;
 mod openapi;
 mod pages;
 mod paging;

@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::http::App;
 use crate::identity::{NoKeys, Verifier};
 use crate::log;
+use crate::metrics::{MeasuredStore, StoreMetrics};
 use crate::server::{Ended, Server};
 
 /// How long the store may take to close.
@@ -88,7 +89,10 @@ pub(super) async fn serve(
     };
     log_store(&settings.artifacts.store, &*store).await;
     let events = artifact_store::open_event_log(&settings.artifacts.store).await.map_err(Failure::failed)?;
-    let opened = Opened { store: Arc::clone(&store), events: events.clone() };
+    let measured = MeasuredStore::new(store);
+    let metrics = measured.metrics();
+    let store: Arc<dyn ArtifactStore> = Arc::new(measured);
+    let opened = Opened { store: Arc::clone(&store), events: events.clone(), metrics };
     let ended = serve_store(settings, verifier, opened, end, announce).await;
     if let Some(events) = events {
         events.close().await;
@@ -139,6 +143,8 @@ async fn log_store(config: &Config, store: &dyn ArtifactStore) {
 struct Opened {
     store: Arc<dyn ArtifactStore>,
     events: Option<Arc<dyn EventLog>>,
+    /// What the store's calls are counted in.
+    metrics: Arc<StoreMetrics>,
 }
 
 impl Opened {
@@ -158,8 +164,9 @@ async fn serve_store(
     announce: impl FnOnce(std::net::SocketAddr) -> Result<String, Failure>,
 ) -> Result<Ended, Failure> {
     let options = resolver_options(settings).map_err(Failure::failed)?;
+    let metrics = Arc::clone(&opened.metrics);
     let resolver = opened.resolver(options).await.map_err(Failure::failed)?;
-    let app = App::new(resolver, verifier, &settings.server);
+    let app = App::new(resolver, verifier, &settings.server).with_store_metrics(metrics);
     let at = settings.server.bind_addr;
     let server = Server::bind(app, settings.server.clone()).await.map_err(|error| {
         Failure::failed(format!("cannot listen on {at}: {error}; choose another server.bind_addr"))

@@ -19,6 +19,7 @@ use super::field::{Field, Takes};
 use super::observe::Endless;
 use super::query::Query;
 use crate::identity::TokenLifetime;
+use crate::metrics::EventStreamMetrics;
 
 const EVENT_TYPE: HeaderName = HeaderName::from_static("x-harbor-event-type");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -81,7 +82,10 @@ pub(super) async fn events(
 ) -> Answer {
     let subscription = subscribe(&app, &verified, &request)?;
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
-    let mut response = Sse::new(told(subscription, lifetime)).keep_alive(keep_alive).into_response();
+    let mut response =
+        Sse::new(told(subscription, lifetime, Arc::clone(&app.metrics.event_streams)))
+            .keep_alive(keep_alive)
+            .into_response();
     response.extensions_mut().insert(Endless);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -127,17 +131,19 @@ fn kinds(headers: &HeaderMap) -> Result<Vec<EventKind>, Refused> {
 fn told(
     subscription: Subscription,
     lifetime: TokenLifetime,
+    metrics: Arc<EventStreamMetrics>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let first = stream::once(async { Event::default().retry(RETRY) });
-    let open = Some((subscription, Box::pin(lifetime.ended())));
+    let open = Some((subscription, Box::pin(lifetime.ended()), metrics));
     let rest = stream::unfold(open, async |open| {
-        let (mut subscription, mut ended) = open?;
+        let (mut subscription, mut ended, metrics) = open?;
         let delivery = tokio::select! {
             // Who may not hear events any more does not hear those that wait either.
             biased;
             () = &mut ended => return Some((Event::default().comment(TOKEN_EXPIRED), None)),
             delivery = subscription.next() => delivery?,
         };
+        metrics.delivered(&delivery);
         let event = match delivery {
             Delivery::Gap => Event::default().comment(GAP),
             Delivery::TooSlow => Event::default().comment(TOO_SLOW),
@@ -146,7 +152,7 @@ fn told(
                 Event::default().id(&event.id).event(event.data.kind.word()).data(data)
             }
         };
-        Some((event, Some((subscription, ended))))
+        Some((event, Some((subscription, ended, metrics))))
     });
     first.chain(rest).map(Ok)
 }

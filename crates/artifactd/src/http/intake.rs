@@ -22,6 +22,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::head::Unsound;
+use crate::metrics::RequestMetrics;
 use crate::server::BodyTurn;
 
 /// Most bytes of an unread body that are read on.
@@ -49,20 +50,21 @@ impl Reading {
     }
 }
 
-/// Puts the adapter around a request's body. `turn` is dropped when nobody reads it any more.
+/// Puts the adapter around a request's body. `turn` is dropped when nobody reads it any more; `metrics` counts what comes.
 pub(super) fn take_in(
     request: Request<Incoming>,
     has_fragment: bool,
     patience: Duration,
     turn: BodyTurn,
+    metrics: &Arc<RequestMetrics>,
 ) -> Request<Body> {
     let (mut parts, incoming) = request.into_parts();
     Unsound::mark(&mut parts, has_fragment);
     let expects = parts.headers.contains_key(EXPECT) && !incoming.is_end_stream();
     let reading = Arc::new(Reading { expects, touched: AtomicBool::new(false) });
     parts.extensions.insert(Arc::clone(&reading));
-    let (incoming, turn) = (Some(incoming), Some(turn));
-    let body = Intake { incoming, reading, patience, pause: None, waited: Duration::ZERO, turn };
+    let (incoming, turn, metrics) = (Some(incoming), Some(turn), Arc::clone(metrics));
+    let body = Intake { incoming, reading, metrics, patience, pause: None, waited: Duration::ZERO, turn };
     Request::from_parts(parts, Body::new(body))
 }
 
@@ -71,6 +73,7 @@ struct Intake {
     /// `None` once it has ended or failed.
     incoming: Option<Incoming>,
     reading: Arc<Reading>,
+    metrics: Arc<RequestMetrics>,
     patience: Duration,
     /// Runs while the body stands still.
     pause: Option<Pause>,
@@ -115,6 +118,7 @@ impl HttpBody for Intake {
         }
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            this.metrics.received(length);
             let worth = length.saturating_mul(1_000_000) / SLOWEST_BYTES_A_SECOND;
             this.waited = this.waited.saturating_sub(Duration::from_micros(worth));
         } else {
@@ -140,21 +144,22 @@ impl Drop for Intake {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let turn = self.turn.take();
+            let (turn, metrics) = (self.turn.take(), Arc::clone(&self.metrics));
             runtime.spawn(async move {
-                let _ = timeout(DRAIN_TIME, drain(incoming)).await;
+                let _ = timeout(DRAIN_TIME, drain(incoming, metrics)).await;
                 drop(turn);
             });
         }
     }
 }
 
-async fn drain(mut incoming: Incoming) {
+async fn drain(mut incoming: Incoming, metrics: Arc<RequestMetrics>) {
     let mut left = DRAIN_BYTES;
     loop {
         let next = std::future::poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await;
         let Some(Ok(frame)) = next else { return };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        metrics.received(length);
         match left.checked_sub(length) {
             Some(rest) => left = rest,
             None => return,

@@ -1,4 +1,5 @@
-//! Around every request: its id, the headers that every response has, its line in the log, and the count of what is in flight.
+//! Around every request: its id, the headers that every response has, its line in the log, its counts, and the count of what is
+//! in flight.
 //!
 //! A line never holds a token, a query, a payload or a header.
 
@@ -21,6 +22,7 @@ use super::answer::{Refused, Told, chain};
 use super::head::Unsound;
 use super::intake::Reading;
 use super::sign::{random_id, sign};
+use crate::metrics::{Finished, OpenStream, RequestMetrics};
 
 /// What is learnt about a request on its way; rides in its extensions.
 #[derive(Debug)]
@@ -83,6 +85,8 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
         told: None,
         ended: false,
         in_flight: Some(InFlight::new(&app.in_flight)),
+        metrics: Arc::clone(&app.metrics.requests),
+        stream: None,
     };
     // Where the client goes away, this future is dropped here, and with it the line, which says so.
     let mut response = match Unsound::refusal(&request) {
@@ -96,6 +100,8 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     line.ended = line.method == Method::HEAD;
     if response.extensions_mut().remove::<Endless>().is_some() {
         line.in_flight = None;
+        line.count();
+        line.stream = Some(app.metrics.event_streams.begin());
     }
     line.cause();
     let fields = response.headers_mut();
@@ -118,9 +124,24 @@ struct Line {
     told: Option<Told>,
     ended: bool,
     in_flight: Option<InFlight>,
+    metrics: Arc<RequestMetrics>,
+    /// An event stream, which was counted when it began.
+    stream: Option<OpenStream>,
 }
 
 impl Line {
+    fn count(&self) {
+        self.metrics.record(&Finished {
+            route: self.route.as_deref(),
+            control: self.trace.control.get().copied(),
+            method: &self.method,
+            status: self.status,
+            code: self.told.as_ref().map(|told| told.code),
+            duration: self.started.elapsed(),
+            cut: self.stream.is_none() && !self.ended,
+        });
+    }
+
     /// Writes the cause of a refusal: the runtime's failures as errors, what a client did as a warning.
     fn cause(&self) {
         let Some(Told { code, cause: Some(cause) }) = &self.told else { return };
@@ -135,6 +156,9 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        if self.stream.is_none() {
+            self.count();
+        }
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             method = self.method.as_str(),
@@ -173,6 +197,7 @@ impl HttpBody for Outflow {
             None => self.line.ended = true,
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.line.metrics.sent(length);
                 self.left = self.left.map(|left| left.saturating_sub(length));
                 self.line.ended |= self.left == Some(0);
             }

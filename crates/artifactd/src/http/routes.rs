@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, any};
 
 use super::answer::Refused;
 use super::field::Field;
-use super::{App, control, download, events, probes, upload};
+use super::{App, control, download, events, metrics, probes, upload};
 
 /// A route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(crate) enum Serve {
     Download,
     Alive,
     Ready,
+    Metrics,
     OpenApi,
 }
 
@@ -46,6 +47,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/v1/artifacts/{id}", verbs: &["GET", "HEAD"], token: true, serve: Serve::Download },
     Route { path: "/healthz", verbs: &["GET", "HEAD"], token: false, serve: Serve::Alive },
     Route { path: "/readyz", verbs: &["GET", "HEAD"], token: false, serve: Serve::Ready },
+    Route { path: "/metrics", verbs: &["GET", "HEAD"], token: false, serve: Serve::Metrics },
     Route { path: "/openapi.json", verbs: &["GET", "HEAD"], token: false, serve: Serve::OpenApi },
 ];
 
@@ -58,6 +60,7 @@ impl Route {
             Serve::Download => any(download::download),
             Serve::Alive => any(probes::alive),
             Serve::Ready => any(probes::ready),
+            Serve::Metrics => any(metrics::metrics),
             Serve::OpenApi => any(probes::openapi),
         }
     }
@@ -68,7 +71,7 @@ impl Route {
             Serve::Events => events::QUERY,
             Serve::Upload => upload::QUERY,
             Serve::Download => download::QUERY,
-            Serve::Control | Serve::Alive | Serve::Ready | Serve::OpenApi => &[],
+            Serve::Control | Serve::Alive | Serve::Ready | Serve::Metrics | Serve::OpenApi => &[],
         }
     }
 
@@ -78,7 +81,7 @@ impl Route {
             Serve::Events => events::HEADERS,
             Serve::Upload => upload::HEADERS,
             Serve::Download => download::HEADERS,
-            Serve::Control | Serve::Alive | Serve::Ready | Serve::OpenApi => &[],
+            Serve::Control | Serve::Alive | Serve::Ready | Serve::Metrics | Serve::OpenApi => &[],
         }
     }
 }

@@ -82,6 +82,7 @@ impl Keeper {
                     }
                     // Who asks is told again.
                     Some(Err(why)) if asked || trouble.as_ref() != Some(&why) => {
+                        keys.refreshes().failed();
                         tracing::warn!("identity.jwks_file: {path} {why}; the keys from before stay");
                         trouble = Some(why);
                     }
@@ -115,6 +116,7 @@ impl Keeper {
                         take_over(&keys, set);
                     }
                     Err(why) => {
+                        keys.refreshes().failed();
                         failures += 1;
                         wait = pace.after_failures(failures - 1, chance());
                         let url = fetcher.url();
@@ -144,6 +146,7 @@ fn take_over(keys: &Keyring, set: KeySet) {
     set.say_left_out(Some(&keys.set()));
     let count = set.len();
     let (added, withdrawn) = keys.put(set);
+    keys.refreshes().done();
     if added + withdrawn > 0 {
         tracing::info!(keys = count, added, withdrawn, "the keys have changed");
     }

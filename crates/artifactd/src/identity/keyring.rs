@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::jwks::KeySet;
+use super::refreshes::Refreshes;
 
 /// How long a request waits for the attempt under way.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,6 +29,7 @@ pub(super) struct Keyring {
     wanted: Notify,
     /// How many attempts have ended, and whether the last one gave keys of use.
     ended: watch::Sender<(u64, bool)>,
+    refreshes: Refreshes,
 }
 
 /// Whose turn it is.
@@ -59,7 +61,13 @@ impl Keyring {
             turn: Mutex::default(),
             wanted: Notify::new(),
             ended: watch::Sender::new((0, true)),
+            refreshes: Refreshes::default(),
         }
+    }
+
+    /// How often the keys were refreshed.
+    pub(super) fn refreshes(&self) -> &Refreshes {
+        &self.refreshes
     }
 
     /// The set of this moment.

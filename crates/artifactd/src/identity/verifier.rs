@@ -17,6 +17,7 @@ use super::jwks::KeySet;
 use super::keeper::{self, Keeper, Pace};
 use super::keyring::Keyring;
 use super::lifetime::TokenLifetime;
+use super::refreshes::RefreshCounts;
 use super::token::{self, Invalid, Verified};
 use super::url::JwksUrl;
 use crate::config::{ConfigError, IdentitySettings};
@@ -161,6 +162,11 @@ impl Verifier {
     /// A handle that makes the keys fresh when it is told to.
     pub fn refresher(&self) -> KeyRefresher {
         KeyRefresher { keys: Arc::clone(&self.keys), kept: self.keeper.is_some() }
+    }
+
+    /// How often its keys were refreshed.
+    pub(crate) fn refreshes(&self) -> RefreshCounts {
+        self.keys.refreshes().counts()
     }
 
     /// The caller of a request with these headers, by the keys at hand. `access_token` is the event stream's query parameter, used

@@ -12,13 +12,15 @@ use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
-    ContentBuilder, ObjectBuilder, PathItem, Paths, PathsBuilder, Ref, RefOr, Required, ResponseBuilder,
+    Content, ContentBuilder, ObjectBuilder, PathItem, Paths, PathsBuilder, Ref, RefOr, Required,
+    ResponseBuilder,
 };
 
 use super::answers::{Answers, header, json as json_of};
 use super::schemas::{FRAME, of, of_field};
 use super::{ACCESS_TOKEN, BEARER, examples};
 use crate::http::{Alive, Field, IDENTITY, RANGES, ROUTES, Route, Serve};
+use crate::metrics::Format;
 
 /// What any request may be refused with, and what any that needs a token may be.
 const ANY: &[Code] = &[Code::InvalidRequest, Code::RuntimeError];
@@ -153,6 +155,7 @@ fn operation(route: &Route, head: bool) -> Operation {
             let about = "Whether the server can serve, and how well its subsystems are; 500 where not, and while it is stopping.";
             probe(route, head, "ready", (about, "It can."), of::<HealthResponse>())
         }
+        Serve::Metrics => metrics(route, head),
         Serve::OpenApi => {
             let any = ObjectBuilder::new().description(Some("A document of OpenAPI 3.1.")).build();
             let about = ("The OpenAPI document of this server.", "The document.");
@@ -203,7 +206,7 @@ fn events(route: &Route) -> Operation {
 }
 
 /// Bytes of any kind.
-fn bytes() -> utoipa::openapi::Content {
+fn bytes() -> Content {
     ContentBuilder::new().schema::<Schema>(None).build()
 }
 
@@ -303,13 +306,44 @@ fn probe(
     (summary, yes): (&str, &str),
     schema: RefOr<Schema>,
 ) -> Operation {
+    let content = ContentBuilder::new().schema(Some(schema)).build();
     let done = ResponseBuilder::new().description(yes);
+    open_to_all(route, head, (id, summary), done, &[("application/json", content)])
+}
+
+/// An operation that needs no token; to HEAD it answers without `contents`.
+fn open_to_all(
+    route: &Route,
+    head: bool,
+    (id, summary): (&str, &str),
+    done: ResponseBuilder,
+    contents: &[(&str, Content)],
+) -> Operation {
     let answers = if head {
         Answers::to_head().with(200, done)
     } else {
-        let content = ContentBuilder::new().schema(Some(schema)).build();
-        Answers::new().with(200, done.content("application/json", content))
+        let of_kind =
+            |done: ResponseBuilder, (kind, content): &(&str, Content)| done.content(*kind, content.clone());
+        Answers::new().with(200, contents.iter().fold(done, of_kind))
     };
     let id = if head { format!("{id}.head") } else { id.to_owned() };
     begin(route, "probes", &id, summary).responses(answers.refusing(ANY).build()).build()
+}
+
+fn metrics(route: &Route, head: bool) -> Operation {
+    let done = ResponseBuilder::new()
+        .description(
+            "Them, in the text format of Prometheus, or in that of OpenMetrics where `Accept` likes it at least as much.",
+        )
+        .header("Vary", header("`accept`."));
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let content = || ContentBuilder::new().schema(Some(RefOr::T(text.clone().into()))).build();
+    let contents = [Format::Prometheus, Format::OpenMetrics].map(|format| (format.essence(), content()));
+    open_to_all(
+        route,
+        head,
+        ("metrics", "What the server counts, and figures of its process."),
+        done,
+        &contents,
+    )
 }

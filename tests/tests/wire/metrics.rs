@@ -1,6 +1,7 @@
 //! `GET /metrics`: what is counted moves as its name says, and whatever clients send it stays small and says nothing of them.
 #![allow(clippy::float_cmp)] // Counts are exact.
 
+mod measured;
 mod odd;
 mod text;
 
@@ -11,23 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use artifact_store_conformance::liars::Honest;
-use artifact_store_conformance::{Harness, HttpClient, OpenWith, Place, run};
-use artifact_store_core::{ArtifactStore, BoxError, Gate, GateOptions, StoreError, async_trait};
+use artifact_store_core::{ArtifactStore, Gate, GateOptions};
 use artifact_store_inmem::{InmemConfig, InmemStore};
 use artifact_store_resolver::ResolverOptions;
-use artifact_store_tests::flavours::rows;
 use artifact_store_tests::hosted::Host;
 use artifact_store_tests::wire::{
     Connection, EventStream, Flavour, Options, Request, Server, Who, control, keys, on_every_driver, put,
 };
-use artifactd::metrics::MeasuredStore;
 use serde_json::json;
 
 use self::text::{Kind, Metrics, read};
 use crate::ada;
 
-/// What a client of OpenMetrics asks for.
+/// What a client of `OpenMetrics` asks for.
 const OPEN: &str = "application/openmetrics-text; version=1.0.0";
 
 /// What is counted at this moment.
@@ -347,51 +344,4 @@ fn readers_that_do_not_read_leave_the_others_their_answers() {
     assert!(now.of("process_resident_memory_bytes") > 0.0);
     assert!(control("runtime.info", &json!({})).by(&ada()).send(&server).status == 200);
     drop(stuck);
-}
-
-/// A flavour whose stores are measured.
-#[derive(Debug)]
-struct Measured(Arc<dyn Harness>);
-
-#[derive(Debug)]
-struct MeasuredPlace(Box<dyn Place>);
-
-#[async_trait]
-impl Harness for Measured {
-    fn flavour(&self) -> String {
-        format!("{} measured", self.0.flavour())
-    }
-
-    async fn place(&self) -> Result<Box<dyn Place>, BoxError> {
-        Ok(Box::new(MeasuredPlace(self.0.place().await?)))
-    }
-}
-
-#[async_trait]
-impl Place for MeasuredPlace {
-    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-        let gate = Gate::new(self.0.open(with).await?, GateOptions::default())?;
-        Ok(Arc::new(MeasuredStore::new(Arc::new(gate))))
-    }
-
-    fn outlives_stores(&self) -> bool {
-        self.0.outlives_stores()
-    }
-
-    async fn residue(&self) -> Result<Vec<String>, BoxError> {
-        self.0.residue().await
-    }
-
-    fn http_client(&self) -> Option<Arc<dyn HttpClient>> {
-        self.0.http_client()
-    }
-}
-
-#[test]
-fn a_measured_store_is_the_store_that_it_measures() {
-    // One that presigns, and the drivers of this machine.
-    run(&Measured(Arc::new(Honest))).assert_conforms();
-    for row in rows().into_iter().filter(|row| !row.flavour.has_a_server()) {
-        run(&Measured(row.harness)).assert_conforms();
-    }
 }

@@ -30,7 +30,7 @@ impl ConnectionMetrics {
         )?;
         families.gauge(
             Family::new("artifactd_connections_open", "Connections that are open."),
-            accepted.saturating_sub(ended),
+            &accepted.saturating_sub(ended),
         )
     }
 }

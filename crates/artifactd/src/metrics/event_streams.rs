@@ -41,7 +41,7 @@ impl EventStreamMetrics {
         let ended = self.ended.load(Ordering::Acquire);
         families.gauge(
             Family::new("artifactd_event_streams_open", "Event streams that are open."),
-            load(&self.begun).saturating_sub(ended),
+            &load(&self.begun).saturating_sub(ended),
         )?;
         families.counter(
             Family::new("artifactd_event_stream_events", "Events that were written to event streams."),

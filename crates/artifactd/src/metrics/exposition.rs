@@ -22,7 +22,7 @@ const SHARED_FOR: Duration = Duration::from_secs(1);
 pub(crate) enum Format {
     /// The text format of Prometheus, version 0.0.4.
     Prometheus,
-    /// The text format of OpenMetrics 1.0.
+    /// The text format of `OpenMetrics` 1.0.
     OpenMetrics,
 }
 

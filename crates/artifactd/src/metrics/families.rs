@@ -68,9 +68,9 @@ impl<'a> Families<'a> {
     }
 
     /// A gauge without labels.
-    pub(crate) fn gauge(&mut self, family: Family, value: impl EncodeGaugeValue) -> fmt::Result {
+    pub(crate) fn gauge(&mut self, family: Family, value: &impl EncodeGaugeValue) -> fmt::Result {
         let Family { name, unit, help } = family;
-        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
     }
 
     /// A family of histograms with its rows, but for those that have seen nothing.

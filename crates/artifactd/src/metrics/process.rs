@@ -35,7 +35,7 @@ impl Process {
                 Family::seconds("process_cpu", "CPU time of the process, in user and system mode."),
                 stat.cpu.as_secs_f64(),
             )?;
-            families.gauge(Family::new("process_threads", "Threads of the process."), stat.threads)?;
+            families.gauge(Family::new("process_threads", "Threads of the process."), &stat.threads)?;
         }
         if let Some(status) = read("/proc/self/status") {
             for (field, family) in [
@@ -43,20 +43,20 @@ impl Process {
                 ("VmSize:", Family::bytes("process_virtual_memory", "Address space of the process.")),
             ] {
                 if let Some(kib) = field_of(&status, field) {
-                    families.gauge(family, kib.saturating_mul(1024))?;
+                    families.gauge(family, &kib.saturating_mul(1024))?;
                 }
             }
         }
         if let Some(open) = open_fds() {
-            families.gauge(Family::new("process_open_fds", "File descriptors that are open."), open)?;
+            families.gauge(Family::new("process_open_fds", "File descriptors that are open."), &open)?;
         }
         if let Some(most) = read("/proc/self/limits").and_then(|text| field_of(&text, "Max open files")) {
-            families.gauge(Family::new("process_max_fds", "File descriptors that may be open."), most)?;
+            families.gauge(Family::new("process_max_fds", "File descriptors that may be open."), &most)?;
         }
         if let Some(started) = self.started {
             families.gauge(
                 Family::seconds("process_start_time", "When the process was started, since 1970."),
-                started,
+                &started,
             )?;
         }
         Ok(())

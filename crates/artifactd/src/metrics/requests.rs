@@ -124,7 +124,7 @@ impl RequestMetrics {
                 "artifactd_http_requests_in_flight",
                 "Requests whose response has not ended, without event streams; this one is among them.",
             ),
-            in_flight,
+            &in_flight,
         )?;
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         families.counter(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use artifact_store::ArtifactStore;
 use artifact_store::core::{
-    ArtifactId, Body, ByteRange, ByteStream, Capabilities, ErrorKind, Get, Health, ListQuery, Page,
+    ArtifactId, Body, ByteRange, ByteStream, Bytes, Capabilities, ErrorKind, Get, Health, ListQuery, Page,
     PresignIntent, Presigned, Put, PutOptions, PutOutcome, Record, Scope, StoreError, Verb, async_trait,
 };
 use futures_util::StreamExt;
@@ -249,7 +249,7 @@ impl ArtifactStore for MeasuredStore {
         Ok(get.map(|get| {
             let metrics = self.metrics();
             let stream = get.stream.inspect(move |piece| {
-                metrics.read(piece.as_ref().map(|bytes| bytes.len()).map_err(StoreError::kind));
+                metrics.read(piece.as_ref().map(Bytes::len).map_err(StoreError::kind));
             });
             Get { stream: ByteStream::new(stream), ..get }
         }))

@@ -35,7 +35,7 @@ fn odd(number: u64) -> (Request, bool) {
         1 => format!("/v1/artifacts/{name}?task={name}"),
         2 => ROUTES[pick(6, ROUTES.len())].path.replace("{id}", &name).replace("{method}", &name),
         _ => {
-            format!("{}?{name}={name}", ROUTES[pick(6, ROUTES.len())].path.replace('{', "").replace('}', ""))
+            format!("{}?{name}={name}", ROUTES[pick(6, ROUTES.len())].path.replace(['{', '}'], ""))
         }
     };
     let request = match pick(7, 8) {

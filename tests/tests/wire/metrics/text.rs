@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Labels of a sample, and their values.
+type Labels = Vec<(String, String)>;
+
 /// What a family is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -48,7 +51,7 @@ impl Metrics {
     }
 }
 
-/// Reads a text of either format, or panics over what is wrong with it. `open`: the one of OpenMetrics.
+/// Reads a text of either format, or panics over what is wrong with it. `open`: the one of `OpenMetrics`.
 #[track_caller]
 pub(super) fn read(text: &str, open: bool) -> Metrics {
     assert!(text.ends_with('\n') && !text.contains('\r'), "lines end with a line feed each");
@@ -103,15 +106,12 @@ fn is_name(name: &str) -> bool {
 }
 
 /// The name and the labels of a sample.
-fn parts<'a>(
-    sample: &'a str,
-    seen: &mut BTreeMap<String, BTreeSet<String>>,
-) -> (&'a str, Vec<(String, String)>) {
+fn parts<'a>(sample: &'a str, seen: &mut BTreeMap<String, BTreeSet<String>>) -> (&'a str, Labels) {
     let Some((name, rest)) = sample.split_once('{') else {
         assert!(is_name(sample), "{sample}");
         return (sample, Vec::new());
     };
-    let mut labels: Vec<(String, String)> = Vec::new();
+    let mut labels = Labels::new();
     // None of our values holds a quote or a backslash.
     let mut rest = rest.strip_suffix('}').expect(sample);
     while !rest.is_empty() {
@@ -129,8 +129,8 @@ fn parts<'a>(
 }
 
 /// Buckets rise, the last holds all, and there is a sum and a count.
-fn check_histogram(family: &str, samples: &[(String, Vec<(String, String)>, f64)]) {
-    let mut counts: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+fn check_histogram(family: &str, samples: &[(String, Labels, f64)]) {
+    let mut counts: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for (name, labels, value) in samples {
         let mut labels = labels.clone();
         if name.strip_prefix(family) == Some("_bucket") {

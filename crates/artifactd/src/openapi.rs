@@ -93,6 +93,7 @@ fn openapi() -> OpenApi {
 #[cfg(test)]
 mod tests {
     use artifact_store_protocol::{Code, Method};
+    use serde_json::json;
 
     use super::*;
     use crate::http::ROUTES;
@@ -135,6 +136,76 @@ mod tests {
         assert!(!found.is_empty());
         for reference in found {
             assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
+
+    /// Every object within the document that has a member of this name, and that member.
+    fn members<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
+        match value {
+            Value::Object(all) => {
+                found.extend(all.get(name));
+                all.values().for_each(|member| members(member, name, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| members(item, name, found)),
+            _ => {}
+        }
+    }
+
+    fn all<'a>(document: &'a Value, name: &str) -> Vec<&'a Value> {
+        let mut found = Vec::new();
+        members(document, name, &mut found);
+        assert!(!found.is_empty(), "the document has no {name}");
+        found
+    }
+
+    #[test]
+    fn every_body_has_a_shape_or_generators_leave_it_out() {
+        let document = document();
+        for content in all(&document["paths"], "content") {
+            // An example has a member of this name, too, and it is a text.
+            for (media_type, body) in content.as_object().into_iter().flatten() {
+                assert!(body["schema"].is_object(), "{media_type}: {body}");
+            }
+        }
+        let bytes = &document["paths"]["/v1/artifacts"]["put"]["requestBody"]["content"];
+        assert_eq!(
+            bytes["application/octet-stream"]["schema"],
+            json!({"type": "string", "format": "binary"})
+        );
+    }
+
+    #[test]
+    fn a_header_of_several_values_is_a_text_with_commas() {
+        let document = document();
+        let mut headers = 0;
+        for parameters in all(&document["paths"], "parameters") {
+            // A link has parameters, too, and they are no list.
+            for parameter in parameters.as_array().into_iter().flatten().filter(|each| each["in"] == "header")
+            {
+                assert_eq!(parameter["schema"]["type"], "string", "{parameter}");
+                headers += 1;
+            }
+        }
+        assert!(headers > 20, "{headers}");
+    }
+
+    #[test]
+    fn a_link_takes_no_expression_within_a_body() {
+        let document = document();
+        for links in all(&document["paths"], "links") {
+            for link in links.as_object().unwrap().values() {
+                let body = link.get("requestBody");
+                assert!(body.is_none_or(Value::is_string), "{link}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_format_is_one_that_generators_know() {
+        let document = document();
+        let known = ["int64", "date-time", "binary"];
+        for format in all(&document, "format") {
+            assert!(known.iter().any(|known| format == known), "{format}");
         }
     }
 }

@@ -162,7 +162,7 @@ pub(crate) fn expiry() -> Schema {
     let nanos = |from, to| {
         let number = ObjectBuilder::new().schema_type(Type::Integer);
         number
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::UInt64)))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
             .minimum(Some(from))
             .maximum(Some(to))
     };

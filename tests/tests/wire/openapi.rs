@@ -188,7 +188,7 @@ fn an_event_has_the_shape_that_is_described() {
         let described =
             &document["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"];
         let (frame, data) = (
-            shape(&document, &described["schema"]["$ref"]),
+            shape(&document, &described["schema"]["contentSchema"]["$ref"]),
             shape(&document, &json!("#/components/schemas/EventData")),
         );
         let mut stream = EventStream::open(server, &Request::get("/v1/events?admin=1").by(&ada().admin()));

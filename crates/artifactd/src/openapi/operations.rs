@@ -5,19 +5,17 @@ use artifact_store_protocol::{
     GetRequest, GetResponse, HealthResponse, InfoResponse, ListRequest, ListResponse, Method, PutRequest,
     PutResponse, RuntimeRequest, SUBSCRIBER_LIMIT_STATUS,
 };
-use serde_json::json;
 use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
-    Content, ContentBuilder, ObjectBuilder, PathItem, Paths, PathsBuilder, Ref, RefOr, Required,
-    ResponseBuilder,
+    Content, ContentBuilder, ObjectBuilder, PathItem, Paths, PathsBuilder, RefOr, Required, ResponseBuilder,
 };
 
 use super::answers::{Answers, header, json as json_of};
-use super::schemas::{FRAME, of, of_field};
+use super::schemas::{EVENT_STREAM, about_field, bytes, of, of_field, stream};
 use super::{ACCESS_TOKEN, BEARER, examples};
 use crate::http::{Alive, Field, IDENTITY, RANGES, ROUTES, Route, Serve};
 use crate::metrics::Format;
@@ -26,6 +24,9 @@ use crate::metrics::Format;
 const ANY: &[Code] = &[Code::InvalidRequest, Code::RuntimeError];
 const VERIFIED: &[Code] =
     &[Code::AuthRejected, Code::IdentityRequired, Code::InvalidRequest, Code::RuntimeError];
+
+/// The media type of bytes that are of no known one.
+const OCTETS: &str = "application/octet-stream";
 
 /// Every route.
 pub(super) fn paths() -> Paths {
@@ -71,12 +72,13 @@ fn begin(route: &Route, tag: &str, id: &str, summary: &str) -> OperationBuilder 
 }
 
 fn parameter(field: &Field, place: ParameterIn) -> ParameterBuilder {
+    let (about, schema) = (about_field(field, &place), of_field(field, &place));
     ParameterBuilder::new()
         .name(field.name)
         .parameter_in(place)
         .required(Required::False)
-        .description(Some(field.about))
-        .schema(Some(of_field(field)))
+        .description(Some(about))
+        .schema(Some(schema))
 }
 
 /// A part of the path.
@@ -127,13 +129,10 @@ fn body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBod
         .build()
 }
 
-/// An answer with a ref, and where its id leads.
+/// An answer with a ref, and where its id leads. A link into the body of a method would be no expression of OpenAPI, which takes
+/// one for a whole body: generators of clients refuse it.
 fn linked(mut response: ResponseBuilder) -> ResponseBuilder {
     const ID: &str = "$response.body#/ref/id";
-    for method in [Method::ArtifactsGet, Method::ArtifactsGetRef, Method::ArtifactsDelete] {
-        let link = Link::builder().operation_id(method.name()).request_body(Some(json!({"id": ID})));
-        response = response.link(method.name(), link.build());
-    }
     for operation in ["bytes.get", "bytes.head"] {
         let link = Link::builder().operation_id(operation).parameter("id", ID);
         response = response.link(operation, link.build());
@@ -182,11 +181,9 @@ fn any_other(route: &Route) -> Operation {
 }
 
 fn events(route: &Route) -> Operation {
-    let frame = RefOr::Ref(Ref::from_schema_name(FRAME));
-    let content = ContentBuilder::new().schema(Some(frame)).build();
     let stream = ResponseBuilder::new()
         .description("A stream that lives until either side ends it.")
-        .content("text/event-stream", content);
+        .content(EVENT_STREAM, content_of(stream()));
     begin(
         route,
         "events",
@@ -205,15 +202,22 @@ fn events(route: &Route) -> Operation {
     .build()
 }
 
-/// Bytes of any kind.
-fn bytes() -> Content {
-    ContentBuilder::new().schema::<Schema>(None).build()
+fn content_of(schema: impl Into<RefOr<Schema>>) -> Content {
+    ContentBuilder::new().schema(Some(schema)).build()
+}
+
+/// An answer with bytes. They have the media type that they were put with; generators of clients know only the one by name.
+fn with_bytes(response: ResponseBuilder) -> ResponseBuilder {
+    response.content(OCTETS, content_of(bytes())).content("*/*", content_of(bytes()))
 }
 
 fn upload(route: &Route) -> Operation {
     let body = RequestBodyBuilder::new()
-        .description(Some("The artifact, as it is. Its `Content-Type` becomes the media type."))
-        .content("*/*", bytes());
+        .description(Some(
+            "The artifact, as it is. Its `Content-Type` becomes the media type, and may be any: the one named here is what clients \
+             send that know no better.",
+        ))
+        .content(OCTETS, content_of(bytes()));
     let stands = |about: &str, name, value| {
         ResponseBuilder::new()
             .description(about)
@@ -275,11 +279,10 @@ fn download(route: &Route, head: bool) -> Operation {
         Answers::to_head().with(200, whole)
     } else {
         let part = answer("The range that was asked for.", &[CACHED, SERVED])
-            .header("Content-Range", header("Which bytes these are: `bytes FIRST-LAST/SIZE`."))
-            .content("*/*", bytes());
+            .header("Content-Range", header("Which bytes these are: `bytes FIRST-LAST/SIZE`."));
         Answers::new()
-            .with(200, whole.content("*/*", bytes()))
-            .with(206, part)
+            .with(200, with_bytes(whole))
+            .with(206, with_bytes(part))
             .refusing_with(416, Code::InvalidRequest)
     };
     let mut operation = begin(route, "bytes", id, summary);
@@ -306,9 +309,8 @@ fn probe(
     (summary, yes): (&str, &str),
     schema: RefOr<Schema>,
 ) -> Operation {
-    let content = ContentBuilder::new().schema(Some(schema)).build();
     let done = ResponseBuilder::new().description(yes);
-    open_to_all(route, head, (id, summary), done, &[("application/json", content)])
+    open_to_all(route, head, (id, summary), done, &[("application/json", content_of(schema))])
 }
 
 /// An operation that needs no token; to HEAD it answers without `contents`.
@@ -337,7 +339,7 @@ fn metrics(route: &Route, head: bool) -> Operation {
         )
         .header("Vary", header("`accept`."));
     let text = ObjectBuilder::new().schema_type(Type::String).build();
-    let content = || ContentBuilder::new().schema(Some(RefOr::T(text.clone().into()))).build();
+    let content = || content_of(text.clone());
     let contents = [Format::Prometheus, Format::OpenMetrics].map(|format| (format.essence(), content()));
     open_to_all(
         route,

@@ -6,7 +6,8 @@ use artifact_store_protocol::{
     PROTOCOL_VERSION, PutRequest, PutResponse, RuntimeRequest,
 };
 use serde_json::{Value, json};
-use utoipa::openapi::schema::{ComponentsBuilder, Schema, Type};
+use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::schema::{ComponentsBuilder, KnownFormat, Schema, SchemaFormat, Type};
 use utoipa::openapi::{HeaderBuilder, ObjectBuilder, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -15,7 +16,9 @@ use crate::http::{Alive, Field, GAP, KEEP_ALIVE, RETRY, TOKEN_EXPIRED, TOO_SLOW,
 /// The header that every answer has.
 pub(super) const REQUEST_ID: &str = "RequestId";
 /// One event of the stream.
-pub(super) const FRAME: &str = "EventFrame";
+const FRAME: &str = "EventFrame";
+/// The media type of the stream.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
 /// The shapes of everything that the operations name.
 pub(super) fn components() -> ComponentsBuilder {
@@ -38,7 +41,7 @@ pub(super) fn components() -> ComponentsBuilder {
     add::<EventData>(&mut shapes);
     add::<Alive>(&mut shapes);
     let request_id = HeaderBuilder::new()
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$"))))
+        .schema(Some(text().pattern(Some("^[0-9a-f]{32}$"))))
         .description(Some("The request's id, under which the server's log tells the cause of a failure."));
     ComponentsBuilder::new()
         .schemas_from_iter(shapes)
@@ -69,7 +72,6 @@ pub(super) fn of<T: ToSchema>() -> RefOr<Schema> {
 
 /// An event as it stands in the stream.
 fn frame() -> Schema {
-    let text = || ObjectBuilder::new().schema_type(Type::String);
     let data = text()
         .content_media_type("application/json")
         .content_schema(Some(of::<EventData>()))
@@ -94,18 +96,62 @@ fn frame() -> Schema {
         .into()
 }
 
+/// Bytes of any kind.
+pub(super) fn bytes() -> Schema {
+    text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary))).into()
+}
+
+/// The stream of events. It is bytes that flow: what reads it as one text waits for an end that does not come.
+pub(super) fn stream() -> Schema {
+    text()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+        .content_media_type(EVENT_STREAM)
+        .content_schema(Some(RefOr::Ref(Ref::from_schema_name(FRAME))))
+        .into()
+}
+
 /// What a field's value is.
-pub(super) fn of_field(field: &Field) -> Schema {
-    let text = ObjectBuilder::new().schema_type(Type::String);
+pub(super) fn of_field(field: &Field, place: &ParameterIn) -> Schema {
+    if field.many && is_header(place) {
+        return list(field).into();
+    }
     let one = match field.takes {
-        Takes::Text => text,
-        Takes::Part => text.max_length(Some(256)).pattern(Some("^[^\\x00-\\x1f\\x7f-\\x9f]*$")),
-        Takes::Namespace => text.pattern(Some("^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$")),
-        Takes::Words(words) => text.enum_values(Some(words.iter().copied())),
-        Takes::Digests => text.pattern(Some("^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$")),
+        Takes::Text => text(),
+        Takes::Part => text().max_length(Some(256)).pattern(Some("^[^\\x00-\\x1f\\x7f-\\x9f]*$")),
+        Takes::Namespace => text().pattern(Some("^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$")),
+        Takes::Words(words) => text().enum_values(Some(words.iter().copied())),
+        Takes::Digests => text().pattern(Some("^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$")),
     };
     if field.many {
         return utoipa::openapi::schema::Array::new(one).into();
     }
     one.into()
+}
+
+/// What a field does, and how several values are written where its type does not tell.
+pub(super) fn about_field(field: &Field, place: &ParameterIn) -> String {
+    if !(field.many && is_header(place)) {
+        return field.about.to_owned();
+    }
+    let several = format!("{} Several are separated by commas.", field.about);
+    match field.takes {
+        Takes::Words(words) => format!("{several} It takes `{}`.", words.join("`, `")),
+        _ => several,
+    }
+}
+
+/// The values of a header that holds several. HTTP has one text with commas there, and not every generator of clients takes an
+/// array for it.
+fn list(field: &Field) -> ObjectBuilder {
+    let Takes::Words(words) = field.takes else { return text() };
+    let word = format!("(?:{})", words.join("|").replace('.', "\\."));
+    text().pattern(Some(format!("^{word}(?:[ \\t]*,[ \\t]*{word})*$")))
+}
+
+fn is_header(place: &ParameterIn) -> bool {
+    matches!(place, ParameterIn::Header)
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
 }

@@ -82,10 +82,9 @@ pub(super) async fn events(
 ) -> Answer {
     let subscription = subscribe(&app, &verified, &request)?;
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
-    let mut response =
-        Sse::new(told(subscription, lifetime, Arc::clone(&app.metrics.event_streams)))
-            .keep_alive(keep_alive)
-            .into_response();
+    let mut response = Sse::new(told(subscription, lifetime, Arc::clone(&app.metrics.event_streams)))
+        .keep_alive(keep_alive)
+        .into_response();
     response.extensions_mut().insert(Endless);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

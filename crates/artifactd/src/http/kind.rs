@@ -41,6 +41,18 @@ impl RequestKind {
         }
     }
 
+    /// One of them, in a word.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Control => "control",
+            Self::Upload => "upload",
+            Self::Download => "download",
+            Self::Stream => "stream",
+            Self::Other => "other",
+        }
+    }
+
     /// Several of them, in words.
     pub(crate) const fn plural(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::App;
 use super::answer::Answer;
+use super::kind::RequestKind;
 use super::query::Query;
 use crate::metrics::{Families, Family, Format};
 
@@ -55,12 +56,69 @@ impl Collector for Snapshot {
 const FAMILIES: &[fn(&App, &mut Families<'_>) -> fmt::Result] = &[
     |app, families| app.metrics.requests.encode(families, *app.in_flight.borrow() as u64),
     |app, families| app.metrics.connections.encode(families),
+    connections,
     |app, families| app.metrics.event_streams.encode(families),
+    events,
+    |_, families| log(families),
     |app, families| app.metrics.store.as_ref().map_or(Ok(()), |store| store.encode(families)),
     keys,
     |app, families| app.metrics.process.encode(families),
     |_, families| build(families),
 ];
+
+fn connections(app: &App, families: &mut Families<'_>) -> fmt::Result {
+    let counts = app.connection_counts();
+    let serving = RequestKind::ALL.map(|kind| (kind.word(), counts.serving(kind)));
+    let waiting = [("first_head", counts.first_head), ("idle", counts.idle), ("queued", counts.queued)];
+    let rows = serving.into_iter().chain(waiting).map(|(state, count)| ([("state", state)], count as u64));
+    families
+        .gauges(Family::new("artifactd_connections", "Connections that are open, by what they do."), rows)?;
+    families.counter(
+        Family::new(
+            "artifactd_connections_evicted",
+            "Connections without a request that went for a newcomer.",
+        ),
+        counts.evicted,
+    )?;
+    families.counter(
+        Family::new(
+            "artifactd_connections_refused",
+            "Connections that were answered 429, because all were taken.",
+        ),
+        counts.refused,
+    )
+}
+
+fn events(app: &App, families: &mut Families<'_>) -> fmt::Result {
+    let counts = app.resolver.event_counts();
+    families.counter(
+        Family::new("artifactd_event_streams_refused", "Event streams that a bound on their number refused."),
+        counts.refused_subscribers,
+    )?;
+    families.gauge(
+        Family::new("artifactd_events_held", "Events that are kept for subscribers that come back."),
+        &(counts.kept_events as u64),
+    )?;
+    families.gauge(
+        Family::bytes("artifactd_events_held", "What these take in memory, about."),
+        &(counts.kept_bytes as u64),
+    )
+}
+
+fn log(families: &mut Families<'_>) -> fmt::Result {
+    let counts = crate::log::counts();
+    families.counter(
+        Family::new("artifactd_log_lines_written", "Lines of the log that were written."),
+        counts.written,
+    )?;
+    families.counters(
+        Family::new("artifactd_log_lines_dropped", "Lines of the log that were dropped."),
+        [
+            ([("reason", "queue_full")], counts.dropped_full),
+            ([("reason", "unwritable")], counts.dropped_unwritable),
+        ],
+    )
+}
 
 fn keys(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let refreshes = app.verifier.refreshes();
@@ -81,10 +139,7 @@ fn keys(app: &App, families: &mut Families<'_>) -> fmt::Result {
 }
 
 fn build(families: &mut Families<'_>) -> fmt::Result {
-    let labels = [
-        ("version", env!("CARGO_PKG_VERSION")),
-        ("commit", option_env!("ARTIFACTD_COMMIT").unwrap_or("unknown")),
-    ];
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("ARTIFACTD_COMMIT"))];
     families.info(Family::new("artifactd_build", "Which build this is."), &labels)
 }
 

@@ -67,6 +67,20 @@ impl<'a> Families<'a> {
         self.counters(family, [(NO_LABELS, value)])
     }
 
+    /// A family of gauges with its rows.
+    pub(crate) fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        family: Family,
+        rows: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let Family { name, unit, help } = family;
+        let mut encoder = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in rows {
+            encoder.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
     /// A gauge without labels.
     pub(crate) fn gauge(&mut self, family: Family, value: &impl EncodeGaugeValue) -> fmt::Result {
         let Family { name, unit, help } = family;

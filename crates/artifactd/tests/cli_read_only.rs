@@ -1,6 +1,6 @@
 //! Verbs that read a sqlite store change nothing: not on media that cannot be written, and not as another user than the store's.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::expect_used, clippy::unwrap_used)] // Helpers of tests.
 
 mod cli_kit;
 

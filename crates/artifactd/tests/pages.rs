@@ -121,9 +121,27 @@ fn the_numbers_of_the_configuration_and_of_the_page_are_the_resolvers() {
     assert_eq!(settings.protocol.max_request_bytes, resolver.max_request_bytes);
     assert_eq!(settings.artifacts.fetch_default_max_bytes, resolver.fetch_default_max_bytes);
     assert_eq!(settings.artifacts.fetch_hard_max_bytes, resolver.fetch_hard_max_bytes);
+    let streams = settings.server.event_streams;
+    assert_eq!(
+        (streams.per_session, streams.per_user, streams.per_tenant, streams.in_all),
+        (
+            resolver.subscribers_per_session,
+            resolver.subscribers_per_user,
+            resolver.subscribers_per_tenant,
+            resolver.subscribers
+        )
+    );
+    assert_eq!(streams.in_all, settings.server.max_connections / 2);
     for row in [
-        format!("| event streams | {} a session |", resolver.subscribers_per_session),
-        format!("| events kept for those who come back | {} |", resolver.events_kept),
+        format!(
+            "| event streams | {} a session, {} a user, {} a tenant, half of the connections in all",
+            resolver.subscribers_per_session, resolver.subscribers_per_user, resolver.subscribers_per_tenant
+        ),
+        format!(
+            "| events kept for those who come back | {} a tenant; {} MiB in all",
+            resolver.events_kept,
+            resolver.events_kept_bytes >> 20
+        ),
     ] {
         holds("operate.md", &row);
     }

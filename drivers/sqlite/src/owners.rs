@@ -84,7 +84,9 @@ mod tests {
     #[tokio::test]
     async fn asking_whether_one_is_alone_makes_nobody_else_believe_it() {
         let directory = tempfile::tempdir().unwrap();
-        let lock = || Owners::of(&directory.path().join("artifacts.db")).unwrap();
+        let database = directory.path().join("artifacts.db");
+        fs::write(&database, "").unwrap();
+        let lock = || Owners::of(&database).unwrap();
         let (one, two) = (lock(), lock());
         one.share(LOCK_PAUSE).await.unwrap();
         assert!(one.alone().unwrap());

@@ -191,8 +191,8 @@ impl DatabaseFile {
         // With the next commit the file is cut back to the reserve, where it is larger.
         let limit = format!("PRAGMA journal_size_limit = {LOG_RESERVE_BYTES}");
         let _ = sqlx::query(sqlx::AssertSqlSafe(limit)).fetch_all(&mut *conn).await;
-        const SQL: &str = "PRAGMA wal_checkpoint(RESTART)";
-        let folded = sqlx::query_as::<_, (i64, i64, i64)>(SQL).fetch_one(&mut *conn).await;
+        let folded = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)");
+        let folded = folded.fetch_one(&mut *conn).await;
         folded.is_ok_and(|(busy, frames, folded)| busy == 0 && frames == folded)
     }
 

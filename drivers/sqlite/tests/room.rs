@@ -1,6 +1,6 @@
 //! What cannot be cleared away at once is cleared away later, and a full disk takes nothing but new bytes.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::panic, clippy::unwrap_used)] // Helpers of tests.
 
 mod support;
 

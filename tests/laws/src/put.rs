@@ -1,6 +1,6 @@
 //! The decoder of `artifacts.put`: whatever the pieces, what a reader of whole JSON finds; and the bounds of the payload.
 
-use artifact_store_core::Namespace;
+use artifact_store_core::{MediaType, Namespace};
 use artifact_store_protocol::{
     Code, ENVELOPE_ALLOWANCE, Envelope, PAYLOAD_BOUNDS, PutDecoder, PutOpts, PutRequest,
 };
@@ -98,6 +98,11 @@ fn expected(opts: &PutOpts) -> Option<Code> {
     let bounds = PAYLOAD_BOUNDS;
     let namespace = opts.namespace.as_deref().unwrap_or_default();
     if !namespace.is_empty() && Namespace::new(namespace).is_err() {
+        return Some(Code::InvalidRequest);
+    }
+    let media_type = opts.mime_type.as_deref().filter(|text| !text.is_empty());
+    if media_type.is_some_and(|text| text.chars().count() <= bounds.chars && MediaType::parse(text).is_none())
+    {
         return Some(Code::InvalidRequest);
     }
     let mut compact = Map::new();

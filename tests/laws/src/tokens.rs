@@ -130,10 +130,10 @@ fn header_is_right(header: &[u8], kid: &str) -> bool {
     let text = |name: &str| serde_json::from_str::<String>(members.only(name)?.get()).ok();
     let named = given("kid") == 0 || text("kid").as_deref() == Some(kid);
     let types = ["jwt", "at+jwt", "application/at+jwt"];
-    let typed =
+    let is_taken_type =
         given("typ") == 0 || text("typ").is_some_and(|typ| types.contains(&&*typ.to_ascii_lowercase()));
     let encoded = given("b64") == 0 || members.only("b64").is_some_and(|value| value.get() == "true");
-    text("alg").as_deref() == Some("ES256") && named && typed && encoded && given("crit") == 0
+    text("alg").as_deref() == Some("ES256") && named && is_taken_type && encoded && given("crit") == 0
 }
 
 fn claimed(claims: &[u8]) -> Claimed {
@@ -145,22 +145,27 @@ fn claimed(claims: &[u8]) -> Claimed {
         _ => None,
     };
     let texts = |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
-    let typed = |name: &str, is: &dyn Fn(&Value) -> bool| match claim(name) {
+    let is_taken_type = |name: &str, is: &dyn Fn(&Value) -> bool| match claim(name) {
         None => None,
         Some(value) => value.as_ref().is_none_or(is).then_some(value),
     };
     let (Some(tenant), Some(user), Some(session)) = (
-        typed("tenant", &Value::is_string),
-        typed("user", &Value::is_string),
-        typed("session", &Value::is_string),
+        is_taken_type("tenant", &Value::is_string),
+        is_taken_type("user", &Value::is_string),
+        is_taken_type("session", &Value::is_string),
     ) else {
         return Claimed::Rejected;
     };
-    let (Some(exp), Some(nbf)) = (typed("exp", &Value::is_number), typed("nbf", &Value::is_number)) else {
+    let (Some(exp), Some(nbf)) =
+        (is_taken_type("exp", &Value::is_number), is_taken_type("nbf", &Value::is_number))
+    else {
         return Claimed::Rejected;
     };
-    let others = [typed("iss", &Value::is_string), typed("aud", &|value| value.is_string() || texts(value))];
-    let (Some(scopes), false) = (typed("scopes", &texts), others.contains(&None)) else {
+    let others = [
+        is_taken_type("iss", &Value::is_string),
+        is_taken_type("aud", &|value| value.is_string() || texts(value)),
+    ];
+    let (Some(scopes), false) = (is_taken_type("scopes", &texts), others.contains(&None)) else {
         return Claimed::Rejected;
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();

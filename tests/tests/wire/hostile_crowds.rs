@@ -98,7 +98,10 @@ fn probes_are_answered_while_streams_and_uploads_hold_every_connection() {
 
 #[test]
 fn when_the_reserve_is_full_the_one_that_has_waited_longest_is_told_to_come_back() {
-    let options = Options::new().set("server.max_connections", 2).set("server.reserved_connections", 3);
+    let options = Options::new()
+        .set("server.max_connections", 2)
+        .set("server.max_event_streams", 2)
+        .set("server.reserved_connections", 3);
     let server = server(&options);
     let held = streams(&server, 2);
     let [first, second, third] = [(); 3].map(|()| {
@@ -116,7 +119,10 @@ fn when_the_reserve_is_full_the_one_that_has_waited_longest_is_told_to_come_back
 
 #[test]
 fn silent_connections_do_not_fill_the_reserve_either() {
-    let options = Options::new().set("server.max_connections", 2).set("server.reserved_connections", 4);
+    let options = Options::new()
+        .set("server.max_connections", 2)
+        .set("server.max_event_streams", 2)
+        .set("server.reserved_connections", 4);
     let server = server(&options);
     let held = streams(&server, 2);
     let silent: Vec<_> = (0..50)
@@ -229,7 +235,8 @@ fn one_client_address_has_as_many_connections_as_configured() {
 
 #[test]
 fn whoever_waits_for_a_place_when_the_server_stops_is_answered() {
-    let mut server = server(&Options::new().set("server.max_connections", 2));
+    let mut server =
+        server(&Options::new().set("server.max_connections", 2).set("server.max_event_streams", 2));
     let held = streams(&server, 2);
     let waiting = sent(&server, &info());
     std::thread::sleep(Duration::from_millis(200));

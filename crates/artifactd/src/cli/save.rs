@@ -18,7 +18,7 @@ pub(super) struct Place {
     is_special: bool,
     replaces: bool,
     /// The file that is replaced: the new one takes over its mode and, where permitted, its owner.
-    replaced: Option<Metadata>,
+    replaced: Option<Box<Metadata>>,
 }
 
 impl Place {
@@ -35,7 +35,7 @@ impl Place {
             Ok(_) if !force => Err(Failure::failed(format!("{name} exists; give --force to replace it"))),
             // What a link points at is replaced, not the link.
             Ok(metadata) => match path.canonicalize() {
-                Ok(path) => Ok(Self { replaced: Some(metadata), ..place(path, false) }),
+                Ok(path) => Ok(Self { replaced: Some(Box::new(metadata)), ..place(path, false) }),
                 Err(error) => Err(Failure::caused(format!("{name} cannot be replaced"), &error)),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place(path.to_owned(), false)),
@@ -53,7 +53,7 @@ impl Place {
                 Some(folder) if !folder.as_os_str().is_empty() => folder,
                 _ => Path::new("."),
             };
-            beside(folder, self.replaced.as_ref()).map(|(file, temp)| (File::from_std(file), Some(temp)))
+            beside(folder, self.replaced.as_deref()).map(|(file, temp)| (File::from_std(file), Some(temp)))
         };
         match opened {
             Ok((file, temp)) => Ok(NewFile { file, temp, place: self }),

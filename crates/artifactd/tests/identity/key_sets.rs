@@ -147,7 +147,10 @@ fn a_key_that_cannot_be_used_is_left_out_and_the_others_verify() {
         let sets: &[Vec<Value>] = if what == "the kid of another key" {
             &[[&good[..], &[key]].concat()]
         } else {
-            &[[&good[..], std::slice::from_ref(&key)].concat(), [&[key.clone()], &good[..]].concat()]
+            &[
+                [&good[..], std::slice::from_ref(&key)].concat(),
+                [std::slice::from_ref(&key), &good[..]].concat(),
+            ]
         };
         for keys in sets {
             let verifier = Verifier::from_jwks(&set(keys), Rules::default())

@@ -1,4 +1,5 @@
 //! The attacks, one row each: what the server is started with, and what one user then does.
+#![allow(clippy::unnecessary_wraps)] // All attacks have one type.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};

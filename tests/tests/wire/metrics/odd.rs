@@ -116,8 +116,8 @@ fn ten_thousand_odd_requests_leave_few_series_and_no_name_of_theirs() {
     among("status", &statuses.into_iter().collect());
     among("driver", &["inmem"].into_iter().collect());
     let expected = [
-        "code", "commit", "control", "driver", "kind", "le", "method", "outcome", "route", "status", "verb",
-        "version",
+        "code", "commit", "control", "driver", "kind", "le", "method", "outcome", "reason", "route", "state",
+        "status", "verb", "version",
     ];
     let labels: Vec<_> = now.labels.keys().map(String::as_str).collect();
     assert!(labels.iter().all(|label| expected.contains(label)), "{labels:?}");

@@ -5,7 +5,8 @@
 mod cli_kit;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -79,6 +80,38 @@ fn reading_verbs_work_on_media_that_cannot_be_written() {
     verb(&["drivers"]).expect(0);
     verb(&[&["put", "-"], SESSION].concat()).expect(1);
     assert_eq!(store.files(), before);
+}
+
+#[test]
+fn reading_verbs_work_for_a_user_who_may_only_read() {
+    let store = Store::new();
+    let bytes = noise(700_000);
+    let id = store.place.put(&bytes, &[]);
+    store.restored();
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    allow(store.folder.parent().unwrap(), 0o755);
+    allow(&store.folder, 0o555);
+    allow(&store.folder.join("st.db"), 0o444);
+    // The program may be where another user cannot go.
+    let program = store.place.path("artifactd");
+    let built = artifactd().get_program().to_owned();
+    fs::hard_link(&built, &program).or_else(|_| fs::copy(&built, &program).map(drop)).unwrap();
+    let verb = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        // Rights do not bind the superuser.
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.env_remove("ARTIFACTD_STORE").args(words).args(["--store", &store.place.url]);
+        run(&mut command, b"")
+    };
+    let before = store.files();
+    assert!(verb(&[&["ls", "--json"], &SESSION[..2]].concat()).expect(0).text().contains(&id));
+    verb(&[&["stat", &id], SESSION].concat()).expect(0);
+    assert!(verb(&[&["get", &id], SESSION].concat()).expect(0).bytes() == bytes);
+    verb(&[&["put", "-"], SESSION].concat()).expect(1);
+    assert_eq!(store.files(), before);
+    allow(&store.folder, 0o755);
 }
 
 #[test]

@@ -163,6 +163,12 @@ fn sqlstate(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code)
 }
 
+/// Whether the server refused for want of room on its disk.
+pub(crate) fn is_disk_full(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
+    source.and_then(sqlstate) == Some("53100")
+}
+
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 fn by_code(code: &str) -> StoreError {
     match code {

@@ -2,7 +2,8 @@
 //!
 //! This module must never hold a statement of an artifact.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Clock, Get, Health, ListQuery,
@@ -17,8 +18,10 @@ use crate::connect::{self, Prepared};
 use crate::pool::Pool;
 use crate::put::NewArtifact;
 use crate::schema::CHUNK_BYTES;
-use crate::{delete, put, query, read, row};
+use crate::{delete, error, put, query, read, row};
 
+/// How long a put that found the server's disk full counts for the store's health.
+const DISK_FULL: Duration = Duration::from_mins(1);
 /// A body at hand of at most so many bytes is stored by one statement; a longer one goes the way of streams.
 const WHOLE_BYTES: usize = put::TURN * CHUNK_BYTES;
 /// Up to so many bytes are hashed on the spot, more on the blocking pool.
@@ -31,6 +34,8 @@ pub struct PostgresStore {
     clock: Arc<dyn Clock>,
     capabilities: Capabilities,
     handle: Handle,
+    /// When the server last refused a put because its disk was full; `None` once one was taken again.
+    disk_full: Mutex<Option<Instant>>,
 }
 
 impl PostgresStore {
@@ -44,7 +49,13 @@ impl PostgresStore {
     pub async fn open(config: PostgresConfig) -> Result<Self, StoreError> {
         let Prepared { options, capabilities } = connect::prepare(&config).await?;
         let pool = Arc::new(Pool::new(options, config.max_connections, &config));
-        Ok(Self { pool, clock: config.clock, capabilities, handle: Handle::current() })
+        Ok(Self {
+            pool,
+            clock: config.clock,
+            capabilities,
+            handle: Handle::current(),
+            disk_full: Mutex::default(),
+        })
     }
 
     /// Removes chunks that belong to no record, and answers of how many blobs. Neither a kill nor a dropped future leaves
@@ -55,20 +66,8 @@ impl PostgresStore {
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         delete::sweep(&self.pool).await
     }
-}
 
-#[async_trait]
-impl ArtifactStore for PostgresStore {
-    fn driver(&self) -> &'static str {
-        crate::NAME
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.capabilities
-    }
-
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
-        self.pool.check_open()?;
+    async fn store(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
         match body.open(self.capabilities.artifact_bytes_limit())? {
             OpenBody::AtHand(body) if body.len() <= WHOLE_BYTES => {
                 let (bytes, digest) = if body.len() <= HASH_HERE_BYTES {
@@ -84,6 +83,39 @@ impl ArtifactStore for PostgresStore {
             }
             body => put::flowing(&self.pool, &*self.clock, scope, options, body.into_stream()).await,
         }
+    }
+
+    /// Remembers how a put went as far as the server's disk is concerned: nothing else tells how much room there is.
+    fn note_disk(&self, put: &Result<Put, StoreError>) {
+        let full = match put {
+            Ok(_) => None,
+            Err(error) if error::is_disk_full(error) => Some(Instant::now()),
+            Err(_) => return,
+        };
+        *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner) = full;
+    }
+
+    fn is_disk_full(&self) -> bool {
+        let full = *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.is_some_and(|at| at.elapsed() < DISK_FULL)
+    }
+}
+
+#[async_trait]
+impl ArtifactStore for PostgresStore {
+    fn driver(&self) -> &'static str {
+        crate::NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
+        self.pool.check_open()?;
+        let put = self.store(scope, body, options).await;
+        self.note_disk(&put);
+        put
     }
 
     async fn get(
@@ -135,6 +167,10 @@ impl ArtifactStore for PostgresStore {
             )
         } else if row::get(row, "is_read_only")? {
             Health::refusing_puts("the server is read-only: artifacts can be read, but not put or deleted")
+        } else if self.is_disk_full() {
+            Health::refusing_puts(
+                "the server's disk was full at the last put: make room on it; reads are served",
+            )
         } else {
             Health::ready()
         })

@@ -203,6 +203,33 @@ async fn settled(home: &Home, sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_disk_is_full_is_degraded_until_a_put_is_taken_again() {
+    let home = Home::new().await;
+    let store = home.open().await;
+    let record = put(&store, &bytes(1, 10)).await;
+    // The server's own refusal, by its code: a disk of its own to fill takes another server.
+    home.alter(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$",
+    )
+    .await;
+    home.alter("CREATE TRIGGER full_disk BEFORE INSERT ON chunk EXECUTE FUNCTION full_disk()").await;
+    for body in [Body::from_bytes(bytes(2, 10)), support::flowing(&bytes(3, 3 * support::MIB))] {
+        let (kind, says) = sentence(store.put(&scope(), body, PutOptions::default()).await);
+        assert_eq!(kind, ErrorKind::Unavailable);
+        assert!(says.contains("no space left"), "{says}");
+        let health = store.health().await.unwrap();
+        assert_eq!((health.status, health.takes_puts), (HealthStatus::Degraded, false));
+        assert!(health.detail.unwrap().contains("disk was full"));
+    }
+    assert_eq!(read(&store, &record).await.unwrap(), Some(bytes(1, 10)));
+    home.alter("DROP TRIGGER full_disk ON chunk").await;
+    put(&store, &bytes(2, 10)).await;
+    assert_eq!(store.health().await.unwrap().status, HealthStatus::Ready);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_turns_read_only_is_degraded_and_serves_reads() {
     let server = Postgres::own().await.unwrap();
     let home = Home::on(&server);

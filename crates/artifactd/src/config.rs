@@ -50,6 +50,10 @@ pub struct ServerSettings {
     /// How long a request waits where all connections are taken.
     pub queue_timeout: Duration,
     pub event_streams: EventStreamSettings,
+    /// Requests of one user that are served at once, event streams aside; by default half of the connections.
+    pub max_requests_per_user: usize,
+    /// The same of one tenant; by default three quarters of the connections.
+    pub max_requests_per_tenant: usize,
 }
 
 /// How many event streams there may be at once.

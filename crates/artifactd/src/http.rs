@@ -24,6 +24,7 @@ mod probes;
 mod query;
 mod range;
 mod routes;
+mod shares;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use crate::metrics::{Metrics, StoreMetrics};
 use crate::server::{BodyTurn, ConnectionCounts, ConnectionTable, Limits};
 
 use memory::BodyMemory;
+use shares::RequestShares;
 
 pub(crate) use answer::{crowded, unreadable};
 pub(crate) use auth::IDENTITY;
@@ -80,6 +82,8 @@ pub struct App {
     /// Every open connection.
     pub(crate) connections: Arc<ConnectionTable>,
     pub(crate) metrics: Metrics,
+    /// Requests of single users and tenants.
+    shares: Arc<RequestShares>,
 }
 
 impl App {
@@ -102,6 +106,10 @@ impl App {
             stopping: AtomicBool::new(false),
             connections: Arc::new(ConnectionTable::new(limits)),
             metrics: Metrics::default(),
+            shares: Arc::new(RequestShares::new(
+                settings.max_requests_per_user,
+                settings.max_requests_per_tenant,
+            )),
         }
     }
 

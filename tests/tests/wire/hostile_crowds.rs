@@ -60,8 +60,9 @@ fn assert_busy(answer: &Response) {
     assert_eq!(answer.header("connection"), Some("close"), "{answer:?}");
 }
 
+/// Of another user than the one that holds connections.
 fn info() -> Request {
-    control("runtime.info", &json!({})).by(&ada())
+    control("runtime.info", &json!({})).by(&Who::new("acme", "bob", "session-1"))
 }
 
 /// A request that was sent and waits for its answer.

@@ -128,7 +128,11 @@ fn long_uploads_in_drops_leave_the_store_to_others() {
 
 #[test]
 fn an_answer_that_is_not_read_is_given_up_and_holds_nobody_up() {
-    let options = Options::new().set("server.body_timeout", "1s").set("server.max_connections", 24);
+    let options = Options::new()
+        .set("server.body_timeout", "1s")
+        .set("server.max_connections", 24)
+        .set("server.max_requests_per_user", 24)
+        .set("server.max_requests_per_tenant", 24);
     let server = Server::start(Flavour::Inmem, &options);
     // Larger than what the system keeps of a connection between them.
     let options = json!({"bytes": base64(&corpus::bytes(78, 4 << 20)), "opts": {}});

@@ -52,6 +52,7 @@ mod runtime;
 mod scope;
 mod session_bound;
 mod shape;
+mod shares;
 mod signals;
 mod streams;
 mod times;

@@ -33,7 +33,15 @@ fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
         max_connections_per_client: layers.get("server.max_connections_per_client", value::count)?,
         queue_timeout: layers.need("server.queue_timeout", value::duration)?,
         event_streams: event_streams(layers)?,
+        max_requests_per_user: share(layers, "server.max_requests_per_user", 2)?,
+        max_requests_per_tenant: share(layers, "server.max_requests_per_tenant", 3)?,
     })
+}
+
+/// A number of requests; unset, so many quarters of the connections.
+fn share(layers: &Layers, key: &str, quarters: usize) -> Result<usize, ConfigError> {
+    let connections = layers.need("server.max_connections", value::count)?;
+    Ok(layers.get(key, value::count)?.unwrap_or_else(|| (connections * quarters / 4).max(1)))
 }
 
 fn event_streams(layers: &Layers) -> Result<EventStreamSettings, ConfigError> {

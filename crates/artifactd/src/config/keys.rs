@@ -155,6 +155,19 @@ pub const KEYS: &[Key] = &[
         "How long a request may wait where all connections are taken; then it is answered 429.",
     ),
     Key::new(
+        "server.max_requests_per_user",
+        Kind::Count(1..=1_000_000),
+        None,
+        "How many requests of one user are served at once, event streams aside; further ones are answered 429. Unset: half of \
+         server.max_connections.",
+    ),
+    Key::new(
+        "server.max_requests_per_tenant",
+        Kind::Count(1..=1_000_000),
+        None,
+        "The same of one tenant. Unset: three quarters of server.max_connections.",
+    ),
+    Key::new(
         "server.max_event_streams",
         Kind::Count(1..=1_000_000),
         None,

@@ -51,6 +51,16 @@ impl Refused {
         .with_header(CONNECTION, HeaderValue::from_static("close"))
     }
 
+    /// The refusal of a request past what its user or tenant may have under way.
+    pub(super) fn past_share() -> Self {
+        Self::new(
+            Code::RuntimeError,
+            "this user or tenant has as many requests under way as it may have; wait for one to end",
+        )
+        .with_status(StatusCode::TOO_MANY_REQUESTS)
+        .with_header(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))
+    }
+
     /// The same with another status than the code's, where HTTP knows a finer one.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);

@@ -36,7 +36,12 @@ impl FromRequestParts<Arc<App>> for Verified {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        verify(parts, app, None).await.map(|(verified, _)| verified)
+        let (verified, _) = verify(parts, app, None).await?;
+        let Some(slot) = app.shares.acquire(verified.caller()) else { return Err(Refused::past_share()) };
+        if let Some(trace) = parts.extensions.get::<Arc<Trace>>() {
+            trace.hold(slot);
+        }
+        Ok(verified)
     }
 }
 

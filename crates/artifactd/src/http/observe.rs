@@ -21,6 +21,7 @@ use super::App;
 use super::answer::{Refused, Told, chain};
 use super::head::Unsound;
 use super::intake::Reading;
+use super::shares::RequestSlot;
 use super::sign::{random_id, sign};
 use crate::metrics::{Finished, OpenStream, RequestMetrics};
 
@@ -31,15 +32,21 @@ pub(super) struct Trace {
     tenant: OnceLock<String>,
     /// The control method, once it is known to be one.
     control: OnceLock<&'static str>,
+    /// What the request holds of its user's share until its response has ended.
+    slot: OnceLock<RequestSlot>,
 }
 
 impl Trace {
     fn new() -> Self {
-        Self { id: random_id(), tenant: OnceLock::new(), control: OnceLock::new() }
+        Self { id: random_id(), tenant: OnceLock::new(), control: OnceLock::new(), slot: OnceLock::new() }
     }
 
     pub(super) fn of_tenant(&self, tenant: &str) {
         let _ = self.tenant.set(tenant.to_owned());
+    }
+
+    pub(super) fn hold(&self, slot: RequestSlot) {
+        let _ = self.slot.set(slot);
     }
 
     pub(super) fn of_control(&self, method: &'static str) {

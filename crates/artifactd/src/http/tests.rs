@@ -65,6 +65,8 @@ impl Fixture {
             max_connections_per_client: None,
             queue_timeout: Duration::from_secs(1),
             event_streams: EventStreamSettings { per_session: 1, per_user: 1, per_tenant: 1, in_all: 1 },
+            max_requests_per_user: 100,
+            max_requests_per_tenant: 100,
         };
         let app = Arc::new(App::new(Resolver::new(store, ResolverOptions::default()), verifier, &settings));
         let router = router(&app, &settings);

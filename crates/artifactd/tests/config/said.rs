@@ -26,6 +26,8 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.server.reserved_connections, 64);
     assert_eq!(settings.server.max_connections_per_client, None);
     assert_eq!(settings.server.queue_timeout, Duration::from_secs(10));
+    assert_eq!(settings.server.max_requests_per_user, 512);
+    assert_eq!(settings.server.max_requests_per_tenant, 768);
     let streams = settings.server.event_streams;
     assert_eq!(
         (streams.per_session, streams.per_user, streams.per_tenant, streams.in_all),
@@ -177,6 +179,8 @@ const OTHERS: &[(&str, &str, &[Pair])] = &[
     ("server.reserved_connections", "7", &[]),
     ("server.max_connections_per_client", "7", &[]),
     ("server.queue_timeout", "1s", &[]),
+    ("server.max_requests_per_user", "7", &[]),
+    ("server.max_requests_per_tenant", "7", &[]),
     ("server.max_event_streams", "7", &[]),
     ("server.max_event_streams_per_session", "7", &[]),
     ("server.max_event_streams_per_user", "7", &[]),

@@ -210,11 +210,11 @@ fn downloads(target: &mut Target) -> Result<Box<dyn Running>, BoxError> {
     Ok(Box::new(Sockets::new((0..200).filter_map(|_| open(target.addr(), &head)).collect())))
 }
 
-/// 200 uploads of 4 MiB that have sent one byte.
+/// As many uploads of 4 MiB as the server takes connections, each of which has sent one byte.
 fn uploads(target: &mut Target) -> Result<Box<dyn Running>, BoxError> {
     let head = put("", "").by(&mallory("s")).head(Some(4 << 20));
     let begun = [head, vec![1]].concat();
-    Ok(Box::new(Sockets::new((0..200).filter_map(|_| open(target.addr(), &begun)).collect())))
+    Ok(Box::new(Sockets::new((0..1024).filter_map(|_| open(target.addr(), &begun)).collect())))
 }
 
 /// Another tenant's subscriber goes away, misses three events, and comes back after 1 100 puts of a stranger.

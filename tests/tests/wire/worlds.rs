@@ -115,7 +115,7 @@ fn row(flavour: Flavour) -> Row {
 fn proof(flavour: Flavour, seed: u64) -> Result<String, String> {
     let begun = Instant::now();
     let worlds = Worlds::new(&row(flavour), None);
-    let (requests, rows) = if flavour.has_a_server() { (300, 110) } else { (2000, 250) };
+    let (requests, rows) = if flavour.has_a_server() { (600, 110) } else { (2000, 250) };
     // A server over files walks its whole bucket for a listing, and fails where a deletion meets it: there all take turns.
     let session = worlds.run(seed, requests, rows, flavour != Flavour::S3sFs)?;
     let sent: usize = session.tally.values().sum();

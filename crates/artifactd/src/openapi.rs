@@ -190,6 +190,25 @@ mod tests {
     }
 
     #[test]
+    fn no_description_ends_a_comment_of_a_generated_client() {
+        fn search(value: &Value) {
+            match value {
+                Value::Object(members) => {
+                    for (name, value) in members {
+                        let text =
+                            value.as_str().filter(|_| ["description", "summary"].contains(&name.as_str()));
+                        assert!(!text.is_some_and(|text| text.contains("*/")), "{text:?}");
+                        search(value);
+                    }
+                }
+                Value::Array(items) => items.iter().for_each(search),
+                _ => {}
+            }
+        }
+        search(&serde_json::from_str(text()).unwrap());
+    }
+
+    #[test]
     fn a_link_takes_no_expression_within_a_body() {
         let document = document();
         for links in all(&document["paths"], "links") {

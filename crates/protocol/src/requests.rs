@@ -107,8 +107,8 @@ pub struct ListRequest {
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
-    /// One of these media types: `text/plain` with any parameters, `text/plain; charset=utf-8` with this one, `image/*` and
-    /// `*/*` as ranges. Compared without case.
+    /// One of these media types: `text/plain` with any parameters, `text/plain; charset=utf-8` with this one, and ranges: `image/*`,
+    /// or an asterisk on both sides for any type that was given. Compared without case.
     #[serde(default, deserialize_with = "media_ranges")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub mime_type: Vec<MediaRange>,

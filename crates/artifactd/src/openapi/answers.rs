@@ -87,7 +87,10 @@ fn refusal(status: u16, codes: &[Code], bare: bool) -> RefOr<Response> {
             );
         }
         416 => {
-            response = response.header("Content-Range", header("How many bytes there are: `bytes */SIZE`."));
+            response = response.header(
+                "Content-Range",
+                header("How many bytes there are, as RFC 9110 §14.4 writes it of a range that covers none."),
+            );
         }
         429 | 503 => response = response.header("Retry-After", header("How many seconds to wait.")),
         _ => {}

@@ -84,7 +84,7 @@ async fn main() {
     let EventPayload::EventPayloadOneOf(uploaded) = *told.payload else { panic!("{:?}", told.payload) };
     assert_eq!(uploaded.r#ref.id, id);
 
-    let get = |id, range| bytes_get(&config, id, None, None, None, None, SESSION, None, None, range, None);
+    let get = |id, range| bytes_get(&config, id, None, None, None, None, None, None, SESSION, None, None, range, None);
     let whole = get(id, None).await.expect("the whole");
     assert!(whole.bytes().await.expect("the bytes") == bytes);
     let part = get(id, Some("bytes=1000-299999")).await.expect("a range");

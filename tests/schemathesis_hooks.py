@@ -1,6 +1,6 @@
-"""What Schemathesis is told beside the document: an id of an answer goes into the bodies of the methods that take one.
+"""Adds links to the document: the id in a response is used in the bodies of the methods that take one.
 
-OpenAPI has expressions for parameters and for whole bodies, and none for a member of a body; Schemathesis has.
+OpenAPI has expressions for parameters and for whole bodies, but not for a member of a body. Schemathesis has them.
 """
 
 import schemathesis
@@ -19,5 +19,5 @@ def before_load_schema(context, raw_schema):
                     found += 1
                     body = {"id": links["bytes.get"]["parameters"]["id"]}
                     links.update({method: {"operationId": method, "requestBody": body} for method in METHODS})
-    # Fewer answers than these would be a document that lost some: fewer tests, and nothing said of it.
-    assert found >= 3, f"{found} answers lead to a download, where there are three"
+    # If the document lost one of these links, fewer tests would run without a message.
+    assert found >= 3, f"{found} responses link to a download, but there should be three"

@@ -1,4 +1,4 @@
-//! The law of `artifact_store_laws::configuration`, with whatever the fuzzer makes up.
+//! Fuzz target: checks the law `artifact_store_laws::configuration` with the fuzzer's input.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| artifact_store_laws::configuration::any(data));

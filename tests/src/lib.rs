@@ -1,17 +1,18 @@
-//! What the matrix, the wire tests and their programs share: the flavours, reproducible artifacts, tables, a client.
+//! Shared code of the matrix, the wire tests and their programs: flavours, reproducible artifacts, tables, an HTTP
+//! client.
 //!
-//! The flavours' harnesses are the drivers' own: a driver's test and the matrix run the same ones.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Programs of the command line.
+//! The harnesses of the flavours belong to the drivers: a driver's tests and the matrix run the same ones.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Command-line programs.
 
 pub mod corpus;
-pub mod flavours;
-pub mod hosted;
-pub mod place;
+pub mod flavour;
+pub mod matrix_rows;
+pub mod server_host;
 pub mod table;
 pub mod welch;
 pub mod wire;
 
-/// The Rust of the pages, compiled and run.
+/// The Rust code of the pages, compiled and run.
 #[cfg(doctest)]
 mod pages {
     #[doc = include_str!("../../docs/start.md")]

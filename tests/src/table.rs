@@ -1,4 +1,4 @@
-//! The matrix as people read it: a check a line, a flavour a column.
+//! Prints the matrix: one line for each check, one column for each flavour.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 
 use artifact_store_conformance::{Outcome, Report};
 
-/// How one check ended, bare and gated, as two marks.
+/// The result of one check, as a coloured mark.
 fn mark(outcome: Option<&artifact_store_conformance::CheckResult>, colour: bool) -> String {
     let (mark, code) = match outcome {
         Some(Ok(Outcome::Passed)) => ("✓", "32"),
@@ -17,12 +17,12 @@ fn mark(outcome: Option<&artifact_store_conformance::CheckResult>, colour: bool)
     if colour { format!("\u{1b}[{code}m{mark}\u{1b}[0m") } else { mark.to_owned() }
 }
 
-/// Prints pairs of reports, bare and gated, of each flavour. Colours only on a terminal.
+/// Prints pairs of reports, bare and gated, of each flavour. Uses colours only on a terminal.
 pub fn print(pairs: &[(Report, Report)]) {
     let colour = std::io::stdout().is_terminal();
     let Some((first, _)) = pairs.first() else { return };
     let legend = "✓ passed, – not promised, ✗ failed; bare gated";
-    let names = first.lines.iter().map(|line| line.check.name.len() + 2);
+    let names = first.checks.iter().map(|line| line.check.name.len() + 2);
     let wide = names.chain([legend.chars().count()]).max().unwrap_or_default();
     let mut out = String::new();
     let _ = write!(out, "\n{legend:wide$}");
@@ -31,7 +31,7 @@ pub fn print(pairs: &[(Report, Report)]) {
     }
     out.push('\n');
     let mut group = "";
-    for (row, line) in first.lines.iter().enumerate() {
+    for (row, line) in first.checks.iter().enumerate() {
         if line.check.group != group {
             group = line.check.group;
             let _ = writeln!(out, "{group}");
@@ -39,7 +39,7 @@ pub fn print(pairs: &[(Report, Report)]) {
         let _ = write!(out, "  {:width$}", line.check.name.replace('_', " "), width = wide - 2);
         for (bare, gated) in pairs {
             let marks =
-                [bare, gated].map(|report| mark(report.lines.get(row).map(|line| &line.result), colour));
+                [bare, gated].map(|report| mark(report.checks.get(row).map(|line| &line.result), colour));
             let pad = bare.flavour.chars().count().saturating_sub(3);
             let _ = write!(out, "  {} {}{:pad$}", marks[0], marks[1], "");
         }
@@ -48,13 +48,13 @@ pub fn print(pairs: &[(Report, Report)]) {
     print!("{out}");
 }
 
-/// Prints how many checks passed, are not promised and failed, a line for each report.
+/// Prints how many checks passed, are not promised, and failed, one line for each report.
 pub fn print_counts(pairs: &[(Report, Report)]) {
     println!("\n{:<24}{:>8}{:>14}{:>8}{:>10}", "flavour", "passed", "not promised", "failed", "seconds");
     let mut sum = BTreeMap::new();
     for report in pairs.iter().flat_map(|(bare, gated)| [bare, gated]) {
         let failed = report.failures().count();
-        let seconds: f64 = report.lines.iter().map(|line| line.took.as_secs_f64()).sum();
+        let seconds: f64 = report.checks.iter().map(|line| line.duration.as_secs_f64()).sum();
         println!(
             "{:<24}{:>8}{:>14}{failed:>8}{seconds:>10.1}",
             report.flavour,

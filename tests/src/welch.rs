@@ -1,15 +1,15 @@
-//! Whether two series of measurements differ: Welch's t, raw and with the slowest taken away.
+//! Compares two series of measurements with Welch's t-test, raw and without the slowest.
 //!
 //! This module must never know what was measured.
 
-/// What two series say.
+/// The result of comparing two series.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Verdict {
-    /// How many measurements each series has, at least.
+pub struct Comparison {
+    /// The number of measurements in the shorter series.
     pub n: usize,
     /// The mean of the second series.
     pub mean: f64,
-    /// How much larger the first series' mean is.
+    /// How much larger the mean of the first series is.
     pub shift: f64,
     /// Welch's t: the shift in units of its standard error.
     pub t: f64,
@@ -17,7 +17,7 @@ pub struct Verdict {
 
 /// Compares two series as they are.
 #[allow(clippy::cast_precision_loss)] // Counts are far below 2^52.
-pub fn compare(first: &[f64], second: &[f64]) -> Verdict {
+pub fn compare(first: &[f64], second: &[f64]) -> Comparison {
     let moments = |series: &[f64]| {
         let n = series.len().max(2) as f64;
         let mean = series.iter().sum::<f64>() / n;
@@ -27,13 +27,13 @@ pub fn compare(first: &[f64], second: &[f64]) -> Verdict {
     let ((a, a_error), (b, b_error)) = (moments(first), moments(second));
     let error = (a_error + b_error).sqrt();
     let t = if error > 0.0 { (a - b) / error } else { 0.0 };
-    Verdict { n: first.len().min(second.len()), mean: b, shift: a - b, t }
+    Comparison { n: first.len().min(second.len()), mean: b, shift: a - b, t }
 }
 
-/// Compares what is left of two series when the slowest `share` (0 to 1) of both together is taken away: everything above one
-/// bound, which does not know the series apart.
+/// Compares two series without the slowest `share` (0 to 1) of both together. Everything above one limit is removed,
+/// and the limit is the same for both series.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // As above, and a share.
-pub fn compare_without_slowest(first: &[f64], second: &[f64], share: f64) -> Verdict {
+pub fn compare_without_slowest(first: &[f64], second: &[f64], share: f64) -> Comparison {
     let mut all: Vec<f64> = first.iter().chain(second).copied().collect();
     all.sort_unstable_by(f64::total_cmp);
     let keep = (all.len() as f64 * (1.0 - share)).ceil() as usize;
@@ -47,13 +47,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t_is_that_of_the_textbook() {
+    fn t_matches_the_textbook() {
         // Means 20.0 and 22.0, variances 2.5 and 10.0, n = 5: t = -2 / sqrt(0.5 + 2.0).
         let (a, b) = ([18.0, 19.0, 20.0, 21.0, 22.0], [18.0, 20.0, 22.0, 24.0, 26.0]);
-        let verdict = compare(&a, &b);
-        assert!((verdict.t + 2.0 / 2.5_f64.sqrt()).abs() < 1e-12, "{verdict:?}");
-        assert!((verdict.shift + 2.0).abs() < 1e-12 && (verdict.mean - 22.0).abs() < 1e-12, "{verdict:?}");
-        assert_eq!(verdict.n, 5);
+        let comparison = compare(&a, &b);
+        assert!((comparison.t + 2.0 / 2.5_f64.sqrt()).abs() < 1e-12, "{comparison:?}");
+        assert!(
+            (comparison.shift + 2.0).abs() < 1e-12 && (comparison.mean - 22.0).abs() < 1e-12,
+            "{comparison:?}"
+        );
+        assert_eq!(comparison.n, 5);
     }
 
     #[test]
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bound_takes_the_slowest_of_both_away() {
+    fn one_limit_removes_the_slowest_of_both() {
         let mut a = vec![10.0; 99];
         a.push(1_000_000.0);
         let b = vec![10.0; 100];

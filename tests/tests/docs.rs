@@ -1,4 +1,4 @@
-//! The pages under docs/ keep up with the code. Their Rust runs as documentation tests of this package.
+//! Checks that the pages under docs/ match the code. Their Rust code runs as documentation tests of this package.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::fs;
@@ -12,7 +12,7 @@ fn page(name: &str) -> String {
 }
 
 #[test]
-fn every_check_is_named_by_the_clause_it_proves() {
+fn the_contract_names_every_check() {
     let page = page("contract.md");
     for check in checks() {
         assert!(page.contains(&format!("`{}`", check.name)), "docs/contract.md does not name {}", check.name);
@@ -20,7 +20,7 @@ fn every_check_is_named_by_the_clause_it_proves() {
 }
 
 #[test]
-fn every_name_of_a_test_in_the_contract_is_one() {
+fn every_test_that_the_pages_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut code = String::new();
     let mut folders = vec![root.join("crates"), root.join("drivers"), root.join("tests")];
@@ -40,7 +40,7 @@ fn every_name_of_a_test_in_the_contract_is_one() {
             if sentence && word.matches('_').count() >= 3 {
                 assert!(
                     code.contains(&format!("fn {word}(")),
-                    "docs/{name} names `{word}`, which is no function"
+                    "docs/{name} names `{word}`, which is not a function"
                 );
             }
         }
@@ -48,17 +48,20 @@ fn every_name_of_a_test_in_the_contract_is_one() {
 }
 
 #[test]
-fn every_flag_stands_with_its_sentence() {
+fn the_contract_lists_every_flag_with_its_description() {
     let page = page("contract.md");
     for flag in Flag::ALL {
-        let row =
-            format!("| `{flag}` | {} | {} |", format!("{:?}", flag.kind()).to_lowercase(), flag.sentence());
+        let row = format!(
+            "| `{flag}` | {} | {} |",
+            format!("{:?}", flag.kind()).to_lowercase(),
+            flag.description()
+        );
         assert!(page.contains(&row), "docs/contract.md lacks the row {row}");
     }
 }
 
 #[test]
-fn every_option_stands_with_its_type_and_default() {
+fn the_drivers_page_lists_every_option_with_its_type_and_default() {
     let page = page("drivers.md");
     for driver in artifact_store::drivers().unwrap().drivers() {
         let info = driver.info();
@@ -70,8 +73,8 @@ fn every_option_stands_with_its_type_and_default() {
                 OptionKind::Size => "size".to_owned(),
                 OptionKind::Duration => "duration".to_owned(),
                 OptionKind::Count => "count".to_owned(),
-                OptionKind::Switch => "switch".to_owned(),
-                OptionKind::Word(words) => {
+                OptionKind::Bool => "switch".to_owned(),
+                OptionKind::Choice(words) => {
                     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
                 }
             };
@@ -84,4 +87,22 @@ fn every_option_stands_with_its_type_and_default() {
             assert!(section.contains(&row), "docs/drivers.md, {}, lacks the row {row}", info.name);
         }
     }
+}
+
+#[test]
+fn every_path_in_the_architecture_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = page("architecture.md");
+    let paths = page.split('`').skip(1).step_by(2).filter(|code| {
+        let starts = ["crates/", "drivers/", "tests/", "docs/", ".ci/"];
+        starts.iter().any(|start| code.starts_with(start))
+            && !code.contains(['*', ' '])
+            && !code.contains("NAME")
+    });
+    let mut count = 0;
+    for path in paths {
+        assert!(root.join(path).exists(), "docs/architecture.md names `{path}`, which does not exist");
+        count += 1;
+    }
+    assert!(count > 40, "{count} paths");
 }

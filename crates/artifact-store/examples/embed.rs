@@ -1,12 +1,13 @@
-//! What a runtime does with a store: put a file under a scope, hand on the ref, read it back, list it, delete it.
+//! The operations of a runtime: put a file into a scope, pass on the ref, read it back, list it and delete it.
 //!
 //! ```text
 //! cargo run --release --example embed -- FILE [URL] [--delete]
 //! ```
 //!
-//! URL is `inmem:` (the default), `fs:some/folder`, `sqlite:some.db`, `postgres://…` or `s3://bucket/prefix`. The file's artifact stays, so that a second run finds
-//! it standing, unless `--delete` is given; a small scratch artifact is put and deleted in every run.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a command-line program.
+//! URL is `inmem:` (the default), `fs:some/folder`, `sqlite:some.db`, `postgres://…` or `s3://bucket/prefix`. Without
+//! `--delete` the file's artifact stays, so that a second run finds it. Every run puts and deletes a small temporary
+//! artifact.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // This is a command-line program.
 
 use std::error::Error;
 use std::path::Path;
@@ -46,20 +47,20 @@ async fn main() -> ExitCode {
 }
 
 async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error>> {
-    // 1. Open the store once, at start, from your configuration; hold the Arc.
+    // 1. Open the store once, at start, from your configuration, and keep the Arc.
     let config: Config = url.parse()?;
-    let (store, took) = timed(artifact_store::open(&config)).await;
+    let (store, took) = measure(artifact_store::open(&config)).await;
     let store = store?;
     let flags: Vec<_> =
-        Flag::ALL.iter().filter(|flag| store.capabilities().has(**flag)).map(|flag| flag.word()).collect();
+        Flag::ALL.iter().filter(|flag| store.capabilities().has(**flag)).map(|flag| flag.as_str()).collect();
     let flags = if flags.is_empty() { "no flags".to_owned() } else { flags.join(", ") };
-    // Not the URL: it may hold a password.
+    // Do not print the URL: it may contain a password.
     println!("open    a store of the driver {} ({flags}) in {}", store.driver(), millis(took));
 
-    // 2. Every artifact belongs to somebody.
+    // 2. Every artifact belongs to a scope.
     let scope = Scope::new("acme", "ada", "session-1")?.with_task("embed-example")?;
 
-    // 3. Put: the file flows in, it is never whole in memory.
+    // 3. Put: the file is streamed, so it is never completely in memory.
     let input = tokio::fs::File::open(file).await?;
     let length = input.metadata().await?.len();
     let body = Body::from_stream(ReaderStream::with_capacity(input, 256 * 1024)).with_length(length);
@@ -69,17 +70,18 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
         tags: vec!["example".into()],
         ..PutOptions::default()
     };
-    let (put, took) = timed(store.put(&scope, body, options)).await;
+    let (put, took) = measure(store.put(&scope, body, options)).await;
     let put = put?;
     println!("put     {} bytes, {}, in {}", put.record.size, put.outcome, millis(took));
 
-    // 4. Hand on the ref: small, and JSON.
+    // 4. Pass on the ref, which is small and can be written as JSON.
     let reference = put.record.artifact_ref();
     println!("ref     {}", serde_json::to_string(&reference)?);
     println!("digest  sha256 {}", reference.sha256);
 
-    // 5. Read it back whole. The gate compares the SHA-256 while it streams; here it is computed once more to show it.
-    let (digest, took) = timed(read_back(&*store, &reference)).await;
+    // 5. Read the whole artifact. The gate compares the SHA-256 during the read; the example computes it again to print
+    //    it.
+    let (digest, took) = measure(read_back(&*store, &reference)).await;
     let digest = digest?;
     println!(
         "get     {} in {}",
@@ -87,9 +89,9 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
         millis(took)
     );
 
-    // 6. Or a part of it.
+    // 6. Read a range.
     let window = ByteRange::from(0..64);
-    let (part, took) = timed(store.get(&reference.scope, &reference.id, Some(window))).await;
+    let (part, took) = measure(store.get(&reference.scope, &reference.id, Some(window))).await;
     let part = part?.ok_or("the artifact is gone")?;
     let (range, bytes) = (part.range.clone(), part.stream.collect_bytes(64).await?);
     println!(
@@ -100,9 +102,9 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
         millis(took)
     );
 
-    // 7. Find it again.
+    // 7. List the artifacts of the session.
     let query = ListQuery::new(ScopePattern::session_of(&scope)).with_total();
-    let (page, took) = timed(store.list(&query)).await;
+    let (page, took) = measure(store.list(&query)).await;
     let page = page?;
     println!("list    {} in this session, in {}", page.total.unwrap_or_default(), millis(took));
     for row in page.rows.iter().take(5) {
@@ -110,11 +112,12 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
         println!("        {}  {:>10}  {}  {name}", row.created_at, row.size, row.id);
     }
 
-    // 8. Delete what is not needed any more. In another task's scope the same bytes are another artifact: deleting there
-    // leaves the one above alone.
+    // 8. Delete an artifact. In the scope of another task the same bytes are another artifact, so the delete does not
+    //    affect
+    // the one above.
     let scratch = store.scoped(Scope::new("acme", "ada", "session-1")?.with_task("scratch")?);
     let id = scratch.put(bytes, PutOptions::default()).await?.record.id;
-    let (deleted, took) = timed(scratch.delete(&id)).await;
+    let (deleted, took) = measure(scratch.delete(&id)).await;
     let gone = deleted? && scratch.stat(&id).await?.is_none();
     println!("delete  {id} {} in {}", if gone { "gone" } else { "STILL THERE" }, millis(took));
     if delete {
@@ -137,10 +140,10 @@ async fn read_back(store: &dyn ArtifactStore, reference: &ArtifactRef) -> Result
     Ok(hasher.finish())
 }
 
-async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
-    let begun = Instant::now();
+async fn measure<T>(future: impl Future<Output = T>) -> (T, Duration) {
+    let start = Instant::now();
     let value = future.await;
-    (value, begun.elapsed())
+    (value, start.elapsed())
 }
 
 fn millis(duration: Duration) -> String {

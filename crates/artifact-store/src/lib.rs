@@ -1,7 +1,7 @@
 //! Artifact storage for runtimes.
 //!
-//! A runtime produces artifacts (tool outputs, uploads, reports, images) too heavy to carry inline. It opens a store,
-//! puts each artifact under a [`Scope`] (tenant, user, session, task) and hands on a small [`ArtifactRef`]:
+//! A runtime produces artifacts (tool outputs, uploads, reports, images) that are too large to pass inline. It opens a
+//! store, puts each artifact into a [`Scope`] (tenant, user, session, task) and passes on a small [`ArtifactRef`]:
 //!
 //! ```
 //! use artifact_store::prelude::*;
@@ -22,12 +22,12 @@
 //! # }).unwrap();
 //! ```
 //!
-//! [`open`] picks the driver by name and puts the [`Gate`] before it: limits, isolation of scopes, digests and cursors
-//! are checked in one place, whatever the driver. The contract itself, trait and types, is the crate
-//! [`artifact_store_core`]; drivers of your own are registered with [`open_with`].
+//! [`open`] selects the driver by name and wraps its store in the [`Gate`], which checks limits, the isolation of
+//! scopes, digests and cursors in the same way for all drivers. The traits and types of the contract are in the crate
+//! [`artifact_store_core`]. To use your own driver, register it and call [`open_with`].
 //!
 //! # Features
-//! One a driver, all on by default: `inmem`, `fs`, `sqlite`, `postgres`, `s3`.
+//! One feature per driver, all enabled by default: `inmem`, `fs`, `sqlite`, `postgres`, `s3`.
 
 mod config;
 mod open;
@@ -35,20 +35,20 @@ mod url;
 
 pub use artifact_store_core as core;
 pub use artifact_store_core::{
-    Ability, ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream,
-    Capabilities, Clock, Cursor, CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, Get,
-    Health, ListQuery, Namespace, Page, Put, PutOptions, PutOutcome, Record, Registry, Scope, ScopePart,
-    ScopePattern, ScopedStore, Source, StoreError, Swept, SystemClock, TaskPattern, TenantPattern, Timestamp,
-    UrlForm, VerifyReads,
+    ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Capabilities,
+    Clock, Cursor, CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, GetResult, Health,
+    ListQuery, Namespace, Page, PutOptions, PutOutcome, PutResult, Record, Registry, Scope, ScopePart,
+    ScopePattern, ScopedStore, Source, StoreError, StoreFeature, SweepMode, SweepSummary, SystemClock,
+    TaskPattern, TenantPattern, Timestamp, UrlForm, VerifyReads,
 };
 
 pub use config::{Config, OptionValues, Secret};
 pub use open::{
-    abilities, abilities_with, drivers, open, open_event_log, open_event_log_with, open_existing,
-    open_for_reading, open_with, sweep, sweep_with,
+    drivers, open, open_event_log, open_event_log_with, open_existing, open_read_only, open_with, probe,
+    probe_with, store_features, store_features_with, sweep, sweep_with,
 };
 
-/// What a runtime's module usually needs: `use artifact_store::prelude::*`.
+/// The most common types and traits: `use artifact_store::prelude::*`.
 pub mod prelude {
     pub use artifact_store_core::{
         ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ErrorKind, Filter,

@@ -1,22 +1,25 @@
-//! From a [`Config`] to a store that is ready to use: [`open`].
+//! Opening the store that a [`Config`] names: [`open`] and its variants.
+//!
+//! Only [`drivers`] knows particular drivers; the other functions must never know one.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    Ability, ArtifactStore, CursorKey, Driver, ErrorContext, EventLog, Flag, Gate, GateOptions, Options,
-    Registry, StoreError, Swept, SystemClock, Verb, VerifyReads,
+    ArtifactStore, CursorKey, Driver, ErrorContext, EventLog, Flag, Gate, GateOptions, Options, Registry,
+    StoreError, StoreFeature, SweepMode, SweepSummary, SystemClock, Verb, VerifyReads,
 };
 
 use crate::config::Config;
 use crate::url;
 
-/// The drivers compiled in, by the crate's features.
+/// The drivers that are compiled in, according to the crate's features.
 ///
 /// # Errors
-/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where two have one name: a mistake of this crate.
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if two drivers have the same name, which is a bug in this
+/// crate.
 pub fn drivers() -> Result<Registry, StoreError> {
-    #[allow(unused_mut)] // Without any driver's feature nothing is added.
+    #[allow(unused_mut)] // Not mutated if no driver's feature is enabled.
     let mut registry = Registry::new();
     #[cfg(feature = "inmem")]
     registry.register(Arc::new(artifact_store_inmem::InmemDriver))?;
@@ -33,20 +36,21 @@ pub fn drivers() -> Result<Registry, StoreError> {
 
 /// Opens the store that `config` names, with a compiled-in driver, behind the [`Gate`].
 ///
-/// Needs a Tokio runtime. The store lives until [`close`](ArtifactStore::close); close it before the process ends, so that
-/// nothing that runs in the background is cut off. Never falls back to another driver.
+/// This requires a Tokio runtime. [`close`](ArtifactStore::close) the store before the process ends, so that background
+/// tasks are not interrupted. There is no fallback to another driver.
 ///
 /// # Errors
-/// - `InvalidArgument`: an unknown driver (the known ones are listed) or option, an illegal value, a place that is not this
-///   driver's (another program's directory or database, a newer version's, a missing parent folder).
-/// - `Unavailable`: the place is held by another process or cannot be reached now.
-/// - `Corrupt`, `Backend`: the place is damaged, or may not be used (read-only, no permission).
+/// - `InvalidArgument`: an unknown driver (the message lists the known ones), an unknown option, an invalid value, or a
+///   location that the driver cannot use (a directory or database of another program or a newer version, a missing
+///   parent directory).
+/// - `Unavailable`: another process has locked the location, or the location is not reachable at the moment.
+/// - `Corrupt`, `Backend`: the location is damaged, or access is denied (read-only, no permission).
 ///
 /// # Examples
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let url = format!("fs:{}/artifacts", folder.path().display());
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let url = format!("fs:{}/artifacts", directory.path().display());
 /// let store = artifact_store::open(&url.parse()?).await?;
 /// assert_eq!(store.driver(), "fs");
 /// store.close().await?;
@@ -62,24 +66,24 @@ pub async fn open(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError>
 /// # Errors
 /// As [`open`].
 pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-    opened(registry, config, Access::Change).await
+    open_gated(registry, config, AccessMode::ReadWrite).await
 }
 
-/// What a store is opened for.
+/// Whether a store is opened for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Change,
-    Read,
+enum AccessMode {
+    ReadWrite,
+    ReadOnly,
 }
 
-async fn opened(
+async fn open_gated(
     registry: &Registry,
     config: &Config,
-    access: Access,
+    access: AccessMode,
 ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let info = driver.info();
-    // Everything that can be refused is refused before the place is touched.
+    // All arguments are validated before the location is accessed.
     let gate = GateOptions {
         verify_reads: if info.bytes_cannot_change { VerifyReads::Never } else { config.verify_reads },
         max_artifact_bytes: config.max_artifact_bytes.unwrap_or(u64::MAX),
@@ -90,8 +94,8 @@ async fn opened(
     };
     let clock = Arc::new(SystemClock);
     let store = match access {
-        Access::Change => driver.open(&options, clock).await,
-        Access::Read => driver.open_for_reading(&options, clock).await,
+        AccessMode::ReadWrite => driver.open(&options, clock).await,
+        AccessMode::ReadOnly => driver.open_read_only(&options, clock).await,
     };
     let store = store.map_err(|error| {
         error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
@@ -99,39 +103,40 @@ async fn opened(
     Ok(Arc::new(Gate::new(store, gate)?))
 }
 
-/// As [`open`], but refuses a place that is not there yet, where a path on the disk names it and what is put there stays: for
-/// tools that look into a store, so that a slip in its path is told and does not make another one. A place on a server is
-/// opened as [`open`] does it.
+/// As [`open`], but returns an error if the store is on the local disk and its path does not exist. For tools that
+/// inspect a store: a mistake in the path is an error and does not create another store. A store on a server or in
+/// memory is opened as by [`open`].
 ///
 /// # Errors
-/// As [`open`]; `InvalidArgument` where nothing is at the path.
+/// As [`open`]; `InvalidArgument` if the path does not exist.
 pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
     let registry = drivers()?;
-    refuse_missing(&registry, config)?;
+    check_path_exists(&registry, config)?;
     open_with(&registry, config).await
 }
 
-/// As [`open_existing`], to read only: a sqlite store is opened without making a file, bringing its schema up to date or
-/// recovering its log, so also from media and by users that cannot write. Its puts and deletes are refused. Other drivers open as
-/// they always do.
+/// As [`open_existing`], but for reading only. A sqlite store is opened without creating a file, migrating its schema
+/// or recovering its log, so it can be opened from read-only media and without write permission. Its puts and deletes
+/// are refused. Other drivers open the store as by [`open`].
 ///
 /// # Errors
-/// As [`open_existing`]; `InvalidArgument` and `Unavailable` where the store has to be opened for writing first, which the message
-/// says.
-pub async fn open_for_reading(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+/// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing first. The
+/// message says so.
+pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
     let registry = drivers()?;
-    refuse_missing(&registry, config)?;
-    opened(&registry, config, Access::Read).await
+    check_path_exists(&registry, config)?;
+    open_gated(&registry, config, AccessMode::ReadOnly).await
 }
 
-/// Refuses a path at which there is no store, where a store at a path would stay.
-fn refuse_missing(registry: &Registry, config: &Config) -> Result<(), StoreError> {
+/// Returns an error if the configuration names a path that does not exist, and a store at this path would be
+/// persistent.
+fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
-    let stays = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
-    let path = info.url.path_option().and_then(|name| options.text(name)).filter(|_| stays);
-    // Where it cannot be seen whether something is there, opening says why.
-    if let Some(path) = path.filter(|path| Path::new(path).try_exists().is_ok_and(|there| !there)) {
+    let is_persistent = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
+    let path = info.url.path_option().and_then(|name| options.text(name)).filter(|_| is_persistent);
+    // If it is unknown whether the path exists, opening the store reports the reason.
+    if let Some(path) = path.filter(|path| Path::new(path).try_exists().is_ok_and(|exists| !exists)) {
         return Err(StoreError::invalid(format!(
             "there is no {} store at {path}; check the path",
             info.name
@@ -140,48 +145,93 @@ fn refuse_missing(registry: &Registry, config: &Config) -> Result<(), StoreError
     Ok(())
 }
 
-/// Removes what processes that died have left in the place that `config` names: temporary files, orphan bytes, empty
-/// folders. Opening a store removes most of it, too; this removes all, and may run beside live stores.
+/// Deletes the orphans of killed processes in the location that `config` names: temporary files, unreferenced bytes and
+/// empty directories. With [`SweepMode::DryRun`] it only counts them and changes nothing. Opening a store deletes most
+/// orphans too; a sweep deletes all of them, and may run while stores are open. Only one sweep of a location runs at a
+/// time. If another one is running, the summary is [`busy`](SweepSummary::busy).
 ///
 /// # Errors
-/// As [`open`]; nothing that an artifact needs is touched in any case.
-pub async fn sweep(config: &Config) -> Result<Swept, StoreError> {
-    sweep_with(&drivers()?, config).await
+/// As [`open`]; `InvalidArgument` if the path does not exist. Data of artifacts is never deleted, even after an error.
+///
+/// # Examples
+/// ```
+/// use artifact_store::{SweepMode, open, sweep};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let url = format!("fs:{}/artifacts", directory.path().display());
+/// let config = url.parse()?;
+/// # open(&config).await?.close().await?;
+/// let found = sweep(&config, SweepMode::DryRun).await?;
+/// let deleted = sweep(&config, SweepMode::Delete).await?;
+/// assert_eq!((found.leftovers, deleted.leftovers), (0, 0));
+/// # Ok::<(), artifact_store::StoreError>(())
+/// # }).unwrap();
+/// ```
+pub async fn sweep(config: &Config, mode: SweepMode) -> Result<SweepSummary, StoreError> {
+    sweep_with(&drivers()?, config, mode).await
 }
 
 /// As [`sweep`], with the drivers of `registry`.
 ///
 /// # Errors
 /// As [`sweep`].
-pub async fn sweep_with(registry: &Registry, config: &Config) -> Result<Swept, StoreError> {
+pub async fn sweep_with(
+    registry: &Registry,
+    config: &Config,
+    mode: SweepMode,
+) -> Result<SweepSummary, StoreError> {
+    check_path_exists(registry, config)?;
     let (driver, options) = resolve(registry, config)?;
-    driver.sweep(&options).await.map_err(|error| {
+    driver.sweep(&options, mode).await.map_err(|error| {
         error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
     })
 }
 
-/// What the storage behind the place that `config` names can do, as far as storages of its driver differ; empty where they do
-/// not. Opens the place for it and lets go of it again.
+/// Returns the features of the storage that `config` names. Empty if all storages of the driver have the same features.
+/// This opens the location and closes it again.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn abilities(config: &Config) -> Result<Vec<Ability>, StoreError> {
-    abilities_with(&drivers()?, config).await
+pub async fn store_features(config: &Config) -> Result<Vec<StoreFeature>, StoreError> {
+    store_features_with(&drivers()?, config).await
 }
 
-/// As [`abilities`], with the drivers of `registry`.
+/// As [`store_features`], with the drivers of `registry`.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn abilities_with(registry: &Registry, config: &Config) -> Result<Vec<Ability>, StoreError> {
+pub async fn store_features_with(
+    registry: &Registry,
+    config: &Config,
+) -> Result<Vec<StoreFeature>, StoreError> {
     let (driver, options) = resolve(registry, config)?;
-    driver.abilities(&options).await.map_err(|error| {
+    driver.store_features(&options).await.map_err(|error| {
         error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
     })
 }
 
-/// Opens the log by which processes on the place that `config` names tell each other what happens; nothing where its driver has
-/// none. It is a handle of its own, with connections of its own: close it, too.
+/// As [`store_features`], but probes the storage again instead of returning recorded results.
+///
+/// # Errors
+/// As [`open`].
+pub async fn probe(config: &Config) -> Result<Vec<StoreFeature>, StoreError> {
+    probe_with(&drivers()?, config).await
+}
+
+/// As [`probe`], with the drivers of `registry`.
+///
+/// # Errors
+/// As [`open`].
+pub async fn probe_with(registry: &Registry, config: &Config) -> Result<Vec<StoreFeature>, StoreError> {
+    let (driver, options) = resolve(registry, config)?;
+    driver.probe(&options).await.map_err(|error| {
+        error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
+    })
+}
+
+/// Opens the event log that all processes on the location share; `None` if the driver has no event log. The log has its
+/// own connections, so close it separately.
 ///
 /// # Errors
 /// As [`open`].
@@ -203,7 +253,7 @@ pub async fn open_event_log_with(
     })
 }
 
-/// The driver that `config` names, and its options, checked.
+/// Returns the driver that `config` names, and its parsed options.
 fn resolve<'a>(
     registry: &'a Registry,
     config: &Config,
@@ -211,6 +261,6 @@ fn resolve<'a>(
     let driver = registry.driver(&config.driver)?;
     let info = driver.info();
     let mut given = config.options.0.clone();
-    url::settle(info, &mut given)?;
+    url::resolve(info, &mut given)?;
     Ok((driver, Options::parse(info.name, info.options, given)?))
 }

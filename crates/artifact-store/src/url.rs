@@ -1,9 +1,11 @@
 //! The URL form of a [`Config`].
 //!
-//! What stands behind a scheme is the driver's to read, and parsing knows no driver. So the place waits under a name that cannot
-//! be an option until the driver is known; [`settle`] then makes options of it.
+//! The driver determines the meaning of the part after the scheme, but parsing does not know the driver. So [`parse`]
+//! stores that part under a name that no option can have. Once the driver is known, [`resolve`] converts it to options.
+//! This module must never know a particular driver.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use artifact_store_core::{DriverInfo, StoreError, UrlForm};
 use percent_encoding::percent_decode_str;
@@ -11,80 +13,102 @@ use serde_json::Value;
 
 use crate::config::Config;
 
-/// Where a path waits for its driver. No option can have this name.
-const PATH: &str = ":path";
-/// Where what follows `driver://` waits as it was written, without the [`Config`]'s own parameters.
-const AUTHORITY: &str = ":authority";
+/// The key of an unresolved path. No option can have this name.
+const PATH_KEY: &str = ":path";
+/// The key of the unresolved text after `driver://`, as it was written, without the [`Config`]'s own parameters.
+const AUTHORITY_KEY: &str = ":authority";
 
-/// The longest name of an option or a driver, in bytes. Names are repeated in errors, and no driver has longer ones.
+/// The longest name of an option or a driver, in bytes. Names are limited because errors repeat them.
 const MAX_NAME_BYTES: usize = 64;
 
-/// The [`Config`]'s own names, which no driver's option hides.
-const OWN: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_bytes"];
+/// The keys of [`Config`] itself. They take precedence over a driver's option of the same name.
+const CONFIG_KEYS: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_bytes"];
 
-// No error repeats a URL or a value: a URL in the wrong place may carry a password.
-pub(crate) fn parse(url: &str) -> Result<Config, StoreError> {
+/// `driver:path?option=value&…`, or `driver://…?option=value&…`.
+///
+/// - `inmem:`, `fs:/var/lib/artifacts`, `fs:relative/folder`, `sqlite:artifacts.db`, `sqlite::memory:`.
+/// - An absolute path may follow an empty authority (`fs:///var/lib/artifacts`). A host is an error.
+/// - `s3://bucket/prefix?region=eu-central-1`: the host is the bucket, the path is the prefix.
+/// - `postgres://user:password@host/name?sslmode=require&schema=files`: the URL is passed to the database client
+///   unchanged, including escapes. Only the parameters that are options of the driver or keys of [`Config`] are
+///   removed.
+/// - In all other forms, path and values are percent-decoded. A `?` in a path is written `%3F`.
+/// - `verify_reads`, `cursor_secret` and `max_artifact_bytes` are keys of [`Config`]. Every other name is an option of
+///   the driver.
+///
+/// The parts and options are validated when the store is opened, because only the driver knows them.
+impl FromStr for Config {
+    type Err = StoreError;
+
+    fn from_str(url: &str) -> Result<Self, StoreError> {
+        parse(url)
+    }
+}
+
+// Errors do not repeat a URL or a value, because a misplaced URL may contain a password.
+fn parse(url: &str) -> Result<Config, StoreError> {
     let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return Err(StoreError::invalid(
-            "this is no store URL; it takes the form driver:path, such as fs:/var/lib/artifacts or inmem:",
+            "not a store URL: expected driver:path, for example fs:/var/lib/artifacts or inmem:",
         ));
     };
     if url.contains('#') {
         return Err(StoreError::invalid("a store URL has no fragment; write %23 for a # in it"));
     }
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut config = Config::new(scheme);
-    let authority = place.strip_prefix("//");
-    if authority.is_none() && !place.is_empty() {
-        config = config.option(PATH, decode(place)?);
+    let authority = location.strip_prefix("//");
+    if authority.is_none() && !location.is_empty() {
+        config = config.option(PATH_KEY, decode(location)?);
     }
-    let mut kept = Vec::new();
-    for parameter in parameters(query)? {
-        if OWN.contains(&parameter.name.as_str()) {
-            config.set_own(&parameter.name, &parameter.value()?)?;
+    let mut driver_parameters = Vec::new();
+    for parameter in parse_parameters(query)? {
+        if CONFIG_KEYS.contains(&parameter.name.as_str()) {
+            config.set_key(&parameter.name, &parameter.value()?)?;
         } else if authority.is_some() {
-            kept.push(parameter.raw);
+            driver_parameters.push(parameter.raw);
         } else {
-            let value = parameter.option()?;
+            let value = parameter.option_value()?;
             config = config.option(parameter.name, Value::String(value));
         }
     }
     if let Some(authority) = authority {
-        let mark = if kept.is_empty() { "" } else { "?" };
-        config = config.option(AUTHORITY, format!("{authority}{mark}{}", kept.join("&")));
+        let separator = if driver_parameters.is_empty() { "" } else { "?" };
+        config =
+            config.option(AUTHORITY_KEY, format!("{authority}{separator}{}", driver_parameters.join("&")));
     }
     Ok(config)
 }
 
-/// Makes options of the place that [`parse`] put by, as the driver's [`UrlForm`] says. What was set by name after the URL was
-/// parsed stands over the URL's parameters; what the place itself says cannot be said twice.
-pub(crate) fn settle(info: &DriverInfo, given: &mut BTreeMap<String, Value>) -> Result<(), StoreError> {
-    if let Some(Value::String(path)) = given.remove(PATH) {
+/// Converts the unresolved parts of [`parse`] to options according to the driver's [`UrlForm`]. An option that was set
+/// by name after parsing overrides a parameter of the URL. An option that the location itself sets cannot be set again.
+pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) -> Result<(), StoreError> {
+    if let Some(Value::String(path)) = given.remove(PATH_KEY) {
         return match info.url {
-            UrlForm::Path(option) => say(info, given, option, path, "'s path"),
+            UrlForm::Path(option) => set_option(given, option, path, "'s path"),
             _ => Err(no_path(info)),
         };
     }
-    let Some(Value::String(rest)) = given.remove(AUTHORITY) else { return Ok(()) };
-    let (place, query) = rest.split_once('?').unwrap_or((&rest, ""));
-    let mut foreign = Vec::new();
-    for parameter in parameters(query)? {
+    let Some(Value::String(rest)) = given.remove(AUTHORITY_KEY) else { return Ok(()) };
+    let (location, query) = rest.split_once('?').unwrap_or((&rest, ""));
+    let mut client_parameters = Vec::new();
+    for parameter in parse_parameters(query)? {
         let is_option = info.options.iter().any(|spec| spec.name == parameter.name);
-        if matches!(info.url, UrlForm::Whole(_)) && !is_option {
-            foreign.push(parameter.raw);
+        if matches!(info.url, UrlForm::FullUrl(_)) && !is_option {
+            client_parameters.push(parameter.raw);
         } else {
-            let value = Value::String(parameter.option()?);
+            let value = Value::String(parameter.option_value()?);
             given.entry(parameter.name).or_insert(value);
         }
     }
     match info.url {
-        UrlForm::Whole(option) => {
-            let mark = if foreign.is_empty() { "" } else { "?" };
-            let url = format!("{}://{place}{mark}{}", info.name, foreign.join("&"));
-            say(info, given, option, url, " itself")
+        UrlForm::FullUrl(option) => {
+            let separator = if client_parameters.is_empty() { "" } else { "?" };
+            let url = format!("{}://{location}{separator}{}", info.name, client_parameters.join("&"));
+            set_option(given, option, url, " itself")
         }
         UrlForm::HostAndPath { host: host_option, path: path_option } => {
-            let (host, path) = place.split_once('/').unwrap_or((place, ""));
+            let (host, path) = location.split_once('/').unwrap_or((location, ""));
             if host.contains(['@', ':']) {
                 return Err(StoreError::invalid(format!(
                     "the URL {}://… holds a user, a password or a port; it takes {}, and everything else as options",
@@ -94,38 +118,34 @@ pub(crate) fn settle(info: &DriverInfo, given: &mut BTreeMap<String, Value>) -> 
             }
             for (option, text, part) in [(host_option, host, "'s host"), (path_option, path, "'s path")] {
                 if !text.is_empty() {
-                    say(info, given, option, decode(text)?, part)?;
+                    set_option(given, option, decode(text)?, part)?;
                 }
             }
             Ok(())
         }
-        // An absolute path behind an empty authority.
-        UrlForm::Path(option) if place.starts_with('/') => {
-            say(info, given, option, decode(place)?, "'s path")
+        // An absolute path after an empty authority.
+        UrlForm::Path(option) if location.starts_with('/') => {
+            set_option(given, option, decode(location)?, "'s path")
         }
-        UrlForm::Nothing if place.starts_with('/') => Err(no_path(info)),
-        UrlForm::Path(_) | UrlForm::Nothing => Err(StoreError::invalid(format!(
+        UrlForm::SchemeOnly if location.starts_with('/') => Err(no_path(info)),
+        UrlForm::Path(_) | UrlForm::SchemeOnly => Err(StoreError::invalid(format!(
             "the URL {0}://… names a host; write {0}:/… for an absolute path and {0}:… for a relative one",
             info.name
         ))),
     }
 }
 
-/// Part of the URL as the option that it stands for.
-fn say(
-    info: &DriverInfo,
+/// Sets an option from a part of the URL. It is an error if the option is already set.
+fn set_option(
     given: &mut BTreeMap<String, Value>,
-    option: &str,
+    option: &'static str,
     value: String,
     part: &str,
 ) -> Result<(), StoreError> {
     if given.insert(option.to_owned(), Value::String(value)).is_none() {
         return Ok(());
     }
-    Err(StoreError::invalid(format!(
-        "the option '{option}' of {} is given twice: as the URL{part}, and by name",
-        info.name
-    )))
+    Err(StoreError::invalid_option(option, format!("is given twice: as the URL{part}, and by name")))
 }
 
 fn no_path(info: &DriverInfo) -> StoreError {
@@ -136,10 +156,10 @@ fn no_path(info: &DriverInfo) -> StoreError {
     ))
 }
 
-/// A `name=value` of a query.
+/// A `name=value` parameter of a query.
 struct Parameter<'a> {
     raw: &'a str,
-    /// Decoded.
+    /// The decoded name.
     name: String,
 }
 
@@ -152,19 +172,19 @@ impl Parameter<'_> {
         decode(value)
     }
 
-    /// Its value as that of an option, whose name it must have.
-    fn option(&self) -> Result<String, StoreError> {
+    /// The value, if the name is a valid option name.
+    fn option_value(&self) -> Result<String, StoreError> {
         if !is_name(&self.name) {
             return Err(StoreError::invalid(
-                "an option's name in a store URL is made of at most 64 letters, digits and '_'; options are written name=value",
+                "an option's name in a store URL has at most 64 letters, digits, '_' and '-'; options are written name=value",
             ));
         }
         self.value()
     }
 }
 
-/// The parameters of a query, each name once.
-fn parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
+/// Parses the parameters of a query. Each name may occur once.
+fn parse_parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
     let mut seen = BTreeSet::new();
     let mut parameters = Vec::new();
     for raw in query.split('&').filter(|raw| !raw.is_empty()) {
@@ -178,7 +198,7 @@ fn parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
     Ok(parameters)
 }
 
-/// What is no name of an option is not repeated in an error, either.
+/// Whether `text` may be the name of an option. Errors do not repeat other texts.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
@@ -191,5 +211,7 @@ fn is_scheme(scheme: &str) -> bool {
 
 fn decode(text: &str) -> Result<String, StoreError> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| StoreError::invalid("a store URL holds escapes that are no UTF-8"))
+    decoded
+        .map(Into::into)
+        .map_err(|_| StoreError::invalid("a store URL has percent-escapes that are not valid UTF-8"))
 }

@@ -1,10 +1,10 @@
-//! What can be opened by URL and by configuration, and how wrong ones are told.
+//! Opening stores by URL and by configuration, and the errors for invalid ones.
 
 use artifact_store::prelude::*;
-use artifact_store::{UrlForm, VerifyReads, drivers, open, open_existing, sweep};
+use artifact_store::{SweepMode, UrlForm, VerifyReads, drivers, open, open_existing, sweep};
 
 #[allow(clippy::panic)] // A test's assertion.
-async fn refused(url: &str) -> StoreError {
+async fn open_error(url: &str) -> StoreError {
     let config = match url.parse::<Config>() {
         Ok(config) => config,
         Err(error) => return error,
@@ -44,7 +44,7 @@ async fn every_driver_opens_by_url() {
 }
 
 #[tokio::test]
-async fn a_wrong_url_says_what_would_be_right() {
+async fn the_error_for_an_invalid_url_says_what_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().display();
     for (url, says) in [
@@ -54,73 +54,73 @@ async fn a_wrong_url_says_what_would_be_right() {
         ),
         ("sqlite://localhost/x".to_owned(), "the URL sqlite://… names a host"),
         ("gcs:bucket".to_owned(), "no driver 'gcs'; known: fs, inmem, postgres, s3, sqlite"),
-        ("/var/lib/artifacts".to_owned(), "is no store URL; it takes the form driver:path"),
+        ("/var/lib/artifacts".to_owned(), "not a store URL: expected driver:path"),
         ("mysql://ada:hunter2@db/x".to_owned(), "no driver 'mysql'; known: "),
         ("postgresql://ada:hunter2@db/x".to_owned(), "no driver 'postgresql'; did you mean 'postgres'?"),
         ("fs://ada:hunter2@db/x".to_owned(), "the URL fs://… names a host"),
         ("inmem://hunter2".to_owned(), "the URL inmem://… names a host"),
         ("inmem:///hunter2".to_owned(), "the driver inmem has no path; write inmem:"),
-        ("postgres:".to_owned(), "the driver postgres needs the option 'url'"),
+        ("postgres:".to_owned(), "the option 'url' is missing; the driver postgres needs it"),
         ("postgres:ada:hunter2@db/x".to_owned(), "the driver postgres has no path; write postgres://…"),
         (
             "postgres://ada:hunter2@db/x?url=hunter2".to_owned(),
-            "the option 'url' of postgres is given twice: as the URL itself, and by name",
+            "the option 'url' is given twice: as the URL itself, and by name",
         ),
         ("postgres://ada:hunter2@db/x?sslmode=disable&sslmode=require".to_owned(), "sslmode is given twice"),
         ("postgres://ada:a?hunter2@b&hunter2@b&hunter2@b/x".to_owned(), "a parameter is given twice"),
-        ("postgres://ada:a?hunter2%FF@db/x".to_owned(), "no UTF-8"),
+        ("postgres://ada:a?hunter2%FF@db/x".to_owned(), "not valid UTF-8"),
         ("postgres://ada:hunter2@db/x?max_connections=few".to_owned(), "it takes a whole number"),
         ("postgres://ada:hunter2@db/x?max_connections".to_owned(), "write max_connections=…"),
         ("postgres://ada:hunter2#@db/x".to_owned(), "write %23"),
-        ("s3:".to_owned(), "the driver s3 needs the option 'bucket'"),
-        ("s3://".to_owned(), "the driver s3 needs the option 'bucket'"),
-        ("s3:///prefix".to_owned(), "the driver s3 needs the option 'bucket'"),
+        ("s3:".to_owned(), "the option 'bucket' is missing; the driver s3 needs it"),
+        ("s3://".to_owned(), "the option 'bucket' is missing; the driver s3 needs it"),
+        ("s3:///prefix".to_owned(), "the option 'bucket' is missing; the driver s3 needs it"),
         ("s3:bucket/prefix".to_owned(), "the driver s3 has no path; write s3://bucket/prefix"),
         ("s3://key:hunter2@bucket".to_owned(), "it takes s3://bucket/prefix, and everything else as options"),
         ("s3://hunter2:9000/bucket".to_owned(), "holds a user, a password or a port"),
-        ("s3://a?bucket=b".to_owned(), "'bucket' of s3 is given twice: as the URL's host, and by name"),
-        ("s3://a/b?prefix=c".to_owned(), "'prefix' of s3 is given twice: as the URL's path, and by name"),
+        ("s3://a?bucket=b".to_owned(), "'bucket' is given twice: as the URL's host, and by name"),
+        ("s3://a/b?prefix=c".to_owned(), "'prefix' is given twice: as the URL's path, and by name"),
         ("s3://a?region=b&region=c".to_owned(), "region is given twice"),
         ("s3://a?regoin=b".to_owned(), "no option 'regoin'; did you mean 'region'?"),
         ("s3://a?path_style=hunter2".to_owned(), "it takes true or false"),
         ("s3://a?a%2Fb=hunter2".to_owned(), "letters, digits"),
-        ("s3://a/%FF".to_owned(), "no UTF-8"),
-        ("hunter2".to_owned(), "is no store URL"),
-        ("inmem:?hunter2=%FF".to_owned(), "no UTF-8"),
+        ("s3://a/%FF".to_owned(), "not valid UTF-8"),
+        ("hunter2".to_owned(), "not a store URL"),
+        ("inmem:?hunter2=%FF".to_owned(), "not valid UTF-8"),
         ("inmem:?%3Apath=/x".to_owned(), "letters, digits"),
         ("inmem:?verify_reads=always&verify_reads=never".to_owned(), "given twice"),
         ("inmem:?max_artifact_bytes=1&max_artifact_bytes=2".to_owned(), "given twice"),
-        (String::new(), "is no store URL"),
+        (String::new(), "not a store URL"),
         ("fs://data/artifacts".to_owned(), "write fs:/… for an absolute path"),
         ("inmem:somewhere".to_owned(), "the driver inmem has no path; write inmem:"),
-        ("fs:".to_owned(), "needs the option 'root'"),
-        ("sqlite:".to_owned(), "needs the option 'path'"),
+        ("fs:".to_owned(), "the option 'root' is missing"),
+        ("sqlite:".to_owned(), "the option 'path' is missing"),
         (format!("fs:{folder}/a?synk=never"), "no option 'synk'; did you mean 'sync'?"),
         (format!("fs:{folder}/a?sync=sometimes"), "it takes one of always, never"),
         (format!("fs:{folder}/a?sync"), "'sync' in a store URL has no value; write sync=…"),
         (format!("fs:{folder}/a?sync=never&sync=always"), "given twice"),
         (format!("fs:{folder}/a?root=/b"), "given twice"),
         (format!("fs:{folder}/a#b"), "write %23"),
-        (format!("fs:{folder}/%FF"), "no UTF-8"),
+        (format!("fs:{folder}/%FF"), "not valid UTF-8"),
         (format!("fs:{folder}/missing/parent"), "parent"),
         (format!("sqlite:{folder}/missing/x.db"), "director"),
         ("inmem:?verify_reads=maybe".to_owned(), "it takes one of always, never"),
         ("inmem:?max_artifact_bytes=big".to_owned(), "it takes a size"),
         (format!("fs:{folder}/never?cursor_secret=short"), "at least 16 bytes"),
     ] {
-        let error = refused(&url).await;
+        let error = open_error(&url).await;
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}: {error}");
         assert!(error.to_string().contains(says), "{url}: {error}");
         assert!(!error.to_string().contains("hunter2"), "a secret shows: {error}");
     }
     assert!(
         !std::path::Path::new(&format!("{folder}/never")).exists(),
-        "a refused configuration left a place behind"
+        "a refused configuration left a directory behind"
     );
 }
 
 #[tokio::test]
-async fn a_configuration_file_says_the_same_as_a_url() {
+async fn a_configuration_file_is_equivalent_to_a_url() {
     let json = r#"{
         "driver": "sqlite",
         "options": {"path": "x.db", "synchronous": "normal"},
@@ -145,7 +145,7 @@ async fn a_configuration_file_says_the_same_as_a_url() {
 }
 
 #[tokio::test]
-async fn the_smaller_of_two_bounds_holds() {
+async fn the_smaller_of_two_limits_holds() {
     for (url, limit) in [("inmem:?max_artifact_bytes=10", 10), ("sqlite::memory:?max_artifact_bytes=10", 10)]
     {
         let store = open(&url.parse().unwrap()).await.unwrap();
@@ -157,14 +157,14 @@ async fn the_smaller_of_two_bounds_holds() {
     }
 }
 
-/// What a driver says of itself before it is opened is what its store says then. Of drivers whose place a test can make on the
-/// disk or in memory; the others are held to it by the matrix, against their servers.
+/// The capabilities of a driver before opening are those of its store. This test covers drivers whose location is on
+/// the disk or in memory. The matrix tests the others against their servers.
 #[tokio::test]
-async fn a_drivers_table_tells_the_truth_about_its_stores() {
+async fn a_drivers_capabilities_are_those_of_its_stores() {
     let folder = tempfile::tempdir().unwrap();
     let registry = drivers().unwrap();
-    let here = |url| matches!(url, UrlForm::Nothing | UrlForm::Path(_));
-    for driver in registry.drivers().filter(|driver| here(driver.info().url)) {
+    let is_local = |url| matches!(url, UrlForm::SchemeOnly | UrlForm::Path(_));
+    for driver in registry.drivers().filter(|driver| is_local(driver.info().url)) {
         let info = driver.info();
         let mut config = Config::new(info.name);
         if let Some(path) = info.url.path_option() {
@@ -181,9 +181,9 @@ async fn a_drivers_table_tells_the_truth_about_its_stores() {
     }
 }
 
-/// What a process left that died in the middle: a temporary file and an empty folder.
+/// The orphans of a process that was killed: a temporary file and an empty directory.
 #[tokio::test]
-async fn a_sweep_by_url_removes_what_a_dead_process_left() {
+async fn a_sweep_by_url_deletes_the_orphans_of_a_killed_process() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
     let config: Config = format!("fs:{}", root.display()).parse().unwrap();
@@ -193,17 +193,23 @@ async fn a_sweep_by_url_removes_what_a_dead_process_left() {
     let empty = root.join("artifacts/t.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     std::fs::create_dir(&empty).unwrap();
     std::fs::write(root.join("tmp/put-00000000000000000000000000000000"), "half").unwrap();
-    let swept = sweep(&config).await.unwrap();
-    assert_eq!(swept.removed, 1, "the folder; opening had removed the file");
+    let found = sweep(&config, SweepMode::DryRun).await.unwrap();
+    assert!(empty.exists() && root.join("tmp/put-00000000000000000000000000000000").exists());
+    let deleted = sweep(&config, SweepMode::Delete).await.unwrap();
+    assert_eq!((deleted.leftovers, deleted.bytes), (2, Some(4)), "the directory and the file");
+    assert_eq!(found, deleted);
     assert!(!empty.exists() && std::fs::read_dir(root.join("tmp")).unwrap().next().is_none());
     assert!(store.exists(&scope, &put.record.id).await.unwrap());
     store.close().await.unwrap();
-    assert_eq!(sweep(&"inmem:".parse().unwrap()).await.unwrap().removed, 0);
-    assert_eq!(sweep(&"sqlite::memory:".parse().unwrap()).await.unwrap().removed, 0);
+    for url in ["inmem:", "sqlite::memory:"] {
+        for mode in [SweepMode::DryRun, SweepMode::Delete] {
+            assert_eq!(sweep(&url.parse().unwrap(), mode).await.unwrap().leftovers, 0, "{url}");
+        }
+    }
 }
 
 #[tokio::test]
-async fn errors_of_opening_say_which_driver_could_not() {
+async fn errors_of_opening_name_the_driver() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(
@@ -212,14 +218,14 @@ async fn errors_of_opening_say_which_driver_could_not() {
     )
     .unwrap();
     for driver in ["fs", "sqlite"] {
-        let error = refused(&format!("{driver}:{}", file.display())).await;
+        let error = open_error(&format!("{driver}:{}", file.display())).await;
         assert_eq!(error.context().map(|context| context.driver), Some(driver), "{error}");
         assert!(error.to_string().starts_with(&format!("{driver} open: ")), "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_store_that_is_only_looked_into_is_not_made() {
+async fn opening_an_existing_store_does_not_create_one() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().display();
     for driver in ["fs", "sqlite"] {
@@ -236,7 +242,7 @@ async fn a_store_that_is_only_looked_into_is_not_made() {
         open(&config).await.unwrap().close().await.unwrap();
         open_existing(&config).await.unwrap().close().await.unwrap();
     }
-    // What lives in memory is made by looking at it.
+    // A store in memory is always created.
     for url in ["inmem:", "sqlite::memory:"] {
         open_existing(&url.parse().unwrap()).await.unwrap().close().await.unwrap();
     }

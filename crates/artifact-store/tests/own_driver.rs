@@ -1,11 +1,12 @@
-//! A driver from outside the tree: registered by name, opened by URL, behind the same Gate.
+//! A driver outside this repository: registered by name, opened by URL, behind the same Gate.
 
 use std::sync::Arc;
 
 use artifact_store::core::{OptionKind, OptionSpec, Options, async_trait};
 use artifact_store::prelude::*;
 use artifact_store::{
-    Capabilities, Clock, Driver, DriverInfo, Swept, UrlForm, drivers, open, open_with, sweep_with,
+    Capabilities, Clock, Driver, DriverInfo, SweepMode, SweepSummary, UrlForm, drivers, open, open_with,
+    sweep_with,
 };
 use artifact_store_inmem::{InmemConfig, InmemStore};
 
@@ -14,10 +15,10 @@ struct OwnDriver;
 
 static INFO: DriverInfo = DriverInfo {
     name: "own",
-    about: "a driver of somebody else",
+    about: "a third-party driver",
     options: &[OptionSpec {
         name: "shelf",
-        kind: OptionKind::Word(&["top", "bottom"]),
+        kind: OptionKind::Choice(&["top", "bottom"]),
         default: None,
         required: true,
         about: "which shelf to use",
@@ -45,8 +46,8 @@ impl Driver for OwnDriver {
         Ok(Arc::new(InmemStore::new(InmemConfig::new().clock(clock))))
     }
 
-    async fn sweep(&self, _options: &Options) -> Result<Swept, StoreError> {
-        Ok(Swept { removed: 7, spared: 0 })
+    async fn sweep(&self, _: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError> {
+        Ok(SweepSummary::new(if mode.deletes() { 7 } else { 8 }))
     }
 }
 
@@ -60,7 +61,10 @@ async fn a_registered_driver_opens_by_its_name_beside_the_compiled_in_ones() {
     assert!(store.exists(&scope, &put.record.id).await.unwrap());
     assert!(open_with(&registry, &"inmem:".parse().unwrap()).await.is_ok());
 
-    assert_eq!(sweep_with(&registry, &"own:top".parse().unwrap()).await.unwrap().removed, 7);
+    for (mode, leftovers) in [(SweepMode::Delete, 7), (SweepMode::DryRun, 8)] {
+        let summary = sweep_with(&registry, &"own:top".parse().unwrap(), mode).await.unwrap();
+        assert_eq!(summary, SweepSummary::new(leftovers));
+    }
 
     let error = open_with(&registry, &"own:middle".parse().unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("it takes one of top, bottom"), "{error}");

@@ -1,26 +1,33 @@
-//! The command line: one module for each command, and below them what they share.
+//! The command line: a module for each command, and modules that they share. This module must never do the work of a
+//! command.
 //!
-//! Standard output carries data alone, so that scripts can take it; sentences, progress and failures go to standard error.
+//! Standard output has only data, so that scripts can use it. Messages, progress and errors go to standard error.
 
+mod background_sweep;
 mod completions;
 mod dev;
 mod docs;
 mod drivers;
-mod failure;
+mod error;
 mod get;
+mod json_line;
 mod keygen;
 mod ls;
-mod out;
+mod output_file;
+mod printable;
 mod progress;
 mod put;
-mod reload;
+mod reloader;
 mod rm;
-mod save;
+mod scope_args;
 mod serve;
 mod signals;
 mod stat;
+mod stderr;
+mod stdout;
+mod store_args;
+mod sweep;
 mod table;
-mod target;
 mod token;
 
 use std::io::Write as _;
@@ -28,16 +35,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub(crate) use drivers::markdown as drivers_markdown;
-pub use failure::Failure;
-
 use crate::log;
 
-/// What every command's help ends with.
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 4 no such artifact in this scope, \
+use error::CommandError;
+
+/// The last lines of the help of every command.
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failed, 2 wrong usage or configuration, 4 no such artifact in this scope, \
                           129 hung up, 130 interrupted, 143 terminated.";
 
-/// Release and commit.
+/// The version and the commit.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ARTIFACTD_COMMIT"), ")");
 
 #[derive(Debug, Parser)]
@@ -49,11 +55,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve on this machine, with a store, a key and a token made for trying it out
+    /// Run a local server to try out, with its own store, key and token
     Dev(dev::DevArgs),
-    /// Serve as a configuration file says
+    /// Run the server of a configuration file
     Serve(serve::ServeArgs),
-    /// Make a signing key: a private PEM and its jwks.json
+    /// Generate a signing key: a private PEM and its jwks.json
     Keygen(keygen::KeygenArgs),
     /// Sign a token
     Token(token::TokenArgs),
@@ -63,35 +69,32 @@ enum Command {
     Get(get::GetArgs),
     /// List artifacts
     Ls(ls::LsArgs),
-    /// Show what is known of an artifact
+    /// Show the record of an artifact
     Stat(stat::StatArgs),
-    /// Remove artifacts
+    /// Delete artifacts
     Rm(rm::RmArgs),
-    /// Show every driver compiled in and what it can do
+    /// Remove the leftovers of killed processes from a store
+    Sweep(sweep::SweepArgs),
+    /// Show the drivers of this build and their capabilities
     Drivers(drivers::DriversArgs),
-    /// Write the generated pages of the documentation, or check them
+    /// Write or check the generated pages of the documentation
     Docs(docs::DocsArgs),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
-}
-
-/// The whole command line as data.
-fn command() -> clap::Command {
-    Cli::command()
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(said) => return tell_usage(&said),
+        Err(error) => return print_usage_error(&error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::caused("the runtime does not start", &error).tell(),
+        Err(error) => return CommandError::caused_by("cannot start the async runtime", &error).report(),
     };
-    let done = runtime.block_on(async {
-        signals::outlive_large_files();
+    let result = runtime.block_on(async {
+        signals::handle_file_size_signal();
         match cli.command {
             Command::Dev(args) => dev::run(args).await,
             Command::Serve(args) => serve::run(args).await,
@@ -102,26 +105,27 @@ pub fn main() -> ExitCode {
             Command::Ls(args) => ls::run(args).await,
             Command::Stat(args) => stat::run(args).await,
             Command::Rm(args) => rm::run(args).await,
+            Command::Sweep(args) => sweep::run(args).await,
             Command::Drivers(args) => drivers::run(args).await,
             Command::Docs(args) => docs::run(args).await,
-            Command::Completions(args) => completions::run(args).await,
+            Command::Completions(args) => completions::run(args, Cli::command()).await,
         }
     });
-    // Stores are closed by now. A thread that waits for standard input must not hold up the end.
+    // All stores are closed. The process does not wait for a thread that reads standard input.
     runtime.shutdown_background();
-    let code = match done {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(),
+        Err(error) => error.report(),
     };
     log::flush();
     code
 }
 
-/// The help, the version, or what is wrong with the arguments. What standard output does not take is a failure.
-fn tell_usage(said: &clap::Error) -> ExitCode {
-    let told = said.print().and_then(|()| std::io::stdout().flush());
-    match told {
-        Err(error) if !said.use_stderr() => Failure::of_stdout(&error).tell(),
-        _ => ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)),
+/// Prints the help, the version or the error of the arguments. It is a failure if standard output cannot be written.
+fn print_usage_error(usage_error: &clap::Error) -> ExitCode {
+    let printed = usage_error.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        Err(error) if !usage_error.use_stderr() => CommandError::from_stdout_error(&error).report(),
+        _ => ExitCode::from(u8::try_from(usage_error.exit_code()).unwrap_or(2)),
     }
 }

@@ -1,15 +1,11 @@
-//! The server and the operator's command line: bytes on one side, the protocol's types on the other. Decides nothing: the
-//! resolver does.
+//! The program `artifactd` as a library: configuration, command line, log and generated pages. The server is in the
+//! crate `artifact_store_server`. This crate must never decide whether a request is allowed: the resolver does.
 
-// They panic where a standard stream cannot be written: what goes out is written by `cli::out` and `log`.
+// The macros of std panic if a standard stream cannot be written. `cli::stdout`, `cli::stderr` and `log` write instead.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
 pub mod config;
-pub mod http;
-pub mod identity;
+mod driver_table;
 pub mod log;
-pub mod metrics;
-pub mod openapi;
 pub mod pages;
-pub mod server;

@@ -1,7 +1,7 @@
-//! Logs: JSON or text on standard error, written by a thread of its own.
+//! The log: JSON or text on standard error, written by a thread of its own.
 //!
-//! Whoever logs puts a line into a bounded queue and goes on: a standard error that is full, closed, or that nobody reads costs
-//! lines, which are counted and told of, and never a request. It must never know what a line says.
+//! A caller puts a line into a queue with a limit and does not wait. If standard error is full, closed or not read,
+//! lines are dropped, counted and reported, and no request waits. This module must never know the content of a line.
 
 mod panics;
 mod queue;
@@ -21,52 +21,43 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt};
 use tracing_subscriber::reload::{self, Handle};
 
-use self::queue::Queue;
+use artifact_store_server::LogCounts;
+
+use self::queue::LineQueue;
 use crate::config::{LogFormat, TelemetrySettings};
 
-/// What our own crates' targets start with.
-const OWN: &str = "artifact";
-/// The most that the crates of others may say: below it, clients of a storage write down bodies, headers and signed URLs.
-const FOREIGN: LevelFilter = LevelFilter::INFO;
-/// How long the end of the process waits for lines that are not written yet.
-const LAST_LINES: Duration = Duration::from_secs(2);
+/// The prefix of the targets of this project's crates.
+const OWN_TARGET_PREFIX: &str = "artifact";
+/// The lowest level of other crates that is logged. Below it, storage clients log bodies, headers and presigned URLs.
+const OTHER_CRATES_LEVEL: LevelFilter = LevelFilter::INFO;
+/// How long the process waits for unwritten lines before it ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The log of this process, once there is one.
+/// The log of this process, after [`init`].
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    queue: Arc<Queue>,
+    queue: Arc<LineQueue>,
     level: Handle<Targets, Registry>,
 }
 
-/// How many lines the log has had.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogCounts {
-    /// Lines that were written.
-    pub written: u64,
-    /// Lines that found no room in the queue, because standard error takes them too slowly or not at all.
-    pub dropped_full: u64,
-    /// Lines that standard error refused: a full disk, a pipe whose reader has ended.
-    pub dropped_unwritable: u64,
-}
-
-/// Sends the process's logs, and the words of its panics, to standard error from here on. A second call changes nothing.
+/// Writes the logs and panics of this process to standard error from now on. A second call changes nothing.
 ///
 /// # Errors
-/// Where the system gives no thread.
+/// The system cannot start a thread.
 pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
     if LOG.get().is_some() {
         return Ok(());
     }
-    let queue = Arc::new(Queue::default());
+    let queue = Arc::new(LineQueue::default());
     let (levels, level) = reload::Layer::new(targets(settings.log_level));
     if LOG.set(Log { queue: Arc::clone(&queue), level }).is_err() {
         return Ok(());
     }
     writer::spawn(Arc::clone(&queue), standard_error(), settings.log_format)?;
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(ToQueue(queue))
-        // Its own report is an eprintln, which panics where standard error cannot be written.
+        .with_writer(QueueMakeWriter(queue))
+        // The layer reports its own errors by `eprintln`, which panics if standard error cannot be written.
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
@@ -76,77 +67,77 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
         }
         LogFormat::Text => layer.boxed(),
     };
-    // Whoever embeds this library may have a subscriber of its own.
+    // A program that embeds this library may have set a subscriber of its own.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(levels).with(layer));
-    panics::log_them();
+    panics::install_hook();
     Ok(())
 }
 
-/// Changes the least grave level that is logged.
+/// Changes the lowest level that is logged.
 pub fn set_level(level: Level) {
     if let Some(log) = LOG.get() {
-        // It fails where the subscriber is gone, and then nothing is logged at any level.
+        // This fails only if the subscriber is gone. Then nothing is logged at any level.
         let _ = log.level.reload(targets(level));
     }
 }
 
-/// How many lines the log of this process has had.
+/// The numbers of written and dropped lines of this process.
 pub fn counts() -> LogCounts {
     LOG.get().map(|log| log.queue.counts()).unwrap_or_default()
 }
 
-/// Puts a finished line behind those of the log and says whether there is a log; it is written as it is.
-pub(crate) fn append(line: &str) -> bool {
+/// Appends a line to the log without formatting it. Returns whether there is a log.
+pub(crate) fn append_line(line: &str) -> bool {
     let Some(log) = LOG.get() else { return false };
     log.queue.push(line.as_bytes());
     true
 }
 
-/// Waits until every line is written, for a moment at most: before the process ends.
+/// Waits until every line is written, at most 2 seconds. To be called before the process ends.
 pub(crate) fn flush() {
-    flush_within(LAST_LINES);
+    flush_with_timeout(FLUSH_TIMEOUT);
 }
 
-/// The same for a process that is told to end at once.
-pub(crate) fn flush_at_once() {
-    flush_within(LAST_LINES / 10);
+/// The same for a process that must end immediately: waits at most 200 milliseconds.
+pub(crate) fn flush_briefly() {
+    flush_with_timeout(FLUSH_TIMEOUT / 10);
 }
 
-/// The same with another bound.
-fn flush_within(bound: Duration) {
+fn flush_with_timeout(timeout: Duration) {
     if let Some(log) = LOG.get() {
-        log.queue.wait_until_written(bound);
+        log.queue.wait_until_written(timeout);
     }
 }
 
 fn targets(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
-    Targets::new().with_default(level.min(FOREIGN)).with_target(OWN, level)
+    Targets::new().with_default(level.min(OTHER_CRATES_LEVEL)).with_target(OWN_TARGET_PREFIX, level)
 }
 
-/// Standard error without the lock that the rest of the process shares: a write that does not come back holds up nobody else.
+/// Standard error without the lock that the rest of the process shares. A write that blocks then blocks no other
+/// thread.
 fn standard_error() -> Box<dyn Write + Send> {
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(own) => Box::new(File::from(own)),
+        Ok(fd) => Box::new(File::from(fd)),
         Err(_) => Box::new(io::stderr()),
     }
 }
 
-/// Where the formatter of lines writes.
-struct ToQueue(Arc<Queue>);
+/// Makes the writers for the formatter of lines.
+struct QueueMakeWriter(Arc<LineQueue>);
 
-impl<'a> MakeWriter<'a> for ToQueue {
-    type Writer = LineTo<'a>;
+impl<'a> MakeWriter<'a> for QueueMakeWriter {
+    type Writer = QueueWriter<'a>;
 
-    fn make_writer(&'a self) -> LineTo<'a> {
-        LineTo(&self.0)
+    fn make_writer(&'a self) -> QueueWriter<'a> {
+        QueueWriter(&self.0)
     }
 }
 
-/// Takes lines, a whole one with each write.
-struct LineTo<'a>(&'a Queue);
+/// Puts lines into the queue: each write is a whole line.
+struct QueueWriter<'a>(&'a LineQueue);
 
-impl Write for LineTo<'_> {
+impl Write for QueueWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())

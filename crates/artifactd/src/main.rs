@@ -1,4 +1,4 @@
-//! The program; everything it does is in the library beside it.
+//! The program `artifactd`. All its code is in the library of this package.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

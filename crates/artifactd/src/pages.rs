@@ -1,5 +1,5 @@
-//! The generated pages of the documentation, made of the tables and of the document that the program itself is made of.
-//! They must never know where they are kept: `artifactd docs` writes and compares them.
+//! The generated pages of the documentation, made from the tables and the OpenAPI document of the program. This module
+//! must never read or write a file: `artifactd docs` does that.
 
 mod capabilities;
 mod config;
@@ -10,33 +10,33 @@ mod markdown;
 mod members;
 mod methods;
 mod routes;
-mod shapes;
+mod types;
 
 use artifact_store::StoreError;
 
 use document::Document;
 
-/// A page.
+/// A generated page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The name of its file.
+    /// The name of the file.
     pub name: &'static str,
-    /// Everything in it.
+    /// The whole text of the file.
     pub text: String,
 }
 
-/// Every page, by name.
+/// All pages, sorted by name.
 ///
 /// # Errors
-/// A mistake in a driver's table of options, or in an example.
+/// The table of options of a driver, or an example, is wrong.
 pub fn pages() -> Result<Vec<Page>, StoreError> {
-    let document = Document::new(crate::openapi::document());
+    let document = Document::new(artifact_store_server::openapi::document());
     Ok(vec![
         Page { name: "capabilities.md", text: capabilities::page()? },
         Page { name: "config.md", text: config::page() },
         Page { name: "errors.md", text: errors::page() },
         Page { name: "events.md", text: events::page(&document)? },
         Page { name: "methods.md", text: methods::page(&document) },
-        Page { name: "openapi.json", text: crate::openapi::text().to_owned() },
+        Page { name: "openapi.json", text: artifact_store_server::openapi::text().to_owned() },
     ])
 }

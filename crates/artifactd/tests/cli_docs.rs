@@ -1,27 +1,28 @@
-//! `artifactd docs`: the pages in the checkout are what the program generates, and no change of one goes unseen.
+//! `artifactd docs`: the pages in the checkout are those that the program generates, and every change of a page is
+//! found.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-mod cli_kit;
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cli_kit::{Done, artifactd, run};
+use support::{Outcome, artifactd, run};
 use tempfile::TempDir;
 
 const PAGES: &[&str] =
     &["capabilities.md", "config.md", "errors.md", "events.md", "methods.md", "openapi.json"];
 
-fn docs(args: &[&str], dir: &Path) -> Done {
+fn docs(args: &[&str], dir: &Path) -> Outcome {
     run(artifactd().arg("docs").args(args).arg(dir), b"")
 }
 
-/// A folder with every page.
-fn written() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("new/protocol");
+/// A directory with all pages.
+fn generated_pages() -> (TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("new/protocol");
     docs(&[], &dir).expect(0);
-    (folder, dir)
+    (parent, dir)
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -32,36 +33,36 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_pages_in_the_checkout_are_what_the_program_generates() {
+fn the_pages_in_the_checkout_are_those_that_the_program_generates() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let done = run(artifactd().args(["docs", "--check"]).current_dir(root), b"");
-    assert_eq!(done.expect(0).text(), "");
+    let outcome = run(artifactd().args(["docs", "--check"]).current_dir(root), b"");
+    assert_eq!(outcome.expect(0).text(), "");
 }
 
 #[test]
-fn docs_writes_every_page_and_then_finds_them_as_they_are() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("new/protocol");
-    let done = docs(&[], &dir);
+fn docs_writes_every_page_and_the_check_then_succeeds() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("new/protocol");
+    let outcome = docs(&[], &dir);
     let paths: Vec<_> = PAGES.iter().map(|name| dir.join(name)).collect();
-    assert_eq!(done.expect(0).text().lines().map(PathBuf::from).collect::<Vec<_>>(), paths);
+    assert_eq!(outcome.expect(0).text().lines().map(PathBuf::from).collect::<Vec<_>>(), paths);
     assert_eq!(names(&dir), PAGES);
-    docs(&["--check"], &dir).expect(0).says("6 pages, as this build generates them");
-    assert_eq!(docs(&[], &dir).says("6 pages, 0 of them written").expect(0).text(), "");
+    docs(&["--check"], &dir).expect(0).expect_message("6 pages, as this build generates them");
+    assert_eq!(docs(&[], &dir).expect_message("6 pages, 0 of them written").expect(0).text(), "");
 }
 
 #[test]
-fn only_what_differs_is_written() {
-    let (_folder, dir) = written();
+fn only_pages_that_differ_are_written() {
+    let (_parent, dir) = generated_pages();
     fs::write(dir.join("events.md"), "# Events\n").unwrap();
-    let done = docs(&[], &dir);
-    assert_eq!(done.expect(0).text(), format!("{}\n", dir.join("events.md").display()));
+    let outcome = docs(&[], &dir);
+    assert_eq!(outcome.expect(0).text(), format!("{}\n", dir.join("events.md").display()));
     docs(&["--check"], &dir).expect(0);
 }
 
 #[test]
-fn every_page_says_who_made_it() {
-    let (_folder, dir) = written();
+fn every_page_says_that_it_is_generated() {
+    let (_parent, dir) = generated_pages();
     for name in PAGES.iter().filter(|name| **name != "openapi.json") {
         let page = fs::read_to_string(dir.join(name)).unwrap();
         let lines: Vec<_> = page.lines().take(3).collect();
@@ -70,37 +71,37 @@ fn every_page_says_who_made_it() {
     }
 }
 
-/// The numbers of the lines that may go: the first, middle and last row of each table; of other pages some lines.
-fn victims(page: &str) -> Vec<usize> {
+/// The numbers of the lines to delete: rows of tables, or lines of a page without tables.
+fn lines_to_delete(page: &str) -> Vec<usize> {
     let lines: Vec<_> = page.lines().collect();
     let is_row = |line: &str| line.starts_with('|') && !line.starts_with("|---");
-    let rows: Vec<_> = (0..lines.len()).filter(|at| is_row(lines[*at])).collect();
+    let rows: Vec<_> = (0..lines.len()).filter(|number| is_row(lines[*number])).collect();
     let rows = if rows.is_empty() { (0..lines.len()).collect() } else { rows };
-    let mut some = vec![0, 1, rows.len() / 3, rows.len() / 2, rows.len() - 2, rows.len() - 1];
-    some.dedup();
-    some.into_iter().map(|at| rows[at]).collect()
+    let mut chosen = vec![0, 1, rows.len() / 3, rows.len() / 2, rows.len() - 2, rows.len() - 1];
+    chosen.dedup();
+    chosen.into_iter().map(|index| rows[index]).collect()
 }
 
 #[test]
-fn a_row_that_is_gone_is_found_in_every_page() {
-    let (_folder, dir) = written();
+fn a_deleted_row_is_found_in_every_page() {
+    let (_parent, dir) = generated_pages();
     for name in PAGES {
         let path = dir.join(name);
         let page = fs::read_to_string(&path).unwrap();
-        for gone in victims(&page) {
-            let rest = page.split_inclusive('\n').enumerate().filter(|(at, _)| *at != gone);
+        for deleted in lines_to_delete(&page) {
+            let rest = page.split_inclusive('\n').enumerate().filter(|(number, _)| *number != deleted);
             let rest: String = rest.map(|(_, line)| line).collect();
-            let (line, next) = (page.lines().nth(gone).unwrap(), rest.split('\n').nth(gone).unwrap());
+            let (line, next) = (page.lines().nth(deleted).unwrap(), rest.split('\n').nth(deleted).unwrap());
             fs::write(&path, &rest).unwrap();
-            let done = docs(&["--check"], &dir);
-            done.expect(1).says(&format!("{} differs in line", path.display()));
+            let outcome = docs(&["--check"], &dir);
+            outcome.expect(1).expect_message(&format!("{} differs in line", path.display()));
             if line != next {
-                done.says(&format!("in line {}\n    expected: {line}\n", gone + 1));
+                outcome.expect_message(&format!("in line {}\n    expected: {line}\n", deleted + 1));
             }
             let others = PAGES.iter().filter(|other| *other != name);
             assert!(
-                others.into_iter().all(|other| !done.errors().contains(&format!("{other} "))),
-                "{done:?}"
+                others.into_iter().all(|other| !outcome.stderr().contains(&format!("{other} "))),
+                "{outcome:?}"
             );
         }
         fs::write(&path, page).unwrap();
@@ -109,70 +110,76 @@ fn a_row_that_is_gone_is_found_in_every_page() {
 }
 
 #[test]
-fn a_check_shows_where_writes_nothing_and_says_what_to_do() {
-    let (_folder, dir) = written();
+fn a_check_shows_the_difference_and_the_command_and_writes_nothing() {
+    let (_parent, dir) = generated_pages();
     let path = dir.join("errors.md");
     let page = fs::read_to_string(&path).unwrap().replace("| `not_found` | 404 |", "| `not_found` | 410 |");
     fs::write(&path, &page).unwrap();
-    let done = docs(&["--check"], &dir);
-    done.expect(1).says("expected: | `not_found` | 404 |").says("found:    | `not_found` | 410 |");
-    done.says(&format!("run `artifactd docs {}`", dir.display()));
-    assert_eq!(done.text(), "");
+    let outcome = docs(&["--check"], &dir);
+    outcome
+        .expect(1)
+        .expect_message("expected: | `not_found` | 404 |")
+        .expect_message("found:    | `not_found` | 410 |");
+    outcome.expect_message(&format!("run `artifactd docs {}`", dir.display()));
+    assert_eq!(outcome.text(), "");
     assert_eq!(fs::read_to_string(&path).unwrap(), page);
 }
 
 #[test]
 fn a_page_that_ends_too_early_or_has_other_line_breaks_differs() {
-    let (_folder, dir) = written();
+    let (_parent, dir) = generated_pages();
     let path = dir.join("config.md");
     let page = fs::read_to_string(&path).unwrap();
-    for (other, said) in [
+    for (other, message) in [
         (page.trim_end().to_owned(), "(the end of the file)"),
         (page.replace('\n', "\r\n"), "in line 1\n"),
         (String::new(), "in line 1\n"),
         (format!("{page}more\n"), "found:    more"),
     ] {
         fs::write(&path, other).unwrap();
-        docs(&["--check"], &dir).expect(1).says("config.md differs").says(said);
+        docs(&["--check"], &dir).expect(1).expect_message("config.md differs").expect_message(message);
     }
 }
 
 #[test]
-fn what_is_missing_is_named() {
-    let (_folder, dir) = written();
+fn a_missing_page_is_named() {
+    let (_parent, dir) = generated_pages();
     for name in PAGES {
         fs::remove_file(dir.join(name)).unwrap();
-        docs(&["--check"], &dir).expect(1).says(&format!("{} is missing", dir.join(name).display()));
+        docs(&["--check"], &dir)
+            .expect(1)
+            .expect_message(&format!("{} is missing", dir.join(name).display()));
     }
     assert!(names(&dir).is_empty(), "a check writes nothing");
     fs::remove_dir(&dir).unwrap();
-    docs(&["--check"], &dir).expect(1).says("methods.md is missing");
-    assert!(!dir.exists(), "a check makes no folder");
+    docs(&["--check"], &dir).expect(1).expect_message("methods.md is missing");
+    assert!(!dir.exists(), "a check creates no directory");
 }
 
 #[test]
-fn what_nothing_generates_is_named_and_left_alone() {
-    let (_folder, dir) = written();
+fn a_file_that_is_not_a_page_is_named_and_not_changed() {
+    let (_parent, dir) = generated_pages();
     for name in ["notes.txt", "more.md", "Errors.md", "other.json"] {
         fs::write(dir.join(name), "mine").unwrap();
     }
     for (args, exit) in [(&["--check"][..], 1), (&[], 0)] {
-        let done = docs(args, &dir);
-        done.expect(exit);
+        let outcome = docs(args, &dir);
+        outcome.expect(exit);
         for name in ["more.md", "Errors.md", "other.json"] {
-            done.says(&format!("{} is generated by nothing: remove it", dir.join(name).display()));
+            outcome
+                .expect_message(&format!("{} is not a generated page: remove it", dir.join(name).display()));
         }
-        assert!(!done.errors().contains("notes.txt") && !done.errors().contains("run `artifactd docs"));
+        assert!(!outcome.stderr().contains("notes.txt") && !outcome.stderr().contains("run `artifactd docs"));
     }
     assert_eq!(names(&dir).len(), PAGES.len() + 4);
 }
 
 #[test]
-fn a_folder_that_cannot_be_ends_with_1_and_its_cause() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file");
+fn a_directory_that_cannot_be_created_ends_with_1_and_its_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
     fs::write(&file, "mine").unwrap();
-    docs(&[], &file).expect(1).says("cannot be made\n  caused by: ");
-    docs(&["--check"], &file).expect(1).says("cannot be read\n  caused by: ");
+    docs(&[], &file).expect(1).expect_message("cannot be created\n  caused by: ");
+    docs(&["--check"], &file).expect(1).expect_message("cannot be read\n  caused by: ");
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
 }

@@ -1,33 +1,34 @@
-//! `ls` and `completions`: what they print, and what they keep from a terminal.
+//! `artifactd ls` and `artifactd completions`: their output, which never controls a terminal.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-mod cli_kit;
+mod support;
 
 use std::collections::HashSet;
 
-use cli_kit::{Place, artifactd, run};
+use support::{TestStore, artifactd, run};
 
-/// Three artifacts of one session: a (1 byte, csv, q3), b (1 KiB, csv, no tag), c (4 KiB, no type, q3 and q4, by a tool).
-fn filled(place: &Place) -> [String; 3] {
+/// Puts three artifacts in one session: a (1 byte, csv, q3), b (1 KiB, csv, no tag), c (4 KiB, no type, q3 and q4, from
+/// a tool).
+fn put_three(store: &TestStore) -> [String; 3] {
     [
-        place.put(b"a", &["--mime-type", "text/csv", "--tag", "q3", "--filename", "a.csv"]),
-        place.put(&[b'b'; 1024], &["--mime-type", "text/csv"]),
-        place.put(&[b'c'; 4096], &["--source", "tool", "--tag", "q3", "--tag", "q4"]),
+        store.put(b"a", &["--mime-type", "text/csv", "--tag", "q3", "--filename", "a.csv"]),
+        store.put(&[b'b'; 1024], &["--mime-type", "text/csv"]),
+        store.put(&[b'c'; 4096], &["--source", "tool", "--tag", "q3", "--tag", "q4"]),
     ]
 }
 
-fn ids(place: &Place, flags: &[&str]) -> Vec<String> {
-    let done = place.run("ls", &[&["--tenant", "acme", "--json"], flags].concat());
-    let ids = done.expect(0).json().into_iter().map(|row| row["ref"]["id"].as_str().unwrap().to_owned());
+fn ids(store: &TestStore, flags: &[&str]) -> Vec<String> {
+    let outcome = store.run("ls", &[&["--tenant", "acme", "--json"], flags].concat());
+    let ids = outcome.expect(0).json().into_iter().map(|row| row["ref"]["id"].as_str().unwrap().to_owned());
     ids.collect()
 }
 
 #[test]
-fn filters_choose_rows_and_the_newest_come_first() {
-    for place in Place::of_each_driver() {
-        let [a, b, c] = &filled(&place);
+fn filters_select_rows_and_the_newest_come_first() {
+    for store in TestStore::of_each_driver() {
+        let [a, b, c] = &put_three(&store);
         let expect = |flags: &[&str], expected: &[&String]| {
-            assert_eq!(ids(&place, flags).iter().collect::<Vec<_>>(), expected, "{} {flags:?}", place.url);
+            assert_eq!(ids(&store, flags).iter().collect::<Vec<_>>(), expected, "{} {flags:?}", store.url);
         };
         expect(&[], &[c, b, a]);
         expect(&["--mime-type", "text/csv"], &[b, a]);
@@ -52,59 +53,60 @@ fn filters_choose_rows_and_the_newest_come_first() {
 
 #[test]
 fn a_line_of_json_is_a_row_of_the_protocol() {
-    for place in Place::of_each_driver() {
-        let id = place.put(b"x", &["--tag", "q3", "--metadata", r#"{"n": 1}"#]);
-        let row = &place.run("ls", &["--all-tenants", "--json"]).expect(0).json()[0];
+    for store in TestStore::of_each_driver() {
+        let id = store.put(b"x", &["--tag", "q3", "--metadata", r#"{"n": 1}"#]);
+        let row = &store.run("ls", &["--all-tenants", "--json"]).expect(0).json()[0];
         assert_eq!(row["ref"]["id"], id.as_str());
         assert_eq!(row["tags"], serde_json::json!(["q3"]));
         assert_eq!(row["source"], "user_upload");
         assert_eq!(row["metadata"], serde_json::json!({"n": 1}));
-        assert_eq!(place.url.split(':').next(), row["driver"].as_str());
+        assert_eq!(store.url.split(':').next(), row["driver"].as_str());
         assert!(row["created_at"].as_str().unwrap().ends_with('Z'));
     }
 }
 
 #[test]
-fn a_limit_holds_over_all_pages_and_says_that_more_stand_behind() {
-    let place = Place::new("sqlite");
-    let [_, b, c] = filled(&place);
-    let two = place.run("ls", &["--tenant", "acme", "--json", "--limit", "2"]);
-    two.expect(0).says("more stand behind these 2; give --limit N or --all");
-    assert_eq!(ids(&place, &["--limit", "2"]), [c, b]);
-    let three = place.run("ls", &["--tenant", "acme", "--limit", "3"]);
-    assert_eq!(three.expect(0).errors(), "");
-    assert_eq!(ids(&place, &["--all"]).len(), 3);
-    place.run("ls", &["--tenant", "acme", "--limit", "0"]).expect(2);
+fn a_limit_counts_over_all_pages_and_a_message_says_that_there_are_more() {
+    let store = TestStore::new("sqlite");
+    let [_, b, c] = put_three(&store);
+    let two = store.run("ls", &["--tenant", "acme", "--json", "--limit", "2"]);
+    two.expect(0).expect_message("there are more than these 2 artifacts; give --limit N or --all");
+    assert_eq!(ids(&store, &["--limit", "2"]), [c, b]);
+    let three = store.run("ls", &["--tenant", "acme", "--limit", "3"]);
+    assert_eq!(three.expect(0).stderr(), "");
+    assert_eq!(ids(&store, &["--all"]).len(), 3);
+    store.run("ls", &["--tenant", "acme", "--limit", "0"]).expect(2);
 }
 
 #[test]
 fn a_listing_of_several_pages_shows_every_row_once() {
-    let place = Place::new("sqlite");
+    let store = TestStore::new("sqlite");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         use artifact_store::prelude::*;
-        let store = artifact_store::open(&place.url.parse().unwrap()).await.unwrap();
+        let store = artifact_store::open(&store.url.parse().unwrap()).await.unwrap();
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
         for n in 0..1005 {
             store.put_text(&scope, n.to_string(), PutOptions::default()).await.unwrap();
         }
         store.close().await.unwrap();
     });
-    let all = ids(&place, &["--all"]);
+    let all = ids(&store, &["--all"]);
     assert_eq!(all.len(), 1005);
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1005);
-    assert_eq!(ids(&place, &["--limit", "1003"]), all[..1003]);
-    let table = place.run("ls", &["--tenant", "acme", "--all"]);
+    assert_eq!(ids(&store, &["--limit", "1003"]), all[..1003]);
+    let table = store.run("ls", &["--tenant", "acme", "--all"]);
     assert_eq!(table.expect(0).text().lines().count(), 1006);
 }
 
 #[test]
 fn a_table_shows_only_the_columns_that_can_differ() {
-    let place = Place::new("fs");
-    filled(&place);
+    let store = TestStore::new("fs");
+    put_three(&store);
     let head = |flags: &[&str]| {
-        let done = place.run("ls", flags);
-        done.expect(0)
+        let outcome = store.run("ls", flags);
+        outcome
+            .expect(0)
             .text()
             .lines()
             .next()
@@ -121,11 +123,12 @@ fn a_table_shows_only_the_columns_that_can_differ() {
 }
 
 #[test]
-fn a_table_has_a_row_an_artifact() {
-    for place in Place::of_each_driver() {
-        let [a, ..] = filled(&place);
-        let done = place.run("ls", &["--tenant", "acme", "--user", "ada", "--session", "s-1", "--no-task"]);
-        let last = done.expect(0).text().lines().last().unwrap();
+fn a_table_has_a_row_for_each_artifact() {
+    for store in TestStore::of_each_driver() {
+        let [a, ..] = put_three(&store);
+        let outcome =
+            store.run("ls", &["--tenant", "acme", "--user", "ada", "--session", "s-1", "--no-task"]);
+        let last = outcome.expect(0).text().lines().last().unwrap();
         let cells: Vec<_> = last.split_whitespace().collect();
         assert_eq!(
             (cells[0], cells[1], cells[2], cells[4], cells[5]),
@@ -136,36 +139,36 @@ fn a_table_has_a_row_an_artifact() {
 }
 
 #[test]
-fn an_empty_listing_says_so_on_standard_error_alone() {
-    let place = Place::new("sqlite").made();
-    let done = place.run("ls", &["--tenant", "acme"]);
-    assert_eq!(done.expect(0).text(), "");
-    done.says("no artifact is like this");
+fn an_empty_listing_prints_a_message_only_on_standard_error() {
+    let store = TestStore::new("sqlite").with_other_tenant();
+    let outcome = store.run("ls", &["--tenant", "acme"]);
+    assert_eq!(outcome.expect(0).text(), "");
+    outcome.expect_message("no artifact matches");
 }
 
 #[test]
 fn control_characters_of_a_filename_do_not_reach_a_terminal() {
-    for place in Place::of_each_driver() {
-        let id = place.put(b"x", &["--filename", "a\u{1b}]0;owned\u{7}\n\u{9b}2J\u{202e}.txt"]);
+    for store in TestStore::of_each_driver() {
+        let id = store.put(b"x", &["--filename", "a\u{1b}]0;owned\u{7}\n\u{9b}2J\u{202e}.txt"]);
         let is_unfit = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-        for done in [
-            place.run("ls", &["--tenant", "acme"]),
-            place.run("ls", &["--tenant", "acme", "--json"]),
-            place.within("stat", &[&id]),
-            place.within("stat", &[&id, "--json"]),
+        for outcome in [
+            store.run("ls", &["--tenant", "acme"]),
+            store.run("ls", &["--tenant", "acme", "--json"]),
+            store.run_in_session("stat", &[&id]),
+            store.run_in_session("stat", &[&id, "--json"]),
         ] {
-            assert!(!done.expect(0).text().contains(is_unfit), "{:?}", done.text());
+            assert!(!outcome.expect(0).text().contains(is_unfit), "{:?}", outcome.text());
         }
-        let row = &place.within("stat", &[&id, "--json"]).json()[0];
+        let row = &store.run_in_session("stat", &[&id, "--json"]).json()[0];
         assert_eq!(row["ref"]["filename"], "a\u{1b}]0;owned\u{7}\n\u{9b}2J\u{202e}.txt");
     }
 }
 
 #[test]
-fn completions_are_there_for_each_shell() {
+fn completions_exist_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
-        let done = run(artifactd().args(["completions", shell]), b"");
-        assert!(done.expect(0).text().contains("all-tenants"), "{shell}");
+        let outcome = run(artifactd().args(["completions", shell]), b"");
+        assert!(outcome.expect(0).text().contains("all-tenants"), "{shell}");
     }
     run(artifactd().args(["completions", "tcsh"]), b"").expect(2);
 }

@@ -1,8 +1,9 @@
-//! Verbs that read a sqlite store change nothing: not on media that cannot be written, and not as another user than the store's.
+//! Commands that read a sqlite store change nothing, neither on read-only media nor as another user than the owner of
+//! the store.
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, clippy::unwrap_used)] // Helpers of tests.
 
-mod cli_kit;
+mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -10,190 +11,190 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cli_kit::{MISSING, Place, SESSION, artifactd, noise, run};
+use support::{MISSING, SESSION, TestStore, artifactd, pseudorandom_bytes, run};
 
-/// A user that has nothing.
+/// A user that owns no file.
 const NOBODY: u32 = 65_534;
 
-/// A sqlite store in a folder of its own, so that all that is made beside it is seen.
-struct Store {
-    place: Place,
-    folder: PathBuf,
+/// A sqlite store in a directory of its own, so that every new file is visible.
+struct SqliteStore {
+    store: TestStore,
+    dir: PathBuf,
 }
 
-impl Store {
+impl SqliteStore {
     fn new() -> Self {
-        let mut place = Place::new("sqlite");
-        let folder = place.path("media");
-        fs::create_dir(&folder).unwrap();
-        place.url = format!("sqlite:{}", folder.join("st.db").display());
-        Self { place, folder }
+        let mut store = TestStore::new("sqlite");
+        let dir = store.path("media");
+        fs::create_dir(&dir).unwrap();
+        store.url = format!("sqlite:{}", dir.join("st.db").display());
+        Self { store, dir }
     }
 
-    /// The files of the folder, with their owners.
+    /// The files of the directory, with their owners.
     fn files(&self) -> Vec<(String, u32, u32)> {
-        let entries = fs::read_dir(&self.folder).unwrap().map(Result::unwrap);
+        let entries = fs::read_dir(&self.dir).unwrap().map(Result::unwrap);
         let mut files: Vec<_> = entries
             .map(|entry| {
-                let found = entry.metadata().unwrap();
-                (entry.file_name().into_string().unwrap(), found.uid(), found.gid())
+                let metadata = entry.metadata().unwrap();
+                (entry.file_name().into_string().unwrap(), metadata.uid(), metadata.gid())
             })
             .collect();
         files.sort();
         files
     }
 
-    /// Takes away the lock file that the driver leaves, as a restore of the database alone does.
-    fn restored(&self) {
-        fs::remove_file(self.folder.join("st.db-owners")).unwrap();
+    /// Deletes the lock file of the driver, as if only the database was restored from a backup.
+    fn delete_lock_file(&self) {
+        fs::remove_file(self.dir.join("st.db-owners")).unwrap();
     }
 }
 
-/// The program in a mount namespace of its own in which `folder` can only be read.
-fn on_read_only_media(folder: &Path) -> Command {
-    // The superuser makes a mount namespace; others make a user namespace around it.
-    let own = Command::new("unshare").args(["--mount", "true"]).status();
-    let own = own.expect("this test needs unshare(1) of util-linux").success();
+/// The program in a mount namespace in which `dir` is read-only.
+fn on_read_only_media(dir: &Path) -> Command {
+    // The superuser creates a mount namespace. Other users need a user namespace around it.
+    let is_superuser = Command::new("unshare").args(["--mount", "true"]).status();
+    let is_superuser = is_superuser.expect("this test needs unshare(1) of util-linux").success();
     let mut command = Command::new("unshare");
-    command.args(if own { &["--mount"][..] } else { &["--map-root-user", "--mount"] });
+    command.args(if is_superuser { &["--mount"][..] } else { &["--map-root-user", "--mount"] });
     let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
-    command.args(["sh", "-c", script]).arg(folder).arg(artifactd().get_program());
+    command.args(["sh", "-c", script]).arg(dir).arg(artifactd().get_program());
     command.env_remove("ARTIFACTD_STORE");
     command
 }
 
 #[test]
-fn reading_verbs_work_on_media_that_cannot_be_written() {
-    let store = Store::new();
-    let bytes = noise(700_000);
-    let id = store.place.put(&bytes, &[]);
-    store.restored();
+fn reading_commands_work_on_read_only_media() {
+    let store = SqliteStore::new();
+    let bytes = pseudorandom_bytes(700_000);
+    let id = store.store.put(&bytes, &[]);
+    store.delete_lock_file();
     let before = store.files();
-    let verb = |words: &[&str]| {
-        let mut command = on_read_only_media(&store.folder);
-        run(command.args(words).args(["--store", &store.place.url]), b"")
+    let run_command = |args: &[&str]| {
+        let mut command = on_read_only_media(&store.dir);
+        run(command.args(args).args(["--store", &store.store.url]), b"")
     };
-    assert!(verb(&[&["ls", "--json"], &SESSION[..2]].concat()).expect(0).text().contains(&id));
-    verb(&[&["stat", &id], SESSION].concat()).expect(0);
-    assert!(verb(&[&["get", &id], SESSION].concat()).expect(0).bytes() == bytes);
-    verb(&[&["get", MISSING], SESSION].concat()).expect(4);
-    verb(&["drivers"]).expect(0);
-    verb(&[&["put", "-"], SESSION].concat()).expect(1);
+    assert!(run_command(&[&["ls", "--json"], &SESSION[..2]].concat()).expect(0).text().contains(&id));
+    run_command(&[&["stat", &id], SESSION].concat()).expect(0);
+    assert!(run_command(&[&["get", &id], SESSION].concat()).expect(0).bytes() == bytes);
+    run_command(&[&["get", MISSING], SESSION].concat()).expect(4);
+    run_command(&["drivers"]).expect(0);
+    run_command(&[&["put", "-"], SESSION].concat()).expect(1);
     assert_eq!(store.files(), before);
 }
 
 #[test]
-fn reading_verbs_work_for_a_user_who_may_only_read() {
-    let store = Store::new();
-    let bytes = noise(700_000);
-    let id = store.place.put(&bytes, &[]);
-    store.restored();
+fn reading_commands_work_for_a_user_with_read_access() {
+    let store = SqliteStore::new();
+    let bytes = pseudorandom_bytes(700_000);
+    let id = store.store.put(&bytes, &[]);
+    store.delete_lock_file();
     let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    allow(store.folder.parent().unwrap(), 0o755);
-    allow(&store.folder, 0o555);
-    allow(&store.folder.join("st.db"), 0o444);
-    // The program may be where another user cannot go.
-    let program = store.place.path("artifactd");
+    allow(store.dir.parent().unwrap(), 0o755);
+    allow(&store.dir, 0o555);
+    allow(&store.dir.join("st.db"), 0o444);
+    // The other user may have no access to the directory of the program.
+    let program = store.store.path("artifactd");
     let built = artifactd().get_program().to_owned();
     fs::hard_link(&built, &program).or_else(|_| fs::copy(&built, &program).map(drop)).unwrap();
-    let verb = |words: &[&str]| {
+    let run_command = |args: &[&str]| {
         let mut command = Command::new(&program);
-        // Rights do not bind the superuser.
+        // The superuser ignores permissions.
         if fs::metadata("/proc/self").unwrap().uid() == 0 {
             command.uid(NOBODY).gid(NOBODY);
         }
-        command.env_remove("ARTIFACTD_STORE").args(words).args(["--store", &store.place.url]);
+        command.env_remove("ARTIFACTD_STORE").args(args).args(["--store", &store.store.url]);
         run(&mut command, b"")
     };
     let before = store.files();
-    assert!(verb(&[&["ls", "--json"], &SESSION[..2]].concat()).expect(0).text().contains(&id));
-    verb(&[&["stat", &id], SESSION].concat()).expect(0);
-    assert!(verb(&[&["get", &id], SESSION].concat()).expect(0).bytes() == bytes);
-    verb(&[&["put", "-"], SESSION].concat()).expect(1);
+    assert!(run_command(&[&["ls", "--json"], &SESSION[..2]].concat()).expect(0).text().contains(&id));
+    run_command(&[&["stat", &id], SESSION].concat()).expect(0);
+    assert!(run_command(&[&["get", &id], SESSION].concat()).expect(0).bytes() == bytes);
+    run_command(&[&["put", "-"], SESSION].concat()).expect(1);
     assert_eq!(store.files(), before);
-    allow(&store.folder, 0o755);
+    allow(&store.dir, 0o755);
 }
 
 #[test]
-fn a_log_that_needs_recovery_is_named_on_media_that_cannot_be_written() {
-    let store = Store::new();
-    store.place.put(b"x", &[]);
-    store.restored();
-    // What a killed server leaves: a log whose index went with it.
-    fs::write(store.folder.join("st.db-wal"), noise(4096)).unwrap();
-    let mut command = on_read_only_media(&store.folder);
-    let done = run(command.args(["ls", "--tenant", "acme", "--store", &store.place.url]), b"");
-    done.expect(1).says("write-ahead log was not folded back");
+fn a_log_that_needs_recovery_is_named_on_read_only_media() {
+    let store = SqliteStore::new();
+    store.store.put(b"x", &[]);
+    store.delete_lock_file();
+    // A killed server leaves a log without its index, which was in shared memory.
+    fs::write(store.dir.join("st.db-wal"), pseudorandom_bytes(4096)).unwrap();
+    let mut command = on_read_only_media(&store.dir);
+    let outcome = run(command.args(["ls", "--tenant", "acme", "--store", &store.store.url]), b"");
+    outcome.expect(1).expect_message("write-ahead log must be recovered first");
 }
 
 #[test]
-fn reading_verbs_leave_no_file_behind() {
-    let store = Store::new();
-    let id = store.place.put(b"x", &[]);
-    store.restored();
+fn reading_commands_leave_no_file() {
+    let store = SqliteStore::new();
+    let id = store.store.put(b"x", &[]);
+    store.delete_lock_file();
     let before = store.files();
-    store.place.run("ls", &["--tenant", "acme"]).expect(0);
-    store.place.within("stat", &[&id]).expect(0);
-    assert_eq!(store.place.within("get", &[&id]).expect(0).bytes(), b"x");
+    store.store.run("ls", &["--tenant", "acme"]).expect(0);
+    store.store.run_in_session("stat", &[&id]).expect(0);
+    assert_eq!(store.store.run_in_session("get", &[&id]).expect(0).bytes(), b"x");
     assert_eq!(store.files(), before);
 }
 
 #[test]
-fn what_the_superuser_writes_belongs_to_the_owner_of_the_database() {
-    let store = Store::new();
-    store.place.put(b"x", &[]);
-    store.restored();
-    let database = store.folder.join("st.db");
-    // For everybody else the kind cannot occur: all files are the caller's own before and after.
+fn files_that_the_superuser_writes_belong_to_the_owner_of_the_database() {
+    let store = SqliteStore::new();
+    store.store.put(b"x", &[]);
+    store.delete_lock_file();
+    let database = store.dir.join("st.db");
+    // Other users cannot change the owner: all their files belong to them before and after.
     let owner = match chown(&database, Some(NOBODY), Some(NOBODY)) {
         Ok(()) => NOBODY,
         Err(_) => fs::metadata(&database).unwrap().uid(),
     };
-    store.place.put(b"y", &[]);
+    store.store.put(b"y", &[]);
     let files = store.files();
     assert_eq!(files.len(), 2, "{files:?}");
     assert!(files.iter().all(|(_, user, _)| *user == owner), "{files:?}");
 }
 
 #[test]
-fn a_database_that_the_superuser_makes_belongs_to_the_owner_of_its_folder() {
-    let store = Store::new();
-    let owner = match chown(&store.folder, Some(NOBODY), Some(NOBODY)) {
+fn a_database_that_the_superuser_creates_belongs_to_the_owner_of_its_directory() {
+    let store = SqliteStore::new();
+    let owner = match chown(&store.dir, Some(NOBODY), Some(NOBODY)) {
         Ok(()) => NOBODY,
-        Err(_) => fs::metadata(&store.folder).unwrap().uid(),
+        Err(_) => fs::metadata(&store.dir).unwrap().uid(),
     };
-    store.place.put(b"y", &[]);
+    store.store.put(b"y", &[]);
     let files = store.files();
     assert_eq!(files.len(), 2, "{files:?}");
     assert!(files.iter().all(|(_, user, _)| *user == owner), "{files:?}");
 }
 
 #[test]
-fn what_the_superuser_puts_into_a_folder_belongs_to_the_owner_of_the_folder() {
-    let place = Place::new("fs");
-    place.put(b"x", &[]);
-    let root = place.path("store");
+fn files_that_the_superuser_puts_into_a_store_belong_to_the_owner_of_its_directory() {
+    let store = TestStore::new("fs");
+    store.put(b"x", &[]);
+    let root = store.path("store");
     let owner = match chown(&root, Some(NOBODY), Some(NOBODY)) {
         Ok(()) => NOBODY,
         Err(_) => fs::metadata(&root).unwrap().uid(),
     };
-    for folder in ["tmp", "artifacts"] {
-        // What was there before has its owner already, as a service's own folder does.
-        let _ = chown(root.join(folder), Some(owner), Some(owner));
+    for dir in ["tmp", "artifacts"] {
+        // Directories that exist belong to their owner, as those of a service do.
+        let _ = chown(root.join(dir), Some(owner), Some(owner));
     }
     let other = ["-", "--tenant", "other", "--user", "bob", "--session", "s-9"];
-    place.run_with("put", &other, b"of another scope").expect(0);
-    let mut folders = vec![root.join("artifacts")];
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            let found = entry.metadata().unwrap();
-            seen += usize::from(found.uid() == owner);
-            if found.is_dir() {
-                folders.push(entry.path());
+    store.run_with_stdin("put", &other, b"of another scope").expect(0);
+    let mut dirs = vec![root.join("artifacts")];
+    let mut owned = 0;
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let metadata = entry.metadata().unwrap();
+            owned += usize::from(metadata.uid() == owner);
+            if metadata.is_dir() {
+                dirs.push(entry.path());
             }
         }
     }
-    // The directories of the new scope and the file in them.
-    assert!(seen >= 2, "{seen} of {owner}'s");
+    // The directories of the new scope, and the file in them.
+    assert!(owned >= 2, "only {owned} belong to {owner}");
 }

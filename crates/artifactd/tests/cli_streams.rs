@@ -1,28 +1,28 @@
-//! Standard streams that cannot be written: a full disk is a failure, and a reader that has seen enough is none.
+//! Standard streams that cannot be written: a full disk is a failure, and a closed pipe is not.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-mod cli_kit;
+mod support;
 
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
 
-use cli_kit::{MISSING, Place, SESSION, artifactd};
+use support::{MISSING, SESSION, TestStore, artifactd};
 
-/// Every command that writes to standard output, on a store that holds the artifact `id`.
-fn commands(place: &Place, id: &str) -> Vec<Command> {
-    let keys = place.path("keys");
+/// Every command that writes to standard output, on a store with the artifact `id`.
+fn commands(store: &TestStore, id: &str) -> Vec<Command> {
+    let keys = store.path("keys");
     let command = |args: &[&str]| {
         let mut command = artifactd();
         command.args(args).stdin(Stdio::null());
         command
     };
-    let store = |args: &[&str]| {
+    let store_command = |args: &[&str]| {
         let mut command = command(args);
-        command.args(["--store", &place.url]).args(SESSION);
+        command.args(["--store", &store.url]).args(SESSION);
         command
     };
     let mut keygen = command(&["keygen"]);
-    keygen.arg(place.path(&format!("keys-{:?}", std::time::Instant::now()).replace(' ', "")));
+    keygen.arg(store.path(&format!("keys-{:?}", std::time::Instant::now()).replace(' ', "")));
     let mut token = command(&["token", "--tenant", "a", "--user", "b", "--key"]);
     token.arg(keys.join("private.pem"));
     vec![
@@ -33,66 +33,66 @@ fn commands(place: &Place, id: &str) -> Vec<Command> {
         command(&["completions", "bash"]),
         keygen,
         token,
-        store(&["put", "-"]),
-        store(&["put", "-", "--json"]),
-        store(&["get", id]),
-        store(&["ls"]),
-        store(&["ls", "--json"]),
-        store(&["stat", id]),
-        store(&["stat", id, "--json"]),
+        store_command(&["put", "-"]),
+        store_command(&["put", "-", "--json"]),
+        store_command(&["get", id]),
+        store_command(&["ls"]),
+        store_command(&["ls", "--json"]),
+        store_command(&["stat", id]),
+        store_command(&["stat", id, "--json"]),
     ]
 }
 
-fn place() -> (Place, String) {
-    let place = Place::new("fs");
-    let id = place.put(b"bytes", &[]);
-    assert!(artifactd().arg("keygen").arg(place.path("keys")).output().unwrap().status.success());
-    (place, id)
+fn store_with_artifact() -> (TestStore, String) {
+    let store = TestStore::new("fs");
+    let id = store.put(b"bytes", &[]);
+    assert!(artifactd().arg("keygen").arg(store.path("keys")).output().unwrap().status.success());
+    (store, id)
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn a_full_disk_under_standard_output_is_a_failure_that_is_told() {
-    let (place, id) = place();
-    for mut command in commands(&place, &id) {
+fn a_full_disk_under_standard_output_is_a_failure_with_a_message() {
+    let (store, id) = store_with_artifact();
+    for mut command in commands(&store, &id) {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = command.stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{command:?}: {output:?}");
-        assert!(said(&output).contains("standard output cannot be written"), "{command:?}: {output:?}");
-        assert!(!said(&output).contains("panicked"), "{command:?}: {output:?}");
+        assert!(stderr(&output).contains("standard output cannot be written"), "{command:?}: {output:?}");
+        assert!(!stderr(&output).contains("panicked"), "{command:?}: {output:?}");
     }
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
-    let (place, id) = place();
-    for mut command in commands(&place, &id) {
+fn a_closed_pipe_is_not_a_failure() {
+    let (store, id) = store_with_artifact();
+    for mut command in commands(&store, &id) {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = command.stdout(writer).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{command:?}: {output:?}");
-        assert!(!said(&output).contains("standard output"), "{command:?}: {output:?}");
+        assert!(!stderr(&output).contains("standard output"), "{command:?}: {output:?}");
     }
 }
 
 #[test]
 fn a_standard_error_that_cannot_be_written_changes_no_outcome() {
-    let (place, id) = place();
-    let (store, missing) = (place.url.as_str(), MISSING);
-    let keys = place.path("keys");
-    // Others may read it, so that there is something to say.
+    let (store, id) = store_with_artifact();
+    let (url, missing) = (store.url.as_str(), MISSING);
+    let keys = store.path("keys");
+    // Other users can read the key, so the command prints a warning.
     std::fs::set_permissions(keys.join("private.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .unwrap();
     let pem = keys.join("private.pem");
     for (args, code) in [
-        (vec!["put", "-", "--store", store], 0),
-        (vec!["get", &id, "--store", store], 0),
-        (vec!["ls", "--store", store], 0),
-        (vec!["stat", missing, "--store", store], 4),
-        (vec!["rm", missing, "--store", store], 4),
+        (vec!["put", "-", "--store", url], 0),
+        (vec!["get", &id, "--store", url], 0),
+        (vec!["ls", "--store", url], 0),
+        (vec!["stat", missing, "--store", url], 4),
+        (vec!["rm", missing, "--store", url], 4),
         (vec!["ls", "--store", "nonsense"], 2),
         (vec!["no-such-command"], 2),
         (vec!["token", "--key", pem.to_str().unwrap()], 0),
@@ -105,22 +105,22 @@ fn a_standard_error_that_cannot_be_written_changes_no_outcome() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let full = File::options().write(true).open("/dev/full").unwrap();
-        for stderr in [Stdio::from(full), Stdio::from(writer)] {
-            let status = command.stdout(Stdio::null()).stderr(stderr).status().unwrap();
+        for stream in [Stdio::from(full), Stdio::from(writer)] {
+            let status = command.stdout(Stdio::null()).stderr(stream).status().unwrap();
             assert_eq!(status.code(), Some(code), "{args:?}");
         }
     }
 }
 
 #[test]
-fn every_id_is_removed_and_the_outcome_told_though_nobody_takes_the_answers() {
+fn every_id_is_deleted_and_the_exit_code_is_right_if_standard_output_cannot_be_written() {
     for (ids, code_full, code_closed) in [(3, 1, 0), (4, 4, 4)] {
         for full in [true, false] {
-            let place = Place::new("fs");
-            let mut args: Vec<String> = (0..3_u8).map(|byte| place.put(&[byte], &[])).collect();
+            let store = TestStore::new("fs");
+            let mut args: Vec<String> = (0..3_u8).map(|byte| store.put(&[byte], &[])).collect();
             args.resize(ids, MISSING.to_owned());
             let mut command = artifactd();
-            command.arg("rm").arg("--json").args(&args).args(["--store", &place.url]).args(SESSION);
+            command.arg("rm").arg("--json").args(&args).args(["--store", &store.url]).args(SESSION);
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
             let stdout = if full {
@@ -131,28 +131,28 @@ fn every_id_is_removed_and_the_outcome_told_though_nobody_takes_the_answers() {
             let output = command.stdout(stdout).output().unwrap();
             let code = if full { code_full } else { code_closed };
             assert_eq!(output.status.code(), Some(code), "{full}: {output:?}");
-            assert_eq!(place.within("ls", &["--json"]).expect(0).text(), "", "they are still there");
+            assert_eq!(store.run_in_session("ls", &["--json"]).expect(0).text(), "", "artifacts are left");
         }
     }
 }
 
-/// Lints refuse them as well, where nobody allows them.
+/// Lints find them too, unless they are allowed.
 #[test]
-fn no_source_of_the_program_uses_a_macro_that_panics_where_a_stream_is_broken() {
-    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
-    let mut read = 0;
-    while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+fn no_source_of_the_program_uses_a_macro_that_panics_if_a_stream_is_broken() {
+    let mut dirs = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut files = 0;
+    while let Some(dir) = dirs.pop() {
+        for path in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
-                folders.push(path);
+                dirs.push(path);
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
-            read += 1;
+            files += 1;
             for name in ["println!(", "print!(", "dbg!("] {
                 assert!(!text.contains(name), "{} has {name}", path.display());
             }
         }
     }
-    assert!(read > 50);
+    assert!(files > 50);
 }

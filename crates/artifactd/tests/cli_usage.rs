@@ -1,14 +1,14 @@
-//! How the operator's verbs are told what to do, and how they refuse.
+//! The arguments of the commands, and the errors for wrong ones.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-mod cli_kit;
+mod support;
 
-use cli_kit::{MISSING, Place, SESSION, artifactd, run};
+use support::{MISSING, SESSION, TestStore, artifactd, run};
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    let place = Place::new("fs");
-    let id = place.put(b"x", &[]);
+    let store = TestStore::new("fs");
+    let id = store.put(b"x", &[]);
     for args in [
         vec!["put", "-", "--metadata", "[1]"],
         vec!["put", "-", "--source", "elsewhere"],
@@ -19,20 +19,20 @@ fn wrong_usage_ends_with_2() {
         vec!["rm"],
         vec!["stat", &id, "--config", "also"],
     ] {
-        place.within(args[0], &args[1..]).expect(2);
+        store.run_in_session(args[0], &args[1..]).expect(2);
     }
 }
 
 #[test]
 fn an_empty_part_of_a_scope_is_refused() {
-    let place = Place::new("fs");
+    let store = TestStore::new("fs");
     let scope = ["-", "--tenant", "", "--user", "ada", "--session", "s-1"];
-    place.run("put", &scope).expect(2).says("a scope part is empty");
+    store.run("put", &scope).expect(2).expect_message("a scope part is empty");
 }
 
 #[test]
-fn a_listing_names_one_tenant_or_says_all_of_them() {
-    let place = Place::new("fs");
+fn a_listing_needs_a_tenant_or_all_tenants() {
+    let store = TestStore::new("fs");
     for flags in [
         &[][..],
         &["--user", "ada"],
@@ -41,59 +41,59 @@ fn a_listing_names_one_tenant_or_says_all_of_them() {
         &["--all-tenants", "--session", "s-1"],
         &["--all-tenants", "--no-task"],
     ] {
-        place.run("ls", flags).expect(2);
+        store.run("ls", flags).expect(2);
     }
 }
 
 #[test]
-fn options_that_no_store_takes_are_refused_before_a_byte_is_read() {
-    let place = Place::new("fs");
+fn options_that_no_store_accepts_are_refused_before_a_byte_is_read() {
+    let store = TestStore::new("fs");
     let tag = "x".repeat(70_000);
-    place.within("put", &["/does/not/exist", "--tag", &tag]).expect(2).says("65536 bytes");
+    store.run_in_session("put", &["/does/not/exist", "--tag", &tag]).expect(2).expect_message("65536 bytes");
 }
 
 #[test]
 fn a_file_that_cannot_be_read_ends_with_1_and_its_cause() {
-    let place = Place::new("fs");
-    let put = place.within("put", &["/does/not/exist"]);
-    put.expect(1).says("artifactd: /does/not/exist cannot be read\n  caused by: No such file");
+    let store = TestStore::new("fs");
+    let put = store.run_in_session("put", &["/does/not/exist"]);
+    put.expect(1).expect_message("artifactd: /does/not/exist cannot be read\n  caused by: No such file");
 }
 
 #[test]
-fn a_place_that_cannot_be_used_ends_with_its_cause() {
-    let place = Place::new("fs");
-    let file = place.file("file", "x");
+fn a_storage_that_cannot_be_opened_ends_with_its_cause() {
+    let store = TestStore::new("fs");
+    let file = store.file("file", "x");
     let url = format!("fs:{file}/below");
-    let done = run(artifactd().args(["stat", MISSING, "--store", &url]).args(SESSION), b"");
-    assert!(done.errors().starts_with("artifactd: fs open: "), "{}", done.errors());
-    assert!(done.errors().contains("\n  caused by: "), "{}", done.errors());
+    let outcome = run(artifactd().args(["stat", MISSING, "--store", &url]).args(SESSION), b"");
+    assert!(outcome.stderr().starts_with("artifactd: fs open: "), "{}", outcome.stderr());
+    assert!(outcome.stderr().contains("\n  caused by: "), "{}", outcome.stderr());
 }
 
 #[test]
-fn a_store_that_is_not_named_is_asked_for() {
-    let done = run(artifactd().args(["stat", MISSING]).args(SESSION), b"");
-    done.expect(2).says("give --store URL or --config FILE, or set ARTIFACTD_STORE");
+fn without_a_store_the_error_says_how_to_name_one() {
+    let outcome = run(artifactd().args(["stat", MISSING]).args(SESSION), b"");
+    outcome.expect(2).expect_message("give --store URL or --config FILE, or set ARTIFACTD_STORE");
 }
 
 #[test]
-fn the_store_may_stand_in_the_environment() {
-    let place = Place::new("sqlite");
-    let id = place.put(b"x", &[]);
-    let done = run(artifactd().args(["get", &id]).args(SESSION).env("ARTIFACTD_STORE", &place.url), b"");
-    assert_eq!(done.expect(0).text(), "x");
+fn the_environment_can_name_the_store() {
+    let store = TestStore::new("sqlite");
+    let id = store.put(b"x", &[]);
+    let outcome = run(artifactd().args(["get", &id]).args(SESSION).env("ARTIFACTD_STORE", &store.url), b"");
+    assert_eq!(outcome.expect(0).text(), "x");
 }
 
 #[test]
-fn a_flag_stands_over_the_environment() {
-    let place = Place::new("sqlite");
-    let id = place.put(b"x", &[]);
+fn a_flag_overrides_the_environment() {
+    let store = TestStore::new("sqlite");
+    let id = store.put(b"x", &[]);
     let mut command = artifactd();
-    command.args(["get", &id]).args(SESSION).args(["--store", &place.url]);
+    command.args(["get", &id]).args(SESSION).args(["--store", &store.url]);
     assert_eq!(run(command.env("ARTIFACTD_STORE", "nonsense"), b"").expect(0).text(), "x");
 }
 
 #[test]
-fn a_store_that_cannot_be_ends_with_2_and_repeats_no_secret() {
+fn an_invalid_store_url_ends_with_2_and_no_secret_is_printed() {
     for url in [
         "nosuchdriver:x?password=hunter2",
         "hunter2",
@@ -107,46 +107,46 @@ fn a_store_that_cannot_be_ends_with_2_and_repeats_no_secret() {
         "s3://bucket?secret_access_key=hunter2&regoin=hunter2",
         "s3:?access_key_id=id&secret_access_key=hunter2",
     ] {
-        let done = run(artifactd().args(["stat", MISSING, "--store", url]).args(SESSION), b"");
-        done.expect(2);
-        assert!(!done.errors().contains("hunter2"), "{}", done.errors());
+        let outcome = run(artifactd().args(["stat", MISSING, "--store", url]).args(SESSION), b"");
+        outcome.expect(2);
+        assert!(!outcome.stderr().contains("hunter2"), "{}", outcome.stderr());
     }
 }
 
 #[test]
 fn a_store_in_memory_is_refused() {
     for url in ["inmem:", "sqlite::memory:"] {
-        let done = run(artifactd().args(["put", "-", "--store", url]).args(SESSION), b"x");
-        done.expect(2).says("lives in the memory of one process");
+        let outcome = run(artifactd().args(["put", "-", "--store", url]).args(SESSION), b"x");
+        outcome.expect(2).expect_message("is in the memory of one process");
     }
 }
 
 #[test]
 fn without_a_command_the_help_is_shown_and_ends_with_2() {
-    run(&mut artifactd(), b"").expect(2).says("Usage: artifactd <COMMAND>");
+    run(&mut artifactd(), b"").expect(2).expect_message("Usage: artifactd <COMMAND>");
 }
 
 #[test]
-fn the_version_is_the_crates_with_the_commit() {
-    let done = run(artifactd().arg("--version"), b"");
-    let said = done.expect(0).text();
-    let commit = said.strip_prefix(concat!("artifactd ", env!("CARGO_PKG_VERSION"), " (")).expect(said);
-    let commit = commit.strip_suffix(")\n").expect(said);
+fn the_version_is_that_of_the_crate_with_the_commit() {
+    let outcome = run(artifactd().arg("--version"), b"");
+    let version = outcome.expect(0).text();
+    let commit = version.strip_prefix(concat!("artifactd ", env!("CARGO_PKG_VERSION"), " (")).expect(version);
+    let commit = commit.strip_suffix(")\n").expect(version);
     let is_hash = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-    assert!(is_hash || commit == "unknown" || option_env!("ARTIFACTD_COMMIT") == Some(commit), "{said}");
+    assert!(is_hash || commit == "unknown" || option_env!("ARTIFACTD_COMMIT") == Some(commit), "{version}");
 }
 
 #[test]
-fn a_slip_in_the_stores_path_is_told_and_makes_no_store() {
+fn a_typing_error_in_the_path_of_a_store_is_an_error_and_creates_no_store() {
     for driver in ["fs", "sqlite"] {
-        let folder = tempfile::tempdir().unwrap();
-        let store = format!("{driver}:{}/typo", folder.path().display());
+        let dir = tempfile::tempdir().unwrap();
+        let store = format!("{driver}:{}/typo", dir.path().display());
         let scope = ["--tenant", "acme", "--user", "ada", "--session", "s-1"];
         for args in [vec!["ls"], vec!["get", MISSING], vec!["stat", MISSING], vec!["rm", MISSING]] {
             let mut command = artifactd();
             command.args(&args).args(["--store", &store]).args(scope);
-            run(&mut command, b"").expect(2).says("store at").says("check the path");
+            run(&mut command, b"").expect(2).expect_message("store at").expect_message("check the path");
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{driver}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{driver}");
     }
 }

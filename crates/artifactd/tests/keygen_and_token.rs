@@ -1,4 +1,4 @@
-//! The commands that make keys and tokens, run as the program they are.
+//! `artifactd keygen` and `artifactd token`, run as a process.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)] // Helpers of tests.
@@ -7,14 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use artifactd::identity::{Rules, Verifier};
+use artifact_store_identity::{Rules, Verifier};
 use axum::http::HeaderMap;
 
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_artifactd")).args(args).output().unwrap()
 }
 
-fn said(bytes: &[u8]) -> String {
+fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -22,22 +22,22 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }
 
-/// A folder with a fresh pair, and the private key's path.
+/// A directory with a new key pair, and the path of the private key.
 fn keys() -> (tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("keys");
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("keys");
     assert!(run(&["keygen", dir.to_str().unwrap()]).status.success());
     let key = dir.join("private.pem").to_str().unwrap().to_owned();
-    (folder, key)
+    (parent, key)
 }
 
-/// The caller that a token of these arguments makes, by the keys in `folder`.
-fn identified(folder: &Path, token: &Output, session: Option<&str>) -> artifact_store_resolver::Caller {
-    assert!(token.status.success(), "{}", said(&token.stderr));
-    let jwks = std::fs::read_to_string(folder.join("keys/jwks.json")).unwrap();
+/// The caller whom `token` identifies, verified with the keys in `parent`.
+fn identify(parent: &Path, token: &Output, session: Option<&str>) -> artifact_store_resolver::Caller {
+    assert!(token.status.success(), "{}", text(&token.stderr));
+    let jwks = std::fs::read_to_string(parent.join("keys/jwks.json")).unwrap();
     let verifier = Verifier::from_jwks(&jwks, Rules::default()).unwrap();
     let mut headers = HeaderMap::new();
-    headers.insert("authorization", format!("Bearer {}", said(&token.stdout).trim_end()).parse().unwrap());
+    headers.insert("authorization", format!("Bearer {}", text(&token.stdout).trim_end()).parse().unwrap());
     if let Some(session) = session {
         headers.insert("x-harbor-session", session.parse().unwrap());
     }
@@ -45,64 +45,64 @@ fn identified(folder: &Path, token: &Output, session: Option<&str>) -> artifact_
 }
 
 #[test]
-fn keygen_writes_a_private_key_for_its_owner_alone() {
-    let (folder, key) = keys();
-    assert_eq!(mode(&folder.path().join("keys")), 0o700);
+fn only_the_owner_can_read_the_private_key() {
+    let (parent, key) = keys();
+    assert_eq!(mode(&parent.path().join("keys")), 0o700);
     assert_eq!(mode(Path::new(&key)), 0o600);
     assert!(std::fs::read_to_string(key).unwrap().starts_with("-----BEGIN PRIVATE KEY-----\n"));
 }
 
 #[test]
-fn keygen_says_what_to_do_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().to_str().unwrap();
-    let out = said(&run(&["keygen", dir]).stdout);
+fn keygen_prints_the_next_steps() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().to_str().unwrap();
+    let out = text(&run(&["keygen", dir]).stdout);
     assert!(out.contains(&format!("jwks_file: \"{dir}/jwks.json\"")), "{out}");
     assert!(out.contains(&format!("artifactd token --key {dir}/private.pem --tenant acme")), "{out}");
 }
 
 #[test]
 fn keygen_never_overwrites() {
-    for taken in ["private.pem", "jwks.json"] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(taken);
+    for name in ["private.pem", "jwks.json"] {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join(name);
         std::fs::write(&path, "mine").unwrap();
-        let output = run(&["keygen", folder.path().to_str().unwrap()]);
+        let output = run(&["keygen", parent.path().to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(
-            said(&output.stderr),
+            text(&output.stderr),
             format!(
-                "artifactd: {} is there already, and a key is never overwritten; name another directory\n",
+                "artifactd: {} exists, and a key is never overwritten; name another directory\n",
                 path.display()
             )
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else was made");
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1, "no other file is created");
     }
 }
 
 #[test]
-fn keygen_does_not_follow_a_link_that_leads_nowhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("elsewhere");
-    std::os::unix::fs::symlink(&target, folder.path().join("private.pem")).unwrap();
-    assert_eq!(run(&["keygen", folder.path().to_str().unwrap()]).status.code(), Some(1));
+fn keygen_does_not_follow_a_dangling_link() {
+    let parent = tempfile::tempdir().unwrap();
+    let target = parent.path().join("elsewhere");
+    std::os::unix::fs::symlink(&target, parent.path().join("private.pem")).unwrap();
+    assert_eq!(run(&["keygen", parent.path().to_str().unwrap()]).status.code(), Some(1));
     assert!(!target.exists());
 }
 
 #[test]
-fn keygen_says_where_it_cannot_write() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file");
+fn keygen_names_the_directory_that_it_cannot_create() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
     std::fs::write(&file, "").unwrap();
     let output = run(&["keygen", file.join("keys").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output.stderr).contains("file/keys cannot be made: "), "{}", said(&output.stderr));
+    assert!(text(&output.stderr).contains("file/keys cannot be created: "), "{}", text(&output.stderr));
 }
 
 #[test]
 fn a_token_is_printed_alone_and_verifies() {
-    let (folder, key) = keys();
+    let (parent, key) = keys();
     let token = run(&[
         "token",
         "--key",
@@ -120,28 +120,28 @@ fn a_token_is_printed_alone_and_verifies() {
         "--ttl",
         "5m",
     ]);
-    assert_eq!(said(&token.stdout).lines().count(), 1);
-    assert_eq!(said(&token.stderr), "");
-    let caller = identified(folder.path(), &token, None);
+    assert_eq!(text(&token.stdout).lines().count(), 1);
+    assert_eq!(text(&token.stderr), "");
+    let caller = identify(parent.path(), &token, None);
     assert_eq!(
         (caller.tenant().as_str(), caller.user().as_str(), caller.session().as_str()),
         ("acme", "ada", "s-1")
     );
-    assert!(caller.is_admin() && caller.is_fleet());
+    assert!(caller.is_admin() && caller.has_fleet());
 }
 
 #[test]
 fn a_token_without_a_session_lets_each_request_name_one() {
-    let (folder, key) = keys();
+    let (parent, key) = keys();
     let token = run(&["token", "--key", &key, "--tenant", "acme", "--user", "ada"]);
-    assert_eq!(identified(folder.path(), &token, Some("s-9")).session().as_str(), "s-9");
+    assert_eq!(identify(parent.path(), &token, Some("s-9")).session().as_str(), "s-9");
 }
 
 #[test]
-fn a_wrong_call_of_token_is_usage_and_prints_no_token() {
+fn wrong_arguments_of_token_are_usage_errors_and_print_no_token() {
     let (_folder, key) = keys();
     let long = "x".repeat(257);
-    for (args, says) in [
+    for (args, message) in [
         (["--tenant", "", "--user", "u", "--ttl", "1h"], "--tenant: a scope part is empty"),
         (["--tenant", "t", "--user", &long, "--ttl", "1h"], "--user: a scope part has 257 bytes"),
         (
@@ -160,21 +160,21 @@ fn a_wrong_call_of_token_is_usage_and_prints_no_token() {
     ] {
         let output = run(&[&["token", "--key", &key][..], &args[..]].concat());
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(said(&output.stderr).contains(says), "{args:?}: {}", said(&output.stderr));
+        assert!(text(&output.stderr).contains(message), "{args:?}: {}", text(&output.stderr));
         assert!(output.stdout.is_empty(), "{args:?}");
     }
 }
 
 #[test]
 fn a_key_that_cannot_be_read_or_used_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("key.pem");
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("key.pem");
     let key = path.to_str().unwrap();
     let call = || run(&["token", "--key", key, "--tenant", "t", "--user", "u"]);
     let missing = call();
     assert_eq!(missing.status.code(), Some(1));
     assert_eq!(
-        said(&missing.stderr),
+        text(&missing.stderr),
         format!("artifactd: {key} cannot be read: No such file or directory (os error 2)\n")
     );
     std::fs::write(&path, "hunter2").unwrap();
@@ -182,21 +182,21 @@ fn a_key_that_cannot_be_read_or_used_is_named() {
     let unusable = call();
     assert_eq!(unusable.status.code(), Some(1));
     assert_eq!(
-        said(&unusable.stderr),
-        format!("artifactd: {key}: the PEM has to hold exactly one private key\n")
+        text(&unusable.stderr),
+        format!("artifactd: {key}: the PEM must contain exactly one private key\n")
     );
 }
 
 #[test]
-fn a_key_that_others_can_read_is_warned_of() {
-    let (folder, key) = keys();
+fn a_key_that_other_users_can_read_gives_a_warning() {
+    let (parent, key) = keys();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
     let token = run(&["token", "--key", &key, "--tenant", "t", "--user", "u", "--session", "s"]);
     assert_eq!(
-        said(&token.stderr),
+        text(&token.stderr),
         format!("artifactd: warning: {key} can be read by others on this machine; chmod 600 it\n")
     );
-    identified(folder.path(), &token, None);
+    identify(parent.path(), &token, None);
 }
 
 #[test]
@@ -219,11 +219,11 @@ fn the_key_id_issuer_and_audience_of_a_token_can_be_chosen() {
         "--audience",
         "a",
     ]);
-    let minter = artifactd::identity::keys::Minter::from_pem(
+    let minter = artifact_store_identity::keys::Minter::from_pem(
         &std::fs::read_to_string(&key).unwrap(),
         Some("k".into()),
     );
     let rules = Rules { issuer: Some("i".into()), audience: Some("a".into()), ..Rules::default() };
     let verifier = Verifier::from_jwks(&minter.unwrap().jwks(), rules).unwrap();
-    verifier.identify(&HeaderMap::new(), Some(said(&token.stdout).trim_end())).unwrap();
+    verifier.identify(&HeaderMap::new(), Some(text(&token.stdout).trim_end())).unwrap();
 }

@@ -1,4 +1,4 @@
-//! The pages under docs/ keep up with the program.
+//! The pages in docs/ match the program.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::path::Path;
@@ -12,45 +12,48 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)).unwrap()
 }
 
-/// A row of a table, as a page has it.
+/// A row of a table in Markdown.
 fn row(cells: &[&str]) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
 #[track_caller]
-fn holds(name: &str, row: &str) {
+fn assert_contains(name: &str, row: &str) {
     assert!(page(name).contains(row), "docs/{name} lacks the row {row}");
 }
 
 #[test]
-fn every_code_stands_with_its_row() {
+fn every_code_has_a_row() {
     for code in Code::ALL {
-        let of = code.descriptor();
-        let status = of.status.to_string();
-        holds("protocol/errors.md", &row(&[&format!("`{code}`"), &status, of.when, of.retry]));
+        let descriptor = code.descriptor();
+        let status = descriptor.status.to_string();
+        assert_contains(
+            "protocol/errors.md",
+            &row(&[&format!("`{code}`"), &status, descriptor.description, descriptor.retry_advice]),
+        );
     }
 }
 
 #[test]
-fn every_method_stands_with_its_sentence_and_a_section() {
+fn every_method_has_a_row_and_a_section() {
     for method in Method::ALL {
         let anchor = method.name().replace('.', "");
         let link = format!("[`{method}`](#{anchor})");
-        holds("protocol/methods.md", &format!("| {link} | "));
-        holds("protocol/methods.md", &format!("\n## `{method}`\n"));
+        assert_contains("protocol/methods.md", &format!("| {link} | "));
+        assert_contains("protocol/methods.md", &format!("\n## `{method}`\n"));
     }
 }
 
 #[test]
-fn every_type_of_events_stands_with_its_sentence_and_a_section() {
+fn every_type_of_events_has_a_row_and_a_section() {
     for kind in EventKind::ALL {
-        holds("protocol/events.md", &row(&[&format!("`{kind}`"), kind.sentence()]));
-        holds("protocol/events.md", &format!("\n### The payload of `{kind}`\n\n| member |"));
+        assert_contains("protocol/events.md", &row(&[&format!("`{kind}`"), kind.description()]));
+        assert_contains("protocol/events.md", &format!("\n### The payload of `{kind}`\n\n| member |"));
     }
 }
 
 #[test]
-fn every_key_stands_with_its_default_and_meaning() {
+fn every_key_has_a_row_with_its_default_and_meaning() {
     for key in KEYS {
         let page = page("protocol/config.md");
         let start = format!("| `{}` | ", key.name);
@@ -62,31 +65,31 @@ fn every_key_stands_with_its_default_and_meaning() {
 }
 
 #[test]
-fn every_flag_stands_with_its_sentence_and_a_column() {
+fn every_flag_has_a_row_and_a_column() {
     for flag in Flag::ALL {
         let kind = format!("{:?}", flag.kind()).to_lowercase();
-        holds("protocol/capabilities.md", &row(&[&format!("`{flag}`"), &kind, flag.sentence()]));
-        holds("protocol/capabilities.md", &format!(" | `{flag}` |"));
+        assert_contains("protocol/capabilities.md", &row(&[&format!("`{flag}`"), &kind, flag.description()]));
+        assert_contains("protocol/capabilities.md", &format!(" | `{flag}` |"));
     }
 }
 
 #[test]
 fn every_route_is_described() {
     let pages = page("protocol.md") + &page("operate.md");
-    for route in artifactd::http::ROUTES {
+    for route in artifact_store_server::ROUTES {
         let (first, rest) = route.verbs.split_first().unwrap();
-        let words = format!("{first} {}", route.path);
-        assert!(pages.contains(&words), "no page describes {words}");
-        // What is there besides is the same without its bytes.
+        let route_text = format!("{first} {}", route.path);
+        assert!(pages.contains(&route_text), "no page describes {route_text}");
+        // HEAD is the same as GET without the bytes, so it needs no description.
         assert!(rest.iter().all(|verb| *verb == "HEAD"), "{rest:?} of {} are not described", route.path);
     }
 }
 
 #[test]
 fn every_route_but_the_methods_has_a_section_for_each_verb() {
-    for route in artifactd::http::ROUTES.iter().filter(|route| !route.path.contains("{method}")) {
+    for route in artifact_store_server::ROUTES.iter().filter(|route| !route.path.contains("{method}")) {
         for verb in route.verbs {
-            holds("protocol/methods.md", &format!("\n### `{verb} {}`\n", route.path));
+            assert_contains("protocol/methods.md", &format!("\n### `{verb} {}`\n", route.path));
         }
     }
 }
@@ -103,13 +106,13 @@ fn every_link_of_a_page_leads_to_a_heading_or_a_file() {
             .collect();
         for target in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
             let found = match target.strip_prefix('#') {
-                Some(anchor) => anchors.iter().any(|is| is == anchor),
+                Some(anchor) => anchors.iter().any(|known| known == anchor),
                 None => Path::new(env!("CARGO_MANIFEST_DIR"))
                     .join("../../docs/protocol")
                     .join(target.split('#').next().unwrap())
                     .exists(),
             };
-            assert!(found, "docs/protocol/{name} has a link to {target}, where nothing is");
+            assert!(found, "docs/protocol/{name} has a link to {target}, which does not exist");
         }
     }
 }
@@ -125,17 +128,19 @@ fn the_numbers_of_the_configuration_and_of_the_page_are_the_resolvers() {
     assert_eq!(
         (streams.per_session, streams.per_user, streams.per_tenant, streams.in_all),
         (
-            resolver.subscribers_per_session,
-            resolver.subscribers_per_user,
-            resolver.subscribers_per_tenant,
-            resolver.subscribers
+            resolver.max_subscribers_per_session,
+            resolver.max_subscribers_per_user,
+            resolver.max_subscribers_per_tenant,
+            resolver.max_subscribers
         )
     );
     assert_eq!(streams.in_all, settings.server.max_connections / 2);
     for row in [
         format!(
             "| event streams | {} a session, {} a user, {} a tenant, half of the connections in all",
-            resolver.subscribers_per_session, resolver.subscribers_per_user, resolver.subscribers_per_tenant
+            resolver.max_subscribers_per_session,
+            resolver.max_subscribers_per_user,
+            resolver.max_subscribers_per_tenant
         ),
         format!(
             "| events kept for those who come back | {} a tenant; {} MiB in all",
@@ -143,7 +148,7 @@ fn the_numbers_of_the_configuration_and_of_the_page_are_the_resolvers() {
             resolver.events_kept_bytes >> 20
         ),
     ] {
-        holds("operate.md", &row);
+        assert_contains("operate.md", &row);
     }
 }
 

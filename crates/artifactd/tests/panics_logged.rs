@@ -1,4 +1,4 @@
-//! The words of a panic go to the log, and nobody waits for them longer than a moment.
+//! A panic is a line of the log, and the panicking thread waits for it only for a short time.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, and what is tested.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,10 +7,10 @@ use std::thread;
 
 use artifactd::config::Settings;
 
-/// What the test's own process is told, so that it does what is tested.
+/// The variable that makes the test process log and panic.
 const CHILD: &str = "PANICS_LOGGED_CHILD";
 
-/// This test again, in a process of its own.
+/// Runs this test again in another process.
 fn child(test: &str, stderr: Stdio) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
@@ -49,16 +49,16 @@ fn a_panic_is_one_line_of_the_log() {
 }
 
 #[test]
-fn who_panics_goes_on_though_nobody_reads_standard_error() {
+fn a_panicking_thread_continues_if_nobody_reads_standard_error() {
     if std::env::var_os(CHILD).is_some() {
         return log_and_panic();
     }
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&vec![b'\n'; 64 * 1024]).unwrap();
-    let mut child = child("who_panics_goes_on_though_nobody_reads_standard_error", writer.into());
+    let mut child = child("a_panicking_thread_continues_if_nobody_reads_standard_error", writer.into());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.by_ref().any(|line| line == "alive"), "it hangs, or has ended");
-    // The reader comes back.
+    assert!(lines.by_ref().any(|line| line == "alive"), "the process blocks or has ended");
+    // The reader reads again.
     thread::spawn(move || reader.read_to_end(&mut Vec::new()));
     lines.for_each(drop);
     assert!(child.wait().unwrap().success());

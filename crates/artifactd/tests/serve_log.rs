@@ -1,16 +1,16 @@
-//! What a server says of its store when it starts.
+//! The log lines of a server about its store at the start.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-mod cli_kit;
+mod support;
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use cli_kit::artifactd;
+use support::artifactd;
 
 #[test]
-fn the_log_says_what_the_store_promises_and_no_secret() {
-    let folder = tempfile::tempdir().unwrap();
+fn the_log_has_the_capabilities_of_the_store_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
     let mut server = artifactd()
         .args([
             "dev",
@@ -20,24 +20,24 @@ fn the_log_says_what_the_store_promises_and_no_secret() {
             "artifacts.options.synchronous=normal",
             "--data-dir",
         ])
-        .arg(folder.path().join("data"))
+        .arg(dir.path().join("data"))
         .env("ARTIFACTD__ARTIFACTS__CURSOR_SECRET", "hunter2-hunter2-hunter2")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let mut said = Vec::new();
+    let mut log = Vec::new();
     for line in lines.by_ref() {
-        let last = line.contains("listening");
-        said.push(line);
-        if last {
+        let is_last = line.contains("listening");
+        log.push(line);
+        if is_last {
             break;
         }
     }
     server.kill().unwrap();
     server.wait().unwrap();
-    let line = said.iter().find(|line| line.contains("the store is open")).unwrap();
+    let line = log.iter().find(|line| line.contains("the store is open")).unwrap();
     assert!(line.contains("sqlite") && line.contains("shared") && !line.contains("durable"), "{line}");
-    assert!(!said.concat().contains("hunter2"), "{said:?}");
+    assert!(!log.concat().contains("hunter2"), "{log:?}");
 }

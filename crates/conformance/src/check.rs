@@ -1,6 +1,6 @@
-//! What a check is: [`Check`] as data, its [`Outcome`], and the [`Lab`] it works in.
+//! The parts of a check: [`Check`] as data, its [`Outcome`], and the [`CheckContext`] that it runs in.
 //!
-//! This module must never know which checks there are.
+//! This module must never know which checks exist.
 
 use std::error::Error;
 use std::fmt;
@@ -10,23 +10,23 @@ use std::time::Duration;
 use artifact_store_core::{ArtifactStore, ErrorKind, Flag, StoreError};
 use futures_util::future::BoxFuture;
 
-use crate::harness::{OpenWith, Place};
+use crate::harness::{Backend, StoreOptions};
 
-/// How a check ended well.
+/// The outcome of a check that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// What the contract or an advertised flag promises holds.
+    /// The store keeps what the contract or an advertised flag promises.
     Passed,
-    /// The flag is not advertised, and the probe of its opposite ran and passed.
+    /// The store does not advertise the flag, and the probe of its opposite ran and passed.
     NotPromised,
 }
 
-/// Why a check failed, in a sentence that a driver's author can act on.
+/// The reason why a check failed, as a sentence that the author of a driver can act on.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure(String);
 
 impl Failure {
-    /// A failure for this reason.
+    /// Creates a failure with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// So that `?` turns an error nobody expected into a failure that shows its causes.
+/// Lets `?` turn an unexpected error into a failure that shows its causes.
 impl<E: Error> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut reason = format!("unexpected error: {error}");
@@ -58,19 +58,19 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// What a check answers.
+/// The result of a check.
 pub type CheckResult = Result<Outcome, Failure>;
 
 /// One clause of the contract, as data.
 #[derive(Clone, Copy)]
 pub struct Check {
-    /// The name: read as a sentence, it is the diagnosis.
+    /// The name. Read as a sentence, it is the diagnosis.
     pub name: &'static str,
-    /// The group of the contract that it belongs to.
+    /// The group of the contract that the check belongs to.
     pub group: &'static str,
-    /// The flag that it proves, both ways; `None`: every driver owes it.
+    /// The flag that the check proves, set and unset. `None` if every driver must pass the check.
     pub flag: Option<Flag>,
-    pub(crate) run: for<'a> fn(&'a Lab) -> BoxFuture<'a, CheckResult>,
+    pub(crate) run: for<'a> fn(&'a CheckContext) -> BoxFuture<'a, CheckResult>,
 }
 
 impl fmt::Debug for Check {
@@ -79,36 +79,36 @@ impl fmt::Debug for Check {
     }
 }
 
-/// Where one check runs: an empty place, and the stores that the check opened on it.
+/// The context of one check: an empty backend, and the stores that the check opened on it.
 #[derive(Debug)]
-pub(crate) struct Lab {
-    place: Box<dyn Place>,
+pub(crate) struct CheckContext {
+    backend: Box<dyn Backend>,
     opened: Mutex<Vec<Arc<dyn ArtifactStore>>>,
     /// The seed of everything random in the check.
     pub(crate) seed: u64,
 }
 
-impl Lab {
-    pub(crate) fn new(place: Box<dyn Place>, seed: u64) -> Self {
-        Self { place, opened: Mutex::default(), seed }
+impl CheckContext {
+    pub(crate) fn new(backend: Box<dyn Backend>, seed: u64) -> Self {
+        Self { backend, opened: Mutex::default(), seed }
     }
 
-    pub(crate) fn place(&self) -> &dyn Place {
-        self.place.as_ref()
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
     }
 
-    /// Opens a store on the check's place; the lab closes it after the check.
+    /// Opens a store on the check's backend. The context closes the store after the check.
     pub(crate) async fn open(&self) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-        self.open_with(&OpenWith::default()).await
+        self.open_with(&StoreOptions::default()).await
     }
 
-    pub(crate) async fn open_with(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-        let store = self.place.open(with).await?;
+    pub(crate) async fn open_with(&self, with: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let store = self.backend.open(with).await?;
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)
     }
 
-    /// Closes every store that the check opened. The lab lets go of them.
+    /// Closes and drops every store that the check opened.
     pub(crate) async fn close_all(&self) -> Result<(), StoreError> {
         let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
         for store in opened {
@@ -117,16 +117,16 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits for the residue to become nothing: what a dropped future leaves is cleared away without being awaited.
-    pub(crate) async fn no_residue(&self) -> Result<(), Failure> {
+    /// Waits until no residue is left. The residue of a dropped future is deleted in the background.
+    pub(crate) async fn ensure_no_residue(&self) -> Result<(), Failure> {
         let mut last = Vec::new();
         for wait in [0, 5, 20, 50, 100, 200, 400, 800, 1600, 3000] {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             last = self
-                .place
+                .backend
                 .residue()
                 .await
-                .map_err(|error| Failure::new(format!("the residue cannot be looked at: {error}")))?;
+                .map_err(|error| Failure::new(format!("cannot read the residue: {error}")))?;
             if last.is_empty() {
                 return Ok(());
             }
@@ -145,14 +145,14 @@ macro_rules! ensure {
     };
 }
 
-/// Fails the check unless both are equal, and shows them.
+/// Fails the check unless both values are equal, and shows them.
 macro_rules! ensure_eq {
     ($left:expr, $right:expr, $($reason:tt)+) => {
         match (&$left, &$right) {
             (left, right) => {
                 if left != right {
                     let reason = format!($($reason)+);
-                    return Err($crate::check::Failure::new(format!("{reason}: {left:?} where {right:?} was due")));
+                    return Err($crate::check::Failure::new(format!("{reason}: expected {right:?}, got {left:?}")));
                 }
             }
         }
@@ -161,15 +161,15 @@ macro_rules! ensure_eq {
 
 pub(crate) use {ensure, ensure_eq};
 
-/// Fails unless `result` is an error of a kind that `due` accepts.
-pub(crate) fn ensure_kind<T>(
+/// Fails unless `result` is an error of a kind that `is_expected` accepts.
+pub(crate) fn ensure_error_kind<T>(
     result: Result<T, StoreError>,
-    due: impl FnOnce(ErrorKind) -> bool,
+    is_expected: impl FnOnce(ErrorKind) -> bool,
     what: &str,
 ) -> Result<(), Failure> {
     match result {
-        Ok(_) => Err(Failure::new(format!("{what}: it succeeded"))),
-        Err(error) if due(error.kind()) => Ok(()),
-        Err(error) => Err(Failure::new(format!("{what}: it failed otherwise: {error}"))),
+        Ok(_) => Err(Failure::new(format!("{what}: succeeded, but must fail"))),
+        Err(error) if is_expected(error.kind()) => Ok(()),
+        Err(error) => Err(Failure::new(format!("{what}: failed with another error: {error}"))),
     }
 }

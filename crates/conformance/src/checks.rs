@@ -1,6 +1,6 @@
 //! The list of all checks, by group.
 //!
-//! A check is added in its group's file and in its list there; nothing else knows it.
+//! To add a check, write it in the file of its group and add it to the list in that file. No other file knows it.
 
 mod absence;
 mod atomicity;
@@ -12,6 +12,7 @@ mod lifecycle;
 mod listing;
 mod model;
 mod presign;
+mod presign_probes;
 mod ranges;
 mod round_trip;
 
@@ -36,18 +37,18 @@ pub fn all() -> Vec<Check> {
     .concat()
 }
 
-/// A group's list: each function's name is the check's name.
-macro_rules! group {
+/// Defines the list of a group. The name of a function is the name of the check.
+macro_rules! check_group {
     ($group:literal: $($name:ident $(= $flag:ident)?),+ $(,)?) => {
         pub(crate) const CHECKS: &[$crate::check::Check] = &[$($crate::check::Check {
             name: stringify!($name),
             group: $group,
-            flag: group!(@flag $($flag)?),
-            run: |lab| Box::pin($name(lab)),
+            flag: check_group!(@flag $($flag)?),
+            run: |ctx| Box::pin($name(ctx)),
         }),+];
     };
     (@flag) => { None };
     (@flag $flag:ident) => { Some(artifact_store_core::Flag::$flag) };
 }
 
-pub(crate) use group;
+pub(crate) use check_group;

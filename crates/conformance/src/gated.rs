@@ -1,37 +1,37 @@
-//! Any flavour behind the Gate: [`Gated`].
+//! A harness that puts a [`Gate`] in front of every store of another harness.
 
 use std::sync::Arc;
 
 use artifact_store_core::{ArtifactStore, BoxError, Gate, GateOptions, StoreError, async_trait};
 
-use crate::harness::{Harness, HttpClient, OpenWith, Place};
+use crate::harness::{Backend, Harness, HttpClient, StoreOptions};
 
-/// The same flavour, each store behind a [`Gate`], as callers hold it.
+/// The flavour of the inner harness, with each store behind a [`Gate`], as callers use it.
 #[derive(Debug)]
-pub struct Gated(pub Arc<dyn Harness>);
+pub struct GatedHarness(pub Arc<dyn Harness>);
 
 #[derive(Debug)]
-struct GatedPlace(Box<dyn Place>);
+struct GatedBackend(Box<dyn Backend>);
 
 #[async_trait]
-impl Harness for Gated {
+impl Harness for GatedHarness {
     fn flavour(&self) -> String {
         format!("{} gated", self.0.flavour())
     }
 
-    async fn place(&self) -> Result<Box<dyn Place>, BoxError> {
-        Ok(Box::new(GatedPlace(self.0.place().await?)))
+    async fn create_backend(&self) -> Result<Box<dyn Backend>, BoxError> {
+        Ok(Box::new(GatedBackend(self.0.create_backend().await?)))
     }
 }
 
 #[async_trait]
-impl Place for GatedPlace {
-    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-        Ok(Arc::new(Gate::new(self.0.open(with).await?, GateOptions::default())?))
+impl Backend for GatedBackend {
+    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        Ok(Arc::new(Gate::new(self.0.open(options).await?, GateOptions::default())?))
     }
 
-    fn outlives_stores(&self) -> bool {
-        self.0.outlives_stores()
+    fn is_persistent(&self) -> bool {
+        self.0.is_persistent()
     }
 
     async fn residue(&self) -> Result<Vec<String>, BoxError> {

@@ -1,4 +1,4 @@
-//! What a driver's test gives to the suite: a [`Harness`] that makes empty [`Place`]s.
+//! The interface between the suite and the tests of a driver: a [`Harness`] creates empty [`Backend`]s.
 //!
 //! This module must never know a check.
 
@@ -8,54 +8,61 @@ use std::sync::Arc;
 use artifact_store_core::{ArtifactStore, BoxError, Clock, StoreError, SystemClock, async_trait};
 use bytes::Bytes;
 
-/// How a check wants its store opened.
+/// The options with which a check opens its store.
 #[derive(Debug, Clone)]
-pub struct OpenWith {
+pub struct StoreOptions {
     /// The clock that stamps records.
     pub clock: Arc<dyn Clock>,
-    /// The store's bound on artifacts, in bytes: the driver's own option, so that its number can be put to the proof.
+    /// The largest artifact that the store accepts, in bytes. It is an option of the driver, so a check can prove it.
     pub max_artifact_bytes: u64,
 }
 
-impl Default for OpenWith {
+impl Default for StoreOptions {
     fn default() -> Self {
         Self { clock: Arc::new(SystemClock), max_artifact_bytes: u64::MAX }
     }
 }
 
-/// Makes places for one flavour of a driver: the driver with one set of options.
+/// Creates backends for one flavour of a driver. A flavour is a driver with one set of options.
 #[async_trait]
 pub trait Harness: fmt::Debug + Send + Sync + 'static {
     /// The flavour's name in reports, such as `fs` or `sqlite :memory:`.
     fn flavour(&self) -> String;
 
-    /// A fresh, empty place. Every check gets one of its own; it is removed when dropped.
+    /// Creates an empty backend. Every check gets its own backend, and dropping the backend deletes it.
     ///
     /// # Errors
-    /// Whatever keeps the place from being made; the check fails with it.
-    async fn place(&self) -> Result<Box<dyn Place>, BoxError>;
+    /// If the backend cannot be created. The check fails with this error.
+    async fn create_backend(&self) -> Result<Box<dyn Backend>, BoxError>;
 }
 
-/// Where one store keeps its artifacts: a directory, a database file, a bucket, or nothing but memory.
+/// The storage under a store: a directory, a database file, a bucket, or memory.
 #[async_trait]
-pub trait Place: fmt::Debug + Send + Sync {
-    /// Opens a bare store here: the first one, a second one beside it, or again after the first was closed.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// Opens a bare store, which is a store without a gate, on this backend.
+    ///
+    /// It may be the first store, a second one while the first is open, or one after the first was closed.
     ///
     /// # Errors
-    /// The driver's own.
-    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError>;
+    /// The errors of the driver.
+    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError>;
 
-    /// Whether the place outlives its stores. In memory there is nothing to open again: each open is a store of its own.
-    fn outlives_stores(&self) -> bool;
+    /// Returns whether the storage outlives its stores. If it is memory, each open creates a new, empty store.
+    fn is_persistent(&self) -> bool;
 
-    /// Everything in the raw storage that belongs to no visible artifact, one line each: temporary files, orphan bytes,
-    /// empty folders, half uploads. Asked by other means than the driver's own verbs, while stores are open or after.
+    /// Returns everything in the raw storage that belongs to no visible artifact, one line for each item: temporary
+    /// files, orphan bytes, empty directories, incomplete uploads.
+    ///
+    /// It reads the raw storage without the verbs of the driver. It is called while stores are open and after they are
+    /// closed.
     ///
     /// # Errors
-    /// Where the raw storage cannot be looked at; the check fails with it.
+    /// If the raw storage cannot be read. The check fails with this error.
     async fn residue(&self) -> Result<Vec<String>, BoxError>;
 
-    /// A plain HTTP client that reaches the storage, for presigned URLs. A driver that presigns must give one.
+    /// Returns a plain HTTP client that can reach the storage, for presigned URLs.
+    ///
+    /// A driver that presigns must return one.
     fn http_client(&self) -> Option<Arc<dyn HttpClient>> {
         None
     }
@@ -66,19 +73,19 @@ pub trait Place: fmt::Debug + Send + Sync {
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
-    /// The headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
 }
 
-/// The least an HTTP client can do.
+/// A minimal HTTP client.
 #[async_trait]
 pub trait HttpClient: fmt::Debug + Send + Sync {
     /// Sends one request without credentials.
     ///
     /// # Errors
-    /// Where no response came; a failing status is a response.
+    /// If no response arrived. A response with an error status is not an error.
     async fn request(
         &self,
         method: &str,

@@ -1,35 +1,37 @@
-//! The contract of artifact-store as named checks, and the liars that prove the checks bite.
+//! The contract of artifact-store as named checks, and the liars that prove that the checks fail if they must.
 //!
-//! A driver's author gives a [`Harness`] and gets the whole list: no driver picks its checks.
+//! The author of a driver implements [`Harness`] and runs the whole list. A driver does not choose its checks.
 //!
 //! ```no_run
-//! # use artifact_store_conformance::{Gated, Harness, run};
+//! # use artifact_store_conformance::{GatedHarness, Harness, run};
 //! # use std::sync::Arc;
-//! # fn my_harness() -> Arc<dyn Harness> { Arc::new(artifact_store_conformance::liars::Honest) }
+//! # fn my_harness() -> Arc<dyn Harness> { Arc::new(artifact_store_conformance::liars::HonestHarness) }
 //! #[test]
 //! fn conforms() {
 //!     run(&*my_harness()).assert_conforms();
-//!     run(&Gated(my_harness())).assert_conforms();
+//!     run(&GatedHarness(my_harness())).assert_conforms();
 //! }
 //! ```
 //!
-//! Three outcomes, all counted: *passed*; *failed*; *not promised* — a flag is not advertised, and the probe of its
-//! opposite ran and passed. Nothing is skipped. After each check its stores are closed, the raw storage must hold no
-//! residue, and no task may be alive.
+//! Each check ends with one of three outcomes: *passed*, *failed*, or *not promised*. All outcomes are counted, and no
+//! check is skipped. *Not promised* means that the store does not advertise the flag, and that the probe of its opposite
+//! ran and passed.
 //!
-//! The [`liars`] are wrappers around an honest store that each tell one lie; each must be failed by the check named
-//! beside it, or the suite is decoration.
+//! After each check its stores are closed. Then the raw storage must hold no residue, and no task may be alive.
+//!
+//! The [`liars`] are wrappers around an honest store that each tell one lie. The check named beside a lie must fail.
 
+mod bodies;
 mod check;
 mod checks;
+mod fixtures;
 mod gated;
 mod harness;
-mod kit;
 pub mod liars;
 mod runner;
 
 pub use check::{Check, CheckResult, Failure, Outcome};
 pub use checks::all as checks;
-pub use gated::Gated;
-pub use harness::{Harness, HttpClient, HttpResponse, OpenWith, Place};
-pub use runner::{Line, Report, run, run_checks, seed};
+pub use gated::GatedHarness;
+pub use harness::{Backend, Harness, HttpClient, HttpResponse, StoreOptions};
+pub use runner::{CheckReport, Report, run, run_checks, seed};

@@ -1,63 +1,67 @@
-//! Runs checks and tells how they ended: [`run`] and the [`Report`].
+//! Runs checks and reports their results: [`run`] and [`Report`].
 //!
-//! Every check gets a runtime and a place of its own; after it, its stores are closed, the raw storage must hold no
-//! residue, and no task may be alive.
+//! Every check gets its own runtime and its own backend. After the check its stores are closed. Then the raw storage
+//! must hold no residue, and no task may be alive.
+//!
+//! This module must never know a check by its name.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, CheckResult, Failure, Lab, Outcome};
+use crate::check::{Check, CheckContext, CheckResult, Failure, Outcome};
 use crate::harness::Harness;
 
-/// A check that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// A check that takes longer fails, because it hangs.
+const CHECK_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// How one check ended on one flavour.
+/// The result of one check on one flavour.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct CheckReport {
     /// The check.
     pub check: Check,
-    /// How it ended.
+    /// The result of the check.
     pub result: CheckResult,
-    /// How long it took.
-    pub took: Duration,
+    /// How long the check took.
+    pub duration: Duration,
 }
 
-/// How all checks ended on one flavour.
+/// The results of all checks on one flavour.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The flavour's name.
+    /// The name of the flavour.
     pub flavour: String,
-    /// The seed of everything random: set `CONFORMANCE_SEED` to it to repeat the run.
+    /// The seed of every random value. Set `CONFORMANCE_SEED` to this number to repeat the run.
     pub seed: u64,
-    /// A line for each check, in the order of the list.
-    pub lines: Vec<Line>,
+    /// The result of each check, in the order of the list.
+    pub checks: Vec<CheckReport>,
 }
 
 impl Report {
-    /// How many passed.
+    /// The number of checks that passed.
     pub fn passed(&self) -> usize {
-        self.lines.iter().filter(|line| line.result == Ok(Outcome::Passed)).count()
+        self.checks.iter().filter(|report| report.result == Ok(Outcome::Passed)).count()
     }
 
-    /// How many are not promised; the probe of the opposite passed for each.
+    /// The number of checks whose flag is not promised. For each, the probe of the opposite passed.
     pub fn not_promised(&self) -> usize {
-        self.lines.iter().filter(|line| line.result == Ok(Outcome::NotPromised)).count()
+        self.checks.iter().filter(|report| report.result == Ok(Outcome::NotPromised)).count()
     }
 
-    /// The failed ones.
+    /// The checks that failed, with the reasons.
     pub fn failures(&self) -> impl Iterator<Item = (&Check, &Failure)> {
-        self.lines.iter().filter_map(|line| line.result.as_ref().err().map(|failure| (&line.check, failure)))
+        self.checks
+            .iter()
+            .filter_map(|report| report.result.as_ref().err().map(|failure| (&report.check, failure)))
     }
 
-    /// Ends the test with every failure named, unless all checks passed.
+    /// Asserts that no check failed. The panic message names every failure.
     ///
     /// # Panics
-    /// Where a check failed: this is the assertion of a driver's test.
+    /// If a check failed, or if no check ran.
     #[allow(clippy::panic)]
     pub fn assert_conforms(&self) {
-        assert!(!self.lines.is_empty(), "{}: no check ran", self.flavour);
+        assert!(!self.checks.is_empty(), "{}: no check ran", self.flavour);
         assert!(self.failures().next().is_none(), "{self}");
     }
 }
@@ -79,7 +83,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// The seed of this run: `CONFORMANCE_SEED` where it is set, the clock otherwise.
+/// The seed of this run: `CONFORMANCE_SEED` if it is set to a number, otherwise a number from the clock.
 pub fn seed() -> u64 {
     let given = std::env::var("CONFORMANCE_SEED").ok().and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| {
@@ -88,13 +92,13 @@ pub fn seed() -> u64 {
     })
 }
 
-/// Runs every check of the suite on one flavour. Call it outside of any runtime: each check builds its own.
+/// Runs every check of the suite on one flavour. Call it outside a runtime, because each check builds its own.
 ///
 /// # Examples
-/// A driver's whole test:
+/// The whole test of a driver:
 /// ```no_run
 /// # use artifact_store_conformance::Harness;
-/// # fn harness() -> Box<dyn Harness> { Box::new(artifact_store_conformance::liars::Honest) }
+/// # fn harness() -> Box<dyn Harness> { Box::new(artifact_store_conformance::liars::HonestHarness) }
 /// #[test]
 /// fn conforms() {
 ///     artifact_store_conformance::run(&*harness()).assert_conforms();
@@ -104,55 +108,55 @@ pub fn run(harness: &dyn Harness) -> Report {
     run_checks(harness, &crate::checks::all(), seed(), |_| ())
 }
 
-/// Runs some checks on one flavour and tells of each as it ends.
+/// Runs `checks` on one flavour, and calls `progress` with the report of each check when the check ends.
 pub fn run_checks(
     harness: &dyn Harness,
     checks: &[Check],
     seed: u64,
-    mut progress: impl FnMut(&Line),
+    mut progress: impl FnMut(&CheckReport),
 ) -> Report {
     let flavour = harness.flavour();
-    let mut lines = Vec::with_capacity(checks.len());
+    let mut reports = Vec::with_capacity(checks.len());
     for check in checks {
-        let begun = Instant::now();
-        let result = run_one(harness, *check, seed);
-        let line = Line { check: *check, result, took: begun.elapsed() };
-        progress(&line);
-        lines.push(line);
+        let started = Instant::now();
+        let result = run_check(harness, *check, seed);
+        let report = CheckReport { check: *check, result, duration: started.elapsed() };
+        progress(&report);
+        reports.push(report);
     }
-    Report { flavour, seed, lines }
+    Report { flavour, seed, checks: reports }
 }
 
-fn run_one(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
+fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let result = runtime.block_on(async {
-        let place = harness
-            .place()
+        let backend = harness
+            .create_backend()
             .await
-            .map_err(|error| Failure::new(format!("no place could be made: {error}")))?;
-        let lab = Arc::new(Lab::new(place, seed));
+            .map_err(|error| Failure::new(format!("cannot create the backend: {error}")))?;
+        let ctx = Arc::new(CheckContext::new(backend, seed));
         let task = tokio::spawn({
-            let lab = Arc::clone(&lab);
-            async move { (check.run)(&lab).await }
+            let ctx = Arc::clone(&ctx);
+            async move { (check.run)(&ctx).await }
         });
-        let outcome = match tokio::time::timeout(PATIENCE, task).await {
+        let outcome = match tokio::time::timeout(CHECK_TIMEOUT, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(Failure::new(format!("the check panicked: {panic}"))),
-            Err(_) => Err(Failure::new(format!("the check hung for {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(Failure::new(format!("the check hung for {} s", CHECK_TIMEOUT.as_secs()))),
         }?;
-        // While the stores are open first: what a check left must go without a reopening.
-        lab.no_residue().await?;
-        lab.close_all().await?;
-        lab.no_residue().await?;
-        no_task_alive().await?;
+        // Look while the stores are still open: they must delete the residue of the check without being opened again.
+        ctx.ensure_no_residue().await?;
+        ctx.close_all().await?;
+        ctx.ensure_no_residue().await?;
+        ensure_no_task_alive().await?;
         Ok(outcome)
     });
-    // A hung check may hold a blocking thread for ever; the report must still be written.
+    // A check that hangs may never release a blocking thread, and the report must be written nevertheless.
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }
 
-async fn no_task_alive() -> Result<(), Failure> {
+async fn ensure_no_task_alive() -> Result<(), Failure> {
     let metrics = tokio::runtime::Handle::current().metrics();
     for _ in 0..200 {
         if metrics.num_alive_tasks() == 0 {

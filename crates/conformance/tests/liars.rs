@@ -1,38 +1,51 @@
-//! The suite bites: the honest base passes every check, and every liar is failed by the check named beside it.
+//! Tests of the suite: the honest store passes every check, and every liar fails the check named beside it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use artifact_store_conformance::liars::{self, Honest, Liar};
-use artifact_store_conformance::{Gated, checks, run, run_checks, seed};
+use artifact_store_conformance::liars::{self, HonestHarness, Liar};
+use artifact_store_conformance::{GatedHarness, checks, run, run_checks, seed};
+use artifact_store_core::Flag;
 
 #[test]
-fn the_honest_base_passes_every_check() {
-    run(&Honest).assert_conforms();
+fn the_honest_store_passes_every_check() {
+    run(&HonestHarness).assert_conforms();
 }
 
 #[test]
-fn the_honest_base_passes_every_check_behind_the_gate() {
-    run(&Gated(Arc::new(Honest))).assert_conforms();
+fn the_honest_store_passes_every_check_behind_the_gate() {
+    run(&GatedHarness(Arc::new(HonestHarness))).assert_conforms();
 }
 
-/// Whoever wraps a store that is gated already, as a cache would, puts a second gate before the first.
+/// A wrapper around a store that is already gated, such as a cache, puts a second gate in front of the first.
 #[test]
-fn the_honest_base_passes_every_check_behind_two_gates() {
-    run(&Gated(Arc::new(Gated(Arc::new(Honest))))).assert_conforms();
+fn the_honest_store_passes_every_check_behind_two_gates() {
+    run(&GatedHarness(Arc::new(GatedHarness(Arc::new(HonestHarness))))).assert_conforms();
 }
 
 #[test]
-fn every_liar_is_failed_by_the_check_named_beside_it() {
+fn every_flag_has_a_check_of_its_own() {
+    let checks = checks();
+    for flag in Flag::ALL {
+        let name = format!("{flag}_is_as_advertised");
+        assert!(
+            checks.iter().any(|check| check.name == name && check.flag == Some(*flag)),
+            "no check {name} for the flag {flag}"
+        );
+    }
+}
+
+#[test]
+fn every_liar_fails_the_check_named_beside_it() {
     let checks = checks();
     let mut passed = Vec::new();
-    for catch in liars::ALL {
-        let named: Vec<_> = checks.iter().copied().filter(|check| check.name == catch.check).collect();
-        assert_eq!(named.len(), 1, "{catch:?} names no check");
-        let report = run_checks(&Liar(catch.lie), &named, seed(), |_| ());
+    for expected in liars::ALL {
+        let named: Vec<_> = checks.iter().copied().filter(|check| check.name == expected.check).collect();
+        assert_eq!(named.len(), 1, "{expected:?}: no check has this name");
+        let report = run_checks(&Liar(expected.lie), &named, seed(), |_| ());
         match report.failures().next() {
-            Some((_, failure)) => println!("{catch:?}: {failure}"),
-            None => passed.push(format!("{catch:?}")),
+            Some((_, failure)) => println!("{expected:?}: {failure}"),
+            None => passed.push(format!("{expected:?}")),
         }
     }
     assert!(passed.is_empty(), "these liars pass: {passed:#?}");

@@ -13,14 +13,15 @@ impl VecStore {
         Self { rows: Mutex::new(Some(Vec::new())), max_artifact_bytes, clock }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Vec<(Record, Bytes)>) -> T) -> Result<T, StoreError> {
-        let mut rows = self.rows.lock().map_err(|_| StoreError::backend("a panic left the store unsound"))?;
-        rows.as_mut().map(act).ok_or_else(StoreError::closed)
+    fn with_rows<T>(&self, operation: impl FnOnce(&mut Vec<(Record, Bytes)>) -> T) -> Result<T, StoreError> {
+        let mut rows =
+            self.rows.lock().map_err(|_| StoreError::backend("a panic left the store inconsistent"))?;
+        rows.as_mut().map(operation).ok_or_else(StoreError::closed)
     }
 }
 
-fn is(record: &Record, scope: &Scope, id: &ArtifactId) -> bool {
-    record.scope == *scope && record.id == *id // the scope is part of every key
+fn is_artifact(record: &Record, scope: &Scope, id: &ArtifactId) -> bool {
+    record.scope == *scope && record.id == *id // the scope is part of the key
 }
 
 #[async_trait]
@@ -30,25 +31,25 @@ impl ArtifactStore for VecStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // No flag: neither durable nor shared, nothing can be presigned.
+        // No flags: neither durable nor shared, and nothing can be presigned.
         Capabilities::new().max_artifact_bytes(self.max_artifact_bytes)
     }
 
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
-        self.with(|_| ())?;
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
+        self.with_rows(|_| ())?;
         let mut stream = body.open(self.max_artifact_bytes)?.into_stream();
         let mut bytes = Vec::new();
         while let Some(piece) = stream.next().await? {
-            bytes.extend_from_slice(&piece); // an error ends the put here, and nothing was stored
+            bytes.extend_from_slice(&piece); // an error returns here, before anything is stored
         }
-        let sealed = stream.finish()?;
-        let record = Record::new(scope.clone(), options, sealed.digest, sealed.size, self.clock.now());
-        self.with(|rows| match rows.iter().find(|(row, _)| is(row, scope, &record.id)) {
+        let completed = stream.finish()?;
+        let record = Record::new(scope.clone(), options, completed.digest, completed.size, self.clock.now());
+        self.with_rows(|rows| match rows.iter().find(|(row, _)| is_artifact(row, scope, &record.id)) {
             Some((row, _)) if row.digest != record.digest => Err(StoreError::conflict("another digest")),
-            Some((row, _)) => Ok(Put { record: row.clone(), outcome: PutOutcome::StoodAlready }),
+            Some((row, _)) => Ok(PutResult { record: row.clone(), outcome: PutOutcome::AlreadyExists }),
             None => {
                 rows.push((record.clone(), bytes.into()));
-                Ok(Put { record, outcome: PutOutcome::Created })
+                Ok(PutResult { record, outcome: PutOutcome::Created })
             }
         })?
     }
@@ -58,47 +59,49 @@ impl ArtifactStore for VecStore {
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError> {
-        self.with(|rows| {
-            let (record, bytes) = rows.iter().find(|(row, _)| is(row, scope, id))?.clone();
+    ) -> Result<Option<GetResult>, StoreError> {
+        self.with_rows(|rows| {
+            let (record, bytes) = rows.iter().find(|(row, _)| is_artifact(row, scope, id))?.clone();
             let range = range.map_or(0..record.size, |range| range.resolve(record.size));
             let part = bytes.slice(range.start as usize..range.end as usize);
-            Some(Get { record, range, stream: ByteStream::from_bytes(part) })
+            Some(GetResult { record, range, stream: ByteStream::from_bytes(part) })
         })
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        self.with(|rows| rows.iter().map(|(row, _)| row).find(|row| is(row, scope, id)).cloned())
+        self.with_rows(|rows| {
+            rows.iter().map(|(row, _)| row).find(|row| is_artifact(row, scope, id)).cloned()
+        })
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        self.with(|rows| {
+        self.with_rows(|rows| {
             let before = rows.len();
-            rows.retain(|(row, _)| !is(row, scope, id));
+            rows.retain(|(row, _)| !is_artifact(row, scope, id));
             rows.len() < before
         })
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let after = query.position()?;
-        self.with(|rows| {
+        self.with_rows(|rows| {
             let mut matches: Vec<Record> =
                 rows.iter().map(|(row, _)| row).filter(|row| query.matches(row)).cloned().collect();
-            matches.sort_by_key(Position::of); // newest first, ties by id
+            matches.sort_by_key(Position::of); // newest first, then by id
             let total = query.counts_total().then_some(matches.len() as u64);
             matches.retain(|row| after.is_none_or(|after| Position::of(row) > *after));
-            let more = matches.len() > query.limit() as usize;
+            let has_more = matches.len() > query.limit() as usize;
             matches.truncate(query.limit() as usize);
-            Page::new(query, matches, total, more)
+            Page::new(query, matches, total, has_more)
         })
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.with(|_| Health::ready())
+        self.with_rows(|_| Health::ready())
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.rows.lock().map_err(|_| StoreError::backend("a panic left the store unsound"))?.take();
+        self.rows.lock().map_err(|_| StoreError::backend("a panic left the store inconsistent"))?.take();
         Ok(())
     }
 }

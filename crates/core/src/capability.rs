@@ -1,51 +1,50 @@
-//! What a store promises beyond the contract that every driver owes: flags and numbers.
+//! What a store offers beyond the contract that every driver fulfils: flags and limits.
 //!
-//! A flag is a row of the one table below. Nothing here may be decided by a driver's name.
+//! The flags are defined in one table below. This module must never know a driver's name.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// How a flag can be put to the proof.
+/// How a flag can be tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlagKind {
-    /// The flag stands for a verb: advertised, it works; not advertised, it answers
+    /// The flag represents a verb. If the flag is advertised, the verb works. If not, the verb returns
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with this flag.
     Verb,
-    /// The flag stands for a guarantee that no single call can refuse; it has an opposite of its own, named in its
-    /// sentence.
+    /// The flag represents a guarantee that no single call can refuse. Its description says what its absence means.
     Guarantee,
 }
 
 macro_rules! flags {
-    ($($(#[$meta:meta])* $name:ident = $word:literal, $kind:ident, $sentence:literal;)+) => {
-        /// A promise that a store may or may not make. The conformance suite proves each one both ways.
+    ($($(#[$meta:meta])* $name:ident = $name_text:literal, $kind:ident, $description:literal;)+) => {
+        /// An optional guarantee of a store. The conformance suite tests each flag both ways: advertised and not.
         ///
-        /// It is not `#[non_exhaustive]`: the suite picks the probes of each flag in a match without a wildcard, so
-        /// a flag without probes does not compile.
+        /// It is not `#[non_exhaustive]`: the suite selects the checks of each flag in a match without a wildcard, so
+        /// a flag without checks does not compile.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Flag {
-            $(#[doc = $sentence] $name,)+
+            $(#[doc = $description] $name,)+
         }
 
         impl Flag {
             /// Every flag, in the order of the table.
             pub const ALL: &'static [Flag] = &[$(Flag::$name,)+];
 
-            /// The flag's word, as the wire, the docs and the command line spell it.
-            pub const fn word(self) -> &'static str {
-                match self { $(Flag::$name => $word,)+ }
+            /// The flag's name on the wire, in the docs and on the command line.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Flag::$name => $name_text,)+ }
             }
 
-            /// How the flag is proved.
+            /// How the flag can be tested.
             pub const fn kind(self) -> FlagKind {
                 match self { $(Flag::$name => FlagKind::$kind,)+ }
             }
 
-            /// What the flag promises, and what its absence means, in one sentence.
-            pub const fn sentence(self) -> &'static str {
-                match self { $(Flag::$name => $sentence,)+ }
+            /// What the flag guarantees and what its absence means, in one sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(Flag::$name => $description,)+ }
             }
         }
     };
@@ -57,18 +56,18 @@ flags! {
     PresignPut = "presign_put", Verb,
         "A URL that uploads exactly one announced body straight to the storage; without it, presigning an upload is refused.";
     Durable = "durable", Guarantee,
-        "An acknowledged put survives a kill and, on storage that keeps its word, a power cut; without it, reopening finds whole artifacts or nothing, and nothing at all where the store has no place to reopen.";
+        "An acknowledged put survives a kill of the process and, if the storage honours flushes, a power failure; without it, a reopened store holds whole artifacts or none, and none at all if the store has no location to reopen.";
     Shared = "shared", Guarantee,
-        "Several processes may open one place at once and see each other's artifacts; without it, a second open is refused, or there is no place to open twice.";
+        "Several processes may open one location at the same time and see each other's artifacts; without it, a second open is refused, or the store has no location to open twice.";
 }
 
 impl fmt::Display for Flag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
-/// The flags and numbers that a store advertises. Plain data, cheap to copy.
+/// The flags and limits that a store advertises. Plain data, cheap to copy.
 ///
 /// # Examples
 /// ```
@@ -86,26 +85,26 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// No flag, no bound on an artifact's size, no presigning.
+    /// No flag, no limit on an artifact's size, no presigning.
     pub const fn new() -> Self {
         Self { flags: 0, max_artifact_bytes: u64::MAX, max_presign_expiry: Duration::ZERO }
     }
 
-    /// The same with `flag` advertised.
+    /// Adds `flag` to the advertised flags.
     #[must_use]
     pub const fn with(mut self, flag: Flag) -> Self {
         self.flags |= 1 << flag as u32;
         self
     }
 
-    /// The same with `flag` not advertised.
+    /// Removes `flag` from the advertised flags.
     #[must_use]
     pub const fn without(mut self, flag: Flag) -> Self {
         self.flags &= !(1 << flag as u32);
         self
     }
 
-    /// The same with artifacts of at most `bytes`: a body of exactly that size is stored, one more byte is
+    /// Limits artifacts to `bytes`: a body of exactly that size is stored, a larger one is
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
     #[must_use]
     pub const fn max_artifact_bytes(mut self, bytes: u64) -> Self {
@@ -113,7 +112,7 @@ impl Capabilities {
         self
     }
 
-    /// The same with presigned URLs that live at most `expiry`.
+    /// Limits the expiry of presigned URLs to `expiry`.
     #[must_use]
     pub const fn max_presign_expiry(mut self, expiry: Duration) -> Self {
         self.max_presign_expiry = expiry;
@@ -125,12 +124,12 @@ impl Capabilities {
         self.flags & (1 << flag as u32) != 0
     }
 
-    /// The largest artifact, in bytes; `u64::MAX` where the store sets no bound of its own.
+    /// The largest artifact, in bytes; `u64::MAX` if the store sets no limit of its own.
     pub const fn artifact_bytes_limit(&self) -> u64 {
         self.max_artifact_bytes
     }
 
-    /// The longest life of a presigned URL; zero where nothing can be presigned.
+    /// The longest expiry of a presigned URL; zero if nothing can be presigned.
     pub const fn presign_expiry_limit(&self) -> Duration {
         self.max_presign_expiry
     }
@@ -146,7 +145,7 @@ impl fmt::Debug for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map = f.debug_map();
         for flag in Flag::ALL {
-            map.entry(&flag.word(), &self.has(*flag));
+            map.entry(&flag.as_str(), &self.has(*flag));
         }
         map.entry(&"max_artifact_bytes", &self.max_artifact_bytes)
             .entry(&"max_presign_expiry", &self.max_presign_expiry)
@@ -154,13 +153,13 @@ impl fmt::Debug for Capabilities {
     }
 }
 
-/// One flat map: each flag's word to a boolean, then the numbers (`max_artifact_bytes` in bytes, left out where
-/// there is no bound; `max_presign_expiry_seconds`, left out where nothing can be presigned).
+/// A flat map: the name of each flag to a boolean, then the limits. `max_artifact_bytes` is omitted if there is no
+/// limit, `max_presign_expiry_seconds` if nothing can be presigned.
 impl Serialize for Capabilities {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for flag in Flag::ALL {
-            map.serialize_entry(flag.word(), &self.has(*flag))?;
+            map.serialize_entry(flag.as_str(), &self.has(*flag))?;
         }
         if self.max_artifact_bytes != u64::MAX {
             map.serialize_entry("max_artifact_bytes", &self.max_artifact_bytes)?;

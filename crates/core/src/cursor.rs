@@ -1,7 +1,7 @@
-//! Where a listing goes on: [`Cursor`] for callers, [`Position`] for drivers, [`CursorKey`] between them.
+//! Where a listing continues: [`Cursor`] for callers, [`Position`] for drivers, [`CursorKey`] to convert between them.
 //!
-//! A token is bound to its query and authenticated, so callers cannot make one up; it is not secret: it names the last
-//! row that its holder was shown.
+//! A signed cursor is bound to its query and authenticated, so callers cannot forge one. It is not secret: it holds the
+//! position of the last row that the caller has seen. This module must never know a storage.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
@@ -10,33 +10,35 @@ use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::digest::{Digest, Hasher};
 use crate::error::StoreError;
-use crate::id::{ArtifactId, Digest, Hasher};
+use crate::id::ArtifactId;
 use crate::record::Record;
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-// The first byte of a token: a decoded position, or the sealed cursor of a gate further down.
-const POSITION: u8 = 1;
-const SEALED: u8 = 2;
+// The first byte of a token: it holds a position, or the signed cursor of an inner gate.
+const POSITION_TOKEN: u8 = 1;
+const NESTED_TOKEN: u8 = 2;
 const TAG_BYTES: usize = 16;
-// HMAC-SHA256 takes its key as one block of 64 bytes and fills a shorter one up with zeros itself.
+// HMAC-SHA256 uses a key of one 64-byte block. It pads a shorter key with zeros itself.
 const KEY_BYTES: usize = 64;
 const FIXED_BYTES: usize = 1 + 8 + 16;
 
-/// A row's place in the order of listings: newest first, ties by id, and ties of ids (one artifact put under several
-/// scopes at one moment) by the scope's own mark. Sorts as rows are listed.
+/// A row's position in the order of listings: newest first, then by id, then by [`ScopeMark`]. Ids are equal if the
+/// same bytes were put under several scopes at the same time. Positions sort in the order in which rows are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Position {
     /// When the row was created.
     pub created_at: Timestamp,
     /// The row's id.
     pub id: ArtifactId,
-    /// Tells rows of one id and moment in different scopes apart: [`ScopeMark::of`] the row's scope.
+    /// [`ScopeMark::of`] the row's scope. Distinguishes rows with the same id and time in different scopes.
     pub scope_mark: ScopeMark,
 }
 
-/// 128 bits of SHA-256 over a scope: a total order over scopes that every driver can store and compare bytewise.
+/// The first 128 bits of the SHA-256 of a scope: a total order over scopes that every driver can store and compare
+/// bytewise.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeMark([u8; 16]);
 
@@ -46,7 +48,7 @@ impl ScopeMark {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store scope mark v1\0");
         for part in [Some(scope.tenant()), Some(scope.user()), Some(scope.session()), scope.task()] {
-            // A part never holds a control character, so the bytes 1 and 0 tell *absent* from any name.
+            // A part never contains a control character, so byte 1 cannot be a name and byte 0 cannot be within one.
             hasher.update(part.map_or("\u{1}", crate::ScopePart::as_str).as_bytes());
             hasher.update(&[0]);
         }
@@ -68,7 +70,7 @@ impl fmt::Debug for ScopeMark {
 }
 
 impl Position {
-    /// The place of `record`.
+    /// The position of `record`.
     pub fn of(record: &Record) -> Self {
         Self {
             created_at: record.created_at,
@@ -94,44 +96,44 @@ impl PartialOrd for Position {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Repr {
-    Sealed(String),
-    Open { position: Position, query: Digest },
+enum CursorRepr {
+    Signed(String),
+    Decoded { position: Position, query: Digest },
 }
 
 /// Where the next page of a listing starts. Opaque to callers.
 ///
-/// A gated store hands out sealed cursors, which are texts and survive the wire. A bare driver's cursors are open: they
-/// hold a decoded position and have no text.
+/// A store behind a [`Gate`](crate::Gate) returns signed cursors, which are texts and can be sent over the wire. A bare
+/// driver returns decoded cursors, which hold a position and have no text.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Cursor(Repr);
+pub struct Cursor(CursorRepr);
 
 impl Cursor {
-    /// A cursor from its text. Whether it is genuine shows when it is used.
+    /// A cursor from its text. The text is verified when the cursor is used.
     pub fn from_text(text: impl Into<String>) -> Self {
-        Self(Repr::Sealed(text.into()))
+        Self(CursorRepr::Signed(text.into()))
     }
 
-    /// The cursor's text; `None` for an open one, which never leaves the process.
+    /// The cursor's text; `None` for a decoded cursor, which never leaves the process.
     pub fn as_text(&self) -> Option<&str> {
         match &self.0 {
-            Repr::Sealed(text) => Some(text),
-            Repr::Open { .. } => None,
+            CursorRepr::Signed(text) => Some(text),
+            CursorRepr::Decoded { .. } => None,
         }
     }
 
-    pub(crate) fn is_sealed(&self) -> bool {
-        matches!(self.0, Repr::Sealed(_))
+    pub(crate) fn is_signed(&self) -> bool {
+        matches!(self.0, CursorRepr::Signed(_))
     }
 
-    pub(crate) fn open_at(position: Position, query: Digest) -> Self {
-        Self(Repr::Open { position, query })
+    pub(crate) fn decoded(position: Position, query: Digest) -> Self {
+        Self(CursorRepr::Decoded { position, query })
     }
 
     pub(crate) fn position(&self, query: &Digest) -> Result<&Position, StoreError> {
         match &self.0 {
-            Repr::Open { position, query: bound } if bound == query => Ok(position),
-            Repr::Open { .. } | Repr::Sealed(_) => Err(refused()),
+            CursorRepr::Decoded { position, query: cursor_query } if cursor_query == query => Ok(position),
+            CursorRepr::Decoded { .. } | CursorRepr::Signed(_) => Err(invalid_cursor()),
         }
     }
 }
@@ -139,19 +141,20 @@ impl Cursor {
 impl fmt::Debug for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Repr::Sealed(text) => write!(f, "Cursor({text})"),
-            Repr::Open { position, .. } => write!(f, "Cursor({position:?})"),
+            CursorRepr::Signed(text) => write!(f, "Cursor({text})"),
+            CursorRepr::Decoded { position, .. } => write!(f, "Cursor({position:?})"),
         }
     }
 }
 
-fn refused() -> StoreError {
+fn invalid_cursor() -> StoreError {
     StoreError::invalid("the cursor is altered or belongs to another query; list again without it")
 }
 
 /// The key that authenticates cursors.
 ///
-/// Random unless it is given: then cursors end with the process. Replicas that serve each other's cursors share one.
+/// With a random key, cursors are valid only until the process ends. Replicas that accept each other's cursors share a
+/// key.
 #[derive(Clone)]
 pub struct CursorKey([u8; KEY_BYTES]);
 
@@ -159,7 +162,7 @@ impl CursorKey {
     /// A fresh random key.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the operating system gives no randomness.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the operating system provides no randomness.
     pub fn random() -> Result<Self, StoreError> {
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key).map_err(|error| {
@@ -171,7 +174,7 @@ impl CursorKey {
     /// A key derived from a shared secret of at least 16 bytes.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a shorter one.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a shorter secret.
     pub fn from_secret(secret: &[u8]) -> Result<Self, StoreError> {
         if secret.len() < 16 {
             return Err(StoreError::invalid("a cursor secret needs at least 16 bytes"));
@@ -184,49 +187,49 @@ impl CursorKey {
         Ok(Self(key))
     }
 
-    pub(crate) fn seal(&self, cursor: &Cursor, query: &Digest) -> Cursor {
+    pub(crate) fn sign(&self, cursor: &Cursor, query: &Digest) -> Cursor {
         let mut token = match &cursor.0 {
-            Repr::Sealed(text) => [&[SEALED], text.as_bytes()].concat(),
-            Repr::Open { position, .. } => {
-                let mut token = vec![POSITION];
+            CursorRepr::Signed(text) => [&[NESTED_TOKEN], text.as_bytes()].concat(),
+            CursorRepr::Decoded { position, .. } => {
+                let mut token = vec![POSITION_TOKEN];
                 token.extend_from_slice(&position.created_at.as_micros().to_be_bytes());
                 token.extend_from_slice(position.scope_mark.as_bytes());
                 token.extend_from_slice(position.id.as_str().as_bytes());
                 token
             }
         };
-        let tag = self.tag(&token, query);
-        token.extend_from_slice(&tag.finalize().into_bytes()[..TAG_BYTES]);
-        Cursor(Repr::Sealed(BASE64URL_NOPAD.encode(&token)))
+        let mac = self.mac(&token, query);
+        token.extend_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
+        Cursor(CursorRepr::Signed(BASE64URL_NOPAD.encode(&token)))
     }
 
-    pub(crate) fn open(&self, cursor: &Cursor, query: Digest) -> Result<Cursor, StoreError> {
-        let Repr::Sealed(text) = &cursor.0 else { return Err(refused()) };
-        let token = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| refused())?;
-        let tag_at = token.len().checked_sub(TAG_BYTES).ok_or_else(refused)?;
+    pub(crate) fn verify(&self, cursor: &Cursor, query: Digest) -> Result<Cursor, StoreError> {
+        let CursorRepr::Signed(text) = &cursor.0 else { return Err(invalid_cursor()) };
+        let token = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| invalid_cursor())?;
+        let tag_at = token.len().checked_sub(TAG_BYTES).ok_or_else(invalid_cursor)?;
         let (token, tag) = token.split_at(tag_at);
-        self.tag(token, &query).verify_truncated_left(tag).map_err(|_| refused())?;
-        // From here on the token is one that this key's holder made.
-        if let [SEALED, text @ ..] = token {
-            return Ok(Cursor::from_text(std::str::from_utf8(text).map_err(|_| refused())?));
+        self.mac(token, &query).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
+        // From here on, the token is known to be signed with this key.
+        if let [NESTED_TOKEN, text @ ..] = token {
+            return Ok(Cursor::from_text(std::str::from_utf8(text).map_err(|_| invalid_cursor())?));
         }
-        if token.len() <= FIXED_BYTES || token[0] != POSITION {
-            return Err(refused());
+        if token.len() <= FIXED_BYTES || token[0] != POSITION_TOKEN {
+            return Err(invalid_cursor());
         }
         let mut created_at = [0; 8];
         created_at.copy_from_slice(&token[1..9]);
         let mut mark = [0; 16];
         mark.copy_from_slice(&token[9..25]);
-        let id = std::str::from_utf8(&token[25..]).map_err(|_| refused())?;
+        let id = std::str::from_utf8(&token[25..]).map_err(|_| invalid_cursor())?;
         let position = Position {
             created_at: Timestamp::from_micros(i64::from_be_bytes(created_at)),
-            id: id.parse().map_err(|_| refused())?,
+            id: id.parse().map_err(|_| invalid_cursor())?,
             scope_mark: ScopeMark(mark),
         };
-        Ok(Cursor::open_at(position, query))
+        Ok(Cursor::decoded(position, query))
     }
 
-    fn tag(&self, token: &[u8], query: &Digest) -> Hmac<Sha256> {
+    fn mac(&self, token: &[u8], query: &Digest) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new(&self.0.into());
         mac.update(query.as_bytes());
         mac.update(token);

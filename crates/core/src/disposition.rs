@@ -1,14 +1,14 @@
-//! How a browser may treat an artifact: [`content_type`] and [`content_disposition`] (RFC 6266, RFC 8187).
+//! Safe response headers for downloads: [`content_type`] and [`content_disposition`] (RFC 6266, RFC 8187).
 //!
-//! Names and types come from whoever put the artifact, so nothing in them may end a header, hide an ending, name a folder, or
-//! make a browser run it. Whoever serves bytes, or signs URLs by which a storage serves them, takes both values from here.
-//! This module must never know a request.
+//! File names and media types are chosen by the client that put the artifact. They must not end a header, hide a file
+//! extension, name a directory or make a browser run a script. The server and the drivers that presign URLs take both
+//! header values from here. This module must never know a request.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::media_type::MediaType;
 
-/// What is not escaped in `filename*`: RFC 8187's `attr-char`.
+/// Everything outside RFC 8187's `attr-char` is escaped in `filename*`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -23,16 +23,18 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The most characters of a file name; what is longer loses its middle, so that the ending stays.
+/// The longest file name, in characters. A longer name loses its middle, so that the extension stays.
 const MAX_NAME_CHARS: usize = 200;
-/// How many characters of a long name's end are kept.
-const KEPT_ENDING: usize = 32;
+/// How many characters at the end of a long name are kept.
+const KEPT_SUFFIX_CHARS: usize = 32;
 
-/// Media types that cannot script, whatever they hold. HTML, XML (SVG too), PDF and JSON are not among them.
-const INLINE: &[&str] = &["text/plain", "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
+/// Media types that cannot run scripts, whatever their content is. HTML, XML (also SVG), PDF and JSON are not in the
+/// list.
+const INLINE_TYPES: &[&str] =
+    &["text/plain", "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
 
-/// The value of `Content-Type` for a download: the record's media type where it is one, else `application/octet-stream`.
-/// Visible ASCII and spaces, whatever was put.
+/// The value of `Content-Type` for a download: the record's media type if it is valid, otherwise
+/// `application/octet-stream`. The value always consists of visible ASCII characters and spaces.
 ///
 /// # Examples
 /// ```
@@ -41,11 +43,11 @@ const INLINE: &[&str] = &["text/plain", "image/png", "image/jpeg", "image/gif", 
 /// assert_eq!(content_type(Some("text/csv\r\nx: y")), "application/octet-stream");
 /// ```
 pub fn content_type(media_type: Option<&str>) -> &str {
-    media_type.filter(|text| sendable(text).is_some()).unwrap_or("application/octet-stream")
+    media_type.filter(|text| parse_sendable(text).is_some()).unwrap_or("application/octet-stream")
 }
 
-/// The value of `Content-Disposition` for a download. `inline` is granted only to types that cannot script; the name stands
-/// twice, plain and in full. Visible ASCII and spaces, whatever was put.
+/// The value of `Content-Disposition` for a download. `inline` is used only for types that cannot run scripts. The name
+/// is given twice: in ASCII and in full. The value always consists of visible ASCII characters and spaces.
 ///
 /// # Examples
 /// ```
@@ -56,43 +58,43 @@ pub fn content_type(media_type: Option<&str>) -> &str {
 /// );
 /// ```
 pub fn content_disposition(filename: Option<&str>, media_type: Option<&str>, inline: bool) -> String {
-    let kind = if inline && media_type.is_some_and(cannot_script) { "inline" } else { "attachment" };
-    let Some(name) = filename.map(harmless).filter(|name| !name.is_empty()) else {
+    let kind = if inline && media_type.is_some_and(is_inline_safe) { "inline" } else { "attachment" };
+    let Some(name) = filename.map(sanitize_filename).filter(|name| !name.is_empty()) else {
         return kind.to_owned();
     };
-    let plain: String = name
+    let ascii: String = name
         .chars()
         .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' })
         .collect();
     let full = utf8_percent_encode(&name, ESCAPED);
-    format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{full}")
+    format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{full}")
 }
 
-fn cannot_script(media_type: &str) -> bool {
-    let Some(media_type) = sendable(media_type) else { return false };
+fn is_inline_safe(media_type: &str) -> bool {
+    let Some(media_type) = parse_sendable(media_type) else { return false };
     let essence = media_type.essence().to_ascii_lowercase();
-    INLINE.contains(&essence.as_str()) || essence.starts_with("audio/") || essence.starts_with("video/")
+    INLINE_TYPES.contains(&essence.as_str()) || essence.starts_with("audio/") || essence.starts_with("video/")
 }
 
-/// The media type that `text` is, where it can be sent as it is: in visible ASCII and spaces.
-fn sendable(text: &str) -> Option<MediaType<'_>> {
+/// Parses a media type that can be sent unchanged: visible ASCII characters and spaces only.
+fn parse_sendable(text: &str) -> Option<MediaType<'_>> {
     MediaType::parse(text).filter(|_| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
 }
 
-/// A file name without path, control, direction and invisible characters, of bounded length.
-fn harmless(name: &str) -> String {
-    let plain: Vec<char> = name.trim().chars().map(|c| if is_harmful(c) { '_' } else { c }).collect();
-    let name: String = if plain.len() <= MAX_NAME_CHARS {
-        plain.into_iter().collect()
+/// Replaces separators and control, bidirectional and invisible characters, and limits the length.
+fn sanitize_filename(name: &str) -> String {
+    let safe: Vec<char> = name.trim().chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
+    let name: String = if safe.len() <= MAX_NAME_CHARS {
+        safe.into_iter().collect()
     } else {
-        let (head, tail) = (MAX_NAME_CHARS - KEPT_ENDING - 1, plain.len() - KEPT_ENDING);
-        plain[..head].iter().chain(&['_']).chain(&plain[tail..]).collect()
+        let (head, tail) = (MAX_NAME_CHARS - KEPT_SUFFIX_CHARS - 1, safe.len() - KEPT_SUFFIX_CHARS);
+        safe[..head].iter().chain(&['_']).chain(&safe[tail..]).collect()
     };
-    // Names of dots alone are folders.
+    // A name that consists of dots can be a directory.
     if name.chars().all(|c| c == '.') { "_".repeat(name.chars().count()) } else { name }
 }
 
-fn is_harmful(c: char) -> bool {
+fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -114,18 +116,18 @@ fn is_harmful(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn of(filename: &str) -> String {
+    fn disposition_of(filename: &str) -> String {
         content_disposition(Some(filename), None, false)
     }
 
     #[test]
-    fn a_name_is_given_plain_and_in_full() {
+    fn a_name_is_given_in_ascii_and_in_full() {
         assert_eq!(
-            of("report 1.csv"),
+            disposition_of("report 1.csv"),
             "attachment; filename=\"report 1.csv\"; filename*=UTF-8''report%201.csv"
         );
         assert_eq!(
-            of("Übersicht €.csv"),
+            disposition_of("Übersicht €.csv"),
             "attachment; filename=\"_bersicht _.csv\"; filename*=UTF-8''%C3%9Cbersicht%20%E2%82%AC.csv"
         );
     }
@@ -133,24 +135,26 @@ mod tests {
     #[test]
     fn no_name_can_end_the_header_or_its_quotes() {
         assert_eq!(
-            of("a\r\nSet-Cookie: x=1\0\".html"),
+            disposition_of("a\r\nSet-Cookie: x=1\0\".html"),
             "attachment; filename=\"a__Set-Cookie: x=1__.html\"; filename*=UTF-8''a__Set-Cookie%3A%20x%3D1__.html"
         );
-        assert_eq!(of("a\\\"b"), "attachment; filename=\"a__b\"; filename*=UTF-8''a__b");
-        assert!(of("100%41.txt").contains("filename=\"100_41.txt\"; filename*=UTF-8''100%2541.txt"));
+        assert_eq!(disposition_of("a\\\"b"), "attachment; filename=\"a__b\"; filename*=UTF-8''a__b");
+        assert!(
+            disposition_of("100%41.txt").contains("filename=\"100_41.txt\"; filename*=UTF-8''100%2541.txt")
+        );
     }
 
     #[test]
-    fn no_name_is_a_path_or_hides_its_ending() {
-        assert!(of("../../etc/passwd").contains("filename=\".._.._etc_passwd\""));
-        assert!(of("..").contains("filename=\"__\""));
-        assert!(of("invoice\u{202e}fdp.exe").contains("UTF-8''invoice_fdp.exe"));
-        assert!(of("a\u{200b}.txt").contains("UTF-8''a_.txt"));
+    fn no_name_is_a_path_or_hides_its_extension() {
+        assert!(disposition_of("../../etc/passwd").contains("filename=\".._.._etc_passwd\""));
+        assert!(disposition_of("..").contains("filename=\"__\""));
+        assert!(disposition_of("invoice\u{202e}fdp.exe").contains("UTF-8''invoice_fdp.exe"));
+        assert!(disposition_of("a\u{200b}.txt").contains("UTF-8''a_.txt"));
     }
 
     #[test]
-    fn a_long_name_keeps_its_ending() {
-        let long = of(&format!("{}.tar.gz", "é".repeat(4000)));
+    fn a_long_name_keeps_its_extension() {
+        let long = disposition_of(&format!("{}.tar.gz", "é".repeat(4000)));
         assert!(long.ends_with(".tar.gz") && long.len() < 2048, "{long}");
     }
 
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn only_types_that_cannot_script_are_inline() {
+    fn only_types_that_cannot_run_scripts_are_inline() {
         let inline = |media_type| content_disposition(None, Some(media_type), true) == "inline";
         for media_type in ["text/plain", "Text/Plain; charset=utf-8", "image/png", "audio/ogg", "video/mp4"] {
             assert!(inline(media_type), "{media_type}");
@@ -183,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_media_type_is_sent_as_bytes() {
+    fn an_invalid_media_type_is_sent_as_octet_stream() {
         assert_eq!(content_type(Some("text/csv; header=present")), "text/csv; header=present");
         for media_type in [
             None,

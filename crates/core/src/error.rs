@@ -1,55 +1,55 @@
-//! [`StoreError`], the only error a store returns, and its closed list of kinds.
+//! [`StoreError`], the only error type of a store, and its closed list of kinds.
 //!
-//! Drivers build these errors in one place each; the layers above match [`ErrorKind`] exhaustively. This module
-//! must never know a wire code, a status or a driver.
+//! Each driver creates these errors in one place. The layers above match [`ErrorKind`] exhaustively. This module must
+//! never know a wire code, a status or a driver.
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
 use crate::capability::Flag;
-use crate::id::Digest;
+use crate::digest::Digest;
 
-/// Any error of a lower layer, kept as the cause of a [`StoreError`] for the operator's log.
+/// An error of a lower layer, kept as the source of a [`StoreError`] for the operator's log.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// What went wrong, as a closed list.
 ///
-/// It is not `#[non_exhaustive]` on purpose: the layer that maps kinds onto wire codes matches them without a
-/// wildcard, so a new kind does not compile until it is mapped.
+/// It is deliberately not `#[non_exhaustive]`: the layer that maps kinds to wire codes matches them without a wildcard,
+/// so a new kind does not compile until it is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The body is larger than the limit, found out as soon as the limit was passed. Nothing was stored.
+    /// The body is larger than the limit. Reading stopped as soon as the limit was exceeded. Nothing was stored.
     TooLarge {
-        /// The limit that was passed, in bytes.
+        /// The exceeded limit, in bytes.
         limit: u64,
     },
-    /// The body's SHA-256 is not the one its sender announced. Nothing was stored.
+    /// The body's SHA-256 is not the announced one. Nothing was stored.
     DigestMismatch {
         /// The digest that was announced.
         expected: Digest,
         /// The digest of the bytes that arrived.
         actual: Digest,
     },
-    /// The store does not advertise the flag that this call needs.
+    /// The store does not advertise the flag that this call requires.
     Unsupported(Flag),
-    /// The caller asked for something that cannot be asked; repeating the call unchanged cannot help.
+    /// An argument is invalid. The same call always fails.
     InvalidArgument,
-    /// The id is taken by an artifact with another digest. Nothing was stored and nothing was replaced.
+    /// The id belongs to an artifact with another digest. Nothing was stored and nothing was replaced.
     Conflict,
-    /// The store cannot answer at the moment (busy, full, unreachable, timed out); a later try may succeed.
+    /// The store is temporarily unavailable (busy, full, unreachable, timed out). A retry may succeed.
     Unavailable,
-    /// What the store holds is not what was put: bytes or record were altered, cut or lost behind our back.
+    /// The stored bytes or record are not what was put: something outside the store altered, truncated or removed them.
     Corrupt,
     /// The store was closed.
     Closed,
-    /// The storage below failed in a way that a retry is not expected to mend.
+    /// The storage backend failed. A retry is not expected to succeed.
     Backend,
 }
 
 impl ErrorKind {
-    /// The kind's word, as logs and metrics spell it.
-    pub const fn word(self) -> &'static str {
+    /// The kind's name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too_large",
             Self::DigestMismatch { .. } => "digest_mismatch",
@@ -82,14 +82,14 @@ impl fmt::Display for ErrorKind {
             Self::Unavailable => f.write_str("the store is unavailable, try again"),
             Self::Corrupt => f.write_str("the stored artifact is corrupt"),
             Self::Closed => f.write_str("the store is closed"),
-            Self::Backend => f.write_str("the storage below failed"),
+            Self::Backend => f.write_str("the storage backend failed"),
         }
     }
 }
 
-/// The verb in which an error happened, for the operator's log.
+/// The verb that failed, for the operator's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // Each variant is the trait's verb of the same name.
+#[allow(missing_docs)] // Each variant is the verb of `ArtifactStore` with the same name.
 pub enum Verb {
     Open,
     Put,
@@ -120,21 +120,21 @@ impl fmt::Display for Verb {
     }
 }
 
-/// Where an error happened: added once, by the [`Gate`](crate::Gate), so that drivers raise bare errors.
+/// Where an error happened. The [`Gate`](crate::Gate) adds it once, so drivers create errors without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorContext {
     /// The driver's name.
     pub driver: &'static str,
     /// The verb that failed.
     pub verb: Verb,
-    /// The artifact's id, where the verb names one.
+    /// The artifact's id, if the verb takes one.
     pub id: Option<String>,
 }
 
-/// Why a store's verb failed.
+/// The error of a store.
 ///
-/// Match [`StoreError::kind`] to act on it. The text is for operators: it may name paths and hosts, so a server must
-/// never send it to a caller. Absence is not an error: a missing artifact is `None`.
+/// Match [`StoreError::kind`] to handle it. The text is for operators: it may contain paths and hosts, so a server must
+/// never send it to a client. A missing artifact is not an error but `None`.
 ///
 /// # Examples
 /// ```
@@ -145,73 +145,108 @@ pub struct ErrorContext {
 /// assert!(error.kind().is_retryable());
 /// assert_eq!(error.to_string(), "the store is unavailable, try again: no space left on the device");
 /// ```
-pub struct StoreError(Box<Inner>);
+pub struct StoreError(Box<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     detail: Option<Cow<'static, str>>,
+    options: Vec<&'static str>,
     context: Option<ErrorContext>,
     source: Option<BoxError>,
 }
 
 impl StoreError {
-    fn of(kind: ErrorKind, detail: Option<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, detail, context: None, source: None }))
+    fn new(kind: ErrorKind, detail: Option<Cow<'static, str>>) -> Self {
+        Self(Box::new(ErrorInner { kind, detail, options: Vec::new(), context: None, source: None }))
     }
 
-    /// The body passed `limit` bytes.
+    /// The body is larger than `limit` bytes.
     pub fn too_large(limit: u64) -> Self {
-        Self::of(ErrorKind::TooLarge { limit }, None)
+        Self::new(ErrorKind::TooLarge { limit }, None)
     }
 
-    /// The body hashes to `actual` where `expected` was announced.
+    /// The body's SHA-256 is `actual`, but `expected` was announced.
     pub fn digest_mismatch(expected: Digest, actual: Digest) -> Self {
-        Self::of(ErrorKind::DigestMismatch { expected, actual }, None)
+        Self::new(ErrorKind::DigestMismatch { expected, actual }, None)
     }
 
     /// The store does not advertise `flag`.
     pub fn unsupported(flag: Flag) -> Self {
-        Self::of(ErrorKind::Unsupported(flag), None)
+        Self::new(ErrorKind::Unsupported(flag), None)
     }
 
-    /// The caller's mistake; `detail` says which and what would be right.
+    /// An argument is invalid. `detail` says which one and what is valid.
     pub fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::of(ErrorKind::InvalidArgument, Some(detail.into()))
+        Self::new(ErrorKind::InvalidArgument, Some(detail.into()))
     }
 
-    /// The id is taken by other bytes.
+    /// The value of the driver's option `option` is invalid. `detail` continues the sentence after the option's name,
+    /// for example `is empty; it names a directory`. It must not repeat the value, which may be a misplaced secret.
+    ///
+    /// # Examples
+    /// ```
+    /// use artifact_store_core::StoreError;
+    ///
+    /// let error = StoreError::invalid_option("root", "is empty; it names a directory");
+    /// assert_eq!(error.to_string(), "the option 'root' is empty; it names a directory");
+    /// // A program that reads options from its own file can use the names of that file.
+    /// let shown = error.display_with_option_names(|option| format!("store.fs_{option}"));
+    /// assert_eq!(shown.to_string(), "store.fs_root is empty; it names a directory");
+    /// ```
+    pub fn invalid_option(option: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::invalid(detail).with_option(option)
+    }
+
+    /// The id belongs to an artifact with other bytes.
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::of(ErrorKind::Conflict, Some(detail.into()))
+        Self::new(ErrorKind::Conflict, Some(detail.into()))
     }
 
-    /// Not now; `detail` says what to mend or wait for.
+    /// The store is temporarily unavailable. `detail` says what to repair or wait for.
     pub fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::of(ErrorKind::Unavailable, Some(detail.into()))
+        Self::new(ErrorKind::Unavailable, Some(detail.into()))
     }
 
-    /// What is stored is not what was put.
+    /// The stored data is not what was put. `detail` says how it differs.
     pub fn corrupt(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::of(ErrorKind::Corrupt, Some(detail.into()))
+        Self::new(ErrorKind::Corrupt, Some(detail.into()))
     }
 
     /// The store was closed.
     pub fn closed() -> Self {
-        Self::of(ErrorKind::Closed, None)
+        Self::new(ErrorKind::Closed, None)
     }
 
-    /// The storage below failed; `detail` says at what.
+    /// The storage backend failed. `detail` says at what.
     pub fn backend(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::of(ErrorKind::Backend, Some(detail.into()))
+        Self::new(ErrorKind::Backend, Some(detail.into()))
     }
 
-    /// Attaches the lower layer's error as the cause.
+    /// Adds a driver's option that may be the cause, for example an address that does not answer. The text then ends
+    /// with `; check the option '…'`. If the error is an [`invalid`](Self::invalid) one, its first option begins the
+    /// text, as with [`invalid_option`](Self::invalid_option).
+    ///
+    /// # Examples
+    /// ```
+    /// use artifact_store_core::StoreError;
+    ///
+    /// let error = StoreError::backend("the bucket is in another region").with_option("region").with_option("endpoint");
+    /// assert!(error.to_string().ends_with("; check the option 'region' and the option 'endpoint'"));
+    /// ```
+    #[must_use]
+    pub fn with_option(mut self, option: &'static str) -> Self {
+        self.0.options.push(option);
+        self
+    }
+
+    /// Sets the error of the lower layer as the source.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// Says where the error happened, unless that is said already: the innermost gate knows best.
+    /// Sets where the error happened, unless it is already set: the innermost gate's context is kept.
     #[must_use]
     pub fn with_context(mut self, context: impl FnOnce() -> ErrorContext) -> Self {
         self.0.context.get_or_insert_with(context);
@@ -223,19 +258,23 @@ impl StoreError {
         self.0.kind
     }
 
-    /// What the kind alone does not say, for the operator.
+    /// Details for the operator, in addition to the kind.
     pub fn detail(&self) -> Option<&str> {
         self.0.detail.as_deref()
     }
 
-    /// Where it went wrong, once a [`Gate`](crate::Gate) has seen the error.
-    pub fn context(&self) -> Option<&ErrorContext> {
-        self.0.context.as_ref()
+    /// The driver's options that the error is about, the most likely cause first. Empty if it is about none.
+    pub fn options(&self) -> &[&'static str] {
+        &self.0.options
     }
-}
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The error's text with each option's name replaced by `name(option)`: the configuration key, URL part or
+    /// environment variable in which the user set it.
+    pub fn display_with_option_names(&self, name: impl Fn(&'static str) -> String) -> impl fmt::Display {
+        fmt::from_fn(move |f| self.write(f, &name))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: &dyn Fn(&'static str) -> String) -> fmt::Result {
         if let Some(context) = &self.0.context {
             write!(f, "{} {}", context.driver, context.verb)?;
             if let Some(id) = &context.id {
@@ -243,12 +282,34 @@ impl fmt::Display for StoreError {
             }
             f.write_str(": ")?;
         }
-        // For the caller's own mistake the detail is the sentence; for the rest the kind leads.
+        // For an invalid argument the detail is the whole sentence. For other kinds the kind comes first.
+        let mut hints = self.0.options.as_slice();
         match (&self.0.detail, self.0.kind) {
-            (Some(detail), ErrorKind::InvalidArgument) => f.write_str(detail),
-            (Some(detail), kind) => write!(f, "{kind}: {detail}"),
-            (None, kind) => write!(f, "{kind}"),
+            (Some(detail), ErrorKind::InvalidArgument) => {
+                if let Some((option, others)) = hints.split_first() {
+                    write!(f, "{} ", name(option))?;
+                    hints = others;
+                }
+                f.write_str(detail)?;
+            }
+            (Some(detail), kind) => write!(f, "{kind}: {detail}")?,
+            (None, kind) => write!(f, "{kind}")?,
         }
+        for (index, option) in hints.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "; check " } else { " and " }, name(option))?;
+        }
+        Ok(())
+    }
+
+    /// Where the error happened. Set once the error has passed a [`Gate`](crate::Gate).
+    pub fn context(&self) -> Option<&ErrorContext> {
+        self.0.context.as_ref()
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|option| format!("the option '{option}'"))
     }
 }
 
@@ -257,6 +318,7 @@ impl fmt::Debug for StoreError {
         f.debug_struct("StoreError")
             .field("kind", &self.0.kind)
             .field("detail", &self.0.detail)
+            .field("options", &self.0.options)
             .field("context", &self.0.context)
             .field("source", &self.0.source)
             .finish()

@@ -1,6 +1,6 @@
-//! What processes on one storage tell each other: [`EventLog`], an ordered log of small entries.
+//! [`EventLog`]: an ordered log of small entries that the processes on one storage share.
 //!
-//! What stands in an entry is its writer's business. This module must never know an event.
+//! The content of an entry is opaque here. This module must never know an event.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use bytes::Bytes;
 
 use crate::error::StoreError;
 
-/// An entry that is to be appended.
+/// An entry to append.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewEntry {
-    /// Names the entry, for ever: appended twice under one key, it stands once. Take 16 random bytes.
+    /// The unique key of the entry. An entry that is appended twice with one key is stored once. Use 16 random bytes.
     pub key: [u8; 16],
-    /// What it says. Keep it small: a page of entries is held in memory.
+    /// The content. Keep it small: a page of entries is held in memory.
     pub bytes: Bytes,
 }
 
@@ -27,9 +27,9 @@ impl fmt::Debug for NewEntry {
 /// An entry of the log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Its number. Numbers start at 1 and have no holes.
+    /// The entry's number. Numbers start at 1 and have no gaps.
     pub sequence: u64,
-    /// What it says.
+    /// The content.
     pub bytes: Bytes,
 }
 
@@ -39,27 +39,29 @@ impl fmt::Debug for LogEntry {
     }
 }
 
-/// A part of the log.
+/// A page of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPage {
-    /// The number of the log's newest entry; 0 where nothing was ever appended.
+    /// The number of the log's newest entry; 0 if nothing was ever appended.
     pub last: u64,
-    /// The entries asked for, oldest first. Where the first one's number is not the one asked for, those between were dropped.
+    /// The requested entries, oldest first. If the first number is higher than the requested one, the entries between
+    /// were dropped.
     pub entries: Vec<LogEntry>,
 }
 
-/// A log that every process on one storage appends to and reads.
+/// A log that all processes on one storage append to and read.
 ///
-/// Entries are numbered in the order in which they become visible: whoever has read up to a number has missed nothing before
-/// it. The log keeps the newest entries, at least 16 384, and drops older ones.
+/// Entries are numbered in the order in which they become visible: a reader that has read up to a number has missed no
+/// entry before it. The log keeps at least the newest 16 384 entries and drops older ones.
 #[async_trait]
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
-    /// Appends `entries` in their order, all of them or none, and wakes who waits for [`news`](Self::news) in any process.
-    /// Entries whose key stands in the log already are left out, so that a call whose answer was lost can be repeated.
-    /// Answers with the number of the log's newest entry: whoever has read up to there has read these.
+    /// Appends `entries` in order, all of them or none, and wakes every process in
+    /// [`wait_for_entries`](Self::wait_for_entries). Entries whose key is already in the log are skipped, so a call
+    /// whose response was lost can be repeated. Returns the number of the log's newest entry: a reader that has read up
+    /// to this number has read these entries.
     ///
     /// # Errors
-    /// `Unavailable`, `Closed`, `Backend`: the entries may have been appended all the same.
+    /// `Unavailable`, `Closed`, `Backend`. The entries may have been appended nevertheless.
     async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError>;
 
     /// Reads at most `limit` entries with numbers above `after`.
@@ -68,13 +70,14 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Corrupt`, `Backend`.
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError>;
 
-    /// Waits until there may be entries that were not there when the last call returned, for some seconds at most. What is
-    /// appended between two calls ends the second one at once. To be awaited by one task at a time. Cancel-safe.
+    /// Waits, at most a few seconds, until there may be entries that were not there when the previous call returned. If
+    /// an entry is appended between two calls, the second call returns at once. Only one task may wait at a time.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.
-    async fn news(&self) -> Result<(), StoreError>;
+    async fn wait_for_entries(&self) -> Result<(), StoreError>;
 
-    /// Lets go of every connection; later calls say `Closed`. May be called twice.
+    /// Closes every connection. Later calls return `Closed`. Closing twice is allowed.
     async fn close(&self);
 }

@@ -1,6 +1,6 @@
-//! Comforts over [`ArtifactStore`], written once: [`ArtifactStoreExt`] and the [`ScopedStore`] handle.
+//! Convenience methods for every [`ArtifactStore`]: [`ArtifactStoreExt`] and the [`ScopedStore`] handle.
 //!
-//! Nothing here may do what the verbs cannot.
+//! They use only the verbs of the trait. This module must never know a driver.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::list::{Filter, ListQuery, Page};
 use crate::range::ByteRange;
 use crate::record::{PutOptions, Record};
 use crate::scope::{Scope, ScopePattern};
-use crate::store::{ArtifactStore, Get, Put};
+use crate::store::{ArtifactStore, GetResult, PutResult};
 
-/// The media type that [`put_text`](ArtifactStoreExt::put_text) gives where the options name none.
+/// The media type that [`put_text`](ArtifactStoreExt::put_text) sets if the options name none.
 pub const TEXT_MEDIA_TYPE: &str = "text/plain; charset=utf-8";
 
-/// What callers want beside the verbs. Implemented for every store.
+/// Convenience methods. Implemented for every store.
 #[async_trait]
 pub trait ArtifactStoreExt: ArtifactStore {
-    /// Puts bytes at hand; they are not copied on the way.
+    /// Puts bytes that are in memory. They are not copied.
     ///
     /// # Errors
     /// As [`put`](ArtifactStore::put).
@@ -34,11 +34,11 @@ pub trait ArtifactStoreExt: ArtifactStore {
         scope: &Scope,
         bytes: impl Into<Bytes> + Send,
         options: PutOptions,
-    ) -> Result<Put, StoreError> {
+    ) -> Result<PutResult, StoreError> {
         self.put(scope, Body::from_bytes(bytes), options).await
     }
 
-    /// Puts a text, as [`TEXT_MEDIA_TYPE`] unless the options name another media type.
+    /// Puts a text with the media type [`TEXT_MEDIA_TYPE`], unless the options name another one.
     ///
     /// # Errors
     /// As [`put`](ArtifactStore::put).
@@ -47,15 +47,15 @@ pub trait ArtifactStoreExt: ArtifactStore {
         scope: &Scope,
         text: impl Into<String> + Send,
         mut options: PutOptions,
-    ) -> Result<Put, StoreError> {
+    ) -> Result<PutResult, StoreError> {
         options.media_type.get_or_insert_with(|| TEXT_MEDIA_TYPE.to_owned());
         self.put(scope, Body::from(text.into()), options).await
     }
 
-    /// Reads a whole artifact of at most `max_bytes` into memory. `None` where there is none under this scope.
+    /// Reads a whole artifact of at most `max_bytes` into memory. `None` if it does not exist in this scope.
     ///
     /// # Errors
-    /// `TooLarge` for a larger one, before any byte is read; as [`get`](ArtifactStore::get) otherwise.
+    /// `TooLarge` for a larger artifact, before any byte is read; otherwise as [`get`](ArtifactStore::get).
     async fn get_bytes(
         &self,
         scope: &Scope,
@@ -65,18 +65,18 @@ pub trait ArtifactStoreExt: ArtifactStore {
         match self.get(scope, id, None).await? {
             Some(get) if get.record.size > max_bytes => Err(StoreError::too_large(max_bytes)),
             Some(get) => {
-                // Within the bound that is checked above.
-                let expected = usize::try_from(get.record.size).unwrap_or_default();
-                get.stream.collect_expecting(max_bytes, expected).await.map(Some)
+                // At most `max_bytes`, as checked above.
+                let capacity = usize::try_from(get.record.size).unwrap_or_default();
+                get.stream.collect_with_capacity(max_bytes, capacity).await.map(Some)
             }
             None => Ok(None),
         }
     }
 
-    /// Reads a whole text of at most `max_bytes`. `None` where there is none under this scope.
+    /// Reads a whole text of at most `max_bytes`. `None` if it does not exist in this scope.
     ///
     /// # Errors
-    /// `InvalidArgument` where the artifact is no UTF-8; as [`get_bytes`](Self::get_bytes) otherwise.
+    /// `InvalidArgument` if the artifact is not UTF-8; otherwise as [`get_bytes`](Self::get_bytes).
     async fn get_text(
         &self,
         scope: &Scope,
@@ -86,10 +86,10 @@ pub trait ArtifactStoreExt: ArtifactStore {
         let Some(bytes) = self.get_bytes(scope, id, max_bytes).await? else { return Ok(None) };
         String::from_utf8(bytes.into())
             .map(Some)
-            .map_err(|error| StoreError::invalid("the artifact is no UTF-8 text").with_source(error))
+            .map_err(|error| StoreError::invalid("the artifact is not UTF-8 text").with_source(error))
     }
 
-    /// Whether the artifact is there.
+    /// Whether the artifact exists.
     ///
     /// # Errors
     /// As [`stat`](ArtifactStore::stat).
@@ -97,8 +97,8 @@ pub trait ArtifactStoreExt: ArtifactStore {
         Ok(self.stat(scope, id).await?.is_some())
     }
 
-    /// Every row of a listing, page after page, read on as it is polled. Starts at the query's cursor; the query's
-    /// limit is the size of a page.
+    /// All rows of a listing as a stream. The next page is requested when the stream is polled for it. The listing
+    /// starts at the query's cursor; the query's limit is the page size.
     fn list_all(&self, query: ListQuery) -> impl Stream<Item = Result<Record, StoreError>> + Send + '_ {
         stream::try_unfold(Some(query), async move |query| {
             let Some(query) = query else { return Ok::<_, StoreError>(None) };
@@ -109,7 +109,7 @@ pub trait ArtifactStoreExt: ArtifactStore {
         .try_flatten()
     }
 
-    /// A handle that can reach nothing outside `scope`.
+    /// A handle that can access only `scope`.
     fn scoped(self: &Arc<Self>, scope: Scope) -> ScopedStore<Self> {
         ScopedStore { store: Arc::clone(self), scope }
     }
@@ -117,9 +117,9 @@ pub trait ArtifactStoreExt: ArtifactStore {
 
 impl<S: ArtifactStore + ?Sized> ArtifactStoreExt for S {}
 
-/// A store narrowed to one scope, to hand to code that should not choose scopes. Cheap to clone.
+/// A store restricted to one scope, for code that must not choose scopes. Cheap to clone.
 ///
-/// No method takes a scope, so none can name another: a scope's artifacts are its own, without those of its tasks.
+/// No method takes a scope, so no method can access another one. The scope of a session does not include its tasks.
 #[derive(Debug)]
 pub struct ScopedStore<S: ?Sized = dyn ArtifactStore> {
     store: Arc<S>,
@@ -133,7 +133,7 @@ impl<S: ?Sized> Clone for ScopedStore<S> {
 }
 
 impl<S: ArtifactStore + ?Sized> ScopedStore<S> {
-    /// The scope that this handle is held to.
+    /// The scope of this handle.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -141,23 +141,27 @@ impl<S: ArtifactStore + ?Sized> ScopedStore<S> {
     /// As [`ArtifactStore::put`].
     ///
     /// # Errors
-    /// As there.
-    pub async fn put(&self, body: impl Into<Body>, options: PutOptions) -> Result<Put, StoreError> {
+    /// As for that method.
+    pub async fn put(&self, body: impl Into<Body>, options: PutOptions) -> Result<PutResult, StoreError> {
         self.store.put(&self.scope, body.into(), options).await
     }
 
     /// As [`ArtifactStore::get`].
     ///
     /// # Errors
-    /// As there.
-    pub async fn get(&self, id: &ArtifactId, range: Option<ByteRange>) -> Result<Option<Get>, StoreError> {
+    /// As for that method.
+    pub async fn get(
+        &self,
+        id: &ArtifactId,
+        range: Option<ByteRange>,
+    ) -> Result<Option<GetResult>, StoreError> {
         self.store.get(&self.scope, id, range).await
     }
 
     /// As [`ArtifactStoreExt::get_bytes`].
     ///
     /// # Errors
-    /// As there.
+    /// As for that method.
     pub async fn get_bytes(&self, id: &ArtifactId, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
         self.store.get_bytes(&self.scope, id, max_bytes).await
     }
@@ -165,7 +169,7 @@ impl<S: ArtifactStore + ?Sized> ScopedStore<S> {
     /// As [`ArtifactStore::stat`].
     ///
     /// # Errors
-    /// As there.
+    /// As for that method.
     pub async fn stat(&self, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         self.store.stat(&self.scope, id).await
     }
@@ -173,12 +177,12 @@ impl<S: ArtifactStore + ?Sized> ScopedStore<S> {
     /// As [`ArtifactStore::delete`].
     ///
     /// # Errors
-    /// As there.
+    /// As for that method.
     pub async fn delete(&self, id: &ArtifactId) -> Result<bool, StoreError> {
         self.store.delete(&self.scope, id).await
     }
 
-    /// A page of at most `limit` rows of this scope.
+    /// Lists at most `limit` rows of this scope.
     ///
     /// # Errors
     /// As [`ArtifactStore::list`].

@@ -1,7 +1,7 @@
-//! The [`Gate`]: the one wrapper between callers and drivers.
+//! The [`Gate`]: the single wrapper between callers and drivers.
 //!
-//! Everything that holds for every store alike stands here and nowhere else: closed state, flags, limits, answers that
-//! match their questions, digests on the way out, cursors, error context. It must never know a driver.
+//! It implements everything that is the same for all stores: the closed state, flags, limits, the match of each result
+//! with its request, digests of reads, cursors and error context. This module must never know a driver.
 
 mod checked;
 
@@ -11,38 +11,38 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::body::{Body, Sealed};
+use crate::body::{Body, CompletedBody};
 use crate::capability::{Capabilities, Flag};
 use crate::cursor::{Cursor, CursorKey, Position};
 use crate::error::{ErrorContext, StoreError, Verb};
 use crate::id::ArtifactId;
 use crate::list::{ListQuery, Page};
-use crate::presign::{PresignIntent, Presigned};
+use crate::presign::{PresignIntent, PresignedRequest};
 use crate::range::ByteRange;
 use crate::record::{PutOptions, Record};
 use crate::scope::Scope;
-use crate::store::{ArtifactStore, Get, Health, Put};
+use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 
 use checked::CheckedStream;
 
-/// Whether whole reads are compared with the record's SHA-256 while they flow.
+/// Whether whole reads are compared with the record's SHA-256 while they are streamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyReads {
-    /// On every whole read: altered bytes never end as if complete.
+    /// Every whole read is compared. A stream of altered bytes ends with an error.
     #[default]
     Always,
-    /// Never: only lengths are checked. For storages that check by themselves.
+    /// Only lengths are checked. For storages that verify their data themselves.
     Never,
 }
 
-/// What a [`Gate`] holds its store to.
+/// The configuration of a [`Gate`].
 #[derive(Debug, Clone)]
 pub struct GateOptions {
-    /// Whether whole reads are checked.
+    /// Whether whole reads are compared with their SHA-256.
     pub verify_reads: VerifyReads,
-    /// The largest artifact in bytes, below or at what the driver takes.
+    /// The largest artifact in bytes. The driver's own limit still applies.
     pub max_artifact_bytes: u64,
-    /// The key of cursors; `None`: a fresh random one.
+    /// The key that signs cursors; `None` for a new random key.
     pub cursor_key: Option<CursorKey>,
 }
 
@@ -52,17 +52,18 @@ impl Default for GateOptions {
     }
 }
 
-/// A store as callers hold it: a driver behind the checks that hold for all of them.
+/// A driver behind the checks that are the same for all stores. This is the store that callers use.
 ///
-/// - After [`close`](ArtifactStore::close), every verb answers `Closed`, whatever the driver does.
-/// - A verb whose flag is not advertised is `Unsupported` before the driver hears of it.
-/// - Bodies carry the smaller of the caller's and the store's limit; options and filters are bounded.
-/// - A put is answered with a record of the bytes that flowed: their digest, their size.
-/// - An answer about another scope, id, range or filter than the question's is `Corrupt`, on every read and every row.
-/// - A whole read ends only with the record's SHA-256; its last piece is held back until that is known. A read that is
-///   shorter or longer than its range is `Corrupt` in any case.
-/// - Cursors are sealed on the way out, opened and authenticated on the way in.
-/// - Errors say driver, verb and id.
+/// - After [`close`](ArtifactStore::close), every verb returns `Closed`, whatever the driver does.
+/// - A verb whose flag is not advertised returns `Unsupported`, and the driver is not called.
+/// - Bodies get the smaller of the caller's and the store's limit. The sizes of options and filters are limited.
+/// - The record that a put returns has the digest and size of the bytes that were read.
+/// - A result with another scope, id, range or filter than the request's is `Corrupt`. This is checked for every read
+///   and row.
+/// - A whole read ends successfully only if its SHA-256 is the record's. The last piece is held back until that is
+///   known. A read that is shorter or longer than its range is always `Corrupt`.
+/// - Returned cursors are signed, and passed cursors are verified.
+/// - Errors name driver, verb and id.
 #[derive(Debug)]
 pub struct Gate {
     store: Arc<dyn ArtifactStore>,
@@ -73,10 +74,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Puts the gate before `store`.
+    /// Wraps `store`.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) where no randomness for the cursor key is to be had.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the operating system provides no randomness for the cursor
+    /// key.
     pub fn new(store: Arc<dyn ArtifactStore>, options: GateOptions) -> Result<Self, StoreError> {
         let capabilities = store.capabilities();
         let limit = options.max_artifact_bytes.min(capabilities.artifact_bytes_limit());
@@ -93,8 +95,8 @@ impl Gate {
         ErrorContext { driver: self.store.driver(), verb, id: id.map(|id| id.as_str().to_owned()) }
     }
 
-    /// Runs `call` unless the gate is closed, and says where its error happened.
-    async fn pass<T>(
+    /// Runs `call` unless the gate is closed, and adds the context to its error.
+    async fn run<T>(
         &self,
         verb: Verb,
         id: Option<&ArtifactId>,
@@ -104,48 +106,50 @@ impl Gate {
         result.map_err(|error| error.with_context(|| self.context(verb, id)))
     }
 
-    fn need(&self, flag: Flag) -> Result<(), StoreError> {
+    fn require_flag(&self, flag: Flag) -> Result<(), StoreError> {
         if self.capabilities.has(flag) { Ok(()) } else { Err(StoreError::unsupported(flag)) }
     }
 }
 
-/// The record is about what was asked for, and agrees with itself.
+/// Checks that the record has the requested scope and id, and that its id matches its digest.
 fn check_record(record: &Record, scope: &Scope, id: Option<&ArtifactId>) -> Result<(), StoreError> {
     if record.scope != *scope {
-        return Err(StoreError::corrupt("the store answered with a record of another scope"));
+        return Err(StoreError::corrupt("the store returned a record of another scope"));
     }
     if id.is_some_and(|id| record.id != *id)
         || record.id != ArtifactId::new(&record.options.namespace, &record.digest)
     {
-        return Err(StoreError::corrupt("the store answered with a record of another id"));
+        return Err(StoreError::corrupt("the store returned a record of another id"));
     }
     Ok(())
 }
 
 fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if page.rows.len() > query.limit() as usize {
-        return Err(StoreError::corrupt("the store answered with more rows than the limit"));
+        return Err(StoreError::corrupt("the store returned more rows than the limit"));
     }
     if !page.rows.iter().all(|row| query.matches(row)) {
         return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
     }
-    // The cursor of a store that is gated itself stays sealed; that gate has seen to the order after it.
-    let sealed = query.cursor().is_some_and(Cursor::is_sealed);
-    let mut before = if sealed { None } else { query.position()?.cloned() };
+    // If the inner store is a gate too, its cursor is still signed. That gate has checked the order after the cursor.
+    let is_signed = query.cursor().is_some_and(Cursor::is_signed);
+    let mut previous = if is_signed { None } else { query.position()?.cloned() };
     for row in &page.rows {
-        let here = Position::of(row);
-        if before.is_some_and(|before| here <= before) {
+        let position = Position::of(row);
+        if previous.is_some_and(|previous| position <= previous) {
             return Err(StoreError::corrupt("the store listed rows out of order"));
         }
-        before = Some(here);
+        previous = Some(position);
     }
     if page.total.is_some() != query.counts_total() {
-        return Err(StoreError::corrupt("the store's total is not as the query asked"));
+        return Err(StoreError::corrupt(
+            "the store returned a total that was not requested, or none although it was requested",
+        ));
     }
     Ok(())
 }
 
-#[deny(clippy::missing_trait_methods)] // A verb that is not forwarded here would silently be the default one.
+#[deny(clippy::missing_trait_methods)] // A verb that is not forwarded here would silently use its default body.
 #[async_trait]
 impl ArtifactStore for Gate {
     fn driver(&self) -> &'static str {
@@ -156,19 +160,21 @@ impl ArtifactStore for Gate {
         self.capabilities
     }
 
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
-        self.pass(Verb::Put, None, async {
-            options.check()?;
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
+        self.run(Verb::Put, None, async {
+            options.validate()?;
             let namespace = options.namespace.clone();
             let mut body = body.with_limit(self.capabilities.artifact_bytes_limit());
-            let witness = body.witness();
+            let observer = body.observer();
             let put = self.store.put(scope, body, options).await?;
             check_record(&put.record, scope, None)?;
             if put.record.options.namespace != namespace {
-                return Err(StoreError::corrupt("the store answered with a record of another namespace"));
+                return Err(StoreError::corrupt("the store returned a record of another namespace"));
             }
-            if witness.sealed() != Some(Sealed { digest: put.record.digest, size: put.record.size }) {
-                return Err(StoreError::corrupt("the store answered with a record of other bytes"));
+            if observer.completed()
+                != Some(CompletedBody { digest: put.record.digest, size: put.record.size })
+            {
+                return Err(StoreError::corrupt("the store returned a record of other bytes"));
             }
             Ok(put)
         })
@@ -180,29 +186,29 @@ impl ArtifactStore for Gate {
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError> {
-        self.pass(Verb::Get, Some(id), async {
+    ) -> Result<Option<GetResult>, StoreError> {
+        self.run(Verb::Get, Some(id), async {
             let Some(get) = self.store.get(scope, id, range).await? else { return Ok(None) };
             check_record(&get.record, scope, Some(id))?;
             let whole = 0..get.record.size;
-            let asked = range.map_or(whole.clone(), |range| range.resolve(get.record.size));
-            if get.range != asked {
+            let requested = range.map_or(whole.clone(), |range| range.resolve(get.record.size));
+            if get.range != requested {
                 return Err(StoreError::corrupt(format!(
-                    "the store served bytes {:?} where {asked:?} were asked for",
+                    "the store returned bytes {:?}, but {requested:?} were requested",
                     get.range
                 )));
             }
-            let verify = self.verify_reads == VerifyReads::Always && asked == whole;
+            let verify = self.verify_reads == VerifyReads::Always && requested == whole;
             let digest = verify.then_some(get.record.digest);
             let context = self.context(Verb::Get, Some(id));
-            let stream = CheckedStream::new(get.stream, asked.end - asked.start, digest, context);
-            Ok(Some(Get { stream: stream.into(), ..get }))
+            let stream = CheckedStream::new(get.stream, requested.end - requested.start, digest, context);
+            Ok(Some(GetResult { stream: stream.into(), ..get }))
         })
         .await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        self.pass(Verb::Stat, Some(id), async {
+        self.run(Verb::Stat, Some(id), async {
             let record = self.store.stat(scope, id).await?;
             if let Some(record) = &record {
                 check_record(record, scope, Some(id))?;
@@ -213,19 +219,19 @@ impl ArtifactStore for Gate {
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        self.pass(Verb::Delete, Some(id), self.store.delete(scope, id)).await
+        self.run(Verb::Delete, Some(id), self.store.delete(scope, id)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.pass(Verb::List, None, async {
-            query.check()?;
+        self.run(Verb::List, None, async {
+            query.validate()?;
             let fingerprint = query.fingerprint();
             let cursor =
-                query.cursor().map(|cursor| self.cursor_key.open(cursor, fingerprint)).transpose()?;
+                query.cursor().map(|cursor| self.cursor_key.verify(cursor, fingerprint)).transpose()?;
             let query = query.clone().with_cursor(cursor);
             let page = self.store.list(&query).await?;
             check_page(&page, &query)?;
-            let next = page.next.map(|next| self.cursor_key.seal(&next, &fingerprint));
+            let next = page.next.map(|next| self.cursor_key.sign(&next, &fingerprint));
             Ok(Page { next, ..page })
         })
         .await
@@ -236,22 +242,22 @@ impl ArtifactStore for Gate {
         scope: &Scope,
         intent: &PresignIntent,
         expiry: Duration,
-    ) -> Result<Option<Presigned>, StoreError> {
+    ) -> Result<Option<PresignedRequest>, StoreError> {
         let id = match intent {
             PresignIntent::Get { id } => id.clone(),
             PresignIntent::Put(upload) => upload.id(),
         };
-        self.pass(Verb::Presign, Some(&id), async {
-            self.need(intent.flag())?;
+        self.run(Verb::Presign, Some(&id), async {
+            self.require_flag(intent.flag())?;
             let limit = self.capabilities.presign_expiry_limit();
             if expiry.is_zero() || expiry > limit {
                 return Err(StoreError::invalid(format!(
-                    "a presigned URL lives for more than 0 and at most {} seconds",
+                    "the expiry of a presigned URL must be more than 0 and at most {} seconds",
                     limit.as_secs()
                 )));
             }
             if let PresignIntent::Put(upload) = intent {
-                upload.options.check()?;
+                upload.options.validate()?;
                 let limit = self.capabilities.artifact_bytes_limit();
                 if upload.size > limit {
                     return Err(StoreError::too_large(limit));
@@ -262,9 +268,9 @@ impl ArtifactStore for Gate {
         .await
     }
 
-    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Put>, StoreError> {
-        self.pass(Verb::CommitUpload, Some(id), async {
-            self.need(Flag::PresignPut)?;
+    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
+        self.run(Verb::CommitUpload, Some(id), async {
+            self.require_flag(Flag::PresignPut)?;
             let put = self.store.commit_upload(scope, id).await?;
             if let Some(put) = &put {
                 check_record(&put.record, scope, Some(id))?;
@@ -275,7 +281,7 @@ impl ArtifactStore for Gate {
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.pass(Verb::Health, None, self.store.health()).await
+        self.run(Verb::Health, None, self.store.health()).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
-//! Names of bytes: [`Digest`], the [`Hasher`] that makes it, [`Namespace`] and [`ArtifactId`].
+//! Names of bytes: [`Namespace`] and [`ArtifactId`], and the text form of a [`Digest`].
 //!
-//! This module must never know a scope: the same bytes have the same id everywhere.
+//! The same bytes have the same id in every scope. This module must never know a scope.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,51 +8,17 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 
+use crate::digest::Digest;
 use crate::error::StoreError;
 
-/// Hex digits of the digest that an id carries. 128 bits: a collision by chance is out of reach, and one by design
-/// is refused, because the full digest is compared too.
+/// The number of hex digits of the digest in an id. With 128 bits, an accidental collision is practically impossible.
+/// An intentional one is refused, because the full digests are compared too.
 pub const ID_HEX_DIGITS: usize = 32;
 /// The longest namespace, in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 128;
-/// The namespace of a put that names none.
+/// The namespace of a put whose options name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
-
-/// A SHA-256 (FIPS 180-4). Written as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The SHA-256 of `bytes`. Costs about half a millisecond a MiB: large bodies belong on the blocking pool.
-    ///
-    /// # Examples
-    /// ```
-    /// use artifact_store_core::Digest;
-    /// let empty = Digest::of(b"");
-    /// assert_eq!(empty.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    /// ```
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(sha2::Sha256::digest(bytes).into())
-    }
-
-    /// A digest of these 32 bytes.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// 64 lower-case hex digits.
-    pub fn to_hex(&self) -> String {
-        HEXLOWER.encode(&self.0)
-    }
-}
 
 impl FromStr for Digest {
     type Err = StoreError;
@@ -61,7 +27,7 @@ impl FromStr for Digest {
             .decode(text.as_bytes())
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
+            .map(Self::from_bytes)
             .ok_or_else(|| StoreError::invalid("a SHA-256 is written as 64 lower-case hex digits"))
     }
 }
@@ -73,68 +39,23 @@ impl TryFrom<String> for Digest {
     }
 }
 
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_hex()
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
-    }
-}
-
-/// SHA-256 over bytes that come in pieces.
-#[derive(Clone, Default)]
-pub struct Hasher(sha2::Sha256);
-
-impl Hasher {
-    /// A hasher that has seen nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes in the next piece.
-    pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
-    }
-
-    /// The digest of everything taken in.
-    pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
-    }
-}
-
-impl fmt::Debug for Hasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hasher")
-    }
-}
-
-/// A name that keeps artifacts of different purposes apart within one scope: 1 to 128 of `[A-Za-z0-9._-]`, not
+/// A name that separates artifacts of different purposes within one scope: 1 to 128 characters of `[A-Za-z0-9._-]`, not
 /// starting with a dot. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Namespace(Arc<str>);
 
 impl Namespace {
-    /// Checks `text` and makes it a namespace.
+    /// Validates `text` as a namespace.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where it is none.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is not valid.
     pub fn new(text: impl AsRef<str>) -> Result<Self, StoreError> {
         let text = text.as_ref();
-        let legal = (1..=MAX_NAMESPACE_BYTES).contains(&text.len())
+        let is_valid = (1..=MAX_NAMESPACE_BYTES).contains(&text.len())
             && !text.starts_with('.')
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if legal {
+        if is_valid {
             Ok(Self(text.into()))
         } else {
             Err(StoreError::invalid(
@@ -182,8 +103,8 @@ impl fmt::Debug for Namespace {
 
 /// An artifact's id: `{namespace}_{first 32 hex digits of the SHA-256}`.
 ///
-/// Content-addressed: the same bytes in the same namespace have the same id. It says nothing about a scope and
-/// grants nothing: reads name a scope too. Cheap to clone.
+/// It is content-addressed: the same bytes in the same namespace have the same id. An id does not contain a scope and
+/// grants no access: reads name a scope too. Cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -199,7 +120,7 @@ impl fmt::Debug for Namespace {
 pub struct ArtifactId(Arc<str>);
 
 impl ArtifactId {
-    /// The id of bytes with `digest` in `namespace`.
+    /// The id of the bytes with this `digest` in `namespace`.
     pub fn new(namespace: &Namespace, digest: &Digest) -> Self {
         let hex = digest.to_hex();
         Self(format!("{namespace}_{}", &hex[..ID_HEX_DIGITS]).into())
@@ -214,12 +135,12 @@ impl ArtifactId {
 impl FromStr for ArtifactId {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {
-        let legal = text.rsplit_once('_').is_some_and(|(namespace, hex)| {
+        let is_valid = text.rsplit_once('_').is_some_and(|(namespace, hex)| {
             Namespace::new(namespace).is_ok()
                 && hex.len() == ID_HEX_DIGITS
                 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         });
-        if legal {
+        if is_valid {
             Ok(Self(text.into()))
         } else {
             Err(StoreError::invalid("an artifact id is {namespace}_{32 lower-case hex digits}"))

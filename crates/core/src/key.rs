@@ -1,24 +1,26 @@
-//! How scopes and ids become names in a storage: [`KeyToken`].
+//! The names of scopes and ids in a storage: [`KeyToken`].
 //!
-//! The rule is fixed for ever, because it decides where stored artifacts are found; the golden vectors below pin it.
-//! This module must never know a separator or a path: drivers join tokens as their storage likes.
+//! The format can never change, because it determines where stored artifacts are found. Test vectors in
+//! `tests/scope_and_key.rs` pin it. This module must never know a separator or a path: each driver joins tokens as its
+//! storage requires.
 
 use std::fmt;
 
 use data_encoding::BASE32_NOPAD;
 
-use crate::id::{ArtifactId, Hasher};
+use crate::digest::Hasher;
+use crate::id::ArtifactId;
 use crate::scope::Scope;
 
-/// Length of the longest token, in bytes: stub 12, dot 1, base32 of 160 bits 32.
+/// The longest token, in bytes: 12 for the stub, 1 for the dot, 32 for 160 bits in base32.
 pub const MAX_KEY_TOKEN_BYTES: usize = 45;
 
-const STUB: usize = 12;
-const DOMAIN: &[u8] = b"artifact-store key v1\0";
+const MAX_STUB_CHARS: usize = 12;
+const HASH_DOMAIN: &[u8] = b"artifact-store key v1\0";
 
-/// What a token stands for; it is hashed in, so that a user and a session of one name get different tokens.
+/// What a token names. It is part of the hash, so that a user and a session with the same name get different tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum TokenKind {
     Tenant = b't' as isize,
     User = b'u' as isize,
     Session = b's' as isize,
@@ -26,26 +28,26 @@ enum Part {
     Artifact = b'a' as isize,
 }
 
-/// A name that fits any storage: a readable stub of at most 12 of `[a-z0-9-]`, a dot, and 160 bits of
-/// domain-separated SHA-256 in lower-case base32.
+/// A name that is valid in every storage: a readable stub of at most 12 characters of `[a-z0-9-]`, a dot, and 160 bits
+/// of domain-separated SHA-256 in lower-case base32.
 ///
-/// Any legal scope part fits a file name and an S3 key; tokens that differ differ on case-blind file systems too;
-/// *no task* has a token that no task name can have. Tokens cannot be turned back, so the clear scope stands in the
-/// record and is compared on every read.
+/// The token of any valid scope part fits in a file name and in an S3 key. Different tokens are also different on
+/// case-insensitive file systems. A missing task has a token that no task name can have. A token cannot be converted
+/// back, so the record contains the scope itself, which is compared on every read.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyToken(String);
 
 impl KeyToken {
-    fn new(part: Part, text: Option<&str>) -> Self {
+    fn new(kind: TokenKind, text: Option<&str>) -> Self {
         let mut hasher = Hasher::new();
-        hasher.update(DOMAIN);
-        hasher.update(&[part as u8, u8::from(text.is_some())]);
+        hasher.update(HASH_DOMAIN);
+        hasher.update(&[kind as u8, u8::from(text.is_some())]);
         hasher.update(text.unwrap_or_default().as_bytes());
         let hash = BASE32_NOPAD.encode(&hasher.finish().as_bytes()[..20]).to_ascii_lowercase();
         let stub: String = text
             .unwrap_or("none")
             .chars()
-            .take(STUB)
+            .take(MAX_STUB_CHARS)
             .map(|c| match c.to_ascii_lowercase() {
                 c @ ('a'..='z' | '0'..='9') => c,
                 _ => '-',
@@ -54,30 +56,30 @@ impl KeyToken {
         Self(format!("{stub}.{hash}"))
     }
 
-    /// The token of an artifact's id, for the last component of its key. Ids carry a namespace of either case, so
-    /// they are no safe file names themselves.
+    /// The token of an artifact's id, for the last component of its key. An id is not a safe file name itself, because
+    /// its namespace may contain upper-case letters.
     pub fn of_id(id: &ArtifactId) -> Self {
-        Self::new(Part::Artifact, Some(id.as_str()))
+        Self::new(TokenKind::Artifact, Some(id.as_str()))
     }
 
     /// The token of a tenant.
     pub fn of_tenant(tenant: &crate::ScopePart) -> Self {
-        Self::new(Part::Tenant, Some(tenant.as_str()))
+        Self::new(TokenKind::Tenant, Some(tenant.as_str()))
     }
 
     /// The token of a user.
     pub fn of_user(user: &crate::ScopePart) -> Self {
-        Self::new(Part::User, Some(user.as_str()))
+        Self::new(TokenKind::User, Some(user.as_str()))
     }
 
     /// The token of a session.
     pub fn of_session(session: &crate::ScopePart) -> Self {
-        Self::new(Part::Session, Some(session.as_str()))
+        Self::new(TokenKind::Session, Some(session.as_str()))
     }
 
-    /// The token of a task, or of having none.
+    /// The token of a task; `None` for a scope without a task.
     pub fn of_task(task: Option<&crate::ScopePart>) -> Self {
-        Self::new(Part::Task, task.map(crate::ScopePart::as_str))
+        Self::new(TokenKind::Task, task.map(crate::ScopePart::as_str))
     }
 
     /// The four tokens of a scope, tenant first.

@@ -1,52 +1,53 @@
-//! Listings: the [`ListQuery`] that asks, its [`Filter`], and the [`Page`] that answers.
+//! Listings: [`ListQuery`], its [`Filter`] and the resulting [`Page`].
 //!
-//! Order is fixed: newest first, ties by id (ascending). This module must never know how a driver finds rows.
+//! The order is fixed: newest first, then by id (ascending). This module must never know how a driver finds rows.
 
 use serde::Serialize;
 
 use crate::cursor::{Cursor, Position};
+use crate::digest::{Digest, Hasher};
 use crate::error::StoreError;
-use crate::id::{Digest, Hasher};
 use crate::media_range::MediaRange;
 use crate::record::{Record, Source};
 use crate::scope::ScopePattern;
 use crate::time::Timestamp;
 
-/// Rows of a page that asks for no number.
+/// The number of rows of a page, if the query sets no limit.
 pub const DEFAULT_LIST_LIMIT: u32 = 100;
-/// Most rows of a page.
+/// The largest number of rows of a page.
 pub const MAX_LIST_LIMIT: u32 = 1000;
 
-/// Most values of one field of a filter.
+/// The largest number of values of one field of a filter.
 pub const MAX_FILTER_VALUES: usize = 256;
 /// The longest value of a filter, in bytes.
 pub const MAX_FILTER_VALUE_BYTES: usize = 4096;
 
-/// What rows must be like: *or* within a field, *and* between fields. An empty field asks for nothing.
+/// Conditions on rows. A row must match one value of each field. An empty field matches every row.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Filter {
-    /// A media type that one of these ranges covers.
+    /// The media type is in one of these ranges.
     pub media_types: Vec<MediaRange>,
-    /// One of these sources.
+    /// The source is one of these.
     pub sources: Vec<Source>,
-    /// At least so many bytes.
+    /// The smallest size in bytes.
     pub min_bytes: Option<u64>,
-    /// At most so many bytes.
+    /// The largest size in bytes.
     pub max_bytes: Option<u64>,
-    /// Created at this moment or later.
+    /// Created at this time or later.
     pub created_after: Option<Timestamp>,
-    /// Created at this moment or earlier.
+    /// Created at this time or earlier.
     pub created_before: Option<Timestamp>,
-    /// Tagged with one of these.
+    /// The row has one of these tags.
     pub tags: Vec<String>,
 }
 
 impl Filter {
-    /// Whether `record` passes.
+    /// Whether `record` matches.
     pub fn matches(&self, record: &Record) -> bool {
         let Self { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = self;
         let media_type = record.options.media_type.as_deref();
-        (media_types.is_empty() || media_type.is_some_and(|it| MediaRange::any_matches(media_types, it)))
+        (media_types.is_empty()
+            || media_type.is_some_and(|media_type| MediaRange::any_matches(media_types, media_type)))
             && (sources.is_empty() || sources.contains(&record.options.source))
             && min_bytes.is_none_or(|min| record.size >= min)
             && max_bytes.is_none_or(|max| record.size <= max)
@@ -56,7 +57,7 @@ impl Filter {
     }
 }
 
-/// A listing: which scopes, which rows, how many, and from where on.
+/// A request for a page of a listing: scopes, filter, limit and cursor.
 ///
 /// # Examples
 /// ```
@@ -79,7 +80,7 @@ pub struct ListQuery {
 }
 
 impl ListQuery {
-    /// The first page of everything that `pattern` covers, with [`DEFAULT_LIST_LIMIT`] rows at most.
+    /// The first page of all rows in the scopes of `pattern`, with at most [`DEFAULT_LIST_LIMIT`] rows.
     pub fn new(pattern: ScopePattern) -> Self {
         Self {
             pattern,
@@ -90,55 +91,55 @@ impl ListQuery {
         }
     }
 
-    /// The same with a filter.
+    /// Sets the filter.
     #[must_use]
     pub fn with_filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// The same with at most `rows` rows a page; 0 is taken as 1, more than [`MAX_LIST_LIMIT`] as that.
+    /// Sets the largest number of rows per page. It is clamped to 1 to [`MAX_LIST_LIMIT`].
     #[must_use]
     pub fn with_limit(mut self, rows: u32) -> Self {
         self.limit = rows.clamp(1, MAX_LIST_LIMIT);
         self
     }
 
-    /// The same, going on from where a page ended. The cursor belongs to this pattern and filter; the limit may change.
+    /// Starts after the page that returned `cursor`. The pattern and the filter must be the same; the limit may differ.
     #[must_use]
     pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;
         self
     }
 
-    /// The same, asking how many rows match in all. Costs a count over the matches, so a page does not ask by itself.
+    /// Requests the total number of matching rows. This costs a count of all matches, so it is off by default.
     #[must_use]
     pub fn with_total(mut self) -> Self {
         self.counts_total = true;
         self
     }
 
-    /// The scopes asked for.
+    /// The requested scopes.
     pub fn pattern(&self) -> &ScopePattern {
         &self.pattern
     }
 
-    /// What rows must be like.
+    /// The filter.
     pub fn filter(&self) -> &Filter {
         &self.filter
     }
 
-    /// Most rows of the page: 1 to [`MAX_LIST_LIMIT`].
+    /// The largest number of rows of the page: 1 to [`MAX_LIST_LIMIT`].
     pub fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// Whether [`Page::total`] is asked for.
+    /// Whether [`Page::total`] is requested.
     pub fn counts_total(&self) -> bool {
         self.counts_total
     }
 
-    /// Where to go on from, as the caller holds it.
+    /// The cursor after which the page starts.
     pub fn cursor(&self) -> Option<&Cursor> {
         self.cursor.as_ref()
     }
@@ -147,17 +148,17 @@ impl ListQuery {
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a cursor of another query, or one that no
-    /// [`Gate`](crate::Gate) has opened.
+    /// [`Gate`](crate::Gate) has decoded.
     pub fn position(&self) -> Result<Option<&Position>, StoreError> {
         self.cursor.as_ref().map(|cursor| cursor.position(&self.fingerprint())).transpose()
     }
 
-    /// Refuses a filter with more than [`MAX_FILTER_VALUES`] values in a field, or one longer than
-    /// [`MAX_FILTER_VALUE_BYTES`]: every row is held against every value.
+    /// Returns an error if a field of the filter has more than [`MAX_FILTER_VALUES`] values, or if a value is longer
+    /// than [`MAX_FILTER_VALUE_BYTES`]. These are limited because every row is compared with every value.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub fn validate(&self) -> Result<(), StoreError> {
         let Filter { media_types, sources, tags, .. } = &self.filter;
         if [media_types.len(), sources.len(), tags.len()].into_iter().any(|count| count > MAX_FILTER_VALUES) {
             return Err(StoreError::invalid(format!(
@@ -173,16 +174,16 @@ impl ListQuery {
         Ok(())
     }
 
-    /// Whether `record` is in a covered scope and passes the filter.
+    /// Whether `record` is in a requested scope and matches the filter.
     pub fn matches(&self, record: &Record) -> bool {
         self.pattern.matches(&record.scope) && self.filter.matches(record)
     }
 
-    /// What a cursor is bound to: the pattern and the filter, not the limit.
+    /// The digest of the pattern and the filter, without the limit. A cursor is bound to it.
     pub(crate) fn fingerprint(&self) -> Digest {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store query v1\0");
-        // Plain data with string keys: serialising it into memory cannot fail.
+        // Plain data with string keys: serializing it into memory cannot fail.
         hasher.update(&serde_json::to_vec(&(&self.pattern, &self.filter)).unwrap_or_default());
         hasher.finish()
     }
@@ -191,19 +192,21 @@ impl ListQuery {
 /// A page of a listing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// The rows: newest first, ties by id.
+    /// The rows: newest first, then by id.
     pub rows: Vec<Record>,
-    /// How many rows match in all, this page's and others'; only where the query asked.
+    /// The number of matching rows on all pages, if the query requested it.
     pub total: Option<u64>,
-    /// Where the next page starts; `None` where there is none.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
 impl Page {
-    /// For drivers: the answer to `query`, `more` where rows stand behind the last of these.
-    pub fn new(query: &ListQuery, rows: Vec<Record>, total: Option<u64>, more: bool) -> Self {
-        let next =
-            rows.last().filter(|_| more).map(|last| Cursor::open_at(Position::of(last), query.fingerprint()));
+    /// For drivers: the page for `query`. `has_more` says whether rows follow the last one.
+    pub fn new(query: &ListQuery, rows: Vec<Record>, total: Option<u64>, has_more: bool) -> Self {
+        let next = rows
+            .last()
+            .filter(|_| has_more)
+            .map(|last| Cursor::decoded(Position::of(last), query.fingerprint()));
         Self { rows, total, next }
     }
 }

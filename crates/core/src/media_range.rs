@@ -1,8 +1,8 @@
-//! Which media types a filter asks for: [`MediaRange`], the one rule that every driver's listing follows.
+//! The media types that a filter selects: [`MediaRange`], the rule for the listings of all drivers.
 //!
-//! The rule is made of steps that SQL can take, too, because stores with an index filter in their own queries: a stored media
-//! type is brought into its comparable form, and a range matches where that form contains each of the range's parts. A stored
-//! media type may be any text. This module must never know how a driver stores it.
+//! SQL can express every step of the rule, because stores with an index filter in their own queries. A stored media
+//! type is normalized, and a range matches if the normalized text contains each of the range's parts. A stored media
+//! type may be any text. This module must never know how a driver stores it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
-/// A media type that a filter asks for, or a range of them.
+/// A media type or a range of media types that a filter selects.
 ///
 /// | range | matches |
 /// |---|---|
 /// | `text/plain` | this type with any parameters, or none |
-/// | `text/plain; charset=utf-8` | this type with this parameter; others may be there, in any order |
+/// | `text/plain; charset=utf-8` | this type with this parameter; other parameters may be present, in any order |
 /// | `image/*` | any subtype of this type |
-/// | `*/*` | any media type that was given |
+/// | `*/*` | every artifact that has a media type |
 ///
-/// What was put without a media type is matched by no range. ASCII letters compare without case, in type, subtype, and the
-/// names and values of parameters. White space and quotation marks do not count. A quoted value of a stored media type that
-/// holds a semicolon is taken for several parameters.
+/// An artifact without a media type matches no range. The comparison ignores ASCII case in type, subtype, parameter
+/// names and parameter values. It also ignores spaces, tabs and double quotes. If a quoted value of a stored media type
+/// contains a semicolon, it is treated as several parameters.
 ///
 /// # Examples
 /// ```
@@ -48,42 +48,43 @@ impl MediaRange {
         &self.text
     }
 
-    /// Whether the range covers this media type.
+    /// Whether the range includes this media type.
     pub fn matches(&self, media_type: &str) -> bool {
-        self.covers(&Self::comparable(media_type))
+        self.matches_normalized(&Self::normalize(media_type))
     }
 
-    /// For drivers: the texts that a media type's comparable form contains, all of them, where the range covers it. The first
-    /// one begins with a space, which stands nowhere but at the start of a comparable form. None holds a zero character.
+    /// For drivers: the texts that the normalized form of a matching media type contains. A media type matches if its
+    /// form contains all of them. The first text starts with a space, which occurs only at the start of a normalized
+    /// form. No text contains a zero character.
     pub fn parts(&self) -> &[String] {
         &self.parts
     }
 
-    /// For drivers: a media type's comparable form, which is a space, then the text in ASCII lower case without its spaces, tabs
-    /// and double quotes, and a semicolon.
-    pub fn comparable(media_type: &str) -> String {
-        let mut form = String::with_capacity(media_type.len() + 2);
-        form.push(' ');
-        push_counting(&mut form, media_type);
-        form.push(';');
-        form
+    /// For drivers: the normalized form of a media type. It is a space, then the text in ASCII lower case without
+    /// spaces, tabs and double quotes, then a semicolon.
+    pub fn normalize(media_type: &str) -> String {
+        let mut normalized = String::with_capacity(media_type.len() + 2);
+        normalized.push(' ');
+        push_normalized(&mut normalized, media_type);
+        normalized.push(';');
+        normalized
     }
 
-    /// Whether one of `ranges` covers this media type.
+    /// Whether one of `ranges` includes this media type.
     pub(crate) fn any_matches(ranges: &[Self], media_type: &str) -> bool {
-        let form = Self::comparable(media_type);
-        ranges.iter().any(|range| range.covers(&form))
+        let normalized = Self::normalize(media_type);
+        ranges.iter().any(|range| range.matches_normalized(&normalized))
     }
 
-    fn covers(&self, form: &str) -> bool {
-        self.parts.iter().all(|part| form.contains(part.as_str()))
+    fn matches_normalized(&self, normalized: &str) -> bool {
+        self.parts.iter().all(|part| normalized.contains(part.as_str()))
     }
 }
 
-/// Adds what counts of `text` in a comparison.
-fn push_counting(form: &mut String, text: &str) {
-    let counting = text.chars().filter(|c| !matches!(c, ' ' | '\t' | '"'));
-    form.extend(counting.map(|c| c.to_ascii_lowercase()));
+/// Appends `text` in lower case, without the characters that a comparison ignores.
+fn push_normalized(normalized: &mut String, text: &str) {
+    let compared = text.chars().filter(|c| !matches!(c, ' ' | '\t' | '"'));
+    normalized.extend(compared.map(|c| c.to_ascii_lowercase()));
 }
 
 impl FromStr for MediaRange {
@@ -118,7 +119,7 @@ impl fmt::Display for MediaRange {
     }
 }
 
-/// The parts of the media range in `text` (RFC 9110 §12.5.1, without a weight); `None` where it is none.
+/// The parts of the media range in `text` (RFC 9110 §12.5.1, without a weight); `None` if it is not a media range.
 fn parse(text: &str) -> Option<Vec<String>> {
     let mut pieces = split_unquoted(text)?.into_iter();
     let (kind, subtype) = pieces.next()?.split_once('/')?;
@@ -126,33 +127,33 @@ fn parse(text: &str) -> Option<Vec<String>> {
     match (kind, subtype) {
         ("*", "*") => {}
         (kind, "*") if is_name(kind) => {
-            push_counting(&mut first, kind);
+            push_normalized(&mut first, kind);
             first.push('/');
         }
         (kind, subtype) if is_name(kind) && is_name(subtype) => {
-            push_counting(&mut first, kind);
+            push_normalized(&mut first, kind);
             first.push('/');
-            push_counting(&mut first, subtype);
+            push_normalized(&mut first, subtype);
             first.push(';');
         }
         _ => return None,
     }
     let mut parts = vec![first];
-    // Nothing between two semicolons is no parameter, and legal.
+    // An empty parameter between two semicolons is valid.
     for parameter in pieces.filter(|piece| !piece.is_empty()) {
         let (name, value) = parameter.split_once('=')?;
         if !is_token(name) || !(is_token(value) || is_quoted(value)) {
             return None;
         }
         let mut part = String::from(";");
-        push_counting(&mut part, parameter);
+        push_normalized(&mut part, parameter);
         part.push(';');
         parts.push(part);
     }
     Some(parts)
 }
 
-/// The pieces of `text` between the semicolons that no quotes are around, without the white space around them.
+/// Splits `text` at semicolons outside quotes and trims the pieces; `None` if a quote is not closed.
 fn split_unquoted(text: &str) -> Option<Vec<&str>> {
     let (mut pieces, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, c) in text.char_indices() {
@@ -171,7 +172,7 @@ fn split_unquoted(text: &str) -> Option<Vec<&str>> {
     (!quoted).then(|| pieces.into_iter().map(|piece| piece.trim_matches([' ', '\t'])).collect())
 }
 
-/// A token that stands for itself and for no range.
+/// A token without a wildcard.
 fn is_name(text: &str) -> bool {
     is_token(text) && !text.contains('*')
 }
@@ -180,7 +181,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// One quoted string of RFC 9110 §5.6.4 and nothing else.
+/// Whether `text` is exactly one quoted string of RFC 9110 §5.6.4.
 fn is_quoted(text: &str) -> bool {
     let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
     let mut escaped = false;
@@ -207,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn a_range_covers_what_the_table_says_and_nothing_else() {
-        let all = [
+    fn a_range_matches_what_the_table_says_and_nothing_else() {
+        let media_types = [
             "text/plain",
             "TEXT/Plain",
             "text/plain; charset=utf-8",
@@ -223,7 +224,7 @@ mod tests {
             "a\u{0}b",
             "",
         ];
-        for (text, covered) in [
+        for (text, expected) in [
             ("text/plain", &[0, 1, 2, 3, 4, 5][..]),
             ("tExT/pLaIn", &[0, 1, 2, 3, 4, 5]),
             (" text/plain ;; ", &[0, 1, 2, 3, 4, 5]),
@@ -239,8 +240,9 @@ mod tests {
             ("image/svg+xml", &[8]),
             ("image/svg", &[]),
         ] {
-            let found: Vec<usize> = (0..all.len()).filter(|n| range(text).matches(all[*n])).collect();
-            assert_eq!(found, covered, "{text}");
+            let found: Vec<usize> =
+                (0..media_types.len()).filter(|n| range(text).matches(media_types[*n])).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn an_invalid_range_is_refused() {
         for text in [
             "",
             "text",

@@ -1,8 +1,9 @@
-//! Media types (RFC 9110 §8.3.1): [`MediaType`], a text that was found to be one.
+//! Media types (RFC 9110 §8.3.1): [`MediaType`], a validated text.
 //!
-//! Which texts are media types is decided here and nowhere else. This module must never know a request, a driver or a filter.
+//! This is the only place that validates media types. This module must never know a request, a driver or a filter.
 
-/// A media type, as it was written: `type/subtype`, perhaps with parameters. A range such as `image/*` is none.
+/// A media type as it was written: `type/subtype` with optional parameters. A range such as `image/*` is not a media
+/// type.
 ///
 /// # Examples
 /// ```
@@ -18,67 +19,67 @@ pub struct MediaType<'a> {
 }
 
 impl<'a> MediaType<'a> {
-    /// Reads all of `text`; `None` where it is no media type.
+    /// Parses the whole `text`; `None` if it is not a media type.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let essence = text.split(';').next()?.trim_end_matches(is_blank);
+        let essence = text.split(';').next()?.trim_end_matches(is_whitespace);
         let (kind, subtype) = essence.split_once('/')?;
         let is_name = |name: &str| !name.is_empty() && name != "*" && name.bytes().all(is_token_byte);
         let parameters = &text[essence.len()..];
-        (is_name(kind) && is_name(subtype) && are_parameters(parameters)).then_some(Self { essence })
+        (is_name(kind) && is_name(subtype) && is_parameter_list(parameters)).then_some(Self { essence })
     }
 
-    /// Type and subtype without the parameters, as they were written; they compare without regard to case.
+    /// Type and subtype without the parameters, as they were written. They are case-insensitive.
     pub const fn essence(&self) -> &'a str {
         self.essence
     }
 }
 
 /// Whether `text` is `*( OWS ";" OWS [ parameter ] )`.
-fn are_parameters(mut text: &str) -> bool {
+fn is_parameter_list(mut text: &str) -> bool {
     loop {
-        let next = text.trim_start_matches(is_blank);
+        let next = text.trim_start_matches(is_whitespace);
         if next.is_empty() {
-            // Blanks belong before a semicolon.
+            // Whitespace is valid only before a semicolon.
             return text.is_empty();
         }
         let Some(after) = next.strip_prefix(';') else { return false };
-        let Some(rest) = after_parameter(after.trim_start_matches(is_blank)) else { return false };
+        let Some(rest) = skip_parameter(after.trim_start_matches(is_whitespace)) else { return false };
         text = rest;
     }
 }
 
-/// What follows the parameter that `text` begins with, if it begins with one; `None` where it begins with something else.
-fn after_parameter(text: &str) -> Option<&str> {
-    let (name, rest) = token(text);
+/// Skips an optional parameter at the start of `text` and returns the rest; `None` if the parameter is malformed.
+fn skip_parameter(text: &str) -> Option<&str> {
+    let (name, rest) = split_token(text);
     if name.is_empty() {
         return Some(text);
     }
     let value = rest.strip_prefix('=')?;
     if let Some(quoted) = value.strip_prefix('"') {
-        return after_quoted(quoted);
+        return skip_quoted(quoted);
     }
-    let (value, rest) = token(value);
+    let (value, rest) = split_token(value);
     (!value.is_empty()).then_some(rest)
 }
 
-/// What follows the quoted text that `text` is in.
-fn after_quoted(text: &str) -> Option<&str> {
+/// Skips a quoted string whose opening quote was already read, and returns the rest; `None` if it is malformed.
+fn skip_quoted(text: &str) -> Option<&str> {
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         match character {
             '"' => return text.get(at + 1..),
             '\\' => {
-                characters.next().filter(|(_, escaped)| is_text(*escaped))?;
+                characters.next().filter(|(_, escaped)| is_quotable(*escaped))?;
             }
-            _ if is_text(character) => {}
+            _ if is_quotable(character) => {}
             _ => return None,
         }
     }
     None
 }
 
-/// The token that `text` begins with, perhaps an empty one, and what follows it.
-fn token(text: &str) -> (&str, &str) {
+/// Splits `text` after the token at its start. The token may be empty.
+fn split_token(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(text.len()))
 }
 
@@ -93,12 +94,12 @@ const fn is_token_byte(byte: u8) -> bool {
     )
 }
 
-/// What may stand within quotes: everything but what controls.
-fn is_text(character: char) -> bool {
+/// Whether `character` may occur within quotes: not a control character, except a tab.
+fn is_quotable(character: char) -> bool {
     character == '\t' || !character.is_control()
 }
 
-const fn is_blank(character: char) -> bool {
+const fn is_whitespace(character: char) -> bool {
     matches!(character, ' ' | '\t')
 }
 
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn type_subtype_and_parameters_of_the_rfc_are_a_media_type() {
+    fn a_type_and_subtype_with_parameters_is_a_media_type() {
         for (text, essence) in [
             ("text/plain", "text/plain"),
             ("Text/HTML;Charset=\"utf-8\"", "Text/HTML"),
@@ -131,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_no_media_type() {
+    fn a_range_is_not_a_media_type() {
         for text in ["*/*", "image/*", "*/plain", "*", "text/*; q=0.5"] {
             assert_eq!(MediaType::parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn what_the_rfc_does_not_derive_is_no_media_type() {
+    fn a_text_outside_the_rfcs_grammar_is_not_a_media_type() {
         for text in [
             "",
             " ",

@@ -1,7 +1,8 @@
-//! A driver's options as a table: [`OptionSpec`] says what there is, [`Options`] holds what was given.
+//! A driver's options: [`OptionSpec`] describes an option, [`Options`] holds the parsed values.
 //!
-//! The table is the one place for an option's name, type, default and meaning: configuration files, URLs, error texts
-//! and docs read it. This module must never know a driver's name or a file format.
+//! The table of a driver's `OptionSpec`s is the single source for the name, type, default and meaning of each option.
+//! Configuration files, URLs, error messages and docs use it. This module must never know a driver's name or a file
+//! format.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,45 +12,45 @@ use serde_json::Value;
 
 use crate::error::StoreError;
 
-/// What an option's value is, and so how it is written.
+/// The type of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptionKind {
     /// Any text.
     Text,
     /// A number of bytes: `4096`, `64KiB`, `4MiB`, `2GiB`.
     Size,
-    /// A span of time: `250ms`, `5s`, `15m`, `1h`.
+    /// A duration: `250ms`, `5s`, `15m`, `1h`.
     Duration,
     /// A whole number, 0 or more.
     Count,
     /// `true` or `false`.
-    Switch,
-    /// One of these words.
-    Word(&'static [&'static str]),
+    Bool,
+    /// One of these values.
+    Choice(&'static [&'static str]),
 }
 
 impl OptionKind {
-    /// What is legal, for people.
-    pub fn legal(self) -> String {
+    /// Describes the valid values, for error messages and docs.
+    pub fn expected(self) -> String {
         match self {
             Self::Text => "a text".into(),
             Self::Size => "a size in bytes such as 4096, 64KiB or 4MiB".into(),
             Self::Duration => "a duration such as 250ms, 5s, 15m or 1h".into(),
             Self::Count => "a whole number, 0 or more".into(),
-            Self::Switch => "true or false".into(),
-            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Bool => "true or false".into(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
         }
     }
 
-    /// A legal value.
+    /// A valid value.
     fn example(self) -> &'static str {
         match self {
             Self::Text => "example",
             Self::Size => "64KiB",
             Self::Duration => "5s",
             Self::Count => "1",
-            Self::Switch => "true",
-            Self::Word(words) => words.first().copied().unwrap_or_default(),
+            Self::Bool => "true",
+            Self::Choice(words) => words.first().copied().unwrap_or_default(),
         }
     }
 }
@@ -59,37 +60,38 @@ impl OptionKind {
 pub struct OptionSpec {
     /// The option's name.
     pub name: &'static str,
-    /// Its type.
+    /// The type of its value.
     pub kind: OptionKind,
-    /// Its value where none is given, written as a user would; `None`: the option stays unset, or is required.
+    /// The default value, as a user would write it. `None` if the option is required or stays unset.
     pub default: Option<&'static str>,
-    /// Whether it must be given.
+    /// Whether it must be set.
     pub required: bool,
     /// What it does, in one sentence.
     pub about: &'static str,
 }
 
 #[derive(Clone, PartialEq)]
-enum Parsed {
+enum OptionValue {
     Text(String),
     Size(u64),
     Duration(Duration),
     Count(u64),
-    Switch(bool),
-    Word(&'static str),
+    Bool(bool),
+    Choice(&'static str),
 }
 
-/// The options of one driver: every name known, every value of its type, defaults filled in. Values are not shown in
-/// debug output, because some are secrets.
+/// The options of one driver after parsing: all names are known, all values have their type, and defaults are filled
+/// in. Debug output does not show values, because some of them are secrets.
 #[derive(Clone, PartialEq)]
-pub struct Options(BTreeMap<&'static str, Parsed>);
+pub struct Options(BTreeMap<&'static str, OptionValue>);
 
 impl Options {
-    /// Checks what was given against `specs`. Values may be JSON of their type or texts, as URLs carry them.
+    /// Parses the `given` options according to `specs`. A value is JSON of the option's type, or a text as in a URL.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that names driver and option and says what would be legal:
-    /// an unknown option, one given twice, a value of another type, a required one that is missing.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown option, an option that is given twice, a
+    /// value of another type, or a missing required option. The message names the option and describes the valid
+    /// values.
     pub fn parse(
         driver: &str,
         specs: &'static [OptionSpec],
@@ -101,11 +103,11 @@ impl Options {
                 let names = specs.iter().map(|spec| spec.name);
                 return Err(StoreError::invalid(format!(
                     "the driver {driver} has no option '{name}'; {}",
-                    known(&name, names)
+                    suggest_name(&name, names)
                 )));
             };
-            if values.insert(spec.name, parse_value(driver, spec, &value)?).is_some() {
-                return Err(StoreError::invalid(format!("the option '{name}' of {driver} is given twice")));
+            if values.insert(spec.name, parse_value(spec, &value)?).is_some() {
+                return Err(StoreError::invalid_option(spec.name, "is given twice"));
             }
         }
         for spec in specs {
@@ -113,62 +115,60 @@ impl Options {
                 continue;
             }
             if let Some(default) = spec.default {
-                values.insert(spec.name, parse_value(driver, spec, &Value::String(default.to_owned()))?);
+                values.insert(spec.name, parse_value(spec, &Value::String(default.to_owned()))?);
             } else if spec.required {
-                return Err(StoreError::invalid(format!(
-                    "the driver {driver} needs the option '{}': {}",
-                    spec.name, spec.about
-                )));
+                let detail = format!("is missing; the driver {driver} needs it: {}", spec.about);
+                return Err(StoreError::invalid_option(spec.name, detail));
             }
         }
         Ok(Self(values))
     }
 
-    /// The options that nobody gave: the defaults, and an example where an option is required. For tables of what a driver
-    /// can do, which most drivers know only of complete options; no store is opened with them.
+    /// The default options, with an example value for each required option. For tables of drivers' capabilities: most
+    /// drivers know these only with complete options. No store is opened with them.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where a default is not legal: a mistake of the table.
-    pub fn defaults(driver: &str, specs: &'static [OptionSpec]) -> Result<Self, StoreError> {
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a default is invalid, which is a bug in the table.
+    pub fn defaults(specs: &'static [OptionSpec]) -> Result<Self, StoreError> {
         let mut values = BTreeMap::new();
         for spec in specs {
             let example = spec.required.then(|| spec.kind.example());
             if let Some(value) = spec.default.or(example) {
-                values.insert(spec.name, parse_value(driver, spec, &Value::String(value.to_owned()))?);
+                values.insert(spec.name, parse_value(spec, &Value::String(value.to_owned()))?);
             }
         }
         Ok(Self(values))
     }
 
-    /// A text or word option; `None` where it is unset.
+    /// The value of a text or choice option; `None` if it is not set.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
-            Some(Parsed::Text(text)) => Some(text),
-            Some(Parsed::Word(word)) => Some(word),
+            Some(OptionValue::Text(text)) => Some(text),
+            Some(OptionValue::Choice(word)) => Some(word),
             _ => None,
         }
     }
 
-    /// A size or count option; `None` where it is unset.
+    /// The value of a size or count option; `None` if it is not set.
     pub fn number(&self, name: &str) -> Option<u64> {
         match self.0.get(name) {
-            Some(Parsed::Size(number) | Parsed::Count(number)) => Some(*number),
+            Some(OptionValue::Size(number) | OptionValue::Count(number)) => Some(*number),
             _ => None,
         }
     }
 
-    /// A duration option; `None` where it is unset.
+    /// The value of a duration option; `None` if it is not set.
     pub fn duration(&self, name: &str) -> Option<Duration> {
         match self.0.get(name) {
-            Some(Parsed::Duration(duration)) => Some(*duration),
+            Some(OptionValue::Duration(duration)) => Some(*duration),
             _ => None,
         }
     }
 
-    /// A switch; `None` where it is unset.
-    pub fn switch(&self, name: &str) -> Option<bool> {
+    /// The value of a boolean option; `None` if it is not set.
+    pub fn bool(&self, name: &str) -> Option<bool> {
         match self.0.get(name) {
-            Some(Parsed::Switch(on)) => Some(*on),
+            Some(OptionValue::Bool(on)) => Some(*on),
             _ => None,
         }
     }
@@ -180,8 +180,8 @@ impl fmt::Debug for Options {
     }
 }
 
-/// "known are a, b and c", with a guess where `name` is nearly one of them.
-pub(crate) fn known<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// Lists the known `names`, with a suggestion if one of them is similar to `name`.
+pub(crate) fn suggest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     let near = names
@@ -196,32 +196,28 @@ pub(crate) fn known<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Str
     }
 }
 
-fn parse_value(driver: &str, spec: &OptionSpec, value: &Value) -> Result<Parsed, StoreError> {
+fn parse_value(spec: &OptionSpec, value: &Value) -> Result<OptionValue, StoreError> {
     let parsed = match (spec.kind, value) {
-        (OptionKind::Text, Value::String(text)) => Some(Parsed::Text(text.clone())),
-        (OptionKind::Size, Value::Number(number)) => number.as_u64().map(Parsed::Size),
-        (OptionKind::Size, Value::String(text)) => parse_size(text).map(Parsed::Size),
-        (OptionKind::Duration, Value::String(text)) => parse_duration(text).map(Parsed::Duration),
-        (OptionKind::Count, Value::Number(number)) => number.as_u64().map(Parsed::Count),
-        (OptionKind::Count, Value::String(text)) => text.parse().ok().map(Parsed::Count),
-        (OptionKind::Switch, Value::Bool(on)) => Some(Parsed::Switch(*on)),
-        (OptionKind::Switch, Value::String(text)) => text.parse().ok().map(Parsed::Switch),
-        (OptionKind::Word(words), Value::String(text)) => {
-            words.iter().copied().find(|word| word == text).map(Parsed::Word)
+        (OptionKind::Text, Value::String(text)) => Some(OptionValue::Text(text.clone())),
+        (OptionKind::Size, Value::Number(number)) => number.as_u64().map(OptionValue::Size),
+        (OptionKind::Size, Value::String(text)) => parse_size(text).map(OptionValue::Size),
+        (OptionKind::Duration, Value::String(text)) => parse_duration(text).map(OptionValue::Duration),
+        (OptionKind::Count, Value::Number(number)) => number.as_u64().map(OptionValue::Count),
+        (OptionKind::Count, Value::String(text)) => text.parse().ok().map(OptionValue::Count),
+        (OptionKind::Bool, Value::Bool(on)) => Some(OptionValue::Bool(*on)),
+        (OptionKind::Bool, Value::String(text)) => text.parse().ok().map(OptionValue::Bool),
+        (OptionKind::Choice(words), Value::String(text)) => {
+            words.iter().copied().find(|word| word == text).map(OptionValue::Choice)
         }
         _ => None,
     };
-    // The value itself is not repeated: it may be a secret in the wrong place.
+    // The value is not repeated, because it may be a misplaced secret.
     parsed.ok_or_else(|| {
-        StoreError::invalid(format!(
-            "the option '{}' of the driver {driver} is not legal; it takes {}",
-            spec.name,
-            spec.kind.legal()
-        ))
+        StoreError::invalid_option(spec.name, format!("is not legal; it takes {}", spec.kind.expected()))
     })
 }
 
-/// A number of bytes, as people write it.
+/// Parses a number of bytes, such as `4096` or `64KiB`; `None` if it is malformed or too large.
 ///
 /// # Examples
 /// ```
@@ -246,7 +242,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// A span of time, as people write it.
+/// Parses a duration, such as `250ms` or `15m`; `None` if it is malformed or too large.
 ///
 /// # Examples
 /// ```

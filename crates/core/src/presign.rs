@@ -1,29 +1,30 @@
-//! Presigned URLs: what is asked ([`PresignIntent`]) and what is answered ([`Presigned`]).
+//! Presigned URLs: [`PresignIntent`] describes the request to sign, [`PresignedRequest`] is the result.
 //!
 //! This module must never know how a storage signs.
 
 use std::fmt;
 
 use crate::capability::Flag;
-use crate::id::{ArtifactId, Digest};
+use crate::digest::Digest;
+use crate::id::ArtifactId;
 use crate::record::PutOptions;
 use crate::time::Timestamp;
 
-/// What a presigned URL is to allow.
+/// The operation that a presigned URL allows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PresignIntent {
-    /// Download this one artifact. Behind [`Flag::PresignGet`].
+    /// Download this artifact. Requires [`Flag::PresignGet`].
     Get {
         /// The artifact's id.
         id: ArtifactId,
     },
-    /// Upload exactly this body. Behind [`Flag::PresignPut`]. Nothing is visible before
+    /// Upload exactly this body. Requires [`Flag::PresignPut`]. The artifact is not visible before
     /// [`commit_upload`](crate::ArtifactStore::commit_upload).
     Put(UploadIntent),
 }
 
 impl PresignIntent {
-    /// The flag that this intent needs.
+    /// The flag that this intent requires.
     pub const fn flag(&self) -> Flag {
         match self {
             Self::Get { .. } => Flag::PresignGet,
@@ -32,25 +33,25 @@ impl PresignIntent {
     }
 }
 
-/// A body that is to be uploaded straight to the storage: bound to its digest and length.
+/// A body that a client will upload directly to the storage. The URL is bound to its digest and length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UploadIntent {
     /// The SHA-256 of the body.
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
-    /// What the put says of it.
+    /// The options of the put.
     pub options: PutOptions,
 }
 
 impl UploadIntent {
-    /// The id that the artifact will have once committed.
+    /// The id that the artifact will have after the commit.
     pub fn id(&self) -> ArtifactId {
         ArtifactId::new(&self.options.namespace, &self.digest)
     }
 }
 
-/// A URL that grants what was asked to whoever holds it, so its text is shown only when asked for.
+/// A signed URL. Anyone who has it can use it, so its text is shown only by [`reveal`](Self::reveal).
 ///
 /// # Examples
 /// ```
@@ -68,7 +69,7 @@ impl PresignedUrl {
         Self(url.into())
     }
 
-    /// The URL's text: a bearer secret until it expires.
+    /// The URL's text, which is a bearer secret until it expires.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -86,21 +87,21 @@ impl fmt::Display for PresignedUrl {
     }
 }
 
-/// A presigned request. Its debug output shows the headers' names only.
+/// A presigned request. Its debug output shows the names of the headers, not their values.
 #[derive(Clone, PartialEq)]
-pub struct Presigned {
-    /// Where to send it.
+pub struct PresignedRequest {
+    /// The URL to send the request to.
     pub url: PresignedUrl,
-    /// Headers that were signed in and must be sent as they are, name and value.
+    /// The signed headers, name and value. They must be sent unchanged.
     pub headers: Vec<(String, String)>,
-    /// When the storage stops honouring it: the earlier of what was asked and the end of the signing credentials.
+    /// When the request expires: the requested expiry, or the end of the signing credentials if that is earlier.
     pub expires_at: Timestamp,
 }
 
-impl fmt::Debug for Presigned {
+impl fmt::Debug for PresignedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Presigned")
+        f.debug_struct("PresignedRequest")
             .field("url", &self.url)
             .field("headers", &headers)
             .field("expires_at", &self.expires_at)

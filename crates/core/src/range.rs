@@ -1,9 +1,11 @@
-//! Which bytes of an artifact a read asks for: [`ByteRange`].
+//! The bytes of an artifact that a read requests: [`ByteRange`].
+//!
+//! This module must never know a request or a storage.
 
 use std::ops::{Range, RangeFrom};
 
-/// A range of an artifact's bytes, resolved against its size when it is read. Never an error: what lies past the end
-/// is empty, and the answer says which range was served and how large the artifact is.
+/// A range of an artifact's bytes, resolved against its size when it is read. A range past the end is not an error but
+/// empty. The result of the read contains the resolved range and the artifact's size.
 ///
 /// # Examples
 /// ```
@@ -16,7 +18,7 @@ use std::ops::{Range, RangeFrom};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ByteRange {
-    /// From `start` up to, but without, `end`; counted from 0. Empty where `end <= start`.
+    /// From `start` (inclusive, counted from 0) to `end` (exclusive). Empty if `end <= start`.
     Bounded {
         /// The first byte.
         start: u64,
@@ -25,13 +27,13 @@ pub enum ByteRange {
     },
     /// From this byte to the end.
     From(u64),
-    /// The last so many bytes.
+    /// This number of bytes at the end.
     Suffix(u64),
 }
 
 impl ByteRange {
-    /// The bytes of an artifact of `total` bytes that this range means. Always within `0..total`, and empty as
-    /// `n..n` with `n` no larger than `total`.
+    /// Resolves the range for an artifact of `total` bytes. The result is within `0..total`. If it is empty, it is
+    /// `n..n` with `n <= total`.
     pub fn resolve(self, total: u64) -> Range<u64> {
         match self {
             Self::Bounded { start, end } => {

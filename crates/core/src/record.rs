@@ -1,25 +1,27 @@
-//! What is known of an artifact: [`Record`], the [`ArtifactRef`] handed on, and the [`PutOptions`] it starts from.
+//! The metadata of an artifact: [`Record`], its [`ArtifactRef`], and the [`PutOptions`] of the put.
 //!
-//! A record's JSON form is also its stored form in drivers that keep JSON, so its field names are fixed.
+//! Some drivers store the JSON form of a record, so its field names cannot change. This module must never know a
+//! driver.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::id::{ArtifactId, Digest, Namespace};
+use crate::id::{ArtifactId, Namespace};
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-/// The largest [`PutOptions`], in bytes of compact JSON. Records are read whole, so they stay small.
+/// The largest [`PutOptions`], in bytes of compact JSON. They are limited because records are read whole.
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
-/// The deepest metadata, in containers within each other, the metadata itself being the first: well within what every JSON
-/// reader takes.
+/// The deepest nesting of metadata, counted in containers including the metadata itself. Common JSON parsers accept
+/// more.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
-/// Free metadata: a JSON object.
+/// Custom metadata: a JSON object.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
 /// Where an artifact came from.
@@ -41,8 +43,8 @@ impl Source {
     /// Every source.
     pub const ALL: &'static [Source] = &[Self::Tool, Self::Planner, Self::UserUpload, Self::System];
 
-    /// The source's word.
-    pub const fn word(self) -> &'static str {
+    /// The source's name.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tool => "tool",
             Self::Planner => "planner",
@@ -54,7 +56,7 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
@@ -64,12 +66,13 @@ impl FromStr for Source {
         Self::ALL
             .iter()
             .copied()
-            .find(|source| source.word() == text)
+            .find(|source| source.as_str() == text)
             .ok_or_else(|| StoreError::invalid("a source is one of tool, planner, user_upload, system"))
     }
 }
 
-/// What a put says about its bytes. All of it is kept as given; the first writer's options stay.
+/// The metadata that a put sets. It is stored unchanged. If the artifact already exists, the first writer's options
+/// stay.
 ///
 /// # Examples
 /// ```
@@ -88,50 +91,52 @@ impl FromStr for Source {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PutOptions {
-    /// Keeps purposes apart; part of the id. `default` unless said otherwise.
+    /// Separates artifacts of different purposes; part of the id. The default is `default`.
     pub namespace: Namespace,
-    /// The media type (RFC 9110 §8.3), opaque to the store.
+    /// The media type (RFC 9110 §8.3). The store does not interpret it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// A name for people and downloads; never used as a path.
+    /// A name to display and for downloads; never used as a path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
     /// Where the bytes came from.
     pub source: Source,
-    /// Words to find it by.
+    /// Tags to filter by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Anything else.
+    /// Custom metadata.
     #[serde(skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
 }
 
 impl PutOptions {
-    /// Refuses options whose compact JSON is larger than [`MAX_OPTIONS_BYTES`], or whose metadata is deeper than
-    /// [`MAX_METADATA_DEPTH`].
+    /// Returns an error if the compact JSON of the options is larger than [`MAX_OPTIONS_BYTES`], or if the metadata is
+    /// deeper than [`MAX_METADATA_DEPTH`].
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
-    pub fn check(&self) -> Result<(), StoreError> {
-        // Depth first: whatever walks the metadata after this is bounded.
-        let fits = |value| depth_within(value, MAX_METADATA_DEPTH - 1);
-        if !self.metadata.values().all(fits) {
+    pub fn validate(&self) -> Result<(), StoreError> {
+        // The depth is checked first, so that later recursion over the metadata is bounded.
+        let is_shallow = |value| depth_within(value, MAX_METADATA_DEPTH - 1);
+        if !self.metadata.values().all(is_shallow) {
             return Err(StoreError::invalid(format!(
                 "the metadata is deeper than {MAX_METADATA_DEPTH} containers"
             )));
         }
-        let mut size = Counter { bytes: 0 };
+        let mut size = JsonSizeCounter { bytes: 0 };
         match serde_json::to_writer(&mut size, self) {
             Ok(()) => Ok(()),
             Err(error) if error.is_io() => Err(StoreError::invalid(format!(
                 "the options take more than {MAX_OPTIONS_BYTES} bytes of JSON"
             ))),
-            Err(error) => Err(StoreError::invalid("the options are no JSON").with_source(error)),
+            Err(error) => {
+                Err(StoreError::invalid("the options cannot be written as JSON").with_source(error))
+            }
         }
     }
 }
 
-/// Whether `value` has at most `levels` containers within each other.
+/// Whether `value` has at most `levels` nested containers.
 fn depth_within(value: &serde_json::Value, levels: usize) -> bool {
     match value {
         serde_json::Value::Array(items) => {
@@ -144,12 +149,12 @@ fn depth_within(value: &serde_json::Value, levels: usize) -> bool {
     }
 }
 
-/// Counts the bytes of the options' JSON without holding them, and ends the writing past the bound.
-struct Counter {
+/// Counts the bytes of the options' JSON without storing them. Writing fails past [`MAX_OPTIONS_BYTES`].
+struct JsonSizeCounter {
     bytes: usize,
 }
 
-impl std::io::Write for Counter {
+impl std::io::Write for JsonSizeCounter {
     fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
         self.bytes += piece.len();
         if self.bytes > MAX_OPTIONS_BYTES {
@@ -164,31 +169,31 @@ impl std::io::Write for Counter {
     }
 }
 
-/// The metadata row of an artifact: the commit point. Whoever sees a record can read all its bytes.
+/// The metadata of an artifact, and the commit point of a put: if a record is visible, all its bytes can be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The id: namespace and the first half of the digest.
+    /// The id: the namespace and the first half of the digest.
     pub id: ArtifactId,
-    /// The SHA-256 of the bytes, in full.
+    /// The full SHA-256 of the bytes.
     pub digest: Digest,
-    /// Number of bytes.
+    /// The number of bytes.
     pub size: u64,
-    /// The scope it was put under.
+    /// The scope of the artifact.
     pub scope: Scope,
-    /// When the store accepted it.
+    /// When the store created the artifact.
     pub created_at: Timestamp,
-    /// What its first writer said of it.
+    /// The options of its first writer.
     pub options: PutOptions,
 }
 
 impl Record {
-    /// The record of bytes with `digest` and `size`, put under `scope` at `created_at`.
+    /// The record of bytes with `digest` and `size` in `scope`, created at `created_at`.
     pub fn new(scope: Scope, options: PutOptions, digest: Digest, size: u64, created_at: Timestamp) -> Self {
         Self { id: ArtifactId::new(&options.namespace, &digest), digest, size, scope, created_at, options }
     }
 
-    /// The small reference that a runtime hands on instead of the bytes.
+    /// The reference that a runtime passes on instead of the bytes.
     pub fn artifact_ref(&self) -> ArtifactRef {
         ArtifactRef {
             id: self.id.clone(),
@@ -202,25 +207,25 @@ impl Record {
     }
 }
 
-/// The reference to an artifact, as runtimes pass it around and the wire spells it. It is a name, not a key: reading
-/// the bytes takes the scope too, and the right to it.
+/// A reference to an artifact, as runtimes pass it on and as it is sent over the wire. It grants no access: reading the
+/// bytes requires permission for the scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactRef {
     /// The artifact's id.
     pub id: ArtifactId,
-    /// Its media type, where one was given.
+    /// Its media type, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Its name for people, where one was given.
+    /// Its file name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
     /// The SHA-256 of its bytes.
     pub sha256: Digest,
     /// Its namespace.
     pub namespace: Namespace,
-    /// The scope it belongs to.
+    /// Its scope.
     pub scope: Scope,
 }

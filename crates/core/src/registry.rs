@@ -1,6 +1,7 @@
-//! Which drivers there are: [`Registry`], filled explicitly before a store is opened.
+//! The drivers that can be opened by name: [`Driver`] and [`Registry`].
 //!
-//! Nothing registers itself: a driver that is not registered does not exist.
+//! A program registers drivers explicitly before it opens a store; no driver registers itself. This module must never
+//! know a particular driver.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,113 +13,174 @@ use serde::Serialize;
 use crate::capability::Capabilities;
 use crate::error::StoreError;
 use crate::event_log::EventLog;
-use crate::options::{OptionSpec, Options, known};
+use crate::options::{OptionSpec, Options, suggest_name};
 use crate::store::ArtifactStore;
 use crate::time::Clock;
 
-/// What is fixed about a driver, whatever its options.
+/// The properties of a driver that do not depend on its options.
 #[derive(Debug, Clone, Copy)]
 pub struct DriverInfo {
-    /// The name in configurations, and the scheme of its URLs: lower-case letters and digits.
+    /// The name in configurations and the scheme of the driver's URLs: lower-case letters and digits.
     pub name: &'static str,
-    /// What it is for, in one sentence.
+    /// What the driver is for, in one sentence.
     pub about: &'static str,
-    /// Its options.
+    /// The driver's options.
     pub options: &'static [OptionSpec],
-    /// How its place is written as a URL.
+    /// The URL form of the driver's location.
     pub url: UrlForm,
-    /// Whether bytes cannot change once they are stored, so that checking them on every read proves nothing.
+    /// Whether stored bytes cannot change, so that verifying them on every read is unnecessary.
     pub bytes_cannot_change: bool,
 }
 
-/// How a driver's place is written as a URL, and which of its options the URL's parts stand for. Whatever the form, options
-/// follow as `?name=value&…`.
+/// How a driver's location is written as a URL, and which options the parts of the URL set. In every form, further
+/// options follow as `?name=value&…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UrlForm {
-    /// `inmem:`; there is no place to name.
-    Nothing,
-    /// `fs:/path` or `fs:relative/path`: the path is this option.
+    /// `inmem:`. The driver has no location.
+    SchemeOnly,
+    /// `fs:/path` or `fs:relative/path`. The path sets this option.
     Path(&'static str),
-    /// `s3://host/path`: the host is one option, the path, without the slash before it and where there is one, another.
+    /// `s3://host/path`. The host sets one option. The path, without its leading slash, sets another one if it is not
+    /// empty.
     HostAndPath {
-        /// The option that the host stands for.
+        /// The option that the host sets.
         host: &'static str,
-        /// The option that the path stands for.
+        /// The option that the path sets.
         path: &'static str,
     },
-    /// `postgres://…`: the URL belongs to the storage's own client. All of it is this option, but for the parameters that are
-    /// options of the driver or of the configuration.
-    Whole(&'static str),
+    /// `postgres://…`. The whole URL sets this option and is passed to the storage's client, without the parameters
+    /// that are options of the driver or of the configuration.
+    FullUrl(&'static str),
 }
 
 impl UrlForm {
-    /// The option that names a path on this machine's disk, where there is one.
+    /// The option that holds a path on the local disk, if there is one.
     pub const fn path_option(self) -> Option<&'static str> {
         match self {
             Self::Path(option) => Some(option),
-            Self::Nothing | Self::HostAndPath { .. } | Self::Whole(_) => None,
+            Self::SchemeOnly | Self::HostAndPath { .. } | Self::FullUrl(_) => None,
         }
     }
 
-    /// The form as `driver` has it, with the options' names where their values go: `fs:root`, `s3://bucket/prefix`.
+    /// The URL form of `driver` with the names of the options instead of values: `fs:root`, `s3://bucket/prefix`.
     pub fn pattern(self, driver: &str) -> String {
         match self {
-            Self::Nothing => format!("{driver}:"),
+            Self::SchemeOnly => format!("{driver}:"),
             Self::Path(path) => format!("{driver}:{path}"),
             Self::HostAndPath { host, path } => format!("{driver}://{host}/{path}"),
-            Self::Whole(_) => format!("{driver}://…"),
+            Self::FullUrl(_) => format!("{driver}://…"),
         }
     }
 }
 
-/// Something that the storage behind a store can or cannot do, as the driver found out: stores of one protocol differ.
+/// A feature that some storages of one protocol support and others do not, as the driver detected it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Ability {
-    /// What it is, in a word such as `conditional_create`.
+pub struct StoreFeature {
+    /// The feature's name, such as `conditional_create`.
     pub name: &'static str,
-    /// How it stands, such as `yes` or `no`; never a secret.
+    /// The state of the feature, such as `yes` or `no`. Never a secret.
     pub value: String,
-    /// Where that is known from and what follows from it, in a sentence.
+    /// How the value was found and what follows from it, in a sentence.
     pub about: String,
 }
 
-/// What a sweep did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Swept {
-    /// Leftovers that were removed: temporary files, orphan bytes, empty folders. What opening the place had removed
-    /// before is not among them.
-    pub removed: u64,
-    /// Leftovers that were left, because a process that may be alive is at work on them.
-    pub spared: u64,
+/// Whether a sweep deletes the orphans that it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SweepMode {
+    /// Orphans are deleted and counted.
+    #[default]
+    Delete,
+    /// Orphans are only counted. Neither the sweep nor opening the store creates, changes or migrates anything.
+    DryRun,
 }
 
-/// How a registry opens stores of one kind.
+impl SweepMode {
+    /// Whether orphans may be deleted. Drivers call this instead of matching modes that may be added later.
+    pub const fn deletes(self) -> bool {
+        matches!(self, Self::Delete)
+    }
+}
+
+/// The result of a sweep. With [`SweepMode::DryRun`], it says what a sweep would have deleted.
+///
+/// # Examples
+/// ```
+/// use artifact_store_core::SweepSummary;
+///
+/// let summary = SweepSummary::new(3).with_bytes(1024).with_spared(1);
+/// assert_eq!((summary.leftovers, summary.bytes, summary.spared, summary.busy), (3, Some(1024), 1, false));
+/// assert!(SweepSummary::busy().busy);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct SweepSummary {
+    /// Number of deleted orphans: temporary files, unreferenced bytes and empty directories of processes that have
+    /// ended. In a dry run they were counted but not deleted.
+    pub leftovers: u64,
+    /// Number of bytes of the orphans; `None` if the driver does not know. The storage backend may release the space
+    /// later.
+    pub bytes: Option<u64>,
+    /// Number of items that were kept, because a process that uses them may still be running. Not included in
+    /// `leftovers`.
+    pub spared: u64,
+    /// Whether another sweep of this location was running. If so, nothing was done and the counts are 0.
+    pub busy: bool,
+}
+
+impl SweepSummary {
+    /// A summary with `leftovers` orphans of unknown size and no kept items.
+    pub const fn new(leftovers: u64) -> Self {
+        Self { leftovers, bytes: None, spared: 0, busy: false }
+    }
+
+    /// Nothing was done, because another sweep of the location is running.
+    pub const fn busy() -> Self {
+        Self { leftovers: 0, bytes: None, spared: 0, busy: true }
+    }
+
+    /// Sets the number of bytes of the orphans.
+    #[must_use]
+    pub const fn with_bytes(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the number of kept items.
+    #[must_use]
+    pub const fn with_spared(mut self, spared: u64) -> Self {
+        self.spared = spared;
+        self
+    }
+}
+
+/// Opens stores of one kind. Registered in a [`Registry`].
 #[async_trait]
 pub trait Driver: fmt::Debug + Send + Sync + 'static {
-    /// What is fixed about it.
+    /// The properties that do not depend on options.
     fn info(&self) -> &'static DriverInfo;
 
-    /// What a store opened with `options` advertises, as far as it is known before opening.
+    /// The capabilities of a store opened with `options`, as far as they are known before opening.
     fn capabilities(&self, options: &Options) -> Capabilities;
 
-    /// Opens a bare store. Callers want the facade, which puts the Gate around it.
+    /// Opens a bare store. Applications open stores through the facade crate, which adds the [`Gate`](crate::Gate).
     ///
     /// # Errors
-    /// `InvalidArgument` for options that cannot work together or a place that is not the driver's; `Unavailable` where
-    /// another process holds the place; `Corrupt`; `Backend`.
+    /// `InvalidArgument` for conflicting options or a location that does not belong to the driver; `Unavailable` if
+    /// another process has locked the location; `Corrupt`; `Backend`.
     async fn open(
         &self,
         options: &Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn ArtifactStore>, StoreError>;
 
-    /// Opens a bare store to look into it: for tools, and also where the place can only be read. A driver that changes something
-    /// by opening does not do so here: it makes no file, recovers nothing and brings nothing up to date, and says so where that is
-    /// needed first. Puts and deletes may be refused. The default body is [`open`](Self::open).
+    /// Opens a store without a [`Gate`](crate::Gate) for reading; the location can be read-only. For tools. The driver creates no
+    /// file, runs no recovery and no migration. If the store needs one of these first, the error says so.
+    /// Puts and deletes may be refused. The default body calls [`open`](Self::open).
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    async fn open_for_reading(
+    async fn open_read_only(
         &self,
         options: &Options,
         clock: Arc<dyn Clock>,
@@ -126,18 +188,18 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         self.open(options, clock).await
     }
 
-    /// Opens the place that `options` name, tells what the storage behind it can do, and lets go of it. Empty where storages of
-    /// this driver do not differ, which is the default body.
+    /// Opens the location that `options` name, returns the features of its storage, and closes it again. Empty if all
+    /// storages of this driver have the same features. The default body returns an empty list.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    async fn abilities(&self, options: &Options) -> Result<Vec<Ability>, StoreError> {
+    async fn store_features(&self, options: &Options) -> Result<Vec<StoreFeature>, StoreError> {
         let _ = options;
         Ok(Vec::new())
     }
 
-    /// Opens the log by which processes on the place that `options` name tell each other what happens. Nothing where the driver
-    /// has none, which is the default body.
+    /// Opens the event log that all processes on the location share. `None` if the driver has no event log. The default
+    /// body returns `None`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -146,12 +208,24 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Opens the place that `options` name, removes what processes have left there that died in the middle of something,
-    /// and lets go of it. Harms no artifact and no live process beside it.
+    /// As [`store_features`](Self::store_features), but probes the storage again instead of returning recorded results.
+    /// The default body calls [`store_features`](Self::store_features).
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError>;
+    async fn probe(&self, options: &Options) -> Result<Vec<StoreFeature>, StoreError> {
+        self.store_features(options).await
+    }
+
+    /// Opens the location that `options` name, deletes the orphans of processes that ended abnormally, and closes it
+    /// again. It does not affect artifacts or running processes. Only one sweep of a location runs at a time: a second
+    /// one returns [`SweepSummary::busy`] at once.
+    ///
+    /// With [`SweepMode::DryRun`] it only counts. Then opening must not delete, create or migrate anything either.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). A dry run also fails if the store does not exist yet or has to be migrated first.
+    async fn sweep(&self, options: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError>;
 }
 
 /// The drivers that can be opened by name.
@@ -167,18 +241,19 @@ impl Registry {
     /// Adds a driver.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where its name is taken, or is no driver name.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if its name is already registered or not a valid driver
+    /// name.
     pub fn register(&mut self, driver: Arc<dyn Driver>) -> Result<(), StoreError> {
         let name = driver.info().name;
-        let legal = name.starts_with(|c: char| c.is_ascii_lowercase())
+        let is_valid = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if !legal {
+        if !is_valid {
             return Err(StoreError::invalid(format!(
-                "'{name}' is no driver name; it takes lower-case letters and digits and starts with a letter"
+                "'{name}' is not a driver name; it takes lower-case letters and digits and starts with a letter"
             )));
         }
         if self.0.contains_key(name) {
-            return Err(StoreError::invalid(format!("a driver '{name}' is registered already")));
+            return Err(StoreError::invalid(format!("a driver '{name}' is already registered")));
         }
         self.0.insert(name, driver);
         Ok(())
@@ -187,17 +262,17 @@ impl Registry {
     /// The driver called `name`.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the known ones.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the registered drivers.
     pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
         self.0.get(name).ok_or_else(|| {
             StoreError::invalid(format!(
                 "there is no driver '{name}'; {}",
-                known(name, self.0.keys().copied())
+                suggest_name(name, self.0.keys().copied())
             ))
         })
     }
 
-    /// All drivers, by name.
+    /// All drivers, in the order of their names.
     pub fn drivers(&self) -> impl Iterator<Item = &Arc<dyn Driver>> {
         self.0.values()
     }

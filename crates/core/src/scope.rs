@@ -1,4 +1,4 @@
-//! Who an artifact belongs to: [`Scope`] and its parts, valid by construction.
+//! The owner of an artifact: [`Scope`] and its parts. A value of these types is always valid.
 //!
 //! This module must never know how a scope becomes a key or a column.
 
@@ -13,14 +13,14 @@ use crate::error::StoreError;
 /// The longest scope part, in bytes of UTF-8.
 pub const MAX_SCOPE_PART_BYTES: usize = 256;
 
-/// One part of a scope: 1 to 256 bytes of UTF-8 without control characters, opaque otherwise. `..`, `/`, `%2f` or
-/// an emoji are as good as any other name. Cheap to clone.
+/// One part of a scope: 1 to 256 bytes of UTF-8 without control characters, otherwise not interpreted. `..`, `/`, `%2f`
+/// and emoji are valid names. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ScopePart(Arc<str>);
 
 impl ScopePart {
-    /// Checks `text` and makes it a part.
+    /// Validates `text` as a scope part.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for 0 bytes, more than 256, or a control character
@@ -85,11 +85,12 @@ impl fmt::Debug for ScopePart {
     }
 }
 
-/// The owner of an artifact: a tenant, a user of it, a session of that, and perhaps a task within the session.
+/// The owner of an artifact: a tenant, a user of the tenant, a session of the user, and optionally a task of the
+/// session.
 ///
-/// Every verb names a scope, and nothing is found outside the scope it was put under: the same id under another
-/// tenant, user, session or task is another artifact, or none. *No task* is a scope of its own, different from every
-/// task's. Can only be built valid; cheap to clone.
+/// Every verb takes a scope, and an artifact is found only in the scope it was put into. The same id in another tenant,
+/// user, session or task is another artifact, or does not exist. A scope without a task is different from the scopes of
+/// all its tasks. Cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -115,7 +116,7 @@ impl Scope {
     /// A session's scope, without a task.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where a part is not a legal [`ScopePart`].
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a part is not a valid [`ScopePart`].
     pub fn new(
         tenant: impl AsRef<str>,
         user: impl AsRef<str>,
@@ -124,7 +125,7 @@ impl Scope {
         Ok(Self::from_parts(ScopePart::new(tenant)?, ScopePart::new(user)?, ScopePart::new(session)?, None))
     }
 
-    /// A scope of parts that are checked already.
+    /// A scope from validated parts.
     pub fn from_parts(
         tenant: ScopePart,
         user: ScopePart,
@@ -137,7 +138,7 @@ impl Scope {
     /// The same session with `task`.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where `task` is not a legal [`ScopePart`].
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if `task` is not a valid [`ScopePart`].
     pub fn with_task(mut self, task: impl AsRef<str>) -> Result<Self, StoreError> {
         self.task = Some(ScopePart::new(task)?);
         Ok(self)
@@ -158,7 +159,7 @@ impl Scope {
         &self.session
     }
 
-    /// The task within the session, where there is one.
+    /// The task within the session, if there is one.
     pub fn task(&self) -> Option<&ScopePart> {
         self.task.as_ref()
     }
@@ -174,29 +175,29 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// Which tenants a listing covers. There is no value that means everything by being empty.
+/// The tenants that a listing includes. There is deliberately no empty value that means all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantPattern {
     /// One tenant.
     One(ScopePart),
-    /// Every tenant of the store: an operator's listing, said in so many letters.
+    /// All tenants of the store, for listings by operators.
     AllTenants,
 }
 
-/// Which tasks of a session a listing covers.
+/// The tasks of a session that a listing includes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskPattern {
-    /// Artifacts with any task and those without.
+    /// Artifacts with any task and artifacts without one.
     Any,
     /// Only artifacts without a task.
     NoTask,
-    /// Only this task's.
+    /// Only artifacts of this task.
     One(ScopePart),
 }
 
-/// The scopes that a listing covers: a tenant (or all of them), and within it one or any user, session and task.
+/// The scopes that a listing includes: one or all tenants, and within them one or any user, session and task.
 ///
 /// # Examples
 /// ```
@@ -212,16 +213,16 @@ pub enum TaskPattern {
 pub struct ScopePattern {
     /// The tenant, or all of them.
     pub tenant: TenantPattern,
-    /// One user; `None` is any.
+    /// One user; `None` for any.
     pub user: Option<ScopePart>,
-    /// One session; `None` is any.
+    /// One session; `None` for any.
     pub session: Option<ScopePart>,
-    /// Which tasks.
+    /// The tasks.
     pub task: TaskPattern,
 }
 
 impl ScopePattern {
-    /// Exactly `scope`: its task where it has one, artifacts without a task where it has none.
+    /// Only `scope`. If it has no task, only artifacts without a task.
     pub fn exactly(scope: &Scope) -> Self {
         Self {
             tenant: TenantPattern::One(scope.tenant.clone()),
@@ -231,55 +232,55 @@ impl ScopePattern {
         }
     }
 
-    /// The session of `scope`, with and without tasks.
+    /// The session of `scope`, including all its tasks.
     pub fn session_of(scope: &Scope) -> Self {
         Self { task: TaskPattern::Any, ..Self::exactly(scope) }
     }
 
-    /// Everything of one tenant.
+    /// All scopes of one tenant.
     pub fn tenant(tenant: ScopePart) -> Self {
         Self { tenant: TenantPattern::One(tenant), ..Self::all_tenants() }
     }
 
-    /// Everything of every tenant.
+    /// All scopes of all tenants.
     pub fn all_tenants() -> Self {
         Self { tenant: TenantPattern::AllTenants, user: None, session: None, task: TaskPattern::Any }
     }
 
-    /// The same, narrowed to one user.
+    /// Restricts the pattern to one user.
     #[must_use]
     pub fn user(mut self, user: ScopePart) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// The same, narrowed to one session.
+    /// Restricts the pattern to one session.
     #[must_use]
     pub fn session(mut self, session: ScopePart) -> Self {
         self.session = Some(session);
         self
     }
 
-    /// The same, narrowed to some tasks.
+    /// Restricts the pattern to `task`.
     #[must_use]
     pub fn task(mut self, task: TaskPattern) -> Self {
         self.task = task;
         self
     }
 
-    /// Whether `scope` is covered.
+    /// Whether the pattern includes `scope`.
     pub fn matches(&self, scope: &Scope) -> bool {
-        let tenant = match &self.tenant {
+        let tenant_matches = match &self.tenant {
             TenantPattern::One(tenant) => *tenant == scope.tenant,
             TenantPattern::AllTenants => true,
         };
-        let task = match &self.task {
+        let task_matches = match &self.task {
             TaskPattern::Any => true,
             TaskPattern::NoTask => scope.task.is_none(),
             TaskPattern::One(task) => scope.task.as_ref() == Some(task),
         };
-        tenant
-            && task
+        tenant_matches
+            && task_matches
             && self.user.as_ref().is_none_or(|user| *user == scope.user)
             && self.session.as_ref().is_none_or(|session| *session == scope.session)
     }

@@ -1,4 +1,6 @@
-//! The driver trait, [`ArtifactStore`], and what its verbs answer.
+//! The driver trait [`ArtifactStore`] and the results of its verbs.
+//!
+//! This module must never know a driver.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +14,7 @@ use crate::capability::{Capabilities, Flag};
 use crate::error::StoreError;
 use crate::id::ArtifactId;
 use crate::list::{ListQuery, Page};
-use crate::presign::{PresignIntent, Presigned};
+use crate::presign::{PresignIntent, PresignedRequest};
 use crate::range::ByteRange;
 use crate::record::{PutOptions, Record};
 use crate::scope::Scope;
@@ -24,212 +26,214 @@ use crate::stream::ByteStream;
 pub enum PutOutcome {
     /// The artifact is new.
     Created,
-    /// The same bytes stood already under this scope and namespace; nothing was stored, their record stays as it was.
-    StoodAlready,
+    /// The same bytes were already stored in this scope and namespace. Nothing was stored, and the record is unchanged.
+    AlreadyExists,
 }
 
 impl fmt::Display for PutOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Created => "created",
-            Self::StoodAlready => "stood already",
+            Self::AlreadyExists => "already stored",
         })
     }
 }
 
-/// The answer to a put.
+/// The result of a put.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Put {
-    /// The artifact's record: the new one, or the one that stood.
+pub struct PutResult {
+    /// The artifact's record: the new one, or the existing one.
     pub record: Record,
-    /// Which of the two.
+    /// Whether the record is new.
     pub outcome: PutOutcome,
 }
 
-/// The answer to a get.
+/// The result of a get.
 #[derive(Debug)]
-pub struct Get {
-    /// The artifact's record; its `size` is the total that the range was resolved against.
+pub struct GetResult {
+    /// The artifact's record. The range was resolved against its `size`.
     pub record: Record,
-    /// The bytes served, which may be fewer than asked for; empty where the range lies past the end.
+    /// The returned bytes. They may be fewer than requested; empty if the requested range is past the end.
     pub range: Range<u64>,
-    /// Exactly these bytes.
+    /// The bytes of this range.
     pub stream: ByteStream,
 }
 
-/// How well a store is.
+/// Health of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     /// Everything works.
     Ready,
-    /// Reads work, something else does not.
+    /// Reads work, but something else does not.
     Degraded,
 }
 
-/// The answer to a health probe that could be answered. A store that cannot serve answers with an error instead.
+/// The result of a health check. If the store cannot serve requests, the check returns an error instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// How well it is.
+    /// The status.
     pub status: HealthStatus,
-    /// Whether it takes puts at present: false where its storage is full, or may only be read.
-    pub takes_puts: bool,
-    /// What an operator should know, in a sentence without secrets.
+    /// Whether puts are currently accepted: false if the storage is full or read-only.
+    pub accepts_puts: bool,
+    /// A message for the operator, without secrets.
     pub detail: Option<String>,
 }
 
 impl Health {
     /// Everything works.
     pub const fn ready() -> Self {
-        Self { status: HealthStatus::Ready, takes_puts: true, detail: None }
+        Self { status: HealthStatus::Ready, accepts_puts: true, detail: None }
     }
 
-    /// Reads work, something else does not: what it is, and what to do about it.
+    /// Reads work, but something else does not. `detail` says what it is and what to do about it.
     pub fn degraded(detail: impl Into<String>) -> Self {
-        Self { status: HealthStatus::Degraded, takes_puts: true, detail: Some(detail.into()) }
+        Self { status: HealthStatus::Degraded, accepts_puts: true, detail: Some(detail.into()) }
     }
 
-    /// Reads work and puts are refused: why, and what to do about it.
+    /// Reads work, but puts are refused. `detail` says why and what to do about it.
     pub fn refusing_puts(detail: impl Into<String>) -> Self {
-        Self { takes_puts: false, ..Self::degraded(detail) }
+        Self { accepts_puts: false, ..Self::degraded(detail) }
     }
 }
 
-/// A store of artifacts: the trait that a driver implements and that runtimes hold as `Arc<dyn ArtifactStore>`.
+/// A store of artifacts. Drivers implement this trait; applications use it as `Arc<dyn ArtifactStore>`.
 ///
 /// # For callers
-/// Open a store through the facade crate, which puts the [`Gate`](crate::Gate) around the driver; the comforts
-/// (`put_text`, `get_bytes`, `scoped`, …) are on [`ArtifactStoreExt`](crate::ArtifactStoreExt). Absence is `None` or
-/// `false`, never an error. All verbs may be called concurrently and are cancel-safe: a dropped future leaves the whole
-/// artifact or none of it, no lock, and nothing that the driver does not clear away by itself.
+/// Open a store through the facade crate, which wraps the driver in the [`Gate`](crate::Gate). Convenience methods
+/// (`put_text`, `get_bytes`, `scoped`, …) are on [`ArtifactStoreExt`](crate::ArtifactStoreExt). A missing artifact is
+/// `None` or `false`, never an error. All verbs may be called concurrently and are cancel-safe: a dropped future leaves
+/// the whole artifact or none of it, no lock, and no data that the driver does not delete itself.
 ///
 /// # For driver authors
-/// A driver is bare storage. For each argument, what the Gate guarantees to the driver and what the driver guarantees
-/// back is said at the verb. Every driver guarantees, whatever its flags:
+/// A driver is only storage. Each verb documents what the Gate guarantees to the driver and what the driver guarantees
+/// in return. Every driver guarantees the following, whatever its flags are:
 ///
-/// 1. Bytes first, record last; record away first, bytes after. The record is the commit point: whoever sees it can read
-///    all its bytes. A kill at any moment leaves the whole artifact or none, plus perhaps orphan bytes that a sweep
-///    removes.
-/// 2. Nothing is found outside its scope.
-/// 3. The same scope, namespace and bytes give the same id and are stored once, however many race; exactly one put
-///    answers [`PutOutcome::Created`].
-/// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (A store in memory holds the bytes,
-///    once.)
-/// 5. [`close`](Self::close) is idempotent; after it every verb answers [`Closed`](crate::ErrorKind::Closed). A dropped
-///    future leaves no lock, temporary file or visible half artifact behind.
-/// 6. Linearizable per scope and id: after a put returns, every get that starts later sees it; after a delete returns,
-///    none does.
-/// 7. Acknowledged means durable, where [`Flag::Durable`] is advertised. A looser policy is an option that takes the flag
-///    away.
-/// 8. Time-outs and retries are the driver's business, bounded; only steps that may be repeated are tried again.
-/// 9. Lists are newest first, filtered in the storage and paged by position. Where the storage has no index, the scan is
-///    bounded, and past the bound the answer says to narrow the scope.
+/// 1. A put writes the bytes, then the record. A delete removes the record, then the bytes. The record is the commit
+///    point: if it is visible, all its bytes can be read. A kill of the process at any moment leaves the whole artifact
+///    or none. It may also leave orphans, which a sweep deletes.
+/// 2. An artifact is never found outside its scope.
+/// 3. The same scope, namespace and bytes give the same id and are stored once, even in concurrent puts. Exactly one
+///    put returns [`PutOutcome::Created`].
+/// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (A store in memory holds each
+///    artifact's bytes once.)
+/// 5. [`close`](Self::close) is idempotent. After it, every verb returns [`Closed`](crate::ErrorKind::Closed). A
+///    dropped future leaves no lock, no temporary file and no visible partial artifact behind.
+/// 6. Operations are linearizable per scope and id: after a put returns, every get that starts later finds the
+///    artifact. After a delete returns, no get finds it.
+/// 7. If [`Flag::Durable`] is advertised, acknowledged writes are durable. An option that weakens this removes the
+///    flag.
+/// 8. The driver handles timeouts and retries, and both are bounded. It retries only idempotent steps.
+/// 9. Listings are newest first, filtered in the storage and paged by position. If the storage has no index, the scan
+///    is limited. Past the limit, the error says to narrow the scope.
 ///
-/// The conformance crate proves these, and each flag both ways, as far as one process can; that a driver survives kills and
-/// that its memory stays bounded is proved by programs that kill it and measure it.
+/// The conformance crate tests these guarantees, and each flag both ways, as far as one process can. Separate programs
+/// test that a driver survives kills and that its memory is bounded.
 ///
-/// Wrappers implement every verb and carry `#[deny(clippy::missing_trait_methods)]`, so that none falls back to a
-/// default body in silence.
+/// Wrappers implement every verb and use `#[deny(clippy::missing_trait_methods)]`, so that no verb silently uses a
+/// default body.
 #[async_trait]
 pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
-    /// The driver's name, as configuration spells it.
+    /// The driver's name, as in configurations.
     fn driver(&self) -> &'static str;
 
-    /// What this store promises beyond the contract. Constant for the life of the store.
+    /// The flags and limits of this store. They are constant while the store is open.
     fn capabilities(&self) -> Capabilities;
 
-    /// Stores `body` under `scope`. Atomic: nothing is visible before all of it is, and on any error nothing is left.
+    /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves nothing behind.
     ///
-    /// *The Gate guarantees:* the options are small enough; the body carries the caller's and the store's limit.
-    /// *The driver guarantees:* it reads the body through [`Body::open`] and rolls back on its errors; the full digest
-    /// is compared before anything counts as the same; the first writer's record stays.
+    /// *The Gate guarantees:* the size of the options is within its limit; the body has the caller's and the store's
+    /// limit. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back on its errors; it
+    /// compares the full digest before it treats two bodies as equal; the first writer's record stays.
     ///
     /// # Errors
-    /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed or its length is not as announced),
-    /// `Conflict` (the id is taken by another digest), `Corrupt` (what stands under the id cannot be read), `Unavailable`,
-    /// `Closed`, `Backend`.
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError>;
+    /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed or its length is not the announced
+    /// one), `Conflict` (the id belongs to another digest), `Corrupt` (the data stored under the id cannot be read),
+    /// `Unavailable`, `Closed`, `Backend`.
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError>;
 
-    /// Reads an artifact, whole or by range. `None` where there is none under this scope.
+    /// Reads an artifact, whole or by range. `None` if it does not exist in this scope.
     ///
-    /// *The Gate guarantees to the caller:* scope, id, range and length of the answer are right, and a whole read ends
-    /// only if its SHA-256 does. *The driver guarantees:* [`Get::range`] is `range` resolved against the record's size;
-    /// only the storage's pieces that hold the range are read; reading goes no faster than the stream is polled.
+    /// *The Gate guarantees to the caller:* scope, id, range and length of the result are correct, and a whole read
+    /// ends successfully only if its SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range`
+    /// resolved against the record's size; only the stored chunks that contain the range are read; data is read only as
+    /// the stream is polled.
     ///
     /// # Errors
-    /// `Corrupt`, `Unavailable`, `Closed`, `Backend`; the same may end the stream.
+    /// `Corrupt`, `Unavailable`, `Closed`, `Backend`. The stream may end with the same errors.
     async fn get(
         &self,
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError>;
+    ) -> Result<Option<GetResult>, StoreError>;
 
-    /// Reads an artifact's record without its bytes. `None` where there is none under this scope.
+    /// Reads an artifact's record without its bytes. `None` if it does not exist in this scope.
     ///
     /// # Errors
     /// `Corrupt`, `Unavailable`, `Closed`, `Backend`.
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError>;
 
-    /// Removes an artifact; `false` where there was none under this scope. Once it returns, no later read finds it. A
-    /// stream that is flowing already ends whole or fails.
+    /// Deletes an artifact. Returns `false` if it did not exist in this scope. After it returns, no later read finds
+    /// the artifact. A stream that was opened before returns all bytes or fails.
     ///
     /// # Errors
-    /// `Corrupt` (something else stands in the artifact's place), `Unavailable`, `Closed`, `Backend`.
+    /// `Corrupt` (the artifact's key holds something else), `Unavailable`, `Closed`, `Backend`.
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError>;
 
-    /// Lists records: newest first, ties by id, then by [`ScopeMark`](crate::ScopeMark). Pages are stable: rows that
-    /// stand throughout are neither skipped nor shown twice, whatever is put or deleted meanwhile.
+    /// Lists records: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark). Pages are stable: a row that
+    /// exists during the whole listing is returned exactly once, even if other rows are put or deleted at the same
+    /// time.
     ///
-    /// *The Gate guarantees:* the cursor is genuine and of this query. *The driver guarantees:* it filters and orders in
-    /// the storage, starts after [`ListQuery::position`] and builds its answer with [`Page::new`]. Where the storage has
-    /// no index, a scan past its bound is refused as `InvalidArgument` that says to narrow the scope; a page that looks
-    /// whole is whole.
+    /// *The Gate guarantees:* the cursor is authentic and belongs to this query. *The driver guarantees:* it filters
+    /// and sorts in the storage, starts after [`ListQuery::position`] and builds the result with [`Page::new`]. If the
+    /// storage has no index and a scan exceeds its limit, it returns `InvalidArgument`, which says to narrow the scope.
+    /// It never returns an incomplete page as complete.
     ///
     /// # Errors
-    /// `InvalidArgument` (cursor, scan bound), `Corrupt`, `Unavailable`, `Closed`, `Backend`.
+    /// `InvalidArgument` (cursor, scan limit), `Corrupt`, `Unavailable`, `Closed`, `Backend`.
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 
-    /// Signs a URL for `intent` that lives for `expiry`. `None` where a download is asked and there is no such artifact
-    /// under this scope.
+    /// Signs a URL for `intent` that expires after `expiry`. `None` if `intent` is a download and the artifact does not
+    /// exist in this scope.
     ///
     /// *The Gate guarantees:* the intent's flag is advertised, and `expiry` is within the store's limit and not zero.
     ///
     /// # Errors
-    /// `Unsupported` with the intent's flag, which is the default body; `InvalidArgument`, `Unavailable`, `Closed`,
-    /// `Backend`.
+    /// `Unsupported` with the intent's flag, which the default body returns; `InvalidArgument`, `Unavailable`,
+    /// `Closed`, `Backend`.
     async fn presign(
         &self,
         scope: &Scope,
         intent: &PresignIntent,
         expiry: Duration,
-    ) -> Result<Option<Presigned>, StoreError> {
+    ) -> Result<Option<PresignedRequest>, StoreError> {
         let _ = (scope, expiry);
         Err(StoreError::unsupported(intent.flag()))
     }
 
-    /// Commits a presigned upload: checks that what arrived is what was announced, and only then makes the record.
-    /// `None` where nothing was announced or nothing arrived. Idempotent: a second commit says *stood already*.
+    /// Commits a presigned upload: compares the uploaded bytes with the announced ones, then creates the record. `None`
+    /// if nothing was announced or uploaded. Idempotent: a second commit returns [`PutOutcome::AlreadyExists`].
     ///
     /// *The Gate guarantees:* [`Flag::PresignPut`] is advertised.
     ///
     /// # Errors
-    /// `Unsupported`, which is the default body; `DigestMismatch`, `Conflict`, `Unavailable`, `Closed`, `Backend`.
-    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Put>, StoreError> {
+    /// `Unsupported`, which the default body returns; `DigestMismatch`, `Conflict`, `Unavailable`, `Closed`, `Backend`.
+    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
         let _ = (scope, id);
         Err(StoreError::unsupported(Flag::PresignPut))
     }
 
-    /// Asks the storage whether it can serve, cheaply: no artifact is read or written.
+    /// Checks whether the storage can serve requests. Cheap: no artifact is read or written.
     ///
     /// # Errors
-    /// `Unavailable`, `Closed`, `Backend`: what is wrong and what to do about it.
+    /// `Unavailable`, `Closed`, `Backend`. The error says what is wrong and what to do about it.
     async fn health(&self) -> Result<Health, StoreError>;
 
-    /// Ends the store: no verb starts after it, what the driver runs in the background has stopped when it returns.
+    /// Closes the store. No verb starts afterwards, and the driver's background tasks have stopped when it returns.
     /// Idempotent.
     ///
     /// # Errors
-    /// `Backend` where the storage could not be ended in order; the store is closed all the same.
+    /// `Backend` if the storage did not close cleanly. The store is closed nevertheless.
     async fn close(&self) -> Result<(), StoreError>;
 }

@@ -1,4 +1,6 @@
-//! The bytes of a get on their way out: [`ByteStream`].
+//! The bytes of a get: [`ByteStream`].
+//!
+//! This module must never know a driver.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,10 +11,10 @@ use futures_util::{Stream, StreamExt};
 
 use crate::error::StoreError;
 
-/// An artifact's bytes as they flow out of a store.
+/// A stream of an artifact's bytes.
 ///
-/// Reads on only as it is polled. Dropping it at any point leaves nothing behind. Where the artifact is deleted while it
-/// flows, it either ends with all its bytes or fails; it never ends short as if complete.
+/// It reads only when it is polled. Dropping it at any point leaves nothing behind. If the artifact is deleted during
+/// the read, the stream returns all bytes or fails. It never ends early without an error.
 ///
 /// # Examples
 /// ```
@@ -33,37 +35,37 @@ impl ByteStream {
         Self(Box::pin(stream))
     }
 
-    /// A stream of bytes that are at hand, as one piece and without a copy; no piece at all where there are none.
+    /// A stream of bytes in memory, as one piece without a copy. If `bytes` is empty, the stream has no piece.
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self::new(futures_util::stream::iter((!bytes.is_empty()).then_some(Ok(bytes))))
     }
 
-    /// Reads the stream to its end into memory, if it is at most `max_bytes` long.
+    /// Reads the whole stream into memory, up to `max_bytes`.
     ///
     /// # Errors
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) past `max_bytes`; whatever the store fails with.
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) if the stream is longer than `max_bytes`, and any error of the store.
     pub async fn collect_bytes(self, max_bytes: u64) -> Result<Bytes, StoreError> {
-        self.collect_expecting(max_bytes, 0).await
+        self.collect_with_capacity(max_bytes, 0).await
     }
 
-    /// As [`collect_bytes`](Self::collect_bytes), with room for `expected` bytes from the start.
-    pub(crate) async fn collect_expecting(
+    /// As [`collect_bytes`](Self::collect_bytes), with an initial capacity of `capacity` bytes.
+    pub(crate) async fn collect_with_capacity(
         mut self,
         max_bytes: u64,
-        expected: usize,
+        capacity: usize,
     ) -> Result<Bytes, StoreError> {
-        let fits = |length: usize| {
+        let check_length = |length: usize| {
             if length as u64 > max_bytes { Err(StoreError::too_large(max_bytes)) } else { Ok(()) }
         };
         let Some(first) = self.next().await.transpose()? else { return Ok(Bytes::new()) };
-        fits(first.len())?;
+        check_length(first.len())?;
         let Some(second) = self.next().await.transpose()? else { return Ok(first) };
-        fits(first.len() + second.len())?;
-        let mut all = BytesMut::with_capacity(expected.max(first.len() + second.len()));
+        check_length(first.len() + second.len())?;
+        let mut all = BytesMut::with_capacity(capacity.max(first.len() + second.len()));
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
         while let Some(piece) = self.next().await.transpose()? {
-            fits(all.len() + piece.len())?;
+            check_length(all.len() + piece.len())?;
             all.extend_from_slice(&piece);
         }
         Ok(all.freeze())

@@ -1,4 +1,6 @@
-//! When: [`Timestamp`] and the [`Clock`] that drivers stamp records with.
+//! Time: [`Timestamp`], and the [`Clock`] from which drivers take the creation time of records.
+//!
+//! This module must never know a record or a driver.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,28 +10,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
-/// A moment in microseconds since 1970-01-01T00:00:00Z, the finest step that every driver's storage keeps. Written
-/// as RFC 3339 in UTC.
+/// A time in microseconds since 1970-01-01T00:00:00Z, the finest resolution that the storages of all drivers support.
+/// Its text form is RFC 3339 in UTC.
 ///
 /// # Examples
 /// ```
 /// use artifact_store_core::Timestamp;
-/// let moment: Timestamp = "2026-01-02T03:04:05.000006Z".parse()?;
-/// assert_eq!(moment.as_micros(), 1_767_323_045_000_006);
-/// assert_eq!(moment.to_string(), "2026-01-02T03:04:05.000006Z");
+/// let timestamp: Timestamp = "2026-01-02T03:04:05.000006Z".parse()?;
+/// assert_eq!(timestamp.as_micros(), 1_767_323_045_000_006);
+/// assert_eq!(timestamp.to_string(), "2026-01-02T03:04:05.000006Z");
 /// # Ok::<(), artifact_store_core::StoreError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(i64);
 
-// The years that RFC 3339 can write: 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z, where jiff's range ends.
+// The range that RFC 3339 and jiff support: 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z.
 const MIN_MICROS: i64 = -62_167_219_200_000_000;
 const MAX_MICROS: i64 = 253_402_207_200_000_000;
 
 impl Timestamp {
-    /// The moment `micros` microseconds after the epoch; what lies outside of the years 0 to 9999 becomes the nearest
-    /// moment inside, so that every moment reads back as it was written, even from a broken clock.
+    /// The time `micros` microseconds after the epoch. A value outside the years 0 to 9999 is clamped to the nearest
+    /// one inside. So the text form of every timestamp can be parsed again, even if a clock is broken.
     pub const fn from_micros(micros: i64) -> Self {
         if micros < MIN_MICROS {
             Self(MIN_MICROS)
@@ -46,16 +48,16 @@ impl Timestamp {
     }
 }
 
-/// The zero time of Go's clients, 0001-01-01T00:00:00Z, which they send where no time is set.
+/// The zero time of Go, 0001-01-01T00:00:00Z. Go clients send it if no time is set.
 const ZERO_TIME_MICROS: i64 = -62_135_596_800_000_000;
 
 impl Timestamp {
-    /// The first moment that is not before the RFC 3339 time in `text`: what lies within a microsecond is rounded up, so that
-    /// as the lower bound of a filter it lets through what the time itself would. `None`, an open bound, for
-    /// 0001-01-01T00:00:00Z however it is written: clients that cannot leave a time out mean *unset* by it.
+    /// Parses the RFC 3339 time in `text` as a lower bound. Fractions of a microsecond are rounded up, so that the
+    /// bound matches the same timestamps as the exact time. `None`, which means no bound, for 0001-01-01T00:00:00Z in
+    /// any notation: clients that cannot omit a time send it as *unset*.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the text is no RFC 3339 time.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the text is not an RFC 3339 time.
     ///
     /// # Examples
     /// ```
@@ -66,102 +68,105 @@ impl Timestamp {
     /// # Ok::<(), artifact_store_core::StoreError>(())
     /// ```
     pub fn lower_bound(text: &str) -> Result<Option<Self>, StoreError> {
-        let written = Written::parse(text)?;
-        Ok(written.is_set().then(|| Self::from_micros(written.micros + i64::from(written.finer))))
+        let parsed = ParsedTime::parse(text)?;
+        Ok(parsed.is_set().then(|| Self::from_micros(parsed.micros + i64::from(parsed.has_finer))))
     }
 
-    /// The last moment that is not after the RFC 3339 time in `text`, as [`lower_bound`](Self::lower_bound) otherwise.
+    /// Parses the RFC 3339 time in `text` as an upper bound. Fractions of a microsecond are rounded down; otherwise as
+    /// [`lower_bound`](Self::lower_bound).
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the text is no RFC 3339 time.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the text is not an RFC 3339 time.
     pub fn upper_bound(text: &str) -> Result<Option<Self>, StoreError> {
-        let written = Written::parse(text)?;
-        Ok(written.is_set().then(|| Self::from_micros(written.micros)))
+        let parsed = ParsedTime::parse(text)?;
+        Ok(parsed.is_set().then(|| Self::from_micros(parsed.micros)))
     }
 }
 
-/// A time as RFC 3339 writes it: any offset, any number of digits of a second, `T` and `Z` in either case. A leap second is the
-/// second that follows it.
-struct Written {
+/// A parsed RFC 3339 time: any offset, any number of fractional digits, `T` and `Z` in upper or lower case. A leap
+/// second is read as the second after it.
+struct ParsedTime {
     /// Microseconds since the epoch, rounded down.
     micros: i64,
-    /// Whether it lies behind them.
-    finer: bool,
+    /// Whether the time has a fraction beyond these microseconds.
+    has_finer: bool,
 }
 
-impl Written {
+impl ParsedTime {
     fn parse(text: &str) -> Result<Self, StoreError> {
-        Self::read(text)
+        Self::try_parse(text)
             .ok_or_else(|| StoreError::invalid("a time is written as RFC 3339, such as 2026-01-02T03:04:05Z"))
     }
 
-    fn read(text: &str) -> Option<Self> {
+    fn try_parse(text: &str) -> Option<Self> {
         let mut rest = text.as_bytes();
-        let (year, month) = (digits(&mut rest, 4)?, after(&mut rest, b"-", 2)?);
-        let (day, hour) = (after(&mut rest, b"-", 2)?, after(&mut rest, b"Tt ", 2)?);
-        let (minute, second) = (after(&mut rest, b":", 2)?, after(&mut rest, b":", 2)?);
-        let (fraction, finer) = fraction(&mut rest)?;
-        let offset = offset(&mut rest)?;
-        // Each has as many digits as its type holds.
-        let narrow = |number: i64| i8::try_from(number).ok();
-        let date = jiff::civil::Date::new(i16::try_from(year).ok()?, narrow(month)?, narrow(day)?).ok()?;
+        let (year, month) = (parse_digits(&mut rest, 4)?, parse_digits_after(&mut rest, b"-", 2)?);
+        let (day, hour) =
+            (parse_digits_after(&mut rest, b"-", 2)?, parse_digits_after(&mut rest, b"Tt ", 2)?);
+        let (minute, second) =
+            (parse_digits_after(&mut rest, b":", 2)?, parse_digits_after(&mut rest, b":", 2)?);
+        let (fraction, has_finer) = parse_fraction(&mut rest)?;
+        let offset = parse_offset(&mut rest)?;
+        // At most two digits, so they fit into an `i8`.
+        let to_i8 = |number: i64| i8::try_from(number).ok();
+        let date = jiff::civil::Date::new(i16::try_from(year).ok()?, to_i8(month)?, to_i8(day)?).ok()?;
         let days = i64::from((date - jiff::civil::date(1970, 1, 1)).get_days());
         let minutes = (days * 24 + hour) * 60 + minute - offset;
-        let is_legal = rest.is_empty() && hour < 24 && minute < 60;
-        let is_second = second < 60 || (second == 60 && minutes.rem_euclid(24 * 60) == 24 * 60 - 1);
+        let is_valid_time = rest.is_empty() && hour < 24 && minute < 60;
+        let is_valid_second = second < 60 || (second == 60 && minutes.rem_euclid(24 * 60) == 24 * 60 - 1);
         let micros = (minutes * 60 + second) * 1_000_000 + fraction;
-        (is_legal && is_second).then_some(Self { micros, finer })
+        (is_valid_time && is_valid_second).then_some(Self { micros, has_finer })
     }
 
     fn is_set(&self) -> bool {
-        self.micros != ZERO_TIME_MICROS || self.finer
+        self.micros != ZERO_TIME_MICROS || self.has_finer
     }
 }
 
-/// The next `count` digits as a number.
-fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {
-    let (number, behind) = rest.split_at_checked(count)?;
-    *rest = behind;
+/// Reads the next `count` digits as a number.
+fn parse_digits(rest: &mut &[u8], count: usize) -> Option<i64> {
+    let (number, remaining) = rest.split_at_checked(count)?;
+    *rest = remaining;
     number.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
 }
 
-/// The same behind one of `marks`.
-fn after(rest: &mut &[u8], marks: &[u8], count: usize) -> Option<i64> {
-    let (mark, behind) = rest.split_first()?;
-    *rest = behind;
-    marks.contains(mark).then(|| digits(rest, count))?
+/// Reads one of `separators`, then the next `count` digits as a number.
+fn parse_digits_after(rest: &mut &[u8], separators: &[u8], count: usize) -> Option<i64> {
+    let (separator, remaining) = rest.split_first()?;
+    *rest = remaining;
+    separators.contains(separator).then(|| parse_digits(rest, count))?
 }
 
-/// The fraction of a second, if there is one: its microseconds, and whether there is more than them.
-fn fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
-    let Some(behind) = rest.strip_prefix(b".") else { return Some((0, false)) };
-    let length = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (fraction, behind) = behind.split_at(length);
-    *rest = behind;
-    let digit = |place: usize| i64::from(fraction.get(place).map_or(0, |digit| digit - b'0'));
-    let micros = (0..6).fold(0, |sum, place| sum * 10 + digit(place));
-    let finer = fraction.iter().skip(6).any(|digit| *digit != b'0');
-    (length > 0).then_some((micros, finer))
+/// Reads the optional fraction of a second: its microseconds, and whether it has a non-zero digit beyond them.
+fn parse_fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
+    let Some(remaining) = rest.strip_prefix(b".") else { return Some((0, false)) };
+    let length = remaining.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (fraction, remaining) = remaining.split_at(length);
+    *rest = remaining;
+    let digit = |index: usize| i64::from(fraction.get(index).map_or(0, |digit| digit - b'0'));
+    let micros = (0..6).fold(0, |sum, index| sum * 10 + digit(index));
+    let has_finer = fraction.iter().skip(6).any(|digit| *digit != b'0');
+    (length > 0).then_some((micros, has_finer))
 }
 
-/// How many minutes a time is ahead of UTC.
-fn offset(rest: &mut &[u8]) -> Option<i64> {
-    let (mark, behind) = rest.split_first()?;
-    *rest = behind;
-    let sign = match mark {
+/// Reads the offset from UTC, in minutes.
+fn parse_offset(rest: &mut &[u8]) -> Option<i64> {
+    let (sign, remaining) = rest.split_first()?;
+    *rest = remaining;
+    let sign = match sign {
         b'Z' | b'z' => return Some(0),
         b'+' => 1,
         b'-' => -1,
         _ => return None,
     };
-    let (hours, minutes) = (digits(rest, 2)?, after(rest, b":", 2)?);
+    let (hours, minutes) = (parse_digits(rest, 2)?, parse_digits_after(rest, b":", 2)?);
     (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
 }
 
 impl FromStr for Timestamp {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {
-        Written::parse(text).map(|written| Self::from_micros(written.micros))
+        ParsedTime::parse(text).map(|parsed| Self::from_micros(parsed.micros))
     }
 }
 
@@ -173,16 +178,16 @@ impl TryFrom<String> for Timestamp {
 }
 
 impl From<Timestamp> for String {
-    fn from(moment: Timestamp) -> Self {
-        moment.to_string()
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.to_string()
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(moment) => write!(f, "{moment:.6}"),
-            // Cannot be: the constructors keep every moment within the range.
+            Ok(timestamp) => write!(f, "{timestamp:.6}"),
+            // Unreachable: the constructors clamp every timestamp to the valid range.
             Err(_) => write!(f, "{} microseconds after 1970", self.0),
         }
     }
@@ -194,13 +199,13 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Where a driver takes the time from. Injected, so that tests make ties and order instead of sleeping for them.
+/// The source of a driver's time. It is injected, so that tests can control the order of records without sleeping.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The present moment.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -216,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rfc_3339_time_is_read_and_clamped_to_the_clock() {
+    fn every_rfc_3339_time_is_parsed_and_clamped_to_the_range() {
         let second = 1_767_323_045_000_000;
         for (text, micros) in [
             ("2026-01-02T03:04:05Z", second),
@@ -239,14 +244,14 @@ mod tests {
             ("9999-12-31T23:59:59Z", MAX_MICROS),
             ("9999-12-31T23:59:59.999999999-23:59", MAX_MICROS),
         ] {
-            let moment: Timestamp = text.parse().unwrap();
-            assert_eq!(moment.as_micros(), micros, "{text}");
-            assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment, "{text}");
+            let timestamp: Timestamp = text.parse().unwrap();
+            assert_eq!(timestamp.as_micros(), micros, "{text}");
+            assert_eq!(timestamp.to_string().parse::<Timestamp>().unwrap(), timestamp, "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_rfc_3339_time_is_refused() {
+    fn an_invalid_rfc_3339_time_is_refused() {
         for text in [
             "",
             "yesterday",
@@ -281,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_between_two_moments_rounds_inwards_and_the_zero_time_is_open() {
+    fn a_bound_between_two_timestamps_rounds_inwards_and_the_zero_time_is_open() {
         let bounds = |text: &str| {
             let micros = |bound: Option<Timestamp>| bound.map(Timestamp::as_micros);
             (micros(Timestamp::lower_bound(text).unwrap()), micros(Timestamp::upper_bound(text).unwrap()))

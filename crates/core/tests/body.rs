@@ -1,4 +1,4 @@
-//! Bodies on their way in: hashed, limited and cut while they flow.
+//! Bodies are hashed, limited and split while they are read.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use artifact_store_core::{
@@ -7,12 +7,12 @@ use artifact_store_core::{
 use futures_util::stream;
 use proptest::prelude::*;
 
-fn flowing(pieces: &[Vec<u8>]) -> Body {
+fn streamed(pieces: &[Vec<u8>]) -> Body {
     let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, BoxError>(Bytes::from(piece.clone()))).collect();
     Body::from_stream(stream::iter(pieces))
 }
 
-fn open(body: Body) -> Result<BodyStream, StoreError> {
+fn open_stream(body: Body) -> Result<BodyStream, StoreError> {
     body.open(u64::MAX).map(OpenBody::into_stream)
 }
 
@@ -23,8 +23,8 @@ async fn read(mut stream: BodyStream) -> Result<(Vec<u8>, Digest, u64), StoreErr
         assert!((1..=MAX_PIECE_BYTES).contains(&piece.len()));
         all.extend_from_slice(&piece);
     }
-    let sealed = stream.finish()?;
-    Ok((all, sealed.digest, sealed.size))
+    let completed = stream.finish()?;
+    Ok((all, completed.digest, completed.size))
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -32,13 +32,13 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn a_known_length_over_the_limit_is_refused_before_a_byte_flows() {
+fn a_known_length_over_the_limit_is_refused_before_a_byte_is_read() {
     let unread =
         stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, BoxError>>> { panic!("it was read") });
     let body = Body::from_stream(unread).with_length(11).with_limit(10);
-    assert_eq!(open(body).unwrap_err().kind(), ErrorKind::TooLarge { limit: 10 });
-    let at_hand = Body::from("eleven bytes").with_limit(11);
-    assert_eq!(at_hand.open(u64::MAX).unwrap_err().kind(), ErrorKind::TooLarge { limit: 11 });
+    assert_eq!(open_stream(body).unwrap_err().kind(), ErrorKind::TooLarge { limit: 10 });
+    let in_memory = Body::from("eleven bytes").with_limit(11);
+    assert_eq!(in_memory.open(u64::MAX).unwrap_err().kind(), ErrorKind::TooLarge { limit: 11 });
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn of_several_limits_the_smallest_holds() {
 }
 
 #[test]
-fn a_failed_body_cannot_be_read_on_or_sealed() {
+fn a_failed_body_cannot_be_read_further_or_finished() {
     run(async {
-        let mut stream = open(flowing(&[vec![1; 10], vec![2; 10]]).with_limit(15)).unwrap();
+        let mut stream = open_stream(streamed(&[vec![1; 10], vec![2; 10]]).with_limit(15)).unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap().len(), 10);
         assert_eq!(stream.next().await.unwrap_err().kind(), ErrorKind::TooLarge { limit: 15 });
         assert!(stream.next().await.is_err());
@@ -62,9 +62,9 @@ fn a_failed_body_cannot_be_read_on_or_sealed() {
 }
 
 #[test]
-fn a_body_that_was_not_read_to_its_end_cannot_be_sealed() {
+fn a_body_that_was_not_read_to_its_end_cannot_be_finished() {
     run(async {
-        let mut stream = open(Body::from("some bytes")).unwrap();
+        let mut stream = open_stream(Body::from("some bytes")).unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), "some bytes");
         assert_eq!(stream.finish().unwrap_err().kind(), ErrorKind::Backend);
     });
@@ -74,7 +74,7 @@ fn a_body_that_was_not_read_to_its_end_cannot_be_sealed() {
 fn a_failing_source_is_the_cause_of_the_error() {
     run(async {
         let pieces = [Ok(Bytes::from("x")), Err(BoxError::from("the wire was cut"))];
-        let error = read(open(Body::from_stream(stream::iter(pieces))).unwrap()).await.unwrap_err();
+        let error = read(open_stream(Body::from_stream(stream::iter(pieces))).unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         let source = std::error::Error::source(&error).unwrap();
         assert_eq!(source.to_string(), "the wire was cut");
@@ -82,10 +82,10 @@ fn a_failing_source_is_the_cause_of_the_error() {
 }
 
 #[test]
-fn bytes_at_hand_flow_without_a_copy() {
+fn bytes_in_memory_are_streamed_without_a_copy() {
     run(async {
         let bytes = Bytes::from(vec![7; 3 * MAX_PIECE_BYTES]);
-        let mut stream = open(Body::from_bytes(bytes.clone())).unwrap();
+        let mut stream = open_stream(Body::from_bytes(bytes.clone())).unwrap();
         for n in 0..3 {
             let chunk = stream.next_chunk(MAX_PIECE_BYTES).await.unwrap().unwrap();
             assert_eq!(chunk.as_ptr(), bytes[n * MAX_PIECE_BYTES..].as_ptr());
@@ -100,9 +100,9 @@ fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 proptest! {
     #[test]
-    fn what_flows_in_is_hashed_and_counted(pieces in pieces()) {
+    fn what_is_read_is_hashed_and_counted(pieces in pieces()) {
         let all = pieces.concat();
-        let (read, digest, size) = run(read(open(flowing(&pieces)).unwrap())).unwrap();
+        let (read, digest, size) = run(read(open_stream(streamed(&pieces)).unwrap())).unwrap();
         prop_assert_eq!(digest, Digest::of(&all));
         prop_assert_eq!(size, all.len() as u64);
         prop_assert_eq!(read, all);
@@ -112,7 +112,7 @@ proptest! {
     fn chunks_have_their_size_whatever_the_pieces(pieces in pieces(), size in 1..5000_usize) {
         let all = pieces.concat();
         run(async {
-            let mut stream = open(flowing(&pieces)).unwrap();
+            let mut stream = open_stream(streamed(&pieces)).unwrap();
             let mut chunks = Vec::new();
             while let Some(chunk) = stream.next_chunk(size).await.unwrap() {
                 chunks.push(chunk);
@@ -127,7 +127,7 @@ proptest! {
     #[test]
     fn a_limit_lets_through_exactly_what_fits(pieces in pieces(), limit in 0..20_000_u64) {
         let length = pieces.concat().len() as u64;
-        let result = run(read(open(flowing(&pieces).with_limit(limit)).unwrap()));
+        let result = run(read(open_stream(streamed(&pieces).with_limit(limit)).unwrap()));
         match result {
             Ok(_) => prop_assert!(length <= limit),
             Err(error) => {
@@ -141,13 +141,13 @@ proptest! {
     fn an_announced_length_must_be_the_length(pieces in pieces(), off in -3..4_i64) {
         let length = pieces.concat().len() as u64;
         let announced = length.saturating_add_signed(off);
-        let result = run(async { read(open(flowing(&pieces).with_length(announced))?).await });
+        let result = run(async { read(open_stream(streamed(&pieces).with_length(announced))?).await });
         prop_assert_eq!(result.is_ok(), announced == length);
     }
 }
 
 #[test]
-fn bytes_at_hand_must_be_as_long_as_announced() {
+fn bytes_in_memory_must_be_as_long_as_announced() {
     assert!(Body::from("12345").with_length(5).open(u64::MAX).is_ok());
     for announced in [0, 4, 6] {
         let error = Body::from("12345").with_length(announced).open(u64::MAX).unwrap_err();
@@ -156,11 +156,11 @@ fn bytes_at_hand_must_be_as_long_as_announced() {
 }
 
 #[test]
-fn a_source_that_is_always_ready_gives_way() {
+fn a_source_that_is_always_ready_yields() {
     run(async {
         let endless = stream::repeat_with(|| Ok::<_, BoxError>(Bytes::new()));
-        let mut stream = open(Body::from_stream(endless)).unwrap();
-        // Never ready with a piece, so it must come back as pending.
+        let mut stream = open_stream(Body::from_stream(endless)).unwrap();
+        // There is never a non-empty piece, so the future must become pending.
         assert!(futures_util::FutureExt::now_or_never(stream.next()).is_none());
     });
 }
@@ -169,7 +169,7 @@ fn a_source_that_is_always_ready_gives_way() {
 fn another_stores_error_keeps_its_kind() {
     run(async {
         let pieces = [Ok(Bytes::from("x")), Err(StoreError::unavailable("the other store is down"))];
-        let error = read(open(Body::from_stream(stream::iter(pieces))).unwrap()).await.unwrap_err();
+        let error = read(open_stream(Body::from_stream(stream::iter(pieces))).unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     });
 }
@@ -177,9 +177,9 @@ fn another_stores_error_keeps_its_kind() {
 #[test]
 fn what_was_announced_can_be_seen_before_the_end() {
     let digest = Digest::of(b"12345");
-    let body = flowing(&[b"12345".to_vec()]).with_digest(digest).with_length(5);
+    let body = streamed(&[b"12345".to_vec()]).with_digest(digest).with_length(5);
     assert_eq!((body.announced_digest(), body.length()), (Some(digest), Some(5)));
-    let stream = open(body).unwrap();
+    let stream = open_stream(body).unwrap();
     assert_eq!((stream.announced_digest(), stream.announced_length()), (Some(digest), Some(5)));
 }
 

@@ -1,4 +1,4 @@
-//! The Gate holds any store to its word.
+//! The Gate detects every wrong result of the store below it.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::error::Error;
@@ -7,38 +7,39 @@ use std::time::Duration;
 
 use artifact_store_core::{
     ArtifactId, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Bytes, Capabilities, CursorKey,
-    ErrorKind, Filter, Flag, Gate, GateOptions, Get, Health, ListQuery, Page, PresignIntent, Put, PutOptions,
-    Record, Scope, ScopePart, ScopePattern, StoreError, Verb, VerifyReads, async_trait,
+    ErrorKind, Filter, Flag, Gate, GateOptions, GetResult, Health, ListQuery, Page, PresignIntent,
+    PutOptions, PutResult, Record, Scope, ScopePart, ScopePattern, StoreError, Verb, VerifyReads,
+    async_trait,
 };
 use artifact_store_inmem::{InmemConfig, InmemStore};
 use futures_util::{StreamExt, stream};
 
-/// What the store below the gate does to its answers.
+/// The fault that the store below the gate injects into its results.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Twist {
-    Honest,
+enum Fault {
+    None,
     OtherScope,
     OtherId,
-    TwinOfTwelveDigits,
+    ShortDigestCollision,
     AlteredByte,
     OneByteLess,
     OneByteMore,
     OtherRange,
-    BackwardRows,
+    ReversedRows,
     ForeignRow,
     TooManyRows,
     FailingStream,
-    SilentPresign,
+    UnadvertisedPresign,
 }
 
 #[derive(Debug)]
-struct Twisted(InmemStore, Twist);
+struct FaultyStore(InmemStore, Fault);
 
-impl Twisted {
+impl FaultyStore {
     fn record(&self, mut record: Record) -> Record {
         match self.1 {
-            Twist::OtherScope => record.scope = Scope::new("evil", "ada", "s").unwrap(),
-            Twist::OtherId => record.id = "default_00000000000000000000000000000000".parse().unwrap(),
+            Fault::OtherScope => record.scope = Scope::new("evil", "ada", "s").unwrap(),
+            Fault::OtherId => record.id = "default_00000000000000000000000000000000".parse().unwrap(),
             _ => {}
         }
         record
@@ -46,41 +47,42 @@ impl Twisted {
 }
 
 #[async_trait]
-impl ArtifactStore for Twisted {
+impl ArtifactStore for FaultyStore {
     fn driver(&self) -> &'static str {
-        "twisted"
+        "faulty"
     }
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
     }
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
         let put = self.0.put(scope, body, options).await?;
-        if self.1 == Twist::TwinOfTwelveDigits {
-            // As a store does that takes 48 bits of digest for the whole.
-            let twin = self.0.put_text(scope, "another artifact altogether", PutOptions::default()).await?;
-            return Ok(Put { record: twin.record, ..put });
+        if self.1 == Fault::ShortDigestCollision {
+            // As in a store that compares only 48 bits of the digest.
+            let colliding =
+                self.0.put_text(scope, "another artifact altogether", PutOptions::default()).await?;
+            return Ok(PutResult { record: colliding.record, ..put });
         }
-        Ok(Put { record: self.record(put.record), ..put })
+        Ok(PutResult { record: self.record(put.record), ..put })
     }
     async fn get(
         &self,
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError> {
+    ) -> Result<Option<GetResult>, StoreError> {
         let Some(mut get) = self.0.get(scope, id, range).await? else { return Ok(None) };
         get.record = self.record(get.record);
         let mut bytes = get.stream.collect_bytes(u64::MAX).await?.to_vec();
         match self.1 {
-            Twist::AlteredByte => bytes[0] ^= 1,
-            Twist::OneByteLess => _ = bytes.pop(),
-            Twist::OneByteMore => bytes.push(0),
-            Twist::OtherRange => get.range = get.range.start..get.range.end + 1,
+            Fault::AlteredByte => bytes[0] ^= 1,
+            Fault::OneByteLess => _ = bytes.pop(),
+            Fault::OneByteMore => bytes.push(0),
+            Fault::OtherRange => get.range = get.range.start..get.range.end + 1,
             _ => {}
         }
-        // In pieces, so that there is a last one to hold back.
+        // Several pieces, so that the gate can hold back the last one.
         let mut pieces: Vec<_> = bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        if self.1 == Twist::FailingStream {
+        if self.1 == Fault::FailingStream {
             pieces.insert(1, Err(StoreError::unavailable("gone in the middle")));
         }
         get.stream = ByteStream::new(stream::iter(pieces));
@@ -93,11 +95,11 @@ impl ArtifactStore for Twisted {
         self.0.delete(scope, id).await
     }
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        let asked = if self.1 == Twist::TooManyRows { query.clone().with_limit(1000) } else { query.clone() };
-        let mut page = self.0.list(&asked).await?;
+        let query = if self.1 == Fault::TooManyRows { query.clone().with_limit(1000) } else { query.clone() };
+        let mut page = self.0.list(&query).await?;
         match self.1 {
-            Twist::BackwardRows => page.rows.reverse(),
-            Twist::ForeignRow => page.rows[0].scope = Scope::new("evil", "ada", "s").unwrap(),
+            Fault::ReversedRows => page.rows.reverse(),
+            Fault::ForeignRow => page.rows[0].scope = Scope::new("evil", "ada", "s").unwrap(),
             _ => {}
         }
         Ok(page)
@@ -107,15 +109,19 @@ impl ArtifactStore for Twisted {
         scope: &Scope,
         intent: &PresignIntent,
         expiry: Duration,
-    ) -> Result<Option<artifact_store_core::Presigned>, StoreError> {
-        assert_ne!(self.1, Twist::SilentPresign, "the gate asked a store that does not advertise the flag");
+    ) -> Result<Option<artifact_store_core::PresignedRequest>, StoreError> {
+        assert_ne!(
+            self.1,
+            Fault::UnadvertisedPresign,
+            "the gate called a store that does not advertise the flag"
+        );
         self.0.presign(scope, intent, expiry).await
     }
     async fn health(&self) -> Result<Health, StoreError> {
         self.0.health().await
     }
     async fn close(&self) -> Result<(), StoreError> {
-        // Deaf on purpose: the gate must close by itself.
+        // This deliberately does nothing: the gate must close itself.
         Ok(())
     }
 }
@@ -124,42 +130,42 @@ fn scope() -> Scope {
     Scope::new("acme", "ada", "s").unwrap()
 }
 
-fn gate(twist: Twist, options: GateOptions) -> Gate {
-    Gate::new(Arc::new(Twisted(InmemStore::new(InmemConfig::new()), twist)), options).unwrap()
+fn gate(fault: Fault, options: GateOptions) -> Gate {
+    Gate::new(Arc::new(FaultyStore(InmemStore::new(InmemConfig::new()), fault)), options).unwrap()
 }
 
 const BODY: &[u8] = &[42; 4500];
 
-async fn filled(twist: Twist, options: GateOptions) -> (Gate, ArtifactId) {
-    let store = Twisted(InmemStore::new(InmemConfig::new()), Twist::Honest);
+async fn filled(fault: Fault, options: GateOptions) -> (Gate, ArtifactId) {
+    let store = FaultyStore(InmemStore::new(InmemConfig::new()), Fault::None);
     for n in 0..3_u8 {
         store.put_bytes(&scope(), vec![n], PutOptions::default()).await.unwrap();
     }
     let put = store.put_bytes(&scope(), BODY, PutOptions::default()).await.unwrap();
-    (Gate::new(Arc::new(Twisted(store.0, twist)), options).unwrap(), put.record.id)
+    (Gate::new(Arc::new(FaultyStore(store.0, fault)), options).unwrap(), put.record.id)
 }
 
 #[tokio::test]
 async fn an_answer_about_another_scope_or_id_is_corrupt() {
-    for twist in [Twist::OtherScope, Twist::OtherId] {
-        let (gate, id) = filled(twist, GateOptions::default()).await;
-        assert_eq!(gate.stat(&scope(), &id).await.unwrap_err().kind(), ErrorKind::Corrupt, "stat, {twist:?}");
+    for fault in [Fault::OtherScope, Fault::OtherId] {
+        let (gate, id) = filled(fault, GateOptions::default()).await;
+        assert_eq!(gate.stat(&scope(), &id).await.unwrap_err().kind(), ErrorKind::Corrupt, "stat, {fault:?}");
         assert_eq!(
             gate.get(&scope(), &id, None).await.unwrap_err().kind(),
             ErrorKind::Corrupt,
-            "get, {twist:?}"
+            "get, {fault:?}"
         );
         let put = gate.put_text(&scope(), "x", PutOptions::default()).await;
-        assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt, "put, {twist:?}");
+        assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt, "put, {fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_put_is_answered_with_the_record_of_its_own_bytes() {
-    let gate = gate(Twist::TwinOfTwelveDigits, GateOptions::default());
-    let at_hand = Body::from("bytes");
-    let flowing = Body::from_stream(stream::iter([Ok::<_, StoreError>(Bytes::from("bytes"))]));
-    for body in [at_hand, flowing] {
+async fn a_put_returns_the_record_of_its_own_bytes() {
+    let gate = gate(Fault::ShortDigestCollision, GateOptions::default());
+    let in_memory = Body::from("bytes");
+    let streamed = Body::from_stream(stream::iter([Ok::<_, StoreError>(Bytes::from("bytes"))]));
+    for body in [in_memory, streamed] {
         let put = gate.put(&scope(), body, PutOptions::default()).await;
         assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt);
     }
@@ -167,7 +173,7 @@ async fn a_put_is_answered_with_the_record_of_its_own_bytes() {
 
 #[tokio::test]
 async fn a_filter_of_too_many_or_too_long_values_is_refused() {
-    let gate = gate(Twist::Honest, GateOptions::default());
+    let gate = gate(Fault::None, GateOptions::default());
     let tags =
         |count: usize, length: usize| Filter { tags: vec!["x".repeat(length); count], ..Filter::default() };
     for (filter, fits) in
@@ -180,7 +186,7 @@ async fn a_filter_of_too_many_or_too_long_values_is_refused() {
 
 #[tokio::test]
 async fn metadata_that_is_too_deep_is_refused() {
-    let gate = gate(Twist::Honest, GateOptions::default());
+    let gate = gate(Fault::None, GateOptions::default());
     for (containers, fits) in [(64, true), (65, false), (5000, false)] {
         let mut value = serde_json::Value::Null;
         for _ in 1..containers {
@@ -194,20 +200,20 @@ async fn metadata_that_is_too_deep_is_refused() {
 
 #[tokio::test]
 async fn a_read_ends_only_with_the_bytes_of_its_record() {
-    for (twist, range, verify, fails) in [
-        (Twist::Honest, None, VerifyReads::Always, false),
-        (Twist::AlteredByte, None, VerifyReads::Always, true),
-        (Twist::AlteredByte, Some(ByteRange::from(0..)), VerifyReads::Always, true),
-        (Twist::AlteredByte, None, VerifyReads::Never, false),
-        (Twist::AlteredByte, Some(ByteRange::from(0..10)), VerifyReads::Always, false),
-        (Twist::OneByteLess, None, VerifyReads::Never, true),
-        (Twist::OneByteMore, None, VerifyReads::Never, true),
-        (Twist::OneByteLess, Some(ByteRange::from(0..10)), VerifyReads::Never, true),
-        (Twist::OneByteMore, Some(ByteRange::from(0..3000)), VerifyReads::Always, true),
+    for (fault, range, verify, fails) in [
+        (Fault::None, None, VerifyReads::Always, false),
+        (Fault::AlteredByte, None, VerifyReads::Always, true),
+        (Fault::AlteredByte, Some(ByteRange::from(0..)), VerifyReads::Always, true),
+        (Fault::AlteredByte, None, VerifyReads::Never, false),
+        (Fault::AlteredByte, Some(ByteRange::from(0..10)), VerifyReads::Always, false),
+        (Fault::OneByteLess, None, VerifyReads::Never, true),
+        (Fault::OneByteMore, None, VerifyReads::Never, true),
+        (Fault::OneByteLess, Some(ByteRange::from(0..10)), VerifyReads::Never, true),
+        (Fault::OneByteMore, Some(ByteRange::from(0..3000)), VerifyReads::Always, true),
     ] {
-        let (gate, id) = filled(twist, GateOptions { verify_reads: verify, ..GateOptions::default() }).await;
+        let (gate, id) = filled(fault, GateOptions { verify_reads: verify, ..GateOptions::default() }).await;
         let get = gate.get(&scope(), &id, range).await.unwrap().unwrap();
-        let due = get.range.end - get.range.start;
+        let expected = get.range.end - get.range.start;
         let mut stream = get.stream;
         let (mut seen, mut failure) = (0, None);
         while let Some(piece) = stream.next().await {
@@ -216,48 +222,51 @@ async fn a_read_ends_only_with_the_bytes_of_its_record() {
                 Err(error) => failure = Some(error),
             }
         }
-        let case = format!("{twist:?} {range:?} {verify:?}");
+        let case = format!("{fault:?} {range:?} {verify:?}");
         assert_eq!(failure.as_ref().map(StoreError::kind), fails.then_some(ErrorKind::Corrupt), "{case}");
         if fails {
-            assert!(seen < due, "{case}: a reader that counts bytes would take {seen} of {due} for complete");
+            assert!(
+                seen < expected,
+                "{case}: a reader that counts bytes would accept {seen} of {expected} bytes as complete"
+            );
             assert_eq!(failure.unwrap().context().unwrap().verb, Verb::Get);
         } else {
-            assert_eq!(seen, due, "{case}");
+            assert_eq!(seen, expected, "{case}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_served_range_must_be_the_asked_one() {
-    let (gate, id) = filled(Twist::OtherRange, GateOptions::default()).await;
+async fn a_returned_range_must_be_the_requested_one() {
+    let (gate, id) = filled(Fault::OtherRange, GateOptions::default()).await;
     let error = gate.get(&scope(), &id, Some((5..9).into())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[tokio::test]
 async fn an_error_in_mid_stream_says_where_it_happened() {
-    let (gate, id) = filled(Twist::FailingStream, GateOptions::default()).await;
+    let (gate, id) = filled(Fault::FailingStream, GateOptions::default()).await;
     let get = gate.get(&scope(), &id, None).await.unwrap().unwrap();
     let error = get.stream.collect_bytes(u64::MAX).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(
         error.to_string(),
-        format!("twisted get {id}: the store is unavailable, try again: gone in the middle")
+        format!("faulty get {id}: the store is unavailable, try again: gone in the middle")
     );
 }
 
 #[tokio::test]
 async fn rows_must_be_in_order_of_the_query_and_within_the_limit() {
-    for twist in [Twist::BackwardRows, Twist::ForeignRow, Twist::TooManyRows] {
-        let (gate, _) = filled(twist, GateOptions::default()).await;
+    for fault in [Fault::ReversedRows, Fault::ForeignRow, Fault::TooManyRows] {
+        let (gate, _) = filled(fault, GateOptions::default()).await;
         let query = ListQuery::new(ScopePattern::tenant(ScopePart::new("acme").unwrap())).with_limit(3);
-        assert_eq!(gate.list(&query).await.unwrap_err().kind(), ErrorKind::Corrupt, "{twist:?}");
+        assert_eq!(gate.list(&query).await.unwrap_err().kind(), ErrorKind::Corrupt, "{fault:?}");
     }
 }
 
 #[tokio::test]
 async fn a_verb_without_its_flag_is_refused_before_the_driver_hears_of_it() {
-    let gate = gate(Twist::SilentPresign, GateOptions::default());
+    let gate = gate(Fault::UnadvertisedPresign, GateOptions::default());
     let intent = PresignIntent::Get { id: "a_00000000000000000000000000000000".parse().unwrap() };
     let error = gate.presign(&scope(), &intent, Duration::from_mins(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported(Flag::PresignGet));
@@ -265,17 +274,17 @@ async fn a_verb_without_its_flag_is_refused_before_the_driver_hears_of_it() {
 
 #[tokio::test]
 async fn after_close_the_gate_is_shut_whatever_the_driver_does() {
-    let (gate, id) = filled(Twist::Honest, GateOptions::default()).await;
+    let (gate, id) = filled(Fault::None, GateOptions::default()).await;
     gate.close().await.unwrap();
     gate.close().await.unwrap();
     let error = gate.stat(&scope(), &id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
-    assert_eq!(error.to_string(), format!("twisted stat {id}: the store is closed"));
+    assert_eq!(error.to_string(), format!("faulty stat {id}: the store is closed"));
 }
 
 #[tokio::test]
 async fn the_operators_bound_is_advertised_and_held() {
-    let gate = gate(Twist::Honest, GateOptions { max_artifact_bytes: 10, ..GateOptions::default() });
+    let gate = gate(Fault::None, GateOptions { max_artifact_bytes: 10, ..GateOptions::default() });
     assert_eq!(gate.capabilities().artifact_bytes_limit(), 10);
     assert!(gate.put_bytes(&scope(), vec![1; 10], PutOptions::default()).await.is_ok());
     let error = gate.put_bytes(&scope(), vec![1; 11], PutOptions::default()).await.unwrap_err();
@@ -284,7 +293,7 @@ async fn the_operators_bound_is_advertised_and_held() {
 
 #[tokio::test]
 async fn options_that_are_too_large_are_refused() {
-    let gate = gate(Twist::Honest, GateOptions::default());
+    let gate = gate(Fault::None, GateOptions::default());
     let options = PutOptions { filename: Some("x".repeat(64 * 1024)), ..PutOptions::default() };
     let error = gate.put_text(&scope(), "x", options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
@@ -304,12 +313,12 @@ async fn a_cursor_is_good_at_every_gate_that_shares_its_secret_and_at_no_other()
     let query = ListQuery::new(ScopePattern::exactly(&scope())).with_limit(1);
     let next = one.list(&query).await.unwrap().next.unwrap();
     assert!(next.as_text().is_some());
-    let going_on = query.with_cursor(Some(next));
-    assert!(with(Some(b"a secret of sixteen bytes")).list(&going_on).await.is_ok());
+    let next_query = query.with_cursor(Some(next));
+    assert!(with(Some(b"a secret of sixteen bytes")).list(&next_query).await.is_ok());
     for other in [with(Some(b"another one of 16 bytes")), with(None)] {
-        assert_eq!(other.list(&going_on).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(other.list(&next_query).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
-    // A bare store's cursor is nothing that a gate accepts.
+    // A gate does not accept a cursor of a bare store.
     let bare = store.list(&ListQuery::new(ScopePattern::exactly(&scope())).with_limit(1)).await.unwrap().next;
     let query = ListQuery::new(ScopePattern::exactly(&scope())).with_cursor(bare);
     assert_eq!(one.list(&query).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
@@ -318,9 +327,9 @@ async fn a_cursor_is_good_at_every_gate_that_shares_its_secret_and_at_no_other()
 
 #[tokio::test]
 async fn causes_stay_reachable_through_the_gate() {
-    let gate = gate(Twist::Honest, GateOptions::default());
+    let gate = gate(Fault::None, GateOptions::default());
     let body = Body::from_stream(stream::iter([Err::<Bytes, _>(std::io::Error::other("cable cut"))]));
     let error = gate.put(&scope(), body, PutOptions::default()).await.unwrap_err();
     assert_eq!(error.source().unwrap().to_string(), "cable cut");
-    assert_eq!(error.context().unwrap().driver, "twisted");
+    assert_eq!(error.context().unwrap().driver, "faulty");
 }

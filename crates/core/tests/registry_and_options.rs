@@ -1,4 +1,4 @@
-//! Drivers and options are known by name, and what is not known says what is.
+//! Drivers and options are found by name. The error for an unknown name lists the known ones.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::sync::Arc;
@@ -17,13 +17,13 @@ static SPECS: &[OptionSpec] = &[
     spec("chunk", OptionKind::Size, Some("64KiB")),
     spec("wait", OptionKind::Duration, Some("5s")),
     spec("pool", OptionKind::Count, Some("4")),
-    spec("create", OptionKind::Switch, Some("true")),
-    spec("sync", OptionKind::Word(&["always", "never"]), Some("always")),
+    spec("create", OptionKind::Bool, Some("true")),
+    spec("sync", OptionKind::Choice(&["always", "never"]), Some("always")),
     spec("label", OptionKind::Text, None),
 ];
 
 fn parse(given: Value) -> Result<Options, String> {
-    let Value::Object(given) = given else { panic!("no object") };
+    let Value::Object(given) = given else { panic!("not an object") };
     Options::parse("test", SPECS, given).map_err(|error| {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         error.to_string()
@@ -37,21 +37,21 @@ fn defaults_are_filled_in() {
     assert_eq!(options.number("chunk"), Some(65_536));
     assert_eq!(options.duration("wait"), Some(Duration::from_secs(5)));
     assert_eq!(options.number("pool"), Some(4));
-    assert_eq!(options.switch("create"), Some(true));
+    assert_eq!(options.bool("create"), Some(true));
     assert_eq!(options.text("sync"), Some("always"));
     assert_eq!(options.text("label"), None);
 }
 
 #[test]
-fn an_example_stands_in_for_what_is_required_where_nobody_gave_it() {
-    let options = Options::defaults("test", SPECS).unwrap();
+fn an_example_replaces_a_required_option_that_was_not_given() {
+    let options = Options::defaults(SPECS).unwrap();
     assert!(options.text("root").is_some());
     assert_eq!(options.text("sync"), Some("always"));
     assert_eq!(options.text("label"), None);
 }
 
 #[test]
-fn values_are_taken_as_json_or_as_text() {
+fn values_are_parsed_from_json_or_text() {
     let typed =
         json!({"root": "/x", "chunk": 4096, "wait": "250ms", "pool": 9, "create": false, "sync": "never"});
     let texts = json!({"root": "/x", "chunk": "4KiB", "wait": "250ms", "pool": "9", "create": "false", "sync": "never"});
@@ -59,9 +59,9 @@ fn values_are_taken_as_json_or_as_text() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_would_be_legal() {
+fn an_error_names_the_option_and_the_valid_values() {
     for (given, says) in [
-        (json!({}), "needs the option 'root': where"),
+        (json!({}), "the option 'root' is missing; the driver test needs it: where"),
         (
             json!({"root": "/x", "synk": "never"}),
             "no option 'synk'; did you mean 'sync'? known: chunk, create,",
@@ -89,11 +89,11 @@ fn values_never_show_in_errors_or_debug_output() {
 }
 
 #[test]
-fn a_second_driver_of_one_name_is_an_error() {
+fn a_second_driver_with_the_same_name_is_an_error() {
     let mut registry = Registry::new();
     registry.register(Arc::new(InmemDriver)).unwrap();
     let error = registry.register(Arc::new(InmemDriver)).unwrap_err();
-    assert_eq!(error.to_string(), "a driver 'inmem' is registered already");
+    assert_eq!(error.to_string(), "a driver 'inmem' is already registered");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Scope parts are valid by construction, and their tokens are fixed for ever.
+//! Scope parts are always valid, and their tokens never change.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 #[test]
 fn a_part_has_1_to_256_bytes_and_no_control_character() {
-    for (text, legal) in [
+    for (text, is_valid) in [
         (String::new(), false),
         ("a".into(), true),
         ("a".repeat(256), true),
@@ -27,13 +27,13 @@ fn a_part_has_1_to_256_bytes_and_no_control_character() {
         ("\u{202e}".into(), true),
     ] {
         let part = ScopePart::new(&text);
-        assert_eq!(part.is_ok(), legal, "{text:?}");
+        assert_eq!(part.is_ok(), is_valid, "{text:?}");
         if let Err(error) = part {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         }
-        assert_eq!(Scope::new("t", &text, "s").is_ok(), legal, "as a user: {text:?}");
+        assert_eq!(Scope::new("t", &text, "s").is_ok(), is_valid, "as a user: {text:?}");
         let json = serde_json::json!({"tenant": "t", "user": "u", "session": "s", "task": text});
-        assert_eq!(serde_json::from_value::<Scope>(json).is_ok(), legal, "as a task in JSON: {text:?}");
+        assert_eq!(serde_json::from_value::<Scope>(json).is_ok(), is_valid, "as a task in JSON: {text:?}");
     }
 }
 
@@ -48,9 +48,9 @@ fn a_scope_survives_json_and_refuses_unknown_members() {
     assert!(serde_json::from_str::<Scope>(json).is_err());
 }
 
-/// If one of these changes, stored artifacts are not found any more.
+/// If one of these tokens changes, existing artifacts are not found any more.
 #[test]
-fn tokens_are_as_they_always_were() {
+fn tokens_never_change() {
     let scope = Scope::new("acme", "Ada Lovelace", "../..").unwrap();
     let tokens = KeyToken::of_scope(&scope).map(|token| token.to_string());
     assert_eq!(
@@ -69,7 +69,7 @@ fn tokens_are_as_they_always_were() {
 }
 
 #[test]
-fn one_text_has_another_token_in_every_place() {
+fn one_text_has_a_different_token_in_every_part() {
     let part = ScopePart::new("same").unwrap();
     let tokens = [
         KeyToken::of_tenant(&part),
@@ -85,7 +85,7 @@ fn one_text_has_another_token_in_every_place() {
 
 #[test]
 fn namespaces_are_what_the_contract_says() {
-    for (text, legal) in [
+    for (text, is_valid) in [
         ("a", true),
         ("A.b_c-9", true),
         ("_", true),
@@ -97,14 +97,14 @@ fn namespaces_are_what_the_contract_says() {
         (&"n".repeat(128), true),
         (&"n".repeat(129), false),
     ] {
-        assert_eq!(Namespace::new(text).is_ok(), legal, "{text:?}");
+        assert_eq!(Namespace::new(text).is_ok(), is_valid, "{text:?}");
     }
 }
 
 #[test]
 fn ids_are_namespace_and_32_lower_case_digits() {
     let hex = "0123456789abcdef0123456789abcdef";
-    for (text, legal) in [
+    for (text, is_valid) in [
         (format!("a_{hex}"), true),
         (format!("a_b_{hex}"), true),
         (format!("__{hex}"), true),
@@ -116,7 +116,7 @@ fn ids_are_namespace_and_32_lower_case_digits() {
         (format!(".a_{hex}"), false),
         (format!("a/b_{hex}"), false),
     ] {
-        assert_eq!(text.parse::<ArtifactId>().is_ok(), legal, "{text:?}");
+        assert_eq!(text.parse::<ArtifactId>().is_ok(), is_valid, "{text:?}");
     }
 }
 
@@ -126,14 +126,14 @@ fn part() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_legal_part_fits_a_case_blind_file_name(text in part()) {
+    fn any_valid_part_fits_a_case_insensitive_file_name(text in part()) {
         let token = KeyToken::of_tenant(&ScopePart::new(&text).unwrap());
         let token = token.as_str();
         prop_assert!(token.len() <= MAX_KEY_TOKEN_BYTES);
         let (stub, hash) = token.split_once('.').unwrap();
         prop_assert!((1..=12).contains(&stub.len()) && hash.len() == 32);
-        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        prop_assert!(stub.chars().all(legal));
+        let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        prop_assert!(stub.chars().all(is_valid));
         prop_assert!(hash.chars().all(|c| c.is_ascii_lowercase() || ('2'..='7').contains(&c)));
     }
 
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pattern_covers_its_scope_and_no_neighbour(t in part(), u in part(), s in part(), k in part(), x in part()) {
+    fn a_pattern_matches_its_scope_and_no_neighbour(t in part(), u in part(), s in part(), k in part(), x in part()) {
         let scope = Scope::new(&t, &u, &s).unwrap().with_task(&k).unwrap();
         prop_assert!(ScopePattern::exactly(&scope).matches(&scope));
         prop_assert!(ScopePattern::session_of(&scope).matches(&scope));
@@ -163,7 +163,7 @@ proptest! {
 }
 
 #[test]
-fn every_moment_reads_back_as_it_was_written() {
+fn every_timestamp_is_parsed_back_from_its_text() {
     for micros in [
         i64::MIN,
         -62_167_219_200_000_001,
@@ -174,8 +174,8 @@ fn every_moment_reads_back_as_it_was_written() {
         253_402_207_201_000_000,
         i64::MAX,
     ] {
-        let moment = Timestamp::from_micros(micros);
-        assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment, "{micros}");
+        let timestamp = Timestamp::from_micros(micros);
+        assert_eq!(timestamp.to_string().parse::<Timestamp>().unwrap(), timestamp, "{micros}");
     }
     assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "0000-01-01T00:00:00.000000Z");
     assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-30T22:00:00.000000Z");

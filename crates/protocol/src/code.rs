@@ -1,6 +1,7 @@
-//! The registry of the codes: one row for each, and everything that speaks of codes reads it.
+//! The registry of the codes, with one row for each code.
 //!
-//! The wire takes its statuses from here, and so do the documentation and the tests. Nothing here may know a cause.
+//! The server, the documentation and the tests all read codes and statuses from here. This module must never know the
+//! cause of an error.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +9,9 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 macro_rules! codes {
-    ($($name:ident = $word:literal, $status:literal, $repeat:ident, $when:literal, $retry:literal;)+) => {
-        /// A code of the protocol: what a client branches on. The set is closed; messages are for people and may change.
+    ($($name:ident = $wire_name:literal, $status:literal, $policy:ident, $description:literal, $advice:literal;)+) => {
+        /// A code of the protocol, on which a client branches. The set is closed. Messages are for people and may
+        /// change.
         ///
         /// # Examples
         /// ```
@@ -21,8 +23,8 @@ macro_rules! codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
             $(
-                #[doc = $when]
-                #[allow(clippy::doc_markdown)] // The sentence is for the wire's documentation, too.
+                #[doc = $description]
+                #[allow(clippy::doc_markdown)] // The text is also part of the API documentation.
                 $name,
             )+
         }
@@ -31,12 +33,12 @@ macro_rules! codes {
             /// Every code, in the order of the registry.
             pub const ALL: &'static [Code] = &[$(Code::$name,)+];
 
-            /// The code's row.
+            /// The row of the code.
             pub const fn descriptor(self) -> &'static CodeDescriptor {
                 match self {
                     $(Code::$name => {
                         const ROW: CodeDescriptor = CodeDescriptor {
-                            code: Code::$name, word: $word, status: $status, repeat: Repeat::$repeat, when: $when, retry: $retry,
+                            code: Code::$name, name: $wire_name, status: $status, retry_policy: RetryPolicy::$policy, description: $description, retry_advice: $advice,
                         };
                         &ROW
                     })+
@@ -46,82 +48,82 @@ macro_rules! codes {
     };
 }
 
-/// Whether the same request may succeed when it is sent again.
+/// Whether the same request may succeed on a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// Not before something about it has changed.
-    No,
-    /// With a fresh token.
+pub enum RetryPolicy {
+    /// No; the request must change first.
+    Never,
+    /// Yes, with a fresh token.
     FreshToken,
-    /// Yes, after a pause that grows.
+    /// Yes, with backoff.
     Backoff,
 }
 
-/// All that is fixed about a code.
+/// A row of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeDescriptor {
     /// The code.
     pub code: Code,
-    /// Its word on the wire.
-    pub word: &'static str,
-    /// The HTTP status that it is bound to.
+    /// The name of the code on the wire.
+    pub name: &'static str,
+    /// The HTTP status of the code.
     pub status: u16,
-    /// Whether to send the request again.
-    pub repeat: Repeat,
-    /// When it fires.
-    pub when: &'static str,
-    /// What a client should do about it.
-    pub retry: &'static str,
+    /// Whether a client may retry.
+    pub retry_policy: RetryPolicy,
+    /// When a server responds with the code.
+    pub description: &'static str,
+    /// What a client should do, in words.
+    pub retry_advice: &'static str,
 }
 
 codes! {
     AuthRejected = "auth_rejected", 401, FreshToken,
         "A bearer token was present but failed verification: malformed, an algorithm outside the asymmetric allowlist, bad signature, expired or not yet valid, unknown kid, audience or issuer mismatch.",
         "Only after obtaining a fresh valid token.";
-    IdentityRequired = "identity_required", 401, No,
+    IdentityRequired = "identity_required", 401, Never,
         "The request resolved no complete (tenant, user, session) identity scope: a missing bearer, a missing session (no X-Harbor-Session header and no default claim), or an identity in header or body that contradicts the verified token. Identity is mandatory and fails closed.",
         "No: attach a token and a session first.";
-    IdentityScopeRequired = "identity_scope_required", 403, No,
+    IdentityScopeRequired = "identity_scope_required", 403, Never,
         "The request is authenticated and identified, but the requested cross-tenant fan-in or admin verb needs a verified admin or console:fleet scope claim that the token does not carry.",
         "No: re-authenticate with a token that carries the scope.";
-    InvalidRequest = "invalid_request", 400, No,
+    InvalidRequest = "invalid_request", 400, Never,
         "The request was structurally malformed: undecodable JSON, a wrong shape for the method, a member or parameter it does not declare, a value outside its bounds, bytes that do not match their announced digest.",
         "No: fix the request's shape first.";
-    NotFound = "not_found", 404, No,
+    NotFound = "not_found", 404, Never,
         "The request's target does not exist in the caller's scope. Existence across tenants is never revealed: a foreign id is indistinguishable from a missing one.",
         "No: the target is gone or never existed for you.";
-    PayloadInvalid = "payload_invalid", 422, No,
+    PayloadInvalid = "payload_invalid", 422, Never,
         "A control payload violated a bound (depth > 6, > 64 keys, > 50 list items, a string > 4096 characters, > 16 KiB in total), carried an unsupported leaf type, or was refused by the runtime's inspection.",
         "No: shrink or restructure the payload.";
-    PresignUnsupported = "presign_unsupported", 501, No,
+    PresignUnsupported = "presign_unsupported", 501, Never,
         "An artifacts.get_ref request reached a store without presigned URLs (the inmem, fs, sqlite and postgres drivers). The resolver fails loud instead of silently streaming bytes.",
         "No: the configured driver cannot satisfy it; use one that presigns (s3), or download through GET /v1/artifacts/{id}.";
-    RequestTooLarge = "request_too_large", 413, No,
+    RequestTooLarge = "request_too_large", 413, Never,
         "A body exceeded the configured protocol.max_request_bytes bound. The upload is refused loudly, never truncated.",
         "No: shrink the payload or raise the operator-side bound.";
     RuntimeError = "runtime_error", 500, Backoff,
         "An unclassified failure on the runtime's side: the catch-all. Also used on the event stream for the subscriber limit (429) and a closed bus (503).",
         "Yes, with backoff: the request's shape is not the problem.";
-    ScopeMismatch = "scope_mismatch", 403, No,
+    ScopeMismatch = "scope_mismatch", 403, Never,
         "A mutation in another tenant was attempted without admin.",
         "No: the operation needs a higher scope.";
-    UnknownMethod = "unknown_method", 404, No,
+    UnknownMethod = "unknown_method", 404, Never,
         "The method, path or verb is not one that this runtime serves.",
         "No: check the method's name and the runtime's capabilities (runtime.info).";
 }
 
-/// The status of `runtime_error` on the event stream where a session has all the subscribers it may have.
+/// The status of `runtime_error` on the event stream if a limit on subscribers is reached.
 pub const SUBSCRIBER_LIMIT_STATUS: u16 = 429;
-/// The status of `runtime_error` on the event stream where the bus is closed.
+/// The status of `runtime_error` on the event stream if the bus is closed.
 pub const BUS_CLOSED_STATUS: u16 = 503;
 
 impl Code {
-    /// The code's word on the wire.
-    pub const fn word(self) -> &'static str {
-        self.descriptor().word
+    /// The name of the code on the wire.
+    pub const fn as_str(self) -> &'static str {
+        self.descriptor().name
     }
 
-    /// The HTTP status that the code is bound to.
+    /// The HTTP status of the code.
     pub const fn status(self) -> u16 {
         self.descriptor().status
     }
@@ -129,17 +131,17 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
-/// A text that is none of the codes' words.
+/// The error of parsing a text that is not the name of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownCode;
 
 impl fmt::Display for UnknownCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this is no code of the protocol")
+        f.write_str("not a code of the protocol")
     }
 }
 
@@ -147,13 +149,13 @@ impl std::error::Error for UnknownCode {}
 
 impl FromStr for Code {
     type Err = UnknownCode;
-    fn from_str(word: &str) -> Result<Self, UnknownCode> {
-        Self::ALL.iter().copied().find(|code| code.word() == word).ok_or(UnknownCode)
+    fn from_str(name: &str) -> Result<Self, UnknownCode> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == name).ok_or(UnknownCode)
     }
 }
 
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
+        serializer.serialize_str(self.as_str())
     }
 }

@@ -1,4 +1,4 @@
-//! From a request's JSON to its type, with refusals that name members and never repeat values.
+//! Decodes the JSON of requests. Refusals name members and never repeat values.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,14 +9,14 @@ use serde::{Deserialize, Deserializer};
 
 use crate::envelope::Envelope;
 
-/// The most characters of a member's name that a message repeats: names come from outside, too.
+/// The most characters of a member's name in a message. Names are untrusted input, too.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Reads `json` as a request.
+/// Decodes `json` as a request.
 ///
 /// # Errors
-/// [`Code::InvalidRequest`](crate::Code::InvalidRequest): no JSON, a member that the type does not declare (named), one that
-/// is missing, or a value of another type (its place and what is legal are named).
+/// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not JSON, a member is not declared or
+/// missing, or a value has another type. The message names the member, and the legal type of a value.
 ///
 /// # Examples
 /// ```
@@ -28,34 +28,34 @@ pub fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, Envelope> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let Object(request) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        refuse(&path, error.inner())
+        invalid_request(&path, error.inner())
     })?;
-    reader.end().map_err(|error| refuse(".", &error))?;
+    reader.end().map_err(|error| invalid_request(".", &error))?;
     Ok(request)
 }
 
-/// Takes `null` for an absent member: clients in Go write their empty slices so.
+/// Treats `null` as an absent member: clients in Go write empty slices as `null`.
 pub(crate) fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The same for a member that is an object.
+/// Like [`null_as_default`], for a member that must be an object.
 pub(crate) fn null_as_default_object<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0).unwrap_or_default())
 }
 
-/// A `T` that is written as a JSON object and not, as serde would take it too, as the list of its members' values.
+/// A `T` that is written as a JSON object. A derived implementation would also accept an array of its members' values.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
+        struct ObjectVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
             type Value = T;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,33 +67,36 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
         }
 
-        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
     }
 }
 
-/// What `error` says, without the values that it may repeat. Its texts are those of `serde`; tests hold them.
-fn refuse(path: &str, error: &serde_json::Error) -> Envelope {
+/// Converts an error to a refusal without the values that the error may repeat. It parses the texts of `serde`, which
+/// tests pin.
+fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
     let (line, column) = (error.line(), error.column());
     if !error.is_data() {
         return Envelope::invalid(format!("the body is no JSON: line {line}, column {column}"));
     }
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    // What is legal comes last and is a fixed text; the offending value stands before it.
+    // The legal values come last, as a fixed text; the rejected value comes before them.
     let legal = text.rsplit_once(", expected ").map(|(_, legal)| match legal {
         "u64" => "a whole number, 0 or more".to_owned(),
-        legal => shorten(legal, 400),
+        legal => truncate(legal, 400),
     });
-    let quoted = |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next()).map(name);
-    let inside = if path == "." { String::new() } else { format!(" of `{}`", name(path)) };
-    // The member's name may hold anything, even what stands around it.
+    let quoted =
+        |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next()).map(printable_name);
+    let inside = if path == "." { String::new() } else { format!(" of `{}`", printable_name(path)) };
+    // The member's name may hold anything, even the text around it, so the last match counts.
     let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected "));
     let message = if let Some((member, _)) = unknown {
         let declared = legal.as_deref().unwrap_or("none").trim_start_matches("one of ");
-        // The path ends at the member itself; what is before it is the object around.
+        // The path ends with the member itself; the part before is the object that contains it.
         let outer = path.strip_suffix(member).and_then(|outer| outer.strip_suffix('.')).unwrap_or_default();
-        let inside = if outer.is_empty() { String::new() } else { format!(" of `{}`", name(outer)) };
-        format!("the member `{}`{inside} is not declared; declared are {declared}", name(member))
+        let inside =
+            if outer.is_empty() { String::new() } else { format!(" of `{}`", printable_name(outer)) };
+        format!("the member `{}`{inside} is not declared; declared are {declared}", printable_name(member))
     } else if let Some(member) = quoted("missing field `") {
         format!("the member `{member}`{inside} is missing")
     } else if let Some(member) = quoted("duplicate field `") {
@@ -102,17 +105,17 @@ fn refuse(path: &str, error: &serde_json::Error) -> Envelope {
         format!("the body is not legal: expected {}", legal.as_deref().unwrap_or("an object"))
     } else {
         let legal = legal.map(|legal| format!("; expected {legal}")).unwrap_or_default();
-        format!("the value of the member `{}` is not legal{legal}", name(path))
+        format!("the value of the member `{}` is not legal{legal}", printable_name(path))
     };
     Envelope::invalid(message)
 }
 
-/// A member's name, fit to be repeated.
-fn name(text: &str) -> String {
-    shorten(text, MAX_NAME_CHARS)
+/// A member's name as a message may repeat it.
+fn printable_name(text: &str) -> String {
+    truncate(text, MAX_NAME_CHARS)
 }
 
-fn shorten(text: &str, chars: usize) -> String {
+fn truncate(text: &str, chars: usize) -> String {
     let mut short: String = text.chars().filter(|c| !c.is_control()).take(chars).collect();
     if text.chars().count() > chars {
         short.push('…');

@@ -1,4 +1,4 @@
-//! The one body of every failing response: [`Envelope`].
+//! The body of every failing response: [`Envelope`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::code::Code;
 
-/// A code, and a message for people. The message is made of fixed sentences and declared names only: it never holds
-/// payload, tokens, paths, statements, or anything of another tenant.
+/// A code, and a message for people. The message consists of fixed sentences and declared names only. It never contains
+/// payload, tokens, paths, SQL statements, or data of another tenant.
 ///
 /// # Examples
 /// ```
@@ -30,12 +30,12 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// An envelope; see the type for what `message` may hold.
+    /// Creates an envelope. [`Envelope`] says what `message` may contain.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into() }
     }
 
-    /// A request that is not of its method's shape.
+    /// The refusal of a request that does not have the shape of its method.
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, message)
     }

@@ -1,73 +1,75 @@
-//! What the event stream tells: [`EventKind`] and the [`EventData`] of each. Metadata only, never bytes.
+//! The events of the event stream: [`EventKind`] and [`EventData`]. Events contain metadata only, never bytes of
+//! artifacts.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use artifact_store_core::{ArtifactId, ArtifactRef, Scope, Source, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::schema;
 
 macro_rules! events {
-    ($($name:ident = $word:literal, $sentence:literal;)+) => {
-        /// A type of events.
+    ($($name:ident = $wire_name:literal, $description:literal;)+) => {
+        /// The type of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum EventKind {
-            $(#[doc = $sentence] $name,)+
+            $(#[doc = $description] $name,)+
         }
 
         impl EventKind {
             /// Every type.
             pub const ALL: &'static [EventKind] = &[$(EventKind::$name,)+];
 
-            /// The type's word on the wire.
-            pub const fn word(self) -> &'static str {
-                match self { $(EventKind::$name => $word,)+ }
+            /// The name of the type on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(EventKind::$name => $wire_name,)+ }
             }
 
-            /// What it tells, in one sentence.
-            pub const fn sentence(self) -> &'static str {
-                match self { $(EventKind::$name => $sentence,)+ }
+            /// A description of the type, in one sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(EventKind::$name => $description,)+ }
             }
 
-            /// The type called `word`; `None` where there is none.
-            pub fn from_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|kind| kind.word() == word)
+            /// The type with this name; `None` if there is none.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
             }
         }
     };
 }
 
 events! {
-    ArtifactsUploaded = "artifacts.uploaded", "An artifact was stored that did not stand before.";
+    ArtifactsUploaded = "artifacts.uploaded", "An artifact was stored that did not exist before.";
     ArtifactsDeleted = "artifacts.deleted", "An artifact was removed.";
     AuditAdminScopeUsed = "audit.admin_scope_used", "A caller used admin or console:fleet to reach beyond its own tenant.";
 }
 
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
 impl Serialize for EventKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
+        serializer.serialize_str(self.as_str())
     }
 }
 
 impl<'de> Deserialize<'de> for EventKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = Cow::<str>::deserialize(deserializer)?;
-        Self::from_word(&word)
-            .ok_or_else(|| de::Error::custom("this is no type of events that is known here"))
+        let name = Cow::<str>::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| de::Error::custom("not a known type of event"))
     }
 }
 
 /// The JSON of an event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "Read")]
+#[serde(try_from = "RawEventData")]
 pub struct EventData {
     /// Its type.
     #[serde(rename = "type")]
@@ -82,9 +84,9 @@ pub struct EventData {
     pub payload: EventPayload,
 }
 
-/// An event as it is read, before its payload is known to be one of its type.
+/// A deserialized event, before the check that its payload belongs to its type.
 #[derive(Deserialize)]
-struct Read {
+struct RawEventData {
     #[serde(rename = "type")]
     kind: EventKind,
     occurred_at: Timestamp,
@@ -92,12 +94,14 @@ struct Read {
     payload: EventPayload,
 }
 
-impl TryFrom<Read> for EventData {
+impl TryFrom<RawEventData> for EventData {
     type Error = &'static str;
 
-    fn try_from(Read { kind, occurred_at, scope, payload }: Read) -> Result<Self, Self::Error> {
+    fn try_from(
+        RawEventData { kind, occurred_at, scope, payload }: RawEventData,
+    ) -> Result<Self, Self::Error> {
         if payload.kind() != kind {
-            return Err("the payload is none of the event's type");
+            return Err("the payload does not match the type of the event");
         }
         Ok(Self { kind, occurred_at, scope, payload })
     }
@@ -116,7 +120,7 @@ pub enum EventPayload {
         /// Its tags.
         tags: Vec<String>,
         /// Where it came from.
-        #[schema(value_type = schema::SourceWord)]
+        #[schema(value_type = schema::SourceSchema)]
         source: Source,
         /// When the store accepted it.
         #[schema(value_type = schema::Moment)]
@@ -152,7 +156,7 @@ pub enum EventPayload {
 }
 
 impl EventPayload {
-    /// The type of events that carry it.
+    /// The type of the event that has this payload.
     pub const fn kind(&self) -> EventKind {
         match self {
             Self::Uploaded { .. } => EventKind::ArtifactsUploaded,
@@ -161,3 +165,11 @@ impl EventPayload {
         }
     }
 }
+
+impl PartialSchema for EventKind {
+    fn schema() -> RefOr<Schema> {
+        schema::string_enum(Self::ALL.iter().map(|kind| kind.as_str()), "A type of events.")
+    }
+}
+
+impl ToSchema for EventKind {}

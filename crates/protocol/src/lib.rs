@@ -1,16 +1,16 @@
-//! The Harbor Protocol's words for artifacts: pure data, no I/O.
+//! The types of the Harbor Protocol for artifacts: pure data, no I/O.
 //!
-//! - [`Code`]: the registry of the eleven codes. One row holds a code's word, status, when it fires and whether to retry;
-//!   wire, documentation and tests read it.
-//! - [`Envelope`]: the one body of every failing response.
-//! - [`Method`] and the requests and responses of each. [`decode`] reads a request and refuses unknown members by name;
-//!   [`PutDecoder`] reads the one request that may be large while it flows.
-//! - [`PAYLOAD_BOUNDS`]: what a control payload may hold.
-//! - [`EventKind`] and [`EventData`]: what the event stream tells.
+//! - [`Code`]: the registry of the eleven codes. A row has the code's name, its status, when it occurs and whether to
+//!   retry. The server, the documentation and the tests read it.
+//! - [`Envelope`]: the body of every failing response.
+//! - [`Method`], and the request and the response of each method. [`decode`] parses a request and refuses unknown
+//!   members by name. [`PutDecoder`] parses the only request that may be large, while it arrives.
+//! - [`PAYLOAD_LIMITS`]: the limits of a control payload.
+//! - [`EventKind`] and [`EventData`]: the events of the event stream.
 //!
-//! The types of the wire describe themselves for the OpenAPI document (`utoipa::ToSchema`).
+//! Each request and response type has a schema for the OpenAPI document (`utoipa::ToSchema`).
 //!
-//! This crate must never know who may do what, a store, or a server.
+//! This crate must never know the policy, a store, or a server.
 //!
 //! ```
 //! use artifact_store_protocol::{Code, ListRequest, Method, decode};
@@ -23,11 +23,11 @@
 //! # Ok::<(), artifact_store_protocol::Envelope>(())
 //! ```
 
-mod bounds;
 mod code;
 mod decode;
 mod envelope;
 mod event;
+mod limits;
 mod method;
 mod opts;
 mod put;
@@ -36,17 +36,17 @@ mod responses;
 mod schema;
 mod scope;
 
-pub use bounds::{PAYLOAD_BOUNDS, PayloadBounds};
-pub use code::{BUS_CLOSED_STATUS, Code, CodeDescriptor, Repeat, SUBSCRIBER_LIMIT_STATUS, UnknownCode};
+pub use code::{BUS_CLOSED_STATUS, Code, CodeDescriptor, RetryPolicy, SUBSCRIBER_LIMIT_STATUS, UnknownCode};
 pub use decode::decode;
 pub use envelope::Envelope;
 pub use event::{EventData, EventKind, EventPayload};
+pub use limits::{MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS, PAYLOAD_LIMITS, PayloadLimits};
 pub use method::{Method, PROTOCOL_VERSION};
 pub use opts::{PutOpts, RawMetadata};
-pub use put::{ENVELOPE_ALLOWANCE, PutDecoder, PutRequest, around_too_large, max_put_json, too_large};
+pub use put::{MAX_JSON_BYTES, PutDecoder, PutRequest, json_too_large, max_put_json_bytes, too_large};
 pub use requests::{
     CreatedRange, DEFAULT_EXPIRY_NANOS, DeleteRequest, GetRefRequest, GetRequest, ListRequest,
-    MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS, RequestIdentity, RuntimeRequest, SizeRange,
+    RequestIdentity, RuntimeRequest, SizeRange,
 };
 pub use responses::{
     BusReach, DeleteResponse, DriverRow, DriversResponse, EventsInfo, GetRefResponse, GetResponse,

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// The version in every successful answer.
+/// The version in every successful response.
 pub const PROTOCOL_VERSION: &str = "0.1.0";
 
 macro_rules! methods {
-    ($($name:ident = $word:literal, $sentence:literal;)+) => {
+    ($($name:ident = $wire_name:literal, $description:literal;)+) => {
         /// A method that this runtime serves at `POST /v1/control/{method}`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Method {
-            $(#[doc = $sentence] $name,)+
+            $(#[doc = $description] $name,)+
         }
 
         impl Method {
@@ -19,15 +19,15 @@ macro_rules! methods {
 
             /// The method's name on the wire.
             pub const fn name(self) -> &'static str {
-                match self { $(Method::$name => $word,)+ }
+                match self { $(Method::$name => $wire_name,)+ }
             }
 
-            /// What it does, in one sentence.
-            pub const fn sentence(self) -> &'static str {
-                match self { $(Method::$name => $sentence,)+ }
+            /// A description of the method, in one sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(Method::$name => $description,)+ }
             }
 
-            /// The method called `name`; `None` where there is none.
+            /// The method with this name; `None` if there is none.
             ///
             /// # Examples
             /// ```
@@ -49,12 +49,12 @@ methods! {
     ArtifactsList = "artifacts.list", "Lists artifacts, newest first, a page at a time.";
     ArtifactsDelete = "artifacts.delete", "Removes an artifact.";
     RuntimeInfo = "runtime.info", "Says which runtime this is and what it can do.";
-    RuntimeHealth = "runtime.health", "Says how well the runtime's subsystems are.";
+    RuntimeHealth = "runtime.health", "Reports the health of the runtime's subsystems.";
     RuntimeDrivers = "runtime.drivers", "Lists the drivers compiled in, which one is active, and what each can do.";
 }
 
 impl Method {
-    /// The surface that the method belongs to: the part of its name before the dot.
+    /// The surface of the method: the part of its name before the dot.
     pub fn surface(self) -> &'static str {
         self.name().split('.').next().unwrap_or_default()
     }

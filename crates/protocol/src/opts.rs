@@ -1,4 +1,4 @@
-//! What a put says of its bytes: [`PutOpts`], a control payload within [`PAYLOAD_BOUNDS`].
+//! The options of a put: [`PutOpts`], a control payload within [`PAYLOAD_LIMITS`].
 
 use artifact_store_core::{MediaType, Metadata, Namespace, PutOptions, Source};
 use serde::de::{Error as _, Unexpected};
@@ -7,11 +7,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::bounds::{PAYLOAD_BOUNDS, invalid};
 use crate::envelope::Envelope;
+use crate::limits::{PAYLOAD_LIMITS, payload_invalid};
 use crate::schema;
 
-/// `{mime_type, filename, namespace, source, tags[], metadata{}}`, each of them optional.
+/// The options of a put: `{mime_type, filename, namespace, source, tags[], metadata{}}`. All are optional.
 ///
 /// # Examples
 /// ```
@@ -37,8 +37,8 @@ pub struct PutOpts {
     #[schema(pattern = "^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$")]
     pub namespace: Option<String>,
     /// Where the bytes came from; absent: `user_upload`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "source")]
-    #[schema(value_type = Option<schema::SourceWord>)]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "deserialize_source")]
+    #[schema(value_type = Option<schema::SourceSchema>)]
     pub source: Option<Source>,
     /// Words to find it by.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,12 +46,12 @@ pub struct PutOpts {
     pub tags: Option<Vec<String>>,
     /// Anything else.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schema::free_object_or_null)]
+    #[schema(schema_with = schema::any_object_or_null)]
     pub metadata: Option<RawMetadata>,
 }
 
-/// A JSON object that has not been held against its bounds. It stays text until then: a tree of hostile depth or numbers is
-/// never built.
+/// A JSON object that has not been checked against the limits. It stays text until then, so hostile depth or numbers
+/// never become a tree.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct RawMetadata(Box<RawValue>);
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for RawMetadata {
         if !raw.get().starts_with('{') {
             return Err(D::Error::invalid_type(Unexpected::Other("another value"), &"an object"));
         }
-        if holds_half_a_character(raw.get()) {
+        if has_lone_surrogate(raw.get()) {
             let legal = "texts of whole characters, whose escaped surrogates stand in pairs";
             return Err(D::Error::invalid_value(Unexpected::Other("half a character"), &legal));
         }
@@ -70,8 +70,8 @@ impl<'de> Deserialize<'de> for RawMetadata {
     }
 }
 
-/// Whether well-formed JSON escapes a surrogate that stands alone. Its reader lets that pass where it builds no text.
-fn holds_half_a_character(json: &str) -> bool {
+/// Whether well-formed JSON escapes a surrogate without its pair. `serde_json` accepts that for raw values.
+fn has_lone_surrogate(json: &str) -> bool {
     let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
     let mut rest = json;
     while let Some((_, escape)) = rest.split_once('\\') {
@@ -92,21 +92,21 @@ fn holds_half_a_character(json: &str) -> bool {
     false
 }
 
-/// A source, written as its word and not, as serde would take it too, as an object around it.
-pub(crate) struct SourceWord(pub(crate) Source);
+/// A source, written as a string. A derived implementation would also accept an object with the name as its key.
+pub(crate) struct SourceName(pub(crate) Source);
 
-impl<'de> Deserialize<'de> for SourceWord {
+impl<'de> Deserialize<'de> for SourceName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        word.parse().map(Self).map_err(|_| {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map(Self).map_err(|_| {
             let legal = "one of `tool`, `planner`, `user_upload`, `system`";
             D::Error::invalid_value(Unexpected::Other("another word"), &legal)
         })
     }
 }
 
-fn source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Source>, D::Error> {
-    Ok(Option::<SourceWord>::deserialize(deserializer)?.map(|word| word.0))
+fn deserialize_source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Source>, D::Error> {
+    Ok(Option::<SourceName>::deserialize(deserializer)?.map(|name| name.0))
 }
 
 impl TryFrom<Metadata> for RawMetadata {
@@ -117,10 +117,10 @@ impl TryFrom<Metadata> for RawMetadata {
 }
 
 impl PutOpts {
-    /// The namespace, checked.
+    /// Parses the namespace.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) where it is none.
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not a namespace.
     pub fn namespace(&self) -> Result<Namespace, Envelope> {
         match self.namespace.as_deref() {
             None | Some("") => Ok(Namespace::default()),
@@ -133,13 +133,15 @@ impl PutOpts {
         }
     }
 
-    /// The media type, checked; `None` where there is none. One that is too long is left to its bound.
+    /// Parses the media type. `None` if it is absent, empty or too long; [`into_options`](Self::into_options) checks
+    /// its length.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) where the text is no media type.
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not a media type.
     pub fn media_type(&self) -> Result<Option<MediaType<'_>>, Envelope> {
-        let bounded = |text: &&str| !text.is_empty() && PAYLOAD_BOUNDS.text("mime_type", text).is_ok();
-        let Some(text) = self.mime_type.as_deref().filter(bounded) else { return Ok(None) };
+        let within_limit =
+            |text: &&str| !text.is_empty() && PAYLOAD_LIMITS.check_text("mime_type", text).is_ok();
+        let Some(text) = self.mime_type.as_deref().filter(within_limit) else { return Ok(None) };
         MediaType::parse(text).map(Some).ok_or_else(|| {
             Envelope::invalid(
                 "the media type is none; it takes `type/subtype` without `*`, and parameters such as `; charset=utf-8`",
@@ -147,23 +149,23 @@ impl PutOpts {
         })
     }
 
-    /// Holds everything against [`PAYLOAD_BOUNDS`] and makes it the store's options.
+    /// Checks everything against [`PAYLOAD_LIMITS`] and converts it to the store's options.
     ///
     /// # Errors
-    /// [`Code::PayloadInvalid`](crate::Code::PayloadInvalid) that names the bound;
-    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) for a namespace or a media type that is none.
+    /// [`Code::PayloadInvalid`](crate::Code::PayloadInvalid) with a message that names the limit;
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the namespace or the media type is not valid.
     pub fn into_options(self) -> Result<PutOptions, Envelope> {
         let namespace = self.namespace()?;
         self.media_type()?;
-        for (place, text) in [("mime_type", &self.mime_type), ("filename", &self.filename)] {
-            PAYLOAD_BOUNDS.text(place, text.as_deref().unwrap_or_default())?;
+        for (field, text) in [("mime_type", &self.mime_type), ("filename", &self.filename)] {
+            PAYLOAD_LIMITS.check_text(field, text.as_deref().unwrap_or_default())?;
         }
         let tags = self.tags.as_deref().unwrap_or_default();
-        PAYLOAD_BOUNDS.list("tags", tags.len())?;
-        tags.iter().try_for_each(|tag| PAYLOAD_BOUNDS.text("tags", tag))?;
-        let metadata = self.metadata.as_ref().map(|raw| read_metadata(raw.0.get())).transpose()?;
-        let compact = Compact { opts: &self, metadata: metadata.as_ref() };
-        PAYLOAD_BOUNDS.size("the control payload", compact.size())?;
+        PAYLOAD_LIMITS.check_list_length("tags", tags.len())?;
+        tags.iter().try_for_each(|tag| PAYLOAD_LIMITS.check_text("tags", tag))?;
+        let metadata = self.metadata.as_ref().map(|raw| parse_metadata(raw.0.get())).transpose()?;
+        let compact = CompactPayload { opts: &self, metadata: metadata.as_ref() };
+        PAYLOAD_LIMITS.check_size("the control payload", compact.size())?;
         Ok(PutOptions {
             namespace,
             media_type: self.mime_type.filter(|text| !text.is_empty()),
@@ -178,64 +180,66 @@ impl PutOpts {
     }
 }
 
-/// Reads metadata that is known to be a JSON object, and holds it against the bounds.
-fn read_metadata(text: &str) -> Result<Value, Envelope> {
-    // The text is JSON and an object, so the reader stops only at what no tree can hold: a depth past its own bound, which is
-    // far above the protocol's, or a number that no f64 holds.
-    let value: Value = serde_json::from_str(text).map_err(|_| match nesting(text) {
-        depth if depth > PAYLOAD_BOUNDS.depth => PAYLOAD_BOUNDS.too_deep("metadata"),
-        _ => invalid("metadata holds a leaf that is no text, boolean, null or finite 64-bit number".into()),
+/// Parses metadata that is known to be a JSON object, and checks it against the limits.
+fn parse_metadata(text: &str) -> Result<Value, Envelope> {
+    // The text is a JSON object, so parsing fails for two reasons only: a depth above the limit of the parser, which is
+    // far above that of the protocol, or a number that does not fit into an f64.
+    let value: Value = serde_json::from_str(text).map_err(|_| match nesting_depth(text) {
+        depth if depth > PAYLOAD_LIMITS.max_depth => PAYLOAD_LIMITS.too_deep("metadata"),
+        _ => payload_invalid(
+            "metadata holds a leaf that is no text, boolean, null or finite 64-bit number".into(),
+        ),
     })?;
-    PAYLOAD_BOUNDS.tree("metadata", &value)?;
+    PAYLOAD_LIMITS.check_value("metadata", &value)?;
     Ok(value)
 }
 
-/// The most containers within each other in well-formed JSON.
-fn nesting(json: &str) -> usize {
-    let (mut depth, mut deepest, mut text, mut escaped) = (0_usize, 0, false, false);
+/// The nesting depth of well-formed JSON.
+fn nesting_depth(json: &str) -> usize {
+    let (mut depth, mut max_depth, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if text => escaped = true,
-            b'"' => text = !text,
-            b'{' | b'[' if !text => {
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
                 depth += 1;
-                deepest = deepest.max(depth);
+                max_depth = max_depth.max(depth);
             }
-            b'}' | b']' if !text => depth = depth.saturating_sub(1),
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    deepest
+    max_depth
 }
 
-/// The payload as it counts: compact JSON, the metadata's too.
-struct Compact<'a> {
+/// A payload as compact JSON, whose size is limited.
+struct CompactPayload<'a> {
     opts: &'a PutOpts,
     metadata: Option<&'a Value>,
 }
 
-impl Compact<'_> {
+impl CompactPayload<'_> {
     fn size(&self) -> usize {
-        let mut bytes = Counter(0);
+        let mut bytes = ByteCounter(0);
         let raw = self.opts.metadata.as_ref().map_or(0, |raw| raw.0.get().len());
-        // Plain data into a counter: this cannot fail.
+        // Serializing plain data into a counter cannot fail.
         let _ = serde_json::to_writer(&mut bytes, self.opts);
-        let mut metadata = Counter(0);
+        let mut metadata = ByteCounter(0);
         if let Some(value) = self.metadata {
             let _ = serde_json::to_writer(&mut metadata, value);
         }
-        // The raw metadata was written as it came; what counts is its compact form.
+        // The raw metadata was counted as it was sent. Its compact form counts instead.
         bytes.0 - raw + metadata.0
     }
 }
 
-struct Counter(usize);
+struct ByteCounter(usize);
 
-impl std::io::Write for Counter {
-    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
-        self.0 += piece.len();
-        Ok(piece.len())
+impl std::io::Write for ByteCounter {
+    fn write(&mut self, chunk: &[u8]) -> std::io::Result<usize> {
+        self.0 += chunk.len();
+        Ok(chunk.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -1,7 +1,7 @@
-//! The JSON of `artifacts.put`, decoded while it flows: [`PutDecoder`].
+//! A streaming decoder for the JSON of `artifacts.put`: [`PutDecoder`].
 //!
-//! The member `bytes` is base64-decoded piece by piece and counted against the limit as it grows; everything around it is kept
-//! as text of bounded length and read at the end. Nothing here does any I/O.
+//! The member `bytes` is base64-decoded chunk by chunk, and its length is checked against the limit while it grows. The
+//! rest of the JSON is kept as text of limited length and parsed at the end. This module must never do I/O.
 
 use std::fmt;
 
@@ -19,18 +19,19 @@ use crate::opts::PutOpts;
 use crate::schema;
 use crate::scope::RequestScope;
 
-/// Most bytes of JSON around the member `bytes`, and of any other request. Far above what a payload within its bounds takes
-/// however it is escaped and indented, so that whatever breaks a bound is told which one.
-pub const ENVELOPE_ALLOWANCE: u64 = 1024 * 1024;
+/// The most bytes of JSON in a request; in a put, the value of the member `bytes` does not count. A payload within its
+/// limits is far below this, whatever its escapes and indentation, so a payload that breaks a limit gets a message that
+/// names the limit.
+pub const MAX_JSON_BYTES: u64 = 1024 * 1024;
 
-/// `artifacts.put`. Its debug output says how many bytes there are and shows none.
+/// The request of `artifacts.put`. Its debug output shows the number of bytes, never the bytes.
 #[derive(Clone, Default)]
 pub struct PutRequest {
     /// Where to; empty: the caller's own session.
     pub scope: RequestScope,
-    /// The artifact, as it is.
+    /// The bytes of the artifact.
     pub bytes: Bytes,
-    /// What is said of it.
+    /// The options of the put.
     pub opts: PutOpts,
 }
 
@@ -45,7 +46,7 @@ impl fmt::Debug for PutRequest {
 }
 
 /// `artifacts.put`: bytes at hand, and what is said of them.
-// As JSON holds it, once its bytes are taken out.
+// The JSON without the value of `bytes`, which `PutDecoder` takes out. The line above is rendered in the API document.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutJson {
@@ -56,7 +57,7 @@ struct PutJson {
     /// The artifact, in base64 with padding; at most `protocol.max_request_bytes` of it once it is decoded.
     #[schema(value_type = schema::Base64)]
     bytes: String,
-    /// What is said of it.
+    /// The options of the put.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<PutOpts>)]
     opts: PutOpts,
@@ -74,19 +75,19 @@ impl ToSchema for PutRequest {
     }
 }
 
-/// The most bytes of JSON that a put of at most `limit` bytes is expected to have: its base64, and [`ENVELOPE_ALLOWANCE`] for
-/// everything beside it, escapes within the base64 too. An announced length above it is refused before a byte is read.
+/// The most bytes of JSON that a put of at most `limit` bytes may announce: its base64, plus [`MAX_JSON_BYTES`] for the
+/// rest and for escapes in the base64. A longer announced length is refused before any byte is read.
 ///
 /// # Examples
 /// ```
-/// use artifact_store_protocol::{ENVELOPE_ALLOWANCE, max_put_json};
-/// assert_eq!(max_put_json(4), 8 + ENVELOPE_ALLOWANCE);
+/// use artifact_store_protocol::{MAX_JSON_BYTES, max_put_json_bytes};
+/// assert_eq!(max_put_json_bytes(4), 8 + MAX_JSON_BYTES);
 /// ```
-pub const fn max_put_json(limit: u64) -> u64 {
-    limit.div_ceil(3).saturating_mul(4).saturating_add(ENVELOPE_ALLOWANCE)
+pub const fn max_put_json_bytes(limit: u64) -> u64 {
+    limit.div_ceil(3).saturating_mul(4).saturating_add(MAX_JSON_BYTES)
 }
 
-/// The refusal of bytes past `limit`.
+/// The refusal of an artifact with more than `limit` bytes.
 pub fn too_large(limit: u64) -> Envelope {
     Envelope::new(
         Code::RequestTooLarge,
@@ -94,15 +95,15 @@ pub fn too_large(limit: u64) -> Envelope {
     )
 }
 
-/// Decodes the JSON of `artifacts.put` as it flows in, holding the decoded bytes and the text around them, and no more. Its
+/// Decodes the JSON of `artifacts.put` while it arrives. It holds the decoded bytes and the rest of the JSON only. Its
 /// debug output shows neither.
 ///
 /// # Examples
 /// ```
 /// use artifact_store_protocol::PutDecoder;
 /// let mut decoder = PutDecoder::new(5);
-/// for piece in [&br#"{"bytes": "aGVs"#[..], br#"bG8=", "opts": {"filename": "hello"}}"#] {
-///     decoder.feed(piece)?;
+/// for chunk in [&br#"{"bytes": "aGVs"#[..], br#"bG8=", "opts": {"filename": "hello"}}"#] {
+///     decoder.feed(chunk)?;
 /// }
 /// let request = decoder.finish()?;
 /// assert_eq!((&request.bytes[..], request.opts.filename.as_deref()), (&b"hello"[..], Some("hello")));
@@ -110,15 +111,16 @@ pub fn too_large(limit: u64) -> Envelope {
 /// ```
 pub struct PutDecoder {
     limit: u64,
-    around: Vec<u8>,
-    place: Place,
+    /// The JSON without the value of `bytes`.
+    json: Vec<u8>,
+    state: LexerState,
     depth: u32,
-    /// Whether the outermost value is an object; its members are what is looked at.
-    object: bool,
-    /// The name of the member that is being read at depth 1, as far as it can be `bytes`.
-    member: Member,
-    name: Vec<u8>,
-    base64: Base64,
+    /// Whether the outermost value is an object.
+    is_object: bool,
+    member_part: MemberPart,
+    /// The name of the current member of the outermost object, cut off after 6 bytes: longer names are not `bytes`.
+    member_name: Vec<u8>,
+    base64: Base64Decoder,
 }
 
 impl fmt::Debug for PutDecoder {
@@ -126,225 +128,229 @@ impl fmt::Debug for PutDecoder {
         f.debug_struct("PutDecoder")
             .field("limit", &self.limit)
             .field("decoded", &format_args!("{} bytes", self.base64.decoded.len()))
-            .field("around", &format_args!("{} bytes", self.around.len()))
+            .field("json", &format_args!("{} bytes", self.json.len()))
             .finish_non_exhaustive()
     }
 }
 
+/// The kind of token that the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Between,
-    Text {
-        escaped: bool,
-    },
-    Bytes,
-    /// In an escape within the bytes: encoders may write `\/`, and `\u002b` is a `+`, too.
-    BytesEscape {
-        digits: u8,
-        value: u32,
-    },
+enum LexerState {
+    /// Outside of a string.
+    Structure,
+    /// In a string that is not the value of `bytes`.
+    Text { escaped: bool },
+    /// In the value of `bytes`.
+    Base64Text,
+    /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`.
+    Base64Escape { digits: u8, value: u32 },
 }
 
+/// The current part of a member of the outermost object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Member {
+enum MemberPart {
     Name,
     Value { is_bytes: bool },
 }
 
 impl PutDecoder {
-    /// A decoder that takes at most `limit` decoded bytes.
+    /// A decoder that accepts at most `limit` decoded bytes.
     pub fn new(limit: u64) -> Self {
         Self {
             limit,
-            around: Vec::new(),
-            place: Place::Between,
+            json: Vec::new(),
+            state: LexerState::Structure,
             depth: 0,
-            object: false,
-            member: Member::Name,
-            name: Vec::new(),
-            base64: Base64::default(),
+            is_object: false,
+            member_part: MemberPart::Name,
+            member_name: Vec::new(),
+            base64: Base64Decoder::default(),
         }
     }
 
-    /// Takes in the next piece of the body.
+    /// Decodes the next chunk of the body.
     ///
     /// # Errors
-    /// [`Code::RequestTooLarge`] as soon as the decoded bytes pass the limit or the text around them passes
-    /// [`ENVELOPE_ALLOWANCE`]; [`Code::InvalidRequest`] where the bytes are no base64.
-    pub fn feed(&mut self, mut piece: &[u8]) -> Result<(), Envelope> {
-        while let Some(&byte) = piece.first() {
-            if self.place == Place::Bytes {
-                let end = piece.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(piece.len());
-                self.base64.take(&piece[..end], self.limit)?;
-                piece = &piece[end..];
-                match piece.first() {
+    /// [`Code::RequestTooLarge`] as soon as the decoded bytes exceed the limit, or the rest of the JSON exceeds
+    /// [`MAX_JSON_BYTES`]; [`Code::InvalidRequest`] if the bytes are not base64.
+    pub fn feed(&mut self, mut chunk: &[u8]) -> Result<(), Envelope> {
+        while let Some(&byte) = chunk.first() {
+            if self.state == LexerState::Base64Text {
+                let end = chunk.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(chunk.len());
+                self.base64.decode(&chunk[..end], self.limit)?;
+                chunk = &chunk[end..];
+                match chunk.first() {
                     Some(b'"') => {
-                        self.base64.end()?;
-                        self.place = Place::Between;
-                        self.keep(b'"')?;
+                        self.base64.finish()?;
+                        self.state = LexerState::Structure;
+                        self.push_json(b'"')?;
                     }
-                    Some(_) => self.place = Place::BytesEscape { digits: 0, value: 0 },
+                    Some(_) => self.state = LexerState::Base64Escape { digits: 0, value: 0 },
                     None => break,
                 }
             } else {
                 self.step(byte)?;
             }
-            piece = &piece[1..];
+            chunk = &chunk[1..];
         }
         Ok(())
     }
 
     fn step(&mut self, byte: u8) -> Result<(), Envelope> {
-        let top = self.depth == 1 && self.object;
-        match (self.place, byte) {
-            (Place::BytesEscape { digits, value }, _) => return self.escape(byte, digits, value),
-            (Place::Text { escaped: true }, _) => self.place = Place::Text { escaped: false },
-            (Place::Text { .. }, b'\\') => self.place = Place::Text { escaped: true },
-            (Place::Text { .. }, b'"') => self.place = Place::Between,
-            (Place::Text { .. }, _) => {}
-            (_, b'"') if top && self.member == (Member::Value { is_bytes: true }) => {
-                self.place = Place::Bytes;
+        let top = self.depth == 1 && self.is_object;
+        match (self.state, byte) {
+            (LexerState::Base64Escape { digits, value }, _) => return self.step_escape(byte, digits, value),
+            (LexerState::Text { escaped: true }, _) => self.state = LexerState::Text { escaped: false },
+            (LexerState::Text { .. }, b'\\') => self.state = LexerState::Text { escaped: true },
+            (LexerState::Text { .. }, b'"') => self.state = LexerState::Structure,
+            (LexerState::Text { .. }, _) => {}
+            (_, b'"') if top && self.member_part == (MemberPart::Value { is_bytes: true }) => {
+                self.state = LexerState::Base64Text;
             }
             (_, b'"') => {
-                self.place = Place::Text { escaped: false };
-                if top && self.member == Member::Name {
-                    self.name.clear();
+                self.state = LexerState::Text { escaped: false };
+                if top && self.member_part == MemberPart::Name {
+                    self.member_name.clear();
                 }
-                return self.keep(byte);
+                return self.push_json(byte);
             }
             (_, b'{' | b'[') => {
                 self.depth = self.depth.saturating_add(1);
                 if self.depth == 1 {
-                    self.object = byte == b'{';
-                    self.member = Member::Name;
+                    self.is_object = byte == b'{';
+                    self.member_part = MemberPart::Name;
                 }
             }
             (_, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
-            (_, b':') if top => self.member = Member::Value { is_bytes: self.name == b"bytes" },
-            (_, b',') if top => self.member = Member::Name,
+            (_, b':') if top => {
+                self.member_part = MemberPart::Value { is_bytes: self.member_name == b"bytes" }
+            }
+            (_, b',') if top => self.member_part = MemberPart::Name,
             _ => {}
         }
-        // One byte more than the name looked for, and whatever follows cannot be it.
+        // 6 bytes are enough to tell whether the name is `bytes`.
         if top
-            && self.member == Member::Name
-            && matches!(self.place, Place::Text { .. })
-            && self.name.len() < 6
+            && self.member_part == MemberPart::Name
+            && matches!(self.state, LexerState::Text { .. })
+            && self.member_name.len() < 6
         {
-            self.name.push(byte);
+            self.member_name.push(byte);
         }
-        self.keep(byte)
+        self.push_json(byte)
     }
 
-    /// Keeps a byte of the text around.
-    fn keep(&mut self, byte: u8) -> Result<(), Envelope> {
-        if self.around.len() as u64 >= ENVELOPE_ALLOWANCE {
-            return Err(around_too_large());
+    /// Appends a byte to the rest of the JSON.
+    fn push_json(&mut self, byte: u8) -> Result<(), Envelope> {
+        if self.json.len() as u64 >= MAX_JSON_BYTES {
+            return Err(json_too_large());
         }
-        self.around.push(byte);
+        self.json.push(byte);
         Ok(())
     }
 
-    fn escape(&mut self, byte: u8, digits: u8, value: u32) -> Result<(), Envelope> {
+    fn step_escape(&mut self, byte: u8, digits: u8, value: u32) -> Result<(), Envelope> {
         let plain = match (digits, byte) {
             (0, b'/') => b'/',
             (0, b'u') => {
-                self.place = Place::BytesEscape { digits: 1, value: 0 };
+                self.state = LexerState::Base64Escape { digits: 1, value: 0 };
                 return Ok(());
             }
             (1..=4, _) => {
-                let digit = char::from(byte).to_digit(16).ok_or_else(no_base64)?;
+                let digit = char::from(byte).to_digit(16).ok_or_else(invalid_base64)?;
                 let value = value * 16 + digit;
                 if digits < 4 {
-                    self.place = Place::BytesEscape { digits: digits + 1, value };
+                    self.state = LexerState::Base64Escape { digits: digits + 1, value };
                     return Ok(());
                 }
-                u8::try_from(value).map_err(|_| no_base64())?
+                u8::try_from(value).map_err(|_| invalid_base64())?
             }
-            _ => return Err(no_base64()),
+            _ => return Err(invalid_base64()),
         };
-        self.place = Place::Bytes;
-        self.base64.take(&[plain], self.limit)
+        self.state = LexerState::Base64Text;
+        self.base64.decode(&[plain], self.limit)
     }
 
-    /// The request, once all of its body has been fed.
+    /// Returns the request, after the whole body was fed.
     ///
     /// # Errors
     /// [`Code::InvalidRequest`]: see [`decode`]; [`Code::RequestTooLarge`].
     pub fn finish(mut self) -> Result<PutRequest, Envelope> {
-        let json: PutJson = decode(&self.around)?;
-        // A member written `"b\u0079tes"` is `bytes`, too, and was kept as text.
-        self.base64.take(json.bytes.as_bytes(), self.limit)?;
-        self.base64.end()?;
+        let json: PutJson = decode(&self.json)?;
+        // A member written as `"b\u0079tes"` is `bytes`, too. Its value was kept as text.
+        self.base64.decode(json.bytes.as_bytes(), self.limit)?;
+        self.base64.finish()?;
         Ok(PutRequest { scope: json.scope, bytes: self.base64.decoded.into(), opts: json.opts })
     }
 }
 
-/// The refusal of JSON that is too long without the bytes of a put.
-pub fn around_too_large() -> Envelope {
+/// The refusal of JSON longer than [`MAX_JSON_BYTES`].
+pub fn json_too_large() -> Envelope {
     Envelope::new(
         Code::RequestTooLarge,
         format!(
-            "the request's JSON is larger than {ENVELOPE_ALLOWANCE} bytes, the bytes of an artifact not counted"
+            "the request's JSON is larger than {MAX_JSON_BYTES} bytes, the bytes of an artifact not counted"
         ),
     )
 }
 
-fn no_base64() -> Envelope {
+fn invalid_base64() -> Envelope {
     Envelope::invalid("the member `bytes` is no base64 (RFC 4648, section 4, with padding)")
 }
 
-/// Base64 that comes in pieces of any length.
+/// A streaming decoder for base64.
 #[derive(Default)]
-struct Base64 {
+struct Base64Decoder {
     decoded: Vec<u8>,
-    /// The characters of an unfinished group.
-    rest: Vec<u8>,
+    /// The characters of an incomplete group of four.
+    partial_group: Vec<u8>,
     padded: bool,
 }
 
-impl Base64 {
-    fn take(&mut self, text: &[u8], limit: u64) -> Result<(), Envelope> {
+impl Base64Decoder {
+    fn decode(&mut self, text: &[u8], limit: u64) -> Result<(), Envelope> {
         if text.is_empty() {
             return Ok(());
         }
         if self.padded {
-            return Err(no_base64());
+            return Err(invalid_base64());
         }
-        let fill = if self.rest.is_empty() { 0 } else { text.len().min(4 - self.rest.len()) };
+        let fill =
+            if self.partial_group.is_empty() { 0 } else { text.len().min(4 - self.partial_group.len()) };
         let (head, text) = text.split_at(fill);
-        self.rest.extend_from_slice(head);
-        if self.rest.len() == 4 {
-            let group = std::mem::take(&mut self.rest);
-            self.groups(&group, limit)?;
+        self.partial_group.extend_from_slice(head);
+        if self.partial_group.len() == 4 {
+            let group = std::mem::take(&mut self.partial_group);
+            self.decode_groups(&group, limit)?;
             if self.padded && !text.is_empty() {
-                return Err(no_base64());
+                return Err(invalid_base64());
             }
         }
         let (groups, rest) = text.split_at(text.len() / 4 * 4);
-        self.groups(groups, limit)?;
+        self.decode_groups(groups, limit)?;
         if self.padded && !rest.is_empty() {
-            return Err(no_base64());
+            return Err(invalid_base64());
         }
-        self.rest.extend_from_slice(rest);
+        self.partial_group.extend_from_slice(rest);
         Ok(())
     }
 
-    fn groups(&mut self, text: &[u8], limit: u64) -> Result<(), Envelope> {
+    fn decode_groups(&mut self, text: &[u8], limit: u64) -> Result<(), Envelope> {
         if text.is_empty() {
             return Ok(());
         }
         let start = self.decoded.len();
-        // As many groups as fit, and the one that may pass the limit: what is refused, and why, must not depend on the pieces.
+        // Decodes the groups that fit and the one that may exceed the limit. Whether and why a put is refused must not
+        // depend on how the body is divided into chunks.
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(start);
         let (text, more) = text.split_at(text.len().min((room / 3).saturating_add(1).saturating_mul(4)));
         let most = text.len() / 4 * 3;
-        self.grow(most, limit);
+        self.reserve(most, limit);
         self.decoded.resize(start + most, 0);
-        let length = BASE64.decode_mut(text, &mut self.decoded[start..]).map_err(|_| no_base64())?;
+        let length = BASE64.decode_mut(text, &mut self.decoded[start..]).map_err(|_| invalid_base64())?;
         if length < most {
-            // Padding ends the text: it may stand in the last group only.
+            // Padding ends the base64, so only the last group may have it.
             if text[..text.len() - 4].contains(&b'=') {
-                return Err(no_base64());
+                return Err(invalid_base64());
             }
             self.padded = true;
         }
@@ -352,12 +358,12 @@ impl Base64 {
         if self.decoded.len() as u64 > limit {
             return Err(too_large(limit));
         }
-        // Only padding can have kept it within the limit where more follows.
-        if more.is_empty() { Ok(()) } else { Err(no_base64()) }
+        // More groups follow although the limit is not exceeded: only padding can be the reason.
+        if more.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 
-    /// Makes room for `more` bytes: by doubling, and hardly past the limit.
-    fn grow(&mut self, more: usize, limit: u64) {
+    /// Reserves capacity for `more` bytes. It doubles the capacity, up to 3 bytes above the limit.
+    fn reserve(&mut self, more: usize, limit: u64) {
         let need = self.decoded.len() + more;
         if need > self.decoded.capacity() {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(3);
@@ -366,7 +372,7 @@ impl Base64 {
         }
     }
 
-    fn end(&mut self) -> Result<(), Envelope> {
-        if self.rest.is_empty() { Ok(()) } else { Err(no_base64()) }
+    fn finish(&mut self) -> Result<(), Envelope> {
+        if self.partial_group.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 }

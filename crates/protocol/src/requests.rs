@@ -1,6 +1,6 @@
-//! The requests of the methods but `artifacts.put`, which has a module of its own. Unknown members are refused by name.
+//! The requests of all methods except `artifacts.put`, which has its own module. Unknown members are refused by name.
 //!
-//! Numbers are counts, sizes and spans: none can be negative.
+//! Numbers are counts, sizes and durations. None can be negative.
 
 use artifact_store_core::{Filter, MediaRange, Source, StoreError, Timestamp};
 use serde::de::{Error as _, Unexpected};
@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use crate::decode::{null_as_default, null_as_default_object};
 use crate::envelope::Envelope;
-use crate::opts::SourceWord;
+use crate::limits::{MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS};
+use crate::opts::SourceName;
 use crate::schema;
 use crate::scope::RequestScope;
 
@@ -32,12 +33,8 @@ pub struct GetRequest {
     pub max_bytes: Option<u64>,
 }
 
-/// The life of a presigned URL that asks for none, in nanoseconds: 15 minutes.
+/// The default expiry of a presigned URL, in nanoseconds: 15 minutes.
 pub const DEFAULT_EXPIRY_NANOS: u64 = 15 * 60 * 1_000_000_000;
-/// The shortest life of a presigned URL, in nanoseconds: 1 minute.
-pub const MIN_EXPIRY_NANOS: u64 = 60 * 1_000_000_000;
-/// The longest life of a presigned URL, in nanoseconds: 7 days.
-pub const MAX_EXPIRY_NANOS: u64 = 7 * 24 * 60 * 60 * 1_000_000_000;
 
 /// `artifacts.get_ref`: a presigned URL.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
@@ -52,15 +49,16 @@ pub struct GetRefRequest {
     pub id: String,
     /// How long the URL shall live, in nanoseconds; absent or 0: 15 minutes.
     #[serde(default)]
-    #[schema(schema_with = schema::expiry)]
+    #[schema(schema_with = schema::expiry_schema)]
     pub expiry: Option<u64>,
 }
 
 impl GetRefRequest {
-    /// How long the URL shall live, in nanoseconds; `None`: the default.
+    /// The requested expiry in nanoseconds; `None` for the default.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) outside of [`MIN_EXPIRY_NANOS`] to [`MAX_EXPIRY_NANOS`].
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if it is not between [`MIN_EXPIRY_NANOS`] and
+    /// [`MAX_EXPIRY_NANOS`].
     pub fn expiry_nanos(&self) -> Result<Option<u64>, Envelope> {
         match self.expiry.unwrap_or_default() {
             0 => Ok(None),
@@ -90,11 +88,11 @@ pub struct SizeRange {
 #[serde(deny_unknown_fields)]
 pub struct CreatedRange {
     /// At this moment or later; 0001-01-01T00:00:00Z is no bound.
-    #[serde(default, deserialize_with = "lower_bound")]
+    #[serde(default, deserialize_with = "deserialize_lower_bound")]
     #[schema(value_type = Option<schema::Moment>)]
     pub after: Option<Timestamp>,
     /// At this moment or earlier; 0001-01-01T00:00:00Z is no bound.
-    #[serde(default, deserialize_with = "upper_bound")]
+    #[serde(default, deserialize_with = "deserialize_upper_bound")]
     #[schema(value_type = Option<schema::Moment>)]
     pub before: Option<Timestamp>,
 }
@@ -109,12 +107,12 @@ pub struct ListRequest {
     pub scope: RequestScope,
     /// One of these media types: `text/plain` with any parameters, `text/plain; charset=utf-8` with this one, and ranges: `image/*`,
     /// or an asterisk on both sides for any type that was given. Compared without case.
-    #[serde(default, deserialize_with = "media_ranges")]
+    #[serde(default, deserialize_with = "deserialize_media_ranges")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub mime_type: Vec<MediaRange>,
     /// One of these sources.
-    #[serde(default, deserialize_with = "sources")]
-    #[schema(value_type = Option<Vec<schema::SourceWord>>)]
+    #[serde(default, deserialize_with = "deserialize_sources")]
+    #[schema(value_type = Option<Vec<schema::SourceSchema>>)]
     pub source: Vec<Source>,
     /// The size.
     #[serde(default, deserialize_with = "null_as_default_object")]
@@ -136,7 +134,7 @@ pub struct ListRequest {
 }
 
 impl ListRequest {
-    /// What rows must be like.
+    /// The filter that rows must match.
     pub fn filter(&self) -> Filter {
         Filter {
             media_types: self.mime_type.clone(),
@@ -191,15 +189,15 @@ pub struct RequestIdentity {
     pub session: String,
 }
 
-fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
-    let words: Vec<SourceWord> = null_as_default(deserializer)?;
-    Ok(words.into_iter().map(|word| word.0).collect())
+fn deserialize_sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
+    let names: Vec<SourceName> = null_as_default(deserializer)?;
+    Ok(names.into_iter().map(|name| name.0).collect())
 }
 
-/// A media range, written as its text.
-struct RangeText(MediaRange);
+/// A media range, written as a string.
+struct MediaRangeText(MediaRange);
 
-impl<'de> Deserialize<'de> for RangeText {
+impl<'de> Deserialize<'de> for MediaRangeText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map(Self).map_err(|_| {
             let legal = "a media type such as text/plain, or a range such as image/* or */*";
@@ -208,25 +206,29 @@ impl<'de> Deserialize<'de> for RangeText {
     }
 }
 
-fn media_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaRange>, D::Error> {
-    let ranges: Vec<RangeText> = null_as_default(deserializer)?;
+fn deserialize_media_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaRange>, D::Error> {
+    let ranges: Vec<MediaRangeText> = null_as_default(deserializer)?;
     Ok(ranges.into_iter().map(|range| range.0).collect())
 }
 
-fn lower_bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    bound(deserializer, Timestamp::lower_bound)
-}
-
-fn upper_bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    bound(deserializer, Timestamp::upper_bound)
-}
-
-fn bound<'de, D: Deserializer<'de>>(
+fn deserialize_lower_bound<'de, D: Deserializer<'de>>(
     deserializer: D,
-    read: fn(&str) -> Result<Option<Timestamp>, StoreError>,
+) -> Result<Option<Timestamp>, D::Error> {
+    deserialize_bound(deserializer, Timestamp::lower_bound)
+}
+
+fn deserialize_upper_bound<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Timestamp>, D::Error> {
+    deserialize_bound(deserializer, Timestamp::upper_bound)
+}
+
+fn deserialize_bound<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    parse: fn(&str) -> Result<Option<Timestamp>, StoreError>,
 ) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    read(&text).map_err(|_| {
+    parse(&text).map_err(|_| {
         D::Error::invalid_value(
             Unexpected::Other("another text"),
             &"a time as RFC 3339, such as 2026-01-02T03:04:05Z",

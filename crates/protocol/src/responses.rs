@@ -1,4 +1,4 @@
-//! The answers of the methods. Each carries the protocol's version.
+//! The responses of the methods. Each contains the version of the protocol.
 
 use artifact_store_core::{ArtifactRef, Bytes, Capabilities, Metadata, Record, Source, Timestamp};
 use data_encoding::BASE64;
@@ -20,7 +20,7 @@ pub struct PutResponse {
 }
 
 impl PutResponse {
-    /// The answer about `record`.
+    /// The response for `record`.
     pub fn new(record: &Record) -> Self {
         Self { artifact: record.artifact_ref(), protocol_version: PROTOCOL_VERSION }
     }
@@ -97,21 +97,21 @@ pub struct Row {
     /// Its tags.
     pub tags: Vec<String>,
     /// Where it came from.
-    #[schema(value_type = schema::SourceWord)]
+    #[schema(value_type = schema::SourceSchema)]
     pub source: Source,
     /// The driver that holds it.
     pub driver: &'static str,
     /// When the store accepted it.
     #[schema(value_type = schema::Moment)]
     pub created_at: Timestamp,
-    /// What else its first writer said of it.
+    /// Further metadata from its first writer.
     #[serde(skip_serializing_if = "Metadata::is_empty")]
-    #[schema(schema_with = schema::free_object, required = false)]
+    #[schema(schema_with = schema::any_object, required = false)]
     pub metadata: Metadata,
 }
 
 impl Row {
-    /// The row of `record`, held by `driver`.
+    /// The row for `record`, which `driver` stores.
     pub fn new(record: Record, driver: &'static str) -> Self {
         Self {
             artifact: record.artifact_ref(),
@@ -142,7 +142,7 @@ pub struct ListResponse {
 /// The answer of `artifacts.delete`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DeleteResponse {
-    /// True: what was not there is `not_found`.
+    /// Always true: a missing artifact is `not_found`.
     pub deleted: bool,
     /// The protocol's version.
     pub protocol_version: &'static str,
@@ -154,7 +154,7 @@ pub struct StoreInfo {
     /// Its driver.
     pub driver: &'static str,
     /// What it promises.
-    #[schema(value_type = schema::Promises)]
+    #[schema(value_type = schema::CapabilitiesSchema)]
     pub capabilities: Capabilities,
 }
 
@@ -196,30 +196,30 @@ pub struct EventsInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BusReach {
-    /// Those of this process.
+    /// The events of this process.
     Local,
-    /// Those of every process on the same store.
+    /// The events of every process on the same store.
     Shared,
 }
 
-/// How well something is.
+/// A level of health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Everything works.
     Ready,
-    /// Some of it works.
+    /// Some things work.
     Degraded,
-    /// It does not serve.
+    /// Nothing works.
     Unavailable,
 }
 
-/// How well a subsystem is.
+/// The health of a subsystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubsystemHealth {
     /// Its name.
     pub subsystem: &'static str,
-    /// How well it is.
+    /// Its health.
     pub status: Status,
     /// What to know about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -248,7 +248,7 @@ pub struct DriverRow {
     /// Whether this runtime's store is one of it.
     pub active: bool,
     /// What it promises: the active one as it is opened, the others as they are by default.
-    #[schema(value_type = schema::Promises)]
+    #[schema(value_type = schema::CapabilitiesSchema)]
     pub capabilities: Capabilities,
 }
 

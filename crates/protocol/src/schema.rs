@@ -1,8 +1,8 @@
-//! The shapes of core's types in JSON, as the OpenAPI document describes them.
+//! The JSON schemas of the types of core, for the OpenAPI document.
 //!
-//! Core knows no wire, so its types are described here, beside those of this crate that describe themselves. A test of the wire
-//! holds real answers against all of it. Nothing here is ever serialized.
-#![allow(dead_code)] // Shapes, not values.
+//! Core must not know the wire format, so the schemas of its types are here. A test validates real responses against
+//! all schemas. No value of these types is ever serialized.
+#![allow(dead_code)] // Schemas only; no values.
 
 use artifact_store_core::{Flag, Source};
 use serde::Serialize;
@@ -11,8 +11,7 @@ use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::code::Code;
-use crate::event::EventKind;
-use crate::requests::{MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS};
+use crate::limits::{MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS};
 
 /// The reference to an artifact: small, and a name rather than a key.
 #[derive(Serialize, ToSchema)]
@@ -52,7 +51,7 @@ pub(crate) struct Scope {
     task: Option<String>,
 }
 
-/// A moment, as RFC 3339.
+/// The schema of a timestamp (RFC 3339).
 pub(crate) struct Moment;
 
 impl PartialSchema for Moment {
@@ -67,16 +66,16 @@ impl PartialSchema for Moment {
 
 impl ToSchema for Moment {}
 
-/// Bytes in JSON.
+/// The schema of bytes.
 pub(crate) struct Base64;
 
 impl PartialSchema for Base64 {
     fn schema() -> RefOr<Schema> {
-        let digits = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
+        let pattern = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
         ObjectBuilder::new()
             .schema_type(Type::String)
             .content_encoding("base64")
-            .pattern(Some(digits))
+            .pattern(Some(pattern))
             .description(Some(
                 "Bytes in base64 with padding (RFC 4648 §4), the unused bits of the last digit being zero.",
             ))
@@ -86,24 +85,24 @@ impl PartialSchema for Base64 {
 
 impl ToSchema for Base64 {}
 
-fn words<'a>(words: impl Iterator<Item = &'a str>, about: &str) -> RefOr<Schema> {
+pub(crate) fn string_enum<'a>(values: impl Iterator<Item = &'a str>, description: &str) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .enum_values(Some(words.collect::<Vec<_>>()))
-        .description(Some(about))
+        .enum_values(Some(values.collect::<Vec<_>>()))
+        .description(Some(description))
         .into()
 }
 
-/// Where an artifact came from.
-pub(crate) struct SourceWord;
+/// The schema of a source.
+pub(crate) struct SourceSchema;
 
-impl PartialSchema for SourceWord {
+impl PartialSchema for SourceSchema {
     fn schema() -> RefOr<Schema> {
-        words(Source::ALL.iter().map(|source| source.word()), "Where an artifact came from.")
+        string_enum(Source::ALL.iter().map(|source| source.as_str()), "Where an artifact came from.")
     }
 }
 
-impl ToSchema for SourceWord {
+impl ToSchema for SourceSchema {
     fn name() -> std::borrow::Cow<'static, str> {
         "Source".into()
     }
@@ -111,32 +110,25 @@ impl ToSchema for SourceWord {
 
 impl PartialSchema for Code {
     fn schema() -> RefOr<Schema> {
-        words(Self::ALL.iter().map(|code| code.word()), "What a client branches on.")
+        string_enum(Self::ALL.iter().map(|code| code.as_str()), "What a client branches on.")
     }
 }
 
 impl ToSchema for Code {}
 
-impl PartialSchema for EventKind {
+/// The schema of the capabilities of a store.
+pub(crate) struct CapabilitiesSchema;
+
+impl PartialSchema for CapabilitiesSchema {
     fn schema() -> RefOr<Schema> {
-        words(Self::ALL.iter().map(|kind| kind.word()), "A type of events.")
-    }
-}
-
-impl ToSchema for EventKind {}
-
-/// The flags and numbers of a store.
-pub(crate) struct Promises;
-
-impl PartialSchema for Promises {
-    fn schema() -> RefOr<Schema> {
-        let number = |about: &str| {
-            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some(about))
+        let number = |description: &str| {
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some(description))
         };
         let mut object = ObjectBuilder::new().description(Some("What a store promises."));
         for flag in Flag::ALL {
-            let sentence = ObjectBuilder::new().schema_type(Type::Boolean).description(Some(flag.sentence()));
-            object = object.property(flag.word(), sentence).required(flag.word());
+            let property =
+                ObjectBuilder::new().schema_type(Type::Boolean).description(Some(flag.description()));
+            object = object.property(flag.as_str(), property).required(flag.as_str());
         }
         object
             .property(
@@ -151,14 +143,14 @@ impl PartialSchema for Promises {
     }
 }
 
-impl ToSchema for Promises {
+impl ToSchema for CapabilitiesSchema {
     fn name() -> std::borrow::Cow<'static, str> {
         "Capabilities".into()
     }
 }
 
-/// How long a presigned URL shall live.
-pub(crate) fn expiry() -> Schema {
+/// The schema of the expiry of a presigned URL.
+pub(crate) fn expiry_schema() -> Schema {
     let nanos = |from, to| {
         let number = ObjectBuilder::new().schema_type(Type::Integer);
         number
@@ -166,34 +158,34 @@ pub(crate) fn expiry() -> Schema {
             .minimum(Some(from))
             .maximum(Some(to))
     };
-    let about =
+    let description =
         "How long the URL shall live, in nanoseconds: 1 minute to 7 days; absent, null or 0: 15 minutes.";
     AnyOf::builder()
         .item(ObjectBuilder::new().schema_type(Type::Null))
         .item(nanos(0_u64, 0_u64))
         .item(nanos(MIN_EXPIRY_NANOS, MAX_EXPIRY_NANOS))
-        .description(Some(about))
+        .description(Some(description))
         .build()
         .into()
 }
 
-/// A JSON object of anything, or null.
-pub(crate) fn free_object_or_null() -> Schema {
-    let about = "Anything else, within the bounds of a control payload: 6 containers within each other, 64 members, 50 items, \
+/// The schema of any JSON object, or null.
+pub(crate) fn any_object_or_null() -> Schema {
+    let description = "Anything else, within the bounds of a control payload: 6 containers within each other, 64 members, 50 items, \
                  4096 characters.";
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-        .description(Some(about))
+        .description(Some(description))
         .build()
         .into()
 }
 
-/// A JSON object of anything.
-pub(crate) fn free_object() -> Schema {
+/// The schema of any JSON object.
+pub(crate) fn any_object() -> Schema {
     ObjectBuilder::new()
         .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-        .description(Some("What else its first writer said of it; absent where nothing."))
+        .description(Some("Further metadata from its first writer; absent if there is none."))
         .build()
         .into()
 }

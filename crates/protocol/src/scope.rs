@@ -1,5 +1,5 @@
-//! The scope as a request names it: [`RequestScope`], whose parts may be empty. What an empty or foreign part means is policy
-//! and stands elsewhere.
+//! The scope in a request: [`RequestScope`], whose parts may be empty. This module must never know what an empty or
+//! foreign part means: that is policy.
 
 use artifact_store_core::{Scope, ScopePart};
 use serde::Deserialize;
@@ -30,7 +30,7 @@ pub struct RequestScope {
     pub task: String,
 }
 
-/// The same with every part checked; `None` where it is empty.
+/// A [`RequestScope`] with every part checked. An empty part is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScopeParts {
     /// The tenant.
@@ -44,11 +44,11 @@ pub struct ScopeParts {
 }
 
 impl RequestScope {
-    /// Checks the parts that are there.
+    /// Checks the parts that are not empty.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) that names the part which is longer than 256 bytes or holds a
-    /// control character.
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if a part is longer than 256 bytes or contains a control
+    /// character. The message names the part.
     pub fn parts(&self) -> Result<ScopeParts, Envelope> {
         let part = |name: &str, text: &str| {
             match text {
@@ -68,7 +68,7 @@ impl RequestScope {
         })
     }
 
-    /// Only a task, for routes that name no other part.
+    /// A scope with a task only, for routes that name no other part.
     pub fn of_task(task: impl Into<String>) -> Self {
         Self { task: task.into(), ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! What a request's JSON may be, and how it is refused: members are named, values are not repeated.
+//! Decoding of requests and its refusals: members are named, values are not repeated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
 
 use artifact_store_protocol::{
@@ -8,14 +8,14 @@ use artifact_store_protocol::{
 
 fn refused<T: serde::de::DeserializeOwned>(json: &str) -> Envelope {
     match decode::<T>(json.as_bytes()) {
-        Ok(_) => panic!("{json} was taken"),
+        Ok(_) => panic!("{json} was accepted"),
         Err(envelope) => envelope,
     }
 }
 
 #[test]
-fn a_member_that_is_not_declared_is_named_with_its_place() {
-    for (json, says) in [
+fn a_member_that_is_not_declared_is_named_with_its_path() {
+    for (json, message) in [
         (
             r#"{"id": "x", "colour": 1}"#,
             "the member `colour` is not declared; declared are `scope`, `id`, `offset`, `max_bytes`",
@@ -26,7 +26,7 @@ fn a_member_that_is_not_declared_is_named_with_its_place() {
         ),
     ] {
         let envelope = refused::<GetRequest>(json);
-        assert_eq!((envelope.code, envelope.message.as_ref()), (Code::InvalidRequest, says));
+        assert_eq!((envelope.code, envelope.message.as_ref()), (Code::InvalidRequest, message));
     }
     let envelope = refused::<ListRequest>(r#"{"size_range": {"min": 1}}"#);
     assert_eq!(
@@ -41,8 +41,8 @@ fn a_member_that_is_not_declared_is_named_with_its_place() {
 }
 
 #[test]
-fn what_is_missing_double_or_of_another_type_is_named_and_no_value_is_repeated() {
-    for (json, says) in [
+fn missing_duplicate_and_mistyped_members_are_named_and_no_value_is_repeated() {
+    for (json, message) in [
         ("{}", "the member `id` is missing"),
         (r#"{"id": "x", "id": "y"}"#, "the member `id` is given twice"),
         (r#"{"id": ["hunter2"]}"#, "the value of the member `id` is not legal; expected a string"),
@@ -79,7 +79,7 @@ fn what_is_missing_double_or_of_another_type_is_named_and_no_value_is_repeated()
         let envelope = refused::<GetRequest>(json);
         assert_eq!(envelope.code, Code::InvalidRequest, "{json}");
         assert!(!envelope.message.contains("hunter"), "{json}: {}", envelope.message);
-        assert!(envelope.message.starts_with(says), "{json}: {}", envelope.message);
+        assert!(envelope.message.starts_with(message), "{json}: {}", envelope.message);
     }
     let envelope = refused::<ListRequest>(r#"{"source": ["tool", "hunter2"]}"#);
     assert!(
@@ -96,7 +96,7 @@ fn what_is_missing_double_or_of_another_type_is_named_and_no_value_is_repeated()
 }
 
 #[test]
-fn names_from_outside_are_shortened_and_lose_their_control_characters() {
+fn untrusted_names_are_shortened_and_lose_their_control_characters() {
     let json = format!(r#"{{"id": "x", "a\u001b[31m{}": 1}}"#, "n".repeat(1000));
     let envelope = refused::<GetRequest>(&json);
     assert!(envelope.message.starts_with("the member `a[31mnnn"), "{envelope}");
@@ -104,10 +104,10 @@ fn names_from_outside_are_shortened_and_lose_their_control_characters() {
 }
 
 #[test]
-fn a_name_that_had_to_be_altered_is_not_said_to_stand_in_itself() {
+fn a_shortened_name_is_not_reported_as_its_own_parent() {
     let long = "n".repeat(100);
     let short = format!("{}…", "n".repeat(64));
-    for (json, says) in [
+    for (json, message) in [
         (format!(r#"{{"{long}": 1}}"#), format!("the member `{short}` is not declared;")),
         (
             format!(r#"{{"scope": {{"{long}": 1}}}}"#),
@@ -118,12 +118,12 @@ fn a_name_that_had_to_be_altered_is_not_said_to_stand_in_itself() {
         (r#"{"a`, expected `b": 1}"#.into(), "the member `a`, expected `b` is not declared;".into()),
     ] {
         let envelope = refused::<DeleteRequest>(&json);
-        assert!(envelope.message.starts_with(&says), "{json}: {envelope}");
+        assert!(envelope.message.starts_with(&message), "{json}: {envelope}");
     }
 }
 
 #[test]
-fn a_word_is_a_text_and_nothing_that_serde_would_take_for_one() {
+fn an_enum_value_must_be_a_string_even_where_serde_would_accept_more() {
     for value in [r#"{"tool": null}"#, "5", "[\"tool\"]", "true", "null"] {
         let envelope = refused::<ListRequest>(&format!(r#"{{"source": [{value}]}}"#));
         assert!(
@@ -134,7 +134,7 @@ fn a_word_is_a_text_and_nothing_that_serde_would_take_for_one() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_no_json() {
+fn bytes_that_are_not_text_are_not_json() {
     let error = decode::<GetRequest>(b"{\"id\": \"\xff\"}").unwrap_err();
     assert_eq!(error.code, Code::InvalidRequest);
     assert!(error.message.starts_with("the body is no JSON"), "{error}");

@@ -1,4 +1,4 @@
-//! The decoder of `artifacts.put`: whatever the pieces, limits that hold while bytes flow, and bounds of the payload.
+//! The decoder of `artifacts.put`: any division into chunks, limits while bytes arrive, and limits of the payload.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
 
 use artifact_store_protocol::{Code, Envelope, PutDecoder, PutOpts, PutRequest, RawMetadata};
@@ -17,7 +17,7 @@ fn refused(limit: u64, json: &str) -> Code {
 
 proptest! {
     #[test]
-    fn any_bytes_come_back_whatever_the_pieces(
+    fn any_bytes_come_back_whatever_the_chunks(
         bytes in proptest::collection::vec(any::<u8>(), 0..3000),
         cuts in proptest::collection::vec(1_usize..700, 1..20),
         filename in "\\PC{0,20}",
@@ -29,8 +29,8 @@ proptest! {
         let mut decoder = PutDecoder::new(bytes.len() as u64);
         let (mut rest, mut cuts) = (json.as_bytes(), cuts.iter().cycle());
         while !rest.is_empty() {
-            let (piece, more) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
-            decoder.feed(piece).unwrap();
+            let (chunk, more) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+            decoder.feed(chunk).unwrap();
             rest = more;
         }
         let request = decoder.finish().unwrap();
@@ -45,10 +45,10 @@ proptest! {
     ) {
         for json in [text.clone(), format!("{{\"bytes\": \"{text}"), format!("{{\"bytes\": \"{text}\"}}")] {
             let mut decoder = PutDecoder::new(64);
-            let fed = json.as_bytes().chunks(cut).try_for_each(|piece| decoder.feed(piece));
+            let fed = json.as_bytes().chunks(cut).try_for_each(|chunk| decoder.feed(chunk));
             if let Ok(request) = fed.and_then(|()| decoder.finish()) {
                 prop_assert!(request.bytes.len() <= 64);
-                // Whatever is taken is what a reader of whole JSON finds.
+                // The decoder returns the same bytes as a parser of the whole JSON.
                 let whole: serde_json::Value = serde_json::from_str(&json).unwrap();
                 let bytes = BASE64.decode(whole["bytes"].as_str().unwrap().as_bytes()).unwrap();
                 prop_assert_eq!(&request.bytes[..], &bytes[..]);
@@ -67,15 +67,15 @@ fn exactly_the_limit_fits_and_one_more_byte_is_too_large() {
 }
 
 #[test]
-fn the_limit_is_told_before_the_body_ends() {
+fn the_limit_is_reported_before_the_body_ends() {
     let mut decoder = PutDecoder::new(100);
     decoder.feed(br#"{"bytes": ""#).unwrap();
-    let fed = std::iter::repeat_n(b"AAAA".as_slice(), 1000).position(|piece| decoder.feed(piece).is_err());
+    let fed = std::iter::repeat_n(b"AAAA".as_slice(), 1000).position(|chunk| decoder.feed(chunk).is_err());
     assert_eq!(fed, Some(33), "100 bytes are 33 groups and a third");
 }
 
 #[test]
-fn why_a_put_is_refused_does_not_depend_on_its_pieces() {
+fn the_refusal_of_a_put_does_not_depend_on_its_chunks() {
     for (text, code) in [
         ("AA!ABBBBCCCC", Code::InvalidRequest),
         ("AAAABBBBCC!C", Code::RequestTooLarge),
@@ -85,16 +85,16 @@ fn why_a_put_is_refused_does_not_depend_on_its_pieces() {
         let json = format!(r#"{{"bytes": "{text}"}}"#);
         for cut in 1..json.len() {
             let mut decoder = PutDecoder::new(5);
-            let fed = json.as_bytes().chunks(cut).try_for_each(|piece| decoder.feed(piece));
-            assert_eq!(fed.unwrap_err().code, code, "{text} in pieces of {cut}");
+            let fed = json.as_bytes().chunks(cut).try_for_each(|chunk| decoder.feed(chunk));
+            assert_eq!(fed.unwrap_err().code, code, "{text} in chunks of {cut}");
         }
     }
 }
 
 #[test]
-fn text_around_the_bytes_is_bounded() {
+fn json_besides_the_bytes_is_limited() {
     let mut decoder = PutDecoder::new(100);
-    let error = std::iter::repeat_n([b' '; 1024], 2000).find_map(|piece| decoder.feed(&piece).err());
+    let error = std::iter::repeat_n([b' '; 1024], 2000).find_map(|chunk| decoder.feed(&chunk).err());
     assert_eq!(error.unwrap().code, Code::RequestTooLarge);
 }
 
@@ -120,7 +120,7 @@ fn debug_output_shows_no_bytes_of_an_artifact() {
 }
 
 #[test]
-fn metadata_may_hold_whole_pairs_of_surrogates_and_what_only_looks_like_half_of_one() {
+fn metadata_may_contain_surrogate_pairs_and_text_that_only_looks_like_a_lone_surrogate() {
     let options = opts(r#"{"metadata": {"\ud83d\ude00": "\\ud83d \uD83D\uDE00"}}"#).into_options().unwrap();
     assert_eq!(serde_json::to_string(&options.metadata).unwrap(), r#"{"😀":"\\ud83d 😀"}"#);
 }
@@ -138,14 +138,14 @@ fn a_member_called_bytes_elsewhere_is_not_the_bytes() {
 }
 
 #[test]
-fn what_is_no_base64_or_no_put_is_invalid() {
+fn invalid_base64_and_invalid_puts_are_refused() {
     for json in [
         r#"{"bytes": "a"}"#,
         r#"{"bytes": "aGk"}"#,
         r#"{"bytes": "aG=k"}"#,
         r#"{"bytes": "aGk=aGk="}"#,
         r#"{"bytes": "aGk=="}"#,
-        r#"{"bytes": "aGl="}"#, // Bits behind the end that are not zero.
+        r#"{"bytes": "aGl="}"#, // The unused bits are not zero.
         r#"{"bytes": "aG k"}"#,
         r#"{"bytes": "aGk\n"}"#,
         r#"{"bytes": "a-_="}"#,
@@ -183,7 +183,7 @@ fn opts(json: &str) -> PutOpts {
 }
 
 #[test]
-fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
+fn a_payload_is_valid_at_each_limit_and_invalid_above_it() {
     let text = |chars: usize| "ä".repeat(chars);
     let tags = |items: usize| serde_json::to_string(&vec!["t"; items]).unwrap();
     let keys = |keys: usize| {
@@ -193,7 +193,7 @@ fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
     let deep = |containers: usize| format!("{}1{}", r#"{"a":"#.repeat(containers), "}".repeat(containers));
     let list = |items: usize| format!(r#"{{"a": [{}]}}"#, vec!["1"; items].join(","));
     let sized = |bytes: usize| {
-        // Texts of at most 4096 characters that make `{"metadata":{"a":"…","b":"…",…}}` so many bytes.
+        // Strings of at most 4096 characters, so that `{"metadata":{"a":"…","b":"…",…}}` has `bytes` bytes.
         let frame = r#"{"metadata":{"a":"","b":"","c":"","d":"","e":""}}"#.len();
         let each = (bytes - frame) / 5;
         let rest = bytes - frame - 4 * each;
@@ -207,7 +207,7 @@ fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
             x(rest)
         )
     };
-    for (fine, past) in [
+    for (valid, invalid) in [
         (format!(r#"{{"filename": "{}"}}"#, text(4096)), format!(r#"{{"filename": "{}"}}"#, text(4097))),
         (
             format!(r#"{{"mime_type": "text/x; a=\"{}\""}}"#, text(4096 - 12)),
@@ -226,13 +226,13 @@ fn each_bound_of_the_payload_is_fine_at_it_and_invalid_past_it() {
             r#"{"metadata": {"n": 1e400}}"#.into(),
         ),
     ] {
-        opts(&fine).into_options().unwrap_or_else(|error| panic!("{fine}: {error}"));
-        assert_eq!(opts(&past).into_options().unwrap_err().code, Code::PayloadInvalid, "{past}");
+        opts(&valid).into_options().unwrap_or_else(|error| panic!("{valid}: {error}"));
+        assert_eq!(opts(&invalid).into_options().unwrap_err().code, Code::PayloadInvalid, "{invalid}");
     }
 }
 
 #[test]
-fn metadata_of_hostile_depth_is_told_its_depth() {
+fn metadata_of_hostile_depth_is_refused_for_its_depth() {
     let deep = format!(r#"{{"metadata": {{"a": {}1{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let error = opts(&deep).into_options().unwrap_err();
     assert_eq!(
@@ -242,7 +242,7 @@ fn metadata_of_hostile_depth_is_told_its_depth() {
 }
 
 #[test]
-fn options_are_what_was_said_and_defaults_elsewhere() {
+fn options_are_as_sent_with_defaults_for_the_rest() {
     let options = opts("{}").into_options().unwrap();
     assert_eq!(options, artifact_store_core::PutOptions::default());
     let options = opts(
@@ -262,7 +262,7 @@ fn options_are_what_was_said_and_defaults_elsewhere() {
 }
 
 #[test]
-fn a_media_type_that_is_none_is_refused_and_one_that_is_too_long_is_told_its_bound() {
+fn an_invalid_media_type_is_refused_and_the_refusal_of_a_long_one_names_the_limit() {
     let code = |mime_type: &str| {
         let opts = PutOpts { mime_type: Some(mime_type.into()), ..PutOpts::default() };
         opts.into_options().map_err(|error| error.code)
@@ -277,7 +277,7 @@ fn a_media_type_that_is_none_is_refused_and_one_that_is_too_long_is_told_its_bou
 }
 
 #[test]
-fn metadata_built_in_code_is_held_against_the_same_bounds() {
+fn metadata_built_in_code_is_checked_against_the_same_limits() {
     let metadata = serde_json::json!({"k": "x".repeat(4097)});
     let serde_json::Value::Object(metadata) = metadata else { unreachable!() };
     let opts = PutOpts { metadata: Some(RawMetadata::try_from(metadata).unwrap()), ..PutOpts::default() };

@@ -1,51 +1,53 @@
-//! The registry against the protocol's own table, and the answers' JSON.
+//! The registry against the table of the protocol, and the JSON of responses.
 
 use artifact_store_core::{Bytes, Digest};
 use artifact_store_core::{PutOptions, Record, Scope, Timestamp};
-use artifact_store_protocol::{Code, EventKind, GetResponse, Method, PROTOCOL_VERSION, Repeat, Row};
+use artifact_store_protocol::{Code, EventKind, GetResponse, Method, PROTOCOL_VERSION, RetryPolicy, Row};
 
 #[test]
-fn the_eleven_codes_have_the_protocols_words_statuses_and_advice() {
+fn the_eleven_codes_have_the_names_statuses_and_retry_policies_of_the_protocol() {
     let table: Vec<_> =
-        Code::ALL.iter().map(|code| (code.word(), code.status(), code.descriptor().repeat)).collect();
+        Code::ALL.iter().map(|code| (code.as_str(), code.status(), code.descriptor().retry_policy)).collect();
     assert_eq!(
         table,
         [
-            ("auth_rejected", 401, Repeat::FreshToken),
-            ("identity_required", 401, Repeat::No),
-            ("identity_scope_required", 403, Repeat::No),
-            ("invalid_request", 400, Repeat::No),
-            ("not_found", 404, Repeat::No),
-            ("payload_invalid", 422, Repeat::No),
-            ("presign_unsupported", 501, Repeat::No),
-            ("request_too_large", 413, Repeat::No),
-            ("runtime_error", 500, Repeat::Backoff),
-            ("scope_mismatch", 403, Repeat::No),
-            ("unknown_method", 404, Repeat::No),
+            ("auth_rejected", 401, RetryPolicy::FreshToken),
+            ("identity_required", 401, RetryPolicy::Never),
+            ("identity_scope_required", 403, RetryPolicy::Never),
+            ("invalid_request", 400, RetryPolicy::Never),
+            ("not_found", 404, RetryPolicy::Never),
+            ("payload_invalid", 422, RetryPolicy::Never),
+            ("presign_unsupported", 501, RetryPolicy::Never),
+            ("request_too_large", 413, RetryPolicy::Never),
+            ("runtime_error", 500, RetryPolicy::Backoff),
+            ("scope_mismatch", 403, RetryPolicy::Never),
+            ("unknown_method", 404, RetryPolicy::Never),
         ]
     );
     for code in Code::ALL {
-        assert_eq!(code.word().parse(), Ok(*code));
-        assert_eq!(serde_json::to_value(code).unwrap(), code.word());
-        assert!(code.descriptor().when.ends_with('.') && code.descriptor().retry.ends_with('.'));
+        assert_eq!(code.as_str().parse(), Ok(*code));
+        assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        assert!(
+            code.descriptor().description.ends_with('.') && code.descriptor().retry_advice.ends_with('.')
+        );
     }
     assert!("teapot".parse::<Code>().is_err());
 }
 
 #[test]
-fn methods_and_events_are_found_by_their_words() {
+fn methods_and_events_are_found_by_their_names() {
     for method in Method::ALL {
         assert_eq!(Method::from_name(method.name()), Some(*method));
     }
     assert_eq!(Method::from_name("artifacts.Put"), None);
     for kind in EventKind::ALL {
-        assert_eq!(EventKind::from_word(kind.word()), Some(*kind));
+        assert_eq!(EventKind::from_name(kind.as_str()), Some(*kind));
     }
-    assert_eq!(EventKind::from_word("artifacts"), None);
+    assert_eq!(EventKind::from_name("artifacts"), None);
 }
 
 #[test]
-fn answers_are_flat_json_with_the_version() {
+fn responses_are_flat_json_with_the_version() {
     let scope = Scope::new("acme", "ada", "s").unwrap();
     let record =
         Record::new(scope, PutOptions::default(), Digest::of(b"hello"), 5, Timestamp::from_micros(1));

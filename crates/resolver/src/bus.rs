@@ -1,11 +1,15 @@
-//! The event bus: the latest events of every tenant, and the [`Subscription`]s that read along.
+//! The event bus: the latest events of every tenant, and the [`Subscription`]s that read them.
 //!
-//! By default it is this process's own. Over an [`EventLog`] it is every process's on one storage: events go into the log, and
-//! what the log says is kept here, in its order. A slow subscriber holds nobody up: one whose next event is not kept any more is
-//! told so and dropped. This module must never know who may subscribe to what.
+//! By default the bus belongs to one process. Over an [`EventLog`] all processes on one storage share it: each appends
+//! its events to the log, and each reads the log and keeps the events here in the log's order.
+//!
+//! A slow subscriber never delays another. If its next event is no longer kept, it gets [`Delivery::TooSlow`] and its
+//! subscription ends.
+//!
+//! This module must never know who may subscribe to what.
 
-mod across;
-mod kept;
+mod history;
+mod replicated;
 mod size;
 mod subscribers;
 mod subscription;
@@ -18,20 +22,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use artifact_store_core::{Clock, EventLog, Scope, StoreError, SystemClock};
 use artifact_store_protocol::{BusReach, EventData, EventKind, EventPayload};
 
-use self::across::Across;
-use self::kept::{KeptEvents, Slot};
+use self::history::{EventHistory, HistoryEntry};
+use self::replicated::LogReplicator;
+pub(crate) use self::subscribers::SubscriberLimits;
 use self::subscribers::Subscribers;
-pub(crate) use self::subscribers::{ReachedBound, SubscriberBounds};
 pub use self::subscription::Subscription;
 use crate::refusal::Refusal;
 
 /// An event as the bus holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Its id, by which a subscriber goes on after it, on any process that shares the bus. It says nothing of how many events
-    /// there were.
+    /// The event's id. A subscriber can continue after it on any process of the bus. The id does not reveal how
+    /// many events there were.
     pub id: String,
-    /// What it tells.
+    /// The event's type, time, scope and payload.
     pub data: EventData,
 }
 
@@ -40,125 +44,129 @@ pub struct Event {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events were lost here: they were not kept any more when the subscriber came back, or they never came.
+    /// Events are missing here. They were dropped before the subscriber came back, or they were lost on the way to the
+    /// bus.
     Gap,
-    /// The subscriber read too slowly, and the bus has dropped events that it had not read. This is the last it hears.
+    /// The subscriber read too slowly, and the bus dropped events that it had not read. No delivery follows.
     TooSlow,
 }
 
-/// Which events a subscription is about.
+/// Which events a subscription covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Those of one session, with and without tasks.
+pub(crate) enum SubscriptionScope {
+    /// The events of one session, with or without a task.
     Session,
-    /// Those of every tenant.
+    /// The events of every tenant.
     AllTenants,
 }
 
+/// Publishes events to subscribers, in this process or across all processes on one event log.
 #[derive(Debug)]
 pub(crate) struct EventBus {
-    shared: Arc<Shared>,
-    across: Option<Across>,
+    shared: Arc<SharedBus>,
+    replicator: Option<LogReplicator>,
 }
 
-/// How much a bus holds.
+/// The limits of a bus.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BusBounds {
-    /// Events of each tenant that are kept for subscribers that come back.
+pub(crate) struct BusLimits {
+    /// The number of events kept for each tenant.
     pub(crate) events_per_tenant: usize,
-    /// What the events of all tenants together take, in bytes.
+    /// The memory for the kept events of all tenants together, in bytes.
     pub(crate) events_bytes: usize,
-    pub(crate) subscribers: SubscriberBounds,
+    /// The numbers of subscribers.
+    pub(crate) subscribers: SubscriberLimits,
 }
 
-/// What there is on an event bus now, and what happened since it began.
+/// The current and the total numbers of an event bus, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EventCounts {
-    /// Subscriptions of single sessions.
+    /// Open subscriptions to single sessions.
     pub session_subscribers: usize,
-    /// Subscriptions of all tenants.
+    /// Open subscriptions to all tenants.
     pub all_tenants_subscribers: usize,
-    /// Subscriptions that a bound has refused.
+    /// Subscriptions refused because a limit was reached, since the start.
     pub refused_subscribers: u64,
-    /// Subscriptions that were dropped because they read too slowly.
+    /// Subscriptions ended because they read too slowly, since the start.
     pub too_slow_subscribers: u64,
     /// Events that are kept for subscribers that come back.
     pub kept_events: usize,
-    /// What these take in memory, in bytes, about.
+    /// The approximate memory of the kept events, in bytes.
     pub kept_bytes: usize,
 }
 
 #[derive(Debug)]
-struct Shared {
-    /// Makes ids of numbers that do not show the numbers: a tenant must not learn how busy the others are.
+struct SharedBus {
+    /// Hashes event numbers to ids that hide the numbers: a tenant must not learn how many events the others have.
     ids: RandomState,
     published: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<BusState>,
 }
 
 #[derive(Debug)]
-struct State {
-    kept: KeptEvents,
+struct BusState {
+    history: EventHistory,
     subscribers: Subscribers,
     closed: bool,
-    past_bounds: u64,
-    too_slow: u64,
+    refused_subscribers: u64,
+    too_slow_subscribers: u64,
 }
 
 impl EventBus {
-    /// A bus of this process alone.
-    pub(crate) fn new(bounds: BusBounds) -> Self {
-        let state = State {
-            kept: KeptEvents::new(bounds.events_per_tenant, bounds.events_bytes),
-            subscribers: Subscribers::new(bounds.subscribers),
+    /// Creates a bus for this process alone.
+    pub(crate) fn new(limits: BusLimits) -> Self {
+        let state = BusState {
+            history: EventHistory::new(limits.events_per_tenant, limits.events_bytes),
+            subscribers: Subscribers::new(limits.subscribers),
             closed: false,
-            past_bounds: 0,
-            too_slow: 0,
+            refused_subscribers: 0,
+            too_slow_subscribers: 0,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedBus {
             ids: RandomState::new(),
             published: AtomicU64::new(0),
             state: Mutex::new(state),
         });
-        Self { shared, across: None }
+        Self { shared, replicator: None }
     }
 
-    /// The bus of every process on `log`. It begins with the newest events of the log. Needs a Tokio runtime.
-    pub(crate) async fn across(bounds: BusBounds, log: Arc<dyn EventLog>) -> Result<Self, StoreError> {
-        let Self { shared, .. } = Self::new(bounds);
-        let across = Across::join(log, Arc::clone(&shared)).await?;
-        Ok(Self { shared, across: Some(across) })
+    /// Creates the bus that all processes on `log` share. It starts with the newest events of the log. Needs a Tokio
+    /// runtime.
+    pub(crate) async fn replicated(limits: BusLimits, log: Arc<dyn EventLog>) -> Result<Self, StoreError> {
+        let Self { shared, .. } = Self::new(limits);
+        let replicator = LogReplicator::start(log, Arc::clone(&shared)).await?;
+        Ok(Self { shared, replicator: Some(replicator) })
     }
 
-    /// Who hears of the events that are published here.
+    /// Which processes receive the events that are published here.
     pub(crate) fn reach(&self) -> BusReach {
-        if self.across.is_some() { BusReach::Shared } else { BusReach::Local }
+        if self.replicator.is_some() { BusReach::Shared } else { BusReach::Local }
     }
 
-    /// Tells an event of `scope`. Never waits; after [`close`](Self::close) nobody hears it.
+    /// Publishes an event of `scope`. Never waits. After [`close`](Self::close) no subscriber receives it.
     pub(crate) fn publish(&self, scope: Scope, payload: EventPayload) {
         let data = EventData { kind: payload.kind(), occurred_at: SystemClock.now(), scope, payload };
         let number = self.shared.published.fetch_add(1, Ordering::Relaxed);
-        let event = Event { id: self.shared.id(number), data };
-        match &self.across {
-            None => self.shared.push(Slot::Event(Arc::new(event))),
-            Some(across) => across.publish(self.shared.key(number), &event),
+        let event = Event { id: self.shared.event_id(number), data };
+        match &self.replicator {
+            None => self.shared.push(HistoryEntry::Event(Arc::new(event))),
+            Some(replicator) => replicator.publish(self.shared.log_key(number), &event),
         }
     }
 
-    /// Waits until the events published so far are where every process of the bus reads them, but not for long: they get
-    /// there all the same.
-    pub(crate) async fn settled(&self) {
-        if let Some(across) = &self.across {
-            across.settled().await;
+    /// Waits until the events published so far are in the event log and were read from it, for 1 second at most. After
+    /// this timeout the events are still delivered later. Without a log it returns at once.
+    pub(crate) async fn flush(&self) {
+        if let Some(replicator) = &self.replicator {
+            replicator.flush().await;
         }
     }
 
-    /// Ends the bus: subscriptions end once they have read what is there, and nobody subscribes any more.
+    /// Closes the bus. Open subscriptions end after they have read the kept events; new ones are refused.
     pub(crate) async fn close(&self) {
-        if let Some(across) = &self.across {
-            across.settled().await;
-            across.stop();
+        if let Some(replicator) = &self.replicator {
+            replicator.flush().await;
+            replicator.stop();
         }
         let mut state = self.shared.state();
         state.closed = true;
@@ -172,26 +180,30 @@ impl EventBus {
     pub(crate) fn counts(&self) -> EventCounts {
         let state = self.shared.state();
         let (session_subscribers, all_tenants_subscribers) = state.subscribers.counts();
-        let (kept_events, kept_bytes) = state.kept.size();
+        let (kept_events, kept_bytes) = state.history.size();
         EventCounts {
             session_subscribers,
             all_tenants_subscribers,
-            refused_subscribers: state.past_bounds,
-            too_slow_subscribers: state.too_slow,
+            refused_subscribers: state.refused_subscribers,
+            too_slow_subscribers: state.too_slow_subscribers,
             kept_events,
             kept_bytes,
         }
     }
 
-    /// What is wrong at present.
-    pub(crate) fn trouble(&self) -> Option<&'static str> {
-        self.across.as_ref().and_then(Across::trouble)
+    /// Why the bus is degraded at present; `None` if it works.
+    pub(crate) fn degraded_reason(&self) -> Option<&'static str> {
+        self.replicator.as_ref().and_then(LogReplicator::degraded_reason)
     }
 
+    /// Adds a subscriber. It starts after `last_event_id`, or with the next event if there is none.
+    ///
+    /// # Errors
+    /// If the bus is closed, or a limit on subscribers is reached.
     pub(crate) fn subscribe(
         &self,
         session: &Scope,
-        reach: Reach,
+        scope: SubscriptionScope,
         kinds: Vec<EventKind>,
         last_event_id: Option<&str>,
     ) -> Result<Subscription, Refusal> {
@@ -199,54 +211,56 @@ impl EventBus {
         if state.closed {
             return Err(Refusal::bus_closed());
         }
-        let news = match state.subscribers.add(session, reach) {
-            Ok(news) => news,
-            Err(bound) => {
-                state.past_bounds += 1;
-                return Err(Refusal::too_many_subscribers(bound));
+        let wakeup = match state.subscribers.add(session, scope) {
+            Ok(wakeup) => wakeup,
+            Err(limit) => {
+                state.refused_subscribers += 1;
+                return Err(Refusal::too_many_subscribers(limit));
             }
         };
-        // Within a session's reach an id of another tenant is one that is not known.
-        let tenant = (reach == Reach::Session).then(|| session.tenant());
-        let at = last_event_id.map_or_else(|| state.kept.now(), |id| state.kept.after(id, tenant));
+        // For the subscriber of a session, an event id of another tenant counts as unknown.
+        let tenant = (scope == SubscriptionScope::Session).then(|| session.tenant());
+        let position = last_event_id
+            .map_or_else(|| state.history.end_position(), |id| state.history.position_after(id, tenant));
         drop(state);
         let bus = Arc::clone(&self.shared);
-        Ok(Subscription { bus, session: session.clone(), reach, kinds, at, dropped: false, news })
+        Ok(Subscription { bus, session: session.clone(), scope, kinds, position, is_ended: false, wakeup })
     }
 }
 
-impl Shared {
-    /// Nothing that holds the lock can panic half-way through a change, so a poisoned state is as good as any.
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedBus {
+    /// A poisoned lock is used as usual: no code that holds the lock can panic in the middle of a change.
+    fn state(&self) -> MutexGuard<'_, BusState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, slot: Slot) {
+    /// Adds an entry to the history and wakes the subscribers that it concerns.
+    fn push(&self, entry: HistoryEntry) {
         let mut guard = self.state();
         let state = &mut *guard;
         if state.closed {
             return;
         }
-        let Slot::Event(event) = slot else {
-            state.kept.lose();
+        let HistoryEntry::Event(event) = entry else {
+            state.history.push_loss();
             state.subscribers.wake_all();
             return;
         };
         let wakers = state.subscribers.wakers(&event.data.scope);
-        let State { kept, subscribers, .. } = state;
-        kept.push(event, |number, gone| subscribers.dropped(number, &gone.data.scope));
+        let BusState { history, subscribers, .. } = state;
+        history.push(event, |number, dropped| subscribers.mark_dropped(number, &dropped.data.scope));
         drop(guard);
         for waker in wakers.into_iter().flatten() {
             waker.send_replace(());
         }
     }
 
-    fn id(&self, number: u64) -> String {
+    fn event_id(&self, number: u64) -> String {
         format!("{:016x}", self.ids.hash_one(number))
     }
 
-    /// Names an event in the log.
-    fn key(&self, number: u64) -> [u8; 16] {
+    /// The idempotency key of an event in the log.
+    fn log_key(&self, number: u64) -> [u8; 16] {
         let half = |which: u8| u128::from(self.ids.hash_one((number, which)));
         (half(0) << 64 | half(1)).to_be_bytes()
     }

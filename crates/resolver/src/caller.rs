@@ -1,9 +1,9 @@
-//! Who asks: [`Caller`], a verified identity. This module must never know how it was verified.
+//! The identity behind a request: [`Caller`]. This module must never know how it was verified.
 
 use artifact_store_core::{Scope, ScopePart};
 
-/// A verified identity and the scopes of its token. Whoever makes one vouches for it: a server makes it from a token that it
-/// has verified, an embedding runtime from its own sessions.
+/// A verified identity and the scopes of its token. The code that creates a `Caller` is responsible for the
+/// verification: a server creates it from a verified token, an embedding runtime from its own sessions.
 ///
 /// # Examples
 /// ```
@@ -24,36 +24,36 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A caller in the session of `scope` (a task in it is left out), without any scope beyond its own.
+    /// A caller in the session of `scope` (its task is ignored), without `admin` and `console:fleet`.
     pub fn new(scope: &Scope) -> Self {
         let session =
             Scope::from_parts(scope.tenant().clone(), scope.user().clone(), scope.session().clone(), None);
         Self { session, admin: false, fleet: false, session_bound: false }
     }
 
-    /// The same with `admin`: may put, list and delete for others, and in other tenants.
+    /// Adds `admin`: the caller may put, list and delete for others, in its own tenant and in other tenants.
     #[must_use]
     pub fn with_admin(mut self) -> Self {
         self.admin = true;
         self
     }
 
-    /// The same with `console:fleet`: may list and hear events of other tenants.
+    /// Adds `console:fleet`: the caller may list artifacts and receive events of other tenants.
     #[must_use]
     pub fn with_fleet(mut self) -> Self {
         self.fleet = true;
         self
     }
 
-    /// The same held to its session: a listing without a session covers this one alone, where it would cover every session of
-    /// the user. What `admin` and `console:fleet` may name beyond it stays as it is.
+    /// Binds the caller to its session: a listing without a session covers this session alone, instead of every session
+    /// of the user. What `admin` and `console:fleet` allow beyond the session does not change.
     #[must_use]
     pub fn with_bound_session(mut self) -> Self {
         self.session_bound = true;
         self
     }
 
-    /// The session that was verified, as a scope without a task.
+    /// The verified session, as a scope without a task.
     pub fn session_scope(&self) -> &Scope {
         &self.session
     }
@@ -73,18 +73,18 @@ impl Caller {
         self.session.session()
     }
 
-    /// Whether it holds `admin`.
+    /// Whether the caller has `admin`.
     pub fn is_admin(&self) -> bool {
         self.admin
     }
 
-    /// Whether it is held to its session.
+    /// Whether the caller is bound to its session.
     pub fn is_session_bound(&self) -> bool {
         self.session_bound
     }
 
-    /// Whether it holds `console:fleet`.
-    pub fn is_fleet(&self) -> bool {
+    /// Whether the caller has `console:fleet`.
+    pub fn has_fleet(&self) -> bool {
         self.fleet
     }
 }

@@ -1,6 +1,6 @@
-//! How well the store is: [`StoreHealth`] asks it once for all who want to know, and remembers the answer for a moment.
+//! Health of the store: [`StoreHealth`] checks it once for all concurrent callers, and caches the result for 1 second.
 //!
-//! The store's own words may name a path, so they stay here. This module must never know who asks.
+//! The store's own message may name a path, so it is not passed on. This module must never know who asks.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,39 +11,41 @@ use artifact_store_protocol::{Status, SubsystemHealth};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
-/// How long an answer of the store is good for.
-const LIFE: Duration = Duration::from_secs(1);
-/// How long the store may take to answer.
-const BUDGET: Duration = Duration::from_secs(2);
+/// How long a result is cached.
+const CACHE_TTL: Duration = Duration::from_secs(1);
+/// How long a check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The cached health of a store.
 #[derive(Debug)]
 pub(crate) struct StoreHealth {
     store: Arc<dyn ArtifactStore>,
     last: Mutex<Option<Probe>>,
 }
 
-/// A question to the store. It belongs to all who wait for its answer: one that goes away does not end it.
+/// A health check. All callers that wait for it share it, and a caller that is cancelled does not cancel it.
 #[derive(Debug)]
 struct Probe {
-    asked: Instant,
-    /// The answer, and when it came.
-    answer: Shared<BoxFuture<'static, (Instant, SubsystemHealth)>>,
+    started: Instant,
+    /// The result, and when it was ready.
+    result: Shared<BoxFuture<'static, (Instant, SubsystemHealth)>>,
 }
 
 impl Probe {
-    fn of(store: Arc<dyn ArtifactStore>) -> Self {
-        let answer = async move {
-            let health = ask(&*store).await;
+    fn start(store: Arc<dyn ArtifactStore>) -> Self {
+        let result = async move {
+            let health = check(&*store).await;
             (Instant::now(), health)
         };
-        Self { asked: Instant::now(), answer: answer.boxed().shared() }
+        Self { started: Instant::now(), result: result.boxed().shared() }
     }
 
-    /// Whether its answer is, or will be, one of now. A question that nobody waits for any more stands still, so it may be old.
-    fn is_good(&self) -> bool {
-        match self.answer.peek() {
-            Some((at, _)) => at.elapsed() < LIFE,
-            None => self.asked.elapsed() < BUDGET,
+    /// Whether its result is, or will be, recent. A check makes no progress while nobody waits for it, so a pending one
+    /// may be old.
+    fn is_fresh(&self) -> bool {
+        match self.result.peek() {
+            Some((at, _)) => at.elapsed() < CACHE_TTL,
+            None => self.started.elapsed() < CHECK_TIMEOUT,
         }
     }
 }
@@ -53,25 +55,25 @@ impl StoreHealth {
         Self { store, last: Mutex::new(None) }
     }
 
-    /// How well the store is. It is asked at most once a second, and by one question at a time.
+    /// The health of the store. The store is checked at most once a second, and never twice at the same time.
     pub(crate) async fn get(&self) -> SubsystemHealth {
-        let answer = {
+        let result = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             let probe =
-                last.take().filter(Probe::is_good).unwrap_or_else(|| Probe::of(Arc::clone(&self.store)));
-            last.insert(probe).answer.clone()
+                last.take().filter(Probe::is_fresh).unwrap_or_else(|| Probe::start(Arc::clone(&self.store)));
+            last.insert(probe).result.clone()
         };
-        answer.await.1
+        result.await.1
     }
 }
 
-async fn ask(store: &dyn ArtifactStore) -> SubsystemHealth {
-    // A panic is the driver's mistake; whoever asks how it is shall learn of it and not share it.
+async fn check(store: &dyn ArtifactStore) -> SubsystemHealth {
+    // A panic in the driver must not reach the caller; it makes the store unavailable.
     let health = AssertUnwindSafe(async { store.health().await }).catch_unwind();
-    let (status, detail) = match tokio::time::timeout(BUDGET, health).await {
+    let (status, detail) = match tokio::time::timeout(CHECK_TIMEOUT, health).await {
         Ok(Ok(Ok(health))) => match health.status {
             HealthStatus::Ready => (Status::Ready, None),
-            HealthStatus::Degraded if !health.takes_puts => (
+            HealthStatus::Degraded if !health.accepts_puts => (
                 Status::Degraded,
                 Some("uploads are refused: the storage is full, or may only be read; reads are served"),
             ),

@@ -1,4 +1,4 @@
-//! The hook through which an embedding runtime looks at uploads before they are stored: [`Inspector`].
+//! The hook that lets an embedding runtime inspect uploads before they are stored: [`Inspector`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,17 +8,17 @@ use artifact_store_core::{
 };
 use futures_util::stream;
 
-/// Why an upload was turned away. The text is sent to the uploader.
+/// The reason why an inspector rejects an upload. The uploader receives the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection(Cow<'static, str>);
 
 impl Rejection {
-    /// A rejection. `message` is sent with `payload_invalid`, so it must not repeat the bytes.
+    /// Creates a rejection. `message` is sent with `payload_invalid`, so it must not contain bytes of the upload.
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self(message.into())
     }
 
-    /// What the uploader is told.
+    /// The text for the uploader.
     pub fn message(&self) -> &Cow<'static, str> {
         &self.0
     }
@@ -26,69 +26,70 @@ impl Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the inspection turned the upload away: {}", self.0)
+        write!(f, "the inspection rejected the upload: {}", self.0)
     }
 }
 
 impl std::error::Error for Rejection {}
 
-/// What is about to be stored.
+/// The metadata of an upload that is about to be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Upload<'a> {
-    /// Where to.
+    /// The scope that it is stored in.
     pub scope: &'a Scope,
-    /// What its sender says of it.
+    /// The options of the put, as the uploader sent them.
     pub options: &'a PutOptions,
-    /// Its length in bytes, where it is known before the end.
+    /// Its length in bytes, if it is known before the end.
     pub length: Option<u64>,
 }
 
-/// Looks at uploads before they are stored. An upload that it turns away leaves nothing behind.
+/// Inspects uploads before they are stored. A rejected upload leaves nothing behind.
 #[async_trait]
 pub trait Inspector: fmt::Debug + Send + Sync + 'static {
-    /// Looks at an upload's metadata. `Ok(None)` lets its bytes pass unseen; `Ok(Some(…))` sees them.
+    /// Inspects the metadata of an upload. `Ok(None)` accepts it without inspecting its bytes; `Ok(Some(…))` inspects
+    /// them.
     ///
     /// # Errors
-    /// A [`Rejection`] turns the upload away before a byte of it is read.
+    /// A [`Rejection`] ends the upload before any of its bytes is read.
     async fn begin(&self, upload: Upload<'_>) -> Result<Option<Box<dyn Inspection>>, Rejection>;
 }
 
-/// Looks at the bytes of one upload as they flow. Bytes may have reached the storage by then, but nothing is visible before
-/// [`end`](Self::end) has agreed.
+/// Inspects the bytes of one upload as they arrive. Bytes may reach the storage meanwhile, but nothing is visible
+/// before [`finish`](Self::finish) returns `Ok`.
 #[async_trait]
 pub trait Inspection: Send + 'static {
-    /// The next piece, in order; at most 256 KiB.
+    /// Inspects the next chunk, in order. It has at most 256 KiB.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload.
-    async fn piece(&mut self, piece: &Bytes) -> Result<(), Rejection>;
+    async fn chunk(&mut self, chunk: &Bytes) -> Result<(), Rejection>;
 
-    /// All pieces have been seen.
+    /// Decides after all chunks.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload.
-    async fn end(&mut self) -> Result<(), Rejection>;
+    async fn finish(&mut self) -> Result<(), Rejection>;
 }
 
-/// `body` with every piece shown to `inspection` before the store sees it.
-pub(crate) fn inspected(body: Body, inspection: Box<dyn Inspection>) -> Result<Body, StoreError> {
+/// Wraps `body` so that `inspection` sees each chunk before the store does.
+pub(crate) fn inspect_body(body: Body, inspection: Box<dyn Inspection>) -> Result<Body, StoreError> {
     let (length, limit, digest) = (body.length(), body.limit(), body.announced_digest());
-    let pieces: BodyStream = match body.open(u64::MAX)? {
+    let chunks: BodyStream = match body.open(u64::MAX)? {
         OpenBody::Stream(stream) => *stream,
-        at_hand @ OpenBody::AtHand(_) => at_hand.into_stream(),
+        in_memory @ OpenBody::InMemory(_) => in_memory.into_stream(),
     };
-    let shown = stream::try_unfold(Some((pieces, inspection)), async |state| {
-        let Some((mut pieces, mut inspection)) = state else { return Ok::<_, BoxError>(None) };
-        if let Some(piece) = pieces.next().await? {
-            inspection.piece(&piece).await?;
-            return Ok(Some((piece, Some((pieces, inspection)))));
+    let inspected = stream::try_unfold(Some((chunks, inspection)), async |state| {
+        let Some((mut chunks, mut inspection)) = state else { return Ok::<_, BoxError>(None) };
+        if let Some(chunk) = chunks.next().await? {
+            inspection.chunk(&chunk).await?;
+            return Ok(Some((chunk, Some((chunks, inspection)))));
         }
-        // The body is whole and as announced; only now may it be agreed to.
-        pieces.finish()?;
-        inspection.end().await?;
+        // The body is complete and matches its announced length and digest. Only now may the inspection accept it.
+        chunks.finish()?;
+        inspection.finish().await?;
         Ok(None)
     });
-    let mut body = Body::from_stream(shown).with_limit(limit);
+    let mut body = Body::from_stream(inspected).with_limit(limit);
     if let Some(length) = length {
         body = body.with_length(length);
     }

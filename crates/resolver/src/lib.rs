@@ -1,23 +1,32 @@
-//! Who may do what with artifacts: the policy between callers and a store, without HTTP.
+//! The policy between callers and an artifact store, without HTTP: authorization, limits, codes and events.
 //!
-//! A [`Resolver`] holds a store behind its Gate and has one call for each method of the protocol. Whoever speaks to it brings a
-//! [`Caller`], an identity that somebody has verified. The resolver decides by the table of scopes, enforces
-//! `max_request_bytes` while bytes flow, answers `presign_unsupported` where the store does not presign, hides what is
-//! foreign as `not_found`, shows uploads to an [`Inspector`], and tells its event bus of uploads, deletes and uses of admin
-//! rights. What it refuses is a [`Refusal`]: a code, a safe message, and a cause for the log.
+//! A [`Resolver`] wraps a store behind its Gate and has one call for each method of the protocol. Each call takes a
+//! [`Caller`], an identity that has already been verified. The resolver:
 //!
-//! It knows the store by its trait and flags, never by its driver's name, and it knows no HTTP.
+//! - decides by the table of scopes who may do what;
+//! - enforces `max_request_bytes` while bytes arrive;
+//! - answers `presign_unsupported` if the store does not presign;
+//! - hides foreign artifacts as `not_found`;
+//! - passes uploads to an [`Inspector`];
+//! - publishes an event for each upload, each delete and each use of admin rights in another tenant.
+//!
+//! A refused call returns a [`Refusal`]: a code, a safe message, and a cause for the log.
+//!
+//! This crate knows the store by its trait and flags, never by its driver's name, and it must never know HTTP.
 
 mod bus;
 mod caller;
 mod health;
 mod inspect;
+mod options;
 mod policy;
 mod refusal;
 mod resolver;
+mod subscriber_limit;
 
 pub use bus::{Delivery, Event, EventCounts, Subscription};
 pub use caller::Caller;
 pub use inspect::{Inspection, Inspector, Rejection, Upload};
+pub use options::{ResolverOptions, RuntimeDescription};
 pub use refusal::Refusal;
-pub use resolver::{Download, Resolver, ResolverOptions, RuntimeDescription, Subscribe, Uploaded};
+pub use resolver::{DownloadResult, Resolver, SubscribeOptions, UploadResult};

@@ -1,147 +1,159 @@
-//! Who may do what: the table of scopes, as data, and [`Allowed`], the proof that it was asked.
+//! Authorization: the table of scopes as data, and [`Permission`], the proof that the table allows a call.
 //!
-//! A method of the resolver takes what it works on from an [`Allowed`] of its own verb, and only [`allow`] and
-//! [`allow_events`] make one. This module must never know a store.
+//! Each method of the resolver takes its target from a [`Permission`] of its own verb. Only [`authorize`] and
+//! [`authorize_events`] create permissions. This module must never know a store.
 
 use std::marker::PhantomData;
 
 use artifact_store_core::{Scope, ScopePart, ScopePattern, TaskPattern};
 use artifact_store_protocol::{Code, EventPayload, Method, ScopeParts};
 
-use crate::bus::{EventBus, Reach};
+use crate::bus::{EventBus, SubscriptionScope};
 use crate::caller::Caller;
 use crate::refusal::Refusal;
 
-/// What a verb does to other people's artifacts: the rows of the table.
+/// The class of a verb. Each class has a row in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum VerbClass {
     /// Reads content by id.
     ContentRead,
     /// Reads across scopes, metadata only.
-    FanIn,
+    CrossScopeRead,
     /// Changes what is stored.
     Mutation,
-    /// For administrators, at home too.
+    /// Needs `admin`, in the caller's own tenant too.
     AdminVerb,
 }
 
-/// What the table answers.
+/// A cell of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Allowed,
-    Refused(Code),
+enum Decision {
+    Allow,
+    Deny(Code),
 }
 
-/// A row: the answers in the caller's own tenant and in a foreign one, by the caller's scopes.
+/// A row of the table: the decisions in the caller's own tenant and in a foreign one.
 struct Rule {
-    class: Class,
-    own: ByRank,
-    foreign: ByRank,
+    class: VerbClass,
+    own_tenant: RoleDecisions,
+    foreign_tenant: RoleDecisions,
     /// Whether `admin` may name other users and sessions of its own tenant.
     admin_names_others: bool,
 }
 
-struct ByRank {
-    bare: Answer,
-    fleet: Answer,
-    admin: Answer,
+/// The decisions by the scopes that the caller's token has.
+struct RoleDecisions {
+    user: Decision,
+    fleet: Decision,
+    admin: Decision,
 }
 
-use Answer::{Allowed as Yes, Refused as No};
+use Decision::{Allow, Deny};
 
 const TABLE: [Rule; 4] = [
     Rule {
-        class: Class::ContentRead,
-        own: ByRank { bare: Yes, fleet: Yes, admin: Yes },
-        // Content is never widened, and that it is there is never told.
-        foreign: ByRank { bare: No(Code::NotFound), fleet: No(Code::NotFound), admin: No(Code::NotFound) },
+        class: VerbClass::ContentRead,
+        own_tenant: RoleDecisions { user: Allow, fleet: Allow, admin: Allow },
+        // No scope gives access to foreign content, and the answer never reveals that it exists.
+        foreign_tenant: RoleDecisions {
+            user: Deny(Code::NotFound),
+            fleet: Deny(Code::NotFound),
+            admin: Deny(Code::NotFound),
+        },
         admin_names_others: false,
     },
     Rule {
-        class: Class::FanIn,
-        own: ByRank { bare: Yes, fleet: Yes, admin: Yes },
-        foreign: ByRank { bare: No(Code::IdentityScopeRequired), fleet: Yes, admin: Yes },
+        class: VerbClass::CrossScopeRead,
+        own_tenant: RoleDecisions { user: Allow, fleet: Allow, admin: Allow },
+        foreign_tenant: RoleDecisions { user: Deny(Code::IdentityScopeRequired), fleet: Allow, admin: Allow },
         admin_names_others: true,
     },
     Rule {
-        class: Class::Mutation,
-        own: ByRank { bare: Yes, fleet: Yes, admin: Yes },
-        foreign: ByRank { bare: No(Code::ScopeMismatch), fleet: No(Code::ScopeMismatch), admin: Yes },
-        admin_names_others: true,
-    },
-    Rule {
-        class: Class::AdminVerb,
-        own: ByRank {
-            bare: No(Code::IdentityScopeRequired),
-            fleet: No(Code::IdentityScopeRequired),
-            admin: Yes,
+        class: VerbClass::Mutation,
+        own_tenant: RoleDecisions { user: Allow, fleet: Allow, admin: Allow },
+        foreign_tenant: RoleDecisions {
+            user: Deny(Code::ScopeMismatch),
+            fleet: Deny(Code::ScopeMismatch),
+            admin: Allow,
         },
-        foreign: ByRank {
-            bare: No(Code::IdentityScopeRequired),
-            fleet: No(Code::IdentityScopeRequired),
-            admin: Yes,
+        admin_names_others: true,
+    },
+    Rule {
+        class: VerbClass::AdminVerb,
+        own_tenant: RoleDecisions {
+            user: Deny(Code::IdentityScopeRequired),
+            fleet: Deny(Code::IdentityScopeRequired),
+            admin: Allow,
+        },
+        foreign_tenant: RoleDecisions {
+            user: Deny(Code::IdentityScopeRequired),
+            fleet: Deny(Code::IdentityScopeRequired),
+            admin: Allow,
         },
         admin_names_others: true,
     },
 ];
 
-impl Class {
+impl VerbClass {
     fn rule(self) -> &'static Rule {
-        // The table has a row for each class; a test holds it to that.
+        // The table has a row for each class, which a test checks.
         TABLE.iter().find(|rule| rule.class == self).unwrap_or(&TABLE[0])
     }
 }
 
-impl ByRank {
-    fn of(&self, caller: &Caller) -> Answer {
-        match (caller.is_admin(), caller.is_fleet()) {
+impl RoleDecisions {
+    fn for_caller(&self, caller: &Caller) -> Decision {
+        match (caller.is_admin(), caller.has_fleet()) {
             (true, _) => self.admin,
             (false, true) => self.fleet,
-            (false, false) => self.bare,
+            (false, false) => self.user,
         }
     }
 }
 
-/// A verb that the policy knows.
+/// A verb that the policy decides about.
 pub(crate) trait Verb {
     /// Its row of the table.
-    const CLASS: Class;
+    const CLASS: VerbClass;
     /// Its name in an audit event.
     const NAME: &'static str;
-    /// What it is allowed on.
+    /// What a permission gives access to.
     type Target;
 }
 
-/// A verb on what a scope names.
+/// A verb whose request names a scope.
 pub(crate) trait ScopedVerb: Verb {
-    /// From the parts that were asked for, filled in and checked.
-    fn target(parts: Parts) -> Result<Self::Target, Refusal>;
+    /// Builds the target from the parts of the scope, after defaults and checks.
+    fn target(parts: TargetParts) -> Result<Self::Target, Refusal>;
 }
 
-/// The parts of a scope, after the table was asked.
-pub(crate) struct Parts {
+/// The parts of an authorized scope.
+pub(crate) struct TargetParts {
     tenant: ScopePart,
     user: Option<ScopePart>,
     session: Option<ScopePart>,
     task: Option<ScopePart>,
 }
 
-/// The proof that a caller may do `V` to a target. Can be used once, and is made by [`allow`] and [`allow_events`] alone.
+/// The proof that a caller may do `V` to a target. It can be used once. Only [`authorize`] and [`authorize_events`]
+/// create one.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Allowed<V: Verb> {
+pub(crate) struct Permission<V: Verb> {
     target: V::Target,
+    /// The audit event, if the permission reaches beyond the caller's own tenant.
     audit: Option<(Scope, EventPayload)>,
     verb: PhantomData<V>,
 }
 
-impl<V: Verb> Allowed<V> {
-    /// What is allowed, before it is used.
+impl<V: Verb> Permission<V> {
+    /// The target, without using the permission.
     pub(crate) fn target(&self) -> &V::Target {
         &self.target
     }
 
-    /// Uses the permission: what it took of the caller's rights beyond its own tenant is told to the bus.
+    /// Uses the permission and returns its target. If it reaches beyond the caller's own tenant, this publishes
+    /// the audit event.
     pub(crate) fn consume(self, bus: &EventBus) -> V::Target {
         if let Some((scope, payload)) = self.audit {
             bus.publish(scope, payload);
@@ -150,30 +162,39 @@ impl<V: Verb> Allowed<V> {
     }
 }
 
-/// Asks the table. `asked` are the parts that the request named.
-pub(crate) fn allow<V: ScopedVerb>(caller: &Caller, asked: ScopeParts) -> Result<Allowed<V>, Refusal> {
+/// Decides by the table. `requested` are the parts of the scope in the request.
+pub(crate) fn authorize<V: ScopedVerb>(
+    caller: &Caller,
+    requested: ScopeParts,
+) -> Result<Permission<V>, Refusal> {
     let rule = V::CLASS.rule();
-    let asked = fill(caller, asked);
-    let foreign = asked.tenant.as_ref().is_some_and(|tenant| tenant != caller.tenant());
-    match if foreign { rule.foreign.of(caller) } else { rule.own.of(caller) } {
-        Answer::Allowed => {}
-        Answer::Refused(code) => return Err(refused(code)),
+    let requested = fill_defaults(caller, requested);
+    let foreign = requested.tenant.as_ref().is_some_and(|tenant| tenant != caller.tenant());
+    match if foreign { rule.foreign_tenant.for_caller(caller) } else { rule.own_tenant.for_caller(caller) } {
+        Allow => {}
+        Deny(code) => return Err(refusal(code)),
     }
-    let Some(tenant) = asked.tenant else { return Err(incomplete()) };
-    let others = foreign || (caller.is_admin() && rule.admin_names_others);
+    let Some(tenant) = requested.tenant else { return Err(incomplete_scope()) };
+    let may_name_others = foreign || (caller.is_admin() && rule.admin_names_others);
     let contradicts =
         |part: &Option<ScopePart>, verified: &ScopePart| part.as_ref().is_some_and(|part| part != verified);
-    if !others && (contradicts(&asked.user, caller.user()) || contradicts(&asked.session, caller.session())) {
+    if !may_name_others
+        && (contradicts(&requested.user, caller.user()) || contradicts(&requested.session, caller.session()))
+    {
         return Err(Refusal::new(
             Code::IdentityRequired,
             "the scope names another user or session than the verified identity",
         ));
     }
-    // Who may not name others is held to its own user where it names none.
-    let user = if others { asked.user } else { asked.user.or_else(|| wildcard_user::<V>(caller)) };
-    // And who is bound to its session, to that one.
-    let session =
-        if others { asked.session } else { asked.session.or_else(|| wildcard_session::<V>(caller)) };
+    // A caller that may not name others is limited to its own user if it names none.
+    let user =
+        if may_name_others { requested.user } else { requested.user.or_else(|| default_user::<V>(caller)) };
+    // A caller bound to its session is also limited to that session.
+    let session = if may_name_others {
+        requested.session
+    } else {
+        requested.session.or_else(|| default_session::<V>(caller))
+    };
     let audit = foreign.then(|| {
         let payload = EventPayload::AdminScopeUsed {
             method: V::NAME.into(),
@@ -184,17 +205,17 @@ pub(crate) fn allow<V: ScopedVerb>(caller: &Caller, asked: ScopeParts) -> Result
         };
         (caller.session_scope().clone(), payload)
     });
-    let parts = Parts { tenant, user, session, task: asked.task };
-    Ok(Allowed { target: V::target(parts)?, audit, verb: PhantomData })
+    let parts = TargetParts { tenant, user, session, task: requested.task };
+    Ok(Permission { target: V::target(parts)?, audit, verb: PhantomData })
 }
 
-/// Asks the table for the events of every tenant, or, which everybody may hear, of the caller's own session.
-pub(crate) fn allow_events(caller: &Caller, all_tenants: bool) -> Result<Allowed<Events>, Refusal> {
+/// Decides about a subscription: to all tenants by the table; to the caller's own session always yes.
+pub(crate) fn authorize_events(caller: &Caller, all_tenants: bool) -> Result<Permission<Events>, Refusal> {
     if !all_tenants {
-        return Ok(Allowed { target: Reach::Session, audit: None, verb: PhantomData });
+        return Ok(Permission { target: SubscriptionScope::Session, audit: None, verb: PhantomData });
     }
-    if let Answer::Refused(code) = Events::CLASS.rule().foreign.of(caller) {
-        return Err(refused(code));
+    if let Deny(code) = Events::CLASS.rule().foreign_tenant.for_caller(caller) {
+        return Err(refusal(code));
     }
     let payload = EventPayload::AdminScopeUsed {
         method: Events::NAME.into(),
@@ -204,43 +225,43 @@ pub(crate) fn allow_events(caller: &Caller, all_tenants: bool) -> Result<Allowed
         target_session: None,
     };
     let audit = Some((caller.session_scope().clone(), payload));
-    Ok(Allowed { target: Reach::AllTenants, audit, verb: PhantomData })
+    Ok(Permission { target: SubscriptionScope::AllTenants, audit, verb: PhantomData })
 }
 
-/// The right that takes a caller beyond its tenant.
+/// The scope that lets the caller reach beyond its tenant.
 fn admin_scope(caller: &Caller) -> &'static str {
     if caller.is_admin() { "admin" } else { "console:fleet" }
 }
 
-/// A scope that names nobody is the caller's own session.
-fn fill(caller: &Caller, asked: ScopeParts) -> ScopeParts {
-    if asked.tenant.is_some() || asked.user.is_some() || asked.session.is_some() {
-        return asked;
+/// Replaces a scope without tenant, user and session by the caller's own session.
+fn fill_defaults(caller: &Caller, requested: ScopeParts) -> ScopeParts {
+    if requested.tenant.is_some() || requested.user.is_some() || requested.session.is_some() {
+        return requested;
     }
     ScopeParts {
         tenant: Some(caller.tenant().clone()),
         user: Some(caller.user().clone()),
         session: Some(caller.session().clone()),
-        task: asked.task,
+        task: requested.task,
     }
 }
 
-fn wildcard_user<V: Verb>(caller: &Caller) -> Option<ScopePart> {
-    (V::CLASS == Class::FanIn).then(|| caller.user().clone())
+fn default_user<V: Verb>(caller: &Caller) -> Option<ScopePart> {
+    (V::CLASS == VerbClass::CrossScopeRead).then(|| caller.user().clone())
 }
 
-fn wildcard_session<V: Verb>(caller: &Caller) -> Option<ScopePart> {
-    (V::CLASS == Class::FanIn && caller.is_session_bound()).then(|| caller.session().clone())
+fn default_session<V: Verb>(caller: &Caller) -> Option<ScopePart> {
+    (V::CLASS == VerbClass::CrossScopeRead && caller.is_session_bound()).then(|| caller.session().clone())
 }
 
-fn incomplete() -> Refusal {
+fn incomplete_scope() -> Refusal {
     Refusal::new(
         Code::IdentityRequired,
         "the scope is incomplete; name tenant, user and session, or none of them for the verified ones",
     )
 }
 
-fn refused(code: Code) -> Refusal {
+fn refusal(code: Code) -> Refusal {
     match code {
         Code::NotFound => Refusal::not_found(),
         Code::ScopeMismatch => Refusal::new(code, "a change in another tenant needs the scope admin"),
@@ -251,10 +272,10 @@ fn refused(code: Code) -> Refusal {
     }
 }
 
-fn complete(parts: Parts) -> Result<Scope, Refusal> {
+fn complete_scope(parts: TargetParts) -> Result<Scope, Refusal> {
     match (parts.user, parts.session) {
         (Some(user), Some(session)) => Ok(Scope::from_parts(parts.tenant, user, session, parts.task)),
-        _ => Err(incomplete()),
+        _ => Err(incomplete_scope()),
     }
 }
 
@@ -264,12 +285,12 @@ macro_rules! verbs {
             #[derive(Debug)]
             pub(crate) struct $name;
             impl Verb for $name {
-                const CLASS: Class = Class::$class;
+                const CLASS: VerbClass = VerbClass::$class;
                 const NAME: &'static str = $word;
                 type Target = $target;
             }
             impl ScopedVerb for $name {
-                fn target(parts: Parts) -> Result<$target, Refusal> {
+                fn target(parts: TargetParts) -> Result<$target, Refusal> {
                     $make(parts)
                 }
             }
@@ -278,25 +299,25 @@ macro_rules! verbs {
 }
 
 verbs! {
-    Put: Mutation, Method::ArtifactsPut.name(), Scope, complete;
-    Get: ContentRead, Method::ArtifactsGet.name(), Scope, complete;
-    GetRef: ContentRead, Method::ArtifactsGetRef.name(), Scope, complete;
-    List: FanIn, Method::ArtifactsList.name(), ScopePattern, |parts| Ok(pattern(parts));
-    Delete: AdminVerb, Method::ArtifactsDelete.name(), Scope, complete;
+    Put: Mutation, Method::ArtifactsPut.name(), Scope, complete_scope;
+    Get: ContentRead, Method::ArtifactsGet.name(), Scope, complete_scope;
+    GetRef: ContentRead, Method::ArtifactsGetRef.name(), Scope, complete_scope;
+    List: CrossScopeRead, Method::ArtifactsList.name(), ScopePattern, |parts| Ok(list_pattern(parts));
+    Delete: AdminVerb, Method::ArtifactsDelete.name(), Scope, complete_scope;
 }
 
-/// Hearing events.
+/// Subscribing to events.
 #[derive(Debug)]
 pub(crate) struct Events;
 
 impl Verb for Events {
-    const CLASS: Class = Class::FanIn;
+    const CLASS: VerbClass = VerbClass::CrossScopeRead;
     const NAME: &'static str = "events.subscribe";
-    type Target = Reach;
+    type Target = SubscriptionScope;
 }
 
-/// A listing covers any user and session that is not named, and a session with all of its tasks.
-fn pattern(parts: Parts) -> ScopePattern {
+/// A listing covers every user and session if none is named, and all tasks of a session if no task is named.
+fn list_pattern(parts: TargetParts) -> ScopePattern {
     ScopePattern {
         user: parts.user,
         session: parts.session,
@@ -311,7 +332,9 @@ mod tests {
 
     #[test]
     fn every_class_has_its_row() {
-        for class in [Class::ContentRead, Class::FanIn, Class::Mutation, Class::AdminVerb] {
+        for class in
+            [VerbClass::ContentRead, VerbClass::CrossScopeRead, VerbClass::Mutation, VerbClass::AdminVerb]
+        {
             assert_eq!(class.rule().class, class);
         }
     }

@@ -1,4 +1,4 @@
-//! Why a request was refused: [`Refusal`], and the one map from a store's errors to the codes.
+//! A refused request: [`Refusal`], and the only mapping from store errors to codes.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -7,10 +7,10 @@ use std::fmt;
 use artifact_store_core::{BoxError, ErrorKind, Flag, StoreError};
 use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Envelope, SUBSCRIBER_LIMIT_STATUS, too_large};
 
-use crate::bus::ReachedBound;
 use crate::inspect::Rejection;
+use crate::subscriber_limit::ReachedLimit;
 
-/// A refused request: what its sender is told, and the cause for the operator's log alone.
+/// A refused request: the envelope for its sender, and the cause for the operator's log only.
 pub struct Refusal {
     envelope: Envelope,
     status: u16,
@@ -18,35 +18,36 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with `code`. `message` is sent: fixed sentences and declared names only.
+    /// A refusal with `code`. `message` is sent, so it holds fixed sentences and declared names only.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Envelope::new(code, message).into()
     }
 
-    /// The same with a cause for the log.
+    /// Adds a cause for the log.
     #[must_use]
-    pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
+    pub fn with_cause(mut self, cause: impl Into<BoxError>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// What is not there, or not for this caller: one refusal, so that the two cannot be told apart.
+    /// The artifact does not exist, or the caller may not see it. Both have the same refusal, so they are
+    /// indistinguishable.
     pub fn not_found() -> Self {
         Self::new(Code::NotFound, "there is no such artifact in this scope")
     }
 
-    pub(crate) fn too_many_subscribers(bound: ReachedBound) -> Self {
-        let of_one = |who: &str, limit: usize| {
+    pub(crate) fn too_many_subscribers(reached: ReachedLimit) -> Self {
+        let too_many = |who: &str, limit: usize| {
             Cow::Owned(format!(
                 "this {who} has {limit} event streams open, which is the most; close one first"
             ))
         };
-        let message = match bound {
-            ReachedBound::Session(limit) => of_one("session", limit),
-            ReachedBound::User(limit) => of_one("user", limit),
-            ReachedBound::Tenant(limit) => of_one("tenant", limit),
-            ReachedBound::All => {
-                "this server has as many event streams open as it may have; connect again in a moment".into()
+        let message = match reached {
+            ReachedLimit::Session(limit) => too_many("session", limit),
+            ReachedLimit::User(limit) => too_many("user", limit),
+            ReachedLimit::Tenant(limit) => too_many("tenant", limit),
+            ReachedLimit::Total => {
+                "this server has reached its limit of open event streams; connect again in a moment".into()
             }
         };
         Self { status: SUBSCRIBER_LIMIT_STATUS, ..Self::new(Code::RuntimeError, message) }
@@ -57,28 +58,28 @@ impl Refusal {
         Self { status: BUS_CLOSED_STATUS, ..Self::new(Code::RuntimeError, message) }
     }
 
-    /// What a client branches on.
+    /// The code.
     pub fn code(&self) -> Code {
         self.envelope.code
     }
 
-    /// The HTTP status: the code's, but for `runtime_error` on the event stream.
+    /// The HTTP status: that of the code, except for `runtime_error` on the event stream.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The body to answer with.
+    /// The body of the response.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The cause, which may name paths, hosts and other tenants: for the log only.
+    /// The cause, for the log only: it may name paths, hosts and other tenants.
     pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
 
-    /// The refusal that a store's error becomes: the one map, exhaustive on purpose.
-    pub(crate) fn of_store(error: StoreError, during: During) -> Self {
+    /// Converts a store's error. The match is exhaustive on purpose.
+    pub(crate) fn from_store_error(error: StoreError, operation: Operation) -> Self {
         let refusal = match error.kind() {
             ErrorKind::TooLarge { limit } => too_large(limit).into(),
             ErrorKind::DigestMismatch { .. } => {
@@ -86,9 +87,12 @@ impl Refusal {
             }
             ErrorKind::Unsupported(Flag::PresignGet) => presign_unsupported(),
             ErrorKind::InvalidArgument => {
-                return match (during, rejection(&error)) {
-                    (During::Put, Some(message)) => Self::new(Code::PayloadInvalid, message).because(error),
-                    (during, _) => Self::new(Code::InvalidRequest, during.invalid()).because(error),
+                return match (operation, find_rejection(&error)) {
+                    (Operation::Put, Some(message)) => {
+                        Self::new(Code::PayloadInvalid, message).with_cause(error)
+                    }
+                    (operation, _) => Self::new(Code::InvalidRequest, operation.invalid_argument_message())
+                        .with_cause(error),
                 };
             }
             ErrorKind::Conflict => Self::new(
@@ -106,18 +110,19 @@ impl Refusal {
             ErrorKind::Closed => {
                 Self::new(Code::RuntimeError, "the runtime is shutting down; try again in a moment")
             }
-            // No method asks for these flags, so that one did is a mistake of this runtime.
+            // No method requires these flags, so this is a bug of the runtime.
             ErrorKind::Unsupported(Flag::PresignPut | Flag::Durable | Flag::Shared) | ErrorKind::Backend => {
                 Self::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
             }
         };
-        refusal.because(error)
+        refusal.with_cause(error)
     }
 }
 
-/// What a method was doing, for the sentence of a caller's mistake: the store's own text may name a path.
+/// The operation that failed. It selects the message for an invalid argument, because the store's own text may name a
+/// path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum During {
+pub(crate) enum Operation {
     Put,
     Read,
     Delete,
@@ -125,23 +130,23 @@ pub(crate) enum During {
     Presign,
 }
 
-impl During {
-    const fn invalid(self) -> &'static str {
+impl Operation {
+    const fn invalid_argument_message(self) -> &'static str {
         match self {
             Self::Put => "the body broke off, stalled, or is not as long as announced; nothing was stored",
-            Self::Read | Self::Delete => "the store cannot be asked so",
+            Self::Read | Self::Delete => "the store does not accept these arguments",
             Self::List => {
                 "the listing was refused: its cursor is altered or of another query, its filter holds more than 256 values \
                  or one of more than 4096 bytes, or it covers more than the store scans at once; list without the cursor, or \
                  narrow scope and filter"
             }
-            Self::Presign => "this store does not presign for so long; ask for less",
+            Self::Presign => "this store does not presign for such a long time; request a shorter expiry",
         }
     }
 }
 
-/// What an inspection said, where it was one that ended the body.
-fn rejection(error: &StoreError) -> Option<Cow<'static, str>> {
+/// The message of the inspection, if an inspection ended the body.
+fn find_rejection(error: &StoreError) -> Option<Cow<'static, str>> {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(rejection) = error.downcast_ref::<Rejection>() {

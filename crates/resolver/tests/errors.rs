@@ -1,21 +1,21 @@
-//! The one map from a store's errors to the codes, with causes that must not reach a caller.
+//! The mapping from store errors to codes. Causes must not reach a caller.
 
-mod kit;
+mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Digest, Flag, Get, Health, ListQuery, Page,
-    PresignIntent, Presigned, Put, PutOptions, Record, Scope, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Digest, Flag, GetResult, Health, ListQuery,
+    Page, PresignIntent, PresignedRequest, PutOptions, PutResult, Record, Scope, StoreError, async_trait,
 };
 use artifact_store_protocol::{Code, GetRequest, ListRequest};
 use artifact_store_resolver::{Resolver, ResolverOptions};
-use kit::{ada, put_of};
+use support::{ada, put_request};
 
 const POISON: &str = "postgres://ada:hunter2@db/x /var/lib/secret SELECT * FROM t eyJhbGciOi tenant-zebra";
 
-/// A store that fails at everything with one error.
+/// A store whose calls all fail with one error.
 #[derive(Debug)]
 struct Failing(fn() -> StoreError);
 
@@ -28,10 +28,15 @@ impl ArtifactStore for Failing {
     fn capabilities(&self) -> Capabilities {
         Capabilities::new().with(Flag::PresignGet).max_presign_expiry(Duration::from_hours(1))
     }
-    async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<Put, StoreError> {
+    async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<PutResult, StoreError> {
         Err(self.0())
     }
-    async fn get(&self, _: &Scope, _: &ArtifactId, _: Option<ByteRange>) -> Result<Option<Get>, StoreError> {
+    async fn get(
+        &self,
+        _: &Scope,
+        _: &ArtifactId,
+        _: Option<ByteRange>,
+    ) -> Result<Option<GetResult>, StoreError> {
         Err(self.0())
     }
     async fn stat(&self, _: &Scope, _: &ArtifactId) -> Result<Option<Record>, StoreError> {
@@ -48,10 +53,10 @@ impl ArtifactStore for Failing {
         _: &Scope,
         _: &PresignIntent,
         _: Duration,
-    ) -> Result<Option<Presigned>, StoreError> {
+    ) -> Result<Option<PresignedRequest>, StoreError> {
         Err(self.0())
     }
-    async fn commit_upload(&self, _: &Scope, _: &ArtifactId) -> Result<Option<Put>, StoreError> {
+    async fn commit_upload(&self, _: &Scope, _: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
         Err(self.0())
     }
     async fn health(&self) -> Result<Health, StoreError> {
@@ -86,7 +91,7 @@ async fn every_kind_of_error_has_its_code_and_no_cause_reaches_the_caller() {
         let resolver = Resolver::new(Arc::new(Failing(error)), ResolverOptions::default());
         let get = GetRequest { id: id.clone(), ..GetRequest::default() };
         let refusals = [
-            resolver.put(&ada(), put_of("x")).await.unwrap_err(),
+            resolver.put(&ada(), put_request("x")).await.unwrap_err(),
             resolver.get(&ada(), get).await.unwrap_err(),
             resolver.list(&ada(), ListRequest::default()).await.unwrap_err(),
         ];
@@ -96,7 +101,7 @@ async fn every_kind_of_error_has_its_code_and_no_cause_reaches_the_caller() {
             for word in ["hunter2", "postgres", "/var", "SELECT", "eyJ", "zebra", "default_0"] {
                 assert!(!sent.contains(word), "{sent}");
             }
-            // The log gets what the caller does not.
+            // The log gets the cause.
             assert!(format!("{refusal:?}").contains("hunter2"));
         }
         let health = serde_json::to_string(&resolver.probe().await).unwrap();

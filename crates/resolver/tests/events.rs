@@ -1,62 +1,65 @@
-//! Who hears what on the event bus.
+//! Which subscribers receive which events.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-mod kit;
+mod support;
 
 use artifact_store_protocol::{Code, DeleteRequest, EventKind, EventPayload, ListRequest, PutRequest};
-use artifact_store_resolver::{Caller, Delivery, Resolver, ResolverOptions, Subscribe, Subscription};
+use artifact_store_resolver::{Caller, Delivery, Resolver, ResolverOptions, SubscribeOptions, Subscription};
 use futures_util::FutureExt;
-use kit::{ada, caller, code, put_of, resolver, scope, store, stored};
+use support::{ada, caller, code, put_bytes, put_request, resolver, scope, store};
 
-/// What a subscription has to say now: types of events, and gaps.
-fn heard(subscription: &mut Subscription) -> Vec<&'static str> {
-    let mut heard = Vec::new();
+/// The deliveries that are ready now: types of events, and gaps.
+fn drain(subscription: &mut Subscription) -> Vec<&'static str> {
+    let mut deliveries = Vec::new();
     while let Some(delivery) = subscription.next().now_or_never() {
         match delivery {
-            Some(Delivery::Event(event)) => heard.push(event.data.kind.word()),
-            Some(Delivery::Gap) => heard.push("gap"),
-            Some(Delivery::TooSlow) => heard.push("too slow"),
+            Some(Delivery::Event(event)) => deliveries.push(event.data.kind.as_str()),
+            Some(Delivery::Gap) => deliveries.push("gap"),
+            Some(Delivery::TooSlow) => deliveries.push("too slow"),
             None => {
-                heard.push("end");
+                deliveries.push("end");
                 break;
             }
         }
     }
-    heard
+    deliveries
 }
 
-fn listen(resolver: &Resolver, caller: &Caller) -> Subscription {
-    resolver.subscribe(caller, Subscribe::default()).unwrap()
+fn subscribe(resolver: &Resolver, caller: &Caller) -> Subscription {
+    resolver.subscribe(caller, SubscribeOptions::default()).unwrap()
 }
 
 #[tokio::test]
-async fn a_session_hears_its_own_uploads_and_deletes_and_nobody_elses() {
+async fn a_session_receives_its_own_uploads_and_deletes_and_no_others() {
     let resolver = resolver();
-    let mut own = listen(&resolver, &ada());
+    let mut own = subscribe(&resolver, &ada());
     let mut others = [("acme", "ada", "s2"), ("acme", "bob", "s1"), ("other", "ada", "s1")]
-        .map(|(tenant, user, session)| listen(&resolver, &caller(tenant, user, session)));
-    let id = stored(&resolver, &ada(), "bytes").await;
-    // The same bytes again are no upload.
-    stored(&resolver, &ada(), "bytes").await;
+        .map(|(tenant, user, session)| subscribe(&resolver, &caller(tenant, user, session)));
+    let id = put_bytes(&resolver, &ada(), "bytes").await;
+    // The same bytes again publish no event.
+    put_bytes(&resolver, &ada(), "bytes").await;
     let delete = DeleteRequest { id, ..DeleteRequest::default() };
     resolver.delete(&ada().with_admin(), delete.clone()).await.unwrap();
     assert_eq!(code(resolver.delete(&ada().with_admin(), delete).await), Some(Code::NotFound));
-    assert_eq!(heard(&mut own), ["artifacts.uploaded", "artifacts.deleted"]);
+    assert_eq!(drain(&mut own), ["artifacts.uploaded", "artifacts.deleted"]);
     for other in &mut others {
-        assert!(heard(other).is_empty());
+        assert!(drain(other).is_empty());
     }
 }
 
 #[tokio::test]
-async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_at_home() {
+async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_in_the_own_tenant() {
     let resolver = resolver();
     let admin = ada().with_admin();
     let mut audits = resolver
-        .subscribe(&admin, Subscribe { kinds: vec![EventKind::AuditAdminScopeUsed], ..Subscribe::default() })
+        .subscribe(
+            &admin,
+            SubscribeOptions { kinds: vec![EventKind::AuditAdminScopeUsed], ..SubscribeOptions::default() },
+        )
         .unwrap();
     for tenant in ["acme", "other"] {
         let named = || scope(tenant, "bob", "s9");
-        let put = PutRequest { scope: named(), ..put_of("x") };
+        let put = PutRequest { scope: named(), ..put_request("x") };
         let id = resolver.put(&admin, put).await.unwrap().artifact.id.to_string();
         resolver.list(&admin, ListRequest { scope: named(), ..ListRequest::default() }).await.unwrap();
         resolver.delete(&admin, DeleteRequest { scope: named(), id }).await.unwrap();
@@ -65,10 +68,10 @@ async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_at_ho
         .list(&ada().with_fleet(), ListRequest { scope: scope("other", "", ""), ..ListRequest::default() })
         .await
         .unwrap();
-    // Refused uses are none.
-    code(resolver.put(&ada(), PutRequest { scope: scope("other", "bob", "s9"), ..put_of("y") }).await)
+    // Refused uses are not audited.
+    code(resolver.put(&ada(), PutRequest { scope: scope("other", "bob", "s9"), ..put_request("y") }).await)
         .unwrap();
-    let mut told = Vec::new();
+    let mut audited = Vec::new();
     while let Some(Some(Delivery::Event(event))) = audits.next().now_or_never() {
         assert_eq!(event.data.scope.user().as_str(), "ada", "an audit event is the actor's");
         let EventPayload::AdminScopeUsed { method, admin_scope, target_tenant, target_user, .. } =
@@ -76,7 +79,7 @@ async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_at_ho
         else {
             panic!("{event:?}")
         };
-        told.push((
+        audited.push((
             method.to_string(),
             admin_scope.to_string(),
             target_tenant.clone().unwrap(),
@@ -87,7 +90,7 @@ async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_at_ho
     let other = || "other".to_owned();
     let text = str::to_owned;
     assert_eq!(
-        told,
+        audited,
         [
             (text("artifacts.put"), text("admin"), other(), bob.clone()),
             (text("artifacts.list"), text("admin"), other(), bob.clone()),
@@ -98,117 +101,118 @@ async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_at_ho
 }
 
 #[tokio::test]
-async fn the_fan_in_needs_a_scope_hears_every_tenant_and_is_audited_itself() {
+async fn a_subscription_to_all_tenants_needs_a_scope_receives_every_tenant_and_is_audited_itself() {
     let resolver = resolver();
-    let everything = || Subscribe { admin: true, ..Subscribe::default() };
+    let everything = || SubscribeOptions { all_tenants: true, ..SubscribeOptions::default() };
     assert_eq!(code(resolver.subscribe(&ada(), everything())), Some(Code::IdentityScopeRequired));
     for watcher in [ada().with_admin(), ada().with_fleet()] {
         let mut all = resolver.subscribe(&watcher, everything()).unwrap();
-        stored(&resolver, &caller("other", "bob", watcher.is_admin().to_string().as_str()), "x").await;
-        assert_eq!(heard(&mut all), ["audit.admin_scope_used", "artifacts.uploaded"]);
+        put_bytes(&resolver, &caller("other", "bob", watcher.is_admin().to_string().as_str()), "x").await;
+        assert_eq!(drain(&mut all), ["audit.admin_scope_used", "artifacts.uploaded"]);
     }
 }
 
 #[tokio::test]
-async fn a_subscriber_that_comes_back_goes_on_after_the_last_event_it_read() {
+async fn a_subscriber_that_comes_back_continues_after_the_last_event_it_read() {
     let resolver = resolver();
-    let mut first = listen(&resolver, &ada());
-    stored(&resolver, &ada(), "a").await;
+    let mut first = subscribe(&resolver, &ada());
+    put_bytes(&resolver, &ada(), "a").await;
     let Some(Delivery::Event(event)) = first.next().await else { panic!("no event") };
     drop(first);
-    stored(&resolver, &ada(), "b").await;
-    stored(&resolver, &ada(), "c").await;
-    let back = |id: &str| Subscribe { last_event_id: Some(id.to_owned()), ..Subscribe::default() };
+    put_bytes(&resolver, &ada(), "b").await;
+    put_bytes(&resolver, &ada(), "c").await;
+    let back =
+        |id: &str| SubscribeOptions { last_event_id: Some(id.to_owned()), ..SubscribeOptions::default() };
     let mut again = resolver.subscribe(&ada(), back(&event.id)).unwrap();
-    assert_eq!(heard(&mut again), ["artifacts.uploaded", "artifacts.uploaded"]);
-    // An id that the bus does not know: the gap is told, then what the ring holds, and then life goes on.
+    assert_eq!(drain(&mut again), ["artifacts.uploaded", "artifacts.uploaded"]);
+    // An id that the bus does not know: first the gap, then the kept events, then new events.
     let mut lost = resolver.subscribe(&ada(), back("0123456789abcdef")).unwrap();
-    stored(&resolver, &ada(), "d").await;
+    put_bytes(&resolver, &ada(), "d").await;
     assert_eq!(
-        heard(&mut lost),
+        drain(&mut lost),
         ["gap", "artifacts.uploaded", "artifacts.uploaded", "artifacts.uploaded", "artifacts.uploaded"]
     );
 }
 
 #[tokio::test]
-async fn a_subscriber_that_comes_back_reads_all_that_the_ring_still_holds() {
+async fn a_subscriber_that_comes_back_reads_all_events_that_are_still_kept() {
     let resolver = Resolver::new(store(), ResolverOptions { events_kept: 2, ..ResolverOptions::default() });
-    let mut live = listen(&resolver, &ada());
+    let mut live = subscribe(&resolver, &ada());
     let mut ids = Vec::new();
     for text in ["a", "b", "c", "d"] {
-        stored(&resolver, &ada(), text).await;
+        put_bytes(&resolver, &ada(), text).await;
         let Some(Delivery::Event(event)) = live.next().await else { panic!("no event") };
         ids.push(event.id.clone());
     }
     let up = "artifacts.uploaded";
-    // The ring holds the last two. After the first id one event is lost, after the second none.
+    // The bus keeps the last two events. After the first id one event is lost, after the second none.
     for (last, expected) in [(0, vec!["gap", up, up]), (1, vec![up, up]), (2, vec![up]), (3, vec![])] {
-        let back = Subscribe { last_event_id: Some(ids[last].clone()), ..Subscribe::default() };
-        assert_eq!(heard(&mut resolver.subscribe(&ada(), back).unwrap()), expected, "{last}");
+        let back = SubscribeOptions { last_event_id: Some(ids[last].clone()), ..SubscribeOptions::default() };
+        assert_eq!(drain(&mut resolver.subscribe(&ada(), back).unwrap()), expected, "{last}");
     }
 }
 
 #[tokio::test]
 async fn a_refused_subscriber_is_forgotten() {
-    let options = ResolverOptions { subscribers_per_session: 0, ..ResolverOptions::default() };
+    let options = ResolverOptions { max_subscribers_per_session: 0, ..ResolverOptions::default() };
     let resolver = Resolver::new(store(), options);
-    resolver.subscribe(&caller("acme", "refused", "s1"), Subscribe::default()).unwrap_err();
-    assert!(!format!("{resolver:?}").contains("refused"));
+    resolver.subscribe(&caller("acme", "zoe", "s1"), SubscribeOptions::default()).unwrap_err();
+    assert!(!format!("{resolver:?}").contains("zoe"));
 }
 
 #[tokio::test]
-async fn a_subscriber_that_the_ring_has_left_behind_is_told_so_and_dropped_and_nobody_waits_for_it() {
+async fn a_subscriber_that_reads_too_slowly_is_ended_and_delays_no_other() {
     let resolver = Resolver::new(store(), ResolverOptions { events_kept: 2, ..ResolverOptions::default() });
-    let mut slow = listen(&resolver, &ada());
+    let mut slow = subscribe(&resolver, &ada());
     for text in ["a", "b", "c", "d"] {
-        stored(&resolver, &ada(), text).await;
+        put_bytes(&resolver, &ada(), text).await;
     }
-    assert_eq!(heard(&mut slow), ["too slow", "end"]);
+    assert_eq!(drain(&mut slow), ["too slow", "end"]);
 }
 
 #[tokio::test]
 async fn a_session_has_a_limited_number_of_subscribers_and_others_have_their_own() {
-    let options = ResolverOptions { subscribers_per_session: 2, ..ResolverOptions::default() };
+    let options = ResolverOptions { max_subscribers_per_session: 2, ..ResolverOptions::default() };
     let resolver = Resolver::new(store(), options);
-    let first = listen(&resolver, &ada());
-    let _second = listen(&resolver, &ada());
-    let refusal = resolver.subscribe(&ada(), Subscribe::default()).unwrap_err();
+    let first = subscribe(&resolver, &ada());
+    let _second = subscribe(&resolver, &ada());
+    let refusal = resolver.subscribe(&ada(), SubscribeOptions::default()).unwrap_err();
     assert_eq!((refusal.code(), refusal.status()), (Code::RuntimeError, 429));
-    let _other = listen(&resolver, &caller("acme", "ada", "s2"));
+    let _other = subscribe(&resolver, &caller("acme", "ada", "s2"));
     drop(first);
-    let _third = listen(&resolver, &ada());
+    let _third = subscribe(&resolver, &ada());
 }
 
 #[tokio::test]
-async fn a_closed_bus_ends_its_subscriptions_and_takes_no_more() {
+async fn a_closed_bus_ends_its_subscriptions_and_refuses_new_ones() {
     let resolver = resolver();
-    let mut open = listen(&resolver, &ada());
-    stored(&resolver, &ada(), "a").await;
+    let mut open = subscribe(&resolver, &ada());
+    put_bytes(&resolver, &ada(), "a").await;
     resolver.close_events().await;
-    assert_eq!(heard(&mut open), ["artifacts.uploaded", "end"]);
-    let refusal = resolver.subscribe(&ada(), Subscribe::default()).unwrap_err();
+    assert_eq!(drain(&mut open), ["artifacts.uploaded", "end"]);
+    let refusal = resolver.subscribe(&ada(), SubscribeOptions::default()).unwrap_err();
     assert_eq!((refusal.code(), refusal.status()), (Code::RuntimeError, 503));
-    // What happens later is not lost, only untold.
-    stored(&resolver, &ada(), "b").await;
+    // Later uploads are stored, but publish no event.
+    put_bytes(&resolver, &ada(), "b").await;
 }
 
 #[tokio::test]
 async fn a_waiting_subscriber_is_woken() {
     let resolver = std::sync::Arc::new(resolver());
-    let mut waiting = listen(&resolver, &ada());
-    let heard = tokio::spawn(async move { waiting.next().await });
+    let mut waiting = subscribe(&resolver, &ada());
+    let deliveries = tokio::spawn(async move { waiting.next().await });
     tokio::task::yield_now().await;
-    stored(&resolver, &ada(), "a").await;
-    assert!(matches!(heard.await.unwrap(), Some(Delivery::Event(_))));
+    put_bytes(&resolver, &ada(), "a").await;
+    assert!(matches!(deliveries.await.unwrap(), Some(Delivery::Event(_))));
 }
 
 #[tokio::test]
-async fn ids_of_events_do_not_count_them() {
+async fn event_ids_do_not_reveal_their_number() {
     let resolver = resolver();
-    let mut own = listen(&resolver, &ada());
+    let mut own = subscribe(&resolver, &ada());
     let mut ids = Vec::new();
     for text in ["a", "b", "c"] {
-        stored(&resolver, &ada(), text).await;
+        put_bytes(&resolver, &ada(), text).await;
         let Some(Delivery::Event(event)) = own.next().await else { panic!("no event") };
         ids.push(u64::from_str_radix(&event.id, 16).unwrap());
     }

@@ -1,42 +1,47 @@
-//! How often a store is asked how it is, whatever it and the askers do.
-#![allow(clippy::panic)] // A store of the tests panics on purpose.
+//! How often the health of a store is checked, whatever the store and the callers do.
+#![allow(clippy::panic)] // A test store panics on purpose.
 
-mod kit;
+mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Get, Health, ListQuery, Page, Put, PutOptions,
-    Record, Scope, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, Page, PutOptions,
+    PutResult, Record, Scope, StoreError, async_trait,
 };
 use artifact_store_protocol::Status;
 use artifact_store_resolver::{Resolver, ResolverOptions};
 use tokio::time::timeout;
 
-/// A store that counts how often it is asked, and answers late or panics.
+/// A store that counts its health checks, and answers late or panics.
 #[derive(Debug)]
-struct Ill {
-    asked: AtomicU32,
-    answers_after: Option<Duration>,
+struct FailingHealth {
+    checks: AtomicU32,
+    delay: Option<Duration>,
 }
 
 #[async_trait]
-impl ArtifactStore for Ill {
+impl ArtifactStore for FailingHealth {
     fn driver(&self) -> &'static str {
-        "ill"
+        "failing-health"
     }
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::new()
     }
 
-    async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<Put, StoreError> {
+    async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<PutResult, StoreError> {
         Err(StoreError::closed())
     }
 
-    async fn get(&self, _: &Scope, _: &ArtifactId, _: Option<ByteRange>) -> Result<Option<Get>, StoreError> {
+    async fn get(
+        &self,
+        _: &Scope,
+        _: &ArtifactId,
+        _: Option<ByteRange>,
+    ) -> Result<Option<GetResult>, StoreError> {
         Err(StoreError::closed())
     }
 
@@ -53,10 +58,10 @@ impl ArtifactStore for Ill {
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        match self.answers_after {
-            Some(pause) => tokio::time::sleep(pause).await,
-            None => panic!("a mistake of the driver"),
+        self.checks.fetch_add(1, Ordering::SeqCst);
+        match self.delay {
+            Some(delay) => tokio::time::sleep(delay).await,
+            None => panic!("a bug in the driver"),
         }
         Ok(Health::ready())
     }
@@ -66,34 +71,34 @@ impl ArtifactStore for Ill {
     }
 }
 
-fn ill(answers_after: Option<Duration>) -> (Arc<Ill>, Resolver) {
-    let store = Arc::new(Ill { asked: AtomicU32::new(0), answers_after });
-    let resolver = Resolver::new(Arc::<Ill>::clone(&store), ResolverOptions::default());
+fn failing_health(delay: Option<Duration>) -> (Arc<FailingHealth>, Resolver) {
+    let store = Arc::new(FailingHealth { checks: AtomicU32::new(0), delay });
+    let resolver = Resolver::new(Arc::<FailingHealth>::clone(&store), ResolverOptions::default());
     (store, resolver)
 }
 
 #[tokio::test]
-async fn a_probe_that_is_given_up_is_not_started_again_by_the_next() {
-    let (store, resolver) = ill(Some(Duration::from_millis(200)));
+async fn a_cancelled_probe_is_not_started_again_by_the_next() {
+    let (store, resolver) = failing_health(Some(Duration::from_millis(200)));
     for _ in 0..5 {
         assert!(timeout(Duration::from_millis(5), resolver.probe()).await.is_err());
     }
     assert_eq!(resolver.probe().await.status, Status::Ready);
-    assert_eq!(store.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(store.checks.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_answer_is_unavailable_and_asked_once_by_all_who_wait() {
-    let (store, resolver) = ill(Some(Duration::from_hours(1)));
+async fn a_store_that_does_not_answer_is_unavailable_and_checked_once_for_all_callers() {
+    let (store, resolver) = failing_health(Some(Duration::from_hours(1)));
     let (one, other) = tokio::join!(resolver.probe(), resolver.probe());
     assert_eq!((one.status, other.status), (Status::Unavailable, Status::Unavailable));
     assert_eq!(resolver.probe().await.status, Status::Unavailable);
-    assert_eq!(store.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(store.checks.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
 async fn a_store_whose_health_panics_is_unavailable() {
-    let (_, resolver) = ill(None);
+    let (_, resolver) = failing_health(None);
     assert_eq!(resolver.probe().await.status, Status::Unavailable);
     assert_eq!(resolver.probe().await.status, Status::Unavailable);
 }

@@ -1,73 +1,77 @@
-//! A runtime's own look at uploads before they are stored.
+//! Inspection of uploads by an embedding runtime.
 
-mod kit;
+mod support;
 
 use std::sync::Arc;
 
 use artifact_store_core::{Body, Bytes, Digest, async_trait};
 use artifact_store_protocol::{Code, ListRequest, PutOpts, PutRequest};
 use artifact_store_resolver::{Inspection, Inspector, Rejection, Resolver, ResolverOptions, Upload};
-use kit::{ada, put_of, store};
+use support::{ada, put_request, store};
 
-/// Turns away what is called `bad`, what holds the byte `!`, and what is exactly three bytes long.
+/// Rejects uploads named `bad`, with the byte `!`, or of exactly three bytes.
 #[derive(Debug)]
-struct Strict;
+struct StrictInspector;
 
-struct Reading(usize);
+struct ByteCounter(usize);
 
 #[async_trait]
-impl Inspector for Strict {
+impl Inspector for StrictInspector {
     async fn begin(&self, upload: Upload<'_>) -> Result<Option<Box<dyn Inspection>>, Rejection> {
         match upload.options.filename.as_deref() {
             Some("bad") => Err(Rejection::new("the name is bad")),
             Some("unseen") => Ok(None),
-            _ => Ok(Some(Box::new(Reading(0)))),
+            _ => Ok(Some(Box::new(ByteCounter(0)))),
         }
     }
 }
 
 #[async_trait]
-impl Inspection for Reading {
-    async fn piece(&mut self, piece: &Bytes) -> Result<(), Rejection> {
-        self.0 += piece.len();
-        if piece.contains(&b'!') { Err(Rejection::new("no shouting")) } else { Ok(()) }
+impl Inspection for ByteCounter {
+    async fn chunk(&mut self, chunk: &Bytes) -> Result<(), Rejection> {
+        self.0 += chunk.len();
+        if chunk.contains(&b'!') { Err(Rejection::new("no shouting")) } else { Ok(()) }
     }
 
-    async fn end(&mut self) -> Result<(), Rejection> {
+    async fn finish(&mut self) -> Result<(), Rejection> {
         if self.0 == 3 { Err(Rejection::new("three is too few")) } else { Ok(()) }
     }
 }
 
-fn strict() -> Resolver {
-    let options = ResolverOptions { inspector: Some(Arc::new(Strict)), ..ResolverOptions::default() };
+fn strict_resolver() -> Resolver {
+    let options =
+        ResolverOptions { inspector: Some(Arc::new(StrictInspector)), ..ResolverOptions::default() };
     Resolver::new(store(), options)
 }
 
 #[tokio::test]
-async fn metadata_a_byte_or_the_whole_may_be_turned_away_and_nothing_is_left() {
-    let resolver = strict();
-    for (name, bytes, says) in [
+async fn an_upload_is_rejected_for_its_metadata_a_byte_or_the_whole_and_nothing_is_left() {
+    let resolver = strict_resolver();
+    for (name, bytes, message) in [
         ("bad", "fine", "the name is bad"),
         ("x", "not fine!", "no shouting"),
         ("x", "123", "three is too few"),
     ] {
         let opts = PutOpts { filename: Some(name.into()), ..PutOpts::default() };
-        let pieces = futures_util::stream::iter(
-            bytes.as_bytes().chunks(2).map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece))),
+        let chunks = futures_util::stream::iter(
+            bytes.as_bytes().chunks(2).map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk))),
         );
-        let flowing = Body::from_stream(pieces);
-        let flowed = resolver.upload(&ada(), "", opts.clone(), flowing).await.unwrap_err();
-        let at_hand = resolver.put(&ada(), PutRequest { opts, ..put_of(bytes) }).await.unwrap_err();
-        for refusal in [flowed, at_hand] {
-            assert_eq!((refusal.code(), refusal.envelope().message.as_ref()), (Code::PayloadInvalid, says));
+        let streamed_body = Body::from_stream(chunks);
+        let streamed = resolver.upload(&ada(), "", opts.clone(), streamed_body).await.unwrap_err();
+        let in_memory = resolver.put(&ada(), PutRequest { opts, ..put_request(bytes) }).await.unwrap_err();
+        for refusal in [streamed, in_memory] {
+            assert_eq!(
+                (refusal.code(), refusal.envelope().message.as_ref()),
+                (Code::PayloadInvalid, message)
+            );
         }
     }
     assert_eq!(resolver.list(&ada(), ListRequest::default()).await.unwrap().total_matched, 0);
 }
 
 #[tokio::test]
-async fn what_passes_is_stored_as_it_came_within_the_same_limits() {
-    let resolver = strict();
+async fn an_accepted_upload_is_stored_unchanged_within_the_same_limits() {
+    let resolver = strict_resolver();
     let opts = || PutOpts { filename: Some("x".into()), ..PutOpts::default() };
     let body = Body::from("four").with_digest(Digest::of(b"four"));
     let uploaded = resolver.upload(&ada(), "", opts(), body).await.unwrap();
@@ -77,7 +81,7 @@ async fn what_passes_is_stored_as_it_came_within_the_same_limits() {
     let unseen = PutOpts { filename: Some("unseen".into()), ..PutOpts::default() };
     assert!(resolver.upload(&ada(), "", unseen, Body::from("unseen!")).await.unwrap().created);
     let options = ResolverOptions {
-        inspector: Some(Arc::new(Strict)),
+        inspector: Some(Arc::new(StrictInspector)),
         max_request_bytes: 5,
         ..ResolverOptions::default()
     };
@@ -88,12 +92,12 @@ async fn what_passes_is_stored_as_it_came_within_the_same_limits() {
 }
 
 #[tokio::test]
-async fn a_body_that_lies_about_itself_is_refused_before_it_is_agreed_to() {
-    let resolver = strict();
-    let pieces = || futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from("four"))]);
+async fn a_body_with_a_wrong_length_or_digest_is_refused_before_the_inspection_accepts_it() {
+    let resolver = strict_resolver();
+    let chunks = || futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from("four"))]);
     for body in [
-        Body::from_stream(pieces()).with_length(5),
-        Body::from_stream(pieces()).with_digest(Digest::of(b"x")),
+        Body::from_stream(chunks()).with_length(5),
+        Body::from_stream(chunks()).with_digest(Digest::of(b"x")),
     ] {
         let refusal = resolver.upload(&ada(), "", PutOpts::default(), body).await.unwrap_err();
         assert_eq!(refusal.code(), Code::InvalidRequest);

@@ -1,6 +1,6 @@
-//! What each method answers to those who may ask.
+//! What each method returns to an authorized caller.
 
-mod kit;
+mod support;
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use artifact_store_protocol::{
     Code, DriverRow, GetRequest, ListRequest, PutOpts, RequestIdentity, RuntimeRequest, Status,
 };
 use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
-use kit::{ada, code, put_of, resolver, store, stored};
+use support::{ada, code, put_bytes, put_request, resolver, store};
 
 fn get(id: &str, offset: u64, max_bytes: u64) -> GetRequest {
     GetRequest { id: id.into(), offset: Some(offset), max_bytes: Some(max_bytes), ..GetRequest::default() }
 }
 
 #[tokio::test]
-async fn a_window_is_served_as_asked_up_to_the_ceiling_and_says_whether_more_follows() {
+async fn a_window_is_served_as_requested_up_to_the_maximum_and_says_whether_more_follows() {
     let options =
         ResolverOptions { fetch_default_max_bytes: 4, fetch_hard_max_bytes: 6, ..ResolverOptions::default() };
     let resolver = Resolver::new(store(), options);
-    let id = stored(&resolver, &ada(), "0123456789").await;
+    let id = put_bytes(&resolver, &ada(), "0123456789").await;
     for (offset, max, content, truncated) in [
         (0, 0, "0123", true),
         (0, 2, "01", true),
@@ -46,9 +46,9 @@ async fn a_window_is_served_as_asked_up_to_the_ceiling_and_says_whether_more_fol
 async fn a_body_of_exactly_the_limit_is_stored_and_one_byte_more_is_not() {
     let resolver =
         Resolver::new(store(), ResolverOptions { max_request_bytes: 5, ..ResolverOptions::default() });
-    assert_eq!(code(resolver.put(&ada(), put_of("12345")).await), None);
-    assert_eq!(code(resolver.put(&ada(), put_of("123456")).await), Some(Code::RequestTooLarge));
-    // The same while bytes flow: the source is not asked for more than it takes to know.
+    assert_eq!(code(resolver.put(&ada(), put_request("12345")).await), None);
+    assert_eq!(code(resolver.put(&ada(), put_request("123456")).await), Some(Code::RequestTooLarge));
+    // The same for a stream: it is read no further than needed.
     let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b"xxx")));
     let upload = resolver.upload(&ada(), "", PutOpts::default(), Body::from_stream(endless)).await;
     assert_eq!(code(upload), Some(Code::RequestTooLarge));
@@ -56,7 +56,7 @@ async fn a_body_of_exactly_the_limit_is_stored_and_one_byte_more_is_not() {
 }
 
 #[tokio::test]
-async fn an_upload_says_whether_it_is_new_and_what_broke_off_is_invalid() {
+async fn an_upload_says_whether_it_is_new_and_an_incomplete_one_is_invalid() {
     let resolver = resolver();
     let pieces =
         || futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from("he")), Ok(Bytes::from("llo"))]);
@@ -80,7 +80,7 @@ async fn an_upload_says_whether_it_is_new_and_what_broke_off_is_invalid() {
 #[tokio::test]
 async fn a_download_streams_the_range_it_says() {
     let resolver = resolver();
-    let id = stored(&resolver, &ada(), "0123456789").await;
+    let id = put_bytes(&resolver, &ada(), "0123456789").await;
     let got = resolver.download(&ada(), "", &id, Some(ByteRange::Suffix(3))).await.unwrap();
     assert_eq!((got.range, got.record.size), (7..10, 10));
     assert_eq!(got.stream.collect_bytes(10).await.unwrap(), "789");
@@ -95,7 +95,7 @@ async fn a_download_streams_the_range_it_says() {
 async fn pages_follow_each_other_and_a_cursor_belongs_to_its_query() {
     let resolver = resolver();
     for text in ["a", "b", "c", "d", "e"] {
-        stored(&resolver, &ada(), text).await;
+        put_bytes(&resolver, &ada(), text).await;
     }
     let page = |limit, cursor: Option<String>, tags: Vec<String>| ListRequest {
         limit: Some(limit),
@@ -125,7 +125,7 @@ async fn pages_follow_each_other_and_a_cursor_belongs_to_its_query() {
             Some(Code::InvalidRequest)
         );
     }
-    // Empty and 0 are as good as absent, and a limit above the ceiling is the ceiling.
+    // Empty and 0 count as absent, and a limit above the maximum is the maximum.
     for limit in [0, 5, u64::MAX] {
         assert_eq!(
             resolver.list(&ada(), page(limit, Some(String::new()), vec![])).await.unwrap().rows.len(),
@@ -135,7 +135,7 @@ async fn pages_follow_each_other_and_a_cursor_belongs_to_its_query() {
 }
 
 #[tokio::test]
-async fn the_runtime_tells_itself_its_drivers_and_how_it_is() {
+async fn the_runtime_describes_itself_its_drivers_and_its_health() {
     let row = |driver| DriverRow {
         driver,
         about: "for tests",
@@ -164,7 +164,11 @@ async fn the_runtime_tells_itself_its_drivers_and_how_it_is() {
         drivers.iter().map(|row| (row.driver, row.active)).collect::<Vec<_>>(),
         [("fs", false), ("inmem", true)]
     );
-    assert_eq!(drivers[1].capabilities, store.capabilities(), "the active one is told as it is opened");
+    assert_eq!(
+        drivers[1].capabilities,
+        store.capabilities(),
+        "the active driver has its opened capabilities"
+    );
     assert_eq!(resolver.health(&ada(), &plain).await.unwrap().status, Status::Ready);
     for (tenant, expected) in [("acme", None), ("other", Some(Code::IdentityRequired))] {
         let identity = RequestIdentity { tenant: tenant.into(), ..RequestIdentity::default() };
@@ -179,6 +183,6 @@ async fn a_closed_store_is_unavailable_and_its_methods_answer_runtime_error() {
     store.close().await.unwrap();
     let health = resolver.probe().await;
     assert_eq!((health.status, health.subsystems[0].status), (Status::Unavailable, Status::Unavailable));
-    assert_eq!(code(resolver.put(&ada(), put_of("x")).await), Some(Code::RuntimeError));
+    assert_eq!(code(resolver.put(&ada(), put_request("x")).await), Some(Code::RuntimeError));
     assert_eq!(code(resolver.list(&ada(), ListRequest::default()).await), Some(Code::RuntimeError));
 }

@@ -1,19 +1,19 @@
-//! The rules of scopes, written down a second time and straight from the contract's sentences, against every combination of
-//! rank, verb and parts.
+//! The rules of scopes, written a second time directly from the contract, against every combination of role, verb and
+//! parts.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-mod kit;
+mod support;
 
 use artifact_store_protocol::{
     Code, DeleteRequest, EventKind, GetRefRequest, GetRequest, ListRequest, PutRequest, RequestScope,
 };
-use artifact_store_resolver::{Delivery, Resolver, Subscribe};
+use artifact_store_resolver::{Delivery, Resolver, SubscribeOptions};
 use futures_util::FutureExt;
-use kit::{ada, caller, code, put_of, resolver, scope, stored};
+use support::{ada, caller, code, put_bytes, put_request, resolver, scope};
 
 const VERBS: [&str; 5] = ["get", "get_ref", "list", "put", "delete"];
 
-/// One combination; of each part of the scope: empty (`None`), the caller's own, or another.
+/// One combination. Each part of the scope is empty (`None`), the caller's own (`true`), or another (`false`).
 #[derive(Debug, Clone, Copy)]
 struct Case {
     verb: &'static str,
@@ -37,7 +37,7 @@ impl Case {
         })
     }
 
-    fn named(self) -> RequestScope {
+    fn scope(self) -> RequestScope {
         let part = |at: usize, own: &str, other: &str| match self.parts[at] {
             None => String::new(),
             Some(true) => own.to_owned(),
@@ -46,24 +46,24 @@ impl Case {
         scope(&part(0, "acme", "other"), &part(1, "ada", "bob"), &part(2, "s1", "s2"))
     }
 
-    /// What the contract says: a code, or how many rows a listing has.
+    /// What the contract says: a code, or the number of rows of a listing.
     fn expected(self) -> (Option<Code>, u64) {
         let [tenant, user, session] = if self.parts == [None; 3] { [Some(true); 3] } else { self.parts };
         let read = matches!(self.verb, "get" | "get_ref");
         let foreign = tenant == Some(false);
-        let no = |code| (Some(code), 0);
+        let refused = |code| (Some(code), 0);
         match self.verb {
-            "get" | "get_ref" if foreign => return no(Code::NotFound),
-            "list" if foreign && !self.admin && !self.fleet => return no(Code::IdentityScopeRequired),
-            "put" if foreign && !self.admin => return no(Code::ScopeMismatch),
-            "delete" if !self.admin => return no(Code::IdentityScopeRequired),
+            "get" | "get_ref" if foreign => return refused(Code::NotFound),
+            "list" if foreign && !self.admin && !self.fleet => return refused(Code::IdentityScopeRequired),
+            "put" if foreign && !self.admin => return refused(Code::ScopeMismatch),
+            "delete" if !self.admin => return refused(Code::IdentityScopeRequired),
             _ => {}
         }
-        let empty =
+        let is_incomplete =
             if self.verb == "list" { tenant.is_none() } else { [tenant, user, session].contains(&None) };
         let contradicts = !foreign && [user, session].contains(&Some(false)) && (read || !self.admin);
-        if empty || contradicts {
-            return no(Code::IdentityRequired);
+        if is_incomplete || contradicts {
+            return refused(Code::IdentityRequired);
         }
         match self.verb {
             "put" => (None, 0),
@@ -72,51 +72,52 @@ impl Case {
                 let users = if user.is_none() && (foreign || self.admin) { 2 } else { 1 };
                 (None, users * if session.is_none() { 2 } else { 1 })
             }
-            _ if !self.exists => no(Code::NotFound),
-            "get_ref" => no(Code::PresignUnsupported),
+            _ if !self.exists => refused(Code::NotFound),
+            "get_ref" => refused(Code::PresignUnsupported),
             _ => (None, 0),
         }
     }
 
-    async fn ask(self, resolver: &Resolver, id: &str) -> (Option<Code>, u64) {
+    async fn call(self, resolver: &Resolver, id: &str) -> (Option<Code>, u64) {
         let mut caller = ada();
         caller = if self.admin { caller.with_admin() } else { caller };
         caller = if self.fleet { caller.with_fleet() } else { caller };
-        let (scope, id) = (self.named(), id.to_owned());
-        let told = match self.verb {
+        let (scope, id) = (self.scope(), id.to_owned());
+        let code = match self.verb {
             "get" => code(resolver.get(&caller, GetRequest { scope, id, ..GetRequest::default() }).await),
             "get_ref" => code(resolver.get_ref(&caller, GetRefRequest { scope, id, expiry: None }).await),
-            "put" => code(resolver.put(&caller, PutRequest { scope, ..put_of("other bytes") }).await),
+            "put" => code(resolver.put(&caller, PutRequest { scope, ..put_request("other bytes") }).await),
             "delete" => code(resolver.delete(&caller, DeleteRequest { scope, id }).await),
             _ => match resolver.list(&caller, ListRequest { scope, ..ListRequest::default() }).await {
                 Ok(list) => return (None, list.total_matched),
                 Err(refusal) => Some(refusal.code()),
             },
         };
-        (told, 0)
+        (code, 0)
     }
 }
 
 #[tokio::test]
-async fn every_combination_of_rank_verb_and_parts_is_answered_and_audited_as_the_contract_says() {
+async fn every_combination_of_role_verb_and_parts_is_answered_and_audited_as_the_contract_says() {
     for case in Case::all() {
         let resolver = resolver();
         let mut id = "default_00000000000000000000000000000000".to_owned();
         if case.exists {
             for tenant in ["acme", "other"] {
                 for (user, session) in [("ada", "s1"), ("ada", "s2"), ("bob", "s1"), ("bob", "s2")] {
-                    id = stored(&resolver, &caller(tenant, user, session), "bytes").await;
+                    id = put_bytes(&resolver, &caller(tenant, user, session), "bytes").await;
                 }
             }
         }
         let kinds = vec![EventKind::AuditAdminScopeUsed];
-        let mut audits = resolver.subscribe(&ada(), Subscribe { kinds, ..Subscribe::default() }).unwrap();
-        let told = case.ask(&resolver, &id).await;
-        assert_eq!(told, case.expected(), "{case:?}");
-        let reached = case.parts[0] == Some(false) && matches!(told.0, None | Some(Code::NotFound));
+        let mut audits =
+            resolver.subscribe(&ada(), SubscribeOptions { kinds, ..SubscribeOptions::default() }).unwrap();
+        let answer = case.call(&resolver, &id).await;
+        assert_eq!(answer, case.expected(), "{case:?}");
+        let reached = case.parts[0] == Some(false) && matches!(answer.0, None | Some(Code::NotFound));
         let audited = reached && !matches!(case.verb, "get" | "get_ref");
-        let heard = matches!(audits.next().now_or_never(), Some(Some(Delivery::Event(_))));
-        assert_eq!(heard, audited, "{case:?}");
+        let has_audit = matches!(audits.next().now_or_never(), Some(Some(Delivery::Event(_))));
+        assert_eq!(has_audit, audited, "{case:?}");
         assert_eq!(audits.next().now_or_never(), None, "{case:?}");
     }
 }

@@ -1,18 +1,18 @@
-//! The table of scopes, cell by cell, through the calls themselves.
+//! Each cell of the table of scopes, tested through the calls of the resolver.
 
-mod kit;
+mod support;
 
 use artifact_store_protocol::{
     Code, DeleteRequest, GetRefRequest, GetRequest, ListRequest, PutRequest, RequestScope,
 };
 use artifact_store_resolver::{Caller, Resolver};
-use kit::{ada, caller, code, put_of, resolver, scope, stored};
+use support::{ada, caller, code, put_bytes, put_request, resolver, scope};
 
-/// What each verb answers when it names `scope`: an existing id where `id` is one.
+/// The code of each verb on `scope` and `id`.
 async fn answers(resolver: &Resolver, caller: &Caller, scope: &RequestScope, id: &str) -> [Option<Code>; 5] {
     let scope = || scope.clone();
     let id = || id.to_owned();
-    let put = PutRequest { scope: scope(), ..put_of("new bytes") };
+    let put = PutRequest { scope: scope(), ..put_request("new bytes") };
     [
         code(resolver.get(caller, GetRequest { scope: scope(), id: id(), ..GetRequest::default() }).await),
         code(resolver.get_ref(caller, GetRefRequest { scope: scope(), id: id(), expiry: None }).await),
@@ -28,23 +28,23 @@ use Code::{
 };
 
 #[tokio::test]
-async fn a_foreign_tenant_gets_what_the_table_says_whether_something_is_there_or_not() {
+async fn a_foreign_tenant_gets_what_the_table_says_whether_the_artifact_exists_or_not() {
     for named in [scope("other", "bob", "s9"), scope("other", "ada", "s1"), scope("other", "bob", "")] {
-        for there in [true, false] {
+        for exists in [true, false] {
             let cells = [
                 (ada(), [Some(Missing), Some(Missing), Some(NeedsScope), Some(Mismatch), Some(NeedsScope)]),
                 (ada().with_fleet(), [Some(Missing), Some(Missing), None, Some(Mismatch), Some(NeedsScope)]),
             ];
-            for (caller_, expected) in cells {
+            for (requester, expected) in cells {
                 let resolver = resolver();
                 let mut id = "default_00000000000000000000000000000000".to_owned();
-                if there {
-                    id = stored(&resolver, &caller("other", "bob", "s9"), "theirs").await;
+                if exists {
+                    id = put_bytes(&resolver, &caller("other", "bob", "s9"), "theirs").await;
                 }
                 assert_eq!(
-                    answers(&resolver, &caller_, &named, &id).await,
+                    answers(&resolver, &requester, &named, &id).await,
                     expected,
-                    "{named:?} {there} {caller_:?}"
+                    "{named:?} {exists} {requester:?}"
                 );
             }
         }
@@ -54,10 +54,10 @@ async fn a_foreign_tenant_gets_what_the_table_says_whether_something_is_there_or
 #[tokio::test]
 async fn an_admin_reaches_into_other_tenants_but_never_reads_their_content() {
     let resolver = resolver();
-    let id = stored(&resolver, &caller("other", "bob", "s9"), "theirs").await;
+    let id = put_bytes(&resolver, &caller("other", "bob", "s9"), "theirs").await;
     let got = answers(&resolver, &ada().with_admin(), &scope("other", "bob", "s9"), &id).await;
     assert_eq!(got, [Some(Missing), Some(Missing), None, None, None]);
-    // It is really gone, and what was put is really there.
+    // The artifact is deleted, and the new one is stored.
     let bob = caller("other", "bob", "s9");
     let list = resolver.list(&bob, ListRequest::default()).await.unwrap();
     assert_eq!(list.rows.len(), 1);
@@ -65,13 +65,13 @@ async fn an_admin_reaches_into_other_tenants_but_never_reads_their_content() {
 }
 
 #[tokio::test]
-async fn at_home_everybody_reads_and_puts_and_only_an_admin_deletes() {
+async fn in_the_own_tenant_everybody_reads_and_puts_and_only_an_admin_deletes() {
     for (caller, delete) in
         [(ada(), Some(NeedsScope)), (ada().with_fleet(), Some(NeedsScope)), (ada().with_admin(), None)]
     {
         for named in [scope("acme", "ada", "s1"), RequestScope::default()] {
             let resolver = resolver();
-            let id = stored(&resolver, &ada(), "mine").await;
+            let id = put_bytes(&resolver, &ada(), "mine").await;
             let got = answers(&resolver, &caller, &named, &id).await;
             assert_eq!(got, [None, Some(NoPresign), None, None, delete], "{caller:?} {named:?}");
         }
@@ -79,10 +79,10 @@ async fn at_home_everybody_reads_and_puts_and_only_an_admin_deletes() {
 }
 
 #[tokio::test]
-async fn another_user_or_session_at_home_contradicts_the_identity_unless_an_admin_names_it() {
+async fn another_user_or_session_in_the_own_tenant_contradicts_the_identity_unless_an_admin_names_it() {
     for named in [scope("acme", "bob", "s1"), scope("acme", "ada", "s2"), scope("acme", "bob", "s2")] {
         let resolver = resolver();
-        let id = stored(&resolver, &caller("acme", &named.user, &named.session), "theirs").await;
+        let id = put_bytes(&resolver, &caller("acme", &named.user, &named.session), "theirs").await;
         let own = answers(&resolver, &ada(), &named, &id).await;
         assert_eq!(
             own,
@@ -95,7 +95,7 @@ async fn another_user_or_session_at_home_contradicts_the_identity_unless_an_admi
 }
 
 #[tokio::test]
-async fn a_scope_with_some_parts_empty_is_incomplete_but_in_a_listing() {
+async fn a_scope_with_some_parts_empty_is_incomplete_except_in_a_listing() {
     for named in [
         scope("acme", "", ""),
         scope("acme", "ada", ""),
@@ -105,7 +105,7 @@ async fn a_scope_with_some_parts_empty_is_incomplete_but_in_a_listing() {
         scope("", "", "s1"),
     ] {
         let resolver = resolver();
-        let id = stored(&resolver, &ada(), "mine").await;
+        let id = put_bytes(&resolver, &ada(), "mine").await;
         let got = answers(&resolver, &ada().with_admin(), &named, &id).await;
         let list = named.tenant.is_empty().then_some(Identity);
         assert_eq!(got, [Some(Identity), Some(Identity), list, Some(Identity), Some(Identity)], "{named:?}");
@@ -116,9 +116,9 @@ async fn a_scope_with_some_parts_empty_is_incomplete_but_in_a_listing() {
 async fn an_empty_user_or_session_lists_what_the_caller_may_see() {
     let resolver = resolver();
     for (user, session) in [("ada", "s1"), ("ada", "s2"), ("bob", "s1"), ("bob", "s3")] {
-        stored(&resolver, &caller("acme", user, session), "bytes").await;
+        put_bytes(&resolver, &caller("acme", user, session), "bytes").await;
     }
-    stored(&resolver, &caller("other", "ada", "s1"), "bytes").await;
+    put_bytes(&resolver, &caller("other", "ada", "s1"), "bytes").await;
     let admin = ada().with_admin();
     for (caller, named, expected) in [
         (&ada(), RequestScope::default(), vec!["ada/s1"]),
@@ -152,8 +152,8 @@ async fn an_empty_user_or_session_lists_what_the_caller_may_see() {
 async fn a_task_is_part_of_the_key_and_a_listing_without_one_covers_them_all() {
     let resolver = resolver();
     let under = |task: &str| RequestScope::of_task(task);
-    let id = stored(&resolver, &ada(), "bytes").await;
-    resolver.put(&ada(), PutRequest { scope: under("build"), ..put_of("bytes") }).await.unwrap();
+    let id = put_bytes(&resolver, &ada(), "bytes").await;
+    resolver.put(&ada(), PutRequest { scope: under("build"), ..put_request("bytes") }).await.unwrap();
     for (task, found) in [("", None), ("build", None), ("other", Some(Missing))] {
         let request = GetRequest { scope: under(task), id: id.clone(), ..GetRequest::default() };
         assert_eq!(code(resolver.get(&ada(), request).await), found, "{task:?}");
@@ -168,15 +168,15 @@ async fn a_task_is_part_of_the_key_and_a_listing_without_one_covers_them_all() {
 }
 
 #[tokio::test]
-async fn the_shape_is_asked_before_the_tenant_and_the_tenant_before_user_and_payload() {
+async fn the_shape_is_checked_before_the_tenant_and_the_tenant_before_user_and_payload() {
     let resolver = resolver();
     let foreign = scope("other", "bob", "s9");
     let bad_part = RequestScope { task: "a\nb".into(), ..foreign.clone() };
     assert_eq!(
-        code(resolver.put(&ada(), PutRequest { scope: bad_part, ..put_of("x") }).await),
+        code(resolver.put(&ada(), PutRequest { scope: bad_part, ..put_request("x") }).await),
         Some(Code::InvalidRequest)
     );
-    let mut put = PutRequest { scope: foreign.clone(), ..put_of("x") };
+    let mut put = PutRequest { scope: foreign.clone(), ..put_request("x") };
     put.opts.namespace = Some("../x".into());
     assert_eq!(code(resolver.put(&ada(), put.clone()).await), Some(Code::InvalidRequest));
     put.opts.namespace = None;
@@ -186,9 +186,10 @@ async fn the_shape_is_asked_before_the_tenant_and_the_tenant_before_user_and_pay
     assert_eq!(code(resolver.put(&ada(), put.clone()).await), Some(Identity));
     put.scope = scope("acme", "ada", "s1");
     assert_eq!(code(resolver.put(&ada(), put).await), Some(Code::PayloadInvalid));
-    // A malformed expiry is a matter of shape, so it comes before existence; existence comes before the capability.
+    // A malformed expiry is an error of shape, which is checked before existence; existence is checked before
+    // capability.
     let get_ref = |id: &str, expiry| GetRefRequest { id: id.into(), expiry, ..GetRefRequest::default() };
-    let id = stored(&resolver, &ada(), "mine").await;
+    let id = put_bytes(&resolver, &ada(), "mine").await;
     for (id, expiry, expected) in [
         ("nothing", Some(1), Code::InvalidRequest),
         ("nothing", None, Missing),

@@ -1,4 +1,4 @@
-//! What a store is opened with: [`FsConfig`], and the table of options that configurations and URLs spell.
+//! The configuration of an fs store: [`FsConfig`] and the driver options that set it.
 //!
 //! This module must never touch a disk.
 
@@ -6,58 +6,52 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use artifact_store_core::{
-    Capabilities, Clock, DriverInfo, Flag, OptionKind, OptionSpec, Options, StoreError, SystemClock, UrlForm,
+    Capabilities, Clock, Flag, OptionKind, OptionSpec, Options, StoreError, SystemClock,
 };
 
-/// Most files that one listing looks at, where nothing else is said.
+/// The default limit on the number of files that one listing reads.
 pub const DEFAULT_MAX_SCAN: u64 = 100_000;
 
-/// The driver's row in a registry.
-pub(crate) static INFO: DriverInfo = DriverInfo {
-    name: "fs",
-    about: "Artifacts as files under one directory.",
-    options: &[
-        OptionSpec {
-            name: "root",
-            kind: OptionKind::Text,
-            default: None,
-            required: true,
-            about: "The directory that holds the store; made where it is missing, its parent is not.",
-        },
-        OptionSpec {
-            name: "sync",
-            kind: OptionKind::Word(&["always", "never"]),
-            default: Some("always"),
-            required: false,
-            about: "Whether a put or delete waits until the disk holds it; 'never' gives up the flag durable.",
-        },
-        OptionSpec {
-            name: "max_scan",
-            kind: OptionKind::Count,
-            default: Some("100000"),
-            required: false,
-            about: "Most files that one listing looks at; past it the listing is refused.",
-        },
-        OptionSpec {
-            name: "max_artifact_bytes",
-            kind: OptionKind::Size,
-            default: None,
-            required: false,
-            about: "The largest artifact; unset, only the file system sets a bound.",
-        },
-    ],
-    url: UrlForm::Path("root"),
-    bytes_cannot_change: false,
-};
+/// The driver's options.
+pub(crate) const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "root",
+        kind: OptionKind::Text,
+        default: None,
+        required: true,
+        about: "The directory that holds the store. Created if missing; its parent must exist.",
+    },
+    OptionSpec {
+        name: "sync",
+        kind: OptionKind::Choice(&["always", "never"]),
+        default: Some("always"),
+        required: false,
+        about: "Whether a put or delete waits for fsync. With 'never' the store is not durable.",
+    },
+    OptionSpec {
+        name: "max_scan",
+        kind: OptionKind::Count,
+        default: Some("100000"),
+        required: false,
+        about: "The maximum number of files that one listing reads. A listing of more files is refused.",
+    },
+    OptionSpec {
+        name: "max_artifact_bytes",
+        kind: OptionKind::Size,
+        default: None,
+        required: false,
+        about: "The largest artifact. If unset, the file system is the only limit.",
+    },
+];
 
-/// When an acknowledged change is on the disk.
+/// When acknowledged changes are synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// Before the call returns: the store is `DURABLE`.
+    /// Before the call returns. The store is `DURABLE`.
     #[default]
     Always,
-    /// Whenever the operating system writes it back: a power cut may lose or cut what was acknowledged shortly before
-    /// it; a cut file is found out on every read. A kill of the process alone loses nothing.
+    /// When the operating system writes them back. A power failure may lose or truncate artifacts that were
+    /// acknowledged shortly before it. Every read detects a truncated file. Killing the process alone loses nothing.
     Never,
 }
 
@@ -67,7 +61,7 @@ impl SyncPolicy {
     }
 }
 
-/// How a store is opened.
+/// The options of an fs store.
 ///
 /// # Examples
 /// ```
@@ -86,8 +80,10 @@ pub struct FsConfig {
 }
 
 impl FsConfig {
-    /// The store in the directory `root`, which is made on opening where it is missing; a relative path counts from
-    /// the working directory at that moment. Everything else at its default.
+    /// A configuration for the store in the directory `root`, with defaults for all other options.
+    ///
+    /// Opening the store creates `root` if it is missing. A relative path is resolved against the working directory
+    /// when the store is opened.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -98,29 +94,29 @@ impl FsConfig {
         }
     }
 
-    /// The same with another sync policy. Processes that share a root had better agree on it: a put with
-    /// [`SyncPolicy::Never`] is durable only once something else synced it.
+    /// Sets the sync policy. Processes that share a root should use the same policy: a put with [`SyncPolicy::Never`]
+    /// is durable only after something else has synced it.
     #[must_use]
     pub fn sync(mut self, policy: SyncPolicy) -> Self {
         self.sync = policy;
         self
     }
 
-    /// The same with listings that look at `files` files at most ([`DEFAULT_MAX_SCAN`] unless said otherwise).
+    /// Limits a listing to reading `files` files. The default is [`DEFAULT_MAX_SCAN`].
     #[must_use]
     pub fn max_scan(mut self, files: u64) -> Self {
         self.max_scan = files;
         self
     }
 
-    /// The same with artifacts of `bytes` at most.
+    /// Limits artifacts to `bytes` bytes.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
         self
     }
 
-    /// The same with the clock that stamps records.
+    /// Sets the clock that stamps records.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -132,18 +128,18 @@ impl FsConfig {
         &self.root
     }
 
-    /// What a store opened so advertises.
+    /// The capabilities of a store that is opened with this configuration.
     pub(crate) fn capabilities(&self) -> Capabilities {
         let flags = Capabilities::new().with(Flag::Shared);
         let flags = if self.sync.is_always() { flags.with(Flag::Durable) } else { flags };
         flags.max_artifact_bytes(self.max_artifact_bytes)
     }
 
-    /// The configuration that `options` spell.
+    /// The configuration that `options` describe.
     pub(crate) fn from_options(options: &Options) -> Result<Self, StoreError> {
         let root = options
             .text("root")
-            .ok_or_else(|| StoreError::invalid("the driver fs needs the option 'root'"))?;
+            .ok_or_else(|| StoreError::invalid_option("root", "is missing; the driver fs needs it"))?;
         let sync = match options.text("sync") {
             Some("never") => SyncPolicy::Never,
             _ => SyncPolicy::Always,

@@ -1,6 +1,6 @@
-//! From an [`io::Error`] to a [`StoreError`]: the one place, by error number and never by text.
+//! Maps an [`io::Error`] to a [`StoreError`], by error number and never by text. No other module does this.
 //!
-//! This module must never know a verb. It is told what was attempted, as the rest of a sentence: "writing an artifact".
+//! This module must never know a verb. Callers pass the failed action as part of a sentence: "writing an artifact".
 
 use std::fmt::Display;
 use std::io;
@@ -8,31 +8,31 @@ use std::io;
 use artifact_store_core::StoreError;
 use rustix::io::Errno;
 
-/// Whether `error` says that the file system does not know an operation, and not that it failed at it.
+/// Whether `error` means that the file system does not support an operation, rather than that the operation failed.
 ///
-/// A missing right on a directory is `ACCES`; `PERM` is what the kernel answers for a file system without the operation.
+/// A missing right on a directory is `ACCES`. The kernel returns `PERM` for a file system without the operation.
 pub(crate) fn is_unsupported(error: Errno) -> bool {
     error == Errno::OPNOTSUPP || matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
 }
 
-/// What the failure of `attempted` means for the caller. An operator reads the text, so it says what to do.
+/// The error for a failed `action`. Operators read the text, so it says what to do.
 ///
-/// A missing file is no error of its own: who may meet one looks for it before coming here.
-pub(crate) fn failed(attempted: impl Display, error: impl Into<io::Error>) -> StoreError {
+/// A missing file is often not an error. Callers that can meet one handle it before they call this.
+pub(crate) fn map_io_error(action: impl Display, error: impl Into<io::Error>) -> StoreError {
     let error = error.into();
-    // The standard library raises this one itself, without a number: a file that is shorter than it was a moment ago.
+    // The standard library returns this error itself, without a number: the file is shorter than it was before.
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        return StoreError::corrupt(format!("{attempted}: the file was cut short")).with_source(error);
+        return StoreError::corrupt(format!("{action}: the file was truncated")).with_source(error);
     }
     let mapped = match Errno::from_io_error(&error) {
         Some(Errno::NOSPC | Errno::DQUOT) => StoreError::unavailable(format!(
-            "{attempted}: the disk or its quota is full; free some space or raise the quota"
+            "{action}: the disk or its quota is full; free some space or raise the quota"
         )),
-        Some(Errno::MFILE | Errno::NFILE) => StoreError::unavailable(format!(
-            "{attempted}: too many open files; raise the limit of open files"
-        )),
+        Some(Errno::MFILE | Errno::NFILE) => {
+            StoreError::unavailable(format!("{action}: too many open files; raise the limit of open files"))
+        }
         Some(Errno::NOMEM | Errno::NOBUFS | Errno::NOLCK) => {
-            StoreError::unavailable(format!("{attempted}: the operating system is out of memory or locks"))
+            StoreError::unavailable(format!("{action}: the operating system is out of memory or locks"))
         }
         Some(
             Errno::INTR
@@ -42,42 +42,44 @@ pub(crate) fn failed(attempted: impl Display, error: impl Into<io::Error>) -> St
             | Errno::TIMEDOUT
             | Errno::STALE
             | Errno::NOENT,
-        ) => StoreError::unavailable(format!("{attempted}: the file system did not answer in order")),
+        ) => StoreError::unavailable(format!("{action}: the file system could not do this now; try again")),
         Some(Errno::ACCESS) => StoreError::backend(format!(
-            "{attempted}: not permitted; give the user of this process read, write and search rights in the root"
+            "{action}: permission denied; give the user of this process read, write and search permission in the root"
         )),
         Some(Errno::XDEV) => StoreError::backend(format!(
-            "{attempted}: the folders tmp and artifacts of the root are on different mounts; mount one file system for both"
+            "{action}: the directories tmp and artifacts of the root are on different mounts; \
+             put both on one file system"
         )),
         Some(Errno::PERM) => StoreError::backend(format!(
-            "{attempted}: not permitted; the file system does not offer this, or a file or directory of the root is immutable, \
-             or belongs to another user"
+            "{action}: not permitted; the file system does not support this, or a file or directory of the root is \
+             immutable or belongs to another user"
         )),
         Some(error) if is_unsupported(error) => StoreError::backend(format!(
-            "{attempted}: the file system does not offer what this needs; put the root on a local file system, or use \
-             the driver s3 where this is a mount of an object store"
+            "{action}: the file system does not support this operation; put the root on a local file system, or use \
+             the driver s3 if this is a mount of an object store"
         )),
-        Some(Errno::ROFS) => StoreError::backend(format!(
-            "{attempted}: the file system is mounted read-only; mount it writable"
-        )),
-        // Nothing that the store made is a link, and its files and directories stay what they are.
+        Some(Errno::ROFS) => {
+            StoreError::backend(format!("{action}: the file system is mounted read-only; mount it writable"))
+        }
+        // The store creates no symbolic links, and its files and directories never change their type.
         Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO) => StoreError::corrupt(format!(
-            "{attempted}: a file or directory of the store was replaced by something else, such as a symbolic link"
+            "{action}: a file or directory of the store was replaced by something else, such as a symbolic link"
         )),
         Some(Errno::FBIG) => StoreError::backend(format!(
-            "{attempted}: the file system, or a limit of this process, allows no file this large"
+            "{action}: the file system, or a limit of this process, does not allow a file of this size"
         )),
-        Some(Errno::IO) => StoreError::backend(format!(
-            "{attempted}: the device failed to read or write; look into the system's log"
-        )),
-        _ => StoreError::backend(format!("{attempted}: the file system refused")),
+        Some(Errno::IO) => {
+            StoreError::backend(format!("{action}: the device failed to read or write; check the system log"))
+        }
+        _ => StoreError::backend(format!("{action}: the file system returned an error")),
     };
     mapped.with_source(error)
 }
 
-/// The same for the random numbers that names are made of.
-pub(crate) fn no_randomness(error: getrandom::Error) -> StoreError {
-    StoreError::unavailable("the operating system gives no randomness for a file name").with_source(error)
+/// The error for a failure to get random bytes for a file name.
+pub(crate) fn randomness_error(error: getrandom::Error) -> StoreError {
+    StoreError::unavailable("the operating system returned no random bytes for a file name")
+        .with_source(error)
 }
 
 #[cfg(test)]
@@ -85,10 +87,10 @@ mod tests {
     use artifact_store_core::ErrorKind;
     use rustix::io::Errno;
 
-    use super::{failed, is_unsupported};
+    use super::{is_unsupported, map_io_error};
 
     #[test]
-    fn an_error_number_decides_the_kind_and_the_text_says_what_was_attempted() {
+    fn an_error_number_decides_the_kind_and_the_text_says_what_failed() {
         for (errno, kind) in [
             (Errno::NOSPC, ErrorKind::Unavailable),
             (Errno::DQUOT, ErrorKind::Unavailable),
@@ -104,19 +106,19 @@ mod tests {
             (Errno::LOOP, ErrorKind::Corrupt),
             (Errno::NOTDIR, ErrorKind::Corrupt),
         ] {
-            let error = failed("making a test", errno);
+            let error = map_io_error("running a test", errno);
             assert_eq!(error.kind(), kind, "{errno}");
-            assert!(error.to_string().contains("making a test"));
+            assert!(error.to_string().contains("running a test"));
             assert!(std::error::Error::source(&error).is_some());
         }
     }
 
     #[test]
-    fn what_a_file_system_does_not_offer_is_no_failing_device() {
+    fn an_operation_that_a_file_system_does_not_support_is_not_a_failing_device() {
         for errno in [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::PERM] {
             assert!(is_unsupported(errno), "{errno}");
-            let text = failed("making a test", errno).to_string();
-            assert!(text.contains("the file system does not offer") && !text.contains("device"), "{text}");
+            let text = map_io_error("running a test", errno).to_string();
+            assert!(text.contains("the file system does not support") && !text.contains("device"), "{text}");
         }
         for errno in [Errno::IO, Errno::ACCESS, Errno::NOSPC, Errno::ROFS, Errno::EXIST, Errno::NOENT] {
             assert!(!is_unsupported(errno), "{errno}");

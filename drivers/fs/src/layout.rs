@@ -1,7 +1,7 @@
-//! Names under the root, and the form of an artifact's file: bytes, record, footer.
+//! Names below the root, and the format of an artifact's file: bytes, record, footer.
 //!
-//! The form is fixed by [`FORMAT_VERSION`]; another form needs another version. This module must never open, create
-//! or remove anything: it is given a file and says what it holds.
+//! [`FORMAT_VERSION`] identifies the format; a changed format needs a new version. This module must never open, create
+//! or remove anything. It reads from files that its callers opened.
 
 use std::fmt;
 use std::fs::File;
@@ -11,49 +11,49 @@ use artifact_store_core::{
     ArtifactId, Digest, Hasher, KeyToken, MAX_KEY_TOKEN_BYTES, Record, Scope, StoreError,
 };
 
-use crate::error::failed;
+use crate::error::map_io_error;
 
-/// The version that this build reads and writes.
+/// The format version that this build reads and writes.
 pub(crate) const FORMAT_VERSION: u32 = 1;
-/// The marker that makes a directory a store.
+/// The marker file. A directory that has it is a store.
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
-/// What the marker says before the version.
-pub(crate) const FORMAT_WORD: &str = "artifact-store-fs";
-/// Where files are before they are published.
+/// The word before the version in the marker file.
+pub(crate) const FORMAT_NAME: &str = "artifact-store-fs";
+/// The directory of temporary files, which are not published yet.
 pub(crate) const TMP_DIR: &str = "tmp";
-/// Where published files are.
+/// The directory of published files.
 pub(crate) const ARTIFACTS_DIR: &str = "artifacts";
-/// Directories between [`ARTIFACTS_DIR`] and an artifact's file: tenant, user, session, task.
+/// The number of directories between [`ARTIFACTS_DIR`] and an artifact's file: tenant, user, session, task.
 pub(crate) const DEPTH: usize = 4;
 
-/// How a temporary file's name starts; 32 hex digits follow.
+/// The prefix of a temporary file's name. 32 hex digits follow.
 pub(crate) const TEMP_PREFIX: &str = "put-";
 const TEMP_DIGITS: usize = 32;
 
-/// The end of every artifact's file.
+/// The last bytes of every artifact's file.
 const MAGIC: &[u8; 8] = b"ARTSTORE";
-/// Footer: SHA-256 of record and record length (32), record length (4, little-endian), format version (4,
-/// little-endian), magic (8).
+/// Length of the footer: SHA-256 of record and record length (32 bytes), record length (4, little-endian), format
+/// version (4, little-endian), magic (8).
 const FOOTER_BYTES: usize = 32 + 4 + 4 + MAGIC.len();
-/// The largest record. Options are bounded at 64 KiB by the Gate; what is left is scope, digest and JSON's escapes.
+/// The largest record. The Gate limits options to 64 KiB. The rest is room for scope, digest and JSON escapes.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// How much of a file's end is read at first: the record of all but the largest options.
+/// The first read of a file takes this much of its end. It holds the whole record unless the options are very large.
 const TAIL_BYTES: usize = 4096;
 
-/// Where an artifact's file is: tenant, user, session and task token, then the id's.
+/// The location of an artifact's file: the tokens of tenant, user, session and task, then the token of the id.
 #[derive(Debug, Clone)]
-pub(crate) struct Key {
+pub(crate) struct ArtifactKey {
     pub(crate) dirs: [KeyToken; DEPTH],
     pub(crate) file: KeyToken,
 }
 
-impl Key {
+impl ArtifactKey {
     pub(crate) fn new(scope: &Scope, id: &ArtifactId) -> Self {
         Self { dirs: KeyToken::of_scope(scope), file: KeyToken::of_id(id) }
     }
 
     /// The path of the leaf directory below [`ARTIFACTS_DIR`].
-    pub(crate) fn leaf(&self) -> String {
+    pub(crate) fn leaf_path(&self) -> String {
         let mut path = String::with_capacity((DEPTH + 1) * (MAX_KEY_TOKEN_BYTES + 1));
         for (depth, token) in self.dirs.iter().enumerate() {
             if depth > 0 {
@@ -65,22 +65,22 @@ impl Key {
     }
 
     /// The path of the file below [`ARTIFACTS_DIR`].
-    pub(crate) fn path(&self) -> String {
-        let mut path = self.leaf();
+    pub(crate) fn file_path(&self) -> String {
+        let mut path = self.leaf_path();
         path.push('/');
         path.push_str(self.file.as_str());
         path
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for ArtifactKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{ARTIFACTS_DIR}/{}", self.path())
+        write!(f, "{ARTIFACTS_DIR}/{}", self.file_path())
     }
 }
 
-/// Whether `name` has the form of a token. Other names are not the store's: an operator's, or the file system's own.
-pub(crate) fn is_token(name: &str) -> bool {
+/// Whether `name` has the form of a key token. Other names belong to an operator or to the file system.
+pub(crate) fn is_key_token(name: &str) -> bool {
     name.len() <= MAX_KEY_TOKEN_BYTES
         && name.split_once('.').is_some_and(|(stub, hash)| {
             (1..=12).contains(&stub.len())
@@ -90,104 +90,106 @@ pub(crate) fn is_token(name: &str) -> bool {
         })
 }
 
-/// Whether `name` is a temporary file of this driver's making.
+/// Whether `name` has the form of this driver's temporary files.
 pub(crate) fn is_temp_name(name: &str) -> bool {
     name.strip_prefix(TEMP_PREFIX).is_some_and(|digits| {
         digits.len() == TEMP_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 
-/// What follows the bytes in an artifact's file: record and footer.
+/// Encodes the trailer of an artifact's file: record and footer. It follows the bytes.
 ///
 /// # Errors
-/// `InvalidArgument` for a record too large, `Backend` for one that would not read back as it is: both before
-/// anything is visible, so that whatever is acknowledged can be read.
-pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, StoreError> {
-    let mut end = serde_json::to_vec(record)
-        .map_err(|error| StoreError::backend("the record is no JSON").with_source(error))?;
-    if end.len() > MAX_RECORD_BYTES {
+/// `InvalidArgument` if the record is too large. `Backend` if decoding would not return an equal record. Both happen
+/// before anything is visible, so every acknowledged artifact can be read.
+pub(crate) fn encode_trailer(record: &Record) -> Result<Vec<u8>, StoreError> {
+    let mut trailer = serde_json::to_vec(record)
+        .map_err(|error| StoreError::backend("the record cannot be encoded as JSON").with_source(error))?;
+    if trailer.len() > MAX_RECORD_BYTES {
         return Err(StoreError::invalid(format!(
-            "the record takes {} bytes of JSON; at most {MAX_RECORD_BYTES} are stored",
-            end.len()
+            "the record has {} bytes of JSON; the maximum is {MAX_RECORD_BYTES}",
+            trailer.len()
         )));
     }
-    if serde_json::from_slice::<Record>(&end).ok().as_ref() != Some(record) {
+    if serde_json::from_slice::<Record>(&trailer).ok().as_ref() != Some(record) {
         return Err(StoreError::backend(
-            "the record would not read back as it was put; is its metadata deeper than a JSON reader goes?",
+            "the record would not read back as it was put: its metadata may be nested too deeply",
         ));
     }
-    let length =
-        u32::try_from(end.len()).map_err(|error| StoreError::backend("record length").with_source(error))?;
-    let check = checksum(&end, length);
-    end.extend_from_slice(check.as_bytes());
-    end.extend_from_slice(&length.to_le_bytes());
-    end.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    end.extend_from_slice(MAGIC);
-    Ok(end)
+    let length = u32::try_from(trailer.len()).map_err(|error| {
+        StoreError::backend("the record is too long for its length field").with_source(error)
+    })?;
+    let checksum = record_checksum(&trailer, length);
+    trailer.extend_from_slice(checksum.as_bytes());
+    trailer.extend_from_slice(&length.to_le_bytes());
+    trailer.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    trailer.extend_from_slice(MAGIC);
+    Ok(trailer)
 }
 
-fn checksum(record: &[u8], length: u32) -> Digest {
+fn record_checksum(record: &[u8], length: u32) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update(record);
     hasher.update(&length.to_le_bytes());
     hasher.finish()
 }
 
-/// Reads the record from the end of an artifact's file; the bytes are `0..record.size` of it.
+/// Reads the record from the end of an artifact's file. The artifact's bytes are the range `0..record.size` of the
+/// file.
 ///
-/// `place` names the file in errors; `buffer` is scratch space that a scan uses again and again.
+/// `path` names the file in errors. `buffer` is scratch space that a scan reuses.
 ///
 /// # Errors
-/// `Corrupt` where the file is not a whole artifact; `Unavailable`, `Backend`.
+/// `Corrupt` if the file is not a whole artifact; `Unavailable`, `Backend`.
 pub(crate) fn read_record(
     file: &File,
-    place: &dyn fmt::Display,
+    path: &dyn fmt::Display,
     buffer: &mut Vec<u8>,
 ) -> Result<Record, StoreError> {
-    let corrupt = |what: &str| StoreError::corrupt(format!("{place}: {what}"));
-    let reading = |error| failed(format_args!("reading the record of {place}"), error);
+    let corrupt = |problem: &str| StoreError::corrupt(format!("{path}: {problem}"));
+    let read_error = |error| map_io_error(format_args!("reading the record of {path}"), error);
 
-    let metadata = file.metadata().map_err(reading)?;
+    let metadata = file.metadata().map_err(read_error)?;
     if !metadata.is_file() {
-        return Err(corrupt("this is no regular file"));
+        return Err(corrupt("this is not a regular file"));
     }
     let length = metadata.len();
     let tail = usize::try_from(length).unwrap_or(TAIL_BYTES).min(TAIL_BYTES);
     buffer.resize(tail, 0);
-    file.read_exact_at(buffer, length - tail as u64).map_err(reading)?;
+    file.read_exact_at(buffer, length - tail as u64).map_err(read_error)?;
 
-    let footer_at =
+    let footer_offset =
         tail.checked_sub(FOOTER_BYTES).ok_or_else(|| corrupt("the file is too short to be an artifact"))?;
-    let footer = buffer[footer_at..].to_vec();
-    let (check, footer) = footer.split_at(32);
+    let footer = buffer[footer_offset..].to_vec();
+    let (checksum, footer) = footer.split_at(32);
     let (record_length, footer) = footer.split_at(4);
     let (version, magic) = footer.split_at(4);
     if magic != MAGIC {
         return Err(corrupt("the footer is missing"));
     }
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-    if number(version) != FORMAT_VERSION {
-        return Err(corrupt("the footer is of an unknown version"));
+    let u32_le = |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |value, byte| value << 8 | u32::from(*byte));
+    if u32_le(version) != FORMAT_VERSION {
+        return Err(corrupt("the footer has an unknown version"));
     }
-    let (stored_length, record_length) = (number(record_length), number(record_length) as usize);
-    let bytes = length
+    let (stored_length, record_length) = (u32_le(record_length), u32_le(record_length) as usize);
+    let size = length
         .checked_sub((FOOTER_BYTES + record_length) as u64)
         .filter(|_| record_length <= MAX_RECORD_BYTES)
-        .ok_or_else(|| corrupt("the footer tells a record longer than the file"))?;
-    let json = if record_length <= footer_at {
-        &buffer[footer_at - record_length..footer_at]
+        .ok_or_else(|| corrupt("the record length in the footer is larger than the file or the maximum"))?;
+    let json = if record_length <= footer_offset {
+        &buffer[footer_offset - record_length..footer_offset]
     } else {
         buffer.resize(record_length, 0);
-        file.read_exact_at(buffer, bytes).map_err(reading)?;
+        file.read_exact_at(buffer, size).map_err(read_error)?;
         &buffer[..]
     };
-    if checksum(json, stored_length).as_bytes() != check {
-        return Err(corrupt("the record was altered"));
+    if record_checksum(json, stored_length).as_bytes() != checksum {
+        return Err(corrupt("the record does not match its checksum"));
     }
     let record: Record = serde_json::from_slice(json)
-        .map_err(|error| corrupt("the record is unreadable").with_source(error))?;
-    if record.size != bytes {
-        return Err(corrupt("the file holds more or fewer bytes than the record says"));
+        .map_err(|error| corrupt("the record cannot be decoded").with_source(error))?;
+    if record.size != size {
+        return Err(corrupt("the number of bytes in the file differs from the size in the record"));
     }
     Ok(record)
 }
@@ -198,7 +200,7 @@ mod tests {
 
     use artifact_store_core::{Digest, PutOptions, Record, Scope, Timestamp};
 
-    use super::{Key, encode, is_temp_name, is_token, read_record};
+    use super::{ArtifactKey, encode_trailer, is_key_token, is_temp_name, read_record};
 
     fn record() -> Record {
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
@@ -212,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_version_1_stays_as_it_is() {
-        let end = encode(&record()).unwrap();
-        let (json, footer) = end.split_at(end.len() - 48);
+    fn the_format_of_version_1_stays_as_it_is() {
+        let trailer = encode_trailer(&record()).unwrap();
+        let (json, footer) = trailer.split_at(trailer.len() - 48);
         assert_eq!(
             std::str::from_utf8(json).unwrap(),
             "{\"id\":\"default_2cf24dba5fb0a30e26e83b2ac5b9e29e\",\
@@ -232,22 +234,22 @@ mod tests {
     fn what_is_encoded_reads_back_whatever_the_buffer_held() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"hello").unwrap();
-        file.write_all(&encode(&record()).unwrap()).unwrap();
+        file.write_all(&encode_trailer(&record()).unwrap()).unwrap();
         for mut buffer in [Vec::new(), vec![7; 100_000]] {
             assert_eq!(read_record(&file, &"here", &mut buffer).unwrap(), record());
         }
     }
 
     #[test]
-    fn names_of_the_store_are_told_from_others() {
+    fn names_of_the_store_are_distinguished_from_others() {
         let record = record();
-        let key = Key::new(&record.scope, &record.id);
-        assert!(key.dirs.iter().chain([&key.file]).all(|token| is_token(token.as_str())));
-        assert!(key.path().starts_with(&key.leaf()));
+        let key = ArtifactKey::new(&record.scope, &record.id);
+        assert!(key.dirs.iter().chain([&key.file]).all(|token| is_key_token(token.as_str())));
+        assert!(key.file_path().starts_with(&key.leaf_path()));
         for foreign in
             ["", ".", "..", ".DS_Store", "lost+found", ".nfs000000000000000100000001", "a.b", "acme"]
         {
-            assert!(!is_token(foreign) && !is_temp_name(foreign), "{foreign}");
+            assert!(!is_key_token(foreign) && !is_temp_name(foreign), "{foreign}");
         }
         assert!(is_temp_name("put-0123456789abcdef0123456789abcdef"));
         assert!(!is_temp_name("put-0123456789abcdef0123456789abcdeF"));

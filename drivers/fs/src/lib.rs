@@ -1,85 +1,99 @@
-//! The fs driver of artifact-store: artifacts as files under one directory.
+//! The `fs` driver: artifacts as files under one directory.
 //!
 //! # Layout
 //! ```text
 //! <root>/FORMAT                                             "artifact-store-fs 1"
 //! <root>/tmp/put-<32 hex digits>                            files that are being written
-//! <root>/artifacts/<tenant>/<user>/<session>/<task>/<id>    one file an artifact
+//! <root>/artifacts/<tenant>/<user>/<session>/<task>/<id>    one file per artifact
 //! ```
-//! Each component is a [`KeyToken`](artifact_store_core::KeyToken): at most 45 bytes that every file system takes, whatever
-//! the scope is called. An artifact's file holds its bytes from offset 0, so `head` shows them; then its record as JSON;
-//! then a footer of 48 bytes: the SHA-256 of the record and its length, the record's length, the format version and a
-//! magic word. Bytes and record are one file, so nothing can have the one without the other. Reading a record is an open
-//! and one read of the file's end. A file that is not exactly as long as its record says, a footer or record that was
-//! altered, and a record of another scope or id than the name's are `Corrupt`. The bytes themselves are checked by the
-//! [`Gate`](artifact_store_core::Gate), while they flow.
+//! Each path component is a [`KeyToken`](artifact_store_core::KeyToken): at most 45 bytes, valid on every file system,
+//! whatever the names in the scope are. An artifact's file holds its bytes from offset 0, so `head` shows them. Then
+//! comes its record as JSON, then a footer of 48 bytes: the SHA-256 of the record and its length, the record's length,
+//! the format version and a magic word. Bytes and record are one file, so neither can exist without the other. Reading
+//! a record takes one open and one read of the file's end.
 //!
-//! Directories are made with mode 0700 and files with 0600. A directory is opened relative to the handle of its parent,
-//! or by a path whose links the kernel refuses, so no link is followed below the root and nothing leaves it. The root
-//! itself must not be a link. A directory that holds anything but a store is refused, so a typo harms nothing.
+//! Each of the following is `Corrupt`: a file whose length differs from what its record says, an altered footer or
+//! record, and a record whose scope or id does not match the file's name. The [`Gate`](artifact_store_core::Gate)
+//! verifies the bytes themselves while they are streamed.
+//!
+//! Directories are created with mode 0700 and files with 0600. A directory is opened relative to the handle of its
+//! parent, or by a path in which the kernel refuses symbolic links. So no link below the root is followed, and nothing
+//! outside the root is touched. The root itself must not be a link. A directory that holds anything other than a store
+//! is refused, so a wrong path does no harm.
 //!
 //! # Commit point
-//! A put writes into `tmp`, syncs the file, makes the scope's directories and syncs them, and then gives the file its
-//! final name by one rename that never replaces (or, where the file system has none, a hard link, which never replaces
-//! either). That is the commit point. Then it syncs the leaf directory and answers. Under `sync = always` everything
-//! that an acknowledged put needs is on the disk: bytes, record, name, and the entry of each directory above. A put that
-//! finds its artifact standing syncs it too before it says so, because the one that put it may not have come to it.
-//! Where that last sync fails the put fails although the artifact may stand, whole: a second put says so.
+//! A put writes into `tmp`, syncs the file, and creates and syncs the scope's directories. Then one rename gives the
+//! file its final name. The rename never replaces a file. If the file system has no such rename, a hard link is used,
+//! which never replaces a file either. This is the commit point. Then the put syncs the leaf directory and returns.
 //!
-//! A delete unlinks the file, syncs the directory and removes the directories that this left empty.
+//! Under `sync = always` everything that an acknowledged put needs is on the disk: bytes, record, name, and the entry
+//! of each directory above. A put that finds its artifact existing syncs it too before it returns, because the put that
+//! created it may not have synced it yet. If the last sync fails, the put fails although the whole artifact may exist.
+//! A second put then returns it as existing.
 //!
-//! A kill at any moment leaves the whole artifact or none, and perhaps a file in `tmp` or an empty directory.
-//! [`FsStore::open`] removes the former, [`FsStore::sweep`] both. A temporary file is locked (`flock`) by the put that
-//! writes it; the system drops that lock with the process, so a sweep in any process tells orphans from the living.
+//! A delete unlinks the file, syncs the directory and removes the directories that became empty.
+//!
+//! Killing the process at any moment leaves either the whole artifact or none, and perhaps a file in `tmp` or an empty
+//! directory. [`FsStore::open`] removes such files, [`FsStore::sweep`] removes both. A put locks (`flock`) the
+//! temporary file that it writes. The operating system releases the lock when the process ends. So a sweep in any
+//! process can tell orphans from files in use. A sweep holds a lock on the file `FORMAT`, so that only one runs at a
+//! time.
 //!
 //! # Concurrency
-//! Racing puts of one artifact are decided by the publish: one is `Created`, the rest read its record. A delete may
-//! remove a directory under a put that is about to publish into it: the publish fails and is tried again. Nothing here
-//! depends on one process, so several may open one root. Reads take no lock; a file that is open stays readable after
-//! its delete.
+//! The publish decides between racing puts of one artifact: one is `Created`, the others read its record. A delete may
+//! remove a directory into which a put is about to publish. Then the publish fails and the put retries it. Nothing here
+//! depends on one process, so several processes may open one root. Reads take no lock. A file that is open stays
+//! readable after its delete.
 //!
-//! All disk work runs on the runtime's blocking pool in jobs that never wait for a body: a slow upload holds no
-//! thread. A store runs at most 64 of them at once (fewer where the process may open fewer than 1024 files), at most 4 of
-//! them listings, so that these cannot take every slot; the chunks of a flowing read come on top. A body that flows is
-//! hashed by one batch of 512 KiB while the batch before is written; a long read has one chunk of 512 KiB in flight while
-//! the one before is consumed. A put holds about 1.5 MiB at most besides what the body's source holds, a get 1 MiB.
+//! All disk access runs on the runtime's blocking pool, in tasks that never wait for a body: a slow upload holds no
+//! thread. A store runs at most 64 tasks at once, or fewer if the process may open fewer than 1024 files. At most 4 of
+//! them are listings, so that listings cannot take every permit. The reads of a streamed get are not part of this
+//! limit.
 //!
-//! [`close`](artifact_store_core::ArtifactStore::close) waits for the jobs that run. A put whose body still flows then
-//! ends as `Closed` with its next batch; a listing ends as `Closed` at once; a stream that is being read may end.
+//! A streamed body is hashed in batches of 512 KiB, each while the previous one is written. A long read has one read of
+//! 512 KiB in flight while the previous one is consumed. A put holds at most about 1.5 MiB besides what the body's
+//! source holds; a get holds 1 MiB.
+//!
+//! [`close`](artifact_store_core::ArtifactStore::close) waits for the running tasks. A put whose body is still being
+//! received ends as `Closed` with its next batch. A listing ends as `Closed` at once. A stream that is being read may
+//! finish.
 //!
 //! # Flags and limits
-//! `SHARED` always. `DURABLE` under `sync = always`; with `sync = never` a kill of the process still loses nothing, a
-//! power cut may. No presigning. `max_artifact_bytes` as configured.
+//! `SHARED` always. `DURABLE` under `sync = always`. With `sync = never`, killing the process still loses nothing, but
+//! a power failure may. No presigning. `max_artifact_bytes` as configured.
 //!
-//! A listing has no index: it reads the end of every file in the directories that its scope covers, and keeps no more
-//! rows in memory than the page has. Past `max_scan` files it is refused and says so. Each page scans anew.
+//! A listing has no index. It reads the end of every file in the directories that its scope covers, and keeps no more
+//! rows in memory than the page has. A listing of more than `max_scan` files is refused with a message. Each page is a
+//! new scan.
 //!
-//! One open file an active get, up to ten a job, and up to 256 for directories that puts use again and again (at most
-//! an eighth of the limit of open files).
+//! Open files: one per active get, up to 10 per task, and up to 256 for directories that puts use repeatedly (at most
+//! one eighth of the process's limit of open files).
 //!
 //! # Not done here
-//! - No defence against who may write in the root: whoever can may also alter a file together with its record. What
-//!   is found altered by accident or by half is `Corrupt`.
-//! - Directories of the tree must not be moved while a store is open on them: a put that has one open goes with it.
-//! - No encryption, compression, quota, expiry or replication; put them below (the file system) or above (a wrapper).
-//! - File systems without `flock` work, but their orphans are never swept; ones with neither a rename that does not
-//!   replace nor hard links do not work, and opening says so: it tries to publish a file, and to sync a directory where
-//!   `sync = always`.
-//! - Network file systems are as linearizable as their caching makes them.
+//! - No defence against users who can write in the root: they can also alter a file together with its record.
+//!   Accidental or partial changes are `Corrupt`.
+//! - Directories of the tree must not be moved while a store is open: a put that has a directory open follows it.
+//! - No encryption, compression, quota, expiry or replication. Add them below (the file system) or above (a wrapper).
+//! - File systems without `flock` work, but their orphans are never swept. A file system needs a rename that does not
+//!   replace, or hard links. To check this, opening tries to publish a file and, under `sync = always`, to sync a
+//!   directory. It fails with a message if one of them does not work.
+//! - Network file systems are as linearizable as their caching allows.
 
 #[cfg(not(unix))]
-compile_error!("the fs driver needs a Unix: it relies on handles of directories, flock and atomic links");
+compile_error!("the fs driver needs Unix: it relies on directory handles, flock and atomic links");
 
+mod blocking;
 mod config;
+mod delete;
 mod dirs;
 mod error;
-mod jobs;
 mod layout;
+mod list;
 mod probe;
 mod put;
 mod read;
 mod root;
-mod scan;
+mod state;
 mod store;
 mod sweep;
 mod temp;
@@ -87,14 +101,20 @@ mod temp;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, async_trait,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, SweepMode, SweepSummary,
+    UrlForm, async_trait,
 };
 
 pub use config::{DEFAULT_MAX_SCAN, FsConfig, SyncPolicy};
 pub use store::FsStore;
 pub use sweep::SweepReport;
 
-/// The driver as a registry knows it: `fs`, with the options `root`, `sync`, `max_scan` and `max_artifact_bytes`.
+/// The driver's name.
+pub(crate) const NAME: &str = "fs";
+
+/// The driver, for a [`Registry`](artifact_store_core::Registry).
+///
+/// Its name is `fs`. Its options are `root`, `sync`, `max_scan` and `max_artifact_bytes`.
 ///
 /// # Examples
 /// ```
@@ -113,7 +133,13 @@ pub struct FsDriver;
 #[async_trait]
 impl Driver for FsDriver {
     fn info(&self) -> &'static DriverInfo {
-        &config::INFO
+        &DriverInfo {
+            name: NAME,
+            about: "Artifacts as files under one directory.",
+            options: config::OPTIONS,
+            url: UrlForm::Path("root"),
+            bytes_cannot_change: false,
+        }
     }
 
     fn capabilities(&self, options: &Options) -> Capabilities {
@@ -129,10 +155,15 @@ impl Driver for FsDriver {
         Ok(Arc::new(FsStore::open(config).await?))
     }
 
-    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {
-        let store = FsStore::open(FsConfig::from_options(options)?).await?;
-        let SweepReport { files, directories, live, bytes: _ } = store.sweep().await?;
+    async fn sweep(&self, options: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError> {
+        let config = FsConfig::from_options(options)?;
+        if !mode.deletes() {
+            return Ok(FsStore::count_orphans(config).await?.summary());
+        }
+        // Opens without a sweep, so that the sweep below counts the temporary files too.
+        let store = FsStore::open_without_sweep(config).await?;
+        let report = store.sweep().await;
         store.close().await?;
-        Ok(Swept { removed: files + directories, spared: live })
+        Ok(report?.summary())
     }
 }

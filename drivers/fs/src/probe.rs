@@ -1,7 +1,7 @@
-//! What publishing needs of a file system, tried when a store opens: [`check_publishing`].
+//! Checks on opening that the file system can publish files: [`check_publishing`].
 //!
-//! A file system that cannot do it is to be named at once, with the operation and what to use instead, and not by the first put.
-//! This module must never know an artifact.
+//! Without this check the first put would fail. The error names the unsupported operation and what to use instead. This
+//! module must never know an artifact.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,84 +12,84 @@ use rustix::io::Errno;
 
 use crate::config::SyncPolicy;
 use crate::dirs::sync_dir;
-use crate::error::{failed, is_unsupported};
-use crate::temp::{TempError, TempFile, random_name};
+use crate::error::{is_unsupported, map_io_error};
+use crate::temp::{TempFile, TempFileError, random_temp_name};
 
 /// Publishes a file in the directory `tmp` of the root at `path`, as a put would, and removes it.
 ///
-/// Where no file can be made nothing is learnt: `Ok`, because a full or read-only disk can still be read.
+/// If no file can be created, this returns `Ok` without a check, because a full or read-only disk can still be read.
 ///
 /// # Errors
-/// `Backend` where the file system cannot publish atomically, or cannot sync a directory although `sync` asks for it.
+/// `Backend` if the file system cannot publish atomically, or cannot sync a directory although `sync` requires it.
 pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy) -> Result<(), StoreError> {
-    let cannot = |what: String, instead: &str, error: Errno| {
+    let unsupported = |operation: String, advice: &str, error: Errno| {
         StoreError::backend(format!(
-            "the root {} is on {}, which cannot {what}; {instead}",
+            "the root {} is on {}, which cannot {operation}; {advice}",
             path.display(),
-            file_system(tmp)
+            describe_file_system(tmp)
         ))
         .with_source(error)
     };
-    let elsewhere =
-        "put the root on a local file system, or use the driver s3 where this is a mount of an object store";
+    let advice =
+        "put the root on a local file system, or use the driver s3 if this is a mount of an object store";
 
     let mut file = match TempFile::create(tmp) {
         Ok(file) => file,
-        // `PERM` may be a directory that was made immutable; it can be read.
-        Err(TempError::Refused(error)) if is_unsupported(error) && error != Errno::PERM => {
-            return Err(cannot(format!("make a new file (openat: {error})"), elsewhere, error));
+        // `PERM` may mean that the directory is immutable. Such a store can still be read.
+        Err(TempFileError::Io(error)) if is_unsupported(error) && error != Errno::PERM => {
+            return Err(unsupported(format!("create a file (openat: {error})"), advice, error));
         }
         Err(_) => return Ok(()),
     };
-    let name = random_name()?;
+    let name = random_temp_name()?;
     match file.publish(tmp, &name) {
         Ok(()) => {}
         Err(error) if is_unsupported(error) => {
-            let what = format!(
-                "give a file its name without replacing another: it has no rename with RENAME_NOREPLACE and no hard \
-                 links ({error})"
+            let operation = format!(
+                "rename a file without replacing another: it supports neither a rename with RENAME_NOREPLACE nor \
+                 hard links ({error})"
             );
-            return Err(cannot(what, elsewhere, error));
+            return Err(unsupported(operation, advice, error));
         }
-        Err(error) => return Err(failed("trying to publish a file", error)),
+        Err(error) => return Err(map_io_error("trying to publish a file", error)),
     }
     let replaced = TempFile::create(tmp).is_ok_and(|mut second| second.publish(tmp, &name).is_ok());
     let _ = rustix::fs::unlinkat(tmp, name.as_str(), rustix::fs::AtFlags::empty());
     if replaced {
-        let what = "keep a file from being replaced: it ignores RENAME_NOREPLACE".to_owned();
-        return Err(cannot(what, elsewhere, Errno::NOTSUP));
+        let operation = "protect a file from being replaced: it ignores RENAME_NOREPLACE".to_owned();
+        return Err(unsupported(operation, advice, Errno::NOTSUP));
     }
     match sync.is_always().then(|| sync_dir(tmp)) {
         Some(Err(error)) if is_unsupported(error) => {
-            let instead =
-                "put the root on a local file system, or open it with sync = never, which gives 'durable' up";
-            Err(cannot(format!("sync a directory (fsync: {error})"), instead, error))
+            let advice =
+                "put the root on a local file system, or open it with sync = never, which is not durable";
+            Err(unsupported(format!("sync a directory (fsync: {error})"), advice, error))
         }
         _ => Ok(()),
     }
 }
 
-/// The file system that `dir` is on, as an operator calls it.
+/// The type of the file system of `dir`, in the words of `mount`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn file_system(dir: &OwnedFd) -> String {
-    let Ok(found) = rustix::fs::fstatfs(dir) else { return "an unknown file system".to_owned() };
-    // The number is 32 bits wide; some kernels' types are wider, or have a sign.
+fn describe_file_system(dir: &OwnedFd) -> String {
+    let Ok(stat) = rustix::fs::fstatfs(dir) else { return "an unknown file system".to_owned() };
+    // The number has 32 bits. On some kernels its type is wider or signed.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let magic = found.f_type as u32;
-    name_of(magic).map_or_else(
+    let magic = stat.f_type as u32;
+    file_system_type(magic).map_or_else(
         || format!("a file system of type {magic:#x}"),
         |name| format!("a file system of type {name}"),
     )
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn file_system(_dir: &OwnedFd) -> String {
+fn describe_file_system(_dir: &OwnedFd) -> String {
     "a file system".to_owned()
 }
 
-/// The numbers of statfs(2).
+/// The name of a file system type by its number in statfs(2).
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn name_of(magic: u32) -> Option<&'static str> {
+fn file_system_type(magic: u32) -> Option<&'static str> {
     Some(match magic {
         0x6573_5546 => "fuse",
         0x6969 => "nfs",
@@ -121,21 +121,21 @@ mod tests {
     use std::fs::{self, File};
     use std::sync::Arc;
 
-    use super::{check_publishing, name_of};
+    use super::{check_publishing, file_system_type};
     use crate::config::SyncPolicy;
 
     #[test]
-    fn a_try_to_publish_leaves_nothing() {
-        let home = tempfile::tempdir().unwrap();
-        let tmp = Arc::new(File::open(home.path()).unwrap().into());
-        check_publishing(&tmp, home.path(), SyncPolicy::Always).unwrap();
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    fn a_publish_check_leaves_nothing() {
+        let test_dir = tempfile::tempdir().unwrap();
+        let tmp = Arc::new(File::open(test_dir.path()).unwrap().into());
+        check_publishing(&tmp, test_dir.path(), SyncPolicy::Always).unwrap();
+        assert_eq!(fs::read_dir(test_dir.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn the_numbers_of_statfs_have_the_names_of_mount() {
         assert_eq!(
-            [0x6573_5546, 0x6969, 0xff53_4d42, 7].map(name_of),
+            [0x6573_5546, 0x6969, 0xff53_4d42, 7].map(file_system_type),
             [Some("fuse"), Some("nfs"), Some("cifs"), None]
         );
     }

@@ -1,81 +1,83 @@
-//! Putting: from a body to a published file.
+//! Puts: from a body to a published file.
 //!
-//! All decisions of a put stand in [`commit`]. This module must never replace or remove a published file.
+//! [`commit`] makes all decisions of a put. This module must never replace or remove a published file.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, AtHand, BodyStream, Bytes, Digest, Put, PutOptions, PutOutcome, Record, Scope, StoreError,
+    ArtifactId, BodyStream, Bytes, Digest, InMemoryBody, PutOptions, PutOutcome, PutResult, Record, Scope,
+    StoreError,
 };
 use rustix::io::Errno;
 
-use crate::error::failed;
-use crate::jobs::{Job, Jobs, Running};
-use crate::layout::{Key, encode};
-use crate::store::Shared;
+use crate::blocking::{BlockingPool, BlockingTask, CancellationToken};
+use crate::delete::prune_empty_dirs;
+use crate::error::map_io_error;
+use crate::layout::{ArtifactKey, encode_trailer};
+use crate::state::StoreState;
 use crate::temp::TempFile;
 
-/// A body at hand up to this many bytes is hashed, written and published in one job.
-pub(crate) const ONE_JOB_BYTES: usize = 1024 * 1024;
-/// A body that flows is written in batches of about this size, one while the next is hashed.
+/// A body that is in memory and not larger than this is hashed, written and published in one blocking task.
+pub(crate) const SINGLE_TASK_BYTES: usize = 1024 * 1024;
+/// A streamed body is written in batches of about this size. One batch is written while the next one is hashed.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Small pieces make a batch by their number, so that a batch's own bookkeeping stays small.
-const BATCH_PIECES: usize = 512;
-/// How often a publish that met a racing delete is tried again.
-const ATTEMPTS: u32 = 200;
+/// Small chunks end a batch by their number, so that the bookkeeping of a batch stays small.
+const BATCH_CHUNKS: usize = 512;
+/// How often a publish is attempted if deletes race with it.
+const MAX_ATTEMPTS: u32 = 200;
 
-/// Stores a body that is at hand.
-pub(crate) async fn put_at_hand(
-    shared: &Arc<Shared>,
-    jobs: &Jobs,
+/// Stores a body that is in memory.
+pub(crate) async fn put_bytes(
+    state: &Arc<StoreState>,
+    pool: &BlockingPool,
     scope: &Scope,
-    body: AtHand,
+    body: InMemoryBody,
     options: PutOptions,
-) -> Result<Put, StoreError> {
-    let (shared, scope) = (Arc::clone(shared), scope.clone());
-    jobs.run(move |job| {
-        let (bytes, digest) = body.seal()?;
+) -> Result<PutResult, StoreError> {
+    let (state, scope) = (Arc::clone(state), scope.clone());
+    pool.run(move |cancel| {
+        let (bytes, digest) = body.finish()?;
         let size = bytes.len() as u64;
-        commit(&shared, job, Ready { scope, options, digest, size, temp: None, pieces: vec![bytes] })
+        commit(&state, cancel, Upload { scope, options, digest, size, temp: None, chunks: vec![bytes] })
     })
     .await
 }
 
-/// Stores a body that flows.
+/// Stores a streamed body.
 pub(crate) async fn put_stream(
-    shared: &Arc<Shared>,
-    jobs: &Jobs,
+    state: &Arc<StoreState>,
+    pool: &BlockingPool,
     scope: &Scope,
     mut body: BodyStream,
     options: PutOptions,
-) -> Result<Put, StoreError> {
-    let mut file = Writing::default();
-    let mut pieces = Vec::new();
-    let mut waiting = 0;
+) -> Result<PutResult, StoreError> {
+    let mut write = PendingWrite::default();
+    let mut chunks = Vec::new();
+    let mut batched_bytes = 0;
     loop {
         match body.next().await {
-            Ok(Some(piece)) => {
-                waiting += piece.len();
-                pieces.push(piece);
+            Ok(Some(chunk)) => {
+                batched_bytes += chunk.len();
+                chunks.push(chunk);
             }
             Ok(None) => break,
             Err(error) => {
-                // The file is gone when the caller hears of it.
-                drop(file.take().await);
+                // Waits, so that the temporary file is removed before the caller gets the error.
+                drop(write.wait().await);
                 return Err(error);
             }
         }
-        if waiting >= BATCH_BYTES || pieces.len() >= BATCH_PIECES {
-            let batch = std::mem::take(&mut pieces);
-            waiting = 0;
-            // Waits for the batch before, and so hears of its failure before more is asked of the source.
-            let temp = file.take().await?;
-            let shared = Arc::clone(shared);
-            file.0 = Some(
-                jobs.start(move |job| {
-                    job.may_go_on()?;
-                    let mut temp = temp.map_or_else(|| TempFile::create(&shared.root.tmp), Ok)?;
+        if batched_bytes >= BATCH_BYTES || chunks.len() >= BATCH_CHUNKS {
+            let batch = std::mem::take(&mut chunks);
+            batched_bytes = 0;
+            // Waits for the previous batch. If it failed, the put ends before it reads more from the source.
+            let temp = write.wait().await?;
+            let state = Arc::clone(state);
+            write.0 = Some(
+                pool.spawn(move |cancel| {
+                    cancel.check_cancelled_or_closed()?;
+                    let mut temp = temp.map_or_else(|| TempFile::create(&state.root.tmp), Ok)?;
                     temp.append(&batch, &[])?;
                     Ok(temp)
                 })
@@ -83,129 +85,133 @@ pub(crate) async fn put_stream(
             );
         }
     }
-    let sealed = body.finish()?;
-    let temp = file.take().await?;
-    let (shared, scope) = (Arc::clone(shared), scope.clone());
-    jobs.run(move |job| {
-        let ready = Ready { scope, options, digest: sealed.digest, size: sealed.size, temp, pieces };
-        commit(&shared, job, ready)
+    let completed = body.finish()?;
+    let temp = write.wait().await?;
+    let (state, scope) = (Arc::clone(state), scope.clone());
+    pool.run(move |cancel| {
+        let upload = Upload { scope, options, digest: completed.digest, size: completed.size, temp, chunks };
+        commit(&state, cancel, upload)
     })
     .await
 }
 
-/// The file of a body that flows: none yet, or in the hands of the job that writes.
+/// The temporary file of a streamed body: `None` before the first batch, then owned by the task that writes to it.
 #[derive(Default)]
-struct Writing(Option<Running<TempFile>>);
+struct PendingWrite(Option<BlockingTask<TempFile>>);
 
-impl Writing {
-    async fn take(&mut self) -> Result<Option<TempFile>, StoreError> {
+impl PendingWrite {
+    /// Waits for the task and takes the file.
+    async fn wait(&mut self) -> Result<Option<TempFile>, StoreError> {
         match self.0.take() {
-            Some(running) => running.finish().await.map(Some),
+            Some(task) => task.join().await.map(Some),
             None => Ok(None),
         }
     }
 }
 
-/// A body whose end has come: what is in the file already, and what is still to follow.
-struct Ready {
+/// A completed body: the temporary file with the chunks written so far, and the chunks that are not written yet.
+struct Upload {
     scope: Scope,
     options: PutOptions,
     digest: Digest,
     size: u64,
     temp: Option<TempFile>,
-    pieces: Vec<Bytes>,
+    chunks: Vec<Bytes>,
 }
 
-/// Publishes the artifact, unless it stands already.
+/// Publishes the artifact, unless it already exists.
 ///
-/// What decides between racing puts is the publish alone, which never replaces. Looking first only saves writing.
-fn commit(shared: &Shared, job: &Job, ready: Ready) -> Result<Put, StoreError> {
-    let id = ArtifactId::new(&ready.options.namespace, &ready.digest);
-    let key = Key::new(&ready.scope, &id);
-    let mut made_dirs = false;
-    let put = publish(shared, job, &id, &key, ready, &mut made_dirs);
-    if put.is_err() && made_dirs {
-        shared.dirs.prune(&key);
+/// Only the publish decides between racing puts, because it never replaces a file. The check before it merely saves
+/// writing.
+fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Result<PutResult, StoreError> {
+    let id = ArtifactId::new(&upload.options.namespace, &upload.digest);
+    let key = ArtifactKey::new(&upload.scope, &id);
+    let mut created_dirs = false;
+    let result = publish(state, cancel, &id, &key, upload, &mut created_dirs);
+    if result.is_err() && created_dirs {
+        prune_empty_dirs(&state.dirs, &key);
     }
-    put
+    result
 }
 
 fn publish(
-    shared: &Shared,
-    job: &Job,
+    state: &StoreState,
+    cancel: &CancellationToken,
     id: &ArtifactId,
-    key: &Key,
-    ready: Ready,
-    made_dirs: &mut bool,
-) -> Result<Put, StoreError> {
-    let Ready { scope, options, digest, size, mut temp, mut pieces } = ready;
+    key: &ArtifactKey,
+    upload: Upload,
+    created_dirs: &mut bool,
+) -> Result<PutResult, StoreError> {
+    let Upload { scope, options, digest, size, mut temp, mut chunks } = upload;
     let mut written: Option<(TempFile, Record)> = None;
     let mut options = Some(options);
 
-    for attempt in 0..ATTEMPTS {
-        if let Some(record) = stands_already(shared, key, &scope, id, &digest)? {
-            return Ok(Put { record, outcome: PutOutcome::StoodAlready });
+    for attempt in 0..MAX_ATTEMPTS {
+        if let Some(record) = existing_record(state, key, &scope, id, &digest)? {
+            return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
         }
         let (file, record) = if let Some(written) = &mut written {
             written
         } else {
-            let mut file = temp.take().map_or_else(|| TempFile::create(&shared.root.tmp), Ok)?;
+            let mut file = temp.take().map_or_else(|| TempFile::create(&state.root.tmp), Ok)?;
             let options = options.take().unwrap_or_default();
-            let record = Record::new(scope.clone(), options, digest, size, shared.clock.now());
-            file.append(&std::mem::take(&mut pieces), &encode(&record)?)?;
-            if shared.sync.is_always() {
+            let record = Record::new(scope.clone(), options, digest, size, state.clock.now());
+            file.append(&std::mem::take(&mut chunks), &encode_trailer(&record)?)?;
+            if state.sync.is_always() {
                 file.sync()?;
             }
             written.insert((file, record))
         };
-        job.still_wanted()?;
-        *made_dirs = true;
-        let published = shared.dirs.leaf(key, true).and_then(|leaf| {
+        cancel.check_cancelled()?;
+        *created_dirs = true;
+        let published = state.dirs.open_leaf(key, true).and_then(|leaf| {
             file.publish(&leaf, key.file.as_str())?;
             Ok(leaf)
         });
         match published {
             Ok(leaf) => {
-                shared.dirs.sync(&leaf).map_err(|error| failed("syncing a directory", error))?;
-                return Ok(Put { record: record.clone(), outcome: PutOutcome::Created });
+                state.dirs.sync(&leaf).map_err(|error| map_io_error("syncing a directory", error))?;
+                return Ok(PutResult { record: record.clone(), outcome: PutOutcome::Created });
             }
-            // Another put came first: the next round reads what it put.
+            // Another put came first. The next attempt reads its record.
             Err(Errno::EXIST) => {}
-            // A delete, here or in another process, removed a directory that had become empty.
+            // A delete in this or another process removed a directory that had become empty.
             Err(Errno::NOENT) => {
-                shared.dirs.forget(key);
+                state.dirs.evict(key);
                 if attempt > 10 {
                     std::thread::sleep(Duration::from_micros(50 * u64::from(attempt)));
                 }
             }
-            Err(error) => return Err(failed(format_args!("publishing {key}"), error)),
+            Err(error) => return Err(map_io_error(format_args!("publishing {key}"), error)),
         }
     }
     Err(StoreError::unavailable(format!(
-        "publishing {key}: the directory was removed {ATTEMPTS} times meanwhile; is anything else clearing the root?"
+        "publishing {key}: the directory was removed during each of {MAX_ATTEMPTS} attempts; \
+         is another program deleting files in the root?"
     )))
 }
 
-/// The record of the same artifact where it stands, as durable as the policy asks; `None` where there is none.
-fn stands_already(
-    shared: &Shared,
-    key: &Key,
+/// The record of the artifact if it already exists, made as durable as the policy requires. `None` if it does not
+/// exist.
+fn existing_record(
+    state: &StoreState,
+    key: &ArtifactKey,
     scope: &Scope,
     id: &ArtifactId,
     digest: &Digest,
 ) -> Result<Option<Record>, StoreError> {
-    let Some((record, file)) = shared.find(key, scope, id)? else { return Ok(None) };
+    let Some((record, file)) = state.open_artifact(key, scope, id)? else { return Ok(None) };
     if record.digest != *digest {
         return Err(StoreError::conflict(format!(
-            "{id} stands for bytes with the SHA-256 {}, and these have {digest}",
+            "{id} belongs to bytes with the SHA-256 {}, but these bytes have {digest}",
             record.digest
         )));
     }
-    if shared.sync.is_always() {
-        // Who put it may not have synced it yet, or at all, and the answer to this put must not be taken back either.
-        file.sync_data().map_err(|error| failed("syncing an artifact", error))?;
-        if !shared.dirs.sync_entry(key, &file).map_err(|error| failed("syncing a directory", error))? {
-            // Deleted in between.
+    if state.sync.is_always() {
+        // The put that created it may not have synced it, yet or at all. The answer to this put must be durable too.
+        file.sync_data().map_err(|error| map_io_error("syncing an artifact", error))?;
+        if !state.dirs.sync_entry(key, &file).map_err(|error| map_io_error("syncing a directory", error))? {
+            // It was deleted in between.
             return Ok(None);
         }
     }

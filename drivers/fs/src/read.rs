@@ -1,6 +1,6 @@
-//! Getting: the bytes of a published file as a stream that reads one chunk ahead.
+//! Gets: the bytes of a published file as a stream that reads one block ahead.
 //!
-//! This module must never know where a file is: it is given an open one, which stays readable after a delete.
+//! This module must never know where a file is. Callers pass an open file, which stays readable after a delete.
 
 use std::fs::File;
 use std::ops::Range;
@@ -15,101 +15,107 @@ use rustix::io::retry_on_intr;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::error::failed;
+use crate::error::map_io_error;
 
-/// A range up to this many bytes is read together with the record.
-const AT_ONCE_BYTES: u64 = 256 * 1024;
-/// A longer one in chunks of this many bytes.
-const CHUNK_BYTES: u64 = 512 * 1024;
+/// A range up to this size is read in the same task as the record.
+const INLINE_BYTES: u64 = 256 * 1024;
+/// A longer range is read in blocks of this size.
+const READ_BYTES: u64 = 512 * 1024;
 
-/// The bytes `range` of `file`. Blocks, for a small range, until they are read.
+/// Streams the bytes `range` of `file`. Blocks until a small range is read.
 ///
 /// # Errors
-/// `Corrupt` where the file ends before them, `Unavailable`, `Backend`; the same may end the stream.
-pub(crate) fn stream(file: File, range: &Range<u64>, runtime: Handle) -> Result<ByteStream, StoreError> {
-    if range.end - range.start <= AT_ONCE_BYTES {
-        return read(&file, range.clone()).map(ByteStream::from_bytes);
+/// `Corrupt` if the file ends too early, `Unavailable`, `Backend`. The same errors may end the stream.
+pub(crate) fn stream_range(
+    file: File,
+    range: &Range<u64>,
+    runtime: Handle,
+) -> Result<ByteStream, StoreError> {
+    if range.end - range.start <= INLINE_BYTES {
+        return read_range(&file, range.clone()).map(ByteStream::from_bytes);
     }
-    Ok(ByteStream::new(Chunks {
+    Ok(ByteStream::new(ChunkStream {
         file: Arc::new(file),
         runtime,
-        to_read: range.clone(),
-        reading: None,
-        ready: Bytes::new(),
+        remaining: range.clone(),
+        pending: None,
+        buffer: Bytes::new(),
     }))
 }
 
-fn read(file: &File, range: Range<u64>) -> Result<Bytes, StoreError> {
+fn read_range(file: &File, range: Range<u64>) -> Result<Bytes, StoreError> {
     let length = usize::try_from(range.end - range.start)
-        .map_err(|error| StoreError::backend("a range does not fit into memory").with_source(error))?;
+        .map_err(|error| StoreError::backend("the range is too large for memory").with_source(error))?;
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
-        let at = range.start + bytes.len() as u64;
-        let read = retry_on_intr(|| rustix::io::pread(file, spare_capacity(&mut bytes), at))
-            .map_err(|error| failed("reading an artifact", error))?;
-        if read == 0 {
-            return Err(StoreError::corrupt("the file was cut short while it was read"));
+        let offset = range.start + bytes.len() as u64;
+        let count = retry_on_intr(|| rustix::io::pread(file, spare_capacity(&mut bytes), offset))
+            .map_err(|error| map_io_error("reading an artifact", error))?;
+        if count == 0 {
+            return Err(StoreError::corrupt("the file was truncated while it was read"));
         }
     }
-    // A vector may have room for more than was asked, and a read fills it: into the record behind the bytes.
+    // A vector may have more capacity than requested. Then the read fills it with the record that follows the bytes.
     bytes.truncate(length);
     Ok(bytes.into())
 }
 
-/// A read in flight. Dropped, it is not waited for: it ends by itself within one chunk.
-struct Reading(JoinHandle<Result<Bytes, StoreError>>);
+/// A read that runs on the blocking pool. Dropping it does not wait for it: it ends after at most one block.
+struct ReadTask(JoinHandle<Result<Bytes, StoreError>>);
 
-impl Drop for Reading {
+impl Drop for ReadTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-struct Chunks {
+/// Streams a range of a file block by block.
+struct ChunkStream {
     file: Arc<File>,
     runtime: Handle,
-    to_read: Range<u64>,
-    reading: Option<Reading>,
-    ready: Bytes,
+    remaining: Range<u64>,
+    pending: Option<ReadTask>,
+    buffer: Bytes,
 }
 
-impl Chunks {
-    fn read_on(&mut self) {
-        let Range { start, end } = self.to_read;
+impl ChunkStream {
+    /// Spawns the read of the next block, unless the range is complete.
+    fn spawn_next_read(&mut self) {
+        let Range { start, end } = self.remaining;
         if start < end {
-            let chunk = start..end.min(start + CHUNK_BYTES);
-            self.to_read.start = chunk.end;
+            let block = start..end.min(start + READ_BYTES);
+            self.remaining.start = block.end;
             let file = Arc::clone(&self.file);
-            self.reading = Some(Reading(self.runtime.spawn_blocking(move || read(&file, chunk))));
+            self.pending = Some(ReadTask(self.runtime.spawn_blocking(move || read_range(&file, block))));
         }
     }
 }
 
-impl Stream for Chunks {
+impl Stream for ChunkStream {
     type Item = Result<Bytes, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ready.is_empty() {
-            if self.reading.is_none() {
-                self.read_on();
+        if self.buffer.is_empty() {
+            if self.pending.is_none() {
+                self.spawn_next_read();
             }
-            let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
-            let chunk = match ready!(Pin::new(&mut reading.0).poll(cx)) {
-                Ok(chunk) => chunk,
-                Err(error) => Err(StoreError::unavailable("the runtime ended a read").with_source(error)),
+            let Some(task) = &mut self.pending else { return Poll::Ready(None) };
+            let result = match ready!(Pin::new(&mut task.0).poll(cx)) {
+                Ok(result) => result,
+                Err(error) => Err(StoreError::unavailable("the runtime cancelled a read").with_source(error)),
             };
-            self.reading = None;
-            match chunk {
-                Ok(chunk) => self.ready = chunk,
+            self.pending = None;
+            match result {
+                Ok(block) => self.buffer = block,
                 Err(error) => {
-                    self.to_read.start = self.to_read.end;
+                    self.remaining.start = self.remaining.end;
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            // One chunk ahead, while this one is being hashed or sent.
-            self.read_on();
+            // Reads one block ahead while this one is hashed or sent.
+            self.spawn_next_read();
         }
-        let piece = self.ready.len().min(MAX_PIECE_BYTES);
-        Poll::Ready(Some(Ok(self.ready.split_to(piece))))
+        let length = self.buffer.len().min(MAX_PIECE_BYTES);
+        Poll::Ready(Some(Ok(self.buffer.split_to(length))))
     }
 }

@@ -1,6 +1,6 @@
-//! The root: finding or making it, and the marker that says it is a store's.
+//! The root directory: opening or creating it, and the marker file that makes it a store.
 //!
-//! Everything that protects a directory which is not a store's stands here. This module must never know an artifact.
+//! This module protects directories that are not stores. It must never know an artifact.
 
 use std::fs::{DirBuilder, File};
 use std::io::Read;
@@ -14,115 +14,136 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::config::SyncPolicy;
-use crate::dirs::{give_owner_of, make_dir, names, open_dir, open_file, sync_dir};
-use crate::error::{failed, is_unsupported};
-use crate::layout::{ARTIFACTS_DIR, FORMAT_FILE, FORMAT_VERSION, FORMAT_WORD, TMP_DIR, is_temp_name};
+use crate::dirs::{entry_names, inherit_owner, open_dir, open_file, open_or_create_dir, sync_dir};
+use crate::error::{is_unsupported, map_io_error};
+use crate::layout::{ARTIFACTS_DIR, FORMAT_FILE, FORMAT_NAME, FORMAT_VERSION, TMP_DIR, is_temp_name};
 use crate::probe::check_publishing;
 use crate::temp::TempFile;
 
-/// What `mkfs` leaves at the top of a file system of its own: a volume made for the store is as good as empty.
+/// `mkfs` creates this directory at the top of a file system. A volume that holds nothing else counts as empty.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// An open root: handles that stay with it wherever its path leads later.
+/// An open root. Its handles stay valid even if its path later leads elsewhere.
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
     dir: OwnedFd,
-    /// Where files are before they are published.
+    /// The directory of temporary files.
     pub(crate) tmp: Arc<OwnedFd>,
 }
 
 impl Root {
-    /// Opens the store at `path`, or makes one where nothing is; answers with the handle of its artifacts too.
+    /// Opens the store at `path`, and creates it if nothing exists there. Also returns the handle of its artifacts.
     ///
     /// # Errors
-    /// `InvalidArgument` where the place is not a store's and should not become one; `Corrupt`, `Unavailable`,
-    /// `Backend`.
+    /// `InvalidArgument` if the directory is not a store and must not become one; `Corrupt`, `Unavailable`, `Backend`.
     pub(crate) fn open(path: &Path, sync: SyncPolicy) -> Result<(Self, OwnedFd), StoreError> {
-        let path = normal(path)?;
-        let opening = |error: Errno| failed(format_args!("opening the root {}", path.display()), error);
+        let path = normalize_path(path)?;
+        let open_error =
+            |error: Errno| map_io_error(format_args!("opening the root {}", path.display()), error);
 
-        let dir = open_root(&path)?;
-        let marked = check_marker(&dir, &path)?;
-        if !marked {
-            check_unused(&dir, &path)?;
+        let dir = open_or_create_root(&path)?;
+        let has_marker = check_marker(&dir, &path)?;
+        if !has_marker {
+            check_is_unused(&dir, &path)?;
         }
-        let tmp = Arc::new(make_dir(&dir, TMP_DIR).map_err(opening)?);
+        let tmp = Arc::new(open_or_create_dir(&dir, TMP_DIR).map_err(open_error)?);
         check_publishing(&tmp, &path, sync)?;
-        if !marked {
+        if !has_marker {
             write_marker(&dir, &tmp)?;
-            // Whoever came first wrote it; it must be one that this build reads.
+            // Another process may have written the marker first. This build must be able to read it.
             check_marker(&dir, &path)?;
         }
-        // Only now, so that artifacts never stand in a directory without the marker.
-        let artifacts = make_dir(&dir, ARTIFACTS_DIR).map_err(opening)?;
-        if sync.is_always() || !marked {
+        // Created last, so that artifacts never exist in a directory without the marker.
+        let artifacts = open_or_create_dir(&dir, ARTIFACTS_DIR).map_err(open_error)?;
+        if sync.is_always() || !has_marker {
             match sync_dir(&dir) {
-                // Nothing was promised, so nothing is missing.
+                // Under `SyncPolicy::Never` nothing is promised, so the failure does not matter.
                 Err(error) if !sync.is_always() && is_unsupported(error) => {}
-                synced => synced.map_err(opening)?,
+                synced => synced.map_err(open_error)?,
             }
             sync_parent(&path);
         }
         Ok((Self { path, dir, tmp }, artifacts))
     }
 
-    /// Whether the path still leads to this root, and whether its file system takes anything.
+    /// The root's own handle.
+    pub(crate) fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Whether the path still leads to this root, and whether its file system accepts writes.
     ///
     /// # Errors
-    /// `Unavailable` where the root was moved, removed or replaced.
+    /// `Unavailable` if the root was moved, removed or replaced.
     pub(crate) fn health(&self, artifacts: &OwnedFd) -> Result<Health, StoreError> {
-        let asking = |error: Errno| failed("asking for the state of the root", error);
+        let stat_error = |error: Errno| map_io_error("checking the state of the root", error);
         let replaced = |what: &str| {
             StoreError::unavailable(format!(
                 "{what} was replaced, moved or removed at {}; put it back, or open the store again",
                 self.path.display()
             ))
         };
-        let ours = rustix::fs::fstat(&self.dir).map_err(asking)?;
-        let there = match rustix::fs::lstat(&self.path) {
-            Ok(there) => there,
+        let expected = rustix::fs::fstat(&self.dir).map_err(stat_error)?;
+        let found = match rustix::fs::lstat(&self.path) {
+            Ok(found) => found,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(replaced("the root")),
-            Err(error) => return Err(asking(error)),
+            Err(error) => return Err(stat_error(error)),
         };
-        if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino) {
+        if (expected.st_dev, expected.st_ino) != (found.st_dev, found.st_ino) {
             return Err(replaced("the root"));
         }
         for (name, handle) in [(TMP_DIR, &*self.tmp), (ARTIFACTS_DIR, artifacts)] {
-            let ours = rustix::fs::fstat(handle).map_err(asking)?;
-            let there = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
-            if there.map(|there| (there.st_dev, there.st_ino)) != Ok((ours.st_dev, ours.st_ino)) {
+            let expected = rustix::fs::fstat(handle).map_err(stat_error)?;
+            let found = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            if found.map(|found| (found.st_dev, found.st_ino)) != Ok((expected.st_dev, expected.st_ino)) {
                 return Err(replaced(&format!("the directory {name}")));
             }
         }
-        let volume = rustix::fs::fstatvfs(&self.dir).map_err(asking)?;
+        let volume = rustix::fs::fstatvfs(&self.dir).map_err(stat_error)?;
         Ok(if volume.f_flag.contains(StatVfsMountFlags::RDONLY) {
             Health::refusing_puts("the file system is mounted read-only: nothing can be put or deleted")
         } else if (volume.f_blocks > 0 && volume.f_bavail == 0)
             || (volume.f_files > 0 && volume.f_favail == 0)
         {
-            Health::refusing_puts(
-                "the disk is full: nothing can be put; delete artifacts, or make room on it",
-            )
+            Health::refusing_puts("the disk is full: nothing can be put; delete artifacts or free some space")
         } else {
             Health::ready()
         })
     }
 }
 
-/// The absolute path without a trailing slash or dot, which would make the system follow a link in the last component.
-fn normal(path: &Path) -> Result<PathBuf, StoreError> {
+/// Opens the root of the store at `path` without creating or changing anything.
+///
+/// # Errors
+/// `InvalidArgument` if there is no store of this driver at the path; `Unavailable`, `Backend`.
+pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
+    let path = normalize_path(path)?;
+    let not_a_store =
+        || StoreError::invalid(format!("there is no fs store at {}; check the path", path.display()));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(not_a_store()),
+        Err(error) => return Err(map_io_error(format_args!("opening the root {}", path.display()), error)),
+    };
+    if check_marker(&dir, &path)? { Ok(dir) } else { Err(not_a_store()) }
+}
+
+/// The absolute path without a trailing slash or dot. With one, the system would follow a link in the last component.
+fn normalize_path(path: &Path) -> Result<PathBuf, StoreError> {
     if path.as_os_str().is_empty() {
-        return Err(StoreError::invalid(
-            "the option 'root' is empty; it names the directory that holds the store",
+        return Err(StoreError::invalid_option(
+            "root",
+            "is empty; it must name the directory that holds the store",
         ));
     }
     let absolute = std::path::absolute(path)
-        .map_err(|error| failed(format_args!("resolving the root {}", path.display()), error))?;
+        .map_err(|error| map_io_error(format_args!("resolving the root {}", path.display()), error))?;
     Ok(absolute.components().collect())
 }
 
-fn open_root(path: &Path) -> Result<OwnedFd, StoreError> {
+fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
     let open = || {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, Mode::empty())
@@ -130,24 +151,26 @@ fn open_root(path: &Path) -> Result<OwnedFd, StoreError> {
     let opened = match open() {
         Err(Errno::NOENT) => {
             match DirBuilder::new().mode(0o700).create(path) {
-                // As the folder that holds it.
                 Ok(()) => {
-                    let owned = File::open(path).and_then(|made| {
+                    let inherited = File::open(path).and_then(|root| {
                         let parent = path.parent().map_or_else(|| File::open("."), File::open)?;
-                        Ok(give_owner_of(made, parent)?)
+                        Ok(inherit_owner(root, parent)?)
                     });
-                    owned
-                        .map_err(|error| failed(format_args!("making the root {}", path.display()), error))?;
+                    inherited.map_err(|error| {
+                        map_io_error(format_args!("creating the root {}", path.display()), error)
+                    })?;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     return Err(StoreError::invalid(format!(
-                        "the root {} cannot be made, because the directory that should hold it does not exist; \
-                         make that first, or correct the path",
+                        "the root {} cannot be created because its parent directory does not exist; \
+                         create the parent, or correct the path",
                         path.display()
                     )));
                 }
-                Err(error) => return Err(failed(format_args!("making the root {}", path.display()), error)),
+                Err(error) => {
+                    return Err(map_io_error(format_args!("creating the root {}", path.display()), error));
+                }
             }
             open()
         }
@@ -159,25 +182,26 @@ fn open_root(path: &Path) -> Result<OwnedFd, StoreError> {
             path.display()
         ))
         .with_source(error),
-        error => failed(format_args!("opening the root {}", path.display()), error),
+        error => map_io_error(format_args!("opening the root {}", path.display()), error),
     })
 }
 
-/// Whether the marker stands.
+/// Whether the marker exists. Fails if it is not the marker of this driver and format version.
 fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
-    let reading =
-        |error: std::io::Error| failed(format_args!("reading {FORMAT_FILE} in {}", path.display()), error);
+    let read_error = |error: std::io::Error| {
+        map_io_error(format_args!("reading {FORMAT_FILE} in {}", path.display()), error)
+    };
     let mut text = String::new();
     match open_file(dir, FORMAT_FILE) {
-        Ok(file) => read_marker(file, &mut text).map_err(reading)?,
+        Ok(file) => read_marker(file, &mut text).map_err(read_error)?,
         Err(Errno::NOENT) => return Ok(false),
-        Err(error) => return Err(reading(error.into())),
+        Err(error) => return Err(read_error(error.into())),
     }
-    let version = text.strip_prefix(FORMAT_WORD).and_then(|rest| rest.strip_prefix(' ')?.strip_suffix('\n'));
+    let version = text.strip_prefix(FORMAT_NAME).and_then(|rest| rest.strip_prefix(' ')?.strip_suffix('\n'));
     match version.map(str::parse::<u32>) {
         Some(Ok(FORMAT_VERSION)) => Ok(true),
         Some(Ok(version)) => Err(StoreError::invalid(format!(
-            "the store in {} is of format version {version}; this build reads version {FORMAT_VERSION}",
+            "the store in {} has format version {version}; this build reads version {FORMAT_VERSION}",
             path.display()
         ))),
         _ => Err(StoreError::invalid(format!(
@@ -188,59 +212,69 @@ fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
 }
 
 fn read_marker(file: File, text: &mut String) -> std::io::Result<()> {
-    // A marker has a few bytes; whatever else bears its name is not read to its end.
+    // A marker has a few bytes. Another file of this name is not read to its end.
     let mut bytes = Vec::new();
     file.take(64).read_to_end(&mut bytes)?;
     text.push_str(&String::from_utf8_lossy(&bytes));
     Ok(())
 }
 
-/// Refuses a directory without a marker unless nothing of anyone's is in it: it is empty, or a store was being made in
-/// it when its process died.
-fn check_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
-    let looking = |error: Errno| failed(format_args!("looking into the root {}", path.display()), error);
-    let refused = |name: &str| {
+/// Refuses a directory without a marker that holds foreign files.
+///
+/// The directory may be empty, or hold what a process left that died while it created a store.
+fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
+    let read_error =
+        |error: Errno| map_io_error(format_args!("reading the root directory {}", path.display()), error);
+    let foreign_entry = |name: &str| {
         StoreError::invalid(format!(
-            "the directory {} is not empty (it holds '{name}') and is not a store: it has no file {FORMAT_FILE}; \
-             name an empty directory, or one that is still to be made",
+            "the directory {} is not empty (it contains '{name}') and is not a store: it has no file {FORMAT_FILE}; \
+             name an empty directory or one that does not exist yet",
             path.display()
         ))
     };
-    for name in names(dir).map_err(looking)? {
-        let name = name.map_err(looking)?;
-        let holds_only = |own: fn(&str) -> bool| -> Result<bool, StoreError> {
+    for name in entry_names(dir).map_err(read_error)? {
+        let name = name.map_err(read_error)?;
+        let contains_only = |predicate: fn(&str) -> bool| -> Result<bool, StoreError> {
             match open_dir(dir, &name) {
-                Ok(below) => Ok(names(below).map_err(looking)?.all(|name| name.is_ok_and(|name| own(&name)))),
+                Ok(subdir) => Ok(entry_names(subdir)
+                    .map_err(read_error)?
+                    .all(|name| name.is_ok_and(|name| predicate(&name)))),
                 Err(Errno::NOENT) => Ok(true),
                 Err(_) => Ok(false),
             }
         };
-        let ours = match name.as_str() {
-            // Another process came first, just now.
+        let is_expected = match name.as_str() {
+            // Another process has just created the store.
             FORMAT_FILE | LOST_AND_FOUND => true,
-            TMP_DIR => holds_only(is_temp_name)?,
-            // Another process may come first and put something; then the marker stands.
-            ARTIFACTS_DIR => holds_only(|_| false)? || check_marker(dir, path)?,
+            TMP_DIR => contains_only(|name| is_temp_name(name) || is_removed_but_open(name))?,
+            // Another process may create the store and put an artifact meanwhile. Then the marker exists.
+            ARTIFACTS_DIR => contains_only(|_| false)? || check_marker(dir, path)?,
             _ => false,
         };
-        if !ours {
-            return Err(refused(&name));
+        if !is_expected {
+            return Err(foreign_entry(&name));
         }
     }
     Ok(())
 }
 
+/// Whether `name` is one that FUSE or NFS gives to a file that was removed while it was open. It exists until the
+/// close.
+fn is_removed_but_open(name: &str) -> bool {
+    name.starts_with(".fuse_hidden") || name.starts_with(".nfs")
+}
+
 fn write_marker(dir: &OwnedFd, tmp: &Arc<OwnedFd>) -> Result<(), StoreError> {
     let mut marker = TempFile::create(tmp)?;
-    marker.append(&[Bytes::from(format!("{FORMAT_WORD} {FORMAT_VERSION}\n"))], &[])?;
+    marker.append(&[Bytes::from(format!("{FORMAT_NAME} {FORMAT_VERSION}\n"))], &[])?;
     marker.sync()?;
     match marker.publish(dir, FORMAT_FILE) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(failed(format_args!("writing {FORMAT_FILE}"), error)),
+        Err(error) => Err(map_io_error(format_args!("writing {FORMAT_FILE}"), error)),
     }
 }
 
-/// The root's own entry. Its parent may be closed to this process, which then did not make the root either.
+/// Syncs the root's own entry. If this process may not open the parent, it did not create the root either.
 fn sync_parent(path: &Path) {
     if let Some(parent) = path.parent()
         && let Ok(parent) = File::open(parent)

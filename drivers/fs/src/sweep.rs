@@ -1,108 +1,181 @@
-//! Clearing away what processes left that died in the middle of something: [`SweepReport`] and the sweep.
+//! Sweeps: remove what processes left behind that died during a put or delete. See [`SweepReport`].
 //!
-//! This module must never remove a published file, nor anything that is not the driver's own.
+//! This module must never remove a published file, or anything that does not belong to the driver.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use artifact_store_core::StoreError;
-use rustix::fs::{AtFlags, FlockOperation};
-use rustix::io::Errno;
+use artifact_store_core::{StoreError, SweepMode, SweepSummary};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 
-use crate::dirs::{names, open_dir, open_file};
-use crate::error::failed;
-use crate::jobs::Job;
-use crate::layout::{DEPTH, is_temp_name, is_token};
-use crate::store::Shared;
+use crate::blocking::CancellationToken;
+use crate::dirs::{entry_names, open_dir, open_file};
+use crate::error::map_io_error;
+use crate::layout::{ARTIFACTS_DIR, DEPTH, FORMAT_FILE, TMP_DIR, is_key_token, is_temp_name};
+use crate::root;
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
     /// Orphan temporary files that were removed.
     pub files: u64,
-    /// How many bytes those held.
+    /// Total size of the removed files in bytes.
     pub bytes: u64,
-    /// Temporary files that were left because a live put is writing them.
+    /// Temporary files that were kept because a put is writing them.
     pub live: u64,
     /// Empty scope directories that were removed.
     pub directories: u64,
+    /// Whether another sweep of the root was running. Then this one did nothing.
+    pub busy: bool,
 }
 
-/// Removes the temporary files whose process has gone: those that nobody holds the lock of.
-pub(crate) fn sweep_tmp(shared: &Shared, job: &Job, report: &mut SweepReport) -> Result<(), StoreError> {
-    let sweeping = |error: Errno| failed("sweeping temporary files", error);
-    let tmp = &*shared.root.tmp;
-    for name in names(tmp).map_err(sweeping)? {
-        job.may_go_on()?;
-        let name = name.map_err(sweeping)?;
-        if !is_temp_name(&name) {
-            continue;
+impl SweepReport {
+    pub(crate) fn busy() -> Self {
+        Self { busy: true, ..Self::default() }
+    }
+
+    /// The summary that all drivers have in common.
+    pub(crate) fn summary(self) -> SweepSummary {
+        if self.busy {
+            return SweepSummary::busy();
         }
-        // Published or removed since its name was read, or no file of this driver's making.
-        let Ok(file) = open_file(tmp, &name) else { continue };
-        if !try_lock(&file) {
-            report.live += 1;
-            continue;
-        }
-        let stat = rustix::fs::fstat(&file).map_err(sweeping)?;
-        // Names are random and used once: the file under this one is still the one that is locked here, or none.
-        match rustix::fs::unlinkat(tmp, name.as_str(), AtFlags::empty()) {
-            Ok(()) => {
-                report.files += 1;
-                // Published by a hard link, its bytes stay.
-                if stat.st_nlink == 1 {
-                    report.bytes += u64::try_from(stat.st_size).unwrap_or_default();
+        SweepSummary::new(self.files + self.directories).with_bytes(self.bytes).with_spared(self.live)
+    }
+}
+
+/// A running sweep: its mode and what it has counted so far.
+pub(crate) struct Sweep<'a> {
+    pub(crate) cancel: &'a CancellationToken,
+    pub(crate) mode: SweepMode,
+    pub(crate) report: SweepReport,
+}
+
+impl Sweep<'_> {
+    /// Removes the temporary files whose process is gone: those whose lock nobody holds.
+    pub(crate) fn sweep_temp_files(&mut self, tmp: &OwnedFd) -> Result<(), StoreError> {
+        let sweep_error = |error: Errno| map_io_error("sweeping temporary files", error);
+        for name in entry_names(tmp).map_err(sweep_error)? {
+            self.cancel.check_cancelled_or_closed()?;
+            let name = name.map_err(sweep_error)?;
+            if !is_temp_name(&name) {
+                continue;
+            }
+            // It was published or removed after its name was read, or it is not a file of this driver.
+            let Ok(file) = open_file(tmp, &name) else { continue };
+            if !try_lock(&file) {
+                self.report.live += 1;
+                continue;
+            }
+            let stat = rustix::fs::fstat(&file).map_err(sweep_error)?;
+            if self.mode.deletes() {
+                // Names are random and never reused, so the name belongs to the locked file, or to none.
+                match rustix::fs::unlinkat(tmp, name.as_str(), AtFlags::empty()) {
+                    Ok(()) => {}
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(sweep_error(error)),
                 }
             }
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(sweeping(error)),
+            self.report.files += 1;
+            // If it was published by a hard link, its bytes stay.
+            if stat.st_nlink == 1 {
+                self.report.bytes += u64::try_from(stat.st_size).unwrap_or_default();
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Removes the empty scope directories below `artifacts`. A put that is about to publish into one creates it again.
+    pub(crate) fn sweep_empty_dirs(&mut self, artifacts: &OwnedFd) -> Result<(), StoreError> {
+        self.sweep_level(artifacts, 0).map(|_| ())
+    }
+
+    /// Sweeps below `dir`. Returns whether `dir` is empty afterwards.
+    fn sweep_level(&mut self, dir: &OwnedFd, depth: usize) -> Result<bool, StoreError> {
+        let sweep_error = |error: Errno| map_io_error("sweeping empty directories", error);
+        let mut empty = true;
+        for name in entry_names(dir).map_err(sweep_error)? {
+            self.cancel.check_cancelled_or_closed()?;
+            let name = name.map_err(sweep_error)?;
+            if depth == DEPTH || !is_key_token(&name) {
+                // One entry is enough to know that the directory is not empty.
+                empty = false;
+                if depth == DEPTH {
+                    break;
+                }
+                continue;
+            }
+            let subdir = match open_dir(dir, &name) {
+                Ok(subdir) => subdir,
+                Err(Errno::NOENT) => continue,
+                // It does not belong to the driver. A read that meets it returns an error.
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    empty = false;
+                    continue;
+                }
+                Err(error) => return Err(sweep_error(error)),
+            };
+            let removed = self.sweep_level(&subdir, depth + 1)?
+                && (!self.mode.deletes()
+                    || rustix::fs::unlinkat(dir, name.as_str(), AtFlags::REMOVEDIR).is_ok());
+            if removed {
+                self.report.directories += 1;
+            } else {
+                empty = false;
+            }
+        }
+        Ok(empty)
+    }
 }
 
-/// Whether nobody holds the lock. Where locks cannot be had, every file counts as held.
+/// Whether nobody else holds the lock. If the file system has no locks, every file counts as locked.
 fn try_lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-/// Removes scope directories that hold nothing. A put that is about to publish into one makes it again.
-pub(crate) fn sweep_dirs(shared: &Shared, job: &Job, report: &mut SweepReport) -> Result<(), StoreError> {
-    sweep_level(job, shared.dirs.top(), 0, report).map(|_| ())
+/// The exclusive right to sweep a root: a lock on the marker file, which every store has.
+#[derive(Debug)]
+pub(crate) struct SweepLock {
+    _marker: OwnedFd,
 }
 
-/// Sweeps below `dir`; answers whether it is empty now.
-fn sweep_level(job: &Job, dir: &OwnedFd, depth: usize, report: &mut SweepReport) -> Result<bool, StoreError> {
-    let sweeping = |error: Errno| failed("sweeping empty directories", error);
-    let mut empty = true;
-    for name in names(dir).map_err(sweeping)? {
-        job.may_go_on()?;
-        let name = name.map_err(sweeping)?;
-        if depth == DEPTH || !is_token(&name) {
-            // One file is enough to know.
-            empty = false;
-            if depth == DEPTH {
-                break;
-            }
-            continue;
-        }
-        let below = match open_dir(dir, &name) {
-            Ok(below) => below,
-            Err(Errno::NOENT) => continue,
-            // Not the driver's; a read that meets it says so.
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                empty = false;
-                continue;
-            }
-            Err(error) => return Err(sweeping(error)),
+impl SweepLock {
+    /// Acquires the lock. Returns `None` if another sweep holds it.
+    ///
+    /// On a file system without locks everybody acquires it. Concurrent sweeps do no harm.
+    pub(crate) fn try_acquire(root: &OwnedFd) -> Result<Option<Self>, StoreError> {
+        let open = |access: OFlags| {
+            let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            retry_on_intr(|| rustix::fs::openat(root, FORMAT_FILE, flags, Mode::empty()))
         };
-        if sweep_level(job, &below, depth + 1, report)?
-            && rustix::fs::unlinkat(dir, name.as_str(), AtFlags::REMOVEDIR).is_ok()
-        {
-            report.directories += 1;
-        } else {
-            empty = false;
+        // A network file system locks only files that are open for writing. Falls back to reading without that right.
+        let marker = open(OFlags::RDWR)
+            .or_else(|_| open(OFlags::RDONLY))
+            .map_err(|error| map_io_error(format_args!("opening {FORMAT_FILE}"), error))?;
+        match rustix::fs::flock(&marker, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            _ => Ok(Some(Self { _marker: marker })),
         }
     }
-    Ok(empty)
+}
+
+/// Counts what a sweep of the store at `path` would remove. Changes nothing.
+///
+/// # Errors
+/// `InvalidArgument` if there is no store at the path; `Unavailable`, `Backend`.
+pub(crate) fn count_orphans(path: &Path, cancel: &CancellationToken) -> Result<SweepReport, StoreError> {
+    let root = root::open_existing(path)?;
+    let Some(_lock) = SweepLock::try_acquire(&root)? else { return Ok(SweepReport::busy()) };
+    let mut sweep = Sweep { cancel, mode: SweepMode::DryRun, report: SweepReport::default() };
+    for (name, is_tmp) in [(TMP_DIR, true), (ARTIFACTS_DIR, false)] {
+        match open_dir(&root, name) {
+            Ok(dir) if is_tmp => sweep.sweep_temp_files(&dir)?,
+            Ok(dir) => sweep.sweep_empty_dirs(&dir)?,
+            // The process that was creating the store died.
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(map_io_error(format_args!("opening the directory {name}"), error)),
+        }
+    }
+    Ok(sweep.report)
 }

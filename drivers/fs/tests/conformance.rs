@@ -1,10 +1,10 @@
-//! The fs driver keeps the contract, bare and gated, with each sync policy.
+//! The fs driver passes the conformance suite, bare and behind the gate, with each sync policy.
 
 mod harness;
 
 use std::sync::Arc;
 
-use artifact_store_conformance::{Gated, run};
+use artifact_store_conformance::{GatedHarness, run};
 use harness::FsHarness;
 
 #[test]
@@ -14,7 +14,7 @@ fn fs_conforms() {
 
 #[test]
 fn fs_conforms_behind_the_gate() {
-    run(&Gated(Arc::new(FsHarness::new()))).assert_conforms();
+    run(&GatedHarness(Arc::new(FsHarness::new()))).assert_conforms();
 }
 
 #[test]
@@ -24,5 +24,5 @@ fn fs_without_syncing_conforms() {
 
 #[test]
 fn fs_without_syncing_conforms_behind_the_gate() {
-    run(&Gated(Arc::new(FsHarness::sync_never()))).assert_conforms();
+    run(&GatedHarness(Arc::new(FsHarness::sync_never()))).assert_conforms();
 }

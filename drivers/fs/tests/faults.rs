@@ -1,8 +1,8 @@
-//! What happens when files are altered, processes die, calls are dropped, and many do the same at once.
-#![allow(clippy::unwrap_used)] // What helpers of tests meet fails the test.
+//! Faults: altered files, processes that die, dropped calls and racing calls.
+#![allow(clippy::unwrap_used)] // A helper that fails fails its test.
 
+mod common;
 mod harness;
-mod kit;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,156 +16,158 @@ use artifact_store_core::{
     Scope, ScopePart, ScopePattern, StoreError, Timestamp,
 };
 use artifact_store_fs::{FsStore, SweepReport, SyncPolicy};
+use common::{
+    MIB, TestDir, assert_kind, drain, endless_body, id_of, put, random_bytes, scope, stalling_body,
+};
 use futures_util::{StreamExt, future, stream};
-use kit::{Home, MIB, assert_kind, bytes, drain, endless, id_of, put, scope, stalling};
 
-const NONE: Vec<String> = Vec::new();
+const NO_RESIDUE: Vec<String> = Vec::new();
 
-/// Every way to read the one artifact answers `Corrupt`; deleting it works.
-async fn assert_corrupt(home: &Home, store: &dyn ArtifactStore, what: &[u8]) {
-    let id = id_of(what);
+/// Asserts that every read of the only artifact returns `Corrupt`, and that deleting it works.
+async fn assert_corrupt(test_dir: &TestDir, store: &dyn ArtifactStore, content: &[u8]) {
+    let id = id_of(content);
     assert_kind(store.stat(&scope(), &id).await, ErrorKind::Corrupt, "");
     assert_kind(store.get(&scope(), &id, None).await, ErrorKind::Corrupt, "");
     let query = ListQuery::new(ScopePattern::exactly(&scope()));
     assert_kind(store.list(&query).await, ErrorKind::Corrupt, "artifacts/acme.");
-    let again = store.put(&scope(), Body::from(what.to_vec()), PutOptions::default()).await;
+    let again = store.put(&scope(), Body::from(content.to_vec()), PutOptions::default()).await;
     assert_kind(again, ErrorKind::Corrupt, "");
-    assert_eq!(home.temp_files().len(), 0);
+    assert_eq!(test_dir.temp_files().len(), 0);
     assert!(store.delete(&scope(), &id).await.unwrap());
-    put(store, what.to_vec()).await;
+    put(store, content.to_vec()).await;
     assert!(store.delete(&scope(), &id).await.unwrap());
-    assert_eq!(home.residue(), NONE);
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
 }
 
-fn alter(file: &Path, at: u64) {
+fn flip_bit(file: &Path, offset: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
 }
 
-fn cut(file: &Path, length: u64) {
+fn truncate(file: &Path, length: u64) {
     fs::OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_anywhere_is_corrupt() {
-    let home = Home::new();
-    let store = home.open().await;
-    let what = bytes(10_000);
-    put(&store, what.clone()).await;
-    let length = fs::metadata(home.file()).unwrap().len();
-    store.delete(&scope(), &id_of(&what)).await.unwrap();
+async fn a_file_that_was_truncated_anywhere_is_corrupt() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
+    let content = random_bytes(10_000);
+    put(&store, content.clone()).await;
+    let length = fs::metadata(test_dir.file()).unwrap().len();
+    store.delete(&scope(), &id_of(&content)).await.unwrap();
     for left in [0, 1, 47, 48, 5_000, 10_000, 10_001, length - 48, length - 8, length - 1] {
-        put(&store, what.clone()).await;
-        cut(&home.file(), left);
-        assert_corrupt(&home, &store, &what).await;
+        put(&store, content.clone()).await;
+        truncate(&test_dir.file(), left);
+        assert_corrupt(&test_dir, &store, &content).await;
     }
 }
 
 #[tokio::test]
 async fn a_record_or_footer_that_was_altered_in_any_byte_is_corrupt() {
-    let home = Home::new();
-    let store = home.open_fast().await;
-    let what = b"bytes";
-    put(&store, &what[..]).await;
-    let whole = fs::read(home.file()).unwrap();
-    for at in what.len()..whole.len() {
-        alter(&home.file(), at as u64);
-        assert_kind(store.stat(&scope(), &id_of(what)).await, ErrorKind::Corrupt, "");
-        fs::write(home.file(), &whole).unwrap();
+    let test_dir = TestDir::new();
+    let store = test_dir.open_fast().await;
+    let content = b"bytes";
+    put(&store, &content[..]).await;
+    let whole = fs::read(test_dir.file()).unwrap();
+    for at in content.len()..whole.len() {
+        flip_bit(&test_dir.file(), at as u64);
+        assert_kind(store.stat(&scope(), &id_of(content)).await, ErrorKind::Corrupt, "");
+        fs::write(test_dir.file(), &whole).unwrap();
     }
-    assert!(store.stat(&scope(), &id_of(what)).await.unwrap().is_some());
-    alter(&home.file(), what.len() as u64);
-    assert_corrupt(&home, &store, what).await;
+    assert!(store.stat(&scope(), &id_of(content)).await.unwrap().is_some());
+    flip_bit(&test_dir.file(), content.len() as u64);
+    assert_corrupt(&test_dir, &store, content).await;
 }
 
 #[tokio::test]
 async fn bytes_put_into_or_taken_out_of_the_middle_are_corrupt() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     for insert in [true, false] {
         put(&store, "some bytes").await;
-        let mut file = fs::read(home.file()).unwrap();
+        let mut file = fs::read(test_dir.file()).unwrap();
         if insert {
             file.insert(4, b'!');
         } else {
             let _ = file.remove(4);
         }
-        fs::write(home.file(), file).unwrap();
-        assert_corrupt(&home, &store, b"some bytes").await;
+        fs::write(test_dir.file(), file).unwrap();
+        assert_corrupt(&test_dir, &store, b"some bytes").await;
     }
 }
 
 #[tokio::test]
 async fn one_altered_byte_of_the_bytes_is_caught_behind_the_gate() {
-    let home = Home::new();
-    let store = home.open_gated().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open_gated().await;
     for size in [1, 3 * MIB] {
-        let what = bytes(size);
-        put(&store, what.clone()).await;
-        alter(&home.file(), size as u64 / 2);
-        let get = store.get(&scope(), &id_of(&what), None).await.unwrap().unwrap();
+        let content = random_bytes(size);
+        put(&store, content.clone()).await;
+        flip_bit(&test_dir.file(), size as u64 / 2);
+        let get = store.get(&scope(), &id_of(&content), None).await.unwrap().unwrap();
         assert_kind(drain(get).await, ErrorKind::Corrupt, "");
-        store.delete(&scope(), &id_of(&what)).await.unwrap();
+        store.delete(&scope(), &id_of(&content)).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_file_cut_while_it_is_read_ends_the_stream_as_corrupt() {
-    let home = Home::new();
-    let store = home.open().await;
-    let what = bytes(4 * MIB);
-    put(&store, what.clone()).await;
-    let mut stream = store.get(&scope(), &id_of(&what), None).await.unwrap().unwrap().stream;
+async fn a_file_truncated_while_it_is_read_ends_the_stream_as_corrupt() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
+    let content = random_bytes(4 * MIB);
+    put(&store, content.clone()).await;
+    let mut stream = store.get(&scope(), &id_of(&content), None).await.unwrap().unwrap().stream;
     stream.next().await.unwrap().unwrap();
-    cut(&home.file(), MIB as u64);
+    truncate(&test_dir.file(), MIB as u64);
     let rest: Vec<Result<Bytes, StoreError>> = stream.collect().await;
     assert_eq!(rest.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[tokio::test]
 async fn a_link_in_the_place_of_a_file_is_not_followed() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     put(&store, "bytes").await;
-    let elsewhere = home.path().join("elsewhere");
-    fs::rename(home.file(), &elsewhere).unwrap();
+    let elsewhere = test_dir.path().join("elsewhere");
+    fs::rename(test_dir.file(), &elsewhere).unwrap();
     let [tenant, user, session, task] = artifact_store_core::KeyToken::of_scope(&scope());
-    let leaf = home.root().join(format!("artifacts/{tenant}/{user}/{session}/{task}"));
+    let leaf = test_dir.root().join(format!("artifacts/{tenant}/{user}/{session}/{task}"));
     let file = leaf.join(artifact_store_core::KeyToken::of_id(&id_of(b"bytes")).as_str());
     symlink(&elsewhere, &file).unwrap();
-    assert_corrupt(&home, &store, b"bytes").await;
-    assert!(elsewhere.exists(), "the delete took the link, not what it leads to");
+    assert_corrupt(&test_dir, &store, b"bytes").await;
+    assert!(elsewhere.exists(), "the delete must remove the link, not its target");
 }
 
 #[tokio::test]
 async fn a_directory_or_a_pipe_in_the_place_of_a_file_is_corrupt_and_hangs_nothing() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     put(&store, "bytes").await;
-    let file = home.file();
+    let file = test_dir.file();
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    assert_kind(store.stat(&scope(), &id_of(b"bytes")).await, ErrorKind::Corrupt, "no regular file");
+    assert_kind(store.stat(&scope(), &id_of(b"bytes")).await, ErrorKind::Corrupt, "not a regular file");
     assert_kind(store.delete(&scope(), &id_of(b"bytes")).await, ErrorKind::Corrupt, "replaced");
     fs::remove_dir(&file).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
-    assert!(made.success());
+    let status = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(status.success());
     let stat = tokio::time::timeout(Duration::from_secs(10), store.stat(&scope(), &id_of(b"bytes"))).await;
-    assert_kind(stat.unwrap(), ErrorKind::Corrupt, "no regular file");
+    assert_kind(stat.unwrap(), ErrorKind::Corrupt, "not a regular file");
 }
 
 #[tokio::test]
 async fn a_link_in_the_place_of_a_scope_directory_is_not_followed() {
-    let home = Home::new();
-    put(&home.open().await, "bytes").await;
-    let tenant = home.file().ancestors().nth(4).unwrap().to_owned();
-    let elsewhere = home.path().join("elsewhere");
+    let test_dir = TestDir::new();
+    put(&test_dir.open().await, "bytes").await;
+    let tenant = test_dir.file().ancestors().nth(4).unwrap().to_owned();
+    let elsewhere = test_dir.path().join("elsewhere");
     fs::rename(&tenant, &elsewhere).unwrap();
     symlink(&elsewhere, &tenant).unwrap();
 
-    let store = home.open().await;
+    let store = test_dir.open().await;
     let id = id_of(b"bytes");
     assert_kind(store.stat(&scope(), &id).await, ErrorKind::Corrupt, "symbolic link");
     assert_kind(store.delete(&scope(), &id).await, ErrorKind::Corrupt, "symbolic link");
@@ -173,31 +175,33 @@ async fn a_link_in_the_place_of_a_scope_directory_is_not_followed() {
     assert_kind(other, ErrorKind::Corrupt, "symbolic link");
     let all = ListQuery::new(ScopePattern::all_tenants());
     assert_kind(store.list(&all).await, ErrorKind::Corrupt, "symbolic link");
-    assert_eq!(home.temp_files().len(), 0);
-    assert_eq!(count(&elsewhere), 1, "nothing was put or deleted behind the link");
+    assert_eq!(test_dir.temp_files().len(), 0);
+    assert_eq!(count_files(&elsewhere), 1, "nothing was put or deleted behind the link");
 }
 
-fn count(dir: &Path) -> usize {
+fn count_files(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    entries.map(|entry| if entry.file_type().unwrap().is_dir() { count(&entry.path()) } else { 1 }).sum()
+    entries
+        .map(|entry| if entry.file_type().unwrap().is_dir() { count_files(&entry.path()) } else { 1 })
+        .sum()
 }
 
 #[tokio::test]
 async fn a_file_copied_to_another_scope_or_id_is_corrupt_there() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     put(&store, "bytes").await;
-    let original = home.file();
+    let original = test_dir.file();
     let other = Scope::new("other", "ada", "s-1").unwrap();
     store.put(&other, Body::from("bytes"), PutOptions::default()).await.unwrap();
-    let copy = home.files().into_iter().find(|file| *file != original).unwrap();
+    let copy = test_dir.files().into_iter().find(|file| *file != original).unwrap();
     fs::copy(&original, &copy).unwrap();
     assert_kind(store.stat(&other, &id_of(b"bytes")).await, ErrorKind::Corrupt, "another scope");
     let query = ListQuery::new(ScopePattern::exactly(&other));
     assert_kind(store.list(&query).await, ErrorKind::Corrupt, "another scope");
 
     put(&store, "more").await;
-    let more = home.files().into_iter().find(|f| *f != original && *f != copy).unwrap();
+    let more = test_dir.files().into_iter().find(|f| *f != original && *f != copy).unwrap();
     fs::copy(&original, &more).unwrap();
     assert_kind(store.stat(&scope(), &id_of(b"more")).await, ErrorKind::Corrupt, "another id");
     let query = ListQuery::new(ScopePattern::exactly(&scope()));
@@ -205,11 +209,11 @@ async fn a_file_copied_to_another_scope_or_id_is_corrupt_there() {
 }
 
 #[tokio::test]
-async fn foreign_names_in_the_tree_are_passed_over() {
-    let home = Home::new();
-    let store = home.open().await;
+async fn foreign_names_in_the_tree_are_ignored() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     put(&store, "bytes").await;
-    for dir in home.file().ancestors().skip(1).take(5) {
+    for dir in test_dir.file().ancestors().skip(1).take(5) {
         fs::write(dir.join(".DS_Store"), "not ours").unwrap();
     }
     let page = store.list(&ListQuery::new(ScopePattern::all_tenants()).with_total()).await.unwrap();
@@ -220,41 +224,41 @@ async fn foreign_names_in_the_tree_are_passed_over() {
 
 #[tokio::test]
 async fn a_sweep_removes_orphans_and_leaves_live_puts_and_foreign_files() {
-    let home = Home::new();
-    let store = Arc::new(home.open().await);
-    let putting = tokio::spawn({
+    let test_dir = TestDir::new();
+    let store = Arc::new(test_dir.open().await);
+    let put_task = tokio::spawn({
         let store = Arc::clone(&store);
-        async move { store.put(&scope(), stalling(bytes(MIB)), PutOptions::default()).await }
+        async move { store.put(&scope(), stalling_body(random_bytes(MIB)), PutOptions::default()).await }
     });
-    while home.temp_files().is_empty() {
+    while test_dir.temp_files().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let live = home.temp_files();
-    let orphan = home.root().join("tmp").join(format!("put-{:032x}", 42));
-    let foreign = home.root().join("tmp/notes");
-    let empty = home.file_parent_of_an_empty_scope();
+    let live = test_dir.temp_files();
+    let orphan = test_dir.root().join("tmp").join(format!("put-{:032x}", 42));
+    let foreign = test_dir.root().join("tmp/notes");
+    let empty = test_dir.create_empty_leaf_dir();
 
-    // Opening sweeps the temporary files, in this process as in any other.
+    // Opening a store sweeps the temporary files, in whichever process.
     fs::write(&orphan, "orphan").unwrap();
     fs::write(&foreign, "foreign").unwrap();
-    let other = home.open().await;
+    let other = test_dir.open().await;
     assert!(!orphan.exists() && live[0].exists() && foreign.exists() && empty.exists());
 
     fs::write(&orphan, "orphan").unwrap();
     let report = other.sweep().await.unwrap();
-    assert_eq!(report, SweepReport { files: 1, bytes: 6, live: 1, directories: 4 });
+    assert_eq!(report, SweepReport { files: 1, bytes: 6, live: 1, directories: 4, busy: false });
     assert!(!orphan.exists() && live[0].exists() && foreign.exists());
-    assert_eq!(fs::read_dir(home.root().join("artifacts")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(test_dir.root().join("artifacts")).unwrap().count(), 0);
 
     fs::remove_file(foreign).unwrap();
-    putting.abort();
-    assert!(putting.await.unwrap_err().is_cancelled());
-    assert_eq!(home.residue(), NONE);
+    put_task.abort();
+    assert!(put_task.await.unwrap_err().is_cancelled());
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
 }
 
-impl Home {
-    /// What a put leaves whose process died between making its directories and publishing.
-    fn file_parent_of_an_empty_scope(&self) -> std::path::PathBuf {
+impl TestDir {
+    /// Creates what a put leaves if its process dies after it creates the directories and before it publishes.
+    fn create_empty_leaf_dir(&self) -> std::path::PathBuf {
         let [tenant, user, session, task] = artifact_store_core::KeyToken::of_scope(&scope());
         let dir = self.root().join(format!("artifacts/{tenant}/{user}/{session}/{task}"));
         fs::create_dir_all(&dir).unwrap();
@@ -264,42 +268,42 @@ impl Home {
 
 #[tokio::test]
 async fn a_dropped_put_leaves_nothing() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     let scope = scope();
     for size in [1, 600 * 1024, 5 * MIB] {
-        let put = store.put(&scope, stalling(bytes(size)), PutOptions::default());
+        let put = store.put(&scope, stalling_body(random_bytes(size)), PutOptions::default());
         assert!(tokio::time::timeout(Duration::from_millis(100), put).await.is_err());
-        assert_eq!(home.residue(), NONE, "{size}");
-        assert!(home.files().is_empty());
+        assert_eq!(test_dir.residue(), NO_RESIDUE, "{size}");
+        assert!(test_dir.files().is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_put_whose_body_fails_leaves_nothing() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     for size in [1, 600 * 1024, 5 * MIB] {
-        let pieces = [Ok(bytes(size)), Err(BoxError::from("the source broke off"))];
+        let pieces = [Ok(random_bytes(size)), Err(BoxError::from("the source broke off"))];
         let put = store.put(&scope(), Body::from_stream(stream::iter(pieces)), PutOptions::default()).await;
         assert_kind(put, ErrorKind::InvalidArgument, "source failed");
-        assert_eq!(home.residue(), NONE, "{size}");
-        let short =
-            Body::from_stream(stream::iter([Ok::<_, BoxError>(bytes(size))])).with_length(size as u64 + 1);
+        assert_eq!(test_dir.residue(), NO_RESIDUE, "{size}");
+        let short = Body::from_stream(stream::iter([Ok::<_, BoxError>(random_bytes(size))]))
+            .with_length(size as u64 + 1);
         let put = store.put(&scope(), short, PutOptions::default()).await;
         assert_kind(put, ErrorKind::InvalidArgument, "ended after");
-        assert_eq!(home.residue(), NONE, "{size}");
+        assert_eq!(test_dir.residue(), NO_RESIDUE, "{size}");
     }
-    assert!(home.files().is_empty());
+    assert!(test_dir.files().is_empty());
 }
 
 #[tokio::test]
 async fn a_failure_of_the_disk_in_mid_stream_reaches_the_caller_and_stops_the_source() {
-    let home = Home::new();
-    let store = home.open().await;
-    // The root is gone, so the first batch cannot be written; the source would flow for ever.
-    fs::remove_dir_all(home.root()).unwrap();
-    let endless = endless();
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
+    // The root does not exist any more, so the first batch cannot be written. The source would never end.
+    fs::remove_dir_all(test_dir.root()).unwrap();
+    let endless = endless_body();
     let scope = scope();
     let put =
         tokio::time::timeout(Duration::from_secs(10), store.put(&scope, endless, PutOptions::default()));
@@ -307,21 +311,21 @@ async fn a_failure_of_the_disk_in_mid_stream_reaches_the_caller_and_stops_the_so
 }
 
 #[tokio::test]
-async fn a_flowing_read_ends_whole_after_a_delete_and_after_close() {
-    let home = Home::new();
-    let store = home.open().await;
-    let what = bytes(4 * MIB);
-    put(&store, what.clone()).await;
-    let get = store.get(&scope(), &id_of(&what), None).await.unwrap().unwrap();
-    assert!(store.delete(&scope(), &id_of(&what)).await.unwrap());
+async fn a_streamed_read_ends_whole_after_a_delete_and_after_close() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
+    let content = random_bytes(4 * MIB);
+    put(&store, content.clone()).await;
+    let get = store.get(&scope(), &id_of(&content), None).await.unwrap().unwrap();
+    assert!(store.delete(&scope(), &id_of(&content)).await.unwrap());
     store.close().await.unwrap();
-    assert!(drain(get).await.unwrap() == what);
+    assert!(drain(get).await.unwrap() == content);
 }
 
 #[tokio::test]
 async fn every_verb_of_a_closed_store_is_closed_and_closing_again_is_fine() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     let (scope, id) = (scope(), id_of(b""));
     future::join(store.close(), store.close()).await.0.unwrap();
     store.close().await.unwrap();
@@ -336,49 +340,49 @@ async fn every_verb_of_a_closed_store_is_closed_and_closing_again_is_fine() {
 }
 
 #[tokio::test]
-async fn a_put_that_flows_while_the_store_closes_ends_as_closed_and_leaves_nothing() {
-    let home = Home::new();
-    let store = Arc::new(home.open().await);
-    let endless = endless();
-    let putting = tokio::spawn({
+async fn a_put_that_is_streamed_while_the_store_closes_ends_as_closed_and_leaves_nothing() {
+    let test_dir = TestDir::new();
+    let store = Arc::new(test_dir.open().await);
+    let endless = endless_body();
+    let put_task = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.put(&scope(), endless, PutOptions::default()).await }
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     store.close().await.unwrap();
-    assert_kind(putting.await.unwrap(), ErrorKind::Closed, "");
-    assert_eq!(home.residue(), NONE);
+    assert_kind(put_task.await.unwrap(), ErrorKind::Closed, "");
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
 }
 
 #[tokio::test]
 async fn slow_uploads_hold_up_neither_other_verbs_nor_close() {
-    let home = Home::new();
-    let store = Arc::new(home.open_fast().await);
-    // More than jobs may run at once, and enough bytes each that a batch is written and waits for the next.
-    let what = bytes(600 * 1024);
+    let test_dir = TestDir::new();
+    let store = Arc::new(test_dir.open_fast().await);
+    // There are more uploads than concurrent tasks. Each has enough bytes to write one batch and wait for the next.
+    let content = random_bytes(600 * 1024);
     let uploads: Vec<_> = (0..100)
         .map(|_| {
-            let (store, body) = (Arc::clone(&store), stalling(what.clone()));
+            let (store, body) = (Arc::clone(&store), stalling_body(content.clone()));
             tokio::spawn(async move { store.put(&scope(), body, PutOptions::default()).await })
         })
         .collect();
-    while home.temp_files().len() < 100 {
+    while test_dir.temp_files().len() < 100 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let patience = Duration::from_secs(10);
-    tokio::time::timeout(patience, put(&*store, "meanwhile")).await.unwrap();
-    tokio::time::timeout(patience, store.close()).await.unwrap().unwrap();
+    let timeout = Duration::from_secs(10);
+    tokio::time::timeout(timeout, put(&*store, "meanwhile")).await.unwrap();
+    tokio::time::timeout(timeout, store.close()).await.unwrap().unwrap();
     for upload in uploads {
         upload.abort();
         assert!(upload.await.unwrap_err().is_cancelled());
     }
-    assert_eq!(home.residue(), NONE);
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
 }
 
 #[tokio::test]
-async fn a_listing_past_its_bound_is_refused_and_says_what_to_do() {
-    let home = Home::new();
-    let config = home.config().sync(SyncPolicy::Never).max_scan(3);
+async fn a_listing_past_its_limit_is_refused_and_says_what_to_do() {
+    let test_dir = TestDir::new();
+    let config = test_dir.config().sync(SyncPolicy::Never).max_scan(3);
     let store = FsStore::open(config).await.unwrap();
     for n in 0..4 {
         let scope = Scope::new("acme", format!("user-{}", n % 2), "s-1").unwrap();
@@ -391,11 +395,11 @@ async fn a_listing_past_its_bound_is_refused_and_says_what_to_do() {
     assert_eq!(store.list(&ListQuery::new(one)).await.unwrap().rows.len(), 2);
 }
 
-/// Four rows share each moment, so that ties are met too.
+/// Gives each timestamp to four rows, so that the listing has ties.
 #[derive(Debug, Default)]
-struct SlowClock(std::sync::atomic::AtomicI64);
+struct TieClock(std::sync::atomic::AtomicI64);
 
-impl Clock for SlowClock {
+impl Clock for TieClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) / 4)
     }
@@ -403,8 +407,8 @@ impl Clock for SlowClock {
 
 #[tokio::test]
 async fn a_listing_of_thousands_pages_through_each_row_once_newest_first() {
-    let home = Home::new();
-    let config = home.config().sync(SyncPolicy::Never).clock(Arc::new(SlowClock::default()));
+    let test_dir = TestDir::new();
+    let config = test_dir.config().sync(SyncPolicy::Never).clock(Arc::new(TieClock::default()));
     let store = Arc::new(FsStore::open(config).await.unwrap());
     let mut all = BTreeSet::new();
     for n in 0..3000 {
@@ -422,7 +426,7 @@ async fn a_listing_of_thousands_pages_through_each_row_once_newest_first() {
         for row in page.rows {
             assert!(row.created_at.as_micros() <= last);
             last = row.created_at.as_micros();
-            assert!(seen.insert((row.scope, row.id)), "a row came twice");
+            assert!(seen.insert((row.scope, row.id)), "a row was listed twice");
         }
         let Some(next) = page.next else { break };
         query = query.with_cursor(Some(next));
@@ -431,69 +435,70 @@ async fn a_listing_of_thousands_pages_through_each_row_once_newest_first() {
 }
 
 #[tokio::test]
-async fn health_tells_when_the_root_or_a_part_of_it_was_replaced() {
-    let home = Home::new();
-    let store = home.open().await;
+async fn health_fails_when_the_root_or_a_part_of_it_was_replaced() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     assert_eq!(store.health().await.unwrap().status, HealthStatus::Ready);
 
-    let artifacts = home.root().join("artifacts");
-    fs::rename(&artifacts, home.path().join("aside")).unwrap();
+    let artifacts = test_dir.root().join("artifacts");
+    fs::rename(&artifacts, test_dir.path().join("aside")).unwrap();
     assert_kind(store.health().await, ErrorKind::Unavailable, "the directory artifacts was replaced");
     fs::create_dir(&artifacts).unwrap();
     assert_kind(store.health().await, ErrorKind::Unavailable, "the directory artifacts was replaced");
     fs::remove_dir(&artifacts).unwrap();
-    fs::rename(home.path().join("aside"), &artifacts).unwrap();
+    fs::rename(test_dir.path().join("aside"), &artifacts).unwrap();
     assert_eq!(store.health().await.unwrap().status, HealthStatus::Ready);
 
-    let aside = home.path().join("aside");
-    fs::rename(home.root(), &aside).unwrap();
+    let aside = test_dir.path().join("aside");
+    fs::rename(test_dir.root(), &aside).unwrap();
     assert_kind(store.health().await, ErrorKind::Unavailable, "the root was replaced");
-    fs::create_dir(home.root()).unwrap();
+    fs::create_dir(test_dir.root()).unwrap();
     assert_kind(store.health().await, ErrorKind::Unavailable, "the root was replaced");
-    fs::remove_dir(home.root()).unwrap();
-    symlink(&aside, home.root()).unwrap();
+    fs::remove_dir(test_dir.root()).unwrap();
+    symlink(&aside, test_dir.root()).unwrap();
     assert_kind(store.health().await, ErrorKind::Unavailable, "the root was replaced");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_sixteen_that_race_one_creates_and_its_options_stay() {
-    let home = Home::new();
-    let stores: Vec<_> = [home.open().await, home.open().await].into_iter().map(Arc::new).collect();
+    let test_dir = TestDir::new();
+    let stores: Vec<_> = [test_dir.open().await, test_dir.open().await].into_iter().map(Arc::new).collect();
     for size in [10, 2 * MIB] {
-        let what = bytes(size);
+        let content = random_bytes(size);
         let puts = (0..16).map(|n| {
-            let (store, what) = (Arc::clone(&stores[n % 2]), what.clone());
+            let (store, content) = (Arc::clone(&stores[n % 2]), content.clone());
             let options = PutOptions { filename: Some(format!("writer-{n}")), ..PutOptions::default() };
-            tokio::spawn(async move { store.put(&scope(), Body::from(what), options).await.unwrap() })
+            tokio::spawn(async move { store.put(&scope(), Body::from(content), options).await.unwrap() })
         });
         let puts: Vec<_> = future::join_all(puts).await.into_iter().map(Result::unwrap).collect();
         let created: Vec<_> = puts.iter().filter(|put| put.outcome == PutOutcome::Created).collect();
         assert_eq!(created.len(), 1);
         assert!(puts.iter().all(|put| put.record == created[0].record));
-        assert_eq!(stores[0].stat(&scope(), &id_of(&what)).await.unwrap().unwrap(), created[0].record);
+        assert_eq!(stores[0].stat(&scope(), &id_of(&content)).await.unwrap().unwrap(), created[0].record);
     }
-    assert_eq!(home.residue(), NONE);
-    assert_eq!(home.files().len(), 2);
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
+    assert_eq!(test_dir.files().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn puts_deletes_reads_and_sweeps_that_race_never_fail() {
-    let home = Home::new();
-    let stores: Vec<_> = [home.open_fast().await, home.open().await].into_iter().map(Arc::new).collect();
+    let test_dir = TestDir::new();
+    let stores: Vec<_> =
+        [test_dir.open_fast().await, test_dir.open().await].into_iter().map(Arc::new).collect();
     let racers = (0..8_usize).map(|racer| {
         let store = Arc::clone(&stores[racer % 2]);
         tokio::spawn(async move {
             for round in 0..150 {
-                let what =
+                let content =
                     if racer % 4 == 0 { format!("own {racer}") } else { format!("shared {}", round % 2) };
-                let id = id_of(what.as_bytes());
-                store.put(&scope(), Body::from(what.clone()), PutOptions::default()).await.unwrap();
+                let id = id_of(content.as_bytes());
+                store.put(&scope(), Body::from(content.clone()), PutOptions::default()).await.unwrap();
                 if let Some(get) = store.get(&scope(), &id, None).await.unwrap() {
-                    assert_eq!(drain(get).await.unwrap(), what);
+                    assert_eq!(drain(get).await.unwrap(), content);
                 }
                 store.list(&ListQuery::new(ScopePattern::exactly(&scope()))).await.unwrap();
                 let deleted = store.delete(&scope(), &id).await.unwrap();
-                assert!(deleted || racer % 4 != 0, "nobody else deletes what is its own");
+                assert!(deleted || racer % 4 != 0, "no other task deletes this artifact");
                 if round % 16 == 0 {
                     store.sweep().await.unwrap();
                 }
@@ -503,15 +508,15 @@ async fn puts_deletes_reads_and_sweeps_that_race_never_fail() {
     for racer in future::join_all(racers).await {
         racer.unwrap();
     }
-    assert_eq!(home.residue(), NONE);
-    assert!(home.files().is_empty());
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
+    assert!(test_dir.files().is_empty());
 }
 
-/// Deeper than a JSON reader goes: the Gate refuses such metadata, a bare driver must not acknowledge it either.
+/// The metadata is nested too deeply for a JSON reader. The Gate refuses it, and a bare driver must not acknowledge it.
 #[tokio::test]
 async fn what_would_not_read_back_is_not_acknowledged() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     let mut deep = serde_json::Value::Null;
     for _ in 0..200 {
         deep = serde_json::Value::Array(vec![deep]);
@@ -520,17 +525,17 @@ async fn what_would_not_read_back_is_not_acknowledged() {
     options.metadata.insert("deep".into(), deep);
     let put = store.put(&scope(), Body::from("bytes"), options).await;
     assert_kind(put, ErrorKind::Backend, "read back");
-    assert_eq!(home.residue(), NONE);
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
     assert!(store.stat(&scope(), &id_of(b"bytes")).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn an_id_that_stands_for_another_digest_is_a_conflict_and_stays() {
-    let home = Home::new();
-    let store = home.open().await;
+async fn an_id_that_belongs_to_another_digest_is_a_conflict_and_stays() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     let record = put(&store, "bytes").await.record;
-    // No two bodies with one id are known, so the record is rewritten as one of another digest would be.
-    let mut file = fs::read(home.file()).unwrap();
+    // No two bodies with the same id are known, so this rewrites the digest in the record.
+    let mut file = fs::read(test_dir.file()).unwrap();
     let json_at = "bytes".len();
     let footer_at = file.len() - 48;
     let digest = record.digest.to_hex();
@@ -539,13 +544,13 @@ async fn an_id_that_stands_for_another_digest_is_a_conflict_and_stays() {
     let checked = [json.as_bytes(), &file[footer_at + 32..footer_at + 36]].concat();
     file[json_at..footer_at].copy_from_slice(json.as_bytes());
     file[footer_at..footer_at + 32].copy_from_slice(artifact_store_core::Digest::of(&checked).as_bytes());
-    fs::write(home.file(), &file).unwrap();
+    fs::write(test_dir.file(), &file).unwrap();
 
     for body in
         [Body::from("bytes"), Body::from_stream(stream::iter([Ok::<_, BoxError>(Bytes::from("bytes"))]))]
     {
         assert_kind(store.put(&scope(), body, PutOptions::default()).await, ErrorKind::Conflict, &other);
     }
-    assert_eq!(fs::read(home.file()).unwrap(), file);
-    assert_eq!(home.residue(), NONE);
+    assert_eq!(fs::read(test_dir.file()).unwrap(), file);
+    assert_eq!(test_dir.residue(), NO_RESIDUE);
 }

@@ -1,8 +1,8 @@
-//! What stands on the disk, and which directories become or stay a store.
-#![allow(clippy::unwrap_used)] // What helpers of tests meet fails the test.
+//! The files on the disk, and which directories can become a store.
+#![allow(clippy::unwrap_used)] // A helper that fails fails its test.
 
+mod common;
 mod harness;
-mod kit;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,42 +12,42 @@ use artifact_store_core::{
     PutOutcome, Scope, SystemClock,
 };
 use artifact_store_fs::{FsConfig, FsDriver, FsStore, SweepReport, SyncPolicy};
-use kit::{Home, MIB, assert_kind, bytes, drain, id_of, put, scope};
+use common::{MIB, TestDir, assert_kind, drain, id_of, put, random_bytes, scope};
 use serde_json::json;
 
 #[tokio::test]
 async fn an_artifact_is_one_file_under_its_tokens_that_begins_with_its_bytes() {
-    let home = Home::new();
-    put(&home.open().await, "a short report").await;
+    let test_dir = TestDir::new();
+    put(&test_dir.open().await, "a short report").await;
 
     let [tenant, user, session, task] = KeyToken::of_scope(&scope());
     let id = KeyToken::of_id(&id_of(b"a short report"));
     let path = format!("artifacts/{tenant}/{user}/{session}/{task}/{id}");
-    assert_eq!(home.file(), home.root().join(path));
-    let file = fs::read(home.file()).unwrap();
+    assert_eq!(test_dir.file(), test_dir.root().join(path));
+    let file = fs::read(test_dir.file()).unwrap();
     assert!(file.starts_with(b"a short report{\"id\":"));
     assert!(file.ends_with(b"ARTSTORE"));
-    assert_eq!(fs::read_to_string(home.root().join("FORMAT")).unwrap(), "artifact-store-fs 1\n");
+    assert_eq!(fs::read_to_string(test_dir.root().join("FORMAT")).unwrap(), "artifact-store-fs 1\n");
 }
 
 #[tokio::test]
 async fn files_and_directories_are_their_owners_only() {
-    let home = Home::new();
-    put(&home.open().await, "secret").await;
+    let test_dir = TestDir::new();
+    put(&test_dir.open().await, "secret").await;
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&home.file()), 0o600);
-    assert_eq!(mode(&home.root().join("FORMAT")), 0o600);
-    let mut dir = home.file();
-    while dir.pop() && dir != home.path() {
+    assert_eq!(mode(&test_dir.file()), 0o600);
+    assert_eq!(mode(&test_dir.root().join("FORMAT")), 0o600);
+    let mut dir = test_dir.file();
+    while dir.pop() && dir != test_dir.path() {
         assert_eq!(mode(&dir), 0o700, "{}", dir.display());
     }
-    assert_eq!(mode(&home.root().join("tmp")), 0o700);
+    assert_eq!(mode(&test_dir.root().join("tmp")), 0o700);
 }
 
 #[tokio::test]
-async fn weird_scopes_stay_under_the_root() {
-    let home = Home::new();
-    let store = home.open_fast().await;
+async fn unusual_scopes_stay_under_the_root() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open_fast().await;
     let longest = "x".repeat(256);
     let parts = [
         "..",
@@ -71,21 +71,21 @@ async fn weird_scopes_stay_under_the_root() {
         let get = store.get(&scope, &put.record.id, None).await.unwrap().unwrap();
         assert_eq!(drain(get).await.unwrap(), "bytes");
     }
-    assert_eq!(home.files().len(), parts.len());
-    assert_eq!(home.residue(), Vec::<String>::new());
-    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing stands beside the root");
+    assert_eq!(test_dir.files().len(), parts.len());
+    assert_eq!(test_dir.residue(), Vec::<String>::new());
+    assert_eq!(fs::read_dir(test_dir.path()).unwrap().count(), 1, "something exists beside the root");
 }
 
 #[tokio::test]
 async fn a_record_larger_than_the_first_read_comes_back_whole() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     let options = PutOptions {
         metadata: json!({ "long": "\"".repeat(40_000), "float": 0.1 }).as_object().unwrap().clone(),
         ..PutOptions::default()
     };
     for size in [0, 1, 5000] {
-        let bytes = bytes(size);
+        let bytes = random_bytes(size);
         let put = store.put(&scope(), Body::from(bytes.clone()), options.clone()).await.unwrap();
         assert_eq!(store.stat(&scope(), &put.record.id).await.unwrap().unwrap(), put.record);
         let get = store.get(&scope(), &put.record.id, None).await.unwrap().unwrap();
@@ -95,11 +95,11 @@ async fn a_record_larger_than_the_first_read_comes_back_whole() {
 }
 
 #[tokio::test]
-async fn sizes_around_every_bound_come_back_whole_and_in_ranges() {
-    let home = Home::new();
-    let store = home.open_fast().await;
+async fn sizes_around_every_limit_come_back_whole_and_in_ranges() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open_fast().await;
     for size in [0, 1, 47, 4096, MIB / 4, MIB / 4 + 1, MIB / 2 + 1, MIB, MIB + 1, 3 * MIB + 7] {
-        let bytes = bytes(size);
+        let bytes = random_bytes(size);
         let record = put(&store, bytes.clone()).await.record;
         let get = store.get(&scope(), &record.id, None).await.unwrap().unwrap();
         assert!(drain(get).await.unwrap() == bytes, "{size}");
@@ -118,124 +118,136 @@ async fn sizes_around_every_bound_come_back_whole_and_in_ranges() {
 
 #[tokio::test]
 async fn a_delete_removes_the_directories_that_it_leaves_empty_and_no_others() {
-    let home = Home::new();
-    let store = home.open().await;
+    let test_dir = TestDir::new();
+    let store = test_dir.open().await;
     let neighbour = scope().with_task("other").unwrap();
     store.put(&neighbour, Body::from("stays"), PutOptions::default()).await.unwrap();
-    let gone = put(&store, "goes").await.record.id;
-    assert!(store.delete(&scope(), &gone).await.unwrap());
-    assert!(!store.delete(&scope(), &gone).await.unwrap());
-    assert_eq!(home.residue(), Vec::<String>::new());
+    let deleted = put(&store, "goes").await.record.id;
+    assert!(store.delete(&scope(), &deleted).await.unwrap());
+    assert!(!store.delete(&scope(), &deleted).await.unwrap());
+    assert_eq!(test_dir.residue(), Vec::<String>::new());
     assert!(store.stat(&neighbour, &id_of(b"stays")).await.unwrap().is_some());
 
     assert!(store.delete(&neighbour, &id_of(b"stays")).await.unwrap());
-    assert_eq!(fs::read_dir(home.root().join("artifacts")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(test_dir.root().join("artifacts")).unwrap().count(), 0);
 
-    // The directory that puts keep open is gone; the next put makes it again.
+    // The cached directory does not exist any more. The next put creates it again.
     put(&store, "back").await;
-    assert_eq!(home.files().len(), 1);
+    assert_eq!(test_dir.files().len(), 1);
 }
 
 #[tokio::test]
-async fn a_root_is_made_but_not_its_parent() {
-    let home = Home::new();
-    let config = FsConfig::new(home.path().join("missing/store"));
+async fn a_root_is_created_but_not_its_parent() {
+    let test_dir = TestDir::new();
+    let config = FsConfig::new(test_dir.path().join("missing/store"));
     assert_kind(FsStore::open(config).await, ErrorKind::InvalidArgument, "does not exist");
-    assert!(!home.path().join("missing").exists());
+    assert!(!test_dir.path().join("missing").exists());
     assert_kind(FsStore::open(FsConfig::new("")).await, ErrorKind::InvalidArgument, "empty");
-    home.open().await;
-    assert!(home.root().join("artifacts").is_dir());
+    test_dir.open().await;
+    assert!(test_dir.root().join("artifacts").is_dir());
 }
 
 #[tokio::test]
 async fn a_root_that_is_a_link_or_a_file_is_refused() {
-    let home = Home::new();
-    let elsewhere = home.path().join("elsewhere");
+    let test_dir = TestDir::new();
+    let elsewhere = test_dir.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
-    symlink(&elsewhere, home.root()).unwrap();
-    for path in [home.root(), home.root().join(""), home.root().join(".")] {
+    symlink(&elsewhere, test_dir.root()).unwrap();
+    for path in [test_dir.root(), test_dir.root().join(""), test_dir.root().join(".")] {
         assert_kind(FsStore::open(FsConfig::new(path)).await, ErrorKind::InvalidArgument, "symbolic link");
     }
-    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "nothing was made behind the link");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "something was created behind the link");
 
-    fs::remove_file(home.root()).unwrap();
-    fs::write(home.root(), "a file").unwrap();
-    assert_kind(FsStore::open(home.config()).await, ErrorKind::InvalidArgument, "not a directory");
+    fs::remove_file(test_dir.root()).unwrap();
+    fs::write(test_dir.root(), "a file").unwrap();
+    assert_kind(FsStore::open(test_dir.config()).await, ErrorKind::InvalidArgument, "not a directory");
 }
 
 #[tokio::test]
 async fn a_directory_that_holds_something_else_is_refused_and_left_alone() {
-    let home = Home::new();
-    fs::create_dir(home.root()).unwrap();
+    let test_dir = TestDir::new();
+    fs::create_dir(test_dir.root()).unwrap();
     for name in ["thesis.txt", "tmp/thesis.txt", "artifacts/build.zip"] {
-        let file = home.root().join(name);
+        let file = test_dir.root().join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "years of work").unwrap();
-        assert_kind(FsStore::open(home.config()).await, ErrorKind::InvalidArgument, "is not a store");
+        assert_kind(FsStore::open(test_dir.config()).await, ErrorKind::InvalidArgument, "is not a store");
         assert_eq!(fs::read_to_string(&file).unwrap(), "years of work");
-        assert!(!home.root().join("FORMAT").exists());
+        assert!(!test_dir.root().join("FORMAT").exists());
         fs::remove_file(file).unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_root_whose_making_was_cut_short_is_made_whole() {
-    let home = Home::new();
-    fs::create_dir(home.root()).unwrap();
-    home.open().await;
-    fs::remove_file(home.root().join("FORMAT")).unwrap();
-    fs::remove_dir(home.root().join("artifacts")).unwrap();
-    fs::write(home.root().join("tmp").join(format!("put-{:032x}", 7)), "artifact-st").unwrap();
-    fs::create_dir(home.root().join("lost+found")).unwrap();
-    put(&home.open().await, "works").await;
-    assert_eq!(home.temp_files(), Vec::<std::path::PathBuf>::new());
+async fn a_root_whose_creation_was_interrupted_is_completed() {
+    let test_dir = TestDir::new();
+    fs::create_dir(test_dir.root()).unwrap();
+    test_dir.open().await;
+    fs::remove_file(test_dir.root().join("FORMAT")).unwrap();
+    fs::remove_dir(test_dir.root().join("artifacts")).unwrap();
+    fs::write(test_dir.root().join("tmp").join(format!("put-{:032x}", 7)), "artifact-st").unwrap();
+    fs::create_dir(test_dir.root().join("lost+found")).unwrap();
+    put(&test_dir.open().await, "works").await;
+    assert_eq!(test_dir.temp_files(), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test]
+async fn what_fuse_and_nfs_keep_of_a_removed_file_is_not_a_foreign_file() {
+    for (name, is_accepted) in
+        [(".fuse_hidden0000001a00000001", true), (".nfs00000000004a2c1b", true), (".hidden", false)]
+    {
+        let test_dir = TestDir::new();
+        fs::create_dir_all(test_dir.root().join("tmp")).unwrap();
+        fs::write(test_dir.root().join("tmp").join(name), "removed while it was open").unwrap();
+        assert_eq!(FsStore::open(FsConfig::new(test_dir.root())).await.is_ok(), is_accepted, "{name}");
+    }
 }
 
 #[tokio::test]
 async fn a_store_of_another_format_is_refused_by_its_version() {
-    let home = Home::new();
-    home.open().await;
-    let marker = home.root().join("FORMAT");
-    for (text, says) in [
+    let test_dir = TestDir::new();
+    test_dir.open().await;
+    let marker = test_dir.root().join("FORMAT");
+    for (text, message) in [
         ("artifact-store-fs 2\n", "format version 2; this build reads version 1"),
         ("artifact-store-fs one\n", "not the marker"),
         ("something else", "not the marker"),
         ("", "not the marker"),
     ] {
         fs::write(&marker, text).unwrap();
-        assert_kind(FsStore::open(home.config()).await, ErrorKind::InvalidArgument, says);
+        assert_kind(FsStore::open(test_dir.config()).await, ErrorKind::InvalidArgument, message);
         assert_eq!(fs::read_to_string(&marker).unwrap(), text);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_may_open_a_new_root_at_once() {
-    let home = Home::new();
-    let opens = (0..16).map(|_| tokio::spawn(FsStore::open(home.config())));
+    let test_dir = TestDir::new();
+    let opens = (0..16).map(|_| tokio::spawn(FsStore::open(test_dir.config())));
     let stores = futures_util::future::join_all(opens).await;
     let stores: Vec<FsStore> = stores.into_iter().map(|store| store.unwrap().unwrap()).collect();
     put(&stores[0], "shared").await;
     for store in &stores {
         assert!(store.stat(&scope(), &id_of(b"shared")).await.unwrap().is_some());
     }
-    assert_eq!(home.residue(), Vec::<String>::new());
+    assert_eq!(test_dir.residue(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_relative_root_and_one_with_dots_work() {
-    let home = Home::new();
-    fs::create_dir(home.path().join("a")).unwrap();
-    let store = FsStore::open(FsConfig::new(home.path().join("a/.././store/"))).await.unwrap();
+    let test_dir = TestDir::new();
+    fs::create_dir(test_dir.path().join("a")).unwrap();
+    let store = FsStore::open(FsConfig::new(test_dir.path().join("a/.././store/"))).await.unwrap();
     put(&store, "dots").await;
     assert_eq!(store.health().await.unwrap().status, HealthStatus::Ready);
-    assert_eq!(home.files().len(), 1);
+    assert_eq!(test_dir.files().len(), 1);
 }
 
 #[tokio::test]
-async fn options_spell_what_the_configuration_says() {
-    let home = Home::new();
+async fn options_set_the_same_as_the_configuration() {
+    let test_dir = TestDir::new();
     let info = FsDriver.info();
-    let root = home.root().to_str().unwrap().to_owned();
+    let root = test_dir.root().to_str().unwrap().to_owned();
     let parse = |given: Vec<(&str, serde_json::Value)>| {
         Options::parse("fs", info.options, given.into_iter().map(|(name, value)| (name.to_owned(), value)))
     };
@@ -255,6 +267,6 @@ async fn options_spell_what_the_configuration_says() {
     assert_eq!(store.capabilities(), FsDriver.capabilities(&options));
     assert_eq!(store.capabilities(), durable.without(Flag::Durable).max_artifact_bytes(4096));
     assert_eq!(store.driver(), "fs");
-    let config = home.config().sync(SyncPolicy::Never);
+    let config = test_dir.config().sync(SyncPolicy::Never);
     assert_eq!(FsStore::open(config).await.unwrap().sweep().await.unwrap(), SweepReport::default());
 }

@@ -1,7 +1,7 @@
-//! File systems that offer less than a disk does: what they lack is named when the store opens.
+//! File systems that support less than a local disk: opening a store names the unsupported operation.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic)] // A tool that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::panic)] // A helper that fails fails its test.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,35 +14,36 @@ use artifact_store_fs::{FsConfig, FsStore, SyncPolicy};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-/// A FUSE file system over a folder, without a rename that does not replace. It goes with this value.
+/// A FUSE file system over a directory, without a rename that does not replace. Dropping this value unmounts it.
 struct Mount {
-    home: TempDir,
+    test_dir: TempDir,
     server: Child,
 }
 
 impl Mount {
-    /// `link` and `sync_dir`: what a hard link and the fsync of a directory answer; `None`: they work.
+    /// `link` and `sync_dir` are the errors of a hard link and of the fsync of a directory. With `None` they work.
     fn new(link: Option<Errno>, sync_dir: Option<Errno>) -> Self {
-        let home = TempDir::new().unwrap();
-        let [folder, at] = ["folder", "mount"].map(|name| home.path().join(name));
-        fs::create_dir(&folder).unwrap();
-        fs::create_dir(&at).unwrap();
-        let number = |error: Option<Errno>| error.map_or(0, Errno::raw_os_error).to_string();
-        // The system's own Python has the system's packages.
+        let test_dir = TempDir::new().unwrap();
+        let [source, mount_point] = ["source", "mount"].map(|name| test_dir.path().join(name));
+        fs::create_dir(&source).unwrap();
+        fs::create_dir(&mount_point).unwrap();
+        let error_number = |error: Option<Errno>| error.map_or(0, Errno::raw_os_error).to_string();
+        // Only the Python of the system finds the packages of the system.
         let server = Command::new("/usr/bin/python3")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuse/folder.py"))
-            .args([&folder, &at])
-            .args([number(link), number(sync_dir)])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuse/passthrough.py"))
+            .args([&source, &mount_point])
+            .args([error_number(link), error_number(sync_dir)])
             .stdin(Stdio::null())
             .spawn();
         let server = server.unwrap_or_else(|error| panic!("this test needs /usr/bin/python3: {error}"));
-        let mut mount = Self { home, server };
-        let (started, outside) = (Instant::now(), fs::metadata(mount.home.path()).unwrap().dev());
-        while !fs::metadata(&at).is_ok_and(|found| found.dev() != outside) {
-            let ended = mount.server.try_wait().unwrap();
+        let mut mount = Self { test_dir, server };
+        let (started, parent_device) = (Instant::now(), fs::metadata(mount.test_dir.path()).unwrap().dev());
+        while !fs::metadata(&mount_point).is_ok_and(|metadata| metadata.dev() != parent_device) {
+            let exit_status = mount.server.try_wait().unwrap();
             assert!(
-                ended.is_none() && started.elapsed() < Duration::from_mins(1),
-                "no FUSE file system ({ended:?}): this test needs /dev/fuse and the packages python3-fusepy and fuse3"
+                exit_status.is_none() && started.elapsed() < Duration::from_mins(1),
+                "no FUSE file system ({exit_status:?}): this test needs /dev/fuse and the packages python3-fusepy \
+                 and fuse3"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -50,14 +51,14 @@ impl Mount {
     }
 
     fn root(&self) -> PathBuf {
-        self.home.path().join("mount/store")
+        self.test_dir.path().join("mount/store")
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let at = self.home.path().join("mount");
-        let _ = Command::new("fusermount3").arg("-uz").arg(at).status();
+        let mount_point = self.test_dir.path().join("mount");
+        let _ = Command::new("fusermount3").arg("-uz").arg(mount_point).status();
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
@@ -78,19 +79,19 @@ async fn a_mount_that_cannot_publish_atomically_is_refused_by_name_and_no_store_
             assert!(text.contains(word), "{link}: {word}: {text}");
         }
         assert!(!text.contains("device"), "{text}");
-        assert!(!mount.root().join("FORMAT").exists(), "{link}: a store was made");
+        assert!(!mount.root().join("FORMAT").exists(), "{link}: a store was created");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mount_that_has_hard_links_alone_publishes_by_them() {
+async fn a_mount_that_has_only_hard_links_publishes_by_them() {
     let mount = Mount::new(None, None);
     let store = FsStore::open(FsConfig::new(mount.root())).await.unwrap();
     let scope = scope();
     let put = || store.put(&scope, Body::from("bytes"), PutOptions::default());
     let first = put().await.unwrap();
     assert_eq!(first.outcome, PutOutcome::Created);
-    assert_eq!(put().await.unwrap().outcome, PutOutcome::StoodAlready);
+    assert_eq!(put().await.unwrap().outcome, PutOutcome::AlreadyExists);
     assert!(store.stat(&scope, &first.record.id).await.unwrap().is_some());
     assert!(store.delete(&scope, &first.record.id).await.unwrap());
     assert_eq!(fs::read_dir(mount.root().join("tmp")).unwrap().count(), 0);
@@ -98,7 +99,7 @@ async fn a_mount_that_has_hard_links_alone_publishes_by_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mount_that_syncs_no_directory_is_refused_where_that_is_asked_for() {
+async fn a_mount_that_cannot_sync_directories_is_refused_if_the_policy_requires_it() {
     let mount = Mount::new(None, Some(Errno::INVAL));
     let text = FsStore::open(FsConfig::new(mount.root())).await.unwrap_err().to_string();
     for word in ["type fuse", "sync a directory (fsync", "sync = never"] {

@@ -1,6 +1,6 @@
-//! The `inmem` driver: artifacts in the memory of one process, gone with it.
+//! The `inmem` driver: artifacts in the memory of one process. They are lost when the process ends.
 //!
-//! For tests, for development, and for runtimes whose artifacts need not outlive them.
+//! Use it for tests, for development, and for runtimes whose artifacts need not outlive them.
 //!
 //! ```
 //! use artifact_store_core::{ArtifactStoreExt, PutOptions, Scope};
@@ -16,33 +16,81 @@
 //! ```
 //!
 //! # Layout
-//! A map from (scope, id) to record and bytes, in shards so that gets of different artifacts do not meet. Beside it, for
-//! every session, user and tenant and for the whole store, the records in listing order. Bytes at hand are kept as they
-//! came, without a copy, so a small slice of a large buffer keeps the buffer alive; streamed bytes are copied into
-//! segments of their own. Keys are structs of the clear scope: nothing is joined or escaped.
+//! A sharded map from (scope, id) to record and bytes: gets of different artifacts rarely take the same lock. Beside
+//! the map there are sorted entries in listing order: one sequence for every session, user and tenant, and one for the
+//! whole store. A body that is in memory already is kept without a copy, so a small slice of a large buffer keeps the
+//! whole buffer alive. A streamed body is copied into segments of its own. Keys are structs of the plain scope: nothing
+//! is joined or escaped.
 //!
 //! # Commit point
-//! The insertion into map and orders under the shard's lock, once all bytes are here and hashed. Before it nothing is
-//! visible; a dropped put is dropped memory.
+//! The insertion into the map and the sorted entries, under the shard's lock. It happens once all bytes are received
+//! and hashed. Before it nothing is visible. Dropping an unfinished put frees its memory.
 //!
 //! # Concurrency
-//! One lock per shard, one over the orders, taken in that sequence and never across an `await`. A listing holds the orders
-//! for some hundred rows at a time. Of racing puts of the same
-//! bytes the first to take the lock creates, the others find it. A stream holds its artifact's bytes, so it ends whole even
-//! if the artifact is deleted meanwhile.
+//! There is one lock per shard and one lock over the sorted entries. They are taken in that sequence and never held
+//! across an `await`. A listing holds the lock over the sorted entries for 512 rows at a time. If puts of the same
+//! bytes race, the first one to take the lock creates the artifact and the others find it. A stream holds its
+//! artifact's bytes, so it ends whole even if the artifact is deleted meanwhile.
 //!
 //! # Flags and limits
-//! None: not `durable` (reopening finds nothing), not `shared` (there is no place that another process could open).
-//! `max_artifact_bytes` bounds an artifact where it is set. A listing reads on from its position in the order that its
-//! scope has; what it costs grows with the rows it passes over, not with the store.
+//! None: not `durable` (a reopened store is empty), not `shared` (another process cannot open the store). If set,
+//! `max_artifact_bytes` limits the size of an artifact. A listing continues from its position in the sorted entries of
+//! its scope. Its cost grows with the rows that it scans, not with the size of the store.
 //!
 //! # Not done here
-//! No bound on the sum of all artifacts, no eviction, no spilling to disk. Reads are not compared with their digest: the
-//! bytes are immutable buffers of this process.
+//! There is no limit on the sum of all artifacts, no eviction and no spilling to disk. Reads do not compare the bytes
+//! with their digest, because the bytes are immutable buffers of this process.
 
 mod config;
-mod index;
+mod layout;
+mod list;
+mod put;
+mod read;
 mod store;
 
-pub use config::{InmemConfig, InmemDriver};
+use std::sync::Arc;
+
+use artifact_store_core::{
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, SweepMode, SweepSummary,
+    UrlForm, async_trait,
+};
+
+pub use config::InmemConfig;
 pub use store::InmemStore;
+
+/// The driver's name.
+pub(crate) const NAME: &str = "inmem";
+
+/// The driver, for a [`Registry`](artifact_store_core::Registry).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InmemDriver;
+
+#[async_trait]
+impl Driver for InmemDriver {
+    fn info(&self) -> &'static DriverInfo {
+        &DriverInfo {
+            name: NAME,
+            about: "Artifacts in the memory of one process, gone with it: for tests and development.",
+            options: config::OPTIONS,
+            url: UrlForm::SchemeOnly,
+            bytes_cannot_change: true,
+        }
+    }
+
+    fn capabilities(&self, options: &Options) -> Capabilities {
+        InmemConfig::from_options(options).capabilities()
+    }
+
+    async fn open(
+        &self,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        Ok(Arc::new(InmemStore::new(InmemConfig::from_options(options).clock(clock))))
+    }
+
+    async fn sweep(&self, _: &Options, _: SweepMode) -> Result<SweepSummary, StoreError> {
+        // There is no storage in which a process could have left anything.
+        Ok(SweepSummary::new(0).with_bytes(0))
+    }
+}

@@ -1,5 +1,5 @@
-//! What only an inmem store can get wrong: its end, and its orders, while others are at work.
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+//! Races that only an inmem store can lose: reads and puts during a close, and listings during puts and deletes.
+#![allow(clippy::unwrap_used)] // A helper that fails fails its test.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ fn scope() -> Scope {
     Scope::new("acme", "ada", "s").unwrap()
 }
 
-/// An artifact that stands is found, or the store is closed: it is never absent.
+/// An existing artifact is found, or the store is closed. It is never absent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_read_beside_a_close_never_says_that_a_standing_artifact_is_absent() {
+async fn a_read_beside_a_close_never_says_that_an_existing_artifact_is_absent() {
     for _ in 0..500 {
         let store = Arc::new(InmemStore::new(InmemConfig::new()));
-        let id = store.put_text(&scope(), "stands", PutOptions::default()).await.unwrap().record.id;
-        let reading = {
+        let id = store.put_text(&scope(), "exists", PutOptions::default()).await.unwrap().record.id;
+        let read_task = {
             let (store, id) = (Arc::clone(&store), id.clone());
             tokio::spawn(async move {
                 for _ in 0..50 {
@@ -33,7 +33,7 @@ async fn a_read_beside_a_close_never_says_that_a_standing_artifact_is_absent() {
                 }
             })
         };
-        let putting = {
+        let put_task = {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 for n in 0..50_u8 {
@@ -44,19 +44,19 @@ async fn a_read_beside_a_close_never_says_that_a_standing_artifact_is_absent() {
         };
         tokio::task::yield_now().await;
         store.close().await.unwrap();
-        reading.await.unwrap();
-        putting.await.unwrap();
-        assert_eq!(store.audit(), Vec::<String>::new(), "a put got in after the end");
+        read_task.await.unwrap();
+        put_task.await.unwrap();
+        assert_eq!(store.audit(), Vec::<String>::new(), "a put succeeded after the close");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn pages_of_a_long_order_are_whole_while_others_put_and_delete() {
+async fn pages_of_a_long_listing_are_whole_while_others_put_and_delete() {
     let store = Arc::new(InmemStore::new(InmemConfig::new()));
     for n in 0..3000_u32 {
         store.put_bytes(&scope(), n.to_le_bytes().to_vec(), PutOptions::default()).await.unwrap();
     }
-    let writing = {
+    let write_task = {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             for n in 10_000..14_000_u32 {
@@ -66,12 +66,12 @@ async fn pages_of_a_long_order_are_whole_while_others_put_and_delete() {
             }
         })
     };
-    while !writing.is_finished() {
+    while !write_task.is_finished() {
         let query = ListQuery::new(ScopePattern::exactly(&scope())).with_limit(1000).with_total();
         let page = store.list(&query).await.unwrap();
         assert_eq!(page.rows.len(), 1000);
         assert!(page.total.is_some_and(|total| (3000..=3010).contains(&total)), "{:?}", page.total);
     }
-    writing.await.unwrap();
+    write_task.await.unwrap();
     assert_eq!(store.audit(), Vec::<String>::new());
 }

@@ -1,6 +1,6 @@
-//! Looking for what belongs to no artifact, past all verbs: for tests.
+//! Checks the tables for orphans and inconsistencies, without going through the store. For tests.
 //!
-//! This module must never change anything.
+//! This module must never write.
 
 use std::str::FromStr;
 
@@ -10,43 +10,44 @@ use sqlx::{ConnectOptions, Connection, Row};
 
 use crate::error;
 
-const FINDINGS: &[(&str, &str)] = &[
+const CHECKS: &[(&str, &str)] = &[
     (
-        "chunks of no artifact, blob",
+        "chunks without an artifact, blob",
         "SELECT DISTINCT c.blob FROM chunk AS c WHERE NOT EXISTS (SELECT 1 FROM artifact AS a WHERE a.blob = c.blob)",
     ),
     (
-        "bytes that do not add up, blob",
+        "chunks that do not match the artifact's size, blob",
         "SELECT a.blob FROM artifact AS a
          WHERE a.size <> (SELECT coalesce(sum(octet_length(c.data)), 0) FROM chunk AS c WHERE c.blob = a.blob)
              OR (a.size + 262143) / 262144 <> (SELECT count(*) FROM chunk AS c WHERE c.blob = a.blob)",
     ),
     (
-        "a session that rests within a transaction, process",
+        "a session that is idle in a transaction, process",
         "SELECT DISTINCT s.pid::bigint FROM pg_catalog.pg_stat_activity AS s JOIN pg_catalog.pg_locks AS l ON l.pid = s.pid
          JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
          WHERE c.relnamespace = current_schema()::regnamespace AND s.state LIKE 'idle in transaction%'",
     ),
 ];
 
-/// Everything that is wrong or left over in `schema` of the database at `url`, one line each; nothing where there are no
-/// tables. Sessions are seen with the rights of a superuser only.
+/// Returns one line for each inconsistency or orphan in `schema` of the database at `url`. Returns nothing if the
+/// schema has no tables. Only a superuser sees the sessions of other roles.
 pub async fn audit(url: &str, schema: &str) -> Result<Vec<String>, StoreError> {
     let options = PgConnectOptions::from_str(url)
-        .map_err(|error| error::of_url(&error))?
+        .map_err(|error| error::invalid_url(&error))?
         .disable_statement_logging()
         .options([("search_path", format!("\"{schema}\""))]);
-    let mut conn = options.connect().await.map_err(error::of_connecting)?;
-    let there = sqlx::query_scalar::<_, bool>("SELECT to_regclass('artifact_store_version') IS NOT NULL")
-        .fetch_one(&mut conn)
-        .await
-        .map_err(error::of)?;
-    let mut lines = Vec::new();
-    for (what, sql) in FINDINGS.iter().filter(|_| there) {
-        for row in sqlx::query(*sql).fetch_all(&mut conn).await.map_err(error::of)? {
-            lines.push(format!("{what} {}", row.try_get::<i64, _>(0).map_err(error::of)?));
+    let mut conn = options.connect().await.map_err(error::from_connect)?;
+    let has_tables =
+        sqlx::query_scalar::<_, bool>("SELECT to_regclass('artifact_store_version') IS NOT NULL")
+            .fetch_one(&mut conn)
+            .await
+            .map_err(error::from_sqlx)?;
+    let mut findings = Vec::new();
+    for (description, sql) in CHECKS.iter().filter(|_| has_tables) {
+        for row in sqlx::query(*sql).fetch_all(&mut conn).await.map_err(error::from_sqlx)? {
+            findings.push(format!("{description} {}", row.try_get::<i64, _>(0).map_err(error::from_sqlx)?));
         }
     }
-    conn.close().await.map_err(error::of)?;
-    Ok(lines)
+    conn.close().await.map_err(error::from_sqlx)?;
+    Ok(findings)
 }

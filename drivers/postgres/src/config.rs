@@ -1,4 +1,4 @@
-//! How a store is to be opened: [`PostgresConfig`], and the table of options that configurations are read by.
+//! Configuration of a store: [`PostgresConfig`], and the driver's table of options.
 //!
 //! This module must never know SQL.
 
@@ -15,7 +15,7 @@ use crate::schema;
 const MAX_CONNECTIONS: u32 = 1000;
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
-/// The longest name that PostgreSQL keeps.
+/// PostgreSQL truncates longer names.
 const MAX_SCHEMA_BYTES: usize = 63;
 
 const fn option(
@@ -33,65 +33,60 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         default: None,
         required: true,
-        about: "The database: postgres://user:password@host:5432/name, with sslmode and sslrootcert as the clients of PostgreSQL know them.",
+        about: "The database: postgres://user:password@host:5432/name, with sslmode and sslrootcert as in other PostgreSQL clients.",
     },
     option(
         "schema",
         OptionKind::Text,
         Some("artifact_store"),
-        "The schema that holds the tables, made where there is none; one a store.",
+        "The schema that holds the tables. It is created if it does not exist. Each store needs its own.",
     ),
-    option(
-        "max_connections",
-        OptionKind::Count,
-        Some("10"),
-        "How many connections the store holds at most, 2 to 1000.",
-    ),
+    option("max_connections", OptionKind::Count, Some("10"), "The maximum number of connections, 2 to 1000."),
     option(
         "acquire_timeout",
         OptionKind::Duration,
         Some("5s"),
-        "How long a call waits for a free connection, or for the server to accept one; 10ms to 1h.",
+        "How long a call waits for a free connection, or for the server to accept a new one; 10ms to 1h.",
     ),
     option(
         "upload_wait",
         OptionKind::Duration,
         Some("1m"),
-        "How long a streamed put waits for its turn, while as many as may hold a connection do; 10ms to 1h.",
+        "How long a streamed put waits while three quarters of the connections are used by other streamed puts; 10ms to 1h.",
     ),
     option(
         "statement_timeout",
         OptionKind::Duration,
         Some("30s"),
-        "How long one statement may take; 10ms to 1h.",
+        "The time limit of one statement; 10ms to 1h.",
     ),
     option(
         "synchronous_commit",
-        OptionKind::Word(&["on", "off"]),
+        OptionKind::Choice(&["on", "off"]),
         Some("on"),
-        "When a put is acknowledged: 'on' after it reached the server's disk, 'off' before, which takes 'durable' away.",
+        "When a put is acknowledged: 'on' after it is on the server's disk, 'off' before that. 'off' removes the flag 'durable'.",
     ),
     option(
         "max_artifact_bytes",
         OptionKind::Size,
         None,
-        "The largest artifact that is taken; at most 1TiB, which is the default.",
+        "The size limit of an artifact; at most 1TiB, which is the default.",
     ),
 ];
 
 /// When a put is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SynchronousCommit {
-    /// Once it has reached the server's disk. Where the server waits for its replicas too, it goes on doing so.
+    /// After it is on the server's disk. If the server is set to wait for its replicas too, it still does.
     #[default]
     On,
-    /// Once the server has it: it survives a kill of this process, but not one of the server. The store does not
-    /// advertise [`Flag::Durable`] then.
+    /// After the server has it in memory. It survives a kill of this process, but not a kill of the server. The store
+    /// does not advertise [`Flag::Durable`].
     Off,
 }
 
-/// What a [`PostgresStore`](crate::PostgresStore) is opened with. Its debug output does not show the URL, which may hold
-/// a password.
+/// Configuration of a [`PostgresStore`](crate::PostgresStore). The debug output omits the URL, because it may contain a
+/// password.
 ///
 /// # Examples
 /// ```
@@ -118,7 +113,7 @@ pub struct PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// A store in the database at `url`.
+    /// Creates a configuration for the database at `url`, with the defaults for everything else.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -133,19 +128,19 @@ impl PostgresConfig {
         }
     }
 
-    /// The same as the options of the driver's table say.
+    /// Creates a configuration from parsed driver options.
     ///
     /// # Errors
-    /// `InvalidArgument` where the URL is missing or a number is out of its bounds.
+    /// `InvalidArgument` if the URL is missing or a value is out of range.
     pub fn from_options(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let url = options
             .text("url")
-            .ok_or_else(|| StoreError::invalid("the driver postgres needs the option 'url'"))?;
+            .ok_or_else(|| StoreError::invalid_option("url", "is missing; the driver postgres needs it"))?;
         let defaults = Self::new(url);
         let config = Self {
             schema: options.text("schema").map_or(defaults.schema, str::to_owned),
             max_connections: match options.number("max_connections") {
-                // Whatever does not fit is past the bound that is checked next.
+                // A value that does not fit is rejected by `validate` below.
                 Some(number) => u32::try_from(number).unwrap_or(u32::MAX),
                 None => defaults.max_connections,
             },
@@ -160,69 +155,69 @@ impl PostgresConfig {
             url: defaults.url,
             clock,
         };
-        config.check()?;
+        config.validate()?;
         Ok(config)
     }
 
-    /// The same, in the schema called `name`: a letter or `_`, then letters, digits and `_`, at most 63. Lower and upper
-    /// case differ.
+    /// Sets the schema: a letter or `_`, then letters, digits and `_`, at most 63 characters. Names are case-sensitive.
     #[must_use]
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
     }
 
-    /// The same, with at most `connections` connections: 2 to 1000.
+    /// Sets the maximum number of connections: 2 to 1000.
     #[must_use]
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections;
         self
     }
 
-    /// The same, waiting at most `timeout` for a connection: 10 ms to 1 hour.
+    /// Sets how long a call waits for a connection: 10 ms to 1 hour.
     #[must_use]
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
         self
     }
 
-    /// The same, where a streamed put waits at most `wait` for its turn: 10 ms to 1 hour. Three quarters of the connections
-    /// may be held by streamed puts, each for as long as its caller sends; the next ones wait in the order in which they came.
+    /// Sets how long a streamed put waits for a connection: 10 ms to 1 hour. Streamed puts may hold three quarters of
+    /// the connections, each for as long as its caller sends. Further ones wait in the order of their arrival.
     #[must_use]
     pub fn upload_wait(mut self, wait: Duration) -> Self {
         self.upload_wait = wait;
         self
     }
 
-    /// The same, with statements of at most `timeout`: 10 ms to 1 hour.
+    /// Sets the time limit of one statement: 10 ms to 1 hour.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
         self
     }
 
-    /// The same, acknowledging puts as `commit` says.
+    /// Sets when puts are acknowledged.
     #[must_use]
     pub fn synchronous_commit(mut self, commit: SynchronousCommit) -> Self {
         self.synchronous_commit = commit;
         self
     }
 
-    /// The same, taking artifacts of at most `bytes`. More than 1 TiB is taken as that.
+    /// Sets the size limit of an artifact. Values above 1 TiB count as 1 TiB.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
         self
     }
 
-    /// The same, stamping records with the time of `clock`.
+    /// Sets the clock that gives records their creation time.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// What a store opened with this advertises, unless its server turns out not to keep what it is told to keep.
+    /// The capabilities of a store with this configuration. The store removes [`Flag::Durable`] if the server runs with
+    /// `fsync` or `full_page_writes` off.
     pub fn capabilities(&self) -> Capabilities {
         let limit = self.max_artifact_bytes.min(schema::MAX_ARTIFACT_BYTES);
         let shared = Capabilities::new().max_artifact_bytes(limit).with(Flag::Shared);
@@ -232,11 +227,12 @@ impl PostgresConfig {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
+    pub(crate) fn validate(&self) -> Result<(), StoreError> {
         if !(2..=MAX_CONNECTIONS).contains(&self.max_connections) {
-            return Err(StoreError::invalid(format!(
-                "the option 'max_connections' is 2 to {MAX_CONNECTIONS}: one for uploads, one for everything else"
-            )));
+            return Err(StoreError::invalid_option(
+                "max_connections",
+                format!("must be 2 to {MAX_CONNECTIONS}: one for uploads, one for everything else"),
+            ));
         }
         for (name, timeout) in [
             ("acquire_timeout", self.acquire_timeout),
@@ -244,21 +240,25 @@ impl PostgresConfig {
             ("statement_timeout", self.statement_timeout),
         ] {
             if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
-                return Err(StoreError::invalid(format!("the option '{name}' is 10ms to 1h")));
+                return Err(StoreError::invalid_option(name, "must be 10ms to 1h"));
             }
         }
-        let mut letters = self.schema.bytes();
-        let legal = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-            && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
+        let mut bytes = self.schema.bytes();
+        let is_valid = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && self.schema.len() <= MAX_SCHEMA_BYTES;
-        if !legal {
-            return Err(StoreError::invalid(format!(
-                "the option 'schema' is a letter or '_', then letters, digits and '_', at most {MAX_SCHEMA_BYTES}"
-            )));
+        if !is_valid {
+            return Err(StoreError::invalid_option(
+                "schema",
+                format!(
+                    "must be a letter or '_', then letters, digits and '_', at most {MAX_SCHEMA_BYTES} characters"
+                ),
+            ));
         }
         if self.schema.starts_with("pg_") || self.schema == "information_schema" {
-            return Err(StoreError::invalid(
-                "the option 'schema' names a schema of the server's own; give the store one of its own",
+            return Err(StoreError::invalid_option(
+                "schema",
+                "is reserved by PostgreSQL; choose another schema for the store",
             ));
         }
         Ok(())

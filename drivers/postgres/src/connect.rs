@@ -1,4 +1,4 @@
-//! How connections are made: what the URL may say, what every session is set to, and what the server turns out to be.
+//! Connection setup: checks the URL, sets the options of every session, and checks the server.
 //!
 //! This module must never know a table.
 
@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout};
 use crate::config::{PostgresConfig, SynchronousCommit};
 use crate::{error, pool, schema};
 
-/// What the URL may say after the question mark.
-const PARAMETERS: &[&str] = &[
+/// The query parameters that the URL may have.
+const URL_PARAMETERS: &[&str] = &[
     "application_name",
     "dbname",
     "host",
@@ -26,50 +26,63 @@ const PARAMETERS: &[&str] = &[
     "sslrootcert",
     "user",
 ];
-/// A caller that sends nothing for so long loses the put: its transaction keeps the server from clearing up.
-const UPLOAD_PAUSE: Duration = Duration::from_mins(5);
-/// So often the server looks whether anybody waits for a statement still, where it can.
-const LOOK: &str = "2s";
-const OLDEST_SERVER: i32 = 130_000;
+/// A streamed put fails if its caller sends nothing for this long. Its open transaction blocks the server's vacuum.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(5);
+/// How often the server checks during a statement whether its client is still connected, if it supports that.
+const CLIENT_CHECK_INTERVAL: &str = "2s";
+const MIN_SERVER_VERSION: i32 = 130_000;
 
-/// How the sessions of an open store are made, and what the server makes of the store's promises.
-pub(crate) struct Prepared {
+/// The connect options of a store's sessions, and the capabilities that the server's settings allow.
+pub(crate) struct SessionSetup {
     pub(crate) options: PgConnectOptions,
     pub(crate) capabilities: Capabilities,
 }
 
-/// Looks at the server, brings the schema up to date, and says how to go on.
-pub(crate) async fn prepare(config: &PostgresConfig) -> Result<Prepared, StoreError> {
-    config.check()?;
-    let options = options(config)?;
-    let mut conn = pool::connect(&options, Instant::now() + config.acquire_timeout).await?;
-    // Each statement is bounded by the server; this bounds a server that says nothing.
-    let prepared = timeout(config.statement_timeout * 2, async {
-        let server = Server::of(&mut conn).await?;
-        server.check()?;
-        schema::migrate(&mut conn, &config.schema).await?;
-        let looks = server.looks_for_clients(&mut conn).await;
-        Ok(server.prepared(config, options, looks))
-    })
-    .await
-    .map_err(|_| StoreError::unavailable("the server gave no answer within statement_timeout"))?;
-    let _ = timeout(config.acquire_timeout, conn.close()).await;
-    prepared
+/// Whether opening may create or migrate the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SchemaUpgrade {
+    Allowed,
+    Denied,
 }
 
-fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
-    let named = check_url(&config.url)?;
-    let options = PgConnectOptions::from_str(&config.url).map_err(|error| error::of_url(&error))?;
-    let options = if named { options } else { options.application_name("artifact-store") };
+/// Checks the server, creates or migrates the schema if `upgrade` allows it, and returns the setup of the sessions.
+pub(crate) async fn prepare(
+    config: &PostgresConfig,
+    upgrade: SchemaUpgrade,
+) -> Result<SessionSetup, StoreError> {
+    config.validate()?;
+    let options = connect_options(config)?;
+    let mut conn = pool::connect(&options, Instant::now() + config.acquire_timeout).await?;
+    // The server limits each statement; this timeout covers a server that does not respond.
+    let setup = timeout(config.statement_timeout * 2, async {
+        let server = ServerSettings::query(&mut conn).await?;
+        server.check()?;
+        match upgrade {
+            SchemaUpgrade::Allowed => schema::migrate(&mut conn, &config.schema).await?,
+            SchemaUpgrade::Denied => schema::require_current(&mut conn, &config.schema).await?,
+        }
+        let checks_clients = server.supports_client_checks(&mut conn).await;
+        Ok(server.session_setup(config, options, checks_clients))
+    })
+    .await
+    .map_err(|_| StoreError::unavailable("the server did not respond within statement_timeout"))?;
+    let _ = timeout(config.acquire_timeout, conn.close()).await;
+    setup
+}
+
+fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
+    let has_application_name = check_url(&config.url)?;
+    let options = PgConnectOptions::from_str(&config.url).map_err(|error| error::invalid_url(&error))?;
+    let options = if has_application_name { options } else { options.application_name("artifact-store") };
     let millis = |time: Duration| time.as_millis().to_string();
     Ok(options.disable_statement_logging().options([
         ("search_path", format!("\"{}\"", config.schema)),
         ("statement_timeout", millis(config.statement_timeout)),
         ("lock_timeout", millis(config.statement_timeout * 3 / 4)),
-        ("idle_in_transaction_session_timeout", millis(UPLOAD_PAUSE)),
+        ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
         ("default_transaction_isolation", "read committed".to_owned()),
         ("client_min_messages", "warning".to_owned()),
-        // A page of a listing walks one index, whatever the statistics say; compiling short statements gains nothing.
+        // A page of a listing scans one index, whatever the statistics say. JIT does not pay off for short statements.
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
         ("enable_sort", "off".to_owned()),
@@ -78,99 +91,108 @@ fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
     ]))
 }
 
-/// Refuses a URL of another kind, or with a parameter that would be ignored or would change what the store relies on.
-/// Answers whether it names the application. Its text is never repeated: it may hold a password.
+/// Rejects a URL with another scheme, or with a parameter that sqlx would ignore or that would change settings which
+/// the store relies on. Returns whether the URL has an `application_name`. Errors never repeat the URL: it may contain
+/// a password.
 fn check_url(url: &str) -> Result<bool, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(StoreError::invalid(
-            "the option 'url' takes the form postgres://user:password@host:5432/name",
+        return Err(StoreError::invalid_option(
+            "url",
+            "must have the form postgres://user:password@host:5432/name",
         ));
     }
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let query = query.split_once('#').map_or(query, |(query, _)| query);
-    let mut named = false;
+    let mut has_application_name = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        if !PARAMETERS.contains(&name) {
-            return Err(StoreError::invalid(format!(
-                "the option 'url' has a parameter that is not known; known: {}",
-                PARAMETERS.join(", ")
-            )));
+        if !URL_PARAMETERS.contains(&name) {
+            return Err(StoreError::invalid_option(
+                "url",
+                format!("has an unknown parameter; known parameters: {}", URL_PARAMETERS.join(", ")),
+            ));
         }
-        named |= name == "application_name";
+        has_application_name |= name == "application_name";
     }
-    Ok(named)
+    Ok(has_application_name)
 }
 
-/// What a server is and how it is set.
-struct Server {
+/// The properties and settings of a server that matter to the store.
+struct ServerSettings {
     version: i32,
     encoding: String,
     synchronous_commit: String,
-    keeps_its_word: bool,
+    is_crash_safe: bool,
     is_standby: bool,
 }
 
-impl Server {
-    async fn of(conn: &mut PgConnection) -> Result<Self, StoreError> {
+impl ServerSettings {
+    async fn query(conn: &mut PgConnection) -> Result<Self, StoreError> {
         let row = sqlx::query(
             "SELECT current_setting('server_version_num')::integer AS version,
                     current_setting('server_encoding') AS encoding,
                     current_setting('synchronous_commit') AS synchronous_commit,
-                    current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean AS keeps_its_word,
+                    current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean AS is_crash_safe,
                     pg_is_in_recovery() AS is_standby",
         )
         .fetch_one(conn)
         .await
-        .map_err(error::of)?;
+        .map_err(error::from_sqlx)?;
         Ok(Self {
-            version: row.try_get("version").map_err(error::of)?,
-            encoding: row.try_get("encoding").map_err(error::of)?,
-            synchronous_commit: row.try_get("synchronous_commit").map_err(error::of)?,
-            keeps_its_word: row.try_get("keeps_its_word").map_err(error::of)?,
-            is_standby: row.try_get("is_standby").map_err(error::of)?,
+            version: row.try_get("version").map_err(error::from_sqlx)?,
+            encoding: row.try_get("encoding").map_err(error::from_sqlx)?,
+            synchronous_commit: row.try_get("synchronous_commit").map_err(error::from_sqlx)?,
+            is_crash_safe: row.try_get("is_crash_safe").map_err(error::from_sqlx)?,
+            is_standby: row.try_get("is_standby").map_err(error::from_sqlx)?,
         })
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        if self.version < OLDEST_SERVER {
-            return Err(StoreError::invalid("the server is older than PostgreSQL 13; upgrade it"));
+        if self.version < MIN_SERVER_VERSION {
+            return Err(StoreError::invalid(
+                "the server is older than PostgreSQL 13, the minimum; upgrade it",
+            ));
         }
         if self.encoding != "UTF8" {
             return Err(StoreError::invalid(format!(
-                "the database keeps its texts as {}; create one with ENCODING 'UTF8'",
+                "the encoding of the database is {}; create a database with ENCODING 'UTF8'",
                 self.encoding
             )));
         }
         if self.is_standby {
             return Err(StoreError::unavailable(
-                "the server is a standby, which lags behind and takes no puts; let the URL name the primary",
+                "the server is a standby, which lags behind and accepts no puts; use the primary in the URL",
             ));
         }
         Ok(())
     }
 
-    /// Whether the server can end statements whose client has gone: PostgreSQL 14, on most systems.
-    async fn looks_for_clients(&self, conn: &mut PgConnection) -> bool {
+    /// Whether the server can cancel statements of disconnected clients: PostgreSQL 14 or newer, on most systems.
+    async fn supports_client_checks(&self, conn: &mut PgConnection) -> bool {
         const SET: &str = "SELECT set_config('client_connection_check_interval', $1, false)";
-        self.version >= 140_000 && sqlx::query(SET).bind(LOOK).execute(conn).await.is_ok()
+        self.version >= 140_000 && sqlx::query(SET).bind(CLIENT_CHECK_INTERVAL).execute(conn).await.is_ok()
     }
 
-    fn prepared(&self, config: &PostgresConfig, options: PgConnectOptions, looks: bool) -> Prepared {
+    fn session_setup(
+        &self,
+        config: &PostgresConfig,
+        options: PgConnectOptions,
+        checks_clients: bool,
+    ) -> SessionSetup {
         let commit = match config.synchronous_commit {
             SynchronousCommit::Off => "off",
-            // Whatever else the server is set to is no weaker for one server, and perhaps stronger for several.
+            // Every other value waits at least for the local disk, or for replicas too.
             SynchronousCommit::On if self.synchronous_commit == "off" => "on",
             SynchronousCommit::On => &self.synchronous_commit,
         };
         let mut options = options.options([("synchronous_commit", commit)]);
-        if looks {
-            options = options.options([("client_connection_check_interval", LOOK)]);
+        if checks_clients {
+            options = options.options([("client_connection_check_interval", CLIENT_CHECK_INTERVAL)]);
         }
-        let promised = config.capabilities();
-        Prepared {
+        let configured = config.capabilities();
+        SessionSetup {
             options,
-            capabilities: if self.keeps_its_word { promised } else { promised.without(Flag::Durable) },
+            capabilities: if self.is_crash_safe { configured } else { configured.without(Flag::Durable) },
         }
     }
 }
@@ -190,7 +212,7 @@ mod tests {
             "postgres://ada:hush@h:port/d",
             "postgres://ada:hush@h/d?sslmode=hush",
         ] {
-            let refused = options(&PostgresConfig::new(url)).expect_err(url);
+            let refused = connect_options(&PostgresConfig::new(url)).expect_err(url);
             assert!(!format!("{refused} {refused:?}").contains("hush"), "{refused:?}");
         }
     }
@@ -200,7 +222,8 @@ mod tests {
         for parameters in
             ["", "?sslmode=verify-full&sslrootcert=/ca.pem", "?application_name=x", "?host=/run/pg&"]
         {
-            options(&PostgresConfig::new(format!("postgresql://ada@h/d{parameters}"))).expect(parameters);
+            connect_options(&PostgresConfig::new(format!("postgresql://ada@h/d{parameters}")))
+                .expect(parameters);
         }
     }
 }

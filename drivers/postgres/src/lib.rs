@@ -1,108 +1,114 @@
-//! The postgres driver of artifact-store: all artifacts in one schema of a PostgreSQL database, 13 or newer.
+//! The postgres driver of artifact-store: all artifacts in one schema of a PostgreSQL database, version 13 or newer.
 //!
 //! # Layout
-//! One table holds the records, one row each: the record as JSON with its SHA-256, and beside it the columns that are
-//! searched by. A row that disagrees with its record is `Corrupt`, wherever it is read. The key is (mark of the scope,
-//! id); the clear scope is in every row and is compared on every read and in every delete. One index for each kind of
-//! listing (scope, session, user, tenant, everything) ends in (rank, id, mark), the rank being the negated time, so that a
-//! page is a walk over one index, wherever it starts. Texts are ordered as bytes (`COLLATE "C"`), as core orders them.
+//! The table `artifact` has one row for each record: the record as JSON with its SHA-256, and columns to search by. A
+//! row whose columns do not match its record is `Corrupt` for every read. The key is (scope mark, id). The clear scope
+//! is in every row; every read and every delete compares it. There is one index for each kind of listing: scope,
+//! session, user, tenant, everything. Each index ends in (rank, id, mark), where the rank is the negated time. A page
+//! is therefore a scan of one index, whatever its start. Texts are ordered by bytes (`COLLATE "C"`), as in the core.
 //!
-//! Bytes are cut into chunks of 256 KiB, one row each, uncompressed outside of the row (`STORAGE EXTERNAL`). A range reads
-//! only the chunks it touches. Blob numbers come from a sequence and are never used twice, so a reader of a deleted
-//! artifact finds nothing, never another's bytes.
+//! Bytes are split into chunks of 256 KiB, one row each, stored uncompressed outside of the row (`STORAGE EXTERNAL`). A
+//! range read fetches only the chunks that it touches. Blob numbers come from a sequence and are never reused, so a
+//! reader of a deleted artifact finds no chunks, never those of another artifact.
 //!
-//! A table of its own marks the schema and carries its version. A schema that holds something else, or was made by a
-//! newer build, is refused before anything is written. Older ones are brought up to date in one transaction under an
-//! advisory lock, so that many processes may start at once; a current one is only looked at, without a lock.
+//! The table `artifact_store_version` marks the schema and holds its version. A schema of another application or of a
+//! newer build is rejected before anything is written. An older schema is migrated in one transaction under an advisory
+//! lock, so many processes may start at once. A current schema is only inspected, without a lock.
 //!
-//! Two more tables are the log of events: its entries, and one row that counts them ([`PostgresEventLog`]).
+//! Two more tables are the event log: one holds its entries, one a row that counts them ([`PostgresEventLog`]).
 //!
 //! # Commit point
-//! The commit of the transaction that inserts the record. A body of at most 1 MiB is stored by one statement, record and
-//! chunks, which is its own transaction: one round trip. A longer one is one transaction: its chunks as they come, the
-//! record last. Delete removes both in one transaction too. So nobody ever sees half of an artifact, and neither a kill nor
-//! a dropped future leaves anything to sweep; [`PostgresStore::sweep`] finds what was changed by hand.
+//! The commit of the transaction that inserts the record. A body of at most 1 MiB is stored by one statement with
+//! record and chunks, which is its own transaction and one round trip. A larger body is one transaction: its chunks as
+//! they arrive, the record last. A delete removes both in one transaction too. So no caller ever sees a partial
+//! artifact, and neither a kill nor a dropped future leaves anything to sweep. [`PostgresStore::sweep`] finds manual
+//! changes.
 //!
-//! An answer that is lost on the way is not guessed. Each put writes a random number into its row. Where the connection
-//! breaks, a put at hand is sent once more; it waits for the first one's transaction if that still runs, and the number in
-//! the row that stands says whether it is this put's own (*created*) or another's (*stood already*). Had somebody deleted
-//! it in between, it is put anew. Where the answer to the commit of a stream is lost and its row is not seen, the put is
-//! `Unavailable`: it may still come about, whole, and sending it again is safe. A delete that is sent again and finds
-//! nothing is `Unavailable` too, because whether it was the one that removed the artifact is not known.
+//! If a response is lost, the driver finds out what happened. Each put writes a random number into its row. If the
+//! connection breaks, a put with all bytes in memory is sent once more. It waits for the first transaction if that is
+//! still running. The number in the existing row then tells whether this put inserted it (*created*) or another one did
+//! (*already exists*). If the row was deleted in between, the artifact is inserted again. If the response to the commit
+//! of a stream is lost and its row is not visible, the put is `Unavailable`: the artifact may still appear, complete,
+//! and sending it again is safe. A delete that is sent again and finds nothing is `Unavailable` too, because it is
+//! unknown whether it removed the artifact.
 //!
 //! # Concurrency
-//! Any number of processes may open one schema. Of identical puts that race, the key lets one create; the others wait for
-//! its transaction and answer that it stood already. Nothing else waits for anything.
+//! Any number of processes may open one schema. Of identical concurrent puts, the primary key lets one create the
+//! artifact. The others wait for its transaction and return *already exists*. There is no other waiting between calls.
 //!
-//! The pool is the driver's own. It opens connections when they are needed, up to `max_connections`, and sends no ping
-//! around a statement. A connection goes back only with every statement answered and no transaction open. Otherwise, as
-//! after a dropped future or a time-out, it is cut, and the server rolls back. One that rested for half a minute is asked
-//! whether it lives; after 5 minutes it is let go. When one turns out to be gone, as after a restart of the server, all
-//! that rest are let go, and the statement is sent once more on a new one, if its repetition does no harm. A server that
-//! starts, is full, or refuses is tried again until `acquire_timeout`, with growing pauses of which half is random.
+//! The driver has its own connection pool. It opens connections on demand, up to `max_connections`, and sends no ping
+//! around a statement. A connection returns to the pool only if every statement has completed and no transaction is
+//! open. Otherwise, for example after a dropped future or a timeout, it is closed, and the server rolls back. A
+//! connection that was idle for 30 seconds is pinged before use, and after 5 minutes it is dropped. If a connection was
+//! lost, for example by a restart of the server, all idle connections are dropped, and the statement is sent once more
+//! on a new one if it is safe to repeat. Connecting to a server that is starting, has no free connection or refuses
+//! connections is retried until `acquire_timeout`, with exponential backoff of which half is random.
 //!
-//! The log of events is a handle of its own with three connections at most. An append is one statement, and its commit is
-//! what other processes are notified by; they read on from the last number they have read. Appends stand in line for the
-//! counting row, so numbers become visible in order: a reader misses none, however its connection fares. Who hears no
-//! notification looks every 5 seconds all the same.
+//! The event log is a handle of its own with at most three connections. An append is one statement, and its commit
+//! notifies the other processes. They read on from the last number that they have read. Appends wait for the lock of
+//! the counter row, so numbers become visible in order, and a reader misses none, even if its connection breaks. A
+//! reader that receives no notification polls every 5 seconds.
 //!
-//! A streamed put of more than 1 MiB holds its connection until it ends, however slow its caller is; three quarters of the
-//! connections may be held so, the next ones wait for `upload_wait` in the order in which they came, and a caller that sends
-//! nothing for 5 minutes loses the put. While it runs, its transaction
-//! keeps the server from clearing up dead rows. Reads hold none: each statement reads 1 MiB at most, one ahead of the
-//! consumer.
+//! A streamed put of more than 1 MiB holds its connection until it ends, even if its caller is slow. Streamed puts may
+//! hold three quarters of the connections. Further ones wait up to `upload_wait`, in the order of their arrival. If a
+//! caller sends nothing for 5 minutes, its put fails. The open transaction of a streamed put keeps the server's vacuum
+//! from removing dead rows. Reads do not hold a connection: each statement reads at most 1 MiB, one statement ahead of
+//! the consumer.
 //!
-//! `statement_timeout` is set on every session, and watched on this side too with half a second more: a server that says
-//! nothing ends the call as `Unavailable`. Servers that can (14 and newer, on most systems) end statements whose client has
-//! gone.
+//! `statement_timeout` is set on every session. The driver also enforces it on its own side, with half a second added,
+//! so that a call to a server that does not respond ends as `Unavailable`. Servers that support it (14 and newer, on
+//! most systems) cancel the statements of disconnected clients.
 //!
-//! Memory: an upload holds about 2 MiB and the copies of its client, a read about 2 MiB, a put at hand its body and a copy.
+//! Memory: an upload needs about 2 MiB plus the copies in the database client, a read about 2 MiB, a put from memory
+//! its body and a copy.
 //!
 //! # Flags and limits
-//! `shared`, and `durable` unless `synchronous_commit=off`, or the server runs with `fsync` or `full_page_writes` off when
-//! the store is opened. Where the server's default is not to wait for its disk, the store's sessions are set to wait;
-//! stronger settings stay as they are. Nothing is presigned. An artifact has at most 1 TiB, or `max_artifact_bytes`. A
-//! listing whose filter matches little walks all records of the scopes it covers: filters have no index of their own.
+//! `shared`; and `durable`, unless `synchronous_commit=off`, or the server runs with `fsync` or `full_page_writes` off
+//! when the store is opened. If the server's default is not to wait for its disk, the store turns the wait on for its
+//! sessions; stronger settings stay. Presigning is not supported. An artifact has at most 1 TiB, or
+//! `max_artifact_bytes`. A listing with a selective filter scans all records of its scopes: filters have no index.
 //!
-//! The database must be UTF-8, and the server the primary: a standby lags behind. A server that turns read-only serves
-//! reads and says so as degraded health. The role needs rights to its schema, and to create it where there is none.
+//! The database must be UTF-8, and the server must be the primary: a standby lags behind. If a server becomes
+//! read-only, reads still work and the health is degraded. The role needs privileges on its schema, and the privilege
+//! to create it if it does not exist.
 //!
-//! TLS is as `sslmode` in the URL says; `prefer`, the default, encrypts where the server can, and checks nothing.
-//! `verify-full` checks the certificate against the operating system's list of authorities, or against `sslrootcert`. What the URL leaves out is taken from the environment, as by every client
-//! (`PGHOST`, `PGPASSWORD`, …).
+//! TLS is set by `sslmode` in the URL. The default, `prefer`, encrypts if the server can, and verifies nothing.
+//! `verify-full` verifies the certificate against the authorities of the operating system, or against `sslrootcert`.
+//! What the URL omits is taken from the environment (`PGHOST`, `PGPASSWORD`, …), as in other clients.
 //!
 //! # Not done here
-//! Bytes are not compared with their SHA-256: the Gate does that. A stream of an artifact that is deleted meanwhile fails
-//! as `Unavailable` rather than keep the bytes alive. Space of deleted artifacts is used again after the server's vacuum,
-//! and the files do not shrink by themselves. Poolers that give each transaction another session are not supported: the
-//! store sets up its sessions and keeps statements prepared. Several hosts in one URL are not known; let one name follow
-//! the primary.
+//! The driver does not compare bytes with their SHA-256: the Gate does that. If an artifact is deleted while it is
+//! being read, the stream fails as `Unavailable`; the bytes are not kept alive. The server reuses the space of deleted
+//! artifacts after a vacuum; its files do not shrink by themselves. Transaction-level poolers are not supported: the
+//! store sets session options and keeps statements prepared. Several hosts in one URL are not supported: use one name
+//! that always points to the primary.
 
 mod audit;
 mod config;
 mod connect;
 mod delete;
 mod error;
-mod events;
+mod event_log;
+mod list;
 mod pool;
 mod put;
-mod query;
 mod read;
 mod row;
 mod schema;
 mod store;
+mod sweep;
 
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, EventLog, Options, StoreError, Swept,
-    SystemClock, UrlForm, async_trait,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, EventLog, Options, StoreError, SweepMode,
+    SweepSummary, SystemClock, UrlForm, async_trait,
 };
 
 #[doc(hidden)]
 pub use audit::audit;
 pub use config::{PostgresConfig, SynchronousCommit};
-pub use events::PostgresEventLog;
+pub use event_log::PostgresEventLog;
 pub use store::PostgresStore;
 
 pub(crate) const NAME: &str = "postgres";
@@ -118,7 +124,7 @@ impl Driver for PostgresDriver {
             name: NAME,
             about: "Artifacts in a PostgreSQL database, for several processes and machines.",
             options: config::OPTIONS,
-            url: UrlForm::Whole("url"),
+            url: UrlForm::FullUrl("url"),
             bytes_cannot_change: false,
         }
     }
@@ -142,11 +148,15 @@ impl Driver for PostgresDriver {
         Ok(Some(Arc::new(PostgresEventLog::open(config).await?)))
     }
 
-    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {
+    async fn sweep(&self, options: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError> {
         let config = PostgresConfig::from_options(options, Arc::new(SystemClock))?;
-        let store = PostgresStore::open(config).await?;
-        let removed = store.sweep().await?;
+        let store = if mode.deletes() {
+            PostgresStore::open(config).await?
+        } else {
+            PostgresStore::open_without_upgrade(config).await?
+        };
+        let swept = store.sweep(mode).await;
         store.close().await?;
-        Ok(Swept { removed, spared: 0 })
+        swept
     }
 }

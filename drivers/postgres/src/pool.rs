@@ -1,8 +1,8 @@
-//! The connections: [`Pool`], and [`Lease`] for one that is borrowed.
+//! The connection pool: [`Pool`], and [`PooledConnection`] for a connection in use.
 //!
-//! The pool is our own because of what it must never do: ping before and after each short statement, give back a
-//! connection that was left in mid-statement or in a transaction, or wait for a server that does not answer. This
-//! module must never know a table.
+//! The driver does not use sqlx's pool. A pool here must never ping around each short statement, reuse a connection in
+//! the middle of a statement or a transaction, or wait for a server that does not respond. This module must never know
+//! a table.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,68 +17,69 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::config::PostgresConfig;
-use crate::error::{self, Failure};
+use crate::error::{self, StatementError};
 
-/// The server's own bound on statements comes first, and says more; where it says nothing, ours ends the wait.
-const GRACE: Duration = Duration::from_millis(500);
-/// A connection that rested for longer is asked whether it lives before anything is entrusted to it.
-const RESTED: Duration = Duration::from_secs(30);
-/// A connection that rested for longer is let go: routers on the way forget it.
-const IDLE: Duration = Duration::from_mins(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(40);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// How long the goodbyes to the server may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Added to `statement_timeout` on this side. The server's own timeout fires first and its error says more.
+const RESPONSE_GRACE: Duration = Duration::from_millis(500);
+/// A connection that was idle for longer is pinged before use.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
+/// A connection that was idle for longer is dropped, because routers on the path may have forgotten it.
+const MAX_IDLE: Duration = Duration::from_mins(5);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(40);
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+/// The time limit for closing connections properly.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A statement with its values.
+/// A statement with its bound values.
 pub(crate) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-/// The connections to the server: opened when they are first needed, kept while they are of use.
+/// A pool of connections. They are opened on demand.
 pub(crate) struct Pool {
     options: PgConnectOptions,
-    size: u32,
+    max_connections: u32,
     acquire_timeout: Duration,
     upload_wait: Duration,
-    answer_timeout: Duration,
-    permits: Semaphore,
-    /// Streams that may hold a connection for as long as their callers like; some connections are left for the rest.
-    uploads: Semaphore,
-    most_uploads: u32,
-    idle: Mutex<Vec<Resting>>,
-    /// Whether the last try to connect failed.
+    response_timeout: Duration,
+    connection_permits: Semaphore,
+    /// Limits the streamed puts, each of which holds a connection for as long as its caller sends. The remaining
+    /// connections serve everything else.
+    upload_permits: Semaphore,
+    max_uploads: u32,
+    idle_connections: Mutex<Vec<IdleConnection>>,
+    /// Whether the last connection attempt failed.
     unreachable: AtomicBool,
-    /// Never has a permit: it closes when the store does.
-    open: Semaphore,
+    /// Never has a permit. It is closed when the store closes.
+    close_signal: Semaphore,
 }
 
-struct Resting {
+struct IdleConnection {
     conn: PgConnection,
-    since: Instant,
+    idle_since: Instant,
 }
 
-/// The answer to a statement that may be repeated.
-pub(crate) struct Answer {
+/// The result of a statement that may have been retried.
+pub(crate) struct QueryResult {
     pub(crate) rows: Vec<PgRow>,
-    /// Whether it was sent twice, so that the first may have had its effect.
-    pub(crate) repeated: bool,
+    /// Whether the statement was sent twice. The first one may have been executed too.
+    pub(crate) retried: bool,
 }
 
 impl Pool {
-    /// At most `size` connections, with the time-outs of `config`.
-    pub(crate) fn new(options: PgConnectOptions, size: u32, config: &PostgresConfig) -> Self {
-        let most_uploads = (size * 3 / 4).max(1);
+    /// Creates a pool of at most `max_connections` connections, with the timeouts of `config`.
+    pub(crate) fn new(options: PgConnectOptions, max_connections: u32, config: &PostgresConfig) -> Self {
+        let max_uploads = (max_connections * 3 / 4).max(1);
         Self {
             options,
-            size,
+            max_connections,
             acquire_timeout: config.acquire_timeout,
             upload_wait: config.upload_wait,
-            answer_timeout: config.statement_timeout + GRACE,
-            permits: Semaphore::new(size as usize),
-            uploads: Semaphore::new(most_uploads as usize),
-            most_uploads,
-            idle: Mutex::default(),
+            response_timeout: config.statement_timeout + RESPONSE_GRACE,
+            connection_permits: Semaphore::new(max_connections as usize),
+            upload_permits: Semaphore::new(max_uploads as usize),
+            max_uploads,
+            idle_connections: Mutex::default(),
             unreachable: AtomicBool::new(false),
-            open: Semaphore::new(0),
+            close_signal: Semaphore::new(0),
         }
     }
 
@@ -87,259 +88,281 @@ impl Pool {
         self.acquire_timeout
     }
 
-    /// Sends a statement whose repetition does no harm, and sends it once more where the connection turns out to be gone.
-    pub(crate) async fn ask<'q>(
+    /// Executes a statement that is safe to repeat. If the connection is lost, retries once on a new one.
+    pub(crate) async fn fetch_all<'q>(
         &self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
-    ) -> Result<Answer, StoreError> {
-        self.send(false, statement).await
+    ) -> Result<QueryResult, StoreError> {
+        self.fetch_with_retry(false, statement).await
     }
 
-    /// The same where large values flow.
-    pub(crate) async fn ask_heavy<'q>(
+    /// Like [`fetch_all`](Self::fetch_all), for a statement with large values in its parameters or rows.
+    pub(crate) async fn fetch_all_large<'q>(
         &self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
-    ) -> Result<Answer, StoreError> {
-        self.send(true, statement).await
+    ) -> Result<QueryResult, StoreError> {
+        self.fetch_with_retry(true, statement).await
     }
 
-    async fn send<'q>(
+    async fn fetch_with_retry<'q>(
         &self,
-        heavy: bool,
+        large_values: bool,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
-    ) -> Result<Answer, StoreError> {
-        let first = self.lease().await?.weighing(heavy).run(statement()).await;
+    ) -> Result<QueryResult, StoreError> {
+        let first = self.acquire().await?.with_large_values(large_values).fetch_all(statement()).await;
         match first {
-            Ok(rows) => Ok(Answer { rows, repeated: false }),
-            Err(failure) if failure.may_repeat() => {
-                self.forget_resting();
-                let rows = self.lease().await?.weighing(heavy).run(statement()).await?;
-                Ok(Answer { rows, repeated: true })
+            Ok(rows) => Ok(QueryResult { rows, retried: false }),
+            Err(error) if error.is_retryable() => {
+                self.drop_idle();
+                let rows =
+                    self.acquire().await?.with_large_values(large_values).fetch_all(statement()).await?;
+                Ok(QueryResult { rows, retried: true })
             }
-            Err(failure) => Err(failure.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// A connection with a transaction begun.
-    pub(crate) async fn begin(&self) -> Result<Lease<'_>, StoreError> {
-        let mut lease = self.lease().await?;
-        match lease.begin().await {
-            Ok(()) => Ok(lease),
-            Err(failure) if failure.may_repeat() => {
-                drop(lease);
-                self.forget_resting();
-                let mut lease = self.lease().await?;
-                lease.begin().await?;
-                Ok(lease)
+    /// Acquires a connection and begins a transaction.
+    pub(crate) async fn begin(&self) -> Result<PooledConnection<'_>, StoreError> {
+        let mut conn = self.acquire().await?;
+        match conn.begin().await {
+            Ok(()) => Ok(conn),
+            Err(error) if error.is_retryable() => {
+                drop(conn);
+                self.drop_idle();
+                let mut conn = self.acquire().await?;
+                conn.begin().await?;
+                Ok(conn)
             }
-            Err(failure) => Err(failure.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// The right to hold a connection for as long as a caller sends its bytes. It is given in the order of asking.
-    pub(crate) async fn upload(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        timeout(self.upload_wait, self.uploads.acquire())
+    /// Acquires the permit that a streamed put needs. Permits are given in the order of the requests.
+    pub(crate) async fn acquire_upload_permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        timeout(self.upload_wait, self.upload_permits.acquire())
             .await
             .map_err(|_| {
                 StoreError::unavailable(format!(
-                    "all {} connections that streamed puts may hold are in use, and none came free within upload_wait; \
+                    "all {} connections for streamed puts are in use, and none became free within upload_wait; \
                      raise max_connections",
-                    self.most_uploads
+                    self.max_uploads
                 ))
             })?
             .map_err(|_| StoreError::closed())
     }
 
-    /// Refuses what comes after the close.
+    /// Returns an error if the store is closed.
     pub(crate) fn check_open(&self) -> Result<(), StoreError> {
         if self.is_closed() { Err(StoreError::closed()) } else { Ok(()) }
     }
 
-    /// Ends when the store closes.
-    pub(crate) async fn closes(&self) -> StoreError {
+    /// Completes when the store closes.
+    pub(crate) async fn closed(&self) -> StoreError {
         // There is never a permit, so this waits until the semaphore is closed.
-        let _ = self.open.acquire().await;
+        let _ = self.close_signal.acquire().await;
         StoreError::closed()
     }
 
-    /// A connection, for as long as it is held.
-    pub(crate) async fn lease(&self) -> Result<Lease<'_>, StoreError> {
+    /// Acquires a connection. It returns to the pool on drop.
+    pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
         let deadline = Instant::now() + self.acquire_timeout;
-        let permit = timeout_at(deadline, self.permits.acquire())
+        let permit = timeout_at(deadline, self.connection_permits.acquire())
             .await
-            .map_err(|_| self.none_free())?
+            .map_err(|_| self.acquire_timed_out())?
             .map_err(|_| StoreError::closed())?;
         self.check_open()?;
-        while let Some(Resting { mut conn, since }) = self.take_resting() {
-            if since.elapsed() < RESTED {
-                return Ok(Lease::new(self, conn, permit));
+        while let Some(IdleConnection { mut conn, idle_since }) = self.pop_idle() {
+            if idle_since.elapsed() < PING_AFTER_IDLE {
+                return Ok(PooledConnection::new(self, conn, permit));
             }
-            if since.elapsed() < IDLE
+            if idle_since.elapsed() < MAX_IDLE
                 && matches!(timeout(self.acquire_timeout / 4, conn.ping()).await, Ok(Ok(())))
             {
-                return Ok(Lease::new(self, conn, permit));
+                return Ok(PooledConnection::new(self, conn, permit));
             }
-            // The others have rested for longer still.
-            self.forget_resting();
+            // The other idle connections have been idle for longer.
+            self.drop_idle();
         }
-        Ok(Lease::new(self, self.connect(deadline).await?, permit))
+        Ok(PooledConnection::new(self, self.connect(deadline).await?, permit))
     }
 
-    fn none_free(&self) -> StoreError {
+    fn acquire_timed_out(&self) -> StoreError {
         if self.unreachable.load(Ordering::Relaxed) {
-            return error::never_connected(None);
+            return error::connect_timeout(None);
         }
         StoreError::unavailable(format!(
-            "all {} connections are in use, and none came free within acquire_timeout; raise max_connections",
-            self.size
+            "all {} connections are in use, and none became free within acquire_timeout; raise max_connections",
+            self.max_connections
         ))
     }
 
-    /// A new connection. One that is refused because the server starts or is full is tried for again.
+    /// Opens a new connection, and remembers whether that succeeded.
     async fn connect(&self, deadline: Instant) -> Result<PgConnection, StoreError> {
         let connected = connect(&self.options, deadline).await;
         self.unreachable.store(connected.is_err(), Ordering::Relaxed);
         connected
     }
 
-    /// Lets go of every connection that rests: after one of them turned out to be gone, the others hardly live.
-    pub(crate) fn forget_resting(&self) {
-        let resting = std::mem::take(&mut *self.resting());
-        drop(resting);
+    /// Drops all idle connections. If one was lost, the others most likely are too.
+    pub(crate) fn drop_idle(&self) {
+        let idle = std::mem::take(&mut *self.lock_idle());
+        drop(idle);
     }
 
-    fn take_resting(&self) -> Option<Resting> {
-        self.resting().pop()
+    fn pop_idle(&self) -> Option<IdleConnection> {
+        self.lock_idle().pop()
     }
 
-    fn resting(&self) -> MutexGuard<'_, Vec<Resting>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<IdleConnection>> {
+        self.idle_connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_closed(&self) -> bool {
-        self.open.is_closed()
+        self.close_signal.is_closed()
     }
 
-    /// Refuses those that wait, waits for the statements that run, and ends every connection.
+    /// Fails the waiting calls, waits for running statements, and closes all connections.
     pub(crate) async fn close(&self) {
-        self.open.close();
-        self.uploads.close();
-        // Each holder is bounded by its time-outs, and streams look out for the close.
-        let all = self.permits.acquire_many(self.size).await;
-        self.permits.close();
-        drop(all);
-        let resting = std::mem::take(&mut *self.resting());
-        let farewells = resting.into_iter().map(|Resting { conn, .. }| conn.close());
-        // What the server does not hear of, it notices by itself.
-        let _ = timeout(FAREWELL, futures_util::future::join_all(farewells)).await;
+        self.close_signal.close();
+        self.upload_permits.close();
+        // Each holder is limited by its timeouts, and streamed puts watch the close signal.
+        let permits = self.connection_permits.acquire_many(self.max_connections).await;
+        self.connection_permits.close();
+        drop(permits);
+        let idle = std::mem::take(&mut *self.lock_idle());
+        let closing = idle.into_iter().map(|IdleConnection { conn, .. }| conn.close());
+        // If a close message is lost, the server notices the closed socket.
+        let _ = timeout(CLOSE_TIMEOUT, futures_util::future::join_all(closing)).await;
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Pool").field("max_connections", &self.max_connections).finish_non_exhaustive()
     }
 }
 
-/// A new connection by `deadline`.
+/// Opens a new connection before `deadline`. Retries with backoff if the server is starting or has no free connection.
 pub(crate) async fn connect(
     options: &PgConnectOptions,
     deadline: Instant,
 ) -> Result<PgConnection, StoreError> {
-    let mut pause = FIRST_PAUSE;
-    let mut last = None;
+    let mut backoff = INITIAL_BACKOFF;
+    let mut last_error = None;
     loop {
         match timeout_at(deadline, options.connect()).await {
             Ok(Ok(conn)) => return Ok(conn),
-            Ok(Err(error)) if error::may_connect_later(&error) => last = Some(error),
-            Ok(Err(error)) => return Err(error::of_connecting(error)),
-            Err(_) => return Err(error::never_connected(last)),
+            Ok(Err(error)) if error::is_connect_retryable(&error) => last_error = Some(error),
+            Ok(Err(error)) => return Err(error::from_connect(error)),
+            Err(_) => return Err(error::connect_timeout(last_error)),
         }
-        // Half of the pause is random, so that those who were cut off together do not come back together.
-        let share = getrandom::u32().unwrap_or_default() % 1000;
-        let wait = pause / 2 + pause * share / 2000;
-        if Instant::now() + wait >= deadline {
-            return Err(error::never_connected(last));
+        // Half of the delay is random, so that clients which lost their connections together do not reconnect together.
+        let random = getrandom::u32().unwrap_or_default() % 1000;
+        let delay = backoff / 2 + backoff * random / 2000;
+        if Instant::now() + delay >= deadline {
+            return Err(error::connect_timeout(last_error));
         }
-        sleep(wait).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(delay).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
     }
 }
 
-/// A borrowed connection. It goes back by itself if it is at rest: every statement answered, no transaction open.
-/// Otherwise it is cut, and the server rolls back what was open.
-pub(crate) struct Lease<'a> {
+/// A connection in use. On drop it returns to the pool if every statement has completed and no transaction is open.
+/// Otherwise it is closed, and the server rolls back.
+pub(crate) struct PooledConnection<'a> {
     pool: &'a Pool,
     conn: Option<PgConnection>,
-    at_rest: bool,
-    in_transaction: bool,
-    /// Whether its buffers have grown.
-    heavy: bool,
+    /// Whether every statement has completed.
+    is_ready: bool,
+    /// Whether a transaction is open, or the session may hold an advisory lock.
+    has_session_state: bool,
+    /// Whether large values have passed through, so that the buffers have grown.
+    large_values: bool,
     _permit: SemaphorePermit<'a>,
 }
 
-impl<'a> Lease<'a> {
+impl<'a> PooledConnection<'a> {
     fn new(pool: &'a Pool, conn: PgConnection, permit: SemaphorePermit<'a>) -> Self {
-        Self { pool, conn: Some(conn), at_rest: true, in_transaction: false, heavy: false, _permit: permit }
+        Self {
+            pool,
+            conn: Some(conn),
+            is_ready: true,
+            has_session_state: false,
+            large_values: false,
+            _permit: permit,
+        }
     }
 
-    /// Says whether large values flow, so that the connection's buffers are cut back when it rests.
-    pub(crate) fn weighing(mut self, heavy: bool) -> Self {
-        self.heavy = heavy;
+    /// Sets whether large values pass through. If so, the buffers are shrunk when the connection returns to the pool.
+    pub(crate) fn with_large_values(mut self, large_values: bool) -> Self {
+        self.large_values = large_values;
         self
     }
 
-    /// Sends one statement, and waits for all of its answer.
-    pub(crate) async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Failure> {
+    /// Closes the connection on drop instead of returning it to the pool, unless [`release`](Self::release) is called.
+    pub(crate) fn close_on_drop(mut self) -> Self {
+        self.has_session_state = true;
+        self
+    }
+
+    /// Returns the connection to the pool after [`close_on_drop`](Self::close_on_drop).
+    pub(crate) fn release(mut self) {
+        self.has_session_state = false;
+    }
+
+    /// Executes one statement and fetches all rows.
+    pub(crate) async fn fetch_all(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, StatementError> {
         let Some(conn) = self.conn.as_mut() else {
-            return Err(Failure::Said(sqlx::Error::WorkerCrashed));
+            return Err(StatementError::Client(sqlx::Error::WorkerCrashed));
         };
-        self.at_rest = false;
-        let answer = match timeout(self.pool.answer_timeout, statement.fetch_all(conn)).await {
-            Ok(answer) => answer.map_err(Failure::Said),
-            Err(_) => Err(Failure::Silent),
+        self.is_ready = false;
+        let result = match timeout(self.pool.response_timeout, statement.fetch_all(conn)).await {
+            Ok(result) => result.map_err(StatementError::Client),
+            Err(_) => Err(StatementError::Timeout),
         };
-        match &answer {
-            Err(failure) if failure.is_of_connection() => {
+        match &result {
+            Err(error) if error.is_connection_lost() => {
                 self.conn = None;
-                if matches!(failure, Failure::Silent) {
-                    // The way to the server is cut, most likely for all of them.
-                    self.pool.forget_resting();
+                if matches!(error, StatementError::Timeout) {
+                    // The network is most likely down for all connections.
+                    self.pool.drop_idle();
                 }
             }
-            _ => self.at_rest = true,
+            _ => self.is_ready = true,
         }
-        answer
+        result
     }
 
-    async fn begin(&mut self) -> Result<(), Failure> {
-        self.in_transaction = true;
-        self.run(sqlx::query("BEGIN")).await.map(drop)
+    async fn begin(&mut self) -> Result<(), StatementError> {
+        self.has_session_state = true;
+        self.fetch_all(sqlx::query("BEGIN")).await.map(drop)
     }
 
-    /// Commits. Where this fails, whether the transaction stands is not known.
-    pub(crate) async fn commit(&mut self) -> Result<(), Failure> {
-        self.run(sqlx::query("COMMIT")).await?;
-        self.in_transaction = false;
+    /// Commits. On an error, it is unknown whether the transaction was committed.
+    pub(crate) async fn commit(&mut self) -> Result<(), StatementError> {
+        self.fetch_all(sqlx::query("COMMIT")).await?;
+        self.has_session_state = false;
         Ok(())
     }
 
-    /// Rolls back, as cutting the connection would, but keeps it, unless a statement was dropped in its middle.
-    pub(crate) async fn roll_back(mut self) {
-        if self.at_rest && self.run(sqlx::query("ROLLBACK")).await.is_ok() {
-            self.in_transaction = false;
+    /// Rolls back and keeps the connection, unless a statement was interrupted. In that case the connection is closed,
+    /// which rolls back too.
+    pub(crate) async fn rollback(mut self) {
+        if self.is_ready && self.fetch_all(sqlx::query("ROLLBACK")).await.is_ok() {
+            self.has_session_state = false;
         }
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for PooledConnection<'_> {
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else { return };
-        if self.at_rest && !self.in_transaction && !self.pool.is_closed() {
-            if self.heavy {
+        if self.is_ready && !self.has_session_state && !self.pool.is_closed() {
+            if self.large_values {
                 conn.shrink_buffers();
             }
-            self.pool.resting().push(Resting { conn, since: Instant::now() });
+            self.pool.lock_idle().push(IdleConnection { conn, idle_since: Instant::now() });
         }
     }
 }

@@ -1,89 +1,91 @@
-//! How artifacts come into the tables: in one statement where the bytes are at hand, otherwise in one transaction.
+//! Writing artifacts: in one statement if all bytes are in memory, otherwise in one transaction.
 //!
 //! This module must never know how connections are made.
 
 use std::pin::pin;
 
 use artifact_store_core::{
-    ArtifactId, BodyStream, Clock, Put, PutOptions, PutOutcome, Record, Scope, Sealed, StoreError,
+    ArtifactId, BodyStream, Clock, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope,
+    StoreError,
 };
 use bytes::Bytes;
 use futures_util::future::{Either, select, try_join};
 
-use crate::error::Failure;
-use crate::pool::{Lease, Pool, Statement};
-use crate::row::{self, Written};
+use crate::error::StatementError;
+use crate::pool::{Pool, PooledConnection, Statement};
+use crate::row::{self, NewRow};
 use crate::schema::{self, CHUNK_BYTES};
 use crate::{error, read};
 
-/// Chunks that one statement writes.
-pub(crate) const TURN: usize = 4;
-/// A put whose key is taken each time it is tried, and free each time it looks, gives up after so many tries.
-const TRIES: u32 = 16;
+/// The number of chunks that one statement writes.
+pub(crate) const CHUNKS_PER_STATEMENT: usize = 4;
+/// A put fails after this many attempts in which the key was taken at the insert, but free at the next read.
+const MAX_ATTEMPTS: u32 = 16;
 
-/// What is to be stored, but for the bytes.
+/// An artifact to store, without its bytes.
 #[derive(Debug)]
 pub(crate) struct NewArtifact<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) options: PutOptions,
-    pub(crate) sealed: Sealed,
+    pub(crate) completed: CompletedBody,
 }
 
 impl NewArtifact<'_> {
-    fn written(&self, clock: &dyn Clock) -> Result<Written, StoreError> {
-        let Sealed { digest, size } = self.sealed;
-        Written::of(Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now()))
+    fn encode(&self, clock: &dyn Clock) -> Result<NewRow, StoreError> {
+        let CompletedBody { digest, size } = self.completed;
+        NewRow::encode(Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now()))
     }
 
-    /// The answer where the key is taken: by the same bytes, or by others. `None` where it is free again. `put` is the
-    /// number of a put of ours that may have done it.
-    async fn standing(&self, pool: &Pool, put: Option<i64>) -> Result<Option<Put>, StoreError> {
-        let id = ArtifactId::new(&self.options.namespace, &self.sealed.digest);
-        let Some(standing) = read::standing(pool, self.scope, &id).await? else { return Ok(None) };
-        if standing.record.digest != self.sealed.digest {
+    /// The result if the key is taken, by the same bytes or by others. Returns `None` if the key is free again.
+    /// `put` is the number of an earlier attempt of this put, which may have inserted the row.
+    async fn existing(&self, pool: &Pool, put: Option<i64>) -> Result<Option<PutResult>, StoreError> {
+        let id = ArtifactId::new(&self.options.namespace, &self.completed.digest);
+        let Some(existing) = read::find_row(pool, self.scope, &id).await? else { return Ok(None) };
+        if existing.record.digest != self.completed.digest {
             return Err(StoreError::conflict(
-                "bytes with another SHA-256 stand under this id; put these in another namespace",
+                "bytes with another SHA-256 exist under this id; put these in another namespace",
             ));
         }
-        let outcome = if put == Some(standing.put) { PutOutcome::Created } else { PutOutcome::StoodAlready };
-        Ok(Some(Put { record: standing.record, outcome }))
+        let outcome = if put == Some(existing.put) { PutOutcome::Created } else { PutOutcome::AlreadyExists };
+        Ok(Some(PutResult { record: existing.record, outcome }))
     }
 }
 
-/// Stores an artifact whose chunks are all at hand: record and chunks in one statement, which is its own transaction.
+/// Stores an artifact whose chunks are all in memory: record and chunks in one statement, which is its own transaction.
 ///
-/// Where the answer is lost on the way, the statement is sent again. It finds the row of the first time, or puts it: the
-/// row's number tells whether the row is this put's own.
-pub(crate) async fn whole(
+/// If the response is lost, the statement is sent again. It finds the row of the first attempt, or inserts it. The put
+/// number in the row tells whether this put inserted it.
+pub(crate) async fn put_bytes(
     pool: &Pool,
     clock: &dyn Clock,
     new: &NewArtifact<'_>,
     chunks: &[Bytes],
-) -> Result<Put, StoreError> {
-    let heavy = chunks.iter().map(Bytes::len).sum::<usize>() > CHUNK_BYTES / 2;
-    let written = new.written(clock)?;
-    for _ in 0..TRIES {
-        let statement = || insert_whole(&written, chunks);
-        let answer = if heavy { pool.ask_heavy(statement).await? } else { pool.ask(statement).await? };
-        if !answer.rows.is_empty() {
-            return Ok(Put { record: written.record, outcome: PutOutcome::Created });
+) -> Result<PutResult, StoreError> {
+    let is_large = chunks.iter().map(Bytes::len).sum::<usize>() > CHUNK_BYTES / 2;
+    let row = new.encode(clock)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let statement = || insert_statement(&row, chunks);
+        let result =
+            if is_large { pool.fetch_all_large(statement).await? } else { pool.fetch_all(statement).await? };
+        if !result.rows.is_empty() {
+            return Ok(PutResult { record: row.record, outcome: PutOutcome::Created });
         }
-        if let Some(put) = new.standing(pool, answer.repeated.then_some(written.put)).await? {
+        if let Some(put) = new.existing(pool, result.retried.then_some(row.put)).await? {
             return Ok(put);
         }
     }
-    Err(unsettled())
+    Err(key_contention())
 }
 
-fn insert_whole<'q>(written: &'q Written, chunks: &'q [Bytes]) -> Statement<'q> {
-    const NONE: &str = row::insert!("nextval('blob_number')");
-    const ONE: &str = concat!(
+fn insert_statement<'q>(row: &'q NewRow, chunks: &'q [Bytes]) -> Statement<'q> {
+    const INSERT_EMPTY: &str = row::insert!("nextval('blob_number')");
+    const INSERT_ONE_CHUNK: &str = concat!(
         "WITH new AS (",
         row::insert!("nextval('blob_number')"),
         "), stored AS (INSERT INTO chunk (blob, place, data) SELECT blob, 0, $16::bytea FROM new)
          SELECT blob FROM new"
     );
-    const SEVERAL: &str = concat!(
+    const INSERT_CHUNKS: &str = concat!(
         "WITH new AS (",
         row::insert!("nextval('blob_number')"),
         "), stored AS (INSERT INTO chunk (blob, place, data)
@@ -92,9 +94,9 @@ fn insert_whole<'q>(written: &'q Written, chunks: &'q [Bytes]) -> Statement<'q> 
          SELECT blob FROM new"
     );
     match chunks {
-        [] => written.bind(sqlx::query(NONE)),
-        [chunk] => written.bind(sqlx::query(ONE)).bind(&chunk[..]),
-        several => written.bind(sqlx::query(SEVERAL)).bind(slices(several)),
+        [] => row.bind(sqlx::query(INSERT_EMPTY)),
+        [chunk] => row.bind(sqlx::query(INSERT_ONE_CHUNK)).bind(&chunk[..]),
+        chunks => row.bind(sqlx::query(INSERT_CHUNKS)).bind(slices(chunks)),
     }
 }
 
@@ -102,51 +104,52 @@ fn slices(chunks: &[Bytes]) -> Vec<&[u8]> {
     chunks.iter().map(|chunk| &chunk[..]).collect()
 }
 
-fn unsettled() -> StoreError {
-    StoreError::unavailable("the artifact was put and deleted by others all the while")
+fn key_contention() -> StoreError {
+    StoreError::unavailable("other calls put and deleted the artifact repeatedly; try again")
 }
 
-/// Stores a body that flows: its chunks as they come, its record last, all in one transaction.
+/// Stores a streamed body: its chunks as they arrive, its record last, all in one transaction.
 ///
-/// No connection is taken before there are more bytes than one statement takes.
-pub(crate) async fn flowing(
+/// No connection is acquired before there are more bytes than fit into one statement.
+pub(crate) async fn put_stream(
     pool: &Pool,
     clock: &dyn Clock,
     scope: &Scope,
     options: PutOptions,
     mut body: BodyStream,
-) -> Result<Put, StoreError> {
-    let (first, ended) = gather(pool, &mut body).await?;
-    if ended {
-        let new = NewArtifact { scope, options, sealed: body.finish()? };
-        return whole(pool, clock, &new, &first).await;
+) -> Result<PutResult, StoreError> {
+    let (first, is_complete) = read_chunks(pool, &mut body).await?;
+    if is_complete {
+        let new = NewArtifact { scope, options, completed: body.finish()? };
+        return put_bytes(pool, clock, &new, &first).await;
     }
     if let Some(digest) = body.announced_digest() {
         let id = ArtifactId::new(&options.namespace, &digest);
-        let standing = read::standing(pool, scope, &id).await?;
-        if standing.is_some_and(|standing| standing.record.digest == digest) {
+        let existing = read::find_row(pool, scope, &id).await?;
+        if existing.is_some_and(|existing| existing.record.digest == digest) {
             drop(first);
-            return known(pool, scope, options, body).await;
+            return verify_existing(pool, scope, options, body).await;
         }
     }
-    let _slot = pool.upload().await?;
-    let mut upload = Upload { lease: pool.begin().await?.weighing(true), blob: None, places: 0 };
-    match upload.flow(pool, &mut body, first).await {
+    let _permit = pool.acquire_upload_permit().await?;
+    let mut upload =
+        Upload { conn: pool.begin().await?.with_large_values(true), blob: None, written_chunks: 0 };
+    match upload.write_chunks(pool, &mut body, first).await {
         Ok(()) => {}
-        Err(failed) => {
-            upload.lease.roll_back().await;
-            return Err(failed);
+        Err(error) => {
+            upload.conn.rollback().await;
+            return Err(error);
         }
     }
-    let new = NewArtifact { scope, options, sealed: body.finish()? };
+    let new = NewArtifact { scope, options, completed: body.finish()? };
     upload.finish(pool, clock, new).await
 }
 
-/// The next chunks of a body, and whether they are the last.
-async fn gather(pool: &Pool, body: &mut BodyStream) -> Result<(Vec<Bytes>, bool), StoreError> {
-    let mut chunks = Vec::with_capacity(TURN);
-    while chunks.len() < TURN {
-        let next = match select(pin!(body.next_chunk(CHUNK_BYTES)), pin!(pool.closes())).await {
+/// Reads the next chunks of a body. Returns them, and whether they are the last.
+async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<(Vec<Bytes>, bool), StoreError> {
+    let mut chunks = Vec::with_capacity(CHUNKS_PER_STATEMENT);
+    while chunks.len() < CHUNKS_PER_STATEMENT {
+        let next = match select(pin!(body.next_chunk(CHUNK_BYTES)), pin!(pool.closed())).await {
             Either::Left((next, _)) => next?,
             Either::Right((closed, _)) => return Err(closed),
         };
@@ -158,31 +161,31 @@ async fn gather(pool: &Pool, body: &mut BodyStream) -> Result<(Vec<Bytes>, bool)
     Ok((chunks, false))
 }
 
-/// A body whose announced bytes stand already: it is read to its end all the same, because it may be something else.
-async fn known(
+/// Handles a body whose announced digest already exists. The body is read to its end and checked, but not written.
+async fn verify_existing(
     pool: &Pool,
     scope: &Scope,
     options: PutOptions,
     mut body: BodyStream,
-) -> Result<Put, StoreError> {
-    while !gather(pool, &mut body).await?.1 {}
-    let new = NewArtifact { scope, options, sealed: body.finish()? };
-    new.standing(pool, None).await?.ok_or_else(|| {
-        StoreError::unavailable("the artifact that stood was deleted while the body arrived; send it again")
+) -> Result<PutResult, StoreError> {
+    while !read_chunks(pool, &mut body).await?.1 {}
+    let new = NewArtifact { scope, options, completed: body.finish()? };
+    new.existing(pool, None).await?.ok_or_else(|| {
+        StoreError::unavailable("the existing artifact was deleted during the upload; send the body again")
     })
 }
 
-/// A body on its way into the tables.
+/// A streamed put with its open transaction.
 struct Upload<'a> {
-    lease: Lease<'a>,
-    /// The number that the first chunks were given.
+    conn: PooledConnection<'a>,
+    /// The blob number, allocated with the first chunks.
     blob: Option<i64>,
-    /// How many chunks have been written.
-    places: usize,
+    /// The number of chunks written so far.
+    written_chunks: usize,
 }
 
 impl Upload<'_> {
-    async fn flow(
+    async fn write_chunks(
         &mut self,
         pool: &Pool,
         body: &mut BodyStream,
@@ -190,33 +193,35 @@ impl Upload<'_> {
     ) -> Result<(), StoreError> {
         let mut chunks = first;
         while !chunks.is_empty() {
-            // While the server writes some, the next are awaited and hashed.
-            let written = self.append(&chunks);
-            chunks = try_join(written, gather(pool, body)).await?.1.0;
+            // The next chunks are received and hashed while the server writes these.
+            let write = self.append(&chunks);
+            chunks = try_join(write, read_chunks(pool, body)).await?.1.0;
         }
         Ok(())
     }
 
     async fn append(&mut self, chunks: &[Bytes]) -> Result<(), StoreError> {
-        const FIRST: &str = "WITH new AS MATERIALIZED (SELECT nextval('blob_number') AS blob),
+        const INSERT_FIRST: &str = "WITH new AS MATERIALIZED (SELECT nextval('blob_number') AS blob),
              stored AS (INSERT INTO chunk (blob, place, data)
                  SELECT new.blob, piece.place - 1, piece.data
                  FROM new, unnest($1::bytea[]) WITH ORDINALITY AS piece (data, place))
              SELECT blob FROM new";
-        const NEXT: &str = "INSERT INTO chunk (blob, place, data)
+        const INSERT_NEXT: &str = "INSERT INTO chunk (blob, place, data)
              SELECT $2, $3 + piece.place - 1, piece.data
              FROM unnest($1::bytea[]) WITH ORDINALITY AS piece (data, place)";
         match self.blob {
             None => {
-                let rows = self.lease.run(sqlx::query(FIRST).bind(slices(chunks))).await?;
+                let rows = self.conn.fetch_all(sqlx::query(INSERT_FIRST).bind(slices(chunks))).await?;
                 self.blob = rows.first().map(|row| row::get(row, "blob")).transpose()?;
             }
             Some(blob) => {
-                let place = schema::place(self.places as u64);
-                self.lease.run(sqlx::query(NEXT).bind(slices(chunks)).bind(blob).bind(place)).await?;
+                let place = schema::chunk_index(self.written_chunks as u64);
+                self.conn
+                    .fetch_all(sqlx::query(INSERT_NEXT).bind(slices(chunks)).bind(blob).bind(place))
+                    .await?;
             }
         }
-        self.places += chunks.len();
+        self.written_chunks += chunks.len();
         Ok(())
     }
 
@@ -226,35 +231,40 @@ impl Upload<'_> {
         pool: &Pool,
         clock: &dyn Clock,
         new: NewArtifact<'_>,
-    ) -> Result<Put, StoreError> {
-        const RECORD: &str = row::insert!("$16");
-        for _ in 0..TRIES {
-            let written = new.written(clock)?;
-            let inserted = self.lease.run(written.bind(sqlx::query(RECORD)).bind(self.blob)).await?;
+    ) -> Result<PutResult, StoreError> {
+        const INSERT_RECORD: &str = row::insert!("$16");
+        for _ in 0..MAX_ATTEMPTS {
+            let row = new.encode(clock)?;
+            let inserted = self.conn.fetch_all(row.bind(sqlx::query(INSERT_RECORD)).bind(self.blob)).await?;
             if inserted.is_empty() {
-                // Taken by others, who may be gone when they are looked for.
-                if let Some(put) = new.standing(pool, None).await? {
-                    self.lease.roll_back().await;
+                // The key is taken. Its row may be deleted again before it is read here.
+                if let Some(put) = new.existing(pool, None).await? {
+                    self.conn.rollback().await;
                     return Ok(put);
                 }
                 continue;
             }
-            let Err(failure) = self.lease.commit().await else {
-                return Ok(Put { record: written.record, outcome: PutOutcome::Created });
+            let Err(error) = self.conn.commit().await else {
+                return Ok(PutResult { record: row.record, outcome: PutOutcome::Created });
             };
-            drop(self.lease);
-            return settle(pool, &new, written.put, failure).await;
+            drop(self.conn);
+            return resolve_lost_commit(pool, &new, row.put, error).await;
         }
-        Err(unsettled())
+        Err(key_contention())
     }
 }
 
-/// A commit whose answer was lost: where the row stands, it has come about.
-async fn settle(pool: &Pool, new: &NewArtifact<'_>, put: i64, failure: Failure) -> Result<Put, StoreError> {
-    if failure.may_repeat()
-        && let Ok(Some(put)) = new.standing(pool, Some(put)).await
+/// Handles a commit whose response was lost: if the row exists, the commit succeeded.
+async fn resolve_lost_commit(
+    pool: &Pool,
+    new: &NewArtifact<'_>,
+    put: i64,
+    error: StatementError,
+) -> Result<PutResult, StoreError> {
+    if error.is_retryable()
+        && let Ok(Some(put)) = new.existing(pool, Some(put)).await
     {
         return Ok(put);
     }
-    Err(error::of_commit(failure))
+    Err(error::from_commit(error))
 }

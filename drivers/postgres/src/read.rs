@@ -1,6 +1,6 @@
-//! Reading: one artifact's record, and its bytes as a stream of chunks.
+//! Reading one artifact: its record, and its bytes as a stream of chunks.
 //!
-//! No connection is held for longer than a statement takes, however slowly the bytes are consumed. This module must never
+//! A connection is held only during a statement, even if the consumer of the bytes is slow. This module must never
 //! write.
 
 use std::collections::VecDeque;
@@ -14,142 +14,167 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::pool::Pool;
-use crate::row::{self, Standing};
+use crate::row::{self, ExistingRow};
 use crate::schema::{self, CHUNK_BYTES};
 
-/// Chunks that one statement reads.
-const TURN: u64 = 4;
+/// The number of chunks that one statement reads.
+const CHUNKS_PER_STATEMENT: u64 = 4;
 
-/// An artifact as a read finds it.
-pub(crate) struct Found {
+/// A stored artifact.
+pub(crate) struct StoredArtifact {
     pub(crate) blob: i64,
     pub(crate) record: Record,
-    /// All bytes, where one chunk holds them: then one statement has read both, and nothing can come between.
+    /// All bytes, if they fit into one chunk. Record and bytes then come from one statement and so from one snapshot.
     pub(crate) bytes: Option<Bytes>,
 }
 
-/// Looks for a row, without its bytes.
-pub(crate) async fn standing(
+/// Finds a row, without its bytes.
+pub(crate) async fn find_row(
     pool: &Pool,
     scope: &Scope,
     id: &ArtifactId,
-) -> Result<Option<Standing>, StoreError> {
+) -> Result<Option<ExistingRow>, StoreError> {
     const SQL: &str =
         concat!("SELECT ", row::columns!(), " FROM artifact AS a WHERE a.scope_mark = $1 AND a.id = $2");
     let mark = ScopeMark::of(scope);
-    let answer = pool.ask(|| sqlx::query(SQL).bind(&mark.as_bytes()[..]).bind(id.as_str())).await?;
-    answer.rows.first().map(|row| row::read_as(row, scope, id)).transpose()
+    let result = pool.fetch_all(|| sqlx::query(SQL).bind(&mark.as_bytes()[..]).bind(id.as_str())).await?;
+    result.rows.first().map(|row| row::decode_for(row, scope, id)).transpose()
 }
 
-/// Looks for an artifact to read it.
-pub(crate) async fn artifact(
+/// Finds an artifact, with its bytes if they fit into one chunk.
+pub(crate) async fn find_artifact(
     pool: &Pool,
     scope: &Scope,
     id: &ArtifactId,
-) -> Result<Option<Found>, StoreError> {
+) -> Result<Option<StoredArtifact>, StoreError> {
     const SQL: &str = concat!(
         "SELECT ",
         row::columns!(),
-        // The bound is the size of a chunk.
+        // 262144 is `CHUNK_BYTES`.
         ", c.data FROM artifact AS a
          LEFT JOIN chunk AS c ON c.blob = a.blob AND c.place = 0 AND a.size <= 262144
          WHERE a.scope_mark = $1 AND a.id = $2"
     );
     let mark = ScopeMark::of(scope);
-    let answer = pool.ask(|| sqlx::query(SQL).bind(&mark.as_bytes()[..]).bind(id.as_str())).await?;
-    let Some(row) = answer.rows.first() else { return Ok(None) };
-    let Standing { blob, record, .. } = row::read_as(row, scope, id)?;
+    let result = pool.fetch_all(|| sqlx::query(SQL).bind(&mark.as_bytes()[..]).bind(id.as_str())).await?;
+    let Some(row) = result.rows.first() else { return Ok(None) };
+    let ExistingRow { blob, record, .. } = row::decode_for(row, scope, id)?;
     let bytes = if record.size <= CHUNK_BYTES as u64 {
         let data = row::get::<Option<Vec<u8>>>(row, "data")?.unwrap_or_default();
         if data.len() as u64 != record.size {
-            return Err(lost());
+            return Err(missing_chunk());
         }
         Some(Bytes::from(data))
     } else {
         None
     };
-    Ok(Some(Found { blob, record, bytes }))
+    Ok(Some(StoredArtifact { blob, record, bytes }))
 }
 
-fn lost() -> StoreError {
+fn missing_chunk() -> StoreError {
     StoreError::corrupt("a chunk of the artifact is missing or has another length")
 }
 
-/// Where a stream of chunks stands.
-struct Chunks {
+/// Reads a range of a blob, chunk by chunk.
+struct ChunkReader {
     pool: Arc<Pool>,
     handle: Handle,
     blob: i64,
     size: u64,
-    /// What is still to be served.
-    left: Range<u64>,
-    /// Chunks that were read, the first of which holds the next byte.
-    here: VecDeque<Bytes>,
-    /// The place of the first chunk that has not been asked for.
-    next: u64,
-    ahead: Option<Ahead>,
+    /// The bytes that the stream has not returned yet.
+    remaining: Range<u64>,
+    /// Chunks that were read. The first one contains the next byte.
+    buffered: VecDeque<Bytes>,
+    /// The index of the first chunk that has not been requested.
+    next_index: u64,
+    read_ahead: Option<ReadAheadTask>,
 }
 
-/// Chunks that are being read, perhaps while the consumer is busy with those before.
-struct Ahead(JoinHandle<Result<VecDeque<Bytes>, StoreError>>);
+/// A task that reads the next chunks while the consumer uses the previous ones. It is aborted on drop.
+struct ReadAheadTask(JoinHandle<Result<VecDeque<Bytes>, StoreError>>);
 
-impl Drop for Ahead {
+impl Drop for ReadAheadTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// The bytes of `range`, which lies within the blob's `size`, chunk by chunk.
-pub(crate) fn chunks(pool: Arc<Pool>, handle: Handle, blob: i64, size: u64, range: Range<u64>) -> ByteStream {
-    let next = range.start / CHUNK_BYTES as u64;
-    let start = Chunks { pool, handle, blob, size, left: range, here: VecDeque::new(), next, ahead: None };
-    ByteStream::new(stream::try_unfold(start, |mut chunks| async move {
-        Ok(chunks.next().await?.map(|piece| (piece, chunks)))
+/// Returns the bytes of `range` as a stream of chunks. The range must lie within the blob's `size`.
+pub(crate) fn chunk_stream(
+    pool: Arc<Pool>,
+    handle: Handle,
+    blob: i64,
+    size: u64,
+    range: Range<u64>,
+) -> ByteStream {
+    let next_index = range.start / CHUNK_BYTES as u64;
+    let start = ChunkReader {
+        pool,
+        handle,
+        blob,
+        size,
+        remaining: range,
+        buffered: VecDeque::new(),
+        next_index,
+        read_ahead: None,
+    };
+    ByteStream::new(stream::try_unfold(start, |mut reader| async move {
+        Ok(reader.next().await?.map(|bytes| (bytes, reader)))
     }))
 }
 
-impl Chunks {
+impl ChunkReader {
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if self.left.is_empty() {
+        if self.remaining.is_empty() {
             return Ok(None);
         }
-        if self.here.is_empty() {
-            let Some(mut reading) = self.ahead.take().or_else(|| self.start()) else { return Err(lost()) };
-            self.here = (&mut reading.0).await.map_err(|error| {
-                StoreError::unavailable("the read was broken off; its runtime is ending").with_source(error)
+        if self.buffered.is_empty() {
+            let Some(mut task) = self.read_ahead.take().or_else(|| self.spawn_read_ahead()) else {
+                return Err(missing_chunk());
+            };
+            self.buffered = (&mut task.0).await.map_err(|error| {
+                StoreError::unavailable("the read was aborted because the runtime is shutting down")
+                    .with_source(error)
             })??;
-            self.ahead = self.start();
+            self.read_ahead = self.spawn_read_ahead();
         }
-        let Some(chunk) = self.here.pop_front() else { return Err(lost()) };
-        let base = self.left.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
-        let end = self.left.end.min(base + CHUNK_BYTES as u64);
-        // Both are within one chunk, so they fit.
+        let Some(chunk) = self.buffered.pop_front() else { return Err(missing_chunk()) };
+        let base = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
+        let end = self.remaining.end.min(base + CHUNK_BYTES as u64);
+        // Both offsets lie within one chunk, so they fit into `usize`.
         let within = |at: u64| usize::try_from(at - base).unwrap_or(CHUNK_BYTES);
-        let piece = chunk.slice(within(self.left.start)..within(end));
-        self.left.start = end;
-        Ok(Some(piece))
+        let bytes = chunk.slice(within(self.remaining.start)..within(end));
+        self.remaining.start = end;
+        Ok(Some(bytes))
     }
 
-    /// Starts reading the next chunks, on the store's runtime: whoever polls the stream may be on another, or on none.
-    fn start(&mut self) -> Option<Ahead> {
-        let end = schema::chunk_count(self.left.end).min(self.next + TURN);
-        let places = self.next..end;
-        self.next = end;
-        (!places.is_empty())
-            .then(|| Ahead(self.handle.spawn(turn(Arc::clone(&self.pool), self.blob, self.size, places))))
+    /// Spawns the read of the next chunks on the store's runtime. The caller that polls the stream may be on another
+    /// runtime, or on none.
+    fn spawn_read_ahead(&mut self) -> Option<ReadAheadTask> {
+        let end = schema::chunk_count(self.remaining.end).min(self.next_index + CHUNKS_PER_STATEMENT);
+        let indexes = self.next_index..end;
+        self.next_index = end;
+        (!indexes.is_empty()).then(|| {
+            ReadAheadTask(self.handle.spawn(read_chunks(
+                Arc::clone(&self.pool),
+                self.blob,
+                self.size,
+                indexes,
+            )))
+        })
     }
 }
 
-/// The chunks at `places`, each of exactly the length that it must have.
-async fn turn(
+/// Reads the chunks at `indexes` and checks the length of each.
+async fn read_chunks(
     pool: Arc<Pool>,
     blob: i64,
     size: u64,
-    places: Range<u64>,
+    indexes: Range<u64>,
 ) -> Result<VecDeque<Bytes>, StoreError> {
-    let (first, end) = (schema::place(places.start), schema::place(places.end));
-    let answer = pool
-        .ask_heavy(|| {
+    let (first, end) = (schema::chunk_index(indexes.start), schema::chunk_index(indexes.end));
+    let result = pool
+        .fetch_all_large(|| {
             sqlx::query(
                 "SELECT place, data FROM chunk WHERE blob = $1 AND place >= $2 AND place < $3 ORDER BY place",
             )
@@ -158,23 +183,25 @@ async fn turn(
             .bind(end)
         })
         .await?;
-    let mut chunks = VecDeque::with_capacity(answer.rows.len());
-    for (place, row) in places.clone().zip(answer.rows) {
+    let mut chunks = VecDeque::with_capacity(result.rows.len());
+    for (index, row) in indexes.clone().zip(result.rows) {
         let data: Vec<u8> = row::get(&row, "data")?;
-        let due = (size - place * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
-        if row::get::<i32>(&row, "place")? != schema::place(place) || data.len() as u64 != due {
+        let expected_length = (size - index * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
+        if row::get::<i32>(&row, "place")? != schema::chunk_index(index)
+            || data.len() as u64 != expected_length
+        {
             break;
         }
         chunks.push_back(Bytes::from(data));
     }
-    if chunks.len() as u64 == places.end - places.start {
+    if chunks.len() as u64 == indexes.end - indexes.start {
         return Ok(chunks);
     }
-    // Record and chunks go together, so where the record still stands, nobody has deleted them in order.
-    let record = pool.ask(|| sqlx::query("SELECT 1 FROM artifact WHERE blob = $1").bind(blob)).await?;
+    // Record and chunks are deleted together, so if the record still exists, no delete removed the chunks.
+    let record = pool.fetch_all(|| sqlx::query("SELECT 1 FROM artifact WHERE blob = $1").bind(blob)).await?;
     if record.rows.is_empty() {
         Err(StoreError::unavailable("the artifact was deleted while it was being read"))
     } else {
-        Err(lost())
+        Err(missing_chunk())
     }
 }

@@ -1,7 +1,7 @@
-//! A record as a row: what is written, and what is believed of what is read.
+//! Encoding of records as rows, and decoding with checks.
 //!
-//! The record stands whole as JSON beside its SHA-256; the other columns are extracts to search by. A row that was
-//! altered in any of them is corrupt. This module must never know a connection.
+//! A row holds the complete record as JSON, with its SHA-256. The other columns are copies to search by. A row in which
+//! any of them was altered is corrupt. This module must never use a connection.
 
 use artifact_store_core::{ArtifactId, Digest, Record, Scope, ScopeMark, StoreError};
 use sqlx::Row;
@@ -10,7 +10,8 @@ use sqlx::postgres::{PgRow, Postgres};
 use crate::error;
 use crate::pool::Statement;
 
-/// The columns that [`read`] needs, for a `SELECT` from `artifact AS a`: a literal, so that statements stay literals.
+/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. It is a macro so that statements stay
+/// literals.
 macro_rules! columns {
     () => {
         "a.blob, a.put, a.rank, a.size, a.scope_mark, a.id, a.tenant, a.user_, a.session, a.task, a.source, \
@@ -19,8 +20,8 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// The start of every statement that inserts a record, the commit point: nothing where the key is taken. Its values are
-/// bound by [`Written::bind`]; the blob's number comes from `$blob`.
+/// The `INSERT` of a record, which is the commit point. It returns no row if the key is taken. [`NewRow::bind`] binds
+/// its values; `$blob` is the expression for the blob number.
 macro_rules! insert {
     ($blob:literal) => {
         concat!(
@@ -34,38 +35,39 @@ macro_rules! insert {
 }
 pub(crate) use insert;
 
-/// The conditions that name one artifact in `artifact AS a`: the key, and the clear scope behind it.
-macro_rules! key {
+/// The condition that selects one artifact in `artifact AS a`: the key and the clear scope.
+macro_rules! key_condition {
     () => {
         "a.scope_mark = $1 AND a.id = $2 AND a.tenant = $3 AND a.user_ = $4 AND a.session = $5 \
          AND a.task IS NOT DISTINCT FROM $6"
     };
 }
-pub(crate) use key;
+pub(crate) use key_condition;
 
-/// A record as it is written.
+/// A row to insert.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct NewRow {
     pub(crate) record: Record,
-    /// By which a put knows its own row again.
+    /// A random number by which a put recognizes its own row.
     pub(crate) put: i64,
     json: String,
     json_digest: Digest,
 }
 
-impl Written {
-    /// The stored form of `record`.
-    pub(crate) fn of(record: Record) -> Result<Self, StoreError> {
-        let json = serde_json::to_string(&record)
-            .map_err(|error| StoreError::invalid("the record is no JSON").with_source(error))?;
+impl NewRow {
+    /// Encodes `record`.
+    pub(crate) fn encode(record: Record) -> Result<Self, StoreError> {
+        let json = serde_json::to_string(&record).map_err(|error| {
+            StoreError::invalid("the record cannot be encoded as JSON").with_source(error)
+        })?;
         let put = getrandom::u64().map_err(|error| {
-            StoreError::unavailable("the operating system gives no randomness").with_source(error)
+            StoreError::unavailable("the operating system returned no random number").with_source(error)
         })?;
         let json_digest = Digest::of(json.as_bytes());
         Ok(Self { record, put: put.cast_signed(), json, json_digest })
     }
 
-    /// Binds the values of [`insert`], which come first in their statement.
+    /// Binds the values of [`insert`], which are the first parameters of the statement.
     pub(crate) fn bind<'q>(&'q self, statement: Statement<'q>) -> Statement<'q> {
         let Record { id, digest, size, scope, created_at, options } = &self.record;
         statement
@@ -77,8 +79,8 @@ impl Written {
             .bind(scope.tenant().as_str())
             .bind(scope.user().as_str())
             .bind(scope.session().as_str())
-            .bind(task(scope))
-            .bind(options.source.word())
+            .bind(task_name(scope))
+            .bind(options.source.as_str())
             .bind(options.media_type.as_deref().map(str::as_bytes))
             .bind(options.tags.iter().map(String::as_bytes).collect::<Vec<_>>())
             .bind(&digest.as_bytes()[..])
@@ -87,27 +89,28 @@ impl Written {
     }
 }
 
-/// A row that was read.
+/// A row that was read and checked.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct ExistingRow {
     pub(crate) blob: i64,
     pub(crate) put: i64,
     pub(crate) record: Record,
 }
 
-/// The record of a row.
+/// Decodes a row.
 ///
 /// # Errors
-/// `Corrupt` where the row does not agree with itself.
-pub(crate) fn read(row: &PgRow) -> Result<Standing, StoreError> {
+/// `Corrupt` if the columns of the row do not match its record.
+pub(crate) fn decode(row: &PgRow) -> Result<ExistingRow, StoreError> {
     let json: &str = get(row, "record")?;
     if Digest::of(json.as_bytes()).as_bytes() != get::<&[u8]>(row, "record_digest")? {
         return Err(StoreError::corrupt("a record was altered in the database"));
     }
-    let record: Record = serde_json::from_str(json)
-        .map_err(|error| StoreError::corrupt("a record in the database cannot be read").with_source(error))?;
+    let record: Record = serde_json::from_str(json).map_err(|error| {
+        StoreError::corrupt("a record in the database cannot be parsed").with_source(error)
+    })?;
     let tags: Vec<Vec<u8>> = get(row, "tags")?;
-    let agrees = get::<&str>(row, "id")? == record.id.as_str()
+    let is_consistent = get::<&str>(row, "id")? == record.id.as_str()
         && get::<&[u8]>(row, "digest")? == record.digest.as_bytes()
         && get::<i64>(row, "size")?.try_into() == Ok(record.size)
         && get::<i64>(row, "rank")? == -record.created_at.as_micros()
@@ -115,35 +118,35 @@ pub(crate) fn read(row: &PgRow) -> Result<Standing, StoreError> {
         && get::<&str>(row, "tenant")? == record.scope.tenant().as_str()
         && get::<&str>(row, "user_")? == record.scope.user().as_str()
         && get::<&str>(row, "session")? == record.scope.session().as_str()
-        && get::<Option<&str>>(row, "task")? == task(&record.scope)
-        && get::<&str>(row, "source")? == record.options.source.word()
+        && get::<Option<&str>>(row, "task")? == task_name(&record.scope)
+        && get::<&str>(row, "source")? == record.options.source.as_str()
         && get::<Option<&[u8]>>(row, "media_type")?
             == record.options.media_type.as_deref().map(str::as_bytes)
         && tags.iter().map(Vec::as_slice).eq(record.options.tags.iter().map(String::as_bytes));
-    if !agrees {
-        return Err(StoreError::corrupt("a row of the database disagrees with its record"));
+    if !is_consistent {
+        return Err(StoreError::corrupt("a row of the database does not match its record"));
     }
-    Ok(Standing { blob: get(row, "blob")?, put: get(row, "put")?, record })
+    Ok(ExistingRow { blob: get(row, "blob")?, put: get(row, "put")?, record })
 }
 
-/// The same where `scope` and `id` were asked for.
-pub(crate) fn read_as(row: &PgRow, scope: &Scope, id: &ArtifactId) -> Result<Standing, StoreError> {
-    let standing = read(row)?;
-    if standing.record.scope != *scope || standing.record.id != *id {
-        return Err(StoreError::corrupt("a row of the database is filed under another scope or id"));
+/// Like [`decode`], and checks that the record has this `scope` and `id`.
+pub(crate) fn decode_for(row: &PgRow, scope: &Scope, id: &ArtifactId) -> Result<ExistingRow, StoreError> {
+    let existing = decode(row)?;
+    if existing.record.scope != *scope || existing.record.id != *id {
+        return Err(StoreError::corrupt("a row of the database has the key of another scope or id"));
     }
-    Ok(standing)
+    Ok(existing)
 }
 
-/// The task's text.
-pub(crate) fn task(scope: &Scope) -> Option<&str> {
+/// The name of the scope's task, if it has one.
+pub(crate) fn task_name(scope: &Scope) -> Option<&str> {
     scope.task().map(artifact_store_core::ScopePart::as_str)
 }
 
-/// A value of a row.
+/// Returns the value of a column.
 pub(crate) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
 {
-    row.try_get(column).map_err(error::of)
+    row.try_get(column).map_err(error::from_sqlx)
 }

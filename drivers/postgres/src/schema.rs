@@ -1,4 +1,4 @@
-//! The schema: the scripts that make it, and how an older one becomes a current one.
+//! The schema: its migrations, and how they are applied.
 //!
 //! This module must never know a verb.
 
@@ -7,13 +7,14 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::error;
 
-/// Bytes of a chunk; only an artifact's last one is shorter. Part of the layout: another size is another version.
+/// The size of a chunk. Only the last chunk of an artifact is shorter. It is part of the layout: a change needs a new
+/// schema version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The largest artifact, in bytes: 1 TiB.
+/// The maximum size of an artifact: 1 TiB.
 pub(crate) const MAX_ARTIFACT_BYTES: u64 = 1 << 40;
 
-/// Every step from one schema version to the next. A step that was released is never changed again.
+/// The migrations, each from one schema version to the next. A released migration is never changed.
 const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = r#"
@@ -80,102 +81,119 @@ CREATE TABLE event (
 );
 ";
 
-/// The schema version that this build makes and knows.
-pub(crate) fn version() -> i32 {
+/// The schema version of this build.
+pub(crate) fn current_version() -> i32 {
     i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
 }
 
-/// How many chunks hold `size` bytes.
+/// The number of chunks for `size` bytes.
 pub(crate) const fn chunk_count(size: u64) -> u64 {
     size.div_ceil(CHUNK_BYTES as u64)
 }
 
-/// The place of a chunk as its column holds it.
-pub(crate) fn place(place: u64) -> i32 {
-    // Bodies are limited to MAX_ARTIFACT_BYTES, so a place always fits.
-    i32::try_from(place).unwrap_or(i32::MAX)
+/// The index of a chunk, as the type of its column `place`.
+pub(crate) fn chunk_index(index: u64) -> i32 {
+    // Bodies are limited to MAX_ARTIFACT_BYTES, so an index always fits.
+    i32::try_from(index).unwrap_or(i32::MAX)
 }
 
-/// What stands in a schema.
+/// The state of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// No schema of this name.
-    Nothing,
-    /// A schema without anything in it.
+enum SchemaState {
+    /// The schema does not exist.
+    Missing,
+    /// The schema exists and is empty.
     Empty,
-    /// A store of this schema version.
+    /// The schema contains a store of this version.
     Store(i32),
 }
 
-/// Looks what the schema called `name` is, without changing it and without a lock that anybody waits for.
-async fn inspect(conn: &mut PgConnection, name: &str) -> Result<Found, StoreError> {
+/// Inspects the schema `name`, without changes and without a lock that would block others.
+async fn inspect(conn: &mut PgConnection, name: &str) -> Result<SchemaState, StoreError> {
     let row = sqlx::query(
-        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1) AS there,
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1) AS schema_exists,
                 EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-                        WHERE n.nspname = $1) AS used,
+                        WHERE n.nspname = $1) AS has_relations,
                 EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-                        WHERE n.nspname = $1 AND c.relname = 'artifact_store_version' AND c.relkind = 'r') AS ours",
+                        WHERE n.nspname = $1 AND c.relname = 'artifact_store_version' AND c.relkind = 'r') AS has_version_table",
     )
     .bind(name)
     .fetch_one(&mut *conn)
     .await
-    .map_err(error::of)?;
-    let is = |column: &str| row.try_get::<bool, _>(column).map_err(error::of);
-    if is("ours")? {
+    .map_err(error::from_sqlx)?;
+    let is = |column: &str| row.try_get::<bool, _>(column).map_err(error::from_sqlx);
+    if is("has_version_table")? {
         let found = sqlx::query_scalar::<_, i32>("SELECT version FROM artifact_store_version")
             .fetch_optional(&mut *conn)
             .await
-            .map_err(error::of)?;
+            .map_err(error::from_sqlx)?;
         return match found {
-            Some(found) if found > version() => Err(StoreError::invalid(format!(
-                "the schema has version {found}, this build knows up to {}; open it with a newer build",
-                version()
+            Some(found) if found > current_version() => Err(StoreError::invalid(format!(
+                "the schema has version {found}, but this build supports versions up to {}; use a newer build",
+                current_version()
             ))),
-            Some(found) if found >= 1 => Ok(Found::Store(found)),
-            _ => Err(StoreError::corrupt("the schema is marked as a store's but has lost its version")),
+            Some(found) if found >= 1 => Ok(SchemaState::Store(found)),
+            _ => Err(StoreError::corrupt("the schema of the store has lost its version")),
         };
     }
-    if is("used")? {
-        return Err(StoreError::invalid(
-            "the schema holds tables of something else; give the store a schema of its own by the option 'schema'",
+    if is("has_relations")? {
+        return Err(StoreError::invalid_option(
+            "schema",
+            "names a schema with tables of another application; choose another schema for the store",
         ));
     }
-    Ok(if is("there")? { Found::Empty } else { Found::Nothing })
+    Ok(if is("schema_exists")? { SchemaState::Empty } else { SchemaState::Missing })
 }
 
-/// Brings the schema called `name`, which is an identifier, to the current version: all steps and the version in one
-/// transaction, one process after the other. A schema that is current is only looked at.
+/// Returns an error unless the schema contains a store of the current version.
+pub(crate) async fn require_current(conn: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+    match inspect(conn, name).await? {
+        SchemaState::Store(found) if found == current_version() => Ok(()),
+        SchemaState::Store(found) => Err(StoreError::invalid(format!(
+            "the schema has version {found}, but reading needs version {}; migrate it by opening it once for writing, as \
+             'artifactd serve' does",
+            current_version()
+        ))),
+        SchemaState::Missing | SchemaState::Empty => {
+            Err(StoreError::invalid(format!("the schema '{name}' contains no store yet")))
+        }
+    }
+}
+
+/// Migrates the schema `name`, which must be a valid identifier, to the current version. All migrations and the version
+/// number are one transaction under an advisory lock, so that one process migrates at a time. A current schema is only
+/// inspected.
 pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), StoreError> {
-    if inspect(conn, name).await? == Found::Store(version()) {
+    if inspect(conn, name).await? == SchemaState::Store(current_version()) {
         return Ok(());
     }
-    run(conn, "BEGIN").await?;
+    execute(conn, "BEGIN").await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('artifact-store schema ' || $1, 0))")
         .bind(name)
         .execute(&mut *conn)
         .await
-        .map_err(error::of)?;
-    // Somebody else may have been here between the look and the lock.
+        .map_err(error::from_sqlx)?;
+    // Another process may have migrated the schema before this one got the lock.
     let from = match inspect(conn, name).await? {
-        Found::Nothing => {
+        SchemaState::Missing => {
             let create = format!("CREATE SCHEMA \"{name}\"");
-            sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *conn).await.map_err(error::of)?;
+            sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *conn).await.map_err(error::from_sqlx)?;
             0
         }
-        Found::Empty => 0,
-        Found::Store(from) => from,
+        SchemaState::Empty => 0,
+        SchemaState::Store(from) => from,
     };
     for step in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or_default()) {
-        run(conn, step).await?;
+        execute(conn, step).await?;
     }
     sqlx::query("UPDATE artifact_store_version SET version = $1")
-        .bind(version())
+        .bind(current_version())
         .execute(&mut *conn)
         .await
-        .map_err(error::of)?;
-    run(conn, "COMMIT").await
+        .map_err(error::from_sqlx)?;
+    execute(conn, "COMMIT").await
 }
 
-async fn run(conn: &mut PgConnection, sql: &'static str) -> Result<(), StoreError> {
-    sqlx::raw_sql(sql).execute(conn).await.map(drop).map_err(error::of)
+async fn execute(conn: &mut PgConnection, sql: &'static str) -> Result<(), StoreError> {
+    sqlx::raw_sql(sql).execute(conn).await.map(drop).map_err(error::from_sqlx)
 }

@@ -1,53 +1,65 @@
-//! The store: [`PostgresStore`], its verbs, and how it is opened, swept and closed.
+//! [`PostgresStore`]: opening, the verbs of the store, sweeping and closing.
 //!
-//! This module must never hold a statement of an artifact.
+//! This module must never contain SQL for artifacts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Clock, Get, Health, ListQuery,
-    OpenBody, Page, Put, PutOptions, Record, Scope, Sealed, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Clock, CompletedBody, GetResult,
+    Health, ListQuery, OpenBody, Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode,
+    SweepSummary, async_trait,
 };
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::PostgresConfig;
-use crate::connect::{self, Prepared};
+use crate::connect::{self, SchemaUpgrade, SessionSetup};
 use crate::pool::Pool;
 use crate::put::NewArtifact;
 use crate::schema::CHUNK_BYTES;
-use crate::{delete, error, put, query, read, row};
+use crate::{delete, error, list, put, read, row, sweep};
 
-/// How long a put that found the server's disk full counts for the store's health.
-const DISK_FULL: Duration = Duration::from_mins(1);
-/// A body at hand of at most so many bytes is stored by one statement; a longer one goes the way of streams.
-const WHOLE_BYTES: usize = put::TURN * CHUNK_BYTES;
-/// Up to so many bytes are hashed on the spot, more on the blocking pool.
-const HASH_HERE_BYTES: usize = 128 * 1024;
+/// How long the store's health is degraded after a put that failed because the server's disk was full.
+const DISK_FULL_TTL: Duration = Duration::from_mins(1);
+/// A body in memory of at most this size is stored by one statement. A larger one is stored like a stream.
+const MAX_SINGLE_STATEMENT_BYTES: usize = put::CHUNKS_PER_STATEMENT * CHUNK_BYTES;
+/// A body of at most this size is hashed inline, a larger one on tokio's blocking pool.
+const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
 
-/// A store in one schema of a PostgreSQL database. Bare storage: callers want the facade, which puts the Gate around it.
+/// A store in one schema of a PostgreSQL database. It is the bare driver: applications use the facade, which adds the
+/// Gate.
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: Arc<Pool>,
     clock: Arc<dyn Clock>,
     capabilities: Capabilities,
     handle: Handle,
-    /// When the server last refused a put because its disk was full; `None` once one was taken again.
+    /// When the last put failed because the server's disk was full. `None` after a successful put.
     disk_full: Mutex<Option<Instant>>,
 }
 
 impl PostgresStore {
-    /// Opens the store that `config` describes, within a tokio runtime with its timers enabled, which the store then
-    /// lives in. The schema is made, or brought up to date, where it is not current; many may do so at once.
+    /// Opens the store. It must be called within a tokio runtime with timers enabled, and the store uses that runtime.
+    /// The schema is created or migrated if it is not current. Many processes may open it at once.
     ///
     /// # Errors
-    /// `InvalidArgument` for an option out of its bounds, a URL that cannot be used, a schema of something else or of a
-    /// newer build, a database that is not UTF-8; `Unavailable` where the server cannot be reached, is starting, full, or
-    /// a standby; `Backend` where it refuses user, password, database or rights.
+    /// - `InvalidArgument`: an option is out of range, the URL is not usable, the schema belongs to another application
+    ///   or to a newer build, or the database is not UTF-8.
+    /// - `Unavailable`: the server cannot be reached, is starting, has no free connection, or is a standby.
+    /// - `Backend`: the server rejects the user, the password, the database or the privileges.
     pub async fn open(config: PostgresConfig) -> Result<Self, StoreError> {
-        let Prepared { options, capabilities } = connect::prepare(&config).await?;
+        Self::open_with(config, SchemaUpgrade::Allowed).await
+    }
+
+    /// Like [`open`](Self::open), but never creates or migrates a schema. Used to count orphans.
+    pub(crate) async fn open_without_upgrade(config: PostgresConfig) -> Result<Self, StoreError> {
+        Self::open_with(config, SchemaUpgrade::Denied).await
+    }
+
+    async fn open_with(config: PostgresConfig, upgrade: SchemaUpgrade) -> Result<Self, StoreError> {
+        let SessionSetup { options, capabilities } = connect::prepare(&config, upgrade).await?;
         let pool = Arc::new(Pool::new(options, config.max_connections, &config));
         Ok(Self {
             pool,
@@ -58,46 +70,53 @@ impl PostgresStore {
         })
     }
 
-    /// Removes chunks that belong to no record, and answers of how many blobs. Neither a kill nor a dropped future leaves
-    /// any: they come from changes by hand, or from a restored part of a copy.
+    /// Deletes chunks that belong to no record, and counts their blobs. With [`SweepMode::DryRun`] it only counts.
+    /// Neither a kill nor a dropped future leaves orphans: they come from manual changes, or from a partly restored
+    /// backup. One sweep of a schema runs at a time, across all processes.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.
-    pub async fn sweep(&self) -> Result<u64, StoreError> {
-        delete::sweep(&self.pool).await
+    pub async fn sweep(&self, mode: SweepMode) -> Result<SweepSummary, StoreError> {
+        sweep::sweep(&self.pool, mode).await
     }
 
-    async fn store(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
+    async fn put_body(
+        &self,
+        scope: &Scope,
+        body: Body,
+        options: PutOptions,
+    ) -> Result<PutResult, StoreError> {
         match body.open(self.capabilities.artifact_bytes_limit())? {
-            OpenBody::AtHand(body) if body.len() <= WHOLE_BYTES => {
-                let (bytes, digest) = if body.len() <= HASH_HERE_BYTES {
-                    body.seal()?
+            OpenBody::InMemory(body) if body.len() <= MAX_SINGLE_STATEMENT_BYTES => {
+                let (bytes, digest) = if body.len() <= MAX_INLINE_HASH_BYTES {
+                    body.finish()?
                 } else {
-                    tokio::task::spawn_blocking(|| body.seal()).await.map_err(|error| {
-                        StoreError::unavailable("the runtime is ending").with_source(error)
+                    tokio::task::spawn_blocking(|| body.finish()).await.map_err(|error| {
+                        StoreError::unavailable("the runtime is shutting down").with_source(error)
                     })??
                 };
-                let sealed = Sealed { digest, size: bytes.len() as u64 };
-                let new = NewArtifact { scope, options, sealed };
-                put::whole(&self.pool, &*self.clock, &new, &cut(bytes)).await
+                let completed = CompletedBody { digest, size: bytes.len() as u64 };
+                let new = NewArtifact { scope, options, completed };
+                put::put_bytes(&self.pool, &*self.clock, &new, &split_into_chunks(bytes)).await
             }
-            body => put::flowing(&self.pool, &*self.clock, scope, options, body.into_stream()).await,
+            body => put::put_stream(&self.pool, &*self.clock, scope, options, body.into_stream()).await,
         }
     }
 
-    /// Remembers how a put went as far as the server's disk is concerned: nothing else tells how much room there is.
-    fn note_disk(&self, put: &Result<Put, StoreError>) {
-        let full = match put {
+    /// Records whether the result of a put shows that the server's disk is full. The server offers no other way to
+    /// know.
+    fn record_disk_state(&self, put: &Result<PutResult, StoreError>) {
+        let disk_full = match put {
             Ok(_) => None,
             Err(error) if error::is_disk_full(error) => Some(Instant::now()),
             Err(_) => return,
         };
-        *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner) = full;
+        *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner) = disk_full;
     }
 
     fn is_disk_full(&self) -> bool {
-        let full = *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner);
-        full.is_some_and(|at| at.elapsed() < DISK_FULL)
+        let disk_full = *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner);
+        disk_full.is_some_and(|since| since.elapsed() < DISK_FULL_TTL)
     }
 }
 
@@ -111,10 +130,10 @@ impl ArtifactStore for PostgresStore {
         self.capabilities
     }
 
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
         self.pool.check_open()?;
-        let put = self.store(scope, body, options).await;
-        self.note_disk(&put);
+        let put = self.put_body(scope, body, options).await;
+        self.record_disk_state(&put);
         put
     }
 
@@ -123,24 +142,26 @@ impl ArtifactStore for PostgresStore {
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError> {
-        let Some(read::Found { blob, record, bytes }) = read::artifact(&self.pool, scope, id).await? else {
+    ) -> Result<Option<GetResult>, StoreError> {
+        let Some(read::StoredArtifact { blob, record, bytes }) =
+            read::find_artifact(&self.pool, scope, id).await?
+        else {
             return Ok(None);
         };
         let range = range.map_or(0..record.size, |range| range.resolve(record.size));
         let stream = if let Some(bytes) = bytes {
-            // A chunk fits the address space.
-            let at = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-            ByteStream::from_bytes(bytes.slice(at(range.start)..at(range.end)))
+            // The bytes fit into one chunk, so an offset fits into `usize`.
+            let index = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+            ByteStream::from_bytes(bytes.slice(index(range.start)..index(range.end)))
         } else {
             let pool = Arc::clone(&self.pool);
-            read::chunks(pool, self.handle.clone(), blob, record.size, range.clone())
+            read::chunk_stream(pool, self.handle.clone(), blob, record.size, range.clone())
         };
-        Ok(Some(Get { record, range, stream }))
+        Ok(Some(GetResult { record, range, stream }))
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        Ok(read::standing(&self.pool, scope, id).await?.map(|standing| standing.record))
+        Ok(read::find_row(&self.pool, scope, id).await?.map(|existing| existing.record))
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
@@ -148,28 +169,28 @@ impl ArtifactStore for PostgresStore {
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        query::list(&self.pool, query).await
+        list::list(&self.pool, query).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
         const SQL: &str = "SELECT version, pg_is_in_recovery() AS is_standby,
                 current_setting('transaction_read_only')::boolean AS is_read_only
              FROM artifact_store_version";
-        let silent = |_| StoreError::unavailable("the server does not answer within acquire_timeout");
-        let answer = timeout(self.pool.acquire_timeout(), self.pool.ask(|| sqlx::query(SQL))).await;
-        let answer = answer.map_err(silent)??;
-        let Some(row) = answer.rows.first() else {
-            return Err(StoreError::corrupt("the schema is marked as a store's but has lost its version"));
+        let timed_out = |_| StoreError::unavailable("the server did not respond within acquire_timeout");
+        let result = timeout(self.pool.acquire_timeout(), self.pool.fetch_all(|| sqlx::query(SQL))).await;
+        let result = result.map_err(timed_out)??;
+        let Some(row) = result.rows.first() else {
+            return Err(StoreError::corrupt("the schema of the store has lost its version"));
         };
         Ok(if row::get(row, "is_standby")? {
             Health::refusing_puts(
-                "the server is a standby now: it takes no puts and lags behind; let the URL name the primary",
+                "the server is now a standby: it accepts no puts and lags behind; use the primary in the URL",
             )
         } else if row::get(row, "is_read_only")? {
             Health::refusing_puts("the server is read-only: artifacts can be read, but not put or deleted")
         } else if self.is_disk_full() {
             Health::refusing_puts(
-                "the server's disk was full at the last put: make room on it; reads are served",
+                "the server's disk was full at the last put: free space on it; reads still work",
             )
         } else {
             Health::ready()
@@ -182,8 +203,8 @@ impl ArtifactStore for PostgresStore {
     }
 }
 
-/// Cuts bytes into chunks without copying them.
-fn cut(mut bytes: Bytes) -> Vec<Bytes> {
+/// Splits bytes into chunks without copying them.
+fn split_into_chunks(mut bytes: Bytes) -> Vec<Bytes> {
     let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK_BYTES));
     while !bytes.is_empty() {
         chunks.push(bytes.split_to(bytes.len().min(CHUNK_BYTES)));

@@ -1,10 +1,10 @@
-//! The driver against the whole contract, bare and gated.
+//! Runs the conformance suite against the driver, without and with the Gate.
 
 mod harness;
 
 use std::sync::Arc;
 
-use artifact_store_conformance::{Gated, run};
+use artifact_store_conformance::{GatedHarness, run};
 use harness::PostgresHarness;
 
 #[test]
@@ -14,5 +14,5 @@ fn a_schema_conforms() {
 
 #[test]
 fn a_gated_schema_conforms() {
-    run(&Gated(Arc::new(PostgresHarness))).assert_conforms();
+    run(&GatedHarness(Arc::new(PostgresHarness))).assert_conforms();
 }

@@ -1,23 +1,25 @@
-//! What was altered behind the store's back is `Corrupt`, never served; what was deleted in order is not.
+//! Data that was altered outside of the store is `Corrupt` and never served. Artifacts that were deleted properly are
+//! not `Corrupt`.
 
-mod support;
+mod common;
 
 use artifact_store_core::{
     ArtifactStore, Body, ByteRange, ErrorKind, ListQuery, PutOptions, Record, ScopePattern, StoreError,
+    SweepMode,
 };
+use common::{MIB, TestDatabase, body_stream, bytes, error_kind, gated, put, read, scope};
 use futures_util::StreamExt;
-use support::{Home, MIB, bytes, flowing, gated, kind, put, read, scope};
 
 const ZEROS: &str = "UPDATE chunk SET data = decode(repeat('00', octet_length(data)), 'hex')";
 
 #[allow(clippy::unwrap_used)] // All of it is test code.
-/// How a whole read and a stat end after `alteration` of an artifact of `size` bytes.
-async fn after(
-    home: &Home,
+/// The results of a full read and a stat after `alteration` of an artifact of `size` bytes.
+async fn outcome_after(
+    db: &TestDatabase,
     alteration: &str,
     size: usize,
 ) -> (Result<(), StoreError>, Result<(), StoreError>) {
-    let store = gated(home.open().await);
+    let store = gated(db.open().await);
     let options = PutOptions {
         media_type: Some("text/plain".into()),
         tags: vec!["a".into()],
@@ -25,18 +27,18 @@ async fn after(
         ..PutOptions::default()
     };
     let record = store.put(&scope(), Body::from_bytes(bytes(1, size)), options).await.unwrap().record;
-    assert!(home.alter(alteration).await > 0, "{alteration}");
+    assert!(db.execute(alteration).await > 0, "{alteration}");
     let read = read(&*store, &record).await.map(drop);
     let stat = store.stat(&scope(), &record.id).await.map(drop);
-    home.alter("DELETE FROM artifact").await;
-    home.alter("DELETE FROM chunk").await;
+    db.execute("DELETE FROM artifact").await;
+    db.execute("DELETE FROM chunk").await;
     store.close().await.unwrap();
     (read, stat)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_altered_cut_or_missing_chunk_is_corrupt() {
-    let home = Home::new().await;
+    let db = TestDatabase::new().await;
     for (size, alteration) in [
         (1000, ZEROS.to_owned()),
         (3 * MIB, format!("{ZEROS} WHERE place = 11")),
@@ -48,16 +50,16 @@ async fn an_altered_cut_or_missing_chunk_is_corrupt() {
         (3 * MIB, "UPDATE chunk SET place = 100 WHERE place = 5".to_owned()),
         (3 * MIB, "UPDATE chunk SET data = substring(data FROM 2) WHERE place = 3".to_owned()),
     ] {
-        let (read, stat) = after(&home, &alteration, size).await;
-        assert_eq!(kind(read), ErrorKind::Corrupt, "{alteration}");
+        let (read, stat) = outcome_after(&db, &alteration, size).await;
+        assert_eq!(error_kind(read), ErrorKind::Corrupt, "{alteration}");
         assert!(stat.is_ok(), "{alteration}");
     }
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_altered_row_is_corrupt_whichever_column_it_is() {
-    let home = Home::new().await;
+    let db = TestDatabase::new().await;
     for change in [
         "record = replace(record, 'user_upload', 'tool')",
         "record = replace(record, 'a.txt', 'b.txt')",
@@ -76,71 +78,71 @@ async fn an_altered_row_is_corrupt_whichever_column_it_is() {
         "media_type = NULL",
         "tags = '{}'",
     ] {
-        let (read, stat) = after(&home, &format!("UPDATE artifact SET {change}"), 1000).await;
-        assert_eq!(kind(read), ErrorKind::Corrupt, "{change}");
-        assert_eq!(kind(stat), ErrorKind::Corrupt, "{change}");
+        let (read, stat) = outcome_after(&db, &format!("UPDATE artifact SET {change}"), 1000).await;
+        assert_eq!(error_kind(read), ErrorKind::Corrupt, "{change}");
+        assert_eq!(error_kind(stat), ErrorKind::Corrupt, "{change}");
     }
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_altered_row_is_corrupt_in_a_listing_for_the_next_put_and_for_a_delete() {
-    let home = Home::new().await;
-    let store = home.open().await;
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
     let record = put(&store, &bytes(1, 100)).await;
-    home.alter("UPDATE artifact SET tenant = 'other'").await;
+    db.execute("UPDATE artifact SET tenant = 'other'").await;
     let query = ListQuery::new(ScopePattern::all_tenants());
-    assert_eq!(kind(store.list(&query).await), ErrorKind::Corrupt);
+    assert_eq!(error_kind(store.list(&query).await), ErrorKind::Corrupt);
     let again = store.put(&scope(), Body::from_bytes(bytes(1, 100)), PutOptions::default()).await;
-    assert_eq!(kind(again), ErrorKind::Corrupt);
-    assert_eq!(kind(store.delete(&scope(), &record.id).await), ErrorKind::Corrupt);
+    assert_eq!(error_kind(again), ErrorKind::Corrupt);
+    assert_eq!(error_kind(store.delete(&scope(), &record.id).await), ErrorKind::Corrupt);
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_moved_under_another_scope_is_not_served_there() {
-    let home = Home::new().await;
-    let store = home.open().await;
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
     let record = put(&store, &bytes(1, 100)).await;
     let other = artifact_store_core::Scope::new("other", "ada", "s-1").unwrap();
     let mark = artifact_store_core::ScopeMark::of(&other);
     let mark = u128::from_be_bytes(*mark.as_bytes());
-    home.alter(&format!(r"UPDATE artifact SET scope_mark = '\x{mark:032x}', tenant = 'other'")).await;
-    assert_eq!(kind(store.get(&other, &record.id, None).await), ErrorKind::Corrupt);
-    assert_eq!(kind(store.stat(&other, &record.id).await), ErrorKind::Corrupt);
+    db.execute(&format!(r"UPDATE artifact SET scope_mark = '\x{mark:032x}', tenant = 'other'")).await;
+    assert_eq!(error_kind(store.get(&other, &record.id, None).await), ErrorKind::Corrupt);
+    assert_eq!(error_kind(store.stat(&other, &record.id).await), ErrorKind::Corrupt);
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_table_is_a_sentence_and_a_new_open_begins_anew() {
-    let home = Home::new().await;
-    let store = home.open().await;
+async fn a_dropped_table_is_an_error_with_a_message_and_a_new_open_starts_empty() {
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
     let record = put(&store, &bytes(1, 100)).await;
-    home.alter(&format!("SET client_min_messages = warning; DROP SCHEMA {} CASCADE", home.schema())).await;
+    db.execute(&format!("SET client_min_messages = warning; DROP SCHEMA {} CASCADE", db.schema())).await;
     for failed in [
         read(&store, &record).await.map(drop),
         store.put(&scope(), Body::from_bytes(bytes(2, 100)), PutOptions::default()).await.map(drop),
-        store.put(&scope(), flowing(&bytes(2, 2 * MIB)), PutOptions::default()).await.map(drop),
+        store.put(&scope(), body_stream(&bytes(2, 2 * MIB)), PutOptions::default()).await.map(drop),
         store.delete(&scope(), &record.id).await.map(drop),
         store.list(&ListQuery::new(ScopePattern::all_tenants())).await.map(drop),
         store.health().await.map(drop),
     ] {
-        let (kind, says) = support::sentence(failed);
+        let (kind, message) = common::error_message(failed);
         assert_eq!(kind, ErrorKind::Backend);
-        assert!(says.contains("table"), "{says}");
+        assert!(message.contains("table"), "{message}");
     }
-    home.open().await.close().await.unwrap();
+    db.open().await.close().await.unwrap();
     put(&store, &bytes(3, 100)).await;
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_on_while_the_artifact_is_deleted_never_ends_short() {
-    let home = Home::new().await;
-    let store = home.open().await;
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
     for taken in [0, 1, 5, 12] {
         let record = put(&store, &bytes(1, 4 * MIB)).await;
         let mut stream = store.get(&scope(), &record.id, None).await.unwrap().unwrap().stream;
@@ -162,78 +164,109 @@ async fn reading_on_while_the_artifact_is_deleted_never_ends_short() {
         }
     }
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_a_large_artifact_leaves_nothing() {
-    let home = Home::new().await;
-    let store = home.open().await;
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
     let record = put(&store, &bytes(1, 10 * MIB)).await;
-    // As if it were larger than one statement deletes.
+    // The recorded size is larger than what one statement deletes.
     for size in ["200000000", "10485760"] {
-        home.alter(&format!("UPDATE artifact SET size = {size}")).await;
+        db.execute(&format!("UPDATE artifact SET size = {size}")).await;
         if size == "10485760" {
             put(&store, &bytes(1, 10 * MIB)).await;
         }
         assert!(store.delete(&scope(), &record.id).await.unwrap());
         assert!(!store.delete(&scope(), &record.id).await.unwrap());
-        assert_eq!(home.count("SELECT count(*) FROM chunk").await, 0);
-        assert_eq!(home.residue().await, Vec::<String>::new());
+        assert_eq!(db.count("SELECT count(*) FROM chunk").await, 0);
+        assert_eq!(db.residue().await, Vec::<String>::new());
     }
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_removes_chunks_without_a_record_and_nothing_else() {
-    let home = Home::new().await;
-    let store = home.open().await;
-    let mut standing: Vec<Record> = Vec::new();
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
+    let mut existing: Vec<Record> = Vec::new();
     for n in 0..5 {
-        standing.push(put(&store, &bytes(n, 2 * MIB)).await);
+        existing.push(put(&store, &bytes(n, 2 * MIB)).await);
     }
-    assert_eq!(store.sweep().await.unwrap(), 0);
-    home.alter("INSERT INTO chunk SELECT 1000000 + n / 3, n % 3, '' FROM generate_series(0, 29) AS n").await;
-    assert!(!home.residue().await.is_empty());
-    assert_eq!(store.sweep().await.unwrap(), 10);
-    assert_eq!(home.residue().await, Vec::<String>::new());
-    for record in standing {
+    assert_eq!(store.sweep(SweepMode::Delete).await.unwrap().leftovers, 0);
+    db.execute("INSERT INTO chunk SELECT 1000000 + n / 3, n % 3, '' FROM generate_series(0, 29) AS n").await;
+    assert!(!db.residue().await.is_empty());
+    let found = store.sweep(SweepMode::DryRun).await.unwrap();
+    assert!(!db.residue().await.is_empty());
+    assert_eq!((found.leftovers, found.bytes, found.busy), (10, Some(0), false));
+    assert_eq!(store.sweep(SweepMode::Delete).await.unwrap(), found);
+    assert_eq!(db.residue().await, Vec::<String>::new());
+    for record in existing {
         assert!(read(&store, &record).await.unwrap().is_some());
     }
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_beside_puts_takes_nothing_of_theirs() {
-    let home = Home::new().await;
-    let store = std::sync::Arc::new(home.open().await);
-    let putting = tokio::spawn({
+async fn a_second_sweep_of_the_same_schema_reports_that_one_is_running() {
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
+    db.execute("INSERT INTO chunk VALUES (1000000, 0, 'left')").await;
+    let mut sweeper = db.connect().await;
+    let lock =
+        format!("SELECT pg_advisory_lock(hashtextextended('artifact-store sweep {}', 0))", db.schema());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut sweeper).await.unwrap();
+    for mode in [SweepMode::DryRun, SweepMode::Delete] {
+        assert!(store.sweep(mode).await.unwrap().busy);
+    }
+    sqlx::Connection::close(sweeper).await.unwrap();
+    let mut swept = store.sweep(SweepMode::Delete).await.unwrap();
+    // The server releases the lock after a moment.
+    while swept.busy {
+        swept = store.sweep(SweepMode::Delete).await.unwrap();
+    }
+    assert_eq!((swept.leftovers, swept.bytes), (1, Some(4)));
+    // The sweep itself releases the lock too.
+    assert!(!store.sweep(SweepMode::Delete).await.unwrap().busy);
+    store.close().await.unwrap();
+    db.drop_schema().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_during_puts_deletes_nothing_of_theirs() {
+    let db = TestDatabase::new().await;
+    let store = std::sync::Arc::new(db.open().await);
+    let put_task = tokio::spawn({
         let store = std::sync::Arc::clone(&store);
         async move {
             for n in 0..40 {
-                let body =
-                    if n % 2 == 0 { Body::from_bytes(bytes(n, 1000)) } else { flowing(&bytes(n, 2 * MIB)) };
+                let body = if n % 2 == 0 {
+                    Body::from_bytes(bytes(n, 1000))
+                } else {
+                    body_stream(&bytes(n, 2 * MIB))
+                };
                 store.put(&scope(), body, PutOptions::default()).await.unwrap();
             }
         }
     });
-    while !putting.is_finished() {
-        assert_eq!(store.sweep().await.unwrap(), 0);
+    while !put_task.is_finished() {
+        assert_eq!(store.sweep(SweepMode::Delete).await.unwrap().leftovers, 0);
     }
-    putting.await.unwrap();
-    assert_eq!(home.residue().await, Vec::<String>::new());
+    put_task.await.unwrap();
+    assert_eq!(db.residue().await, Vec::<String>::new());
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_are_cut_from_the_right_chunks() {
-    let home = Home::new().await;
-    let store = gated(home.open().await);
+    let db = TestDatabase::new().await;
+    let store = gated(db.open().await);
     let all = bytes(1, 3 * MIB + 77);
-    let record = store.put(&scope(), flowing(&all), PutOptions::default()).await.unwrap().record;
+    let record = store.put(&scope(), body_stream(&all), PutOptions::default()).await.unwrap().record;
     let chunk = 256 * 1024_u64;
     let end = all.len() as u64;
     for (start, end) in [
@@ -253,5 +286,5 @@ async fn ranges_are_cut_from_the_right_chunks() {
         assert_eq!(got, all.slice(usize::try_from(start).unwrap()..usize::try_from(end).unwrap()));
     }
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }

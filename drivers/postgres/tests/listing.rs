@@ -1,6 +1,6 @@
-//! Listings: filters over texts of any kind, and pages through ties.
+//! Listings: filters over unusual texts, and pages through equal times and ids.
 
-mod support;
+mod common;
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use artifact_store_core::{
     TaskPattern, Timestamp,
 };
 use artifact_store_postgres::PostgresStore;
-use support::{Home, scope};
+use common::{TestDatabase, scope};
 
 const TEXTS: &[&str] = &[
     "",
@@ -31,14 +31,14 @@ const TEXTS: &[&str] = &[
 ];
 
 #[allow(clippy::unwrap_used)] // All of it is test code.
-async fn tagged(store: &dyn ArtifactStore, scope: &Scope, n: usize, options: PutOptions) -> Record {
+async fn put_numbered(store: &dyn ArtifactStore, scope: &Scope, n: usize, options: PutOptions) -> Record {
     store.put(scope, Body::from(format!("artifact {n}")), options).await.unwrap().record
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_filter_says_what_the_query_says() {
-    let home = Home::new().await;
-    let store = home.open().await;
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
     let mut all = Vec::new();
     for (n, text) in TEXTS.iter().enumerate() {
         let options = PutOptions {
@@ -48,7 +48,7 @@ async fn every_filter_says_what_the_query_says() {
             ..PutOptions::default()
         };
         let scope = if n % 2 == 0 { scope() } else { scope().with_task("t").unwrap() };
-        all.push(tagged(&store, &scope, n * n * n, options).await);
+        all.push(put_numbered(&store, &scope, n * n * n, options).await);
     }
     let mut filters = vec![
         Filter::default(),
@@ -87,21 +87,21 @@ async fn every_filter_says_what_the_query_says() {
     ] {
         for filter in &filters {
             let query = ListQuery::new(pattern.clone()).with_filter(filter.clone()).with_total();
-            let mut due: Vec<&Record> = all.iter().filter(|record| query.matches(record)).collect();
-            due.sort_by_key(|record| artifact_store_core::Position::of(record));
+            let mut expected: Vec<&Record> = all.iter().filter(|record| query.matches(record)).collect();
+            expected.sort_by_key(|record| artifact_store_core::Position::of(record));
             let page = store.list(&query).await.unwrap();
-            assert_eq!(page.total, Some(due.len() as u64), "{query:?}");
-            assert_eq!(page.rows.iter().collect::<Vec<_>>(), due, "{query:?}");
+            assert_eq!(page.total, Some(expected.len() as u64), "{query:?}");
+            assert_eq!(page.rows.iter().collect::<Vec<_>>(), expected, "{query:?}");
         }
     }
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }
 
 #[derive(Debug)]
-struct Standing;
+struct FixedClock;
 
-impl Clock for Standing {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(1_780_000_000_000_000)
     }
@@ -109,15 +109,15 @@ impl Clock for Standing {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_go_through_ties_of_time_and_id() {
-    let home = Home::new().await;
-    let store = PostgresStore::open(home.config().clock(Arc::new(Standing))).await.unwrap();
+    let db = TestDatabase::new().await;
+    let store = PostgresStore::open(db.config().clock(Arc::new(FixedClock))).await.unwrap();
     for n in 0..30 {
         for session in ["s-1", "s-2", "s-3"] {
             let scope = Scope::new("acme", "ada", session).unwrap();
-            tagged(&store, &scope, n, PutOptions::default()).await;
+            put_numbered(&store, &scope, n, PutOptions::default()).await;
         }
     }
-    for (pattern, due) in [
+    for (pattern, expected) in [
         (ScopePattern::all_tenants(), 90),
         (ScopePattern::tenant(scope().tenant().clone()), 90),
         (ScopePattern::session_of(&scope()), 30),
@@ -134,9 +134,9 @@ async fn pages_go_through_ties_of_time_and_id() {
                 break;
             }
         }
-        assert_eq!(rows.len(), due);
+        assert_eq!(rows.len(), expected);
         assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
     }
     store.close().await.unwrap();
-    home.end().await;
+    db.drop_schema().await;
 }

@@ -1,113 +1,114 @@
-//! Cuts a body that flows into the parts of an upload, and lets each part lie in the memory of one that has gone.
+//! Cuts a body into the parts of an upload, and reuses their memory.
 //!
-//! A part is some megabytes. Allocated anew each time, such pieces stay with the allocator of whichever thread freed them,
-//! and an upload takes several times what it holds. This module must never know a request.
+//! A part is several megabytes. If each part is allocated anew, the memory stays with the allocator of the thread that
+//! freed it, and an upload takes several times what it holds. This module must never send a request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use artifact_store_core::{BodyStream, Bytes, Digest, Sealed, StoreError};
+use artifact_store_core::{BodyStream, Bytes, CompletedBody, Digest, StoreError};
 
-/// A body cut into chunks of one size; the last may be smaller.
+/// A body cut into chunks of one size. The last may be smaller.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     body: BodyStream,
     size: usize,
-    /// What was read of the body and is in no chunk yet.
-    rest: Bytes,
-    filling: Vec<u8>,
-    spare: Arc<Spare>,
+    /// Bytes that were read from the body and are in no chunk yet.
+    unread: Bytes,
+    /// The chunk that is being filled.
+    buffer: Vec<u8>,
+    pool: Arc<BufferPool>,
 }
 
-/// The memory of chunks that nobody holds any more: as many pieces as were ever held at once.
+/// Buffers of dropped chunks: at most as many as there were chunks at the same time.
 #[derive(Debug, Default)]
-struct Spare(Mutex<Vec<Vec<u8>>>);
+struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
-impl Spare {
-    fn take(&self) -> Option<Vec<u8>> {
+impl BufferPool {
+    fn acquire(&self) -> Option<Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn give(&self, mut memory: Vec<u8>) {
-        memory.clear();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    fn release(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 
-/// Returns its memory when the last who holds it lets go, wherever that is: the client may keep a body to send it again.
-struct Chunk {
+/// A buffer that returns to the pool when its last reference is dropped. The client may keep a body to send it again.
+struct PooledBuffer {
     bytes: Vec<u8>,
-    home: Arc<Spare>,
+    pool: Arc<BufferPool>,
 }
 
-impl AsRef<[u8]> for Chunk {
+impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Chunk {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
-        self.home.give(std::mem::take(&mut self.bytes));
+        self.pool.release(std::mem::take(&mut self.bytes));
     }
 }
 
 impl Chunks {
-    /// The chunks of `body`, of `size` bytes each.
-    pub(crate) fn of(body: BodyStream, size: usize) -> Self {
-        Self { body, size, rest: Bytes::new(), filling: Vec::new(), spare: Arc::default() }
+    /// Cuts `body` into chunks of `size` bytes.
+    pub(crate) fn new(body: BodyStream, size: usize) -> Self {
+        Self { body, size, unread: Bytes::new(), buffer: Vec::new(), pool: Arc::default() }
     }
 
-    /// The next chunk: full, or the last; `None` after it.
+    /// The next chunk: full, or the last one; `None` after it.
     ///
-    /// Cancel-safe: a dropped call loses no byte.
+    /// Cancel-safe: a dropped call loses no bytes.
     ///
     /// # Errors
     /// As [`BodyStream::next`].
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
-            if self.rest.is_empty() {
+            if self.unread.is_empty() {
                 match self.body.next().await? {
-                    Some(piece) => self.rest = piece,
-                    None if self.filling.is_empty() => return Ok(None),
-                    None => return Ok(Some(self.full())),
+                    Some(piece) => self.unread = piece,
+                    None if self.buffer.is_empty() => return Ok(None),
+                    None => return Ok(Some(self.take_chunk())),
                 }
             }
-            if self.filling.capacity() == 0 {
-                self.filling = self.spare.take().unwrap_or_else(|| Vec::with_capacity(self.size));
+            if self.buffer.capacity() == 0 {
+                self.buffer = self.pool.acquire().unwrap_or_else(|| Vec::with_capacity(self.size));
             }
-            let fits = self.rest.len().min(self.size - self.filling.len());
-            self.filling.extend_from_slice(&self.rest.split_to(fits));
-            if self.filling.len() == self.size {
-                return Ok(Some(self.full()));
+            let length = self.unread.len().min(self.size - self.buffer.len());
+            self.buffer.extend_from_slice(&self.unread.split_to(length));
+            if self.buffer.len() == self.size {
+                return Ok(Some(self.take_chunk()));
             }
         }
     }
 
-    fn full(&mut self) -> Bytes {
-        let bytes = std::mem::take(&mut self.filling);
-        Bytes::from_owner(Chunk { bytes, home: Arc::clone(&self.spare) })
+    fn take_chunk(&mut self) -> Bytes {
+        let bytes = std::mem::take(&mut self.buffer);
+        Bytes::from_owner(PooledBuffer { bytes, pool: Arc::clone(&self.pool) })
     }
 
-    /// Reads on without keeping anything; `false` at the end.
+    /// Reads the next bytes and discards them. Returns `false` at the end.
     ///
     /// # Errors
     /// As [`BodyStream::next`].
     pub(crate) async fn skip(&mut self) -> Result<bool, StoreError> {
-        self.filling.clear();
-        self.rest.clear();
+        self.buffer.clear();
+        self.unread.clear();
         Ok(self.body.next().await?.is_some())
     }
 
-    /// What the body is announced to be, where both are: its SHA-256 and its length in bytes.
+    /// The announced SHA-256 and length of the body, if both are announced.
     pub(crate) fn announced(&self) -> Option<(Digest, u64)> {
         self.body.announced_digest().zip(self.body.announced_length())
     }
 
-    /// What the body turned out to be.
+    /// The digest and length of the body that was read.
     ///
     /// # Errors
     /// As [`BodyStream::finish`].
-    pub(crate) fn finish(self) -> Result<Sealed, StoreError> {
+    pub(crate) fn finish(self) -> Result<CompletedBody, StoreError> {
         self.body.finish()
     }
 }
@@ -125,7 +126,7 @@ mod tests {
         let pieces: Vec<_> =
             pieces.iter().map(|piece| Ok::<_, BoxError>(Bytes::from_static(piece))).collect();
         let body = Body::from_stream(stream::iter(pieces)).open(u64::MAX).unwrap();
-        Chunks::of(body.into_stream(), size)
+        Chunks::new(body.into_stream(), size)
     }
 
     #[tokio::test]
@@ -143,18 +144,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_lies_in_the_memory_of_one_that_has_gone() {
+    async fn a_chunk_reuses_the_memory_of_a_dropped_one() {
         let mut chunks = chunks(&[b"0123456789"], 2);
         let mut next = async || chunks.next().await.unwrap().unwrap();
         let (first, second) = (next().await, next().await);
-        let (address, held) = (first.as_ptr(), second.as_ptr());
-        let again = first.clone();
+        let (first_address, second_address) = (first.as_ptr(), second.as_ptr());
+        let first_again = first.clone();
         drop(first);
         let third = next().await;
-        assert!(![address, held].contains(&third.as_ptr()), "somebody still holds the first two");
-        drop(again);
+        assert!(
+            ![first_address, second_address].contains(&third.as_ptr()),
+            "the first two are still referenced"
+        );
+        drop(first_again);
         let fourth = next().await;
-        assert_eq!(fourth.as_ptr(), address);
+        assert_eq!(fourth.as_ptr(), first_address);
         assert_eq!(&fourth[..], b"67");
     }
 }

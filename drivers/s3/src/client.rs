@@ -1,6 +1,6 @@
-//! The clients that speak to the store, and how long they wait.
+//! Builds the S3 clients, and the timeouts of single requests.
 //!
-//! This module must never know a verb.
+//! This module must never know what a request is for.
 
 use std::time::Duration;
 
@@ -18,27 +18,27 @@ use aws_sdk_s3::config::{
 use crate::config::S3Config;
 use crate::error;
 
-/// An upload that is slower than this counts as standing still.
-const LEAST_BYTES_PER_SECOND: u64 = 256 * 1024;
-/// A copy within the store that is slower than this does.
-const LEAST_COPIED_PER_SECOND: u64 = 16 * 1024 * 1024;
+/// An upload that is slower than this times out.
+const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 256 * 1024;
+/// A copy within the storage that is slower than this times out.
+const MIN_COPY_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// What speaks to the store.
+/// The clients of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
     pub(crate) client: Client,
-    /// Signs URLs that name another address; it sends nothing.
+    /// Signs URLs for another endpoint. It sends no request.
     pub(crate) presign_client: Option<Client>,
     pub(crate) credentials: SharedCredentialsProvider,
 }
 
-/// Makes the clients and makes sure that there is a key; nothing is sent to the store.
+/// Builds the clients and checks that an access key is available. Sends nothing to the store.
 ///
 /// # Errors
-/// `Backend`, `Unavailable` where the default chain has no key.
+/// `Backend` or `Unavailable` if the default credentials chain has no key.
 pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
-    let (builder, credentials) = if let Some(key) = config.key() {
+    let (builder, credentials) = if let Some(key) = config.access_key() {
         let credentials =
             Credentials::new(key.id, key.secret, key.session_token, None, "artifact-store options");
         let builder = Builder::new().behavior_version(BehaviorVersion::latest());
@@ -47,11 +47,11 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
         let region = Region::new(config.region.clone());
         let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
         let Some(credentials) = shared.credentials_provider() else {
-            return Err(StoreError::backend("the default chain has no provider of keys"));
+            return Err(StoreError::backend("the default credentials chain has no provider"));
         };
         (Builder::from(&shared), credentials)
     };
-    credentials.provide_credentials().await.map_err(|failed| error::no_credentials(&failed))?;
+    credentials.provide_credentials().await.map_err(|failed| error::credentials_error(&failed))?;
     let mut builder = builder
         .region(Region::new(config.region.clone()))
         .credentials_provider(credentials.clone())
@@ -64,8 +64,8 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
                 .with_max_attempts(u32::try_from(config.max_attempts).unwrap_or(u32::MAX))
                 .with_max_backoff(MAX_BACKOFF),
         )
-        .timeout_config(timeouts(config, config.request_timeout));
-    // What the environment says of endpoints is not asked: the options alone say where artifacts go.
+        .timeout_config(timeout_config(config, config.request_timeout));
+    // Endpoints in the environment are ignored: only the options say where artifacts go.
     builder.set_endpoint_url(config.endpoint.clone());
     let presign_client = config
         .presign_endpoint
@@ -74,31 +74,36 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
     Ok(Clients { client: Client::from_conf(builder.build()), presign_client, credentials })
 }
 
-fn timeouts(config: &S3Config, attempt: Duration) -> TimeoutConfig {
+fn timeout_config(config: &S3Config, attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(config.connect_timeout)
         .operation_attempt_timeout(attempt)
         .build()
 }
 
-/// The time that one attempt to send `bytes` may take, for one request.
-pub(crate) fn to_send(config: &S3Config, bytes: u64) -> Builder {
-    patience(config, bytes / LEAST_BYTES_PER_SECOND)
+/// Configuration of a request that sends `bytes`: its timeout per attempt.
+pub(crate) fn with_send_timeout(config: &S3Config, bytes: u64) -> Builder {
+    with_extra_seconds(config, bytes / MIN_UPLOAD_BYTES_PER_SECOND)
 }
 
-/// The time that one attempt to copy `bytes` within the store may take, for one request.
-pub(crate) fn to_copy(config: &S3Config, bytes: u64) -> Builder {
-    patience(config, bytes / LEAST_COPIED_PER_SECOND)
+/// Configuration of a request that copies `bytes` within the storage: its timeout per attempt.
+pub(crate) fn with_copy_timeout(config: &S3Config, bytes: u64) -> Builder {
+    with_extra_seconds(config, bytes / MIN_COPY_BYTES_PER_SECOND)
 }
 
-fn patience(config: &S3Config, seconds: u64) -> Builder {
+/// The timeout of one attempt to copy or to complete `bytes` within the storage.
+pub(crate) fn copy_timeout(config: &S3Config, bytes: u64) -> Duration {
+    config.request_timeout.saturating_add(Duration::from_secs(bytes / MIN_COPY_BYTES_PER_SECOND))
+}
+
+fn with_extra_seconds(config: &S3Config, seconds: u64) -> Builder {
     let attempt = config.request_timeout.saturating_add(Duration::from_secs(seconds));
-    Builder::new().timeout_config(timeouts(config, attempt))
+    Builder::new().timeout_config(timeout_config(config, attempt))
 }
 
-/// For one request: sent once only.
-pub(crate) fn once(config: &S3Config) -> Builder {
+/// Configuration of a request that is sent once, without retries.
+pub(crate) fn without_retries(config: &S3Config) -> Builder {
     Builder::new()
-        .timeout_config(timeouts(config, config.request_timeout))
+        .timeout_config(timeout_config(config, config.request_timeout))
         .retry_config(RetryConfig::disabled())
 }

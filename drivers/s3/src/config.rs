@@ -1,4 +1,4 @@
-//! How a store is to be opened: [`S3Config`], and the table of options that configurations are read by.
+//! How a store is opened: [`S3Config`], and the table of options for the driver.
 //!
 //! This module must never send a request.
 
@@ -6,40 +6,187 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store_core::{Capabilities, Clock, Flag, Options, StoreError, SystemClock};
+use artifact_store_core::{
+    Capabilities, Clock, Flag, OptionKind, OptionSpec, Options, StoreError, SystemClock,
+};
 
-use crate::address;
 use crate::presign::MAX_EXPIRY;
+use crate::validation;
 
-/// Parts that one upload may have; the protocol's own bound.
+/// The most parts that the protocol allows in one upload.
 pub(crate) const MAX_PARTS: u64 = 10_000;
-/// The largest object; the protocol's own bound.
+/// The largest object that the protocol allows.
 pub(crate) const MAX_OBJECT_BYTES: u64 = 5 << 40;
-/// The largest object that one request copies; the protocol's own bound.
+/// The largest object that the protocol copies in one request.
 const MAX_COPY_BYTES: u64 = 5 << 30;
 const MIB: u64 = 1 << 20;
 
-/// Whether the store honours `If-None-Match: *` on a put.
+const fn option(
+    name: &'static str,
+    kind: OptionKind,
+    default: Option<&'static str>,
+    about: &'static str,
+) -> OptionSpec {
+    OptionSpec { name, kind, default, required: false, about }
+}
+
+/// The options of the driver.
+pub(crate) const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "bucket",
+        kind: OptionKind::Text,
+        default: None,
+        required: true,
+        about: "The bucket, which must exist.",
+    },
+    option(
+        "prefix",
+        OptionKind::Text,
+        None,
+        "The prefix of every key, so that several stores fit into one bucket; at most 256 bytes.",
+    ),
+    option(
+        "endpoint",
+        OptionKind::Text,
+        None,
+        "The address of an S3-compatible server, such as http://127.0.0.1:3900; unset: AWS.",
+    ),
+    option("region", OptionKind::Text, Some("us-east-1"), "The bucket's region."),
+    option(
+        "path_style",
+        OptionKind::Bool,
+        Some("false"),
+        "Whether the bucket is in the path of a request and not in its host; servers other than AWS often need it.",
+    ),
+    option(
+        "access_key_id",
+        OptionKind::Text,
+        None,
+        "The id of the access key; unset: the default chain (environment, profile, container, machine).",
+    ),
+    option(
+        "secret_access_key",
+        OptionKind::Text,
+        None,
+        "The secret of the access key; required with access_key_id.",
+    ),
+    option("session_token", OptionKind::Text, None, "The token of temporary keys."),
+    option(
+        "presign_endpoint",
+        OptionKind::Text,
+        None,
+        "The address in presigned URLs, if clients reach the storage at another one.",
+    ),
+    option(
+        "allow_http",
+        OptionKind::Bool,
+        Some("false"),
+        "Whether plain http is allowed beyond the loopback interface.",
+    ),
+    option(
+        "conditional_create",
+        OptionKind::Choice(&["probe", "yes", "put", "no"]),
+        Some("probe"),
+        "Whether the storage honours If-None-Match: on each request that creates, on PutObject alone, or not; 'probe' tests it.",
+    ),
+    option(
+        "single_writer",
+        OptionKind::Bool,
+        Some("false"),
+        "Whether no other process writes this store; saves requests if the storage does not honour If-None-Match.",
+    ),
+    option(
+        "listing_index",
+        OptionKind::Choice(&["time", "none"]),
+        Some("time"),
+        "Whether a new store has index keys ordered by time: a put sends one more request, and a page costs what it returns.",
+    ),
+    option("presign_put", OptionKind::Bool, Some("true"), "Whether uploads can be presigned."),
+    option(
+        "part_size",
+        OptionKind::Size,
+        Some("8MiB"),
+        "The size of a part of a long upload, 5MiB to 64MiB; an upload has at most 10000 parts.",
+    ),
+    option(
+        "part_concurrency",
+        OptionKind::Count,
+        Some("2"),
+        "How many parts of one upload are sent at once, 1 to 16.",
+    ),
+    option(
+        "list_concurrency",
+        OptionKind::Count,
+        Some("32"),
+        "How many records of a listing are read at once, 1 to 256.",
+    ),
+    option(
+        "max_scan",
+        OptionKind::Count,
+        Some("10000"),
+        "The maximum number of records that one listing reads. A listing of more records is refused.",
+    ),
+    option("connect_timeout", OptionKind::Duration, Some("3s"), "How long to wait for a connection."),
+    option(
+        "request_timeout",
+        OptionKind::Duration,
+        Some("30s"),
+        "How long to wait for the response to a request, and for each chunk of a body.",
+    ),
+    option(
+        "max_attempts",
+        OptionKind::Count,
+        Some("3"),
+        "The maximum number of times that a request is sent if it can be repeated.",
+    ),
+    option(
+        "upload_ttl",
+        OptionKind::Duration,
+        Some("24h"),
+        "After how long an unfinished upload counts as an orphan, which a sweep deletes.",
+    ),
+    option(
+        "max_artifact_bytes",
+        OptionKind::Size,
+        None,
+        "The size limit of an artifact; at most 10000 parts, and 5TiB.",
+    ),
+];
+
+/// Whether the storage honours `If-None-Match: *` on the three requests that create an artifact: `PutObject`,
+/// `CompleteMultipartUpload`, `CopyObject`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConditionalCreate {
-    /// The store is asked once, and its answer is recorded beside the artifacts.
+    /// Each of them is probed, and the result is recorded in the bucket.
     #[default]
     Probe,
-    /// It does.
+    /// It honours all three.
     Yes,
-    /// It does not, or is not to be relied on.
+    /// It honours only `PutObject`.
+    Put,
+    /// It honours none, or is not reliable.
     No,
 }
 
-/// A key of one's own, instead of the default chain's.
+/// Whether a new store has index keys, so that a listing reads only what it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListingIndex {
+    /// Index keys ordered by time. A put and a delete send one more request, and a page of a session is a page of keys.
+    #[default]
+    Time,
+    /// No index. A listing reads the record of every artifact in its scope.
+    None,
+}
+
+/// An access key that the options set, instead of the default chain's.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct AccessKey {
     pub(crate) id: String,
     pub(crate) secret: String,
     pub(crate) session_token: Option<String>,
 }
 
-/// What an [`S3Store`](crate::S3Store) is opened with. Its debug output shows no secret.
+/// The configuration of an [`S3Store`](crate::S3Store). Its debug output shows no secret.
 ///
 /// # Examples
 /// ```
@@ -56,6 +203,7 @@ pub(crate) struct Key {
 /// assert!(!format!("{config:?}").contains("a secret"));
 /// ```
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools)] // Each one is an option.
 pub struct S3Config {
     pub(crate) bucket: String,
     pub(crate) prefix: String,
@@ -68,6 +216,8 @@ pub struct S3Config {
     pub(crate) presign_endpoint: Option<String>,
     pub(crate) allow_http: bool,
     pub(crate) conditional_create: ConditionalCreate,
+    pub(crate) single_writer: bool,
+    pub(crate) listing_index: ListingIndex,
     pub(crate) presign_put: bool,
     pub(crate) part_size: u64,
     pub(crate) part_concurrency: u64,
@@ -83,7 +233,7 @@ pub struct S3Config {
 }
 
 impl S3Config {
-    /// A store in `bucket` of AWS, with the credentials of the default chain; everything else at its default.
+    /// A store in `bucket` of AWS with the default options. The default chain provides the credentials.
     pub fn bucket(bucket: impl Into<String>) -> Self {
         Self {
             bucket: bucket.into(),
@@ -97,6 +247,8 @@ impl S3Config {
             presign_endpoint: None,
             allow_http: false,
             conditional_create: ConditionalCreate::default(),
+            single_writer: false,
+            listing_index: ListingIndex::default(),
             presign_put: true,
             part_size: 8 * MIB,
             part_concurrency: 2,
@@ -112,35 +264,41 @@ impl S3Config {
         }
     }
 
-    /// The same as the options of the driver's table say.
+    /// The configuration that the driver's options describe.
     ///
     /// # Errors
-    /// `InvalidArgument` where the bucket is missing, or a value is out of its bounds.
+    /// `InvalidArgument` if the bucket is missing, or if a value is out of range.
     pub fn from_options(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let bucket = options
             .text("bucket")
-            .ok_or_else(|| StoreError::invalid("the driver s3 needs the option 'bucket'"))?;
+            .ok_or_else(|| StoreError::invalid_option("bucket", "is missing; the driver s3 needs it"))?;
         let defaults = Self::bucket(bucket);
         let text = |name: &str| options.text(name).map(str::to_owned);
         let number = |name: &str, default: u64| options.number(name).unwrap_or(default);
         let duration = |name: &str, default: Duration| options.duration(name).unwrap_or(default);
-        let switch = |name: &str, default: bool| options.switch(name).unwrap_or(default);
+        let bool = |name: &str, default: bool| options.bool(name).unwrap_or(default);
         let config = Self {
             prefix: text("prefix").unwrap_or_default(),
             endpoint: text("endpoint"),
             region: text("region").unwrap_or_else(|| defaults.region.clone()),
-            path_style: switch("path_style", defaults.path_style),
+            path_style: bool("path_style", defaults.path_style),
             access_key_id: text("access_key_id"),
             secret_access_key: text("secret_access_key"),
             session_token: text("session_token"),
             presign_endpoint: text("presign_endpoint"),
-            allow_http: switch("allow_http", defaults.allow_http),
+            allow_http: bool("allow_http", defaults.allow_http),
             conditional_create: match options.text("conditional_create") {
                 Some("yes") => ConditionalCreate::Yes,
+                Some("put") => ConditionalCreate::Put,
                 Some("no") => ConditionalCreate::No,
                 _ => ConditionalCreate::Probe,
             },
-            presign_put: switch("presign_put", defaults.presign_put),
+            single_writer: bool("single_writer", defaults.single_writer),
+            listing_index: match options.text("listing_index") {
+                Some("none") => ListingIndex::None,
+                _ => ListingIndex::Time,
+            },
+            presign_put: bool("presign_put", defaults.presign_put),
             part_size: number("part_size", defaults.part_size),
             part_concurrency: number("part_concurrency", defaults.part_concurrency),
             list_concurrency: number("list_concurrency", defaults.list_concurrency),
@@ -153,40 +311,39 @@ impl S3Config {
             clock,
             ..defaults
         };
-        config.check()?;
+        config.validate()?;
         Ok(config)
     }
 
-    /// The same, with keys that start with `prefix`, so that several stores fit into one bucket. A slash is put behind
-    /// it where there is none.
+    /// Sets the prefix of every key, so that several stores fit into one bucket. A slash is appended if it is missing.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The same, at a store that speaks the protocol at this address, such as `http://127.0.0.1:3900`.
+    /// Sets the address of an S3-compatible server, such as `http://127.0.0.1:3900`.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// The same, with the bucket in this region.
+    /// Sets the bucket's region.
     #[must_use]
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// The same, with the bucket's name in the path of a request and not in its host.
+    /// Sets whether the bucket's name is in the path of a request and not in its host.
     #[must_use]
     pub fn path_style(mut self, path_style: bool) -> Self {
         self.path_style = path_style;
         self
     }
 
-    /// The same, with this key instead of the default chain's.
+    /// Sets the access key, instead of the default chain's.
     #[must_use]
     pub fn keys(mut self, access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
         self.access_key_id = Some(access_key_id.into());
@@ -194,105 +351,120 @@ impl S3Config {
         self
     }
 
-    /// The same, with the token that temporary keys come with.
+    /// Sets the token of temporary keys.
     #[must_use]
     pub fn session_token(mut self, token: impl Into<String>) -> Self {
         self.session_token = Some(token.into());
         self
     }
 
-    /// The same, with presigned URLs that name this address.
+    /// Sets the address in presigned URLs.
     #[must_use]
     pub fn presign_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.presign_endpoint = Some(endpoint.into());
         self
     }
 
-    /// The same, taking plain http beyond the loopback interface too.
+    /// Sets whether plain http is also allowed beyond the loopback interface.
     #[must_use]
     pub fn allow_http(mut self, allow: bool) -> Self {
         self.allow_http = allow;
         self
     }
 
-    /// The same, told what the store can do instead of asking it.
+    /// Sets what the storage honours. With every value except [`ConditionalCreate::Probe`], the storage is not probed.
     #[must_use]
     pub fn conditional_create(mut self, conditional: ConditionalCreate) -> Self {
         self.conditional_create = conditional;
         self
     }
 
-    /// The same, with or without presigned uploads.
+    /// Sets whether this is the only process that writes the store. Then nothing decides between processes, which saves
+    /// requests if the storage does not honour `If-None-Match`.
+    #[must_use]
+    pub fn single_writer(mut self, single: bool) -> Self {
+        self.single_writer = single;
+        self
+    }
+
+    /// Sets whether a store that is created by this opening has index keys. An existing store keeps what it has.
+    #[must_use]
+    pub fn listing_index(mut self, index: ListingIndex) -> Self {
+        self.listing_index = index;
+        self
+    }
+
+    /// Sets whether uploads can be presigned.
     #[must_use]
     pub fn presign_put(mut self, presign: bool) -> Self {
         self.presign_put = presign;
         self
     }
 
-    /// The same, with long uploads cut into parts of `bytes`: 5 MiB to 64 MiB.
+    /// Sets the size of a part of a long upload: 5 MiB to 64 MiB.
     #[must_use]
     pub fn part_size(mut self, bytes: u64) -> Self {
         self.part_size = bytes;
         self
     }
 
-    /// The same, with `parts` of one upload under way at once: 1 to 16.
+    /// Sets how many parts of one upload are sent at once: 1 to 16.
     #[must_use]
     pub fn part_concurrency(mut self, parts: u64) -> Self {
         self.part_concurrency = parts;
         self
     }
 
-    /// The same, with `records` of a listing read at once: 1 to 256.
+    /// Sets how many records of a listing are read at once: 1 to 256.
     #[must_use]
     pub fn list_concurrency(mut self, records: u64) -> Self {
         self.list_concurrency = records;
         self
     }
 
-    /// The same, with listings that look at `keys` keys at most.
+    /// Sets how many records a listing may read. A listing by the index may look at 100 times as many keys.
     #[must_use]
-    pub fn max_scan(mut self, keys: u64) -> Self {
-        self.max_scan = keys;
+    pub fn max_scan(mut self, records: u64) -> Self {
+        self.max_scan = records;
         self
     }
 
-    /// The same, waiting `timeout` for a connection.
+    /// Sets how long to wait for a connection.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// The same, waiting `timeout` for the answer to a request, and for each piece of a body.
+    /// Sets how long to wait for the response to a request, and for each chunk of a body.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// The same, sending a request that may be repeated at most so many times: 1 to 20.
+    /// Sets the maximum number of attempts for a repeatable request, including the first: 1 to 20.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u64) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// The same, taking uploads that did not end within `ttl` as abandoned.
+    /// Sets after how long an unfinished upload counts as an orphan.
     #[must_use]
     pub fn upload_ttl(mut self, ttl: Duration) -> Self {
         self.upload_ttl = ttl;
         self
     }
 
-    /// The same, taking artifacts of at most `bytes`.
+    /// Sets the size limit of an artifact.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
         self
     }
 
-    /// The same, copying objects of more than `bytes` in parts. The protocol's own bound is the default; tests lower it.
+    /// Sets above which size objects are copied in parts. The default is the protocol's limit; tests lower it.
     #[doc(hidden)]
     #[must_use]
     pub fn copy_limit(mut self, bytes: u64) -> Self {
@@ -300,88 +472,92 @@ impl S3Config {
         self
     }
 
-    /// The same, stamping records with the time of `clock`.
+    /// Sets the clock for the time in records.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// What a store opened with this advertises.
+    /// The capabilities of a store opened with this configuration.
     pub fn capabilities(&self) -> Capabilities {
         let capabilities = Capabilities::new()
             .with(Flag::Shared)
             .with(Flag::Durable)
             .with(Flag::PresignGet)
-            .max_artifact_bytes(self.limit())
+            .max_artifact_bytes(self.max_size())
             .max_presign_expiry(MAX_EXPIRY);
         if self.presign_put { capabilities.with(Flag::PresignPut) } else { capabilities }
     }
 
-    /// The largest artifact.
-    pub(crate) fn limit(&self) -> u64 {
+    /// The size limit of an artifact.
+    pub(crate) fn max_size(&self) -> u64 {
         let by_parts = self.part_size.saturating_mul(MAX_PARTS);
         self.max_artifact_bytes.min(by_parts).min(MAX_OBJECT_BYTES)
     }
 
-    /// The size of a part, which [`check`](Self::check) bounds.
+    /// The size of a part, which [`validate`](Self::validate) limits.
     pub(crate) fn part_bytes(&self) -> usize {
         usize::try_from(self.part_size).unwrap_or(usize::MAX)
     }
 
-    /// The key that was given, where one was.
-    pub(crate) fn key(&self) -> Option<Key> {
+    /// The access key, if the options set one.
+    pub(crate) fn access_key(&self) -> Option<AccessKey> {
         let (id, secret) = self.access_key_id.clone().zip(self.secret_access_key.clone())?;
-        Some(Key { id, secret, session_token: self.session_token.clone() })
+        Some(AccessKey { id, secret, session_token: self.session_token.clone() })
     }
 
-    /// What the store is called in errors: no secret stands in it.
-    pub(crate) fn place(&self) -> &str {
+    /// The server's name in errors. It contains no secret.
+    pub(crate) fn server_name(&self) -> &str {
         self.endpoint.as_deref().unwrap_or("AWS")
     }
 
-    /// Refuses what cannot work, before anything is sent.
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
-        let bounds = [
+    /// Refuses a configuration that cannot work, before any request is sent.
+    pub(crate) fn validate(&self) -> Result<(), StoreError> {
+        let limits = [
             ("part_size", self.part_size, 5 * MIB, 64 * MIB),
             ("part_concurrency", self.part_concurrency, 1, 16),
             ("list_concurrency", self.list_concurrency, 1, 256),
             ("max_attempts", self.max_attempts, 1, 20),
             ("max_scan", self.max_scan, 1, u64::MAX),
         ];
-        for (name, value, least, most) in bounds {
-            if !(least..=most).contains(&value) {
-                let most = if most == u64::MAX { "more".to_owned() } else { most.to_string() };
-                return Err(StoreError::invalid(format!(
-                    "the option '{name}' is {least} to {most}, not {value}"
-                )));
+        for (name, value, min, max) in limits {
+            if !(min..=max).contains(&value) {
+                let max = if max == u64::MAX { "more".to_owned() } else { max.to_string() };
+                return Err(StoreError::invalid_option(name, format!("must be {min} to {max}, not {value}")));
             }
         }
         for (name, value) in
             [("connect_timeout", self.connect_timeout), ("request_timeout", self.request_timeout)]
         {
             if value.is_zero() || value > Duration::from_hours(1) {
-                return Err(StoreError::invalid(format!("the option '{name}' is more than 0s, at most 1h")));
+                return Err(StoreError::invalid_option(name, "must be more than 0s and at most 1h"));
             }
         }
-        address::check_bucket(&self.bucket)?;
-        address::check_prefix(&self.prefix)?;
-        address::check_region(&self.region)?;
+        validation::check_bucket(&self.bucket)?;
+        validation::check_prefix(&self.prefix)?;
+        validation::check_region(&self.region)?;
         for (name, value) in [("endpoint", &self.endpoint), ("presign_endpoint", &self.presign_endpoint)] {
             if let Some(value) = value {
-                address::check_endpoint(name, value, self.allow_http)?;
+                validation::check_endpoint(name, value, self.allow_http)?;
             }
         }
         match (&self.access_key_id, &self.secret_access_key, &self.session_token) {
-            (Some(_), None, _) => Err(StoreError::invalid(
-                "the option 'access_key_id' comes with 'secret_access_key'; give both, or neither to use the default chain",
-            )),
-            (None, Some(_), _) => Err(StoreError::invalid(
-                "the option 'secret_access_key' comes with 'access_key_id'; give both, or neither to use the default chain",
-            )),
-            (None, None, Some(_)) => Err(StoreError::invalid(
-                "the option 'session_token' comes with 'access_key_id' and 'secret_access_key'",
-            )),
+            (Some(_), None, _) => Err(StoreError::invalid_option(
+                "access_key_id",
+                "needs its secret; set both, or neither to use the default chain",
+            )
+            .with_option("secret_access_key")),
+            (None, Some(_), _) => Err(StoreError::invalid_option(
+                "secret_access_key",
+                "needs the id of its key; set both, or neither to use the default chain",
+            )
+            .with_option("access_key_id")),
+            (None, None, Some(_)) => {
+                Err(StoreError::invalid_option("session_token", "needs the id of a key and its secret")
+                    .with_option("access_key_id")
+                    .with_option("secret_access_key"))
+            }
             _ => Ok(()),
         }
     }

@@ -1,7 +1,6 @@
-//! Errors of the client and answers of the store, turned into the store's own: by code and status, never by text.
+//! Maps errors of the S3 client to [`StoreError`], by the response's code and status and never by its text.
 //!
-//! This is the one place where they are mapped. No secret comes through here: of a failed request only its answer is
-//! kept.
+//! This is the only module that maps them. No secret gets into an error: only the response of a failed request is kept.
 
 use std::error::Error;
 use std::fmt;
@@ -15,63 +14,131 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
 use crate::config::S3Config;
+use crate::layout::Layout;
 
-/// More than this between two clocks, and signatures are refused.
-const MAX_SKEW_SECONDS: u64 = 15 * 60;
+/// Servers refuse signatures if the two clocks differ by more than this.
+const MAX_CLOCK_SKEW_SECONDS: u64 = 15 * 60;
 
-/// Why a request failed, as far as it decides what to do.
+/// Why a request failed, as far as callers act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// There is no such object.
-    NoKey,
-    /// The condition did not hold: something stands there.
-    Stands,
-    /// Another put of this key is under way at this very moment.
-    Busy,
-    /// There is no such multipart upload, any more or yet.
-    NoUpload,
-    /// The range lies past the end.
-    Range,
-    /// The store does not know this request.
+pub(crate) enum RequestErrorKind {
+    /// The object does not exist.
+    NoSuchKey,
+    /// The condition `If-None-Match` failed: an object exists at the key.
+    PreconditionFailed,
+    /// Another request for this key is in progress.
+    Conflict,
+    /// The multipart upload does not exist: it has ended or never began.
+    NoSuchUpload,
+    /// The range starts past the end of the object.
+    InvalidRange,
+    /// The server does not implement this request.
     NotImplemented,
-    /// It may not be done.
-    Denied,
-    /// The bytes are not those that were announced.
-    Altered,
-    /// Anything else that the store answered.
-    Refused,
-    /// No answer came, or one that says to try later: the request may have been carried out all the same.
-    Unknown,
+    /// The access key may not do this.
+    AccessDenied,
+    /// The body does not match the announced checksum.
+    BadDigest,
+    /// Every other error response.
+    Rejected,
+    /// No response arrived, or one that asks for a retry. The request may have been carried out.
+    OutcomeUnknown,
 }
 
-/// A request that failed: its meaning, and the error that it becomes.
+/// A failed request: its kind, and the [`StoreError`] for the caller.
 #[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) why: Why,
+pub(crate) struct RequestError {
+    pub(crate) kind: RequestErrorKind,
     pub(crate) error: StoreError,
 }
 
-impl From<Failed> for StoreError {
-    fn from(failed: Failed) -> Self {
+impl From<RequestError> for StoreError {
+    fn from(failed: RequestError) -> Self {
         failed.error
     }
 }
 
-/// What an answer said, for the operator's log.
+/// The text of a response or client error, for the operator's log.
 #[derive(Debug)]
-struct Cause(String);
+struct ErrorDetail(String);
 
-impl fmt::Display for Cause {
+impl fmt::Display for ErrorDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Error for Cause {}
+impl Error for ErrorDetail {}
 
-/// What a failed request means; `doing` says what it was to do.
-#[allow(clippy::needless_pass_by_value)] // It ends here: nothing of it but its meaning goes on.
-pub(crate) fn of<E>(config: &S3Config, doing: &str, error: SdkError<E, HttpResponse>) -> Failed
+/// What a request does, in words, and the IAM action that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Operation {
+    description: &'static str,
+    action: &'static str,
+    resource: ResourceKind,
+}
+
+/// The resource that an IAM action is granted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ResourceKind {
+    Bucket,
+    Objects,
+}
+
+impl Operation {
+    /// A request for an object. It needs `action` on the objects below the prefix.
+    pub(crate) const fn object(description: &'static str, action: &'static str) -> Self {
+        Self { description, action, resource: ResourceKind::Objects }
+    }
+
+    /// An operation on the bucket. It requires permission for the IAM action `action`.
+    pub(crate) const fn bucket(description: &'static str, action: &'static str) -> Self {
+        Self { description, action, resource: ResourceKind::Bucket }
+    }
+
+    /// A request that reads an object.
+    pub(crate) const fn read(description: &'static str) -> Self {
+        Self::object(description, "s3:GetObject")
+    }
+
+    /// A request that writes an object.
+    pub(crate) const fn write(description: &'static str) -> Self {
+        Self::object(description, "s3:PutObject")
+    }
+
+    /// A request that deletes an object.
+    pub(crate) const fn delete(description: &'static str) -> Self {
+        Self::object(description, "s3:DeleteObject")
+    }
+
+    /// The permission that is missing if the server denies this request.
+    fn missing_permission(self, config: &S3Config) -> String {
+        let Self { action, resource, .. } = self;
+        let bucket = &config.bucket;
+        let resource = match resource {
+            ResourceKind::Bucket => format!("arn:aws:s3:::{bucket}"),
+            ResourceKind::Objects => {
+                let layout = Layout::new(&config.prefix);
+                format!("arn:aws:s3:::{bucket}/{}*", layout.prefix())
+            }
+        };
+        let permission = format!("the key needs {action} on {resource}");
+        if action == "s3:GetObject" {
+            // Without the permission to list, a server answers "access denied" for a missing object.
+            return format!(
+                "{permission}, and s3:ListBucket on arn:aws:s3:::{bucket}, without which a missing object is answered as denied"
+            );
+        }
+        permission
+    }
+}
+
+/// Maps an error of the client. `operation` is the request that failed.
+#[allow(clippy::needless_pass_by_value)] // The error ends here: only its meaning is returned.
+pub(crate) fn from_sdk_error<E>(
+    config: &S3Config,
+    operation: Operation,
+    error: SdkError<E, HttpResponse>,
+) -> RequestError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -79,85 +146,83 @@ where
         SdkError::ServiceError(context) => {
             let (code, message) = (context.err().code(), context.err().message());
             let status = context.raw().status().as_u16();
-            let cause = Cause(format!("{status} {}: {}", code.unwrap_or("-"), message.unwrap_or("-")));
-            let skewed = matches!(status, 400 | 403) && is_skewed(context.raw().headers().get("date"));
-            let (why, error) = answer(config, doing, status, code, skewed);
-            Failed { why, error: error.with_source(cause) }
+            let detail = ErrorDetail(format!("{status} {}: {}", code.unwrap_or("-"), message.unwrap_or("-")));
+            let skewed = matches!(status, 400 | 403) && is_clock_skewed(context.raw().headers().get("date"));
+            let (kind, error) = from_response(config, operation, status, code, skewed);
+            RequestError { kind, error: error.with_source(detail) }
         }
         other => {
-            let (why, error) = unanswered(config, doing, other);
-            Failed { why, error: error.with_source(Cause(chain(other))) }
+            let (kind, error) = from_missing_response(config, operation.description, other);
+            RequestError { kind, error: error.with_source(ErrorDetail(chain_text(other))) }
         }
     }
 }
 
-/// An error and what caused it.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// An error and its sources.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
-/// The texts of an error and of what caused it.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// The texts of an error and of its sources.
+fn chain_text(error: &(dyn Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Whether the store's clock is so far from ours that it refuses signatures.
-fn is_skewed(date: Option<&str>) -> bool {
-    let theirs = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
-    let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed();
-    theirs.is_some_and(|theirs| theirs.secs().abs_diff(ours) > MAX_SKEW_SECONDS)
+/// Whether the server's clock differs so much from the local clock that the server refuses signatures.
+fn is_clock_skewed(date: Option<&str>) -> bool {
+    let server_time = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+    let local_seconds =
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed();
+    server_time.is_some_and(|time| time.secs().abs_diff(local_seconds) > MAX_CLOCK_SKEW_SECONDS)
 }
 
-fn answer(
+/// The kind of an error response, and the error for the caller. `skewed`: the clocks of server and client differ too much.
+fn from_response(
     config: &S3Config,
-    doing: &str,
+    operation: Operation,
     status: u16,
     code: Option<&str>,
     skewed: bool,
-) -> (Why, StoreError) {
-    let (bucket, place, region) = (&config.bucket, config.place(), &config.region);
+) -> (RequestErrorKind, StoreError) {
+    let (bucket, server, region) = (&config.bucket, config.server_name(), &config.region);
+    let doing = operation.description;
     if skewed {
-        return (Why::Refused, clock(place));
+        return (RequestErrorKind::Rejected, clock_skew_error(server));
     }
     match (code, status) {
-        (Some("NoSuchBucket"), _) => (Why::Refused, no_bucket(config)),
-        (Some("NoSuchKey" | "NotFound"), _) => {
-            (Why::NoKey, StoreError::backend(format!("{doing}: there is no such object")))
+        (Some("NoSuchBucket"), _) => (RequestErrorKind::Rejected, no_such_bucket(config)),
+        // The response to a HEAD request has no code.
+        (Some("NoSuchKey" | "NotFound"), _) | (None, 404) => {
+            (RequestErrorKind::NoSuchKey, StoreError::backend(format!("{doing}: the object does not exist")))
         }
         (Some("NoSuchUpload"), _) => (
-            Why::NoUpload,
+            RequestErrorKind::NoSuchUpload,
             StoreError::unavailable(format!(
                 "{doing}: the upload was ended by somebody else; is there a rule that removes uploads early?"
             )),
         ),
-        (Some("PreconditionFailed"), _) | (_, 412) => {
-            (Why::Stands, StoreError::unavailable(format!("{doing}: something stands there already")))
-        }
+        (Some("PreconditionFailed"), _) | (_, 412) => (
+            RequestErrorKind::PreconditionFailed,
+            StoreError::unavailable(format!("{doing}: an object already exists at the key")),
+        ),
         (Some("ConditionalRequestConflict" | "OperationAborted"), _) | (_, 409) => (
-            Why::Busy,
-            StoreError::unavailable(format!("{doing}: another request for this key is under way")),
+            RequestErrorKind::Conflict,
+            StoreError::unavailable(format!("{doing}: another request for this key is in progress")),
         ),
-        (Some("InvalidRange"), _) | (_, 416) => {
-            (Why::Range, StoreError::backend(format!("{doing}: the range lies past the end")))
-        }
-        (Some("InvalidAccessKeyId"), _) => (
-            Why::Denied,
-            StoreError::backend(format!(
-                "{place} does not know the key id; correct access_key_id, or the endpoint"
-            )),
+        (Some("InvalidRange"), _) | (_, 416) => (
+            RequestErrorKind::InvalidRange,
+            StoreError::backend(format!("{doing}: the range starts past the end")),
         ),
-        (Some("SignatureDoesNotMatch"), _) => (
-            Why::Denied,
-            StoreError::backend(format!(
-                "{place} refuses the signature: the secret is not this key id's; correct secret_access_key"
-            )),
-        ),
-        (Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired"), _) => (
-            Why::Denied,
-            StoreError::backend(format!(
-                "the temporary keys for {place} have expired or come with another session_token"
-            )),
-        ),
+        (
+            Some(
+                code @ ("InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "TokenRefreshRequired"),
+            ),
+            _,
+        ) => (RequestErrorKind::AccessDenied, rejected_credentials(server, code)),
         (
             Some(
                 "AuthorizationHeaderMalformed"
@@ -168,113 +233,157 @@ fn answer(
             _,
         )
         | (_, 301 | 307) => (
-            Why::Refused,
-            StoreError::backend(format!(
-                "the bucket '{bucket}' is not in the region '{region}' of {place}; correct the option 'region' (or 'endpoint')"
-            )),
+            RequestErrorKind::Rejected,
+            StoreError::backend(format!("the bucket '{bucket}' is not in the region '{region}' of {server}"))
+                .with_option("region")
+                .with_option("endpoint"),
         ),
-        (Some("RequestTimeTooSkewed" | "RequestExpired"), _) => (Why::Refused, clock(place)),
-        (Some("NotImplemented" | "MethodNotAllowed"), _) | (_, 405 | 501) => {
-            (Why::NotImplemented, StoreError::backend(format!("{doing}: {place} cannot do it")))
+        (Some("RequestTimeTooSkewed" | "RequestExpired"), _) => {
+            (RequestErrorKind::Rejected, clock_skew_error(server))
         }
+        (Some("NotImplemented" | "MethodNotAllowed"), _) | (_, 405 | 501) => (
+            RequestErrorKind::NotImplemented,
+            StoreError::backend(format!("{doing}: {server} does not support this request")),
+        ),
         (
             Some("BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch"),
             _,
         ) => (
-            Why::Altered,
-            StoreError::unavailable(format!("{doing}: the bytes arrived altered, and were refused")),
+            RequestErrorKind::BadDigest,
+            StoreError::unavailable(format!("{doing}: the bytes were altered on the way and refused")),
         ),
-        (Some("XMinioStorageFull" | "QuotaExceeded" | "InsufficientStorage"), _) | (_, 507) => {
-            (Why::Refused, StoreError::unavailable(format!("{doing}: no space is left at {place}")))
-        }
+        (Some("XMinioStorageFull" | "QuotaExceeded" | "InsufficientStorage"), _) | (_, 507) => (
+            RequestErrorKind::Rejected,
+            StoreError::unavailable(format!("{doing}: no space is left at {server}")),
+        ),
         (Some("SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout" | "Busy"), _)
-        | (_, 408 | 429 | 500..=599) => {
-            (Why::Unknown, StoreError::unavailable(format!("{doing}: {place} failed or is too busy")))
-        }
-        (Some("AccessDenied" | "AllAccessDisabled" | "AccountProblem"), _) | (_, 401 | 403) => (
-            Why::Denied,
-            StoreError::backend(format!(
-                "{doing}: {place} denies it; correct access_key_id and secret_access_key, or let the key do this in the \
-                 bucket '{bucket}'"
-            )),
+        | (_, 408 | 429 | 500..=599) => (
+            RequestErrorKind::OutcomeUnknown,
+            StoreError::unavailable(format!("{doing}: {server} failed or is too busy")),
         ),
-        // The answer to a HEAD has no code.
-        (None, 404) => (Why::NoKey, StoreError::backend(format!("{doing}: there is no such object"))),
-        (code, status) => (
-            Why::Refused,
+        (Some("AccessDenied" | "AllAccessDisabled" | "AccountProblem"), _) | (_, 401 | 403) => (
+            RequestErrorKind::AccessDenied,
             StoreError::backend(format!(
-                "{doing}: {place} answered {status} {}",
+                "{doing}: {server} denies access; {}. Check that this is the intended key",
+                operation.missing_permission(config)
+            ))
+            .with_option("access_key_id")
+            .with_option("secret_access_key"),
+        ),
+        (code, status) => (
+            RequestErrorKind::Rejected,
+            StoreError::backend(format!(
+                "{doing}: {server} answered {status} {}",
                 code.unwrap_or("without a code")
             )),
         ),
     }
 }
 
-fn unanswered<E>(config: &S3Config, doing: &str, error: &SdkError<E, HttpResponse>) -> (Why, StoreError)
+/// The server rejects the credentials themselves, whatever is asked.
+fn rejected_credentials(server: &str, code: &str) -> StoreError {
+    match code {
+        "InvalidAccessKeyId" => StoreError::backend(format!("{server} does not know the access key id"))
+            .with_option("access_key_id")
+            .with_option("endpoint"),
+        "SignatureDoesNotMatch" => StoreError::backend(format!(
+            "{server} refuses the signature: the secret does not belong to this access key id"
+        ))
+        .with_option("secret_access_key"),
+        _ => StoreError::backend(format!(
+            "the temporary keys for {server} have expired, or belong to another session token"
+        ))
+        .with_option("session_token"),
+    }
+}
+
+fn from_missing_response<E>(
+    config: &S3Config,
+    doing: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> (RequestErrorKind, StoreError)
 where
     E: Error + 'static,
 {
-    let credentials = causes(error).find_map(|error| error.downcast_ref::<CredentialsError>());
+    let credentials = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>());
     if let Some(error) = credentials {
-        return (Why::Denied, no_credentials(error));
+        return (RequestErrorKind::AccessDenied, credentials_error(error));
     }
-    let place = config.place();
-    let unavailable = |what: &str| (Why::Unknown, StoreError::unavailable(format!("{doing}: {what}")));
+    let server = config.server_name();
+    let unavailable =
+        |what: &str| (RequestErrorKind::OutcomeUnknown, StoreError::unavailable(format!("{doing}: {what}")));
+    let unreachable = |what: &str| {
+        let error = StoreError::unavailable(format!("{doing}: {server} {what}")).with_option("endpoint");
+        (RequestErrorKind::OutcomeUnknown, error)
+    };
     match error {
-        SdkError::TimeoutError(_) => unavailable(&format!("{place} did not answer within request_timeout")),
+        SdkError::TimeoutError(_) => unavailable(&format!("{server} did not answer within request_timeout")),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            unavailable(&format!("{place} cannot be reached within connect_timeout"))
+            unreachable("cannot be reached within connect_timeout")
         }
-        SdkError::DispatchFailure(failure) if failure.is_io() => unavailable(&format!(
-            "{place} cannot be reached, or the connection broke; check the option 'endpoint' and the network"
-        )),
-        SdkError::DispatchFailure(failure) if failure.is_user() => {
-            (Why::Refused, StoreError::backend(format!("{doing}: the request to {place} cannot be made")))
+        SdkError::DispatchFailure(failure) if failure.is_io() => {
+            unreachable("cannot be reached, or the connection broke; check the network between")
         }
+        SdkError::DispatchFailure(failure) if failure.is_user() => (
+            RequestErrorKind::Rejected,
+            StoreError::backend(format!("{doing}: the request to {server} cannot be built")),
+        ),
         SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
-            unavailable(&format!("the connection to {place} broke"))
+            unavailable(&format!("the connection to {server} broke"))
         }
-        _ => (Why::Refused, StoreError::backend(format!("{doing}: the request could not be made"))),
+        _ => (
+            RequestErrorKind::Rejected,
+            StoreError::backend(format!("{doing}: the request could not be built")),
+        ),
     }
 }
 
-fn clock(place: &str) -> StoreError {
+fn clock_skew_error(server: &str) -> StoreError {
     StoreError::backend(format!(
-        "{place} refuses the signature because its clock and this machine's differ by more than 15 minutes; set them right"
+        "{server} refuses the signature because its clock and this machine's differ by more than 15 minutes; correct the clocks"
     ))
 }
 
-/// There is no such bucket.
-pub(crate) fn no_bucket(config: &S3Config) -> StoreError {
-    StoreError::unavailable(format!(
-        "there is no bucket '{}' at {}; make it, or correct the option 'bucket'",
+/// The bucket does not exist.
+pub(crate) fn no_such_bucket(config: &S3Config) -> StoreError {
+    let detail = format!(
+        "there is no bucket '{}' at {}; create it, or name another one",
         config.bucket,
-        config.place()
-    ))
+        config.server_name()
+    );
+    StoreError::unavailable(detail).with_option("bucket")
 }
 
-/// No key could be had.
-pub(crate) fn no_credentials(error: &CredentialsError) -> StoreError {
+/// The credentials provider returned no access key.
+pub(crate) fn credentials_error(error: &CredentialsError) -> StoreError {
     let failed = match error {
         CredentialsError::CredentialsNotLoaded(_) => StoreError::backend(
-            "no key was found in the environment, the profile, the container or the machine; give access_key_id and \
-             secret_access_key, or set up the default chain",
-        ),
+            "no access key was found in the environment, the profile, the container or the machine: give its id and its secret, or \
+             set up the default chain, for example by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+        .with_option("access_key_id")
+        .with_option("secret_access_key"),
         CredentialsError::InvalidConfiguration(_) => StoreError::backend(
-            "the default chain of keys is set up wrongly; correct the profile or the environment",
+            "the default credentials chain is misconfigured; correct the profile or the environment",
         ),
-        _ => StoreError::unavailable("the default chain could not fetch a key"),
+        _ => StoreError::unavailable("the default credentials chain could not fetch a key"),
     };
-    failed.with_source(Cause(chain(error)))
+    failed.with_source(ErrorDetail(chain_text(error)))
 }
 
-/// A body broke off while it was read.
-pub(crate) fn broken_body(config: &S3Config, error: &(dyn Error + 'static)) -> StoreError {
-    StoreError::unavailable(format!("the connection to {} broke while an artifact was read", config.place()))
-        .with_source(Cause(chain(error)))
+/// The connection broke while a response body was read.
+pub(crate) fn body_read_error(config: &S3Config, error: &(dyn Error + 'static)) -> StoreError {
+    StoreError::unavailable(format!(
+        "the connection to {} broke while an artifact was read",
+        config.server_name()
+    ))
+    .with_source(ErrorDetail(chain_text(error)))
 }
 
-/// A body stood still while it was read.
-pub(crate) fn stalled_body(config: &S3Config) -> StoreError {
-    StoreError::unavailable(format!("{} stopped sending for longer than request_timeout", config.place()))
+/// No bytes of a response body arrived within `request_timeout`.
+pub(crate) fn body_timeout(config: &S3Config) -> StoreError {
+    StoreError::unavailable(format!(
+        "{} stopped sending for longer than request_timeout",
+        config.server_name()
+    ))
 }

@@ -1,40 +1,50 @@
-//! Keys in the bucket: [`Layout`]. The hashes are those of core's tokens; this module cuts and joins them.
+//! Keys in the bucket: [`Layout`]. The hashes come from core's key tokens. This module truncates and joins them.
 //!
-//! Keys are kept short, because stores that keep objects as files put a key into one file name, encoded and with endings of
-//! their own. What makes a key one artifact's is its last component, which hashes the whole scope and the id with 160 bits. The
-//! components before it only narrow listings, so 80 bits do: who made two of them meet would make a listing look at more keys,
-//! and the clear scope of each record is compared in any case.
+//! Keys are short, because servers that store objects as files put a key into one file name, encoded and with their own
+//! suffixes. The last component of an artifact's key identifies it: it hashes the whole scope and the id with 160 bits.
+//! The components before it only narrow listings, so 80 bits are enough. A collision there makes a listing look at more
+//! keys. The clear scope of each record is compared in any case.
 //!
-//! The form is fixed by [`FORMAT_VERSION`]; another form needs another version. This module must never send a request.
+//! The layout is fixed by [`FORMAT_VERSION`]: another layout needs another version. This module must never send a
+//! request.
 
-use artifact_store_core::{ArtifactId, Hasher, KeyToken, Scope, ScopePattern, StoreError, TenantPattern};
+use artifact_store_core::{
+    ArtifactId, Hasher, KeyToken, Record, Scope, ScopePattern, StoreError, TaskPattern, TenantPattern,
+    Timestamp,
+};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
-/// The version that this build reads and writes.
-pub(crate) const FORMAT_VERSION: u64 = 1;
-/// Components of an artifact's key: tenant, user, session, and the hash of everything.
+/// The format version of stores that this build creates. It also reads version 1.
+pub(crate) const FORMAT_VERSION: u64 = 2;
+/// Components of an artifact's key: tenant, user, session, and the name.
 pub(crate) const DEPTH: usize = 4;
-/// Digits of base32 that narrow a listing: 80 bits.
-const NARROW_DIGITS: usize = 16;
-/// Digits of base32 that name an artifact: 160 bits.
+/// Base32 digits of a component that narrows listings: 80 bits.
+const COMPONENT_DIGITS: usize = 16;
+/// Base32 digits of an artifact's name: 160 bits.
 const NAME_DIGITS: usize = 32;
 const NAME_DOMAIN: &[u8] = b"artifact-store s3 key v1\0";
-/// The longest key; the protocol's own bound.
+/// The longest key that the protocol allows.
 const MAX_KEY_BYTES: usize = 1024;
 const RANDOM_DIGITS: usize = 32;
+/// Hex digits of a time in an index key.
+const TIME_DIGITS: usize = 16;
+/// Base32 digits of a task in an index key. They tell tasks of one session apart; the record decides.
+const TASK_DIGITS: usize = 8;
+/// Hex digits of a mark in an index key. Two puts of one artifact at the same time write two index keys.
+const MARK_DIGITS: usize = 8;
 
 /// 128 random bits in hex: a name that is used once.
-pub(crate) fn random() -> Result<String, StoreError> {
+pub(crate) fn random_hex() -> Result<String, StoreError> {
     let mut bytes = [0; RANDOM_DIGITS / 2];
     getrandom::fill(&mut bytes)
         .map_err(|error| StoreError::backend("the system has no randomness").with_source(error))?;
     Ok(HEXLOWER.encode(&bytes))
 }
 
-/// Where things are in the bucket.
+/// The keys of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
-    /// Empty, or ending in a slash.
+    /// Empty, or ends with a slash.
     prefix: String,
 }
 
@@ -45,118 +55,258 @@ impl Layout {
         Self { prefix: format!("{prefix}{slash}") }
     }
 
-    /// What every key starts with.
+    /// The prefix of every key.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The marker that makes a prefix a store.
+    /// The object that makes a prefix a store.
     pub(crate) fn format_key(&self) -> String {
         format!("{}FORMAT", self.prefix)
     }
 
-    /// A key to ask the store on what it can do.
+    /// An object for a probe.
     pub(crate) fn probe_key(&self, random: &str) -> String {
         format!("{}u/probe-{random}", self.prefix)
     }
 
-    /// What the keys of artifacts start with.
-    pub(crate) fn artifacts(&self) -> String {
+    /// The object that holds an encryption key of records.
+    pub(crate) fn encryption_key_object(&self, id: &str) -> String {
+        format!("{}k/{id}", self.prefix)
+    }
+
+    /// The object that exists while a sweep is running.
+    pub(crate) fn sweep_key(&self) -> String {
+        format!("{}SWEEP", self.prefix)
+    }
+
+    /// The prefix of artifacts.
+    pub(crate) fn artifacts_prefix(&self) -> String {
         format!("{}a/", self.prefix)
     }
 
-    /// What the keys of long records start with.
-    pub(crate) fn sides(&self) -> String {
+    /// The prefix of record objects.
+    pub(crate) fn record_objects_prefix(&self) -> String {
         format!("{}o/", self.prefix)
     }
 
-    /// What the keys of bodies start with whose artifact is not known yet.
-    pub(crate) fn staging(&self) -> String {
+    /// The prefix of staged uploads, whose artifact is not known yet.
+    pub(crate) fn staging_prefix(&self) -> String {
         format!("{}u/", self.prefix)
     }
 
-    /// What the keys of presigned uploads start with.
-    pub(crate) fn uploads(&self) -> String {
+    /// The prefix of presigned uploads.
+    pub(crate) fn uploads_prefix(&self) -> String {
         format!("{}p/", self.prefix)
     }
 
-    /// An artifact's object.
+    /// The object of an artifact.
     pub(crate) fn artifact_key(&self, scope: &Scope, id: &ArtifactId) -> String {
         format!("{}a/{}", self.prefix, path(scope, id))
     }
 
-    /// The record of the artifact at `key`, where the metadata do not hold it.
-    pub(crate) fn side_of(&self, key: &str, random: &str) -> String {
-        let path = key.strip_prefix(&self.artifacts()).unwrap_or(key);
+    /// The record object of the artifact at `key`, if the metadata do not hold the record.
+    pub(crate) fn record_object_key(&self, key: &str, random: &str) -> String {
+        let path = key.strip_prefix(&self.artifacts_prefix()).unwrap_or(key);
         format!("{}o/{path}.{random}", self.prefix)
     }
 
-    /// A body on its way in whose artifact is not known yet.
+    /// A staged upload, whose artifact is not known yet.
     pub(crate) fn staging_key(&self, random: &str) -> String {
         format!("{}u/{random}", self.prefix)
     }
 
-    /// Where a presigned upload of an artifact goes to.
+    /// The body of a presigned upload.
     pub(crate) fn upload_key(&self, scope: &Scope, id: &ArtifactId) -> String {
         format!("{}p/b/{}", self.prefix, path(scope, id))
     }
 
-    /// Where the announcement of a presigned upload is.
-    pub(crate) fn announcement_key(&self, scope: &Scope, id: &ArtifactId) -> String {
+    /// The intent of a presigned upload.
+    pub(crate) fn upload_intent_key(&self, scope: &Scope, id: &ArtifactId) -> String {
         format!("{}p/n/{}", self.prefix, path(scope, id))
     }
 
-    /// The artifact's key that the long record at `key` belongs to, and its random name.
-    pub(crate) fn artifact_of_side(&self, key: &str) -> Option<(String, String)> {
-        let (path, random) = key.strip_prefix(&self.sides())?.rsplit_once('.')?;
-        let legal = components(path).is_some() && random.len() == RANDOM_DIGITS;
-        legal.then(|| (format!("{}a/{path}", self.prefix), random.to_owned()))
+    /// The artifact's key that the record object at `key` belongs to, and the record object's random name.
+    pub(crate) fn artifact_of_record_object(&self, key: &str) -> Option<(String, String)> {
+        let (path, random) = key.strip_prefix(&self.record_objects_prefix())?.rsplit_once('.')?;
+        let valid = components(path).is_some() && random.len() == RANDOM_DIGITS;
+        valid.then(|| (format!("{}a/{path}", self.prefix), random.to_owned()))
     }
 
-    /// The components of an artifact's key; `None` for a key that is none.
+    /// The prefix of index keys.
+    pub(crate) fn index_prefix(&self) -> String {
+        format!("{}i/", self.prefix)
+    }
+
+    /// The index key of an artifact that the put with this mark creates.
+    pub(crate) fn index_key(&self, record: &Record, mark: &str) -> String {
+        let path = path(&record.scope, &record.id);
+        let (session, name) = path.rsplit_once('/').unwrap_or_default();
+        let task: String =
+            short_hash(&KeyToken::of_task(record.scope.task())).chars().take(TASK_DIGITS).collect();
+        let mark: String = mark.chars().take(MARK_DIGITS).collect();
+        let time = descending_digits(record.created_at);
+        format!("{}i/{session}/{time}.{task}.{name}.{mark}", self.prefix)
+    }
+
+    /// Parses an index key; `None` if `key` is not one.
+    pub(crate) fn index_entry(&self, key: &str) -> Option<IndexEntry> {
+        let path = key.strip_prefix(self.prefix.as_str())?.strip_prefix("i/")?;
+        let (session, rest) = path.rsplit_once('/')?;
+        let mut fields = rest.split('.');
+        let (time, task, name, mark) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let valid = fields.next().is_none()
+            && time.len() == TIME_DIGITS
+            && is_hash(task, TASK_DIGITS)
+            && mark.len() == MARK_DIGITS
+            && mark.bytes().all(|b| b.is_ascii_hexdigit());
+        let artifact = format!("{session}/{name}");
+        components(&artifact).filter(|_| valid)?;
+        Some(IndexEntry {
+            created_at: parse_descending(time)?,
+            artifact_key: format!("{}a/{artifact}", self.prefix),
+            task: task.to_owned(),
+            mark: mark.to_owned(),
+        })
+    }
+
+    /// The filter for index keys of artifacts that `pattern` covers.
+    pub(crate) fn index_key_filter(&self, pattern: &ScopePattern) -> IndexKeyFilter {
+        let artifacts = self.key_filter(pattern);
+        let prefix = format!("{}i/{}", self.prefix, &artifacts.prefix[self.artifacts_prefix().len()..]);
+        let task = match &pattern.task {
+            TaskPattern::Any => None,
+            TaskPattern::NoTask => Some(None),
+            TaskPattern::One(task) => Some(Some(task)),
+        };
+        let task = task.map(|task| short_hash(&KeyToken::of_task(task)).chars().take(TASK_DIGITS).collect());
+        IndexKeyFilter { prefix, task, artifacts }
+    }
+
+    /// A claim on a key: of one put on its artifact's key, or of one sweep on [`Layout::sweep_key`].
+    pub(crate) fn claim_key(claimed: &str, random: &str) -> String {
+        format!("{claimed}.{random}")
+    }
+
+    /// The key that this claim is on; `None` if `key` is not a claim.
+    pub(crate) fn claimed_key<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let (claimed, random) = key.rsplit_once('.')?;
+        let valid = random.len() == RANDOM_DIGITS && random.bytes().all(|b| b.is_ascii_hexdigit());
+        let can_be_claimed = || self.artifact_components(claimed).is_some() || claimed == self.sweep_key();
+        (valid && can_be_claimed()).then_some(claimed)
+    }
+
+    /// The components of an artifact's key; `None` if `key` is not one.
     pub(crate) fn artifact_components<'a>(&self, key: &'a str) -> Option<[&'a str; DEPTH]> {
         components(key.strip_prefix(self.prefix.as_str())?.strip_prefix("a/")?)
     }
 
-    /// What the keys that `pattern` covers start with. A task has no component: its records say it.
-    pub(crate) fn covered(&self, pattern: &ScopePattern) -> Covered {
-        let only = [
+    /// The filter for keys of artifacts that `pattern` covers. A task is not a component: only the record has it.
+    pub(crate) fn key_filter(&self, pattern: &ScopePattern) -> KeyFilter {
+        let components = [
             match &pattern.tenant {
                 TenantPattern::One(tenant) => Some(tenant_component(&KeyToken::of_tenant(tenant))),
                 TenantPattern::AllTenants => None,
             },
-            pattern.user.as_ref().map(|user| narrow(&KeyToken::of_user(user))),
-            pattern.session.as_ref().map(|session| narrow(&KeyToken::of_session(session))),
+            pattern.user.as_ref().map(|user| short_hash(&KeyToken::of_user(user))),
+            pattern.session.as_ref().map(|session| short_hash(&KeyToken::of_session(session))),
         ];
-        let mut prefix = self.artifacts();
-        for component in only.iter().map_while(Option::as_ref) {
+        let mut prefix = self.artifacts_prefix();
+        for component in components.iter().map_while(Option::as_ref) {
             prefix.push_str(component);
             prefix.push('/');
         }
-        Covered { prefix, only }
+        KeyFilter { prefix, components }
     }
 }
 
-/// The keys that a listing looks at.
+/// Selects the artifact keys that a listing looks at.
 #[derive(Debug)]
-pub(crate) struct Covered {
-    /// What all of them start with.
+pub(crate) struct KeyFilter {
+    /// The prefix that all of them have.
     pub(crate) prefix: String,
-    only: [Option<String>; DEPTH - 1],
+    /// The components that a key must have; `None` matches every component.
+    components: [Option<String>; DEPTH - 1],
 }
 
-impl Covered {
-    /// Whether a key of these components may be of a record that is asked for.
-    pub(crate) fn takes(&self, components: &[&str; DEPTH]) -> bool {
-        self.only
+impl KeyFilter {
+    /// Whether a key with these components may belong to a record that the query covers.
+    pub(crate) fn matches(&self, components: &[&str; DEPTH]) -> bool {
+        self.components
             .iter()
             .zip(components)
-            .all(|(only, component)| only.as_ref().is_none_or(|only| only == component))
+            .all(|(expected, component)| expected.as_ref().is_none_or(|expected| expected == component))
     }
 }
 
-/// Refuses a key that no store takes: a prefix too long for what stands behind it.
-pub(crate) fn check_length(key: &str) -> Result<(), StoreError> {
+/// A parsed index key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IndexEntry {
+    pub(crate) created_at: Timestamp,
+    pub(crate) artifact_key: String,
+    task: String,
+    /// The first digits of the mark of the put that wrote it.
+    mark: String,
+}
+
+impl IndexEntry {
+    /// Whether the put with this mark wrote it.
+    pub(crate) fn has_mark(&self, mark: Option<&str>) -> bool {
+        mark.is_some_and(|mark| mark.starts_with(&self.mark))
+    }
+}
+
+/// Selects the index keys that a listing looks at.
+#[derive(Debug)]
+pub(crate) struct IndexKeyFilter {
+    /// The prefix that all of them have.
+    pub(crate) prefix: String,
+    task: Option<String>,
+    /// The filter for the keys of the artifacts.
+    pub(crate) artifacts: KeyFilter,
+}
+
+impl IndexKeyFilter {
+    /// Returns true if the artifact of this entry can match the query; its record decides. False is final.
+    pub(crate) fn matches(&self, layout: &Layout, entry: &IndexEntry) -> bool {
+        self.task.as_ref().is_none_or(|task| *task == entry.task)
+            && layout
+                .artifact_components(&entry.artifact_key)
+                .is_some_and(|components| self.artifacts.matches(&components))
+    }
+
+    /// A key before those of `time` and of earlier times; `None` unless the prefix names one session. Only then the
+    /// keys are in order.
+    pub(crate) fn start_after(&self, layout: &Layout, time: Timestamp) -> Option<String> {
+        self.is_ordered(layout).then(|| format!("{}{}", self.prefix, descending_digits(time)))
+    }
+
+    /// Whether the keys are in the order of listings. Those of one session are.
+    pub(crate) fn is_ordered(&self, layout: &Layout) -> bool {
+        self.prefix[layout.index_prefix().len()..].matches('/').count() == DEPTH - 1
+    }
+
+    /// Whether the query covers only one task, or only artifacts without a task.
+    pub(crate) fn filters_task(&self) -> bool {
+        self.task.is_some()
+    }
+}
+
+/// A time as hex digits that sort the newest first.
+fn descending_digits(time: Timestamp) -> String {
+    // Flipping the sign bit sorts the numbers as unsigned; subtracting reverses the order.
+    let shifted = time.as_micros().cast_unsigned() ^ (1 << 63);
+    format!("{:016x}", u64::MAX - shifted)
+}
+
+/// Parses what [`descending_digits`] wrote.
+fn parse_descending(digits: &str) -> Option<Timestamp> {
+    let reversed = u64::from_str_radix(digits, 16).ok()?;
+    Some(Timestamp::from_micros(((u64::MAX - reversed) ^ (1 << 63)).cast_signed()))
+}
+
+/// Fails if a key is longer than the protocol allows: the prefix is too long for it.
+pub(crate) fn check_key_length(key: &str) -> Result<(), StoreError> {
     if key.len() <= MAX_KEY_BYTES {
         return Ok(());
     }
@@ -165,48 +315,52 @@ pub(crate) fn check_length(key: &str) -> Result<(), StoreError> {
     )))
 }
 
-/// The four components with slashes between.
+/// The four components, joined by slashes.
 fn path(scope: &Scope, id: &ArtifactId) -> String {
     let [tenant, user, session, task] = KeyToken::of_scope(scope);
     let mut hasher = Hasher::new();
     hasher.update(NAME_DOMAIN);
     for token in [&tenant, &user, &session, &task, &KeyToken::of_id(id)] {
-        // No token holds a slash.
+        // No token contains a slash.
         hasher.update(token.as_str().as_bytes());
         hasher.update(b"/");
     }
     let mut name = BASE32_NOPAD.encode(hasher.finish().as_bytes()).to_ascii_lowercase();
     name.truncate(NAME_DIGITS);
-    format!("{}/{}/{}/{name}", tenant_component(&tenant), narrow(&user), narrow(&session))
+    format!("{}/{}/{}/{name}", tenant_component(&tenant), short_hash(&user), short_hash(&session))
 }
 
-/// The hash of a token, cut.
-fn narrow(token: &KeyToken) -> String {
+/// The hash of a token, truncated.
+fn short_hash(token: &KeyToken) -> String {
     let hash = token.as_str().rsplit('.').next().unwrap_or_default();
-    hash.chars().take(NARROW_DIGITS).collect()
+    hash.chars().take(COMPONENT_DIGITS).collect()
 }
 
-/// A tenant's component keeps the readable stub, for those who look into a bucket or set rules by tenant.
+/// A tenant's component. It keeps the readable stub, for people who look into a bucket or set rules by tenant.
 fn tenant_component(token: &KeyToken) -> String {
     let stub = token.as_str().split('.').next().unwrap_or_default();
-    format!("{stub}.{}", narrow(token))
+    format!("{stub}.{}", short_hash(token))
 }
 
 fn components(path: &str) -> Option<[&str; DEPTH]> {
     let mut parts = path.split('/');
-    let mut next = |legal: &dyn Fn(&str) -> bool| parts.next().filter(|part| legal(part));
-    let narrow = |part: &str| is_hash(part, NARROW_DIGITS);
-    let components =
-        [next(&is_tenant)?, next(&narrow)?, next(&narrow)?, next(&|part| is_hash(part, NAME_DIGITS))?];
+    let mut next = |is_valid: &dyn Fn(&str) -> bool| parts.next().filter(|part| is_valid(part));
+    let is_component = |part: &str| is_hash(part, COMPONENT_DIGITS);
+    let components = [
+        next(&is_tenant_component)?,
+        next(&is_component)?,
+        next(&is_component)?,
+        next(&|part| is_hash(part, NAME_DIGITS))?,
+    ];
     parts.next().is_none().then_some(components)
 }
 
-/// Whether `name` has the form of a tenant's component. Other names are not the store's.
-fn is_tenant(name: &str) -> bool {
+/// Whether `name` has the form of a tenant's component. Other names are not written by the driver.
+fn is_tenant_component(name: &str) -> bool {
     name.split_once('.').is_some_and(|(stub, hash)| {
         (1..=12).contains(&stub.len())
             && stub.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-            && is_hash(hash, NARROW_DIGITS)
+            && is_hash(hash, COMPONENT_DIGITS)
     })
 }
 
@@ -216,9 +370,11 @@ fn is_hash(text: &str, digits: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use artifact_store_core::{ArtifactId, Digest, Namespace, Scope, ScopePart, ScopePattern};
+    use artifact_store_core::{
+        ArtifactId, Digest, Namespace, PutOptions, Record, Scope, ScopePart, ScopePattern, Timestamp,
+    };
 
-    use super::{Layout, check_length};
+    use super::{Layout, check_key_length};
 
     fn id() -> ArtifactId {
         ArtifactId::new(&Namespace::default(), &Digest::of(b"hello"))
@@ -241,27 +397,27 @@ mod tests {
     fn a_long_records_key_leads_back_to_its_artifact() {
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
         let (layout, random) = (Layout::new("team"), "0123456789abcdef0123456789abcdef");
-        let side = layout.side_of(&layout.artifact_key(&scope, &id()), random);
+        let record_object = layout.record_object_key(&layout.artifact_key(&scope, &id()), random);
         assert_eq!(
-            layout.artifact_of_side(&side),
+            layout.artifact_of_record_object(&record_object),
             Some((layout.artifact_key(&scope, &id()), random.to_owned()))
         );
-        assert_eq!(layout.artifact_of_side("team/o/else"), None);
+        assert_eq!(layout.artifact_of_record_object("team/o/else"), None);
     }
 
     #[test]
-    fn a_pattern_covers_its_keys_and_no_others() {
+    fn a_pattern_matches_its_keys_and_no_others() {
         let layout = Layout::new("");
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
         let other = Scope::new("acme", "bob", "s-1").unwrap();
         let (key, foreign) = (layout.artifact_key(&scope, &id()), layout.artifact_key(&other, &id()));
-        let narrow = layout.covered(&ScopePattern::session_of(&scope));
-        assert!(key.starts_with(&narrow.prefix) && !foreign.starts_with(&narrow.prefix));
-        // A user of any tenant: the prefix cannot say it, the tokens do.
-        let users = layout.covered(&ScopePattern::all_tenants().user(ScopePart::new("ada").unwrap()));
+        let session = layout.key_filter(&ScopePattern::session_of(&scope));
+        assert!(key.starts_with(&session.prefix) && !foreign.starts_with(&session.prefix));
+        // A user of any tenant: the prefix cannot express it, the components can.
+        let users = layout.key_filter(&ScopePattern::all_tenants().user(ScopePart::new("ada").unwrap()));
         assert_eq!(users.prefix, "a/");
-        assert!(users.takes(&layout.artifact_components(&key).unwrap()));
-        assert!(!users.takes(&layout.artifact_components(&foreign).unwrap()));
+        assert!(users.matches(&layout.artifact_components(&key).unwrap()));
+        assert!(!users.matches(&layout.artifact_components(&foreign).unwrap()));
         assert_eq!(layout.artifact_components("a/else"), None);
     }
 
@@ -270,8 +426,44 @@ mod tests {
         let part = "w".repeat(artifact_store_core::MAX_SCOPE_PART_BYTES);
         let scope = Scope::new(&part, &part, &part).unwrap().with_task(&part).unwrap();
         let layout = Layout::new(&"x".repeat(256));
-        let side = layout.side_of(&layout.artifact_key(&scope, &id()), &"0".repeat(32));
-        assert!(check_length(&side).is_ok());
+        let record_object = layout.record_object_key(&layout.artifact_key(&scope, &id()), &"0".repeat(32));
+        assert!(check_key_length(&record_object).is_ok());
+    }
+
+    #[test]
+    fn the_index_is_ordered_newest_first_and_leads_to_its_artifact() {
+        let scope = Scope::new("acme", "ada", "s-1").unwrap();
+        let layout = Layout::new("team");
+        let record = |micros: i64| {
+            Record::new(
+                scope.clone(),
+                PutOptions::default(),
+                Digest::of(b"hello"),
+                5,
+                Timestamp::from_micros(micros),
+            )
+        };
+        let times = [i64::MIN, -1, 0, 1, 1_767_323_045_000_006, i64::MAX];
+        let keys = times.map(|micros| layout.index_key(&record(micros), "0123456789abcdef"));
+        assert!(keys.is_sorted_by(|a, b| a > b), "{keys:?}");
+        let key_filter = layout.index_key_filter(&ScopePattern::exactly(&scope));
+        for (key, micros) in keys.iter().zip(times) {
+            let entry = layout.index_entry(key).unwrap();
+            assert_eq!(entry.created_at, Timestamp::from_micros(micros));
+            assert_eq!(entry.artifact_key, layout.artifact_key(&scope, &id()));
+            assert!(key_filter.matches(&layout, &entry) && key.starts_with(&key_filter.prefix));
+            assert!(
+                entry.has_mark(Some("0123456789abcdef"))
+                    && !entry.has_mark(Some("ff"))
+                    && !entry.has_mark(None)
+            );
+            assert!(*key > key_filter.start_after(&layout, entry.created_at).unwrap());
+        }
+        let with_task = scope.with_task("t").unwrap();
+        let entry = layout.index_entry(&keys[4]).unwrap();
+        assert!(!layout.index_key_filter(&ScopePattern::exactly(&with_task)).matches(&layout, &entry));
+        assert!(layout.index_key_filter(&ScopePattern::session_of(&with_task)).matches(&layout, &entry));
+        assert!(!layout.index_key_filter(&ScopePattern::all_tenants()).is_ordered(&layout));
     }
 
     #[test]

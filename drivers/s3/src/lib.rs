@@ -2,113 +2,145 @@
 //!
 //! # Layout
 //! ```text
-//! {prefix}FORMAT                                          what made this a store, and what the storage can do
-//! {prefix}a/{tenant}/{user}/{session}/{name}              one object an artifact
-//! {prefix}o/{tenant}/…/{name}.{random}                    the record of an artifact whose metadata cannot hold it
-//! {prefix}u/{random}                                      a body on its way in whose artifact is not known yet
+//! {prefix}FORMAT                                          marks a store; records what the storage honours
+//! {prefix}k/{id}                                          a key that encrypts records
+//! {prefix}a/{tenant}/{user}/{session}/{name}              one object per artifact
+//! {prefix}a/{tenant}/{user}/{session}/{name}.{random}     a claim on that key, while a put is running
+//! {prefix}i/{tenant}/{user}/{session}/{time}.{task}.{name}.{mark}   the index: one empty object per artifact
+//! {prefix}o/{tenant}/…/{name}.{random}                    a record that is too long for the artifact's metadata
+//! {prefix}u/{random}                                      a staged upload, whose artifact is not known yet
 //! {prefix}p/…                                             presigned uploads
+//! {prefix}SWEEP                                           a sweep is running
 //! ```
-//! The name hashes the whole scope, task included, and the id with 160 bits. The components before it are 80 bits each of
-//! core's [`KeyToken`](artifact_store_core::KeyToken)s, the tenant's with its readable stub: they narrow listings and decide
-//! nothing. An artifact's object holds exactly its bytes, so a presigned download serves them as they are; its user metadata `artifact` holds the record: JSON in base64url, a dot and
-//! 128 bits of the JSON's SHA-256. So one GET or HEAD gives everything. The protocol gives 2 KiB to all user metadata; a
-//! longer record is stored in an object of its own first, which the metadata `artifact-side` name with its SHA-256: such an
-//! artifact costs one request more to put, get, stat, list and delete. `artifact-mark` is random and tells one put from
-//! another. The media type is the object's too, where it can stand in a header.
+//! The name hashes the whole scope, including the task, and the id with 160 bits. The components before it have 80 bits
+//! each and come from core's [`KeyToken`](artifact_store_core::KeyToken)s; the tenant's keeps its readable stub. They
+//! narrow listings and decide nothing.
 //!
-//! An object at an artifact's key without our metadata is no artifact: reads say that there is none (some stores show bytes
-//! before metadata), and a put waits about two seconds for it to become one, then says `Corrupt`. Metadata that are ours
-//! but altered, of another scope or id, or an object of another length are `Corrupt`. The bytes are compared with their
-//! SHA-256 by the [`Gate`](artifact_store_core::Gate), while they flow.
+//! An artifact's object holds exactly its bytes, so a presigned download serves them unchanged. Its user metadata hold
+//! the record, encrypted with AES-256-GCM and in base64url. The metadata entry is `artifact-record`. On storages that
+//! take only short values, `artifact-record-1` and so on hold the rest. So one GET or HEAD returns everything.
+//!
+//! The protocol allows 2 KiB for all user metadata. A longer record is first stored in an object of its own, which
+//! `artifact-record-at` names. Such an artifact costs one more request to put, get, stat, list and delete.
+//! `artifact-mark` is random and identifies a put. The object's content type is the artifact's media type if it can be
+//! sent in a header.
+//!
+//! That is format 2. Stores of format 1 keep the record in clear text in `artifact` or `artifact-side`, and have no
+//! index. They are read and written in their own format.
+//!
+//! An object at an artifact's key without the driver's metadata is not an artifact. Reads report it as missing, because
+//! some servers show bytes before metadata. A put waits about 2 seconds for it to become an artifact and then fails
+//! with `Corrupt`. Reads also fail with `Corrupt` if the driver's metadata were altered or belong to another scope or
+//! id, or if the object has another length. The [`Gate`](artifact_store_core::Gate) compares the bytes with their
+//! SHA-256 during the transfer.
 //!
 //! # Commit point
-//! The one request that makes the artifact's object, with its metadata: `PutObject`, `CopyObject` or
-//! `CompleteMultipartUpload`. A body at hand, or a stream that ends within one part, is one `PutObject` whose SHA-256 the store
-//! compares (it is not hashed again to be signed). A longer stream goes up in parts: straight to its key where digest and
-//! length are announced, otherwise to `u/`, from where it is copied within the store once its id is known. Nothing of it can
-//! be seen before. Where the store compares them, each part carries its CRC32C; where it does not, what the network alters
-//! without noticing is found out on reading.
+//! One request creates the artifact's object with its metadata: `PutObject`, `CopyObject` or `CompleteMultipartUpload`.
 //!
-//! Whatever ends a put early ends its upload and removes what it staged, in the background and with retries;
-//! [`close`](artifact_store_core::ArtifactStore::close) waits for that. What a killed process leaves is removed by a
-//! [sweep](S3Store::sweep) once it is older than `upload_ttl`, which must be longer than any upload takes. A store that
-//! cannot list uploads in parts needs a rule of the bucket for them.
+//! A body in memory, or a stream that ends within one part, is one `PutObject`. The server compares its SHA-256, and
+//! the bytes are not hashed again for the signature. A longer stream is uploaded in parts. If digest and length are
+//! announced, the parts go directly to the artifact's key. Otherwise they go to `u/`, and are copied within the storage
+//! once the id is known. Nothing is visible before. Each part carries its CRC32C if the server compares it. If not,
+//! bytes that the network alters are detected only when they are read. The long record and the index key are written
+//! before the artifact, and deleted after it.
 //!
-//! A put whose answer is lost is sent again. If then something stands there already, the mark says whether it is this put's
-//! own work, which is `created` all the same. A put that was not heard to the end looks once whether the artifact stands.
+//! A put that ends early aborts its upload and deletes what it staged, in the background and with retries.
+//! [`close`](artifact_store_core::ArtifactStore::close) waits for that. A [sweep](S3Store::sweep) deletes what a killed
+//! process left, once it is older than `upload_ttl`. That must be longer than any upload takes. If a server cannot list
+//! multipart uploads, a rule of the bucket must abort them.
+//!
+//! A put whose response was lost is sent again. If an object exists by then, the mark tells whether this put created
+//! it; the result is `created` in that case, too. A put that fails with an unknown outcome looks once whether the
+//! artifact exists.
 //!
 //! # Concurrency
-//! Within a process, puts and deletes of one key take turns, whatever store they come from; each runs to its end once it is
-//! begun, even where the caller goes away. Between processes `If-None-Match` decides, where the store honours it. Where it
-//! does not, a put asks first and then writes: two processes that put the same bytes at the same instant may both be told
-//! `created`, and the later one's options stay. It is one artifact with the same bytes all the same. Two processes that
-//! delete one artifact at the same instant may both be told `true`.
+//! Within a process, puts and deletes of one key run one after the other, even from several stores. Each one runs to
+//! completion once it has started, even if the caller drops its future.
 //!
-//! Whether the store honours it is asked once, when a prefix is first opened, and recorded in `FORMAT` with the address it
-//! was asked at; another address is asked again. The option `conditional_create` says it instead; then nothing is asked,
-//! and parts carry no checksum.
+//! Between processes, `If-None-Match` decides if the storage honours it on the request that creates. If the storage
+//! honours it only on `PutObject`, the put reserves the key first. If the storage honours it nowhere, a claim beside
+//! the key decides. So of two processes that put the same bytes, exactly one gets `created`. Two processes that delete
+//! one artifact at the same moment may both get `true`.
+//!
+//! What the storage honours is probed when a prefix is first opened. `FORMAT` records the result with the address, the
+//! bucket's versioning and the time. The storage is probed again at another address, after a change of the versioning,
+//! or after a day. The option `conditional_create` sets the result instead. Then nothing is probed, and parts carry no
+//! checksum.
 //!
 //! # Flags and limits
 //! `SHARED` and `DURABLE`. An artifact has at most 10 000 parts and 5 TiB.
 //!
-//! | verb | requests |
+//! | method | requests, without the index key |
 //! |---|---|
-//! | put, at most one part | 1 where the condition is honoured, else 2; 2 or 1 where it stood already |
-//! | get | 1; 2 where there is no artifact; a range past the end, or a suffix that the store breaks on: 1 or 2 more |
-//! | stat | 1; 2 where there is no artifact, because only so it is told from a missing bucket |
+//! | put, at most one part | 1 if the condition decides; 2 with `single_writer`; 5 with a claim; 1 or 2 if it exists |
+//! | get | 1; 2 if it does not exist; 1 or 2 more for a range past the end, or a suffix that the server fails on |
+//! | stat | 1; 2 if the artifact does not exist, to tell that from a missing bucket |
 //! | delete | 2 |
-//! | list | 1 for each 1000 keys of the narrowest prefix, and 1 for each key, `list_concurrency` at once |
+//! | list | of a session: 1, and 1 for each row; of more: 1 for each 1000 keys, and 1 for each row |
 //!
-//! A listing has no index, and its records are in the objects: each page looks at all keys again that its scope covers, and
-//! past `max_scan` keys it is refused and says so. A key whose size the filter excludes is not read.
+//! The index key costs a put one more request, or two if the condition finds an existing artifact. It costs a delete
+//! one more. Opening an existing store costs three requests.
 //!
-//! A put takes memory for `part_concurrency` parts and two; a listing a page of keys and the page of rows; a get what the
-//! connection holds. Each request has `request_timeout` to be answered, and one second more for each 256 KiB it sends; a
-//! body that is read may stand still for as long.
+//! Without an index (`listing_index=none`, or format 1), each page looks at all keys in its scope and reads each
+//! record. A listing that would read more than `max_scan` records is refused, and the error says so.
+//!
+//! A put takes memory for `part_concurrency` parts and two more. A listing takes a page of keys and a page of rows. A
+//! get takes what the connection buffers. Each request waits `request_timeout` for its response, and one second more
+//! for each 256 KiB that it sends. The same timeout applies to each chunk of a body that is read.
 //!
 //! # Not done here
-//! - No encryption or lifecycle of objects, and no versions: those are the bucket's, and a lifecycle rule that removes
-//!   objects removes artifacts. Where the bucket keeps versions, a delete leaves the old one to it.
-//! - No defence against who may write in the bucket.
-//! - Stores that copy or put an object visibly bit by bit are not made atomic.
+//! - The driver does not encrypt objects, and sets no lifecycle and no versions. Those belong to the bucket. A
+//!   lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete leaves the old
+//!   version to it.
+//! - The driver does not defend against those who may write to the bucket.
+//! - If a server makes a copy or put visible bit by bit, the driver does not make it atomic.
 
-mod abilities;
-mod address;
+mod bucket;
 mod chunks;
-mod cleanup;
+mod claim;
 mod client;
+mod commit;
 mod config;
-mod create;
+mod delete;
+mod encryption;
 mod error;
-mod inner;
+mod features;
+mod format;
+mod key_locks;
 mod layout;
 mod list;
-mod locks;
+mod lookup;
 mod multipart;
-mod options;
+mod open;
+mod paused_body;
 mod presign;
+mod presigned_upload;
+mod probe;
 mod put;
 mod read;
 mod record;
+mod small_object;
+mod state;
 mod store;
 mod sweep;
 mod tasks;
-mod upload;
+mod temp_object;
+mod validation;
 
 use std::sync::Arc;
 
 use artifact_store_core::{
-    Ability, ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, SystemClock,
-    UrlForm, async_trait,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, StoreFeature, SweepMode,
+    SweepSummary, SystemClock, UrlForm, async_trait,
 };
 
-pub use config::{ConditionalCreate, S3Config};
+pub use config::{ConditionalCreate, ListingIndex, S3Config};
 pub use store::S3Store;
 pub use sweep::SweepReport;
 
 pub(crate) const NAME: &str = "s3";
 
-/// The driver, for a [`Registry`](artifact_store_core::Registry).
+/// The s3 driver, for a [`Registry`](artifact_store_core::Registry).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct S3Driver;
 
@@ -117,8 +149,8 @@ impl Driver for S3Driver {
     fn info(&self) -> &'static DriverInfo {
         &DriverInfo {
             name: NAME,
-            about: "Artifacts as objects in a bucket of S3, or of a store that speaks its protocol.",
-            options: options::OPTIONS,
+            about: "Artifacts as objects in a bucket of S3 or of an S3-compatible server.",
+            options: config::OPTIONS,
             url: UrlForm::HostAndPath { host: "bucket", path: "prefix" },
             bytes_cannot_change: false,
         }
@@ -138,17 +170,31 @@ impl Driver for S3Driver {
         Ok(Arc::new(S3Store::open(config).await?))
     }
 
-    async fn abilities(&self, options: &Options) -> Result<Vec<Ability>, StoreError> {
+    async fn store_features(&self, options: &Options) -> Result<Vec<StoreFeature>, StoreError> {
         let store = S3Store::open(S3Config::from_options(options, Arc::new(SystemClock))?).await?;
-        let abilities = store.abilities()?;
+        let features = store.store_features()?;
         store.close().await?;
-        Ok(abilities)
+        Ok(features)
     }
 
-    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {
-        let store = S3Store::open(S3Config::from_options(options, Arc::new(SystemClock))?).await?;
-        let SweepReport { objects, uploads, young, uploads_known: _ } = store.sweep().await?;
+    async fn probe(&self, options: &Options) -> Result<Vec<StoreFeature>, StoreError> {
+        let config = S3Config::from_options(options, Arc::new(SystemClock))?;
+        let store = S3Store::open_and_probe(config).await?;
+        let features = store.store_features()?;
         store.close().await?;
-        Ok(Swept { removed: objects + uploads, spared: young })
+        Ok(features)
+    }
+
+    async fn sweep(&self, options: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError> {
+        let config = S3Config::from_options(options, Arc::new(SystemClock))?;
+        // A sweep creates no store, and a dry run writes nothing.
+        let store = S3Store::open_existing(config).await?;
+        let report = if mode.deletes() { store.sweep().await } else { store.count_orphans().await };
+        store.close().await?;
+        let SweepReport { objects, uploads, bytes, young, busy, uploads_known: _ } = report?;
+        if busy {
+            return Ok(SweepSummary::busy());
+        }
+        Ok(SweepSummary::new(objects + uploads).with_bytes(bytes).with_spared(young))
     }
 }

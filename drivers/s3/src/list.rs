@@ -1,7 +1,10 @@
-//! Listing: a walk over the keys that a query covers, and a HEAD for each record.
+//! Lists by a scan: over the keys of the artifacts that a query covers, with a HEAD request for each record.
 //!
-//! There is no index. What bounds a walk is the number of keys it may look at; what bounds its memory is a page of keys
-//! and the page of rows. This module must never answer with a part of what it should have looked at.
+//! A store without an index lists so. A store with an index does so to count matches that only records can tell. The
+//! number of keys that a scan may look at is limited. Its memory is limited to one page of keys and one page of rows.
+//! This module must never return a part of what it should have looked at.
+
+pub(crate) mod index;
 
 use std::collections::BinaryHeap;
 
@@ -9,87 +12,121 @@ use artifact_store_core::{Filter, ListQuery, Page, Position, Record, StoreError}
 use aws_sdk_s3::types::Object;
 use futures_util::stream::{self, StreamExt};
 
-use crate::inner::{Inner, Standing};
-use crate::layout::Covered;
+use crate::error::Operation;
+use crate::layout::KeyFilter;
+use crate::lookup::KeyStatus;
+use crate::state::StoreState;
 
-/// Keys of one answer; the protocol's own bound.
-const PAGE_KEYS: i32 = 1000;
+/// Keys in one response: the limit of the protocol.
+pub(crate) const PAGE_KEYS: i32 = 1000;
 
 /// The page of `query`.
 ///
 /// # Errors
-/// `InvalidArgument` for the cursor, or past the store's bound on listings; `Corrupt` for an artifact that is none;
-/// `Unavailable`, `Backend`.
-pub(crate) async fn list(inner: &Inner, query: &ListQuery) -> Result<Page, StoreError> {
+/// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for a damaged
+/// artifact; `Unavailable`, `Backend`.
+pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, StoreError> {
+    if state.format.indexed && !(query.counts_total() && index::needs_records_to_count(query)) {
+        return index::list(state, query).await;
+    }
     let mut rows = Rows::new(query)?;
-    let covered = inner.layout.covered(query.pattern());
-    let at_once = usize::try_from(inner.config.list_concurrency).unwrap_or(1);
+    let key_filter = state.layout.key_filter(query.pattern());
+    let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
     let (mut scanned, mut after) = (0_u64, None);
     loop {
-        inner.may_go_on()?;
-        let page = inner.keys(&covered.prefix, after).await?;
+        state.ensure_open()?;
+        let page = state.list_keys(&key_filter.prefix, after).await?;
         scanned = scanned.saturating_add(page.objects.len() as u64);
-        if scanned > inner.config.max_scan {
-            return Err(StoreError::invalid(format!(
-                "the listing covers more than {} keys, which is the bound of this store; \
-                 narrow the scope, or raise the option max_scan",
-                inner.config.max_scan
-            )));
+        if scanned > state.config.max_scan {
+            return Err(scan_limit_exceeded(state));
         }
-        let keys =
-            page.objects.into_iter().filter_map(|object| wanted(inner, &covered, query.filter(), object));
-        let mut records = stream::iter(keys)
-            .map(|key| async move { inner.standing_at(&key).await })
-            .buffer_unordered(at_once);
-        while let Some(standing) = records.next().await {
-            // What is not there any more was deleted since its key was read.
-            if let Standing::Ours(stands) = standing? {
-                rows.take(stands.record);
+        let keys = page
+            .objects
+            .into_iter()
+            .filter_map(|object| matching_key(state, &key_filter, query.filter(), object));
+        let mut statuses = stream::iter(keys)
+            .map(|key| async move { state.status_of_key(&key).await })
+            .buffer_unordered(concurrency);
+        while let Some(status) = statuses.next().await {
+            // A missing artifact was deleted after its key was listed.
+            if let KeyStatus::Artifact(existing) = status? {
+                rows.push(existing.record);
             }
         }
         after = page.next;
         if after.is_none() {
-            return Ok(rows.page());
+            return Ok(rows.into_page());
         }
     }
+}
+
+/// The error for a listing that would read more records than the store allows.
+pub(crate) fn scan_limit_exceeded(state: &StoreState) -> StoreError {
+    StoreError::invalid(format!(
+        "the listing covers more than {} artifacts whose records it would have to read, which is the limit of this store; \
+         narrow the scope, or raise the option max_scan",
+        state.config.max_scan
+    ))
 }
 
 /// The key of an object that may be a row.
-fn wanted(inner: &Inner, covered: &Covered, filter: &Filter, object: Object) -> Option<String> {
+fn matching_key(
+    state: &StoreState,
+    key_filter: &KeyFilter,
+    filter: &Filter,
+    object: Object,
+) -> Option<String> {
     let key = object.key?;
-    let components = inner.layout.artifact_components(&key)?;
-    // An artifact's size is its object's.
-    let size = object.size.and_then(|size| u64::try_from(size).ok());
-    let fits = size.is_none_or(|size| {
-        filter.min_bytes.is_none_or(|min| size >= min) && filter.max_bytes.is_none_or(|max| size <= max)
-    });
-    (covered.takes(&components) && fits).then_some(key)
+    let components = state.layout.artifact_components(&key)?;
+    (key_filter.matches(&components) && size_matches(object.size, filter)).then_some(key)
 }
 
-/// Some of the keys that start with a prefix.
+/// Whether an artifact matches the filter by its size, which is its object's size. An unknown size matches.
+pub(crate) fn size_matches(size: Option<i64>, filter: &Filter) -> bool {
+    let size = size.and_then(|size| u64::try_from(size).ok());
+    size.is_none_or(|size| {
+        filter.min_bytes.is_none_or(|min| size >= min) && filter.max_bytes.is_none_or(|max| size <= max)
+    })
+}
+
+/// One page of the keys with a prefix.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub(crate) struct KeyPage {
     pub(crate) objects: Vec<Object>,
-    /// Where the next ones start; `None` where there are none.
+    /// The token of the next page; `None` if this is the last.
     pub(crate) next: Option<String>,
 }
 
-impl Inner {
-    /// The keys that start with `prefix`, a page of them from `after` on.
-    pub(crate) async fn keys(&self, prefix: &str, after: Option<String>) -> Result<Keys, StoreError> {
-        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(PAGE_KEYS);
-        let answer = list.set_continuation_token(after).send().await;
-        let answer = answer.map_err(|error| self.failed("listing keys", error))?;
-        let more = answer.is_truncated().unwrap_or(false);
-        let next = answer.next_continuation_token().filter(|_| more).map(str::to_owned);
-        if more && next.is_none() {
-            return Err(StoreError::backend("the store says that there are more keys, but not where"));
+impl StoreState {
+    /// One page of the keys with `prefix`. `after` is the token of the page.
+    pub(crate) async fn list_keys(&self, prefix: &str, after: Option<String>) -> Result<KeyPage, StoreError> {
+        self.list_keys_from(prefix, after, None, PAGE_KEYS).await
+    }
+
+    /// As [`list_keys`](Self::list_keys), with at most `max` keys, and only those that sort after `start`.
+    pub(crate) async fn list_keys_from(
+        &self,
+        prefix: &str,
+        after: Option<String>,
+        start: Option<String>,
+        max: i32,
+    ) -> Result<KeyPage, StoreError> {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(max);
+        let response = list.set_continuation_token(after).set_start_after(start).send().await;
+        let response = response
+            .map_err(|error| self.request_error(Operation::bucket("listing keys", "s3:ListBucket"), error))?;
+        let is_truncated = response.is_truncated().unwrap_or(false);
+        let next = response.next_continuation_token().filter(|_| is_truncated).map(str::to_owned);
+        if is_truncated && next.is_none() {
+            return Err(StoreError::backend(
+                "the store says that there are more keys, but gives no token for them",
+            ));
         }
-        Ok(Keys { objects: answer.contents.unwrap_or_default(), next })
+        Ok(KeyPage { objects: response.contents.unwrap_or_default(), next })
     }
 }
 
-/// A row that is ordered as listings are, so that the top of a heap is the one to let go first.
+/// A row in the order of listings. The top of a heap is the row to drop first.
 struct Row {
     position: Position,
     record: Record,
@@ -115,22 +152,22 @@ impl PartialEq for Row {
 
 impl Eq for Row {}
 
-/// The best rows so far: one more than the page has.
+/// The first rows after the cursor: one more than the page has.
 struct Rows<'a> {
     query: &'a ListQuery,
     after: Option<&'a Position>,
-    keep: usize,
+    capacity: usize,
     matches: u64,
-    best: BinaryHeap<Row>,
+    heap: BinaryHeap<Row>,
 }
 
 impl<'a> Rows<'a> {
     fn new(query: &'a ListQuery) -> Result<Self, StoreError> {
-        let keep = query.limit() as usize + 1;
-        Ok(Self { query, after: query.position()?, keep, matches: 0, best: BinaryHeap::new() })
+        let capacity = query.limit() as usize + 1;
+        Ok(Self { query, after: query.position()?, capacity, matches: 0, heap: BinaryHeap::new() })
     }
 
-    fn take(&mut self, record: Record) {
+    fn push(&mut self, record: Record) {
         if !self.query.matches(&record) {
             return;
         }
@@ -139,20 +176,20 @@ impl<'a> Rows<'a> {
         if self.after.is_some_and(|after| position <= *after) {
             return;
         }
-        if self.best.len() == self.keep {
-            if self.best.peek().is_some_and(|last| last.position <= position) {
+        if self.heap.len() == self.capacity {
+            if self.heap.peek().is_some_and(|last| last.position <= position) {
                 return;
             }
-            self.best.pop();
+            self.heap.pop();
         }
-        self.best.push(Row { position, record });
+        self.heap.push(Row { position, record });
     }
 
-    fn page(self) -> Page {
+    fn into_page(self) -> Page {
         let total = self.query.counts_total().then_some(self.matches);
-        let mut rows: Vec<Record> = self.best.into_sorted_vec().into_iter().map(|row| row.record).collect();
-        let more = rows.len() == self.keep;
+        let mut rows: Vec<Record> = self.heap.into_sorted_vec().into_iter().map(|row| row.record).collect();
+        let has_more = rows.len() == self.capacity;
         rows.truncate(self.query.limit() as usize);
-        Page::new(self.query, rows, total, more)
+        Page::new(self.query, rows, total, has_more)
     }
 }

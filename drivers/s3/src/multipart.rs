@@ -1,4 +1,4 @@
-//! Uploads in parts: begun, fed, completed; given up where nobody completes them.
+//! Multipart uploads: created, sent in parts, completed; aborted if nobody completes them.
 //!
 //! This module must never know a record.
 
@@ -13,212 +13,256 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::chunks::Chunks;
 use crate::client;
-use crate::create::DISPOSITION;
-use crate::error::{Failed, Why};
-use crate::inner::Inner;
+use crate::commit::CONTENT_DISPOSITION;
+use crate::delete::CLEANUP_RETRY_DELAYS;
+use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::state::StoreState;
 
-/// The size of a part of a copy within the store, unless a copy may have less.
+/// The size of a part of a copy within the storage, unless `copy_limit` is smaller.
 const COPY_PART_BYTES: u64 = 1 << 30;
-/// The smallest part that is not the last; the protocol's own bound.
-const LEAST_PART_BYTES: u64 = 5 << 20;
+/// The smallest part that the protocol allows, except for the last.
+const MIN_PART_BYTES: u64 = 5 << 20;
 
-/// What each part is compared with where the store can: processors have instructions for it, and stores are used to it.
+const ABORT: Operation = Operation::object("aborting an upload", "s3:AbortMultipartUpload");
+
+/// The checksum that is sent with each part, if the storage compares it. Processors have instructions for it, and
+/// servers commonly support it.
 pub(crate) const PART_CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32C;
 
-/// An upload in parts. Dropped before it is kept, it is given up in the background.
+/// A multipart upload. Dropping it before it is completed aborts it in the background.
 #[derive(Debug)]
-pub(crate) struct Parts {
-    inner: Arc<Inner>,
+pub(crate) struct MultipartUpload {
+    state: Arc<StoreState>,
     key: String,
-    upload: Option<String>,
-    /// What each part is compared with on its arrival.
+    /// `None` once the upload is completed or aborted.
+    upload_id: Option<String>,
+    /// The checksum of each part, if one is sent.
     checksum: Option<ChecksumAlgorithm>,
-    done: Vec<CompletedPart>,
+    parts: Vec<CompletedPart>,
 }
 
-impl Parts {
-    /// Begins an upload to `key`. Not to be dropped half-way: nobody would know the upload's name.
-    pub(crate) async fn begin(
-        inner: Arc<Inner>,
+impl MultipartUpload {
+    /// Creates an upload to `key`. This future must not be dropped: the upload's id would be lost.
+    pub(crate) async fn create(
+        state: Arc<StoreState>,
         key: String,
         metadata: Option<HashMap<String, String>>,
         content_type: Option<String>,
         checksum: Option<ChecksumAlgorithm>,
-    ) -> Result<Self, Failed> {
-        let request = inner.client.create_multipart_upload().bucket(&inner.bucket).key(&key);
-        let begun = request
+    ) -> Result<Self, RequestError> {
+        let request = state.client.create_multipart_upload().bucket(&state.bucket).key(&key);
+        let created = request
             .set_metadata(metadata)
             .set_content_type(content_type)
-            .content_disposition(DISPOSITION)
-            // Told now, or the store may refuse it with a part.
+            .content_disposition(CONTENT_DISPOSITION)
+            // A server may refuse a checksum with a part if it is not declared here.
             .set_checksum_algorithm(checksum.clone())
             .send()
             .await;
-        let begun = begun.map_err(|error| inner.failed("beginning an upload", error))?;
-        let Some(upload) = begun.upload_id else {
-            let error = StoreError::backend("the store began an upload without a name");
-            return Err(Failed { why: Why::Refused, error });
+        let created =
+            created.map_err(|error| state.request_error(Operation::write("creating an upload"), error))?;
+        let Some(upload_id) = created.upload_id else {
+            let error = StoreError::backend("the store created an upload without an id");
+            return Err(RequestError { kind: RequestErrorKind::Rejected, error });
         };
-        Ok(Self { inner, key, upload: Some(upload), checksum, done: Vec::new() })
+        Ok(Self { state, key, upload_id: Some(upload_id), checksum, parts: Vec::new() })
     }
 
-    /// Sends the chunks that are at hand, then the others, a few parts at once. Holds no more than `part_concurrency` parts
-    /// and two.
-    pub(crate) async fn feed(
+    /// Sends `first_chunks` and then the rest of `chunks`, with `part_concurrency` parts at once. Holds at most that
+    /// many parts and two more in memory.
+    pub(crate) async fn send_parts(
         &mut self,
-        mut ready: VecDeque<Bytes>,
+        mut first_chunks: VecDeque<Bytes>,
         chunks: &mut Chunks,
     ) -> Result<(), StoreError> {
-        let most = usize::try_from(self.inner.config.part_concurrency).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.state.config.part_concurrency).unwrap_or(usize::MAX);
         let (mut number, mut ended) = (0, false);
-        let mut flying = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         loop {
-            self.inner.may_go_on()?;
-            while flying.len() < most
-                && let Some(chunk) = ready.pop_front()
+            self.state.ensure_open()?;
+            while in_flight.len() < limit
+                && let Some(chunk) = first_chunks.pop_front()
             {
                 number += 1;
-                flying.push(send_part(
-                    Arc::clone(&self.inner),
+                in_flight.push(send_part(
+                    Arc::clone(&self.state),
                     &self.key,
-                    self.upload.as_deref(),
+                    self.upload_id.as_deref(),
                     self.checksum.clone(),
                     number,
                     chunk,
                 ));
             }
-            if ended && ready.is_empty() && flying.is_empty() {
+            if ended && first_chunks.is_empty() && in_flight.is_empty() {
                 break;
             }
             tokio::select! {
-                chunk = chunks.next(), if !ended && ready.is_empty() => match chunk? {
-                    Some(chunk) => ready.push_back(chunk),
+                chunk = chunks.next(), if !ended && first_chunks.is_empty() => match chunk? {
+                    Some(chunk) => first_chunks.push_back(chunk),
                     None => ended = true,
                 },
-                Some(part) = flying.next(), if !flying.is_empty() => self.done.push(part?),
+                Some(part) = in_flight.next(), if !in_flight.is_empty() => self.parts.push(part?),
             }
         }
-        drop(flying);
-        self.done.sort_by_key(|part| part.part_number);
+        drop(in_flight);
+        self.parts.sort_by_key(|part| part.part_number);
         Ok(())
     }
 
-    /// Makes the parts one object, in one step. May be tried again.
-    pub(crate) async fn complete(&mut self, condition: Option<String>) -> Result<(), Failed> {
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(self.done.clone())).build();
+    /// Completes the upload: the parts become one object, atomically. May be called again after a failure.
+    pub(crate) async fn complete(&mut self, if_none_match: Option<String>) -> Result<(), RequestError> {
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(self.parts.clone())).build();
         let complete = self
-            .inner
+            .state
             .client
             .complete_multipart_upload()
-            .bucket(&self.inner.bucket)
+            .bucket(&self.state.bucket)
             .key(&self.key)
-            .set_upload_id(self.upload.clone())
+            .set_upload_id(self.upload_id.clone())
             .multipart_upload(parts)
-            .set_if_none_match(condition)
+            .set_if_none_match(if_none_match)
             .customize()
-            // Some stores copy the parts now.
-            .config_override(client::to_copy(&self.inner.config, self.bytes_at_most()));
-        complete.send().await.map_err(|error| self.inner.failed("completing an upload", error))?;
-        self.upload = None;
+            // Some servers copy the parts now.
+            .config_override(client::with_copy_timeout(&self.state.config, self.max_bytes()));
+        complete
+            .send()
+            .await
+            .map_err(|error| self.state.request_error(Operation::write("completing an upload"), error))?;
+        self.upload_id = None;
         Ok(())
     }
 
-    fn bytes_at_most(&self) -> u64 {
-        self.inner.config.part_size.saturating_mul(self.done.len() as u64)
+    fn max_bytes(&self) -> u64 {
+        self.state.config.part_size.saturating_mul(self.parts.len() as u64)
     }
 
-    /// It is an object now.
-    pub(crate) fn keep(mut self) {
-        self.upload = None;
+    /// Marks the upload as completed: it is not aborted when it is dropped.
+    pub(crate) fn mark_completed(mut self) {
+        self.upload_id = None;
     }
 
-    /// Gives it up, now if it can be.
-    pub(crate) async fn give_up(mut self) {
-        if let Some(upload) = self.upload.clone()
-            && self.inner.abort(&self.key, &upload).await
+    /// Aborts the upload now, or in the background if that fails.
+    pub(crate) async fn abort(mut self) {
+        if let Some(upload_id) = self.upload_id.clone()
+            && self.state.abort_upload(&self.key, &upload_id).await
         {
-            self.upload = None;
+            self.upload_id = None;
         }
     }
 }
 
-impl Drop for Parts {
+impl Drop for MultipartUpload {
     fn drop(&mut self) {
-        if let Some(upload) = self.upload.take() {
-            let (inner, key) = (Arc::clone(&self.inner), std::mem::take(&mut self.key));
-            self.inner.tasks.detach(async move { inner.abort_stubbornly(&key, &upload).await });
+        if let Some(upload_id) = self.upload_id.take() {
+            let (state, key) = (Arc::clone(&self.state), std::mem::take(&mut self.key));
+            self.state
+                .tasks
+                .spawn_detached(async move { state.abort_upload_with_retries(&key, &upload_id).await });
         }
     }
 }
 
-fn completed(number: i32, tag: Option<String>, checksum: Option<String>) -> CompletedPart {
-    CompletedPart::builder().part_number(number).set_e_tag(tag).set_checksum_crc32_c(checksum).build()
+impl StoreState {
+    /// Aborts a multipart upload and returns whether it is gone.
+    pub(crate) async fn abort_upload(&self, key: &str, upload_id: &str) -> bool {
+        let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload_id);
+        match abort.send().await {
+            Ok(_) => true,
+            Err(error) => matches!(
+                self.request_error(ABORT, error).kind,
+                RequestErrorKind::NoSuchUpload | RequestErrorKind::NoSuchKey
+            ),
+        }
+    }
+
+    /// Aborts a multipart upload, with retries. After the last one, the upload is left to a sweep.
+    pub(crate) async fn abort_upload_with_retries(&self, key: &str, upload_id: &str) {
+        for delay in CLEANUP_RETRY_DELAYS {
+            if self.abort_upload(key, upload_id).await {
+                return;
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
 }
 
-/// The CRC32C as the protocol writes it. It is sent in a header: the client itself would sign or encode the bytes for it.
-fn crc32c(bytes: &[u8]) -> String {
+pub(crate) fn completed_part(number: i32, etag: Option<String>, checksum: Option<String>) -> CompletedPart {
+    CompletedPart::builder().part_number(number).set_e_tag(etag).set_checksum_crc32_c(checksum).build()
+}
+
+/// The CRC32C as the protocol writes it. The driver sends it in a header: the client would sign or encode the bytes for
+/// it.
+pub(crate) fn crc32c(bytes: &[u8]) -> String {
     let mut checksum = aws_smithy_checksums::ChecksumAlgorithm::Crc32c.into_impl();
     checksum.update(bytes);
     BASE64.encode(&checksum.finalize())
 }
 
 async fn send_part(
-    inner: Arc<Inner>,
+    state: Arc<StoreState>,
     key: &str,
-    upload: Option<&str>,
+    upload_id: Option<&str>,
     checksum: Option<ChecksumAlgorithm>,
     number: i32,
     bytes: Bytes,
 ) -> Result<CompletedPart, StoreError> {
     let size = bytes.len() as u64;
     let checksum = checksum.map(|_| crc32c(&bytes));
-    let request = inner
+    let request = state
         .client
         .upload_part()
-        .bucket(&inner.bucket)
+        .bucket(&state.bucket)
         .key(key)
-        .set_upload_id(upload.map(str::to_owned))
+        .set_upload_id(upload_id.map(str::to_owned))
         .part_number(number)
         .set_checksum_crc32_c(checksum.clone())
         .body(ByteStream::from(bytes))
         .customize()
         .disable_payload_signing()
-        .config_override(client::to_send(&inner.config, size));
-    let sent = request.send().await.map_err(|error| inner.failed("sending a part", error))?;
-    // A store that keeps checksums wants to hear them again.
-    Ok(completed(number, sent.e_tag, checksum))
+        .config_override(client::with_send_timeout(&state.config, size));
+    let sent = request
+        .send()
+        .await
+        .map_err(|error| state.request_error(Operation::write("sending a part"), error))?;
+    // A server that keeps checksums requires them again when the upload is completed.
+    Ok(completed_part(number, sent.e_tag, checksum))
 }
 
-/// Copies an object of `size` bytes to `key` as the parts of an upload, which is yet to be completed.
+/// Copies an object of `size` bytes to `key` as the parts of an upload, which the caller completes.
 pub(crate) async fn copy_in_parts(
-    inner: &Arc<Inner>,
+    state: &Arc<StoreState>,
     from: &str,
     key: &str,
     size: u64,
     metadata: HashMap<String, String>,
     content_type: Option<String>,
-) -> Result<Parts, Failed> {
-    let mut parts =
-        Parts::begin(Arc::clone(inner), key.to_owned(), Some(metadata), content_type, None).await?;
-    let step = COPY_PART_BYTES.min(inner.config.copy_limit.max(LEAST_PART_BYTES));
+) -> Result<MultipartUpload, RequestError> {
+    let mut upload =
+        MultipartUpload::create(Arc::clone(state), key.to_owned(), Some(metadata), content_type, None)
+            .await?;
+    let part_size = COPY_PART_BYTES.min(state.config.copy_limit.max(MIN_PART_BYTES));
     let (mut start, mut number) = (0, 0);
     while start < size {
-        let end = start.saturating_add(step).min(size);
+        let end = start.saturating_add(part_size).min(size);
         number += 1;
-        let copy = inner
+        let copy = state
             .client
             .upload_part_copy()
-            .bucket(&inner.bucket)
+            .bucket(&state.bucket)
             .key(key)
-            .set_upload_id(parts.upload.clone())
+            .set_upload_id(upload.upload_id.clone())
             .part_number(number)
-            .copy_source(format!("{}/{from}", inner.bucket))
+            .copy_source(format!("{}/{from}", state.bucket))
             .copy_source_range(format!("bytes={start}-{}", end - 1))
             .customize()
-            .config_override(client::to_copy(&inner.config, end - start));
-        let copied = copy.send().await.map_err(|error| inner.failed("copying a part", error))?;
-        parts.done.push(completed(number, copied.copy_part_result.and_then(|result| result.e_tag), None));
+            .config_override(client::with_copy_timeout(&state.config, end - start));
+        let copied = copy
+            .send()
+            .await
+            .map_err(|error| state.request_error(Operation::write("copying a part"), error))?;
+        let etag = copied.copy_part_result.and_then(|result| result.e_tag);
+        upload.parts.push(completed_part(number, etag, None));
         start = end;
     }
-    Ok(parts)
+    Ok(upload)
 }

@@ -1,25 +1,26 @@
 //! Presigned URLs: a download of one artifact, an upload of one announced body.
 //!
-//! Signing is local computation. A download costs the one request that reads the record (two where the record is long), an
-//! upload the one that stores its announcement.
+//! Signing is a local computation. A download costs the one request that reads the record, or two if the record is
+//! long. An upload costs the one request that stores its intent.
 //!
-//! **A download** is a signed GET of exactly one key. What the answer says of itself is signed into the URL: the media type
-//! and the file name come from the record through core's rules, the disposition is always `attachment`, so a browser saves
-//! what somebody uploaded and never runs it, and `Cache-Control: private` keeps it out of shared caches. None of it can be
-//! changed by whoever holds the URL. Some stores (Garage 2.5) forget all of it when they answer a range, so the object itself
-//! is an attachment too. A deleted artifact's URL answers nothing: it names a key, not bytes.
+//! **Download.** A signed GET of exactly one key. The response headers are signed into the URL, so the holder cannot
+//! change them. Media type and file name come from the record through core's rules. The disposition is always
+//! `attachment`: a browser saves uploaded content and never runs it. `Cache-Control: private` keeps it out of shared
+//! caches. Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object itself is
+//! also an attachment. The URL of a deleted artifact returns nothing: it names a key, not bytes.
 //!
-//! **What else it tells.** The storage answers with the object's metadata, and the record is among them: whoever holds the URL
-//! can read scope, tags and metadata of this one artifact. Where that is too much, let the server carry the bytes.
+//! **What a download reveals.** The response contains the object's user metadata: the encrypted record and the mark. In
+//! a store of format 1, the record is in clear text, and the holder of the URL can read scope, tags and metadata of
+//! this one artifact.
 //!
-//! **How long.** `expires_at` is the earlier of what was asked and the end of the key that signs: temporary keys take
-//! their URLs with them, whatever the URL says. Start and length are one moment's, in whole seconds, rounded down, so that
-//! the storage never honours a URL for longer than was said. A key that ends too soon is fetched anew, and where it still
-//! ends within a minute and before what was asked, the call is refused as unavailable: a URL that is dead on arrival helps
-//! nobody.
+//! **Expiry.** `expires_at` is the requested expiry or the end of the signing key, whichever is earlier: a URL that is
+//! signed with temporary keys ends with them, whatever it says. Start and length come from the same moment, in whole
+//! seconds, rounded down. So the storage never accepts a URL for longer than `expires_at`. A key that ends too soon is
+//! fetched again. If the new key ends within a minute and before the requested expiry, the call fails as unavailable: a
+//! URL that expires at once is useless.
 //!
-//! **Where.** URLs name `presign_endpoint` where it is set, since outsiders may reach the store at another address than
-//! this process does; the host is part of what is signed.
+//! **Endpoint.** URLs name `presign_endpoint` if it is set, because clients may reach the storage at another address
+//! than this process does. The host is part of what is signed.
 //!
 //! This module must never know how an upload becomes an artifact.
 
@@ -27,167 +28,167 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use artifact_store_core::{
-    ArtifactId, PresignIntent, Presigned, PresignedUrl, Scope, StoreError, Timestamp, content_disposition,
-    content_type,
+    ArtifactId, PresignIntent, PresignedRequest, PresignedUrl, Scope, StoreError, Timestamp,
+    content_disposition, content_type,
 };
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
-use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
+use aws_sdk_s3::presigning::{PresignedRequest as AwsPresignedRequest, PresigningConfig};
 use tokio::sync::Mutex;
 
-use crate::error;
-use crate::inner::Inner;
-use crate::upload;
+use crate::error::{self, Operation};
+use crate::presigned_upload;
+use crate::state::StoreState;
 
-/// The longest life of a URL; the protocol's own bound.
+/// The longest validity of a URL that the protocol allows.
 pub(crate) const MAX_EXPIRY: Duration = Duration::from_hours(7 * 24);
-/// A URL that lives shorter than this, and shorter than asked, is not handed out.
-const FLOOR: Duration = Duration::from_mins(1);
-/// How long a key without an end is kept before it is asked for again: a profile may have been given another one.
-const KEPT: Duration = Duration::from_mins(15);
+/// No URL is returned that is valid for less than this and for less than requested.
+const MIN_VALIDITY: Duration = Duration::from_mins(1);
+/// How long a key without an end is cached. A profile may have received another key meanwhile.
+const CACHE_TTL: Duration = Duration::from_mins(15);
 
-/// Signs a URL for `intent`. `None` where there is no such artifact.
+/// Signs a URL for `intent`. `None` if the artifact does not exist.
 pub(crate) async fn presign(
-    inner: &Arc<Inner>,
+    state: &Arc<StoreState>,
     scope: &Scope,
     intent: &PresignIntent,
     expiry: Duration,
-) -> Result<Option<Presigned>, StoreError> {
-    if !inner.config.capabilities().has(intent.flag()) {
+) -> Result<Option<PresignedRequest>, StoreError> {
+    if !state.config.capabilities().has(intent.flag()) {
         return Err(StoreError::unsupported(intent.flag()));
     }
     if expiry < Duration::from_secs(1) || expiry > MAX_EXPIRY {
-        return Err(StoreError::invalid("a presigned URL lives for at least one second and at most 7 days"));
+        return Err(StoreError::invalid("a presigned URL is valid for at least 1 second and at most 7 days"));
     }
     match intent {
-        PresignIntent::Get { id } => presign_get(inner, scope, id, expiry).await,
-        PresignIntent::Put(intent) => upload::announce(inner, scope, intent, expiry).await.map(Some),
+        PresignIntent::Get { id } => presign_get(state, scope, id, expiry).await,
+        PresignIntent::Put(intent) => {
+            presigned_upload::presign_put(state, scope, intent, expiry).await.map(Some)
+        }
     }
 }
 
 async fn presign_get(
-    inner: &Inner,
+    state: &StoreState,
     scope: &Scope,
     id: &ArtifactId,
     expiry: Duration,
-) -> Result<Option<Presigned>, StoreError> {
-    let Some(record) = inner.head(scope, id).await? else {
-        inner.check_bucket().await?;
+) -> Result<Option<PresignedRequest>, StoreError> {
+    let Some(record) = state.stat(scope, id).await? else {
+        state.check_bucket().await?;
         return Ok(None);
     };
     let (filename, media_type) = (record.options.filename.as_deref(), record.options.media_type.as_deref());
-    let (lease, key) = inner.signing.lease(expiry, inner.config.request_timeout).await?;
-    let request = inner
-        .signer()
+    let (validity, credentials) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
+    let request = state
+        .presign_client()
         .get_object()
-        .bucket(&inner.bucket)
-        .key(inner.layout.artifact_key(scope, id))
+        .bucket(&state.bucket)
+        .key(state.layout.artifact_key(scope, id))
         .response_content_type(content_type(media_type))
         .response_content_disposition(content_disposition(filename, media_type, false))
         .response_cache_control("private")
         .customize()
-        .config_override(key)
-        .presigned(lease.terms()?)
+        .config_override(credentials)
+        .presigned(validity.presigning_config()?)
         .await
-        .map_err(|error| inner.failed("signing a URL", error))?;
-    Ok(Some(lease.presigned(&request)))
+        .map_err(|error| state.request_error(Operation::read("signing a URL"), error))?;
+    Ok(Some(validity.presigned_request(&request)))
 }
 
-impl Inner {
-    /// The client that signs URLs: it knows the address that outsiders use.
-    pub(crate) fn signer(&self) -> &Client {
-        self.presign_client.as_ref().unwrap_or(&self.client)
-    }
-}
-
-/// From when and for how long a URL lives, both in whole seconds.
+/// From when and for how long a URL is valid, both in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lease {
+pub(crate) struct UrlValidity {
     start: SystemTime,
-    life: Duration,
+    duration: Duration,
 }
 
-impl Lease {
-    /// A life of `expiry` from `now` on, or until `end` where that is earlier. `None` where `end` leaves too little.
-    fn new(now: SystemTime, expiry: Duration, end: Option<SystemTime>) -> Option<Self> {
-        let since = |moment: SystemTime| {
-            Duration::from_secs(moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+impl UrlValidity {
+    /// Valid from `now` for `expiry`, or until `key_expiry` if that is earlier. `None` if `key_expiry` is too soon.
+    fn new(now: SystemTime, expiry: Duration, key_expiry: Option<SystemTime>) -> Option<Self> {
+        let since_epoch = |time: SystemTime| {
+            Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
         };
-        let (start, asked) = (since(now), Duration::from_secs(expiry.as_secs()));
-        let rest = end.map_or(Duration::MAX, |end| since(end).saturating_sub(start));
-        let life = if rest >= asked { asked } else { Some(rest).filter(|rest| *rest >= FLOOR)? };
-        Some(Self { start: UNIX_EPOCH + start, life })
+        let (start, requested) = (since_epoch(now), Duration::from_secs(expiry.as_secs()));
+        let available = key_expiry.map_or(Duration::MAX, |end| since_epoch(end).saturating_sub(start));
+        let duration = if available >= requested {
+            requested
+        } else {
+            Some(available).filter(|available| *available >= MIN_VALIDITY)?
+        };
+        Some(Self { start: UNIX_EPOCH + start, duration })
     }
 
-    /// The moment it ends.
+    /// When the URL expires.
     pub(crate) fn expires_at(&self) -> Timestamp {
-        let end = self.start.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(self.life);
+        let end = self.start.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(self.duration);
         Timestamp::from_micros(i64::try_from(end.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// What the client is told.
-    pub(crate) fn terms(&self) -> Result<PresigningConfig, StoreError> {
+    /// The configuration for the client.
+    pub(crate) fn presigning_config(&self) -> Result<PresigningConfig, StoreError> {
         PresigningConfig::builder()
             .start_time(self.start)
-            .expires_in(self.life)
+            .expires_in(self.duration)
             .build()
             .map_err(|error| StoreError::backend("no URL can be signed for so long").with_source(error))
     }
 
-    /// The answer: the URL, and what must be sent with it.
-    pub(crate) fn presigned(&self, request: &PresignedRequest) -> Presigned {
+    /// The URL, and the headers that must be sent with it.
+    pub(crate) fn presigned_request(&self, request: &AwsPresignedRequest) -> PresignedRequest {
         let headers = request.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Presigned {
+        PresignedRequest {
             url: PresignedUrl::new(request.uri()),
-            // Every client names the host by itself.
+            // Every HTTP client sends the host by itself.
             headers: headers.filter(|(name, _)| !name.eq_ignore_ascii_case("host")).collect(),
             expires_at: self.expires_at(),
         }
     }
 }
 
-/// The key that signs, kept between calls: the default chain may ask another machine for it.
+/// Caches the key that signs URLs. The default credentials chain may fetch it from another machine.
 #[derive(Debug)]
-pub(crate) struct Signing {
+pub(crate) struct CredentialsCache {
     provider: SharedCredentialsProvider,
-    kept: Mutex<Option<(Credentials, Instant)>>,
+    cached: Mutex<Option<(Credentials, Instant)>>,
 }
 
-impl Signing {
+impl CredentialsCache {
     pub(crate) fn new(provider: SharedCredentialsProvider) -> Self {
-        Self { provider, kept: Mutex::default() }
+        Self { provider, cached: Mutex::default() }
     }
 
-    /// A lease from now on, and the key that it holds for, as the configuration of one request: what is said of the key's
-    /// end must be true of the key that signs.
-    pub(crate) async fn lease(
+    /// The validity of a URL from now on, and the key that signs it, as the configuration of one request. Both are
+    /// returned together, because the validity depends on this key's end.
+    pub(crate) async fn get(
         &self,
         expiry: Duration,
-        patience: Duration,
-    ) -> Result<(Lease, Builder), StoreError> {
-        let mut kept = self.kept.lock().await;
-        if let Some((key, since)) = &*kept
-            && since.elapsed() < KEPT
-            && let Some(lease) = Lease::new(SystemTime::now(), expiry, key.expiry())
+        timeout: Duration,
+    ) -> Result<(UrlValidity, Builder), StoreError> {
+        let mut cached = self.cached.lock().await;
+        if let Some((key, since)) = &*cached
+            && since.elapsed() < CACHE_TTL
+            && let Some(validity) = UrlValidity::new(SystemTime::now(), expiry, key.expiry())
         {
-            return Ok((lease, Builder::new().credentials_provider(key.clone())));
+            return Ok((validity, Builder::new().credentials_provider(key.clone())));
         }
-        let key = tokio::time::timeout(patience, self.provider.provide_credentials())
+        let key = tokio::time::timeout(timeout, self.provider.provide_credentials())
             .await
             .map_err(|_| {
-                StoreError::unavailable("the default chain did not give a key within request_timeout")
+                StoreError::unavailable(
+                    "the default credentials chain did not return a key within request_timeout",
+                )
             })?
-            .map_err(|failed| error::no_credentials(&failed))?;
-        *kept = Some((key.clone(), Instant::now()));
-        let Some(lease) = Lease::new(SystemTime::now(), expiry, key.expiry()) else {
+            .map_err(|failed| error::credentials_error(&failed))?;
+        *cached = Some((key.clone(), Instant::now()));
+        let Some(validity) = UrlValidity::new(SystemTime::now(), expiry, key.expiry()) else {
             return Err(StoreError::unavailable(format!(
-                "the key ends within {} s, too soon to sign a URL with, and no later one is to be had; see to what renews it",
-                FLOOR.as_secs()
+                "the access key ends within {} s, too soon to sign a URL, and the provider has no later one; check what renews it",
+                MIN_VALIDITY.as_secs()
             )));
         };
-        Ok((lease, Builder::new().credentials_provider(key)))
+        Ok((validity, Builder::new().credentials_provider(key)))
     }
 }
 
@@ -206,54 +207,61 @@ mod tests {
         UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis)
     }
 
-    /// Start, life and end in seconds.
-    fn numbers(now: SystemTime, expiry: Duration, end: Option<SystemTime>) -> Option<(u64, u64, i64)> {
-        let lease = Lease::new(now, expiry, end)?;
-        let start = lease.start.duration_since(UNIX_EPOCH).unwrap();
-        assert_eq!(start.subsec_nanos() + lease.life.subsec_nanos(), 0);
-        assert!(lease.terms().is_ok());
-        Some((start.as_secs(), lease.life.as_secs(), lease.expires_at().as_micros() / 1_000_000))
+    /// Start, duration and end in seconds.
+    fn validity_seconds(
+        now: SystemTime,
+        expiry: Duration,
+        key_expiry: Option<SystemTime>,
+    ) -> Option<(u64, u64, i64)> {
+        let validity = UrlValidity::new(now, expiry, key_expiry)?;
+        let start = validity.start.duration_since(UNIX_EPOCH).unwrap();
+        assert_eq!(start.subsec_nanos() + validity.duration.subsec_nanos(), 0);
+        assert!(validity.presigning_config().is_ok());
+        Some((start.as_secs(), validity.duration.as_secs(), validity.expires_at().as_micros() / 1_000_000))
     }
 
     #[test]
-    fn start_and_end_are_whole_seconds_of_one_moment() {
-        assert_eq!(numbers(at(1000, 999), 90 * SECOND, None), Some((1000, 90, 1090)));
-        assert_eq!(numbers(at(1000, 0), Duration::from_millis(1999), None), Some((1000, 1, 1001)));
-        assert_eq!(numbers(at(1000, 0), MAX_EXPIRY, None), Some((1000, 604_800, 605_800)));
+    fn start_and_end_are_whole_seconds_from_one_moment() {
+        assert_eq!(validity_seconds(at(1000, 999), 90 * SECOND, None), Some((1000, 90, 1090)));
+        assert_eq!(validity_seconds(at(1000, 0), Duration::from_millis(1999), None), Some((1000, 1, 1001)));
+        assert_eq!(validity_seconds(at(1000, 0), MAX_EXPIRY, None), Some((1000, 604_800, 605_800)));
     }
 
     #[test]
     fn a_url_ends_with_the_key_that_signs_it() {
-        assert_eq!(numbers(at(1000, 500), 3600 * SECOND, Some(at(1300, 999))), Some((1000, 300, 1300)));
-        assert_eq!(numbers(at(1000, 500), 300 * SECOND, Some(at(1300, 0))), Some((1000, 300, 1300)));
-        assert_eq!(numbers(at(1000, 500), 300 * SECOND, Some(at(9000, 0))), Some((1000, 300, 1300)));
+        assert_eq!(
+            validity_seconds(at(1000, 500), 3600 * SECOND, Some(at(1300, 999))),
+            Some((1000, 300, 1300))
+        );
+        assert_eq!(validity_seconds(at(1000, 500), 300 * SECOND, Some(at(1300, 0))), Some((1000, 300, 1300)));
+        assert_eq!(validity_seconds(at(1000, 500), 300 * SECOND, Some(at(9000, 0))), Some((1000, 300, 1300)));
     }
 
     #[test]
     fn a_key_that_ends_too_soon_signs_only_what_fits() {
-        assert_eq!(numbers(at(1000, 0), 3600 * SECOND, Some(at(1060, 0))), Some((1000, 60, 1060)));
-        assert_eq!(numbers(at(1000, 0), 3600 * SECOND, Some(at(1059, 999))), None);
-        assert_eq!(numbers(at(1000, 0), 3600 * SECOND, Some(at(900, 0))), None);
-        assert_eq!(numbers(at(1000, 0), 5 * SECOND, Some(at(1010, 0))), Some((1000, 5, 1005)));
+        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1060, 0))), Some((1000, 60, 1060)));
+        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1059, 999))), None);
+        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(900, 0))), None);
+        assert_eq!(validity_seconds(at(1000, 0), 5 * SECOND, Some(at(1010, 0))), Some((1000, 5, 1005)));
     }
 
-    /// Gives keys that end so many seconds from now, one after the other, the last one again and again.
+    /// Returns keys with these lifetimes in seconds, one after the other. Repeats the last one.
     #[derive(Debug)]
-    struct Machine {
-        lives: Vec<u64>,
-        asked: Arc<AtomicU64>,
+    struct FakeProvider {
+        lifetimes: Vec<u64>,
+        calls: Arc<AtomicU64>,
     }
 
-    impl ProvideCredentials for Machine {
+    impl ProvideCredentials for FakeProvider {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
         where
             Self: 'a,
         {
-            let asked = usize::try_from(self.asked.fetch_add(1, Ordering::SeqCst)).unwrap();
-            let life = self.lives[asked.min(self.lives.len() - 1)];
-            let end = SystemTime::now() + Duration::from_secs(life);
+            let calls = usize::try_from(self.calls.fetch_add(1, Ordering::SeqCst)).unwrap();
+            let lifetime = self.lifetimes[calls.min(self.lifetimes.len() - 1)];
+            let end = SystemTime::now() + Duration::from_secs(lifetime);
             future::ProvideCredentials::ready(Ok(Credentials::new(
-                format!("key-{asked}"),
+                format!("key-{calls}"),
                 "secret",
                 Some("token".into()),
                 Some(end),
@@ -262,37 +270,37 @@ mod tests {
         }
     }
 
-    fn signing(lives: &[u64]) -> (Signing, Arc<AtomicU64>) {
-        let asked = Arc::default();
-        let machine = Machine { lives: lives.to_vec(), asked: Arc::clone(&asked) };
-        (Signing::new(SharedCredentialsProvider::new(machine)), asked)
+    fn cache(lifetimes: &[u64]) -> (CredentialsCache, Arc<AtomicU64>) {
+        let calls = Arc::default();
+        let provider = FakeProvider { lifetimes: lifetimes.to_vec(), calls: Arc::clone(&calls) };
+        (CredentialsCache::new(SharedCredentialsProvider::new(provider)), calls)
     }
 
     #[tokio::test]
-    async fn a_key_is_asked_for_once_while_it_lasts() {
-        let (signing, asked) = signing(&[600]);
+    async fn a_key_is_fetched_once_while_it_is_valid() {
+        let (cache, calls) = cache(&[600]);
         for _ in 0..3 {
-            let (lease, _) = signing.lease(3600 * SECOND, SECOND).await.unwrap();
-            assert!((598..=600).contains(&lease.life.as_secs()), "{lease:?}");
+            let (validity, _) = cache.get(3600 * SECOND, SECOND).await.unwrap();
+            assert!((598..=600).contains(&validity.duration.as_secs()), "{validity:?}");
         }
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
-    async fn a_key_about_to_end_is_asked_for_again() {
-        let (signing, asked) = signing(&[30, 7200]);
-        let (short, _) = signing.lease(10 * SECOND, SECOND).await.unwrap();
-        assert_eq!((short.life, asked.load(Ordering::SeqCst)), (10 * SECOND, 1));
-        let (lease, _) = signing.lease(3600 * SECOND, SECOND).await.unwrap();
-        assert_eq!((lease.life, asked.load(Ordering::SeqCst)), (3600 * SECOND, 2));
+    async fn a_key_about_to_end_is_fetched_again() {
+        let (cache, calls) = cache(&[30, 7200]);
+        let (short, _) = cache.get(10 * SECOND, SECOND).await.unwrap();
+        assert_eq!((short.duration, calls.load(Ordering::SeqCst)), (10 * SECOND, 1));
+        let (validity, _) = cache.get(3600 * SECOND, SECOND).await.unwrap();
+        assert_eq!((validity.duration, calls.load(Ordering::SeqCst)), (3600 * SECOND, 2));
     }
 
     #[tokio::test]
     async fn a_key_that_nobody_renews_signs_nothing() {
-        let (signing, asked) = signing(&[30]);
-        let error = signing.lease(3600 * SECOND, SECOND).await.unwrap_err();
+        let (cache, calls) = cache(&[30]);
+        let error = cache.get(3600 * SECOND, SECOND).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(!format!("{error} {error:?}").contains("secret"));
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 }

@@ -1,159 +1,164 @@
-//! How a body comes in: at hand, as a stream that ends soon, or in parts.
+//! Puts a body: in memory, as a short stream, or in parts.
 //!
-//! This module must never know how an artifact's object is made to stand.
+//! This module must never know how an artifact's object is committed.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use artifact_store_core::{
-    AtHand, Body, Bytes, Digest, OpenBody, Put, PutOptions, PutOutcome, Record, Scope, StoreError,
+    Body, Bytes, Digest, InMemoryBody, OpenBody, PutOptions, PutOutcome, PutResult, Record, Scope, StoreError,
 };
 
 use crate::chunks::Chunks;
-use crate::cleanup::Scrap;
-use crate::create::{How, New, content_type};
-use crate::inner::{Inner, Standing};
-use crate::layout::{check_length, random};
-use crate::multipart::{PART_CHECKSUM, Parts};
+use crate::commit::{BodySource, NewArtifact, content_type};
+use crate::layout::{check_key_length, random_hex};
+use crate::lookup::KeyStatus;
+use crate::multipart::{MultipartUpload, PART_CHECKSUM};
 use crate::record::encode_record;
+use crate::state::StoreState;
+use crate::temp_object::TempObject;
 
-/// Bytes at hand up to this go up in one request.
-const MAX_WHOLE_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes at hand up to this are hashed where they are: at 1.8 GB/s this holds up an executor for 0.14 ms.
+/// A body in memory up to this size is sent in one request.
+const MAX_SINGLE_PUT_BYTES: usize = 64 * 1024 * 1024;
+/// A body in memory up to this size is hashed on the executor's thread: at 1.8 GB/s this blocks it for 0.14 ms.
 const MAX_HASHED_INLINE: usize = 256 * 1024;
 
 /// Stores `body`.
 pub(crate) async fn put(
-    inner: Arc<Inner>,
+    state: Arc<StoreState>,
     scope: &Scope,
     body: Body,
     options: PutOptions,
-) -> Result<Put, StoreError> {
-    match body.open(inner.config.limit())? {
-        OpenBody::AtHand(body) if body.len() <= MAX_WHOLE_BYTES => {
-            let (bytes, digest) = seal(body).await?;
-            put_whole(inner, scope, options, bytes, digest).await
+) -> Result<PutResult, StoreError> {
+    match body.open(state.config.max_size())? {
+        OpenBody::InMemory(body) if body.len() <= MAX_SINGLE_PUT_BYTES => {
+            let (bytes, digest) = hash_body(body).await?;
+            put_single(state, scope, options, bytes, digest).await
         }
         body => {
-            let chunks = Chunks::of(body.into_stream(), inner.config.part_bytes());
-            Box::pin(put_stream(inner, scope, options, chunks)).await
+            let chunks = Chunks::new(body.into_stream(), state.config.part_bytes());
+            Box::pin(put_stream(state, scope, options, chunks)).await
         }
     }
 }
 
-async fn seal(body: AtHand) -> Result<(Bytes, Digest), StoreError> {
+async fn hash_body(body: InMemoryBody) -> Result<(Bytes, Digest), StoreError> {
     if body.len() <= MAX_HASHED_INLINE {
-        return body.seal();
+        return body.finish();
     }
-    tokio::task::spawn_blocking(move || body.seal())
+    tokio::task::spawn_blocking(move || body.finish())
         .await
         .map_err(|error| StoreError::backend("hashing failed").with_source(error))?
 }
 
-/// One request, where the store honours a condition on it.
-async fn put_whole(
-    inner: Arc<Inner>,
+/// Puts the body in one request.
+async fn put_single(
+    state: Arc<StoreState>,
     scope: &Scope,
     options: PutOptions,
     bytes: Bytes,
     digest: Digest,
-) -> Result<Put, StoreError> {
-    let record = Record::new(scope.clone(), options, digest, bytes.len() as u64, inner.config.clock.now());
-    let encoded = encode_record(&record)?;
-    let tasks = Arc::clone(&inner.tasks);
-    tasks.whole(inner.create(New { record, encoded, how: How::Bytes(bytes) })).await
+) -> Result<PutResult, StoreError> {
+    let record = Record::new(scope.clone(), options, digest, bytes.len() as u64, state.config.clock.now());
+    let encoded = encode_record(&record, &state.record_encoding())?;
+    let tasks = Arc::clone(&state.tasks);
+    let artifact = NewArtifact { record, encoded, source: BodySource::Bytes(bytes) };
+    tasks.run_to_completion(state.commit(artifact)).await
 }
 
+/// Puts a stream: in one request if it ends within the first chunk, otherwise in parts.
 async fn put_stream(
-    inner: Arc<Inner>,
+    state: Arc<StoreState>,
     scope: &Scope,
     options: PutOptions,
     mut chunks: Chunks,
-) -> Result<Put, StoreError> {
+) -> Result<PutResult, StoreError> {
     let first = chunks.next().await?;
     let second = chunks.next().await?;
-    inner.may_go_on()?;
+    state.ensure_open()?;
     let Some((first, second)) = first.clone().zip(second) else {
-        let sealed = chunks.finish()?;
-        return put_whole(inner, scope, options, first.unwrap_or_default(), sealed.digest).await;
+        let completed = chunks.finish()?;
+        return put_single(state, scope, options, first.unwrap_or_default(), completed.digest).await;
     };
-    let ready = VecDeque::from([first, second]);
+    let first_chunks = VecDeque::from([first, second]);
     if let Some((digest, size)) = chunks.announced() {
-        let record = Record::new(scope.clone(), options, digest, size, inner.config.clock.now());
-        put_straight(inner, record, ready, chunks).await
+        let record = Record::new(scope.clone(), options, digest, size, state.config.clock.now());
+        put_direct(state, record, first_chunks, chunks).await
     } else {
-        put_staged(inner, scope, options, ready, chunks).await
+        put_staged(state, scope, options, first_chunks, chunks).await
     }
 }
 
-/// What the artifact will be is announced, so the parts go straight to its key.
-async fn put_straight(
-    inner: Arc<Inner>,
+/// Sends the parts directly to the artifact's key, which the announced digest determines.
+async fn put_direct(
+    state: Arc<StoreState>,
     record: Record,
-    ready: VecDeque<Bytes>,
+    first_chunks: VecDeque<Bytes>,
     mut chunks: Chunks,
-) -> Result<Put, StoreError> {
-    let key = inner.layout.artifact_key(&record.scope, &record.id);
-    check_length(&key)?;
-    if let Standing::Ours(stands) = inner.standing(&record.scope, &record.id).await?
-        && stands.record.digest == record.digest
+) -> Result<PutResult, StoreError> {
+    let key = state.layout.artifact_key(&record.scope, &record.id);
+    check_key_length(&key)?;
+    if let KeyStatus::Artifact(existing) = state.status(&record.scope, &record.id).await?
+        && existing.record.digest == record.digest
     {
-        drop(ready);
-        // Whether the body is what was announced must be seen all the same.
+        drop(first_chunks);
+        // The body must still be compared with the announced digest.
         while chunks.skip().await? {
-            inner.may_go_on()?;
+            state.ensure_open()?;
         }
-        return Ok(Put { record: stands.record, outcome: PutOutcome::StoodAlready });
+        return Ok(PutResult { record: existing.record, outcome: PutOutcome::AlreadyExists });
     }
-    let encoded = encode_record(&record)?;
+    let encoded = encode_record(&record, &state.record_encoding())?;
     let (metadata, media_type) = (Some(encoded.metadata.clone()), content_type(&record));
-    let mut parts = begin(&inner, key, metadata, media_type).await?;
-    parts.feed(ready, &mut chunks).await?;
+    let mut upload = create_upload(&state, key, metadata, media_type).await?;
+    upload.send_parts(first_chunks, &mut chunks).await?;
     chunks.finish()?;
-    let tasks = Arc::clone(&inner.tasks);
-    tasks.whole(inner.create(New { record, encoded, how: How::Parts(parts) })).await
+    let tasks = Arc::clone(&state.tasks);
+    let artifact = NewArtifact { record, encoded, source: BodySource::Multipart(upload) };
+    tasks.run_to_completion(state.commit(artifact)).await
 }
 
-/// What the artifact will be is known at the end only: until then the parts are elsewhere.
+/// Stages the upload, because the artifact's key is known only at the end of the stream. Then copies it to that key.
 async fn put_staged(
-    inner: Arc<Inner>,
+    state: Arc<StoreState>,
     scope: &Scope,
     options: PutOptions,
-    ready: VecDeque<Bytes>,
+    first_chunks: VecDeque<Bytes>,
     mut chunks: Chunks,
-) -> Result<Put, StoreError> {
-    let staged = inner.layout.staging_key(&random()?);
-    check_length(&staged)?;
-    let mut parts = begin(&inner, staged.clone(), None, None).await?;
-    parts.feed(ready, &mut chunks).await?;
-    let sealed = chunks.finish()?;
-    let record = Record::new(scope.clone(), options, sealed.digest, sealed.size, inner.config.clock.now());
-    let tasks = Arc::clone(&inner.tasks);
+) -> Result<PutResult, StoreError> {
+    let staged = state.layout.staging_key(&random_hex()?);
+    check_key_length(&staged)?;
+    let mut upload = create_upload(&state, staged.clone(), None, None).await?;
+    upload.send_parts(first_chunks, &mut chunks).await?;
+    let completed = chunks.finish()?;
+    let record =
+        Record::new(scope.clone(), options, completed.digest, completed.size, state.config.clock.now());
+    let tasks = Arc::clone(&state.tasks);
     tasks
-        .whole(async move {
-            if let Standing::Ours(stands) = inner.standing(&record.scope, &record.id).await?
-                && stands.record.digest == record.digest
+        .run_to_completion(async move {
+            if let KeyStatus::Artifact(existing) = state.status(&record.scope, &record.id).await?
+                && existing.record.digest == record.digest
             {
-                parts.give_up().await;
-                return Ok(Put { record: stands.record, outcome: PutOutcome::StoodAlready });
+                upload.abort().await;
+                return Ok(PutResult { record: existing.record, outcome: PutOutcome::AlreadyExists });
             }
-            let scrap = Scrap::new(&inner, staged.clone());
-            parts.complete(None).await?;
-            let put = Arc::clone(&inner).commit_copy(staged, None, record).await;
-            scrap.remove().await;
-            put
+            let staged_object = TempObject::new(&state, staged.clone());
+            upload.complete(None).await?;
+            let result = Arc::clone(&state).commit_staged(staged, None, record).await;
+            staged_object.delete().await;
+            result
         })
         .await
 }
 
-/// Begun to the end, so that an upload whose put is dropped is known and given up.
-async fn begin(
-    inner: &Arc<Inner>,
+/// Creates an upload. Runs to completion, so that the upload is known and aborted if the put is dropped.
+async fn create_upload(
+    state: &Arc<StoreState>,
     key: String,
-    metadata: Option<std::collections::HashMap<String, String>>,
+    metadata: Option<HashMap<String, String>>,
     content_type: Option<String>,
-) -> Result<Parts, StoreError> {
-    let checksum = inner.abilities.compares_parts().then_some(PART_CHECKSUM);
-    let begin = Box::pin(Parts::begin(Arc::clone(inner), key, metadata, content_type, checksum));
-    inner.tasks.whole(async move { Ok(begin.await?) }).await
+) -> Result<MultipartUpload, StoreError> {
+    let checksum = state.features().sends_part_checksums().then_some(PART_CHECKSUM);
+    let create = Box::pin(MultipartUpload::create(Arc::clone(state), key, metadata, content_type, checksum));
+    state.tasks.run_to_completion(async move { Ok(create.await?) }).await
 }

@@ -1,5 +1,8 @@
-//! How a record stands beside the bytes: in the metadata of the artifact's object, or, where that is too small, in an
-//! object of its own that the metadata names.
+//! How a record is stored: in the metadata of the artifact's object or, if those are too small, in a record object that
+//! the metadata name.
+//!
+//! Stores of format 1 keep the record in clear text: its JSON in base64url, with a checksum. Stores of format 2 encrypt
+//! it with a [`RecordKey`]. Both are always readable. The store's format decides which one is written.
 //!
 //! This module must never send a request.
 
@@ -8,56 +11,186 @@ use std::collections::HashMap;
 use artifact_store_core::{Bytes, Digest, Record, StoreError};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
-use crate::layout::random;
+use crate::encryption::{ID_BYTES, RecordKey, RecordKeyId};
+use crate::layout::random_hex;
 
-/// The metadata that holds the record: its JSON in base64url, a dot, and 128 bits of the JSON's SHA-256.
+/// Format 1: the record's JSON in base64url, a dot, and 128 bits of the JSON's SHA-256.
 pub(crate) const META_RECORD: &str = "artifact";
-/// The metadata that names the object with the record: its random name, a dot, and the SHA-256 of what it holds.
-pub(crate) const META_SIDE: &str = "artifact-side";
-/// The metadata that tells one put from every other, so that a put knows its own work again.
+/// Format 1: the random name of the record object, a dot, and the SHA-256 of its content.
+pub(crate) const META_RECORD_OBJECT: &str = "artifact-side";
+/// Format 2: the encrypted record in base64url. If one value is too small, `artifact-record-1` and so on hold the rest.
+pub(crate) const META_ENCRYPTED_RECORD: &str = "artifact-record";
+/// Format 2: the random name and the SHA-256 of the record object, encrypted.
+pub(crate) const META_ENCRYPTED_RECORD_OBJECT: &str = "artifact-record-at";
+/// The key is reserved for the put with this mark. The object is not an artifact yet.
+pub(crate) const META_CLAIM: &str = "artifact-claim";
+/// The random mark of a put. By it, a put recognizes its own object.
 pub(crate) const META_MARK: &str = "artifact-mark";
 
-/// The longest value that fits: the protocol gives 2 KiB to all names and values together.
+/// The longest value of format 1. The protocol allows 2 KiB for all names and values together.
 const MAX_INLINE_BYTES: usize = 1900;
-/// The largest record. Options are bounded at 64 KiB by the Gate; what is left is scope, digest and JSON's escapes.
+/// The longest encrypted record in metadata, in digits of base64url.
+const MAX_ENCRYPTED_BYTES: usize = 1750;
+/// The longest value on storages that take only short ones; `OpenStack` Swift takes 256 bytes.
+const SHORT_VALUE_BYTES: usize = 250;
+/// More values than any record needs.
+const MAX_VALUES: usize = 16;
+/// The largest record. The Gate limits options to 64 KiB. The rest is scope, digest and JSON escapes.
 pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// Hex digits of the random name of a record object, and of a mark.
+const RANDOM_DIGITS: usize = 32;
 
-/// A record in its stored form.
+/// How much user metadata a storage keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MetadataLimit {
+    /// A value of 1750 bytes.
+    OneValue,
+    /// 1750 bytes, but only in values of at most 250 bytes.
+    ShortValues,
+    /// One value of 250 bytes. Every record needs a record object.
+    OneShortValue,
+}
+
+impl MetadataLimit {
+    pub(crate) const ALL: [Self; 3] = [Self::OneValue, Self::ShortValues, Self::OneShortValue];
+
+    /// The name in `FORMAT` and for operators.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::OneValue => "one_value",
+            Self::ShortValues => "short_values",
+            Self::OneShortValue => "one_short_value",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|limit| limit.as_str() == text)
+    }
+
+    /// What the limit means, for operators.
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::OneValue => "a value of 1750 bytes, which holds most records",
+            Self::ShortValues => "1750 bytes in values of at most 250 bytes, over which a record is split",
+            Self::OneShortValue => {
+                "one value of 250 bytes, so each record is an object of its own, which costs one more request per method"
+            }
+        }
+    }
+
+    /// Metadata of the largest size that a record can have. The probe tests with it what the storage accepts.
+    pub(crate) fn largest_metadata(self) -> HashMap<String, String> {
+        let digits = match self {
+            Self::OneValue | Self::ShortValues => MAX_ENCRYPTED_BYTES,
+            Self::OneShortValue => SHORT_VALUE_BYTES,
+        };
+        let mut metadata = self.split_value(&"x".repeat(digits));
+        metadata.insert(META_MARK.to_owned(), "0".repeat(RANDOM_DIGITS));
+        metadata
+    }
+
+    /// `value` as one metadata entry or several.
+    fn split_value(self, value: &str) -> HashMap<String, String> {
+        if self == Self::OneValue {
+            return [(META_ENCRYPTED_RECORD.to_owned(), value.to_owned())].into();
+        }
+        let name = |number| match number {
+            0 => META_ENCRYPTED_RECORD.to_owned(),
+            number => format!("{META_ENCRYPTED_RECORD}-{number}"),
+        };
+        let values = value.as_bytes().chunks(SHORT_VALUE_BYTES).enumerate();
+        values.map(|(number, value)| (name(number), String::from_utf8_lossy(value).into_owned())).collect()
+    }
+}
+
+/// Joins what [`MetadataLimit::split_value`] split; `None` if there is no such entry.
+fn join_values(metadata: &HashMap<String, String>) -> Option<String> {
+    let mut value = metadata.get(META_ENCRYPTED_RECORD)?.clone();
+    for number in 1..MAX_VALUES {
+        let Some(more) = metadata.get(&format!("{META_ENCRYPTED_RECORD}-{number}")) else { break };
+        value.push_str(more);
+    }
+    Some(value)
+}
+
+/// How records are written.
 #[derive(Debug, Clone)]
-pub(crate) struct Encoded {
-    /// The artifact's metadata.
+pub(crate) struct RecordEncoding {
+    /// The key that encrypts them; `None` in stores of format 1.
+    pub(crate) key: Option<RecordKey>,
+    pub(crate) metadata_limit: MetadataLimit,
+}
+
+/// A record as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedRecord {
+    /// The metadata of the artifact's object.
     pub(crate) metadata: HashMap<String, String>,
-    /// What is to be stored beside it first, where the metadata does not hold the record.
-    pub(crate) side: Option<Side>,
-    /// The put's mark, which is among the metadata.
+    /// The record object, if the metadata do not hold the record. It must be written first.
+    pub(crate) record_object: Option<RecordObject>,
+    /// The put's mark, which the metadata contain.
     pub(crate) mark: String,
 }
 
-/// A record that takes an object of its own.
+/// A record that needs an object of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Side {
-    /// The end of its key.
+pub(crate) struct RecordObject {
+    /// The random end of its key.
     pub(crate) random: String,
     /// The record's JSON.
     pub(crate) json: Bytes,
 }
 
-/// What an object's metadata say of its record.
+/// What an object's metadata say about its record.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Found {
-    /// They hold it.
+pub(crate) enum StoredRecord {
+    /// The metadata hold the record.
     Inline(Box<Record>),
-    /// They name the object that holds it.
-    Side { random: String, digest: Digest },
+    /// The metadata name the record object.
+    Object { random: String, digest: Digest },
+    /// One of the other two, encrypted. [`decrypt`](EncryptedRecord::decrypt) returns it.
+    Encrypted(EncryptedRecord),
 }
 
-/// The stored form of `record`.
+/// Encrypted metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EncryptedRecord {
+    key_id: RecordKeyId,
+    mark: String,
+    ciphertext: Vec<u8>,
+    /// Whether it is the name of a record object.
+    is_record_object: bool,
+}
+
+impl EncryptedRecord {
+    /// The id of the key that decrypts it.
+    pub(crate) fn key_id(&self) -> RecordKeyId {
+        self.key_id
+    }
+
+    /// Decrypts it. Never returns `StoredRecord::Encrypted`.
+    ///
+    /// # Errors
+    /// `Corrupt` if this key does not decrypt it; `key` names the object.
+    pub(crate) fn decrypt(&self, key: &str, record_key: &RecordKey) -> Result<StoredRecord, StoreError> {
+        let altered = || StoreError::corrupt(format!("{key}: the metadata were altered"));
+        let plaintext = record_key.decrypt(&self.mark, &self.ciphertext).ok_or_else(altered)?;
+        if !self.is_record_object {
+            return Ok(StoredRecord::Inline(Box::new(parse(key, &plaintext)?)));
+        }
+        let (random, digest) = plaintext.split_at_checked(RANDOM_DIGITS / 2).ok_or_else(altered)?;
+        let digest: [u8; 32] = digest.try_into().map_err(|_| altered())?;
+        Ok(StoredRecord::Object { random: HEXLOWER.encode(random), digest: Digest::from_bytes(digest) })
+    }
+}
+
+/// Encodes `record`.
 ///
 /// # Errors
-/// `InvalidArgument` for a record too large, `Backend` for one that would not read back as it is.
-pub(crate) fn encode_record(record: &Record) -> Result<Encoded, StoreError> {
+/// `InvalidArgument` if the record is too large, `Backend` if it would not read back unchanged.
+pub(crate) fn encode_record(record: &Record, encoding: &RecordEncoding) -> Result<EncodedRecord, StoreError> {
     let json = serde_json::to_vec(record)
-        .map_err(|error| StoreError::backend("the record is no JSON").with_source(error))?;
+        .map_err(|error| StoreError::backend("the record is not JSON").with_source(error))?;
     if json.len() > MAX_RECORD_BYTES {
         return Err(StoreError::invalid(format!(
             "the record takes {} bytes of JSON; at most {MAX_RECORD_BYTES} are stored",
@@ -66,63 +199,112 @@ pub(crate) fn encode_record(record: &Record) -> Result<Encoded, StoreError> {
     }
     if serde_json::from_slice::<Record>(&json).ok().as_ref() != Some(record) {
         return Err(StoreError::backend(
-            "the record would not read back as it was put; is its metadata deeper than a JSON reader goes?",
+            "the record would not read back unchanged; is its metadata nested too deeply for the JSON parser?",
         ));
     }
-    let mark = random()?;
-    let digest = Digest::of(&json);
-    let inline = format!("{}.{}", BASE64URL_NOPAD.encode(&json), check(&digest));
-    let (value, side) = if inline.len() <= MAX_INLINE_BYTES {
-        ((META_RECORD, inline), None)
-    } else {
-        let random = random()?;
-        ((META_SIDE, format!("{random}.{}", digest.to_hex())), Some(Side { random, json: json.into() }))
-    };
-    let metadata = [value, (META_MARK, mark.clone())].map(|(name, value)| (name.to_owned(), value));
-    Ok(Encoded { metadata: HashMap::from(metadata), side, mark })
+    match &encoding.key {
+        Some(key) => encode_encrypted(json, key, encoding.metadata_limit),
+        None => encode_clear(json, encoding.metadata_limit),
+    }
 }
 
-fn check(digest: &Digest) -> String {
+/// Encodes a record in format 2: its JSON is encrypted.
+fn encode_encrypted(
+    json: Vec<u8>,
+    key: &RecordKey,
+    limit: MetadataLimit,
+) -> Result<EncodedRecord, StoreError> {
+    let mark = random_hex()?;
+    let digits = |bytes: usize| (bytes * 4).div_ceil(3);
+    let fits = digits(json.len() + crate::encryption::OVERHEAD_BYTES) <= MAX_ENCRYPTED_BYTES;
+    let (mut metadata, record_object) = if fits && limit != MetadataLimit::OneShortValue {
+        (limit.split_value(&BASE64URL_NOPAD.encode(&key.encrypt(&mark, &json)?)), None)
+    } else {
+        let random = random_hex()?;
+        let name = HEXLOWER
+            .decode(random.as_bytes())
+            .map_err(|error| StoreError::backend("a random name is not hex").with_source(error))?;
+        let encrypted = key.encrypt(&mark, &[&name, &Digest::of(&json).as_bytes()[..]].concat())?;
+        let value = (META_ENCRYPTED_RECORD_OBJECT.to_owned(), BASE64URL_NOPAD.encode(&encrypted));
+        ([value].into(), Some(RecordObject { random, json: json.into() }))
+    };
+    metadata.insert(META_MARK.to_owned(), mark.clone());
+    Ok(EncodedRecord { metadata, record_object, mark })
+}
+
+/// Format 1.
+fn encode_clear(json: Vec<u8>, limit: MetadataLimit) -> Result<EncodedRecord, StoreError> {
+    let mark = random_hex()?;
+    let digest = Digest::of(&json);
+    let inline = format!("{}.{}", BASE64URL_NOPAD.encode(&json), checksum(&digest));
+    let (value, record_object) = if inline.len() <= MAX_INLINE_BYTES && limit == MetadataLimit::OneValue {
+        ((META_RECORD, inline), None)
+    } else {
+        let random = random_hex()?;
+        (
+            (META_RECORD_OBJECT, format!("{random}.{}", digest.to_hex())),
+            Some(RecordObject { random, json: json.into() }),
+        )
+    };
+    let metadata = [value, (META_MARK, mark.clone())].map(|(name, value)| (name.to_owned(), value));
+    Ok(EncodedRecord { metadata: HashMap::from(metadata), record_object, mark })
+}
+
+fn checksum(digest: &Digest) -> String {
     BASE64URL_NOPAD.encode(&digest.as_bytes()[..16])
 }
 
-/// What `metadata` say; `None` where they are none of ours, and so the object is no artifact.
+/// Decodes `metadata`; `None` if they are not the driver's, so the object is not an artifact.
 ///
 /// # Errors
-/// `Corrupt` where they are ours and unreadable; `key` names the object.
+/// `Corrupt` if they are the driver's and unreadable; `key` names the object.
 pub(crate) fn decode_record(
     key: &str,
     metadata: Option<&HashMap<String, String>>,
-) -> Result<Option<Found>, StoreError> {
+) -> Result<Option<StoredRecord>, StoreError> {
     let Some(metadata) = metadata else { return Ok(None) };
     let altered = || StoreError::corrupt(format!("{key}: the metadata were altered"));
+    for (value, is_record_object) in
+        [(join_values(metadata), false), (metadata.get(META_ENCRYPTED_RECORD_OBJECT).cloned(), true)]
+    {
+        let Some(value) = value else { continue };
+        let bytes = BASE64URL_NOPAD.decode(value.as_bytes()).map_err(|_| altered())?;
+        let (key_id, ciphertext) = bytes.split_first_chunk::<ID_BYTES>().ok_or_else(altered)?;
+        let mark = metadata.get(META_MARK).ok_or_else(altered)?.clone();
+        return Ok(Some(StoredRecord::Encrypted(EncryptedRecord {
+            key_id: *key_id,
+            mark,
+            ciphertext: ciphertext.to_vec(),
+            is_record_object,
+        })));
+    }
     if let Some(value) = metadata.get(META_RECORD) {
         let (json, sum) = value.split_once('.').ok_or_else(altered)?;
         let json = BASE64URL_NOPAD.decode(json.as_bytes()).map_err(|_| altered())?;
-        if check(&Digest::of(&json)) != sum {
+        if checksum(&Digest::of(&json)) != sum {
             return Err(altered());
         }
-        return Ok(Some(Found::Inline(Box::new(parse(key, &json)?))));
+        return Ok(Some(StoredRecord::Inline(Box::new(parse(key, &json)?))));
     }
-    let Some(value) = metadata.get(META_SIDE) else { return Ok(None) };
+    let Some(value) = metadata.get(META_RECORD_OBJECT) else { return Ok(None) };
     let (random, digest) = value.split_once('.').ok_or_else(altered)?;
     let digest: [u8; 32] = HEXLOWER
         .decode(digest.as_bytes())
         .ok()
         .and_then(|digest| digest.try_into().ok())
         .ok_or_else(altered)?;
-    // It becomes a part of a key.
+    // It becomes a part of a key, so it must be a random name.
     if random.len() != 32 || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(altered());
     }
-    Ok(Some(Found::Side { random: random.to_owned(), digest: Digest::from_bytes(digest) }))
+    Ok(Some(StoredRecord::Object { random: random.to_owned(), digest: Digest::from_bytes(digest) }))
 }
 
-/// The record that an object of its own holds.
+/// Decodes the content of a record object.
 ///
 /// # Errors
-/// `Corrupt` where it is not the one that `digest` tells.
-pub(crate) fn decode_side(key: &str, json: &[u8], digest: &Digest) -> Result<Record, StoreError> {
+/// `Corrupt` if `json` does not have this digest.
+pub(crate) fn decode_record_object(key: &str, json: &[u8], digest: &Digest) -> Result<Record, StoreError> {
     if Digest::of(json) != *digest {
         return Err(StoreError::corrupt(format!("{key}: the record was altered")));
     }
@@ -138,7 +320,11 @@ fn parse(key: &str, json: &[u8]) -> Result<Record, StoreError> {
 mod tests {
     use artifact_store_core::{Digest, ErrorKind, Metadata, PutOptions, Record, Scope, Timestamp};
 
-    use super::{Found, META_RECORD, META_SIDE, decode_record, decode_side, encode_record};
+    use super::{
+        META_RECORD, META_RECORD_OBJECT, MetadataLimit, RecordEncoding, StoredRecord, decode_record,
+        decode_record_object, encode_record,
+    };
+    use crate::encryption::RecordKey;
 
     fn record(note: usize) -> Record {
         let mut metadata = Metadata::new();
@@ -148,27 +334,84 @@ mod tests {
         Record::new(scope, options, Digest::of(b"hello"), 5, Timestamp::from_micros(1_767_323_045_000_006))
     }
 
-    #[test]
-    fn a_short_record_stands_in_the_metadata_and_a_long_one_beside() {
-        let short = encode_record(&record(10)).unwrap();
-        assert!(short.side.is_none());
-        let Some(Found::Inline(back)) = decode_record("k", Some(&short.metadata)).unwrap() else { panic!() };
-        assert_eq!(*back, record(10));
+    fn clear_text() -> RecordEncoding {
+        RecordEncoding { key: None, metadata_limit: MetadataLimit::OneValue }
+    }
 
-        let long = encode_record(&record(60_000)).unwrap();
-        let Some(Found::Side { random, digest }) = decode_record("k", Some(&long.metadata)).unwrap() else {
+    fn encrypted(limit: MetadataLimit) -> (RecordEncoding, RecordKey) {
+        let key = RecordKey::random().unwrap();
+        (RecordEncoding { key: Some(key.clone()), metadata_limit: limit }, key)
+    }
+
+    #[test]
+    fn an_encrypted_record_reads_back_with_every_metadata_limit() {
+        for limit in MetadataLimit::ALL {
+            let (encoding, key) = encrypted(limit);
+            for note in [0, 100, 700, 1500, 60_000] {
+                let encoded = encode_record(&record(note), &encoding).unwrap();
+                let longest = encoded.metadata.values().map(String::len).max().unwrap();
+                assert!(
+                    longest <= if limit == MetadataLimit::OneValue { 1750 } else { 250 },
+                    "{limit:?}: {longest}"
+                );
+                let debug = format!("{:?}", encoded.metadata);
+                assert!(!debug.contains("acme") && !debug.contains("xxxx"), "{debug}");
+                let Some(StoredRecord::Encrypted(found)) =
+                    decode_record("k", Some(&encoded.metadata)).unwrap()
+                else {
+                    panic!("not encrypted")
+                };
+                assert_eq!(found.key_id(), key.id());
+                match found.decrypt("k", &key).unwrap() {
+                    StoredRecord::Inline(back) => assert_eq!(*back, record(note)),
+                    StoredRecord::Object { random, digest } => {
+                        let record_object = encoded.record_object.unwrap();
+                        assert_eq!(record_object.random, random);
+                        assert_eq!(
+                            decode_record_object("k", &record_object.json, &digest).unwrap(),
+                            record(note)
+                        );
+                    }
+                    StoredRecord::Encrypted(_) => panic!("encrypted twice"),
+                }
+                let other = RecordKey::random().unwrap();
+                assert_eq!(found.decrypt("k", &other).unwrap_err().kind(), ErrorKind::Corrupt);
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_record_is_in_the_metadata_and_a_long_one_in_a_record_object() {
+        let short = encode_record(&record(10), &clear_text()).unwrap();
+        assert!(short.record_object.is_none());
+        let Some(StoredRecord::Inline(back)) = decode_record("k", Some(&short.metadata)).unwrap() else {
             panic!()
         };
-        let side = long.side.unwrap();
-        assert_eq!(side.random, random);
-        assert_eq!(decode_side("k", &side.json, &digest).unwrap(), record(60_000));
-        assert_eq!(decode_side("k", b"{}", &digest).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(*back, record(10));
+
+        let long = encode_record(&record(60_000), &clear_text()).unwrap();
+        let Some(StoredRecord::Object { random, digest }) = decode_record("k", Some(&long.metadata)).unwrap()
+        else {
+            panic!()
+        };
+        let record_object = long.record_object.unwrap();
+        assert_eq!(record_object.random, random);
+        assert_eq!(decode_record_object("k", &record_object.json, &digest).unwrap(), record(60_000));
+        assert_eq!(decode_record_object("k", b"{}", &digest).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]
     fn all_metadata_together_fit_into_two_kibibytes() {
-        for note in 0..3000 {
-            let encoded = encode_record(&record(note)).unwrap();
+        let encodings = MetadataLimit::ALL.map(|limit| encrypted(limit).0);
+        for (note, encoding) in (0..3000).flat_map(|note| {
+            encodings
+                .iter()
+                .chain([&clear_text()])
+                .cloned()
+                .map(move |encoding| (note, encoding))
+                .collect::<Vec<_>>()
+        }) {
+            let encoded = encode_record(&record(note), &encoding).unwrap();
             let bytes: usize = encoded
                 .metadata
                 .iter()
@@ -179,11 +422,14 @@ mod tests {
     }
 
     #[test]
-    fn altered_metadata_are_found_out_and_foreign_ones_are_none_of_ours() {
-        let encoded = encode_record(&record(10)).unwrap();
-        for (name, value) in
-            [(META_RECORD, "e30.AAAA"), (META_RECORD, "?"), (META_SIDE, "../../x.00"), (META_SIDE, "")]
-        {
+    fn altered_metadata_are_detected_and_foreign_ones_ignored() {
+        let encoded = encode_record(&record(10), &clear_text()).unwrap();
+        for (name, value) in [
+            (META_RECORD, "e30.AAAA"),
+            (META_RECORD, "?"),
+            (META_RECORD_OBJECT, "../../x.00"),
+            (META_RECORD_OBJECT, ""),
+        ] {
             let metadata = [(name.to_owned(), value.to_owned())].into();
             assert_eq!(
                 decode_record("k", Some(&metadata)).unwrap_err().kind(),

@@ -1,31 +1,35 @@
-//! The open store: [`S3Store`], its opening, and the trait's verbs.
+//! The open store: [`S3Store`], how it is opened, and the methods of [`ArtifactStore`].
 //!
-//! This module must never know a request.
+//! This module must never send a request itself.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use artifact_store_core::{
-    Ability, ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Get, Health, ListQuery, Page,
-    PresignIntent, Presigned, Put, PutOptions, Record, Scope, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, Page,
+    PresignIntent, PresignedRequest, PutOptions, PutResult, Record, Scope, StoreError, StoreFeature,
+    async_trait,
 };
 
-use crate::abilities::find_out;
-use crate::cleanup::PATIENCE;
 use crate::client::connect;
 use crate::config::S3Config;
-use crate::inner::Inner;
+use crate::features::store_features;
+use crate::open::{OpenMode, open_format};
+use crate::state::StoreState;
 use crate::sweep::{SweepReport, sweep};
-use crate::tasks::Tasks;
-use crate::{NAME, list, presign, put, read, upload};
+use crate::tasks::TaskTracker;
+use crate::{NAME, list, presign, presigned_upload, put, read};
 
-/// Artifacts as objects in a bucket. Bare storage: callers want it behind a [`Gate`](artifact_store_core::Gate).
+/// How long `close` waits for running tasks. That is longer than all delays of a cleanup in the background.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Artifacts as objects in a bucket. Callers should wrap it in a [`Gate`](artifact_store_core::Gate).
 pub struct S3Store {
     capabilities: Capabilities,
-    /// `None` once the store is closed: with the last verb that still runs, the connections go too.
-    open: RwLock<Option<Arc<Inner>>>,
-    tasks: Arc<Tasks>,
+    /// `None` once the store is closed. The connections close with the last method that is still running.
+    state: RwLock<Option<Arc<StoreState>>>,
+    tasks: Arc<TaskTracker>,
 }
 
 impl fmt::Debug for S3Store {
@@ -35,42 +39,72 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// Opens the store. One request where it was opened before at this address; otherwise it is asked what it can do, and
-    /// the answer is recorded.
+    /// Opens the store. It creates the store if there is none under the prefix. It probes what the storage honours if
+    /// no current result is recorded for this address, and records the result.
     ///
     /// # Errors
-    /// `InvalidArgument` for a configuration that cannot work, or a prefix that holds something else; `Unavailable` where
-    /// the store cannot be reached or the bucket is missing; `Backend` where the key, its secret, its rights or the region
-    /// are wrong: each as a sentence that says what to do.
+    /// `InvalidArgument` for a configuration that cannot work, or if the prefix holds something else; `Unavailable` if
+    /// the server cannot be reached or the bucket does not exist; `Backend` if the access key, its secret, its
+    /// permissions or the region are wrong. Each message says what to do.
     pub async fn open(config: S3Config) -> Result<Self, StoreError> {
-        config.check()?;
+        Self::open_with(config, OpenMode::Open).await
+    }
+
+    /// Opens the store as [`open`](Self::open), but probes the storage even if a current result is recorded.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_and_probe(config: S3Config) -> Result<Self, StoreError> {
+        Self::open_with(config, OpenMode::Probe).await
+    }
+
+    /// Opens an existing store and writes nothing. What the storage honours is read from `FORMAT`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `InvalidArgument` if there is no store under the prefix.
+    pub async fn open_existing(config: S3Config) -> Result<Self, StoreError> {
+        Self::open_with(config, OpenMode::Existing).await
+    }
+
+    async fn open_with(config: S3Config, mode: OpenMode) -> Result<Self, StoreError> {
+        config.validate()?;
         let clients = connect(&config).await?;
-        let abilities = find_out(&config, &clients.client).await?;
+        let opened = Box::pin(open_format(&config, &clients.client, mode)).await?;
         let capabilities = config.capabilities();
-        let inner = Inner::new(config, clients, abilities);
-        let tasks = Arc::clone(&inner.tasks);
-        Ok(Self { capabilities, open: RwLock::new(Some(Arc::new(inner))), tasks })
+        let state = StoreState::new(config, clients, opened);
+        let tasks = Arc::clone(&state.tasks);
+        Ok(Self { capabilities, state: RwLock::new(Some(Arc::new(state))), tasks })
     }
 
-    fn inner(&self) -> Result<Arc<Inner>, StoreError> {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(StoreError::closed)
+    fn state(&self) -> Result<Arc<StoreState>, StoreError> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(StoreError::closed)
     }
 
-    /// What the storage behind this store can do, and where that is known from.
+    /// What the storage behind this store honours, and how that is known.
     ///
     /// # Errors
     /// `Closed`.
-    pub fn abilities(&self) -> Result<Vec<Ability>, StoreError> {
-        let inner = self.inner()?;
-        Ok(inner.abilities.list(&inner.config))
+    pub fn store_features(&self) -> Result<Vec<StoreFeature>, StoreError> {
+        let state = self.state()?;
+        let known = state.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(store_features(&known, &state.config, state.format.indexed, state.format.record_key.is_some()))
     }
 
-    /// Removes what processes left that died in the middle of something, once it is older than `upload_ttl`.
+    /// Deletes orphans: what killed processes left and what is older than `upload_ttl`. Only one process sweeps a store
+    /// at a time. If another one does, the report says so and nothing is deleted.
     ///
     /// # Errors
     /// `Unavailable`, `Backend`, `Closed`.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
-        sweep(&*self.inner()?).await
+        sweep(&self.state()?, false).await
+    }
+
+    /// Counts what a [`sweep`](Self::sweep) would delete. Changes nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Backend`, `Closed`.
+    pub async fn count_orphans(&self) -> Result<SweepReport, StoreError> {
+        sweep(&self.state()?, true).await
     }
 }
 
@@ -85,8 +119,8 @@ impl ArtifactStore for S3Store {
         self.capabilities
     }
 
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
-        put::put(self.inner()?, scope, body, options).await
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
+        put::put(self.state()?, scope, body, options).await
     }
 
     async fn get(
@@ -94,26 +128,26 @@ impl ArtifactStore for S3Store {
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError> {
-        read::get(&self.inner()?, scope, id, range).await
+    ) -> Result<Option<GetResult>, StoreError> {
+        read::get(&self.state()?, scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        let inner = self.inner()?;
-        let record = inner.head(scope, id).await?;
+        let state = self.state()?;
+        let record = state.stat(scope, id).await?;
         if record.is_none() {
-            inner.check_bucket().await?;
+            state.check_bucket().await?;
         }
         Ok(record)
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        let inner = self.inner()?;
-        self.tasks.whole(inner.delete(scope.clone(), id.clone())).await
+        let state = self.state()?;
+        self.tasks.run_to_completion(state.delete(scope.clone(), id.clone())).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        list::list(&*self.inner()?, query).await
+        list::list(&*self.state()?, query).await
     }
 
     async fn presign(
@@ -121,29 +155,29 @@ impl ArtifactStore for S3Store {
         scope: &Scope,
         intent: &PresignIntent,
         expiry: Duration,
-    ) -> Result<Option<Presigned>, StoreError> {
-        presign::presign(&self.inner()?, scope, intent, expiry).await
+    ) -> Result<Option<PresignedRequest>, StoreError> {
+        presign::presign(&self.state()?, scope, intent, expiry).await
     }
 
-    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Put>, StoreError> {
-        upload::commit(&self.inner()?, scope, id).await
+    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
+        presigned_upload::commit(&self.state()?, scope, id).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.inner()?.health().await
+        self.state()?.health().await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let inner = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(inner) = inner {
-            inner.close();
+        let state = self.state.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(state) = state {
+            state.close();
         }
-        if self.tasks.idle(PATIENCE).await {
+        if self.tasks.wait_idle(CLOSE_TIMEOUT).await {
             return Ok(());
         }
         Err(StoreError::backend(format!(
-            "requests were still under way {} s after the store was closed; a sweep removes what they may leave",
-            PATIENCE.as_secs()
+            "requests were still running {} s after the store was closed; a sweep removes what they may leave",
+            CLOSE_TIMEOUT.as_secs()
         )))
     }
 }

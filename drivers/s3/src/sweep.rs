@@ -1,79 +1,189 @@
-//! Clearing away what processes left that died in the middle of something: [`SweepReport`] and the sweep.
+//! Deletes orphans, which processes left that died: [`SweepReport`] and the sweep.
 //!
-//! This module must never remove an artifact, nor anything that is younger than `upload_ttl`.
+//! Only one process sweeps a store at a time: it creates the object `SWEEP`, and others do not sweep until that object
+//! is an hour old. If the storage honours no condition on `PutObject`, a sweep first claims that key, as a put claims
+//! its artifact's key.
+//!
+//! This module must never delete an artifact, nor anything that is younger than `upload_ttl`.
 
-use artifact_store_core::{Clock, ErrorKind, StoreError, SystemClock};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{Bytes, Clock, ErrorKind, StoreError, SystemClock};
 use aws_sdk_s3::primitives::DateTime;
 use futures_util::stream::{self, StreamExt};
 
-use crate::error::{Failed, Why};
-use crate::inner::{Inner, Standing};
-use crate::record::META_SIDE;
+use crate::claim::{ClaimOutcome, ClaimWaiter};
+use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::layout::IndexEntry;
+use crate::lookup::KeyStatus;
+use crate::small_object::SmallObject;
+use crate::state::StoreState;
 
-/// What a sweep did.
+const DELETE: Operation = Operation::delete("deleting an orphan");
+const LOCK: Operation = Operation::write("writing the lock object of a sweep");
+/// How long the lock object excludes other sweeps, unless its sweep writes it again.
+const LOCK_LEASE: Duration = Duration::from_hours(1);
+
+/// What a sweep did, or would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
-    /// Objects that belonged to no artifact and were removed: staged bodies, uploads that nobody committed, long
-    /// records, bytes without a record.
+    /// Deleted objects that belonged to no artifact: staged uploads, presigned uploads that nobody committed, long
+    /// records, index keys, claims, bytes without a record.
     pub objects: u64,
-    /// Uploads in parts that were ended.
+    /// The size of these objects, in bytes.
+    pub bytes: u64,
+    /// Aborted multipart uploads.
     pub uploads: u64,
-    /// What was left because it is younger than `upload_ttl`.
+    /// What was not deleted because it is younger than `upload_ttl`.
     pub young: u64,
-    /// Whether the store could tell which uploads in parts are under way. Where it cannot, a rule of the bucket must
-    /// remove them.
+    /// Whether the storage lists multipart uploads. If not, a rule of the bucket must abort them.
     pub uploads_known: bool,
+    /// Whether another process was sweeping, so that nothing was done.
+    pub busy: bool,
 }
 
-/// Removes leftovers.
-pub(crate) async fn sweep(inner: &Inner) -> Result<SweepReport, StoreError> {
-    let ttl = i64::try_from(inner.config.upload_ttl.as_secs()).unwrap_or(i64::MAX);
+/// Deletes orphans, or only counts them if `dry_run`.
+pub(crate) async fn sweep(state: &Arc<StoreState>, dry_run: bool) -> Result<SweepReport, StoreError> {
+    let ttl = i64::try_from(state.config.upload_ttl.as_secs()).unwrap_or(i64::MAX);
     let now = SystemClock.now().as_micros() / 1_000_000;
-    let mut sweep = Sweep { inner, before: now.saturating_sub(ttl), report: SweepReport::default() };
-    sweep.uploads().await?;
-    sweep.objects(&inner.layout.staging()).await?;
-    sweep.objects(&inner.layout.uploads()).await?;
-    sweep.sides().await?;
-    sweep.halves().await?;
+    let mut sweep = Sweep {
+        state,
+        max_created_at: now.saturating_sub(ttl),
+        dry_run,
+        report: SweepReport::default(),
+        incomplete: HashSet::new(),
+    };
+    if !dry_run && !sweep.lock(now).await? {
+        return Ok(SweepReport { busy: true, ..SweepReport::default() });
+    }
+    let result = sweep.run().await;
+    if !dry_run {
+        // If this fails, the lock expires after an hour.
+        let _ = state.delete_object(DELETE, &state.layout.sweep_key()).await;
+    }
+    result?;
     Ok(sweep.report)
 }
 
 struct Sweep<'a> {
-    inner: &'a Inner,
-    /// What was made in this second or before is a leftover.
-    before: i64,
+    state: &'a Arc<StoreState>,
+    /// What was created in this second or before may be an orphan.
+    max_created_at: i64,
+    dry_run: bool,
     report: SweepReport,
+    /// Artifacts' keys whose object has no record. A dry run does not delete these objects.
+    incomplete: HashSet<String>,
+}
+
+/// An index key that was listed.
+struct IndexKey {
+    key: String,
+    entry: IndexEntry,
+    created_at: Option<DateTime>,
 }
 
 impl Sweep<'_> {
-    fn is_old(&mut self, made: Option<&DateTime>) -> bool {
-        // Without a time nothing is known to be old.
-        let old = made.is_some_and(|made| made.secs() <= self.before);
-        self.report.young += u64::from(!old);
-        old
+    async fn run(&mut self) -> Result<(), StoreError> {
+        let state = self.state;
+        self.abort_uploads().await?;
+        self.delete_prefix(&state.layout.staging_prefix()).await?;
+        self.delete_prefix(&state.layout.uploads_prefix()).await?;
+        self.write_lock(false).await?;
+        // Before record objects and index keys: in a listing, an object without a record looks like an artifact.
+        self.delete_incomplete_artifacts().await?;
+        self.write_lock(false).await?;
+        self.delete_record_objects().await?;
+        self.write_lock(false).await?;
+        self.delete_index_keys().await
     }
 
-    /// Ends uploads in parts below the prefix.
-    async fn uploads(&mut self) -> Result<(), StoreError> {
-        let inner = self.inner;
-        let (mut key, mut upload) = (None, None);
+    /// Tries to acquire the lock of the sweep.
+    async fn lock(&self, now: i64) -> Result<bool, StoreError> {
+        let state = self.state;
+        let key = state.layout.sweep_key();
+        let head = state.client.head_object().bucket(&state.bucket).key(&key).send().await;
+        match head {
+            Ok(head) => {
+                let lease = i64::try_from(LOCK_LEASE.as_secs()).unwrap_or(i64::MAX);
+                if head.last_modified().is_some_and(|written| now.saturating_sub(written.secs()) < lease) {
+                    return Ok(false);
+                }
+                state.delete_object(DELETE, &key).await?;
+            }
+            Err(error) => match state.request_error(Operation::read("looking for another sweep"), error) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => {}
+                failed => return Err(failed.into()),
+            },
+        }
+        if state.features().conditions.put {
+            return self.write_lock(true).await;
+        }
+        let mut waiter = ClaimWaiter::new(state, 0);
         loop {
-            inner.may_go_on()?;
+            state.ensure_open()?;
+            match state.claim_by_object(&key, &mut waiter).await? {
+                ClaimOutcome::Acquired(claim) => {
+                    let written = self.write_lock(false).await;
+                    state.release(&key, claim).await;
+                    return written;
+                }
+                ClaimOutcome::KeyExists => return Ok(false),
+                ClaimOutcome::Retry => {}
+            }
+        }
+    }
+
+    /// Writes the lock object: acquires the lock if `if_none_match` is set, otherwise renews it. Returns `false` if another
+    /// sweep holds it.
+    async fn write_lock(&self, if_none_match: bool) -> Result<bool, StoreError> {
+        if self.dry_run {
+            return Ok(true);
+        }
+        let state = self.state;
+        let object =
+            SmallObject { if_none_match, ..SmallObject::new(state.layout.sweep_key(), Bytes::new()) };
+        match object.put(&state.config, &state.client, LOCK).await {
+            Ok(()) => Ok(true),
+            Err(RequestError {
+                kind: RequestErrorKind::PreconditionFailed | RequestErrorKind::Conflict,
+                ..
+            }) => Ok(false),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    /// Whether something of this time is old enough. Counts what is too young.
+    fn is_old(&mut self, created_at: Option<&DateTime>) -> bool {
+        // Something without a time counts as young.
+        let is_old = created_at.is_some_and(|created_at| created_at.secs() <= self.max_created_at);
+        self.report.young += u64::from(!is_old);
+        is_old
+    }
+
+    /// Aborts multipart uploads below the prefix.
+    async fn abort_uploads(&mut self) -> Result<(), StoreError> {
+        let state = self.state;
+        let operation = Operation::bucket("listing uploads", "s3:ListBucketMultipartUploads");
+        let (mut key, mut upload_id) = (None, None);
+        loop {
+            state.ensure_open()?;
             let list =
-                inner.client.list_multipart_uploads().bucket(&inner.bucket).prefix(inner.layout.prefix());
-            let page = list.set_key_marker(key).set_upload_id_marker(upload).send().await;
+                state.client.list_multipart_uploads().bucket(&state.bucket).prefix(state.layout.prefix());
+            let page = list.set_key_marker(key).set_upload_id_marker(upload_id).send().await;
             let page = match page {
                 Ok(page) => page,
-                Err(error) => match inner.failed("listing the uploads under way", error) {
-                    Failed { why: Why::NotImplemented, .. } => return Ok(()),
+                Err(error) => match state.request_error(operation, error) {
+                    RequestError { kind: RequestErrorKind::NotImplemented, .. } => return Ok(()),
                     failed => return Err(failed.into()),
                 },
             };
             self.report.uploads_known = true;
-            for found in page.uploads() {
-                if let (Some(key), Some(upload)) = (found.key(), found.upload_id())
-                    && self.is_old(found.initiated())
-                    && inner.abort(key, upload).await
+            for upload in page.uploads() {
+                if let (Some(key), Some(upload_id)) = (upload.key(), upload.upload_id())
+                    && self.is_old(upload.initiated())
+                    && (self.dry_run || state.abort_upload(key, upload_id).await)
                 {
                     self.report.uploads += 1;
                 }
@@ -81,24 +191,24 @@ impl Sweep<'_> {
             if !page.is_truncated().unwrap_or(false) {
                 return Ok(());
             }
-            (key, upload) = (page.next_key_marker, page.next_upload_id_marker);
+            (key, upload_id) = (page.next_key_marker, page.next_upload_id_marker);
             if key.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Removes the objects that start with `prefix`, whatever they are.
-    async fn objects(&mut self, prefix: &str) -> Result<(), StoreError> {
+    /// Deletes all old objects with `prefix`.
+    async fn delete_prefix(&mut self, prefix: &str) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            self.inner.may_go_on()?;
-            let page = self.inner.keys(prefix, after).await?;
+            self.state.ensure_open()?;
+            let page = self.state.list_keys(prefix, after).await?;
             for object in page.objects {
                 if let Some(key) = object.key.as_deref()
                     && self.is_old(object.last_modified.as_ref())
                 {
-                    self.remove(key).await?;
+                    self.delete(key, object.size).await?;
                 }
             }
             after = page.next;
@@ -108,18 +218,22 @@ impl Sweep<'_> {
         }
     }
 
-    /// Removes long records whose artifact is gone or has another one.
-    async fn sides(&mut self) -> Result<(), StoreError> {
+    /// Deletes record objects that their artifact does not reference: it was deleted, or never created.
+    async fn delete_record_objects(&mut self) -> Result<(), StoreError> {
+        let state = self.state;
         let mut after = None;
         loop {
-            self.inner.may_go_on()?;
-            let page = self.inner.keys(&self.inner.layout.sides(), after).await?;
+            state.ensure_open()?;
+            let page = state.list_keys(&state.layout.record_objects_prefix(), after).await?;
             for object in page.objects {
-                let Some(key) = object.key.as_deref() else { continue };
-                let Some((artifact, random)) = self.inner.layout.artifact_of_side(key) else { continue };
-                // One that is in use does not count as spared: it is no leftover.
-                if !self.is_used(&artifact, &random).await? && self.is_old(object.last_modified.as_ref()) {
-                    self.remove(key).await?;
+                let Some(key) = object.key else { continue };
+                let Some((artifact_key, random)) = state.layout.artifact_of_record_object(&key) else {
+                    continue;
+                };
+                if self.is_old(object.last_modified.as_ref())
+                    && !state.references_record_object(&artifact_key, &random).await?
+                {
+                    self.delete(&key, object.size).await?;
                 }
             }
             after = page.next;
@@ -129,38 +243,131 @@ impl Sweep<'_> {
         }
     }
 
-    /// Removes objects at artifacts' keys that have no record: where a store shows bytes before metadata, a put that was
-    /// killed leaves them. A request for each artifact.
-    async fn halves(&mut self) -> Result<(), StoreError> {
-        let inner = self.inner;
-        let at_once = usize::try_from(inner.config.list_concurrency).unwrap_or(1);
+    /// Deletes index keys whose artifact does not exist or was created by another put. Handles one session at a time.
+    async fn delete_index_keys(&mut self) -> Result<(), StoreError> {
+        let state = self.state;
+        if !state.format.indexed {
+            return Ok(());
+        }
+        let (mut after, mut current) = (None, None::<(String, Vec<IndexKey>)>);
+        loop {
+            state.ensure_open()?;
+            let page = state.list_keys(&state.layout.index_prefix(), after).await?;
+            for object in page.objects {
+                let Some(key) = object.key else { continue };
+                let Some(entry) = state.layout.index_entry(&key) else { continue };
+                let Some((session, _)) = entry.artifact_key.rsplit_once('/') else { continue };
+                let session = format!("{session}/");
+                let index_key = IndexKey { key, entry, created_at: object.last_modified };
+                match &mut current {
+                    Some((current_session, keys)) if *current_session == session => keys.push(index_key),
+                    _ => {
+                        if let Some((session, keys)) = current.replace((session, vec![index_key])) {
+                            self.delete_index_keys_of_session(&session, keys).await?;
+                        }
+                    }
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        match current {
+            Some((session, keys)) => self.delete_index_keys_of_session(&session, keys).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn delete_index_keys_of_session(
+        &mut self,
+        session: &str,
+        keys: Vec<IndexKey>,
+    ) -> Result<(), StoreError> {
+        let state = self.state;
+        let (mut artifacts, mut after) = (HashSet::new(), None);
+        loop {
+            state.ensure_open()?;
+            let page = state.list_keys(session, after).await?;
+            artifacts.extend(page.objects.into_iter().filter_map(|object| object.key));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let mut keys_per_artifact: HashMap<&str, usize> = HashMap::new();
+        for IndexKey { entry, .. } in &keys {
+            *keys_per_artifact.entry(entry.artifact_key.as_str()).or_default() += 1;
+        }
+        for IndexKey { key, entry, created_at } in &keys {
+            let is_only_key = keys_per_artifact.get(entry.artifact_key.as_str()) == Some(&1);
+            let exists =
+                artifacts.contains(&entry.artifact_key) && !self.incomplete.contains(&entry.artifact_key);
+            let is_used = match exists {
+                false => false,
+                true if is_only_key => true,
+                true => match state.status_of_key(&entry.artifact_key).await {
+                    Ok(KeyStatus::Artifact(existing)) => entry.has_mark(existing.mark.as_deref()),
+                    Ok(_) => false,
+                    // Nothing of a damaged artifact is deleted.
+                    Err(error) if error.kind() == ErrorKind::Corrupt => true,
+                    Err(error) => return Err(error),
+                },
+            };
+            if !is_used && self.is_old(created_at.as_ref()) {
+                self.delete(key, Some(0)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes objects at artifacts' keys that have no record: reservations and claims of puts that died, and bytes
+    /// without metadata, which some storages leave. One request for each artifact.
+    async fn delete_incomplete_artifacts(&mut self) -> Result<(), StoreError> {
+        let state = self.state;
+        let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
         let mut after = None;
         loop {
-            inner.may_go_on()?;
-            let page = inner.keys(&inner.layout.artifacts(), after).await?;
-            let ours = page.objects.into_iter().filter_map(|object| {
-                let key = object.key?;
-                inner.layout.artifact_components(&key).is_some().then_some((key, object.last_modified))
-            });
-            let mut looked = stream::iter(ours)
-                .map(|(key, made)| async move { (inner.standing_at(&key).await, key, made) })
-                .buffer_unordered(at_once);
-            while let Some((standing, key, made)) = looked.next().await {
-                match standing {
-                    Ok(Standing::Foreign) if self.is_old(made.as_ref()) => {
-                        let _turn = inner.turn(&key).await;
-                        // A put may have come first.
-                        if matches!(inner.standing_at(&key).await?, Standing::Foreign) {
-                            self.remove(&key).await?;
+            state.ensure_open()?;
+            let page = state.list_keys(&state.layout.artifacts_prefix(), after).await?;
+            let mut artifacts = Vec::new();
+            for object in page.objects {
+                let Some(key) = object.key else { continue };
+                if state.layout.artifact_components(&key).is_some() {
+                    artifacts.push((key, object.last_modified, object.size));
+                } else if state.layout.claimed_key(&key).is_some()
+                    && self.is_old(object.last_modified.as_ref())
+                {
+                    self.delete(&key, object.size).await?;
+                }
+            }
+            let mut statuses = stream::iter(artifacts)
+                .map(|(key, created_at, size)| async move {
+                    (state.status_of_key(&key).await, key, created_at, size)
+                })
+                .buffer_unordered(concurrency);
+            while let Some((status, key, created_at, size)) = statuses.next().await {
+                match status {
+                    Ok(KeyStatus::Foreign | KeyStatus::Reserved { .. })
+                        if self.is_old(created_at.as_ref()) =>
+                    {
+                        let _lock = state.lock_key(&key).await;
+                        // Meanwhile, a put may have created the artifact.
+                        if matches!(
+                            state.status_of_key(&key).await?,
+                            KeyStatus::Foreign | KeyStatus::Reserved { .. }
+                        ) {
+                            self.delete(&key, size).await?;
+                            self.incomplete.insert(key);
                         }
                     }
                     Ok(_) => {}
-                    // A damaged artifact is no leftover: an operator decides what becomes of it.
+                    // A damaged artifact is not an orphan: an operator decides about it.
                     Err(error) if error.kind() == ErrorKind::Corrupt => {}
                     Err(error) => return Err(error),
                 }
             }
-            drop(looked);
+            drop(statuses);
             after = page.next;
             if after.is_none() {
                 return Ok(());
@@ -168,22 +375,12 @@ impl Sweep<'_> {
         }
     }
 
-    async fn is_used(&self, artifact: &str, random: &str) -> Result<bool, StoreError> {
-        match self.inner.client.head_object().bucket(&self.inner.bucket).key(artifact).send().await {
-            Ok(head) => Ok(head
-                .metadata()
-                .and_then(|metadata| metadata.get(META_SIDE))
-                .is_some_and(|side| side.starts_with(random))),
-            Err(error) => match self.inner.failed("looking for an artifact", error) {
-                Failed { why: Why::NoKey, .. } => Ok(false),
-                failed => Err(failed.into()),
-            },
+    async fn delete(&mut self, key: &str, size: Option<i64>) -> Result<(), StoreError> {
+        if !self.dry_run {
+            self.state.delete_object(DELETE, key).await?;
         }
-    }
-
-    async fn remove(&mut self, key: &str) -> Result<(), StoreError> {
-        self.inner.remove("removing a leftover", key).await?;
         self.report.objects += 1;
+        self.report.bytes += size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
         Ok(())
     }
 }

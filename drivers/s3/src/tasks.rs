@@ -1,7 +1,7 @@
-//! Work that goes on when nobody waits for it: [`Tasks`]. What changes the store is never cut in half, and `close`
-//! waits for it.
+//! Background tasks of a store: [`TaskTracker`]. Changes run to completion even if the caller drops its future, and
+//! `close` waits for them.
 //!
-//! This module must never know what the work is.
+//! This module must never know what a task does.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,61 +11,61 @@ use artifact_store_core::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// The tasks of one store.
+/// Counts the running tasks of one store.
 #[derive(Debug)]
-pub(crate) struct Tasks {
-    alive: watch::Sender<usize>,
+pub(crate) struct TaskTracker {
+    running: watch::Sender<usize>,
 }
 
-/// One of them, for as long as it lives.
-struct Alive(Arc<Tasks>);
+/// Counts one task as running until it is dropped.
+struct TaskGuard(Arc<TaskTracker>);
 
-impl Alive {
-    fn new(tasks: &Arc<Tasks>) -> Self {
-        tasks.alive.send_modify(|alive| *alive += 1);
+impl TaskGuard {
+    fn new(tasks: &Arc<TaskTracker>) -> Self {
+        tasks.running.send_modify(|running| *running += 1);
         Self(Arc::clone(tasks))
     }
 }
 
-impl Drop for Alive {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
-        self.0.alive.send_modify(|alive| *alive -= 1);
+        self.0.running.send_modify(|running| *running -= 1);
     }
 }
 
-impl Tasks {
+impl TaskTracker {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { alive: watch::Sender::new(0) })
+        Arc::new(Self { running: watch::Sender::new(0) })
     }
 
-    /// Runs `work` to its end, even where the caller goes away.
-    pub(crate) async fn whole<T: Send + 'static>(
+    /// Runs `task` to completion, even if the caller drops this future.
+    pub(crate) async fn run_to_completion<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+        task: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let alive = Alive::new(self);
-        let task = tokio::spawn(async move {
-            let _alive = alive;
-            work.await
+        let guard = TaskGuard::new(self);
+        let handle = tokio::spawn(async move {
+            let _guard = guard;
+            task.await
         });
-        task.await.map_err(|error| StoreError::backend("a task of the store failed").with_source(error))?
+        handle.await.map_err(|error| StoreError::backend("a task of the store failed").with_source(error))?
     }
 
-    /// Runs `work` although nobody waits for it. Outside of a runtime it is not run, and left to a sweep.
-    pub(crate) fn detach(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+    /// Spawns `task`; nobody awaits it. Outside a runtime it does not run, and a sweep does its work.
+    pub(crate) fn spawn_detached(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
-            let alive = Alive::new(self);
+            let guard = TaskGuard::new(self);
             drop(runtime.spawn(async move {
-                let _alive = alive;
-                work.await;
+                let _guard = guard;
+                task.await;
             }));
         }
     }
 
-    /// Waits until all of them have ended, but no longer than `patience`. Whether they have.
-    pub(crate) async fn idle(&self, patience: Duration) -> bool {
-        let mut alive = self.alive.subscribe();
-        tokio::time::timeout(patience, alive.wait_for(|alive| *alive == 0))
+    /// Waits until no task is running, at most for `timeout`. Returns whether all tasks have ended.
+    pub(crate) async fn wait_idle(&self, timeout: Duration) -> bool {
+        let mut running = self.running.subscribe();
+        tokio::time::timeout(timeout, running.wait_for(|running| *running == 0))
             .await
             .is_ok_and(|idle| idle.is_ok())
     }

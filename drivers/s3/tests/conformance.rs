@@ -1,4 +1,4 @@
-//! The driver keeps the contract with a real server, bare and gated.
+//! The driver conforms to the contract on real servers, bare and behind the gate.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
@@ -7,7 +7,7 @@ mod harness;
 use std::sync::Arc;
 
 use artifact_store_backends::S3Kind;
-use artifact_store_conformance::{Gated, run};
+use artifact_store_conformance::{GatedHarness, run};
 use harness::S3Harness;
 
 #[test]
@@ -17,11 +17,17 @@ fn garage_conforms() {
 
 #[test]
 fn garage_conforms_behind_the_gate() {
-    run(&Gated(Arc::new(S3Harness::new(S3Kind::Garage)))).assert_conforms();
+    run(&GatedHarness(Arc::new(S3Harness::new(S3Kind::Garage)))).assert_conforms();
 }
 
-// The slower server: behind the gate it would show nothing that the other does not.
+// This server is slower. Behind the gate it would show nothing that Garage does not.
 #[test]
 fn s3s_fs_conforms() {
     run(&S3Harness::new(S3Kind::S3sFs)).assert_conforms();
+}
+
+// As slow: it handles every request in Python.
+#[test]
+fn moto_conforms() {
+    run(&S3Harness::new(S3Kind::Moto)).assert_conforms();
 }

@@ -1,4 +1,4 @@
-//! What a store that cannot be opened says: each mistake in a sentence of its own, and never a secret.
+//! The errors of a store that cannot be opened: each mistake has its own message, and none contains a secret.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
@@ -6,7 +6,7 @@ mod harness;
 
 use std::time::Duration;
 
-use artifact_store_backends::{Mode, Proxy, S3, S3Kind};
+use artifact_store_backends::{Proxy, ProxyMode, S3, S3Kind};
 use artifact_store_core::{ErrorKind, StoreError};
 use artifact_store_s3::{S3Config, S3Store};
 use harness::{config, config_at, fresh_prefix};
@@ -33,7 +33,7 @@ async fn a_missing_bucket_is_named() {
         .path_style(true)
         .keys(server.access_key_id(), server.secret_access_key());
     let error = refused(config).await;
-    // A store may hide from a key whether a bucket is there.
+    // A server may hide from a key whether a bucket exists.
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Backend), "{error}");
     assert!(
         error.to_string().contains("the bucket 'no-such-bucket'") || error.to_string().contains("no bucket"),
@@ -59,24 +59,24 @@ async fn a_wrong_region_points_at_the_option() {
     let (_, config) = garage().await;
     let error = refused(config.region("elsewhere-1")).await;
     assert_eq!(error.kind(), ErrorKind::Backend, "{error}");
-    assert!(error.to_string().contains("correct the option 'region'"), "{error}");
+    assert!(error.to_string().contains("check the option 'region' and the option 'endpoint'"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_where_nobody_listens_is_unavailable() {
+async fn an_endpoint_without_a_listener_is_unavailable() {
     let (server, config) = garage().await;
-    let proxy = Proxy::before(server.address()).await.unwrap();
-    proxy.set(Mode::Refuse);
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    proxy.set_mode(ProxyMode::Refuse);
     let error = refused(config.endpoint(format!("http://{}", proxy.address())).max_attempts(1)).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("'endpoint'"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_never_answers_is_unavailable_within_the_time_out() {
+async fn an_endpoint_that_never_answers_is_unavailable_within_the_timeout() {
     let (server, _) = garage().await;
-    let proxy = Proxy::before(server.address()).await.unwrap();
-    proxy.set(Mode::BlackHole);
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    proxy.set_mode(ProxyMode::BlackHole);
     let config = config_at(server, &format!("http://{}", proxy.address()), &fresh_prefix())
         .request_timeout(Duration::from_millis(300))
         .max_attempts(2);

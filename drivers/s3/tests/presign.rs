@@ -1,4 +1,4 @@
-//! Presigned downloads and uploads, as a plain HTTP client meets them at two servers.
+//! Presigned downloads and uploads with a plain HTTP client, on two servers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests too.
 
@@ -6,11 +6,11 @@ mod curl;
 
 use std::time::Duration;
 
-use artifact_store_backends::{Counter, Mode, Proxy, S3, S3Kind};
+use artifact_store_backends::{Proxy, ProxyMode, RequestCounter, S3, S3Kind};
 use artifact_store_conformance::{HttpClient, HttpResponse};
 use artifact_store_core::{
     ArtifactId, ArtifactStore, ArtifactStoreExt, Body, Bytes, Digest, ErrorKind, Flag, PresignIntent,
-    Presigned, Put, PutOptions, PutOutcome, Scope, UploadIntent,
+    PresignedRequest, PutOptions, PutOutcome, PutResult, Scope, UploadIntent,
 };
 use artifact_store_s3::{S3Config, S3Store};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
@@ -20,7 +20,7 @@ type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Every test on both servers.
+/// Runs every test on both servers.
 macro_rules! on_both {
     ($($name:ident),+ $(,)?) => {
         mod garage { $(
@@ -35,32 +35,32 @@ macro_rules! on_both {
 }
 
 on_both!(
-    a_download_answers_the_bytes_and_says_what_they_are,
+    a_download_returns_the_bytes_and_their_headers,
     a_hostile_name_stays_within_its_header,
-    what_scripts_is_an_attachment_all_the_same,
+    scripts_are_attachments_too,
     a_part_of_a_download_is_an_attachment_too,
     a_url_for_a_download_grants_nothing_else,
-    a_url_ends,
-    a_url_names_the_address_that_outsiders_use,
+    a_url_expires,
+    a_url_names_the_presign_endpoint,
     presigning_a_download_is_one_request,
-    what_is_missing_and_what_is_foreign_look_alike,
+    missing_and_foreign_artifacts_look_alike,
     an_upload_takes_the_announced_bytes_and_no_others,
-    other_bytes_that_arrived_are_never_committed,
-    an_upload_of_what_stands_already_says_so,
-    the_later_announcement_decides,
-    a_commit_needs_an_announcement_and_an_arrival,
+    other_bytes_are_never_committed,
+    an_upload_of_an_existing_artifact_says_so,
+    the_later_intent_decides,
+    a_commit_needs_an_intent_and_a_body,
     racing_commits_make_one_artifact,
-    what_nobody_commits_is_swept,
+    an_upload_that_nobody_commits_is_swept,
     an_upload_longer_than_a_put_may_be_is_refused,
     without_the_option_uploads_are_unsupported,
-    a_life_of_less_than_a_second_is_refused,
+    an_expiry_of_less_than_a_second_is_refused,
 );
 
 fn scope() -> Scope {
     Scope::new("acme", "ada", "s-1").unwrap()
 }
 
-/// A place of its own in the shared server's bucket.
+/// A unique prefix in the shared server's bucket.
 async fn config(kind: S3Kind) -> Result<S3Config, Box<dyn std::error::Error + Send + Sync>> {
     let server = S3::shared(kind).await?;
     let random = std::collections::hash_map::RandomState::new();
@@ -77,7 +77,7 @@ async fn open(kind: S3Kind) -> Result<S3Store, Box<dyn std::error::Error + Send 
     Ok(S3Store::open(config(kind).await?).await?)
 }
 
-fn said(filename: &str, media_type: &str) -> PutOptions {
+fn options_with(filename: &str, media_type: &str) -> PutOptions {
     PutOptions {
         filename: Some(filename.into()),
         media_type: Some(media_type.into()),
@@ -85,20 +85,20 @@ fn said(filename: &str, media_type: &str) -> PutOptions {
     }
 }
 
-async fn signed(store: &S3Store, id: &ArtifactId, expiry: Duration) -> Presigned {
+async fn presign_get(store: &S3Store, id: &ArtifactId, expiry: Duration) -> PresignedRequest {
     let intent = PresignIntent::Get { id: id.clone() };
-    store.presign(&scope(), &intent, expiry).await.unwrap().expect("it is there")
+    store.presign(&scope(), &intent, expiry).await.unwrap().expect("it exists")
 }
 
 async fn send(method: &str, url: &str, headers: &[(String, String)], body: &Bytes) -> HttpResponse {
     Curl.request(method, url, headers, body.clone()).await.unwrap()
 }
 
-async fn fetch(presigned: &Presigned) -> HttpResponse {
+async fn fetch(presigned: &PresignedRequest) -> HttpResponse {
     send("GET", presigned.url.reveal(), &presigned.headers, &Bytes::new()).await
 }
 
-async fn upload(presigned: &Presigned, body: &Bytes) -> u16 {
+async fn upload(presigned: &PresignedRequest, body: &Bytes) -> u16 {
     send("PUT", presigned.url.reveal(), &presigned.headers, body).await.status
 }
 
@@ -111,23 +111,25 @@ fn intent(body: &Bytes, options: PutOptions) -> UploadIntent {
     UploadIntent { digest: Digest::of(body), size: body.len() as u64, options }
 }
 
-async fn announce(store: &S3Store, intent: &UploadIntent) -> Presigned {
+async fn presign_put(store: &S3Store, intent: &UploadIntent) -> PresignedRequest {
     let intent = PresignIntent::Put(intent.clone());
-    store.presign(&scope(), &intent, MINUTE).await.unwrap().expect("uploads are signed whatever stands")
+    store.presign(&scope(), &intent, MINUTE).await.unwrap().expect("uploads are always signed")
 }
 
-/// Whether nothing is left of any upload: a sweep would find it.
-async fn nothing_is_left(store: &S3Store) {
+/// Checks that no upload left an orphan: a sweep would find it.
+async fn assert_no_orphans(store: &S3Store) {
     let report = store.sweep().await.unwrap();
-    assert_eq!((report.objects, report.uploads, report.young), (0, 0, 0), "something is left");
+    assert_eq!((report.objects, report.uploads, report.young), (0, 0, 0), "there are orphans");
 }
 
-async fn a_download_answers_the_bytes_and_says_what_they_are(kind: S3Kind) -> Outcome {
+async fn a_download_returns_the_bytes_and_their_headers(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     for size in [0, 10, 300_000] {
         let bytes = Bytes::from(vec![7; size]);
-        let put = store.put(&scope(), Body::from(bytes.clone()), said("Übersicht €.csv", "text/csv")).await?;
-        let presigned = signed(&store, &put.record.id, MINUTE).await;
+        let put = store
+            .put(&scope(), Body::from(bytes.clone()), options_with("Übersicht €.csv", "text/csv"))
+            .await?;
+        let presigned = presign_get(&store, &put.record.id, MINUTE).await;
         assert!(presigned.headers.is_empty(), "a browser sends no headers of its own: {presigned:?}");
         let response = fetch(&presigned).await;
         assert_eq!((response.status, response.body.len()), (200, size));
@@ -144,9 +146,9 @@ async fn a_download_answers_the_bytes_and_says_what_they_are(kind: S3Kind) -> Ou
 
 async fn a_hostile_name_stays_within_its_header(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
-    let options = said("a\r\nSet-Cookie: x=1\r\n\r\n\"; filename=b.html", "text/plain\r\nX-Own: 1");
+    let options = options_with("a\r\nSet-Cookie: x=1\r\n\r\n\"; filename=b.html", "text/plain\r\nX-Own: 1");
     let put = store.put(&scope(), Body::from("hello"), options).await?;
-    let response = fetch(&signed(&store, &put.record.id, MINUTE).await).await;
+    let response = fetch(&presign_get(&store, &put.record.id, MINUTE).await).await;
     assert_eq!((response.status, &*response.body), (200, &b"hello"[..]));
     assert!(header(&response, "set-cookie").is_empty() && header(&response, "x-own").is_empty());
     assert_eq!(header(&response, "content-type"), ["application/octet-stream"]);
@@ -158,39 +160,39 @@ async fn a_hostile_name_stays_within_its_header(kind: S3Kind) -> Outcome {
     Ok(())
 }
 
-async fn what_scripts_is_an_attachment_all_the_same(kind: S3Kind) -> Outcome {
+async fn scripts_are_attachments_too(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     for (body, media_type) in [("<svg/>", "image/svg+xml"), ("<script>", "text/html"), ("png", "image/png")] {
         let options = PutOptions { media_type: Some(media_type.into()), ..PutOptions::default() };
         let put = store.put(&scope(), Body::from(body), options).await?;
-        let response = fetch(&signed(&store, &put.record.id, MINUTE).await).await;
+        let response = fetch(&presign_get(&store, &put.record.id, MINUTE).await).await;
         assert_eq!(header(&response, "content-disposition"), ["attachment"], "{media_type}");
         assert_eq!(header(&response, "content-type"), [media_type]);
     }
     Ok(())
 }
 
-/// Some stores forget what is signed into the URL when they answer a range.
+/// Some servers ignore the headers signed into the URL when they answer a range request.
 async fn a_part_of_a_download_is_an_attachment_too(kind: S3Kind) -> Outcome {
     let store = S3Store::open(config(kind).await?.part_size(5 << 20)).await?;
-    let options = || said("a.html", "text/html");
-    let at_hand = store.put(&scope(), Body::from("<script>at hand"), options()).await?.record.id;
+    let options = || options_with("a.html", "text/html");
+    let in_memory = store.put(&scope(), Body::from("<script>in memory"), options()).await?.record.id;
     let pieces = |byte| (0..6).map(move |_| Ok::<_, std::io::Error>(Bytes::from(vec![byte; 1 << 20])));
     let in_parts = Body::from_stream(futures_util::stream::iter(pieces(b'a')));
     let in_parts = store.put(&scope(), in_parts, options()).await?.record.id;
-    let straight = Bytes::from(vec![b'b'; 6 << 20]);
-    let straight = Body::from_stream(futures_util::stream::iter(pieces(b'b')))
+    let direct_bytes = Bytes::from(vec![b'b'; 6 << 20]);
+    let direct = Body::from_stream(futures_util::stream::iter(pieces(b'b')))
         .with_length(6 << 20)
-        .with_digest(Digest::of(&straight));
-    let straight = store.put(&scope(), straight, options()).await?.record.id;
+        .with_digest(Digest::of(&direct_bytes));
+    let direct = store.put(&scope(), direct, options()).await?.record.id;
     let bytes = Bytes::from("<script>uploaded");
     let uploaded = intent(&bytes, options());
-    assert_eq!(upload(&announce(&store, &uploaded).await, &bytes).await, 200);
-    store.commit_upload(&scope(), &uploaded.id()).await?.expect("it arrived");
+    assert_eq!(upload(&presign_put(&store, &uploaded).await, &bytes).await, 200);
+    store.commit_upload(&scope(), &uploaded.id()).await?.expect("it was uploaded");
 
-    for id in [at_hand, in_parts, straight, uploaded.id()] {
+    for id in [in_memory, in_parts, direct, uploaded.id()] {
         let range = [("range".to_owned(), "bytes=0-3".to_owned())];
-        let url = signed(&store, &id, MINUTE).await.url;
+        let url = presign_get(&store, &id, MINUTE).await.url;
         let response = send("GET", url.reveal(), &range, &Bytes::new()).await;
         assert_eq!((response.status, response.body.len()), (206, 4));
         let disposition = header(&response, "content-disposition");
@@ -201,15 +203,15 @@ async fn a_part_of_a_download_is_an_attachment_too(kind: S3Kind) -> Outcome {
 
 async fn a_url_for_a_download_grants_nothing_else(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
-    let put = store.put(&scope(), Body::from("mine"), said("a.html", "text/html")).await?;
+    let put = store.put(&scope(), Body::from("mine"), options_with("a.html", "text/html")).await?;
     let other = store.put(&scope(), Body::from("another"), PutOptions::default()).await?;
-    let presigned = signed(&store, &put.record.id, MINUTE).await;
+    let presigned = presign_get(&store, &put.record.id, MINUTE).await;
     let url = presigned.url.reveal();
     for method in ["HEAD", "PUT", "DELETE", "POST"] {
         let status = send(method, url, &[], &Bytes::from("other")).await.status;
         assert!((400..500).contains(&status), "{method}: {status}");
     }
-    let elsewhere = signed(&store, &other.record.id, MINUTE).await;
+    let elsewhere = presign_get(&store, &other.record.id, MINUTE).await;
     let (path, query) = (elsewhere.url.reveal().split_once('?').unwrap().0, url.split_once('?').unwrap().1);
     let bucket = path.rsplit_once("/presign-").unwrap().0;
     let signature = url.find("X-Amz-Signature=").unwrap() + "X-Amz-Signature=".len();
@@ -233,54 +235,54 @@ async fn a_url_for_a_download_grants_nothing_else(kind: S3Kind) -> Outcome {
     Ok(())
 }
 
-async fn a_url_ends(kind: S3Kind) -> Outcome {
+async fn a_url_expires(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let put = store.put(&scope(), Body::from("hello"), PutOptions::default()).await?;
-    let presigned = signed(&store, &put.record.id, Duration::from_secs(1)).await;
+    let presigned = presign_get(&store, &put.record.id, Duration::from_secs(1)).await;
     assert_eq!(presigned.expires_at.as_micros() % 1_000_000, 0);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(fetch(&presigned).await.status / 100, 4);
     Ok(())
 }
 
-async fn a_url_names_the_address_that_outsiders_use(kind: S3Kind) -> Outcome {
-    let proxy = Proxy::before(S3::shared(kind).await?.address()).await?;
+async fn a_url_names_the_presign_endpoint(kind: S3Kind) -> Outcome {
+    let proxy = Proxy::start(S3::shared(kind).await?.address()).await?;
     let outside = format!("http://{}", proxy.address());
     let store = S3Store::open(config(kind).await?.presign_endpoint(&outside)).await?;
     let put = store.put(&scope(), Body::from("hello"), PutOptions::default()).await?;
-    let presigned = signed(&store, &put.record.id, MINUTE).await;
+    let presigned = presign_get(&store, &put.record.id, MINUTE).await;
     assert!(presigned.url.reveal().starts_with(&format!("{outside}/")));
-    assert_eq!(proxy.connections(), 0, "the store speaks to its own endpoint");
+    assert_eq!(proxy.connections(), 0, "the store uses its own endpoint");
     assert_eq!(fetch(&presigned).await.body, "hello");
 
     let bytes = Bytes::from("uploaded through the proxy");
     let intent = intent(&bytes, PutOptions::default());
-    let presigned = announce(&store, &intent).await;
+    let presigned = presign_put(&store, &intent).await;
     assert_eq!(upload(&presigned, &bytes).await, 200);
     assert!(store.commit_upload(&scope(), &intent.id()).await?.is_some());
     assert_eq!(proxy.connections(), 2);
-    proxy.set(Mode::Refuse);
+    proxy.set_mode(ProxyMode::Refuse);
     assert!(store.stat(&scope(), &intent.id()).await?.is_some());
     Ok(())
 }
 
 async fn presigning_a_download_is_one_request(kind: S3Kind) -> Outcome {
-    let counter = Counter::before(S3::shared(kind).await?.address()).await?;
+    let counter = RequestCounter::start(S3::shared(kind).await?.address()).await?;
     let store = S3Store::open(config(kind).await?.endpoint(counter.endpoint())).await?;
     let put = store.put(&scope(), Body::from("hello"), PutOptions::default()).await?;
     counter.take();
-    signed(&store, &put.record.id, MINUTE).await;
+    presign_get(&store, &put.record.id, MINUTE).await;
     let requests = counter.take();
     assert_eq!(requests.iter().map(|request| &*request.method).collect::<Vec<_>>(), ["HEAD"], "{requests:?}");
 
-    announce(&store, &intent(&Bytes::from("to come"), PutOptions::default())).await;
+    presign_put(&store, &intent(&Bytes::from("to come"), PutOptions::default())).await;
     let requests = counter.take();
     assert_eq!(requests.iter().map(|request| &*request.method).collect::<Vec<_>>(), ["PUT"], "{requests:?}");
     Ok(())
 }
 
-async fn what_is_missing_and_what_is_foreign_look_alike(kind: S3Kind) -> Outcome {
-    let counter = Counter::before(S3::shared(kind).await?.address()).await?;
+async fn missing_and_foreign_artifacts_look_alike(kind: S3Kind) -> Outcome {
+    let counter = RequestCounter::start(S3::shared(kind).await?.address()).await?;
     let store = S3Store::open(config(kind).await?.endpoint(counter.endpoint())).await?;
     let foreign = Scope::new("umbrella", "ada", "s-1")?;
     let put = store.put(&foreign, Body::from("hello"), PutOptions::default()).await?;
@@ -299,9 +301,9 @@ async fn what_is_missing_and_what_is_foreign_look_alike(kind: S3Kind) -> Outcome
 async fn an_upload_takes_the_announced_bytes_and_no_others(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let good = Bytes::from(vec![1; 200_000]);
-    let intent = intent(&good, said("report.csv", "text/csv"));
+    let intent = intent(&good, options_with("report.csv", "text/csv"));
     let id = intent.id();
-    let presigned = announce(&store, &intent).await;
+    let presigned = presign_put(&store, &intent).await;
     let mut names: Vec<_> = presigned.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "x-amz-checksum-sha256"]);
@@ -312,9 +314,10 @@ async fn an_upload_takes_the_announced_bytes_and_no_others(kind: S3Kind) -> Outc
         let status = upload(&presigned, body).await;
         assert!((400..500).contains(&status), "{what} bytes were taken: {status}");
     }
-    let claimed = announce(&store, &self::intent(&other, PutOptions::default())).await.headers;
-    let claimed: Vec<_> = claimed.into_iter().filter(|(name, _)| name.starts_with("x-amz")).collect();
-    for headers in [claimed, Vec::new()] {
+    let other_headers = presign_put(&store, &self::intent(&other, PutOptions::default())).await.headers;
+    let other_headers: Vec<_> =
+        other_headers.into_iter().filter(|(name, _)| name.starts_with("x-amz")).collect();
+    for headers in [other_headers, Vec::new()] {
         let status = send("PUT", presigned.url.reveal(), &headers, &other).await.status;
         assert!((400..500).contains(&status), "another checksum was taken: {status}");
     }
@@ -325,20 +328,20 @@ async fn an_upload_takes_the_announced_bytes_and_no_others(kind: S3Kind) -> Outc
 
     assert_eq!(upload(&presigned, &good).await, 200);
     assert!(!store.exists(&scope(), &id).await?, "an upload is visible before its commit");
-    let put = store.commit_upload(&scope(), &id).await?.expect("it arrived");
+    let put = store.commit_upload(&scope(), &id).await?.expect("it was uploaded");
     assert_eq!((put.outcome, &put.record.options), (PutOutcome::Created, &intent.options));
     assert_eq!(store.get_bytes(&scope(), &id, u64::MAX).await?, Some(good));
     let again = store.commit_upload(&scope(), &id).await?;
-    assert_eq!(again, Some(Put { outcome: PutOutcome::StoodAlready, ..put.clone() }));
-    let response = fetch(&signed(&store, &id, MINUTE).await).await;
+    assert_eq!(again, Some(PutResult { outcome: PutOutcome::AlreadyExists, ..put.clone() }));
+    let response = fetch(&presign_get(&store, &id, MINUTE).await).await;
     assert_eq!(header(&response, "content-type"), ["text/csv"]);
 
     store.commit_upload(&scope(), &self::intent(&other, PutOptions::default()).id()).await.ok();
     Ok(())
 }
 
-/// Puts bytes to where a URL leads with the key itself, which no signature of ours binds.
-async fn smuggle(kind: S3Kind, presigned: &Presigned, bytes: &'static [u8]) -> Outcome {
+/// Puts bytes to the URL's key with the access key itself, without the checks of the URL.
+async fn put_directly(kind: S3Kind, presigned: &PresignedRequest, bytes: &'static [u8]) -> Outcome {
     let server = S3::shared(kind).await?;
     let path = presigned.url.reveal().split_once('?').unwrap().0;
     let key = path.split_once(&format!("/{}/", server.bucket())).unwrap().1;
@@ -356,58 +359,60 @@ async fn smuggle(kind: S3Kind, presigned: &Presigned, bytes: &'static [u8]) -> O
     Ok(())
 }
 
-async fn other_bytes_that_arrived_are_never_committed(kind: S3Kind) -> Outcome {
+async fn other_bytes_are_never_committed(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let good = Bytes::from("what was announced");
     let intent = intent(&good, PutOptions::default());
-    let presigned = announce(&store, &intent).await;
+    let presigned = presign_put(&store, &intent).await;
     for wrong in [&b"what was announcep"[..], b"what was announced, and more", b"what", b""] {
-        smuggle(kind, &presigned, wrong).await?;
+        put_directly(kind, &presigned, wrong).await?;
         let error = store.commit_upload(&scope(), &intent.id()).await.unwrap_err();
         let (expected, actual) = (intent.digest, Digest::of(wrong));
         assert_eq!(error.kind(), ErrorKind::DigestMismatch { expected, actual });
         assert!(!store.exists(&scope(), &intent.id()).await?);
-        assert_eq!(store.commit_upload(&scope(), &intent.id()).await?, None, "the wrong bytes stayed");
+        assert_eq!(store.commit_upload(&scope(), &intent.id()).await?, None, "the wrong bytes were kept");
     }
     assert_eq!(upload(&presigned, &good).await, 200);
-    let put = store.commit_upload(&scope(), &intent.id()).await?.expect("it arrived");
+    let put = store.commit_upload(&scope(), &intent.id()).await?.expect("it was uploaded");
     assert_eq!(put.outcome, PutOutcome::Created);
-    nothing_is_left(&store).await;
+    assert_no_orphans(&store).await;
     Ok(())
 }
 
-async fn an_upload_of_what_stands_already_says_so(kind: S3Kind) -> Outcome {
+async fn an_upload_of_an_existing_artifact_says_so(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let bytes = Bytes::from("twice");
-    let first = store.put(&scope(), Body::from(bytes.clone()), said("first.txt", "text/plain")).await?;
-    let intent = intent(&bytes, said("second.txt", "text/plain"));
-    let presigned = announce(&store, &intent).await;
+    let first =
+        store.put(&scope(), Body::from(bytes.clone()), options_with("first.txt", "text/plain")).await?;
+    let intent = intent(&bytes, options_with("second.txt", "text/plain"));
+    let presigned = presign_put(&store, &intent).await;
     assert_eq!(upload(&presigned, &bytes).await, 200);
     let put = store.commit_upload(&scope(), &intent.id()).await?;
-    assert_eq!(put, Some(Put { record: first.record, outcome: PutOutcome::StoodAlready }));
-    nothing_is_left(&store).await;
+    assert_eq!(put, Some(PutResult { record: first.record, outcome: PutOutcome::AlreadyExists }));
+    assert_no_orphans(&store).await;
     Ok(())
 }
 
-async fn the_later_announcement_decides(kind: S3Kind) -> Outcome {
+async fn the_later_intent_decides(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let bytes = Bytes::from("announced twice");
-    let [earlier, later] = ["earlier.txt", "later.txt"].map(|name| intent(&bytes, said(name, "text/plain")));
-    let url = announce(&store, &earlier).await;
-    announce(&store, &later).await;
+    let [earlier, later] =
+        ["earlier.txt", "later.txt"].map(|name| intent(&bytes, options_with(name, "text/plain")));
+    let url = presign_put(&store, &earlier).await;
+    presign_put(&store, &later).await;
     assert_eq!(upload(&url, &bytes).await, 200);
-    let put = store.commit_upload(&scope(), &later.id()).await?.expect("it arrived");
+    let put = store.commit_upload(&scope(), &later.id()).await?.expect("it was uploaded");
     assert_eq!(put.record.options, later.options);
-    nothing_is_left(&store).await;
+    assert_no_orphans(&store).await;
     Ok(())
 }
 
-async fn a_commit_needs_an_announcement_and_an_arrival(kind: S3Kind) -> Outcome {
+async fn a_commit_needs_an_intent_and_a_body(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let bytes = Bytes::from("never arrived");
     let intent = intent(&bytes, PutOptions::default());
     assert_eq!(store.commit_upload(&scope(), &intent.id()).await?, None);
-    announce(&store, &intent).await;
+    presign_put(&store, &intent).await;
     assert_eq!(store.commit_upload(&scope(), &intent.id()).await?, None);
     let elsewhere = scope().with_task("t-1")?;
     assert_eq!(store.commit_upload(&elsewhere, &intent.id()).await?, None);
@@ -420,7 +425,7 @@ async fn racing_commits_make_one_artifact(kind: S3Kind) -> Outcome {
         [S3Store::open(config.clone()).await?, S3Store::open(config).await?].map(std::sync::Arc::new);
     let bytes = Bytes::from(vec![3; 500_000]);
     let intent = intent(&bytes, PutOptions::default());
-    let presigned = announce(&stores[0], &intent).await;
+    let presigned = presign_put(&stores[0], &intent).await;
     assert_eq!(upload(&presigned, &bytes).await, 200);
     let racing: Vec<_> = (0..16)
         .map(|n| {
@@ -430,28 +435,28 @@ async fn racing_commits_make_one_artifact(kind: S3Kind) -> Outcome {
         .collect();
     let mut created = 0;
     for commit in racing {
-        let put = commit.await??.expect("it arrived");
+        let put = commit.await??.expect("it was uploaded");
         created += usize::from(put.outcome == PutOutcome::Created);
     }
     assert_eq!(created, 1);
     assert_eq!(stores[1].get_bytes(&scope(), &intent.id(), u64::MAX).await?, Some(bytes));
-    nothing_is_left(&stores[0]).await;
+    assert_no_orphans(&stores[0]).await;
     Ok(())
 }
 
-async fn what_nobody_commits_is_swept(kind: S3Kind) -> Outcome {
+async fn an_upload_that_nobody_commits_is_swept(kind: S3Kind) -> Outcome {
     let config = config(kind).await?;
     let store = S3Store::open(config.clone()).await?;
     let bytes = Bytes::from("abandoned");
     let intent = intent(&bytes, PutOptions::default());
-    assert_eq!(upload(&announce(&store, &intent).await, &bytes).await, 200);
-    assert_eq!(store.sweep().await?.young, 2, "upload and announcement are not old yet");
-    // The store's clock ticks in seconds.
+    assert_eq!(upload(&presign_put(&store, &intent).await, &bytes).await, 200);
+    assert_eq!(store.sweep().await?.young, 2, "body and intent are not old yet");
+    // The storage's times are in whole seconds.
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    let impatient = S3Store::open(config.upload_ttl(Duration::from_secs(1))).await?;
-    assert_eq!(impatient.sweep().await?.objects, 2);
+    let sweeper = S3Store::open(config.upload_ttl(Duration::from_secs(1))).await?;
+    assert_eq!(sweeper.sweep().await?.objects, 2);
     assert_eq!(store.commit_upload(&scope(), &intent.id()).await?, None);
-    nothing_is_left(&store).await;
+    assert_no_orphans(&store).await;
     Ok(())
 }
 
@@ -481,7 +486,7 @@ async fn without_the_option_uploads_are_unsupported(kind: S3Kind) -> Outcome {
     Ok(())
 }
 
-async fn a_life_of_less_than_a_second_is_refused(kind: S3Kind) -> Outcome {
+async fn an_expiry_of_less_than_a_second_is_refused(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let put = store.put(&scope(), Body::from("hello"), PutOptions::default()).await?;
     let intent = PresignIntent::Get { id: put.record.id };

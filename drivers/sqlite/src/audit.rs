@@ -1,4 +1,4 @@
-//! Looking for what belongs to no artifact, past all verbs: for tests.
+//! The audit: a search for rows that belong to no artifact, directly in the tables. For tests.
 //!
 //! This module must never change anything.
 
@@ -10,7 +10,8 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use crate::config::SqliteConfig;
 use crate::{connect, error};
 
-const FINDINGS: &[(&str, &str)] = &[
+/// A label for each kind of leftover, and the query that finds it.
+const AUDIT_QUERIES: &[(&str, &str)] = &[
     ("pending blob", "SELECT blob FROM pending"),
     (
         "chunks of no artifact, blob",
@@ -24,27 +25,29 @@ const FINDINGS: &[(&str, &str)] = &[
     ("tags of no artifact, blob", "SELECT DISTINCT blob FROM tag WHERE blob NOT IN (SELECT blob FROM artifact)"),
 ];
 
-/// Everything that is wrong or left over in a database, one line each.
-pub(crate) async fn findings(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
+/// Lists every inconsistency and leftover in a database, one line each.
+pub(crate) async fn find_leftovers(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
     let mut lines = Vec::new();
-    for (what, sql) in FINDINGS {
+    for (label, sql) in AUDIT_QUERIES {
         for row in sqlx::query(*sql).fetch_all(&mut *conn).await? {
-            lines.push(format!("{what} {}", row.try_get::<i64, _>(0)?));
+            lines.push(format!("{label} {}", row.try_get::<i64, _>(0)?));
         }
     }
     Ok(lines)
 }
 
-/// The same for the database file at `path`, whether or not a store has it open; nothing for a missing or empty file.
+/// Lists every inconsistency and leftover in the database file at `path`, one line each.
+///
+/// A store may have the file open. A missing or empty file has no leftovers.
 pub async fn audit_file(path: &Path) -> Result<Vec<String>, StoreError> {
     if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
         return Ok(Vec::new());
     }
     let path =
-        std::path::absolute(path).map_err(|error| error::of_io("reading the current directory", error))?;
+        std::path::absolute(path).map_err(|error| error::from_io("reading the current directory", error))?;
     let config = SqliteConfig::file(&path);
-    let mut conn = connect::reader_options(&config, &path).connect().await.map_err(error::of)?;
-    let lines = findings(&mut conn).await.map_err(error::of)?;
-    conn.close().await.map_err(error::of)?;
+    let mut conn = connect::reader_options(&config, &path).connect().await.map_err(error::from_sqlx)?;
+    let lines = find_leftovers(&mut conn).await.map_err(error::from_sqlx)?;
+    conn.close().await.map_err(error::from_sqlx)?;
     Ok(lines)
 }

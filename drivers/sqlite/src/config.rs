@@ -1,4 +1,4 @@
-//! How a store is to be opened: [`SqliteConfig`], and the table of options that configurations are read by.
+//! The configuration of a store: [`SqliteConfig`], and the table of driver options.
 //!
 //! This module must never know SQL.
 
@@ -12,7 +12,7 @@ use artifact_store_core::{
 
 use crate::schema;
 
-/// The value of `path` that means a database in memory.
+/// The value of `path` for a database in memory.
 pub(crate) const MEMORY: &str = ":memory:";
 
 const MAX_BUSY_TIMEOUT: Duration = Duration::from_mins(10);
@@ -24,57 +24,57 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         default: None,
         required: true,
-        about: "The database file, made where there is none; ':memory:' keeps everything in memory instead.",
+        about: "The database file. Created if missing. ':memory:' keeps everything in memory instead.",
     },
     OptionSpec {
         name: "synchronous",
-        kind: OptionKind::Word(&["full", "normal"]),
+        kind: OptionKind::Choice(&["full", "normal"]),
         default: Some("full"),
         required: false,
-        about: "When a put is acknowledged: 'full' after it reached the disk, 'normal' before, which takes 'durable' away.",
+        about: "When a put is acknowledged: 'full' after it is synced to disk, 'normal' before. With 'normal' the store is not durable.",
     },
     OptionSpec {
         name: "busy_timeout",
         kind: OptionKind::Duration,
         default: Some("5s"),
         required: false,
-        about: "How long to wait for a lock that another process holds, at most 10m.",
+        about: "The longest wait for a lock that another process holds, at most 10m.",
     },
     OptionSpec {
         name: "read_connections",
         kind: OptionKind::Count,
         default: Some("4"),
         required: false,
-        about: "How many reads run at once, 1 to 64; each connection takes a thread and about 2 MiB.",
+        about: "The maximum number of concurrent reads, 1 to 64. Each connection needs a thread and about 2 MiB.",
     },
     OptionSpec {
         name: "page_size",
         kind: OptionKind::Size,
         default: Some("8KiB"),
         required: false,
-        about: "The page size of a new database, a power of two from 512 to 64KiB; an existing one keeps its own.",
+        about: "The page size of a new database, a power of two from 512 to 64KiB. An existing database keeps its page size.",
     },
     OptionSpec {
         name: "max_artifact_bytes",
         kind: OptionKind::Size,
         default: None,
         required: false,
-        about: "The largest artifact that is taken; at most 1TiB, which is the default.",
+        about: "The largest artifact. At most 1TiB, which is the default.",
     },
 ];
 
 /// When a put is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
-    /// Once it has reached the disk: it survives a power cut.
+    /// After the put is synced to disk. It survives a power failure.
     #[default]
     Full,
-    /// Once the operating system has it: it survives a kill of the process, but perhaps not a power cut. The store does
-    /// not advertise [`Flag::Durable`] then.
+    /// After the put is written to the operating system. It survives a kill of the process, but perhaps not a power
+    /// failure. The store does not have [`Flag::Durable`] then.
     Normal,
 }
 
-/// What a [`SqliteStore`](crate::SqliteStore) is opened with.
+/// The configuration of a [`SqliteStore`](crate::SqliteStore).
 ///
 /// # Examples
 /// ```
@@ -86,7 +86,7 @@ pub enum Synchronous {
 /// ```
 #[derive(Debug, Clone)]
 pub struct SqliteConfig {
-    /// `None` in memory.
+    /// `None` for a database in memory.
     pub(crate) path: Option<PathBuf>,
     pub(crate) synchronous: Synchronous,
     pub(crate) busy_timeout: Duration,
@@ -97,12 +97,12 @@ pub struct SqliteConfig {
 }
 
 impl SqliteConfig {
-    /// A store in the database file at `path`, which is made where there is none; its directory must be there.
+    /// A store in the database file at `path`. The file is created if it is missing; its directory must exist.
     pub fn file(path: impl AsRef<Path>) -> Self {
         Self { path: Some(path.as_ref().to_owned()), ..Self::memory() }
     }
 
-    /// A store in memory, which ends with its last handle.
+    /// A store in memory. Its artifacts are gone when the store is closed or dropped.
     pub fn memory() -> Self {
         Self {
             path: None,
@@ -115,21 +115,20 @@ impl SqliteConfig {
         }
     }
 
-    /// The same as the options of the driver's table say.
+    /// Reads the configuration from driver options.
     ///
     /// # Errors
-    /// `InvalidArgument` where the path is missing or a number is out of its bounds.
+    /// `InvalidArgument` if the path is missing or a number is out of range.
     pub fn from_options(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let defaults = Self::memory();
-        let number = |name: &str, default: u32| {
+        let number = |name: &'static str, default: u32| {
             options.number(name).map_or(Ok(default), |number| {
-                u32::try_from(number)
-                    .map_err(|_| StoreError::invalid(format!("the option '{name}' is too large")))
+                u32::try_from(number).map_err(|_| StoreError::invalid_option(name, "is too large"))
             })
         };
         let path = options
             .text("path")
-            .ok_or_else(|| StoreError::invalid("the driver sqlite needs the option 'path'"))?;
+            .ok_or_else(|| StoreError::invalid_option("path", "is missing; the driver sqlite needs it"))?;
         let config = Self {
             path: (path != MEMORY).then(|| PathBuf::from(path)),
             synchronous: match options.text("synchronous") {
@@ -142,55 +141,55 @@ impl SqliteConfig {
             max_artifact_bytes: options.number("max_artifact_bytes").unwrap_or(defaults.max_artifact_bytes),
             clock,
         };
-        config.check()?;
+        config.validate()?;
         Ok(config)
     }
 
-    /// The same, acknowledging puts as `synchronous` says. In memory it means nothing.
+    /// Sets when puts are acknowledged. It has no effect in memory.
     #[must_use]
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
         self
     }
 
-    /// The same, waiting at most `timeout` for a lock that another connection holds. At most 10 minutes.
+    /// Sets the longest wait for a lock that another connection holds, at most 10 minutes.
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
     }
 
-    /// The same, with at most `connections` reads at once: 1 to 64. In memory there is one connection for everything.
+    /// Sets the maximum number of concurrent reads, 1 to 64. In memory, one connection serves all reads and writes.
     #[must_use]
     pub fn read_connections(mut self, connections: u32) -> Self {
         self.read_connections = connections;
         self
     }
 
-    /// The same, with pages of `bytes` where the database is new: a power of two from 512 to 65536.
+    /// Sets the page size of a new database: a power of two from 512 to 65536.
     #[must_use]
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.page_size = bytes;
         self
     }
 
-    /// The same, taking artifacts of at most `bytes`. More than 1 TiB is taken as that.
+    /// Sets the size of the largest artifact. Values above 1 TiB mean 1 TiB.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
         self
     }
 
-    /// The same, stamping records with the time of `clock`.
+    /// Sets the clock for `created_at` of records.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// What a store opened with this advertises.
+    /// The capabilities of a store with this configuration.
     pub fn capabilities(&self) -> Capabilities {
-        let plain = Capabilities::new().max_artifact_bytes(self.limit());
+        let plain = Capabilities::new().max_artifact_bytes(self.artifact_bytes_limit());
         match (&self.path, self.synchronous) {
             (None, _) => plain,
             (Some(_), Synchronous::Normal) => plain.with(Flag::Shared),
@@ -198,21 +197,23 @@ impl SqliteConfig {
         }
     }
 
-    pub(crate) fn limit(&self) -> u64 {
+    fn artifact_bytes_limit(&self) -> u64 {
         self.max_artifact_bytes.min(schema::MAX_ARTIFACT_BYTES)
     }
 
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
+    /// Checks the ranges of all values.
+    pub(crate) fn validate(&self) -> Result<(), StoreError> {
         if self.busy_timeout > MAX_BUSY_TIMEOUT {
-            return Err(StoreError::invalid("the option 'busy_timeout' is at most 10m"));
+            return Err(StoreError::invalid_option("busy_timeout", "takes at most 10m"));
         }
         if !(1..=MAX_READ_CONNECTIONS).contains(&self.read_connections) {
-            return Err(StoreError::invalid(format!(
-                "the option 'read_connections' is 1 to {MAX_READ_CONNECTIONS}"
-            )));
+            return Err(StoreError::invalid_option(
+                "read_connections",
+                format!("takes 1 to {MAX_READ_CONNECTIONS}"),
+            ));
         }
         if !self.page_size.is_power_of_two() || !(512..=65_536).contains(&self.page_size) {
-            return Err(StoreError::invalid("the option 'page_size' is a power of two from 512 to 64KiB"));
+            return Err(StoreError::invalid_option("page_size", "takes a power of two from 512 to 64KiB"));
         }
         Ok(())
     }

@@ -1,96 +1,104 @@
-//! The sqlite driver of artifact-store: all artifacts in one SQLite database, in a file or in memory.
+//! The `sqlite` driver: all artifacts in one SQLite database, in a file or in memory.
 //!
 //! # Layout
-//! One table holds the records, one row each: the record as JSON with its SHA-256, and beside it the columns that are
-//! searched by. A row that disagrees with its record is `Corrupt`, wherever it is read. The key is (mark of the scope,
-//! id); the clear scope is in every row and is compared on every read. One index for each kind of listing (scope,
-//! session, user, tenant, everything) ends in (time, id, mark), so that a page is a walk over one index, wherever it
-//! starts. Tags have a table of their own.
+//! One table holds the records, one row each: the record as JSON, its SHA-256, and copies of the fields that listings
+//! search by. A row whose columns do not match its record is `Corrupt` in every read. The key is (mark of the scope,
+//! id). Every row also holds the plain scope, which every read compares. There is one index for each kind of listing:
+//! scope, session, user, tenant, everything. Each index ends in (rank, id, mark), where the rank is the complement of
+//! the time. So each page is a walk over one index, starting at any position. Tags have a table of their own.
 //!
-//! Bytes are cut into chunks of 256 KiB, one row each, whose integer key is the blob's number and the chunk's place in
-//! it: bytes of an artifact lie together, a range reads only the chunks it touches, and no further index is kept. Blob
-//! numbers are never used twice, so a reader of a deleted artifact finds nothing, never another's bytes. Blobs that have
-//! no record (yet, or any more) are listed in `pending`.
+//! Bytes are split into chunks of 256 KiB, one row each. The integer key of a chunk is the blob number and the chunk's
+//! index within the blob. So the chunks of an artifact are contiguous, a range reads only the chunks that it overlaps,
+//! and no other index is needed. Blob numbers are never reused. So a reader of a deleted artifact finds no chunk, and
+//! never one of another artifact. Blobs without a record (before the commit or after a delete) are listed in the table
+//! `pending`.
 //!
-//! The header carries an application id and the schema version. A database of another application, or of a newer build,
-//! is refused before anything is written; older ones are brought up to date in one transaction. The file is made with
-//! mode 0600, and a symbolic link is refused. A second file, `<path>-owners`, is a lock and nothing else; it stays when
-//! the store closes.
+//! The header of the database holds an application id and the schema version. A database of another application or of
+//! a newer build is refused before anything is written. An older schema is migrated in one transaction. The file is
+//! created with mode 0600. A symbolic link is refused. A second file, `<path>-owners`, serves only as a lock. It is
+//! not deleted when the store closes. The same holds for `<path>-sweep`, which a sweep creates: one sweep runs at a
+//! time.
 //!
 //! # Commit point
-//! The transaction that inserts the record. A small artifact comes with its chunks in that same transaction. A larger
-//! one is staged in many short transactions under a pending blob: the write lock is never held while a slow caller sends
-//! its bytes, and the write-ahead log stays small. The last transaction checks that the pending blob still stands,
-//! inserts the record and takes the blob off the list.
+//! The commit of the transaction that inserts the record. The chunks of a small artifact are inserted in the same
+//! transaction. A larger artifact is staged under a pending blob in many short transactions. So a slow caller never
+//! holds the write lock, and the write-ahead log stays small. The last transaction checks that the pending blob still
+//! exists, inserts the record and deletes the row in `pending`.
 //!
-//! A delete removes the record in one transaction; of a large artifact the blob goes on the list in that transaction, and
-//! its chunks go in small steps before the delete answers. A put that fails or is dropped is removed the same way. What a
-//! killed process leaves is on the list, and is removed when the store is opened or [swept](SqliteStore::sweep).
+//! A delete removes the record in one transaction. For a large artifact, that transaction also inserts the blob into
+//! `pending`. Then its chunks are deleted in small steps before the delete returns. The staged chunks of a put that
+//! fails or is dropped are deleted in the same way. The blobs that a killed process leaves are in `pending`. They are
+//! deleted when the store is opened or [swept](SqliteStore::sweep).
 //!
-//! Transactions with a record wait for the disk (`synchronous=full`). Those that only stage bytes do not: the record's
-//! transaction comes later in the same log, and syncing the log takes them along.
+//! Transactions with a record or a delete are synced to disk (`synchronous=full`). Transactions that only stage chunks
+//! are not. The transaction of the record comes later in the same log, and its sync includes them.
 //!
 //! # Concurrency
-//! One task writes. It takes what has queued up into one transaction, so that under load many puts share one wait for
-//! the disk, and answers each job when the transaction has ended. A job that breaks the transaction is repeated alone,
-//! and so are its neighbours: none fails for another's sake. Reads go through a few connections of their own, one short
-//! statement each; none is open while a consumer is slow, because that would keep the log from being folded back. A
-//! stream reads one chunk ahead. A statement that nobody waits for any more ends within a millisecond.
+//! One task writes. It runs all queued jobs in one transaction, so many concurrent puts share one sync. It sends the
+//! result of each job after the transaction has ended. If a job breaks the transaction, each of its jobs runs again in
+//! a transaction of its own, so that no job fails because of another one. Reads use a small pool of connections, and
+//! each read is one short statement. No statement stays open while a consumer is slow, because it would block
+//! checkpoints of the log. A stream reads one chunk ahead. The statement of a dropped read ends within a millisecond.
 //!
-//! Several processes may open one file. SQLite's own lock orders their transactions, and a wait for it is bounded by
-//! `busy_timeout`. Every open store holds the owners lock as a reader. Within a transaction, where nobody else can, a
-//! sweep finds out whether it could have that lock alone: then the blobs that others have pending are orphans. Otherwise
-//! it leaves alone what moved within the last hour.
+//! Several processes may open one file. The lock of SQLite orders their transactions, and `busy_timeout` limits the
+//! wait for it. Every open store holds the owners lock shared. A sweep checks within a write transaction whether it is
+//! the only holder; no other sweep can do so at the same time. If it is, all pending blobs of other owners are orphans.
+//! Otherwise only those are orphans that were not renewed for an hour.
 //!
-//! Memory: an upload holds about five chunks, a read about three, each connection its page cache (6 MiB for the writer,
-//! 2 MiB for a reader), and a transaction about 4 MiB.
+//! Memory: an upload holds about 5 chunks, a read about 3, and a transaction about 4 MiB. The page cache is 6 MiB for
+//! the writer and 2 MiB for each reader.
 //!
 //! # Flags and limits
-//! In a file: `shared`, and `durable` unless `synchronous=normal`. In memory: neither; each open is a store of its own,
-//! with one connection for everything. Nothing is presigned. An artifact has at most 1 TiB, or `max_artifact_bytes`. A
-//! listing whose filter matches little walks all records of the scopes it covers: filters have no index of their own.
+//! In a file: `shared`, and `durable` unless `synchronous=normal`. In memory: neither. Each open in memory creates a
+//! store of its own, with one connection for all reads and writes. No presigning. An artifact has at most 1 TiB, or
+//! `max_artifact_bytes`. Filters have no index of their own. So a listing whose filter matches few records walks all
+//! records of the scopes that it covers.
 //!
-//! A put is refused as `Unavailable` while the disk has less room than the put and the log need, so that a delete always
-//! works and makes room within the file. From there on the log
-//! keeps up to 2 MiB of its file as a reserve: where others then fill the disk to its last block, deletes go on within
-//! that reserve, and puts into the room that they made. Where others fill it before the log was folded back, deletes fail,
-//! too, until there is space again; what could not be removed then is removed with a later write.
-//! While a put would be refused, `health` is degraded and says so.
+//! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So a delete always has
+//! room, and it frees pages within the file. On such a disk the log file keeps up to 2 MiB as a reserve. If other
+//! programs then fill the disk completely, deletes still work within the reserve, and so do puts into the freed pages.
+//! If they fill it before the log was checkpointed, deletes fail too until there is space again. Blobs that could not
+//! be deleted are deleted after a later write. While puts would be refused, `health` is degraded and its detail names
+//! the reason.
 //!
-//! To look into a store, [`open_for_reading`](artifact_store_core::Driver::open_for_reading) makes no file and changes
-//! nothing: on media that cannot be written the database is read without locks where it has no log, and where its log
-//! has to be recovered first that is said.
+//! [`open_read_only`](artifact_store_core::Driver::open_read_only) opens a store for inspection. It creates no file and
+//! changes nothing. On media that cannot be written, a database without a log is read without locks. If its log must be
+//! recovered first, opening fails with a message.
 //!
 //! # Not done here
-//! The file does not shrink when artifacts go: SQLite uses the space again, and `VACUUM` gives it back. Nothing is
-//! encrypted. Bytes are not compared with their SHA-256: the Gate does that. Network file systems are refused where
-//! they cannot hold a write-ahead log, and not supported where they pretend to. A stream of an artifact that is deleted
-//! meanwhile fails as `Unavailable` rather than keep the bytes alive.
+//! - The file does not shrink after deletes. SQLite reuses the free pages, and `VACUUM` returns them to the disk.
+//! - Nothing is encrypted.
+//! - The bytes are not compared with their SHA-256. The Gate does that.
+//! - A network file system that cannot hold a write-ahead log is refused. One that wrongly reports that it can is not
+//!   supported.
+//! - A stream does not keep the bytes of a deleted artifact alive. It fails as `Unavailable`.
 
 mod audit;
-mod batch;
 mod config;
 mod connect;
+mod database_file;
+mod delete;
 mod error;
-mod jobs;
-mod owners;
-mod place;
-mod query;
+mod list;
+mod owners_lock;
+mod pool;
+mod put;
 mod queue;
 mod read;
 mod read_only;
-mod removal;
 mod row;
 mod schema;
 mod store;
+mod sweep;
+mod transaction;
 mod upload;
 mod writer;
 
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, Swept, SystemClock, UrlForm,
-    async_trait,
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, Options, StoreError, SweepMode, SweepSummary,
+    SystemClock, UrlForm, async_trait,
 };
 
 #[doc(hidden)]
@@ -100,7 +108,7 @@ pub use store::{SqliteStore, SweepReport};
 
 pub(crate) const NAME: &str = "sqlite";
 
-/// The driver, for a [`Registry`](artifact_store_core::Registry).
+/// The `sqlite` driver, for a [`Registry`](artifact_store_core::Registry).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SqliteDriver;
 
@@ -130,7 +138,7 @@ impl Driver for SqliteDriver {
         Ok(Arc::new(SqliteStore::open(config).await?))
     }
 
-    async fn open_for_reading(
+    async fn open_read_only(
         &self,
         options: &Options,
         clock: Arc<dyn Clock>,
@@ -142,12 +150,19 @@ impl Driver for SqliteDriver {
         }
     }
 
-    async fn sweep(&self, options: &Options) -> Result<Swept, StoreError> {
+    async fn sweep(&self, options: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError> {
         let config = SqliteConfig::from_options(options, Arc::new(SystemClock))?;
-        let store = SqliteStore::open(config).await?;
-        let SweepReport { swept, spared } = store.sweep().await?;
-        // Waits for what is being removed.
+        if !mode.deletes() {
+            return Ok(match config.path.clone() {
+                Some(path) => sweep::count_orphans(&config, path).await?.summary(),
+                None => SweepSummary::new(0).with_bytes(0),
+            });
+        }
+        // A normal open would delete the orphans that this sweep must count.
+        let store = SqliteStore::open_without_sweep(config).await?;
+        let report = store.sweep().await;
+        // Waits for the running deletions.
         store.close().await?;
-        Ok(Swept { removed: swept, spared })
+        Ok(report?.summary())
     }
 }

@@ -1,5 +1,5 @@
-//! What is handed to the writer, and how it is answered: [`Work`] is what a job does, [`Queue`] takes it, [`Answer`]
-//! comes back.
+//! The queue of the writer task: a [`WriteJob`] is submitted to the [`JobQueue`], and its result is awaited on a
+//! [`JobHandle`].
 //!
 //! This module must never know a connection.
 
@@ -8,171 +8,181 @@ use std::sync::Arc;
 use artifact_store_core::{StoreError, async_trait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::batch::{Batch, Outcome};
 use crate::error;
+use crate::transaction::{JobResult, WriteTransaction};
 
-/// Jobs that wait or run at once; further callers wait their turn before they hand theirs over.
+/// The limit of jobs that are queued or running. Further callers of [`JobQueue::submit`] wait.
 const QUEUE_JOBS: usize = 256;
 
-/// What is written in one go. It may be run more than once, each time in a fresh transaction.
+/// A unit of work that runs within one transaction.
+///
+/// A job may run more than once, each time in a new transaction.
 #[async_trait]
-pub(crate) trait Work: Send + Sync + 'static {
-    /// The answer.
+pub(crate) trait WriteJob: Send + Sync + 'static {
+    /// The result of the job.
     type Output: Send + 'static;
-    /// Whether the answer may only be given once the disk has the transaction. Staged bytes need not wait: the record
-    /// that makes them visible comes later in the same log and takes them along.
+    /// Whether the transaction must be synced to disk before the result is sent.
+    ///
+    /// Staged chunks need no sync of their own. The record that makes them visible comes later in the same log, and the
+    /// sync of the record includes them.
     const DURABLE: bool;
 
-    /// About how much it writes.
+    /// The approximate number of bytes that the job writes.
     fn bytes(&self) -> usize {
         0
     }
 
-    async fn run(&self, batch: &mut Batch<'_>) -> Outcome<Self::Output>;
+    /// Runs the statements of the job.
+    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<Self::Output>;
 
-    /// Takes back what [`run`](Self::run) has noted outside of the tables: its transaction has failed for good, and the
-    /// numbers of its blobs will be given to others.
-    fn failed(&self) {}
+    /// Resets state that [`run`](Self::run) has set outside of the tables.
+    ///
+    /// Called when the transaction has finally failed. The blob numbers of the job will be allocated again.
+    fn on_failure(&self) {}
 
-    /// Blobs that are still to be given up where its transaction has failed for good: the writer tries again later.
-    fn leaves(&self) -> Vec<i64> {
+    /// Blobs that must still be deleted if the transaction finally fails. The writer tries again later.
+    fn blobs_to_release(&self) -> Vec<i64> {
         Vec::new()
     }
 }
 
-/// A queued job, whatever its work.
+/// A queued job with its type erased.
 #[async_trait]
-pub(crate) trait Job: Send {
+pub(crate) trait ErasedJob: Send {
     fn bytes(&self) -> usize;
-    fn durable(&self) -> bool;
-    fn leaves(&self) -> Vec<i64>;
-    async fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), sqlx::Error>;
-    fn answer(self: Box<Self>, verdict: Result<(), Arc<sqlx::Error>>);
+    fn is_durable(&self) -> bool;
+    fn blobs_to_release(&self) -> Vec<i64>;
+    async fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), sqlx::Error>;
+    fn complete(self: Box<Self>, result: Result<(), Arc<sqlx::Error>>);
 }
 
-pub(crate) struct Queued<W: Work> {
-    work: W,
-    output: Option<Result<W::Output, StoreError>>,
-    answer: oneshot::Sender<Result<W::Output, StoreError>>,
+/// A job in the queue, with its output and the channel for its result.
+pub(crate) struct QueuedJob<J: WriteJob> {
+    job: J,
+    output: Option<Result<J::Output, StoreError>>,
+    result_sender: oneshot::Sender<Result<J::Output, StoreError>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl<W: Work> Queued<W> {
-    /// A job of the writer's own, beside the queue.
-    pub(crate) fn own(work: W) -> (Box<dyn Job>, Answer<W::Output>) {
-        Self::with(work, None)
+impl<J: WriteJob> QueuedJob<J> {
+    /// A job that the writer task itself runs, without the queue.
+    pub(crate) fn without_permit(job: J) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
+        Self::with_permit(job, None)
     }
 
-    fn with(work: W, permit: Option<OwnedSemaphorePermit>) -> (Box<dyn Job>, Answer<W::Output>) {
-        let (answer, receiver) = oneshot::channel();
-        (Box::new(Self { work, output: None, answer, _permit: permit }), Answer(receiver))
+    fn with_permit(
+        job: J,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
+        let (result_sender, receiver) = oneshot::channel();
+        (Box::new(Self { job, output: None, result_sender, _permit: permit }), JobHandle(receiver))
     }
 }
 
 #[async_trait]
-impl<W: Work> Job for Queued<W> {
+impl<J: WriteJob> ErasedJob for QueuedJob<J> {
     fn bytes(&self) -> usize {
-        self.work.bytes()
+        self.job.bytes()
     }
 
-    fn leaves(&self) -> Vec<i64> {
-        self.work.leaves()
+    fn blobs_to_release(&self) -> Vec<i64> {
+        self.job.blobs_to_release()
     }
 
-    fn durable(&self) -> bool {
-        W::DURABLE
+    fn is_durable(&self) -> bool {
+        J::DURABLE
     }
 
-    async fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-        self.output = Some(self.work.run(batch).await?);
+    async fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), sqlx::Error> {
+        self.output = Some(self.job.run(transaction).await?);
         Ok(())
     }
 
-    fn answer(self: Box<Self>, verdict: Result<(), Arc<sqlx::Error>>) {
-        let answer = match verdict {
+    fn complete(self: Box<Self>, result: Result<(), Arc<sqlx::Error>>) {
+        let result = match result {
             Ok(()) => self.output.unwrap_or_else(|| Err(StoreError::backend("the writer skipped a job"))),
             Err(error) => {
-                self.work.failed();
-                Err(error::shared(error))
+                self.job.on_failure();
+                Err(error::from_shared(error))
             }
         };
-        // Nobody waits where the caller was dropped meanwhile.
-        let _ = self.answer.send(answer);
+        // The receiver is gone if the caller was dropped.
+        let _ = self.result_sender.send(result);
     }
 }
 
-/// What goes through the queue.
-pub(crate) enum Message {
-    Job(Box<dyn Job>),
+/// A message to the writer task.
+pub(crate) enum WriterMessage {
+    Job(Box<dyn ErasedJob>),
     Stop,
 }
 
-/// A job's answer, once its transaction has ended.
+/// A handle to wait for the result of a submitted job, like tokio's `JoinHandle`. Dropping it does not cancel the job.
 #[derive(Debug)]
-pub(crate) struct Answer<T>(oneshot::Receiver<Result<T, StoreError>>);
+pub(crate) struct JobHandle<T>(oneshot::Receiver<Result<T, StoreError>>);
 
-impl<T> Answer<T> {
-    /// Waits for it.
+impl<T> JobHandle<T> {
+    /// Waits for the result.
     pub(crate) async fn wait(self) -> Result<T, StoreError> {
-        // What was handed over is answered, closing or not.
-        self.0.await.unwrap_or_else(|_| Err(ended()))
+        // Every submitted job gets a result, also while the store closes, unless the writer task panicked.
+        self.0.await.unwrap_or_else(|_| Err(writer_stopped()))
     }
 }
 
-/// Where jobs are handed to the writer. Cheap to clone.
+/// The queue of the writer task. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    messages: mpsc::UnboundedSender<Message>,
+pub(crate) struct JobQueue {
+    messages: mpsc::UnboundedSender<WriterMessage>,
     permits: Arc<Semaphore>,
 }
 
-fn ended() -> StoreError {
-    StoreError::backend("the writer has ended out of order; open the store again")
+fn writer_stopped() -> StoreError {
+    StoreError::backend("the writer task stopped unexpectedly; open the store again")
 }
 
-impl Queue {
-    /// A queue, and where its messages come out.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
+impl JobQueue {
+    /// Creates a queue and the receiver of its messages.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<WriterMessage>) {
         let (messages, received) = mpsc::unbounded_channel();
         (Self { messages, permits: Arc::new(Semaphore::new(QUEUE_JOBS)) }, received)
     }
 
-    /// Whether anybody takes jobs.
-    pub(crate) fn lives(&self) -> bool {
+    /// Whether the writer task still receives jobs.
+    pub(crate) fn is_running(&self) -> bool {
         !self.messages.is_closed()
     }
 
-    /// Refuses new jobs, and has the writer end after those that are queued.
+    /// Refuses new jobs, and stops the writer task after the queued ones.
     pub(crate) fn close(&self) {
         self.permits.close();
-        // Refused where the writer has ended already.
-        let _ = self.messages.send(Message::Stop);
+        // This fails if the writer task has already stopped.
+        let _ = self.messages.send(WriterMessage::Stop);
     }
 
-    /// Hands a job over as soon as there is room. It is done whether or not its answer is waited for.
-    pub(crate) async fn submit<W: Work>(&self, work: W) -> Result<Answer<W::Output>, StoreError> {
+    /// Submits a job, waiting while the queue is full. The job runs even if its handle is dropped.
+    pub(crate) async fn submit<J: WriteJob>(&self, job: J) -> Result<JobHandle<J::Output>, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::closed())?;
-        self.push(work, Some(permit))
+        self.send(job, Some(permit))
     }
 
-    /// Hands a job over at once, room or not: for what has to be cleared away from where nothing can wait.
-    pub(crate) fn submit_now<W: Work>(&self, work: W) -> Result<Answer<W::Output>, StoreError> {
-        self.push(work, None)
+    /// Submits a job immediately, even if the queue is full. For cleanup in code that cannot wait, such as `drop`.
+    pub(crate) fn submit_now<J: WriteJob>(&self, job: J) -> Result<JobHandle<J::Output>, StoreError> {
+        self.send(job, None)
     }
 
-    /// Hands a job over and waits for its answer.
-    pub(crate) async fn ask<W: Work>(&self, work: W) -> Result<W::Output, StoreError> {
-        self.submit(work).await?.wait().await
+    /// Submits a job and waits for its result.
+    pub(crate) async fn execute<J: WriteJob>(&self, job: J) -> Result<J::Output, StoreError> {
+        self.submit(job).await?.wait().await
     }
 
-    fn push<W: Work>(
+    fn send<J: WriteJob>(
         &self,
-        work: W,
+        job: J,
         permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<Answer<W::Output>, StoreError> {
-        let (job, answer) = Queued::with(work, permit);
-        let closed = |_| if self.permits.is_closed() { StoreError::closed() } else { ended() };
-        self.messages.send(Message::Job(job)).map_err(closed)?;
-        Ok(answer)
+    ) -> Result<JobHandle<J::Output>, StoreError> {
+        let (job, handle) = QueuedJob::with_permit(job, permit);
+        let send_error = |_| if self.permits.is_closed() { StoreError::closed() } else { writer_stopped() };
+        self.messages.send(WriterMessage::Job(job)).map_err(send_error)?;
+        Ok(handle)
     }
 }

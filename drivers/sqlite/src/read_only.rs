@@ -1,62 +1,54 @@
-//! A store that is only read: [`ReadOnlyStore`], for tools that look into a database.
+//! [`ReadOnlyStore`]: a store for tools that only read a database.
 //!
-//! It makes no file, brings no schema up to date and takes no lock beyond a statement's. This module must never write.
+//! It creates no file, runs no migration and holds no lock between statements. This module must never write.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Get, Health, ListQuery, Page, Put, PutOptions,
-    Record, Scope, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, Page, PutOptions,
+    PutResult, Record, Scope, StoreError, async_trait,
 };
-use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::runtime::Handle;
 
 use crate::config::SqliteConfig;
-use crate::connect::{self, Readers};
-use crate::place::{self, Access};
-use crate::schema::{self, Found};
-use crate::store::blocking;
-use crate::{error, query, read};
+use crate::connect;
+use crate::database_file::{self, AccessMode};
+use crate::pool::ReaderPool;
+use crate::schema::{self, DatabaseContents};
+use crate::store::run_blocking;
+use crate::{error, list, read};
 
-/// A store in a database file that is read and never written.
+/// A store in a database file that is opened for reading only.
 #[derive(Debug)]
 pub(crate) struct ReadOnlyStore {
-    readers: Arc<Readers>,
+    readers: Arc<ReaderPool>,
     capabilities: Capabilities,
     handle: Handle,
     closed: AtomicBool,
 }
 
 impl ReadOnlyStore {
-    /// Opens the database at `path` to read it, also on media that nobody can write to and as a user who may only read.
+    /// Opens the database at `path` for reading. This also works on read-only media and without write permission.
     ///
     /// # Errors
-    /// `InvalidArgument` where there is no store in the file, or one that has to be brought up to date first; `Unavailable` where
-    /// its log has to be recovered first, which needs a place that can be written; as opening a store otherwise.
+    /// - `InvalidArgument` if the file contains no store, or a store that must be migrated first.
+    /// - `Unavailable` if the log must be recovered first, which needs write access.
+    /// - Otherwise the same errors as opening a store.
     pub(crate) async fn open(config: &SqliteConfig, path: PathBuf) -> Result<Self, StoreError> {
-        config.check()?;
-        let (path, access) = blocking(move || {
-            let access = place::access(&path)?;
+        config.validate()?;
+        let (path, access) = run_blocking(move || {
+            let access = database_file::access_mode(&path)?;
             Ok((path, access))
         })
         .await?;
         let options = options(config, &path, access)?;
-        let mut conn = options.connect().await.map_err(error::of)?;
-        match schema::inspect(&mut conn).await? {
-            Found::Store(found) if found == schema::version() => {}
-            Found::Store(found) => {
-                return Err(StoreError::invalid(format!(
-                    "the database has schema version {found} and is read with {}; bring it up to date by opening it once for \
-                     writing, as 'artifactd serve' does",
-                    schema::version()
-                )));
-            }
-            Found::Empty => return Err(StoreError::invalid("there is no store in the database file yet")),
-        }
-        let readers = Readers::new(options, config.read_connections, conn).await?;
+        let mut conn = options.connect().await.map_err(error::from_sqlx)?;
+        require_current(&mut conn).await?;
+        let readers = ReaderPool::new(options, config.read_connections, conn).await?;
         Ok(Self {
             readers: Arc::new(readers),
             capabilities: config.capabilities(),
@@ -70,22 +62,41 @@ impl ReadOnlyStore {
     }
 }
 
-fn options(config: &SqliteConfig, path: &Path, access: Access) -> Result<SqliteConnectOptions, StoreError> {
+/// Returns an error unless the database is a store of the current schema version.
+pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    match schema::inspect(conn).await? {
+        DatabaseContents::Store(found) if found == schema::current_version() => Ok(()),
+        DatabaseContents::Store(found) => Err(StoreError::invalid(format!(
+            "the database has schema version {found}, but this build reads version {}; open it once for writing to \
+             migrate it, as 'artifactd serve' does",
+            schema::current_version()
+        ))),
+        DatabaseContents::Empty => Err(StoreError::invalid("there is no store in the database file yet")),
+    }
+}
+
+/// The options of a connection that reads with the given access mode.
+pub(crate) fn options(
+    config: &SqliteConfig,
+    path: &Path,
+    access: AccessMode,
+) -> Result<SqliteConnectOptions, StoreError> {
     let options = connect::reader_options(config, path);
     match access {
-        // The last connection folds the log back and takes its files away; SQLite gives them the database's owner.
-        Access::Write => Ok(options),
-        Access::Read => Ok(options.read_only(true)),
-        // Nobody has it open and nobody could write to it: then no lock is needed, and no file for one.
-        Access::ReadUnchanging => Ok(options.read_only(true).immutable(true)),
-        Access::NeedsRecovery => Err(StoreError::unavailable(
-            "the database's write-ahead log was not folded back, and recovering it takes a place that can be written; open the \
-             store there once, or copy the database together with its -wal file and look into the copy",
+        // The last connection checkpoints the log and deletes its files. SQLite gives new ones the owner of the
+        // database.
+        AccessMode::ReadWrite => Ok(options),
+        AccessMode::ReadOnly => Ok(options.read_only(true)),
+        // No process has the database open, and this one cannot write it. So no lock and no lock file is needed.
+        AccessMode::Immutable => Ok(options.read_only(true).immutable(true)),
+        AccessMode::NeedsRecovery => Err(StoreError::unavailable(
+            "the database's write-ahead log must be recovered first, which needs write access; open the store once with \
+             write access, or copy the database together with its -wal file and read the copy",
         )),
     }
 }
 
-fn refused() -> StoreError {
+fn read_only_error() -> StoreError {
     StoreError::invalid("the store is open for reading only; open it for writing to change it")
 }
 
@@ -99,9 +110,9 @@ impl ArtifactStore for ReadOnlyStore {
         self.capabilities
     }
 
-    async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<Put, StoreError> {
+    async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<PutResult, StoreError> {
         self.check_open()?;
-        Err(refused())
+        Err(read_only_error())
     }
 
     async fn get(
@@ -109,24 +120,24 @@ impl ArtifactStore for ReadOnlyStore {
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError> {
+    ) -> Result<Option<GetResult>, StoreError> {
         self.check_open()?;
         read::get(&self.readers, &self.handle, scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         self.check_open()?;
-        read::record(&self.readers, scope, id).await
+        read::stat(&self.readers, scope, id).await
     }
 
     async fn delete(&self, _: &Scope, _: &ArtifactId) -> Result<bool, StoreError> {
         self.check_open()?;
-        Err(refused())
+        Err(read_only_error())
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         self.check_open()?;
-        query::list(&self.readers, query).await
+        list::list(&self.readers, query).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {

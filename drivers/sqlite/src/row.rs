@@ -1,7 +1,7 @@
-//! A record as a row: what is written, and what is believed of what is read.
+//! Encoding and decoding of records as rows.
 //!
-//! The record stands whole as JSON beside its SHA-256; the other columns are extracts to search by. A row that was
-//! altered in any of them is corrupt. This module must never know a transaction.
+//! A row holds the whole record as JSON and the SHA-256 of this JSON. The other columns are copies of fields, for
+//! searching. A row in which any column was altered is corrupt. This module must never know a transaction.
 
 use artifact_store_core::{Digest, Record, Scope, StoreError};
 use sqlx::Row;
@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::error;
 
-/// The columns that [`read`] needs, for a `SELECT` from `artifact AS a`: a literal, so that statements stay literals.
+/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. A macro, so that statements stay literals.
 macro_rules! columns {
     () => {
         "a.blob, a.tenant, a.user, a.session, a.task, a.id, a.digest, a.size, a.created_at, a.record, a.record_digest"
@@ -17,64 +17,68 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// A record as it is written.
+/// A record in its stored form: its JSON and the SHA-256 of the JSON.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct EncodedRecord {
     pub(crate) json: String,
     pub(crate) digest: Digest,
 }
 
-impl Written {
-    /// The stored form of `record`.
-    pub(crate) fn of(record: &Record) -> Result<Self, StoreError> {
-        let json = serde_json::to_string(record)
-            .map_err(|error| StoreError::invalid("the record is no JSON").with_source(error))?;
+impl EncodedRecord {
+    /// Encodes `record`.
+    pub(crate) fn new(record: &Record) -> Result<Self, StoreError> {
+        let json = serde_json::to_string(record).map_err(|error| {
+            StoreError::invalid("the record cannot be encoded as JSON").with_source(error)
+        })?;
         let digest = Digest::of(json.as_bytes());
         Ok(Self { json, digest })
     }
 }
 
-/// The blob and the record of a row.
+/// Decodes a row into its blob number and its record.
 ///
 /// # Errors
-/// `Corrupt` where the row does not agree with itself.
-pub(crate) fn read(row: &SqliteRow) -> Result<(i64, Record), StoreError> {
-    let json: &[u8] = get(row, "record")?;
-    let digest: &[u8] = get(row, "record_digest")?;
+/// `Corrupt` if the columns of the row contradict each other.
+pub(crate) fn decode(row: &SqliteRow) -> Result<(i64, Record), StoreError> {
+    let json: &[u8] = column(row, "record")?;
+    let digest: &[u8] = column(row, "record_digest")?;
     if Digest::of(json).as_bytes() != digest {
         return Err(StoreError::corrupt("a record was altered in the database"));
     }
     let record: Record = serde_json::from_slice(json)
         .map_err(|error| StoreError::corrupt("a record in the database cannot be read").with_source(error))?;
-    let agrees = get::<&str>(row, "id")? == record.id.as_str()
-        && get::<&[u8]>(row, "digest")? == record.digest.as_bytes()
-        && get::<i64>(row, "size")?.try_into() == Ok(record.size)
-        && get::<i64>(row, "created_at")? == record.created_at.as_micros()
-        && get::<&str>(row, "tenant")? == record.scope.tenant().as_str()
-        && get::<&str>(row, "user")? == record.scope.user().as_str()
-        && get::<&str>(row, "session")? == record.scope.session().as_str()
-        && get::<Option<&str>>(row, "task")? == task(&record.scope);
+    let agrees = column::<&str>(row, "id")? == record.id.as_str()
+        && column::<&[u8]>(row, "digest")? == record.digest.as_bytes()
+        && column::<i64>(row, "size")?.try_into() == Ok(record.size)
+        && column::<i64>(row, "created_at")? == record.created_at.as_micros()
+        && column::<&str>(row, "tenant")? == record.scope.tenant().as_str()
+        && column::<&str>(row, "user")? == record.scope.user().as_str()
+        && column::<&str>(row, "session")? == record.scope.session().as_str()
+        && column::<Option<&str>>(row, "task")? == task_str(&record.scope);
     if !agrees {
         return Err(StoreError::corrupt("a row of the database disagrees with its record"));
     }
-    Ok((get(row, "blob")?, record))
+    Ok((column(row, "blob")?, record))
 }
 
-/// The task's text.
-pub(crate) fn task(scope: &Scope) -> Option<&str> {
+/// The task of a scope as text, or `None` if it has no task.
+pub(crate) fn task_str(scope: &Scope) -> Option<&str> {
     scope.task().map(artifact_store_core::ScopePart::as_str)
 }
 
-fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, StoreError>
+/// Reads one column.
+fn column<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
-    row.try_get(column).map_err(error::of)
+    row.try_get(column).map_err(error::from_sqlx)
 }
 
-/// A list of byte strings as one parameter: a JSON array of hexadecimal texts. Taken apart with
-/// `SELECT unhex(value) FROM json_each(?)`, it keeps every byte, and the statement does not depend on how many there are.
-pub(crate) fn hex_list<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> String {
+/// Encodes a list of byte strings as one parameter: a JSON array of hexadecimal strings.
+///
+/// A statement decodes it with `SELECT unhex(value) FROM json_each(?)`. This keeps every byte, and the statement does
+/// not depend on the number of items.
+pub(crate) fn hex_json_array<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut list = String::from("[");
     for item in items {

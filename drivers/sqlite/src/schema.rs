@@ -1,26 +1,26 @@
-//! The database's layout: the scripts that make it, the keys of chunks, and how an older file becomes a current one.
+//! The schema of the database: its migrations, and the keys of chunks.
 //!
-//! This module must never know a verb.
+//! This module must never know the methods of a store.
 
 use artifact_store_core::StoreError;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use crate::error;
 
-/// Bytes of a chunk; only an artifact's last one is shorter. Part of the layout: another size is another version.
+/// The size of a chunk. Only the last chunk of an artifact is shorter. Another size would need a new schema version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
-/// A chunk's key is its blob's number, shifted by this, plus its place: one b-tree holds all chunks in reading order
-/// and needs no second index.
-const PLACE_BITS: u32 = 22;
+/// The key of a chunk is its blob number, shifted left by this many bits, plus its index. So one b-tree holds all
+/// chunks in reading order, without a second index.
+const CHUNK_INDEX_BITS: u32 = 22;
 
-/// The largest artifact, in bytes, whose chunks have keys: 1 TiB.
-pub(crate) const MAX_ARTIFACT_BYTES: u64 = (CHUNK_BYTES as u64) << PLACE_BITS;
+/// The largest possible artifact in bytes: 1 TiB. Its chunks use all indexes.
+pub(crate) const MAX_ARTIFACT_BYTES: u64 = (CHUNK_BYTES as u64) << CHUNK_INDEX_BITS;
 
-/// Marks a database as ours in its header: the letters `arts`.
+/// The application id in the header of the database: the letters `arts`.
 const APPLICATION_ID: i32 = 0x6172_7473;
 
-/// Every step from one schema version to the next. A step that was released is never changed again.
+/// The migrations, one for each schema version. A released migration is never changed.
 const MIGRATIONS: &[&str] = &[V1];
 
 const V1: &str = "
@@ -76,38 +76,42 @@ CREATE TABLE pending (
 ) STRICT;
 ";
 
-/// The schema version that this build makes and knows.
-pub(crate) const fn version() -> i64 {
+/// The schema version of this build.
+pub(crate) const fn current_version() -> i64 {
     MIGRATIONS.len().cast_signed() as i64
 }
 
-/// The key of a blob's chunk at `place`, counted from 0.
-pub(crate) fn chunk_key(blob: i64, place: u64) -> i64 {
-    // Bodies are limited to MAX_ARTIFACT_BYTES, so a place always fits.
-    (blob << PLACE_BITS) | (place & ((1 << PLACE_BITS) - 1)).cast_signed()
+/// The key of a blob's chunk at `index`, counted from 0.
+pub(crate) fn chunk_key(blob: i64, index: u64) -> i64 {
+    // Bodies are limited to MAX_ARTIFACT_BYTES, so an index always fits.
+    (blob << CHUNK_INDEX_BITS) | (index & ((1 << CHUNK_INDEX_BITS) - 1)).cast_signed()
 }
 
-/// The first and the last key that a chunk of `blob` can have.
-pub(crate) fn chunk_keys(blob: i64) -> (i64, i64) {
-    (chunk_key(blob, 0), chunk_key(blob, (1 << PLACE_BITS) - 1))
+/// The first and last possible key of a chunk of `blob`.
+pub(crate) fn chunk_key_range(blob: i64) -> (i64, i64) {
+    (chunk_key(blob, 0), chunk_key(blob, (1 << CHUNK_INDEX_BITS) - 1))
 }
 
-/// How many chunks hold `size` bytes.
+/// The number of chunks of an artifact of `size` bytes.
 pub(crate) fn chunk_count(size: u64) -> u64 {
     size.div_ceil(CHUNK_BYTES as u64)
 }
 
-/// What stands in a database file.
+/// The contents of a database file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// Nothing yet.
+pub(crate) enum DatabaseContents {
+    /// No tables yet.
     Empty,
     /// A store of this schema version.
     Store(i64),
 }
 
-/// Looks what `conn` is connected to, without changing it.
-pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<Found, StoreError> {
+/// Determines the contents of the database, without changing it.
+///
+/// # Errors
+/// `InvalidArgument` for a database of another application or of a newer build; `Corrupt` if a store has lost its
+/// schema.
+pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseContents, StoreError> {
     let row = sqlx::query(
         "SELECT (SELECT application_id FROM pragma_application_id) AS application_id,
                 (SELECT user_version FROM pragma_user_version) AS user_version,
@@ -116,44 +120,46 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<Found, StoreE
     )
     .fetch_one(&mut *conn)
     .await
-    .map_err(error::of)?;
-    let application_id: i64 = row.try_get("application_id").map_err(error::of)?;
-    let found: i64 = row.try_get("user_version").map_err(error::of)?;
-    let encoding: String = row.try_get("encoding").map_err(error::of)?;
-    let used: bool = row.try_get("used").map_err(error::of)?;
-    let ours = application_id == i64::from(APPLICATION_ID);
-    if ours && (found < 1 || !used) {
+    .map_err(error::from_sqlx)?;
+    let application_id: i64 = row.try_get("application_id").map_err(error::from_sqlx)?;
+    let version: i64 = row.try_get("user_version").map_err(error::from_sqlx)?;
+    let encoding: String = row.try_get("encoding").map_err(error::from_sqlx)?;
+    let used: bool = row.try_get("used").map_err(error::from_sqlx)?;
+    let is_store = application_id == i64::from(APPLICATION_ID);
+    if is_store && (version < 1 || !used) {
         return Err(StoreError::corrupt("the database is marked as a store but has lost its schema"));
     }
-    if ours && found > version() {
+    if is_store && version > current_version() {
         return Err(StoreError::invalid(format!(
-            "the database has schema version {found}, this build knows up to {}; open it with a newer build",
-            version()
+            "the database has schema version {version}, but this build supports versions up to {}; open it with a newer build",
+            current_version()
         )));
     }
-    if !ours && (used || application_id != 0 || found != 0) || encoding != "UTF-8" {
+    if !is_store && (used || application_id != 0 || version != 0) || encoding != "UTF-8" {
         return Err(StoreError::invalid(
             "the database belongs to another application; give the store a file of its own",
         ));
     }
-    Ok(if ours { Found::Store(found) } else { Found::Empty })
+    Ok(if is_store { DatabaseContents::Store(version) } else { DatabaseContents::Empty })
 }
 
-/// Brings the database to the current version: all steps, the version and the mark in one transaction.
+/// Migrates the database to the current version. All migrations, the version and the application id are one
+/// transaction.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
-    if inspect(conn).await? == Found::Store(version()) {
+    if inspect(conn).await? == DatabaseContents::Store(current_version()) {
         return Ok(());
     }
-    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(error::of)?;
-    // Somebody else may have been here between the look and the lock.
+    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(error::from_sqlx)?;
+    // Another process may have migrated the database before this one got the lock.
     let from = match inspect(&mut transaction).await? {
-        Found::Empty => 0,
-        Found::Store(from) => from,
+        DatabaseContents::Empty => 0,
+        DatabaseContents::Store(from) => from,
     };
-    for step in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or_default()) {
-        sqlx::raw_sql(*step).execute(&mut *transaction).await.map_err(error::of)?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or_default()) {
+        sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(error::from_sqlx)?;
     }
-    let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};", version());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(marks)).execute(&mut *transaction).await.map_err(error::of)?;
-    transaction.commit().await.map_err(error::of)
+    let header =
+        format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};", current_version());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(header)).execute(&mut *transaction).await.map_err(error::from_sqlx)?;
+    transaction.commit().await.map_err(error::from_sqlx)
 }

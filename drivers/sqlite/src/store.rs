@@ -1,6 +1,6 @@
-//! The store: [`SqliteStore`], its verbs, and how it is opened, swept and closed.
+//! [`SqliteStore`]: how it is opened, swept and closed, and its implementation of `ArtifactStore`.
 //!
-//! This module must never hold a statement.
+//! This module must never know the tables of artifacts.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Get, Health, ListQuery, OpenBody, Page, Put,
-    PutOptions, Record, Scope, Sealed, StoreError, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, CompletedBody, GetResult, Health, ListQuery,
+    OpenBody, Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode, SweepSummary, async_trait,
 };
 use bytes::Bytes;
 use sqlx::ConnectOptions;
@@ -17,70 +17,107 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::SqliteConfig;
-use crate::connect::{self, Readers};
-use crate::jobs::{NewArtifact, PutWhole};
-use crate::owners::Owners;
-use crate::place::{self, DatabaseFile};
-use crate::removal::{Delete, DoomOthers, PurgeDoomed};
+use crate::connect;
+use crate::database_file::{self, DatabaseFile};
+use crate::delete::DeleteArtifact;
+use crate::owners_lock::OwnersLock;
+use crate::pool::ReaderPool;
+use crate::put::{NewArtifact, PutArtifact};
 use crate::schema::{self, CHUNK_BYTES};
-use crate::writer::{Lane, Writer};
-use crate::{audit, error, query, read, upload};
+use crate::sweep::{DeleteMarkedBlobs, MarkOrphansDeleted, OrphanCounts, SweepLock};
+use crate::writer::{Writer, WriterConnection};
+use crate::{audit, error, list, read, upload};
 
-/// A body at hand of at most so many bytes is stored by one job; a longer one goes the way of streams.
-const WHOLE_BYTES: usize = 4 * CHUNK_BYTES;
-/// Up to so many bytes are hashed on the spot, more on the blocking pool.
-const HASH_HERE_BYTES: usize = 128 * 1024;
-/// How long opening waits for what dead processes have left to be removed; the rest is removed behind it.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
+/// An in-memory body of at most this many bytes is stored by one job. A longer one is staged like a stream.
+const MAX_SINGLE_JOB_BYTES: usize = 4 * CHUNK_BYTES;
+/// Bodies of at most this many bytes are hashed on the async thread, longer ones on the blocking pool.
+const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
+/// How long opening waits for the deletion of orphans. The rest is deleted in the background.
+const OPEN_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a [`sweep`](SqliteStore::sweep) has done.
+/// The result of a [`sweep`](SqliteStore::sweep).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
-    /// Unfinished uploads and half-removed blobs that are gone now.
+    /// Number of deleted orphans: staged uploads without an owner, and blobs of unfinished deletes.
     pub swept: u64,
-    /// Unfinished uploads that were left alone, because the process they belong to may be alive.
+    /// Number of staged uploads that were kept, because their process may still run.
     pub spared: u64,
+    /// Bytes of the deleted orphans. The database reuses their space; its file does not shrink.
+    pub bytes: u64,
+    /// Whether another sweep of the database was running. Then this one did nothing.
+    pub busy: bool,
 }
 
-/// A store in one SQLite database. Bare storage: callers want the facade, which puts the Gate around it.
+impl SweepReport {
+    pub(crate) fn busy() -> Self {
+        Self { busy: true, ..Self::default() }
+    }
+
+    /// Converts the report to the form that all drivers share.
+    pub(crate) fn summary(self) -> SweepSummary {
+        if self.busy {
+            return SweepSummary::busy();
+        }
+        SweepSummary::new(self.swept).with_bytes(self.bytes).with_spared(self.spared)
+    }
+}
+
+/// A store in one SQLite database.
+///
+/// This is the bare driver. Callers use the facade crate, which wraps the driver in the Gate.
 #[derive(Debug)]
 pub struct SqliteStore {
-    readers: Arc<Readers>,
+    readers: Arc<ReaderPool>,
     writer: Writer,
-    place: Option<Place>,
+    file: Option<FileHandles>,
     capabilities: Capabilities,
     handle: Handle,
     closed: AtomicBool,
 }
 
-/// What only a store in a file has.
+/// State that exists only if the database is a file.
 #[derive(Debug)]
-struct Place {
-    file: DatabaseFile,
-    /// `None` once the store has closed.
-    owners: Mutex<Option<Arc<Owners>>>,
+struct FileHandles {
+    database: DatabaseFile,
+    /// `None` after the store was closed.
+    owners: Mutex<Option<Arc<OwnersLock>>>,
 }
 
-impl Place {
-    fn owners(&self) -> MutexGuard<'_, Option<Arc<Owners>>> {
+impl FileHandles {
+    fn owners(&self) -> MutexGuard<'_, Option<Arc<OwnersLock>>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SqliteStore {
-    /// Opens the store that `config` describes, within a tokio runtime with its timers enabled, which the store then
-    /// lives in.
+    /// Opens the store that `config` describes.
     ///
-    /// What processes that are gone have left unfinished is removed; where that takes long, it goes on behind the open
-    /// store.
+    /// Call it within a tokio runtime with timers enabled. The store runs its tasks on that runtime.
+    ///
+    /// Opening deletes the orphans of processes that have ended. If that takes longer than 2 seconds, it continues in
+    /// the background.
     ///
     /// # Errors
-    /// `InvalidArgument` for an option out of its bounds, a missing directory, a symbolic link, a database of another
-    /// application or of a newer build; `Unavailable` where another process holds the database for longer than
-    /// `busy_timeout`, or the disk is full; `Corrupt` where the file is damaged or no database; `Backend` where it
-    /// cannot be used.
+    /// - `InvalidArgument` for an option out of range, a missing directory, a symbolic link, or a database of another
+    ///   application or of a newer build.
+    /// - `Unavailable` if another process holds the database for longer than `busy_timeout`, or if the disk is full.
+    /// - `Corrupt` if the file is damaged or is not a database.
+    /// - `Backend` if the file cannot be used.
     pub async fn open(config: SqliteConfig) -> Result<Self, StoreError> {
-        config.check()?;
+        let store = Self::open_without_sweep(config).await?;
+        let Some(owners) = store.owners()? else { return Ok(store) };
+        let queue = store.writer.queue();
+        let orphans = queue.execute(MarkOrphansDeleted { owners }).await?;
+        if orphans.blobs > 0 {
+            // Neither a timeout nor a failed deletion fails the open. The marked rows stay for the next sweep.
+            let _ = timeout(OPEN_SWEEP_TIMEOUT, queue.execute(DeleteMarkedBlobs)).await;
+        }
+        Ok(store)
+    }
+
+    /// Like [`open`](Self::open), but deletes no orphans.
+    pub(crate) async fn open_without_sweep(config: SqliteConfig) -> Result<Self, StoreError> {
+        config.validate()?;
         let mut owner = vec![0; 16];
         getrandom::fill(&mut owner).map_err(|error| {
             StoreError::unavailable("the operating system gives no randomness").with_source(error)
@@ -93,83 +130,90 @@ impl SqliteStore {
 
     async fn open_memory(config: &SqliteConfig, owner: Vec<u8>) -> Result<Self, StoreError> {
         let options = connect::writer_options(config, None);
-        let mut conn = options.connect().await.map_err(error::of)?;
+        let mut conn = options.connect().await.map_err(error::from_sqlx)?;
         schema::migrate(&mut conn).await?;
-        let readers = Arc::new(Readers::new(options, 1, conn).await?);
-        let lane = Lane::Shared(Arc::clone(&readers));
-        Ok(Self::assemble(config, owner, readers, lane, None))
+        let readers = Arc::new(ReaderPool::new(options, 1, conn).await?);
+        let connection = WriterConnection::Pooled(Arc::clone(&readers));
+        Ok(Self::from_parts(config, owner, readers, connection, None))
     }
 
     async fn open_file(config: &SqliteConfig, path: PathBuf, owner: Vec<u8>) -> Result<Self, StoreError> {
-        let path = blocking(move || place::prepare(&path)).await?;
+        let path = run_blocking(move || database_file::create_if_missing(&path)).await?;
         let options = connect::writer_options(config, Some(&path));
-        let mut conn = options.connect().await.map_err(error::of)?;
-        // Before anything is written, even beside it: the file may be somebody else's.
+        let mut conn = options.connect().await.map_err(error::from_sqlx)?;
+        // Checked before any write, also to the files beside it: the database may belong to another application.
         schema::inspect(&mut conn).await?;
         let owners = {
             let path = path.clone();
-            Arc::new(blocking(move || Owners::of(&path)).await?)
+            Arc::new(run_blocking(move || OwnersLock::open(&path)).await?)
         };
-        owners.share(config.busy_timeout).await?;
-        connect::use_log(&mut conn, config.busy_timeout).await?;
+        owners.acquire_shared(config.busy_timeout).await?;
+        connect::enable_wal(&mut conn, config.busy_timeout).await?;
         schema::migrate(&mut conn).await?;
-        let options_to_read = connect::reader_options(config, &path);
-        let first = options_to_read.connect().await.map_err(error::of)?;
-        let readers = Arc::new(Readers::new(options_to_read, config.read_connections, first).await?);
-        let file = DatabaseFile::of(path)?;
-        let place = Place { file: file.clone(), owners: Mutex::new(Some(Arc::clone(&owners))) };
-        let lane = Lane::Own { conn: Some(conn), options: Box::new(options), file };
-        let store = Self::assemble(config, owner, readers, lane, Some(place));
-        let queue = store.writer.queue();
-        let (doomed, _) = queue.ask(DoomOthers { owners }).await?;
-        if doomed > 0 {
-            // Out of patience is no failure, and neither is a purge that failed: the rows stay for the next sweep.
-            let _ = timeout(SWEEP_PATIENCE, queue.ask(PurgeDoomed)).await;
-        }
-        Ok(store)
+        let reader_options = connect::reader_options(config, &path);
+        let first = reader_options.connect().await.map_err(error::from_sqlx)?;
+        let readers = Arc::new(ReaderPool::new(reader_options, config.read_connections, first).await?);
+        let database = DatabaseFile::new(path)?;
+        let file = FileHandles { database: database.clone(), owners: Mutex::new(Some(owners)) };
+        let connection =
+            WriterConnection::Dedicated { conn: Some(conn), options: Box::new(options), file: database };
+        Ok(Self::from_parts(config, owner, readers, connection, Some(file)))
     }
 
-    fn assemble(
+    fn from_parts(
         config: &SqliteConfig,
         owner: Vec<u8>,
-        readers: Arc<Readers>,
-        lane: Lane,
-        place: Option<Place>,
+        readers: Arc<ReaderPool>,
+        connection: WriterConnection,
+        file: Option<FileHandles>,
     ) -> Self {
-        let relaxed = config.synchronous == crate::Synchronous::Normal;
+        let sync_normal = config.synchronous == crate::Synchronous::Normal;
         Self {
             readers,
-            writer: Writer::start(lane, owner, Arc::clone(&config.clock), relaxed),
-            place,
+            writer: Writer::spawn(connection, owner, Arc::clone(&config.clock), sync_normal),
+            file,
             capabilities: config.capabilities(),
             handle: Handle::current(),
             closed: AtomicBool::new(false),
         }
     }
 
-    /// Removes what other stores have left unfinished: all of it where none of them is open, otherwise what has not
-    /// moved for an hour. Uploads of this store are never touched. Opening does the same, so a long-lived process calls
-    /// this now and then.
+    /// Deletes the orphans that other stores left.
+    ///
+    /// If no other store has the database open, all staged uploads of other stores are orphans. Otherwise only those
+    /// are orphans that received no bytes for an hour. Staged uploads of this store are never deleted.
+    ///
+    /// Opening a store does the same. A process that runs for a long time should call this regularly. One sweep of a
+    /// database runs at a time, across all processes.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.check_open()?;
         let queue = self.writer.queue();
-        let Some(place) = &self.place else { return Ok(SweepReport::default()) };
-        let owners = place.owners().clone().ok_or_else(StoreError::closed)?;
-        let (swept, spared) = queue.ask(DoomOthers { owners }).await?;
-        // Also what this store itself could not remove before.
-        queue.ask(PurgeDoomed).await?;
-        Ok(SweepReport { swept, spared })
+        let Some(file) = &self.file else { return Ok(SweepReport::default()) };
+        let Some(owners) = self.owners()? else { return Ok(SweepReport::default()) };
+        let path = file.database.path().to_owned();
+        let lock = run_blocking(move || SweepLock::try_acquire(&path, SweepMode::Delete)).await?;
+        let Some(_lock) = lock else { return Ok(SweepReport::busy()) };
+        let OrphanCounts { blobs, bytes, spared } = queue.execute(MarkOrphansDeleted { owners }).await?;
+        // This includes blobs that this store could not delete earlier.
+        queue.execute(DeleteMarkedBlobs).await?;
+        Ok(SweepReport { swept: blobs, spared, bytes, busy: false })
     }
 
-    /// Everything in the database that belongs to no artifact, one line each. For tests.
+    /// The lock that all open stores of this database share. `None` in memory.
+    fn owners(&self) -> Result<Option<Arc<OwnersLock>>, StoreError> {
+        let Some(file) = &self.file else { return Ok(None) };
+        file.owners().clone().map(Some).ok_or_else(StoreError::closed)
+    }
+
+    /// Lists everything in the database that belongs to no artifact, one line each. For tests.
     #[doc(hidden)]
     pub async fn audit(&self) -> Result<Vec<String>, StoreError> {
-        let mut reader = self.readers.borrow().await?;
-        let lines = audit::findings(reader.conn()?).await;
-        reader.answered(lines)
+        let mut reader = self.readers.acquire().await?;
+        let lines = audit::find_leftovers(reader.conn()?).await;
+        reader.finish(lines)
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
@@ -177,13 +221,13 @@ impl SqliteStore {
     }
 }
 
-/// Runs what may wait for the disk or takes long where blocking is fine.
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Runs `work` on the blocking pool, because it may wait for the disk or use the CPU for long.
+pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| StoreError::unavailable("the runtime is ending").with_source(error))?
+        .map_err(|error| StoreError::unavailable("the tokio runtime is shutting down").with_source(error))?
 }
 
 #[async_trait]
@@ -196,21 +240,21 @@ impl ArtifactStore for SqliteStore {
         self.capabilities
     }
 
-    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<Put, StoreError> {
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
         self.check_open()?;
         let queue = self.writer.queue();
         match body.open(self.capabilities.artifact_bytes_limit())? {
-            OpenBody::AtHand(body) if body.len() <= WHOLE_BYTES => {
-                let (bytes, digest) = if body.len() <= HASH_HERE_BYTES {
-                    body.seal()?
+            OpenBody::InMemory(body) if body.len() <= MAX_SINGLE_JOB_BYTES => {
+                let (bytes, digest) = if body.len() <= MAX_INLINE_HASH_BYTES {
+                    body.finish()?
                 } else {
-                    blocking(|| body.seal()).await?
+                    run_blocking(|| body.finish()).await?
                 };
-                let sealed = Sealed { digest, size: bytes.len() as u64 };
-                let new = NewArtifact { scope: scope.clone(), options, sealed };
-                queue.ask(PutWhole { new, chunks: cut(bytes) }).await
+                let body = CompletedBody { digest, size: bytes.len() as u64 };
+                let new = NewArtifact { scope: scope.clone(), options, body };
+                queue.execute(PutArtifact { new, chunks: split_chunks(bytes) }).await
             }
-            body => upload::store(queue, scope.clone(), options, body.into_stream()).await,
+            body => upload::put_stream(queue, scope.clone(), options, body.into_stream()).await,
         }
     }
 
@@ -219,50 +263,50 @@ impl ArtifactStore for SqliteStore {
         scope: &Scope,
         id: &ArtifactId,
         range: Option<ByteRange>,
-    ) -> Result<Option<Get>, StoreError> {
+    ) -> Result<Option<GetResult>, StoreError> {
         self.check_open()?;
         read::get(&self.readers, &self.handle, scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         self.check_open()?;
-        read::record(&self.readers, scope, id).await
+        read::stat(&self.readers, scope, id).await
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
         self.check_open()?;
-        self.writer.queue().ask(Delete { scope: scope.clone(), id: id.clone() }).await
+        self.writer.queue().execute(DeleteArtifact { scope: scope.clone(), id: id.clone() }).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         self.check_open()?;
-        query::list(&self.readers, query).await
+        list::list(&self.readers, query).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
         self.check_open()?;
-        let mut reader = self.readers.borrow().await?;
+        let mut reader = self.readers.acquire().await?;
         let mode = sqlx::query_scalar::<_, String>("SELECT journal_mode FROM pragma_journal_mode, counter")
             .fetch_one(reader.conn()?)
             .await;
-        let mode = reader.answered(mode)?;
-        let Some(place) = &self.place else { return Ok(Health::ready()) };
-        if place.file.was_moved() {
+        let mode = reader.finish(mode)?;
+        let Some(file) = &self.file else { return Ok(Health::ready()) };
+        if file.database.has_moved() {
             return Err(StoreError::unavailable(
                 "the database file was moved or removed under the open store; put it back and open it again",
             ));
         }
-        let fits = place.file.takes_put(reader.conn()?).await;
-        let fits = reader.answered(fits)?;
-        Ok(if !self.writer.lives() {
-            Health::refusing_puts("the writer has ended; open the store again")
+        let has_room = file.database.has_room_for_put(reader.conn()?).await;
+        let has_room = reader.finish(has_room)?;
+        Ok(if !self.writer.is_running() {
+            Health::refusing_puts("the writer task has stopped; open the store again")
         } else if mode != "wal" {
             Health::degraded(
-                "the database has no write-ahead log any more, so reads and writes stop each other; open it again",
+                "the database no longer uses a write-ahead log, so reads and writes block each other; open the store again",
             )
-        } else if !fits {
+        } else if !has_room {
             Health::refusing_puts(
-                "the disk is full, and so is the database: puts are refused; delete artifacts, or make room on the disk",
+                "the disk is full and the database has too few free pages, so puts are refused; delete artifacts or free disk space",
             )
         } else {
             Health::ready()
@@ -271,24 +315,24 @@ impl ArtifactStore for SqliteStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.closed.store(true, Ordering::Release);
-        // Reads first to be told, the writer last to leave: the last connection folds the log into the database.
-        let (read, written) = if self.place.is_some() {
-            let read = self.readers.close().await;
-            (read, self.writer.close().await)
+        // The writer closes last, because the last connection checkpoints the log into the database.
+        let (readers, writer) = if self.file.is_some() {
+            let readers = self.readers.close().await;
+            (readers, self.writer.close().await)
         } else {
-            // In memory the writer uses the readers' connection to clear away.
-            let written = self.writer.close().await;
-            (self.readers.close().await, written)
+            // In memory, the writer uses the connection of the readers to delete staged uploads.
+            let writer = self.writer.close().await;
+            (self.readers.close().await, writer)
         };
-        if let Some(place) = &self.place {
-            place.owners().take();
+        if let Some(file) = &self.file {
+            file.owners().take();
         }
-        read.and(written)
+        readers.and(writer)
     }
 }
 
-/// Cuts bytes into chunks without copying them.
-fn cut(mut bytes: Bytes) -> Vec<Bytes> {
+/// Splits bytes into chunks without copying them.
+fn split_chunks(mut bytes: Bytes) -> Vec<Bytes> {
     let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK_BYTES));
     while !bytes.is_empty() {
         chunks.push(bytes.split_to(bytes.len().min(CHUNK_BYTES)));

@@ -1,101 +1,109 @@
-//! A put whose bytes flow: chunks are staged under a blob that no record names yet, and the record comes last.
+//! The put of a streamed body: chunks are staged under a pending blob, and the record is inserted last.
 //!
 //! This module must never know a table.
 
-use artifact_store_core::{BodyStream, Put, PutOptions, Scope, StoreError};
+use artifact_store_core::{BodyStream, PutOptions, PutResult, Scope, StoreError};
 use bytes::Bytes;
 
-use crate::jobs::{Append, Finish, NewArtifact, PutWhole, Staged};
-use crate::queue::{Answer, Queue};
-use crate::removal::Abort;
+use crate::delete::AbortUpload;
+use crate::put::{AppendChunks, CommitUpload, NewArtifact, PutArtifact, StagedBlob};
+use crate::queue::{JobHandle, JobQueue};
 use crate::schema::CHUNK_BYTES;
 
-/// Chunks that one job stages. A body of no more than that goes in whole.
+/// The number of chunks that one job stages. A body of at most this many chunks is stored by one job.
 const JOB_CHUNKS: usize = 2;
 
-/// Stores a body that flows. On any error, what was staged is gone when this returns; when it is dropped, soon after.
-pub(crate) async fn store(
-    queue: &Queue,
+/// Stores a streamed body.
+///
+/// After an error, the staged chunks are deleted before this returns. If the future is dropped, they are deleted soon
+/// after.
+pub(crate) async fn put_stream(
+    queue: &JobQueue,
     scope: Scope,
     options: PutOptions,
     body: BodyStream,
-) -> Result<Put, StoreError> {
-    let mut upload = Upload { queue, staged: Staged::default(), places: 0, armed: false };
-    let put = upload.flow(scope, options, body).await;
-    upload.end(put.is_err()).await;
+) -> Result<PutResult, StoreError> {
+    let mut upload =
+        StagedUpload { queue, staged: StagedBlob::default(), chunks_sent: 0, needs_abort: false };
+    let put = upload.run(scope, options, body).await;
+    upload.finish(put.is_err()).await;
     put
 }
 
-/// Gives the upload up when it is dropped before its end.
-struct Upload<'a> {
-    queue: &'a Queue,
-    staged: Staged,
-    /// How many chunks have been handed to the writer.
-    places: u64,
-    /// Whether anything may have been staged that is not an artifact yet.
-    armed: bool,
+/// A staged upload. Dropping it before its end aborts it.
+struct StagedUpload<'a> {
+    queue: &'a JobQueue,
+    staged: StagedBlob,
+    /// Number of chunks that were submitted to the writer.
+    chunks_sent: u64,
+    /// Whether chunks may be staged that are not committed.
+    needs_abort: bool,
 }
 
-impl Upload<'_> {
-    async fn flow(
+impl StagedUpload<'_> {
+    async fn run(
         &mut self,
         scope: Scope,
         options: PutOptions,
         mut body: BodyStream,
-    ) -> Result<Put, StoreError> {
-        let mut held: Vec<Bytes> = Vec::with_capacity(JOB_CHUNKS);
-        // One job is being written while the next one's bytes are awaited and hashed.
-        let mut flight: Option<Answer<()>> = None;
+    ) -> Result<PutResult, StoreError> {
+        let mut buffered: Vec<Bytes> = Vec::with_capacity(JOB_CHUNKS);
+        // While the writer runs one job, the bytes of the next one are received and hashed.
+        let mut in_flight: Option<JobHandle<()>> = None;
         while let Some(chunk) = body.next_chunk(CHUNK_BYTES).await? {
-            if held.len() == JOB_CHUNKS {
-                if let Some(flight) = flight.take() {
-                    flight.wait().await?;
+            if buffered.len() == JOB_CHUNKS {
+                if let Some(job) = in_flight.take() {
+                    job.wait().await?;
                 }
-                let chunks = std::mem::replace(&mut held, Vec::with_capacity(JOB_CHUNKS));
-                flight = Some(self.append(chunks).await?);
+                let chunks = std::mem::replace(&mut buffered, Vec::with_capacity(JOB_CHUNKS));
+                in_flight = Some(self.append(chunks).await?);
             }
-            held.push(chunk);
+            buffered.push(chunk);
         }
-        let new = NewArtifact { scope, options, sealed: body.finish()? };
-        if let Some(flight) = flight.take() {
-            flight.wait().await?;
+        let new = NewArtifact { scope, options, body: body.finish()? };
+        if let Some(job) = in_flight.take() {
+            job.wait().await?;
         }
-        if self.armed {
+        if self.needs_abort {
             let staged = self.staged.clone();
-            let put = self.queue.ask(Finish { staged, new, first_place: self.places, chunks: held }).await?;
-            // The writer has made an artifact of what was staged, or removed it.
-            self.armed = false;
+            let put = self
+                .queue
+                .execute(CommitUpload { staged, new, first_index: self.chunks_sent, chunks: buffered })
+                .await?;
+            // The writer has committed or deleted the staged chunks.
+            self.needs_abort = false;
             Ok(put)
         } else {
-            self.queue.ask(PutWhole { new, chunks: held }).await
+            self.queue.execute(PutArtifact { new, chunks: buffered }).await
         }
     }
 
-    async fn append(&mut self, chunks: Vec<Bytes>) -> Result<Answer<()>, StoreError> {
-        let first_place = self.places;
+    async fn append(&mut self, chunks: Vec<Bytes>) -> Result<JobHandle<()>, StoreError> {
+        let first_index = self.chunks_sent;
         let count = chunks.len() as u64;
-        self.armed = true;
-        let answer = self.queue.submit(Append { staged: self.staged.clone(), first_place, chunks }).await?;
-        self.places += count;
-        Ok(answer)
+        self.needs_abort = true;
+        let job =
+            self.queue.submit(AppendChunks { staged: self.staged.clone(), first_index, chunks }).await?;
+        self.chunks_sent += count;
+        Ok(job)
     }
 
-    async fn end(mut self, failed: bool) {
-        if failed && self.armed {
-            self.armed = false;
-            if let Ok(answer) = self.queue.submit_now(Abort { staged: self.staged.clone() }) {
-                // Where even that fails, the writer tries again later; the caller has an error to look at already.
-                let _ = answer.wait().await;
+    async fn finish(mut self, failed: bool) {
+        if failed && self.needs_abort {
+            self.needs_abort = false;
+            if let Ok(job) = self.queue.submit_now(AbortUpload { staged: self.staged.clone() }) {
+                // If the abort fails, the writer retries it later. The caller already gets the first error.
+                let _ = job.wait().await;
             }
         }
     }
 }
 
-impl Drop for Upload<'_> {
+impl Drop for StagedUpload<'_> {
     fn drop(&mut self) {
-        if self.armed {
-            // Jobs are done in the order in which they were handed over, so this comes after the last append.
-            let _ = self.queue.submit_now(Abort { staged: self.staged.clone() });
+        if self.needs_abort {
+            // Jobs run in the order of submission, so the abort runs after the last append.
+            let _ = self.queue.submit_now(AbortUpload { staged: self.staged.clone() });
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The one writer: a task that takes jobs from a queue and does as many as it can in each transaction.
+//! The writer: one task that takes jobs from a queue and runs many of them in each transaction (group commit).
 //!
-//! It owns group commit, the order of writes, and the removal of large blobs in small steps. What a job does to the
-//! tables is in [`jobs`](crate::jobs) and [`removal`](crate::removal); this module must never know an artifact.
+//! The task also decides the order of writes, and deletes large blobs in small steps. The jobs are in the modules
+//! [`put`](crate::put), [`delete`](crate::delete) and [`sweep`](crate::sweep). This module must never know an artifact.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,145 +13,155 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::batch::{self, Failure};
-use crate::connect::Readers;
+use crate::database_file::DatabaseFile;
+use crate::delete::{DeleteChunks, MarkOwnUploadsDeleted, ReleaseBlobs};
 use crate::error;
-use crate::place::DatabaseFile;
-use crate::queue::{Job, Message, Queue, Queued};
-use crate::removal::{DoomOwn, GiveUp, PurgeStep};
+use crate::pool::ReaderPool;
+use crate::queue::{ErasedJob, JobQueue, QueuedJob, WriterMessage};
+use crate::transaction::{self, TransactionError};
 
-/// Most jobs of one transaction.
+/// The maximum number of jobs in one transaction.
 const BATCH_JOBS: usize = 64;
-/// Bytes after which a transaction takes no further job.
+/// A transaction that holds this many bytes takes no further job.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// The handle of the writer's task.
+/// A handle to the writer task.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    queue: Queue,
+    queue: JobQueue,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
-    /// Starts the task.
-    pub(crate) fn start(lane: Lane, owner: Vec<u8>, clock: Arc<dyn Clock>, relaxed: bool) -> Self {
-        let (queue, received) = Queue::new();
-        let desk = Desk {
+    /// Spawns the task.
+    pub(crate) fn spawn(
+        connection: WriterConnection,
+        owner: Vec<u8>,
+        clock: Arc<dyn Clock>,
+        sync_normal: bool,
+    ) -> Self {
+        let (queue, received) = JobQueue::new();
+        let task = WriterTask {
             received,
-            lane,
+            connection,
             owner,
             clock,
-            relaxed,
-            at_full: !relaxed,
-            purging: VecDeque::new(),
-            left: Vec::new(),
-            stopping: false,
+            sync_normal,
+            sync_is_full: !sync_normal,
+            pending_deletions: VecDeque::new(),
+            unreleased: Vec::new(),
+            is_stopping: false,
         };
-        Self { queue, task: Mutex::new(Some(tokio::spawn(desk.work()))) }
+        Self { queue, task: Mutex::new(Some(tokio::spawn(task.run()))) }
     }
 
-    /// Where its jobs go.
-    pub(crate) fn queue(&self) -> &Queue {
+    /// The queue of the task.
+    pub(crate) fn queue(&self) -> &JobQueue {
         &self.queue
     }
 
-    /// Whether it can still write.
-    pub(crate) fn lives(&self) -> bool {
-        self.queue.lives()
+    /// Whether the task still runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.queue.is_running()
     }
 
-    /// Refuses new jobs, waits for those that are queued, and for the task's end.
+    /// Refuses new jobs, and waits for the queued jobs and the end of the task.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         self.queue.close();
         let mut task = self.task.lock().await;
         let Some(handle) = task.as_mut() else { return Ok(()) };
-        let ended = handle.await;
+        let result = handle.await;
         *task = None;
-        ended.map_err(|error| StoreError::backend("the writer did not end in order").with_source(error))
+        result.map_err(|error| StoreError::backend("the writer task failed").with_source(error))
     }
 }
 
-/// The connection that the writer writes through.
-pub(crate) enum Lane {
-    /// Its own. `None` after it broke, until the next transaction opens another.
-    Own { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions>, file: DatabaseFile },
-    /// The one that reads use too: a database in memory is seen by one connection only.
-    Shared(Arc<Readers>),
+/// The connection that the writer task uses.
+pub(crate) enum WriterConnection {
+    /// A connection of its own. `conn` is `None` after it broke, until the next transaction opens a new one.
+    Dedicated { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions>, file: DatabaseFile },
+    /// The connection of the readers, because a database in memory has only one connection.
+    Pooled(Arc<ReaderPool>),
 }
 
-impl fmt::Debug for Lane {
+impl fmt::Debug for WriterConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lane")
+        f.write_str("WriterConnection")
     }
 }
 
-/// A job that has been done, and the blobs that go before it is answered.
-struct Purging {
+/// A committed job, and the blobs to delete before its result is sent.
+struct PendingDeletion {
     blobs: Vec<i64>,
-    job: Option<Box<dyn Job>>,
+    job: Option<Box<dyn ErasedJob>>,
 }
 
-/// What the task works with.
-struct Desk {
-    received: mpsc::UnboundedReceiver<Message>,
-    lane: Lane,
+/// The state of the writer task.
+struct WriterTask {
+    received: mpsc::UnboundedReceiver<WriterMessage>,
+    connection: WriterConnection,
     owner: Vec<u8>,
     clock: Arc<dyn Clock>,
-    /// Whether no transaction waits for the disk, by configuration.
-    relaxed: bool,
-    /// Whether the connection's transactions wait for the disk at present.
-    at_full: bool,
-    purging: VecDeque<Purging>,
-    /// Blobs that could not be given up or removed so far.
-    left: Vec<i64>,
-    stopping: bool,
+    /// Whether the configuration is `synchronous=normal`: no transaction waits for the disk.
+    sync_normal: bool,
+    /// Whether the connection is currently set to `synchronous=full`.
+    sync_is_full: bool,
+    pending_deletions: VecDeque<PendingDeletion>,
+    /// Blobs whose deletion has failed so far.
+    unreleased: Vec<i64>,
+    is_stopping: bool,
 }
 
-impl Desk {
-    async fn work(mut self) {
+impl WriterTask {
+    async fn run(mut self) {
         loop {
-            let jobs = self.gather().await;
-            if jobs.is_empty() && self.purging.is_empty() && self.stopping {
+            let jobs = self.next_jobs().await;
+            if jobs.is_empty() && self.pending_deletions.is_empty() && self.is_stopping {
                 break;
             }
-            // Where somebody else holds the lock, one wait for it is enough.
-            if !jobs.is_empty() && !self.serve(jobs).await.is_err_and(|error| error::is_busy(&error)) {
-                self.give_up_left().await;
+            // If another process holds the lock, do not wait for it a second time.
+            if !jobs.is_empty() && !self.execute(jobs).await.is_err_and(|error| error::is_busy(&error)) {
+                self.retry_release().await;
             }
-            self.purge_step().await;
+            self.delete_step().await;
         }
-        self.clear_away().await;
-        if let Lane::Own { conn: Some(conn), .. } = self.lane {
-            // The last connection folds the log into the database. What fails here has been committed long since.
+        self.delete_own_uploads().await;
+        if let WriterConnection::Dedicated { conn: Some(conn), .. } = self.connection {
+            // The last connection checkpoints the log. An error here loses nothing, because all jobs are committed.
             let _ = conn.close().await;
         }
     }
 
-    /// The jobs of the next transaction: waits for the first unless there is something to purge, then takes what is
-    /// there. While one transaction waits for the disk, the next one's jobs gather.
-    async fn gather(&mut self) -> Vec<Box<dyn Job>> {
+    /// Takes the jobs of the next transaction from the queue.
+    ///
+    /// Waits for the first job, unless there are pending deletions. Then takes all queued jobs up to the limits. While
+    /// one transaction waits for the disk, the jobs of the next one queue up.
+    async fn next_jobs(&mut self) -> Vec<Box<dyn ErasedJob>> {
         let mut jobs = Vec::new();
         let mut bytes = 0;
-        while jobs.len() < BATCH_JOBS && bytes < BATCH_BYTES && !(self.stopping && self.received.is_empty()) {
-            let may_wait = jobs.is_empty() && self.purging.is_empty();
+        while jobs.len() < BATCH_JOBS
+            && bytes < BATCH_BYTES
+            && !(self.is_stopping && self.received.is_empty())
+        {
+            let can_wait = jobs.is_empty() && self.pending_deletions.is_empty();
             let message = match self.received.try_recv() {
                 Ok(message) => Some(message),
-                Err(mpsc::error::TryRecvError::Empty) if may_wait => self.received.recv().await,
+                Err(mpsc::error::TryRecvError::Empty) if can_wait => self.received.recv().await,
                 Err(mpsc::error::TryRecvError::Empty) => break,
                 Err(mpsc::error::TryRecvError::Disconnected) => None,
             };
             match message {
-                Some(Message::Job(job)) => {
+                Some(WriterMessage::Job(job)) => {
                     bytes += job.bytes();
                     jobs.push(job);
                 }
-                // Whatever was handed over before is still done.
-                Some(Message::Stop) => {
+                // Jobs that were submitted before still run.
+                Some(WriterMessage::Stop) => {
                     self.received.close();
-                    self.stopping = true;
+                    self.is_stopping = true;
                 }
                 None => {
-                    self.stopping = true;
+                    self.is_stopping = true;
                     break;
                 }
             }
@@ -159,104 +169,112 @@ impl Desk {
         jobs
     }
 
-    /// Does jobs in one transaction. Where one of them breaks it, each gets one of its own, so that none fails for
-    /// another's sake. Answers with what the last transaction failed with.
-    async fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) -> Result<(), Arc<sqlx::Error>> {
-        match self.transact(&mut jobs).await {
-            Ok(doomed) => {
-                self.settle(jobs, doomed);
+    /// Runs jobs in one transaction.
+    ///
+    /// If a job breaks the transaction, each job runs again in a transaction of its own, so that no job fails because
+    /// of another one. Returns the error of the last transaction.
+    async fn execute(&mut self, mut jobs: Vec<Box<dyn ErasedJob>>) -> Result<(), Arc<sqlx::Error>> {
+        match self.run_transaction(&mut jobs).await {
+            Ok(to_delete) => {
+                self.complete(jobs, to_delete);
                 Ok(())
             }
-            Err(failure) if failure.by_a_job && jobs.len() > 1 => {
+            Err(failure) if failure.caused_by_job && jobs.len() > 1 => {
                 let mut last = Ok(());
                 for job in jobs {
-                    let mut alone = vec![job];
-                    last = match self.transact(&mut alone).await {
-                        Ok(doomed) => {
-                            self.settle(alone, doomed);
+                    let mut single = vec![job];
+                    last = match self.run_transaction(&mut single).await {
+                        Ok(to_delete) => {
+                            self.complete(single, to_delete);
                             Ok(())
                         }
-                        Err(failure) => Err(self.refuse(alone, failure.error)),
+                        Err(failure) => Err(self.fail(single, failure.error)),
                     };
                 }
                 last
             }
-            Err(failure) => Err(self.refuse(jobs, failure.error)),
+            Err(failure) => Err(self.fail(jobs, failure.error)),
         }
     }
 
-    fn refuse(&mut self, jobs: Vec<Box<dyn Job>>, error: sqlx::Error) -> Arc<sqlx::Error> {
+    /// Sends the error to all jobs, and keeps their blobs for a later deletion.
+    fn fail(&mut self, jobs: Vec<Box<dyn ErasedJob>>, error: sqlx::Error) -> Arc<sqlx::Error> {
         let error = Arc::new(error);
         for job in jobs {
-            self.left.extend(job.leaves());
-            job.answer(Err(Arc::clone(&error)));
+            self.unreleased.extend(job.blobs_to_release());
+            job.complete(Err(Arc::clone(&error)));
         }
         error
     }
 
-    /// Tries once more for what could not be given up before, as on a disk that was full.
-    async fn give_up_left(&mut self) {
-        if !self.left.is_empty() {
-            let (job, _) = Queued::own(GiveUp { blobs: std::mem::take(&mut self.left) });
-            // Where it fails, they are left again.
-            let _ = self.serve(vec![job]).await;
+    /// Retries deletions that have failed before, for example because the disk was full.
+    async fn retry_release(&mut self) {
+        if !self.unreleased.is_empty() {
+            let (job, _) =
+                QueuedJob::without_permit(ReleaseBlobs { blobs: std::mem::take(&mut self.unreleased) });
+            // If it fails, `fail` keeps the blobs again.
+            let _ = self.execute(vec![job]).await;
         }
     }
 
-    fn settle(&mut self, jobs: Vec<Box<dyn Job>>, doomed: Vec<Vec<i64>>) {
-        for (job, blobs) in jobs.into_iter().zip(doomed) {
+    /// Sends the results of committed jobs, or queues the deletions that come before their results.
+    fn complete(&mut self, jobs: Vec<Box<dyn ErasedJob>>, to_delete: Vec<Vec<i64>>) {
+        for (job, blobs) in jobs.into_iter().zip(to_delete) {
             if blobs.is_empty() {
-                job.answer(Ok(()));
+                job.complete(Ok(()));
             } else {
-                self.purging.push_back(Purging { blobs, job: Some(job) });
+                self.pending_deletions.push_back(PendingDeletion { blobs, job: Some(job) });
             }
         }
     }
 
-    /// One transaction over `jobs`; answers with the blobs that each of them doomed.
-    async fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Vec<i64>>, Failure> {
-        let durable = jobs.iter().any(|job| job.durable());
-        let Self { lane, clock, owner, at_full, relaxed, .. } = self;
-        let wants_full = durable && !*relaxed;
-        let result = match lane {
-            Lane::Shared(readers) => match readers.borrow().await {
+    /// Runs one transaction over `jobs`. Returns, for each job, the blobs to delete after the commit.
+    async fn run_transaction(
+        &mut self,
+        jobs: &mut [Box<dyn ErasedJob>],
+    ) -> Result<Vec<Vec<i64>>, TransactionError> {
+        let durable = jobs.iter().any(|job| job.is_durable());
+        let Self { connection, clock, owner, sync_is_full, sync_normal, .. } = self;
+        let needs_full = durable && !*sync_normal;
+        let result = match connection {
+            WriterConnection::Pooled(readers) => match readers.acquire().await {
                 Ok(mut reader) => match reader.conn() {
                     Ok(conn) => {
-                        let done = batch::transact(conn, clock.as_ref(), owner, jobs).await;
-                        reader.rests();
-                        done
+                        let result = transaction::run(conn, clock.as_ref(), owner, jobs).await;
+                        reader.mark_idle();
+                        result
                     }
-                    Err(_) => Err(Failure::outside(sqlx::Error::WorkerCrashed)),
+                    Err(_) => Err(TransactionError::outside_jobs(sqlx::Error::WorkerCrashed)),
                 },
                 Err(error) if error.kind() == ErrorKind::Closed => {
-                    Err(Failure::outside(sqlx::Error::PoolClosed))
+                    Err(TransactionError::outside_jobs(sqlx::Error::PoolClosed))
                 }
-                Err(_) => Err(Failure::outside(sqlx::Error::PoolTimedOut)),
+                Err(_) => Err(TransactionError::outside_jobs(sqlx::Error::PoolTimedOut)),
             },
-            Lane::Own { conn, options, file } => {
+            WriterConnection::Dedicated { conn, options, file } => {
                 if conn.is_none() {
-                    *conn = Some(options.connect().await.map_err(Failure::outside)?);
-                    *at_full = !*relaxed;
+                    *conn = Some(options.connect().await.map_err(TransactionError::outside_jobs)?);
+                    *sync_is_full = !*sync_normal;
                 }
                 let Some(conn) = conn.as_mut() else {
-                    return Err(Failure::outside(sqlx::Error::WorkerCrashed));
+                    return Err(TransactionError::outside_jobs(sqlx::Error::WorkerCrashed));
                 };
-                if wants_full != *at_full {
-                    // Not a prepared statement: this pragma takes effect when it is compiled.
+                if needs_full != *sync_is_full {
+                    // Not a prepared statement, because this pragma takes effect when it is compiled.
                     let level =
-                        if wants_full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
-                    sqlx::raw_sql(level).execute(&mut *conn).await.map_err(Failure::outside)?;
-                    *at_full = wants_full;
+                        if needs_full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+                    sqlx::raw_sql(level).execute(&mut *conn).await.map_err(TransactionError::outside_jobs)?;
+                    *sync_is_full = needs_full;
                 }
                 let bytes = jobs.iter().map(|job| job.bytes() as u64).sum();
-                match file.admits(conn, durable, bytes).await {
-                    Ok(()) => batch::transact(conn, clock.as_ref(), owner, jobs).await,
-                    // What needs no room is done all the same.
-                    Err(error) => Err(Failure { error, by_a_job: true }),
+                match file.check_room(conn, durable, bytes).await {
+                    Ok(()) => transaction::run(conn, clock.as_ref(), owner, jobs).await,
+                    // Marked as caused by a job, so that jobs without bytes run on their own.
+                    Err(error) => Err(TransactionError { error, caused_by_job: true }),
                 }
             }
         };
-        if let (Err(failure), Lane::Own { conn, .. }) = (&result, lane)
+        if let (Err(failure), WriterConnection::Dedicated { conn, .. }) = (&result, connection)
             && matches!(failure.error, sqlx::Error::WorkerCrashed)
         {
             *conn = None;
@@ -264,53 +282,55 @@ impl Desk {
         result
     }
 
-    /// Removes some chunks of the first blob that waits for it. Answers whether that worked; where it did not, the blob
-    /// and those beside it are left for later, or to a sweep, whose list they are on.
-    async fn purge_step(&mut self) -> bool {
-        let Some(mut first) = self.purging.pop_front() else { return true };
-        let mut worked = true;
+    /// Deletes one step of chunks of the first pending deletion. Returns `false` if that failed.
+    ///
+    /// After a failure, the blobs of this deletion are kept for a later attempt. They are also in `pending`, so a sweep
+    /// finds them.
+    async fn delete_step(&mut self) -> bool {
+        let Some(mut first) = self.pending_deletions.pop_front() else { return true };
+        let mut succeeded = true;
         if let Some(blob) = first.blobs.pop() {
-            match self.purge(blob).await {
+            match self.delete_chunks(blob).await {
                 Some(true) => {}
                 Some(false) => first.blobs.push(blob),
                 None => {
-                    worked = false;
-                    self.left.push(blob);
-                    self.left.append(&mut first.blobs);
+                    succeeded = false;
+                    self.unreleased.push(blob);
+                    self.unreleased.append(&mut first.blobs);
                 }
             }
         }
         if !first.blobs.is_empty() {
-            // To the back, so that a small one does not wait for a large one.
-            self.purging.push_back(first);
+            // To the back of the queue, so that a small deletion does not wait for a large one.
+            self.pending_deletions.push_back(first);
         } else if let Some(job) = first.job {
-            // What was asked for is done all the same: the record is gone.
-            job.answer(Ok(()));
+            // The job succeeds even after a failed step, because it is committed.
+            job.complete(Ok(()));
         }
-        worked
+        succeeded
     }
 
-    /// Removes some chunks of `blob`, and answers whether it is gone now; `None` where that failed.
-    async fn purge(&mut self, blob: i64) -> Option<bool> {
-        let (step, gone) = Queued::own(PurgeStep { blob });
+    /// Deletes one step of chunks of `blob`. Returns whether the blob is completely deleted, or `None` on failure.
+    async fn delete_chunks(&mut self, blob: i64) -> Option<bool> {
+        let (step, is_complete) = QueuedJob::without_permit(DeleteChunks { blob });
         let mut jobs = vec![step];
-        self.transact(&mut jobs).await.ok()?;
+        self.run_transaction(&mut jobs).await.ok()?;
         for job in jobs {
-            job.answer(Ok(()));
+            job.complete(Ok(()));
         }
-        gone.wait().await.ok()
+        is_complete.wait().await.ok()
     }
 
-    /// Removes what uploads of this store have left: none of them can end well any more.
-    async fn clear_away(&mut self) {
-        let (own, _) = Queued::own(DoomOwn);
-        // Where it fails, the next open sweeps.
-        let _ = self.serve(vec![own]).await;
-        // A database that somebody else holds locked must not hold up the end for every single blob.
-        while !self.purging.is_empty() && self.purge_step().await {}
-        for Purging { job, .. } in self.purging.drain(..) {
+    /// Deletes the staged uploads of this store. None of them can be committed any more.
+    async fn delete_own_uploads(&mut self) {
+        let (own, _) = QueuedJob::without_permit(MarkOwnUploadsDeleted);
+        // If it fails, the next open sweeps the blobs.
+        let _ = self.execute(vec![own]).await;
+        // Stop at the first failure. If another process holds the lock, each further blob would wait for it again.
+        while !self.pending_deletions.is_empty() && self.delete_step().await {}
+        for PendingDeletion { job, .. } in self.pending_deletions.drain(..) {
             if let Some(job) = job {
-                job.answer(Ok(()));
+                job.complete(Ok(()));
             }
         }
     }

@@ -1,10 +1,10 @@
-//! The driver against the whole contract, bare and gated.
+//! The conformance suite, on the bare driver and through the Gate.
 
 mod harness;
 
 use std::sync::Arc;
 
-use artifact_store_conformance::{Gated, run};
+use artifact_store_conformance::{GatedHarness, run};
 use harness::SqliteHarness;
 
 #[test]
@@ -14,7 +14,7 @@ fn a_file_conforms() {
 
 #[test]
 fn a_gated_file_conforms() {
-    run(&Gated(Arc::new(SqliteHarness::File))).assert_conforms();
+    run(&GatedHarness(Arc::new(SqliteHarness::File))).assert_conforms();
 }
 
 #[test]
@@ -24,5 +24,5 @@ fn memory_conforms() {
 
 #[test]
 fn gated_memory_conforms() {
-    run(&Gated(Arc::new(SqliteHarness::Memory))).assert_conforms();
+    run(&GatedHarness(Arc::new(SqliteHarness::Memory))).assert_conforms();
 }

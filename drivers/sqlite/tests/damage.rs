@@ -1,18 +1,22 @@
-//! What was altered behind the store's back is `Corrupt`, never served; what was deleted in order is not.
+//! Data that was altered without the driver is `Corrupt` and never served. Data that was deleted through it is not.
 
-mod support;
+mod common;
 
 use artifact_store_core::{
     ArtifactStore, Body, ByteRange, ErrorKind, ListQuery, PutOptions, ScopePattern, StoreError,
 };
+use common::{MIB, TestDatabase, bytes, gated, kind, put, read, scope, streamed_body};
 use futures_util::StreamExt;
-use support::{Home, MIB, bytes, flowing, gated, kind, put, read, scope};
 
-async fn after(alteration: &'static str, size: usize) -> (Result<(), StoreError>, Result<(), StoreError>) {
-    let home = Home::new();
-    let store = gated(home.open().await);
+/// Puts an artifact, runs `alteration`, and returns the results of a read and of a stat.
+async fn read_and_stat_after(
+    alteration: &'static str,
+    size: usize,
+) -> (Result<(), StoreError>, Result<(), StoreError>) {
+    let database = TestDatabase::new();
+    let store = gated(database.open().await);
     let record = put(&*store, &bytes(1, size)).await;
-    assert!(home.alter(alteration).await > 0);
+    assert!(database.execute(alteration).await > 0);
     let read = read(&*store, &record).await.map(|_| ());
     let stat = store.stat(&scope(), &record.id).await.map(|_| ());
     (read.and(store.close().await), stat)
@@ -24,7 +28,7 @@ async fn an_altered_chunk_is_corrupt_through_the_gate() {
         (1000, "UPDATE chunk SET data = zeroblob(length(data))"),
         (3 * MIB, "UPDATE chunk SET data = zeroblob(length(data)) WHERE key & 4194303 = 11"),
     ] {
-        let (read, stat) = after(alteration, size).await;
+        let (read, stat) = read_and_stat_after(alteration, size).await;
         assert_eq!(kind(read), ErrorKind::Corrupt);
         assert!(stat.is_ok());
     }
@@ -38,7 +42,7 @@ async fn a_missing_or_shortened_chunk_is_corrupt() {
         (3 * MIB, "DELETE FROM chunk WHERE key & 4194303 = 11"),
         (3 * MIB, "UPDATE chunk SET data = zeroblob(262143) WHERE key & 4194303 = 3"),
     ] {
-        let (read, stat) = after(alteration, size).await;
+        let (read, stat) = read_and_stat_after(alteration, size).await;
         assert_eq!(kind(read), ErrorKind::Corrupt, "{alteration}");
         assert!(stat.is_ok());
     }
@@ -58,7 +62,7 @@ async fn an_altered_row_is_corrupt_whichever_column_it_is() {
         "UPDATE artifact SET session = 'other'",
         "UPDATE artifact SET task = ''",
     ] {
-        let (read, stat) = after(alteration, 1000).await;
+        let (read, stat) = read_and_stat_after(alteration, 1000).await;
         assert_eq!(kind(read), ErrorKind::Corrupt, "{alteration}");
         assert_eq!(kind(stat), ErrorKind::Corrupt, "{alteration}");
     }
@@ -66,29 +70,29 @@ async fn an_altered_row_is_corrupt_whichever_column_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_altered_row_is_corrupt_in_a_listing_and_for_the_next_put() {
-    let home = Home::new();
-    let store = home.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let record = put(&store, &bytes(1, 100)).await;
-    home.alter("UPDATE artifact SET digest = zeroblob(32)").await;
+    database.execute("UPDATE artifact SET digest = zeroblob(32)").await;
     let query = ListQuery::new(ScopePattern::exactly(&scope()));
     assert_eq!(kind(store.list(&query).await), ErrorKind::Corrupt);
     let again = store.put(&scope(), Body::from_bytes(bytes(1, 100)), PutOptions::default()).await;
     assert_eq!(kind(again), ErrorKind::Corrupt);
-    assert!(store.delete(&scope(), &record.id).await.unwrap(), "what is corrupt can still be removed");
+    assert!(store.delete(&scope(), &record.id).await.unwrap(), "a corrupt artifact can still be deleted");
     put(&store, &bytes(1, 100)).await;
     store.close().await.unwrap();
-    assert_eq!(home.residue().await, Vec::<String>::new());
+    assert_eq!(database.residue().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reading_on_while_the_artifact_is_deleted_never_ends_short() {
-    let home = Home::new();
-    for taken in [0, 1, 5, 12] {
-        let store = home.open().await;
+async fn a_read_of_an_artifact_that_is_deleted_meanwhile_never_ends_short() {
+    let database = TestDatabase::new();
+    for pieces_read in [0, 1, 5, 12] {
+        let store = database.open().await;
         let record = put(&store, &bytes(1, 4 * MIB)).await;
         let mut stream = store.get(&scope(), &record.id, None).await.unwrap().unwrap().stream;
         let mut length = 0;
-        for _ in 0..taken {
+        for _ in 0..pieces_read {
             length += stream.next().await.unwrap().unwrap().len();
         }
         assert!(store.delete(&scope(), &record.id).await.unwrap());
@@ -109,20 +113,20 @@ async fn reading_on_while_the_artifact_is_deleted_never_ends_short() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_a_large_artifact_leaves_nothing() {
-    let home = Home::new();
-    let store = home.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let record = put(&store, &bytes(1, 30 * MIB)).await;
     assert!(store.delete(&scope(), &record.id).await.unwrap());
     assert!(!store.delete(&scope(), &record.id).await.unwrap());
-    assert_eq!(home.count("SELECT count(*) FROM chunk").await, 0);
-    assert_eq!(home.residue().await, Vec::<String>::new());
+    assert_eq!(database.count("SELECT count(*) FROM chunk").await, 0);
+    assert_eq!(database.residue().await, Vec::<String>::new());
     store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_upload_leaves_nothing() {
-    let home = Home::new();
-    let store = home.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let scope = scope();
     for first in [0, 10, MIB, 5 * MIB] {
         let head = bytes(first as u64, first);
@@ -135,47 +139,48 @@ async fn a_dropped_upload_leaves_nothing() {
         .chain(futures_util::stream::pending());
         let putting = store.put(&scope, Body::from_stream(stalls), PutOptions::default());
         assert!(tokio::time::timeout(std::time::Duration::from_millis(150), putting).await.is_err());
-        home.becomes_clean().await;
+        database.wait_until_clean().await;
     }
     store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_amid_an_upload_leaves_nothing() {
-    let home = Home::new();
-    let store = std::sync::Arc::new(home.open().await);
+async fn closing_during_an_upload_leaves_nothing() {
+    let database = TestDatabase::new();
+    let store = std::sync::Arc::new(database.open().await);
     let head = bytes(1, 2 * MIB);
-    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
     let stalls = futures_util::stream::iter(
         head.chunks(200_000).map(bytes::Bytes::copy_from_slice).map(Ok::<_, StoreError>).collect::<Vec<_>>(),
     )
     .chain(futures_util::stream::once(async move {
-        let _ = gate.await;
+        let _ = released.await;
         Ok(bytes(2, 2 * MIB))
     }));
     let putting = tokio::spawn({
         let store = std::sync::Arc::clone(&store);
         async move { store.put(&scope(), Body::from_stream(stalls), PutOptions::default()).await }
     });
-    while home.count("SELECT count(*) FROM pending").await == 0 {
+    while database.count("SELECT count(*) FROM pending").await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     store.close().await.unwrap();
-    assert_eq!(home.residue().await, Vec::<String>::new());
-    go.send(()).unwrap();
+    assert_eq!(database.residue().await, Vec::<String>::new());
+    // This fails if the put has already ended and dropped its body.
+    let _ = release.send(());
     assert_eq!(kind(putting.await.unwrap()), ErrorKind::Closed);
-    assert_eq!(home.residue().await, Vec::<String>::new());
+    assert_eq!(database.residue().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_was_swept_away_fails_and_is_never_committed() {
-    let home = Home::new();
-    let store = std::sync::Arc::new(home.open().await);
+async fn an_upload_that_was_swept_fails_and_is_never_committed() {
+    let database = TestDatabase::new();
+    let store = std::sync::Arc::new(database.open().await);
     let head = bytes(1, 2 * MIB);
-    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
     let stalls = futures_util::stream::once(async move { Ok::<_, StoreError>(head) }).chain(
         futures_util::stream::once(async move {
-            let _ = gate.await;
+            let _ = released.await;
             Ok(bytes(2, 100))
         }),
     );
@@ -183,22 +188,22 @@ async fn an_upload_that_was_swept_away_fails_and_is_never_committed() {
         let store = std::sync::Arc::clone(&store);
         async move { store.put(&scope(), Body::from_stream(stalls), PutOptions::default()).await }
     });
-    while home.count("SELECT count(*) FROM pending").await == 0 {
+    while database.count("SELECT count(*) FROM pending").await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    home.alter("UPDATE pending SET renewed_at = 0").await;
-    go.send(()).unwrap();
+    database.execute("UPDATE pending SET renewed_at = 0").await;
+    release.send(()).unwrap();
     assert_eq!(kind(putting.await.unwrap()), ErrorKind::Unavailable);
-    assert_eq!(home.residue().await, Vec::<String>::new());
+    assert_eq!(database.residue().await, Vec::<String>::new());
     store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ranges_are_cut_from_the_right_chunks() {
-    let home = Home::new();
-    let store = gated(home.open().await);
+async fn ranges_are_read_from_the_right_chunks() {
+    let database = TestDatabase::new();
+    let store = gated(database.open().await);
     let all = bytes(1, 3 * MIB + 77);
-    let record = store.put(&scope(), flowing(&all), PutOptions::default()).await.unwrap().record;
+    let record = store.put(&scope(), streamed_body(&all), PutOptions::default()).await.unwrap().record;
     let chunk = 256 * 1024_u64;
     for (start, end) in
         [(0, 1), (chunk - 1, chunk), (chunk - 1, chunk + 1), (chunk, 2 * chunk), (5, 3 * chunk + 5)]

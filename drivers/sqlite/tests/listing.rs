@@ -1,6 +1,6 @@
-//! Listings: filters over texts of any kind, and pages through ties.
+//! Listings: filters with unusual text, pages through ties, and dropped listings.
 
-mod support;
+mod common;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use artifact_store_core::{
     TaskPattern, Timestamp,
 };
 use artifact_store_sqlite::SqliteStore;
-use support::{Home, scope};
+use common::{TestDatabase, scope};
 
 const TEXTS: &[&str] = &[
     "",
@@ -32,14 +32,14 @@ const TEXTS: &[&str] = &[
 ];
 
 #[allow(clippy::unwrap_used)] // All of it is test code.
-async fn tagged(store: &dyn ArtifactStore, scope: &Scope, n: usize, options: PutOptions) -> Record {
+async fn put_numbered(store: &dyn ArtifactStore, scope: &Scope, n: usize, options: PutOptions) -> Record {
     store.put(scope, Body::from(format!("artifact {n}")), options).await.unwrap().record
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_filter_says_what_the_query_says() {
-    let home = Home::new();
-    let store = home.open().await;
+async fn every_filter_matches_the_same_records_as_the_query() {
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let mut all = Vec::new();
     for (n, text) in TEXTS.iter().enumerate() {
         let options = PutOptions {
@@ -49,7 +49,7 @@ async fn every_filter_says_what_the_query_says() {
             ..PutOptions::default()
         };
         let scope = if n % 2 == 0 { scope() } else { scope().with_task("t").unwrap() };
-        all.push(tagged(&store, &scope, n * n * n, options).await);
+        all.push(put_numbered(&store, &scope, n * n * n, options).await);
     }
     let mut filters = vec![
         Filter::default(),
@@ -88,20 +88,20 @@ async fn every_filter_says_what_the_query_says() {
     ] {
         for filter in &filters {
             let query = ListQuery::new(pattern.clone()).with_filter(filter.clone()).with_total();
-            let mut due: Vec<&Record> = all.iter().filter(|record| query.matches(record)).collect();
-            due.sort_by_key(|record| artifact_store_core::Position::of(record));
+            let mut expected: Vec<&Record> = all.iter().filter(|record| query.matches(record)).collect();
+            expected.sort_by_key(|record| artifact_store_core::Position::of(record));
             let page = store.list(&query).await.unwrap();
-            assert_eq!(page.total, Some(due.len() as u64), "{query:?}");
-            assert_eq!(page.rows.iter().collect::<Vec<_>>(), due, "{query:?}");
+            assert_eq!(page.total, Some(expected.len() as u64), "{query:?}");
+            assert_eq!(page.rows.iter().collect::<Vec<_>>(), expected, "{query:?}");
         }
     }
     store.close().await.unwrap();
 }
 
 #[derive(Debug)]
-struct Standing;
+struct FixedClock;
 
-impl Clock for Standing {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(1_780_000_000_000_000)
     }
@@ -109,15 +109,15 @@ impl Clock for Standing {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_go_through_ties_of_time_and_id() {
-    let home = Home::new();
-    let store = SqliteStore::open(home.config().clock(Arc::new(Standing))).await.unwrap();
+    let database = TestDatabase::new();
+    let store = SqliteStore::open(database.config().clock(Arc::new(FixedClock))).await.unwrap();
     for n in 0..30 {
         for session in ["s-1", "s-2", "s-3"] {
             let scope = Scope::new("acme", "ada", session).unwrap();
-            tagged(&store, &scope, n, PutOptions::default()).await;
+            put_numbered(&store, &scope, n, PutOptions::default()).await;
         }
     }
-    for (pattern, due) in [
+    for (pattern, expected) in [
         (ScopePattern::all_tenants(), 90),
         (ScopePattern::tenant(scope().tenant().clone()), 90),
         (ScopePattern::session_of(&scope()), 30),
@@ -134,18 +134,18 @@ async fn pages_go_through_ties_of_time_and_id() {
                 break;
             }
         }
-        assert_eq!(rows.len(), due);
+        assert_eq!(rows.len(), expected);
         assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
     }
     store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_that_nobody_waits_for_holds_up_no_other_read() {
-    let home = Home::new();
-    let store = home.open().await;
-    let record = tagged(&store, &scope(), 1, PutOptions::default()).await;
-    home.alter(
+async fn a_dropped_listing_delays_no_other_read() {
+    let database = TestDatabase::new();
+    let store = database.open().await;
+    let record = put_numbered(&store, &scope(), 1, PutOptions::default()).await;
+    database.execute(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200000)
          INSERT INTO artifact (blob, scope_mark, tenant, user, session, id, digest, size, created_at, source, record,
              record_digest)
@@ -154,14 +154,18 @@ async fn a_listing_that_nobody_waits_for_holds_up_no_other_read() {
     .await;
     let filter = Filter { media_types: vec!["none/such".parse().unwrap()], ..Filter::default() };
     let walk = ListQuery::new(ScopePattern::all_tenants()).with_filter(filter);
-    let begun = Instant::now();
+    let started = Instant::now();
     assert!(store.list(&walk).await.unwrap().rows.is_empty());
-    let whole = begun.elapsed();
+    let full_walk = started.elapsed();
     for _ in 0..30 {
-        assert!(tokio::time::timeout(whole / 100, store.list(&walk)).await.is_err());
+        assert!(tokio::time::timeout(full_walk / 100, store.list(&walk)).await.is_err());
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     assert!(store.stat(&scope(), &record.id).await.unwrap().is_some());
-    assert!(begun.elapsed() < Duration::from_millis(20).max(whole), "{:?}, {whole:?}", begun.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_millis(20).max(full_walk),
+        "{:?}, {full_walk:?}",
+        started.elapsed()
+    );
     store.close().await.unwrap();
 }

@@ -1,30 +1,33 @@
-//! What a store opens, what it refuses, and how two of them share a file.
+//! Opening: which files are opened or refused, and how several stores share a file.
 
-mod support;
+mod common;
 
 use std::time::{Duration, Instant};
 
 use artifact_store_core::{ArtifactStore, ArtifactStoreExt, Body, ErrorKind, PutOptions, PutOutcome};
-use artifact_store_sqlite::{SqliteConfig, SqliteStore, SweepReport};
-use support::{Home, MIB, bytes, flowing, kind, orphans, put, read, scope};
+use artifact_store_sqlite::{SqliteConfig, SqliteStore};
+use common::{MIB, TestDatabase, bytes, insert_orphans, kind, put, read, scope, streamed_body};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_garbage_is_corrupt() {
-    let home = Home::new();
-    std::fs::write(home.path(), bytes(1, 10_000)).unwrap();
-    assert_eq!(kind(SqliteStore::open(home.config()).await), ErrorKind::Corrupt);
-    assert!(!home.directory().join("artifacts.db-owners").exists(), "a refused file must stay alone");
+    let database = TestDatabase::new();
+    std::fs::write(database.path(), bytes(1, 10_000)).unwrap();
+    assert_eq!(kind(SqliteStore::open(database.config()).await), ErrorKind::Corrupt);
+    assert!(
+        !database.directory().join("artifacts.db-owners").exists(),
+        "no file is created beside a refused database"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncated_database_is_corrupt_when_opened_or_read() {
-    let home = Home::new();
-    let store = home.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let record = put(&store, &bytes(1, 3 * MIB)).await;
     store.close().await.unwrap();
-    let length = std::fs::metadata(home.path()).unwrap().len();
-    std::fs::File::options().write(true).open(home.path()).unwrap().set_len(length / 2).unwrap();
-    let read = match SqliteStore::open(home.config()).await {
+    let length = std::fs::metadata(database.path()).unwrap().len();
+    std::fs::File::options().write(true).open(database.path()).unwrap().set_len(length / 2).unwrap();
+    let read = match SqliteStore::open(database.config()).await {
         Ok(store) => read(&store, &record).await.map(|_| ()),
         Err(error) => Err(error),
     };
@@ -33,54 +36,54 @@ async fn a_truncated_database_is_corrupt_when_opened_or_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_application_is_refused_and_left_as_it_was() {
-    let home = Home::new();
-    home.alter("CREATE TABLE theirs (x)").await;
-    let before = std::fs::read(home.path()).unwrap();
-    assert_eq!(kind(SqliteStore::open(home.config()).await), ErrorKind::InvalidArgument);
-    assert_eq!(std::fs::read(home.path()).unwrap(), before);
-    assert_eq!(std::fs::read_dir(home.directory()).unwrap().count(), 1);
+    let database = TestDatabase::new();
+    database.execute("CREATE TABLE theirs (x)").await;
+    let before = std::fs::read(database.path()).unwrap();
+    assert_eq!(kind(SqliteStore::open(database.config()).await), ErrorKind::InvalidArgument);
+    assert_eq!(std::fs::read(database.path()).unwrap(), before);
+    assert_eq!(std::fs::read_dir(database.directory()).unwrap().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused_with_both_versions_named() {
-    let home = Home::new();
-    home.open().await.close().await.unwrap();
-    home.alter("PRAGMA user_version = 7").await;
-    let error = SqliteStore::open(home.config()).await.unwrap_err();
+    let database = TestDatabase::new();
+    database.open().await.close().await.unwrap();
+    database.execute("PRAGMA user_version = 7").await;
+    let error = SqliteStore::open(database.config()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains('7') && error.to_string().contains('1'), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_directory_a_symlink_and_a_directory_are_refused() {
-    let home = Home::new();
-    let missing = SqliteConfig::file(home.directory().join("missing/artifacts.db"));
+    let database = TestDatabase::new();
+    let missing = SqliteConfig::file(database.directory().join("missing/artifacts.db"));
     assert_eq!(kind(SqliteStore::open(missing).await), ErrorKind::InvalidArgument);
     assert_eq!(kind(SqliteStore::open(SqliteConfig::file("")).await), ErrorKind::InvalidArgument);
     assert_eq!(
-        kind(SqliteStore::open(SqliteConfig::file(home.directory())).await),
+        kind(SqliteStore::open(SqliteConfig::file(database.directory())).await),
         ErrorKind::InvalidArgument
     );
     for target in ["real.db", "dangling.db"] {
-        let link = home.directory().join(format!("link-to-{target}"));
+        let link = database.directory().join(format!("link-to-{target}"));
         if target == "real.db" {
-            std::fs::write(home.directory().join(target), "").unwrap();
+            std::fs::write(database.directory().join(target), "").unwrap();
         }
         std::os::unix::fs::symlink(target, &link).unwrap();
         assert_eq!(kind(SqliteStore::open(SqliteConfig::file(link)).await), ErrorKind::InvalidArgument);
-        assert!(!home.directory().join("dangling.db").exists());
+        assert!(!database.directory().join("dangling.db").exists());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn options_out_of_bounds_are_refused() {
-    let home = Home::new();
+    let database = TestDatabase::new();
     for config in [
-        home.config().page_size(1000),
-        home.config().page_size(131_072),
-        home.config().read_connections(0),
-        home.config().read_connections(65),
-        home.config().busy_timeout(Duration::from_secs(601)),
+        database.config().page_size(1000),
+        database.config().page_size(131_072),
+        database.config().read_connections(0),
+        database.config().read_connections(65),
+        database.config().busy_timeout(Duration::from_secs(601)),
     ] {
         assert_eq!(kind(SqliteStore::open(config).await), ErrorKind::InvalidArgument);
     }
@@ -88,9 +91,9 @@ async fn options_out_of_bounds_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_look_like_uris_are_names() {
-    let home = Home::new();
+    let database = TestDatabase::new();
     for name in ["file:x?mode=memory", "a b#c%20.db", "ü.db"] {
-        let path = home.directory().join(name);
+        let path = database.directory().join(name);
         let store = SqliteStore::open(SqliteConfig::file(&path)).await.unwrap();
         put(&store, &bytes(1, 10)).await;
         store.close().await.unwrap();
@@ -102,11 +105,11 @@ async fn names_that_look_like_uris_are_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_file_belongs_to_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let home = Home::new();
-    let store = home.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     put(&store, &bytes(1, 10)).await;
     let mut seen = 0;
-    for entry in std::fs::read_dir(home.directory()).unwrap() {
+    for entry in std::fs::read_dir(database.directory()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
         seen += 1;
@@ -116,12 +119,12 @@ async fn every_file_belongs_to_its_owner_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_stores_may_make_a_new_file_at_once() {
+async fn eight_stores_may_create_a_new_file_at_once() {
     for _ in 0..10 {
-        let home = Home::new();
+        let database = TestDatabase::new();
         let opening: Vec<_> = (0..8)
             .map(|_| {
-                let config = home.config().busy_timeout(Duration::from_secs(10));
+                let config = database.config().busy_timeout(Duration::from_secs(10));
                 tokio::spawn(async move { SqliteStore::open(config).await })
             })
             .collect();
@@ -134,21 +137,23 @@ async fn eight_stores_may_make_a_new_file_at_once() {
             assert_eq!(read(store, &record).await.unwrap().unwrap(), bytes(1, 1000));
             store.close().await.unwrap();
         }
-        assert_eq!(home.count("SELECT count(*) FROM artifact").await, 1);
+        assert_eq!(database.count("SELECT count(*) FROM artifact").await, 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stores_on_one_file_create_each_artifact_once() {
-    let home = Home::new();
-    let wide = |home: &Home| home.config().busy_timeout(Duration::from_secs(10));
-    let stores =
-        [SqliteStore::open(wide(&home)).await.unwrap(), SqliteStore::open(wide(&home)).await.unwrap()];
+    let database = TestDatabase::new();
+    let config = |database: &TestDatabase| database.config().busy_timeout(Duration::from_secs(10));
+    let stores = [
+        SqliteStore::open(config(&database)).await.unwrap(),
+        SqliteStore::open(config(&database)).await.unwrap(),
+    ];
     let (mut created, scope) = (0, scope());
     for n in 0..20_u64 {
         let body = bytes(n, if n % 2 == 0 { 100 } else { 2 * MIB });
         let (one, two) = tokio::join!(
-            stores[0].put(&scope, flowing(&body), PutOptions::default()),
+            stores[0].put(&scope, streamed_body(&body), PutOptions::default()),
             stores[1].put(&scope, Body::from_bytes(body.clone()), PutOptions::default()),
         );
         for put in [one.unwrap(), two.unwrap()] {
@@ -159,61 +164,67 @@ async fn stores_on_one_file_create_each_artifact_once() {
     for store in &stores {
         store.close().await.unwrap();
     }
-    assert_eq!(home.residue().await, Vec::<String>::new());
+    assert_eq!(database.residue().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_database_is_unavailable_within_the_timeout_and_works_again_after() {
-    let home = Home::new();
-    let store = home.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let before = put(&store, &bytes(1, 10)).await;
-    let mut other = home.raw().await;
+    let mut other = database.raw().await;
     sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     let whole = store.put(&scope(), Body::from("more"), PutOptions::default()).await;
     assert_eq!(kind(whole), ErrorKind::Unavailable);
-    assert!((300..3000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
-    let streamed = store.put(&scope(), flowing(&bytes(2, 2 * MIB)), PutOptions::default()).await;
+    assert!((300..3000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    let streamed = store.put(&scope(), streamed_body(&bytes(2, 2 * MIB)), PutOptions::default()).await;
     assert_eq!(kind(streamed), ErrorKind::Unavailable);
-    assert_eq!(kind(SqliteStore::open(home.config()).await), ErrorKind::Unavailable);
+    assert_eq!(kind(SqliteStore::open(database.config()).await), ErrorKind::Unavailable);
     assert!(store.exists(&scope(), &before.id).await.unwrap(), "reads go on");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     put(&store, &bytes(3, 2 * MIB)).await;
-    home.becomes_clean().await;
+    database.wait_until_clean().await;
     store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_process_left_is_swept_at_open() {
-    let home = Home::new();
-    home.open().await.close().await.unwrap();
-    orphans(&home, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000").await;
-    assert!(!home.residue().await.is_empty());
-    let store = home.open().await;
-    assert_eq!(home.residue().await, Vec::<String>::new());
+async fn orphans_of_a_killed_process_are_swept_at_open() {
+    let database = TestDatabase::new();
+    database.open().await.close().await.unwrap();
+    insert_orphans(&database, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000").await;
+    assert!(!database.residue().await.is_empty());
+    let store = database.open().await;
+    assert_eq!(database.residue().await, Vec::<String>::new());
     store.close().await.unwrap();
 }
 
+#[allow(clippy::unwrap_used)] // A helper of tests.
+async fn sweep_counts(store: &SqliteStore) -> (u64, u64) {
+    let report = store.sweep().await.unwrap();
+    (report.swept, report.spared)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn while_others_are_open_only_what_stood_still_is_swept() {
-    let home = Home::new();
-    let one = home.open().await;
-    let two = home.open().await;
-    orphans(&home, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000").await;
-    assert_eq!(one.sweep().await.unwrap(), SweepReport { swept: 0, spared: 5 });
-    orphans(&home, 3, "CAST(strftime('%s', 'now', '-2 hours') AS INTEGER) * 1000000").await;
-    assert_eq!(one.sweep().await.unwrap(), SweepReport { swept: 3, spared: 5 });
+async fn while_other_stores_are_open_only_uploads_without_progress_are_swept() {
+    let database = TestDatabase::new();
+    let one = database.open().await;
+    let two = database.open().await;
+    insert_orphans(&database, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000").await;
+    assert_eq!(sweep_counts(&one).await, (0, 5));
+    insert_orphans(&database, 3, "CAST(strftime('%s', 'now', '-2 hours') AS INTEGER) * 1000000").await;
+    assert_eq!(sweep_counts(&one).await, (3, 5));
     two.close().await.unwrap();
-    assert_eq!(one.sweep().await.unwrap(), SweepReport { swept: 5, spared: 0 });
-    assert_eq!(home.residue().await, Vec::<String>::new());
-    // The lock is shared again.
-    home.open().await.close().await.unwrap();
+    assert_eq!(sweep_counts(&one).await, (5, 0));
+    assert_eq!(database.residue().await, Vec::<String>::new());
+    // The owners lock is shared again, so another store can open.
+    database.open().await.close().await.unwrap();
     one.close().await.unwrap();
     assert_eq!(kind(one.sweep().await), ErrorKind::Closed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_each_stores_own_and_ends_with_it() {
+async fn each_store_in_memory_has_a_database_of_its_own() {
     let one = SqliteStore::open(SqliteConfig::memory()).await.unwrap();
     let two = SqliteStore::open(SqliteConfig::memory()).await.unwrap();
     let record = put(&one, &bytes(1, 3 * MIB)).await;
@@ -225,23 +236,23 @@ async fn memory_is_each_stores_own_and_ends_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_tells_when_the_file_was_taken_away() {
-    let home = Home::new();
-    let store = home.open().await;
+async fn health_fails_after_the_file_was_moved() {
+    let database = TestDatabase::new();
+    let store = database.open().await;
     assert_eq!(store.health().await.unwrap(), artifact_store_core::Health::ready());
-    std::fs::rename(home.path(), home.directory().join("elsewhere.db")).unwrap();
+    std::fs::rename(database.path(), database.directory().join("elsewhere.db")).unwrap();
     assert_eq!(kind(store.health().await), ErrorKind::Unavailable);
     store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_dropped_without_closing_clears_away_behind_itself() {
-    let home = Home::new();
-    let store = home.open().await;
+async fn a_store_that_is_dropped_without_closing_leaves_nothing() {
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let record = put(&store, &bytes(1, 3 * MIB)).await;
     drop(store);
-    let again = home.open().await;
+    let again = database.open().await;
     assert_eq!(read(&again, &record).await.unwrap().unwrap(), bytes(1, 3 * MIB));
     again.close().await.unwrap();
-    assert_eq!(home.residue().await, Vec::<String>::new());
+    assert_eq!(database.residue().await, Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! Servers as containers, by the repository's `docker-compose.yml`, each in a project of its own.
+//! Servers as containers of the repository's `docker-compose.yml`, each in a separate compose project.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::ready::Protocol;
-use crate::supervisor::{Ending, Supervisor};
+use crate::readiness::Protocol;
+use crate::supervisor::{ShutdownOptions, Supervisor};
 use crate::{Error, ports};
 
-/// The engine has so long to say that it is there.
-const ENGINE: Duration = Duration::from_secs(5);
-/// A registry has so long to say that it has an image, before the image is pulled.
-const REGISTRY: Duration = Duration::from_secs(10);
-const PULL: Duration = Duration::from_mins(5);
-const UP: Duration = Duration::from_secs(90);
-const BETWEEN_QUESTIONS: Duration = Duration::from_millis(100);
+/// The time limit for a response of the Docker engine.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit for a registry to confirm that it has an image, before the pull.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
+const PULL_TIMEOUT: Duration = Duration::from_mins(5);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(90);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A service of the compose file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,52 +53,54 @@ impl Service {
     }
 }
 
-/// Whether the engine answers and has the image, or gets it; the error says what is missing.
-pub(crate) async fn available(service: Service) -> Result<(), Error> {
-    succeeds(&["docker", "info"], ENGINE)
+/// Checks that the engine responds, and that the image exists or can be pulled. The error says what is missing.
+pub(crate) async fn ensure_available(service: Service) -> Result<(), Error> {
+    run_command(&["docker", "info"], ENGINE_TIMEOUT)
         .await
-        .map_err(|error| format!("no Docker engine answers: {error}"))?;
+        .map_err(|error| format!("the Docker engine does not respond: {error}"))?;
     let image = service.image();
-    let here = async {
-        if succeeds(&["docker", "image", "inspect", &image], ENGINE).await.is_ok() {
+    let image_ready = async {
+        if run_command(&["docker", "image", "inspect", &image], ENGINE_TIMEOUT).await.is_ok() {
             return Ok(());
         }
-        succeeds(&["docker", "manifest", "inspect", &image], REGISTRY).await?;
-        succeeds(&["docker", "pull", "-q", &image], PULL).await
+        run_command(&["docker", "manifest", "inspect", &image], REGISTRY_TIMEOUT).await?;
+        run_command(&["docker", "pull", "-q", &image], PULL_TIMEOUT).await
     };
-    here.await.map_err(|error: Error| {
-        format!("image {image} is not here and cannot be pulled ({error}); tests/images/build makes one")
+    image_ready.await.map_err(|error: Error| {
+        format!(
+            "image {image} does not exist here and cannot be pulled ({error}); tests/images/build builds it"
+        )
     })?;
     compose().await.map(drop)
 }
 
-/// The words that call compose: the plug-in, or the program of its own.
+/// The command of compose: the plug-in, or the standalone program.
 async fn compose() -> Result<&'static [&'static str], Error> {
-    static WORDS: OnceCell<&[&str]> = OnceCell::const_new();
-    WORDS.get_or_try_init(find_compose).await.copied()
+    static COMMAND: OnceCell<&[&str]> = OnceCell::const_new();
+    COMMAND.get_or_try_init(find_compose).await.copied()
 }
 
 async fn find_compose() -> Result<&'static [&'static str], Error> {
-    let mut why = Vec::new();
+    let mut errors = Vec::new();
     for words in [&["docker", "compose"][..], &["docker-compose"][..]] {
-        match succeeds(&[words, &["version"]].concat(), ENGINE).await {
+        match run_command(&[words, &["version"]].concat(), ENGINE_TIMEOUT).await {
             Ok(()) => return Ok(words),
-            Err(error) => why.push(error.to_string()),
+            Err(error) => errors.push(error.to_string()),
         }
     }
     Err(format!(
-        "Docker is here, but neither `docker compose` nor `docker-compose` answers: {}",
-        why.join("; ")
+        "Docker is installed, but neither `docker compose` nor `docker-compose` works: {}",
+        errors.join("; ")
     )
     .into())
 }
 
-async fn succeeds(words: &[&str], limit: Duration) -> Result<(), Error> {
+async fn run_command(words: &[&str], limit: Duration) -> Result<(), Error> {
     let (program, arguments) = words.split_first().ok_or("no program")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(limit, command.output());
-    let output = output.await.map_err(|_| format!("`{}` took over {limit:?}", words.join(" ")))??;
+    let output = output.await.map_err(|_| format!("`{}` took longer than {limit:?}", words.join(" ")))??;
     if output.status.success() {
         return Ok(());
     }
@@ -106,7 +108,7 @@ async fn succeeds(words: &[&str], limit: Duration) -> Result<(), Error> {
     Err(format!("`{}`: {}", words.join(" "), text.trim().lines().last().unwrap_or("failed")).into())
 }
 
-/// A service that runs in a project of its own, which goes with this value, volumes and all.
+/// A service in a separate compose project. The project and its volumes are deleted when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Container {
     supervisor: Supervisor,
@@ -122,21 +124,21 @@ impl Container {
         let words = compose().await?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let project = format!("artifact-store-test-{}-{number}", std::process::id());
-        let file = file()?.to_string_lossy().into_owned();
-        // Not left to Docker: a port of its choice would be another one after a restart.
-        let address = ports::free()?;
-        let ending = Ending {
+        let file = compose_file()?.to_string_lossy().into_owned();
+        // A port chosen by Docker would change after a restart.
+        let address = ports::find_free()?;
+        let shutdown = ShutdownOptions {
             signal: "TERM",
-            finally: format!("{} -p \"$PROJECT\" -f \"$FILE\" down -v -t 0", words.join(" ")),
+            cleanup_script: format!("{} -p \"$PROJECT\" -f \"$FILE\" down -v -t 0", words.join(" ")),
             environment: vec![("PROJECT", project.clone()), ("FILE", file.clone())],
         };
-        let supervisor = Supervisor::new(None, ending).await?;
+        let supervisor = Supervisor::new(None, shutdown).await?;
         let mut compose = vec!["env".to_owned(), format!("{}={}", service.port_variable(), address.port())];
         compose.extend(words.iter().map(|&word| word.to_owned()));
         compose.extend(["-p".to_owned(), project, "-f".to_owned(), file]);
         let container = Container { supervisor, compose, service, address, protocol };
-        container.call(&["up", "-d"]).await?;
-        container.answers().await?;
+        container.run_compose(&["up", "-d"]).await?;
+        container.wait_until_ready().await?;
         Ok(container)
     }
 
@@ -145,38 +147,38 @@ impl Container {
     }
 
     pub(crate) async fn kill(&self) -> Result<(), Error> {
-        self.call(&["kill", "-s", "SIGKILL"]).await
+        self.run_compose(&["kill", "-s", "SIGKILL"]).await
     }
 
     pub(crate) async fn start(&self) -> Result<(), Error> {
-        self.call(&["start"]).await?;
-        self.answers().await
+        self.run_compose(&["start"]).await?;
+        self.wait_until_ready().await
     }
 
-    pub(crate) async fn end(self) -> Result<(), Error> {
-        self.supervisor.end().await
+    pub(crate) async fn shutdown(self) -> Result<(), Error> {
+        self.supervisor.shutdown().await
     }
 
-    async fn call(&self, words: &[&str]) -> Result<(), Error> {
+    async fn run_compose(&self, words: &[&str]) -> Result<(), Error> {
         let words = words.iter().copied().chain([self.service.name()]).map(str::to_owned);
         self.supervisor.run(self.compose.iter().cloned().chain(words).collect()).await
     }
 
-    async fn answers(&self) -> Result<(), Error> {
-        let by = Instant::now() + UP;
-        while let Err(error) = self.protocol.ask(self.address).await {
-            if Instant::now() >= by {
-                let logs = self.call(&["logs", "--tail=50"]).await;
+    async fn wait_until_ready(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + STARTUP_TIMEOUT;
+        while let Err(error) = self.protocol.probe(self.address).await {
+            if Instant::now() >= deadline {
+                let logs = self.run_compose(&["logs", "--tail=50"]).await;
                 let tail = self.supervisor.log_tail();
-                return Err(format!("{:?} does not come up: {error}\n{logs:?}\n{tail}", self.service).into());
+                return Err(format!("{:?} did not start: {error}\n{logs:?}\n{tail}", self.service).into());
             }
-            tokio::time::sleep(BETWEEN_QUESTIONS).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 }
 
-fn file() -> Result<PathBuf, Error> {
+fn compose_file() -> Result<PathBuf, Error> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker-compose.yml");
     file.canonicalize().map_err(|error| format!("{}: {error}", file.display()).into())
 }

@@ -1,42 +1,48 @@
-//! Real servers for the tests: PostgreSQL, two S3 servers, a proxy that breaks connections, and one that counts requests.
+//! Real servers for the tests: PostgreSQL, three S3 servers, and proxies that break connections, count
+//! requests, and reject long metadata.
 //!
-//! A test asks for a server and gets one, or an error that names what to install; nothing is skipped. A server comes
-//! from an address in the environment, from Docker, or from a process of its own on a free loopback port, in this
-//! order; `ARTIFACT_STORE_TEST_BACKENDS=env|docker|local` forces one of them. What was started here ends with the
-//! process that started it, however that ends: a small shell keeps each server, and ends it when we are gone.
+//! A test that needs a server gets one, or an error that names what to install. No test is skipped. A server comes from
+//! a URL in the environment, from Docker, or from a local process on a free loopback port, in this order.
+//! `ARTIFACT_STORE_TEST_BACKENDS=env|docker|local` forces one of them. Servers that were started here end with the
+//! process that started them, even if it is killed: a shell supervises each server and ends it when that process ends.
 //!
-//! | variable | what it gives |
+//! | variable | value |
 //! |---|---|
 //! | `ARTIFACT_STORE_TEST_POSTGRES_URL` | `postgres://user:password@host:port/database` of a superuser |
-//! | `ARTIFACT_STORE_TEST_GARAGE_URL`, `ARTIFACT_STORE_TEST_S3S_FS_URL` | `http://key:secret@host:port/bucket?region=R` |
-//! | `ARTIFACT_STORE_TEST_POSTGRES_BIN` | the folder of `initdb` and `postgres` |
+//! | `ARTIFACT_STORE_TEST_GARAGE_URL`, `ARTIFACT_STORE_TEST_S3S_FS_URL`, `ARTIFACT_STORE_TEST_MOTO_URL` | `http://key:secret@host:port/bucket?region=R` |
+//! | `ARTIFACT_STORE_TEST_POSTGRES_BIN` | the directory of `initdb` and `postgres` |
 //! | `ARTIFACT_STORE_TEST_GARAGE_BIN` | the Garage binary |
-//! | `ARTIFACT_STORE_TOOLS` | the folder of tools built for the tests, else `~/.cache/artifact-store` |
+//! | `ARTIFACT_STORE_TEST_MOTO_BIN` | `moto_server` in a Python venv |
+//! | `ARTIFACT_STORE_TOOLS` | the directory of tools built for the tests; default `~/.cache/artifact-store` |
 //!
-//! This crate must never know a driver or the contract: it knows servers.
+//! This crate must never know a driver or the contract of the store.
 
-mod address;
-mod counter;
 mod docker;
 mod garage;
+mod http_proxy;
+mod metadata_limit;
+mod moto;
 mod ports;
 mod postgres;
 mod process;
 mod programs;
 mod proxy;
-mod pump;
-mod ready;
-mod route;
+mod proxy_connection;
+mod readiness;
+mod request_counter;
 mod s3;
 mod s3s_fs;
 mod server;
+mod server_url;
+mod source;
 mod supervisor;
 
-pub use counter::{Counter, Request};
+pub use metadata_limit::MetadataLimitProxy;
 pub use postgres::Postgres;
-pub use proxy::{Mode, Proxy};
-pub use route::Via;
-pub use s3::{S3, S3Kind};
+pub use proxy::{Proxy, ProxyMode};
+pub use request_counter::{CountedRequest, RequestCounter};
+pub use s3::{AccessKey, BucketKind, LockMode, S3, S3Kind};
+pub use source::LaunchMethod;
 
-/// What went wrong with a server, for a person to read.
+/// An error with a message for people.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -7,13 +7,13 @@ use tokio::net::TcpListener;
 
 use crate::Error;
 
-/// Below the range that systems give to outgoing connections: there, a server that was killed could not have its own
-/// port again because some client of another server had got it meanwhile.
+/// Below the ephemeral port range. A port in that range could be taken by an outgoing connection of another process
+/// while a server is killed, so that the server could not bind it again.
 const FIRST: u16 = 18_000;
 const COUNT: u16 = 12_000;
 
-/// A port that was free a moment ago. Whoever takes it asks again if it is gone.
-pub(crate) fn free() -> Result<SocketAddr, Error> {
+/// Finds a port that is free now. The caller must retry if it is taken before the bind.
+pub(crate) fn find_free() -> Result<SocketAddr, Error> {
     let mut random = RandomState::new().hash_one(std::process::id());
     for _ in 0..200 {
         let offset = u16::try_from(random % u64::from(COUNT))?;
@@ -26,12 +26,12 @@ pub(crate) fn free() -> Result<SocketAddr, Error> {
     Err("no loopback port is free".into())
 }
 
-/// A listener on a free port.
+/// Binds a listener to a free port.
 pub(crate) async fn listen() -> Result<TcpListener, Error> {
     for _ in 0..20 {
-        if let Ok(listener) = TcpListener::bind(free()?).await {
+        if let Ok(listener) = TcpListener::bind(find_free()?).await {
             return Ok(listener);
         }
     }
-    Err("no loopback port stays free".into())
+    Err("every free loopback port was taken before the bind".into())
 }

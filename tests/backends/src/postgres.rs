@@ -1,28 +1,28 @@
-//! PostgreSQL.
+//! PostgreSQL, as a local process, a container or an external server.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio::sync::OnceCell;
 
-use crate::address::Address;
 use crate::docker::{Container, Service};
-use crate::process::Process;
-use crate::ready::Protocol;
-use crate::server::{Place, Server};
-use crate::supervisor::{Ending, Supervisor};
-use crate::{Error, Via, ports, programs, route};
+use crate::process::ServerProcess;
+use crate::readiness::Protocol;
+use crate::server::{Server, ServerHost};
+use crate::server_url::ServerUrl;
+use crate::supervisor::{ShutdownOptions, Supervisor};
+use crate::{Error, LaunchMethod, ports, programs, source};
 
 const VARIABLE: &str = "ARTIFACT_STORE_TEST_POSTGRES_URL";
 const USER: &str = "artifact";
 const PASSWORD: &str = "secret";
 const DATABASE: &str = "artifacts";
-/// A path to a socket must fit into 107 bytes.
-const LONGEST_SOCKET_FOLDER: usize = 80;
-/// What a killed server leaves outside its folder: the shared memory that its lock file names.
+/// The path of a Unix socket is limited to 107 bytes.
+const MAX_SOCKET_DIR_BYTES: usize = 80;
+/// Deletes what a killed server leaves outside of its directory: the shared memory segment named in its lock file.
 const REMOVE_SHARED_MEMORY: &str = r#"set -- $(sed -n 7p data/postmaster.pid); [ -z "$2" ] || ipcrm -m "$2""#;
 
-/// A PostgreSQL server with an empty database, and a role that is superuser.
+/// A PostgreSQL server with an empty database and a superuser role.
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
@@ -31,22 +31,23 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// The server that all tests of this process use.
+    /// Returns the server that all tests of this process share.
     pub async fn shared() -> Result<&'static Postgres, Error> {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
-        SHARED.get_or_try_init(Postgres::find).await
+        SHARED.get_or_try_init(Postgres::find_or_launch).await
     }
 
-    /// A server of the caller's own, which may be killed; it is gone with this value.
-    pub async fn own() -> Result<Postgres, Error> {
-        let via = route::choose_own(Service::Postgres, &programs::postgres()).await?;
-        Postgres::start_by(via).await
+    /// Starts a server for this caller only, which may be killed. It ends when this value is dropped.
+    pub async fn dedicated() -> Result<Postgres, Error> {
+        let method = source::choose_for_dedicated(Service::Postgres, &programs::postgres_dir()).await?;
+        Postgres::launch_by(method).await
     }
 
-    /// A server of the caller's own, started as said, or else by Docker, if it can, or as a process.
-    pub async fn via(via: Option<Via>) -> Result<Postgres, Error> {
-        let via = route::choose(Service::Postgres, via).await?;
-        Postgres::start_by(via).await
+    /// Starts a server for this caller only, with `method`. If `method` is `None`, uses Docker if available, else a
+    /// local process.
+    pub async fn launch(method: Option<LaunchMethod>) -> Result<Postgres, Error> {
+        let method = source::choose(Service::Postgres, method).await?;
+        Postgres::launch_by(method).await
     }
 
     /// `postgres://user:password@host:port/database`.
@@ -54,82 +55,89 @@ impl Postgres {
         &self.url
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// SIGKILL to the whole server; returns when no process of it is left.
+    /// Sends SIGKILL to all processes of the server, and waits until they have ended.
     pub async fn kill(&self) -> Result<(), Error> {
         self.server.kill().await
     }
 
-    /// Starts it again, at the same port and with the same data; returns when it answers.
+    /// Starts the server again, with the same port and data, and waits until it is ready.
     pub async fn start(&self) -> Result<(), Error> {
         self.server.start().await
     }
 
-    /// Ends it, and returns when it is gone with all it had. Dropping it does the same without waiting.
-    pub async fn end(self) -> Result<(), Error> {
-        self.server.end().await
+    /// Ends the server, deletes its data, and waits for both. Dropping the value does the same without waiting.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        self.server.shutdown().await
     }
 
-    async fn start_by(via: Via) -> Result<Postgres, Error> {
-        match via {
-            Via::Docker => Postgres::container().await,
-            Via::Local => Postgres::process(&programs::postgres()?).await,
+    async fn launch_by(method: LaunchMethod) -> Result<Postgres, Error> {
+        match method {
+            LaunchMethod::Docker => Postgres::launch_container().await,
+            LaunchMethod::Local => Postgres::launch_process(&programs::postgres_dir()?).await,
         }
     }
 
-    async fn find() -> Result<Postgres, Error> {
-        if let Some(url) = route::given(VARIABLE)? {
-            return Postgres::given(url).await;
+    async fn find_or_launch() -> Result<Postgres, Error> {
+        if let Some(url) = source::url_from_env(VARIABLE)? {
+            return Postgres::from_url(url).await;
         }
-        let mut found = Postgres::via(None).await?;
+        let mut found = Postgres::launch(None).await?;
         found.server.shared = true;
         Ok(found)
     }
 
-    async fn given(url: String) -> Result<Postgres, Error> {
+    async fn from_url(url: String) -> Result<Postgres, Error> {
         let scheme = if url.starts_with("postgresql:") { "postgresql" } else { "postgres" };
-        let parts = Address::parse(VARIABLE, &url, scheme, 5432)?;
+        let parts = ServerUrl::parse(VARIABLE, &url, scheme, 5432)?;
         let address = parts.resolve().await.map_err(|error| format!("{VARIABLE}: {error}"))?;
         let protocol = Protocol::Postgres { user: parts.user, database: parts.name };
-        protocol.ask(address).await.map_err(|error| format!("{VARIABLE}: {error}"))?;
-        Ok(Postgres { server: Server { place: Place::Given, shared: true }, address, url })
+        protocol.probe(address).await.map_err(|error| format!("{VARIABLE}: {error}"))?;
+        Ok(Postgres { server: Server { host: ServerHost::External, shared: true }, address, url })
     }
 
-    async fn container() -> Result<Postgres, Error> {
+    async fn launch_container() -> Result<Postgres, Error> {
         let container = Container::up(Service::Postgres, protocol()).await?;
         let address = container.address();
-        Ok(Postgres::at(address, Place::Container(container)))
+        Ok(Postgres::new(address, ServerHost::Container(container)))
     }
 
-    async fn process(bin: &Path) -> Result<Postgres, Error> {
-        let ending =
-            Ending { signal: "QUIT", finally: REMOVE_SHARED_MEMORY.to_owned(), environment: Vec::new() };
-        let supervisor = Supervisor::new(programs::unprivileged()?, ending).await?;
-        initialise(bin, &supervisor).await?;
-        let folder = supervisor.folder().to_string_lossy().into_owned();
-        let mut process =
-            Process { supervisor, arguments: Vec::new(), address: ports::free()?, protocol: protocol() };
-        process.arguments = arguments(bin, &folder, process.address);
-        let mut clashes = 0;
+    async fn launch_process(bin: &Path) -> Result<Postgres, Error> {
+        let shutdown = ShutdownOptions {
+            signal: "QUIT",
+            cleanup_script: REMOVE_SHARED_MEMORY.to_owned(),
+            environment: Vec::new(),
+        };
+        let supervisor = Supervisor::new(programs::unprivileged_user()?, shutdown).await?;
+        init_cluster(bin, &supervisor).await?;
+        let dir = supervisor.dir().to_string_lossy().into_owned();
+        let mut process = ServerProcess {
+            supervisor,
+            arguments: Vec::new(),
+            address: ports::find_free()?,
+            protocol: protocol(),
+        };
+        process.arguments = command_line(bin, &dir, process.address);
+        let mut attempts = 0;
         while let Err(error) = process.start().await {
-            clashes += 1;
-            if clashes == 3 || process.supervisor.alive().await? {
+            attempts += 1;
+            if attempts == 3 || process.supervisor.is_running().await? {
                 return Err(error);
             }
-            process.address = ports::free()?;
-            process.arguments = arguments(bin, &folder, process.address);
+            process.address = ports::find_free()?;
+            process.arguments = command_line(bin, &dir, process.address);
         }
         let address = process.address;
-        Ok(Postgres::at(address, Place::Process(process)))
+        Ok(Postgres::new(address, ServerHost::Process(process)))
     }
 
-    fn at(address: SocketAddr, place: Place) -> Postgres {
+    fn new(address: SocketAddr, host: ServerHost) -> Postgres {
         let url = format!("postgres://{USER}:{PASSWORD}@{address}/{DATABASE}");
-        Postgres { server: Server { place, shared: false }, address, url }
+        Postgres { server: Server { host, shared: false }, address, url }
     }
 }
 
@@ -137,10 +145,10 @@ fn protocol() -> Protocol {
     Protocol::Postgres { user: USER.to_owned(), database: DATABASE.to_owned() }
 }
 
-/// Makes the cluster and the database. Only this is not synced: the server itself syncs as in production.
-async fn initialise(bin: &Path, supervisor: &Supervisor) -> Result<(), Error> {
+/// Creates the cluster and the database. Only this step runs without fsync: the server itself uses it as in production.
+async fn init_cluster(bin: &Path, supervisor: &Supervisor) -> Result<(), Error> {
     let program = |name: &str| bin.join(name).to_string_lossy().into_owned();
-    std::fs::write(supervisor.folder().join("password"), PASSWORD)?;
+    std::fs::write(supervisor.dir().join("password"), PASSWORD)?;
     let initdb = program("initdb");
     let options = "-D data -U artifact --pwfile=password -A scram-sha-256 -E UTF8 --locale=C --no-sync";
     supervisor.run(std::iter::once(initdb).chain(options.split(' ').map(str::to_owned)).collect()).await?;
@@ -148,21 +156,22 @@ async fn initialise(bin: &Path, supervisor: &Supervisor) -> Result<(), Error> {
     supervisor.run(vec!["sh".to_owned(), "-c".to_owned(), create, program("postgres")]).await
 }
 
-fn arguments(bin: &Path, folder: &str, address: SocketAddr) -> Vec<String> {
-    let sockets = if folder.len() > LONGEST_SOCKET_FOLDER { "" } else { folder };
+fn command_line(bin: &Path, dir: &str, address: SocketAddr) -> Vec<String> {
+    let sockets = if dir.len() > MAX_SOCKET_DIR_BYTES { "" } else { dir };
     let mut arguments = vec![bin.join("postgres").to_string_lossy().into_owned()];
-    arguments.extend(["-D".to_owned(), format!("{folder}/data")]);
+    arguments.extend(["-D".to_owned(), format!("{dir}/data")]);
     for setting in [
         format!("listen_addresses={}", address.ip()),
         format!("port={}", address.port()),
         format!("unix_socket_directories={sockets}"),
         "max_connections=200".to_owned(),
-        // Files in its folder, which goes, instead of /dev/shm, where a killed server would leave them.
+        // Files in the server's directory, which is deleted. A killed server would leave files in /dev/shm.
         "dynamic_shared_memory_type=mmap".to_owned(),
     ] {
         arguments.extend(["-c".to_owned(), setting]);
     }
-    // After a kill, one call instead of one for each of a thousand files: seconds, on a busy disk.
+    // After a kill, recovery makes one syncfs call instead of about a thousand fsync calls. This saves seconds on a
+    // busy disk.
     if cfg!(target_os = "linux") && programs::postgres_version(bin) >= 14 {
         arguments.extend(["-c".to_owned(), "recovery_init_sync_method=syncfs".to_owned()]);
     }

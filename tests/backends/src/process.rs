@@ -1,4 +1,4 @@
-//! A server as a local process: it starts, answers, is killed, and starts again at the same place.
+//! A server as a local process, which can be started, killed, and started again at the same address.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,39 +6,42 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::ready::Protocol;
+use crate::readiness::Protocol;
 use crate::supervisor::Supervisor;
 
-/// A server has so long to come up: recovery after a kill on a slow disk is in it.
-const UP: Duration = Duration::from_mins(1);
-const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
+/// The time limit for a start, including recovery after a kill on a slow disk.
+const STARTUP_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A process under a supervisor.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(crate) struct ServerProcess {
     pub(crate) supervisor: Supervisor,
     pub(crate) arguments: Vec<String>,
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
 }
 
-impl Process {
-    /// Starts it and returns when it answers.
+impl ServerProcess {
+    /// Starts the server and waits until it is ready.
     pub(crate) async fn start(&self) -> Result<(), Error> {
-        if self.supervisor.alive().await? {
-            return Err(format!("the server at {} runs already", self.address).into());
+        if self.supervisor.is_running().await? {
+            return Err(format!("the server at {} is already running", self.address).into());
         }
         self.supervisor.start(self.arguments.clone()).await?;
-        let by = Instant::now() + UP;
+        let deadline = Instant::now() + STARTUP_TIMEOUT;
         loop {
-            let answer = self.protocol.ask(self.address).await;
-            // In this order: an answer counts only from a server that is still there, and not from who took its port.
-            let alive = self.supervisor.alive().await?;
-            match answer {
-                Ok(()) if alive => return Ok(()),
-                Err(error) if alive && Instant::now() >= by => return Err(self.failed(&error.to_string())),
-                _ if !alive => return Err(self.failed("it ended")),
-                _ => tokio::time::sleep(BETWEEN_QUESTIONS).await,
+            let probed = self.protocol.probe(self.address).await;
+            // Checked after the probe: a response counts only if the server is still running. Otherwise another process
+            // may have taken its port.
+            let is_running = self.supervisor.is_running().await?;
+            match probed {
+                Ok(()) if is_running => return Ok(()),
+                Err(error) if is_running && Instant::now() >= deadline => {
+                    return Err(self.startup_error(&error.to_string()));
+                }
+                _ if !is_running => return Err(self.startup_error("it ended")),
+                _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
@@ -47,9 +50,9 @@ impl Process {
         self.supervisor.kill().await
     }
 
-    fn failed(&self, why: &str) -> Error {
+    fn startup_error(&self, reason: &str) -> Error {
         let program = self.arguments.first().map_or("", String::as_str);
-        format!("{program} does not come up at {}: {why}\n{}", self.address, self.supervisor.log_tail())
+        format!("{program} did not start at {}: {reason}\n{}", self.address, self.supervisor.log_tail())
             .into()
     }
 }

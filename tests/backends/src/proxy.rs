@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks connections on demand. It must never know what is spoken over them.
+//! A TCP proxy that breaks connections on demand. It must never know the protocol that they carry.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -13,105 +13,107 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::pump::{self, Control};
+use crate::proxy_connection::{self, ProxyState};
 use crate::{Error, ports};
 
-/// Getting its own port back may take a moment.
-const REBIND_TRIES: u32 = 100;
-const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+/// It may take a moment until the proxy can bind its own port again.
+const REBIND_ATTEMPTS: u32 = 100;
+const REBIND_DELAY: Duration = Duration::from_millis(10);
 
-/// What happens to connections.
+/// How a [`Proxy`] treats connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Bytes pass.
+pub enum ProxyMode {
+    /// Forwards all bytes.
     Pass,
-    /// No one listens, and what is open is reset.
+    /// Closes the listener and resets open connections.
     Refuse,
-    /// Every piece, of 64 KiB at the most, waits so long before it passes, in either direction.
+    /// Delays each piece of at most 64 KiB by this time, in both directions.
     Delay(Duration),
-    /// Connections are taken and stay open, and nothing passes until the mode changes.
+    /// Accepts connections and keeps them open, but forwards nothing until the mode changes.
     BlackHole,
-    /// On each connection so many more bytes pass to the server; then it sees the end, and the client a reset.
+    /// Forwards this many more bytes to the server on each connection. Then the server sees the end of the stream, and
+    /// the client a reset.
     CutAfterToServer(u64),
-    /// On each connection so many more bytes pass to the client; then it sees the end, and the server a reset.
+    /// Forwards this many more bytes to the client on each connection. Then the client sees the end of the stream, and
+    /// the server a reset.
     CutAfterToClient(u64),
-    /// So many bytes a second pass, on each connection and in each direction.
+    /// Limits the rate on each connection, in each direction.
     Throttle {
-        /// At least one.
+        /// The rate. 0 counts as 1.
         bytes_per_second: u64,
     },
 }
 
-/// A proxy before one server, in mode [`Mode::Pass`] at first. It is gone with this value.
+/// A proxy in front of one server. It starts in mode [`ProxyMode::Pass`] and ends when this value is dropped.
 pub struct Proxy {
     address: SocketAddr,
-    door: Arc<Door>,
-    control: watch::Sender<Control>,
+    slot: Arc<ListenerSlot>,
+    state: watch::Sender<ProxyState>,
     accepted: Arc<AtomicU64>,
     runtime: Handle,
-    work: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
-/// The listener, which closes and opens at the very moment that the mode changes.
+/// Holds the listener, so that a change of the mode closes or replaces it at once.
 #[derive(Default)]
-struct Door {
+struct ListenerSlot {
     inner: Mutex<(Option<TcpListener>, Option<Waker>)>,
 }
 
 impl Proxy {
-    /// Listens on a loopback port of its own and passes what comes on to `target`.
-    pub async fn before(target: SocketAddr) -> Result<Proxy, Error> {
+    /// Listens on a free loopback port and forwards connections to `target`.
+    pub async fn start(target: SocketAddr) -> Result<Proxy, Error> {
         let listener = ports::listen().await?;
         let address = listener.local_addr()?;
-        let door = Arc::new(Door::default());
-        door.set(Some(listener));
-        let (control, _) = watch::channel(Control::default());
+        let slot = Arc::new(ListenerSlot::default());
+        slot.set(Some(listener));
+        let (state, _) = watch::channel(ProxyState::default());
         let accepted = Arc::new(AtomicU64::new(0));
-        let work = tokio::spawn(serve(Arc::clone(&door), target, control.clone(), Arc::clone(&accepted)));
-        Ok(Proxy { address, door, control, accepted, runtime: Handle::current(), work })
+        let task = tokio::spawn(serve(Arc::clone(&slot), target, state.clone(), Arc::clone(&accepted)));
+        Ok(Proxy { address, slot, state, accepted, runtime: Handle::current(), task })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes what happens to new connections and to those that are open. Counts of bytes begin anew.
-    pub fn set(&self, mode: Mode) {
-        if mode == Mode::Refuse {
-            self.door.set(None);
+    /// Sets the mode of new and open connections. The byte counts restart at 0.
+    pub fn set_mode(&self, mode: ProxyMode) {
+        if mode == ProxyMode::Refuse {
+            self.slot.set(None);
         }
-        self.control.send_modify(|control| {
-            control.mode = mode;
-            control.change += 1;
-            control.cuts += u64::from(mode == Mode::Refuse);
+        self.state.send_modify(|state| {
+            state.mode = mode;
+            state.mode_changes += 1;
+            state.resets += u64::from(mode == ProxyMode::Refuse);
         });
-        if mode != Mode::Refuse && self.door.is_shut() {
+        if mode != ProxyMode::Refuse && self.slot.is_closed() {
             self.listen_again();
         }
     }
 
-    /// Resets every connection that is open now.
-    pub fn cut_all(&self) {
-        self.control.send_modify(|control| control.cuts += 1);
+    /// Resets all open connections.
+    pub fn reset_all(&self) {
+        self.state.send_modify(|state| state.resets += 1);
     }
 
-    /// How many connections were accepted so far.
+    /// The number of connections accepted so far.
     pub fn connections(&self) -> u64 {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    /// If its port cannot be had again, it goes on refusing, which no test takes for anything else.
+    /// Binds the port again. If that fails, the proxy keeps refusing connections, which a test notices.
     fn listen_again(&self) {
         let _runtime = self.runtime.enter();
-        for _ in 0..REBIND_TRIES {
+        for _ in 0..REBIND_ATTEMPTS {
             let bound = StdListener::bind(self.address).and_then(|listener| {
                 listener.set_nonblocking(true)?;
                 TcpListener::from_std(listener)
             });
             match bound {
-                Ok(listener) => return self.door.set(Some(listener)),
-                Err(_) => std::thread::sleep(BETWEEN_TRIES),
+                Ok(listener) => return self.slot.set(Some(listener)),
+                Err(_) => std::thread::sleep(REBIND_DELAY),
             }
         }
     }
@@ -119,8 +121,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.door.set(None);
-        self.work.abort();
+        self.slot.set(None);
+        self.task.abort();
     }
 }
 
@@ -128,12 +130,12 @@ impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
             .field("address", &self.address)
-            .field("control", &*self.control.borrow())
+            .field("state", &*self.state.borrow())
             .finish_non_exhaustive()
     }
 }
 
-impl Door {
+impl ListenerSlot {
     fn set(&self, listener: Option<TcpListener>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.0 = listener;
@@ -142,11 +144,11 @@ impl Door {
         }
     }
 
-    fn is_shut(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).0.is_none()
     }
 
-    /// The next connection, of whichever listener is there meanwhile.
+    /// Accepts the next connection, from the current listener.
     async fn accept(&self) -> TcpStream {
         poll_fn(|context| {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,17 +167,17 @@ impl Door {
 }
 
 async fn serve(
-    door: Arc<Door>,
+    slot: Arc<ListenerSlot>,
     target: SocketAddr,
-    control: watch::Sender<Control>,
+    state: watch::Sender<ProxyState>,
     accepted: Arc<AtomicU64>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            stream = door.accept() => {
+            stream = slot.accept() => {
                 accepted.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(pump::connection(stream, target, control.subscribe()));
+                connections.spawn(proxy_connection::forward(stream, target, state.subscribe()));
             }
             Some(_) = connections.join_next() => {}
         }

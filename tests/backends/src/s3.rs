@@ -1,80 +1,120 @@
-//! S3, as two servers that differ where real ones do.
+//! S3: three servers, which differ in the same ways as real ones.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::OnceCell;
 
-use crate::address::Address;
 use crate::docker::{Container, Service};
-use crate::process::Process;
-use crate::ready::Protocol;
-use crate::server::{Place, Server};
-use crate::{Error, Via, garage, ports, route, s3s_fs};
+use crate::process::ServerProcess;
+use crate::readiness::Protocol;
+use crate::server::{Server, ServerHost};
+use crate::server_url::ServerUrl;
+use crate::{Error, LaunchMethod, garage, moto, ports, s3s_fs, source};
 
-/// The bucket that is there from the start.
+/// The bucket that every server has from the start.
 pub(crate) const BUCKET: &str = "artifacts";
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Which server.
+/// The S3 server implementations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum S3Kind {
-    /// Garage: a store for production, with its own index of objects.
+    /// Garage: an object store for production, with its own index of objects.
     Garage,
-    /// s3s-fs: an S3 face over a folder of files.
+    /// s3s-fs: an S3 API over a directory of files.
     S3sFs,
+    /// moto: behaves like AWS, with users and policies, versions and object lock. It keeps everything in memory.
+    Moto,
 }
 
-/// What a client signs with, and where.
+/// The kind of an additional bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BucketKind {
+    /// Without versions or locks.
+    Plain,
+    /// Overwritten and deleted objects are kept as versions.
+    Versioned,
+    /// Versioned, and no version can be deleted before the retention period ends.
+    ObjectLock {
+        /// The retention mode.
+        mode: LockMode,
+        /// The bucket's default retention period, in days.
+        days: u32,
+    },
+}
+
+/// The retention mode of an object lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockMode {
+    /// Users with a special permission can end the lock early.
+    Governance,
+    /// Nobody can end the lock early.
+    Compliance,
+}
+
+/// The access key of a user. It is a credential for tests only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessKey {
+    /// The key's id.
+    pub access_key_id: String,
+    /// The secret that signs requests.
+    pub secret_access_key: String,
+}
+
+/// A bucket with its region and the access key for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Login {
+pub(crate) struct BucketCredentials {
     pub(crate) bucket: String,
     pub(crate) region: String,
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
 }
 
-/// An S3 server with an empty bucket. It checks signatures, and finds buckets by path.
+/// An S3 server with an empty bucket. It verifies signatures and uses path-style addresses.
 #[derive(Debug)]
 pub struct S3 {
     kind: S3Kind,
     server: Server,
     address: SocketAddr,
     endpoint: String,
-    login: Login,
+    credentials: BucketCredentials,
 }
 
 impl S3 {
-    /// The server of this kind that all tests of this process use.
+    /// Returns the server of this kind that all tests of this process share.
     pub async fn shared(kind: S3Kind) -> Result<&'static S3, Error> {
         static GARAGE: OnceCell<S3> = OnceCell::const_new();
         static S3S_FS: OnceCell<S3> = OnceCell::const_new();
+        static MOTO: OnceCell<S3> = OnceCell::const_new();
         let cell = match kind {
             S3Kind::Garage => &GARAGE,
             S3Kind::S3sFs => &S3S_FS,
+            S3Kind::Moto => &MOTO,
         };
-        cell.get_or_try_init(|| S3::find(kind)).await
+        cell.get_or_try_init(|| S3::find_or_launch(kind)).await
     }
 
-    /// A server of the caller's own, which may be killed; it is gone with this value.
-    pub async fn own(kind: S3Kind) -> Result<S3, Error> {
-        let via = match kind {
-            S3Kind::Garage => route::choose_own(Service::Garage, &garage::program()).await?,
-            S3Kind::S3sFs => Via::Local,
+    /// Starts a server for this caller only, which may be killed. It ends when this value is dropped.
+    pub async fn dedicated(kind: S3Kind) -> Result<S3, Error> {
+        let method = match kind {
+            S3Kind::Garage => source::choose_for_dedicated(Service::Garage, &garage::find_program()).await?,
+            S3Kind::S3sFs | S3Kind::Moto => LaunchMethod::Local,
         };
-        S3::start_by(kind, via).await
+        S3::launch_by(kind, method).await
     }
 
-    /// A server of the caller's own, started as said, or else by Docker, if it can, or as a process; s3s-fs is always
-    /// a process.
-    pub async fn via(kind: S3Kind, via: Option<Via>) -> Result<S3, Error> {
-        let via = match kind {
-            S3Kind::Garage => route::choose(Service::Garage, via).await?,
-            S3Kind::S3sFs => Via::Local,
+    /// Starts a server for this caller only, with `method`. If `method` is `None`, uses Docker if available, else a
+    /// local process. s3s-fs and moto are always local processes.
+    pub async fn launch(kind: S3Kind, method: Option<LaunchMethod>) -> Result<S3, Error> {
+        let method = match kind {
+            S3Kind::Garage => source::choose(Service::Garage, method).await?,
+            S3Kind::S3sFs | S3Kind::Moto => LaunchMethod::Local,
         };
-        S3::start_by(kind, via).await
+        S3::launch_by(kind, method).await
     }
 
-    /// Which server it is.
+    /// The kind of the server.
     pub fn kind(&self) -> S3Kind {
         self.kind
     }
@@ -84,128 +124,197 @@ impl S3 {
         &self.endpoint
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The bucket that is there from the start; other tests use it, too.
+    /// The bucket that exists from the start. Other tests may use it too.
     pub fn bucket(&self) -> &str {
-        &self.login.bucket
+        &self.credentials.bucket
     }
 
-    /// What requests are signed for.
+    /// The region for signatures.
     pub fn region(&self) -> &str {
-        &self.login.region
+        &self.credentials.region
     }
 
-    /// The name of the key.
+    /// The id of the access key.
     pub fn access_key_id(&self) -> &str {
-        &self.login.access_key_id
+        &self.credentials.access_key_id
     }
 
-    /// The key: a test credential, which opens nothing else.
+    /// The secret of the access key. It is a credential for tests only.
     pub fn secret_access_key(&self) -> &str {
-        &self.login.secret_access_key
+        &self.credentials.secret_access_key
     }
 
-    /// All of it as one URL: `http://key:secret@host:port/bucket?region=R`.
+    /// Address, access key, bucket and region as one URL: `http://key:secret@host:port/bucket?region=R`.
     pub fn url(&self) -> String {
-        let Login { bucket, region, access_key_id, secret_access_key } = &self.login;
+        let BucketCredentials { bucket, region, access_key_id, secret_access_key } = &self.credentials;
         format!("http://{access_key_id}:{secret_access_key}@{}/{bucket}?region={region}", self.address)
     }
 
-    /// SIGKILL to the server; returns when it is gone.
+    /// Sends SIGKILL to the server and waits until it has ended.
     pub async fn kill(&self) -> Result<(), Error> {
         self.server.kill().await
     }
 
-    /// Starts it again, at the same port and with the same data; returns when it answers.
+    /// Starts the server again, with the same port and data, and waits until it is ready. moto has lost its data and
+    /// has only an empty bucket.
     pub async fn start(&self) -> Result<(), Error> {
         self.server.start().await
     }
 
-    /// Ends it, and returns when it is gone with all it had. Dropping it does the same without waiting.
-    pub async fn end(self) -> Result<(), Error> {
-        self.server.end().await
+    /// Creates a user with only the permissions of an IAM policy, given as JSON. Returns the user's access key. Only
+    /// moto supports this.
+    pub async fn create_user(&self, policy: &str) -> Result<AccessKey, Error> {
+        self.require_moto("users with policies")?;
+        let printed =
+            moto::run_tool("user", &self.endpoint, &self.credentials, [&unique_name(), policy]).await?;
+        let (id, secret) = printed.split_once(' ').ok_or("moto returned no access key")?;
+        Ok(AccessKey { access_key_id: id.to_owned(), secret_access_key: secret.to_owned() })
     }
 
-    async fn start_by(kind: S3Kind, via: Via) -> Result<S3, Error> {
-        match (kind, via) {
-            (S3Kind::S3sFs, _) => S3::s3s_fs().await,
-            (S3Kind::Garage, Via::Local) => S3::garage().await,
-            (S3Kind::Garage, Via::Docker) => S3::garage_container().await,
+    /// Creates an empty bucket and returns its name. Only moto supports this.
+    pub async fn create_bucket(&self, kind: BucketKind) -> Result<String, Error> {
+        self.require_moto("buckets of every kind")?;
+        let kind = match kind {
+            BucketKind::Plain => "plain".to_owned(),
+            BucketKind::Versioned => "versioned".to_owned(),
+            BucketKind::ObjectLock { mode: LockMode::Governance, days } => format!("GOVERNANCE:{days}"),
+            BucketKind::ObjectLock { mode: LockMode::Compliance, days } => format!("COMPLIANCE:{days}"),
+        };
+        let name = unique_name();
+        moto::run_tool("bucket", &self.endpoint, &self.credentials, [&name, &kind]).await?;
+        Ok(name)
+    }
+
+    fn require_moto(&self, what: &str) -> Result<(), Error> {
+        if self.kind == S3Kind::Moto { Ok(()) } else { Err(format!("{:?} has no {what}", self.kind).into()) }
+    }
+
+    /// Ends the server, deletes its data, and waits for both. Dropping the value does the same without waiting.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        self.server.shutdown().await
+    }
+
+    async fn launch_by(kind: S3Kind, method: LaunchMethod) -> Result<S3, Error> {
+        match (kind, method) {
+            (S3Kind::S3sFs, _) => S3::launch_s3s_fs().await,
+            (S3Kind::Moto, _) => {
+                S3::launch_process(
+                    S3Kind::Moto,
+                    moto::prepare().await?,
+                    moto::command_line,
+                    moto::credentials(),
+                )
+                .await
+            }
+            (S3Kind::Garage, LaunchMethod::Local) => S3::launch_garage().await,
+            (S3Kind::Garage, LaunchMethod::Docker) => S3::launch_garage_container().await,
         }
     }
 
-    async fn find(kind: S3Kind) -> Result<S3, Error> {
+    async fn find_or_launch(kind: S3Kind) -> Result<S3, Error> {
         let variable = match kind {
             S3Kind::Garage => "ARTIFACT_STORE_TEST_GARAGE_URL",
             S3Kind::S3sFs => "ARTIFACT_STORE_TEST_S3S_FS_URL",
+            S3Kind::Moto => "ARTIFACT_STORE_TEST_MOTO_URL",
         };
-        if let Some(url) = route::given(variable)? {
-            return S3::given(kind, variable, &url).await;
+        if let Some(url) = source::url_from_env(variable)? {
+            return S3::from_url(kind, variable, &url).await;
         }
-        let mut found = S3::via(kind, None).await?;
+        let mut found = S3::launch(kind, None).await?;
         found.server.shared = true;
         Ok(found)
     }
 
-    async fn given(kind: S3Kind, variable: &str, url: &str) -> Result<S3, Error> {
-        let parts = Address::parse(variable, url, "http", 80)?;
+    async fn from_url(kind: S3Kind, variable: &str, url: &str) -> Result<S3, Error> {
+        let parts = ServerUrl::parse(variable, url, "http", 80)?;
         let address = parts.resolve().await.map_err(|error| format!("{variable}: {error}"))?;
-        Protocol::Http.ask(address).await.map_err(|error| format!("{variable}: {error}"))?;
+        Protocol::Http.probe(address).await.map_err(|error| format!("{variable}: {error}"))?;
         let region = parts.parameter("region").unwrap_or(DEFAULT_REGION).to_owned();
         let endpoint = format!("http://{}", parts.authority);
-        let login = Login {
+        let credentials = BucketCredentials {
             bucket: parts.name,
             region,
             access_key_id: parts.user,
             secret_access_key: parts.password,
         };
-        Ok(S3 { kind, server: Server { place: Place::Given, shared: true }, address, endpoint, login })
+        Ok(S3 {
+            kind,
+            server: Server { host: ServerHost::External, shared: true },
+            address,
+            endpoint,
+            credentials,
+        })
     }
 
-    async fn s3s_fs() -> Result<S3, Error> {
-        S3::process(S3Kind::S3sFs, s3s_fs::process().await?, s3s_fs::arguments, s3s_fs::login()).await
+    async fn launch_s3s_fs() -> Result<S3, Error> {
+        S3::launch_process(
+            S3Kind::S3sFs,
+            s3s_fs::prepare().await?,
+            s3s_fs::command_line,
+            s3s_fs::credentials(),
+        )
+        .await
     }
 
-    async fn garage() -> Result<S3, Error> {
-        S3::process(S3Kind::Garage, garage::process().await?, garage::arguments, garage::login()).await
+    async fn launch_garage() -> Result<S3, Error> {
+        S3::launch_process(
+            S3Kind::Garage,
+            garage::prepare().await?,
+            garage::command_line,
+            garage::credentials(),
+        )
+        .await
     }
 
-    async fn garage_container() -> Result<S3, Error> {
+    async fn launch_garage_container() -> Result<S3, Error> {
         let container = Container::up(Service::Garage, Protocol::Http).await?;
-        Ok(S3::at(S3Kind::Garage, container.address(), Place::Container(container), garage::login()))
+        Ok(S3::new(
+            S3Kind::Garage,
+            container.address(),
+            ServerHost::Container(container),
+            garage::credentials(),
+        ))
     }
 
-    /// Starts `process`; a port that was taken meanwhile is exchanged for another one.
-    async fn process(
+    /// Starts `process`. Tries another port if the first one was taken in the meantime.
+    async fn launch_process(
         kind: S3Kind,
-        mut process: Process,
-        arguments: fn(&Process) -> Result<Vec<String>, Error>,
-        login: Login,
+        mut process: ServerProcess,
+        command_line: fn(&ServerProcess) -> Result<Vec<String>, Error>,
+        credentials: BucketCredentials,
     ) -> Result<S3, Error> {
-        let mut clashes = 0;
+        let mut attempts = 0;
         loop {
-            process.address = ports::free()?;
-            process.arguments = arguments(&process)?;
+            process.address = ports::find_free()?;
+            process.arguments = command_line(&process)?;
             let Err(error) = process.start().await else { break };
-            clashes += 1;
-            if clashes == 3 || process.supervisor.alive().await? {
+            attempts += 1;
+            if attempts == 3 || process.supervisor.is_running().await? {
                 return Err(error);
             }
         }
-        Ok(S3::at(kind, process.address, Place::Process(process), login))
+        Ok(S3::new(kind, process.address, ServerHost::Process(process), credentials))
     }
 
-    fn at(kind: S3Kind, address: SocketAddr, place: Place, login: Login) -> S3 {
+    fn new(kind: S3Kind, address: SocketAddr, host: ServerHost, credentials: BucketCredentials) -> S3 {
         S3 {
             kind,
-            server: Server { place, shared: false },
+            server: Server { host, shared: false },
             address,
             endpoint: format!("http://{address}"),
-            login,
+            credentials,
         }
     }
+}
+
+/// A unique name for a user or a bucket.
+fn unique_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("t{:x}-{:x}", since.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -1,22 +1,22 @@
-//! s3s-fs as a local process: this crate's own program `s3s-fs-server`.
+//! s3s-fs as a local process: the program `s3s-fs-server` of this crate.
 
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use crate::process::Process;
-use crate::ready::Protocol;
-use crate::s3::{BUCKET, Login};
-use crate::supervisor::{Ending, Supervisor};
+use crate::process::ServerProcess;
+use crate::readiness::Protocol;
+use crate::s3::{BUCKET, BucketCredentials};
+use crate::supervisor::{ShutdownOptions, Supervisor};
 use crate::{Error, ports};
 
 const PROGRAM: &str = "s3s-fs-server";
 const KEY: &str = "artifact";
 const SECRET: &str = "artifact-secret";
 
-pub(crate) fn login() -> Login {
-    Login {
+pub(crate) fn credentials() -> BucketCredentials {
+    BucketCredentials {
         bucket: BUCKET.to_owned(),
         region: "us-east-1".to_owned(),
         access_key_id: KEY.to_owned(),
@@ -24,19 +24,25 @@ pub(crate) fn login() -> Login {
     }
 }
 
-/// A process that is not started yet; its program is built if it is not there.
-pub(crate) async fn process() -> Result<Process, Error> {
-    program().await?;
-    let ending = Ending { signal: "TERM", finally: String::new(), environment: Vec::new() };
-    let supervisor = Supervisor::new(None, ending).await?;
-    std::fs::create_dir_all(supervisor.folder().join("root").join(BUCKET))?;
-    Ok(Process { supervisor, arguments: Vec::new(), address: ports::free()?, protocol: Protocol::Http })
+/// Prepares a process without starting it. Builds the program if it does not exist.
+pub(crate) async fn prepare() -> Result<ServerProcess, Error> {
+    build_if_missing().await?;
+    let shutdown = ShutdownOptions { signal: "TERM", cleanup_script: String::new(), environment: Vec::new() };
+    let supervisor = Supervisor::new(None, shutdown).await?;
+    std::fs::create_dir_all(supervisor.dir().join("root").join(BUCKET))?;
+    Ok(ServerProcess {
+        supervisor,
+        arguments: Vec::new(),
+        address: ports::find_free()?,
+        protocol: Protocol::Http,
+    })
 }
 
-/// What starts it at its address.
-pub(crate) fn arguments(process: &Process) -> Result<Vec<String>, Error> {
-    let program = beside_us(&std::env::current_exe()?).ok_or("the program has gone")?;
-    let root = process.supervisor.folder().join("root");
+/// Returns the command line that starts the server at its address.
+pub(crate) fn command_line(process: &ServerProcess) -> Result<Vec<String>, Error> {
+    let program =
+        find_program(&std::env::current_exe()?).ok_or("the program s3s-fs-server no longer exists")?;
+    let root = process.supervisor.dir().join("root");
     Ok(vec![
         program.to_string_lossy().into_owned(),
         process.address.to_string(),
@@ -46,33 +52,33 @@ pub(crate) fn arguments(process: &Process) -> Result<Vec<String>, Error> {
     ])
 }
 
-async fn program() -> Result<(), Error> {
-    static ONE_BUILD: Mutex<()> = Mutex::const_new(());
-    let _one = ONE_BUILD.lock().await;
-    let us = std::env::current_exe()?;
-    if beside_us(&us).is_some() {
+async fn build_if_missing() -> Result<(), Error> {
+    static BUILD_LOCK: Mutex<()> = Mutex::const_new(());
+    let _guard = BUILD_LOCK.lock().await;
+    let this_program = std::env::current_exe()?;
+    if find_program(&this_program).is_some() {
         return Ok(());
     }
-    build(&us).await?;
-    beside_us(&us)
-        .map(drop)
-        .ok_or_else(|| format!("{PROGRAM} was built, but not beside {}", us.display()).into())
+    build(&this_program).await?;
+    find_program(&this_program).map(drop).ok_or_else(|| {
+        format!("{PROGRAM} was built, but not in the directory of {}", this_program.display()).into()
+    })
 }
 
-/// The program in the folder of this one, or in the one above, where tests stand in `deps`.
-fn beside_us(us: &Path) -> Option<PathBuf> {
-    us.ancestors().skip(1).take(2).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file())
+/// Finds the program in the directory of this program or in its parent. Test programs are in `deps`.
+fn find_program(this_program: &Path) -> Option<PathBuf> {
+    this_program.ancestors().skip(1).take(2).map(|dir| dir.join(PROGRAM)).find(|file| file.is_file())
 }
 
-/// Cargo builds it together with this crate's own tests, but not with those of others.
-async fn build(us: &Path) -> Result<(), Error> {
-    let folder = us
+/// Builds the program. Cargo builds it with the tests of this crate, but not with those of other crates.
+async fn build(this_program: &Path) -> Result<(), Error> {
+    let dir = this_program
         .ancestors()
         .skip(1)
-        .find(|folder| !folder.ends_with("deps"))
-        .ok_or("this program has no folder")?;
-    let target = folder.parent().ok_or("this program is in no target folder")?;
-    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        .find(|dir| !dir.ends_with("deps"))
+        .ok_or("this program has no directory")?;
+    let target = dir.parent().ok_or("this program is not in a target directory")?;
+    let profile = match dir.file_name().and_then(|name| name.to_str()) {
         None | Some("debug") => "dev",
         Some(name) => name,
     };

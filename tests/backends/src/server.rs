@@ -1,59 +1,59 @@
-//! A server, wherever it came from, and who may kill it.
+//! A server of any origin: start, kill and shutdown.
 
 use crate::Error;
 use crate::docker::Container;
-use crate::process::Process;
+use crate::process::ServerProcess;
 
 /// Where a server runs.
 #[derive(Debug)]
-pub(crate) enum Place {
-    /// Somebody named its address.
-    Given,
-    Process(Process),
+pub(crate) enum ServerHost {
+    /// The address was given in the environment.
+    External,
+    Process(ServerProcess),
     Container(Container),
 }
 
-/// A server and who uses it.
+/// A server, and whether tests share it.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) place: Place,
+    pub(crate) host: ServerHost,
     pub(crate) shared: bool,
 }
 
 impl Server {
-    /// SIGKILL to all of it.
+    /// Sends SIGKILL to all processes of the server.
     pub(crate) async fn kill(&self) -> Result<(), Error> {
-        match self.own()? {
-            Place::Process(process) => process.kill().await,
-            Place::Container(container) => container.kill().await,
-            Place::Given => Err(NOT_OURS.into()),
+        match self.require_dedicated()? {
+            ServerHost::Process(process) => process.kill().await,
+            ServerHost::Container(container) => container.kill().await,
+            ServerHost::External => Err(EXTERNAL_SERVER.into()),
         }
     }
 
-    /// Starts it again at the same address with the same data; returns when it answers.
+    /// Starts the server again, with the same address and data, and waits until it is ready.
     pub(crate) async fn start(&self) -> Result<(), Error> {
-        match self.own()? {
-            Place::Process(process) => process.start().await,
-            Place::Container(container) => container.start().await,
-            Place::Given => Err(NOT_OURS.into()),
+        match self.require_dedicated()? {
+            ServerHost::Process(process) => process.start().await,
+            ServerHost::Container(container) => container.start().await,
+            ServerHost::External => Err(EXTERNAL_SERVER.into()),
         }
     }
 
-    /// Ends it and returns when it is gone.
-    pub(crate) async fn end(self) -> Result<(), Error> {
-        match self.place {
-            Place::Process(process) => process.supervisor.end().await,
-            Place::Container(container) => container.end().await,
-            Place::Given => Ok(()),
+    /// Ends the server and waits until it has ended.
+    pub(crate) async fn shutdown(self) -> Result<(), Error> {
+        match self.host {
+            ServerHost::Process(process) => process.supervisor.shutdown().await,
+            ServerHost::Container(container) => container.shutdown().await,
+            ServerHost::External => Ok(()),
         }
     }
 
-    fn own(&self) -> Result<&Place, Error> {
+    fn require_dedicated(&self) -> Result<&ServerHost, Error> {
         if self.shared {
-            return Err("other tests use this server: kill and start one that is your own".into());
+            return Err("other tests share this server; use a dedicated server to kill and start it".into());
         }
-        Ok(&self.place)
+        Ok(&self.host)
     }
 }
 
-const NOT_OURS: &str = "this server was given by its address and is not ours to kill or start";
+const EXTERNAL_SERVER: &str = "this server was given by its address and cannot be killed or started";

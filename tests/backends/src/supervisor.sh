@@ -1,16 +1,17 @@
-# Keeps one server and its folder; ends both when standard input ends, so also when whoever holds it was killed.
-# Arguments: where the folder is to stand, the signal that ends the server. FINALLY: what to do before the folder goes.
-# Orders on standard input, one word a line; run and start are followed by their arguments, one a line, and an empty line.
+# Supervises one server and its directory. Ends both when standard input ends, also because its writer was killed.
+# Arguments: the parent of the directory, the signal that ends the server.
+# CLEANUP: the script to run before the directory is deleted.
+# Standard input has one command per line. After run and start follow their arguments, one per line, and an empty line.
 
-base=$1 signal=$2 finally=$FINALLY pid=
-unset FINALLY
+base=$1 signal=$2 cleanup=$CLEANUP pid=
+unset CLEANUP
 
-# Its standard input is the server's life line, and the answers may have no reader any more.
+# The replies may have no reader any more. SIGPIPE must not end the shell before it has ended the server.
 trap : PIPE
 
 running() {
     [ -n "$pid" ] || return 1
-    # Collects a server that has ended; as a zombie it would still look alive.
+    # Reaps a server that has ended. A zombie would still count as running.
     jobs >/dev/null 2>&1
     kill -0 "$pid" 2>/dev/null
 }
@@ -23,18 +24,18 @@ children() {
     fi
 }
 
-# Each is stopped before its children are looked up, so that none is born meanwhile.
+# Each process is stopped before its children are listed, so that it cannot start new ones in between.
 kill_tree() {
     kill -s STOP "$1" 2>/dev/null
-    gone="$gone $1"
+    killed="$killed $1"
     for child in $(children "$1" 2>/dev/null); do
         kill_tree "$child"
     done
     kill -s KILL "$1" 2>/dev/null
 }
 
-still_there() {
-    for one in $gone; do
+any_left() {
+    for one in $killed; do
         case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$one/status" 2>/dev/null) in
             '' | Z*) ;;
             *) return 0 ;;
@@ -45,18 +46,18 @@ still_there() {
 
 kill_all() {
     running || return 0
-    gone=
+    killed=
     kill_tree "$pid"
     wait "$pid" 2>/dev/null
     tries=0
-    while still_there && [ $tries -lt 100 ]; do
+    while any_left && [ $tries -lt 100 ]; do
         sleep 0.05
         tries=$((tries + 1))
     done
     pid=
 }
 
-over() {
+on_exit() {
     trap '' INT TERM HUP
     if running; then
         kill -s "$signal" "$pid" 2>/dev/null
@@ -67,9 +68,9 @@ over() {
         done
         kill_all
     fi
-    eval "$finally" >/dev/null 2>&1 </dev/null
+    eval "$cleanup" >/dev/null 2>&1 </dev/null
     cd /
-    # What a killed server's children still write as they end may come between.
+    # Children of a killed server may still write files while they end.
     tries=0
     until rm -rf "$dir" 2>/dev/null || [ $tries -ge 20 ]; do
         sleep 0.05
@@ -78,7 +79,7 @@ over() {
 }
 
 dir=$(mktemp -d "$base/artifact-store-test-XXXXXX") || exit 1
-trap over EXIT
+trap on_exit EXIT
 trap 'exit 0' INT TERM HUP
 cd "$dir" || exit 1
 log=$dir/log

@@ -1,4 +1,4 @@
-//! PostgreSQL comes up, takes sessions, and keeps its data through a kill.
+//! PostgreSQL starts, accepts sessions, and keeps its data through a kill.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests.
 
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use artifact_store_backends::Postgres;
 
-/// Runs a statement as a session of its own.
+/// Runs a statement in a separate session.
 fn sql(url: &str, statement: &str) -> Result<String, String> {
     let output = Command::new("psql").args(["-XAtq", "-c", statement, url]).output().expect("psql is needed");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -29,7 +29,7 @@ async fn the_database_is_utf8_and_sorts_by_bytes() {
 
 #[tokio::test]
 async fn what_was_committed_is_there_after_a_kill() {
-    let postgres = Postgres::own().await.unwrap();
+    let postgres = Postgres::dedicated().await.unwrap();
     sql(postgres.url(), "CREATE TABLE t (x int); INSERT INTO t VALUES (7)").unwrap();
     postgres.kill().await.unwrap();
     sql(postgres.url(), "SELECT 1").unwrap_err();

@@ -1,20 +1,20 @@
-//! The server's configuration: what a key is given by file, environment or flag counts alike, whatever is wrong is one line, and
-//! a secret is in no line and no debug output.
+//! The server's configuration: file, environment and flags set a key in the same way, every error is one line, and no
+//! line and no debug output contains a secret.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use artifactd::config::Settings;
-use artifactd::config::keys::{KEYS, Kind};
+use artifactd::config::keys::{KEYS, ValueKind};
 use tempfile::TempDir;
 
-use crate::{field, is_line, text};
+use crate::{assert_one_line, split_field, text};
 
-/// A value that must never be seen again.
+/// A secret that must never be printed.
 pub const SECRET: &str = "hunter2-correct-horse";
 
-/// Options of drivers, which are no keys of the table.
+/// Options of drivers, which are not in the table of keys.
 const OPTIONS: [&str; 4] = [
     "artifacts.options.max_artifact_bytes",
     "artifacts.options.no_such_option",
@@ -22,74 +22,71 @@ const OPTIONS: [&str; 4] = [
     "artifacts.options.sync",
 ];
 
-/// Fields: `y` or `t`, a file in YAML or TOML; `l`, keys (their number, a byte) and their values.
+/// Fields: `y` or `t` and a file in YAML or TOML; or `l`, then keys (their number, a byte) and their values.
 pub fn any(data: &[u8]) {
-    // Where a fuzzer has learnt the secret it may say it elsewhere, too, and that may be repeated.
+    // A fuzzer that has learnt the secret may also write it elsewhere, and there it may be repeated.
     if text(data).contains(&SECRET[..7]) {
         return;
     }
-    let (kind, rest) = field(data);
+    let (kind, rest) = split_field(data);
     match kind {
         b"l" => {
             let mut rest = rest;
             let mut given = Vec::new();
             while let (Some((number, after)), 0..4) = (rest.split_first(), given.len()) {
-                let (value, after) = match after.iter().position(|byte| *byte == crate::CUT) {
+                let (value, after) = match after.iter().position(|byte| *byte == crate::FIELD_SEPARATOR) {
                     Some(at) => (&after[..at], &after[at + 1..]),
                     None => (after, &[][..]),
                 };
                 given.push((usize::from(*number), text(value)));
                 rest = after;
             }
-            every_layer_counts_alike(&given);
+            check_layers(&given);
         }
-        b"t" => file_holds("toml", rest),
-        _ => file_holds("yaml", rest),
+        b"t" => check_file("toml", rest),
+        _ => check_file("yaml", rest),
     }
 }
 
-/// Any file is read or refused, alone and with a secret before it.
-pub fn file_holds(format: &str, content: &[u8]) {
+/// Any file is accepted or refused, alone and with a secret before it.
+pub fn check_file(format: &str, content: &[u8]) {
     let before = match format {
         "toml" => format!("[artifacts]\ncursor_secret = \"{SECRET}\"\ns3_secret_access_key = \"{SECRET}\"\n"),
         _ => format!("artifacts:\n  cursor_secret: \"{SECRET}\"\n  s3_secret_access_key: \"{SECRET}\"\n"),
     };
     for content in [content.to_vec(), [before.as_bytes(), content].concat()] {
-        let path = write(format, &content);
+        let path = write_file(format, &content);
         let first = load(Some(&path), &[], &[]);
-        assert_eq!(first, load(Some(&path), &[], &[]), "a file is not always the same");
+        assert_eq!(first, load(Some(&path), &[], &[]), "reading a file twice gives different results");
         if let Err(line) = first {
             assert!(line.contains(path.to_str().unwrap()) || !line.starts_with('/'), "{line}");
         }
     }
 }
 
-/// The keys (by number, distinct) with their values make the same settings, or the same refusal, from a file of either format,
-/// from the environment and from flags; and flags stand over the environment, and that over the file.
-pub fn every_layer_counts_alike(given: &[(usize, String)]) {
-    let given = named(given);
-    let (yaml, toml) = written(&given);
-    let (yaml, toml) = (write("yaml", yaml.as_bytes()), write("toml", toml.as_bytes()));
+/// Keys with values give the same settings, or the same refusal, from a file of either format, from the environment
+/// and from flags. Flags override the environment, and the environment overrides the file. Keys are given by number,
+/// and repeated ones are ignored.
+pub fn check_layers(given: &[(usize, String)]) {
+    let given = with_key_names(given);
+    let (yaml, toml) = to_yaml_and_toml(&given);
+    let (yaml, toml) = (write_file("yaml", yaml.as_bytes()), write_file("toml", toml.as_bytes()));
     let flags = load(None, &[], &given);
-    assert_eq!(load(None, &given, &[]), flags, "the environment counts otherwise: {given:?}");
-    assert_eq!(load(Some(&yaml), &[], &[]), flags, "YAML counts otherwise: {given:?}");
-    assert_eq!(load(Some(&toml), &[], &[]), flags, "TOML counts otherwise: {given:?}");
+    assert_eq!(load(None, &given, &[]), flags, "the environment gives another result: {given:?}");
+    assert_eq!(load(Some(&yaml), &[], &[]), flags, "YAML gives another result: {given:?}");
+    assert_eq!(load(Some(&toml), &[], &[]), flags, "TOML gives another result: {given:?}");
     if flags.is_ok() {
         let other: Vec<_> = given.iter().map(|(name, _)| (name.clone(), "-".to_owned())).collect();
-        assert_eq!(load(Some(&yaml), &other, &given), flags, "the environment stands over flags: {given:?}");
-        let (illegal, _) = written(&other);
-        let illegal = write("yaml", illegal.as_bytes());
-        assert_eq!(
-            load(Some(&illegal), &given, &[]),
-            flags,
-            "the file stands over the environment: {given:?}"
-        );
+        assert_eq!(load(Some(&yaml), &other, &given), flags, "the environment overrides flags: {given:?}");
+        let (illegal, _) = to_yaml_and_toml(&other);
+        let illegal = write_file("yaml", illegal.as_bytes());
+        assert_eq!(load(Some(&illegal), &given, &[]), flags, "the file overrides the environment: {given:?}");
     }
 }
 
-/// Dotted names, in order, and what they are given: for a secret, a secret.
-fn named(given: &[(usize, String)]) -> Vec<(String, String)> {
-    let keys = KEYS.iter().filter(|key| !matches!(key.kind, Kind::Options));
+/// Replaces the numbers by dotted key names, in order. A secret key gets a secret as its value.
+fn with_key_names(given: &[(usize, String)]) -> Vec<(String, String)> {
+    let keys = KEYS.iter().filter(|key| !matches!(key.kind, ValueKind::Options));
     let all: Vec<_> =
         keys.map(|key| (key.name, key.secret)).chain(OPTIONS.map(|option| (option, false))).collect();
     let mut named: Vec<(String, String)> = Vec::new();
@@ -104,8 +101,8 @@ fn named(given: &[(usize, String)]) -> Vec<(String, String)> {
     named
 }
 
-/// A file in YAML and one in TOML.
-fn written(given: &[(String, String)]) -> (String, String) {
+/// The same settings as YAML and as TOML.
+fn to_yaml_and_toml(given: &[(String, String)]) -> (String, String) {
     let (mut yaml, mut toml) = (String::new(), String::new());
     let mut at: Vec<&str> = Vec::new();
     for (name, value) in given {
@@ -118,14 +115,14 @@ fn written(given: &[(String, String)]) -> (String, String) {
             }
             at = path;
         }
-        writeln!(yaml, "{}{key}: {}", "  ".repeat(at.len()), quoted(value)).unwrap();
-        writeln!(toml, "{name} = {}", quoted(value)).unwrap();
+        writeln!(yaml, "{}{key}: {}", "  ".repeat(at.len()), quote(value)).unwrap();
+        writeln!(toml, "{name} = {}", quote(value)).unwrap();
     }
     (yaml, toml)
 }
 
-/// A text in quotes, as both formats read it.
-fn quoted(text: &str) -> String {
+/// A quoted string that both formats read.
+fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         match letter {
@@ -138,7 +135,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// The settings, or why there are none without who said it.
+/// Returns the settings, or the error without its source.
 fn load(
     file: Option<&PathBuf>,
     environment: &[(String, String)],
@@ -154,7 +151,7 @@ fn load(
         }
         Err(error) => {
             let line = error.to_string();
-            is_line(&line, 4000);
+            assert_one_line(&line, 4000);
             assert!(!line.contains(SECRET), "a secret is repeated: {line}");
             let file = file.map(|path| format!("{}: ", path.display()));
             let mut sources = vec!["command line: ".to_owned()];
@@ -168,11 +165,11 @@ fn load(
     }
 }
 
-/// A file with this content, which stands until this thread writes the next of its format.
-fn write(format: &str, content: &[u8]) -> PathBuf {
+/// Writes a file with this content. It exists until this thread writes the next file of its format.
+fn write_file(format: &str, content: &[u8]) -> PathBuf {
     thread_local! {
         static FOLDER: TempDir = {
-            // A fuzzer writes some thousand of them a second.
+            // A fuzzer writes thousands of files a second.
             let memory = std::path::Path::new("/dev/shm");
             TempDir::new_in(memory).or_else(|_| TempDir::new()).unwrap()
         };

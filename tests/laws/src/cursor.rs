@@ -1,4 +1,4 @@
-//! Cursors: a listing walked page by page is the listing, and no text but the one that a gate gave is ever taken.
+//! Cursors: a listing read page by page equals the listing, and a gate accepts only the cursors it has issued.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,13 +9,13 @@ use artifact_store_core::{
 };
 use artifact_store_inmem::{InmemConfig, InmemStore};
 
-use crate::{block_on, field, is_not_repeated, text, with_edits};
+use crate::{assert_not_repeated, block_on, split_field, text, with_edits};
 
-/// A clock that says what it is told.
+/// A clock that a test sets.
 #[derive(Debug, Default)]
-struct Told(AtomicI64);
+struct ManualClock(AtomicI64);
 
-impl Clock for Told {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::Relaxed))
     }
@@ -40,12 +40,13 @@ fn queries() -> [ListQuery; 4] {
     ]
 }
 
-/// Fields: `t`, a text that pretends to be a cursor; or `e`, edits of genuine ones; or records that are walked.
+/// Fields: `t` and a text that pretends to be a cursor; or `e` and edits of genuine cursors; or records to page
+/// through.
 pub fn any(data: &[u8]) {
-    let (kind, rest) = field(data);
+    let (kind, rest) = split_field(data);
     match kind {
-        b"t" => is_taken_only_where_given(&text(rest)),
-        b"e" => edited(rest),
+        b"t" => check_text_as_cursor(&text(rest)),
+        b"e" => check_edited_cursor(rest),
         _ => {
             let limit = kind.first().copied().unwrap_or(1) % 4;
             let made: Vec<_> = rest
@@ -53,12 +54,13 @@ pub fn any(data: &[u8]) {
                 .take(8)
                 .map(|made| (i64::from_le_bytes(made[..8].try_into().unwrap()), made[8]))
                 .collect();
-            walk_holds(&made, u32::from(limit).max(1));
+            check_walk(&made, u32::from(limit).max(1));
         }
     }
 }
 
-/// A store with a few records, the same in every process, and its genuine cursors by query, the first of each.
+/// A store with a few records, the same in every process. For each gate, `genuine` holds the first cursor of each
+/// query.
 struct Fixture {
     gates: [Arc<dyn ArtifactStore>; 3],
     genuine: Vec<Vec<String>>,
@@ -67,9 +69,9 @@ struct Fixture {
 fn fixture() -> &'static Fixture {
     static FIXTURE: std::sync::OnceLock<Fixture> = std::sync::OnceLock::new();
     FIXTURE.get_or_init(|| {
-        let clock = Arc::new(Told::default());
-        let told: Arc<dyn Clock> = Arc::<Told>::clone(&clock);
-        let store: Arc<dyn ArtifactStore> = Arc::new(InmemStore::new(InmemConfig::new().clock(told)));
+        let clock = Arc::new(ManualClock::default());
+        let store_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let store: Arc<dyn ArtifactStore> = Arc::new(InmemStore::new(InmemConfig::new().clock(store_clock)));
         for number in 0..6_i64 {
             clock.0.store(1_767_323_045_000_000 + number / 2, Ordering::Relaxed);
             let session = scope(u8::from(number == 5));
@@ -77,7 +79,7 @@ fn fixture() -> &'static Fixture {
             block_on(store.put_bytes(&session, bytes.into_bytes(), PutOptions::default())).unwrap();
         }
         let one = gate(Arc::clone(&store), b"the secret of one gate");
-        // Gates before gates, as layers around a store may be.
+        // Gates over gates, as layers around a store may be.
         let gates =
             [gate(Arc::clone(&one), b"the secret of a second"), gate(store, b"the secret of a third"), one];
         let genuine = gates
@@ -92,37 +94,38 @@ fn fixture() -> &'static Fixture {
     })
 }
 
-/// No gate takes a text as a cursor of a query for which it did not give it.
-pub fn is_taken_only_where_given(text: &str) {
+/// No gate accepts a text as a cursor of a query for which it was not issued.
+pub fn check_text_as_cursor(text: &str) {
     let fixture = fixture();
     for (gate, genuine) in fixture.gates.iter().zip(&fixture.genuine) {
         for (query, own) in queries().into_iter().zip(genuine) {
             let page = block_on(gate.list(&query.with_cursor(Some(Cursor::from_text(text)))));
             match page {
-                Ok(_) => assert_eq!(text, own, "a cursor was taken that was not given"),
+                Ok(_) => assert_eq!(text, own, "a cursor was accepted that was not issued"),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
                     assert_ne!(text, own, "a genuine cursor was refused");
-                    is_not_repeated(&error.to_string(), text);
+                    assert_not_repeated(&error.to_string(), text);
                 }
             }
         }
     }
 }
 
-/// Edits of a genuine cursor: which gate's, which query's, then pairs of place and what is done there.
-fn edited(edits: &[u8]) {
+/// Edits of a genuine cursor: the number of the gate, the number of the query, then pairs of a position and an
+/// operation.
+fn check_edited_cursor(edits: &[u8]) {
     let fixture = fixture();
     let (Some(gate), Some(query)) = (edits.first(), edits.get(1)) else { return };
     let genuine = &fixture.genuine[usize::from(*gate) % 3][usize::from(*query) % 4];
-    is_taken_only_where_given(&with_edits(genuine, &edits[2..]));
+    check_text_as_cursor(&with_edits(genuine, &edits[2..]));
 }
 
-/// Records made at these moments, in one of a few sessions and namespaces, are walked in pages of `limit` rows.
-pub fn walk_holds(made: &[(i64, u8)], limit: u32) {
-    let clock = Arc::new(Told::default());
-    let told: Arc<dyn Clock> = Arc::<Told>::clone(&clock);
-    let inner = Arc::new(InmemStore::new(InmemConfig::new().clock(told)));
+/// Stores records at these times, in a few sessions and namespaces, and pages through them with `limit` rows a page.
+pub fn check_walk(made: &[(i64, u8)], limit: u32) {
+    let clock = Arc::new(ManualClock::default());
+    let store_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let inner = Arc::new(InmemStore::new(InmemConfig::new().clock(store_clock)));
     let store = gate(gate(inner, b"the secret of the inner gate"), b"the secret of the outer gate");
     let mut records: Vec<Record> = Vec::new();
     for (moment, place) in made {
@@ -142,10 +145,10 @@ pub fn walk_holds(made: &[(i64, u8)], limit: u32) {
         loop {
             let page = block_on(store.list(&query.clone().with_limit(limit).with_cursor(cursor))).unwrap();
             walked.extend(page.rows);
-            // As clients send it back: by its text.
+            // As clients send it back: as text.
             let Some(next) = page.next else { break };
-            cursor = Some(Cursor::from_text(next.as_text().expect("a gate's cursor is a text")));
-            assert!(walked.len() < expected.len(), "a page follows the last one");
+            cursor = Some(Cursor::from_text(next.as_text().expect("a gate's cursor is text")));
+            assert!(walked.len() < expected.len(), "there is a page after the last one");
         }
         assert_eq!(walked, expected);
     }

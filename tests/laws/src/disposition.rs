@@ -1,24 +1,24 @@
-//! What a browser is told of an artifact: a name that is safe, twice the same, and a type that is one.
+//! Headers for a browser about an artifact: a safe name, sent twice consistently, and a legal media type.
 
 use std::fmt::Write as _;
 
 use artifact_store_core::{content_disposition, content_type};
 use percent_encoding::percent_decode_str;
 
-use crate::{fields, text};
+use crate::{split_fields, text};
 
-/// The most characters that a name keeps.
-const MOST: usize = 200;
+/// The largest number of characters of a file name.
+const MAX_NAME_CHARS: usize = 200;
 
-/// Fields: `i` where `inline` is asked for; the media type, absent where it is empty; the name.
+/// Fields: `i` if `inline` is requested; the media type, absent if empty; the name.
 pub fn any(data: &[u8]) {
-    let [inline, media_type, name] = fields(data);
+    let [inline, media_type, name] = split_fields(data);
     let media_type = text(media_type);
-    holds(&text(name), Some(media_type.as_str()).filter(|text| !text.is_empty()), inline == b"i");
+    check_headers(&text(name), Some(media_type.as_str()).filter(|text| !text.is_empty()), inline == b"i");
 }
 
 /// Whatever was put as name and type, the headers are legal and harmless.
-pub fn holds(filename: &str, media_type: Option<&str>, inline: bool) {
+pub fn check_headers(filename: &str, media_type: Option<&str>, inline: bool) {
     let said = content_type(media_type);
     assert!(said.bytes().all(|b| matches!(b, b' '..=b'~')), "{said:?}");
     assert!(Some(said) == media_type || said == "application/octet-stream", "{said:?}");
@@ -29,17 +29,17 @@ pub fn holds(filename: &str, media_type: Option<&str>, inline: bool) {
     let (kind, names) = header.split_once("; ").map_or((&*header, None), |(kind, names)| (kind, Some(names)));
     match kind {
         "attachment" => {}
-        "inline" => assert!(inline && media_type.is_some_and(is_inert), "{media_type:?} is shown"),
+        "inline" => assert!(inline && media_type.is_some_and(is_inert), "{media_type:?} is shown inline"),
         _ => panic!("{header}"),
     }
     let Some(names) = names else {
         assert_eq!(filename.trim(), "", "the name is lost");
         return;
     };
-    let (plain, full) = read(names);
-    // Nothing of what ends a quoted text, escapes in one, is decoded by some, or is a path to others.
+    let (plain, full) = parse_names(names);
+    // No character that ends a quoted string, escapes in one, is decoded by some clients, or is a path separator.
     assert!(!plain.contains(['"', '\\', '%', '/']), "{plain:?}");
-    assert!((1..=MOST).contains(&full.chars().count()), "{full:?}");
+    assert!((1..=MAX_NAME_CHARS).contains(&full.chars().count()), "{full:?}");
     assert!(!full.chars().any(is_harmful), "{full:?}");
     assert!(full.chars().any(|c| c != '.'), "a folder: {full:?}");
     assert_eq!(plain.chars().count(), full.chars().count(), "{plain:?} and {full:?}");
@@ -50,25 +50,25 @@ pub fn holds(filename: &str, media_type: Option<&str>, inline: bool) {
         );
     }
     let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if filename.len() <= MOST && filename.chars().all(simple) {
+    if filename.len() <= MAX_NAME_CHARS && filename.chars().all(simple) {
         assert_eq!(full, filename, "a simple name is changed");
     }
     if let Some((_, ending)) = filename.rsplit_once(".htm").filter(|(_, ending)| ending.chars().all(simple)) {
         assert!(
             ending.len() > 28 || full.ends_with(&format!(".htm{ending}")),
-            "the ending is lost: {full:?}"
+            "the extension is lost: {full:?}"
         );
     }
     assert_eq!(content_disposition(Some(&full), media_type, inline), header, "a safe name is changed");
 }
 
-/// The two names, by the grammar of RFC 6266 and RFC 8187 as strictly as it can be read.
-fn read(names: &str) -> (String, String) {
+/// Parses the two names by the grammar of RFC 6266 and RFC 8187, as strictly as possible.
+fn parse_names(names: &str) -> (String, String) {
     let rest = names.strip_prefix("filename=\"").expect("a quoted name comes first");
     let (plain, rest) = rest.split_once('"').expect("the quotes end");
     let full = rest.strip_prefix("; filename*=UTF-8''").expect("the full name comes second");
     let name = percent_decode_str(full).decode_utf8().expect("the full name is UTF-8").into_owned();
-    // Written as the grammar wants it: what is no attr-char is escaped, in capitals.
+    // As the grammar requires: every other character than an attr-char is escaped, in upper case.
     let mut written = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
@@ -81,7 +81,7 @@ fn read(names: &str) -> (String, String) {
     (plain.to_owned(), name)
 }
 
-/// Whether the type can never script: a closed list.
+/// Whether the type can never run a script: a closed list.
 fn is_inert(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let kind = essence.split('/').next().unwrap_or_default();
@@ -90,7 +90,7 @@ fn is_inert(media_type: &str) -> bool {
             .contains(&essence.as_str())
 }
 
-/// Control, direction, line and invisible characters, and those that end a name or name a folder.
+/// Control, direction, line and invisible characters, and those that end a name or are path separators.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '/' | '\\' | '"' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{61c}')

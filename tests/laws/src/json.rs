@@ -1,4 +1,4 @@
-//! JSON read the plain way, to compare with.
+//! A simple JSON parser, to compare with.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The members of an object in their order, repeated ones too.
+/// The members of an object in order, including repeated ones.
 #[derive(Debug)]
 pub struct Members(pub Vec<(String, Box<RawValue>)>);
 
 impl Members {
-    /// The members of the object that `json` is; `None` where it is none.
+    /// The members of the object in `json`, or `None` if it is not an object.
     pub fn of(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// The only member of this name.
+    /// The only member with this name.
     pub fn only(&self, name: &str) -> Option<&RawValue> {
         let mut found = self.0.iter().filter(|(is, _)| is == name);
         let value = &*found.next()?.1;
         found.next().is_none().then_some(value)
     }
 
-    /// Whether no name stands twice.
+    /// Whether no name is repeated.
     pub fn are_distinct(&self) -> bool {
         self.0.iter().all(|(name, _)| self.only(name).is_some())
     }

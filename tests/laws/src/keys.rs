@@ -1,27 +1,27 @@
-//! Names: scope parts and their key tokens, namespaces, ids, digests, moments.
+//! Names: scope parts and their key tokens, namespaces, ids, digests, timestamps.
 
 use artifact_store_core::{
     ArtifactId, Digest, KeyToken, MAX_KEY_TOKEN_BYTES, Namespace, Scope, ScopePart, Timestamp,
 };
 
-use crate::{fields, text};
+use crate::{split_fields, text};
 
 /// Fields: two texts.
 pub fn any(data: &[u8]) {
-    let [one, other] = fields(data).map(text);
-    part_holds(&one);
-    part_holds(&other);
-    tokens_differ(&one, &other);
+    let [one, other] = split_fields(data).map(text);
+    check_part(&one);
+    check_part(&other);
+    check_tokens_differ(&one, &other);
     for text in [&one, &other] {
-        namespace_holds(text);
-        id_holds(text);
-        digest_holds(text);
-        moment_holds(text);
+        check_namespace(text);
+        check_id(text);
+        check_digest(text);
+        check_timestamp(text);
     }
 }
 
-/// A part is legal by the rule of the contract, and its tokens fit any storage and say which part they are of.
-pub fn part_holds(text: &str) {
+/// A part is legal by the rule of the contract. Its tokens fit any storage and are different for each kind of part.
+pub fn check_part(text: &str) {
     let legal = (1..=256).contains(&text.len())
         && !text.chars().any(|c| matches!(u32::from(c), 0..=0x1f | 0x7f..=0x9f));
     let part = ScopePart::new(text);
@@ -35,17 +35,17 @@ pub fn part_holds(text: &str) {
         KeyToken::of_task(Some(&part)),
     ];
     for (index, token) in tokens.iter().enumerate() {
-        token_fits(token.as_str(), text);
+        check_token(token.as_str(), text);
         assert!(tokens[..index].iter().all(|before| before != token), "two parts of {text:?} share a token");
     }
-    assert_ne!(tokens[3], KeyToken::of_task(None), "the task {text:?} is no task");
-    assert_eq!(tokens[0], KeyToken::of_tenant(&part), "a token is not always the same");
+    assert_ne!(tokens[3], KeyToken::of_task(None), "the task {text:?} has the token of no task");
+    assert_eq!(tokens[0], KeyToken::of_tenant(&part), "the same part has two tokens");
     let scope = Scope::new(text, text, text).unwrap().with_task(text).unwrap();
     assert_eq!(KeyToken::of_scope(&scope), tokens);
 }
 
 /// A token is the stub of `text`, a dot and 32 digits of base32.
-fn token_fits(token: &str, text: &str) {
+fn check_token(token: &str, text: &str) {
     assert!(token.len() <= MAX_KEY_TOKEN_BYTES, "{token}");
     let (stub, hash) = token.split_once('.').expect("a token has a dot");
     let mut expected = String::new();
@@ -58,8 +58,8 @@ fn token_fits(token: &str, text: &str) {
     assert!(hash.len() == 32 && hash.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7')), "{token}");
 }
 
-/// Texts that differ have tokens that differ.
-pub fn tokens_differ(one: &str, other: &str) {
+/// Different texts have different tokens.
+pub fn check_tokens_differ(one: &str, other: &str) {
     let (Ok(one), Ok(other)) = (ScopePart::new(one), ScopePart::new(other)) else { return };
     let of = [
         |part: &ScopePart| KeyToken::of_tenant(part),
@@ -75,7 +75,7 @@ pub fn tokens_differ(one: &str, other: &str) {
     }
 }
 
-fn namespace_holds(text: &str) {
+fn check_namespace(text: &str) {
     let legal = (1..=128).contains(&text.len())
         && !text.starts_with('.')
         && text.chars().all(|c| matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-'));
@@ -84,12 +84,12 @@ fn namespace_holds(text: &str) {
     let Ok(namespace) = namespace else { return };
     assert_eq!(namespace.as_str(), text);
     let id = ArtifactId::new(&namespace, &Digest::of(text.as_bytes()));
-    id_holds(id.as_str());
+    check_id(id.as_str());
     assert!(id.as_str().parse::<ArtifactId>().is_ok_and(|read| read == id), "{id}");
-    token_fits(KeyToken::of_id(&id).as_str(), id.as_str());
+    check_token(KeyToken::of_id(&id).as_str(), id.as_str());
 }
 
-fn id_holds(text: &str) {
+fn check_id(text: &str) {
     let bytes = text.as_bytes();
     let legal = bytes.len() > 33 && {
         let (namespace, digits) = bytes.split_at(bytes.len() - 33);
@@ -104,7 +104,7 @@ fn id_holds(text: &str) {
     }
 }
 
-fn digest_holds(text: &str) {
+fn check_digest(text: &str) {
     let legal = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let digest = text.parse::<Digest>();
     assert_eq!(digest.is_ok(), legal, "{text:?}");
@@ -114,7 +114,7 @@ fn digest_holds(text: &str) {
     }
 }
 
-fn moment_holds(text: &str) {
+fn check_timestamp(text: &str) {
     let Ok(moment) = text.parse::<Timestamp>() else { return };
     let written = moment.to_string();
     assert!(written.len() == 27 && written.ends_with('Z'), "{text:?} reads as {written}");

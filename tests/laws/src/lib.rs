@@ -1,12 +1,13 @@
-//! What holds for any input, however hostile: laws, each a function that panics where it is broken.
+//! Laws that hold for any input, however hostile. Each is a function that panics if the law is broken.
 //!
-//! Every law stands here once and is asked twice: by the property tests of this package, with inputs that are made to be nearly
-//! right, in every run of the tests; and by the fuzz targets of `fuzz/`, with whatever a fuzzer makes up, for as long as one
-//! likes. A law compares with something simpler than what it judges, or with the same thing done another way; "it does not
-//! panic" alone is none.
+//! Every law is defined here once and checked twice: by the property tests of this package in every test run, with
+//! inputs that are almost valid, and by the fuzz targets of `fuzz/`, with the fuzzer's inputs, for as long as wanted.
+//! A law compares with a simpler implementation, or with the same result obtained in another way. "It does not panic"
+//! alone is not a law.
 //!
-//! Each module has a function `any`, from arbitrary bytes to its law: [`TARGETS`] lists them. Its fields are cut at the byte
-//! [`CUT`], which no UTF-8 has, so that seeds can be read and written by people.
+//! Each module has a function `any`, which passes arbitrary bytes to its law. [`TARGETS`] lists them. The input is
+//! split into fields at the byte [`FIELD_SEPARATOR`], which never occurs in UTF-8, so that people can read and write
+//! seeds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)] // A broken law panics.
 
 pub mod configuration;
@@ -22,10 +23,10 @@ pub mod tokens;
 
 use artifact_store_protocol::{Code, Envelope};
 
-/// A law's name and its function.
+/// The name of a law and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every law that arbitrary bytes can be held to, by the name of its fuzz target and of the folder of its seeds.
+/// Every law that takes arbitrary bytes, by the name of its fuzz target and of its seed folder.
 pub const TARGETS: &[Target] = &[
     ("configuration", configuration::any),
     ("cursor", cursor::any),
@@ -38,29 +39,29 @@ pub const TARGETS: &[Target] = &[
     ("tokens", tokens::any),
 ];
 
-/// Cuts an input into its fields. No UTF-8 has it.
-pub const CUT: u8 = 0xff;
+/// Separates the fields of an input. It never occurs in UTF-8.
+pub const FIELD_SEPARATOR: u8 = 0xff;
 
-/// The field before the next cut, and what is behind it; without a cut the field is empty.
-pub(crate) fn field(data: &[u8]) -> (&[u8], &[u8]) {
-    match data.iter().position(|byte| *byte == CUT) {
+/// Returns the field before the next separator, and the rest. Without a separator the field is empty.
+pub(crate) fn split_field(data: &[u8]) -> (&[u8], &[u8]) {
+    match data.iter().position(|byte| *byte == FIELD_SEPARATOR) {
         Some(at) => (&data[..at], &data[at + 1..]),
         None => (&[], data),
     }
 }
 
-/// As many fields as are asked for; missing ones are empty.
-pub(crate) fn fields<const N: usize>(data: &[u8]) -> [&[u8]; N] {
-    let mut all = data.splitn(N, |byte| *byte == CUT);
+/// Splits an input into `N` fields. Missing ones are empty.
+pub(crate) fn split_fields<const N: usize>(data: &[u8]) -> [&[u8]; N] {
+    let mut all = data.splitn(N, |byte| *byte == FIELD_SEPARATOR);
     std::array::from_fn(|_| all.next().unwrap_or_default())
 }
 
-/// Bytes as a text, what is no UTF-8 replaced.
+/// Bytes as text, with invalid UTF-8 replaced.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs a future to its end.
+/// Runs a future to completion.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime =
@@ -69,20 +70,20 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.with(|runtime| runtime.block_on(future))
 }
 
-/// A refusal says one short line, with one of these codes.
-pub(crate) fn is_fit(refused: &Envelope, codes: &[Code]) {
+/// Checks that a refusal has one of these codes and a short message of one line.
+pub(crate) fn assert_refusal(refused: &Envelope, codes: &[Code]) {
     assert!(codes.contains(&refused.code), "refused with {:?}: {}", refused.code, refused.message);
-    is_line(&refused.message, 1000);
+    assert_one_line(&refused.message, 1000);
 }
 
-/// A text for people is one line of bounded length, and there is one.
-pub(crate) fn is_line(text: &str, most: usize) {
-    assert!(!text.is_empty(), "nothing is said");
-    assert!(text.chars().count() <= most, "more than {most} characters are said: {text}");
-    assert!(!text.chars().any(char::is_control), "a control character is said: {text:?}");
+/// Checks that a text is one line that is not empty and has at most `most` characters.
+pub(crate) fn assert_one_line(text: &str, most: usize) {
+    assert!(!text.is_empty(), "the message is empty");
+    assert!(text.chars().count() <= most, "the message has more than {most} characters: {text}");
+    assert!(!text.chars().any(char::is_control), "the message has a control character: {text:?}");
 }
 
-/// An ASCII text with edits: pairs of a place and of what is done there.
+/// Applies edits to an ASCII text: pairs of a position and an operation.
 pub(crate) fn with_edits(text: &str, edits: &[u8]) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     for edit in edits.chunks_exact(2).take(8) {
@@ -98,8 +99,9 @@ pub(crate) fn with_edits(text: &str, edits: &[u8]) -> String {
     letters.into_iter().collect()
 }
 
-/// What came from outside is not repeated in what is said of it. Only texts that no sentence of ours can hold are looked for.
-pub(crate) fn is_not_repeated(said: &str, given: &str) {
-    let telling = given.len() >= 12 && !given.contains(' ') && given.bytes().any(|b| b.is_ascii_digit());
-    assert!(!telling || !said.contains(given), "what was given is repeated: {said}");
+/// Checks that a message does not repeat the input. Only inputs that cannot occur in a message by chance are checked.
+pub(crate) fn assert_not_repeated(said: &str, given: &str) {
+    let is_distinctive =
+        given.len() >= 12 && !given.contains(' ') && given.bytes().any(|b| b.is_ascii_digit());
+    assert!(!is_distinctive || !said.contains(given), "the input is repeated: {said}");
 }

@@ -1,36 +1,37 @@
-//! The decoder of `artifacts.put`: whatever the pieces, what a reader of whole JSON finds; and the bounds of the payload.
+//! The decoder of `artifacts.put`: whatever the chunks, it decodes what a parser of the whole JSON finds. Also the
+//! limits of the payload.
 
 use artifact_store_core::{MediaType, Namespace};
 use artifact_store_protocol::{
-    Code, ENVELOPE_ALLOWANCE, Envelope, PAYLOAD_BOUNDS, PutDecoder, PutOpts, PutRequest,
+    Code, Envelope, MAX_JSON_BYTES, PAYLOAD_LIMITS, PutDecoder, PutOpts, PutRequest,
 };
 use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
 use crate::json::Members;
-use crate::{field, is_fit};
+use crate::{assert_refusal, split_field};
 
-/// Fields: the limit in bytes and the lengths of the pieces, each a byte; the JSON.
+/// Fields: the limit in bytes and the lengths of the chunks, each a byte; the JSON.
 pub fn any(data: &[u8]) {
-    let (settings, json) = field(data);
-    let (limit, pieces) = settings.split_first().unwrap_or((&64, &[]));
-    holds(json, pieces, u64::from(*limit));
+    let (settings, json) = split_field(data);
+    let (limit, chunk_lengths) = settings.split_first().unwrap_or((&64, &[]));
+    check_decoding(json, chunk_lengths, u64::from(*limit));
 }
 
-/// The JSON is decoded alike whole, in `pieces` (their lengths, over and over) and byte by byte, and as a reader of whole JSON
-/// finds it.
-pub fn holds(json: &[u8], pieces: &[u8], limit: u64) {
-    let whole = decoded([json].into_iter(), limit);
+/// The JSON decodes equally as a whole, in chunks (of `chunk_lengths`, repeated) and byte by byte, and as a parser of
+/// the whole JSON finds it.
+pub fn check_decoding(json: &[u8], chunk_lengths: &[u8], limit: u64) {
+    let whole = decode_chunks([json].into_iter(), limit);
     let mut rest = json;
-    let mut lengths = pieces.iter().cycle();
+    let mut lengths = chunk_lengths.iter().cycle();
     let split = std::iter::from_fn(|| {
         let length = lengths.next().map_or(rest.len(), |length| usize::from(*length).max(1)).min(rest.len());
-        let (piece, more) = rest.split_at(length);
+        let (chunk, more) = rest.split_at(length);
         rest = more;
-        (!piece.is_empty()).then_some(piece)
+        (!chunk.is_empty()).then_some(chunk)
     });
-    is_same(&whole, &decoded(split, limit));
-    is_same(&whole, &decoded(json.chunks(1), limit));
+    assert_same_result(&whole, &decode_chunks(split, limit));
+    assert_same_result(&whole, &decode_chunks(json.chunks(1), limit));
 
     let members = Members::of(json);
     let plain = members.as_ref().and_then(|members| {
@@ -39,69 +40,80 @@ pub fn holds(json: &[u8], pieces: &[u8], limit: u64) {
     });
     match whole {
         Ok(request) => {
-            let members = members.expect("what was taken is a JSON object");
-            assert!(members.are_distinct(), "a member that stands twice was taken");
-            assert_eq!(Some(&request.bytes[..]), plain.as_deref(), "other bytes than the JSON holds");
+            let members = members.expect("an accepted request is a JSON object");
+            assert!(members.are_distinct(), "a repeated member was accepted");
+            assert_eq!(Some(&request.bytes[..]), plain.as_deref(), "the bytes differ from those in the JSON");
             assert!(request.bytes.len() as u64 <= limit, "more bytes than the limit");
-            keeps_bounds(&request.opts);
+            check_limits(&request.opts);
         }
         Err(refused) => {
-            is_fit(&refused, &[Code::InvalidRequest, Code::RequestTooLarge]);
+            assert_refusal(&refused, &[Code::InvalidRequest, Code::RequestTooLarge]);
             let (Some(members), Some(plain)) = (members, plain) else { return };
-            let fits = plain.len() as u64 <= limit && (json.len() as u64) < ENVELOPE_ALLOWANCE;
-            assert!(!fits || refused.code == Code::InvalidRequest, "what fits is called too large");
+            let fits = plain.len() as u64 <= limit && (json.len() as u64) < MAX_JSON_BYTES;
+            assert!(
+                !fits || refused.code == Code::InvalidRequest,
+                "a request within the limits is called too large"
+            );
             let is_minimal = members.0.len() == 1;
-            assert!(!(is_minimal && fits), "nothing is wrong with it: {}", refused.message);
+            assert!(!(is_minimal && fits), "a valid request is refused: {}", refused.message);
         }
     }
 }
 
-fn decoded<'a>(pieces: impl Iterator<Item = &'a [u8]>, limit: u64) -> Result<PutRequest, Envelope> {
+fn decode_chunks<'a>(
+    chunk_lengths: impl Iterator<Item = &'a [u8]>,
+    limit: u64,
+) -> Result<PutRequest, Envelope> {
     let mut decoder = PutDecoder::new(limit);
-    for piece in pieces {
-        decoder.feed(piece)?;
+    for chunk in chunk_lengths {
+        decoder.feed(chunk)?;
         decoder.feed(&[])?;
     }
     decoder.finish()
 }
 
-fn is_same(one: &Result<PutRequest, Envelope>, other: &Result<PutRequest, Envelope>) {
+fn assert_same_result(one: &Result<PutRequest, Envelope>, other: &Result<PutRequest, Envelope>) {
     match (one, other) {
         (Ok(one), Ok(other)) => {
             assert_eq!(one.bytes, other.bytes);
             assert_eq!(format!("{one:?}"), format!("{other:?}"));
         }
         (Err(one), Err(other)) => {
-            assert_eq!((one.code, &one.message), (other.code, &other.message), "refused otherwise in pieces");
+            assert_eq!(
+                (one.code, &one.message),
+                (other.code, &other.message),
+                "refused differently in chunks"
+            );
         }
-        _ => panic!("taken or refused by its pieces: {one:?}, {other:?}"),
+        _ => panic!("accepted or refused depending on its chunks: {one:?}, {other:?}"),
     }
 }
 
-/// A payload is taken exactly where every bound holds, counted here once more.
-pub fn keeps_bounds(opts: &PutOpts) {
-    let taken = opts.clone().into_options();
-    let expected = expected(opts);
-    match (&taken, expected) {
+/// A payload is accepted exactly if it is within every limit, checked by a second implementation here.
+pub fn check_limits(opts: &PutOpts) {
+    let accepted = opts.clone().into_options();
+    let expected = expected_refusal(opts);
+    match (&accepted, expected) {
         (Ok(options), None) => {
             assert_eq!(options.filename.as_deref(), opts.filename.as_deref().filter(|text| !text.is_empty()));
             assert_eq!(options.tags, opts.tags.clone().unwrap_or_default());
-            assert_eq!(options.check().map_err(|error| error.to_string()), Ok(()), "core refuses it");
+            assert_eq!(options.validate().map_err(|error| error.to_string()), Ok(()), "core refuses it");
         }
-        (Err(refused), Some(code)) => is_fit(refused, &[code]),
-        (taken, expected) => panic!("expected {expected:?} of {opts:?}: {taken:?}"),
+        (Err(refused), Some(code)) => assert_refusal(refused, &[code]),
+        (accepted, expected) => panic!("expected {expected:?} of {opts:?}: {accepted:?}"),
     }
 }
 
-/// Why `opts` has to be refused.
-fn expected(opts: &PutOpts) -> Option<Code> {
-    let bounds = PAYLOAD_BOUNDS;
+/// Why `opts` must be refused, if so.
+fn expected_refusal(opts: &PutOpts) -> Option<Code> {
+    let limits = PAYLOAD_LIMITS;
     let namespace = opts.namespace.as_deref().unwrap_or_default();
     if !namespace.is_empty() && Namespace::new(namespace).is_err() {
         return Some(Code::InvalidRequest);
     }
     let media_type = opts.mime_type.as_deref().filter(|text| !text.is_empty());
-    if media_type.is_some_and(|text| text.chars().count() <= bounds.chars && MediaType::parse(text).is_none())
+    if media_type
+        .is_some_and(|text| text.chars().count() <= limits.max_chars && MediaType::parse(text).is_none())
     {
         return Some(Code::InvalidRequest);
     }
@@ -121,19 +133,21 @@ fn expected(opts: &PutOpts) -> Option<Code> {
     }
     if let Some(raw) = &opts.metadata {
         let text = serde_json::to_string(raw).unwrap();
-        // A tree of any depth that fits into 16 KiB, and numbers that a leaf can be: the plain reader knows both.
+        // The parser rejects numbers that do not fit a leaf, and nesting deeper than any limit.
         let Ok(metadata) = serde_json::from_str::<Value>(&text) else { return Some(Code::PayloadInvalid) };
         compact.insert("metadata".into(), metadata);
     }
     let mut stack = vec![(&Value::Null, 0)];
     stack.extend(compact.values().map(|value| (value, 1)));
-    let long = |text: &str| text.chars().count() > bounds.chars;
+    let long = |text: &str| text.chars().count() > limits.max_chars;
     while let Some((value, depth)) = stack.pop() {
         let broken = match value {
             Value::String(text) => long(text),
-            Value::Array(items) => depth > bounds.depth || items.len() > bounds.items,
+            Value::Array(items) => depth > limits.max_depth || items.len() > limits.max_items,
             Value::Object(members) => {
-                depth > bounds.depth || members.len() > bounds.keys || members.keys().any(|name| long(name))
+                depth > limits.max_depth
+                    || members.len() > limits.max_keys
+                    || members.keys().any(|name| long(name))
             }
             _ => false,
         };
@@ -147,5 +161,5 @@ fn expected(opts: &PutOpts) -> Option<Code> {
         }
     }
     let size = serde_json::to_string(&compact).unwrap().len();
-    (size > bounds.bytes).then_some(Code::PayloadInvalid)
+    (size > limits.max_bytes).then_some(Code::PayloadInvalid)
 }

@@ -1,9 +1,9 @@
-//! A process that puts and deletes until it is killed, and says what was acknowledged.
+//! A process that puts and deletes artifacts until it is killed, and prints what was acknowledged.
 //!
-//! `crash-writer URL FIRST`: artifacts are numbered from FIRST on. Lines on standard output: `ready`; `put N` once put N
-//! is acknowledged; `deleting N` before, and `deleted N` after a delete. A line stands before the process does anything
-//! that depends on it, so whoever kills it knows what must be there.
-#![allow(clippy::print_stdout)] // A program of the command line.
+//! `crash-writer URL FIRST`: artifacts are numbered from FIRST on. The lines on standard output are `ready`, `put N`
+//! after put N is acknowledged, `deleting N` before a delete, and `deleted N` after it. A line is flushed before the
+//! process does anything that depends on it. So whoever kills the process knows which artifacts must exist.
+#![allow(clippy::print_stdout)] // A command-line program.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use artifact_store::prelude::*;
 use artifact_store_core::BoxError;
 use artifact_store_tests::corpus;
 
-fn say(line: &str) -> Result<(), BoxError> {
+fn print_line(line: &str) -> Result<(), BoxError> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()?;
@@ -27,7 +27,7 @@ async fn main() -> Result<(), BoxError> {
     let first: u64 = arguments.next().ok_or("usage: crash-writer URL FIRST")?.parse()?;
     let config: Config = url.parse()?;
     let store = artifact_store::open(&config).await?;
-    say("ready")?;
+    print_line("ready")?;
     let next = Arc::new(AtomicU64::new(first));
     let writers = (0..4).map(|_| {
         let (store, next) = (Arc::clone(&store), Arc::clone(&next));
@@ -52,16 +52,16 @@ async fn write_one(store: &dyn ArtifactStore, number: u64) -> Result<(), BoxErro
     let body = if number.is_multiple_of(2) {
         Body::from_bytes(bytes)
     } else {
-        let pieces: Vec<_> =
-            bytes.chunks(50_000).map(|piece| Ok::<_, BoxError>(bytes.slice_ref(piece))).collect();
-        Body::from_stream(futures_util::stream::iter(pieces))
+        let chunks: Vec<_> =
+            bytes.chunks(50_000).map(|chunk| Ok::<_, BoxError>(bytes.slice_ref(chunk))).collect();
+        Body::from_stream(futures_util::stream::iter(chunks))
     };
     let put = store.put(&scope, body, options).await?;
-    say(&format!("put {number}"))?;
+    print_line(&format!("put {number}"))?;
     if number % 7 == 3 {
-        say(&format!("deleting {number}"))?;
+        print_line(&format!("deleting {number}"))?;
         store.delete(&scope, &put.record.id).await?;
-        say(&format!("deleted {number}"))?;
+        print_line(&format!("deleted {number}"))?;
     }
     Ok(())
 }

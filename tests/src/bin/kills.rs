@@ -1,10 +1,10 @@
-//! Kills a writing process at random moments and looks at what it left.
+//! Kills a writing process at random moments and checks what it left.
 //!
-//! `kills STORE ROUNDS`: each round starts `crash-writer` on the store (a URL, or the name of a flavour with a server), kills it with SIGKILL after a
-//! random time, opens the store again and checks: every acknowledged put is there and equal, every acknowledged delete is
-//! gone, whatever is listed is whole, and after a sweep no residue is left. Prints counts; exit code 1 where
-//! anything was wrong.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // A program of the command line.
+//! `kills STORE ROUNDS`: STORE is a URL, or the name of a flavour with a server. Each round starts `crash-writer` on
+//! the store, kills it with SIGKILL after a random time, opens the store again and checks: every acknowledged put
+//! exists with equal bytes, every acknowledged delete is gone, everything listed is whole, and no orphan is left
+//! after a sweep. Prints counts. The exit code is 1 if anything was wrong.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A command-line program.
 
 use std::collections::BTreeSet;
 use std::process::{ExitCode, Stdio};
@@ -14,13 +14,13 @@ use std::time::Duration;
 use artifact_store::prelude::*;
 use artifact_store_core::{BoxError, Digest};
 use artifact_store_tests::corpus;
-use artifact_store_tests::place::Target;
+use artifact_store_tests::flavour::StoreTarget;
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-/// Numbers of one round's artifacts start at a multiple of this.
-const ROUND: u64 = 1 << 20;
+/// The numbers of a round's artifacts start at a multiple of this.
+const NUMBERS_PER_ROUND: u64 = 1 << 20;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -33,9 +33,9 @@ struct Counts {
     faults: Vec<String>,
 }
 
-/// What a killed writer had said.
+/// What a writer printed before it was killed.
 #[derive(Debug, Default)]
-struct Said {
+struct WriterLog {
     put: BTreeSet<u64>,
     deleting: BTreeSet<u64>,
     deleted: BTreeSet<u64>,
@@ -49,15 +49,15 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let Ok(rounds) = rounds.parse() else {
-        eprintln!("kills: ROUNDS is a number");
+        eprintln!("kills: ROUNDS must be a number");
         return ExitCode::from(2);
     };
     let name = url;
-    match run(&Target::of(name), rounds).await {
+    match run(&StoreTarget::from_argument(name), rounds).await {
         Ok(counts) => {
             println!(
-                "{name}: {} kills, {} puts acknowledged, {} read back equal, {} deletes acknowledged and gone, {} more puts \
-                 found whole, {} leftovers swept, {} faults",
+                "{name}: {} kills, {} puts acknowledged, {} read back equal, {} deletes acknowledged and \
+                 gone, {} more puts found whole, {} orphans swept, {} faults",
                 counts.kills,
                 counts.acknowledged,
                 counts.read_equal,
@@ -67,7 +67,10 @@ async fn main() -> ExitCode {
                 counts.faults.len()
             );
             counts.faults.iter().take(20).for_each(|fault| println!("  {fault}"));
-            if counts.faults.is_empty() && counts.kills == rounds {
+            if counts.acknowledged == 0 {
+                println!("  no put was acknowledged, so this proves nothing");
+            }
+            if counts.faults.is_empty() && counts.kills == rounds && counts.acknowledged > 0 {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -80,18 +83,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(target: &Target, rounds: u64) -> Result<Counts, BoxError> {
+async fn run(target: &StoreTarget, rounds: u64) -> Result<Counts, BoxError> {
     let url = &target.url;
     let mut counts = Counts::default();
     for round in 0..rounds {
-        let said = write_and_kill(url, round).await?;
+        let log = write_and_kill(url, round).await?;
         counts.kills += 1;
         counts.residue_before += target.residue().await?.len();
         let config: Config = url.parse()?;
         let store = artifact_store::open(&config).await?;
-        inspect(&store, round, &said, &mut counts).await?;
+        inspect(&store, round, &log, &mut counts).await?;
         store.close().await?;
-        artifact_store::sweep(&config).await?;
+        artifact_store::sweep(&config, artifact_store::SweepMode::Delete).await?;
         for left in target.residue().await? {
             counts.faults.push(format!("round {round}: the sweep left {left}"));
         }
@@ -99,23 +102,23 @@ async fn run(target: &Target, rounds: u64) -> Result<Counts, BoxError> {
     Ok(counts)
 }
 
-/// One life of the writer.
-async fn write_and_kill(url: &str, round: u64) -> Result<Said, BoxError> {
+/// Starts the writer and kills it after a random time.
+async fn write_and_kill(url: &str, round: u64) -> Result<WriterLog, BoxError> {
     let program = std::env::current_exe()?.with_file_name("crash-writer");
     let mut child = Command::new(program)
-        .args([url, &(round * ROUND).to_string()])
+        .args([url, &(round * NUMBERS_PER_ROUND).to_string()])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let out = child.stdout.take().ok_or("the writer has no output")?;
+    let out = child.stdout.take().ok_or("the writer's standard output is not captured")?;
     let mut lines = BufReader::new(out).lines();
     if lines.next_line().await?.as_deref() != Some("ready") {
-        return Err("the writer did not come up".into());
+        return Err("the writer did not start".into());
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.subsec_nanos();
     let moment = Duration::from_micros(corpus::choice(u64::from(now) ^ (round << 40), 150_000));
-    // The pipe must be read meanwhile, or the writer would wait for it.
-    let mut said = Said::default();
+    // The pipe must be read meanwhile, or the writer would block on it.
+    let mut log = WriterLog::default();
     let deadline = tokio::time::sleep(moment);
     tokio::pin!(deadline);
     let mut killed = false;
@@ -129,19 +132,19 @@ async fn write_and_kill(url: &str, round: u64) -> Result<Said, BoxError> {
             }
         };
         let Some(line) = line else { break };
-        // A line cut off by the kill was not an acknowledgement yet.
+        // A line that the kill cut off is not an acknowledgement.
         if let Some((word, number)) = line.split_once(' ').and_then(|(w, n)| Some((w, n.parse().ok()?))) {
-            let known = match word {
-                "put" => &mut said.put,
-                "deleting" => &mut said.deleting,
-                "deleted" => &mut said.deleted,
+            let numbers = match word {
+                "put" => &mut log.put,
+                "deleting" => &mut log.deleting,
+                "deleted" => &mut log.deleted,
                 _ => continue,
             };
-            known.insert(number);
+            numbers.insert(number);
         }
     }
     child.wait().await?;
-    if killed { Ok(said) } else { Err("the writer ended before it was killed".into()) }
+    if killed { Ok(log) } else { Err("the writer ended before it was killed".into()) }
 }
 
 fn scope_of(number: u64) -> Result<Scope, StoreError> {
@@ -151,32 +154,32 @@ fn scope_of(number: u64) -> Result<Scope, StoreError> {
 async fn inspect(
     store: &Arc<dyn ArtifactStore>,
     round: u64,
-    said: &Said,
+    log: &WriterLog,
     counts: &mut Counts,
 ) -> Result<(), BoxError> {
-    for number in &said.put {
+    for number in &log.put {
         let bytes = corpus::artifact(*number);
         let id = ArtifactId::new(&Namespace::default(), &Digest::of(&bytes));
         let back = store.get_bytes(&scope_of(*number)?, &id, u64::MAX).await;
-        // Another number may have the same few bytes, and a delete of it takes this one along: only sizes that are
-        // unique in a round are held to the letter.
+        // Two numbers may share the same few bytes, and a delete of one deletes the other. So only sizes that are
+        // unique in a round are checked strictly.
         let unique = bytes.len() > 10;
         match back {
             Ok(Some(back)) if back == bytes => {
-                if said.deleted.contains(number) && unique {
-                    counts.faults.push(format!("round {round}: {number} was deleted and is there"));
+                if log.deleted.contains(number) && unique {
+                    counts.faults.push(format!("round {round}: {number} was deleted but exists"));
                 }
                 counts.read_equal += 1;
             }
             Ok(Some(_)) => counts.faults.push(format!("round {round}: {number} has other bytes")),
-            Ok(None) if said.deleted.contains(number) => counts.deleted += 1,
-            Ok(None) if said.deleting.contains(number) || !unique => {}
-            Ok(None) => counts.faults.push(format!("round {round}: {number} was acknowledged and is gone")),
+            Ok(None) if log.deleted.contains(number) => counts.deleted += 1,
+            Ok(None) if log.deleting.contains(number) || !unique => {}
+            Ok(None) => counts.faults.push(format!("round {round}: {number} was acknowledged but is gone")),
             Err(error) => counts.faults.push(format!("round {round}: {number}: {error}")),
         }
         counts.acknowledged += 1;
     }
-    // Whatever is listed is whole: the gate compares length and digest while it is read.
+    // Everything listed is whole: the gate compares length and digest while the bytes are read.
     let tenant = ScopePattern::tenant(ScopePart::new("crash")?);
     let rows: Vec<Record> = store.list_all(ListQuery::new(tenant).with_limit(1000)).try_collect().await?;
     for row in rows {
@@ -190,11 +193,11 @@ async fn inspect(
             }
         };
         if !whole {
-            counts.faults.push(format!("round {round}: {number} is listed and not whole"));
-        } else if number / ROUND == round && !said.put.contains(&number) {
+            counts.faults.push(format!("round {round}: {number} is listed but not whole"));
+        } else if number / NUMBERS_PER_ROUND == round && !log.put.contains(&number) {
             counts.unacknowledged_whole += 1;
         }
-        // One in sixteen stays and is looked at in every later round; the others make room.
+        // One artifact in 16 is kept and checked again in every later round. The others are deleted to free space.
         if !number.is_multiple_of(16) {
             store.delete(&row.scope, &row.id).await?;
         }

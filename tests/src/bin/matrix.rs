@@ -1,25 +1,32 @@
 //! The driver matrix: every flavour × every check, bare and gated, as a table with counts.
 //!
-//! `matrix [--only inmem,fs] [--check NAME] [--json]`; exit code 0 where nothing failed, 1 otherwise, 2 for usage.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // A program of the command line.
+//! `matrix [--only inmem,fs] [--check NAME] [--json]`: the exit code is 0 if nothing failed, 1 if something failed,
+//! and 2 for a usage error.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A command-line program.
 
 use std::io::{IsTerminal, Write};
+use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{iter, thread};
 
-use artifact_store_conformance::{Check, Gated, Harness, Line, Outcome, Report, checks, run_checks, seed};
-use artifact_store_tests::flavours::{self, Row};
+use artifact_store_conformance::{
+    Check, CheckReport, GatedHarness, Harness, Outcome, Report, checks, run_checks, seed,
+};
+use artifact_store_tests::matrix_rows::{self, MatrixRow};
 use artifact_store_tests::table;
 
 struct Arguments {
-    rows: Vec<Row>,
+    rows: Vec<MatrixRow>,
     checks: Vec<Check>,
     narrowed: bool,
     json: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { rows: flavours::rows(), checks: checks(), narrowed: false, json: false };
+    let mut arguments =
+        Arguments { rows: matrix_rows::matrix_rows(), checks: checks(), narrowed: false, json: false };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         let mut value = || given.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -31,7 +38,7 @@ fn arguments() -> Result<Arguments, String> {
                 known.dedup();
                 if let Some(unknown) = value.split(',').find(|name| !known.contains(name)) {
                     return Err(format!(
-                        "there is no flavour '{unknown}' in the matrix; known: {}",
+                        "unknown flavour '{unknown}' in the matrix; known: {}",
                         known.join(", ")
                     ));
                 }
@@ -42,7 +49,7 @@ fn arguments() -> Result<Arguments, String> {
                 let value = value()?;
                 arguments.checks.retain(|check| check.name.contains(&value));
                 if arguments.checks.is_empty() {
-                    return Err(format!("no check has '{value}' in its name"));
+                    return Err(format!("no check has a name with '{value}'"));
                 }
                 arguments.narrowed = true;
             }
@@ -61,14 +68,37 @@ fn main() -> ExitCode {
         }
     };
     let seed = seed();
-    let mut pairs = Vec::new();
-    for row in &arguments.rows {
-        let bare = run(&*row.harness, &arguments.checks, seed);
-        let gated = run(&Gated(Arc::clone(&row.harness)), &arguments.checks, seed);
-        pairs.push((bare, gated));
-    }
+    let pairs = run_all(&arguments, seed);
     let failed = report(&arguments, &pairs, seed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the checks on every row, bare and gated, and returns the reports. As many run at once as there are
+/// processors.
+fn run_all(arguments: &Arguments, seed: u64) -> Vec<(Report, Report)> {
+    let gated = |row: &MatrixRow| Arc::new(GatedHarness(Arc::clone(&row.harness))) as Arc<dyn Harness>;
+    let harnesses: Vec<Arc<dyn Harness>> =
+        arguments.rows.iter().flat_map(|row| [Arc::clone(&row.harness), gated(row)]).collect();
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(harnesses.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(harness) = harnesses.get(index) else { return done };
+            done.push((index, run(&**harness, &arguments.checks, seed)));
+        }
+    };
+    let mut reports: Vec<(usize, Report)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    reports.sort_by_key(|(index, _)| *index);
+    let mut reports = reports.into_iter().map(|(_, report)| report);
+    iter::from_fn(|| reports.next().zip(reports.next())).collect()
 }
 
 fn run(harness: &dyn Harness, checks: &[Check], seed: u64) -> Report {
@@ -89,13 +119,13 @@ fn run(harness: &dyn Harness, checks: &[Check], seed: u64) -> Report {
     report
 }
 
-/// Prints what happened; how many failed.
+/// Prints the reports and returns the number of failures.
 fn report(arguments: &Arguments, pairs: &[(Report, Report)], seed: u64) -> usize {
     let reports = || pairs.iter().flat_map(|(bare, gated)| [bare, gated]);
     let failed: usize = reports().map(|report| report.failures().count()).sum();
     if arguments.json {
         for report in reports() {
-            report.lines.iter().for_each(|line| println!("{}", json(&report.flavour, line, seed)));
+            report.checks.iter().for_each(|line| println!("{}", json(&report.flavour, line, seed)));
         }
         return failed;
     }
@@ -115,7 +145,7 @@ fn report(arguments: &Arguments, pairs: &[(Report, Report)], seed: u64) -> usize
     failed
 }
 
-fn json(flavour: &str, line: &Line, seed: u64) -> serde_json::Value {
+fn json(flavour: &str, line: &CheckReport, seed: u64) -> serde_json::Value {
     let (outcome, reason) = match &line.result {
         Ok(Outcome::Passed) => ("passed", None),
         Ok(Outcome::NotPromised) => ("not_promised", None),
@@ -127,7 +157,7 @@ fn json(flavour: &str, line: &Line, seed: u64) -> serde_json::Value {
         "group": line.check.group,
         "outcome": outcome,
         "reason": reason,
-        "seconds": line.took.as_secs_f64(),
+        "seconds": line.duration.as_secs_f64(),
         "seed": seed,
     })
 }

@@ -1,54 +1,54 @@
-//! Measures whether the time of an answer tells a foreign id from a missing one.
+//! Measures whether the response time distinguishes a foreign id from a missing one.
 //!
-//! For each flavour, in process (the resolver over the gated store) and over the wire (a server in this process, one kept
-//! connection on loopback), and for each verb that asks by id: pairs of one foreign and one missing id, in an order of chance
-//! within each pair, so that whatever the machine does meanwhile meets both alike. Foreign ids are of artifacts of 16 KiB that
-//! another tenant has under the same user and session; the ids of both kinds are as many, and are asked as often. They are many,
-//! because ids differ among themselves: 256 ids of nobody's are a nanosecond faster to miss in a map than 256 others. `--seed`
-//! takes other ids.
+//! Each flavour is measured in process (the resolver over the gated store) and over the wire (a server in this
+//! process, one keep-alive connection on loopback), for each verb that takes an id. A pair is one foreign and one
+//! missing id, in random order, so that other load on the machine affects both alike. The foreign ids belong to
+//! artifacts of 16 KiB that another tenant has under the same user and session. There are as many ids of one kind as
+//! of the other, and they are requested equally often. There are many, because ids differ among themselves: 256
+//! missing ids can be a nanosecond faster to miss in a map than 256 others. `--seed` selects other ids.
 //!
-//! Printed are, for each, the mean over the missing ids, the shift of the foreign ones, and Welch's t: raw, and without the
-//! slowest 1 % of both kinds together. Two controls stand beside: missing ids against missing ids, which shows what noise there
-//! is, and own ids against missing ones, which shows that a difference would be seen. Exit code 1: |t| of a foreign id reached
-//! 4.5, raw or cropped.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // A program of the command line.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // What cannot be set up ends the program.
+//! Prints for each verb the mean over the missing ids, the shift of the foreign ones, and Welch's t: raw, and without
+//! the slowest 1 % of both kinds together. There are two controls. Missing ids against missing ids show the noise.
+//! Own ids against missing ids show that a difference would be detected. The exit code is 1 if |t| of foreign ids
+//! reached 4.5, raw or cropped.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A command-line program.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A failed setup ends the program.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use artifact_store_conformance::OpenWith;
+use artifact_store_conformance::StoreOptions;
 use artifact_store_core::{ArtifactId, ArtifactStore, Digest, Gate, GateOptions, Namespace, Scope};
 use artifact_store_protocol::{DeleteRequest, GetRefRequest, GetRequest, PutRequest, RequestScope};
 use artifact_store_resolver::{Caller, Resolver, ResolverOptions};
 use artifact_store_tests::corpus;
-use artifact_store_tests::flavours::rows;
-use artifact_store_tests::hosted::Host;
-use artifact_store_tests::welch::{Verdict, compare, compare_without_slowest};
-use artifact_store_tests::wire::{Connection, Flavour, Request, Who, control};
+use artifact_store_tests::matrix_rows::matrix_rows;
+use artifact_store_tests::server_host::ServerHost;
+use artifact_store_tests::welch::{Comparison, compare, compare_without_slowest};
+use artifact_store_tests::wire::{Connection, Flavour, Identity, Request, control};
 use serde_json::json;
 
-/// Where a difference counts as one.
-const BOUND: f64 = 4.5;
-/// The share of the slowest that is taken away.
-const SLOWEST: f64 = 0.01;
-/// How many ids there are of a kind.
-const IDS: u64 = 2048;
+/// |t| from which a difference counts as real.
+const T_LIMIT: f64 = 4.5;
+/// The share of the slowest measurements that is cropped.
+const SLOWEST_SHARE: f64 = 0.01;
+/// The number of ids of each kind.
+const IDS_PER_KIND: u64 = 2048;
 const BYTES: usize = 16 * 1024;
 
 const USAGE: &str = "usage: oracle [--pairs N] [--seed N] [--only FLAVOURS] [--json]";
 
-/// What is compared with missing ids.
+/// The kind of ids that is compared with missing ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum IdKind {
     Foreign,
     Missing,
     Own,
 }
 
-/// How an id is asked for.
+/// The operation that looks an id up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Stat,
@@ -73,7 +73,7 @@ impl Verb {
         Self::WireGetRef,
     ];
 
-    /// The way and the verb.
+    /// The transport and the name of the operation, as printed.
     const fn names(self) -> [&'static str; 2] {
         match self {
             Self::Stat => ["process", "stat"],
@@ -111,9 +111,10 @@ fn main() -> ExitCode {
     }
     if !json {
         println!(
-            "{pairs} pairs each; times in ns; shift: the other ids' mean less the missing ids'; cropped: without the slowest \
-             {:.0} % of both kinds together\n{:<10}{:<9}{:<19}{:<9}{:>8}{:>11}{:>11}{:>9}{:>12}{:>9}",
-            SLOWEST * 100.0,
+            "{pairs} pairs each; times in ns; shift: mean of the other ids minus mean of the missing ids; \
+             cropped: without the slowest {:.0} % of both kinds \
+             together\n{:<10}{:<9}{:<19}{:<9}{:>8}{:>11}{:>11}{:>9}{:>12}{:>9}",
+            SLOWEST_SHARE * 100.0,
             "flavour",
             "way",
             "verb",
@@ -128,15 +129,15 @@ fn main() -> ExitCode {
     }
     let mut differs = false;
     for flavour in only {
-        let mut bench = Bench::new(flavour, seed);
+        let mut timing_bench = TimingBench::new(flavour, seed);
         for verb in Verb::ALL {
             let controls = matches!(verb, Verb::Stat | Verb::WireHead);
-            let kinds: &[Kind] =
-                if controls { &[Kind::Foreign, Kind::Missing, Kind::Own] } else { &[Kind::Foreign] };
+            let kinds: &[IdKind] =
+                if controls { &[IdKind::Foreign, IdKind::Missing, IdKind::Own] } else { &[IdKind::Foreign] };
             for kind in kinds {
-                let [raw, cropped] = bench.measure(verb, *kind, pairs);
-                let reached = raw.t.abs() >= BOUND || cropped.t.abs() >= BOUND;
-                differs |= *kind == Kind::Foreign && reached;
+                let [raw, cropped] = timing_bench.measure(verb, *kind, pairs);
+                let reached = raw.t.abs() >= T_LIMIT || cropped.t.abs() >= T_LIMIT;
+                differs |= *kind == IdKind::Foreign && reached;
                 print(json, flavour, verb, *kind, [raw, cropped]);
             }
         }
@@ -149,18 +150,18 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn print(json: bool, flavour: Flavour, verb: Verb, kind: Kind, [raw, cropped]: [Verdict; 2]) {
+fn print(json: bool, flavour: Flavour, verb: Verb, kind: IdKind, [raw, cropped]: [Comparison; 2]) {
     let [way, verb] = verb.names();
     let kind = match kind {
-        Kind::Foreign => "foreign",
-        Kind::Missing => "missing",
-        Kind::Own => "own",
+        IdKind::Foreign => "foreign",
+        IdKind::Missing => "missing",
+        IdKind::Own => "own",
     };
     if json {
-        let of = |verdict: Verdict| json!({"n": verdict.n, "mean_ns": verdict.mean, "shift_ns": verdict.shift, "t": verdict.t});
+        let of = |comparison: Comparison| json!({"n": comparison.n, "mean_ns": comparison.mean, "shift_ns": comparison.shift, "t": comparison.t});
         let line = json!({
             "flavour": flavour.name(), "way": way, "verb": verb, "ids": kind, "raw": of(raw), "cropped": of(cropped),
-            "slowest_cropped": SLOWEST,
+            "slowest_cropped": SLOWEST_SHARE,
         });
         println!("{line}");
     } else {
@@ -177,18 +178,18 @@ fn print(json: bool, flavour: Flavour, verb: Verb, kind: Kind, [raw, cropped]: [
     }
 }
 
-/// A store with own and foreign artifacts, and all that asks it.
-struct Bench {
-    // Before the place: it closes the store.
-    host: Host,
+/// A store with own and foreign artifacts, and everything needed to query it.
+struct TimingBench {
+    // Before the backend: dropping the host closes the store.
+    host: ServerHost,
     resolver: Resolver,
     callers: [Caller; 2],
     tokens: [String; 2],
     addr: SocketAddr,
     connection: Option<Connection>,
     ids: [Vec<String>; 3],
-    spare: Vec<String>,
-    _place: Box<dyn artifact_store_conformance::Place>,
+    missing_controls: Vec<String>,
+    _backend: Box<dyn artifact_store_conformance::Backend>,
 }
 
 fn id(number: u64) -> String {
@@ -199,70 +200,70 @@ fn bytes(number: u64) -> Vec<u8> {
     corpus::bytes(number, BYTES).to_vec()
 }
 
-impl Bench {
+impl TimingBench {
     fn new(flavour: Flavour, seed: u64) -> Self {
-        let row = rows().into_iter().find(|row| row.flavour == flavour);
-        let row = row.expect("the flavour is not narrowed away");
-        let host = Host::new();
-        let place = host.wait(row.harness.place()).unwrap();
-        let bare = host.wait(place.open(&OpenWith::default())).unwrap();
+        let row = matrix_rows().into_iter().find(|row| row.flavour == flavour);
+        let row = row.expect("the flavour is selected");
+        let host = ServerHost::new();
+        let backend = host.block_on(row.harness.create_backend()).unwrap();
+        let bare = host.block_on(backend.open(&StoreOptions::default())).unwrap();
         let store: Arc<dyn ArtifactStore> = Arc::new(Gate::new(bare, GateOptions::default()).unwrap());
         let addr = host.serve(Arc::clone(&store), ResolverOptions::default());
         let resolver = Resolver::new(store, ResolverOptions::default());
         let [own, foreign] = ["acme", "globex"].map(|tenant| Scope::new(tenant, "ada", "s-1").unwrap());
-        let numbers = |kind: u64| (4 * seed + kind) * IDS..(4 * seed + kind + 1) * IDS;
+        let numbers = |kind: u64| (4 * seed + kind) * IDS_PER_KIND..(4 * seed + kind + 1) * IDS_PER_KIND;
         for (scope, kind) in [(&foreign, 0), (&own, 2)] {
             for number in numbers(kind) {
                 let request = PutRequest { bytes: bytes(number).into(), ..PutRequest::default() };
-                host.wait(resolver.put(&Caller::new(scope), request)).unwrap();
+                host.block_on(resolver.put(&Caller::new(scope), request)).unwrap();
             }
         }
         let ids = |kind| numbers(kind).map(id).collect::<Vec<_>>();
-        let who = Who::new("acme", "ada", "s-1");
+        let who = Identity::new("acme", "ada", "s-1");
         Self {
             resolver,
             callers: [Caller::new(&own), Caller::new(&own).with_admin()],
-            tokens: [who.token(), who.admin().token()],
+            tokens: [who.token(), who.with_admin().token()],
             addr,
             connection: None,
             ids: [ids(0), ids(1), ids(2)],
-            spare: ids(3),
+            missing_controls: ids(3),
             host,
-            _place: place,
+            _backend: backend,
         }
     }
 
-    /// Pairs of an id of this kind and a missing one: raw, and without the slowest.
-    #[allow(clippy::cast_possible_truncation)] // Below IDS.
-    fn measure(&mut self, verb: Verb, kind: Kind, pairs: u64) -> [Verdict; 2] {
+    /// Measures pairs of an id of this kind and a missing one. Returns the comparison raw, and without the slowest.
+    #[allow(clippy::cast_possible_truncation)] // Below IDS_PER_KIND.
+    fn measure(&mut self, verb: Verb, kind: IdKind, pairs: u64) -> [Comparison; 2] {
         let first = match kind {
-            Kind::Foreign => self.ids[0].clone(),
-            // Others than those they are compared with.
-            Kind::Missing => self.spare.clone(),
-            Kind::Own => self.ids[2].clone(),
+            IdKind::Foreign => self.ids[0].clone(),
+            // Other missing ids than those they are compared with.
+            IdKind::Missing => self.missing_controls.clone(),
+            IdKind::Own => self.ids[2].clone(),
         };
         let missing = self.ids[1].clone();
         let mut times = [Vec::new(), Vec::new()];
         let warm = pairs / 20;
         for pair in 0..pairs + warm {
-            let which = |salt: u64| corpus::choice(pair ^ salt, IDS) as usize;
+            let which = |salt: u64| corpus::choice(pair ^ salt, IDS_PER_KIND) as usize;
             let pair_of_ids = [&first[which(1 << 40)], &missing[which(1 << 41)]];
             let flip = corpus::choice(pair ^ (1 << 42), 2) as usize;
             for turn in 0..2 {
                 let at = turn ^ flip;
-                let (nanos, found) = self.ask(verb, pair_of_ids[at]);
-                assert_eq!(found, at == 0 && kind == Kind::Own, "{verb:?} of {}", pair_of_ids[at]);
+                let (nanos, found) = self.measure_one(verb, pair_of_ids[at]);
+                assert_eq!(found, at == 0 && kind == IdKind::Own, "{verb:?} of {}", pair_of_ids[at]);
                 if pair >= warm {
                     times[at].push(nanos);
                 }
             }
         }
         let [first, missing] = &times;
-        [compare(first, missing), compare_without_slowest(first, missing, SLOWEST)]
+        [compare(first, missing), compare_without_slowest(first, missing, SLOWEST_SHARE)]
     }
 
-    /// How long it takes, and whether anything was found.
-    fn ask(&mut self, verb: Verb, id: &str) -> (f64, bool) {
+    /// Returns how long the lookup took in nanoseconds, and whether it found anything.
+    fn measure_one(&mut self, verb: Verb, id: &str) -> (f64, bool) {
         let (text, scope) = (id.to_owned(), RequestScope::default());
         let path = format!("/v1/artifacts/{id}");
         let [token, _] = &self.tokens;
@@ -270,7 +271,7 @@ impl Bench {
             Verb::Stat | Verb::Get | Verb::GetRef | Verb::Delete => {
                 let (resolver, [caller, admin]) = (&self.resolver, &self.callers);
                 let begun = Instant::now();
-                let found = self.host.wait(async {
+                let found = self.host.block_on(async {
                     match verb {
                         Verb::Stat => resolver.stat(caller, "", id).await.is_ok(),
                         Verb::Get => {
@@ -284,7 +285,7 @@ impl Bench {
                         _ => resolver.delete(admin, DeleteRequest { id: text, scope }).await.is_ok(),
                     }
                 });
-                return (nanos(begun), found);
+                return (elapsed_nanos(begun), found);
             }
             Verb::WireHead => Request::new("HEAD", path).bearer(token),
             Verb::WireGet => Request::get(path).bearer(token),
@@ -294,13 +295,13 @@ impl Bench {
         let connection = self.connection.take().unwrap_or_else(|| Connection::open(self.addr));
         let begun = Instant::now();
         let (response, connection) = request.send_on(connection);
-        let time = nanos(begun);
+        let time = elapsed_nanos(begun);
         self.connection = Some(connection);
         (time, response.status == 200)
     }
 }
 
 #[allow(clippy::cast_precision_loss)] // Far below 2^52 ns.
-fn nanos(begun: Instant) -> f64 {
+fn elapsed_nanos(begun: Instant) -> f64 {
     begun.elapsed().as_nanos() as f64
 }

@@ -1,19 +1,19 @@
-//! What one user can do to the others: runs attacks against a server and measures the requests of another tenant meanwhile.
+//! Measures what one user can do to the others: attacks a server and times the requests of another tenant meanwhile.
 //!
-//! `wire-attacks [--driver inmem|sqlite] [--rounds N] [ATTACK…]`: for each attack a fresh server; N rounds (40) of requests of a
-//! tenant that has nothing to do with it, each on a new connection, before the attack and during it. Prints how many were
-//! answered as they should be, and the median, the 99th percentile and the maximum of their latencies in milliseconds. Exit code 1
-//! where a request of the other tenant failed during an attack, or events of it were lost. `ARTIFACTD_BIN` names another build of
-//! the program. The sockets of all attacks go to loopback, are bounded in number, and end with the program. Needs 20 000 file
-//! descriptors (`ulimit -n`).
-#![allow(clippy::print_stdout, clippy::print_stderr)] // A program of the command line.
+//! `wire-attacks [--driver inmem|sqlite] [--rounds N] [ATTACK…]`: each attack gets a fresh server. An uninvolved
+//! tenant sends N rounds (default: 40) of requests before the attack and during it, each on a new connection. Prints
+//! how many got the expected response, and the median, the 99th percentile and the maximum of their latencies in
+//! milliseconds. The exit code is 1 if a request of the other tenant failed during an attack, or if its events were
+//! lost. `ARTIFACTD_BIN` selects another build of the program. The sockets of all attacks connect to loopback, are
+//! limited in number, and close with the program. Needs 20 000 file descriptors (`ulimit -n`).
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A command-line program.
 
 #[path = "wire-attacks/attacks.rs"]
 mod attacks;
 #[path = "wire-attacks/client.rs"]
 mod client;
-#[path = "wire-attacks/target.rs"]
-mod target;
+#[path = "wire-attacks/server.rs"]
+mod server;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use std::time::Duration;
 use artifact_store_core::BoxError;
 
 use self::attacks::{ATTACKS, Attack};
-use self::client::{Client, Latencies};
-use self::target::Target;
+use self::client::{Latencies, VictimClient};
+use self::server::AttackedServer;
 
 struct Arguments {
     driver: String,
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let Some(arguments) = arguments(std::env::args().skip(1)) else {
         let names: Vec<&str> = ATTACKS.iter().map(|attack| attack.name).collect();
         eprintln!(
-            "usage: wire-attacks [--driver inmem|sqlite] [--rounds N] [ATTACK…], of {}",
+            "usage: wire-attacks [--driver inmem|sqlite] [--rounds N] [ATTACK…]\nattacks: {}",
             names.join(", ")
         );
         return ExitCode::from(2);
@@ -43,17 +43,17 @@ fn main() -> ExitCode {
         "{:<18}{:<8}{:<10}{:>10}{:>10}{:>10}{:>10}",
         "attack", "when", "request", "answered", "p50 ms", "p99 ms", "max ms"
     );
-    let mut held = true;
+    let mut all_served = true;
     for attack in &arguments.attacks {
         match run(attack, &arguments) {
-            Ok(served) => held &= served,
+            Ok(served) => all_served &= served,
             Err(error) => {
                 eprintln!("wire-attacks: {}: {error}", attack.name);
-                held = false;
+                all_served = false;
             }
         }
     }
-    ExitCode::from(u8::from(!held))
+    ExitCode::from(u8::from(!all_served))
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Option<Arguments> {
@@ -74,25 +74,25 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Option<Arguments> {
     Some(arguments)
 }
 
-/// True: the other tenant was served throughout.
+/// Returns true if the other tenant was served throughout.
 fn run(attack: &Attack, arguments: &Arguments) -> Result<bool, BoxError> {
-    let mut target = Target::start(&arguments.driver, attack)?;
-    let client = Client::new(target.addr());
-    client.rounds(3);
-    print(attack.name, "before", &client.rounds(arguments.rounds));
-    let begun = (attack.begin)(&mut target)?;
-    // What the attack holds is held by now, or was refused.
+    let mut server = AttackedServer::start(&arguments.driver, attack)?;
+    let client = VictimClient::new(server.addr());
+    client.run_rounds(3);
+    print(attack.name, "before", &client.run_rounds(arguments.rounds));
+    let running = (attack.begin)(&mut server)?;
+    // By now the attack holds all its resources, or was refused them.
     std::thread::sleep(Duration::from_millis(500));
-    let during = client.rounds(arguments.rounds);
+    let during = client.run_rounds(arguments.rounds);
     print(attack.name, "during", &during);
-    let served = during.iter().all(|latencies| latencies.answered == latencies.sent());
-    let findings = begun.end(&mut target)?;
+    let all_answered = during.iter().all(|latencies| latencies.answered == latencies.sent());
+    let findings = running.stop(&mut server)?;
     for finding in &findings {
         println!("{:<18}{finding}", "");
     }
-    let ended = target.stop()?;
-    println!("{:<18}after it: SIGTERM ends the server with {ended}", "");
-    Ok(served && findings.iter().all(|finding| finding.holds) && ended == "exit code 0")
+    let exit = server.stop()?;
+    println!("{:<18}afterwards: after SIGTERM the server exits with {exit}", "");
+    Ok(all_answered && findings.iter().all(|finding| finding.holds) && exit == "exit code 0")
 }
 
 fn print(attack: &str, when: &str, all: &[Latencies]) {

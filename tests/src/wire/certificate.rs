@@ -1,13 +1,16 @@
-//! A certificate that vouches for itself (RFC 5280), written byte by byte: all that a test of TLS needs, and no crate more.
+//! A self-signed certificate (RFC 5280), written byte by byte. It has what a TLS test needs, and needs no other
+//! crate.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 
-/// Object identifiers: ecdsa-with-SHA256, commonName, subjectAltName; id-ecPublicKey on prime256v1 with their heads.
-const SIGNED: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
-const NAME: &[u8] = b"\x06\x03\x55\x04\x03";
-const ALTERNATIVE: &[u8] = b"\x06\x03\x55\x1d\x11";
-const P256: &[u8] = b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+/// Object identifiers: ecdsa-with-SHA256, commonName, subjectAltName, and id-ecPublicKey on prime256v1 with their
+/// headers.
+const ECDSA_WITH_SHA256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+const COMMON_NAME: &[u8] = b"\x06\x03\x55\x04\x03";
+const SUBJECT_ALT_NAME: &[u8] = b"\x06\x03\x55\x1d\x11";
+const EC_PUBLIC_KEY_P256: &[u8] =
+    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
 const SEQUENCE: u8 = 0x30;
 
@@ -16,23 +19,25 @@ const SEQUENCE: u8 = 0x30;
 pub struct Certificate {
     /// The certificate in DER.
     pub der: Vec<u8>,
-    /// Its key as PKCS#8.
+    /// Its private key as PKCS#8.
     pub key: Vec<u8>,
 }
 
 impl Certificate {
-    /// One for a host's address, good until the end of that year (two digits of this century).
+    /// A certificate for an IPv4 address, valid until the end of `until_year` (two digits, this century).
     pub fn new(host: [u8; 4], until_year: &str) -> Self {
         let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
         let pair = EcdsaKeyPair::generate(algorithm).unwrap();
-        let algorithm = der(SEQUENCE, &[SIGNED]);
-        let name =
-            der(SEQUENCE, &[&der(0x31, &[&der(SEQUENCE, &[NAME, &der(0x0c, &[b"a provider of keys"])])])]);
+        let algorithm = der(SEQUENCE, &[ECDSA_WITH_SHA256]);
+        let name = der(
+            SEQUENCE,
+            &[&der(0x31, &[&der(SEQUENCE, &[COMMON_NAME, &der(0x0c, &[b"a provider of keys"])])])],
+        );
         let until = format!("{until_year}1231235959Z");
         let validity = der(SEQUENCE, &[&der(0x17, &[b"200101000000Z"]), &der(0x17, &[until.as_bytes()])]);
-        let public = der(SEQUENCE, &[P256, &der(0x03, &[&[0], pair.public_key().as_ref()])]);
+        let public = der(SEQUENCE, &[EC_PUBLIC_KEY_P256, &der(0x03, &[&[0], pair.public_key().as_ref()])]);
         let hosts = der(0x04, &[&der(SEQUENCE, &[&der(0x87, &[&host])])]);
-        let extensions = der(0xa3, &[&der(SEQUENCE, &[&der(SEQUENCE, &[ALTERNATIVE, &hosts])])]);
+        let extensions = der(0xa3, &[&der(SEQUENCE, &[&der(SEQUENCE, &[SUBJECT_ALT_NAME, &hosts])])]);
         let (version, serial) = (der(0xa0, &[b"\x02\x01\x02"]), b"\x02\x01\x01");
         let parts = [&version, &serial[..], &algorithm, &name, &validity, &name, &public, &extensions];
         let body = der(SEQUENCE, &parts);
@@ -54,7 +59,7 @@ impl std::fmt::Debug for Certificate {
     }
 }
 
-/// A value of DER: its tag, its length, its parts.
+/// A DER value: tag, length and content.
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = u16::try_from(content.len()).unwrap().to_be_bytes();

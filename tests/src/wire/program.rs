@@ -1,4 +1,4 @@
-//! Where the program is, and the keys that it makes.
+//! The path of the program, and the keys that it generates.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,41 +8,38 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The program: `ARTIFACTD_BIN`, or the one beside the tests.
-pub fn artifactd() -> PathBuf {
+/// The program: `ARTIFACTD_BIN`, or the one next to the tests.
+pub fn artifactd_path() -> PathBuf {
     if let Some(path) = std::env::var_os("ARTIFACTD_BIN") {
         return path.into();
     }
     let test = std::env::current_exe().unwrap();
     let beside = test.ancestors().skip(1).take(2).map(|folder| folder.join("artifactd"));
     beside.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!(
-            "there is no program artifactd beside {}; run `cargo build --package artifactd`",
-            test.display()
-        )
+        panic!("no program artifactd next to {}; run `cargo build --package artifactd`", test.display())
     })
 }
 
-/// The keys of every server of this process.
+/// The key pair that signs the tokens for a server.
 #[derive(Debug)]
-pub struct Keys {
+pub struct SigningKey {
     folder: TempDir,
-    /// The private key.
+    /// The private key in PEM.
     pub pem: String,
-    /// Its id.
+    /// The id of the key.
     pub kid: String,
 }
 
-impl Keys {
-    /// The file of public keys.
+impl SigningKey {
+    /// The file with the public key, as a JWKS.
     pub fn jwks(&self) -> PathBuf {
         self.folder.path().join("jwks.json")
     }
 
-    /// Makes keys in a folder of their own.
+    /// Generates a key pair in a folder of its own.
     pub fn generate() -> Self {
         let folder = TempDir::new().unwrap();
-        let output = Command::new(artifactd()).arg("keygen").arg(folder.path()).output().unwrap();
+        let output = Command::new(artifactd_path()).arg("keygen").arg(folder.path()).output().unwrap();
         assert!(output.status.success(), "keygen: {}", String::from_utf8_lossy(&output.stderr));
         let pem = fs::read_dir(folder.path())
             .unwrap()
@@ -56,8 +53,8 @@ impl Keys {
     }
 }
 
-/// The keys, made once.
-pub fn keys() -> &'static Keys {
-    static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(Keys::generate)
+/// The key pair of every server of this process, generated once.
+pub fn signing_key() -> &'static SigningKey {
+    static KEYS: OnceLock<SigningKey> = OnceLock::new();
+    KEYS.get_or_init(SigningKey::generate)
 }

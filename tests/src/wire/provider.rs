@@ -1,4 +1,4 @@
-//! Whoever signs a server's tokens: a set of keys behind a URL, which changes, is counted, and can be away.
+//! A provider of public keys: a JWKS behind a URL that can change, counts its requests, and can fail.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -10,25 +10,25 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::certificate::Certificate;
-use super::program::Keys;
+use super::program::SigningKey;
 
-/// A provider of keys on this machine. It answers as long as the process lives.
+/// A key provider on this machine. It responds as long as the process lives.
 #[derive(Debug)]
 pub struct KeyProvider {
     addr: SocketAddr,
     scheme: &'static str,
     set: Arc<Mutex<Option<String>>>,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
 impl KeyProvider {
-    /// One that gives these keys.
-    pub fn new(keys: &[&Keys]) -> Self {
+    /// A provider that serves these keys.
+    pub fn new(keys: &[&SigningKey]) -> Self {
         Self::start(keys, None)
     }
 
     /// The same over TLS, with this certificate.
-    pub fn with_tls(keys: &[&Keys], certificate: &Certificate) -> Self {
+    pub fn with_tls(keys: &[&SigningKey], certificate: &Certificate) -> Self {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certificate.key.clone()));
         let config =
             ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
@@ -40,18 +40,18 @@ impl KeyProvider {
         Self::start(keys, Some(Arc::new(config)))
     }
 
-    fn start(keys: &[&Keys], tls: Option<Arc<ServerConfig>>) -> Self {
+    fn start(keys: &[&SigningKey], tls: Option<Arc<ServerConfig>>) -> Self {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let (set, asked) = (Arc::new(Mutex::new(None)), Arc::new(AtomicUsize::new(0)));
-        let shared = (Arc::clone(&set), Arc::clone(&asked));
+        let (set, requests) = (Arc::new(Mutex::new(None)), Arc::new(AtomicUsize::new(0)));
+        let shared = (Arc::clone(&set), Arc::clone(&requests));
         std::thread::spawn(move || {
-            let (set, asked) = shared;
+            let (set, requests) = shared;
             for stream in listener.incoming().map_while(Result::ok) {
-                asked.fetch_add(1, Ordering::SeqCst);
+                requests.fetch_add(1, Ordering::SeqCst);
                 let set: Option<String> = set.lock().unwrap().clone();
-                // A client that goes away is no failure of the provider.
+                // A client that disconnects is not an error of the provider.
                 let _ = match &tls {
                     None => serve(stream, set.as_deref()),
                     Some(tls) => {
@@ -61,13 +61,13 @@ impl KeyProvider {
                 };
             }
         });
-        let provider = Self { addr, scheme, set, asked };
+        let provider = Self { addr, scheme, set, requests };
         provider.publish(keys);
         provider
     }
 
-    /// Gives these keys from now on.
-    pub fn publish(&self, keys: &[&Keys]) {
+    /// Serves these keys from now on.
+    pub fn publish(&self, keys: &[&SigningKey]) {
         let keys: Vec<Value> = keys
             .iter()
             .map(|keys| {
@@ -78,17 +78,17 @@ impl KeyProvider {
         *self.set.lock().unwrap() = Some(json!({ "keys": keys }).to_string());
     }
 
-    /// Answers 503 from now on.
+    /// Responds 503 from now on.
     pub fn fail(&self) {
         *self.set.lock().unwrap() = None;
     }
 
-    /// How often it was asked.
-    pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    /// The number of requests it has received.
+    pub fn request_count(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
-    /// Where the set is.
+    /// The URL of the key set.
     pub fn url(&self) -> String {
         let scheme = self.scheme;
         format!("{scheme}://{}/.well-known/jwks.json", self.addr)

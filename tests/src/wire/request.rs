@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::connection::{Connection, Incoming};
+use super::connection::{Connection, StreamingResponse};
 use super::response::Response;
 use super::server::Server;
-use super::tokens::Who;
+use super::tokens::Identity;
 
-/// `text` as part of a path or a query.
+/// Percent-encodes `text` for a path or a query.
 pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
@@ -42,7 +42,7 @@ pub fn control(method: &str, body: &Value) -> Request {
         .body(body.to_string())
 }
 
-/// An upload of bytes; `query` with its question mark, or empty.
+/// An upload of bytes. `query` starts with its question mark, or is empty.
 pub fn put(query: &str, bytes: impl Into<Vec<u8>>) -> Request {
     Request::new("PUT", format!("/v1/artifacts{query}")).body(bytes)
 }
@@ -53,45 +53,45 @@ impl Request {
         Self { verb: verb.into(), target: target.into(), headers: Vec::new(), body: None, chunked: false }
     }
 
-    /// GET.
+    /// A GET request.
     pub fn get(target: impl Into<String>) -> Self {
         Self::new("GET", target)
     }
 
-    /// With a header more.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// With a bearer token.
+    /// Adds a bearer token.
     #[must_use]
     pub fn bearer(self, token: impl AsRef<str>) -> Self {
         self.header("Authorization", format!("Bearer {}", token.as_ref()))
     }
 
-    /// With a token of this identity.
+    /// Adds a bearer token of this identity.
     #[must_use]
-    pub fn by(self, who: &Who) -> Self {
-        self.bearer(who.token())
+    pub fn identity(self, identity: &Identity) -> Self {
+        self.bearer(identity.token())
     }
 
-    /// With this body.
+    /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    /// With the body in chunks instead of its length in the head.
+    /// Sends the body in chunks instead of announcing its length.
     #[must_use]
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
         self
     }
 
-    /// The head as it goes out, with `length` in place of the body's own where given.
+    /// The head as it is sent. `length` overrides the announced length of the body.
     pub fn head(&self, length: Option<u64>) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: server\r\n", self.verb, self.target);
         for (name, value) in &self.headers {
@@ -107,18 +107,18 @@ impl Request {
         head.into_bytes()
     }
 
-    /// Head and body as they go out where nothing is chunked.
+    /// Head and body as they are sent without chunked coding.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head(None);
         bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
         bytes
     }
 
-    fn to_head(&self) -> bool {
+    fn is_head(&self) -> bool {
         self.verb == "HEAD"
     }
 
-    /// Writes it all, whatever the server makes of it meanwhile.
+    /// Writes head and body, whatever the server responds meanwhile.
     pub fn write(&self, connection: &mut Connection) {
         if !connection.send(&self.head(None)) {
             return;
@@ -137,7 +137,7 @@ impl Request {
         }
     }
 
-    /// Sends it on a connection of its own.
+    /// Sends the request on a connection of its own.
     pub fn send(&self, server: &Server) -> Response {
         self.send_to(server.addr())
     }
@@ -147,23 +147,25 @@ impl Request {
         self.send_on(Connection::open(addr)).0
     }
 
-    /// Sends it on this connection, which is given back.
+    /// Sends the request on this connection and returns the connection.
     pub fn send_on(&self, mut connection: Connection) -> (Response, Connection) {
         self.write(&mut connection);
-        connection.response(self.to_head())
+        connection.read_response(self.is_head())
     }
 
-    /// Sends it and reads no more than the head of the response.
-    pub fn begin(&self, addr: SocketAddr) -> Incoming {
+    /// Sends the request and reads only the head of the response.
+    pub fn send_streaming(&self, addr: SocketAddr) -> StreamingResponse {
         let mut connection = Connection::open(addr);
         self.write(&mut connection);
-        connection.head(self.to_head()).unwrap_or_else(|| panic!("the connection ended without a response"))
+        connection
+            .read_head(self.is_head())
+            .unwrap_or_else(|| panic!("the connection ended without a response"))
     }
 
-    /// The same where the server may be gone: `None`.
+    /// The same if the server may be gone. Returns `None` then.
     pub fn try_send(&self, addr: SocketAddr) -> Option<Response> {
         let mut connection = Connection::try_open(addr).ok()?;
         self.write(&mut connection);
-        Some(connection.maybe_response(self.to_head())?.0)
+        Some(connection.try_read_response(self.is_head())?.0)
     }
 }

@@ -1,4 +1,4 @@
-//! The program, started for real.
+//! The real program as a child process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,29 +12,29 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::program::{artifactd, keys};
+use super::program::{artifactd_path, signing_key};
 use super::request::{Request, control};
 use super::response::Response;
-use super::tokens::Who;
-use crate::place::{Flavour, Place, flavours};
+use super::tokens::Identity;
+use crate::flavour::{Flavour, ServerBackend, flavours};
 
-/// How long the program may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the program may take to start or to exit.
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a server is configured with beside its driver, by section and key, and in its environment.
+/// The configuration of a server besides its driver, by section and key, and its environment variables.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct ServerOptions {
     file: BTreeMap<String, BTreeMap<String, Value>>,
     environment: Vec<(String, String)>,
 }
 
-impl Options {
-    /// Nothing beside the defaults.
+impl ServerOptions {
+    /// The defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With `section.key` in the file.
+    /// Sets `section.key` in the file.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         let (section, key) = key.split_once('.').expect("a key has a section");
@@ -42,14 +42,14 @@ impl Options {
         self
     }
 
-    /// With a variable in the environment.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
     }
 
-    /// The file. Every scalar of JSON is one of YAML.
+    /// The content of the file. Every JSON scalar is a YAML scalar.
     pub fn yaml(&self) -> String {
         let mut yaml = String::new();
         for (section, keys) in &self.file {
@@ -61,74 +61,84 @@ impl Options {
         yaml
     }
 
-    /// The program with these options in a file of `folder`, ready to serve.
+    /// The command that serves with these options, from a file in `folder`.
     pub fn command(&self, folder: &Path) -> Command {
         let file = folder.join("artifactd.yaml");
         fs::write(&file, self.yaml()).unwrap();
-        let mut command = Command::new(artifactd());
+        let mut command = Command::new(artifactd_path());
         command.arg("serve").arg("--config").arg(file).env_remove("RUST_LOG");
         command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
     }
 }
 
-/// A server, which goes with the value.
+/// A server process. Dropping the value kills it.
 #[derive(Debug)]
 pub struct Server {
     flavour: Flavour,
-    /// Where a driver with a server beneath it keeps its data.
-    place: Option<Place>,
-    options: Options,
-    home: TempDir,
+    /// The storage on a real server, if the driver has one.
+    backend: Option<ServerBackend>,
+    options: ServerOptions,
+    folder: TempDir,
     child: Child,
     addr: SocketAddr,
 }
 
 impl Server {
-    /// A server with the driver of this flavour, on an empty store and a free port.
-    pub fn start(flavour: Flavour, options: &Options) -> Self {
-        Self::start_at(flavour, Place::of(flavour), options)
+    /// Starts a server with the driver of this flavour, on an empty store and a free port.
+    pub fn start(flavour: Flavour, options: &ServerOptions) -> Self {
+        Self::start_on(flavour, ServerBackend::create(flavour), options)
     }
 
-    /// The same beside this one, on the same store: where its flavour lets several processes share one.
+    /// Starts a second server on the same store. The flavour must let several processes share one.
     #[must_use]
-    pub fn start_beside(&self) -> Self {
-        let place = self.place.as_ref().expect("the flavour has a server beneath it").clone();
+    pub fn start_replica(&self) -> Self {
+        self.start_replica_with(&[])
+    }
+
+    /// The same with other values for some configuration keys.
+    #[must_use]
+    pub fn start_replica_with(&self, changed: &[(&str, Value)]) -> Self {
+        let backend = self.backend.as_ref().expect("the flavour has a storage server").clone();
         let mut options = self.options.clone();
         options.file.entry("server".into()).or_default().insert("bind_addr".into(), json!("127.0.0.1:0"));
-        Self::start_at(self.flavour, Some(place), &options)
+        for (key, value) in changed {
+            let (section, key) = key.split_once('.').unwrap();
+            options.file.entry(section.into()).or_default().insert(key.into(), value.clone());
+        }
+        Self::start_on(self.flavour, Some(backend), &options)
     }
 
-    fn start_at(flavour: Flavour, place: Option<Place>, options: &Options) -> Self {
-        let home = TempDir::new().unwrap();
+    fn start_on(flavour: Flavour, backend: Option<ServerBackend>, options: &ServerOptions) -> Self {
+        let folder = TempDir::new().unwrap();
         let mut options = options.clone();
-        let elsewhere = options.file.get("identity").is_some_and(|keys| keys.contains_key("jwks_url"));
-        let mut default = |key: &str, value: Value| {
+        let uses_jwks_url = options.file.get("identity").is_some_and(|keys| keys.contains_key("jwks_url"));
+        let mut set_default = |key: &str, value: Value| {
             let (section, key) = key.split_once('.').unwrap();
             options.file.entry(section.into()).or_default().entry(key.into()).or_insert(value);
         };
-        default("server.bind_addr", json!("127.0.0.1:0"));
-        if !elsewhere {
-            default("identity.jwks_file", json!(keys().jwks()));
+        set_default("server.bind_addr", json!("127.0.0.1:0"));
+        if !uses_jwks_url {
+            set_default("identity.jwks_file", json!(signing_key().jwks()));
         }
-        default("artifacts.driver", json!(flavour.driver()));
+        set_default("artifacts.driver", json!(flavour.driver()));
         match flavour {
-            Flavour::Fs => default("artifacts.fs_root", json!(home.path().join("data"))),
-            Flavour::Sqlite => default("artifacts.dsn", json!(home.path().join("data.db"))),
-            Flavour::Inmem | Flavour::Postgres | Flavour::Garage | Flavour::S3sFs => {}
+            Flavour::Fs => set_default("artifacts.fs_root", json!(folder.path().join("data"))),
+            Flavour::Sqlite => set_default("artifacts.dsn", json!(folder.path().join("data.db"))),
+            Flavour::Inmem | Flavour::Postgres | Flavour::Garage | Flavour::S3sFs | Flavour::Moto => {}
         }
-        for (key, value) in place.iter().flat_map(Place::keys) {
-            default(&key, value);
+        for (key, value) in backend.iter().flat_map(ServerBackend::config_keys) {
+            set_default(&key, value);
         }
-        if let Some(place) = &place {
-            for (option, value) in place.options() {
+        if let Some(backend) = &backend {
+            for (option, value) in backend.driver_options() {
                 let section = options.file.entry("artifacts".into()).or_default();
                 let given = section.entry("options".into()).or_insert_with(|| json!({}));
                 given[option] = value;
             }
         }
-        let (child, addr) = launch(&options, home.path());
-        Self { flavour, place, options, home, child, addr }
+        let (child, addr) = launch(&options, folder.path());
+        Self { flavour, backend, options, folder, child, addr }
     }
 
     /// The flavour.
@@ -136,9 +146,9 @@ impl Server {
         self.flavour
     }
 
-    /// Where a driver with a server beneath it keeps its data.
-    pub fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
+    /// The storage on a real server, if the driver has one.
+    pub fn backend(&self) -> Option<&ServerBackend> {
+        self.backend.as_ref()
     }
 
     /// The driver's name.
@@ -146,49 +156,49 @@ impl Server {
         self.flavour.driver()
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where its data is, as the URL of a store; the driver keeps it outside of the process.
+    /// The URL of its store. The driver must keep its data outside the process.
     pub fn url(&self) -> String {
-        match &self.place {
-            Some(place) => place.url(),
+        match &self.backend {
+            Some(backend) => backend.url(),
             None => format!("{}:{}", self.driver(), self.data().display()),
         }
     }
 
-    /// What its raw storage holds that belongs to no visible artifact, one line each. Nothing is known of what a driver keeps in
-    /// the process.
+    /// What its raw storage holds that belongs to no visible artifact, one line each. Empty if the driver keeps its
+    /// data in the process.
     pub fn residue(&self) -> Vec<String> {
-        let found = match (&self.place, self.flavour) {
-            (Some(place), _) => place.wait_for_residue(),
+        let found = match (&self.backend, self.flavour) {
+            (Some(backend), _) => backend.residue_blocking(),
             (None, Flavour::Inmem) => Ok(Vec::new()),
             (None, _) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(crate::flavours::residue(&self.url()))
+                runtime.block_on(crate::matrix_rows::residue(&self.url()))
             }
         };
         found.unwrap()
     }
 
-    /// Where its data is on this machine's disk.
+    /// The path of its data on the local disk.
     pub fn data(&self) -> PathBuf {
-        self.home.path().join(if self.flavour == Flavour::Sqlite { "data.db" } else { "data" })
+        self.folder.path().join(if self.flavour == Flavour::Sqlite { "data.db" } else { "data" })
     }
 
-    /// What it has logged in all its lives, up to now where it answers.
+    /// Its log since the first start. If it responds, the log is complete up to now.
     pub fn log(&self) -> String {
         let written =
-            || String::from_utf8_lossy(&fs::read(self.home.path().join("log")).unwrap()).into_owned();
-        // The log is written behind the answers: what comes before a request's line is there once that is.
-        let Some(id) = probe(self.addr) else { return written() };
+            || String::from_utf8_lossy(&fs::read(self.folder.path().join("log")).unwrap()).into_owned();
+        // The log is written asynchronously. When the line of the probe is there, all earlier lines are there too.
+        let Some(id) = probe_health(self.addr) else { return written() };
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(2) && !written().contains(&id) {
             std::thread::sleep(Duration::from_millis(2));
@@ -196,79 +206,80 @@ impl Server {
         written()
     }
 
-    /// Sets `section.key` in its file, which it reads when it is told to.
+    /// Sets `section.key` in its file. The server reads the file again on SIGHUP.
     pub fn reconfigure(&mut self, key: &str, value: impl Into<Value>) {
         self.options = std::mem::take(&mut self.options).set(key, value);
         self.write_configuration(&self.options.yaml());
     }
 
-    /// Puts this in place of its file.
+    /// Replaces the content of its file.
     pub fn write_configuration(&self, yaml: &str) {
-        fs::write(self.home.path().join("artifactd.yaml"), yaml).unwrap();
+        fs::write(self.folder.path().join("artifactd.yaml"), yaml).unwrap();
     }
 
     /// Calls a method.
-    pub fn call(&self, who: &Who, method: &str, body: &Value) -> Response {
-        control(method, body).by(who).send(self)
+    pub fn call(&self, identity: &Identity, method: &str, body: &Value) -> Response {
+        control(method, body).identity(identity).send(self)
     }
 
-    /// Stores bytes and gives back their ref.
-    pub fn store(&self, who: &Who, bytes: &[u8], opts: &Value) -> Value {
+    /// Stores bytes and returns their ref.
+    pub fn store(&self, identity: &Identity, bytes: &[u8], opts: &Value) -> Value {
         let body = json!({"bytes": super::base64(bytes), "opts": opts});
-        self.call(who, "artifacts.put", &body).ok(200)["ref"].clone()
+        self.call(identity, "artifacts.put", &body).expect_json(200)["ref"].clone()
     }
 
-    /// Stores bytes and gives back their id.
-    pub fn store_id(&self, who: &Who, bytes: &[u8]) -> String {
-        self.store(who, bytes, &json!({}))["id"].as_str().unwrap().to_owned()
+    /// Stores bytes and returns their id.
+    pub fn store_id(&self, identity: &Identity, bytes: &[u8]) -> String {
+        self.store(identity, bytes, &json!({}))["id"].as_str().unwrap().to_owned()
     }
 
-    /// Reads an artifact through the byte plane.
-    pub fn download(&self, who: &Who, id: &str) -> Response {
-        Request::get(format!("/v1/artifacts/{id}")).by(who).send(self)
+    /// Downloads an artifact through the byte plane.
+    pub fn download(&self, identity: &Identity, id: &str) -> Response {
+        Request::get(format!("/v1/artifacts/{id}")).identity(identity).send(self)
     }
 
-    /// Kills the process at once.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Asks the process to end (SIGTERM), and waits for it.
+    /// Sends SIGTERM and waits for the process to exit.
     pub fn stop(&mut self) -> ExitStatus {
         signal(self.pid(), "TERM");
         self.wait()
     }
 
-    /// Waits for the process to end.
+    /// Waits for the process to exit.
     pub fn wait(&mut self) -> ExitStatus {
-        wait(&mut self.child)
+        wait_for_exit(&mut self.child)
     }
 
     /// Starts the program again on the same data.
     pub fn restart(&mut self) {
         self.kill();
-        (self.child, self.addr) = launch(&self.options, self.home.path());
+        (self.child, self.addr) = launch(&self.options, self.folder.path());
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        // Whatever a test sent, nothing may have fallen over. A test that has failed already says so itself.
+        // Nothing that a test sends may cause a panic. A test that has already failed reports its own failure.
         if !std::thread::panicking() {
-            // A panic is written down before its request is answered.
-            let log = String::from_utf8_lossy(&fs::read(self.home.path().join("log")).unwrap()).into_owned();
-            assert!(!log.contains("panicked"), "the server has panicked:\n{log}");
+            // A panic is logged before its request gets a response.
+            let log =
+                String::from_utf8_lossy(&fs::read(self.folder.path().join("log")).unwrap()).into_owned();
+            assert!(!log.contains("panicked"), "the server panicked:\n{log}");
         }
     }
 }
 
-/// Asks whether a server lives; the id of the request.
-fn probe(addr: SocketAddr) -> Option<String> {
-    let patience = Duration::from_secs(2);
-    let mut stream = TcpStream::connect_timeout(&addr, patience).ok()?;
-    stream.set_read_timeout(Some(patience)).ok()?;
+/// Sends a health request and returns its request id, or `None` if the server does not respond.
+fn probe_health(addr: SocketAddr) -> Option<String> {
+    let timeout = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&addr, timeout).ok()?;
+    stream.set_read_timeout(Some(timeout)).ok()?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -280,38 +291,38 @@ fn probe(addr: SocketAddr) -> Option<String> {
 /// Sends a signal to a process.
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
-    assert!(status.success(), "kill(1) does not reach {pid}");
+    assert!(status.success(), "kill(1) fails for {pid}");
 }
 
-/// Waits for a process, but not for ever.
-fn wait(child: &mut Child) -> ExitStatus {
+/// Waits for a process, up to [`PROCESS_TIMEOUT`].
+fn wait_for_exit(child: &mut Child) -> ExitStatus {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > PROCESS_TIMEOUT {
             let _ = child.kill();
-            panic!("the program does not end");
+            panic!("the program does not exit");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn launch(options: &Options, home: &Path) -> (Child, SocketAddr) {
-    let log = fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
-    let mut child = options.command(home).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+fn launch(options: &ServerOptions, folder: &Path) -> (Child, SocketAddr) {
+    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut child = options.command(folder).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let (sender, lines) = mpsc::channel();
     let out = BufReader::new(child.stdout.take().unwrap());
-    // Reads on, so that the program never waits for its output to be read.
+    // Keeps reading, so that the program never blocks on its output.
     std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
-    let first = lines.recv_timeout(PATIENCE);
+    let first = lines.recv_timeout(PROCESS_TIMEOUT);
     let addr = first.as_deref().ok().and_then(|line| line.strip_prefix("artifactd listens on http://"));
     let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else {
         let _ = child.kill();
-        let log = fs::read_to_string(home.join("log")).unwrap_or_default();
+        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
         panic!(
-            "the server does not start: it says {first:?} and logs\n{log}\nwith the configuration\n{}",
+            "the server does not start: first line {first:?}, log\n{log}\nconfiguration\n{}",
             options.yaml()
         );
     };
@@ -319,14 +330,14 @@ fn launch(options: &Options, home: &Path) -> (Child, SocketAddr) {
 }
 
 /// Runs a test against a fresh server of each flavour.
-pub fn on_every_driver(test: impl Fn(&Server)) {
-    on_every_driver_with(&Options::new(), test);
+pub fn for_each_flavour(test: impl Fn(&Server)) {
+    for_each_flavour_with(&ServerOptions::new(), test);
 }
 
 /// The same with options.
-pub fn on_every_driver_with(options: &Options, test: impl Fn(&Server)) {
+pub fn for_each_flavour_with(options: &ServerOptions, test: impl Fn(&Server)) {
     for flavour in flavours() {
-        // Where it fails, the test's output ends with the flavour.
+        // If the test fails, its output ends with the flavour.
         println!("on {flavour}");
         test(&Server::start(flavour, options));
     }

@@ -1,4 +1,4 @@
-//! Tokens, sound and broken.
+//! Tokens, valid and broken.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,11 +6,11 @@ use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::program::keys;
+use super::program::signing_key;
 
 /// An identity and the scopes of its token.
 #[derive(Debug, Clone)]
-pub struct Who {
+pub struct Identity {
     /// The tenant.
     pub tenant: String,
     /// The user.
@@ -21,65 +21,65 @@ pub struct Who {
     pub scopes: Vec<String>,
 }
 
-impl Who {
+impl Identity {
     /// An identity without scopes.
     pub fn new(tenant: &str, user: &str, session: &str) -> Self {
         Self { tenant: tenant.into(), user: user.into(), session: session.into(), scopes: Vec::new() }
     }
 
-    /// The same with another scope.
+    /// The same identity with one more scope.
     #[must_use]
-    pub fn with(&self, scope: &str) -> Self {
-        let mut who = self.clone();
-        who.scopes.push(scope.into());
-        who
+    pub fn with_scope(&self, scope: &str) -> Self {
+        let mut identity = self.clone();
+        identity.scopes.push(scope.into());
+        identity
     }
 
-    /// The same with `admin`.
+    /// The same identity with the scope `admin`.
     #[must_use]
-    pub fn admin(&self) -> Self {
-        self.with("admin")
+    pub fn with_admin(&self) -> Self {
+        self.with_scope("admin")
     }
 
-    /// The same with `console:fleet`.
+    /// The same identity with the scope `console:fleet`.
     #[must_use]
-    pub fn fleet(&self) -> Self {
-        self.with("console:fleet")
+    pub fn with_fleet(&self) -> Self {
+        self.with_scope("console:fleet")
     }
 
-    /// The scope of a body that names this identity.
+    /// The scope in a request body that names this identity.
     pub fn scope(&self) -> Value {
         json!({"tenant": self.tenant, "user": self.user, "session": self.session})
     }
 
-    /// The claims of a sound token.
+    /// The claims of a valid token.
     pub fn claims(&self) -> Value {
         json!({
             "tenant": self.tenant, "user": self.user, "session": self.session, "scopes": self.scopes,
-            "exp": now() + 3600,
+            "exp": unix_time() + 3600,
         })
     }
 
-    /// A sound token.
+    /// A valid token.
     pub fn token(&self) -> String {
-        signed(&self.claims())
+        sign_token(&self.claims())
     }
 }
 
 /// Seconds since 1970.
-pub fn now() -> i64 {
+pub fn unix_time() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     i64::try_from(now).unwrap()
 }
 
 /// A token with these claims, signed with the server's key.
-pub fn signed(claims: &Value) -> String {
-    let keys = keys();
-    signed_with(&keys.pem, Some(&keys.kid), claims)
+pub fn sign_token(claims: &Value) -> String {
+    let keys = signing_key();
+    sign_token_with(&keys.pem, Some(&keys.kid), claims)
 }
 
-/// A token with these claims, signed with the EC or RSA key of a PEM.
-pub fn signed_with(pem: &str, kid: Option<&str>, claims: &Value) -> String {
+/// A token with these claims, signed with an EC or RSA private key in PEM.
+pub fn sign_token_with(pem: &str, kid: Option<&str>, claims: &Value) -> String {
     let (key, algorithm) = match EncodingKey::from_ec_pem(pem.as_bytes()) {
         Ok(key) => (key, Algorithm::ES256),
         Err(_) => (EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(), Algorithm::RS256),
@@ -90,7 +90,7 @@ pub fn signed_with(pem: &str, kid: Option<&str>, claims: &Value) -> String {
 }
 
 /// A token with exactly this header, these claims and this signature.
-pub fn forged(header: &Value, claims: &Value, signature: &[u8]) -> String {
+pub fn forge_token(header: &Value, claims: &Value, signature: &[u8]) -> String {
     let part = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
     format!(
         "{}.{}.{}",

@@ -1,6 +1,6 @@
-//! Section 2: what a 401 says of the token (RFC 6750 §3): nothing where none was sent, `invalid_token` where one was.
+//! Section 2: what a 401 says about the token (RFC 6750 §3): nothing if none was sent, `invalid_token` if one was.
 
-use artifact_store_tests::wire::{Request, Server, control, now, on_every_driver, put, signed};
+use artifact_store_tests::wire::{Request, Server, control, for_each_flavour, put, sign_token, unix_time};
 use serde_json::json;
 
 use crate::ada;
@@ -8,7 +8,7 @@ use crate::ada;
 const NONE: &str = "Bearer";
 const INVALID: &str = "Bearer error=\"invalid_token\"";
 
-/// A request of each kind of route that needs a token.
+/// A request to each kind of route that needs a token.
 fn requests() -> Vec<Request> {
     let id = format!("default_{}", "0".repeat(32));
     vec![
@@ -23,36 +23,46 @@ fn requests() -> Vec<Request> {
     ]
 }
 
-fn challenges(server: &Server, request: &Request, says: &str, what: &str) {
+fn assert_challenge(server: &Server, request: &Request, expected: &str, what: &str) {
     let answer = request.send(server);
-    assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some(says)), "{what}: {request:?}");
+    assert_eq!(
+        (answer.status, answer.header("www-authenticate")),
+        (401, Some(expected)),
+        "{what}: {request:?}"
+    );
 }
 
 #[test]
 fn a_rejected_token_is_called_invalid_and_a_missing_one_is_not() {
-    on_every_driver(|server| {
-        let expired = signed(&json!({"tenant": "t", "user": "u", "session": "s", "exp": now() - 3600}));
-        let nobody = signed(&json!({"user": "u", "session": "s", "exp": now() + 3600}));
+    for_each_flavour(|server| {
+        let expired =
+            sign_token(&json!({"tenant": "t", "user": "u", "session": "s", "exp": unix_time() - 3600}));
+        let nobody = sign_token(&json!({"user": "u", "session": "s", "exp": unix_time() + 3600}));
         for request in requests() {
-            challenges(server, &request, NONE, "no token");
-            challenges(
+            assert_challenge(server, &request, NONE, "no token");
+            assert_challenge(
                 server,
                 &request.clone().header("Authorization", "Basic YTpi"),
                 NONE,
                 "another scheme",
             );
-            challenges(server, &request.clone().header("Authorization", "Bearer"), NONE, "an empty token");
-            challenges(server, &request.clone().bearer("x.y.z"), INVALID, "no JWT");
-            challenges(server, &request.clone().bearer(&expired), INVALID, "an expired token");
-            challenges(server, &request.clone().bearer(&nobody), INVALID, "a token of nobody");
-            let other = request.clone().by(&ada()).header("X-Harbor-Tenant", "globex");
-            challenges(server, &other, INVALID, "a token of another tenant");
+            assert_challenge(
+                server,
+                &request.clone().header("Authorization", "Bearer"),
+                NONE,
+                "an empty token",
+            );
+            assert_challenge(server, &request.clone().bearer("x.y.z"), INVALID, "no JWT");
+            assert_challenge(server, &request.clone().bearer(&expired), INVALID, "an expired token");
+            assert_challenge(server, &request.clone().bearer(&nobody), INVALID, "a token of nobody");
+            let other = request.clone().identity(&ada()).header("X-Harbor-Tenant", "globex");
+            assert_challenge(server, &other, INVALID, "a token of another tenant");
             let twice = request.clone().bearer("x.y.z").header("Authorization", "Bearer a.b.c");
-            challenges(server, &twice, INVALID, "two tokens");
+            assert_challenge(server, &twice, INVALID, "two tokens");
         }
-        for (query, says) in [("", NONE), ("x.y.z", INVALID), (&*expired, INVALID)] {
+        for (query, expected) in [("", NONE), ("x.y.z", INVALID), (&*expired, INVALID)] {
             let request = Request::get(format!("/v1/events?access_token={query}"));
-            challenges(server, &request, says, "access_token");
+            assert_challenge(server, &request, expected, "access_token");
         }
     });
 }

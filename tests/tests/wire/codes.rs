@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use artifact_store_protocol::{Code, Repeat, SUBSCRIBER_LIMIT_STATUS};
+use artifact_store_protocol::{Code, RetryPolicy, SUBSCRIBER_LIMIT_STATUS};
 use artifact_store_tests::wire::{
-    CODES, Flavour, Options, Request, Response, Server, base64, control, forged, now, on_every_driver_with,
-    put, row, signed,
+    CODES, Flavour, Request, Response, Server, ServerOptions, base64, control, for_each_flavour_with,
+    forge_token, put, sign_token, table_row, unix_time,
 };
 use serde_json::{Value, json};
 
@@ -18,38 +18,38 @@ const MISSING: &str = "default_00000000000000000000000000000000";
 
 #[test]
 fn the_registry_is_the_table_of_the_contract() {
-    let registry: Vec<_> = Code::ALL.iter().map(|code| (code.word(), code.status())).collect();
+    let registry: Vec<_> = Code::ALL.iter().map(|code| (code.as_str(), code.status())).collect();
     assert_eq!(registry, CODES);
 }
 
-/// How a code is reached, and what was answered.
-type Way = (Code, &'static str, Response);
+/// A code, how it was reached, and the response.
+type ReachedCode = (Code, &'static str, Response);
 
 #[test]
 fn every_code_is_reached_by_real_requests() {
-    on_every_driver_with(&Options::new().set("protocol.max_request_bytes", LIMIT), |server| {
-        let mut ways = of_identity(server);
-        ways.extend(of_shape(server));
-        ways.extend(of_target(server));
-        ways.extend(of_runtime(server));
+    for_each_flavour_with(&ServerOptions::new().set("protocol.max_request_bytes", LIMIT), |server| {
+        let mut reached_codes = identity_refusals(server);
+        reached_codes.extend(shape_refusals(server));
+        reached_codes.extend(target_refusals(server));
+        reached_codes.extend(runtime_failures(server));
         let mut reached = BTreeSet::new();
-        for (code, how, answer) in &ways {
-            println!("{how:<44}{}", row(answer));
-            as_registered(*code, how, answer);
+        for (code, how, answer) in &reached_codes {
+            println!("{how:<44}{}", table_row(answer));
+            assert_matches_registry(*code, how, answer);
             reached.insert(*code);
         }
-        let mut due: BTreeSet<Code> = Code::ALL.iter().copied().collect();
-        if server.flavour().presigns() {
-            // Where the capability is there, nothing is refused for lack of it.
-            due.remove(&Code::PresignUnsupported);
+        let mut expected: BTreeSet<Code> = Code::ALL.iter().copied().collect();
+        if server.flavour().supports_presign() {
+            // If the driver presigns, no request is refused for lack of it.
+            expected.remove(&Code::PresignUnsupported);
         }
-        assert_eq!(reached, due);
+        assert_eq!(reached, expected);
     });
 }
 
-/// Holds an answer to its code's row in the registry: status, type, members, and what a client is told of trying again.
-fn as_registered(code: Code, how: &str, answer: &Response) {
-    assert_eq!(answer.code(), code.word(), "{how}: {answer:?}");
+/// Checks a response against the registry row of its code: status, content type, members, and headers about a retry.
+fn assert_matches_registry(code: Code, how: &str, answer: &Response) {
+    assert_eq!(answer.code(), code.as_str(), "{how}: {answer:?}");
     let members: Vec<_> = answer.json().as_object().unwrap().keys().cloned().collect();
     assert_eq!(members, ["code", "message"], "{how}: {answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{how}: {answer:?}");
@@ -60,7 +60,8 @@ fn as_registered(code: Code, how: &str, answer: &Response) {
     let is_condition = code == Code::InvalidRequest && answer.status == 412;
     assert!(answer.status == descriptor.status || is_limit || is_range || is_condition, "{how}: {answer:?}");
     assert_eq!(answer.header("content-range").is_some(), is_range, "{how}: {answer:?}");
-    // Who may come back is told when, and who has to bring something is told what; nobody else is told anything.
+    // A client that may retry gets `Retry-After`, and a client that needs a token gets a challenge. No other client
+    // gets either.
     let asks_for_token = answer.status == 401;
     let challenge = answer.header("www-authenticate");
     assert_eq!(challenge.is_some(), asks_for_token, "{how}: {answer:?}");
@@ -70,39 +71,39 @@ fn as_registered(code: Code, how: &str, answer: &Response) {
     );
     let after = answer.header("retry-after").map(|seconds| seconds.parse::<u32>().unwrap());
     assert_eq!(after.is_some(), is_limit, "{how}: {answer:?}");
-    match descriptor.repeat {
-        Repeat::FreshToken => assert!(asks_for_token, "{how}"),
-        Repeat::Backoff => assert!(answer.status >= 500 || is_limit, "{how}"),
-        Repeat::No => assert!(answer.status < 500 || code == Code::PresignUnsupported, "{how}"),
+    match descriptor.retry_policy {
+        RetryPolicy::FreshToken => assert!(asks_for_token, "{how}"),
+        RetryPolicy::Backoff => assert!(answer.status >= 500 || is_limit, "{how}"),
+        RetryPolicy::Never => assert!(answer.status < 500 || code == Code::PresignUnsupported, "{how}"),
     }
 }
 
-/// Who asks.
-fn of_identity(server: &Server) -> Vec<Way> {
+/// Refusals because of who calls.
+fn identity_refusals(server: &Server) -> Vec<ReachedCode> {
     use Code::{AuthRejected, IdentityRequired, IdentityScopeRequired, ScopeMismatch};
     let ada = ada();
     let foreign = json!({"tenant": "globex", "user": "ada", "session": "session-1"});
     let other = json!({"tenant": "acme", "user": "bob", "session": "session-1"});
     let partial = json!({"tenant": "acme", "user": "", "session": "session-1"});
-    let (mut expired, mut homeless) = (ada.claims(), ada.claims());
-    expired["exp"] = json!(now() - 600);
-    homeless.as_object_mut().unwrap().remove("session");
-    let none = forged(&json!({"alg": "none", "typ": "JWT"}), &ada.claims(), b"");
+    let (mut expired, mut sessionless) = (ada.claims(), ada.claims());
+    expired["exp"] = json!(unix_time() - 600);
+    sessionless.as_object_mut().unwrap().remove("session");
+    let unsigned = forge_token(&json!({"alg": "none", "typ": "JWT"}), &ada.claims(), b"");
     let list = || control("artifacts.list", &json!({}));
     let call = |method: &str, body: Value| server.call(&ada, method, &body);
     let events = |query: &str| Request::get(format!("/v1/events{query}"));
-    let x = || Request::get("/v1/artifacts/x");
+    let get_x = || Request::get("/v1/artifacts/x");
     let garbled = events("?access_token=no.token.at.all").send(server);
-    let pretending = list().by(&ada).header("X-Harbor-Tenant", "globex").send(server);
+    let contradicting = list().identity(&ada).header("X-Harbor-Tenant", "globex").send(server);
     vec![
-        (AuthRejected, "no JWT", x().bearer("no.token.at.all").send(server)),
-        (AuthRejected, "an expired token", list().bearer(signed(&expired)).send(server)),
-        (AuthRejected, "a token without a signature", list().bearer(none).send(server)),
+        (AuthRejected, "no JWT", get_x().bearer("no.token.at.all").send(server)),
+        (AuthRejected, "an expired token", list().bearer(sign_token(&expired)).send(server)),
+        (AuthRejected, "a token without a signature", list().bearer(unsigned).send(server)),
         (AuthRejected, "no JWT in the query of events", garbled),
-        (IdentityRequired, "no token", x().send(server)),
+        (IdentityRequired, "no token", get_x().send(server)),
         (IdentityRequired, "no token at an unknown method", control("start", &json!({})).send(server)),
-        (IdentityRequired, "a token without a session", list().bearer(signed(&homeless)).send(server)),
-        (IdentityRequired, "a header that contradicts the token", pretending),
+        (IdentityRequired, "a token without a session", list().bearer(sign_token(&sessionless)).send(server)),
+        (IdentityRequired, "a header that contradicts the token", contradicting),
         (IdentityRequired, "half a scope", call("artifacts.put", json!({"bytes": "", "scope": partial}))),
         (IdentityRequired, "another user", call("artifacts.get", json!({"id": MISSING, "scope": other}))),
         (IdentityScopeRequired, "delete without admin", call("artifacts.delete", json!({"id": MISSING}))),
@@ -111,7 +112,7 @@ fn of_identity(server: &Server) -> Vec<Way> {
             "list of a foreign tenant",
             call("artifacts.list", json!({"scope": foreign})),
         ),
-        (IdentityScopeRequired, "events of all tenants", events("?admin=1").by(&ada).send(server)),
+        (IdentityScopeRequired, "events of all tenants", events("?admin=1").identity(&ada).send(server)),
         (
             ScopeMismatch,
             "put into a foreign tenant",
@@ -120,30 +121,30 @@ fn of_identity(server: &Server) -> Vec<Way> {
     ]
 }
 
-/// What the request is like.
-fn of_shape(server: &Server) -> Vec<Way> {
+/// Refusals because of the form of the request.
+fn shape_refusals(server: &Server) -> Vec<ReachedCode> {
     use Code::{InvalidRequest, PayloadInvalid, RequestTooLarge, UnknownMethod};
     let ada = ada();
     let own = server.store_id(&ada, b"own");
     let call = |method: &str, body: Value| server.call(&ada, method, &body);
     let raw = |method: &str, body: &str| {
         let request = Request::new("POST", format!("/v1/control/{method}")).body(body);
-        request.by(&ada).send(server)
+        request.identity(&ada).send(server)
     };
     let opts = |opts: Value| call("artifacts.put", json!({"bytes": "", "opts": opts}));
     let keys: Value =
         (0..65).map(|key| (key.to_string(), json!(0))).collect::<serde_json::Map<_, _>>().into();
     let deep = (0..7).fold(json!(0), |inner, _| json!({"deeper": inner}));
-    let bytes = |bytes: &[u8]| put("", bytes).by(&ada);
-    let own = || Request::get(format!("/v1/artifacts/{own}")).by(&ada);
+    let bytes = |bytes: &[u8]| put("", bytes).identity(&ada);
+    let own = || Request::get(format!("/v1/artifacts/{own}")).identity(&ada);
     let no_json = control("artifacts.list", &json!({})).header("Content-Type", "text/plain");
     let digest = bytes(b"x").header("Content-Digest", artifact_store_tests::wire::digest_field(b"y"));
     let over = vec![7; LIMIT + 1];
-    let ways = vec![
+    let reached_codes = vec![
         (InvalidRequest, "an undeclared member", call("artifacts.get", json!({"id": MISSING, "colour": 1}))),
         (InvalidRequest, "no JSON", raw("artifacts.list", "{\"limit\":")),
         (InvalidRequest, "JSON of another shape", raw("artifacts.list", "[]")),
-        (InvalidRequest, "another content type", no_json.by(&ada).send(server)),
+        (InvalidRequest, "another content type", no_json.identity(&ada).send(server)),
         (InvalidRequest, "no base64", call("artifacts.put", json!({"bytes": "%"}))),
         (InvalidRequest, "a negative offset", call("artifacts.get", json!({"id": MISSING, "offset": -1}))),
         (
@@ -153,7 +154,7 @@ fn of_shape(server: &Server) -> Vec<Way> {
         ),
         (InvalidRequest, "a cursor of nobody's", call("artifacts.list", json!({"cursor": "AAAA"}))),
         (InvalidRequest, "another digest than announced", digest.send(server)),
-        (InvalidRequest, "an unknown parameter", put("?colour=red", "x").by(&ada).send(server)),
+        (InvalidRequest, "an unknown parameter", put("?colour=red", "x").identity(&ada).send(server)),
         (InvalidRequest, "a range of no byte", own().header("Range", "bytes=9-").send(server)),
         (InvalidRequest, "a condition that fails", own().header("If-Match", "\"x\"").send(server)),
         (PayloadInvalid, "51 tags", opts(json!({"tags": vec!["t"; 51]}))),
@@ -170,27 +171,31 @@ fn of_shape(server: &Server) -> Vec<Way> {
         (RequestTooLarge, "bytes in chunks", bytes(&over).chunked().send(server)),
         (RequestTooLarge, "a long id", call("artifacts.get", json!({"id": "x".repeat(1 << 20)}))),
         (UnknownMethod, "a method of the protocol's others", call("start", json!({}))),
-        (UnknownMethod, "no route", Request::get("/v1/tenants").by(&ada).send(server)),
-        (UnknownMethod, "another verb", Request::new("DELETE", "/v1/artifacts/x").by(&ada).send(server)),
+        (UnknownMethod, "no route", Request::get("/v1/tenants").identity(&ada).send(server)),
+        (
+            UnknownMethod,
+            "another verb",
+            Request::new("DELETE", "/v1/artifacts/x").identity(&ada).send(server),
+        ),
     ];
-    let another_verb = &ways.last().unwrap().2;
+    let another_verb = &reached_codes.last().unwrap().2;
     assert!(another_verb.header("allow").is_some(), "{another_verb:?}");
-    ways
+    reached_codes
 }
 
-/// What is asked for.
-fn of_target(server: &Server) -> Vec<Way> {
+/// Refusals because of the artifact that is requested.
+fn target_refusals(server: &Server) -> Vec<ReachedCode> {
     use Code::{NotFound, PresignUnsupported};
     let ada = ada();
     let own = server.store_id(&ada, b"own");
     let foreign =
-        server.store_id(&artifact_store_tests::wire::Who::new("globex", "ada", "session-1"), b"theirs");
+        server.store_id(&artifact_store_tests::wire::Identity::new("globex", "ada", "session-1"), b"theirs");
     let scope = json!({"tenant": "globex", "user": "ada", "session": "session-1"});
     let call = |method: &str, body: Value| server.call(&ada, method, &body);
-    let bytes = |id: &str| Request::get(format!("/v1/artifacts/{id}")).by(&ada).send(server);
-    let delete = server.call(&ada.admin(), "artifacts.delete", &json!({"id": MISSING}));
-    let named = server.call(&ada.admin(), "artifacts.get", &json!({"id": foreign, "scope": scope}));
-    let mut ways = vec![
+    let bytes = |id: &str| Request::get(format!("/v1/artifacts/{id}")).identity(&ada).send(server);
+    let delete = server.call(&ada.with_admin(), "artifacts.delete", &json!({"id": MISSING}));
+    let named = server.call(&ada.with_admin(), "artifacts.get", &json!({"id": foreign, "scope": scope}));
+    let mut reached_codes = vec![
         (NotFound, "get of a missing id", call("artifacts.get", json!({"id": MISSING}))),
         (NotFound, "get_ref of a missing id", call("artifacts.get_ref", json!({"id": MISSING}))),
         (NotFound, "delete of a missing id", delete),
@@ -200,40 +205,40 @@ fn of_target(server: &Server) -> Vec<Way> {
         (NotFound, "GET of no id", bytes("x")),
     ];
     let get_ref = call("artifacts.get_ref", json!({"id": own}));
-    if server.flavour().presigns() {
-        get_ref.ok(200);
+    if server.flavour().supports_presign() {
+        get_ref.expect_json(200);
     } else {
-        ways.push((PresignUnsupported, "get_ref of an own id", get_ref));
+        reached_codes.push((PresignUnsupported, "get_ref of an own id", get_ref));
     }
-    ways
+    reached_codes
 }
 
-/// What is not the request's fault. Last: the store is of no use afterwards.
-fn of_runtime(server: &Server) -> Vec<Way> {
+/// Failures that are not caused by the request. Must run last: the store is unusable afterwards.
+fn runtime_failures(server: &Server) -> Vec<ReachedCode> {
     let ada = ada();
-    let events = || Request::get("/v1/events").by(&ada);
+    let events = || Request::get("/v1/events").identity(&ada);
     let mut open = Vec::new();
     let refused = loop {
-        let stream = events().begin(server.addr());
+        let stream = events().send_streaming(server.addr());
         if stream.response.status != 200 {
             break events().send(server);
         }
         open.push(stream);
-        assert!(open.len() < 1000, "there is no limit of subscribers");
+        assert!(open.len() < 1000, "there is no limit for subscribers");
     };
     assert_eq!(refused.status, SUBSCRIBER_LIMIT_STATUS);
-    let mut ways = vec![(Code::RuntimeError, "a subscriber more than a session may have", refused)];
-    // More than any page cache holds, so that the reading meets the disk.
-    let stored = put("", vec![1; 2_900_000]).by(&ada).send(server).ok(201);
+    let mut reached_codes = vec![(Code::RuntimeError, "a subscriber more than a session may have", refused)];
+    // More than any page cache holds, so that the read reaches the disk.
+    let stored = put("", vec![1; 2_900_000]).identity(&ada).send(server).expect_json(201);
     let body = json!({"id": stored["ref"]["id"], "offset": 1_000_000});
-    match (server.flavour(), server.place()) {
-        // Nothing is beneath this store that could fail. The tests of poisoned stores have one that does.
-        (Flavour::Inmem, _) => return ways,
-        (_, Some(place)) => place.ruin(),
+    match (server.flavour(), server.backend()) {
+        // This store has no storage that could fail. The tests in `store_failures` have a store that fails.
+        (Flavour::Inmem, _) => return reached_codes,
+        (_, Some(backend)) => backend.corrupt(),
         (_, None) => overwrite(server.data().parent().unwrap()),
     }
-    ways.push((Code::RuntimeError, "a storage in ruins", server.call(&ada, "artifacts.get", &body)));
-    ways
+    reached_codes.push((Code::RuntimeError, "a storage in ruins", server.call(&ada, "artifacts.get", &body)));
+    reached_codes
 }
 
 /// Overwrites everything that the store keeps, in place, as a failing disk would.
@@ -245,7 +250,7 @@ pub(crate) fn overwrite(folder: &Path) {
             overwrite(&path);
         } else if !name.ends_with("-shm") && name != "log" && name != "artifactd.yaml" {
             let length = usize::try_from(path.metadata().unwrap().len()).unwrap();
-            // Not through a new file: the server has this one open.
+            // In place, because the server has this file open.
             let file = fs::File::options().write(true).open(&path).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xaa; length], 0).unwrap();
         }

@@ -5,7 +5,9 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use artifact_store_tests::wire::{Flavour, Options, Server, artifactd, base64, control, keys, put};
+use artifact_store_tests::wire::{
+    Flavour, Server, ServerOptions, artifactd_path, base64, control, put, signing_key,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -13,12 +15,12 @@ use crate::ada;
 
 const SECRET: &str = "hunter2-4711";
 
-/// A run of `serve` that has to be refused: what it says.
-pub(crate) fn refused(name: &str, file: &str, environment: &[(&str, &str)], flags: &[&str]) -> String {
+/// Runs `serve`, which must refuse to start, and returns its standard error.
+pub(crate) fn serve_refusal(name: &str, file: &str, environment: &[(&str, &str)], flags: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, file).unwrap();
-    let mut child = Command::new(artifactd())
+    let mut child = Command::new(artifactd_path())
         .arg("serve")
         .arg("--config")
         .arg(&path)
@@ -38,26 +40,29 @@ pub(crate) fn refused(name: &str, file: &str, environment: &[(&str, &str)], flag
         if begun.elapsed() > Duration::from_secs(10) {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("it starts with\n{file}{environment:?} {flags:?}");
+            panic!("the server starts with\n{file}{environment:?} {flags:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let (mut out, mut said) = (String::new(), String::new());
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(status.code(), Some(2), "{file}{environment:?} {flags:?}\n{said}");
-    assert_eq!(said.lines().count(), 1, "one line: {said}");
-    assert!(!said.contains(SECRET) && !out.contains(SECRET), "a secret is printed: {said}");
-    said
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{file}{environment:?} {flags:?}\n{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+    assert!(!stderr.contains(SECRET) && !stdout.contains(SECRET), "a secret is printed: {stderr}");
+    stderr
 }
 
-/// A configuration that works, and lines more.
-pub(crate) fn with(lines: &str) -> String {
-    format!("identity:\n  jwks_file: {}\nserver:\n  bind_addr: 127.0.0.1:0\n{lines}", keys().jwks().display())
+/// A configuration that works, with additional lines.
+pub(crate) fn config_with(lines: &str) -> String {
+    format!(
+        "identity:\n  jwks_file: {}\nserver:\n  bind_addr: 127.0.0.1:0\n{lines}",
+        signing_key().jwks().display()
+    )
 }
 
 #[test]
-fn what_is_not_legal_stops_the_start_and_is_named() {
+fn an_illegal_configuration_stops_the_start_and_is_named() {
     for (lines, named) in [
         ("artifacts:\n  drivr: fs\n", &["artifacts.drivr", "artifactd.yaml"][..]),
         ("artefacts:\n  driver: fs\n", &["artefacts"]),
@@ -73,12 +78,12 @@ fn what_is_not_legal_stops_the_start_and_is_named() {
         ("artifacts:\n  fetch_hard_max_bytes: x\n", &["artifacts.fetch_hard_max_bytes"]),
         ("artifacts: fs\n", &["artifacts"]),
         ("- a\n- b\n", &["artifactd.yaml"]),
-        ("artifacts:\n  driver: fs\n  driver: inmem\n", &["artifactd.yaml", "twice"]),
+        ("artifacts:\n  driver: fs\n  driver: inmem\n", &["artifactd.yaml", "duplicate key"]),
         (": :\n\t{\n", &["artifactd.yaml"]),
     ] {
-        let said = refused("artifactd.yaml", &with(lines), &[], &[]);
+        let stderr = serve_refusal("artifactd.yaml", &config_with(lines), &[], &[]);
         for word in named {
-            assert!(said.contains(word), "{lines:?} is refused without {word:?}: {said}");
+            assert!(stderr.contains(word), "{lines:?} is refused without {word:?}: {stderr}");
         }
     }
     for (lines, named) in [
@@ -88,16 +93,16 @@ fn what_is_not_legal_stops_the_start_and_is_named() {
         ("server:\n  allowed_origins: \"*\"\n", "server.allowed_origins"),
         ("server:\n  allowed_origins: [\"https://console.example/\"]\n", "server.allowed_origins"),
     ] {
-        let file = format!("identity:\n  jwks_file: {}\n{lines}", keys().jwks().display());
-        let said = refused("artifactd.yaml", &file, &[], &[]);
-        assert!(said.contains(named), "{lines:?}: {said}");
+        let file = format!("identity:\n  jwks_file: {}\n{lines}", signing_key().jwks().display());
+        let stderr = serve_refusal("artifactd.yaml", &file, &[], &[]);
+        assert!(stderr.contains(named), "{lines:?}: {stderr}");
     }
 }
 
 #[test]
 fn a_server_without_keys_does_not_start() {
     assert!(
-        refused(
+        serve_refusal(
             "artifactd.yaml",
             "artifacts:\n  driver: inmem\nserver:\n  bind_addr: 127.0.0.1:0\n",
             &[],
@@ -117,14 +122,19 @@ fn a_server_without_keys_does_not_start() {
             fs::write(&jwks, content).unwrap();
         }
         let file = format!("artifacts:\n  driver: inmem\nidentity:\n  jwks_file: {}\n", jwks.display());
-        let said = refused("artifactd.yaml", &file, &[], &[]);
-        assert!(said.contains("other-keys.json") && said.contains("identity.jwks_file"), "{what}: {said}");
+        let stderr = serve_refusal("artifactd.yaml", &file, &[], &[]);
+        assert!(
+            stderr.contains("other-keys.json") && stderr.contains("identity.jwks_file"),
+            "{what}: {stderr}"
+        );
     }
     for algorithms in ["[HS256]", "[none]", "[RS256, HS512]", "[]", "[EdDSA]"] {
-        let file =
-            format!("identity:\n  jwks_file: {}\n  jwt_algorithms: {algorithms}\n", keys().jwks().display());
-        let said = refused("artifactd.yaml", &file, &[], &[]);
-        assert!(said.contains("identity.jwt_algorithms"), "{algorithms}: {said}");
+        let file = format!(
+            "identity:\n  jwks_file: {}\n  jwt_algorithms: {algorithms}\n",
+            signing_key().jwks().display()
+        );
+        let stderr = serve_refusal("artifactd.yaml", &file, &[], &[]);
+        assert!(stderr.contains("identity.jwt_algorithms"), "{algorithms}: {stderr}");
     }
 }
 
@@ -132,12 +142,12 @@ fn a_server_without_keys_does_not_start() {
 fn a_private_key_is_not_taken_for_a_public_one_and_not_printed() {
     let folder = TempDir::new().unwrap();
     let pem = folder.path().join("key.pem");
-    fs::write(&pem, &keys().pem).unwrap();
+    fs::write(&pem, &signing_key().pem).unwrap();
     let file = format!("artifacts:\n  driver: inmem\nidentity:\n  jwks_file: {}\n", pem.display());
-    let said = refused("artifactd.yaml", &file, &[], &[]);
-    assert!(said.contains("identity.jwks_file"), "{said}");
-    let secret = keys().pem.lines().nth(1).unwrap();
-    assert!(!said.contains(secret), "{said}");
+    let stderr = serve_refusal("artifactd.yaml", &file, &[], &[]);
+    assert!(stderr.contains("identity.jwks_file"), "{stderr}");
+    let secret = signing_key().pem.lines().nth(1).unwrap();
+    assert!(!stderr.contains(secret), "{stderr}");
 }
 
 #[test]
@@ -147,8 +157,8 @@ fn a_variable_that_is_not_legal_is_named() {
         ("ARTIFACTD__PROTOCOL__MAX_REQUEST_BYTES", "many", "ARTIFACTD__PROTOCOL__MAX_REQUEST_BYTES"),
         ("ARTIFACTD__ARTIFACTS__DRIVER", "floppy", "floppy"),
     ] {
-        let said = refused("artifactd.yaml", &with(""), &[(name, value)], &[]);
-        assert!(said.contains(named), "{name}={value}: {said}");
+        let stderr = serve_refusal("artifactd.yaml", &config_with(""), &[(name, value)], &[]);
+        assert!(stderr.contains(named), "{name}={value}: {stderr}");
     }
 }
 
@@ -170,69 +180,69 @@ fn secrets_are_never_printed() {
         ),
     ];
     for (lines, environment) in secrets {
-        refused("artifactd.yaml", &with(lines), environment, &[]);
+        serve_refusal("artifactd.yaml", &config_with(lines), environment, &[]);
     }
 }
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let folder = TempDir::new().unwrap();
-    let output = Command::new(artifactd())
+    let output = Command::new(artifactd_path())
         .args(["serve", "--config"])
         .arg(folder.path().join("absent.yaml"))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
-    assert!(said.contains("absent.yaml"), "{said}");
-    let said = refused("artifactd.ini", "x", &[], &[]);
-    assert!(said.contains("artifactd.ini"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{stderr}");
+    assert!(stderr.contains("absent.yaml"), "{stderr}");
+    let stderr = serve_refusal("artifactd.ini", "x", &[], &[]);
+    assert!(stderr.contains("artifactd.ini"), "{stderr}");
 }
 
 #[test]
-fn the_environment_goes_over_the_file() {
+fn the_environment_overrides_the_file() {
     let folder = TempDir::new().unwrap();
-    let options = Options::new()
+    let options = ServerOptions::new()
         .set("protocol.max_request_bytes", 10)
         .set("telemetry.service_name", "from the file")
         .env("ARTIFACTD__ARTIFACTS__DRIVER", "fs")
         .env("ARTIFACTD__ARTIFACTS__FS_ROOT", folder.path().join("root").to_str().unwrap())
         .env("ARTIFACTD__PROTOCOL__MAX_REQUEST_BYTES", "20");
     let server = Server::start(Flavour::Inmem, &options);
-    let info = server.call(&ada(), "runtime.info", &json!({})).ok(200);
+    let info = server.call(&ada(), "runtime.info", &json!({})).expect_json(200);
     assert_eq!((&info["artifacts"]["driver"], &info["max_request_bytes"]), (&json!("fs"), &json!(20)));
     assert_eq!(info["display_name"], "from the file");
-    put("", vec![1; 20]).by(&ada()).send(&server).ok(201);
-    put("", vec![1; 21]).by(&ada()).send(&server).refused("request_too_large");
+    put("", vec![1; 20]).identity(&ada()).send(&server).expect_json(201);
+    put("", vec![1; 21]).identity(&ada()).send(&server).expect_refusal("request_too_large");
     let body = json!({"bytes": base64(&[1; 21])});
-    control("artifacts.put", &body).by(&ada()).send(&server).refused("request_too_large");
+    control("artifacts.put", &body).identity(&ada()).send(&server).expect_refusal("request_too_large");
     assert!(folder.path().join("root").is_dir());
 }
 
 #[test]
-fn toml_is_as_good_as_yaml() {
-    let said = refused("artifactd.toml", "[artifacts]\ndrivr = \"fs\"\n", &[], &[]);
-    assert!(said.contains("artifacts.drivr") && said.contains("artifactd.toml"), "{said}");
-    let said = refused(
+fn toml_is_accepted_like_yaml() {
+    let stderr = serve_refusal("artifactd.toml", "[artifacts]\ndrivr = \"fs\"\n", &[], &[]);
+    assert!(stderr.contains("artifacts.drivr") && stderr.contains("artifactd.toml"), "{stderr}");
+    let stderr = serve_refusal(
         "artifactd.toml",
         "[server]\nbind_addr = \"127.0.0.1:0\"\n[artifacts]\ndriver = \"inmem\"\n",
         &[],
         &[],
     );
-    assert!(said.contains("identity.jwks_file"), "the rest of it was read: {said}");
+    assert!(stderr.contains("identity.jwks_file"), "the rest of it was read: {stderr}");
 }
 
 #[test]
-fn a_place_that_another_server_holds_is_refused() {
-    // What not being shared means: not two on the same folder.
-    let server = Server::start(Flavour::Fs, &Options::new());
+fn a_folder_that_another_server_holds_is_refused() {
+    // A driver that is not shared does not allow two servers on the same folder.
+    let server = Server::start(Flavour::Fs, &ServerOptions::new());
     let shared =
-        server.call(&ada(), "runtime.info", &json!({})).ok(200)["artifacts"]["capabilities"]["shared"]
+        server.call(&ada(), "runtime.info", &json!({})).expect_json(200)["artifacts"]["capabilities"]["shared"]
             .clone();
     let folder = TempDir::new().unwrap();
-    let options = Options::new()
+    let options = ServerOptions::new()
         .set("server.bind_addr", "127.0.0.1:0")
-        .set("identity.jwks_file", json!(keys().jwks()))
+        .set("identity.jwks_file", json!(signing_key().jwks()))
         .set("artifacts.driver", "fs")
         .set("artifacts.fs_root", json!(server.data()));
     if shared == false {

@@ -1,20 +1,22 @@
-//! Section 3: which identity a sound token gives.
+//! Section 3: which identity a valid token gives.
 
-use artifact_store_tests::wire::{Request, Server, Who, control, now, on_every_driver, signed};
+use artifact_store_tests::wire::{
+    Identity, Request, Server, control, for_each_flavour, sign_token, unix_time,
+};
 use serde_json::{Value, json};
 
 use crate::ada;
 
-/// A call with this token and headers.
-fn info(token: &str, headers: &[(&str, &str)]) -> Request {
+/// A call with this token and these headers.
+fn info_request(token: &str, headers: &[(&str, &str)]) -> Request {
     headers.iter().fold(control("runtime.info", &json!({})).bearer(token), |request, (name, value)| {
         request.header(name, *value)
     })
 }
 
 #[test]
-fn an_incomplete_identity_is_none() {
-    on_every_driver(|server| {
+fn an_incomplete_identity_is_refused() {
+    for_each_flavour(|server| {
         for claim in ["tenant", "user", "session"] {
             for value in [Value::Null, json!("")] {
                 let mut claims = ada().claims();
@@ -22,95 +24,106 @@ fn an_incomplete_identity_is_none() {
                 if value.is_null() {
                     claims.as_object_mut().unwrap().remove(claim);
                 }
-                info(&signed(&claims), &[]).send(server).refused("identity_required");
+                info_request(&sign_token(&claims), &[]).send(server).expect_refusal("identity_required");
             }
             let mut claims = ada().claims();
             claims[claim] = json!(["acme"]);
-            assert_eq!(info(&signed(&claims), &[]).send(server).status, 401, "{claim} as a list");
+            assert_eq!(info_request(&sign_token(&claims), &[]).send(server).status, 401, "{claim} as a list");
         }
-        info(&signed(&json!({"exp": now() + 60})), &[]).send(server).refused("identity_required");
+        info_request(&sign_token(&json!({"exp": unix_time() + 60})), &[])
+            .send(server)
+            .expect_refusal("identity_required");
     });
 }
 
 #[test]
 fn the_session_is_chosen_by_header_and_the_claim_is_its_default() {
-    on_every_driver(|server| {
-        let (claimed, chosen) = (ada(), Who::new("acme", "ada", "session-2"));
+    for_each_flavour(|server| {
+        let (claimed, chosen) = (ada(), Identity::new("acme", "ada", "session-2"));
         let id = server.store_id(&chosen, b"in session 2");
         let path = format!("/v1/artifacts/{id}");
-        Request::get(&path).by(&claimed).send(server).refused("not_found");
-        let request = Request::get(&path).by(&claimed).header("X-Harbor-Session", "session-2");
+        Request::get(&path).identity(&claimed).send(server).expect_refusal("not_found");
+        let request = Request::get(&path).identity(&claimed).header("X-Harbor-Session", "session-2");
         assert_eq!(request.send(server).body, b"in session 2");
         // A token without a session needs the header.
-        let bare = signed(&json!({"tenant": "acme", "user": "ada", "exp": now() + 60}));
-        Request::get(&path).bearer(&bare).send(server).refused("identity_required");
+        let bare = sign_token(&json!({"tenant": "acme", "user": "ada", "exp": unix_time() + 60}));
+        Request::get(&path).bearer(&bare).send(server).expect_refusal("identity_required");
         let request = Request::get(&path).bearer(&bare).header("X-Harbor-Session", "session-2");
         assert_eq!(request.send(server).body, b"in session 2");
-        // What is said in the body has to agree with what the header chose.
+        // The scope in the body must match the session of the header.
         let body = json!({"id": id, "scope": chosen.scope()});
-        control("artifacts.get", &body).by(&claimed).send(server).refused("identity_required");
+        control("artifacts.get", &body).identity(&claimed).send(server).expect_refusal("identity_required");
         control("artifacts.get", &body)
-            .by(&claimed)
+            .identity(&claimed)
             .header("X-Harbor-Session", "session-2")
             .send(server)
-            .ok(200);
+            .expect_json(200);
     });
 }
 
 #[test]
 fn tenant_and_user_come_from_the_token_alone() {
-    on_every_driver(|server| {
+    for_each_flavour(|server| {
         let token = ada().token();
-        info(&token, &[("X-Harbor-Tenant", "acme"), ("X-Harbor-User", "ada")]).send(server).ok(200);
+        info_request(&token, &[("X-Harbor-Tenant", "acme"), ("X-Harbor-User", "ada")])
+            .send(server)
+            .expect_json(200);
         for header in [("X-Harbor-Tenant", "globex"), ("X-Harbor-User", "bob"), ("X-Harbor-Tenant", "ACME")] {
-            info(&token, &[header]).send(server).refused("identity_required");
-            info(&ada().admin().token(), &[header]).send(server).refused("identity_required");
+            info_request(&token, &[header]).send(server).expect_refusal("identity_required");
+            info_request(&ada().with_admin().token(), &[header])
+                .send(server)
+                .expect_refusal("identity_required");
         }
-        let bare = signed(&json!({"user": "ada", "session": "s", "exp": now() + 60}));
-        info(&bare, &[("X-Harbor-Tenant", "acme")]).send(server).refused("identity_required");
+        let bare = sign_token(&json!({"user": "ada", "session": "s", "exp": unix_time() + 60}));
+        info_request(&bare, &[("X-Harbor-Tenant", "acme")]).send(server).expect_refusal("identity_required");
     });
 }
 
 #[test]
 fn parts_have_1_to_256_bytes_and_no_control_characters() {
-    on_every_driver(|server| {
+    for_each_flavour(|server| {
         let longest = "é".repeat(128);
-        let who = Who::new(&longest, &longest, &longest);
-        let id = server.store_id(&who, b"x");
-        server.call(&who, "artifacts.get", &json!({"id": id, "scope": who.scope()})).ok(200);
+        let identity = Identity::new(&longest, &longest, &longest);
+        let id = server.store_id(&identity, b"x");
+        server
+            .call(&identity, "artifacts.get", &json!({"id": id, "scope": identity.scope()}))
+            .expect_json(200);
         for bad in
             ["x".repeat(257), "é".repeat(129), "a\nb".into(), "\0".into(), "\u{7f}".into(), "\u{85}".into()]
         {
-            for who in [Who::new(&bad, "u", "s"), Who::new("t", &bad, "s"), Who::new("t", "u", &bad)] {
-                info(&who.token(), &[]).send(server).refused("identity_required");
+            for identity in
+                [Identity::new(&bad, "u", "s"), Identity::new("t", &bad, "s"), Identity::new("t", "u", &bad)]
+            {
+                info_request(&identity.token(), &[]).send(server).expect_refusal("identity_required");
             }
         }
-        info(&ada().token(), &[("X-Harbor-Session", &"x".repeat(257))])
+        info_request(&ada().token(), &[("X-Harbor-Session", &"x".repeat(257))])
             .send(server)
-            .refused("identity_required");
+            .expect_refusal("identity_required");
     });
 }
 
 #[test]
 fn unknown_scopes_are_dropped() {
-    on_every_driver(|server| {
+    for_each_flavour(|server| {
         let id = server.store_id(&ada(), b"mine");
         for scope in ["Admin", "admin ", "root", "*", "console:*", "console:fleet,admin", ""] {
-            let answer = server.call(&ada().with(scope), "artifacts.delete", &json!({"id": id}));
-            answer.refused("identity_scope_required");
+            let answer = server.call(&ada().with_scope(scope), "artifacts.delete", &json!({"id": id}));
+            answer.expect_refusal("identity_scope_required");
         }
         for scopes in [json!("admin"), json!({"admin": true}), json!([["admin"]]), json!(null)] {
             let mut claims = ada().claims();
             claims["scopes"] = scopes.clone();
-            let answer = control("artifacts.delete", &json!({"id": id})).bearer(signed(&claims)).send(server);
+            let answer =
+                control("artifacts.delete", &json!({"id": id})).bearer(sign_token(&claims)).send(server);
             assert!(matches!(answer.status, 401 | 403), "{scopes}: {answer:?}");
         }
-        server.download(&ada(), &id).ok_bytes(b"mine");
+        server.download(&ada(), &id).expect_bytes(b"mine");
     });
 }
 
-/// Parts that a careless encoding would mix up.
-const WEIRD: [&str; 24] = [
+/// Scope parts that a careless encoding would confuse.
+const ODD_PARTS: [&str; 24] = [
     ".",
     "..",
     "/",
@@ -138,46 +151,52 @@ const WEIRD: [&str; 24] = [
 ];
 
 #[test]
-fn weird_parts_stay_apart() {
-    on_every_driver(|server| {
-        let everybody: Vec<Who> = WEIRD
+fn odd_scope_parts_are_kept_apart() {
+    for_each_flavour(|server| {
+        let identities: Vec<Identity> = ODD_PARTS
             .iter()
-            .flat_map(|part| [Who::new(part, "u", "s"), Who::new("t", part, "s"), Who::new("t", "u", part)])
+            .flat_map(|part| {
+                [Identity::new(part, "u", "s"), Identity::new("t", part, "s"), Identity::new("t", "u", part)]
+            })
             .collect();
-        let stored: Vec<_> =
-            everybody.iter().map(|who| server.store_id(who, format!("{who:?}").as_bytes())).collect();
-        for (number, who) in everybody.iter().enumerate() {
-            server.download(who, &stored[number]).ok_bytes(format!("{who:?}").as_bytes());
-            let rows = server.call(who, "artifacts.list", &json!({})).ok(200);
-            assert_eq!(rows["total_matched"], 1, "{who:?}");
+        let stored: Vec<_> = identities
+            .iter()
+            .map(|identity| server.store_id(identity, format!("{identity:?}").as_bytes()))
+            .collect();
+        for (number, identity) in identities.iter().enumerate() {
+            server.download(identity, &stored[number]).expect_bytes(format!("{identity:?}").as_bytes());
+            let rows = server.call(identity, "artifacts.list", &json!({})).expect_json(200);
+            assert_eq!(rows["total_matched"], 1, "{identity:?}");
             let other = &stored[(number + 1) % stored.len()];
-            server.download(who, other).refused("not_found");
+            server.download(identity, other).expect_refusal("not_found");
         }
-        // Split otherwise, the parts are the same text.
-        for who in [Who::new("a", "b/u", "s"), Who::new("t/u", "u", "s"), Who::new("t", "u/s", "s")] {
-            let rows = server.call(&who, "artifacts.list", &json!({})).ok(200);
-            assert_eq!(rows["total_matched"], 0, "{who:?}");
+        // Split at other places, the parts give the same text.
+        for identity in
+            [Identity::new("a", "b/u", "s"), Identity::new("t/u", "u", "s"), Identity::new("t", "u/s", "s")]
+        {
+            let rows = server.call(&identity, "artifacts.list", &json!({})).expect_json(200);
+            assert_eq!(rows["total_matched"], 0, "{identity:?}");
         }
     });
 }
 
 #[test]
-fn a_thousand_tenants_of_emoji_see_their_own_alone() {
-    on_every_driver(|server| {
+fn a_thousand_tenants_named_by_emoji_see_only_their_own() {
+    for_each_flavour(|server| {
         let tenants = if server.driver() == "inmem" { 1000 } else { 100 };
-        let who = |number: u32| {
+        let identity = |number: u32| {
             let emoji = char::from_u32(0x1f300 + number % 500).unwrap();
-            Who::new(&emoji.to_string().repeat(1 + number as usize / 500 * 63), "u", "s")
+            Identity::new(&emoji.to_string().repeat(1 + number as usize / 500 * 63), "u", "s")
         };
-        let id = store_for_all(server, tenants, who);
+        let id = store_for_all(server, tenants, identity);
         for number in 0..tenants {
-            let rows = server.call(&who(number), "artifacts.list", &json!({})).ok(200);
+            let rows = server.call(&identity(number), "artifacts.list", &json!({})).expect_json(200);
             assert_eq!(rows["total_matched"], 1);
             assert_eq!(rows["rows"][0]["ref"]["id"], id[number as usize]);
         }
     });
 }
 
-fn store_for_all(server: &Server, tenants: u32, who: impl Fn(u32) -> Who) -> Vec<String> {
-    (0..tenants).map(|number| server.store_id(&who(number), &number.to_le_bytes())).collect()
+fn store_for_all(server: &Server, tenants: u32, identity: impl Fn(u32) -> Identity) -> Vec<String> {
+    (0..tenants).map(|number| server.store_id(&identity(number), &number.to_le_bytes())).collect()
 }

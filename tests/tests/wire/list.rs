@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use artifact_store_core::Timestamp;
-use artifact_store_tests::wire::{Server, Who, on_every_driver, sha256};
+use artifact_store_tests::wire::{Identity, Server, for_each_flavour, sha256};
 use serde_json::{Value, json};
 
 use crate::ada;
 
 pub(crate) fn list(server: &Server, query: &Value) -> Value {
-    server.call(&ada(), "artifacts.list", query).ok(200)
+    server.call(&ada(), "artifacts.list", query).expect_json(200)
 }
 
 pub(crate) fn ids(page: &Value) -> Vec<String> {
@@ -20,7 +20,7 @@ pub(crate) fn ids(page: &Value) -> Vec<String> {
 
 #[test]
 fn a_row_says_what_is_known() {
-    on_every_driver(|server| {
+    for_each_flavour(|server| {
         let opts = json!({
             "mime_type": "text/csv", "filename": "f.csv", "namespace": "n", "source": "tool", "tags": ["a", "b"],
             "metadata": {"rows": 3},
@@ -37,8 +37,8 @@ fn a_row_says_what_is_known() {
     });
 }
 
-/// Artifacts that differ in everything that can be filtered; their ids by name.
-fn seeds(server: &Server) -> impl Fn(&[&str]) -> BTreeSet<String> {
+/// Stores artifacts that differ in everything that can be filtered. Returns a function from names to ids.
+fn store_seed_artifacts(server: &Server) -> impl Fn(&[&str]) -> BTreeSet<String> {
     let seeds = [
         ("small text", 1, json!({"mime_type": "text/plain", "source": "tool", "tags": ["x", "y"]})),
         ("large text", 100, json!({"mime_type": "text/plain", "source": "planner", "tags": ["y"]})),
@@ -50,7 +50,7 @@ fn seeds(server: &Server) -> impl Fn(&[&str]) -> BTreeSet<String> {
     for (name, length, opts) in seeds {
         let bytes = vec![u8::try_from(known.len()).unwrap(); length];
         known.push((name, server.store(&ada(), &bytes, &opts)["id"].as_str().unwrap().to_owned()));
-        // So that the moments differ.
+        // So that the times differ.
         std::thread::sleep(Duration::from_millis(3));
     }
     move |names| {
@@ -60,8 +60,8 @@ fn seeds(server: &Server) -> impl Fn(&[&str]) -> BTreeSet<String> {
 
 #[test]
 fn filters_are_or_within_a_field_and_and_between_fields() {
-    on_every_driver(|server| {
-        let named = seeds(server);
+    for_each_flavour(|server| {
+        let ids_of = store_seed_artifacts(server);
         for (query, names) in [
             (json!({}), &["small text", "large text", "small csv", "large csv", "bare"][..]),
             (json!({"mime_type": ["text/plain"]}), &["small text", "large text"]),
@@ -93,16 +93,16 @@ fn filters_are_or_within_a_field_and_and_between_fields() {
             ),
         ] {
             let page = list(server, &query);
-            assert_eq!(ids(&page).into_iter().collect::<BTreeSet<_>>(), named(names), "{query}");
+            assert_eq!(ids(&page).into_iter().collect::<BTreeSet<_>>(), ids_of(names), "{query}");
             assert_eq!(page["total_matched"], names.len(), "{query}");
         }
     });
 }
 
 #[test]
-fn the_bounds_of_a_moment_are_inclusive() {
-    on_every_driver(|server| {
-        let _ = seeds(server);
+fn the_limits_of_a_time_range_are_inclusive() {
+    for_each_flavour(|server| {
+        let _ = store_seed_artifacts(server);
         let page = list(server, &json!({}));
         let all = ids(&page);
         let at = |row: usize| page["rows"][row]["created_at"].clone();
@@ -126,8 +126,8 @@ fn the_bounds_of_a_moment_are_inclusive() {
 
 #[test]
 fn the_newest_is_first_and_ties_go_by_id() {
-    on_every_driver(|server| {
-        // At once, so that some fall into the same moment.
+    for_each_flavour(|server| {
+        // Concurrently, so that some get the same time.
         std::thread::scope(|scope| {
             for writer in 0..4_u8 {
                 scope.spawn(move || {
@@ -153,12 +153,12 @@ fn the_newest_is_first_and_ties_go_by_id() {
 }
 
 #[test]
-fn a_list_counts_the_callers_artifacts_alone() {
-    on_every_driver(|server| {
+fn a_list_counts_only_the_callers_artifacts() {
+    for_each_flavour(|server| {
         for other in [
-            Who::new("globex", "ada", "session-1"),
-            Who::new("acme", "bob", "session-1"),
-            Who::new("acme", "ada", "session-2"),
+            Identity::new("globex", "ada", "session-1"),
+            Identity::new("acme", "bob", "session-1"),
+            Identity::new("acme", "ada", "session-2"),
         ] {
             server.store_id(&other, b"of another");
         }
@@ -170,6 +170,6 @@ fn a_list_counts_the_callers_artifacts_alone() {
         server.store_id(&ada(), b"mine");
         let page = list(server, &json!({"scope": {"tenant": "acme"}}));
         assert_eq!(page["total_matched"], 2);
-        assert!(page.to_string().contains(&digest), "the session-2 of the same user is one's own");
+        assert!(page.to_string().contains(&digest), "session-2 of the same user is included");
     });
 }

@@ -1,68 +1,69 @@
 //! The contract of the wire, sentence by sentence, against the real program on every flavour.
 //!
-//! A module for each section of the contract. The tests follow the contract and never the code; every refusal that any of them
-//! receives is held to the envelope by the client itself.
+//! There is a module for each section of the contract. The tests follow the contract and never the code. The client
+//! checks the envelope of every refusal that a test receives.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
-mod across;
 mod algorithms;
-mod attacks;
 mod audit;
 mod body_memory;
+mod caller_limits;
 mod challenge;
-mod clients;
 mod codes;
 mod configuration;
+mod connection_limits;
 mod delete;
-mod disguise;
+mod doc_pages;
 mod download;
+mod download_headers;
+mod driver_selection;
+mod event_stream_limits;
 mod events;
+mod external_clients;
+mod foreign_ids;
 mod get;
 mod half_closed;
-mod headers;
 mod hostile_bodies;
-mod hostile_crowds;
 mod hostile_framing;
 mod hostile_heads;
-mod hostile_pace;
 mod identity;
-mod intake;
-mod left_out_keys;
-mod limits;
+mod ignored_keys;
+mod key_rotation;
 mod list;
 mod log_sinks;
-mod meaning;
 mod media_ranges;
-mod members;
 mod metrics;
-mod named_driver;
 mod nulls;
 mod openapi;
-mod pages;
 mod paging;
-mod payload;
-mod poison;
+mod payload_limits;
 mod preconditions;
 mod presign;
 mod put;
 mod replay;
 mod replicas;
-mod rotation;
+mod request_members;
+mod request_semantics;
+mod resource_limits;
+mod routes;
 mod runtime;
 mod scope;
 mod session_bound;
-mod shape;
-mod shares;
+mod shared_events;
 mod signals;
-mod streams;
-mod times;
+mod slow_clients;
+mod store_failures;
+mod sweeps;
+mod tenant_isolation;
+mod timestamps;
+mod token_attacks;
 mod tokens;
 mod upload;
-mod worlds;
+mod upload_limits;
 
-use artifact_store_tests::wire::Who;
+use artifact_store_tests::wire::Identity;
 
 /// The identity of most tests.
-fn ada() -> Who {
-    Who::new("acme", "ada", "session-1")
+fn ada() -> Identity {
+    Identity::new("acme", "ada", "session-1")
 }

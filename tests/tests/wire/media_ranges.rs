@@ -1,8 +1,8 @@
-//! Section 5: media types in a listing compare type and subtype without case, and may be ranges.
+//! Section 5: media types in a listing compare type and subtype case-insensitively, and may be ranges.
 
 use std::collections::BTreeSet;
 
-use artifact_store_tests::wire::on_every_driver;
+use artifact_store_tests::wire::for_each_flavour;
 use serde_json::json;
 
 use crate::ada;
@@ -10,7 +10,7 @@ use crate::list::{ids, list};
 
 #[test]
 fn a_media_type_is_found_without_case_with_any_parameters_and_by_its_range() {
-    on_every_driver(|server| {
+    for_each_flavour(|server| {
         let types = ["text/plain; charset=utf-8", "Text/Plain", "text/csv", "image/png", ""];
         let known: Vec<String> = (0..types.len())
             .map(|n| {
@@ -18,7 +18,7 @@ fn a_media_type_is_found_without_case_with_any_parameters_and_by_its_range() {
                 stored["id"].as_str().unwrap().to_owned()
             })
             .collect();
-        for (asked, found) in [
+        for (media_types, found) in [
             (json!(["text/plain"]), &[0, 1][..]),
             (json!(["TEXT/PLAIN"]), &[0, 1]),
             (json!(["text/plain; charset=UTF-8"]), &[0]),
@@ -29,19 +29,19 @@ fn a_media_type_is_found_without_case_with_any_parameters_and_by_its_range() {
             (json!(["*/*"]), &[0, 1, 2, 3]),
             (json!([]), &[0, 1, 2, 3, 4]),
         ] {
-            let page = list(server, &json!({ "mime_type": asked }));
-            let due: BTreeSet<_> = found.iter().map(|n| known[*n].clone()).collect();
-            assert_eq!(ids(&page).into_iter().collect::<BTreeSet<_>>(), due, "{asked}");
-            assert_eq!(page["total_matched"], found.len(), "{asked}");
+            let page = list(server, &json!({ "mime_type": media_types }));
+            let expected: BTreeSet<_> = found.iter().map(|n| known[*n].clone()).collect();
+            assert_eq!(ids(&page).into_iter().collect::<BTreeSet<_>>(), expected, "{media_types}");
+            assert_eq!(page["total_matched"], found.len(), "{media_types}");
         }
-        // A cursor goes on with the filter that it was made for, and with no other.
+        // A cursor is valid only with the filter it was issued for.
         let first = list(server, &json!({"mime_type": ["text/*"], "limit": 1}));
         let next = |range: &str| {
             let query = json!({"mime_type": [range], "limit": 9, "cursor": first["next_cursor"]});
             server.call(&ada(), "artifacts.list", &query)
         };
-        assert_eq!(ids(&next("text/*").ok(200)).len(), 2);
-        next("text/plain").refused("invalid_request");
+        assert_eq!(ids(&next("text/*").expect_json(200)).len(), 2);
+        next("text/plain").expect_refusal("invalid_request");
         for bad in [
             "",
             "text",
@@ -53,7 +53,7 @@ fn a_media_type_is_found_without_case_with_any_parameters_and_by_its_range() {
             "text/plain, text/csv",
         ] {
             let answer = server.call(&ada(), "artifacts.list", &json!({"mime_type": [bad]}));
-            let message = answer.refused("invalid_request");
+            let message = answer.expect_refusal("invalid_request");
             assert!(message.contains("`mime_type[0]`") && message.contains("image/*"), "{bad}: {message}");
         }
     });

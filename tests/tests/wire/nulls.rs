@@ -1,6 +1,6 @@
 //! Section 1: `null` for an optional member means absent, in every method.
 
-use artifact_store_tests::wire::{base64, on_every_driver};
+use artifact_store_tests::wire::{base64, for_each_flavour};
 use serde_json::{Value, json};
 
 use crate::ada;
@@ -58,15 +58,15 @@ const MEMBERS: &[(&str, &[&str])] = &[
 
 /// `body` with null at `path`.
 fn with_null(mut body: Value, path: &str) -> Value {
-    let place = path.split('.').fold(&mut body, |place, name| &mut place[name]);
-    *place = Value::Null;
+    let value = path.split('.').fold(&mut body, |value, name| &mut value[name]);
+    *value = Value::Null;
     body
 }
 
 #[test]
-fn null_is_absent_for_every_optional_member_of_every_method() {
-    on_every_driver(|server| {
-        let admin = ada().admin();
+fn null_means_absent_for_every_optional_member_of_every_method() {
+    for_each_flavour(|server| {
+        let admin = ada().with_admin();
         for (method, members) in MEMBERS {
             for path in *members {
                 let id = server.store_id(&ada(), b"null");
@@ -75,7 +75,7 @@ fn null_is_absent_for_every_optional_member_of_every_method() {
                     "artifacts.list" | "runtime.info" | "runtime.health" | "runtime.drivers" => json!({}),
                     _ => json!({"id": id}),
                 };
-                // A delete deletes: the second one asks for what the first one has left.
+                // A delete removes the artifact, so it is stored again before each call.
                 let same = |body: &Value| {
                     server.store_id(&ada(), b"null");
                     let answer = server.call(&admin, method, body);

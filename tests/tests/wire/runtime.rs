@@ -1,16 +1,19 @@
-//! Section 5: the methods that tell of the runtime, and the names that are no methods.
+//! Section 5: the methods about the runtime, and names that are not methods.
 
-use artifact_store_tests::wire::{Options, Request, Server, flavours, on_every_driver, on_every_driver_with};
+use artifact_store_tests::wire::{
+    Request, Server, ServerOptions, flavours, for_each_flavour, for_each_flavour_with,
+};
 use serde_json::{Value, json};
 
 use crate::ada;
 
 #[test]
 fn info_says_which_runtime_this_is() {
-    let options =
-        Options::new().set("telemetry.service_name", "the test's").set("protocol.max_request_bytes", 12345);
-    on_every_driver_with(&options, |server| {
-        let info = server.call(&ada(), "runtime.info", &json!({})).ok(200);
+    let options = ServerOptions::new()
+        .set("telemetry.service_name", "the test's")
+        .set("protocol.max_request_bytes", 12345);
+    for_each_flavour_with(&options, |server| {
+        let info = server.call(&ada(), "runtime.info", &json!({})).expect_json(200);
         assert_eq!(info["display_name"], "the test's");
         assert_eq!(info["protocol_version"], "0.1.0");
         assert_eq!(info["max_request_bytes"], 12345);
@@ -22,13 +25,13 @@ fn info_says_which_runtime_this_is() {
         let surfaces: Vec<_> =
             info["capabilities"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         assert!(surfaces.contains(&"artifacts") && surfaces.contains(&"runtime"), "{surfaces:?}");
-        flags(&info["artifacts"]["capabilities"]);
+        assert_flags(&info["artifacts"]["capabilities"]);
         assert_eq!(info["artifacts"]["capabilities"]["presign_get"], server.driver() == "s3");
     });
 }
 
-/// Flags are booleans, or numbers.
-fn flags(capabilities: &Value) {
+/// Checks that flags are booleans or numbers.
+fn assert_flags(capabilities: &Value) {
     let capabilities = capabilities.as_object().unwrap();
     assert!(!capabilities.is_empty());
     for (flag, value) in capabilities {
@@ -38,8 +41,8 @@ fn flags(capabilities: &Value) {
 
 #[test]
 fn a_runtime_without_a_name_has_none() {
-    on_every_driver(|server| {
-        let info = server.call(&ada(), "runtime.info", &json!({})).ok(200);
+    for_each_flavour(|server| {
+        let info = server.call(&ada(), "runtime.info", &json!({})).expect_json(200);
         assert_eq!(info.get("display_name"), None);
         assert_eq!(info["max_request_bytes"], 4 * 1024 * 1024);
     });
@@ -48,9 +51,10 @@ fn a_runtime_without_a_name_has_none() {
 #[test]
 fn another_start_is_another_instance() {
     for flavour in flavours() {
-        let mut server = Server::start(flavour, &Options::new());
-        let instance =
-            |server: &Server| server.call(&ada(), "runtime.info", &json!({})).ok(200)["instance_id"].clone();
+        let mut server = Server::start(flavour, &ServerOptions::new());
+        let instance = |server: &Server| {
+            server.call(&ada(), "runtime.info", &json!({})).expect_json(200)["instance_id"].clone()
+        };
         let before = instance(&server);
         assert_eq!(instance(&server), before);
         server.restart();
@@ -60,8 +64,8 @@ fn another_start_is_another_instance() {
 
 #[test]
 fn health_says_how_each_subsystem_is() {
-    on_every_driver(|server| {
-        let health = server.call(&ada(), "runtime.health", &json!({})).ok(200);
+    for_each_flavour(|server| {
+        let health = server.call(&ada(), "runtime.health", &json!({})).expect_json(200);
         assert_eq!(health["status"], "ready");
         let subsystems = health["subsystems"].as_array().unwrap();
         assert!(subsystems.iter().any(|subsystem| subsystem["subsystem"] == "artifacts"), "{health}");
@@ -71,8 +75,8 @@ fn health_says_how_each_subsystem_is() {
 
 #[test]
 fn drivers_lists_every_driver_and_which_is_active() {
-    on_every_driver(|server| {
-        let drivers = server.call(&ada(), "runtime.drivers", &json!({})).ok(200);
+    for_each_flavour(|server| {
+        let drivers = server.call(&ada(), "runtime.drivers", &json!({})).expect_json(200);
         let rows = drivers["drivers"].as_array().unwrap();
         for driver in ["inmem", "fs", "sqlite", "postgres", "s3"] {
             let row = rows
@@ -80,14 +84,14 @@ fn drivers_lists_every_driver_and_which_is_active() {
                 .find(|row| row["driver"] == driver)
                 .unwrap_or_else(|| panic!("no {driver}: {drivers}"));
             assert_eq!(row["active"], driver == server.driver(), "{row}");
-            flags(&row["capabilities"]);
+            assert_flags(&row["capabilities"]);
         }
     });
 }
 
 #[test]
 fn the_caller_may_repeat_its_identity_and_no_other() {
-    on_every_driver(|server| {
+    for_each_flavour(|server| {
         for method in ["runtime.info", "runtime.health", "runtime.drivers"] {
             for identity in [
                 json!({}),
@@ -96,24 +100,26 @@ fn the_caller_may_repeat_its_identity_and_no_other() {
                 json!({"tenant": "acme"}),
                 json!({"tenant": "", "user": ""}),
             ] {
-                server.call(&ada(), method, &json!({"identity": identity})).ok(200);
+                server.call(&ada(), method, &json!({"identity": identity})).expect_json(200);
             }
             for identity in
                 [json!({"tenant": "globex"}), json!({"user": "bob"}), json!({"session": "session-2"})]
             {
-                server.call(&ada(), method, &json!({"identity": identity})).refused("identity_required");
                 server
-                    .call(&ada().admin(), method, &json!({"identity": identity}))
-                    .refused("identity_required");
+                    .call(&ada(), method, &json!({"identity": identity}))
+                    .expect_refusal("identity_required");
+                server
+                    .call(&ada().with_admin(), method, &json!({"identity": identity}))
+                    .expect_refusal("identity_required");
             }
-            server.call(&ada(), method, &json!({"identity": "ada"})).refused("invalid_request");
+            server.call(&ada(), method, &json!({"identity": "ada"})).expect_refusal("invalid_request");
         }
     });
 }
 
 #[test]
 fn a_name_that_is_no_method_is_unknown() {
-    on_every_driver(|server| {
+    for_each_flavour(|server| {
         let long = "x".repeat(3000);
         for method in [
             "start",
@@ -140,12 +146,12 @@ fn a_name_that_is_no_method_is_unknown() {
         ] {
             let path = format!("/v1/control/{}", method.replace('💥', "%F0%9F%92%A5"));
             for body in ["{}", "no json", ""] {
-                let request = Request::new("POST", &path).by(&ada()).body(body);
+                let request = Request::new("POST", &path).identity(&ada()).body(body);
                 let answer = request.send(server);
                 assert_eq!(answer.code(), "unknown_method", "{method} {body}: {answer:?}");
-                assert!(!answer.message().contains(&long), "a message of any length");
+                assert!(!answer.message().contains(&long), "the message repeats a long name");
             }
-            Request::new("POST", &path).body("{}").send(server).refused("identity_required");
+            Request::new("POST", &path).body("{}").send(server).expect_refusal("identity_required");
         }
     });
 }

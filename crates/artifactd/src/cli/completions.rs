@@ -1,8 +1,9 @@
-//! `artifactd completions`: a script that completes this command line.
+//! `artifactd completions`: prints a completion script for a shell. This module must never know a command.
 
 use clap_complete::Shell;
 
-use super::{Failure, out};
+use super::error::CommandError;
+use super::stdout;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -11,8 +12,9 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(super) async fn run(args: CompletionsArgs) -> Result<(), Failure> {
+/// Prints the script that completes `command`.
+pub(super) async fn run(args: CompletionsArgs, mut command: clap::Command) -> Result<(), CommandError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::command(), "artifactd", &mut script);
-    out::print(&String::from_utf8_lossy(&script)).await
+    clap_complete::generate(args.shell, &mut command, "artifactd", &mut script);
+    stdout::print(&String::from_utf8_lossy(&script)).await
 }

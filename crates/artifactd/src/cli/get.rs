@@ -1,20 +1,22 @@
-//! `artifactd get`: an artifact's bytes go to standard output or into a file.
+//! `artifactd get`: writes the bytes of an artifact to standard output or into a file. This module must never leave a
+//! partial file.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use artifact_store::{ArtifactStore, ByteRange, Get, Record};
+use artifact_store::{ArtifactStore, ByteRange, GetResult, Record};
 use futures_util::StreamExt;
 
-use super::Failure;
-use super::out::Out;
+use super::error::CommandError;
+use super::output_file::{FileWriter, OutputFile};
 use super::progress::Progress;
-use super::save::{NewFile, Place};
-use super::target::{ScopeArgs, StoreArgs, asked_id, no_such_artifact};
+use super::scope_args::{ScopeArgs, artifact_not_found, parse_artifact_id};
+use super::stdout::StdoutWriter;
+use super::store_args::StoreArgs;
 
 const EXAMPLES: &str = "\
-A whole read is checked against the artifact's SHA-256: it ends with exit code 0 only if every byte is as it was put.
-A file appears whole or not at all.
+A read of the whole artifact is checked against its SHA-256: the exit code is 0 only if every byte is as it was put.
+With -o, the file has all bytes, or there is no file.
 
 Examples:
   artifactd get $id --store fs:artifacts --tenant acme --user ada --session s-1 -o report.csv
@@ -32,104 +34,108 @@ pub(super) struct GetArgs {
     store: StoreArgs,
     #[command(flatten)]
     scope: ScopeArgs,
-    /// Write into this file; - is standard output, even where it is a terminal
+    /// Write into this file; - is standard output, even if that is a terminal
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace the file where it exists
+    /// Replace the file if it exists
     #[arg(long, requires = "output")]
     force: bool,
-    /// Only these bytes: from A up to and with B, from A on, or the last N
-    #[arg(long, value_name = "A-B|A-|-N", value_parser = range, allow_hyphen_values = true)]
+    /// Only these bytes: from A to B inclusive, from A to the end, or the last N
+    #[arg(long, value_name = "A-B|A-|-N", value_parser = parse_range, allow_hyphen_values = true)]
     range: Option<ByteRange>,
     /// Show no progress
     #[arg(long, short)]
     quiet: bool,
 }
 
-pub(super) async fn run(args: GetArgs) -> Result<(), Failure> {
-    let place = match &args.output {
-        Some(path) if path != Path::new("-") => Some(Place::new(path, args.force)?),
+pub(super) async fn run(args: GetArgs) -> Result<(), CommandError> {
+    let output = match &args.output {
+        Some(path) if path != Path::new("-") => Some(OutputFile::new(path, args.force)?),
         _ => None,
     };
-    args.store.run_reading(async |store| get(store, &args, place).await).await
+    args.store.run_on_read_only(async |store| get(store, &args, output).await).await
 }
 
-async fn get(store: &dyn ArtifactStore, args: &GetArgs, place: Option<Place>) -> Result<(), Failure> {
-    let id = asked_id(&args.id)?;
+async fn get(
+    store: &dyn ArtifactStore,
+    args: &GetArgs,
+    output: Option<OutputFile>,
+) -> Result<(), CommandError> {
+    let id = parse_artifact_id(&args.id)?;
     let get = store.get(&args.scope.scope(), &id, args.range).await?;
-    let Get { record, range, mut stream } = get.ok_or_else(no_such_artifact)?;
-    let on_terminal = place.is_none() && std::io::stdout().is_terminal();
-    if on_terminal && args.output.is_none() {
-        fit_for_terminal(&record)?;
+    let GetResult { record, range, mut stream } = get.ok_or_else(artifact_not_found)?;
+    let to_terminal = output.is_none() && std::io::stdout().is_terminal();
+    if to_terminal && args.output.is_none() {
+        require_text(&record)?;
     }
-    let mut sink = match place {
-        Some(place) => Sink::File(place.create().await?),
-        None => Sink::Stdout(Out::new()),
+    let mut writer = match output {
+        Some(output) => OutputWriter::File(output.create().await?),
+        None => OutputWriter::Stdout(StdoutWriter::new()),
     };
-    let progress = Progress::start(Some(range.end - range.start), !args.quiet && !on_terminal);
+    let progress = Progress::start(Some(range.end - range.start), !args.quiet && !to_terminal);
     let count = progress.counter();
-    while let Some(piece) = stream.next().await {
-        let piece = match piece {
-            Ok(piece) => piece,
+    while let Some(chunk) = stream.next().await {
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
             Err(error) => {
                 drop(progress);
-                return Err(sink.cut_short(&error).await);
+                return Err(writer.abort(&error).await);
             }
         };
-        sink.write(&piece).await?;
-        count(piece.len());
+        writer.write(&chunk).await?;
+        count(chunk.len());
     }
-    sink.finish().await
+    writer.finish().await
 }
 
-/// Bytes that are no text may do anything to a terminal.
-fn fit_for_terminal(record: &Record) -> Result<(), Failure> {
+/// Refuses to print an artifact that is not text: its bytes may control the terminal.
+fn require_text(record: &Record) -> Result<(), CommandError> {
     let media_type = record.options.media_type.as_deref();
     if media_type.is_some_and(|media_type| media_type.to_ascii_lowercase().starts_with("text/")) {
         return Ok(());
     }
-    Err(Failure::usage(format!(
-        "the artifact is {}, and standard output is a terminal; name a file with -o FILE, or give -o - to see it all the \
-         same",
-        media_type.unwrap_or("of no known media type")
+    Err(CommandError::usage(format!(
+        "the artifact is {}, and standard output is a terminal; name a file with -o FILE, or give -o - to print it \
+         nevertheless",
+        media_type.unwrap_or("of unknown media type")
     )))
 }
 
-enum Sink {
-    Stdout(Out),
-    File(NewFile),
+enum OutputWriter {
+    Stdout(StdoutWriter),
+    File(FileWriter),
 }
 
-impl Sink {
-    async fn write(&mut self, piece: &[u8]) -> Result<(), Failure> {
+impl OutputWriter {
+    async fn write(&mut self, chunk: &[u8]) -> Result<(), CommandError> {
         match self {
-            Self::Stdout(out) => out.write(piece).await,
-            Self::File(file) => file.write(piece).await,
+            Self::Stdout(stdout) => stdout.write(chunk).await,
+            Self::File(file) => file.write(chunk).await,
         }
     }
 
-    async fn finish(self) -> Result<(), Failure> {
+    async fn finish(self) -> Result<(), CommandError> {
         match self {
-            Self::Stdout(out) => out.finish().await,
+            Self::Stdout(stdout) => stdout.finish().await,
             Self::File(file) => file.finish().await,
         }
     }
 
-    /// The store failed in the middle.
-    async fn cut_short(self, error: &artifact_store::StoreError) -> Failure {
+    /// Ends after an error of the store in the middle of the bytes.
+    async fn abort(self, error: &artifact_store::StoreError) -> CommandError {
         match self {
-            Self::Stdout(out) => {
-                // What is right so far goes out; that it is not all, the exit code says.
-                let _ = out.finish().await;
-                Failure::caused("the bytes on standard output are not the whole answer", error)
+            Self::Stdout(stdout) => {
+                // The bytes so far are correct and are written. The exit code says that they are not all.
+                let _ = stdout.finish().await;
+                CommandError::caused_by("standard output does not have all bytes of the artifact", error)
             }
-            Self::File(_) => Failure::caused("nothing was written", error),
+            Self::File(_) => CommandError::caused_by("nothing was written", error),
         }
     }
 }
 
-/// `A-B`, `A-` or `-N`, counted as HTTP does.
-fn range(text: &str) -> Result<ByteRange, String> {
+/// Parses `A-B`, `A-` or `-N`, with the meaning of HTTP ranges.
+fn parse_range(text: &str) -> Result<ByteRange, String> {
     let number = |text: &str| {
         Some(text)
             .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
@@ -156,20 +162,20 @@ fn range(text: &str) -> Result<ByteRange, String> {
 mod tests {
     use artifact_store::ByteRange;
 
-    use super::range;
+    use super::parse_range;
 
     #[test]
-    fn a_range_counts_its_last_byte_as_http_does() {
-        assert_eq!(range("0-0"), Ok(ByteRange::Bounded { start: 0, end: 1 }));
-        assert_eq!(range("7-"), Ok(ByteRange::From(7)));
-        assert_eq!(range("-7"), Ok(ByteRange::Suffix(7)));
-        assert_eq!(range("5-18446744073709551615"), Ok(ByteRange::Bounded { start: 5, end: u64::MAX }));
+    fn a_range_includes_its_last_byte_as_in_http() {
+        assert_eq!(parse_range("0-0"), Ok(ByteRange::Bounded { start: 0, end: 1 }));
+        assert_eq!(parse_range("7-"), Ok(ByteRange::From(7)));
+        assert_eq!(parse_range("-7"), Ok(ByteRange::Suffix(7)));
+        assert_eq!(parse_range("5-18446744073709551615"), Ok(ByteRange::Bounded { start: 5, end: u64::MAX }));
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn other_texts_are_not_ranges() {
         for text in ["", "-", "5", "5-4", "a-b", "+1-2", "1-2-3", "0-1,3-4", "-18446744073709551616", "--1"] {
-            assert!(range(text).is_err(), "{text}");
+            assert!(parse_range(text).is_err(), "{text}");
         }
     }
 }

@@ -1,55 +1,58 @@
-//! `artifactd keygen`: a signing key and the JWK set that verifies its tokens.
+//! `artifactd keygen`: generates a signing key and the JWK set that verifies its tokens. This module must never
+//! overwrite a key.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Failure, out};
-use crate::identity::keys::{Minter, generate};
+use artifact_store_identity::keys::{Minter, generate};
+
+use super::error::CommandError;
+use super::stdout;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct KeygenArgs {
-    /// The directory for private.pem and jwks.json; made where it is missing
+    /// The directory for private.pem and jwks.json; created if it does not exist
     dir: PathBuf,
 }
 
-pub(super) async fn run(args: KeygenArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: KeygenArgs) -> Result<(), CommandError> {
     let dir = &args.dir;
     let (private, public) = (dir.join("private.pem"), dir.join("jwks.json"));
-    // The private key is written first, and must not be left over where the public one has no place.
+    // The private key is written first, and must not be left alone if the file of the public key exists.
     if public.symlink_metadata().is_ok() {
-        return Err(exists(&public));
+        return Err(file_exists(&public));
     }
-    let pem = generate().map_err(Failure::failed)?;
-    let minter = Minter::from_pem(pem.reveal(), None).map_err(Failure::failed)?;
+    let pem = generate().map_err(CommandError::failed)?;
+    let minter = Minter::from_pem(pem.reveal(), None).map_err(CommandError::failed)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|error| Failure::failed(format!("{} cannot be made: {error}", dir.display())))?;
+        .map_err(|error| CommandError::failed(format!("{} cannot be created: {error}", dir.display())))?;
     write_new(&private, 0o600, pem.reveal())?;
     if let Err(failure) = write_new(&public, 0o644, &minter.jwks()) {
-        // Half a pair would be in the way of the next try. It was made just now, so that nothing is signed with it.
+        // A private key alone would block the next attempt. It is new, so no token is signed with it.
         let _ = std::fs::remove_file(&private);
         return Err(failure);
     }
-    out::print(&next_steps(&private, &public, minter.kid())).await
+    stdout::print(&next_steps(&private, &public, minter.kid())).await
 }
 
-fn write_new(path: &Path, mode: u32, content: &str) -> Result<(), Failure> {
+fn write_new(path: &Path, mode: u32, content: &str) -> Result<(), CommandError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(path),
-        _ => Failure::failed(format!("{} cannot be written: {error}", path.display())),
+        io::ErrorKind::AlreadyExists => file_exists(path),
+        _ => CommandError::failed(format!("{} cannot be written: {error}", path.display())),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
     file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-fn exists(path: &Path) -> Failure {
-    Failure::failed(format!(
-        "{} is there already, and a key is never overwritten; name another directory",
+fn file_exists(path: &Path) -> CommandError {
+    CommandError::failed(format!(
+        "{} exists, and a key is never overwritten; name another directory",
         path.display()
     ))
 }

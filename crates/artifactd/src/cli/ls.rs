@@ -1,4 +1,4 @@
-//! `artifactd ls`: artifacts, newest first.
+//! `artifactd ls`: lists artifacts, newest first. This module must never hold more than one page of records.
 
 mod rows;
 
@@ -13,14 +13,16 @@ use artifact_store::{
 use clap::ArgGroup;
 use futures_util::StreamExt;
 
-use super::Failure;
-use super::out::{self, Out};
+use super::error::CommandError;
 use super::put::source_parser;
-use super::target::{StoreArgs, part};
+use super::scope_args::parse_scope_part;
+use super::stderr::print_message;
+use super::stdout::{StdoutWriter, supports_colours};
+use super::store_args::StoreArgs;
 use rows::Rows;
 
 const EXAMPLES: &str = "\
-Filters: one of the values of each flag, and all flags at once; bounds are inclusive.
+Filters: an artifact must match every flag that is set, by one of the values of a repeated flag. Limits are inclusive.
 
 Examples:
   artifactd ls --store sqlite:artifacts.db --tenant acme
@@ -34,39 +36,39 @@ pub(super) struct LsArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
-    scopes: ScopesArgs,
+    scopes: ScopePatternArgs,
     #[command(flatten)]
     filter: FilterArgs,
-    /// Most artifacts to list
+    /// The largest number of artifacts to list
     #[arg(long, value_name = "N", default_value = "100", conflicts_with = "all")]
     limit: NonZeroU64,
-    /// List every one
+    /// List all artifacts
     #[arg(long)]
     all: bool,
-    /// Print a JSON object a line
+    /// Print a line of JSON for each artifact
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-struct ScopesArgs {
+struct ScopePatternArgs {
     /// One tenant
-    #[arg(long, value_parser = part, help_heading = "Scope")]
+    #[arg(long, value_parser = parse_scope_part, help_heading = "Scope")]
     tenant: Option<ScopePart>,
     /// Every tenant of the store
     #[arg(long, help_heading = "Scope")]
     all_tenants: bool,
     /// Only this user
-    #[arg(long, value_parser = part, conflicts_with = "all_tenants", help_heading = "Scope")]
+    #[arg(long, value_parser = parse_scope_part, conflicts_with = "all_tenants", help_heading = "Scope")]
     user: Option<ScopePart>,
     /// Only this session
-    #[arg(long, value_parser = part, conflicts_with = "all_tenants", help_heading = "Scope")]
+    #[arg(long, value_parser = parse_scope_part, conflicts_with = "all_tenants", help_heading = "Scope")]
     session: Option<ScopePart>,
     /// Only this task
-    #[arg(long, value_parser = part, conflicts_with = "all_tenants", help_heading = "Scope")]
+    #[arg(long, value_parser = parse_scope_part, conflicts_with = "all_tenants", help_heading = "Scope")]
     task: Option<ScopePart>,
-    /// Only what belongs to no task
+    /// Only artifacts that belong to no task
     #[arg(long, conflicts_with_all = ["all_tenants", "task"], help_heading = "Scope")]
     no_task: bool,
 }
@@ -82,21 +84,21 @@ struct FilterArgs {
     /// Only with this tag; may be repeated
     #[arg(long = "tag", value_name = "TAG", help_heading = "Filters")]
     tags: Vec<String>,
-    /// At least so large, such as 4096 or 4KiB
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Filters")]
+    /// At least this size, such as 4096 or 4KiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_byte_size, help_heading = "Filters")]
     min_size: Option<u64>,
-    /// At most so large
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Filters")]
+    /// At most this size
+    #[arg(long, value_name = "SIZE", value_parser = parse_byte_size, help_heading = "Filters")]
     max_size: Option<u64>,
-    /// Created then or later: 2026-01-02 (its start in UTC) or 2026-01-02T03:04:05Z
-    #[arg(long, value_name = "TIME", value_parser = lower_bound, help_heading = "Filters")]
-    after: Option<Bound>,
-    /// Created then or earlier
-    #[arg(long, value_name = "TIME", value_parser = upper_bound, help_heading = "Filters")]
-    before: Option<Bound>,
+    /// Created at this time or later: 2026-01-02 (its start in UTC) or 2026-01-02T03:04:05Z
+    #[arg(long, value_name = "TIME", value_parser = parse_lower_bound, help_heading = "Filters")]
+    after: Option<TimeBound>,
+    /// Created at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = parse_upper_bound, help_heading = "Filters")]
+    before: Option<TimeBound>,
 }
 
-impl ScopesArgs {
+impl ScopePatternArgs {
     fn pattern(&self) -> ScopePattern {
         let task = match &self.task {
             Some(task) => TaskPattern::One(task.clone()),
@@ -104,7 +106,7 @@ impl ScopesArgs {
             None => TaskPattern::Any,
         };
         ScopePattern {
-            // That one of both is given, the parser has seen to.
+            // The parser requires one of both arguments.
             tenant: self.tenant.clone().map_or(TenantPattern::AllTenants, TenantPattern::One),
             user: self.user.clone(),
             session: self.session.clone(),
@@ -127,65 +129,76 @@ impl FilterArgs {
     }
 }
 
-pub(super) async fn run(args: LsArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: LsArgs) -> Result<(), CommandError> {
     let limit = if args.all { u64::MAX } else { args.limit.get() };
-    // One row more than asked tells whether more stand behind.
-    let page = u32::try_from(limit.saturating_add(1)).unwrap_or(MAX_LIST_LIMIT);
-    let query = ListQuery::new(args.scopes.pattern()).with_filter(args.filter.filter()).with_limit(page);
-    query.check().map_err(Failure::usage)?;
-    args.store.run_reading(async |store| list(store, query, limit, args.json).await).await
+    // One row more than the limit shows whether there are more artifacts.
+    let page_size = u32::try_from(limit.saturating_add(1)).unwrap_or(MAX_LIST_LIMIT);
+    let query = ListQuery::new(args.scopes.pattern()).with_filter(args.filter.filter()).with_limit(page_size);
+    query.validate().map_err(CommandError::usage)?;
+    args.store.run_on_read_only(async |store| print_records(store, query, limit, args.json).await).await
 }
 
-/// Prints page by page; no more than one is held.
-async fn list(store: &dyn ArtifactStore, query: ListQuery, limit: u64, json: bool) -> Result<(), Failure> {
-    let page = u64::from(query.limit());
+/// Prints the records page by page.
+async fn print_records(
+    store: &dyn ArtifactStore,
+    query: ListQuery,
+    limit: u64,
+    json: bool,
+) -> Result<(), CommandError> {
+    let page_size = u64::from(query.limit());
     let mut rows =
-        if json { Rows::json(store.driver()) } else { Rows::table(query.pattern(), out::takes_colours()) };
-    let mut out = Out::new();
+        if json { Rows::json(store.driver()) } else { Rows::table(query.pattern(), supports_colours()) };
+    let mut stdout = StdoutWriter::new();
     let mut records = pin!(store.list_all(query));
     let mut listed = 0;
-    let ended = loop {
+    let has_more = loop {
         match records.next().await {
             None => break Ok(false),
             Some(Ok(_)) if listed == limit => break Ok(true),
             Some(Ok(record)) => {
                 rows.push(record)?;
                 listed += 1;
-                if listed % page == 0 {
-                    out.write(rows.take().as_bytes()).await?;
+                if listed % page_size == 0 {
+                    stdout.write(rows.render().as_bytes()).await?;
                 }
             }
             Some(Err(error)) => break Err(error),
         }
     };
-    out.write(rows.take().as_bytes()).await?;
-    out.finish().await?;
-    match ended {
-        Ok(true) => out::note(&format!("more stand behind these {listed}; give --limit N or --all")),
-        Ok(false) if listed == 0 && !json => out::note("no artifact is like this"),
+    stdout.write(rows.render().as_bytes()).await?;
+    stdout.finish().await?;
+    match has_more {
+        Ok(true) => {
+            print_message(&format!("there are more than these {listed} artifacts; give --limit N or --all"))
+        }
+        Ok(false) if listed == 0 && !json => print_message("no artifact matches"),
         Ok(false) => {}
-        Err(error) if listed > 0 => return Err(Failure::caused("the list is not complete", &error)),
+        Err(error) if listed > 0 => return Err(CommandError::caused_by("the list is not complete", &error)),
         Err(error) => return Err(error.into()),
     }
     Ok(())
 }
 
-fn size(text: &str) -> Result<u64, String> {
+fn parse_byte_size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "it takes a size in bytes such as 4096, 64KiB or 4MiB".to_owned())
 }
 
-/// A bound of a moment; open where the zero time was given.
+/// The first or last time of a range. `None` for the zero time, which does not limit the range.
 #[derive(Debug, Clone, Copy)]
-struct Bound(Option<Timestamp>);
+struct TimeBound(Option<Timestamp>);
 
-fn lower_bound(text: &str) -> Result<Bound, StoreError> {
-    bound(text, Timestamp::lower_bound)
+fn parse_lower_bound(text: &str) -> Result<TimeBound, StoreError> {
+    parse_time_bound(text, Timestamp::lower_bound)
 }
 
-fn upper_bound(text: &str) -> Result<Bound, StoreError> {
-    bound(text, Timestamp::upper_bound)
+fn parse_upper_bound(text: &str) -> Result<TimeBound, StoreError> {
+    parse_time_bound(text, Timestamp::upper_bound)
 }
 
-fn bound(text: &str, read: fn(&str) -> Result<Option<Timestamp>, StoreError>) -> Result<Bound, StoreError> {
-    read(text).or_else(|error| read(&format!("{text}T00:00:00Z")).map_err(|_| error)).map(Bound)
+/// Parses a timestamp, or a date as the start of its day.
+fn parse_time_bound(
+    text: &str,
+    parse: fn(&str) -> Result<Option<Timestamp>, StoreError>,
+) -> Result<TimeBound, StoreError> {
+    parse(text).or_else(|error| parse(&format!("{text}T00:00:00Z")).map_err(|_| error)).map(TimeBound)
 }

@@ -1,11 +1,13 @@
-//! `artifactd put`: a file or standard input becomes an artifact.
+//! `artifactd put`: stores a file or standard input as an artifact. This module must never hold all bytes in memory.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use artifact_store::core::{MediaType, Metadata};
-use artifact_store::{ArtifactRef, ArtifactStore, Body, Namespace, Put, PutOptions, PutOutcome, Source};
+use artifact_store::{
+    ArtifactRef, ArtifactStore, Body, Namespace, PutOptions, PutOutcome, PutResult, Source,
+};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use futures_util::StreamExt;
 use indicatif::{BinaryBytes, HumanDuration};
@@ -14,17 +16,20 @@ use tokio::fs::File;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::Failure;
-use super::out::{self, json_line};
+use super::error::CommandError;
+use super::json_line::json_line;
 use super::progress::Progress;
-use super::target::{ScopeArgs, StoreArgs};
+use super::scope_args::ScopeArgs;
+use super::stderr::print_message;
+use super::stdout;
+use super::store_args::StoreArgs;
 
-/// What is read of a file or pipe at once.
-const PIECE_BYTES: usize = 256 * 1024;
+/// The size of one read of a file or pipe, in bytes.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 const EXAMPLES: &str = "\
-Standard output holds exactly the id. The same bytes in the same scope and namespace are stored once, and the first
-put's options stay.
+Standard output contains only the id. The same bytes in the same scope and namespace are stored once, with the options of
+the first put.
 
 Examples:
   artifactd put report.csv --store fs:artifacts --tenant acme --user ada --session s-1 --mime-type text/csv --tag q3
@@ -41,105 +46,109 @@ pub(super) struct PutArgs {
     store: StoreArgs,
     #[command(flatten)]
     scope: ScopeArgs,
-    /// Keeps purposes apart; part of the id
+    /// Separates artifacts by purpose; part of the id
     #[arg(long, default_value = artifact_store::core::DEFAULT_NAMESPACE, value_parser = |text: &str| Namespace::new(text))]
     namespace: Namespace,
-    /// The artifact's name for people; without it, the file's
+    /// The name of the artifact for people; without it, the name of the file
     #[arg(long, value_name = "NAME", conflicts_with = "no_filename")]
     filename: Option<String>,
     /// Give the artifact no name
     #[arg(long)]
     no_filename: bool,
     /// The media type, such as text/csv
-    #[arg(long, value_name = "TYPE", value_parser = media_type)]
+    #[arg(long, value_name = "TYPE", value_parser = parse_media_type)]
     mime_type: Option<String>,
     /// Where the bytes come from
-    #[arg(long, default_value = Source::default().word(), value_parser = source_parser())]
+    #[arg(long, default_value = Source::default().as_str(), value_parser = source_parser())]
     source: Source,
-    /// A word to find it by; may be repeated
+    /// A tag to filter by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Anything else: a JSON object
-    #[arg(long, value_name = "JSON", default_value = "{}", hide_default_value = true, value_parser = metadata)]
+    /// Other metadata: a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", hide_default_value = true, value_parser = parse_metadata)]
     metadata: std::sync::Arc<Metadata>,
     /// Print the artifact's ref and the outcome as JSON
     #[arg(long)]
     json: bool,
-    /// Show neither progress nor what came of it
+    /// Show neither progress nor the outcome
     #[arg(long, short)]
     quiet: bool,
 }
 
-/// The sources by their words.
+/// Parses a source.
 pub(super) fn source_parser() -> impl TypedValueParser<Value = Source> {
-    PossibleValuesParser::new(Source::ALL.iter().map(|source| source.word()))
-        .try_map(|word| word.parse::<Source>())
+    PossibleValuesParser::new(Source::ALL.iter().map(|source| source.as_str()))
+        .try_map(|name| name.parse::<Source>())
 }
 
-fn media_type(text: &str) -> Result<String, String> {
+fn parse_media_type(text: &str) -> Result<String, String> {
     let parsed = MediaType::parse(text).map(|_| text.to_owned());
     parsed.ok_or_else(|| "it takes a media type, such as text/csv".to_owned())
 }
 
-fn metadata(text: &str) -> Result<std::sync::Arc<Metadata>, String> {
+fn parse_metadata(text: &str) -> Result<std::sync::Arc<Metadata>, String> {
     serde_json::from_str(text).map(std::sync::Arc::new).map_err(|_| "it takes a JSON object".to_owned())
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct PutOutput {
     #[serde(flatten)]
     artifact: ArtifactRef,
     outcome: PutOutcome,
 }
 
-pub(super) async fn run(args: PutArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: PutArgs) -> Result<(), CommandError> {
     let options = args.options();
-    options.check().map_err(Failure::usage)?;
-    args.store.run_making(async |store| put(store, &args, options).await).await
+    options.validate().map_err(CommandError::usage)?;
+    args.store.run_creating(async |store| put(store, &args, options).await).await
 }
 
-async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> Result<(), Failure> {
-    let Input { reader, length, is_typed } = args.open().await?;
+async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> Result<(), CommandError> {
+    let Input { reader, length, is_terminal } = args.open().await?;
     let started = Instant::now();
-    let progress = Progress::start(length, !args.quiet && !is_typed);
+    let progress = Progress::start(length, !args.quiet && !is_terminal);
     let count = progress.counter();
-    let pieces = ReaderStream::with_capacity(reader, PIECE_BYTES);
-    let body = Body::from_stream(pieces.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            count(piece.len());
+    let chunks = ReaderStream::with_capacity(reader, CHUNK_BYTES);
+    let body = Body::from_stream(chunks.inspect(move |chunk| {
+        if let Ok(chunk) = chunk {
+            count(chunk.len());
         }
     }));
     let body = length.into_iter().fold(body, Body::with_length);
     let put = store.put(&args.scope.scope(), body, options).await?;
     drop(progress);
     if !args.quiet {
-        out::note(&sentence(&put, started.elapsed()));
+        print_message(&summary(&put, started.elapsed()));
     }
-    let Put { record, outcome } = put;
+    let PutResult { record, outcome } = put;
     if args.json {
-        out::print(&json_line(&Answer { artifact: record.artifact_ref(), outcome })?).await
+        stdout::print(&json_line(&PutOutput { artifact: record.artifact_ref(), outcome })?).await
     } else {
-        out::print(&format!("{}\n", record.id)).await
+        stdout::print(&format!("{}\n", record.id)).await
     }
 }
 
-fn sentence(put: &Put, took: Duration) -> String {
+fn summary(put: &PutResult, elapsed: Duration) -> String {
     let size = BinaryBytes(put.record.size);
     match put.outcome {
-        PutOutcome::Created => format!("created: {size} in {}", seconds(took)),
-        PutOutcome::StoodAlready => format!("stood already: {size}, since {}", put.record.created_at),
+        PutOutcome::Created => format!("created: {size} in {}", format_duration(elapsed)),
+        PutOutcome::AlreadyExists => format!("already stored: {size}, since {}", put.record.created_at),
     }
 }
 
-fn seconds(took: Duration) -> String {
-    if took.as_secs() < 60 { format!("{:.2} s", took.as_secs_f64()) } else { HumanDuration(took).to_string() }
+fn format_duration(elapsed: Duration) -> String {
+    if elapsed.as_secs() < 60 {
+        format!("{:.2} s", elapsed.as_secs_f64())
+    } else {
+        HumanDuration(elapsed).to_string()
+    }
 }
 
 struct Input {
     reader: Box<dyn AsyncRead + Send + Unpin>,
     length: Option<u64>,
-    /// Somebody types it: nothing may be drawn between.
-    is_typed: bool,
+    /// The input is typed in a terminal, so no progress may be drawn.
+    is_terminal: bool,
 }
 
 impl PutArgs {
@@ -148,36 +157,40 @@ impl PutArgs {
     }
 
     fn options(&self) -> PutOptions {
-        let own_name = || {
+        let file_name = || {
             let name = self.file.file_name().filter(|_| !self.reads_stdin())?;
             Some(name.to_string_lossy().into_owned())
         };
         PutOptions {
             namespace: self.namespace.clone(),
             media_type: self.mime_type.clone(),
-            filename: if self.no_filename { None } else { self.filename.clone().or_else(own_name) },
+            filename: if self.no_filename { None } else { self.filename.clone().or_else(file_name) },
             source: self.source,
             tags: self.tags.clone(),
             metadata: (*self.metadata).clone(),
         }
     }
 
-    async fn open(&self) -> Result<Input, Failure> {
+    async fn open(&self) -> Result<Input, CommandError> {
         if self.reads_stdin() {
-            let is_typed = std::io::stdin().is_terminal();
-            if is_typed && !self.quiet {
-                out::note("reading standard input; Ctrl-D ends it");
+            let is_terminal = std::io::stdin().is_terminal();
+            if is_terminal && !self.quiet {
+                print_message("reading standard input; Ctrl-D ends it");
             }
-            return Ok(Input { reader: Box::new(tokio::io::stdin()), length: None, is_typed });
+            return Ok(Input { reader: Box::new(tokio::io::stdin()), length: None, is_terminal });
         }
-        let unreadable = |error| Failure::caused(format!("{} cannot be read", self.file.display()), &error);
+        let unreadable =
+            |error| CommandError::caused_by(format!("{} cannot be read", self.file.display()), &error);
         let file = File::open(&self.file).await.map_err(unreadable)?;
         let metadata = file.metadata().await.map_err(unreadable)?;
         if metadata.is_dir() {
-            return Err(Failure::usage(format!("{} is a folder; name a file in it", self.file.display())));
+            return Err(CommandError::usage(format!(
+                "{} is a directory; name a file in it",
+                self.file.display()
+            )));
         }
-        // Files that the system makes up as they are read say that they are empty.
+        // Files that the system generates on read, such as those in /proc, have the size 0.
         let length = Some(metadata.len()).filter(|length| metadata.is_file() && *length > 0);
-        Ok(Input { reader: Box::new(file), length, is_typed: false })
+        Ok(Input { reader: Box::new(file), length, is_terminal: false })
     }
 }

@@ -1,11 +1,15 @@
-//! `artifactd rm`: removes artifacts by their exact ids; there are no patterns.
+//! `artifactd rm`: deletes artifacts by their exact ids. This module must never accept a pattern.
 
 use artifact_store::ArtifactStore;
 use serde::Serialize;
 
-use super::Failure;
-use super::out::{self, Out, json_line};
-use super::target::{ScopeArgs, StoreArgs, asked_id, no_such_artifact};
+use super::error::CommandError;
+use super::json_line::json_line;
+use super::printable::printable;
+use super::scope_args::{ScopeArgs, artifact_not_found, parse_artifact_id};
+use super::stderr::print_message;
+use super::stdout::StdoutWriter;
+use super::store_args::StoreArgs;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -17,61 +21,62 @@ pub(super) struct RmArgs {
     store: StoreArgs,
     #[command(flatten)]
     scope: ScopeArgs,
-    /// Print a JSON object a line for each id
+    /// Print a line of JSON for each id
     #[arg(long)]
     json: bool,
-    /// Do not say what was removed
+    /// Do not print what was removed
     #[arg(long, short)]
     quiet: bool,
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct DeletionOutput<'a> {
     id: &'a str,
     deleted: bool,
 }
 
-pub(super) async fn run(args: RmArgs) -> Result<(), Failure> {
-    args.store.run(async |store| remove(store, &args).await).await
+pub(super) async fn run(args: RmArgs) -> Result<(), CommandError> {
+    args.store.run_on_existing(async |store| delete_all(store, &args).await).await
 }
 
-/// Tries every id. Of several failures the worst gives the exit code: one that may have left an artifact.
-async fn remove(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), Failure> {
-    let mut out = Out::new();
-    // Where nobody takes the answers the ids are removed all the same.
-    let mut unheard: Option<Failure> = None;
-    let mut worst: Option<Failure> = None;
+/// Tries every id. If several fail, the smallest exit code counts: a failure that may have left an artifact comes
+/// before a missing artifact.
+async fn delete_all(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), CommandError> {
+    let mut stdout = StdoutWriter::new();
+    // If standard output cannot be written, the remaining ids are deleted nevertheless.
+    let mut stdout_error: Option<CommandError> = None;
+    let mut worst: Option<CommandError> = None;
     for text in &args.ids {
-        let removed = remove_one(store, args, text).await;
-        if args.json && unheard.is_none() {
-            let line = json_line(&Answer { id: text, deleted: removed.is_ok() })?;
-            unheard = out.write(line.as_bytes()).await.err();
+        let deleted = delete_one(store, args, text).await;
+        if args.json && stdout_error.is_none() {
+            let line = json_line(&DeletionOutput { id: text, deleted: deleted.is_ok() })?;
+            stdout_error = stdout.write(line.as_bytes()).await.err();
         }
-        match removed {
+        match deleted {
             Ok(()) if args.json || args.quiet => {}
-            Ok(()) => out::note(&format!("removed {text}")),
-            Err(failure) => {
+            Ok(()) => print_message(&format!("removed {text}")),
+            Err(error) => {
                 if args.ids.len() > 1 {
-                    out::note(&format!("{}: {}", out::printable(text), failure.message()));
+                    print_message(&format!("{}: {}", printable(text), error.message()));
                 }
-                if worst.as_ref().is_none_or(|worst| failure.exit() < worst.exit()) {
-                    worst = Some(failure);
+                if worst.as_ref().is_none_or(|worst| error.exit_code() < worst.exit_code()) {
+                    worst = Some(error);
                 }
             }
         }
     }
-    let heard = match unheard {
-        Some(failure) => Err(failure),
-        None => out.finish().await,
+    let printed = match stdout_error {
+        Some(error) => Err(error),
+        None => stdout.finish().await,
     };
     match worst {
-        None => heard,
-        Some(failure) if args.ids.len() == 1 => Err(failure),
-        Some(failure) => Err(failure.retold("not every artifact was removed")),
+        None => printed,
+        Some(error) if args.ids.len() == 1 => Err(error),
+        Some(error) => Err(error.with_message("not every artifact was removed")),
     }
 }
 
-async fn remove_one(store: &dyn ArtifactStore, args: &RmArgs, text: &str) -> Result<(), Failure> {
-    let id = asked_id(text)?;
-    if store.delete(&args.scope.scope(), &id).await? { Ok(()) } else { Err(no_such_artifact()) }
+async fn delete_one(store: &dyn ArtifactStore, args: &RmArgs, text: &str) -> Result<(), CommandError> {
+    let id = parse_artifact_id(text)?;
+    if store.delete(&args.scope.scope(), &id).await? { Ok(()) } else { Err(artifact_not_found()) }
 }

@@ -1,26 +1,26 @@
-//! `artifactd serve`: the server as a configuration file says.
+//! `artifactd serve`: runs the server of a configuration file. This module must never know how a request is served.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store::core::{EventLog, Options, StoreError};
-use artifact_store::{Ability, ArtifactStore, Config, Flag};
+use artifact_store::{ArtifactStore, Config, Flag, StoreFeature};
+use artifact_store_identity::{OpenError, Verifier};
 use artifact_store_protocol::DriverRow;
 use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
+use artifact_store_server::{App, MeasuredStore, Server, ShutdownOutcome, StoreMetrics};
 
-use super::reload::{Origin, Running};
-use super::signals::{End, Hangup, Signals};
-use super::{Failure, out};
+use super::background_sweep::sweep_at_intervals;
+use super::error::CommandError;
+use super::reloader::{ConfigReloader, ConfigSources};
+use super::signals::{HangupAction, ServerSignals, ShutdownSignals};
+use super::stdout;
 use crate::config::Settings;
-use crate::http::App;
-use crate::identity::{NoKeys, Verifier};
 use crate::log;
-use crate::metrics::{MeasuredStore, StoreMetrics};
-use crate::server::{Ended, Server};
 
 /// How long the store may take to close.
-const CLOSING: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -29,126 +29,152 @@ pub(super) struct ServeArgs {
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set a key over file and environment; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_key_value)]
     set: Vec<(String, String)>,
 }
 
-/// Reads `key=value`.
-pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+/// Parses `key=value`.
+pub(super) fn parse_key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
-pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let Signals { mut end, reload } = Signals::listen(Hangup::Reloads)?;
-    let origin = Origin { file: args.config, flags: args.set };
-    let (settings, given) = origin.load().map_err(Failure::usage)?;
-    // Before anything that may have to be told to the operator.
+pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
+    let ServerSignals { mut shutdown, reload } = ServerSignals::listen(HangupAction::Reload)?;
+    let sources = ConfigSources { file: args.config, flags: args.set };
+    let (settings, values) = sources.load().map_err(CommandError::usage)?;
+    // Before everything that may log a line.
     start_log(&settings)?;
     let verifier = tokio::select! {
         biased;
-        () = end.next() => return ended_early(),
+        () = shutdown.recv() => return stopped_during_start(),
         opened = Verifier::open(&settings.identity) => opened.map_err(|error| match error {
-            NoKeys::Config(error) => Failure::usage(error),
-            NoKeys::Provider(why) => Failure::failed(why),
+            OpenError::Config(error) => CommandError::usage(error),
+            OpenError::Provider(reason) => CommandError::failed(reason),
         })?,
     };
-    let running = Running { origin, settings: settings.clone(), given, keys: verifier.refresher() };
-    let reloading = reload.map(|hangup| tokio::spawn(running.reload_at(hangup)));
-    let done = serve(&settings, verifier, end, |_| Ok(String::new())).await;
-    if let Some(reloading) = reloading {
-        reloading.abort();
+    let reloader = ConfigReloader { sources, settings: settings.clone(), values, keys: verifier.refresher() };
+    let reload_task = reload.map(|hangup| tokio::spawn(reloader.run(hangup)));
+    let result = serve(&settings, verifier, shutdown, |_| Ok(String::new())).await;
+    if let Some(task) = reload_task {
+        task.abort();
     }
-    done
+    result
 }
 
-fn start_log(settings: &Settings) -> Result<(), Failure> {
-    log::init(&settings.telemetry)
-        .map_err(|error| Failure::failed(format!("the thread that writes the log does not start: {error}")))
+fn start_log(settings: &Settings) -> Result<(), CommandError> {
+    log::init(&settings.telemetry).map_err(|error| {
+        CommandError::failed(format!("cannot start the thread that writes the log: {error}"))
+    })
 }
 
-/// A server that is asked to end while it starts has nothing to finish.
-#[allow(clippy::unnecessary_wraps)] // What whoever starts a server gives back.
-fn ended_early() -> Result<(), Failure> {
-    tracing::info!("told to end before it served");
+/// A signal arrives before the server listens. There is nothing to finish.
+#[allow(clippy::unnecessary_wraps)] // The return type of its callers.
+fn stopped_during_start() -> Result<(), CommandError> {
+    tracing::info!("stopped by a signal during the start");
     Ok(())
 }
 
-/// Serves until a signal. `announce` is told the address once the server listens, and says what follows it on standard output.
+/// Serves until a signal. Once the server listens, `announcement` gets the address and returns the text that follows it
+/// on standard output.
 pub(super) async fn serve(
     settings: &Settings,
     verifier: Verifier,
-    mut end: End,
-    announce: impl FnOnce(std::net::SocketAddr) -> Result<String, Failure>,
-) -> Result<(), Failure> {
+    mut shutdown: ShutdownSignals,
+    announcement: impl FnOnce(std::net::SocketAddr) -> Result<String, CommandError>,
+) -> Result<(), CommandError> {
     start_log(settings)?;
     let store = tokio::select! {
         biased;
-        () = end.next() => return ended_early(),
-        opened = artifact_store::open(&settings.artifacts.store) => opened.map_err(Failure::failed)?,
+        () = shutdown.recv() => return stopped_during_start(),
+        opened = artifact_store::open(&settings.artifacts.store) => {
+            opened.map_err(|error| CommandError::from_open_error(&error, &settings.artifacts.option_names))?
+        }
     };
     log_store(&settings.artifacts.store, &*store).await;
-    let events = artifact_store::open_event_log(&settings.artifacts.store).await.map_err(Failure::failed)?;
+    let events = artifact_store::open_event_log(&settings.artifacts.store)
+        .await
+        .map_err(|error| CommandError::from_open_error(&error, &settings.artifacts.option_names))?;
     let measured = MeasuredStore::new(store);
     let metrics = measured.metrics();
     let store: Arc<dyn ArtifactStore> = Arc::new(measured);
-    let opened = Opened { store: Arc::clone(&store), events: events.clone(), metrics };
-    let ended = serve_store(settings, verifier, opened, end, announce).await;
+    let opened = OpenedStore { store: Arc::clone(&store), events: events.clone(), metrics };
+    let sweep_task = start_sweeps(settings, &opened);
+    let served = serve_store(settings, verifier, opened, shutdown, announcement).await;
+    // A running sweep is aborted. The next sweep removes the rest.
+    if let Some(task) = sweep_task {
+        task.abort();
+        let _ = task.await;
+    }
     if let Some(events) = events {
         events.close().await;
     }
-    let closed = tokio::time::timeout(CLOSING, store.close()).await;
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await;
     match closed {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(Failure::failed(format!("the store did not close well: {error}"))),
-        Err(_) => return Err(Failure::failed("the store did not close in time")),
+        Ok(Err(error)) => {
+            return Err(CommandError::failed(format!("the store did not close cleanly: {error}")));
+        }
+        Err(_) => return Err(CommandError::failed("the store did not close in 10 s")),
     }
-    match ended? {
-        Ended::Whole => Ok(()),
-        Ended::Cut(requests) => {
-            tracing::warn!(requests, "requests were cut off by the end of the grace period");
-            Err(Failure::failed(format!(
-                "{requests} requests were cut off; server.shutdown_grace_period may be too short"
+    match served? {
+        ShutdownOutcome::Complete => Ok(()),
+        ShutdownOutcome::Aborted(requests) => {
+            tracing::warn!(requests, "requests were aborted at the end of the grace period");
+            Err(CommandError::failed(format!(
+                "{requests} requests were aborted; server.shutdown_grace_period may be too short"
             )))
         }
     }
 }
 
-/// Says what the store promises and what the storage behind it can do. Neither holds a secret.
+/// Starts the sweeps, unless they are turned off or the store is in the memory of this process.
+fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task::JoinHandle<()>> {
+    let interval = settings.artifacts.sweep_interval;
+    let capabilities = opened.store.capabilities();
+    let outlives_process = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
+    (outlives_process && !interval.is_zero()).then(|| {
+        let config = settings.artifacts.store.clone();
+        tokio::spawn(sweep_at_intervals(config, interval, Arc::clone(&opened.metrics)))
+    })
+}
+
+/// Logs the capabilities of the store and the features of its storage. Neither contains a secret.
 async fn log_store(config: &Config, store: &dyn ArtifactStore) {
     let capabilities = store.capabilities();
     let flags: Vec<&str> =
-        Flag::ALL.iter().filter(|flag| capabilities.has(**flag)).map(|flag| flag.word()).collect();
+        Flag::ALL.iter().filter(|flag| capabilities.has(**flag)).map(|flag| flag.as_str()).collect();
     let max_artifact_bytes = capabilities.artifact_bytes_limit();
     tracing::info!(driver = store.driver(), flags = flags.join(","), max_artifact_bytes, "the store is open");
     if !capabilities.has(Flag::Durable) && !capabilities.has(Flag::Shared) {
         tracing::warn!(
             driver = store.driver(),
-            "this store lives in the memory of this server: every artifact in it is lost when the server ends; to keep them, \
-             choose another artifacts.driver or place"
+            "this store is in the memory of the server: every artifact is lost when the server ends; to keep artifacts, set \
+             another artifacts.driver or a path on a disk"
         );
     }
-    match artifact_store::abilities(config).await {
-        Ok(abilities) => {
-            for Ability { name, value, about } in abilities {
+    match artifact_store::store_features(config).await {
+        Ok(features) => {
+            for StoreFeature { name, value, about } in features {
                 tracing::info!(ability = name, value, about, "the storage behind the store");
             }
         }
-        // The store itself is open: not to know this is no reason not to serve.
-        Err(error) => tracing::warn!(%error, "what the storage behind the store can do is not known"),
+        // The store is open, so the server can run without this information.
+        Err(error) => tracing::warn!(%error, "the features of the storage behind the store are not known"),
     }
 }
 
-/// A store, and the log by which the processes on it tell each other what happens, where there is one.
-struct Opened {
+/// An open store with its event log and metrics.
+struct OpenedStore {
     store: Arc<dyn ArtifactStore>,
+    /// Replicates events between the processes on one storage. Not every driver has one.
     events: Option<Arc<dyn EventLog>>,
-    /// What the store's calls are counted in.
+    /// Counts the calls of the store.
     metrics: Arc<StoreMetrics>,
 }
 
-impl Opened {
-    async fn resolver(self, options: ResolverOptions) -> Result<Resolver, StoreError> {
+impl OpenedStore {
+    async fn into_resolver(self, options: ResolverOptions) -> Result<Resolver, StoreError> {
         match self.events {
             Some(events) => Resolver::with_event_log(self.store, options, events).await,
             None => Ok(Resolver::new(self.store, options)),
@@ -159,23 +185,27 @@ impl Opened {
 async fn serve_store(
     settings: &Settings,
     verifier: Verifier,
-    opened: Opened,
-    end: End,
-    announce: impl FnOnce(std::net::SocketAddr) -> Result<String, Failure>,
-) -> Result<Ended, Failure> {
-    let options = resolver_options(settings).map_err(Failure::failed)?;
+    opened: OpenedStore,
+    shutdown: ShutdownSignals,
+    announcement: impl FnOnce(std::net::SocketAddr) -> Result<String, CommandError>,
+) -> Result<ShutdownOutcome, CommandError> {
+    let options = resolver_options(settings).map_err(CommandError::failed)?;
     let metrics = Arc::clone(&opened.metrics);
-    let resolver = opened.resolver(options).await.map_err(Failure::failed)?;
-    let app = App::new(resolver, verifier, &settings.server).with_store_metrics(metrics);
-    let at = settings.server.bind_addr;
+    let resolver = opened.into_resolver(options).await.map_err(CommandError::failed)?;
+    let app = App::new(resolver, verifier, &settings.server)
+        .with_store_metrics(metrics)
+        .with_log_counts(log::counts);
+    let bind_addr = settings.server.bind_addr;
     let server = Server::bind(app, settings.server.clone()).await.map_err(|error| {
-        Failure::failed(format!("cannot listen on {at}: {error}; choose another server.bind_addr"))
+        CommandError::failed(format!(
+            "cannot listen on {bind_addr}: {error}; choose another server.bind_addr"
+        ))
     })?;
-    let at = server.local_addr().map_err(Failure::failed)?;
-    let more = announce(at)?;
-    out::announce(format!("artifactd listens on http://{at}\n{more}")).await;
-    tracing::info!(address = at.to_string(), driver = settings.artifacts.store.driver, "listening");
-    Ok(server.run(end.first()).await)
+    let addr = server.local_addr().map_err(CommandError::failed)?;
+    let more = announcement(addr)?;
+    stdout::announce(format!("artifactd listens on http://{addr}\n{more}")).await;
+    tracing::info!(address = addr.to_string(), driver = settings.artifacts.store.driver, "listening");
+    Ok(server.run(shutdown.recv_first()).await)
 }
 
 fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> {
@@ -183,7 +213,7 @@ fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> 
     let mut drivers = Vec::new();
     for driver in registry.drivers() {
         let info = driver.info();
-        let defaults = Options::defaults(info.name, info.options)?;
+        let defaults = Options::defaults(info.options)?;
         drivers.push(DriverRow {
             driver: info.name,
             about: info.about,
@@ -195,12 +225,12 @@ fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> 
         max_request_bytes: settings.protocol.max_request_bytes,
         fetch_default_max_bytes: settings.artifacts.fetch_default_max_bytes,
         fetch_hard_max_bytes: settings.artifacts.fetch_hard_max_bytes,
-        subscribers_per_session: settings.server.event_streams.per_session,
-        subscribers_per_user: settings.server.event_streams.per_user,
-        subscribers_per_tenant: settings.server.event_streams.per_tenant,
-        subscribers: settings.server.event_streams.in_all,
+        max_subscribers_per_session: settings.server.event_streams.per_session,
+        max_subscribers_per_user: settings.server.event_streams.per_user,
+        max_subscribers_per_tenant: settings.server.event_streams.per_tenant,
+        max_subscribers: settings.server.event_streams.in_all,
         runtime: RuntimeDescription {
-            instance_id: crate::http::random_id(),
+            instance_id: artifact_store_server::random_id(),
             display_name: settings.telemetry.service_name.clone(),
             build_version: env!("CARGO_PKG_VERSION").to_owned(),
             build_commit: env!("ARTIFACTD_COMMIT").to_owned(),

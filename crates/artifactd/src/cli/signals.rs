@@ -1,60 +1,59 @@
-//! The signals of a process, and what each of them means here.
+//! The signals of the process and the reaction to each. This module must never know what runs when a signal arrives.
 //!
-//! SIGTERM, SIGINT and SIGQUIT end a server in order. SIGHUP ends `dev` in order, whose terminal is closed, and makes `serve` read
-//! its configuration again. SIGUSR1 and SIGUSR2 mean nothing, and say so.
+//! SIGTERM, SIGINT and SIGQUIT shut a server down gracefully. SIGHUP does the same for `dev`, because its terminal is
+//! closed. For `serve` it reloads the configuration. SIGUSR1 and SIGUSR2 are ignored with a warning.
 
 use std::future::pending;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Failure;
+use super::error::CommandError;
 use crate::log;
 
-/// What SIGHUP means to a server.
+/// The reaction of a server to SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hangup {
-    /// The end, in order; nothing where whoever started the process has it ignored, as `nohup` does.
-    Ends,
-    /// The configuration is to be read again.
-    Reloads,
+pub(super) enum HangupAction {
+    /// Graceful shutdown. Nothing if the parent process set SIGHUP to be ignored, as `nohup` does.
+    Shutdown,
+    /// Reload of the configuration.
+    Reload,
 }
 
-/// The signals that a server listens to.
+/// The signals that a server handles.
 #[derive(Debug)]
-pub(super) struct Signals {
-    /// Those that end it.
-    pub(super) end: End,
-    /// SIGHUP, where it means to reload.
+pub(super) struct ServerSignals {
+    pub(super) shutdown: ShutdownSignals,
+    /// SIGHUP, if it reloads the configuration.
     pub(super) reload: Option<Signal>,
 }
 
-/// The signals that end a server.
+/// The signals that shut a server down.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
     hangup: Option<Signal>,
 }
 
-impl Signals {
-    /// Listens from here on: a signal that comes before somebody waits for it is not lost.
+impl ServerSignals {
+    /// Registers the handlers. A signal that arrives before the first wait is not lost.
     ///
     /// # Errors
-    /// Where the system does not pass on signals.
-    pub(super) fn listen(hangup: Hangup) -> Result<Self, Failure> {
-        let signals = Self::new(hangup);
-        signals.map_err(|error| Failure::failed(format!("the system does not pass on signals: {error}")))
+    /// A handler cannot be registered.
+    pub(super) fn listen(hangup: HangupAction) -> Result<Self, CommandError> {
+        Self::register(hangup)
+            .map_err(|error| CommandError::failed(format!("cannot register signal handlers: {error}")))
     }
 
-    fn new(hangup: Hangup) -> std::io::Result<Self> {
-        let listens = match hangup {
-            Hangup::Reloads => true,
-            Hangup::Ends => !hangup_is_ignored(),
+    fn register(action: HangupAction) -> std::io::Result<Self> {
+        let is_handled = match action {
+            HangupAction::Reload => true,
+            HangupAction::Shutdown => !hangup_is_ignored(),
         };
-        let heard = listens.then(|| signal(SignalKind::hangup())).transpose()?;
-        let (reload, hangup) = if hangup == Hangup::Reloads { (heard, None) } else { (None, heard) };
-        let end = End {
+        let hangup = is_handled.then(|| signal(SignalKind::hangup())).transpose()?;
+        let (reload, hangup) = if action == HangupAction::Reload { (hangup, None) } else { (None, hangup) };
+        let shutdown = ShutdownSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
@@ -63,76 +62,77 @@ impl Signals {
         for (kind, name) in
             [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")]
         {
-            tokio::spawn(disregard(signal(kind)?, name));
+            tokio::spawn(warn_of_ignored(signal(kind)?, name));
         }
-        Ok(Self { end, reload })
+        Ok(Self { shutdown, reload })
     }
 }
 
-/// Says of each signal that it means nothing.
-async fn disregard(mut signal: Signal, name: &'static str) {
+/// Logs a warning for each signal.
+async fn warn_of_ignored(mut signal: Signal, name: &'static str) {
     while signal.recv().await.is_some() {
-        tracing::warn!("{name} means nothing to this server; SIGTERM ends it");
+        tracing::warn!("{name} is ignored; to stop the server, send SIGTERM");
     }
 }
 
-impl End {
-    /// Waits for one of them.
-    pub(super) async fn next(&mut self) {
+impl ShutdownSignals {
+    /// Waits for one of the signals.
+    pub(super) async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.quit.recv() => {}
-            () = next(self.hangup.as_mut()) => {}
+            () = recv_optional(self.hangup.as_mut()) => {}
         }
     }
 
-    /// Waits for the first one. A second one ends the process where it stands.
-    pub(super) async fn first(mut self) {
-        self.next().await;
+    /// Waits for the first signal. After that, a second signal ends the process immediately with exit code 1.
+    pub(super) async fn recv_first(mut self) {
+        self.recv().await;
         tokio::spawn(async move {
-            self.next().await;
-            log::flush_at_once();
+            self.recv().await;
+            log::flush_briefly();
             std::process::exit(1);
         });
     }
 }
 
-/// Waits for a signal that may not be listened to.
-async fn next(signal: Option<&mut Signal>) {
+/// Waits for a signal; forever if there is no handler.
+async fn recv_optional(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => pending().await,
     }
 }
 
-/// Waits until a command that is no server is asked to end.
-pub(super) async fn ended() -> Failure {
+/// Waits for a signal that ends a command other than a server.
+pub(super) async fn wait_for_signal() -> CommandError {
     let hangup = if hangup_is_ignored() { None } else { Some(SignalKind::hangup()) };
     tokio::select! {
-        () = heard(Some(SignalKind::interrupt())) => Failure::signalled(2, "interrupted"),
-        () = heard(Some(SignalKind::terminate())) => Failure::signalled(15, "terminated"),
-        () = heard(hangup) => Failure::signalled(1, "hung up"),
+        () = wait_for(Some(SignalKind::interrupt())) => CommandError::from_signal(2, "interrupted"),
+        () = wait_for(Some(SignalKind::terminate())) => CommandError::from_signal(15, "terminated"),
+        () = wait_for(hangup) => CommandError::from_signal(1, "hung up"),
     }
 }
 
-async fn heard(kind: Option<SignalKind>) {
-    // Without a handler the signal ends the process by itself.
+async fn wait_for(kind: Option<SignalKind>) {
+    // Without a handler, the signal ends the process by its default action.
     match kind.and_then(|kind| signal(kind).ok()) {
         Some(mut signal) => drop(signal.recv().await),
         None => pending().await,
     }
 }
 
-/// Makes a write past the largest size of files that the process may make (`ulimit -f`) fail, in place of ending the process. Needs
-/// a runtime.
-pub(super) fn outlive_large_files() {
-    // SIGXFSZ of Linux on x86, ARM and RISC-V, of the BSDs and of macOS. The handler stays when the listener is gone.
+/// Handles SIGXFSZ, so that a write beyond the limit of file sizes (`ulimit -f`) fails and does not end the process.
+/// Needs a runtime.
+pub(super) fn handle_file_size_signal() {
+    // The number of SIGXFSZ on Linux (x86, ARM, RISC-V), the BSDs and macOS. The handler stays after the listener is
+    // dropped.
     #[cfg(not(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc64")))]
     let _ = signal(SignalKind::from_raw(25));
 }
 
-/// Whether whoever started this process has SIGHUP ignored. Where the system does not tell, it is not.
+/// Whether the parent process set SIGHUP to be ignored. False on a system without `/proc`.
 fn hangup_is_ignored() -> bool {
     const HANGUP: u64 = 1;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

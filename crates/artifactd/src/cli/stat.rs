@@ -1,4 +1,4 @@
-//! `artifactd stat`: what is known of an artifact.
+//! `artifactd stat`: prints the record of an artifact. This module must never read the bytes of the artifact.
 
 use std::fmt::Write;
 
@@ -6,9 +6,12 @@ use artifact_store::{ArtifactStore, Record};
 use artifact_store_protocol::Row;
 use indicatif::BinaryBytes;
 
-use super::Failure;
-use super::out::{self, json_line, printable};
-use super::target::{ScopeArgs, StoreArgs, asked_id, no_such_artifact};
+use super::error::CommandError;
+use super::json_line::json_line;
+use super::printable::printable;
+use super::scope_args::{ScopeArgs, artifact_not_found, parse_artifact_id};
+use super::stdout;
+use super::store_args::StoreArgs;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -24,21 +27,21 @@ pub(super) struct StatArgs {
     json: bool,
 }
 
-pub(super) async fn run(args: StatArgs) -> Result<(), Failure> {
-    args.store.run_reading(async |store| stat(store, &args).await).await
+pub(super) async fn run(args: StatArgs) -> Result<(), CommandError> {
+    args.store.run_on_read_only(async |store| stat(store, &args).await).await
 }
 
-async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), Failure> {
-    let id = asked_id(&args.id)?;
-    let record = store.stat(&args.scope.scope(), &id).await?.ok_or_else(no_such_artifact)?;
+async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), CommandError> {
+    let id = parse_artifact_id(&args.id)?;
+    let record = store.stat(&args.scope.scope(), &id).await?.ok_or_else(artifact_not_found)?;
     if args.json {
-        out::print(&json_line(&Row::new(record, store.driver()))?).await
+        stdout::print(&json_line(&Row::new(record, store.driver()))?).await
     } else {
-        out::print(&lines(&record, store.driver())?).await
+        stdout::print(&format_record(&record, store.driver())?).await
     }
 }
 
-fn lines(record: &Record, driver: &str) -> Result<String, Failure> {
+fn format_record(record: &Record, driver: &str) -> Result<String, CommandError> {
     let Record { id, digest, size, scope, created_at, options } = record;
     let size =
         if *size < 1024 { format!("{size} bytes") } else { format!("{size} bytes ({})", BinaryBytes(*size)) };
@@ -63,7 +66,7 @@ fn lines(record: &Record, driver: &str) -> Result<String, Failure> {
     rows.push(("driver", driver.to_owned()));
     let mut text = String::new();
     for (key, value) in rows {
-        // Writing into a text cannot fail.
+        // Writing into a `String` cannot fail.
         let _ = writeln!(text, "{:<11} {}", format!("{key}:"), printable(&value));
     }
     Ok(text)

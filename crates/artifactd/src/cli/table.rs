@@ -1,15 +1,15 @@
-//! A table of aligned columns. It knows nothing of what stands in it.
+//! A table with aligned columns. This module must never know the content of a cell.
 
 use std::fmt::Write;
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use super::out::printable;
+use super::printable::printable;
 
-/// The most characters of a cell; JSON output has the rest.
+/// The longest text of a cell, in characters. The JSON output has the whole text.
 const MAX_CELL_CHARS: usize = 64;
 
-/// A text and how it looks where colours are taken.
+/// A text and its style if colours are on.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     text: String,
@@ -17,7 +17,7 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// A text of any origin: made printable, and cut where it is very long.
+    /// A text of any origin: unprintable characters are escaped, and a long text is cut.
     pub(super) fn new(text: &str) -> Self {
         let text = printable(text);
         let text = match text.char_indices().nth(MAX_CELL_CHARS) {
@@ -27,15 +27,15 @@ impl Cell {
         Self { text, style: Style::new() }
     }
 
-    /// A text that stays whole, however long it is.
-    pub(super) fn whole(text: &str) -> Self {
+    /// A text of any origin that is not cut.
+    pub(super) fn uncut(text: &str) -> Self {
         Self { text: printable(text).into_owned(), style: Style::new() }
     }
 
     /// ✓ or –.
-    pub(super) fn mark(on: bool) -> Self {
-        let style = if on { AnsiColor::Green.on_default() } else { Style::new().dimmed() };
-        Self { text: if on { "✓" } else { "–" }.to_owned(), style }
+    pub(super) fn check_mark(is_set: bool) -> Self {
+        let style = if is_set { AnsiColor::Green.on_default() } else { Style::new().dimmed() };
+        Self { text: if is_set { "✓" } else { "–" }.to_owned(), style }
     }
 
     #[must_use]
@@ -49,24 +49,28 @@ impl Cell {
     }
 }
 
-/// Columns that only grow, so that a table may be written piece by piece.
+/// A table that can be rendered in several parts. Its columns only become wider.
 #[derive(Debug)]
 pub(super) struct Table {
     titles: Vec<&'static str>,
-    right: &'static [&'static str],
+    right_aligned: &'static [&'static str],
     widths: Vec<usize>,
-    headed: bool,
+    header_is_rendered: bool,
     colours: bool,
 }
 
 impl Table {
-    /// A table with these columns; those in `right` are set to the right.
-    pub(super) fn new(titles: Vec<&'static str>, right: &'static [&'static str], colours: bool) -> Self {
+    /// A table with these columns. Those in `right_aligned` are aligned to the right.
+    pub(super) fn new(
+        titles: Vec<&'static str>,
+        right_aligned: &'static [&'static str],
+        colours: bool,
+    ) -> Self {
         let widths = titles.iter().map(|title| title.chars().count()).collect();
-        Self { titles, right, widths, headed: false, colours }
+        Self { titles, right_aligned, widths, header_is_rendered: false, colours }
     }
 
-    /// The next rows as text, below the head where they are the first.
+    /// Renders rows. The first call puts the header above them.
     pub(super) fn render(&mut self, rows: &[Vec<Cell>]) -> String {
         for row in rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
@@ -74,33 +78,34 @@ impl Table {
             }
         }
         let mut text = String::new();
-        if !std::mem::replace(&mut self.headed, true) {
-            let head: Vec<Cell> = self.titles.iter().map(|title| Cell::new(title).bold()).collect();
-            self.line(&mut text, &head);
+        if !std::mem::replace(&mut self.header_is_rendered, true) {
+            let header: Vec<Cell> = self.titles.iter().map(|title| Cell::new(title).bold()).collect();
+            self.render_row(&mut text, &header);
         }
         for row in rows {
-            self.line(&mut text, row);
+            self.render_row(&mut text, row);
         }
         text
     }
 
-    fn line(&self, text: &mut String, row: &[Cell]) {
+    fn render_row(&self, text: &mut String, row: &[Cell]) {
         for (index, cell) in row.iter().enumerate() {
             let width = self.widths.get(index).copied().unwrap_or_default();
-            let room = " ".repeat(width - cell.width().min(width));
-            let to_the_right = self.titles.get(index).is_some_and(|title| self.right.contains(title));
-            if to_the_right {
-                text.push_str(&room);
+            let padding = " ".repeat(width - cell.width().min(width));
+            let is_right_aligned =
+                self.titles.get(index).is_some_and(|title| self.right_aligned.contains(title));
+            if is_right_aligned {
+                text.push_str(&padding);
             }
             if self.colours {
-                // Writing into a text cannot fail.
+                // Writing into a `String` cannot fail.
                 let _ = write!(text, "{}{}{:#}", cell.style, cell.text, cell.style);
             } else {
                 text.push_str(&cell.text);
             }
             if index + 1 < row.len() {
-                if !to_the_right {
-                    text.push_str(&room);
+                if !is_right_aligned {
+                    text.push_str(&padding);
                 }
                 text.push_str("  ");
             }
@@ -124,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_stands_above_the_first_rows_only() {
+    fn the_header_is_above_the_first_rows_only() {
         let mut table = Table::new(vec!["A"], &[], false);
         assert_eq!(table.render(&[vec![Cell::new("1")]]), "A\n1\n");
         assert_eq!(table.render(&[vec![Cell::new("2")]]), "2\n");
@@ -138,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_there_only_where_they_are_asked_for() {
-        let rows = [vec![Cell::mark(true)]];
+    fn a_table_has_colours_only_if_they_are_on() {
+        let rows = [vec![Cell::check_mark(true)]];
         assert_eq!(Table::new(vec!["A"], &[], false).render(&rows), "A\n✓\n");
         assert!(Table::new(vec!["A"], &[], true).render(&rows).contains("\u{1b}[32m✓\u{1b}[0m"));
     }

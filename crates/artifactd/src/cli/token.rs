@@ -1,4 +1,4 @@
-//! `artifactd token`: signs a token and prints it, alone, on standard output.
+//! `artifactd token`: signs a token and prints only the token on standard output. This module must never print the key.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use artifact_store::ScopePart;
 use artifact_store::core::parse_duration;
+use artifact_store_identity::keys::{Minter, TokenClaims};
 
-use super::{Failure, out};
-use crate::identity::keys::{Minter, TokenClaims};
+use super::error::CommandError;
+use super::{stderr, stdout};
 
-/// Largest PEM file that is read, in bytes.
+/// The largest part of a PEM file that is read, in bytes.
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// Arguments.
@@ -26,16 +27,16 @@ pub(super) struct TokenArgs {
     /// The user
     #[arg(long)]
     user: String,
-    /// The session; left out, each request has to name one in X-Harbor-Session
+    /// The session; without it, each request must name one in X-Harbor-Session
     #[arg(long)]
     session: Option<String>,
-    /// A right beyond the own session: admin, console:fleet; may be repeated
+    /// A scope claim, which grants rights beyond the session: admin, console:fleet; may be repeated
     #[arg(long = "scope", value_parser = ["admin", "console:fleet"])]
     scopes: Vec<String>,
     /// How long the token is valid, such as 15m, 1h or 30d
-    #[arg(long, default_value = "1h", value_parser = ttl)]
+    #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     ttl: Duration,
-    /// The key id; left out, the key's thumbprint, as keygen writes it
+    /// The key id; without it, the thumbprint of the key, as keygen writes it
     #[arg(long)]
     kid: Option<String>,
     /// The issuer (iss)
@@ -46,24 +47,24 @@ pub(super) struct TokenArgs {
     audience: Option<String>,
 }
 
-pub(super) async fn run(args: TokenArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
     for (flag, value) in
         [("--tenant", Some(&args.tenant)), ("--user", Some(&args.user)), ("--session", args.session.as_ref())]
     {
         if let Some(value) = value {
-            ScopePart::new(value).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+            ScopePart::new(value).map_err(|error| CommandError::usage(format!("{flag}: {error}")))?;
         }
     }
-    let (pem, open) = read(&args.key)
-        .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", args.key.display())))?;
-    if open {
-        // It must not mix with the token on standard output.
-        out::note(&format!(
+    let (pem, is_readable_by_others) = read_pem(&args.key)
+        .map_err(|error| CommandError::failed(format!("{} cannot be read: {error}", args.key.display())))?;
+    if is_readable_by_others {
+        // Not on standard output, which has only the token.
+        stderr::print_message(&format!(
             "artifactd: warning: {} can be read by others on this machine; chmod 600 it",
             args.key.display()
         ));
     }
-    let failed = |error| Failure::failed(format!("{}: {error}", args.key.display()));
+    let failed = |error| CommandError::failed(format!("{}: {error}", args.key.display()));
     let minter = Minter::from_pem(&pem, args.kid).map_err(failed)?;
     let claims = TokenClaims {
         tenant: args.tenant,
@@ -74,20 +75,20 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), Failure> {
         audience: args.audience,
     };
     let token = minter.mint(&claims, args.ttl).map_err(failed)?;
-    out::print(&format!("{token}\n")).await
+    stdout::print(&format!("{token}\n")).await
 }
 
-fn ttl(text: &str) -> Result<Duration, &'static str> {
+fn parse_ttl(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text)
         .filter(|ttl| *ttl >= Duration::from_secs(1))
         .ok_or("it takes a duration from 1s, such as 15m, 1h or 30d")
 }
 
-/// The file's text, and whether others may read it.
-fn read(path: &Path) -> io::Result<(String, bool)> {
+/// The text of the file, and whether its mode gives access to other users.
+fn read_pem(path: &Path) -> io::Result<(String, bool)> {
     let file = std::fs::File::open(path)?;
-    let open = file.metadata()?.permissions().mode() & 0o077 != 0;
+    let is_readable_by_others = file.metadata()?.permissions().mode() & 0o077 != 0;
     let mut text = String::new();
     io::Read::read_to_string(&mut io::Read::take(file, MAX_PEM_BYTES), &mut text)?;
-    Ok((text, open))
+    Ok((text, is_readable_by_others))
 }

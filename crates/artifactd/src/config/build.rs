@@ -1,21 +1,21 @@
-//! From what was given to [`Settings`]: each key read by its kind, then what has to fit together.
+//! Builds [`Settings`] from the layers: parses each key by its kind, then checks the keys that depend on each other.
 
+use artifact_store_identity::{BOTH_SOURCES, IdentitySettings, JwksUrl};
+use artifact_store_server::{EventStreamSettings, ServerSettings};
 use tracing::Level;
 
+use super::error::ConfigError;
 use super::layers::Layers;
-use super::{
-    ArtifactsSettings, ConfigError, EventStreamSettings, IdentitySettings, LogFormat, ProtocolSettings,
-    ServerSettings, Settings, TelemetrySettings, store, value,
-};
-use crate::identity::{BOTH_SOURCES, JwksUrl};
+use super::settings::{ArtifactsSettings, LogFormat, ProtocolSettings, Settings, TelemetrySettings};
+use super::{driver_keys, parse};
 
-pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
+pub(super) fn build_settings(layers: &Layers) -> Result<Settings, ConfigError> {
     Ok(Settings {
         server: server(layers)?,
         identity: identity(layers)?,
         artifacts: artifacts(layers)?,
         protocol: ProtocolSettings {
-            max_request_bytes: layers.need("protocol.max_request_bytes", value::size)?,
+            max_request_bytes: layers.require("protocol.max_request_bytes", parse::size)?,
         },
         telemetry: telemetry(layers)?,
     })
@@ -23,117 +23,113 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
 
 fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
     Ok(ServerSettings {
-        bind_addr: layers.need("server.bind_addr", value::address)?,
-        shutdown_grace_period: layers.need("server.shutdown_grace_period", value::duration)?,
-        allowed_origins: layers.get("server.allowed_origins", value::origins)?.unwrap_or_default(),
-        header_timeout: layers.need("server.header_timeout", value::duration)?,
-        body_timeout: layers.need("server.body_timeout", value::duration)?,
-        max_connections: layers.need("server.max_connections", value::count)?,
-        reserved_connections: layers.need("server.reserved_connections", value::count)?,
-        max_connections_per_client: layers.get("server.max_connections_per_client", value::count)?,
-        queue_timeout: layers.need("server.queue_timeout", value::duration)?,
+        bind_addr: layers.require("server.bind_addr", parse::address)?,
+        shutdown_grace_period: layers.require("server.shutdown_grace_period", parse::duration)?,
+        allowed_origins: layers.get("server.allowed_origins", parse::origins)?.unwrap_or_default(),
+        header_timeout: layers.require("server.header_timeout", parse::duration)?,
+        body_timeout: layers.require("server.body_timeout", parse::duration)?,
+        max_connections: layers.require("server.max_connections", parse::count)?,
+        reserved_connections: layers.require("server.reserved_connections", parse::count)?,
+        max_connections_per_client: layers.get("server.max_connections_per_client", parse::count)?,
+        queue_timeout: layers.require("server.queue_timeout", parse::duration)?,
         event_streams: event_streams(layers)?,
-        max_requests_per_user: share(layers, "server.max_requests_per_user", 2)?,
-        max_requests_per_tenant: share(layers, "server.max_requests_per_tenant", 3)?,
+        max_requests_per_user: request_limit(layers, "server.max_requests_per_user", 2)?,
+        max_requests_per_tenant: request_limit(layers, "server.max_requests_per_tenant", 3)?,
     })
 }
 
-/// A number of requests; unset, so many quarters of the connections.
-fn share(layers: &Layers, key: &str, quarters: usize) -> Result<usize, ConfigError> {
-    let connections = layers.need("server.max_connections", value::count)?;
-    Ok(layers.get(key, value::count)?.unwrap_or_else(|| (connections * quarters / 4).max(1)))
+/// A limit of requests. If it is not set, it is this number of quarters of the connections.
+fn request_limit(layers: &Layers, key: &str, quarters: usize) -> Result<usize, ConfigError> {
+    let connections = layers.require("server.max_connections", parse::count)?;
+    Ok(layers.get(key, parse::count)?.unwrap_or_else(|| (connections * quarters / 4).max(1)))
 }
 
 fn event_streams(layers: &Layers) -> Result<EventStreamSettings, ConfigError> {
     let (streams, connections) = ("server.max_event_streams", "server.max_connections");
-    let max_connections = layers.need(connections, value::count)?;
-    let in_all = layers.get(streams, value::count)?.unwrap_or_else(|| (max_connections / 2).max(1));
+    let max_connections = layers.require(connections, parse::count)?;
+    let in_all = layers.get(streams, parse::count)?.unwrap_or_else(|| (max_connections / 2).max(1));
     if in_all > max_connections {
-        return Err(layers.refuse(
+        return Err(layers.key_error(
             streams,
-            &format!(
-                "there may be more event streams ({in_all}) than connections ({max_connections}); max_event_streams takes at \
-                 most max_connections"
-            ),
+            &format!("{in_all} is larger than server.max_connections, which is {max_connections}"),
         ));
     }
     Ok(EventStreamSettings {
-        per_session: layers.need("server.max_event_streams_per_session", value::count)?,
-        per_user: layers.need("server.max_event_streams_per_user", value::count)?,
-        per_tenant: layers.need("server.max_event_streams_per_tenant", value::count)?,
+        per_session: layers.require("server.max_event_streams_per_session", parse::count)?,
+        per_user: layers.require("server.max_event_streams_per_user", parse::count)?,
+        per_tenant: layers.require("server.max_event_streams_per_tenant", parse::count)?,
         in_all,
     })
 }
 
 fn identity(layers: &Layers) -> Result<IdentitySettings, ConfigError> {
-    let (often, seldom) = ("identity.jwks_refresh_min_interval", "identity.jwks_refresh_interval");
+    let (min_key, key) = ("identity.jwks_refresh_min_interval", "identity.jwks_refresh_interval");
     let settings = IdentitySettings {
-        jwks_file: layers.get("identity.jwks_file", value::text)?.map(Into::into),
+        jwks_file: layers.get("identity.jwks_file", parse::text)?.map(Into::into),
         jwks_url: layers
-            .get("identity.jwks_url", value::text)?
-            .map(|url| JwksUrl::parse(&url).map_err(|why| layers.refuse("identity.jwks_url", &why)))
+            .get("identity.jwks_url", parse::text)?
+            .map(|url| JwksUrl::parse(&url).map_err(|reason| layers.key_error("identity.jwks_url", &reason)))
             .transpose()?,
-        jwks_refresh_interval: layers.need(seldom, value::duration)?,
-        jwks_refresh_min_interval: layers.need(often, value::duration)?,
-        issuer: layers.get("identity.issuer", value::text)?,
-        audience: layers.get("identity.audience", value::text)?,
-        jwt_algorithms: layers.need("identity.jwt_algorithms", value::algorithms)?,
-        jwt_types: layers.get("identity.jwt_types", value::token_types)?.unwrap_or_default(),
-        session_bound: layers.need("identity.session_bound", value::switch)?,
-        clock_skew: layers.need("identity.clock_skew", value::duration)?,
+        jwks_refresh_interval: layers.require(key, parse::duration)?,
+        jwks_refresh_min_interval: layers.require(min_key, parse::duration)?,
+        issuer: layers.get("identity.issuer", parse::text)?,
+        audience: layers.get("identity.audience", parse::text)?,
+        jwt_algorithms: layers.require("identity.jwt_algorithms", parse::algorithms)?,
+        jwt_types: layers.get("identity.jwt_types", parse::token_types)?.unwrap_or_default(),
+        session_bound: layers.require("identity.session_bound", parse::boolean)?,
+        clock_skew: layers.require("identity.clock_skew", parse::duration)?,
     };
     if settings.jwks_file.is_some() && settings.jwks_url.is_some() {
-        return Err(layers.refuse("identity.jwks_url", BOTH_SOURCES));
+        return Err(layers.key_error("identity.jwks_url", BOTH_SOURCES));
     }
     if settings.jwks_refresh_min_interval > settings.jwks_refresh_interval {
-        let culprit = if layers.has(often) { often } else { seldom };
-        return Err(layers.refuse(
-            culprit,
-            &format!(
-                "the smallest interval ({:?}) is over the usual one ({:?}); jwks_refresh_min_interval takes at most \
-                 jwks_refresh_interval",
-                settings.jwks_refresh_min_interval, settings.jwks_refresh_interval
-            ),
-        ));
+        let (min, interval) = (settings.jwks_refresh_min_interval, settings.jwks_refresh_interval);
+        return Err(if layers.is_set(min_key) {
+            layers.key_error(min_key, &format!("{min:?} is larger than {key}, which is {interval:?}"))
+        } else {
+            layers.key_error(key, &format!("{interval:?} is smaller than {min_key}, which is {min:?}"))
+        });
     }
     Ok(settings)
 }
 
 fn artifacts(layers: &Layers) -> Result<ArtifactsSettings, ConfigError> {
-    let (default, hard) = ("artifacts.fetch_default_max_bytes", "artifacts.fetch_hard_max_bytes");
+    let (default_key, hard_key) = ("artifacts.fetch_default_max_bytes", "artifacts.fetch_hard_max_bytes");
+    let (store, option_names) = driver_keys::store_config(layers)?;
     let settings = ArtifactsSettings {
-        store: store::config(layers)?,
-        driver_given: layers.has("artifacts.driver"),
-        fetch_default_max_bytes: layers.need(default, value::size)?,
-        fetch_hard_max_bytes: layers.need(hard, value::size)?,
-        heavy_output_threshold_bytes: layers.need("artifacts.heavy_output_threshold_bytes", value::size)?,
+        store,
+        option_names,
+        driver_is_set: layers.is_set("artifacts.driver"),
+        fetch_default_max_bytes: layers.require(default_key, parse::size)?,
+        fetch_hard_max_bytes: layers.require(hard_key, parse::size)?,
+        heavy_output_threshold_bytes: layers
+            .require("artifacts.heavy_output_threshold_bytes", parse::size)?,
+        sweep_interval: layers.require("artifacts.sweep_interval", parse::duration)?,
     };
-    if settings.fetch_default_max_bytes > settings.fetch_hard_max_bytes {
-        let culprit = if layers.has(default) { default } else { hard };
-        return Err(layers.refuse(
-            culprit,
-            &format!(
-                "the default window ({}) is over the hard one ({}); fetch_default_max_bytes takes at most fetch_hard_max_bytes",
-                settings.fetch_default_max_bytes, settings.fetch_hard_max_bytes
-            ),
-        ));
+    let (default, hard) = (settings.fetch_default_max_bytes, settings.fetch_hard_max_bytes);
+    if default > hard {
+        return Err(if layers.is_set(default_key) {
+            layers.key_error(default_key, &format!("{default} is larger than {hard_key}, which is {hard}"))
+        } else {
+            layers.key_error(hard_key, &format!("{hard} is smaller than {default_key}, which is {default}"))
+        });
     }
     Ok(settings)
 }
 
 fn telemetry(layers: &Layers) -> Result<TelemetrySettings, ConfigError> {
     Ok(TelemetrySettings {
-        log_format: match layers.need("telemetry.log_format", value::word)? {
+        log_format: match layers.require("telemetry.log_format", parse::one_of)? {
             "text" => LogFormat::Text,
             _ => LogFormat::Json,
         },
-        log_level: match layers.need("telemetry.log_level", value::word)? {
+        log_level: match layers.require("telemetry.log_level", parse::one_of)? {
             "error" => Level::ERROR,
             "warn" => Level::WARN,
             "debug" => Level::DEBUG,
             "trace" => Level::TRACE,
             _ => Level::INFO,
         },
-        service_name: layers.get("telemetry.service_name", value::text)?,
+        service_name: layers.get("telemetry.service_name", parse::text)?,
     })
 }

@@ -1,27 +1,27 @@
-//! The words of panics, as lines of the log.
+//! Panics as lines of the log.
 //!
-//! The hook of the standard library writes them to standard error itself, and waits there with the panicking thread where nobody
-//! reads it.
+//! The hook of the standard library writes to standard error directly. If nobody reads that, the panicking thread
+//! blocks. This module must never write to standard error itself.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
-/// How long a panic waits for its line: it may be the last thing that this process says.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a panicking thread waits until its line is written. It may be the last line of this process.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Makes every panic of this process a line of the log, in place of what was done with them before.
-pub(super) fn log_them() {
-    panic::set_hook(Box::new(log));
+/// Replaces the panic hook of this process by one that logs.
+pub(super) fn install_hook() {
+    panic::set_hook(Box::new(log_panic));
 }
 
-fn log(panic: &PanicHookInfo<'_>) {
+fn log_panic(panic: &PanicHookInfo<'_>) {
     let text = panic.payload_as_str().unwrap_or("no text");
     let at = panic.location().map(ToString::to_string);
     let thread = std::thread::current();
-    // Captured where RUST_BACKTRACE asks for it.
+    // Captured if RUST_BACKTRACE is set.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(at, thread = thread.name(), backtrace, "panicked: {text}");
-    super::flush_within(PATIENCE);
+    super::flush_with_timeout(FLUSH_TIMEOUT);
 }

@@ -1,6 +1,7 @@
-//! The lines that wait to be written: [`Queue`], bounded, so that a log that nobody takes costs lines and no memory.
+//! [`LineQueue`]: the lines that are not written yet. It has a limit, so that a log that nobody reads loses lines and
+//! does not fill the memory.
 //!
-//! It must never wait on behalf of whoever logs, and never know where lines go.
+//! This module must never block a thread that logs, and must never know where lines are written.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,104 +10,104 @@ use std::time::Duration;
 
 use super::LogCounts;
 
-/// How much memory lines may wait in, in bytes.
+/// The largest size of the queue, in bytes.
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// What a line costs beside its bytes.
+/// The memory of a line beside its bytes.
 const LINE_OVERHEAD: usize = 64;
 
-/// What comes next.
+/// A line, and the lines that were dropped before it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Next {
-    /// How many lines found no room just before this one.
+pub(super) struct QueueItem {
+    /// How many lines were dropped directly before this one, because the queue was full.
     pub(super) dropped: u64,
-    /// The line; none where those that found no room are the last so far.
+    /// `None` if the dropped lines are the last ones so far.
     pub(super) line: Option<Box<[u8]>>,
 }
 
-/// Lines on their way from whoever logs to whoever writes.
+/// The queue between the threads that log and the thread that writes.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct LineQueue {
     state: Mutex<State>,
-    filled: Condvar,
-    written: Condvar,
+    not_empty: Condvar,
+    all_written: Condvar,
     lines_written: AtomicU64,
-    lines_full: AtomicU64,
-    lines_unwritable: AtomicU64,
+    lines_dropped_full: AtomicU64,
+    lines_dropped_unwritable: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    lines: VecDeque<Next>,
+    lines: VecDeque<QueueItem>,
     bytes: usize,
-    /// How many lines found no room since the last one that did.
+    /// How many lines were dropped since the last one that was queued.
     dropped: u64,
-    /// Whoever writes has written everything and was not woken since.
-    idle: bool,
+    /// The writer has written every line and was not woken since.
+    writer_is_idle: bool,
 }
 
-impl Queue {
-    /// Takes a line, where there is room for it.
+impl LineQueue {
+    /// Queues a line, or drops it if the queue is full. Never blocks.
     pub(super) fn push(&self, line: &[u8]) {
-        let cost = line.len() + LINE_OVERHEAD;
+        let size = line.len() + LINE_OVERHEAD;
         let mut state = self.state();
-        if state.bytes + cost > MAX_BYTES {
+        if state.bytes + size > MAX_BYTES {
             state.dropped += 1;
-            self.lines_full.fetch_add(1, Ordering::Relaxed);
-            self.wake(&mut state);
+            self.lines_dropped_full.fetch_add(1, Ordering::Relaxed);
+            self.wake_writer(&mut state);
             return;
         }
-        state.bytes += cost;
+        state.bytes += size;
         let dropped = std::mem::take(&mut state.dropped);
-        state.lines.push_back(Next { dropped, line: Some(line.into()) });
-        self.wake(&mut state);
+        state.lines.push_back(QueueItem { dropped, line: Some(line.into()) });
+        self.wake_writer(&mut state);
     }
 
-    fn wake(&self, state: &mut State) {
-        if std::mem::take(&mut state.idle) {
-            self.filled.notify_one();
+    fn wake_writer(&self, state: &mut State) {
+        if std::mem::take(&mut state.writer_is_idle) {
+            self.not_empty.notify_one();
         }
     }
 
-    /// Waits for what comes next. What came before counts as dealt with from here on.
-    pub(super) fn next(&self) -> Next {
+    /// Waits for the next item. The caller has finished the items before it.
+    pub(super) fn recv(&self) -> QueueItem {
         let mut state = self.state();
         loop {
-            if let Some(next) = state.lines.pop_front() {
-                state.idle = false;
-                state.bytes -= next.line.as_ref().map_or(0, |line| line.len() + LINE_OVERHEAD);
-                return next;
+            if let Some(item) = state.lines.pop_front() {
+                state.writer_is_idle = false;
+                state.bytes -= item.line.as_ref().map_or(0, |line| line.len() + LINE_OVERHEAD);
+                return item;
             }
             if state.dropped > 0 {
-                state.idle = false;
-                return Next { dropped: std::mem::take(&mut state.dropped), line: None };
+                state.writer_is_idle = false;
+                return QueueItem { dropped: std::mem::take(&mut state.dropped), line: None };
             }
-            state.idle = true;
-            self.written.notify_all();
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.writer_is_idle = true;
+            self.all_written.notify_all();
+            state = self.not_empty.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Waits until whoever writes has dealt with every line, `bound` at most.
-    pub(super) fn wait_until_written(&self, bound: Duration) {
-        let busy = |state: &mut State| !state.idle;
-        let _ = self.written.wait_timeout_while(self.state(), bound, busy);
+    /// Waits until the writer has finished every line, at most `timeout`.
+    pub(super) fn wait_until_written(&self, timeout: Duration) {
+        let is_busy = |state: &mut State| !state.writer_is_idle;
+        let _ = self.all_written.wait_timeout_while(self.state(), timeout, is_busy);
     }
 
-    /// A line was written.
+    /// Counts a line that was written.
     pub(super) fn count_written(&self) {
         self.lines_written.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A line could not be written.
+    /// Counts a line that could not be written.
     pub(super) fn count_unwritable(&self) {
-        self.lines_unwritable.fetch_add(1, Ordering::Relaxed);
+        self.lines_dropped_unwritable.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn counts(&self) -> LogCounts {
         LogCounts {
             written: self.lines_written.load(Ordering::Relaxed),
-            dropped_full: self.lines_full.load(Ordering::Relaxed),
-            dropped_unwritable: self.lines_unwritable.load(Ordering::Relaxed),
+            dropped_full: self.lines_dropped_full.load(Ordering::Relaxed),
+            dropped_unwritable: self.lines_dropped_unwritable.load(Ordering::Relaxed),
         }
     }
 
@@ -125,42 +126,42 @@ mod tests {
 
     #[test]
     fn lines_come_out_in_the_order_they_went_in() {
-        let queue = Queue::default();
+        let queue = LineQueue::default();
         queue.push(b"a");
         queue.push(b"b");
-        assert_eq!(queue.next(), Next { dropped: 0, line: Some(line("a")) });
-        assert_eq!(queue.next(), Next { dropped: 0, line: Some(line("b")) });
+        assert_eq!(queue.recv(), QueueItem { dropped: 0, line: Some(line("a")) });
+        assert_eq!(queue.recv(), QueueItem { dropped: 0, line: Some(line("b")) });
     }
 
     #[test]
-    fn what_finds_no_room_is_counted_where_it_is_missing_and_takes_no_memory() {
-        let queue = Queue::default();
+    fn a_dropped_line_is_counted_where_it_is_missing_and_takes_no_memory() {
+        let queue = LineQueue::default();
         let long = vec![b'x'; MAX_BYTES / 4];
         for _ in 0..10 {
             queue.push(&long);
         }
         assert!(queue.state().bytes <= MAX_BYTES);
         assert_eq!(queue.counts().dropped_full, 7);
-        queue.next();
+        queue.recv();
         queue.push(b"after them");
-        queue.next();
-        queue.next();
-        assert_eq!(queue.next(), Next { dropped: 7, line: Some(line("after them")) });
+        queue.recv();
+        queue.recv();
+        assert_eq!(queue.recv(), QueueItem { dropped: 7, line: Some(line("after them")) });
         assert_eq!(queue.state().bytes, 0);
     }
 
     #[test]
-    fn lines_that_found_no_room_are_told_of_though_none_comes_after_them() {
-        let queue = Queue::default();
+    fn dropped_lines_are_reported_even_if_none_comes_after_them() {
+        let queue = LineQueue::default();
         queue.push(&vec![b'x'; MAX_BYTES]);
-        assert_eq!(queue.next(), Next { dropped: 1, line: None });
+        assert_eq!(queue.recv(), QueueItem { dropped: 1, line: None });
     }
 
     #[test]
-    fn who_waits_for_the_last_line_does_not_wait_for_ever() {
-        let queue = Queue::default();
-        queue.push(b"nobody takes it");
+    fn waiting_for_the_last_line_ends_at_the_timeout() {
+        let queue = LineQueue::default();
+        queue.push(b"not received yet");
         queue.wait_until_written(Duration::from_millis(1));
-        assert_eq!(queue.next().line, Some(line("nobody takes it")));
+        assert_eq!(queue.recv().line, Some(line("not received yet")));
     }
 }

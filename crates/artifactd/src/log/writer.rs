@@ -1,6 +1,7 @@
-//! The thread that writes the log, line by line.
+//! The thread that writes the log, line by line. It must never know the content of a line.
 //!
-//! A line that cannot be written is dropped and counted; the next one that can be follows a line that says how many are missing.
+//! A line that cannot be written is dropped and counted. Before the next line that can be written comes a line with the
+//! number of missing lines.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -9,40 +10,40 @@ use std::time::Duration;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use super::queue::{Next, Queue};
+use super::queue::{LineQueue, QueueItem};
 use crate::config::LogFormat;
 
-/// How long to wait where standard error takes nothing and does not make its writers wait.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The delay between two attempts if standard error is full and non-blocking.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// Writes the lines of `queue` to `out` as long as the process lives.
-pub(super) fn spawn(queue: Arc<Queue>, out: Box<dyn Write + Send>, format: LogFormat) -> io::Result<()> {
-    let mut writer = Writer { out, format, missing: 0, torn: false };
+/// Starts a thread that writes the lines of `queue` to `out` until the process ends.
+pub(super) fn spawn(queue: Arc<LineQueue>, out: Box<dyn Write + Send>, format: LogFormat) -> io::Result<()> {
+    let mut writer = LogWriter { out, format, missing: 0, last_line_is_partial: false };
     let run = move || {
         loop {
-            let next = queue.next();
-            writer.write(&queue, &next);
+            let item = queue.recv();
+            writer.write(&queue, &item);
         }
     };
     std::thread::Builder::new().name("log".into()).spawn(run).map(drop)
 }
 
-struct Writer<W> {
+struct LogWriter<W> {
     out: W,
     format: LogFormat,
-    /// Lines that are missing and were not told of.
+    /// How many lines are missing and not reported yet.
     missing: u64,
-    /// The last line was written in part.
-    torn: bool,
+    /// Only a part of the last line was written.
+    last_line_is_partial: bool,
 }
 
-impl<W: Write> Writer<W> {
-    fn write(&mut self, queue: &Queue, next: &Next) {
-        self.missing += next.dropped;
-        // Where the first of the two does not go, the second would hide the gap.
-        let whole = self.tell_missing().is_ok();
-        let Some(line) = &next.line else { return };
-        if whole && self.line(line).is_ok() {
+impl<W: Write> LogWriter<W> {
+    fn write(&mut self, queue: &LineQueue, item: &QueueItem) {
+        self.missing += item.dropped;
+        // The line is not written without the report before it, which would hide the gap.
+        let is_reported = self.report_missing().is_ok();
+        let Some(line) = &item.line else { return };
+        if is_reported && self.write_line(line).is_ok() {
             queue.count_written();
         } else {
             self.missing += 1;
@@ -50,47 +51,47 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    fn tell_missing(&mut self) -> io::Result<()> {
+    fn report_missing(&mut self) -> io::Result<()> {
         if self.missing > 0 {
-            self.line(missing(self.format, self.missing).as_bytes())?;
+            self.write_line(missing_lines_message(self.format, self.missing).as_bytes())?;
             self.missing = 0;
         }
         Ok(())
     }
 
-    /// Writes a line, on a line of its own even after one that was torn.
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn {
+    /// Writes a line. If the line before it is partial, it ends that one first.
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.last_line_is_partial {
             write_all(&mut self.out, b"\n").map_err(|(_, error)| error)?;
-            self.torn = false;
+            self.last_line_is_partial = false;
         }
         write_all(&mut self.out, line).map_err(|(written, error)| {
-            self.torn = written > 0;
+            self.last_line_is_partial = written > 0;
             error
         })
     }
 }
 
-/// Writes all of `bytes`, or says how many of them were written before it failed.
+/// Writes all of `bytes`. An error has the number of bytes that were written before it.
 fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while written < bytes.len() {
         match out.write(&bytes[written..]) {
             Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
-            Ok(more) => written += more,
+            Ok(count) => written += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Whoever started the process may have made it so, for a reader that it shares with others.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            // The parent process may share standard error and have made it non-blocking.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY_DELAY),
             Err(error) => return Err((written, error)),
         }
     }
     Ok(())
 }
 
-/// The line that says how many are missing; it is in the log at every level.
-fn missing(format: LogFormat, lines: u64) -> String {
+/// The line with the number of missing lines. It is logged at every level.
+fn missing_lines_message(format: LogFormat, lines: u64) -> String {
     let mut time = String::new();
-    // Where there is no clock, the line says the rest.
+    // Without a clock, the line has no time.
     let _ = SystemTime.format_time(&mut format::Writer::new(&mut time));
     let message = "lines of the log are missing here: they could not be written, or not fast enough";
     match format {
@@ -107,22 +108,22 @@ fn missing(format: LogFormat, lines: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then refuses all, until it is emptied.
+    /// Accepts `capacity` bytes, then fails with `StorageFull`.
     #[derive(Default)]
-    struct Disk {
-        taken: Vec<u8>,
-        room: usize,
+    struct LimitedDisk {
+        written: Vec<u8>,
+        capacity: usize,
     }
 
-    impl Write for Disk {
+    impl Write for LimitedDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room);
-            if taken == 0 {
+            let count = bytes.len().min(self.capacity);
+            if count == 0 {
                 return Err(ErrorKind::StorageFull.into());
             }
-            self.room -= taken;
-            self.taken.extend(&bytes[..taken]);
-            Ok(taken)
+            self.capacity -= count;
+            self.written.extend(&bytes[..count]);
+            Ok(count)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -130,34 +131,35 @@ mod tests {
         }
     }
 
-    fn write(writer: &mut Writer<Disk>, queue: &Queue, dropped: u64, line: &str) {
-        writer.write(queue, &Next { dropped, line: Some(line.as_bytes().into()) });
+    fn write(writer: &mut LogWriter<LimitedDisk>, queue: &LineQueue, dropped: u64, line: &str) {
+        writer.write(queue, &QueueItem { dropped, line: Some(line.as_bytes().into()) });
     }
 
     #[test]
-    fn after_a_full_disk_one_line_says_how_many_are_missing_and_none_is_glued_to_a_torn_one() {
-        let queue = Queue::default();
-        let disk = Disk { room: 6, ..Disk::default() };
-        let mut writer = Writer { out: disk, format: LogFormat::Json, missing: 0, torn: false };
+    fn after_a_full_disk_one_line_counts_the_missing_lines_and_no_line_follows_a_partial_one_directly() {
+        let queue = LineQueue::default();
+        let disk = LimitedDisk { capacity: 6, ..LimitedDisk::default() };
+        let mut writer =
+            LogWriter { out: disk, format: LogFormat::Json, missing: 0, last_line_is_partial: false };
         for line in ["{}\n", "{\"torn\":1}\n", "{\"lost\":1}\n"] {
             write(&mut writer, &queue, 0, line);
         }
-        writer.out.room = 10_000;
+        writer.out.capacity = 10_000;
         write(&mut writer, &queue, 5, "{\"back\":1}\n");
         write(&mut writer, &queue, 0, "{\"more\":1}\n");
-        let text = String::from_utf8(writer.out.taken).unwrap();
+        let text = String::from_utf8(writer.out.written).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[1], lines.len()), ("{}", "{\"t", 5), "{text}");
-        let told: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
-        assert_eq!((&told["lines"], &told["level"]), (&7.into(), &"WARN".into()));
+        let report: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+        assert_eq!((&report["lines"], &report["level"]), (&7.into(), &"WARN".into()));
         assert_eq!(lines[3..], ["{\"back\":1}", "{\"more\":1}"]);
         let counts = queue.counts();
         assert_eq!((counts.written, counts.dropped_unwritable), (3, 2));
     }
 
     #[test]
-    fn a_text_log_says_it_in_text() {
-        let line = missing(LogFormat::Text, 3);
+    fn a_text_log_reports_missing_lines_as_text() {
+        let line = missing_lines_message(LogFormat::Text, 3);
         assert!(line.ends_with("not fast enough lines=3\n") && line.contains("  WARN "), "{line}");
     }
 }

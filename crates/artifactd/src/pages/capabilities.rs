@@ -1,4 +1,4 @@
-//! `capabilities.md`: what a store promises beyond the contract, and which driver promises it. Must never know an opened store.
+//! `capabilities.md`: the flags and limits, and which driver has them. This module must never know an open store.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use artifact_store::{Capabilities, Flag, StoreError};
 use artifact_store_protocol::Method;
 use serde_json::json;
 
-use super::markdown::{Markdown, code};
+use super::markdown::{Markdown, code, yes_or_no};
+use crate::driver_table::{DriverDescription, LIMIT_COLUMNS, artifact_bytes_limit, presign_expiry_limit};
 
 const INTRO: &str = "\
 What a store promises beyond the contract that all of them keep: flags and numbers. Branch on them, never on the name of a
@@ -24,27 +25,27 @@ const NUMBERS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn page() -> Result<String, StoreError> {
-    let mut page = Markdown::titled("Capabilities");
-    page.say(INTRO);
+    let mut page = Markdown::with_title("Capabilities");
+    page.paragraph(INTRO);
     page.heading(2, "Flags");
-    page.say(
+    page.paragraph(
         "A flag of the kind *verb* is one that a call can refuse; a *guarantee* is one that no call can.",
     );
     let flags = Flag::ALL.iter().map(|flag| {
-        vec![code(flag), format!("{:?}", flag.kind()).to_lowercase(), flag.sentence().to_owned()]
+        vec![code(flag), format!("{:?}", flag.kind()).to_lowercase(), flag.description().to_owned()]
     });
     page.table(&["flag", "kind", "meaning"], &flags.collect::<Vec<_>>());
     page.heading(2, "Numbers");
     let numbers = NUMBERS.iter().map(|(name, meaning)| vec![code(name), (*meaning).to_owned()]);
     page.table(&["number", "meaning"], &numbers.collect::<Vec<_>>());
     page.heading(2, "Drivers");
-    page.say(
+    page.paragraph(
         "What each driver of this build promises by default, as `artifactd drivers` shows it. `artifactd drivers --config FILE` \
          shows what the configured store promises.",
     );
-    page.say(&crate::cli::drivers_markdown()?);
+    driver_table(&mut page)?;
     page.heading(2, "How a client asks");
-    page.say(&format!(
+    page.paragraph(&format!(
         "`{}` answers with `artifacts.capabilities`, the promises of the store that is open, and `{}` with those of every \
          driver compiled in. Both are one flat object: every flag, then the numbers. A store with every flag and both \
          numbers:",
@@ -55,4 +56,21 @@ pub(super) fn page() -> Result<String, StoreError> {
     let all = all.max_artifact_bytes(1 << 40).max_presign_expiry(Duration::from_hours(7 * 24));
     page.json(&json!({ "artifacts": { "driver": "s3", "capabilities": all } }));
     Ok(page.finish())
+}
+
+/// The table of the drivers with their defaults.
+fn driver_table(page: &mut Markdown) -> Result<(), StoreError> {
+    let columns: Vec<String> =
+        Flag::ALL.iter().map(|flag| flag.as_str()).chain(LIMIT_COLUMNS).map(code).collect();
+    let titles: Vec<&str> = ["driver"].into_iter().chain(columns.iter().map(String::as_str)).collect();
+    let drivers = DriverDescription::all()?;
+    let rows = drivers.iter().map(|DriverDescription { driver, capabilities, .. }| {
+        let mut row = vec![code(driver)];
+        row.extend(Flag::ALL.iter().map(|flag| yes_or_no(capabilities.has(*flag))));
+        row.push(artifact_bytes_limit(*capabilities));
+        row.push(presign_expiry_limit(*capabilities).unwrap_or_else(|| "–".into()));
+        row
+    });
+    page.table(&titles, &rows.collect::<Vec<_>>());
+    Ok(())
 }

@@ -1,6 +1,6 @@
-//! `config.md`: the keys of the configuration. Must never know a value that somebody gave.
+//! `config.md`: the keys of the configuration. This module must never know a value that is set.
 
-use crate::config::keys::{KEYS, Key, Kind};
+use crate::config::keys::{KEYS, Key, ValueKind};
 
 use super::markdown::{Markdown, code};
 
@@ -10,10 +10,10 @@ environment. What stands in none of them has its default. An unknown key, a vari
 or a bad value stops the start with exit code 2 and one line that names where, which and what would be legal.";
 
 pub(super) fn page() -> String {
-    let mut page = Markdown::titled("Configuration");
-    page.say(LAYERS);
+    let mut page = Markdown::with_title("Configuration");
+    page.paragraph(LAYERS);
     page.table(&["where", "how `artifacts.driver` is set to `fs`"], &spellings());
-    page.say(
+    page.paragraph(
         "In the environment and on the command line a value is a text: `true`, `10s`, `64MiB`, and a list has commas. \
          A key of a driver's own stands below `artifacts.options`, and in the environment after \
          `ARTIFACTD__ARTIFACTS__OPTIONS__`.",
@@ -21,7 +21,7 @@ pub(super) fn page() -> String {
     page.heading(2, "Keys");
     page.table(&["key", "type", "default", "meaning"], &KEYS.iter().map(row).collect::<Vec<_>>());
     let secrets: Vec<_> = KEYS.iter().filter(|key| key.secret).map(|key| code(key.name)).collect();
-    page.say(&format!("Never printed, not even where they are refused: {}.", secrets.join(", ")));
+    page.paragraph(&format!("Never printed, not even where they are refused: {}.", secrets.join(", ")));
     page.finish()
 }
 
@@ -32,14 +32,14 @@ fn spellings() -> Vec<Vec<String>> {
         ("a flag", "`--set artifacts.driver=fs`"),
     ]
     .into_iter()
-    .map(|(place, how)| vec![place.into(), how.into()])
+    .map(|(source, syntax)| vec![source.into(), syntax.into()])
     .collect()
 }
 
 fn row(key: &Key) -> Vec<String> {
     let kind = match key.kind {
-        Kind::Absent(_) => "refused".to_owned(),
-        _ => key.kind.legal(),
+        ValueKind::Unsupported(_) => "refused".to_owned(),
+        _ => key.kind.expected(),
     };
     vec![code(key.name), kind, key.default.map_or_else(|| "none".to_owned(), code), key.about.to_owned()]
 }

@@ -1,4 +1,4 @@
-//! `errors.md`: the codes and their statuses. Must never know which route answers with which.
+//! `errors.md`: the error codes and their statuses. This module must never know which codes a route returns.
 
 use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Envelope, SUBSCRIBER_LIMIT_STATUS};
 use serde_json::json;
@@ -10,24 +10,24 @@ Every failing answer, from every route, is the same body with the status of its 
 `message` is for people and may change; it never repeats a payload, a token, a path, or anything of another tenant.";
 
 pub(super) fn page() -> String {
-    let mut page = Markdown::titled("Errors");
-    page.say(INTRO);
+    let mut page = Markdown::with_title("Errors");
+    page.paragraph(INTRO);
     page.json(&json!(Envelope::new(Code::NotFound, "there is no such artifact in this scope")));
-    let codes = Code::ALL.iter().map(|each| {
-        let row = each.descriptor();
-        vec![code(row.word), row.status.to_string(), row.when.to_owned(), row.retry.to_owned()]
+    let codes = Code::ALL.iter().map(|error_code| {
+        let row = error_code.descriptor();
+        vec![code(row.name), row.status.to_string(), row.description.to_owned(), row.retry_advice.to_owned()]
     });
     page.table(&["code", "HTTP", "when it fires", "should you retry?"], &codes.collect::<Vec<_>>());
     page.heading(2, "Other statuses");
-    page.say("Four answers have a finer status than that of their code:");
-    page.table(&["HTTP", "code", "where", "when it fires"], &finer());
-    page.say("An answer to `HEAD` has the status and no body.");
+    page.paragraph("Four answers have a finer status than that of their code:");
+    page.table(&["HTTP", "code", "where", "when it fires"], &other_statuses());
+    page.paragraph("An answer to `HEAD` has the status and no body.");
     page.heading(2, "Headers");
     page.table(&["header", "on", "meaning"], &headers());
     page.finish()
 }
 
-fn finer() -> Vec<Vec<String>> {
+fn other_statuses() -> Vec<Vec<String>> {
     let events = "`GET /v1/events`";
     [
         (
@@ -52,12 +52,12 @@ fn finer() -> Vec<Vec<String>> {
         (BUS_CLOSED_STATUS, Code::RuntimeError, events, "The server is about to stop."),
     ]
     .into_iter()
-    .map(|(status, word, place, when)| vec![status.to_string(), code(word), place.into(), when.into()])
+    .map(|(status, name, routes, when)| vec![status.to_string(), code(name), routes.into(), when.into()])
     .collect()
 }
 
 fn headers() -> Vec<Vec<String>> {
-    let later = format!(
+    let retry_statuses = format!(
         "{SUBSCRIBER_LIMIT_STATUS}, {BUS_CLOSED_STATUS}, and 500 where there is no memory for a body"
     );
     [
@@ -67,11 +67,11 @@ fn headers() -> Vec<Vec<String>> {
             "401",
             "`Bearer` where no token was sent, `Bearer error=\"invalid_token\"` where one was.",
         ),
-        ("Retry-After", &later, "In how many seconds to try again."),
+        ("Retry-After", &retry_statuses, "In how many seconds to try again."),
         ("Content-Range", "416", "`bytes */SIZE`: how large the artifact is."),
         ("Allow", "404 `unknown_method`, where the path is one", "The verbs that the path takes."),
     ]
     .into_iter()
-    .map(|(name, on, meaning)| vec![code(name), on.into(), meaning.into()])
+    .map(|(name, statuses, meaning)| vec![code(name), statuses.into(), meaning.into()])
     .collect()
 }

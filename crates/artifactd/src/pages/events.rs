@@ -1,4 +1,4 @@
-//! `events.md`: what the event stream tells, and how. Must never know who is subscribed.
+//! `events.md`: the event stream, its frames and the types of events. This module must never know a subscriber.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use artifact_store::core::{Digest, Source, Timestamp};
 use artifact_store::{PutOptions, Record, Scope, StoreError};
 use artifact_store_protocol::{EventData, EventKind, EventPayload};
+use artifact_store_server::event_stream::{GAP, KEEP_ALIVE, RETRY, TOKEN_EXPIRED, TOO_SLOW};
 use serde_json::{Value, json};
 
 use super::document::{Document, items, text};
 use super::markdown::{Markdown, code};
-use super::members::Members;
+use super::members::MemberTables;
 use super::routes;
-use crate::http::{GAP, KEEP_ALIVE, RETRY, TOKEN_EXPIRED, TOO_SLOW};
 
 const INTRO: &str = "\
 `GET /v1/events` is a stream of Server-Sent Events: what happens in your session. An event tells of an artifact and never holds
@@ -22,31 +22,31 @@ const FRAMES: &str = "\
 Each event has an `id`, its type as `event`, and `data`, which is one line of JSON. Lines that begin with a colon are comments.";
 
 pub(super) fn page(document: &Document) -> Result<String, StoreError> {
-    let mut page = Markdown::titled("Events");
-    page.say(INTRO);
-    let kinds = EventKind::ALL.iter().map(|kind| vec![code(kind), kind.sentence().to_owned()]);
+    let mut page = Markdown::with_title("Events");
+    page.paragraph(INTRO);
+    let kinds = EventKind::ALL.iter().map(|kind| vec![code(kind), kind.description().to_owned()]);
     page.table(&["type", "what it tells"], &kinds.collect::<Vec<_>>());
     page.heading(2, "How it is asked for");
-    let members = Members::new(document, &[]);
+    let members = MemberTables::new(document, &[]);
     for stream in document.operations("events") {
-        page.table(routes::PARAMETERS, &routes::parameters(document, &members, stream));
+        page.table(routes::PARAMETER_COLUMNS, &routes::parameters(document, &members, stream));
     }
-    page.say(
+    page.paragraph(
         "The uploads of your session, as they happen, with what [the first steps](../protocol.md#first-steps-with-curl) set:",
     );
     page.block(
         "sh",
         "curl -sSN -H \"$AUTH\" -H 'X-Harbor-Event-Type: artifacts.uploaded' \"$URL/v1/events\"",
     );
-    page.say("Whoever lost the stream sends the last `id` that was heard as `Last-Event-ID`. Browsers do so by themselves.");
+    page.paragraph("Whoever lost the stream sends the last `id` that was heard as `Last-Event-ID`. Browsers do so by themselves.");
     page.heading(2, "How it looks");
-    let (retry, quiet) = (RETRY.as_millis(), KEEP_ALIVE.as_secs());
-    page.say(&format!(
-        "{FRAMES}\nA stream begins with `retry: {retry}`, and says `: keep-alive` every {quiet} seconds while nothing happens."
+    let (retry, keep_alive) = (RETRY.as_millis(), KEEP_ALIVE.as_secs());
+    page.paragraph(&format!(
+        "{FRAMES}\nA stream begins with `retry: {retry}`, and says `: keep-alive` every {keep_alive} seconds while nothing happens."
     ));
     let mut frames = format!("retry: {retry}\n\n");
     for (number, kind) in (1_u64..).zip(EventKind::ALL) {
-        // Plain data: writing it cannot fail, nor can writing into a text.
+        // Neither serializing plain data nor writing into a `String` can fail.
         let data = serde_json::to_string(&sample(*kind)?).unwrap_or_default();
         let id = number * 0x0123_4567_89ab_cdef;
         let _ = write!(frames, "id: {id:016x}\nevent: {kind}\ndata: {data}\n\n");
@@ -54,9 +54,9 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     frames.push_str(": keep-alive\n");
     page.block("text", &frames);
     page.heading(2, "Comments");
-    page.say("Two comments tell that events were lost or are about to be.");
+    page.paragraph("Two comments tell that events were lost or are about to be.");
     page.table(&["comment", "meaning"], &comments());
-    data(&mut page, document)?;
+    data_section(&mut page, document)?;
     Ok(page.finish())
 }
 
@@ -78,40 +78,40 @@ fn comments() -> Vec<Vec<String>> {
     .collect()
 }
 
-/// The members of `data`, and those of each type's payload.
-fn data(page: &mut Markdown, document: &Document) -> Result<(), StoreError> {
+/// The members of `data`, and the members of the payload of each type.
+fn data_section(page: &mut Markdown, document: &Document) -> Result<(), StoreError> {
     page.heading(2, "Data");
     let Some(schema) = document.schema("EventData") else { return Ok(()) };
     let mut roots = vec![schema];
     let payload = document.schema("EventPayload");
     let payloads = payload.map_or(&[][..], |payload| items(payload, "oneOf"));
-    roots.extend(payloads.iter().map(|payload| document.follow(payload).value));
-    let members = Members::new(document, &roots);
-    page.say(text(schema, "description"));
-    page.table(routes::ANSWERED, &members.rows(schema));
+    roots.extend(payloads.iter().map(|payload| document.resolve(payload).value));
+    let members = MemberTables::new(document, &roots);
+    page.paragraph(text(schema, "description"));
+    page.table(routes::RESPONSE_COLUMNS, &members.rows(schema));
     for kind in EventKind::ALL {
         let sample = json!(sample(*kind)?.payload);
         page.heading(3, &format!("The payload of {}", code(kind)));
         if let Some(payload) = roots[1..].iter().find(|payload| declares(payload, &sample)) {
-            page.table(routes::ANSWERED, &members.rows(payload));
+            page.table(routes::RESPONSE_COLUMNS, &members.rows(payload));
         }
     }
     for (name, object) in members.sections() {
         page.heading(3, name);
-        page.say(text(object, "description"));
-        page.table(routes::ANSWERED, &members.rows(object));
+        page.paragraph(text(object, "description"));
+        page.table(routes::RESPONSE_COLUMNS, &members.rows(object));
     }
     Ok(())
 }
 
-/// Whether the schema is that of a payload with these members.
+/// Whether the schema declares all members of the sample.
 fn declares(payload: &Value, sample: &Value) -> bool {
     let declared =
         |name: &String| payload.get("properties").is_some_and(|members| members.get(name).is_some());
     sample.as_object().is_some_and(|members| members.keys().all(declared))
 }
 
-/// An event of this type.
+/// An example of an event of this type.
 fn sample(kind: EventKind) -> Result<EventData, StoreError> {
     let scope = Scope::new("acme", "ada", "s-1")?;
     let occurred_at: Timestamp = "2026-01-02T03:04:05.000006Z".parse()?;

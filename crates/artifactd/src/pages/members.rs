@@ -1,126 +1,128 @@
-//! The members of JSON objects as rows of a table: type, whether it is there, meaning. What stands in several places, or deep
-//! within another, has a section of its own. Must never know which method takes an object.
+//! [`MemberTables`]: the members of JSON objects as rows of tables, with type and meaning. An object that is used in
+//! several places, or nested more than one level deep, has a section of its own. This module must never know which
+//! method uses an object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::document::{Document, entries, items, text};
-use super::markdown::{anchor, code};
-use super::shapes::{Shape, alternatives};
+use super::markdown::{anchor, code, yes_or_no};
+use super::types::{SchemaType, alternatives};
 
-/// Which objects have a section of their own.
+/// The tables of members, and the objects that have a section of their own.
 #[derive(Debug)]
-pub(super) struct Members<'a> {
+pub(super) struct MemberTables<'a> {
     document: &'a Document,
     sections: BTreeSet<&'a str>,
 }
 
-impl<'a> Members<'a> {
-    /// What can be reached from `roots`, which are tables themselves.
+impl<'a> MemberTables<'a> {
+    /// The tables of all objects that can be reached from `roots`. Each root is a table.
     pub(super) fn new(document: &'a Document, roots: &[&'a Value]) -> Self {
-        let mut members = Self { document, sections: BTreeSet::new() };
-        members.sections = members.repeated(roots);
-        while let Some(deep) = members.deep(roots) {
-            members.sections.insert(deep);
+        let mut tables = Self { document, sections: BTreeSet::new() };
+        tables.sections = tables.repeated(roots);
+        while let Some(name) = tables.find_deeply_nested(roots) {
+            tables.sections.insert(name);
         }
-        members
+        tables
     }
 
-    /// The objects with a section, by name.
+    /// The objects that have a section, sorted by name.
     pub(super) fn sections(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         self.sections.iter().filter_map(|name| Some((*name, self.document.schema(name)?)))
     }
 
-    /// The rows of an object: member, type, whether it is always there, meaning. Objects within it follow it, one level deep.
+    /// The rows of an object: member, type, whether it is always present, meaning. The members of an object in it
+    /// follow, one level deep.
     pub(super) fn rows(&self, object: &'a Value) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         for member in self.declared(object) {
             rows.push(self.row("", member));
-            let shape = self.document.shape(member.schema);
-            let list = if shape.is_list { "[]" } else { "" };
-            for inner in self.inlined(&shape).into_iter().flat_map(|inner| self.declared(inner)) {
+            let member_type = self.document.schema_type(member.schema);
+            let list = if member_type.is_list { "[]" } else { "" };
+            for inner in self.inlined(&member_type).into_iter().flat_map(|inner| self.declared(inner)) {
                 rows.push(self.row(&format!("{}{list}.", member.name), inner));
             }
         }
         rows
     }
 
-    fn row(&self, before: &str, member: Member<'a>) -> Vec<String> {
-        // Where a member may be absent, null is the same.
-        let nullable = member.required && self.document.choice(member.schema).1;
-        let words = self.words(member.schema);
+    fn row(&self, prefix: &str, member: Member<'a>) -> Vec<String> {
+        // For a member that may be absent, null means absent.
+        let nullable = member.required && self.document.non_null_schema(member.schema).1;
+        let type_text = self.type_text(member.schema);
         vec![
-            code(format!("{before}{}", member.name)),
-            if nullable { format!("{words} or null") } else { words },
+            code(format!("{prefix}{}", member.name)),
+            if nullable { format!("{type_text} or null") } else { type_text },
             yes_or_no(member.required),
             self.meaning(member.schema),
         ]
     }
 
-    /// What the type of a value is, with a link where it has a section.
-    pub(super) fn words(&self, schema: &'a Value) -> String {
-        let shape = self.document.shape(schema);
-        match shape.object.and_then(|object| object.name).filter(|name| self.sections.contains(name)) {
-            Some(name) if shape.is_list => format!("list of [{name}](#{})", anchor(name)),
+    /// The type of a value as text, with a link if the type has a section.
+    pub(super) fn type_text(&self, schema: &'a Value) -> String {
+        let value_type = self.document.schema_type(schema);
+        match value_type.object.and_then(|object| object.name).filter(|name| self.sections.contains(name)) {
+            Some(name) if value_type.is_list => format!("list of [{name}](#{})", anchor(name)),
             Some(name) => format!("[{name}](#{})", anchor(name)),
-            None => shape.words,
+            None => value_type.text,
         }
     }
 
-    /// What a value means: at the member, or at a choice of it, or else at its type.
+    /// The meaning of a value: the description of the member, or of an alternative, or of its type.
     fn meaning(&self, schema: &'a Value) -> String {
-        let choices = alternatives(schema).chain([self.document.choice(schema).0.value]);
-        let mut told = [schema].into_iter().chain(choices).map(|schema| text(schema, "description"));
-        let meaning = told.find(|told| !told.is_empty()).unwrap_or_default();
+        let others = alternatives(schema).chain([self.document.non_null_schema(schema).0.value]);
+        let mut descriptions = [schema].into_iter().chain(others).map(|schema| text(schema, "description"));
+        let meaning = descriptions.find(|description| !description.is_empty()).unwrap_or_default();
         match schema.get("default") {
             Some(default) if !default.is_null() => format!("{meaning} Default: `{default}`."),
             _ => meaning.to_owned(),
         }
     }
 
-    /// The object whose members are rows of the table that it stands in.
-    fn inlined(&self, shape: &Shape<'a>) -> Option<&'a Value> {
-        let object = shape.object?;
+    /// The object whose members are rows of the surrounding table, because it has no section.
+    fn inlined(&self, member_type: &SchemaType<'a>) -> Option<&'a Value> {
+        let object = member_type.object?;
         object.name.is_none_or(|name| !self.sections.contains(name)).then_some(object.value)
     }
 
     fn declared(&self, object: &'a Value) -> Vec<Member<'a>> {
-        let object = self.document.follow(object).value;
+        let object = self.document.resolve(object).value;
         let required = items(object, "required");
         let mut members: Vec<_> = entries(object, "properties")
-            .map(|(name, schema)| Member { name, schema, required: required.iter().any(|is| is == name) })
+            .map(|(name, schema)| Member { name, schema, required: required.iter().any(|item| item == name) })
             .collect();
         members.sort_by_key(|member| !member.required);
         members
     }
 
-    /// The objects that stand in more than one place.
+    /// The names of the objects that are used in more than one place.
     fn repeated(&self, roots: &[&'a Value]) -> BTreeSet<&'a str> {
-        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut seen = roots.to_vec();
-        while let Some(object) = seen.pop() {
+        let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut unvisited = roots.to_vec();
+        while let Some(object) = unvisited.pop() {
             for member in self.declared(object) {
-                let Some(object) = self.document.shape(member.schema).object else { continue };
+                let Some(object) = self.document.schema_type(member.schema).object else { continue };
                 let Some(name) = object.name else { continue };
-                let place = places.entry(name).or_default();
-                *place += 1;
-                if *place == 1 {
-                    seen.push(object.value);
+                let count = uses.entry(name).or_default();
+                *count += 1;
+                if *count == 1 {
+                    unvisited.push(object.value);
                 }
             }
         }
-        places.into_iter().filter(|(_, places)| *places > 1).map(|(name, _)| name).collect()
+        uses.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect()
     }
 
-    /// An object that would stand two levels deep in a table.
-    fn deep(&self, roots: &[&'a Value]) -> Option<&'a str> {
+    /// The name of an object that would be nested two levels deep in a table.
+    fn find_deeply_nested(&self, roots: &[&'a Value]) -> Option<&'a str> {
         let tables = roots.iter().copied().chain(self.sections().map(|(_, object)| object));
         let first = tables.flat_map(|table| self.declared(table));
-        let inlined = first.filter_map(|member| self.inlined(&self.document.shape(member.schema)));
+        let inlined = first.filter_map(|member| self.inlined(&self.document.schema_type(member.schema)));
         let second = inlined.flat_map(|object| self.declared(object));
         second
-            .filter_map(|member| self.document.shape(member.schema).object?.name)
+            .filter_map(|member| self.document.schema_type(member.schema).object?.name)
             .find(|name| !self.sections.contains(name))
     }
 }
@@ -130,9 +132,4 @@ struct Member<'a> {
     name: &'a str,
     schema: &'a Value,
     required: bool,
-}
-
-/// A cell.
-pub(super) fn yes_or_no(is: bool) -> String {
-    if is { "yes" } else { "no" }.to_owned()
 }

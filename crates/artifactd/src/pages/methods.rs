@@ -1,15 +1,15 @@
-//! `methods.md`: what can be asked of the server, and how. Must never know how it is answered.
+//! `methods.md`: the methods and routes of the server. This module must never know how a request is served.
 
 use artifact_store_protocol::Method;
 use serde_json::Value;
 
-use super::document::{Document, Operation, entries, media_type, text};
+use super::document::{Document, Operation, entries, json_content, text};
 use super::markdown::{Markdown, anchor, code};
-use super::members::Members;
-use super::routes::{self, ANSWERED, Common};
+use super::members::MemberTables;
+use super::routes::{self, RESPONSE_COLUMNS, SharedParts};
 
 /// The columns of a table of members of a request.
-const REQUESTED: &[&str] = &["member", "type", "required", "meaning"];
+const REQUEST_COLUMNS: &[&str] = &["member", "type", "required", "meaning"];
 
 const INTRO: &str = "\
 A method is `POST /v1/control/{method}` with a JSON object and `Content-Type: application/json`. A member that it does not declare
@@ -22,55 +22,57 @@ Every route but those [without a token](#without-a-token) takes `Authorization: 
 pub(super) fn page(document: &Document) -> String {
     let (others, mut methods): (Vec<_>, Vec<_>) =
         document.operations("control").into_iter().partition(|method| method.path.ends_with('}'));
-    methods.sort_by_key(|method| Method::ALL.iter().position(|known| known.name() == name(*method)));
+    methods.sort_by_key(|method| Method::ALL.iter().position(|known| known.name() == method_name(*method)));
     let all = [methods.clone(), others.clone(), routes::all(document)].concat();
-    let members = Members::new(document, &bodies(document, &all));
-    let common = Common::new(document, &members, methods.first(), &all);
+    let members = MemberTables::new(document, &body_schemas(document, &all));
+    let shared = SharedParts::new(document, &members, methods.first(), &all);
 
-    let mut page = Markdown::titled("Methods and routes");
-    page.say(INTRO);
+    let mut page = Markdown::with_title("Methods and routes");
+    page.paragraph(INTRO);
     let index = methods.iter().map(|method| {
-        let name = name(*method);
+        let name = method_name(*method);
         vec![format!("[`{name}`](#{})", anchor(name)), text(method.value, "summary").to_owned()]
     });
     page.table(&["method", "what it does"], &index.collect::<Vec<_>>());
-    routes::index(&mut page, document);
-    page.say(TOKEN);
-    page.table(routes::PARAMETERS, &common.parameters);
-    page.say(&common.said());
+    routes::add_index(&mut page, document);
+    page.paragraph(TOKEN);
+    page.table(routes::PARAMETER_COLUMNS, &shared.parameters);
+    page.paragraph(&shared.headers_sentence());
     for method in methods {
-        page.heading(2, &code(name(method)));
-        page.say(text(method.value, "summary"));
-        page.say(text(method.value, "description"));
+        page.heading(2, &code(method_name(method)));
+        page.paragraph(text(method.value, "summary"));
+        page.paragraph(text(method.value, "description"));
         let mut parameters = routes::parameters(document, &members, method);
-        parameters.retain(|parameter| !common.parameters.contains(parameter));
-        page.table(routes::PARAMETERS, &parameters);
-        body(&mut page, &members, asked(method), "Request", REQUESTED);
-        body(&mut page, &members, answered(document, method), "Answer", ANSWERED);
-        refusals(&mut page, document, method);
-        examples(&mut page, asked(method), "A request");
-        examples(&mut page, answered(document, method), "Its answer");
+        parameters.retain(|parameter| !shared.parameters.contains(parameter));
+        page.table(routes::PARAMETER_COLUMNS, &parameters);
+        add_body(&mut page, &members, request_json(method), "Request", REQUEST_COLUMNS);
+        add_body(&mut page, &members, response_json(document, method), "Answer", RESPONSE_COLUMNS);
+        add_errors(&mut page, document, method);
+        add_examples(&mut page, request_json(method), "A request");
+        add_examples(&mut page, response_json(document, method), "Its answer");
     }
     page.heading(2, "Any other method");
     for method in others {
-        routes::section(&mut page, document, &members, &common, method);
+        routes::add_section(&mut page, document, &members, &shared, method);
     }
     page.heading(2, "Objects in several places");
     for (name, object) in members.sections() {
         page.heading(3, name);
-        page.say(text(object, "description"));
-        page.table(ANSWERED, &members.rows(object));
+        page.paragraph(text(object, "description"));
+        page.table(RESPONSE_COLUMNS, &members.rows(object));
     }
-    routes::sections(&mut page, document, &members, &common);
+    routes::add_sections(&mut page, document, &members, &shared);
     page.finish()
 }
 
-/// The schemas of all bodies of JSON that get a table: each one once.
-fn bodies<'a>(document: &'a Document, operations: &[Operation<'a>]) -> Vec<&'a Value> {
+/// The schemas of all JSON bodies that have a table, without duplicates.
+fn body_schemas<'a>(document: &'a Document, operations: &[Operation<'a>]) -> Vec<&'a Value> {
     let mut schemas = Vec::new();
     for operation in operations {
-        let answers = document.answers(*operation).filter_map(|(_, answer)| routes::answered(answer));
-        for schema in asked(*operation).and_then(|json| json.get("schema")).into_iter().chain(answers) {
+        let responses =
+            document.responses(*operation).filter_map(|(_, response)| routes::success_schema(response));
+        let request = request_json(*operation).and_then(|json| json.get("schema"));
+        for schema in request.into_iter().chain(responses) {
             if !schemas.contains(&schema) {
                 schemas.push(schema);
             }
@@ -79,45 +81,48 @@ fn bodies<'a>(document: &'a Document, operations: &[Operation<'a>]) -> Vec<&'a V
     schemas
 }
 
-/// The table of a body's members.
-fn body<'a>(
+/// Adds the table of the members of a body.
+fn add_body<'a>(
     page: &mut Markdown,
-    members: &Members<'a>,
+    members: &MemberTables<'a>,
     json: Option<&'a Value>,
     title: &str,
     columns: &[&str],
 ) {
     let Some(schema) = json.and_then(|json| json.get("schema")) else { return };
-    page.say(&format!("{title}:"));
+    page.paragraph(&format!("{title}:"));
     page.table(columns, &members.rows(schema));
 }
 
-fn refusals(page: &mut Markdown, document: &Document, method: Operation<'_>) {
-    let refusals = document.answers(method).filter(|(status, _)| !status.starts_with('2'));
-    let rows: Vec<_> =
-        refusals.map(|(status, answer)| vec![status.to_owned(), routes::said(answer)]).collect();
+/// Adds the table of the error responses.
+fn add_errors(page: &mut Markdown, document: &Document, method: Operation<'_>) {
+    let errors = document.responses(method).filter(|(status, _)| !status.starts_with('2'));
+    let rows: Vec<_> = errors
+        .map(|(status, response)| vec![status.to_owned(), routes::response_meaning(response)])
+        .collect();
     page.table(&["HTTP", "refused with"], &rows);
 }
 
-fn examples(page: &mut Markdown, json: Option<&Value>, title: &str) {
+/// Adds the examples of a body.
+fn add_examples(page: &mut Markdown, json: Option<&Value>, title: &str) {
     let Some(json) = json else { return };
     for (_, example) in entries(json, "examples") {
         let summary = text(example, "summary").trim_end_matches('.');
         let title = if summary.is_empty() { title.to_owned() } else { format!("{title} ({summary})") };
-        page.say(&format!("{title}:"));
+        page.paragraph(&format!("{title}:"));
         page.json(example.get("value").unwrap_or(example));
     }
 }
 
-/// The name of the operation's method.
-fn name(operation: Operation<'_>) -> &str {
+/// The name of the method.
+fn method_name(operation: Operation<'_>) -> &str {
     operation.path.rsplit('/').next().unwrap_or_default()
 }
 
-fn asked(operation: Operation<'_>) -> Option<&Value> {
-    media_type(operation.value.get("requestBody")?)
+fn request_json(operation: Operation<'_>) -> Option<&Value> {
+    json_content(operation.value.get("requestBody")?)
 }
 
-fn answered<'a>(document: &'a Document, operation: Operation<'a>) -> Option<&'a Value> {
-    media_type(document.answers(operation).find(|(status, _)| *status == "200")?.1)
+fn response_json<'a>(document: &'a Document, operation: Operation<'a>) -> Option<&'a Value> {
+    json_content(document.responses(operation).find(|(status, _)| *status == "200")?.1)
 }

@@ -1,66 +1,67 @@
-//! The part of `methods.md` about what is no method: bytes, events, probes. Must never know how a route is served.
+//! The part of `methods.md` about the routes that are not methods: bytes, events, probes. This module must never know
+//! how a route is served.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use artifact_store_protocol::Code;
 use serde_json::Value;
 
-use super::document::{Document, Operation, entries, items, media_type, text};
-use super::markdown::{Markdown, anchor, code, one_line};
-use super::members::{Members, yes_or_no};
+use super::document::{Document, Operation, entries, items, json_content, text};
+use super::markdown::{Markdown, anchor, code, one_line, yes_or_no};
+use super::members::MemberTables;
 
 /// The tags of these routes, and their headings.
 const TAGS: &[(&str, &str)] =
     &[("bytes", "The byte plane"), ("events", "Events"), ("probes", "Without a token")];
 
 /// The columns of a table of parameters.
-pub(super) const PARAMETERS: &[&str] = &["parameter", "in", "type", "required", "meaning"];
-/// The columns of a table of members of an answer.
-pub(super) const ANSWERED: &[&str] = &["member", "type", "always", "meaning"];
+pub(super) const PARAMETER_COLUMNS: &[&str] = &["parameter", "in", "type", "required", "meaning"];
+/// The columns of a table of members of a response.
+pub(super) const RESPONSE_COLUMNS: &[&str] = &["member", "type", "always", "meaning"];
 
-/// What is the same for many routes, and told once.
+/// The parameters and headers that many routes share. The page describes them once.
 #[derive(Debug)]
-pub(super) struct Common {
-    /// Rows of parameters.
+pub(super) struct SharedParts {
+    /// The rows of the parameters.
     pub(super) parameters: Vec<Vec<String>>,
-    /// Headers of every answer.
+    /// The names of the headers of every response.
     headers: BTreeSet<String>,
 }
 
-impl Common {
-    /// The parameters of `first`, and what every answer of `all` carries.
+impl SharedParts {
+    /// The parameters of `first`, and the headers that every response of `all` has.
     pub(super) fn new<'a>(
         document: &'a Document,
-        members: &Members<'a>,
+        members: &MemberTables<'a>,
         first: Option<&Operation<'a>>,
         all: &[Operation<'a>],
     ) -> Self {
         let parameters = first.map(|first| parameters(document, members, *first)).unwrap_or_default();
-        let mut answers = all.iter().flat_map(|operation| document.answers(*operation));
-        let names = |answer| entries(answer, "headers").map(|(name, _)| name.to_owned()).collect();
+        let mut responses = all.iter().flat_map(|operation| document.responses(*operation));
+        let names = |response| entries(response, "headers").map(|(name, _)| name.to_owned()).collect();
         let mut headers: BTreeSet<String> =
-            answers.next().map(|(_, answer)| names(answer)).unwrap_or_default();
-        for (_, answer) in answers {
-            let there: BTreeSet<_> = names(answer);
-            headers.retain(|name| there.contains(name));
+            responses.next().map(|(_, response)| names(response)).unwrap_or_default();
+        for (_, response) in responses {
+            let present: BTreeSet<_> = names(response);
+            headers.retain(|name| present.contains(name));
         }
         Self { parameters, headers }
     }
 
-    /// The names of the headers of every answer.
-    pub(super) fn said(&self) -> String {
+    /// The sentence about the headers of every response.
+    pub(super) fn headers_sentence(&self) -> String {
         let names: Vec<_> = self.headers.iter().map(code).collect();
         format!("Every answer carries {}.", names.join(", "))
     }
 }
 
-/// The operations that are no methods.
+/// The operations that are not methods.
 pub(super) fn all(document: &Document) -> Vec<Operation<'_>> {
     TAGS.iter().flat_map(|(tag, _)| document.operations(tag)).collect()
 }
 
-/// The routes with links to their sections.
-pub(super) fn index(page: &mut Markdown, document: &Document) {
+/// Adds a table of the routes with links to their sections.
+pub(super) fn add_index(page: &mut Markdown, document: &Document) {
     let mut rows = Vec::new();
     for route in all(document) {
         let title = title(route);
@@ -69,114 +70,122 @@ pub(super) fn index(page: &mut Markdown, document: &Document) {
     page.table(&["route", "what it does"], &rows);
 }
 
-/// The routes' sections.
-pub(super) fn sections<'a>(
+/// Adds the sections of the routes.
+pub(super) fn add_sections<'a>(
     page: &mut Markdown,
     document: &'a Document,
-    members: &Members<'a>,
-    common: &Common,
+    members: &MemberTables<'a>,
+    shared: &SharedParts,
 ) {
     for (tag, heading) in TAGS {
         page.heading(2, heading);
         for route in document.operations(tag) {
-            section(page, document, members, common, route);
+            add_section(page, document, members, shared, route);
         }
     }
 }
 
-/// The section of one route.
-pub(super) fn section<'a>(
+/// Adds the section of one route.
+pub(super) fn add_section<'a>(
     page: &mut Markdown,
     document: &'a Document,
-    members: &Members<'a>,
-    common: &Common,
+    members: &MemberTables<'a>,
+    shared: &SharedParts,
     route: Operation<'a>,
 ) {
     page.heading(3, &title(route));
-    page.say(text(route.value, "summary"));
-    page.say(text(route.value, "description"));
+    page.paragraph(text(route.value, "summary"));
+    page.paragraph(text(route.value, "description"));
     let mut parameters = parameters(document, members, route);
-    parameters.retain(|parameter| !common.parameters.contains(parameter));
-    page.table(PARAMETERS, &parameters);
+    parameters.retain(|parameter| !shared.parameters.contains(parameter));
+    page.table(PARAMETER_COLUMNS, &parameters);
     if let Some(body) = route.value.get("requestBody") {
         let types: Vec<_> = entries(body, "content").map(|(name, _)| code(name)).collect();
-        page.say(&format!("Body ({}): {}", types.join(", "), one_line(text(body, "description"))));
+        page.paragraph(&format!("Body ({}): {}", types.join(", "), one_line(text(body, "description"))));
     }
-    let answers = document.answers(route).map(|(status, answer)| vec![status.to_owned(), said(answer)]);
-    page.table(&["HTTP", "when"], &answers.collect::<Vec<_>>());
-    page.table(&["header of the answer", "with", "meaning"], &headers(document, common, route));
-    let mut schemas: Vec<_> = document.answers(route).filter_map(|(_, answer)| answered(answer)).collect();
+    let responses = document
+        .responses(route)
+        .map(|(status, response)| vec![status.to_owned(), response_meaning(response)]);
+    page.table(&["HTTP", "when"], &responses.collect::<Vec<_>>());
+    page.table(&["header of the answer", "with", "meaning"], &headers(document, shared, route));
+    let mut schemas: Vec<_> =
+        document.responses(route).filter_map(|(_, response)| success_schema(response)).collect();
     schemas.dedup();
     for schema in schemas {
         let rows = members.rows(schema);
-        page.say(if rows.is_empty() { "" } else { "The JSON of the answer:" });
-        page.table(ANSWERED, &rows);
+        page.paragraph(if rows.is_empty() { "" } else { "The JSON of the answer:" });
+        page.table(RESPONSE_COLUMNS, &rows);
     }
 }
 
-/// The rows of what stands beside a body.
+/// The rows of the parameters of a route.
 pub(super) fn parameters<'a>(
     document: &'a Document,
-    members: &Members<'a>,
+    members: &MemberTables<'a>,
     route: Operation<'a>,
 ) -> Vec<Vec<String>> {
     let declared = items(route.value, "parameters").iter().map(|parameter| {
-        let parameter = document.follow(parameter).value;
+        let parameter = document.resolve(parameter).value;
         let schema = parameter.get("schema").unwrap_or(&Value::Null);
-        let kind = match schema.get("items") {
-            Some(each) => format!("{}; may be repeated", members.words(each)),
-            None => members.words(schema),
+        let type_text = match schema.get("items") {
+            Some(item) => format!("{}; may be repeated", members.type_text(item)),
+            None => members.type_text(schema),
         };
-        (parameter, kind)
+        (parameter, type_text)
     });
-    // A token in the query is a parameter for whoever writes one.
-    let tokens = document.tokens(route).into_iter().filter(|token| text(token, "type") == "apiKey");
-    let mut rows: Vec<_> = declared.chain(tokens.map(|token| (token, "string".to_owned()))).collect();
-    let places = ["path", "query", "header"];
-    rows.sort_by_key(|(parameter, _)| places.iter().position(|place| text(parameter, "in") == *place));
-    let rows = rows.into_iter().map(|(parameter, kind)| {
+    // A token in the query is a security scheme in the document, but a parameter for a client.
+    let schemes = document.security_schemes(route).into_iter();
+    let query_tokens = schemes.filter(|scheme| text(scheme, "type") == "apiKey");
+    let mut rows: Vec<_> = declared.chain(query_tokens.map(|token| (token, "string".to_owned()))).collect();
+    let locations = ["path", "query", "header"];
+    rows.sort_by_key(|(parameter, _)| {
+        locations.iter().position(|location| text(parameter, "in") == *location)
+    });
+    let rows = rows.into_iter().map(|(parameter, type_text)| {
         vec![
             code(text(parameter, "name")),
             text(parameter, "in").to_owned(),
-            kind,
-            yes_or_no(parameter.get("required").is_some_and(|is| is == true)),
+            type_text,
+            yes_or_no(parameter.get("required").is_some_and(|required| required == true)),
             text(parameter, "description").to_owned(),
         ]
     });
     rows.collect()
 }
 
-/// The schema of an answer that is JSON and no refusal.
-pub(super) fn answered(answer: &Value) -> Option<&Value> {
-    let schema = media_type(answer)?.get("schema")?;
+/// The schema of a JSON response that is not an error.
+pub(super) fn success_schema(response: &Value) -> Option<&Value> {
+    let schema = json_content(response)?.get("schema")?;
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 
-/// When an answer is given. A code that means here what it means anywhere stands for itself.
-pub(super) fn said(answer: &Value) -> String {
-    let told = text(answer, "description").split("\n\n").map(|told| {
-        let usual = Code::ALL.iter().find(|word| told == format!("`{word}`: {}", word.descriptor().when));
-        usual.map_or_else(|| one_line(told), code)
+/// When a response is sent. An error code with its general meaning is shown without the meaning.
+pub(super) fn response_meaning(response: &Value) -> String {
+    let parts = text(response, "description").split("\n\n").map(|part| {
+        let general =
+            Code::ALL.iter().find(|name| part == format!("`{name}`: {}", name.descriptor().description));
+        general.map_or_else(|| one_line(part), code)
     });
-    told.collect::<Vec<_>>().join(", ")
+    parts.collect::<Vec<_>>().join(", ")
 }
 
-/// The headers of the answers: those of one meaning are one row.
-fn headers(document: &Document, common: &Common, route: Operation<'_>) -> Vec<Vec<String>> {
-    let mut found: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for (status, answer) in document.answers(route) {
-        for (name, header) in entries(answer, "headers").filter(|(name, _)| !common.headers.contains(*name)) {
-            let header = document.follow(header).value;
-            found.entry((name, text(header, "description"))).or_default().push(status);
+/// The rows of the headers of the responses. Headers with the same name and meaning are one row.
+fn headers(document: &Document, shared: &SharedParts, route: Operation<'_>) -> Vec<Vec<String>> {
+    let mut statuses_by_header: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for (status, response) in document.responses(route) {
+        for (name, header) in entries(response, "headers").filter(|(name, _)| !shared.headers.contains(*name))
+        {
+            let header = document.resolve(header).value;
+            statuses_by_header.entry((name, text(header, "description"))).or_default().push(status);
         }
     }
-    let all = document.answers(route).count();
-    let with = |statuses: &[&str]| {
+    let all = document.responses(route).count();
+    let statuses_text = |statuses: &[&str]| {
         if statuses.len() == all { "every answer".to_owned() } else { statuses.join(", ") }
     };
-    let rows = found
+    let rows = statuses_by_header
         .iter()
-        .map(|((name, meaning), statuses)| vec![code(name), with(statuses), (*meaning).to_owned()]);
+        .map(|((name, meaning), statuses)| vec![code(name), statuses_text(statuses), (*meaning).to_owned()]);
     rows.collect()
 }
 

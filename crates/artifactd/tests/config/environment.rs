@@ -1,10 +1,10 @@
-//! Variables that begin with the program's name and are no key.
+//! Variables that begin with `ARTIFACTD_` and are not keys.
 
-use crate::kit::load;
+use crate::loading::load;
 
 #[test]
-fn a_variable_that_is_nobodys_is_refused_with_what_was_meant() {
-    for (name, says) in [
+fn an_unknown_variable_is_refused_with_a_suggestion() {
+    for (name, message) in [
         ("ARTIFACTD_ARTIFACTS__DRIVER", "did you mean ARTIFACTD__ARTIFACTS__DRIVER?"),
         ("ARTIFACTD_ARTIFACTS_DRIVER", "did you mean ARTIFACTD__ARTIFACTS__DRIVER?"),
         ("ARTIFACTD_SERVER_BIND_ADRR", "did you mean ARTIFACTD__SERVER__BIND_ADDR?"),
@@ -14,13 +14,13 @@ fn a_variable_that_is_nobodys_is_refused_with_what_was_meant() {
         ("ARTIFACTD_", "a key is set by ARTIFACTD__SECTION__KEY, such as ARTIFACTD__ARTIFACTS__DRIVER"),
     ] {
         let line = load(None, &[(name, "hunter2")], &[]).unwrap_err();
-        assert_eq!(line, format!("environment variable {name}: there is no such variable; {says}"));
+        assert_eq!(line, format!("environment variable {name}: there is no such variable; {message}"));
     }
 }
 
-/// A cluster's service that is called artifactd makes these in every container beside it.
+/// A cluster sets these variables in every container for a service that is called artifactd.
 #[test]
-fn the_variables_of_a_service_of_this_name_are_not_looked_at() {
+fn the_variables_of_a_service_of_this_name_are_ignored() {
     for (name, value) in [
         ("ARTIFACTD_SERVICE_HOST", "10.0.0.1"),
         ("ARTIFACTD_SERVICE_HOST", "fd00::1"),
@@ -40,7 +40,7 @@ fn the_variables_of_a_service_of_this_name_are_not_looked_at() {
 }
 
 #[test]
-fn what_only_looks_like_the_variable_of_a_service_is_refused() {
+fn variables_that_only_resemble_those_of_a_service_are_refused() {
     for (name, value) in [
         ("ARTIFACTD_PORT", "8080"),
         ("ARTIFACTD_SERVICE_HOST", "0.0.0.0:80"),
@@ -59,7 +59,7 @@ fn what_only_looks_like_the_variable_of_a_service_is_refused() {
 }
 
 #[test]
-fn the_programs_own_variables_and_those_of_others_are_not_looked_at() {
+fn variables_of_the_program_that_are_not_keys_and_those_of_others_are_ignored() {
     for name in
         ["ARTIFACTD_STORE", "ARTIFACTD_COMMIT", "ARTIFACTD_BIN", "ARTIFACTDX", "artifactd_x", "ARTIFACT_X"]
     {

@@ -1,9 +1,9 @@
-//! What is configured, by whom, and the whole line for everything that is wrong.
+//! The configuration: values and their sources, and the whole line of every error.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
+mod driver_keys;
 mod environment;
-mod kit;
-mod places;
-mod refused;
-mod said;
+mod errors;
+mod loading;
+mod values;

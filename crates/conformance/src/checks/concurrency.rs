@@ -1,4 +1,4 @@
-//! Many at once: races have one winner, and nobody sees half of anything.
+//! Concurrent calls: a race has one winner, and no call sees a partial artifact.
 
 use std::sync::Arc;
 
@@ -8,11 +8,14 @@ use artifact_store_core::{
 use futures_util::future::join_all;
 use tokio::sync::Barrier;
 
-use super::group;
-use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq};
-use crate::kit::{KIB, MIB, Random, all_rows, bytes, exactly, flowing, home, id_of, named, put, scope};
+use super::check_group;
+use crate::bodies::chunked_body;
+use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq};
+use crate::fixtures::{
+    KIB, MIB, Rng, default_scope, id_of, list_all_rows, options_named, put, random_bytes, scope, scope_query,
+};
 
-group! { "concurrency":
+check_group! { "concurrency":
     sixteen_racing_puts_make_one_artifact,
     many_tasks_mix_all_verbs,
     a_put_racing_a_delete_ends_whole,
@@ -20,19 +23,19 @@ group! { "concurrency":
     a_put_is_seen_at_once_by_another_handle,
 }
 
-async fn sixteen_racing_puts_make_one_artifact(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let scope = home()?;
+async fn sixteen_racing_puts_make_one_artifact(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let scope = default_scope()?;
     for (round, size) in [10, 10, 64 * KIB, 300 * KIB, 2 * MIB].into_iter().enumerate() {
-        let bytes = bytes(lab.seed + round as u64, size);
+        let bytes = random_bytes(ctx.seed + round as u64, size);
         let barrier = Arc::new(Barrier::new(16));
         let racers = (0..16).map(|n| {
             let (store, scope, bytes, barrier) =
                 (Arc::clone(&store), scope.clone(), bytes.clone(), Arc::clone(&barrier));
             tokio::spawn(async move {
-                let body = if n % 2 == 0 { Body::from_bytes(bytes) } else { flowing(&bytes, 50 * KIB) };
+                let body = if n % 2 == 0 { Body::from_bytes(bytes) } else { chunked_body(&bytes, 50 * KIB) };
                 barrier.wait().await;
-                store.put(&scope, body, named(&format!("racer {n}"))).await
+                store.put(&scope, body, options_named(&format!("racer {n}"))).await
             })
         });
         let mut puts = Vec::new();
@@ -40,59 +43,64 @@ async fn sixteen_racing_puts_make_one_artifact(lab: &Lab) -> CheckResult {
             puts.push(racer??);
         }
         let created: Vec<_> = puts.iter().filter(|put| put.outcome == PutOutcome::Created).collect();
-        ensure_eq!(created.len(), 1, "racers of {size} bytes that created");
+        ensure_eq!(created.len(), 1, "the number of racing puts of {size} bytes that created");
         ensure!(
             puts.iter().all(|put| put.record == created[0].record),
-            "a loser of the race was answered another record than the winner's"
+            "a put that lost the race returned another record than the winner"
         );
         let stat = store.stat(&scope, &id_of(&bytes)).await?;
-        ensure_eq!(stat.as_ref(), Some(&created[0].record), "the record that stands after the race");
+        ensure_eq!(stat.as_ref(), Some(&created[0].record), "the record after the race");
         let back = store.get_bytes(&scope, &id_of(&bytes), u64::MAX).await?;
-        ensure!(back.as_ref() == Some(&bytes), "other bytes stand after the race");
-        let rows = all_rows(&*store, &exactly(&scope), 10).await?;
+        ensure!(back.as_ref() == Some(&bytes), "the artifact has other bytes after the race");
+        let rows = list_all_rows(&*store, &scope_query(&scope), 10).await?;
         ensure_eq!(rows.len(), round + 1, "rows after {} races", round + 1);
     }
     Ok(Outcome::Passed)
 }
 
-/// 128 tasks, 12 operations each, over few artifacts in two scopes; every answer must be one that some order explains.
-async fn many_tasks_mix_all_verbs(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let seed = lab.seed;
+/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Some order of the operations must explain every
+/// result.
+async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let seed = ctx.seed;
     let tasks = (0..128_u64).map(|task| {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { mixed(&*store, seed, task).await })
+        tokio::spawn(async move { run_mixed_operations(&*store, seed, task).await })
     });
     for task in join_all(tasks).await {
         task??;
     }
-    // Now that all is quiet, the verbs must agree with each other.
+    // All tasks have ended, so the verbs must agree with each other.
     for user in ["ada", "bob"] {
         let scope = scope("acme", user, "s-1")?;
-        let rows = all_rows(&*store, &exactly(&scope), 7).await?;
-        for n in 0..MIXED {
-            let bytes = mixed_bytes(seed, n);
+        let rows = list_all_rows(&*store, &scope_query(&scope), 7).await?;
+        for n in 0..ARTIFACTS {
+            let bytes = artifact_bytes(seed, n);
             let listed = rows.iter().any(|row| row.id == id_of(&bytes));
             let back = store.get_bytes(&scope, &id_of(&bytes), u64::MAX).await?;
-            ensure_eq!(back.is_some(), listed, "whether artifact {n} of {user} is there by get, and by list");
+            ensure_eq!(
+                back.is_some(),
+                listed,
+                "whether get finds artifact {n} of {user} (expected: whether list shows it)"
+            );
             ensure!(back.is_none_or(|back| back == bytes), "artifact {n} of {user} has other bytes");
         }
     }
     Ok(Outcome::Passed)
 }
 
-/// How many artifacts the tasks quarrel over.
-const MIXED: usize = 10;
+/// The number of artifacts that the tasks share.
+const ARTIFACTS: usize = 10;
 
-fn mixed_bytes(seed: u64, n: usize) -> bytes::Bytes {
-    bytes(seed + n as u64, [0, 100, 20 * KIB, 300 * KIB, 700 * KIB][n % 5] + n)
+fn artifact_bytes(seed: u64, n: usize) -> bytes::Bytes {
+    random_bytes(seed + n as u64, [0, 100, 20 * KIB, 300 * KIB, 700 * KIB][n % 5] + n)
 }
 
-async fn mixed(store: &dyn ArtifactStore, seed: u64, task: u64) -> Result<(), Failure> {
-    let mut random = Random::new(seed ^ (task << 32));
+async fn run_mixed_operations(store: &dyn ArtifactStore, seed: u64, task: u64) -> Result<(), Failure> {
+    let mut random = Rng::new(seed ^ (task << 32));
     for _ in 0..12 {
         let scope = scope("acme", ["ada", "bob"][random.below(2)], "s-1")?;
-        let bytes = mixed_bytes(seed, random.below(MIXED));
+        let bytes = artifact_bytes(seed, random.below(ARTIFACTS));
         let id = id_of(&bytes);
         match random.below(7) {
             0 | 1 => {
@@ -100,30 +108,30 @@ async fn mixed(store: &dyn ArtifactStore, seed: u64, task: u64) -> Result<(), Fa
                 ensure_eq!(
                     (&put.record.id, &put.record.scope),
                     (&id, &scope),
-                    "the record that a put answers"
+                    "id and scope of the record that a put returns"
                 );
             }
             2 => {
-                store.put(&scope, flowing(&bytes, 100 * KIB), PutOptions::default()).await?;
+                store.put(&scope, chunked_body(&bytes, 100 * KIB), PutOptions::default()).await?;
             }
             3 => {
                 let Some(get) = store.get(&scope, &id, None).await? else { continue };
                 match get.stream.collect_bytes(u64::MAX).await {
                     Ok(back) => ensure!(back == bytes, "a get beside other tasks has other bytes"),
-                    // Another task deleted it under the read.
+                    // Another task deleted the artifact during the read.
                     Err(error) => ensure_eq!(error.kind(), ErrorKind::Unavailable, "a get beside deletes"),
                 }
             }
             4 => {
                 if let Some(record) = store.stat(&scope, &id).await? {
-                    ensure_eq!(record.size, bytes.len() as u64, "the size that stat answers");
+                    ensure_eq!(record.size, bytes.len() as u64, "the size that stat returns");
                 }
             }
             5 => {
                 store.delete(&scope, &id).await?;
             }
             _ => {
-                for row in all_rows(store, &exactly(&scope), 4).await? {
+                for row in list_all_rows(store, &scope_query(&scope), 4).await? {
                     ensure_eq!(row.scope, scope, "the scope of a row beside other tasks");
                 }
             }
@@ -132,11 +140,11 @@ async fn mixed(store: &dyn ArtifactStore, seed: u64, task: u64) -> Result<(), Fa
     Ok(())
 }
 
-async fn a_put_racing_a_delete_ends_whole(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let scope = home()?;
+async fn a_put_racing_a_delete_ends_whole(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let scope = default_scope()?;
     for (round, size) in [10, 300 * KIB, 3 * MIB].into_iter().cycle().take(30).enumerate() {
-        let bytes = bytes(lab.seed + (round % 3) as u64, size);
+        let bytes = random_bytes(ctx.seed + (round % 3) as u64, size);
         let id = id_of(&bytes);
         if round % 2 == 0 {
             put(&*store, &scope, &bytes).await?;
@@ -145,28 +153,33 @@ async fn a_put_racing_a_delete_ends_whole(lab: &Lab) -> CheckResult {
         let (put, deleted) = (put?, deleted?);
         let back = store.get_bytes(&scope, &id, u64::MAX).await?;
         match (put.outcome, back) {
-            (_, Some(back)) => ensure!(back == bytes, "after put beside delete, other bytes are there"),
+            (_, Some(back)) => {
+                ensure!(back == bytes, "after a put beside a delete, the artifact has other bytes");
+            }
             (_, None) => {
-                ensure!(deleted, "after put beside delete, nothing is there and nothing was deleted");
+                ensure!(
+                    deleted,
+                    "after a put beside a delete, the artifact is missing, but delete returned false"
+                );
             }
         }
         store.delete(&scope, &id).await?;
-        let rows = all_rows(&*store, &exactly(&scope), 10).await?;
+        let rows = list_all_rows(&*store, &scope_query(&scope), 10).await?;
         ensure!(rows.is_empty(), "a row is left after the last delete");
     }
     Ok(Outcome::Passed)
 }
 
-async fn a_get_racing_a_delete_ends_whole_or_fails(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let scope = home()?;
+async fn a_get_racing_a_delete_ends_whole_or_fails(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let scope = default_scope()?;
     for round in 0..10_u64 {
-        let bytes = bytes(lab.seed + round, 4 * MIB);
+        let bytes = random_bytes(ctx.seed + round, 4 * MIB);
         let id = put(&*store, &scope, &bytes).await?.record.id;
         let get = store.get(&scope, &id, None).await?;
-        let get = get.ok_or_else(|| Failure::new("the artifact is not there"))?;
+        let get = get.ok_or_else(|| Failure::new("the artifact does not exist"))?;
         let (read, deleted) = tokio::join!(get.stream.collect_bytes(u64::MAX), store.delete(&scope, &id));
-        ensure!(deleted?, "nothing was deleted");
+        ensure!(deleted?, "delete returned false, but the artifact existed");
         match read {
             Ok(back) => ensure!(back == bytes, "a read beside a delete ended with {} bytes", back.len()),
             Err(error) => ensure_eq!(error.kind(), ErrorKind::Unavailable, "a read beside a delete failed"),
@@ -175,28 +188,31 @@ async fn a_get_racing_a_delete_ends_whole_or_fails(lab: &Lab) -> CheckResult {
     Ok(Outcome::Passed)
 }
 
-/// On a shared store the other handle is a second open of the place, as another process would have it.
-async fn a_put_is_seen_at_once_by_another_handle(lab: &Lab) -> CheckResult {
-    let one = lab.open().await?;
-    let two = if one.capabilities().has(Flag::Shared) { lab.open().await? } else { Arc::clone(&one) };
-    let scope = home()?;
+/// If the store is shared, the other handle is a second open of the backend, as in another process.
+async fn a_put_is_seen_at_once_by_another_handle(ctx: &CheckContext) -> CheckResult {
+    let one = ctx.open().await?;
+    let two = if one.capabilities().has(Flag::Shared) { ctx.open().await? } else { Arc::clone(&one) };
+    let scope = default_scope()?;
     for round in 0..30_u64 {
         let (writer, reader) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
-        let bytes = bytes(lab.seed + round, if round % 3 == 0 { 600 * KIB } else { 64 });
+        let bytes = random_bytes(ctx.seed + round, if round % 3 == 0 { 600 * KIB } else { 64 });
         let put = put(&**writer, &scope, &bytes).await?;
         let seen = reader.stat(&scope, &put.record.id).await?;
         ensure_eq!(seen.as_ref(), Some(&put.record), "what the other handle's stat sees after the put");
         let back = reader.get_bytes(&scope, &put.record.id, u64::MAX).await?;
         ensure!(back.as_ref() == Some(&bytes), "the other handle reads other bytes");
-        let rows = all_rows(&**reader, &exactly(&scope), 100).await?;
-        ensure!(rows.contains(&put.record), "the other handle's list misses the put");
-        ensure!(writer.delete(&scope, &put.record.id).await?, "nothing was deleted");
+        let rows = list_all_rows(&**reader, &scope_query(&scope), 100).await?;
+        ensure!(rows.contains(&put.record), "the other handle does not list the put");
+        ensure!(
+            writer.delete(&scope, &put.record.id).await?,
+            "delete returned false, but the artifact existed"
+        );
         ensure!(
             reader.stat(&scope, &put.record.id).await?.is_none(),
             "the other handle sees a deleted artifact"
         );
         let left =
-            all_rows(&**reader, &artifact_store_core::ListQuery::new(ScopePattern::all_tenants()), 100)
+            list_all_rows(&**reader, &artifact_store_core::ListQuery::new(ScopePattern::all_tenants()), 100)
                 .await?;
         ensure!(left.is_empty(), "the other handle lists a deleted artifact");
     }

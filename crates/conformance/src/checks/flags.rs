@@ -1,178 +1,189 @@
-//! Every flag and every number, both ways.
+//! Flags and limits: a check proves what the store advertises, and the opposite of what it does not advertise.
 
 use artifact_store_core::{
     ArtifactStoreExt, Body, ErrorKind, Flag, ListQuery, PresignIntent, PutOptions, PutOutcome, ScopePattern,
 };
 use bytes::Bytes;
 
-use super::{group, presign};
-use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq, ensure_kind};
-use crate::harness::OpenWith;
-use crate::kit::{KIB, MIB, all_rows, bytes, flowing, home, id_of, named, put};
+use super::{check_group, presign_probes};
+use crate::bodies::chunked_body;
+use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq, ensure_error_kind};
+use crate::fixtures::{KIB, MIB, default_scope, id_of, list_all_rows, options_named, put, random_bytes};
+use crate::harness::StoreOptions;
 
-group! { "flags":
+check_group! { "flags":
     durable_is_as_advertised = Durable,
     shared_is_as_advertised = Shared,
     the_largest_artifact_is_as_advertised,
 }
 
-/// Runs the probe of `flag`, or of its opposite. The match has no wildcard: a flag without both does not compile.
-pub(super) async fn probe(lab: &Lab, flag: Flag) -> CheckResult {
-    let store = lab.open().await?;
+/// Runs the probe of `flag` if it is advertised, otherwise the probe of its opposite.
+///
+/// The match has no wildcard, so a flag without both probes does not compile.
+pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {
+    let store = ctx.open().await?;
     let advertised = store.capabilities().has(flag);
     drop(store);
     match (flag, advertised) {
-        (Flag::PresignGet, true) => presign::get_works(lab).await?,
-        (Flag::PresignGet, false) => presign::get_is_unsupported(lab).await?,
-        (Flag::PresignPut, true) => presign::put_works(lab).await?,
-        (Flag::PresignPut, false) => presign::put_is_unsupported(lab).await?,
-        (Flag::Durable, true) => reopening_finds_everything(lab).await?,
-        (Flag::Durable, false) => reopening_finds_whole_or_nothing(lab).await?,
-        (Flag::Shared, true) => a_second_open_shares(lab).await?,
-        (Flag::Shared, false) => a_second_open_is_refused_or_apart(lab).await?,
+        (Flag::PresignGet, true) => presign_probes::get_works(ctx).await?,
+        (Flag::PresignGet, false) => presign_probes::get_is_unsupported(ctx).await?,
+        (Flag::PresignPut, true) => presign_probes::put_works(ctx).await?,
+        (Flag::PresignPut, false) => presign_probes::put_is_unsupported(ctx).await?,
+        (Flag::Durable, true) => reopening_finds_everything(ctx).await?,
+        (Flag::Durable, false) => reopening_finds_whole_or_nothing(ctx).await?,
+        (Flag::Shared, true) => a_second_open_shares(ctx).await?,
+        (Flag::Shared, false) => a_second_open_is_refused_or_apart(ctx).await?,
     }
     Ok(if advertised { Outcome::Passed } else { Outcome::NotPromised })
 }
 
-async fn durable_is_as_advertised(lab: &Lab) -> CheckResult {
-    probe(lab, Flag::Durable).await
+async fn durable_is_as_advertised(ctx: &CheckContext) -> CheckResult {
+    probe(ctx, Flag::Durable).await
 }
 
-async fn shared_is_as_advertised(lab: &Lab) -> CheckResult {
-    probe(lab, Flag::Shared).await
+async fn shared_is_as_advertised(ctx: &CheckContext) -> CheckResult {
+    probe(ctx, Flag::Shared).await
 }
 
-/// Puts artifacts of several sizes, in both ways, and closes the store.
-async fn fill(lab: &Lab) -> Result<Vec<(artifact_store_core::Record, Bytes)>, Failure> {
-    let store = lab.open().await?;
-    let mut filled = Vec::new();
+/// Puts artifacts of several sizes, with and without a task, deletes one more, and closes the store.
+async fn put_artifacts(ctx: &CheckContext) -> Result<Vec<(artifact_store_core::Record, Bytes)>, Failure> {
+    let store = ctx.open().await?;
+    let mut artifacts = Vec::new();
     for (n, size) in [0, 1, 64 * KIB, 3 * MIB].into_iter().enumerate() {
-        for scope in [home()?, home()?.with_task("t-1")?] {
-            let bytes = bytes(lab.seed + n as u64, size);
-            let put = store.put(&scope, flowing(&bytes, 50 * KIB), named("filled")).await?;
-            filled.push((put.record, bytes));
+        for scope in [default_scope()?, default_scope()?.with_task("t-1")?] {
+            let bytes = random_bytes(ctx.seed + n as u64, size);
+            let put = store.put(&scope, chunked_body(&bytes, 50 * KIB), options_named("filled")).await?;
+            artifacts.push((put.record, bytes));
         }
     }
-    let gone = put(&*store, &home()?, &bytes(lab.seed + 99, 10)).await?;
-    store.delete(&home()?, &gone.record.id).await?;
+    let deleted = put(&*store, &default_scope()?, &random_bytes(ctx.seed + 99, 10)).await?;
+    store.delete(&default_scope()?, &deleted.record.id).await?;
     store.close().await?;
-    Ok(filled)
+    Ok(artifacts)
 }
 
-async fn reopening_finds_everything(lab: &Lab) -> Result<(), Failure> {
-    ensure!(lab.place().outlives_stores(), "the store advertises durable, but its place ends with it");
-    let filled = fill(lab).await?;
+async fn reopening_finds_everything(ctx: &CheckContext) -> Result<(), Failure> {
+    ensure!(ctx.backend().is_persistent(), "the store advertises durable, but its backend is not persistent");
+    let artifacts = put_artifacts(ctx).await?;
     for _ in 0..2 {
-        let store = lab.open().await?;
-        for (record, bytes) in &filled {
+        let store = ctx.open().await?;
+        for (record, bytes) in &artifacts {
             let stat = store.stat(&record.scope, &record.id).await?;
             ensure_eq!(stat.as_ref(), Some(record), "the record after reopening");
             let back = store.get_bytes(&record.scope, &record.id, u64::MAX).await?;
-            ensure!(
-                back.as_ref() == Some(bytes),
-                "{} bytes came back as others after reopening",
-                bytes.len()
-            );
+            ensure!(back.as_ref() == Some(bytes), "{} bytes are other bytes after reopening", bytes.len());
         }
-        let rows = all_rows(&*store, &ListQuery::new(ScopePattern::all_tenants()), 3).await?;
-        ensure_eq!(rows.len(), filled.len(), "rows after reopening");
+        let rows = list_all_rows(&*store, &ListQuery::new(ScopePattern::all_tenants()), 3).await?;
+        ensure_eq!(rows.len(), artifacts.len(), "rows after reopening");
         store.close().await?;
     }
     Ok(())
 }
 
-async fn reopening_finds_whole_or_nothing(lab: &Lab) -> Result<(), Failure> {
-    let filled = fill(lab).await?;
-    let store = lab.open().await?;
-    let rows = all_rows(&*store, &ListQuery::new(ScopePattern::all_tenants()), 3).await?;
-    if !lab.place().outlives_stores() {
-        ensure!(rows.is_empty(), "a store without a place to reopen remembers {} rows", rows.len());
+async fn reopening_finds_whole_or_nothing(ctx: &CheckContext) -> Result<(), Failure> {
+    let artifacts = put_artifacts(ctx).await?;
+    let store = ctx.open().await?;
+    let rows = list_all_rows(&*store, &ListQuery::new(ScopePattern::all_tenants()), 3).await?;
+    if !ctx.backend().is_persistent() {
+        ensure!(
+            rows.is_empty(),
+            "a store without a persistent backend lists {} rows after reopening",
+            rows.len()
+        );
     }
-    for (record, bytes) in &filled {
+    for (record, bytes) in &artifacts {
         let listed = rows.contains(record);
         let back = store.get_bytes(&record.scope, &record.id, u64::MAX).await?;
         ensure_eq!(
             back.is_some(),
             listed,
-            "whether a remnant is read after reopening, and whether it is listed"
+            "whether get finds an artifact after reopening (expected: whether list shows it)"
         );
-        ensure!(back.is_none_or(|back| back == *bytes), "a remnant has other bytes after reopening");
+        ensure!(back.is_none_or(|back| back == *bytes), "an artifact has other bytes after reopening");
     }
     Ok(())
 }
 
-async fn a_second_open_shares(lab: &Lab) -> Result<(), Failure> {
-    ensure!(
-        lab.place().outlives_stores(),
-        "the store advertises shared, but there is no place to open twice"
-    );
-    let one = lab.open().await?;
-    let two = lab.open().await?;
-    let scope = home()?;
-    let large = bytes(lab.seed, 2 * MIB);
+async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
+    ensure!(ctx.backend().is_persistent(), "the store advertises shared, but its backend is not persistent");
+    let one = ctx.open().await?;
+    let two = ctx.open().await?;
+    let scope = default_scope()?;
+    let large = random_bytes(ctx.seed, 2 * MIB);
     for (writer, reader) in [(&one, &two), (&two, &one)] {
-        let put = writer.put(&scope, flowing(&large, 50 * KIB), PutOptions::default()).await?;
+        let put = writer.put(&scope, chunked_body(&large, 50 * KIB), PutOptions::default()).await?;
         ensure_eq!(put.outcome, PutOutcome::Created, "a put through one of two stores");
         let again = reader.put(&scope, Body::from_bytes(large.clone()), PutOptions::default()).await?;
-        ensure_eq!(again.outcome, PutOutcome::StoodAlready, "the same put through the other store");
+        ensure_eq!(again.outcome, PutOutcome::AlreadyExists, "the same put through the other store");
         let back = reader.get_bytes(&scope, &put.record.id, u64::MAX).await?;
         ensure!(back.as_ref() == Some(&large), "the other store reads other bytes");
-        ensure!(reader.delete(&scope, &put.record.id).await?, "the other store has nothing to delete");
+        ensure!(
+            reader.delete(&scope, &put.record.id).await?,
+            "delete through the other store returned false, but the artifact existed"
+        );
         ensure!(
             writer.stat(&scope, &put.record.id).await?.is_none(),
             "a delete through one store is not seen"
         );
     }
-    // Both at once, and one of them ending.
+    // Put through both stores at once, then close one of them.
     let (a, b) = tokio::join!(put(&*one, &scope, &large), put(&*two, &scope, &large));
     let created = [a?, b?].iter().filter(|put| put.outcome == PutOutcome::Created).count();
-    ensure_eq!(created, 1, "two stores that race: how many created");
+    ensure_eq!(created, 1, "the number of racing stores that created");
     one.close().await?;
     let back = two.get_bytes(&scope, &id_of(&large), u64::MAX).await?;
-    ensure!(back.as_ref() == Some(&large), "closing one store took the artifact from the other");
+    ensure!(back.as_ref() == Some(&large), "closing one store removed the artifact from the other");
     Ok(())
 }
 
-async fn a_second_open_is_refused_or_apart(lab: &Lab) -> Result<(), Failure> {
-    let one = lab.open().await?;
-    let scope = home()?;
-    let bytes = bytes(lab.seed, 10);
+async fn a_second_open_is_refused_or_apart(ctx: &CheckContext) -> Result<(), Failure> {
+    let one = ctx.open().await?;
+    let scope = default_scope()?;
+    let bytes = random_bytes(ctx.seed, 10);
     put(&*one, &scope, &bytes).await?;
-    if lab.place().outlives_stores() {
-        let typed = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::InvalidArgument);
-        return ensure_kind(lab.open().await, typed, "a second open of a place that is not shared");
+    if ctx.backend().is_persistent() {
+        let is_expected = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::InvalidArgument);
+        return ensure_error_kind(
+            ctx.open().await,
+            is_expected,
+            "a second open of a backend that is not shared",
+        );
     }
-    let two = lab.open().await?;
-    ensure!(!two.exists(&scope, &id_of(&bytes)).await?, "a store that is not shared sees another's artifact");
+    let two = ctx.open().await?;
+    ensure!(
+        !two.exists(&scope, &id_of(&bytes)).await?,
+        "a store that is not shared sees the artifact of another store"
+    );
     Ok(())
 }
 
-/// The store is opened with a bound of its own, which its number must name, and n and n + 1 must prove.
-async fn the_largest_artifact_is_as_advertised(lab: &Lab) -> CheckResult {
+/// Opens the store with a limit of n bytes. The store must advertise n, accept n bytes and refuse n + 1 bytes.
+async fn the_largest_artifact_is_as_advertised(ctx: &CheckContext) -> CheckResult {
     for limit in [1000, 700 * KIB] {
-        let with = OpenWith { max_artifact_bytes: limit as u64, ..OpenWith::default() };
-        let store = lab.open_with(&with).await?;
-        let scope = home()?;
-        ensure_eq!(store.capabilities().artifact_bytes_limit(), limit as u64, "the advertised number");
-        let fits = bytes(lab.seed, limit);
-        let over = bytes(lab.seed, limit + 1);
+        let options = StoreOptions { max_artifact_bytes: limit as u64, ..StoreOptions::default() };
+        let store = ctx.open_with(&options).await?;
+        let scope = default_scope()?;
+        ensure_eq!(store.capabilities().artifact_bytes_limit(), limit as u64, "the advertised limit");
+        let fits = random_bytes(ctx.seed, limit);
+        let over = random_bytes(ctx.seed, limit + 1);
         for (how, fits, over) in [
-            ("at hand", Body::from_bytes(fits.clone()), Body::from_bytes(over.clone())),
-            ("a stream", flowing(&fits, 999), flowing(&over, 999)),
+            ("in memory", Body::from_bytes(fits.clone()), Body::from_bytes(over.clone())),
+            ("a stream", chunked_body(&fits, 999), chunked_body(&over, 999)),
         ] {
-            let due = |kind| kind == ErrorKind::TooLarge { limit: limit as u64 };
-            ensure_kind(
+            let expected = |kind| kind == ErrorKind::TooLarge { limit: limit as u64 };
+            ensure_error_kind(
                 store.put(&scope, over, PutOptions::default()).await,
-                due,
+                expected,
                 &format!("n + 1 bytes, {how}"),
             )?;
             store.put(&scope, fits, PutOptions::default()).await?;
         }
-        // Through presigned uploads too, where there are any.
+        // The limit holds for presigned uploads too.
         if store.capabilities().has(Flag::PresignPut) {
-            let answer =
-                store.presign(&scope, &PresignIntent::Put(presign::upload(&over)), presign::MINUTE).await;
-            ensure!(answer.is_err(), "an upload over the bound is presigned");
+            let result = store
+                .presign(&scope, &PresignIntent::Put(presign_probes::upload(&over)), presign_probes::MINUTE)
+                .await;
+            ensure!(result.is_err(), "an upload over the limit is presigned");
         }
         store.close().await?;
     }

@@ -1,4 +1,4 @@
-//! Listings: who is covered, which rows, in what order, page by page.
+//! Listings: scopes, filters, order, totals, pages and cursors.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,12 +8,15 @@ use artifact_store_core::{
     Scope, ScopePart, ScopePattern, Source, StoreError, TaskPattern, Timestamp,
 };
 
-use super::group;
-use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq, ensure_kind};
-use crate::harness::OpenWith;
-use crate::kit::{HandClock, NOON, all_rows, bytes, exactly, filtered, home, of_tenant, put, scope};
+use super::check_group;
+use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq, ensure_error_kind};
+use crate::fixtures::{
+    ManualClock, START_MICROS, default_scope, filter_query, list_all_rows, put, random_bytes, scope,
+    scope_query, tenant_query,
+};
+use crate::harness::StoreOptions;
 
-group! { "listing":
+check_group! { "listing":
     a_listing_covers_exactly_its_scopes,
     every_filter_keeps_what_it_says,
     a_media_range_covers_what_it_says,
@@ -27,14 +30,17 @@ group! { "listing":
     a_cursor_of_another_query_is_refused,
 }
 
-async fn with_clock(lab: &Lab) -> Result<(Arc<dyn ArtifactStore>, Arc<HandClock>), StoreError> {
-    let clock = Arc::new(HandClock::new(NOON));
-    let with = OpenWith { clock: Arc::clone(&clock) as _, ..OpenWith::default() };
-    Ok((lab.open_with(&with).await?, clock))
+/// Opens a store whose clock the check sets.
+async fn open_with_clock(
+    ctx: &CheckContext,
+) -> Result<(Arc<dyn ArtifactStore>, Arc<ManualClock>), StoreError> {
+    let clock = Arc::new(ManualClock::new(START_MICROS));
+    let options = StoreOptions { clock: Arc::clone(&clock) as _, ..StoreOptions::default() };
+    Ok((ctx.open_with(&options).await?, clock))
 }
 
-async fn a_listing_covers_exactly_its_scopes(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
+async fn a_listing_covers_exactly_its_scopes(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
     let mut scopes = Vec::new();
     for tenant in ["t", "t1", "u"] {
         for user in ["u", "u1"] {
@@ -45,7 +51,7 @@ async fn a_listing_covers_exactly_its_scopes(lab: &Lab) -> CheckResult {
         }
     }
     for one in &scopes {
-        put(&*store, one, &bytes(lab.seed, 30)).await?;
+        put(&*store, one, &random_bytes(ctx.seed, 30)).await?;
     }
     let part = |text: &str| ScopePart::new(text);
     let task = |text: &str| Ok::<_, StoreError>(TaskPattern::One(ScopePart::new(text)?));
@@ -68,76 +74,78 @@ async fn a_listing_covers_exactly_its_scopes(lab: &Lab) -> CheckResult {
         (tenant()?.user(part("t")?), 0),
     ];
     for (pattern, count) in patterns {
-        let due: BTreeSet<&Scope> = scopes.iter().filter(|scope| pattern.matches(scope)).collect();
-        ensure_eq!(due.len(), count, "the check's own expectation of {pattern:?}");
-        let rows = all_rows(&*store, &ListQuery::new(pattern.clone()), 5).await?;
+        let expected: BTreeSet<&Scope> = scopes.iter().filter(|scope| pattern.matches(scope)).collect();
+        ensure_eq!(expected.len(), count, "the expectation of the check itself about {pattern:?}");
+        let rows = list_all_rows(&*store, &ListQuery::new(pattern.clone()), 5).await?;
         ensure_eq!(rows.len(), count, "the number of rows of {pattern:?}");
         let got: BTreeSet<&Scope> = rows.iter().map(|row| &row.scope).collect();
-        ensure_eq!(got, due, "the scopes listed by {pattern:?}");
+        ensure_eq!(got, expected, "the scopes listed by {pattern:?}");
     }
     Ok(Outcome::Passed)
 }
 
-async fn every_filter_keeps_what_it_says(lab: &Lab) -> CheckResult {
-    let (store, clock) = with_clock(lab).await?;
-    let scope = home()?;
+async fn every_filter_keeps_what_it_says(ctx: &CheckContext) -> CheckResult {
+    let (store, clock) = open_with_clock(ctx).await?;
+    let scope = default_scope()?;
     let types =
         [None, Some("text/plain"), Some("image/png"), Some("text/pla"), Some("TEXT/PLAIN"), Some("a\u{0}b")];
     let tags: [&[&str]; 6] = [&[], &["red"], &["red", "blue"], &["re"], &["RED", "q\"'%_"], &["a\u{0}b", ""]];
     let mut all: Vec<Record> = Vec::new();
     for (n, moment) in (0..36_usize).zip((0_i64..).step_by(10).flat_map(|moment| [moment; 3])) {
-        clock.set(NOON + moment);
+        clock.set(START_MICROS + moment);
         let options = PutOptions {
             media_type: types[n % 6].map(ToOwned::to_owned),
             source: Source::ALL[n % 4],
             tags: tags[(n / 6) % 6].iter().map(|tag| (*tag).to_owned()).collect(),
             ..PutOptions::default()
         };
-        all.push(store.put(&scope, Body::from_bytes(bytes(lab.seed + n as u64, n)), options).await?.record);
+        all.push(
+            store.put(&scope, Body::from_bytes(random_bytes(ctx.seed + n as u64, n)), options).await?.record,
+        );
     }
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
-    let at = |n: i64| Some(Timestamp::from_micros(NOON + n));
-    let none = Filter::default;
+    let at = |n: i64| Some(Timestamp::from_micros(START_MICROS + n));
+    let any = Filter::default;
     let filters = [
-        (none(), 36),
-        (Filter { media_types: ranges(&["text/plain"])?, ..none() }, 12),
-        (Filter { media_types: ranges(&["text/plain", "image/png", "no/thing"])?, ..none() }, 18),
-        (Filter { media_types: ranges(&["a/b"])?, ..none() }, 0),
-        (Filter { sources: vec![Source::Tool], ..none() }, 9),
-        (Filter { sources: vec![Source::Tool, Source::System], ..none() }, 18),
-        (Filter { min_bytes: Some(35), ..none() }, 1),
-        (Filter { max_bytes: Some(0), ..none() }, 1),
-        (Filter { min_bytes: Some(10), max_bytes: Some(12), ..none() }, 3),
-        (Filter { min_bytes: Some(12), max_bytes: Some(10), ..none() }, 0),
-        (Filter { max_bytes: Some(u64::MAX), ..none() }, 36),
-        (Filter { min_bytes: Some(u64::MAX), ..none() }, 0),
-        (Filter { created_after: at(110), ..none() }, 3),
-        (Filter { created_before: at(0), ..none() }, 3),
-        (Filter { created_after: at(20), created_before: at(30), ..none() }, 6),
-        (Filter { created_after: at(21), created_before: at(29), ..none() }, 0),
-        (Filter { tags: texts(&["red"]), ..none() }, 12),
-        (Filter { tags: texts(&["re", "blue"]), ..none() }, 12),
-        (Filter { tags: texts(&["q\"'%_"]), ..none() }, 6),
-        (Filter { tags: texts(&["a\u{0}b"]), ..none() }, 6),
-        (Filter { tags: texts(&["a"]), ..none() }, 0),
-        (Filter { tags: texts(&[""]), ..none() }, 6),
-        (Filter { tags: texts(&["red"]), sources: vec![Source::Tool], min_bytes: Some(10), ..none() }, 2),
+        (any(), 36),
+        (Filter { media_types: ranges(&["text/plain"])?, ..any() }, 12),
+        (Filter { media_types: ranges(&["text/plain", "image/png", "no/thing"])?, ..any() }, 18),
+        (Filter { media_types: ranges(&["a/b"])?, ..any() }, 0),
+        (Filter { sources: vec![Source::Tool], ..any() }, 9),
+        (Filter { sources: vec![Source::Tool, Source::System], ..any() }, 18),
+        (Filter { min_bytes: Some(35), ..any() }, 1),
+        (Filter { max_bytes: Some(0), ..any() }, 1),
+        (Filter { min_bytes: Some(10), max_bytes: Some(12), ..any() }, 3),
+        (Filter { min_bytes: Some(12), max_bytes: Some(10), ..any() }, 0),
+        (Filter { max_bytes: Some(u64::MAX), ..any() }, 36),
+        (Filter { min_bytes: Some(u64::MAX), ..any() }, 0),
+        (Filter { created_after: at(110), ..any() }, 3),
+        (Filter { created_before: at(0), ..any() }, 3),
+        (Filter { created_after: at(20), created_before: at(30), ..any() }, 6),
+        (Filter { created_after: at(21), created_before: at(29), ..any() }, 0),
+        (Filter { tags: texts(&["red"]), ..any() }, 12),
+        (Filter { tags: texts(&["re", "blue"]), ..any() }, 12),
+        (Filter { tags: texts(&["q\"'%_"]), ..any() }, 6),
+        (Filter { tags: texts(&["a\u{0}b"]), ..any() }, 6),
+        (Filter { tags: texts(&["a"]), ..any() }, 0),
+        (Filter { tags: texts(&[""]), ..any() }, 6),
+        (Filter { tags: texts(&["red"]), sources: vec![Source::Tool], min_bytes: Some(10), ..any() }, 2),
         (
             Filter {
                 media_types: ranges(&["text/plain"])?,
                 tags: texts(&["red", "re"]),
                 created_after: at(30),
-                ..none()
+                ..any()
             },
             5,
         ),
     ];
     for (filter, count) in filters {
-        let due = all.iter().filter(|record| filter.matches(record)).count();
-        ensure_eq!(due, count, "the check's own expectation of {filter:?}");
-        let query = filtered(&scope, filter.clone());
-        let rows = all_rows(&*store, &query, 4).await?;
-        ensure!(rows.iter().all(|row| filter.matches(row)), "{filter:?} let a row through that it forbids");
+        let expected = all.iter().filter(|record| filter.matches(record)).count();
+        ensure_eq!(expected, count, "the expectation of the check itself about {filter:?}");
+        let query = filter_query(&scope, filter.clone());
+        let rows = list_all_rows(&*store, &query, 4).await?;
+        ensure!(rows.iter().all(|row| filter.matches(row)), "a row does not match {filter:?}");
         ensure_eq!(rows.len(), count, "the number of rows under {filter:?}");
         let total = store.list(&query.with_limit(1).with_total()).await?.total;
         ensure_eq!(total, Some(count as u64), "the total under {filter:?}");
@@ -149,10 +157,10 @@ fn ranges(texts: &[&str]) -> Result<Vec<MediaRange>, StoreError> {
     texts.iter().map(|text| text.parse()).collect()
 }
 
-async fn a_media_range_covers_what_it_says(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let scope = home()?;
-    // A stored media type may be any text: whatever a store's own functions make of it must not be what a query finds.
+async fn a_media_range_covers_what_it_says(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let scope = default_scope()?;
+    // A stored media type may be any text. The functions of a database must not change what a query finds.
     let types = [
         None,
         Some("text/plain"),
@@ -181,7 +189,9 @@ async fn a_media_range_covers_what_it_says(lab: &Lab) -> CheckResult {
     let mut all: Vec<Record> = Vec::new();
     for (n, media_type) in types.into_iter().enumerate() {
         let options = PutOptions { media_type: media_type.map(ToOwned::to_owned), ..PutOptions::default() };
-        all.push(store.put(&scope, Body::from_bytes(bytes(lab.seed + n as u64, 9)), options).await?.record);
+        all.push(
+            store.put(&scope, Body::from_bytes(random_bytes(ctx.seed + n as u64, 9)), options).await?.record,
+        );
     }
     for (texts, count) in [
         (&["text/plain"][..], 5),
@@ -207,30 +217,31 @@ async fn a_media_range_covers_what_it_says(lab: &Lab) -> CheckResult {
         (&["no/thing", "x/*"], 0),
     ] {
         let filter = Filter { media_types: ranges(texts)?, ..Filter::default() };
-        let due: BTreeSet<_> = all.iter().filter(|it| filter.matches(it)).map(|it| it.id.clone()).collect();
-        ensure_eq!(due.len(), count, "the check's own expectation of {texts:?}");
-        let query = filtered(&scope, filter);
-        let rows = all_rows(&*store, &query, 4).await?;
+        let expected: BTreeSet<_> =
+            all.iter().filter(|it| filter.matches(it)).map(|it| it.id.clone()).collect();
+        ensure_eq!(expected.len(), count, "the expectation of the check itself about {texts:?}");
+        let query = filter_query(&scope, filter);
+        let rows = list_all_rows(&*store, &query, 4).await?;
         let got: BTreeSet<_> = rows.into_iter().map(|row| row.id).collect();
-        ensure_eq!(got, due, "the artifacts of {texts:?}");
+        ensure_eq!(got, expected, "the artifacts of {texts:?}");
         let total = store.list(&query.with_limit(1).with_total()).await?.total;
         ensure_eq!(total, Some(count as u64), "the total of {texts:?}");
     }
     Ok(Outcome::Passed)
 }
 
-async fn newest_come_first_and_ties_go_by_id(lab: &Lab) -> CheckResult {
-    let (store, clock) = with_clock(lab).await?;
-    let session = home()?;
-    // Moments go up, down and stand still; some ids stand under two scopes at one moment.
+async fn newest_come_first_and_ties_go_by_id(ctx: &CheckContext) -> CheckResult {
+    let (store, clock) = open_with_clock(ctx).await?;
+    let session = default_scope()?;
+    // The clock goes forwards, backwards and stops. Every id exists in two scopes at the same time.
     for (n, moment) in [5, 5, 5, 9, 1, 1, 7, 7, 7, 7, 3, 5, -4, 0].into_iter().enumerate() {
-        clock.set(NOON + moment);
-        let bytes = bytes(lab.seed + n as u64, 10);
+        clock.set(START_MICROS + moment);
+        let bytes = random_bytes(ctx.seed + n as u64, 10);
         put(&*store, &session, &bytes).await?;
         put(&*store, &session.clone().with_task("k")?, &bytes).await?;
     }
     for limit in [1, 3, 1000] {
-        let rows = all_rows(&*store, &ListQuery::new(ScopePattern::session_of(&session)), limit).await?;
+        let rows = list_all_rows(&*store, &ListQuery::new(ScopePattern::session_of(&session)), limit).await?;
         ensure_eq!(rows.len(), 28, "rows in pages of {limit}");
         for pair in rows.windows(2) {
             let (a, b) = (&pair[0], &pair[1]);
@@ -249,132 +260,138 @@ async fn newest_come_first_and_ties_go_by_id(lab: &Lab) -> CheckResult {
     Ok(Outcome::Passed)
 }
 
-async fn pages_cover_every_row_once(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let session = home()?;
-    let mut due = BTreeSet::new();
+async fn pages_cover_every_row_once(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let session = default_scope()?;
+    let mut expected = BTreeSet::new();
     for n in 0..60 {
-        due.insert(put(&*store, &session, &bytes(lab.seed + n, 8)).await?.record.id);
+        expected.insert(put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?.record.id);
     }
     for limit in [1, 7, 20, 59, 60, 61] {
-        let rows = all_rows(&*store, &exactly(&session), limit).await?;
+        let rows = list_all_rows(&*store, &scope_query(&session), limit).await?;
         ensure_eq!(rows.len(), 60, "rows in pages of {limit}");
         let got: BTreeSet<_> = rows.into_iter().map(|row| row.id).collect();
-        ensure_eq!(got, due, "ids in pages of {limit}");
+        ensure_eq!(got, expected, "ids in pages of {limit}");
     }
     Ok(Outcome::Passed)
 }
 
-async fn a_page_has_no_more_rows_than_its_limit(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let session = home()?;
+async fn a_page_has_no_more_rows_than_its_limit(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let session = default_scope()?;
     for n in 0..12 {
-        put(&*store, &session, &bytes(lab.seed + n, 8)).await?;
+        put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?;
     }
     for (limit, rows, more) in [(1, 1, true), (11, 11, true), (12, 12, false), (13, 12, false)] {
-        let page = store.list(&exactly(&session).with_limit(limit)).await?;
+        let page = store.list(&scope_query(&session).with_limit(limit)).await?;
         ensure_eq!(page.rows.len(), rows, "rows of a page of {limit}");
-        ensure_eq!(page.next.is_some(), more, "whether rows follow a page of {limit} out of 12");
+        ensure_eq!(page.next.is_some(), more, "whether a page of {limit} out of 12 rows has a next page");
     }
     Ok(Outcome::Passed)
 }
 
-async fn the_total_counts_every_match(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let session = home()?;
+async fn the_total_counts_every_match(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let session = default_scope()?;
     for n in 0..9 {
-        put(&*store, &session, &bytes(lab.seed + n, 8)).await?;
-        put(&*store, &scope("acme", "ada", "s-2")?, &bytes(lab.seed + n, 8)).await?;
+        put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?;
+        put(&*store, &scope("acme", "ada", "s-2")?, &random_bytes(ctx.seed + n, 8)).await?;
     }
-    ensure_eq!(store.list(&exactly(&session)).await?.total, None, "a total that nobody asked for");
-    let query = exactly(&session).with_limit(4).with_total();
+    ensure_eq!(store.list(&scope_query(&session)).await?.total, None, "the total that was not requested");
+    let query = scope_query(&session).with_limit(4).with_total();
     let first = store.list(&query).await?;
     ensure_eq!(first.total, Some(9), "the total on the first page");
     let second = store.list(&query.with_cursor(first.next)).await?;
     ensure_eq!(second.total, Some(9), "the total on the second page");
-    let all = store.list(&of_tenant("acme")?.with_limit(1).with_total()).await?;
+    let all = store.list(&tenant_query("acme")?.with_limit(1).with_total()).await?;
     ensure_eq!(all.total, Some(18), "the tenant's total");
     Ok(Outcome::Passed)
 }
 
-async fn a_listing_of_nothing_is_an_empty_page(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    for query in [exactly(&home()?), of_tenant("acme")?, ListQuery::new(ScopePattern::all_tenants())] {
+async fn a_listing_of_nothing_is_an_empty_page(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    for query in
+        [scope_query(&default_scope()?), tenant_query("acme")?, ListQuery::new(ScopePattern::all_tenants())]
+    {
         let page = store.list(&query.with_total()).await?;
-        ensure!(page.rows.is_empty() && page.next.is_none(), "an empty store lists something: {page:?}");
+        ensure!(page.rows.is_empty() && page.next.is_none(), "an empty store lists rows: {page:?}");
         ensure_eq!(page.total, Some(0), "the total of an empty store");
     }
     Ok(Outcome::Passed)
 }
 
-async fn a_cursor_is_stable_under_puts_and_deletes(lab: &Lab) -> CheckResult {
-    let (store, clock) = with_clock(lab).await?;
-    let session = home()?;
-    let mut stays = BTreeSet::new();
-    let mut goes = Vec::new();
-    // Pairs of one moment, so that some page ends inside a tie.
+async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckResult {
+    let (store, clock) = open_with_clock(ctx).await?;
+    let session = default_scope()?;
+    let mut kept = BTreeSet::new();
+    let mut to_delete = Vec::new();
+    // Two rows have the same time, so that a page ends between them.
     for (n, moment) in (0..40_u64).zip((0_i64..).flat_map(|moment| [moment; 2])) {
-        clock.set(NOON + moment);
-        let id = put(&*store, &session, &bytes(lab.seed + n, 8)).await?.record.id;
-        if n % 4 == 1 { goes.push(id) } else { _ = stays.insert(id) }
+        clock.set(START_MICROS + moment);
+        let id = put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?.record.id;
+        if n % 4 == 1 { to_delete.push(id) } else { _ = kept.insert(id) }
     }
     let mut seen = Vec::new();
     let mut cursor = None;
     for round in 0_u64.. {
-        let page = store.list(&exactly(&session).with_limit(5).with_cursor(cursor)).await?;
+        let page = store.list(&scope_query(&session).with_limit(5).with_cursor(cursor)).await?;
         seen.extend(page.rows.iter().map(|row| row.id.clone()));
-        // Between pages: a newer row, an older row, a row of an old moment, and a row less; perhaps the very one that
-        // the cursor points at.
-        clock.set(NOON + 1000);
-        put(&*store, &session, &bytes(lab.seed + 1000 + round, 8)).await?;
-        clock.set(NOON - 1000);
-        put(&*store, &session, &bytes(lab.seed + 2000 + round, 8)).await?;
-        clock.set(NOON + 10);
-        put(&*store, &session, &bytes(lab.seed + 3000 + round, 8)).await?;
-        if let Some(id) = goes.pop() {
+        // Between two pages, put a newer row, an older row and a row with a time in between. Then delete a row, and
+        // perhaps also the row that the cursor points at.
+        clock.set(START_MICROS + 1000);
+        put(&*store, &session, &random_bytes(ctx.seed + 1000 + round, 8)).await?;
+        clock.set(START_MICROS - 1000);
+        put(&*store, &session, &random_bytes(ctx.seed + 2000 + round, 8)).await?;
+        clock.set(START_MICROS + 10);
+        put(&*store, &session, &random_bytes(ctx.seed + 3000 + round, 8)).await?;
+        if let Some(id) = to_delete.pop() {
             store.delete(&session, &id).await?;
         }
         let last = page.rows.last().map(|row| row.id.clone());
-        if let Some(id) = last.filter(|id| !stays.contains(id)) {
+        if let Some(id) = last.filter(|id| !kept.contains(id)) {
             store.delete(&session, &id).await?;
         }
         match page.next {
-            // Older rows are added behind the cursor, so the end moves away: enough is seen after all that stood.
+            // Every round adds rows after the cursor, so the listing does not end. 60 rounds cover all kept rows.
             Some(next) if round < 60 => cursor = Some(next),
             _ => break,
         }
     }
     let unique: BTreeSet<_> = seen.iter().cloned().collect();
-    ensure_eq!(unique.len(), seen.len(), "some row was shown twice: rows shown");
-    let skipped: Vec<_> = stays.difference(&unique).collect();
-    ensure!(skipped.is_empty(), "rows that stood throughout were skipped: {skipped:?}");
+    ensure_eq!(unique.len(), seen.len(), "a row was listed twice: number of listed rows");
+    let skipped: Vec<_> = kept.difference(&unique).collect();
+    ensure!(skipped.is_empty(), "rows that existed the whole time were skipped: {skipped:?}");
     Ok(Outcome::Passed)
 }
 
-async fn first_cursor(store: &dyn ArtifactStore, lab: &Lab, query: &ListQuery) -> Result<Cursor, Failure> {
-    let session = home()?;
+async fn first_cursor(
+    store: &dyn ArtifactStore,
+    ctx: &CheckContext,
+    query: &ListQuery,
+) -> Result<Cursor, Failure> {
+    let session = default_scope()?;
     for n in 0..3 {
-        put(store, &session, &bytes(lab.seed + n, 8)).await?;
+        put(store, &session, &random_bytes(ctx.seed + n, 8)).await?;
     }
     let page = store.list(&query.clone().with_limit(1)).await?;
     page.next.ok_or_else(|| Failure::new("a page of 1 out of 3 rows has no cursor"))
 }
 
-fn invalid(kind: ErrorKind) -> bool {
+fn is_invalid_argument(kind: ErrorKind) -> bool {
     kind == ErrorKind::InvalidArgument
 }
 
-async fn an_altered_cursor_is_refused(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let query = exactly(&home()?).with_limit(1);
-    let cursor = first_cursor(&*store, lab, &query).await?;
+async fn an_altered_cursor_is_refused(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let query = scope_query(&default_scope()?).with_limit(1);
+    let cursor = first_cursor(&*store, ctx, &query).await?;
     let mut forged: Vec<String> =
         ["", "x", "AAAA", "not base64 !", "\u{1F600}"].map(ToOwned::to_owned).into();
-    // A bare driver's cursor has no text: there, no text at all may pass for one.
+    // The cursor of a bare driver has no text, so every text must be refused.
     if let Some(text) = cursor.as_text() {
         ensure!(
             store.list(&query.clone().with_cursor(Some(cursor.clone()))).await.is_ok(),
-            "the genuine one is refused"
+            "the unaltered cursor is refused"
         );
         for n in 0..text.len() {
             let mut altered = text.as_bytes().to_vec();
@@ -387,31 +404,39 @@ async fn an_altered_cursor_is_refused(lab: &Lab) -> CheckResult {
     }
     for text in forged {
         let query = query.clone().with_cursor(Some(Cursor::from_text(text.clone())));
-        // The last digit of a base64 text may hold unused bits; a text that decodes to the same bytes would be genuine,
-        // so the decoder must refuse those too.
-        ensure_kind(store.list(&query).await, invalid, &format!("listing on with the cursor {text:?}"))?;
+        // The last digit of a base64 text may hold unused bits. A text that differs only in these bits decodes to the
+        // same bytes, so the decoder must refuse it too.
+        ensure_error_kind(
+            store.list(&query).await,
+            is_invalid_argument,
+            &format!("listing with the cursor {text:?}"),
+        )?;
     }
     Ok(Outcome::Passed)
 }
 
-async fn a_cursor_of_another_query_is_refused(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let session = home()?;
-    let cursor = first_cursor(&*store, lab, &exactly(&session)).await?;
+async fn a_cursor_of_another_query_is_refused(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let session = default_scope()?;
+    let cursor = first_cursor(&*store, ctx, &scope_query(&session)).await?;
     let others = [
-        ("another task", exactly(&session.clone().with_task("t-1")?)),
+        ("another task", scope_query(&session.clone().with_task("t-1")?)),
         ("any task", ListQuery::new(ScopePattern::session_of(&session))),
-        ("another tenant", exactly(&scope("acme2", "ada", "s-1")?)),
-        ("the whole tenant", of_tenant("acme")?),
+        ("another tenant", scope_query(&scope("acme2", "ada", "s-1")?)),
+        ("the whole tenant", tenant_query("acme")?),
         ("all tenants", ListQuery::new(ScopePattern::all_tenants())),
-        ("a filter", filtered(&session, Filter { min_bytes: Some(0), ..Filter::default() })),
-        ("a tag", filtered(&session, Filter { tags: vec![String::new()], ..Filter::default() })),
+        ("a filter", filter_query(&session, Filter { min_bytes: Some(0), ..Filter::default() })),
+        ("a tag", filter_query(&session, Filter { tags: vec![String::new()], ..Filter::default() })),
     ];
     for (what, query) in others {
         let query = query.with_cursor(Some(cursor.clone()));
-        ensure_kind(store.list(&query).await, invalid, &format!("going on with {what}"))?;
+        ensure_error_kind(
+            store.list(&query).await,
+            is_invalid_argument,
+            &format!("listing {what} with the cursor"),
+        )?;
     }
-    let larger = exactly(&session).with_limit(9).with_cursor(Some(cursor));
-    ensure_eq!(store.list(&larger).await?.rows.len(), 2, "going on with another limit: rows");
+    let larger = scope_query(&session).with_limit(9).with_cursor(Some(cursor));
+    ensure_eq!(store.list(&larger).await?.rows.len(), 2, "rows of the next page with another limit");
     Ok(Outcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Random histories, held against a plain map: whatever a store answers, the map must answer too.
+//! Random histories: a store and a plain map must return the same results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +11,17 @@ use artifact_store_core::{
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-use super::group;
-use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq};
-use crate::kit::{KIB, all_rows, bytes, drain, flowing};
+use super::check_group;
+use crate::bodies::{chunked_body, read_to_end};
+use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq};
+use crate::fixtures::{KIB, list_all_rows, random_bytes};
 
-group! { "model":
+check_group! { "model":
     random_histories_agree_with_a_plain_map,
 }
 
-/// One step of a history. Numbers choose among few scopes, bytes and namespaces, so that steps meet.
+/// One step of a history. The numbers choose among few scopes, bytes and namespaces, so that steps use the same
+/// artifacts.
 #[derive(Debug, Clone)]
 enum Step {
     Put { scope: usize, bytes: usize, namespace: usize, streamed: bool, source: usize },
@@ -43,30 +45,30 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
-/// Histories of one run.
+/// The number of histories in one run.
 const HISTORIES: u32 = 24;
 
-async fn random_histories_agree_with_a_plain_map(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let seed = lab.seed;
+async fn random_histories_agree_with_a_plain_map(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let seed = ctx.seed;
     let runtime = tokio::runtime::Handle::current();
-    let verdict = tokio::task::spawn_blocking(move || {
+    let result = tokio::task::spawn_blocking(move || {
         let config = Config { cases: HISTORIES, failure_persistence: None, ..Config::default() };
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
         let history = AtomicU32::new(0);
         runner.run(&steps(), |steps| {
-            // Every history has a tenant of its own; while it shrinks, every attempt too.
+            // Every history has its own tenant, and so does every attempt to shrink it.
             let tenant = format!("history {}", history.fetch_add(1, Ordering::Relaxed));
             runtime
                 .block_on(replay(&store, &tenant, seed, &steps))
                 .map_err(|failure| TestCaseError::fail(failure.to_string()))
         })
     });
-    match verdict.await? {
+    match result.await? {
         Ok(()) => Ok(Outcome::Passed),
-        Err(error) => Err(Failure::new(format!("the shortest history that disagrees: {error}"))),
+        Err(error) => Err(Failure::new(format!("the shortest history with different results: {error}"))),
     }
 }
 
@@ -83,33 +85,35 @@ async fn replay(
         Scope::new(tenant, "u", "s")?.with_task("k")?,
         Scope::new(tenant, "u1", "s")?,
     ];
-    let pool: Vec<_> = [0, 1, 1000, 300 * KIB, 600 * KIB]
+    let contents: Vec<_> = [0, 1, 1000, 300 * KIB, 600 * KIB]
         .into_iter()
         .enumerate()
-        .map(|(n, length)| bytes(seed + n as u64, length))
+        .map(|(n, length)| random_bytes(seed + n as u64, length))
         .collect();
-    let spaces = [Namespace::new("a")?, Namespace::new("b")?];
+    let namespaces = [Namespace::new("a")?, Namespace::new("b")?];
     let mut model = Model::new();
     let id = |namespace: usize, bytes: usize| {
-        artifact_store_core::ArtifactId::new(&spaces[namespace], &Digest::of(&pool[bytes]))
+        artifact_store_core::ArtifactId::new(&namespaces[namespace], &Digest::of(&contents[bytes]))
     };
     for step in steps {
         match step {
             Step::Put { scope, bytes, namespace, streamed, source } => {
                 let options = PutOptions {
-                    namespace: spaces[*namespace].clone(),
+                    namespace: namespaces[*namespace].clone(),
                     source: Source::ALL[*source],
                     ..PutOptions::default()
                 };
-                let data = &pool[*bytes];
-                let body = if *streamed { flowing(data, 70_000) } else { Body::from_bytes(data.clone()) };
+                let data = &contents[*bytes];
+                let body =
+                    if *streamed { chunked_body(data, 70_000) } else { Body::from_bytes(data.clone()) };
                 let put = store.put(&scopes[*scope], body, options).await?;
                 let key = (scopes[*scope].clone(), id(*namespace, *bytes).as_str().to_owned());
-                let stood = model.get(&key).map(|(record, _)| record);
-                let due = if stood.is_some() { PutOutcome::StoodAlready } else { PutOutcome::Created };
-                ensure_eq!(put.outcome, due, "{step:?}");
-                if let Some(stood) = stood {
-                    ensure_eq!(&put.record, stood, "{step:?}: the record that stood");
+                let existing = model.get(&key).map(|(record, _)| record);
+                let expected =
+                    if existing.is_some() { PutOutcome::AlreadyExists } else { PutOutcome::Created };
+                ensure_eq!(put.outcome, expected, "{step:?}");
+                if let Some(existing) = existing {
+                    ensure_eq!(&put.record, existing, "{step:?}: the existing record");
                 }
                 model.entry(key).or_insert((put.record, data.clone()));
             }
@@ -117,19 +121,23 @@ async fn replay(
                 let id = id(*namespace, *bytes);
                 let range = range.map(|(start, end)| ByteRange::Bounded { start, end });
                 let get = store.get(&scopes[*scope], &id, range).await?;
-                let due = model.get(&(scopes[*scope].clone(), id.as_str().to_owned()));
-                match (get, due) {
+                let expected = model.get(&(scopes[*scope].clone(), id.as_str().to_owned()));
+                match (get, expected) {
                     (None, None) => {}
                     (Some(get), Some((record, data))) => {
-                        let due = range.map_or(0..record.size, |range| range.resolve(record.size));
-                        ensure_eq!((&get.record, &get.range), (record, &due), "{step:?}: record and range");
-                        let due = usize::try_from(due.start)?..usize::try_from(due.end)?;
-                        ensure!(drain(get).await? == data.slice(due), "{step:?}: the bytes");
+                        let expected = range.map_or(0..record.size, |range| range.resolve(record.size));
+                        ensure_eq!(
+                            (&get.record, &get.range),
+                            (record, &expected),
+                            "{step:?}: record and range"
+                        );
+                        let expected = usize::try_from(expected.start)?..usize::try_from(expected.end)?;
+                        ensure!(read_to_end(get).await? == data.slice(expected), "{step:?}: the bytes");
                     }
-                    (get, due) => {
-                        let there = (get.is_some(), due.is_some());
+                    (get, expected) => {
+                        let exists = (get.is_some(), expected.is_some());
                         return Err(Failure::new(format!(
-                            "{step:?}: there in the store and in the map: {there:?}"
+                            "{step:?}: whether it exists in the store and in the map: {exists:?}"
                         )));
                     }
                 }
@@ -137,9 +145,9 @@ async fn replay(
             Step::Delete { scope, bytes, namespace } => {
                 let id = id(*namespace, *bytes);
                 let deleted = store.delete(&scopes[*scope], &id).await?;
-                let due = model.remove(&(scopes[*scope].clone(), id.as_str().to_owned())).is_some();
-                ensure_eq!(deleted, due, "{step:?}: whether it was there");
-                ensure!(!store.exists(&scopes[*scope], &id).await?, "{step:?}: it is still there");
+                let expected = model.remove(&(scopes[*scope].clone(), id.as_str().to_owned())).is_some();
+                ensure_eq!(deleted, expected, "{step:?}: whether it existed");
+                ensure!(!store.exists(&scopes[*scope], &id).await?, "{step:?}: it exists after the delete");
             }
             Step::List { scope, wide, source, limit } => {
                 let pattern = if *wide {
@@ -149,17 +157,17 @@ async fn replay(
                 };
                 let sources = source.map(|source| Source::ALL[source]).into_iter().collect();
                 let query = ListQuery::new(pattern).with_filter(Filter { sources, ..Filter::default() });
-                let rows = all_rows(&**store, &query, *limit).await?;
-                let mut due: Vec<&Record> =
+                let rows = list_all_rows(&**store, &query, *limit).await?;
+                let mut expected: Vec<&Record> =
                     model.values().map(|(record, _)| record).filter(|record| query.matches(record)).collect();
-                due.sort_by_key(|record| artifact_store_core::Position::of(record));
-                ensure_eq!(rows.iter().collect::<Vec<_>>(), due, "{step:?}: the rows");
+                expected.sort_by_key(|record| artifact_store_core::Position::of(record));
+                ensure_eq!(rows.iter().collect::<Vec<_>>(), expected, "{step:?}: the rows");
                 let total = store.list(&query.with_total()).await?.total;
-                ensure_eq!(total, Some(due.len() as u64), "{step:?}: the total");
+                ensure_eq!(total, Some(expected.len() as u64), "{step:?}: the total");
             }
         }
     }
-    // Leave nothing, so that every history starts from an empty tenant and the residue stays small.
+    // Delete all artifacts, so that the store does not grow with every history.
     for (scope, id) in model.keys() {
         store.delete(scope, &id.parse()?).await?;
     }

@@ -1,23 +1,24 @@
-//! Reads of a part: the right bytes, the range that was served, and the truth about the total.
+//! Range reads: the bytes, the range that was served, and the total size.
 
 use artifact_store_core::{ByteRange, PutOptions};
 
-use super::group;
-use crate::check::{CheckResult, Failure, Lab, Outcome, ensure, ensure_eq};
-use crate::kit::{KIB, MIB, Random, bytes, drain, flowing, generated, home, put};
+use super::check_group;
+use crate::bodies::{chunked_body, generated_body, read_to_end};
+use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq};
+use crate::fixtures::{KIB, MIB, Rng, default_scope, put, random_bytes};
 
-group! { "ranges":
+check_group! { "ranges":
     every_shape_of_range_serves_its_bytes,
     an_empty_artifact_has_only_empty_ranges,
     a_window_of_64_mib_is_served,
 }
 
-async fn every_shape_of_range_serves_its_bytes(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let scope = home()?;
+async fn every_shape_of_range_serves_its_bytes(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let scope = default_scope()?;
     for length in [1_000_usize, 700 * KIB] {
-        let bytes = bytes(lab.seed, length);
-        let id = store.put(&scope, flowing(&bytes, 30 * KIB), PutOptions::default()).await?.record.id;
+        let bytes = random_bytes(ctx.seed, length);
+        let id = store.put(&scope, chunked_body(&bytes, 30 * KIB), PutOptions::default()).await?.record.id;
         let n = length as u64;
         let shapes: &[(&str, ByteRange, std::ops::Range<usize>)] = &[
             ("the first byte", (0..1).into(), 0..1),
@@ -41,38 +42,42 @@ async fn every_shape_of_range_serves_its_bytes(lab: &Lab) -> CheckResult {
                 (256 * KIB - 1).min(length)..(256 * KIB + 1).min(length)
             }),
         ];
-        for (shape, range, due) in shapes {
+        for (shape, range, expected) in shapes {
             let get = store.get(&scope, &id, Some(*range)).await?;
-            let get = get.ok_or_else(|| Failure::new(format!("{shape}: nothing is there")))?;
-            ensure_eq!(get.range, due.start as u64..due.end as u64, "{shape} of {length}: the range served");
+            let get = get.ok_or_else(|| Failure::new(format!("{shape}: the artifact does not exist")))?;
+            ensure_eq!(
+                get.range,
+                expected.start as u64..expected.end as u64,
+                "{shape} of {length}: the range served"
+            );
             ensure_eq!(get.record.size, n, "{shape} of {length}: the total");
-            let due = bytes.slice(due.clone());
-            ensure!(drain(get).await? == due, "{shape} of {length}: other bytes came back");
+            let expected = bytes.slice(expected.clone());
+            ensure!(read_to_end(get).await? == expected, "{shape} of {length}: get returned other bytes");
         }
     }
     Ok(Outcome::Passed)
 }
 
-async fn an_empty_artifact_has_only_empty_ranges(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let scope = home()?;
-    let id = put(&*store, &scope, &bytes(0, 0)).await?.record.id;
+async fn an_empty_artifact_has_only_empty_ranges(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let scope = default_scope()?;
+    let id = put(&*store, &scope, &random_bytes(0, 0)).await?.record.id;
     for range in [(0..1).into(), (0..).into(), ByteRange::Suffix(1), (5..9).into()] {
         let get = store.get(&scope, &id, Some(range)).await?;
-        let get = get.ok_or_else(|| Failure::new("nothing is there"))?;
+        let get = get.ok_or_else(|| Failure::new("the artifact does not exist"))?;
         ensure_eq!(get.range, 0..0, "{range:?} of an empty artifact");
-        ensure!(drain(get).await?.is_empty(), "{range:?} of an empty artifact has bytes");
+        ensure!(read_to_end(get).await?.is_empty(), "{range:?} of an empty artifact has bytes");
     }
     Ok(Outcome::Passed)
 }
 
-async fn a_window_of_64_mib_is_served(lab: &Lab) -> CheckResult {
-    let store = lab.open().await?;
-    let scope = home()?;
-    let piece = MIB / 2;
-    let (body, _) = generated(lab.seed, 128, piece);
+async fn a_window_of_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
+    let store = ctx.open().await?;
+    let scope = default_scope()?;
+    let chunk_size = MIB / 2;
+    let (body, _) = generated_body(ctx.seed, 128, chunk_size);
     let id = store.put(&scope, body, PutOptions::default()).await?.record.id;
-    let mut random = Random::new(lab.seed);
+    let mut random = Rng::new(ctx.seed);
     for round in 0..24 {
         // The first and the last window, then random ones.
         let start = match round {
@@ -82,13 +87,13 @@ async fn a_window_of_64_mib_is_served(lab: &Lab) -> CheckResult {
         };
         let end = start + 64 * KIB;
         let get = store.get(&scope, &id, Some((start as u64..end as u64).into())).await?;
-        let get = get.ok_or_else(|| Failure::new("nothing is there"))?;
+        let get = get.ok_or_else(|| Failure::new("the artifact does not exist"))?;
         ensure_eq!(get.range, start as u64..end as u64, "the window served");
-        let (first, last) = (start / piece, (end - 1) / piece);
-        let around: Vec<u8> =
-            (first..=last).flat_map(|n| bytes(lab.seed + n as u64, piece).to_vec()).collect();
-        let due = &around[start - first * piece..end - first * piece];
-        ensure!(drain(get).await? == due, "the window at {start} has other bytes");
+        let (first, last) = (start / chunk_size, (end - 1) / chunk_size);
+        let chunks: Vec<u8> =
+            (first..=last).flat_map(|n| random_bytes(ctx.seed + n as u64, chunk_size).to_vec()).collect();
+        let expected = &chunks[start - first * chunk_size..end - first * chunk_size];
+        ensure!(read_to_end(get).await? == expected, "the window at {start} has other bytes");
     }
     Ok(Outcome::Passed)
 }

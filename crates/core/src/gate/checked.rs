@@ -1,4 +1,6 @@
-//! The Gate's check of bytes on the way out: exact length always, SHA-256 where a whole artifact is read.
+//! The Gate's check of read bytes: [`CheckedStream`] always checks the length, and the SHA-256 of a whole artifact.
+//!
+//! This module must never know a driver.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,26 +9,27 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use crate::body::MAX_PIECE_BYTES;
+use crate::digest::{Digest, Hasher};
 use crate::error::{ErrorContext, StoreError};
-use crate::id::{Digest, Hasher};
 use crate::stream::ByteStream;
 
-/// Passes the driver's pieces on, cut so that hashing one never holds up an executor.
+/// Forwards the driver's pieces. Large pieces are split, so that hashing one does not block an executor for long.
 ///
-/// The last piece is held back until length and digest are known to be right: a reader that counts bytes (as HTTP
-/// clients do) would otherwise take a wrong artifact for complete.
+/// The last piece is held back until length and digest have been checked. Otherwise a reader that counts bytes, such as
+/// an HTTP client, would accept a corrupt artifact as complete.
 pub(super) struct CheckedStream {
     source: ByteStream,
     pending: Bytes,
-    left: u64,
+    remaining: u64,
     digest: Option<(Digest, Hasher)>,
     context: ErrorContext,
-    empty: u32,
-    done: bool,
+    empty_pieces: u32,
+    is_done: bool,
 }
 
-/// A source that is always ready with nothing is interrupted after so many pieces, so that the task can be cancelled.
-const EMPTY_PIECES_A_TURN: u32 = 64;
+/// The number of empty pieces after which the stream yields. Without it, a task whose source always returns empty
+/// pieces could not be cancelled.
+const EMPTY_PIECES_PER_YIELD: u32 = 64;
 
 impl CheckedStream {
     pub(super) fn new(
@@ -36,51 +39,59 @@ impl CheckedStream {
         context: ErrorContext,
     ) -> Self {
         let digest = digest.map(|digest| (digest, Hasher::new()));
-        Self { source, pending: Bytes::new(), left: length, digest, context, empty: 0, done: false }
+        Self {
+            source,
+            pending: Bytes::new(),
+            remaining: length,
+            digest,
+            context,
+            empty_pieces: 0,
+            is_done: false,
+        }
     }
 
     fn poll_checked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
         loop {
-            // A last piece stays pending until the source has ended: see the end of this loop.
-            if !self.pending.is_empty() && self.left > 0 {
-                let cut = if self.digest.is_some() { MAX_PIECE_BYTES } else { usize::MAX };
-                let piece = self.pending.split_to(self.pending.len().min(cut));
-                let Some(left) = self.left.checked_sub(piece.len() as u64) else {
-                    return Poll::Ready(Some(Err(longer())));
+            // The last piece stays pending until the source has ended: see the end of this loop.
+            if !self.pending.is_empty() && self.remaining > 0 {
+                let max_bytes = if self.digest.is_some() { MAX_PIECE_BYTES } else { usize::MAX };
+                let piece = self.pending.split_to(self.pending.len().min(max_bytes));
+                let Some(remaining) = self.remaining.checked_sub(piece.len() as u64) else {
+                    return Poll::Ready(Some(Err(too_long())));
                 };
                 if let Some((_, hasher)) = &mut self.digest {
                     hasher.update(&piece);
                 }
-                self.left = left;
-                if left > 0 {
+                self.remaining = remaining;
+                if remaining > 0 {
                     return Poll::Ready(Some(Ok(piece)));
                 }
                 if !self.pending.is_empty() {
-                    return Poll::Ready(Some(Err(longer())));
+                    return Poll::Ready(Some(Err(too_long())));
                 }
                 self.pending = piece;
             }
             match ready!(self.source.poll_next_unpin(cx)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(piece)) if piece.is_empty() => {
-                    self.empty += 1;
-                    if self.empty >= EMPTY_PIECES_A_TURN {
-                        self.empty = 0;
+                    self.empty_pieces += 1;
+                    if self.empty_pieces >= EMPTY_PIECES_PER_YIELD {
+                        self.empty_pieces = 0;
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                 }
-                Some(Ok(piece)) if self.left > 0 => self.pending = piece,
+                Some(Ok(piece)) if self.remaining > 0 => self.pending = piece,
                 Some(Ok(_)) => {
-                    return Poll::Ready(Some(Err(longer())));
+                    return Poll::Ready(Some(Err(too_long())));
                 }
-                None if self.left > 0 => {
+                None if self.remaining > 0 => {
                     return Poll::Ready(Some(Err(StoreError::corrupt(
                         "the stored bytes are shorter than the record says",
                     ))));
                 }
                 None => {
-                    self.done = true;
+                    self.is_done = true;
                     if let Some((expected, hasher)) = self.digest.take()
                         && hasher.finish() != expected
                     {
@@ -100,12 +111,12 @@ impl Stream for CheckedStream {
     type Item = Result<Bytes, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.done {
+        if self.is_done {
             return Poll::Ready(None);
         }
         let polled = ready!(self.poll_checked(cx));
         if !matches!(polled, Some(Ok(_))) {
-            self.done = true;
+            self.is_done = true;
         }
         let context = &self.context;
         Poll::Ready(polled.map(|piece| piece.map_err(|error| error.with_context(|| context.clone()))))
@@ -118,6 +129,6 @@ impl From<CheckedStream> for ByteStream {
     }
 }
 
-fn longer() -> StoreError {
+fn too_long() -> StoreError {
     StoreError::corrupt("the stored bytes are longer than the record says")
 }

@@ -1,24 +1,24 @@
-//! What an event takes in memory, about. It must never know who reads it.
+//! The approximate memory of an event. This module must never know who reads it.
 
 use std::io::{self, Write};
 
 use super::Event;
 
-/// What an event takes beside its text: the struct, its places in the maps, what allocations round up.
+/// The memory of an event besides its text: the struct, its entries in the maps, and the rounding of allocations.
 const OVERHEAD: usize = 1024;
 
-/// The bytes that holding `event` takes, about: the length of its JSON, and a fixed overhead.
-pub(super) fn bytes_of(event: &Event) -> usize {
-    let mut counted = Count(OVERHEAD);
-    // What the bus holds can be written, and counting does not fail.
-    let _ = serde_json::to_writer(&mut counted, &event.data);
-    counted.0
+/// The approximate memory of `event` in bytes: the length of its JSON plus a fixed overhead.
+pub(super) fn event_size(event: &Event) -> usize {
+    let mut counter = ByteCounter(OVERHEAD);
+    // Serializing an event and counting its bytes cannot fail.
+    let _ = serde_json::to_writer(&mut counter, &event.data);
+    counter.0
 }
 
-/// Counts what is written.
-struct Count(usize);
+/// A writer that counts bytes.
+struct ByteCounter(usize);
 
-impl Write for Count {
+impl Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())

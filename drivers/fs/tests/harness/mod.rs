@@ -1,11 +1,11 @@
-//! Places for fs stores: a directory each, and an eye on it that does not use the driver.
+//! The test backend of the fs driver: a temporary directory, and a check of its files that does not use the driver.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use artifact_store_conformance::{Harness, OpenWith, Place};
+use artifact_store_conformance::{Backend, Harness, StoreOptions};
 use artifact_store_core::{ArtifactStore, BoxError, StoreError, async_trait};
 use artifact_store_fs::{FsConfig, FsStore, SyncPolicy};
 use tempfile::TempDir;
@@ -16,9 +16,9 @@ pub(crate) struct FsHarness {
     sync: SyncPolicy,
 }
 
-#[allow(dead_code)] // Not every test that includes this file wants each flavour.
+#[allow(dead_code)] // Not every test that includes this file uses every flavour.
 impl FsHarness {
-    /// The flavour `fs`: everything acknowledged is on the disk.
+    /// The flavour `fs`: acknowledged writes are synced to the disk.
     pub(crate) fn new() -> Self {
         Self { sync: SyncPolicy::Always }
     }
@@ -29,17 +29,17 @@ impl FsHarness {
     }
 }
 
-/// A directory that one or several stores may be opened in.
+/// A directory in which one or more stores may be opened.
 #[derive(Debug)]
-struct Folder {
-    // Removed when the place is dropped.
-    home: TempDir,
+struct FsBackend {
+    // Removed when the backend is dropped.
+    temp_dir: TempDir,
     sync: SyncPolicy,
 }
 
-impl Folder {
+impl FsBackend {
     fn root(&self) -> PathBuf {
-        self.home.path().join("store")
+        self.temp_dir.path().join("store")
     }
 }
 
@@ -52,22 +52,22 @@ impl Harness for FsHarness {
         }
     }
 
-    async fn place(&self) -> Result<Box<dyn Place>, BoxError> {
-        Ok(Box::new(Folder { home: TempDir::new()?, sync: self.sync }))
+    async fn create_backend(&self) -> Result<Box<dyn Backend>, BoxError> {
+        Ok(Box::new(FsBackend { temp_dir: TempDir::new()?, sync: self.sync }))
     }
 }
 
 #[async_trait]
-impl Place for Folder {
-    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+impl Backend for FsBackend {
+    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = FsConfig::new(self.root())
             .sync(self.sync)
-            .max_artifact_bytes(with.max_artifact_bytes)
-            .clock(Arc::clone(&with.clock));
+            .max_artifact_bytes(options.max_artifact_bytes)
+            .clock(Arc::clone(&options.clock));
         Ok(Arc::new(FsStore::open(config).await?))
     }
 
-    fn outlives_stores(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 
@@ -83,43 +83,43 @@ impl Place for Folder {
 /// Everything in the store at `root` that belongs to no visible artifact, one line each.
 ///
 /// # Errors
-/// Where the directory cannot be read.
+/// If the directory cannot be read.
 pub(crate) fn residue(root: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
-    for entry in list(root)? {
+    for entry in list_dir(root)? {
         match entry.file_name().and_then(|name| name.to_str()) {
             Some("FORMAT") => {}
             Some("tmp") => {
-                for left in list(&entry)? {
-                    found.push(format!("temporary file {}", left.display()));
+                for path in list_dir(&entry)? {
+                    found.push(format!("temporary file {}", path.display()));
                 }
             }
-            Some("artifacts") => tree(&entry, 0, found)?,
+            Some("artifacts") => check_tree(&entry, 0, found)?,
             _ => found.push(format!("stray name {}", entry.display())),
         }
     }
     Ok(())
 }
 
-fn tree(dir: &Path, depth: usize, found: &mut Vec<String>) -> std::io::Result<()> {
-    let entries = list(dir)?;
+fn check_tree(dir: &Path, depth: usize, found: &mut Vec<String>) -> std::io::Result<()> {
+    let entries = list_dir(dir)?;
     if depth > 0 && entries.is_empty() {
         found.push(format!("empty directory {}", dir.display()));
     }
     for entry in entries {
-        // A live store may remove what was there a moment ago.
+        // An open store may have removed the entry since it was listed.
         let Ok(metadata) = fs::symlink_metadata(&entry) else { continue };
         let mode = metadata.permissions().mode() & 0o777;
         if depth < 4 && metadata.is_dir() {
             if mode != 0o700 {
                 found.push(format!("directory with mode {mode:o} {}", entry.display()));
             }
-            tree(&entry, depth + 1, found)?;
+            check_tree(&entry, depth + 1, found)?;
         } else if depth == 4 && metadata.is_file() {
             if mode != 0o600 {
                 found.push(format!("file with mode {mode:o} {}", entry.display()));
             }
-            if let Some(wrong) = fs::read(&entry).ok().and_then(|file| broken(&file)) {
-                found.push(format!("{wrong}: {}", entry.display()));
+            if let Some(problem) = fs::read(&entry).ok().and_then(|file| format_error(&file)) {
+                found.push(format!("{problem}: {}", entry.display()));
             }
         } else {
             found.push(format!("stray name {}", entry.display()));
@@ -128,11 +128,13 @@ fn tree(dir: &Path, depth: usize, found: &mut Vec<String>) -> std::io::Result<()
     Ok(())
 }
 
-/// What keeps `file` from being a whole artifact: bytes, record, then a footer of SHA-256 (32 bytes), record length
+/// Why `file` is not a whole artifact, or `None` if it is one.
+///
+/// A whole artifact has bytes, record, then a footer of SHA-256 (32 bytes), record length
 /// (4), version (4) and magic (8).
-fn broken(file: &[u8]) -> Option<&'static str> {
-    let Some(footer_at) = file.len().checked_sub(48) else { return Some("file without a footer") };
-    let (rest, footer) = file.split_at(footer_at);
+fn format_error(file: &[u8]) -> Option<&'static str> {
+    let Some(footer_offset) = file.len().checked_sub(48) else { return Some("file without a footer") };
+    let (rest, footer) = file.split_at(footer_offset);
     if &footer[40..] != b"ARTSTORE" {
         return Some("file without the magic word");
     }
@@ -143,10 +145,10 @@ fn broken(file: &[u8]) -> Option<&'static str> {
     (!record.contains(&size)).then_some("file with more or fewer bytes than its record says")
 }
 
-fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn list_dir(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     match fs::read_dir(dir) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        // A live store may remove a directory that was there a moment ago.
+        // An open store may have removed the directory since it was listed.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }

@@ -1,9 +1,9 @@
-//! Places for inmem stores: there is none, so each open is a store of its own.
+//! The test backend of the inmem driver. It has no storage, so each open returns a new, empty store.
 
-#![allow(clippy::unwrap_used, unreachable_pub)] // A test file that other test packages include too.
+#![allow(clippy::unwrap_used, unreachable_pub)] // Other test packages include this file too.
 use std::sync::{Arc, Mutex};
 
-use artifact_store_conformance::{Harness, OpenWith, Place};
+use artifact_store_conformance::{Backend, Harness, StoreOptions};
 use artifact_store_core::{ArtifactStore, BoxError, StoreError, async_trait};
 use artifact_store_inmem::{InmemConfig, InmemStore};
 
@@ -12,7 +12,7 @@ use artifact_store_inmem::{InmemConfig, InmemStore};
 pub struct InmemHarness;
 
 #[derive(Debug, Default)]
-struct Nowhere(Mutex<Vec<Arc<InmemStore>>>);
+struct InmemBackend(Mutex<Vec<Arc<InmemStore>>>);
 
 #[async_trait]
 impl Harness for InmemHarness {
@@ -20,22 +20,23 @@ impl Harness for InmemHarness {
         "inmem".into()
     }
 
-    async fn place(&self) -> Result<Box<dyn Place>, BoxError> {
-        Ok(Box::new(Nowhere::default()))
+    async fn create_backend(&self) -> Result<Box<dyn Backend>, BoxError> {
+        Ok(Box::new(InmemBackend::default()))
     }
 }
 
 #[async_trait]
-impl Place for Nowhere {
-    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-        let config =
-            InmemConfig::new().max_artifact_bytes(with.max_artifact_bytes).clock(Arc::clone(&with.clock));
+impl Backend for InmemBackend {
+    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let config = InmemConfig::new()
+            .max_artifact_bytes(options.max_artifact_bytes)
+            .clock(Arc::clone(&options.clock));
         let store = Arc::new(InmemStore::new(config));
         self.0.lock().unwrap().push(Arc::clone(&store));
         Ok(store)
     }
 
-    fn outlives_stores(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 

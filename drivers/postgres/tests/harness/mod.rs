@@ -1,4 +1,4 @@
-//! Places for the postgres driver: a schema of their own in the server that the tests share.
+//! Conformance backends for the postgres driver: separate schemas on the server shared by all tests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use artifact_store_backends::Postgres;
-use artifact_store_conformance::{Harness, OpenWith, Place};
+use artifact_store_conformance::{Backend, Harness, StoreOptions};
 use artifact_store_core::{ArtifactStore, BoxError, StoreError, async_trait};
 use artifact_store_postgres::{PostgresConfig, PostgresStore, audit};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -21,34 +21,34 @@ impl Harness for PostgresHarness {
         "postgres".into()
     }
 
-    async fn place(&self) -> Result<Box<dyn Place>, BoxError> {
+    async fn create_backend(&self) -> Result<Box<dyn Backend>, BoxError> {
         let server = Postgres::shared().await?;
-        Ok(Box::new(PostgresPlace { url: server.url().to_owned(), schema: fresh_schema() }))
+        Ok(Box::new(PostgresBackend { url: server.url().to_owned(), schema: unique_schema() }))
     }
 }
 
-/// A name that no schema of this server has had.
-fn fresh_schema() -> String {
+/// A schema name that was never used on this server.
+fn unique_schema() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("t{}_{}_{}", since.as_micros(), std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// One schema, dropped with this value.
-pub(crate) struct PostgresPlace {
+/// One schema. It is dropped with this value.
+pub(crate) struct PostgresBackend {
     url: String,
     schema: String,
 }
 
-impl fmt::Debug for PostgresPlace {
+impl fmt::Debug for PostgresBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgresPlace({})", self.schema)
+        write!(f, "PostgresBackend({})", self.schema)
     }
 }
 
 #[async_trait]
-impl Place for PostgresPlace {
-    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+impl Backend for PostgresBackend {
+    async fn open(&self, with: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = PostgresConfig::new(&self.url)
             .schema(&self.schema)
             .clock(Arc::clone(&with.clock))
@@ -57,7 +57,7 @@ impl Place for PostgresPlace {
         Ok(Arc::new(PostgresStore::open(config).await?))
     }
 
-    fn outlives_stores(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 
@@ -66,23 +66,32 @@ impl Place for PostgresPlace {
     }
 }
 
-impl Drop for PostgresPlace {
+impl Drop for PostgresBackend {
     fn drop(&mut self) {
         let (url, schema) = (self.url.clone(), self.schema.clone());
-        // A runtime of its own: this value may be dropped within one that is ending.
+        // A separate runtime, because this value may be dropped while its runtime is shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(drop_schema(&url, &schema))
         });
-        // What is left goes with the server.
+        // If this fails, the schema is deleted with the server.
         let _ = dropping.join();
     }
 }
 
-/// Removes a schema and all that is in it.
+/// Drops a schema and everything in it.
 pub(crate) async fn drop_schema(url: &str, schema: &str) -> Result<(), BoxError> {
+    run(url, format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE")).await
+}
+
+/// Deletes the record of every artifact and leaves its bytes, like an interrupted delete.
+#[allow(dead_code)] // Each test file uses a part of it.
+pub(crate) async fn drop_records(url: &str, schema: &str) -> Result<(), BoxError> {
+    run(url, format!("DELETE FROM \"{schema}\".artifact")).await
+}
+
+async fn run(url: &str, sql: String) -> Result<(), BoxError> {
     let mut conn = PgConnection::connect(url).await?;
-    let sql = format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE");
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await?;
     conn.close().await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! A plain HTTP client that knows nothing of the storage: the program `curl`.
+//! An HTTP client that knows nothing about the storage: the program `curl`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use artifact_store_conformance::{HttpClient, HttpResponse};
 use artifact_store_core::{BoxError, Bytes, async_trait};
 
-/// `curl`, one process a request.
+/// Runs `curl`, one process per request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Curl;
 
@@ -21,10 +21,10 @@ impl HttpClient for Curl {
     ) -> Result<HttpResponse, BoxError> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--include", "--path-as-is", "--max-time", "60"]);
-        // What curl would add by itself, and a wait for an answer in between.
+        // Removes the headers that curl would add, and its wait for `100 Continue`.
         curl.args(["--header", "Content-Type:", "--header", "Expect:"]);
         for (name, value) in headers {
-            // Every client counts the bytes that it sends by itself.
+            // curl sets the length itself.
             if !name.eq_ignore_ascii_case("content-length") {
                 curl.arg("--header").arg(format!("{name}: {value}"));
             }
@@ -42,8 +42,8 @@ impl HttpClient for Curl {
 }
 
 fn run(mut curl: Command, body: &[u8]) -> Result<HttpResponse, BoxError> {
-    let mut curl = curl.spawn().map_err(|error| format!("curl does not run, is it installed? {error}"))?;
-    // curl reads the body to its end before it writes an answer; one that does not want it closes the pipe.
+    let mut curl = curl.spawn().map_err(|error| format!("cannot run curl; is it installed? {error}"))?;
+    // curl reads the whole body before it writes a response. If it needs no body, it closes the pipe.
     if let Some(mut stdin) = curl.stdin.take() {
         let _ = stdin.write_all(body);
     }
@@ -52,10 +52,13 @@ fn run(mut curl: Command, body: &[u8]) -> Result<HttpResponse, BoxError> {
         return Err(format!("{}: {}", done.status, String::from_utf8_lossy(&done.stderr)).into());
     }
     let output = Bytes::from(done.stdout);
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").ok_or("an answer without an end")?;
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .ok_or("the response has no end of headers")?;
     let head = std::str::from_utf8(&output[..end])?;
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).ok_or("an answer without a status")?;
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).ok_or("the response has no status")?;
     let headers = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));

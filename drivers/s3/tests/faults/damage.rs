@@ -1,4 +1,4 @@
-//! Objects that somebody changes behind the store's back.
+//! Objects that somebody else changes.
 
 use artifact_store_backends::S3Kind;
 use artifact_store_core::{
@@ -7,9 +7,9 @@ use artifact_store_core::{
 };
 use futures_util::StreamExt;
 
-use crate::harness::{Site, gated, scope, server};
+use crate::harness::{TestBucket, gated, scope, server};
 
-on_both!(
+on_each!(
     other_bytes_of_the_same_length_are_corrupt_and_never_end_as_if_complete,
     a_truncated_object_is_corrupt_to_every_read,
     a_longer_object_is_corrupt_to_every_read,
@@ -22,16 +22,19 @@ on_both!(
 
 const TEXT: &str = "what was put";
 
-async fn site(kind: S3Kind) -> (Site<'static>, Gate, ArtifactId) {
-    site_with(kind, PutOptions::default()).await
+async fn bucket_with_artifact(kind: S3Kind) -> (TestBucket<'static>, Gate, ArtifactId) {
+    bucket_with_artifact_of(kind, PutOptions::default()).await
 }
 
-/// A place with one artifact.
-async fn site_with(kind: S3Kind, options: PutOptions) -> (Site<'static>, Gate, ArtifactId) {
-    let site = Site::of(server(kind).await).await;
-    let store = gated(site.open().await);
+/// A bucket with one artifact.
+async fn bucket_with_artifact_of(
+    kind: S3Kind,
+    options: PutOptions,
+) -> (TestBucket<'static>, Gate, ArtifactId) {
+    let test_bucket = TestBucket::new(server(kind).await).await;
+    let store = gated(test_bucket.open().await);
     let id = store.put(&scope(), Body::from(TEXT), options).await.unwrap().record.id;
-    (site, store, id)
+    (test_bucket, store, id)
 }
 
 fn long() -> PutOptions {
@@ -40,9 +43,9 @@ fn long() -> PutOptions {
     PutOptions { metadata, ..PutOptions::default() }
 }
 
-fn corrupt<T: std::fmt::Debug>(verb: &str, result: Result<T, StoreError>) {
+fn corrupt<T: std::fmt::Debug>(method: &str, result: Result<T, StoreError>) {
     let error = result.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{verb}: {error}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{method}: {error}");
 }
 
 async fn reads_are_corrupt(store: &Gate, id: &ArtifactId) {
@@ -54,9 +57,9 @@ async fn reads_are_corrupt(store: &Gate, id: &ArtifactId) {
 }
 
 async fn other_bytes_of_the_same_length_are_corrupt_and_never_end_as_if_complete(kind: S3Kind) {
-    let (site, store, id) = site(kind).await;
-    let key = site.artifact().await;
-    site.replace(&key, &vec![b'x'; TEXT.len()], site.metadata(&key).await).await;
+    let (test_bucket, store, id) = bucket_with_artifact(kind).await;
+    let key = test_bucket.artifact().await;
+    test_bucket.replace(&key, &vec![b'x'; TEXT.len()], test_bucket.metadata(&key).await).await;
     let mut get = store.get(&scope(), &id, None).await.unwrap().unwrap();
     let mut length = 0;
     let error = loop {
@@ -71,69 +74,69 @@ async fn other_bytes_of_the_same_length_are_corrupt_and_never_end_as_if_complete
 }
 
 async fn a_truncated_object_is_corrupt_to_every_read(kind: S3Kind) {
-    let (site, store, id) = site(kind).await;
-    let key = site.artifact().await;
-    site.replace(&key, &TEXT.as_bytes()[..5], site.metadata(&key).await).await;
+    let (test_bucket, store, id) = bucket_with_artifact(kind).await;
+    let key = test_bucket.artifact().await;
+    test_bucket.replace(&key, &TEXT.as_bytes()[..5], test_bucket.metadata(&key).await).await;
     reads_are_corrupt(&store, &id).await;
 }
 
 async fn a_longer_object_is_corrupt_to_every_read(kind: S3Kind) {
-    let (site, store, id) = site(kind).await;
-    let key = site.artifact().await;
-    site.replace(&key, format!("{TEXT}, and more").as_bytes(), site.metadata(&key).await).await;
+    let (test_bucket, store, id) = bucket_with_artifact(kind).await;
+    let key = test_bucket.artifact().await;
+    test_bucket.replace(&key, format!("{TEXT}, and more").as_bytes(), test_bucket.metadata(&key).await).await;
     reads_are_corrupt(&store, &id).await;
 }
 
 async fn altered_metadata_are_corrupt_and_can_be_deleted(kind: S3Kind) {
-    let (site, store, id) = site(kind).await;
-    let key = site.artifact().await;
-    let mut metadata = site.metadata(&key).await;
-    let record = metadata.get_mut("artifact").unwrap();
+    let (test_bucket, store, id) = bucket_with_artifact(kind).await;
+    let key = test_bucket.artifact().await;
+    let mut metadata = test_bucket.metadata(&key).await;
+    let record = metadata.get_mut("artifact-record").unwrap();
     let other = if record.starts_with('A') { "B" } else { "A" };
     record.replace_range(..1, other);
-    site.replace(&key, TEXT.as_bytes(), metadata).await;
+    test_bucket.replace(&key, TEXT.as_bytes(), metadata).await;
     reads_are_corrupt(&store, &id).await;
     assert!(store.delete(&scope(), &id).await.unwrap());
     assert_eq!(store.stat(&scope(), &id).await.unwrap(), None);
 }
 
 async fn metadata_of_another_artifact_are_corrupt(kind: S3Kind) {
-    let (site, store, id) = site(kind).await;
-    let key = site.artifact().await;
+    let (test_bucket, store, id) = bucket_with_artifact(kind).await;
+    let key = test_bucket.artifact().await;
     store.put(&scope(), Body::from("of one length"), PutOptions::default()).await.unwrap();
-    let other = site.keys("a/").await.into_iter().find(|other| *other != key).unwrap();
-    site.replace(&key, b"of one length", site.metadata(&other).await).await;
+    let other = test_bucket.keys("a/").await.into_iter().find(|other| *other != key).unwrap();
+    test_bucket.replace(&key, b"of one length", test_bucket.metadata(&other).await).await;
     reads_are_corrupt(&store, &id).await;
 }
 
 async fn an_object_without_its_metadata_is_absent(kind: S3Kind) {
-    let (site, store, id) = site(kind).await;
-    let key = site.artifact().await;
-    site.replace(&key, TEXT.as_bytes(), [].into()).await;
+    let (test_bucket, store, id) = bucket_with_artifact(kind).await;
+    let key = test_bucket.artifact().await;
+    test_bucket.replace(&key, TEXT.as_bytes(), [].into()).await;
     assert!(store.get(&scope(), &id, None).await.unwrap().is_none());
     assert_eq!(store.stat(&scope(), &id).await.unwrap(), None);
     assert!(!store.delete(&scope(), &id).await.unwrap());
     let page = store.list(&ListQuery::new(ScopePattern::exactly(&scope()))).await.unwrap();
     assert_eq!(page.rows, []);
-    // It is nobody's to overwrite.
+    // The driver does not overwrite it.
     let error = store.put(&scope(), Body::from(TEXT), PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("remove it by hand"), "{error}");
 }
 
 async fn an_altered_long_record_is_corrupt(kind: S3Kind) {
-    let (site, store, id) = site_with(kind, long()).await;
-    let record = site.keys("o/").await.remove(0);
-    site.replace(&record, b"{}", [].into()).await;
+    let (test_bucket, store, id) = bucket_with_artifact_of(kind, long()).await;
+    let record = test_bucket.keys("o/").await.remove(0);
+    test_bucket.replace(&record, b"{}", [].into()).await;
     reads_are_corrupt(&store, &id).await;
     assert!(store.delete(&scope(), &id).await.unwrap());
-    assert_eq!(site.keys("o/").await, Vec::<String>::new());
+    assert_eq!(test_bucket.keys("o/").await, Vec::<String>::new());
 }
 
 async fn a_lost_long_record_is_corrupt(kind: S3Kind) {
-    let (site, store, id) = site_with(kind, long()).await;
-    let record = site.keys("o/").await.remove(0);
-    site.client.delete_object().bucket(&site.bucket).key(record).send().await.unwrap();
+    let (test_bucket, store, id) = bucket_with_artifact_of(kind, long()).await;
+    let record = test_bucket.keys("o/").await.remove(0);
+    test_bucket.client.delete_object().bucket(&test_bucket.name).key(record).send().await.unwrap();
     reads_are_corrupt(&store, &id).await;
     assert!(store.delete(&scope(), &id).await.unwrap());
     assert_eq!(store.stat(&scope(), &id).await.unwrap(), None);

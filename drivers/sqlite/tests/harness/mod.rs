@@ -1,15 +1,15 @@
-//! Places for the sqlite driver: a database file in a directory of its own, and a database in memory.
+//! The test backends of the sqlite driver: a database file in a temporary directory, and a database in memory.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use artifact_store_conformance::{Harness, OpenWith, Place};
+use artifact_store_conformance::{Backend, Harness, StoreOptions};
 use artifact_store_core::{ArtifactStore, BoxError, ErrorKind, StoreError, async_trait};
 use artifact_store_sqlite::{SqliteConfig, SqliteStore, audit_file};
 use tempfile::TempDir;
 
-/// The flavours that are put to the proof.
+/// The flavours of sqlite.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SqliteHarness {
     /// A database file.
@@ -27,37 +27,37 @@ impl Harness for SqliteHarness {
         }
     }
 
-    async fn place(&self) -> Result<Box<dyn Place>, BoxError> {
+    async fn create_backend(&self) -> Result<Box<dyn Backend>, BoxError> {
         let directory = match self {
             Self::File => Some(tempfile::tempdir()?),
             Self::Memory => None,
         };
-        Ok(Box::new(SqlitePlace { directory, opened: Mutex::default() }))
+        Ok(Box::new(SqliteBackend { directory, opened: Mutex::default() }))
     }
 }
 
-/// One database file, or every database that was opened in memory.
-pub(crate) struct SqlitePlace {
+/// One database file, or all databases that were opened in memory.
+pub(crate) struct SqliteBackend {
     directory: Option<TempDir>,
-    /// Only they can look into a database in memory.
+    /// The open stores. Only a store itself can audit a database in memory.
     opened: Mutex<Vec<Weak<SqliteStore>>>,
 }
 
-impl SqlitePlace {
+impl SqliteBackend {
     fn path(&self) -> Option<PathBuf> {
         self.directory.as_ref().map(|directory| directory.path().join("artifacts.db"))
     }
 }
 
-impl fmt::Debug for SqlitePlace {
+impl fmt::Debug for SqliteBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SqlitePlace({:?})", self.path())
+        write!(f, "SqliteBackend({:?})", self.path())
     }
 }
 
 #[async_trait]
-impl Place for SqlitePlace {
-    async fn open(&self, with: &OpenWith) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+impl Backend for SqliteBackend {
+    async fn open(&self, with: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = self.path().map_or_else(SqliteConfig::memory, SqliteConfig::file);
         let config = config.clock(Arc::clone(&with.clock)).max_artifact_bytes(with.max_artifact_bytes);
         let store = Arc::new(SqliteStore::open(config).await?);
@@ -65,7 +65,7 @@ impl Place for SqlitePlace {
         Ok(store)
     }
 
-    fn outlives_stores(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         self.directory.is_some()
     }
 
@@ -76,7 +76,7 @@ impl Place for SqlitePlace {
             for store in opened.iter().filter_map(Weak::upgrade) {
                 match store.audit().await {
                     Ok(found) => lines.extend(found),
-                    // A closed database in memory holds nothing any more.
+                    // A closed database in memory holds nothing.
                     Err(error) if error.kind() == ErrorKind::Closed => {}
                     Err(error) => return Err(error.into()),
                 }

@@ -1,15 +1,15 @@
-//! Servers for scripts: `backends up [postgres] [garage] [s3s-fs] [--via local|docker]`.
+//! Starts servers for scripts: `backends up [postgres] [garage] [s3s-fs] [moto] [--via local|docker]`.
 //!
-//! It prints one `export ARTIFACT_STORE_TEST_…=…` line for each server, then `ready`, and stays until its standard input
-//! ends or until TERM or INT. The servers go with it, however it ends.
+//! It prints one `export ARTIFACT_STORE_TEST_…=…` line for each server, then `ready`. It runs until its standard input
+//! ends or it receives TERM or INT. The servers end with it, even if it is killed.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use artifact_store_backends::{Error, Postgres, S3, S3Kind, Via};
+use artifact_store_backends::{Error, LaunchMethod, Postgres, S3, S3Kind};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: backends up [postgres] [garage] [s3s-fs] [--via local|docker]";
+const USAGE: &str = "usage: backends up [postgres] [garage] [s3s-fs] [moto] [--via local|docker]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -23,25 +23,25 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
-    let (names, via) = parse(arguments)?;
+    let (names, method) = parse(arguments)?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    let until = async {
+    let shutdown_signal = async {
         tokio::select! {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
             () = end_of_input() => {}
         }
     };
-    tokio::pin!(until);
-    // Whoever asks for the end while the servers come up does not wait for them.
+    tokio::pin!(shutdown_signal);
+    // A shutdown signal during the start does not wait for the servers.
     let servers = tokio::select! {
-        servers = up(&names, via) => servers?,
-        () = &mut until => return Ok(()),
+        servers = up(&names, method) => servers?,
+        () = &mut shutdown_signal => return Ok(()),
     };
-    until.await;
+    shutdown_signal.await;
     for server in servers {
-        server.end().await?;
+        server.shutdown().await?;
     }
     Ok(())
 }
@@ -52,24 +52,25 @@ enum Server {
 }
 
 impl Server {
-    async fn end(self) -> Result<(), Error> {
+    async fn shutdown(self) -> Result<(), Error> {
         match self {
-            Server::Postgres(postgres) => postgres.end().await,
-            Server::S3(s3) => s3.end().await,
+            Server::Postgres(postgres) => postgres.shutdown().await,
+            Server::S3(s3) => s3.shutdown().await,
         }
     }
 }
 
-async fn up(names: &[String], via: Option<Via>) -> Result<Vec<Server>, Error> {
+async fn up(names: &[String], method: Option<LaunchMethod>) -> Result<Vec<Server>, Error> {
     let mut servers = Vec::new();
     for name in names {
         let (variable, url, server) = match name.as_str() {
             "postgres" => {
-                let postgres = Postgres::via(via).await?;
+                let postgres = Postgres::launch(method).await?;
                 ("POSTGRES", postgres.url().to_owned(), Server::Postgres(postgres))
             }
-            "garage" => s3(S3::via(S3Kind::Garage, via).await?),
-            _ => s3(S3::via(S3Kind::S3sFs, via).await?),
+            "moto" => s3(S3::launch(S3Kind::Moto, method).await?),
+            "garage" => s3(S3::launch(S3Kind::Garage, method).await?),
+            _ => s3(S3::launch(S3Kind::S3sFs, method).await?),
         };
         servers.push(server);
         writeln!(std::io::stdout(), "export ARTIFACT_STORE_TEST_{variable}_URL='{url}'")?;
@@ -83,32 +84,33 @@ fn s3(s3: S3) -> (&'static str, String, Server) {
     let variable = match s3.kind() {
         S3Kind::Garage => "GARAGE",
         S3Kind::S3sFs => "S3S_FS",
+        S3Kind::Moto => "MOTO",
     };
     (variable, s3.url(), Server::S3(s3))
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Vec<String>, Option<Via>), Error> {
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Vec<String>, Option<LaunchMethod>), Error> {
     if arguments.next().as_deref() != Some("up") {
         return Err(USAGE.into());
     }
-    let (mut names, mut via) = (Vec::new(), None);
+    let (mut names, mut method) = (Vec::new(), None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "postgres" | "garage" | "s3s-fs" => names.push(argument),
+            "postgres" | "garage" | "s3s-fs" | "moto" => names.push(argument),
             "--via" => {
-                via = match arguments.next().as_deref() {
-                    Some("local") => Some(Via::Local),
-                    Some("docker") => Some(Via::Docker),
+                method = match arguments.next().as_deref() {
+                    Some("local") => Some(LaunchMethod::Local),
+                    Some("docker") => Some(LaunchMethod::Docker),
                     _ => return Err(USAGE.into()),
                 };
             }
             _ => return Err(USAGE.into()),
         }
     }
-    if names.is_empty() { Err(USAGE.into()) } else { Ok((names, via)) }
+    if names.is_empty() { Err(USAGE.into()) } else { Ok((names, method)) }
 }
 
-/// Not by the runtime's own standard input, whose blocked thread would hold up the end of the program.
+/// Waits for the end of standard input. tokio's `stdin` is not used: its blocked thread would delay the exit.
 async fn end_of_input() {
     let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {

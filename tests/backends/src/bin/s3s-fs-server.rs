@@ -1,4 +1,4 @@
-//! s3s-fs as a program of its own, so that a test can kill it: `s3s-fs-server ADDRESS ROOT KEY SECRET`.
+//! s3s-fs as a separate program, so that a test can kill it: `s3s-fs-server ADDRESS ROOT KEY SECRET`.
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,9 +20,9 @@ async fn main() -> Result<(), Error> {
     let service = builder.build();
     let listener = TcpListener::bind(address).await?;
     loop {
-        // A connection that was gone before it was taken says nothing about the next one.
+        // A connection that was closed before it was accepted does not affect the next one.
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // Without it, the second part of a small answer waits 40 ms for the acknowledgement of the first.
+        // Without it, the second part of a small response waits 40 ms for the acknowledgement of the first.
         stream.set_nodelay(true)?;
         let service = service.clone();
         tokio::spawn(async move {

@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::{nearly, odd_text};
+use crate::{odd_text, with_byte_edits};
 
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -27,8 +27,8 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The member where the coin says so.
-fn perhaps(
+/// The member, with a probability of 0.6.
+fn optional_member(
     name: &'static str,
     value: impl Strategy<Value = Value> + 'static,
 ) -> impl Strategy<Value = Option<(String, Value)>> {
@@ -43,13 +43,13 @@ fn object(members: Vec<BoxedStrategy<Option<(String, Value)>>>) -> impl Strategy
 fn scope() -> impl Strategy<Value = Value> {
     object(
         ["tenant", "user", "session", "task"]
-            .map(|name| perhaps(name, odd_text().prop_map(Value::from)).boxed())
+            .map(|name| optional_member(name, odd_text().prop_map(Value::from)).boxed())
             .into(),
     )
 }
 
 fn opts() -> impl Strategy<Value = Value> {
-    let text = |name| perhaps(name, odd_text().prop_map(Value::from)).boxed();
+    let text = |name| optional_member(name, odd_text().prop_map(Value::from)).boxed();
     let tags = prop::collection::vec(odd_text(), 0..60).prop_map(Value::from);
     let sources = prop::sample::select(vec!["tool", "planner", "user_upload", "system", "robot"]);
     let members = (prop::collection::vec((odd_text(), value()), 0..4), 0..8_usize, 45..70_usize);
@@ -67,18 +67,18 @@ fn opts() -> impl Strategy<Value = Value> {
         text("mime_type"),
         text("filename"),
         text("namespace"),
-        perhaps("source", sources.prop_map(Value::from)).boxed(),
-        perhaps("tags", tags).boxed(),
-        perhaps("metadata", metadata).boxed(),
+        optional_member("source", sources.prop_map(Value::from)).boxed(),
+        optional_member("tags", tags).boxed(),
+        optional_member("metadata", metadata).boxed(),
     ])
 }
 
 fn put_json() -> impl Strategy<Value = String> {
     let bytes = prop::collection::vec(any::<u8>(), 0..80).prop_map(|bytes| BASE64.encode(&bytes).into());
     let members = vec![
-        perhaps("scope", scope()).boxed(),
-        prop_oneof![9 => perhaps("bytes", bytes.boxed()), 1 => perhaps("stranger", value().boxed())].boxed(),
-        perhaps("opts", opts()).boxed(),
+        optional_member("scope", scope()).boxed(),
+        prop_oneof![9 => optional_member("bytes", bytes.boxed()), 1 => optional_member("stranger", value().boxed())].boxed(),
+        optional_member("opts", opts()).boxed(),
     ];
     (object(members), any::<bool>()).prop_map(
         |(put, pretty)| {
@@ -90,33 +90,41 @@ fn put_json() -> impl Strategy<Value = String> {
 fn request_json() -> impl Strategy<Value = String> {
     let number = || any::<u64>().prop_map(Value::from);
     let texts = || prop::collection::vec(odd_text(), 0..4).prop_map(Value::from);
-    let sizes =
-        || object(vec![perhaps("min_bytes", number()).boxed(), perhaps("max_bytes", number()).boxed()]);
+    let sizes = || {
+        object(vec![
+            optional_member("min_bytes", number()).boxed(),
+            optional_member("max_bytes", number()).boxed(),
+        ])
+    };
     let moment = || Just(json!("2026-01-02T03:04:05Z"));
     object(vec![
-        perhaps("scope", scope()).boxed(),
+        optional_member("scope", scope()).boxed(),
         prop_oneof![
-            perhaps("id", odd_text().prop_map(Value::from)).boxed(),
-            perhaps("identity", object(vec![perhaps("user", odd_text().prop_map(Value::from)).boxed()]))
-                .boxed(),
-            perhaps("mime_type", texts()).boxed(),
+            optional_member("id", odd_text().prop_map(Value::from)).boxed(),
+            optional_member(
+                "identity",
+                object(vec![optional_member("user", odd_text().prop_map(Value::from)).boxed()])
+            )
+            .boxed(),
+            optional_member("mime_type", texts()).boxed(),
         ]
         .boxed(),
         prop_oneof![
-            perhaps("offset", number()).boxed(),
-            perhaps(
+            optional_member("offset", number()).boxed(),
+            optional_member(
                 "expiry",
                 prop_oneof![number(), (0..700_000_u64).prop_map(|seconds| json!(seconds * 1_000_000_000))]
             )
             .boxed(),
-            perhaps("size_range", sizes()).boxed(),
-            perhaps("created_range", object(vec![perhaps("after", moment()).boxed()])).boxed(),
+            optional_member("size_range", sizes()).boxed(),
+            optional_member("created_range", object(vec![optional_member("after", moment()).boxed()]))
+                .boxed(),
         ]
         .boxed(),
         prop_oneof![
-            perhaps("max_bytes", number()).boxed(),
-            perhaps("tags", texts()).boxed(),
-            perhaps("limit", number()).boxed(),
+            optional_member("max_bytes", number()).boxed(),
+            optional_member("tags", texts()).boxed(),
+            optional_member("limit", number()).boxed(),
         ]
         .boxed(),
     ])
@@ -125,38 +133,38 @@ fn request_json() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_put_is_decoded_alike_whatever_its_pieces(
-        json in nearly(put_json()),
-        pieces in prop::collection::vec(any::<u8>(), 0..9),
+    fn a_put_is_decoded_alike_whatever_its_chunks(
+        json in with_byte_edits(put_json()),
+        chunk_lengths in prop::collection::vec(any::<u8>(), 0..9),
         limit in 0..100_u64,
     ) {
-        put::holds(&json, &pieces, limit);
+        put::check_decoding(&json, &chunk_lengths, limit);
     }
 
     #[test]
-    fn a_payload_is_taken_exactly_within_its_bounds(opts in opts()) {
+    fn a_payload_is_accepted_exactly_within_its_limits(opts in opts()) {
         if let Ok(opts) = serde_json::from_value(opts) {
-            put::keeps_bounds(&opts);
+            put::check_limits(&opts);
         }
     }
 
     #[test]
-    fn a_request_reads_the_same_however_it_is_written(json in nearly(request_json())) {
+    fn a_request_reads_the_same_however_it_is_written(json in with_byte_edits(request_json())) {
         requests::any(&json);
     }
 
     #[test]
-    fn no_value_of_a_request_is_repeated_where_it_is_refused(mut tree in value(), at in 0..6_usize) {
+    fn a_refusal_repeats_no_value_of_the_request(mut tree in value(), at in 0..6_usize) {
         const SECRET: &str = "hunter2";
-        // Names may be repeated, so the secret is a value alone, of whatever type is wrong.
-        fn poison(value: &mut Value) {
+        // Names may be repeated in a message, so the secret is only used as a value, in place of any type.
+        fn replace_values(value: &mut Value) {
             match value {
-                Value::Array(items) => items.iter_mut().for_each(poison),
-                Value::Object(members) => members.values_mut().for_each(poison),
+                Value::Array(items) => items.iter_mut().for_each(replace_values),
+                Value::Object(members) => members.values_mut().for_each(replace_values),
                 other => *other = SECRET.into(),
             }
         }
-        poison(&mut tree);
+        replace_values(&mut tree);
         let member = ["scope", "id", "offset", "size_range", "source", "created_range"][at];
         let json = json!({ member: tree }).to_string();
         let refusals = [decode::<GetRequest>(json.as_bytes()).err(), decode::<ListRequest>(json.as_bytes()).err()];

@@ -1,15 +1,15 @@
-//! The laws, asked with inputs that are made to be nearly right, and with the seeds of the fuzz targets.
+//! The laws, checked with almost valid inputs and with the seeds of the fuzz targets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
 
+mod configuration;
+mod headers_and_tokens;
 mod json;
 mod names;
-mod places;
 mod seeds;
-mod wire;
 
 use proptest::prelude::*;
 
-/// Texts of all kinds that break something somewhere.
+/// Texts of all kinds that cause errors somewhere.
 fn odd_text() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => "[a-zA-Z0-9._-]{0,20}",
@@ -25,8 +25,8 @@ fn odd_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A text with a few of its bytes changed, taken out or doubled.
-fn nearly(text: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
+/// A text with a few of its bytes changed, removed or doubled.
+fn with_byte_edits(text: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
     let edits = prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<u8>()), 0..4);
     (text, edits).prop_map(|(text, edits)| {
         let mut bytes = text.into_bytes();

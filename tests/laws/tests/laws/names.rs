@@ -1,9 +1,9 @@
-//! Names, cursors, and what a browser is told.
+//! Names, cursors, and headers for browsers.
 
 use artifact_store_laws::{cursor, disposition, keys};
 use proptest::prelude::*;
 
-use crate::{nearly, odd_text};
+use crate::{odd_text, with_byte_edits};
 
 fn media_type() -> impl Strategy<Value = Option<String>> {
     let known = [
@@ -31,8 +31,8 @@ fn file_name() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn names_are_told_apart_and_fit_any_storage(one in odd_text(), other in odd_text()) {
-        keys::any(&[one.as_bytes(), &[artifact_store_laws::CUT][..], other.as_bytes()].concat());
+    fn names_are_kept_apart_and_fit_any_storage(one in odd_text(), other in odd_text()) {
+        keys::any(&[one.as_bytes(), &[artifact_store_laws::FIELD_SEPARATOR][..], other.as_bytes()].concat());
     }
 
     #[test]
@@ -41,23 +41,23 @@ proptest! {
         let at = near.index(letters.len());
         letters[at] = letters[at].to_ascii_uppercase();
         letters.push('\u{301}');
-        keys::tokens_differ(&text, &letters.iter().collect::<String>());
-        keys::tokens_differ(&text, &letters[..letters.len() - 1].iter().collect::<String>());
+        keys::check_tokens_differ(&text, &letters.iter().collect::<String>());
+        keys::check_tokens_differ(&text, &letters[..letters.len() - 1].iter().collect::<String>());
     }
 
     #[test]
-    fn what_a_browser_is_told_is_legal_and_harmless(name in file_name(), kind in media_type(), inline in any::<bool>()) {
-        disposition::holds(&name, kind.as_deref(), inline);
+    fn headers_for_a_browser_are_legal_and_harmless(name in file_name(), kind in media_type(), inline in any::<bool>()) {
+        disposition::check_headers(&name, kind.as_deref(), inline);
     }
 
     #[test]
-    fn an_altered_cursor_is_never_taken(edits in prop::collection::vec(any::<u8>(), 2..12)) {
+    fn an_altered_cursor_is_never_accepted(edits in prop::collection::vec(any::<u8>(), 2..12)) {
         cursor::any(&[&b"e\xff"[..], &edits].concat());
     }
 
     #[test]
-    fn a_text_that_is_no_cursor_is_refused(text in nearly("[A-Za-z0-9_-]{0,120}".boxed())) {
-        cursor::is_taken_only_where_given(&String::from_utf8_lossy(&text));
+    fn a_text_that_is_not_a_cursor_is_refused(text in with_byte_edits("[A-Za-z0-9_-]{0,120}".boxed())) {
+        cursor::check_text_as_cursor(&String::from_utf8_lossy(&text));
     }
 
     #[test]
@@ -65,6 +65,6 @@ proptest! {
         made in prop::collection::vec((prop_oneof![0..3_i64, any::<i64>()], any::<u8>()), 0..12),
         limit in 1..5_u32,
     ) {
-        cursor::walk_holds(&made, limit);
+        cursor::check_walk(&made, limit);
     }
 }

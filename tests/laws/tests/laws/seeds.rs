@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets hold, and there is a target, a law and seeds of each name.
+//! Every law has a fuzz target and seeds of its name, and the seeds hold.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ fn every_law_has_a_fuzz_target_and_seeds_that_hold() {
     assert_eq!(names(&fuzz.join("corpus")), laws);
     for (name, law) in TARGETS {
         let folder = fuzz.join("corpus").join(name);
-        assert!(names(&folder).len() >= 3, "{name} has hardly any seeds");
+        assert!(names(&folder).len() >= 3, "{name} has fewer than 3 seeds");
         for seed in fs::read_dir(folder).unwrap() {
             let seed = seed.unwrap().path();
             println!("{}", seed.display());

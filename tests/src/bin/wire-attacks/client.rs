@@ -1,18 +1,18 @@
-//! The other tenant: plain requests, each on a connection of its own, and how long each took.
+//! The tenant that is not attacked directly: plain requests, each on a connection of its own, and their latencies.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use artifact_store_tests::wire::{Request, Who, control, put};
+use artifact_store_tests::wire::{Identity, Request, control, put};
 use serde_json::json;
 
-/// After which a request counts as not answered.
+/// After this time a request counts as failed.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends requests as a tenant of its own.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct VictimClient {
     addr: SocketAddr,
     token: String,
 }
@@ -21,19 +21,19 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Latencies {
     pub(crate) request: &'static str,
-    /// How many were answered as they should be.
+    /// How many got the expected response.
     pub(crate) answered: usize,
     millis: Vec<f64>,
 }
 
 impl Latencies {
-    /// How many were sent.
+    /// The number of requests sent.
     pub(crate) fn sent(&self) -> usize {
         self.millis.len()
     }
 
-    /// The latency in milliseconds that this share of the requests does not pass.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)] // Some hundred of them.
+    /// The latency in milliseconds that this share of the requests does not exceed.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)] // A few hundred requests.
     pub(crate) fn percentile(&self, share: f64) -> f64 {
         let mut sorted = self.millis.clone();
         sorted.sort_by(f64::total_cmp);
@@ -42,20 +42,20 @@ impl Latencies {
     }
 }
 
-impl Client {
+impl VictimClient {
     pub(crate) fn new(addr: SocketAddr) -> Self {
-        Self { addr, token: Who::new("other", "bob", "b-1").token() }
+        Self { addr, token: Identity::new("other", "bob", "b-1").token() }
     }
 
-    /// So many rounds of every kind of request.
-    pub(crate) fn rounds(&self, count: usize) -> Vec<Latencies> {
+    /// Runs `count` rounds of every kind of request.
+    pub(crate) fn run_rounds(&self, count: usize) -> Vec<Latencies> {
         let small = [7; 1024];
         let kinds = [
             ("healthz", Request::get("/healthz"), 200),
             ("readyz", Request::get("/readyz"), 200),
             ("put", put("", small).bearer(&self.token), 201),
             ("list", control("artifacts.list", &json!({"limit": 1})).bearer(&self.token), 200),
-            ("get", Request::get(format!("/v1/artifacts/{}", missing())).bearer(&self.token), 404),
+            ("get", Request::get(format!("/v1/artifacts/{}", missing_id())).bearer(&self.token), 404),
         ];
         let mut all: Vec<Latencies> = kinds
             .iter()
@@ -66,7 +66,7 @@ impl Client {
                 let begun = Instant::now();
                 let got = send(self.addr, request);
                 latencies.millis.push(begun.elapsed().as_secs_f64() * 1000.0);
-                // The same bytes a second time exist already.
+                // A put of the same bytes again returns 200, because the artifact already exists.
                 let expected = got == Some(*status) || (*status == 201 && got == Some(200));
                 latencies.answered += usize::from(expected);
             }
@@ -75,11 +75,12 @@ impl Client {
     }
 }
 
-fn missing() -> String {
+fn missing_id() -> String {
     format!("default_{}", "0".repeat(32))
 }
 
-/// Sends a request on a new connection and reads the whole answer. Returns its status; `None`: there was no answer in time.
+/// Sends a request on a new connection and reads the whole response. Returns its status, or `None` if it did not
+/// arrive in time.
 pub(crate) fn send(addr: SocketAddr, request: &Request) -> Option<u16> {
     let mut stream = TcpStream::connect_timeout(&addr, TIMEOUT).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).ok()?;

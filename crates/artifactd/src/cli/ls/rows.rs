@@ -1,14 +1,15 @@
-//! How `ls` writes records: lines of JSON, or a table without the columns that would say the same in every row.
+//! The output of `ls`: lines of JSON, or a table without the columns that are equal in every row. This module must
+//! never read a store.
 
 use artifact_store::{Record, ScopePart, ScopePattern, TaskPattern, TenantPattern};
 use artifact_store_protocol::Row;
 use indicatif::BinaryBytes;
 
-use crate::cli::Failure;
-use crate::cli::out::json_line;
+use crate::cli::error::CommandError;
+use crate::cli::json_line::json_line;
 use crate::cli::table::{Cell, Table};
 
-/// Records, written but not yet printed.
+/// Formatted records that are not printed yet.
 #[derive(Debug)]
 pub(super) enum Rows {
     Json { driver: &'static str, lines: String },
@@ -47,19 +48,19 @@ impl Column {
         let Record { id, size, scope, created_at, options, .. } = record;
         let optional = |text: Option<&str>| text.map_or_else(|| Cell::new("–"), Cell::new);
         match self {
-            // Ids and scopes are there to be copied.
-            Self::Id => Cell::whole(id.as_str()),
+            // Ids and scopes are not cut, so that they can be copied.
+            Self::Id => Cell::uncut(id.as_str()),
             Self::Size => Cell::new(&BinaryBytes(*size).to_string()),
-            // To the second: 2026-01-02T03:04:05Z.
+            // Without fractions of a second: 2026-01-02T03:04:05Z.
             Self::Created => {
                 Cell::new(&created_at.to_string().chars().take(19).chain(['Z']).collect::<String>())
             }
             Self::MediaType => optional(options.media_type.as_deref()),
             Self::Filename => optional(options.filename.as_deref()),
-            Self::Tenant => Cell::whole(scope.tenant().as_str()),
-            Self::User => Cell::whole(scope.user().as_str()),
-            Self::Session => Cell::whole(scope.session().as_str()),
-            Self::Task => scope.task().map(ScopePart::as_str).map_or_else(|| Cell::new("–"), Cell::whole),
+            Self::Tenant => Cell::uncut(scope.tenant().as_str()),
+            Self::User => Cell::uncut(scope.user().as_str()),
+            Self::Session => Cell::uncut(scope.session().as_str()),
+            Self::Task => scope.task().map(ScopePart::as_str).map_or_else(|| Cell::new("–"), Cell::uncut),
         }
     }
 }
@@ -72,18 +73,18 @@ impl Rows {
     pub(super) fn table(pattern: &ScopePattern, colours: bool) -> Self {
         let mut columns =
             vec![Column::Id, Column::Size, Column::Created, Column::MediaType, Column::Filename];
-        let free = [
+        let optional = [
             (pattern.tenant == TenantPattern::AllTenants, Column::Tenant),
             (pattern.user.is_none(), Column::User),
             (pattern.session.is_none(), Column::Session),
             (pattern.task == TaskPattern::Any, Column::Task),
         ];
-        columns.extend(free.into_iter().filter(|(is_free, _)| *is_free).map(|(_, column)| column));
+        columns.extend(optional.into_iter().filter(|(is_shown, _)| *is_shown).map(|(_, column)| column));
         let titles = columns.iter().map(|column| column.title()).collect();
         Self::Table { columns, table: Table::new(titles, &["SIZE"], colours), cells: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, record: Record) -> Result<(), Failure> {
+    pub(super) fn push(&mut self, record: Record) -> Result<(), CommandError> {
         match self {
             Self::Json { driver, lines } => lines.push_str(&json_line(&Row::new(record, driver))?),
             Self::Table { columns, cells, .. } => {
@@ -93,8 +94,8 @@ impl Rows {
         Ok(())
     }
 
-    /// The text of what was pushed since the last time.
-    pub(super) fn take(&mut self) -> String {
+    /// The text of the records since the last call.
+    pub(super) fn render(&mut self) -> String {
         match self {
             Self::Json { lines, .. } => std::mem::take(lines),
             Self::Table { cells, .. } if cells.is_empty() => String::new(),

@@ -1,0 +1,60 @@
+//! The sweeps of a running server: they delete orphans of killed processes without a restart.
+//!
+//! A sweep opens the storage a second time, as another process would, and never deletes a running upload. This module
+//! must never know the server's own store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store::{Config, SweepMode};
+use artifact_store_server::StoreMetrics;
+use tokio::time::sleep;
+
+/// The range of the delay before the first sweep. It is random, so that servers that start together do not sweep
+/// together.
+const FIRST_DELAY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
+
+/// Sweeps at intervals until it is dropped.
+pub(super) async fn sweep_at_intervals(config: Config, interval: Duration, metrics: Arc<StoreMetrics>) {
+    sleep(first_delay(interval, getrandom::u32().unwrap_or_default())).await;
+    loop {
+        let swept = artifact_store::sweep(&config, SweepMode::Delete).await;
+        metrics.record_sweep(&swept);
+        match swept {
+            Ok(swept) if swept.busy => tracing::debug!("another process is sweeping the store"),
+            Ok(swept) if swept.leftovers == 0 => {
+                tracing::debug!(spared = swept.spared, "the store was swept; there were no leftovers");
+            }
+            Ok(swept) => tracing::info!(
+                removed = swept.leftovers,
+                bytes = swept.bytes,
+                spared = swept.spared,
+                "the store was swept; leftovers of killed processes were removed"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "the sweep of the store failed; the next one is after the interval");
+            }
+        }
+        sleep(interval).await;
+    }
+}
+
+/// A random duration within [`FIRST_DELAY`], at most `interval`.
+fn first_delay(interval: Duration, random: u32) -> Duration {
+    let (min, max) = (FIRST_DELAY.0.min(interval), FIRST_DELAY.1.min(interval));
+    min + max.saturating_sub(min).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, first_delay};
+
+    #[test]
+    fn the_first_sweep_starts_at_random_and_within_the_interval() {
+        let day = Duration::from_hours(24);
+        assert_eq!(first_delay(day, 0), Duration::from_mins(1));
+        assert_eq!(first_delay(day, u32::MAX), Duration::from_mins(10));
+        assert_eq!(first_delay(Duration::from_secs(2), 7), Duration::from_secs(2));
+        assert_eq!(first_delay(Duration::from_mins(2), u32::MAX), Duration::from_mins(2));
+    }
+}

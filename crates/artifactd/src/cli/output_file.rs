@@ -1,0 +1,137 @@
+//! Writes a file atomically: the file has all its bytes, or there is no file. This module must never know what is
+//! written.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use super::error::CommandError;
+
+/// The path of a file to write, checked before any byte is read.
+#[derive(Debug)]
+pub(super) struct OutputFile {
+    path: PathBuf,
+    /// A pipe or a device. It is written directly, because it cannot be replaced.
+    is_special: bool,
+    overwrite: bool,
+    /// The file that is replaced. The new file gets its mode and, if permitted, its owner.
+    existing: Option<Box<Metadata>>,
+}
+
+impl OutputFile {
+    /// Checks the path. `force` allows to replace a file.
+    ///
+    /// # Errors
+    /// The path is a directory, or a file exists there and `force` is false.
+    pub(super) fn new(path: &Path, force: bool) -> Result<Self, CommandError> {
+        let name = path.display();
+        let output = |path: PathBuf, is_special| Self { path, is_special, overwrite: force, existing: None };
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                Err(CommandError::usage(format!("{name} is a directory; name a file in it")))
+            }
+            Ok(metadata) if !metadata.is_file() => Ok(output(path.to_owned(), true)),
+            Ok(_) if !force => {
+                Err(CommandError::failed(format!("{name} exists; give --force to replace it")))
+            }
+            // The target of a link is replaced, not the link.
+            Ok(metadata) => match path.canonicalize() {
+                Ok(path) => Ok(Self { existing: Some(Box::new(metadata)), ..output(path, false) }),
+                Err(error) => Err(CommandError::caused_by(format!("{name} cannot be replaced"), &error)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(output(path.to_owned(), false)),
+            Err(error) => Err(CommandError::caused_by(format!("{name} cannot be written"), &error)),
+        }
+    }
+
+    /// Opens the file for writing.
+    pub(super) async fn create(self) -> Result<FileWriter, CommandError> {
+        let opened = if self.is_special {
+            // Opening a pipe may wait for its reader.
+            File::options().write(true).open(&self.path).await.map(|file| (file, None))
+        } else {
+            let dir = match self.path.parent() {
+                Some(dir) if !dir.as_os_str().is_empty() => dir,
+                _ => Path::new("."),
+            };
+            create_temp_file(dir, self.existing.as_deref())
+                .map(|(file, temp)| (File::from_std(file), Some(temp)))
+        };
+        match opened {
+            Ok((file, temp)) => Ok(FileWriter { file, temp, output: self }),
+            Err(error) => Err(self.write_error(&error)),
+        }
+    }
+
+    fn write_error(&self, error: &io::Error) -> CommandError {
+        CommandError::caused_by(format!("{} cannot be written", self.path.display()), error)
+    }
+}
+
+/// Writes a temporary file. Dropping it before [`finish`](Self::finish) deletes the file.
+#[derive(Debug)]
+pub(super) struct FileWriter {
+    file: File,
+    temp: Option<TempPath>,
+    output: OutputFile,
+}
+
+impl FileWriter {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        self.file.write_all(bytes).await.map_err(|error| self.output.write_error(&error))
+    }
+
+    /// Renames the temporary file to the path of the output.
+    pub(super) async fn finish(mut self) -> Result<(), CommandError> {
+        self.file.flush().await.map_err(|error| self.output.write_error(&error))?;
+        let Some(temp) = self.temp else { return Ok(()) };
+        let renamed = if self.output.overwrite {
+            temp.persist(&self.output.path)
+        } else {
+            temp.persist_noclobber(&self.output.path)
+        };
+        renamed.map_err(|error| self.output.write_error(&error.error))
+    }
+}
+
+fn create_temp_file(dir: &Path, existing: Option<&Metadata>) -> io::Result<(fs::File, TempPath)> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".artifactd-");
+    // A new file gets its mode from the umask. A file that replaces another is readable only by its owner until it has
+    // the mode of the other, so that nobody can read it who could not read the other.
+    #[cfg(unix)]
+    if existing.is_none() {
+        builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
+    }
+    let (file, temp) = builder.tempfile_in(dir)?.into_parts();
+    if let Some(existing) = existing {
+        copy_owner_and_mode(&file, existing)?;
+    }
+    Ok((file, temp))
+}
+
+/// Sets the owner, group and mode of `file` to those of `existing`, as far as permitted.
+fn copy_owner_and_mode(file: &fs::File, existing: &Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+
+        let new = file.metadata()?;
+        let mut mode = existing.mode() & 0o777;
+        if (new.uid(), new.gid()) != (existing.uid(), existing.gid())
+            && fchown(file, Some(existing.uid()), Some(existing.gid())).is_err()
+            // A user may set a group that it belongs to, but not another owner.
+            && fchown(file, None, Some(existing.gid())).is_err()
+        {
+            // The permissions of the group were for another group than the one that this file has.
+            mode &= 0o707;
+        }
+        file.set_permissions(Permissions::from_mode(mode))
+    }
+    #[cfg(not(unix))]
+    file.set_permissions(existing.permissions())
+}

@@ -1,0 +1,100 @@
+//! [`ConfigReloader`]: the reaction of `artifactd serve` to SIGHUP. It reads the configuration again, applies the log
+//! level, fetches the keys, and logs one line with the result and the keys that need a restart. This module must never
+//! restart a part of the server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use artifact_store_identity::KeyRefresher;
+use tokio::signal::unix::Signal;
+use tokio::time::timeout;
+
+use crate::config::{ConfigError, ConfigValues, Settings};
+use crate::log;
+
+/// How long fetching the keys may take. It is longer than the timeout of one request to the provider.
+const KEY_REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
+/// The key that is applied without a restart.
+const LOG_LEVEL_KEY: &str = "telemetry.log_level";
+
+/// The sources of a server's configuration, beside the environment.
+#[derive(Debug, Clone)]
+pub(super) struct ConfigSources {
+    pub(super) file: Option<PathBuf>,
+    pub(super) flags: Vec<(String, String)>,
+}
+
+impl ConfigSources {
+    /// Loads the configuration, and the value that is set for each key.
+    pub(super) fn load(&self) -> Result<(Settings, ConfigValues), ConfigError> {
+        let (settings, values) = Settings::load_with_values(self.file.as_deref(), &self.flags)?;
+        settings.artifacts.require_driver()?;
+        Ok((settings, values))
+    }
+}
+
+/// Reloads the configuration of a running server.
+#[derive(Debug)]
+pub(super) struct ConfigReloader {
+    pub(super) sources: ConfigSources,
+    /// The settings that the server runs with.
+    pub(super) settings: Settings,
+    /// The values of the start.
+    pub(super) values: ConfigValues,
+    pub(super) keys: KeyRefresher,
+}
+
+impl ConfigReloader {
+    /// Reloads at each SIGHUP.
+    pub(super) async fn run(mut self, mut hangup: Signal) {
+        while hangup.recv().await.is_some() {
+            self.reload().await;
+        }
+    }
+
+    async fn reload(&mut self) {
+        let sources = self.sources.clone();
+        let loading = tokio::task::spawn_blocking(move || sources.load());
+        let keys = match timeout(KEY_REFRESH_TIMEOUT, self.keys.refresh()).await {
+            Ok(true) => "refreshed",
+            Ok(false) => "could not be fetched, see the line before; the keys from before stay",
+            Err(_) => "could not be fetched in 15 s; the keys from before stay",
+        };
+        let loaded = match loading.await {
+            Ok(loaded) => loaded.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (settings, values) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::error!(error, keys, "SIGHUP: the configuration is not valid; the old one stays");
+                return;
+            }
+        };
+        let (old, new) = (self.settings.telemetry.log_level, settings.telemetry.log_level);
+        // The line below is logged at the more verbose of both levels.
+        if new > old {
+            log::set_level(new);
+        }
+        let keys_of_restart = self.keys_that_need_restart(&settings, &values);
+        let needs_restart = (!keys_of_restart.is_empty()).then(|| keys_of_restart.join(", "));
+        tracing::info!(
+            log_level = new.as_str().to_ascii_lowercase(),
+            keys,
+            needs_restart,
+            "SIGHUP: the configuration was read again"
+        );
+        log::set_level(new);
+        self.settings.telemetry.log_level = new;
+    }
+
+    /// The keys whose values differ from those of the start and are not applied.
+    fn keys_that_need_restart<'a>(&'a self, settings: &Settings, values: &'a ConfigValues) -> Vec<&'a str> {
+        let mut old = self.settings.clone();
+        old.telemetry.log_level = settings.telemetry.log_level;
+        if old == *settings {
+            return Vec::new();
+        }
+        self.values.changed_keys(values).into_iter().filter(|key| *key != LOG_LEVEL_KEY).collect()
+    }
+}

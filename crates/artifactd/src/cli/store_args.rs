@@ -1,0 +1,157 @@
+//! The arguments that select a store, and the steps around the work of a command: open, run until a signal, close. This
+//! module must never know what a command does with the store.
+
+use std::env;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+
+use artifact_store::{ArtifactStore, Config, Flag, Secret, StoreError};
+
+use super::error::CommandError;
+use super::signals;
+use crate::config::{OptionNames, Settings};
+
+const STORE_VARIABLE: &str = "ARTIFACTD_STORE";
+
+const STORE_HELP: &str = "The store, such as fs:/var/lib/artifacts, sqlite:artifacts.db or s3://bucket/prefix; set a URL with a \
+                          password in the environment, because other users of this machine can see arguments [env: \
+                          ARTIFACTD_STORE]";
+
+/// `--store` or `--config`.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(super) struct StoreArgs {
+    // The parser accepts every text: an error of clap would repeat the URL, which may contain a secret.
+    #[arg(long, value_name = "URL", value_parser = |url: &str| Ok::<_, String>(Secret::new(url)), help = STORE_HELP, help_heading = "Store")]
+    store: Option<Secret>,
+    /// The server's configuration file, for the store that it names
+    #[arg(long, value_name = "FILE", help_heading = "Store")]
+    config: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// The store that the arguments or the environment name.
+    ///
+    /// # Errors
+    /// Neither names a store, or the configuration is wrong.
+    pub(super) fn select(&self) -> Result<SelectedStore, CommandError> {
+        let (url, source) = match (&self.store, &self.config) {
+            (Some(url), _) => (url.reveal().to_owned(), "--store"),
+            (None, Some(file)) => {
+                let settings = Settings::load(Some(file), &[]).map_err(CommandError::usage)?;
+                settings.artifacts.require_driver().map_err(CommandError::usage)?;
+                return Ok(SelectedStore {
+                    config: settings.artifacts.store,
+                    option_names: settings.artifacts.option_names,
+                });
+            }
+            (None, None) => match env::var(STORE_VARIABLE) {
+                Ok(url) if !url.is_empty() => (url, STORE_VARIABLE),
+                _ => {
+                    return Err(CommandError::usage(format!(
+                        "no store is named; give --store URL or --config FILE, or set {STORE_VARIABLE}"
+                    )));
+                }
+            },
+        };
+        let config: Config = url.parse().map_err(|error: StoreError| CommandError::usage(error))?;
+        let option_names = OptionNames::from_url(&config.driver, source);
+        Ok(SelectedStore { config, option_names })
+    }
+
+    /// The same as [`select`](Self::select), and `None` if neither names a store.
+    pub(super) fn select_optional(&self) -> Result<Option<SelectedStore>, CommandError> {
+        let is_in_environment = env::var_os(STORE_VARIABLE).is_some_and(|url| !url.is_empty());
+        if self.store.is_none() && self.config.is_none() && !is_in_environment {
+            return Ok(None);
+        }
+        self.select().map(Some)
+    }
+
+    /// Opens a store that exists, does `work` with it and closes it. A store that does not exist is an error: a typing
+    /// error in its path must not create another store.
+    pub(super) async fn run_on_existing(
+        &self,
+        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let store = self.select()?;
+        store.run(artifact_store::open_existing(&store.config), with_persistence_check(work)).await
+    }
+
+    /// The same with read access only: nothing is created or changed, so the storage may be read-only.
+    pub(super) async fn run_on_read_only(
+        &self,
+        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let store = self.select()?;
+        store.run(artifact_store::open_read_only(&store.config), with_persistence_check(work)).await
+    }
+
+    /// The same, and creates the store if it does not exist.
+    pub(super) async fn run_creating(
+        &self,
+        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let store = self.select()?;
+        store.run(artifact_store::open(&store.config), with_persistence_check(work)).await
+    }
+}
+
+/// `work`, after a check that the store outlives this process.
+fn with_persistence_check(
+    work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+) -> impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError> {
+    async move |store: &dyn ArtifactStore| {
+        require_persistent(store)?;
+        work(store).await
+    }
+}
+
+/// The store that a command works on.
+pub(super) struct SelectedStore {
+    pub(super) config: Config,
+    /// Where its options are written.
+    option_names: OptionNames,
+}
+
+impl SelectedStore {
+    /// The error if the store, or a second handle of it, cannot be opened.
+    pub(super) fn open_error(&self, error: &StoreError) -> CommandError {
+        CommandError::from_open_error(error, &self.option_names)
+    }
+
+    /// Opens the store, does `work` with it and closes it, even if the work fails. A signal drops the work.
+    pub(super) async fn run(
+        &self,
+        opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,
+        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let mut signal = pin!(signals::wait_for_signal());
+        let store = tokio::select! {
+            biased;
+            error = &mut signal => return Err(error),
+            opened = opening => opened.map_err(|error| self.open_error(&error))?,
+        };
+        let result = tokio::select! {
+            biased;
+            error = &mut signal => Err(error),
+            result = work(&*store) => result,
+        };
+        let closed = store.close().await.map_err(CommandError::from);
+        result.and(closed)
+    }
+}
+
+/// Refuses a store that neither another process nor a later one can see: it is empty, and loses what is put.
+fn require_persistent(store: &dyn ArtifactStore) -> Result<(), CommandError> {
+    let capabilities = store.capabilities();
+    if capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared) {
+        return Ok(());
+    }
+    Err(CommandError::usage(format!(
+        "this {} store is in the memory of one process: it is empty, and what is put is lost when the command ends; name a \
+         store on a disk or server, such as sqlite:artifacts.db or fs:artifacts",
+        store.driver()
+    )))
+}

@@ -1,0 +1,48 @@
+//! [`OptionNames`]: where the user wrote each option of a driver. An error of opening a store then names what to
+//! correct. This module must never know a value.
+
+use std::collections::BTreeMap;
+
+use artifact_store::{DriverInfo, StoreError, UrlForm};
+
+/// For each option of a driver, the key, variable or part of a URL that sets it.
+#[derive(Debug, Clone, Default)]
+pub struct OptionNames(BTreeMap<&'static str, String>);
+
+/// Always equal: two configurations with the same values are equal, wherever the values are written.
+impl PartialEq for OptionNames {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl OptionNames {
+    /// Calls `name` with each option of the driver.
+    pub(super) fn new(info: &DriverInfo, name: impl Fn(&'static str) -> String) -> Self {
+        Self(info.options.iter().map(|spec| (spec.name, name(spec.name))).collect())
+    }
+
+    /// The names for a store whose URL is in `source`, such as `--store`.
+    pub fn from_url(driver: &str, source: &str) -> Self {
+        let Ok(registry) = artifact_store::drivers() else { return Self::default() };
+        // A driver that does not exist has no options.
+        let Ok(driver) = registry.driver(driver) else { return Self::default() };
+        let info = driver.info();
+        let pattern = info.url.pattern(info.name);
+        Self::new(info, |option| match info.url {
+            UrlForm::FullUrl(url) if url == option => format!("the URL in {source}"),
+            UrlForm::Path(path) if path == option => format!("the {path} in {source} ({pattern})"),
+            UrlForm::HostAndPath { host, path } if [host, path].contains(&option) => {
+                format!("the {option} in {source} ({pattern})")
+            }
+            _ => format!("the parameter '{option}' of the URL in {source}"),
+        })
+    }
+
+    /// The message of an error of opening the store, in which each option has the name that the user wrote.
+    pub fn error_message(&self, error: &StoreError) -> String {
+        let name =
+            |option: &str| self.0.get(option).cloned().unwrap_or_else(|| format!("the option '{option}'"));
+        error.display_with_option_names(name).to_string()
+    }
+}

@@ -1,0 +1,118 @@
+//! Parses the value of a key by its kind. A value of a file has a type of its own; a value of the environment or of a
+//! flag is a string. Each function returns `None` if the value is not legal. This module must never know which key a
+//! value belongs to.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use artifact_store::core::{parse_duration, parse_size};
+use artifact_store_identity::{Algorithm, is_token_type};
+use axum::http::uri::Authority;
+use serde_json::Value;
+
+use super::keys::ValueKind;
+
+pub(super) fn text(_: &ValueKind, value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+pub(super) fn address(_: &ValueKind, value: &Value) -> Option<SocketAddr> {
+    value.as_str()?.parse().ok()
+}
+
+pub(super) fn size(kind: &ValueKind, value: &Value) -> Option<u64> {
+    let ValueKind::Size(range) = kind else { return None };
+    let bytes = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => parse_size(text),
+        _ => None,
+    };
+    bytes.filter(|bytes| range.contains(bytes))
+}
+
+pub(super) fn duration(kind: &ValueKind, value: &Value) -> Option<Duration> {
+    let ValueKind::Duration(range) = kind else { return None };
+    let duration = parse_duration(value.as_str()?)?;
+    (Duration::from_millis(*range.start())..=Duration::from_millis(*range.end()))
+        .contains(&duration)
+        .then_some(duration)
+}
+
+pub(super) fn count(kind: &ValueKind, value: &Value) -> Option<usize> {
+    let ValueKind::Count(range) = kind else { return None };
+    let count = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    count.filter(|count| range.contains(count))?.try_into().ok()
+}
+
+pub(super) fn boolean(_: &ValueKind, value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn one_of(kind: &ValueKind, value: &Value) -> Option<&'static str> {
+    let ValueKind::OneOf(words) = kind else { return None };
+    let text = value.as_str()?;
+    words.iter().copied().find(|word| *word == text)
+}
+
+pub(super) fn algorithms(_: &ValueKind, value: &Value) -> Option<Vec<Algorithm>> {
+    let algorithms: Vec<Algorithm> =
+        list(value)?.into_iter().map(|name| name.parse().ok()).collect::<Option<_>>()?;
+    (!algorithms.is_empty()).then_some(algorithms)
+}
+
+pub(super) fn token_types(_: &ValueKind, value: &Value) -> Option<Vec<String>> {
+    list(value)?.into_iter().map(|text| is_token_type(text).then(|| text.to_owned())).collect()
+}
+
+pub(super) fn origins(_: &ValueKind, value: &Value) -> Option<Vec<String>> {
+    list(value)?.into_iter().map(|origin| is_origin(origin).then(|| origin.to_owned())).collect()
+}
+
+/// The items of an array or of a comma-separated string, in their order. Repeated items are dropped.
+fn list(value: &Value) -> Option<Vec<&str>> {
+    let mut items: Vec<&str> = match value {
+        Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<_>>()?,
+        Value::String(text) if text.trim().is_empty() => Vec::new(),
+        Value::String(text) => text.split(',').map(str::trim).collect(),
+        _ => return None,
+    };
+    let mut seen = BTreeSet::new();
+    items.retain(|item| seen.insert(*item));
+    Some(items)
+}
+
+/// Whether a browser could send exactly this text as an `Origin` header.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let default_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return false,
+    };
+    let (name, port) = match host.rfind(':').filter(|colon| !host[*colon..].contains(']')) {
+        Some(colon) => (&host[..colon], Some(&host[colon + 1..])),
+        None => (host, None),
+    };
+    let is_valid_name = if name.starts_with('[') {
+        name.parse::<Authority>().is_ok_and(|authority| authority.host() == name)
+    } else {
+        let is_allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+        !name.is_empty() && name.bytes().all(is_allowed)
+    };
+    // Browsers write a port without leading zeros, and leave out the default port of the scheme.
+    is_valid_name
+        && port.is_none_or(|port| {
+            port.parse::<u16>().is_ok_and(|number| number != default_port && number.to_string() == port)
+        })
+}

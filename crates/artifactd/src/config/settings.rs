@@ -1,0 +1,82 @@
+//! [`Settings`]: the whole configuration after all checks. This module must never know where a value comes from.
+
+use std::time::Duration;
+
+use artifact_store_identity::IdentitySettings;
+use artifact_store_server::ServerSettings;
+
+use super::error::ConfigError;
+use super::option_names::OptionNames;
+
+/// The whole configuration after all checks.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub identity: IdentitySettings,
+    pub artifacts: ArtifactsSettings,
+    pub protocol: ProtocolSettings,
+    pub telemetry: TelemetrySettings,
+}
+
+/// The section `artifacts`.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct ArtifactsSettings {
+    /// The store that the facade opens.
+    pub store: artifact_store::Config,
+    /// Where each option of the driver was written, for errors of opening the store.
+    pub option_names: OptionNames,
+    /// Whether `artifacts.driver` is set. If not, the driver is `inmem`, the default of runtimes that embed the store.
+    /// It loses every artifact when the process ends.
+    pub driver_is_set: bool,
+    pub fetch_default_max_bytes: u64,
+    pub fetch_hard_max_bytes: u64,
+    pub heavy_output_threshold_bytes: u64,
+    /// The time between two sweeps of a running server. Zero turns sweeps off.
+    pub sweep_interval: Duration,
+}
+
+/// The section `protocol`.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct ProtocolSettings {
+    pub max_request_bytes: u64,
+}
+
+/// The section `telemetry`.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct TelemetrySettings {
+    pub log_format: LogFormat,
+    pub log_level: tracing::Level,
+    /// The `display_name` that `runtime.info` returns.
+    pub service_name: Option<String>,
+}
+
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+impl ArtifactsSettings {
+    /// Refuses settings without `artifacts.driver`: a server on the default driver would lose every artifact when it
+    /// ends.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn require_driver(&self) -> Result<(), ConfigError> {
+        if self.driver_is_set {
+            return Ok(());
+        }
+        let drivers = artifact_store::drivers().map_err(|error| ConfigError(error.to_string()))?;
+        let names: Vec<&str> = drivers.drivers().map(|driver| driver.info().name).collect();
+        Err(ConfigError(format!(
+            "artifacts.driver is not set, and a server has no default driver; set it to one of {}",
+            names.join(", ")
+        )))
+    }
+}

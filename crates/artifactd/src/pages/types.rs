@@ -1,0 +1,168 @@
+//! [`SchemaType`]: the type that a JSON schema declares, as text. This module must never know where a value is used.
+
+use serde_json::{Map, Value};
+
+use super::document::{Document, ResolvedValue, items, text};
+use super::markdown::code;
+
+/// The type of a value.
+#[derive(Debug, Clone)]
+pub(super) struct SchemaType<'a> {
+    /// The text in a table. For an object, only `object`, and for a list of them, `list of objects`.
+    pub(super) text: String,
+    /// The object, or the object of the list's items, if its members are declared.
+    pub(super) object: Option<ResolvedValue<'a>>,
+    pub(super) is_list: bool,
+}
+
+impl Document {
+    /// The schema without references and without "or null", and whether null is legal.
+    pub(super) fn non_null_schema<'a>(&'a self, schema: &'a Value) -> (ResolvedValue<'a>, bool) {
+        let mut resolved = self.resolve(schema);
+        for keyword in ["oneOf", "anyOf", "allOf"] {
+            let schemas = items(resolved.value, keyword);
+            let mut non_null = schemas.iter().filter(|schema| text(schema, "type") != "null");
+            if let (Some(only), None) = (non_null.next(), non_null.next()) {
+                let nullable = schemas.len() > 1;
+                let name = resolved.name;
+                resolved = self.resolve(only);
+                resolved.name = resolved.name.or(name);
+                return (resolved, nullable);
+            }
+        }
+        let types = items(resolved.value, "type").iter().filter_map(Value::as_str);
+        let others = alternatives(resolved.value).map(|other| text(other, "type"));
+        let nullable = types.chain(others).any(|name| name == "null");
+        (resolved, nullable)
+    }
+
+    /// The type of a value that is not null.
+    pub(super) fn schema_type<'a>(&'a self, schema: &'a Value) -> SchemaType<'a> {
+        let (resolved, _) = self.non_null_schema(schema);
+        let value = resolved.value;
+        let scalar = |text: String| SchemaType { text, object: None, is_list: false };
+        if let Some(constant) = value.get("const") {
+            return scalar(literal(constant));
+        }
+        let literals: Vec<_> =
+            items(value, "enum").iter().filter(|literal| !literal.is_null()).map(literal).collect();
+        if !literals.is_empty() {
+            return scalar(literals.join(", "));
+        }
+        let mut texts = Vec::new();
+        for alternative in alternatives(value) {
+            let text = self.schema_type(alternative).text;
+            if text != "null" && !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        if !texts.is_empty() {
+            let all_are_literals = texts.iter().all(|text| text.starts_with('`'));
+            return scalar(texts.join(if all_are_literals { ", " } else { " or " }));
+        }
+        match type_name(value) {
+            "array" => {
+                let Some(item) = value.get("items") else { return scalar("list".into()) };
+                let item = self.schema_type(item);
+                let limit = value.get("maxItems").map(|max| format!(", at most {max}")).unwrap_or_default();
+                let plural = if item.text.starts_with(char::is_alphabetic) { "s" } else { "" };
+                SchemaType { text: format!("list of {}{plural}{limit}", item.text), is_list: true, ..item }
+            }
+            "object" if has_declared_members(value) => {
+                SchemaType { text: "object".into(), object: Some(resolved), is_list: false }
+            }
+            "" => scalar("any".into()),
+            "integer"
+                if number(value, "minimum").is_some_and(|min| number(value, "maximum") == Some(min)) =>
+            {
+                scalar(code(&value["minimum"]))
+            }
+            name => scalar(name.to_owned() + &limits(value)),
+        }
+    }
+}
+
+/// The schemas of which a value matches one.
+pub(super) fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
+    items(schema, "oneOf").iter().chain(items(schema, "anyOf"))
+}
+
+/// The name of the type in a schema, other than null.
+fn type_name(schema: &Value) -> &str {
+    let mut names = items(schema, "type").iter().filter_map(Value::as_str);
+    match text(schema, "type") {
+        "" => names.find(|name| *name != "null").unwrap_or_default(),
+        name => name,
+    }
+}
+
+fn has_declared_members(schema: &Value) -> bool {
+    schema.get("properties").and_then(Value::as_object).is_some_and(|members: &Map<_, _>| !members.is_empty())
+}
+
+fn literal(value: &Value) -> String {
+    value.as_str().map_or_else(|| code(value), code)
+}
+
+fn number<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema.get(name).filter(|value| value.is_number())
+}
+
+/// The limits of a string or a number, in parentheses.
+fn limits(schema: &Value) -> String {
+    let number = |name| number(schema, name);
+    let mut parts = Vec::new();
+    match (number("minimum").filter(|min| min.as_f64() != Some(0.0)), number("maximum")) {
+        (Some(min), Some(max)) => parts.push(format!("{min} to {max}")),
+        (Some(min), None) => parts.push(format!("from {min}")),
+        (None, Some(max)) => parts.push(format!("at most {max}")),
+        (None, None) => {}
+    }
+    if let Some(max) = number("maxLength") {
+        parts.push(format!("at most {max} characters"));
+    }
+    match (text(schema, "contentEncoding"), text(schema, "format")) {
+        ("", format) if type_name(schema) == "string" && !format.is_empty() => parts.push(format.to_owned()),
+        ("", _) => {}
+        (encoding, _) => parts.push(encoding.to_owned()),
+    }
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn types_have_texts() {
+        let document = Document::new(json!({ "components": { "schemas": {
+            "Word": { "type": "string", "enum": ["a", "b"] },
+            "Thing": { "type": "object", "properties": { "x": { "type": "string" } } },
+        }}}));
+        let word = json!({ "$ref": "#/components/schemas/Word" });
+        let thing = json!({ "$ref": "#/components/schemas/Thing" });
+        for (schema, expected) in [
+            (json!({ "type": "string" }), "string"),
+            (json!({ "type": ["string", "null"], "maxLength": 9 }), "string (at most 9 characters)"),
+            (json!({ "type": "string", "format": "date-time" }), "string (date-time)"),
+            (json!({ "type": "integer", "format": "int64", "minimum": 0 }), "integer"),
+            (json!({ "type": "integer", "minimum": 1, "maximum": 5 }), "integer (1 to 5)"),
+            (json!({ "const": "0.1.0" }), "`0.1.0`"),
+            (
+                json!({ "anyOf": [{ "type": "null" }, { "type": "integer", "minimum": 0, "maximum": 0 }, { "type": "string" }] }),
+                "`0` or string",
+            ),
+            (json!({ "type": "array", "items": word, "maxItems": 3 }), "list of `a`, `b`, at most 3"),
+            (json!({ "type": "array", "items": thing }), "list of objects"),
+            (json!({ "oneOf": [{ "type": "null" }, word] }), "`a`, `b`"),
+            (json!({}), "any"),
+        ] {
+            assert_eq!(document.schema_type(&schema).text, expected, "{schema}");
+        }
+        let null_or_thing = json!({ "oneOf": [{ "type": "null" }, thing] });
+        let (resolved, nullable) = document.non_null_schema(&null_or_thing);
+        assert_eq!((resolved.name, nullable), (Some("Thing"), true));
+    }
+}

@@ -1,0 +1,50 @@
+//! A running server removes the leftovers of killed processes from its store.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+
+mod support;
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use support::{TestStore, artifactd};
+
+#[test]
+fn a_running_server_removes_orphans_of_other_processes_and_no_running_upload() {
+    let store = TestStore::new("fs").with_other_tenant();
+    let root = store.path("store");
+    let root_key = format!("artifacts.fs_root={}", root.display());
+    let mut server = artifactd()
+        .args(["dev", "--listen", "127.0.0.1:0", "--set", "artifacts.driver=fs", "--set", &root_key])
+        .args(["--set", "artifacts.sweep_interval=300ms", "--data-dir"])
+        .arg(store.path("data"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Opening the store also sweeps. After the first round, only the sweeps at intervals remove orphans.
+    let mut result = Ok(());
+    for round in 0..3 {
+        let orphan = root.join(format!("tmp/put-{round:032x}"));
+        let locked = root.join(format!("tmp/put-{:032x}", round + 100));
+        let lock = fs::File::create(&locked).unwrap();
+        lock.lock().unwrap();
+        fs::write(&orphan, "half").unwrap();
+        let begun = Instant::now();
+        while orphan.exists() && result.is_ok() {
+            if begun.elapsed() > Duration::from_mins(1) {
+                result = Err("the orphan was not removed");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !locked.exists() {
+            result = Err("a file with a lock was removed");
+        }
+        drop(lock);
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    result.unwrap();
+    let theirs = ["--tenant", "other", "--user", "bob", "--session", "s-9", "--json"];
+    assert_eq!(store.run("ls", &theirs).expect(0).json().len(), 1);
+}

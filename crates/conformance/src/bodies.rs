@@ -1,0 +1,76 @@
+//! Bodies for checks: in chunks, generated, failing, stalled or paused, and helpers that read a stored body.
+
+use artifact_store_core::{Body, BoxError, Digest, GetResult, StoreError};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::oneshot;
+
+use crate::fixtures::random_bytes;
+
+/// Returns a body that yields `bytes` in chunks of `chunk_size` bytes.
+pub(crate) fn chunked_body(bytes: &Bytes, chunk_size: usize) -> Body {
+    let (bytes, length) = (bytes.clone(), bytes.len());
+    let chunks = (0..length)
+        .step_by(chunk_size.max(1))
+        .map(move |start| Ok::<_, BoxError>(bytes.slice(start..(start + chunk_size).min(length))));
+    Body::from_stream(stream::iter(chunks))
+}
+
+/// Returns a body and its digest. The body generates its chunks, so that it is never in memory as a whole.
+pub(crate) fn generated_body(seed: u64, chunks: usize, chunk_size: usize) -> (Body, Digest) {
+    let mut hasher = artifact_store_core::Hasher::new();
+    for n in 0..chunks {
+        hasher.update(&random_bytes(seed + n as u64, chunk_size));
+    }
+    let all = (0..chunks).map(move |n| Ok::<_, BoxError>(random_bytes(seed + n as u64, chunk_size)));
+    (Body::from_stream(stream::iter(all)), hasher.finish())
+}
+
+/// Returns a body that yields `bytes` and then an error.
+pub(crate) fn failing_body(bytes: &Bytes) -> Body {
+    let chunks = vec![Ok(bytes.clone()), Err(BoxError::from("the source failed on purpose"))];
+    Body::from_stream(stream::iter(chunks))
+}
+
+/// Returns a body that yields `first` and then never ends. The receiver gets a message when `first` was read.
+pub(crate) fn stalled_body(first: &Bytes) -> (Body, oneshot::Receiver<()>) {
+    let (reached, waiter) = oneshot::channel();
+    let head = stream::iter((!first.is_empty()).then(|| Ok::<_, BoxError>(first.clone())));
+    let tail = stream::once(async move {
+        let _ = reached.send(());
+        std::future::pending().await
+    });
+    (Body::from_stream(head.chain(tail)), waiter)
+}
+
+/// Returns a body that yields `first`, waits, and then yields `rest`.
+///
+/// The receiver gets a message when `first` was read. The body waits until something is sent to the sender.
+pub(crate) fn paused_body(first: &Bytes, rest: &Bytes) -> (Body, oneshot::Receiver<()>, oneshot::Sender<()>) {
+    let (reached, waiter) = oneshot::channel();
+    let (resume, resumed) = oneshot::channel();
+    let (first, rest) = (first.clone(), rest.clone());
+    let tail = stream::once(async move {
+        let _ = reached.send(());
+        let _ = resumed.await;
+        Ok::<_, BoxError>(rest)
+    });
+    (Body::from_stream(stream::iter([Ok(first)]).chain(tail)), waiter, resume)
+}
+
+/// Reads all bytes of a get.
+pub(crate) async fn read_to_end(get: GetResult) -> Result<Bytes, StoreError> {
+    get.stream.collect_bytes(u64::MAX).await
+}
+
+/// Reads a get to its end and returns the number of bytes and their digest, without keeping the bytes.
+pub(crate) async fn size_and_digest(get: GetResult) -> Result<(u64, Digest), StoreError> {
+    let mut stream = get.stream;
+    let mut hasher = artifact_store_core::Hasher::new();
+    let mut size = 0;
+    while let Some(chunk) = stream.try_next().await? {
+        size += chunk.len() as u64;
+        hasher.update(&chunk);
+    }
+    Ok((size, hasher.finish()))
+}

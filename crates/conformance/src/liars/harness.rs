@@ -1,0 +1,103 @@
+//! The harness of a liar: [`Liar`] creates backends whose stores or presigned URLs tell one [`Lie`].
+//!
+//! This module must never know how a verb lies: the store knows it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use artifact_store_core::{ArtifactStore, BoxError, Bytes, StoreError, async_trait};
+
+use super::honest::PresigningStore;
+use super::lie::Lie;
+use super::lock;
+use super::shared_state::SharedState;
+use super::store::LyingStore;
+use super::url_server::{SkippedChecks, UrlServer};
+use crate::harness::{Backend, Harness, HttpClient, HttpResponse, StoreOptions};
+
+/// A harness whose flavour tells one lie.
+#[derive(Debug)]
+pub struct Liar(pub Lie);
+
+#[derive(Debug)]
+struct LyingBackend {
+    lie: Lie,
+    url_server: Arc<UrlServer>,
+    shared: Arc<SharedState>,
+    /// The store of the first open, for the lie that shares it with every later open.
+    first: Mutex<Option<Arc<PresigningStore>>>,
+}
+
+#[async_trait]
+impl Harness for Liar {
+    fn flavour(&self) -> String {
+        format!("the liar {:?}", self.0)
+    }
+
+    async fn create_backend(&self) -> Result<Box<dyn Backend>, BoxError> {
+        Ok(Box::new(LyingBackend {
+            lie: self.0,
+            url_server: Arc::default(),
+            shared: Arc::default(),
+            first: Mutex::default(),
+        }))
+    }
+}
+
+#[async_trait]
+impl Backend for LyingBackend {
+    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let create = || Arc::new(PresigningStore::new(options, Arc::clone(&self.url_server)));
+        let inner = if self.lie == Lie::SharesWithoutFlag {
+            Arc::clone(lock(&self.first).get_or_insert_with(create))
+        } else {
+            create()
+        };
+        Ok(Arc::new(LyingStore {
+            lie: self.lie,
+            inner,
+            shared: Arc::clone(&self.shared),
+            put_count: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            deleted: Mutex::default(),
+            unseen_puts: Mutex::default(),
+            offsets: Mutex::default(),
+        }))
+    }
+
+    fn is_persistent(&self) -> bool {
+        matches!(self.lie, Lie::SaysDurable | Lie::RemembersHalf | Lie::SaysShared)
+    }
+
+    async fn residue(&self) -> Result<Vec<String>, BoxError> {
+        Ok(lock(&self.shared.residue).clone())
+    }
+
+    fn http_client(&self) -> Option<Arc<dyn HttpClient>> {
+        let skipped = SkippedChecks {
+            method: self.lie == Lie::UrlTakesAnyMethod,
+            signature: self.lie == Lie::UrlTakesAnySignature,
+            key: self.lie == Lie::UrlTakesAnyKey,
+            body: self.lie == Lie::UploadTakesAnyBytes,
+            disposition: self.lie == Lie::DownloadsInline,
+        };
+        Some(Arc::new(LyingHttpClient(Arc::clone(&self.url_server), skipped)))
+    }
+}
+
+/// An HTTP client whose server skips some checks.
+#[derive(Debug)]
+struct LyingHttpClient(Arc<UrlServer>, SkippedChecks);
+
+#[async_trait]
+impl HttpClient for LyingHttpClient {
+    async fn request(
+        &self,
+        method: &str,
+        url: &str,
+        _headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<HttpResponse, BoxError> {
+        self.0.handle_request(method, url, body, self.1).await
+    }
+}

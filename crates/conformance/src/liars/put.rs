@@ -1,0 +1,197 @@
+//! The lies of `put`.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use artifact_store_core::{
+    ArtifactId, ArtifactStore, ArtifactStoreExt, Body, ErrorKind, Filter, PutOptions, PutOutcome, PutResult,
+    Scope, ScopePattern, StoreError,
+};
+
+use super::lie::Lie;
+use super::lock;
+use super::shared_state::SharedState;
+use super::store::LyingStore;
+
+/// Adds a line to the residue if it is dropped while it is armed: the put that owns it was dropped before its end.
+struct ResidueOnDrop<'a> {
+    shared: &'a SharedState,
+    armed: bool,
+}
+
+impl Drop for ResidueOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            lock(&self.shared.residue).push("tmp/half".into());
+        }
+    }
+}
+
+/// Polls a future in a loop until it is ready, without yielding to the runtime.
+fn poll_without_yielding<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // The time limit ends the test process.
+    let started = std::time::Instant::now();
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        assert!(started.elapsed() < Duration::from_secs(40), "the source was not ready within 40 s");
+    }
+}
+
+impl LyingStore {
+    /// Reads a body chunk by chunk. Returns all bytes that were read, and the error that ended the body.
+    async fn read_body(&self, body: Body) -> Result<(Vec<u8>, Option<StoreError>), StoreError> {
+        let mut stream = body.open(u64::MAX)?.into_stream();
+        let mut all = Vec::new();
+        let mut held = Vec::new();
+        loop {
+            // The liar that never yields polls its source to the end, and no other task can run in between.
+            let next = if self.has_lie(Lie::NeverYields) {
+                poll_without_yielding(stream.next())
+            } else {
+                stream.next().await
+            };
+            match next {
+                Ok(Some(chunk)) => {
+                    all.extend_from_slice(&chunk);
+                    if self.has_lie(Lie::HoldsTheWholeBody) {
+                        held.push(chunk);
+                    }
+                }
+                Ok(None) => return Ok((all, None)),
+                Err(error) => return Ok((all, Some(error))),
+            }
+        }
+    }
+
+    /// Handles a body that failed after the bytes `all` were read, with the lie of this store.
+    async fn handle_failed_body(
+        &self,
+        scope: &Scope,
+        all: Vec<u8>,
+        stored_options: PutOptions,
+        error: StoreError,
+    ) -> Result<PutResult, StoreError> {
+        let kind = error.kind();
+        let has_source = std::error::Error::source(&error).is_some();
+        let stores_partial_body = match self.lie {
+            Lie::CutsAtTheLimit => matches!(kind, ErrorKind::TooLarge { .. }),
+            Lie::IgnoresDigest => matches!(kind, ErrorKind::DigestMismatch { .. }),
+            Lie::IgnoresLength => kind == ErrorKind::InvalidArgument && !has_source,
+            _ => false,
+        };
+        if stores_partial_body {
+            return self.inner.put(scope, Body::from(all), stored_options).await;
+        }
+        match self.lie {
+            Lie::KeepsPartialBody => _ = self.inner.put(scope, Body::from(all), stored_options).await?,
+            Lie::LeaksATempFile => lock(&self.shared.residue).push("tmp/whole".into()),
+            Lie::LosesTheExistingArtifact => {
+                for row in self.rows(ScopePattern::exactly(scope), Filter::default()).await? {
+                    self.inner.delete(scope, &row.id).await?;
+                }
+            }
+            _ => {}
+        }
+        Err(error)
+    }
+
+    /// Puts an artifact with the lie of this store.
+    pub(super) async fn put_with_lie(
+        &self,
+        scope: &Scope,
+        body: Body,
+        options: PutOptions,
+    ) -> Result<PutResult, StoreError> {
+        let given_options = options.clone();
+        let mut stored_options = options;
+        match self.lie {
+            Lie::ForgetsMetadata => stored_options.metadata.clear(),
+            Lie::StopsTextAtNul => {
+                stored_options.filename = stored_options
+                    .filename
+                    .map(|name| name.split('\0').next().unwrap_or_default().to_owned());
+            }
+            Lie::LimitOffByOne if body.limit() < u64::MAX => {
+                let lower_limit = body.limit().saturating_sub(1);
+                return self.inner.put(scope, body.with_limit(lower_limit), stored_options).await;
+            }
+            Lie::LeavesATask => drop(tokio::spawn(std::future::pending::<()>())),
+            Lie::RefusesLargeOptions
+                if serde_json::to_vec(&stored_options).is_ok_and(|json| json.len() > 4096) =>
+            {
+                return Err(StoreError::backend("the storage accepts at most 4 KiB of metadata"));
+            }
+            _ => {}
+        }
+        if self.has_lie(Lie::RecordBeforeBytes) {
+            let mut stream = body.open(u64::MAX)?.into_stream();
+            let mut all = Vec::new();
+            let mut early = None;
+            while let Some(chunk) = stream.next().await? {
+                all.extend_from_slice(&chunk);
+                if early.is_none() {
+                    early =
+                        Some(self.inner.put(scope, Body::from_bytes(chunk), stored_options.clone()).await?);
+                }
+            }
+            if let Some(early) = early {
+                self.inner.delete(scope, &early.record.id).await?;
+            }
+            return self.inner.put(scope, Body::from(all), stored_options).await;
+        }
+        let mut guard = ResidueOnDrop { shared: &self.shared, armed: self.has_lie(Lie::LeaksWhenDropped) };
+        let (all, error) = self.read_body(body).await?;
+        guard.armed = false;
+        if let Some(error) = error {
+            return self.handle_failed_body(scope, all, stored_options, error).await;
+        }
+        let mistaken = self.mistaken_scope(scope)?;
+        let id = ArtifactId::new(&stored_options.namespace, &artifact_store_core::Digest::of(&all));
+        match self.lie {
+            Lie::IdOfTwelveDigits => {
+                let length = stored_options.namespace.as_str().len() + 1 + 12;
+                let rows = self.rows(ScopePattern::exactly(scope), Filter::default()).await?;
+                let twin = rows.into_iter().find(|row| row.id.as_str()[..length] == id.as_str()[..length]);
+                if let Some(record) = twin {
+                    return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
+                }
+            }
+            Lie::NeverForgetsAnId => {
+                let key = (scope.clone(), id.clone());
+                if let Some(record) = lock(&self.deleted).get(&key).cloned() {
+                    return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
+                }
+            }
+            Lie::SecondWriterWins if self.inner.delete(scope, &id).await? => {
+                let put = self.inner.put(scope, Body::from(all), stored_options).await?;
+                return Ok(PutResult { outcome: PutOutcome::AlreadyExists, ..put });
+            }
+            Lie::ChecksThenActs if !self.inner.exists(scope, &id).await? => {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                self.inner.delete(scope, &id).await?;
+                return self.inner.put(scope, Body::from(all), stored_options).await;
+            }
+            _ => {}
+        }
+        let count = self.put_count.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut put = self.inner.put(&mistaken, Body::from(all), stored_options).await?;
+        put.record.scope = scope.clone();
+        match self.lie {
+            Lie::ForgetsEveryTenthPut if count.is_multiple_of(10) => {
+                _ = self.inner.delete(scope, &id).await?;
+            }
+            Lie::AlwaysCreated => put.outcome = PutOutcome::Created,
+            Lie::ForgetsMetadata | Lie::StopsTextAtNul if put.outcome == PutOutcome::Created => {
+                put.record.options = given_options;
+            }
+            Lie::SeesPutsLate => _ = lock(&self.unseen_puts).insert(id),
+            Lie::RemembersHalf => lock(&self.shared.records).push(put.record.clone()),
+            _ => {}
+        }
+        Ok(put)
+    }
+}

@@ -1,0 +1,257 @@
+//! The store of a liar: [`LyingStore`] tells its lie in one verb and forwards everything else to the honest store.
+//!
+//! The lies of `put` and `list` are in their own modules.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use artifact_store_core::{
+    ArtifactId, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Bytes, Capabilities, Filter,
+    Flag, GetResult, Health, ListQuery, Page, Position, PresignIntent, PresignedRequest, PresignedUrl,
+    PutOptions, PutOutcome, PutResult, Record, Scope, ScopePattern, StoreError, Timestamp, async_trait,
+};
+use futures_util::TryStreamExt;
+
+use super::honest::{MAX_EXPIRY, PresigningStore};
+use super::lie::Lie;
+use super::lock;
+use super::shared_state::SharedState;
+
+/// An honest store behind a wrapper that tells one lie.
+#[derive(Debug)]
+pub(super) struct LyingStore {
+    pub(super) lie: Lie,
+    pub(super) inner: Arc<PresigningStore>,
+    pub(super) shared: Arc<SharedState>,
+    pub(super) put_count: AtomicUsize,
+    pub(super) closed: AtomicBool,
+    /// The records that were deleted through this store.
+    pub(super) deleted: Mutex<HashMap<(Scope, ArtifactId), Record>>,
+    /// The ids that were put and that `stat` has not been asked for yet.
+    pub(super) unseen_puts: Mutex<HashSet<ArtifactId>>,
+    /// The number of rows before the end of a page, by the position of the last row of the page.
+    pub(super) offsets: Mutex<HashMap<Position, usize>>,
+}
+
+impl LyingStore {
+    /// Returns whether this store tells `lie`.
+    pub(super) fn has_lie(&self, lie: Lie) -> bool {
+        self.lie == lie
+    }
+
+    /// Returns the scope that this store mistakes `scope` for.
+    pub(super) fn mistaken_scope(&self, scope: &Scope) -> Result<Scope, StoreError> {
+        let task = scope.task().map_or("none", |task| task.as_str());
+        match self.lie {
+            Lie::FoldsCase => Scope::new(
+                scope.tenant().as_str().to_lowercase(),
+                scope.user().as_str().to_lowercase(),
+                scope.session().as_str().to_lowercase(),
+            )?
+            .with_task(task.to_lowercase()),
+            Lie::TaskNamedNoneIsNoTask => {
+                Scope::new(scope.tenant(), scope.user(), scope.session())?.with_task(task)
+            }
+            Lie::JoinsPartsRaw => {
+                let (tenant, user, session) = (scope.tenant(), scope.user(), scope.session());
+                Scope::new(format!("{tenant}/{user}/{session}/{task}"), "x", "x")
+            }
+            _ => Ok(scope.clone()),
+        }
+    }
+
+    /// Finds a record with this id in the session of `scope`, in any task.
+    pub(super) async fn find_in_session(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+    ) -> Result<Option<Record>, StoreError> {
+        let rows = self.rows(ScopePattern::session_of(scope), Filter::default()).await?;
+        Ok(rows.into_iter().find(|row| row.id == *id))
+    }
+
+    /// Lists every honest row of `pattern` and `filter`.
+    pub(super) async fn rows(
+        &self,
+        pattern: ScopePattern,
+        filter: Filter,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.inner.list_all(ListQuery::new(pattern).with_filter(filter)).try_collect().await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl ArtifactStore for LyingStore {
+    fn driver(&self) -> &'static str {
+        self.inner.driver()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let honest = self.inner.capabilities();
+        match self.lie {
+            Lie::VerbWithoutFlag => honest.without(Flag::PresignGet),
+            Lie::UploadVerbWithoutFlag => honest.without(Flag::PresignPut),
+            Lie::SaysDurable => honest.with(Flag::Durable),
+            Lie::SaysShared => honest.with(Flag::Shared),
+            Lie::NumberTooLarge => honest.max_artifact_bytes(honest.artifact_bytes_limit().saturating_mul(2)),
+            _ => honest,
+        }
+    }
+
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
+        self.put_with_lie(scope, body, options).await
+    }
+
+    async fn get(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+        range: Option<ByteRange>,
+    ) -> Result<Option<GetResult>, StoreError> {
+        let range = match (self.lie, range) {
+            (Lie::IgnoresRange, _) => None,
+            (Lie::ShiftsSuffix, Some(ByteRange::Suffix(length))) => Some(ByteRange::From(length)),
+            (_, range) => range,
+        };
+        let mut from = self.mistaken_scope(scope)?;
+        if self.has_lie(Lie::GetIgnoresTask)
+            && let Some(record) = self.find_in_session(scope, id).await?
+        {
+            from = record.scope;
+        }
+        let Some(mut get) = self.inner.get(&from, id, range).await? else {
+            return if self.has_lie(Lie::AbsenceIsAnError) {
+                Err(StoreError::backend("no such artifact"))
+            } else {
+                Ok(None)
+            };
+        };
+        get.record.scope = scope.clone();
+        let length = get.range.end - get.range.start;
+        match self.lie {
+            Lie::DropsLastKib if length > 1024 => {
+                let bytes = get.stream.collect_bytes(u64::MAX).await?;
+                get.stream = ByteStream::from_bytes(bytes.slice(..bytes.len() - 1024));
+            }
+            Lie::FlipsAByte if length > 1 << 20 => {
+                let mut bytes = get.stream.collect_bytes(u64::MAX).await?.to_vec();
+                bytes[1 << 19] ^= 1;
+                get.stream = ByteStream::from_bytes(Bytes::from(bytes));
+            }
+            Lie::ShortensLongStreams if length > 32 << 20 => {
+                let bytes = get.stream.collect_bytes(u64::MAX).await?;
+                get.stream = ByteStream::from_bytes(bytes.slice(..32 << 20));
+            }
+            _ => {}
+        }
+        Ok(Some(get))
+    }
+
+    async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
+        if self.has_lie(Lie::UploadVisibleBeforeCommit) {
+            self.inner.commit_upload(scope, id).await?;
+        }
+        if self.has_lie(Lie::SeesPutsLate) && lock(&self.unseen_puts).remove(id) {
+            return Ok(None);
+        }
+        let found = match self.lie {
+            Lie::StatIgnoresTask => self.find_in_session(scope, id).await?,
+            _ => self.inner.stat(&self.mistaken_scope(scope)?, id).await?,
+        };
+        match (self.lie, found) {
+            (Lie::AbsenceIsAnError, None) => Err(StoreError::backend("no such artifact")),
+            (Lie::StaleReadAfterDelete, None) => {
+                Ok(lock(&self.deleted).get(&(scope.clone(), id.clone())).cloned())
+            }
+            (Lie::StatIgnoresTask, found) => Ok(found),
+            (_, found) => Ok(found.map(|record| Record { scope: scope.clone(), ..record })),
+        }
+    }
+
+    async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
+        if matches!(self.lie, Lie::StaleReadAfterDelete | Lie::NeverForgetsAnId)
+            && let Some(record) = self.inner.stat(scope, id).await?
+        {
+            lock(&self.deleted).insert((scope.clone(), id.clone()), record);
+        }
+        let mut from = self.mistaken_scope(scope)?;
+        if self.has_lie(Lie::DeleteIgnoresTask)
+            && let Some(record) = self.find_in_session(scope, id).await?
+        {
+            from = record.scope;
+        }
+        let deleted = self.inner.delete(&from, id).await?;
+        Ok(deleted || self.has_lie(Lie::DeleteAlwaysTrue))
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        self.list_with_lie(query).await
+    }
+
+    async fn presign(
+        &self,
+        scope: &Scope,
+        intent: &PresignIntent,
+        expiry: Duration,
+    ) -> Result<Option<PresignedRequest>, StoreError> {
+        match (self.lie, intent) {
+            (Lie::FlagWithoutVerb, PresignIntent::Get { .. }) => {
+                Err(StoreError::unsupported(Flag::PresignGet))
+            }
+            (Lie::UploadFlagWithoutVerb, PresignIntent::Put(_)) => {
+                Err(StoreError::unsupported(Flag::PresignPut))
+            }
+            (Lie::SignsForLongerThanAsked, _) => {
+                self.inner.presign(scope, intent, expiry + Duration::from_mins(1)).await
+            }
+            (Lie::ExpiryWithoutEnd, _) => self.inner.presign(scope, intent, expiry.min(MAX_EXPIRY)).await,
+            (Lie::PresignIgnoresTask, PresignIntent::Get { id }) => {
+                let scope = self
+                    .find_in_session(scope, id)
+                    .await?
+                    .map_or_else(|| scope.clone(), |record| record.scope);
+                self.inner.presign(&scope, intent, expiry).await
+            }
+            (Lie::PresignsTheMissing, _) => {
+                let presigned = self.inner.presign(scope, intent, expiry).await?;
+                Ok(Some(presigned.unwrap_or_else(|| PresignedRequest {
+                    url: PresignedUrl::new("mem://nothing"),
+                    headers: Vec::new(),
+                    expires_at: Timestamp::from_micros(0),
+                })))
+            }
+            _ => self.inner.presign(scope, intent, expiry).await,
+        }
+    }
+
+    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
+        if self.has_lie(Lie::CommitIgnoresTask) && scope.task().is_none() {
+            return self.inner.commit_upload(&scope.clone().with_task("t-1")?, id).await;
+        }
+        let committed = self.inner.commit(scope, id, self.has_lie(Lie::CommitsUnverifiedBytes)).await?;
+        Ok(committed.map(|put| match self.lie {
+            Lie::EveryCommitCreates => PutResult { outcome: PutOutcome::Created, ..put },
+            _ => put,
+        }))
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        if self.has_lie(Lie::UnhealthyAfterPut) && self.put_count.load(Ordering::SeqCst) > 0 {
+            return Err(StoreError::unavailable("unhealthy on purpose"));
+        }
+        self.inner.health().await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        if self.has_lie(Lie::WorksAfterClose) {
+            return Ok(());
+        }
+        if self.has_lie(Lie::ClosesOnce) && self.closed.swap(true, Ordering::SeqCst) {
+            return Err(StoreError::closed());
+        }
+        self.inner.close().await
+    }
+}

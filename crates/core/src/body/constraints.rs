@@ -1,0 +1,59 @@
+//! What a body must be and what it was: [`BodyConstraints`] and [`CompletedBody`].
+
+use std::sync::{Arc, OnceLock};
+
+use crate::digest::Digest;
+use crate::error::StoreError;
+
+/// The size and digest of a body that was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompletedBody {
+    /// The SHA-256 of all its bytes.
+    pub digest: Digest,
+    /// The number of its bytes.
+    pub size: u64,
+}
+
+/// Receives a body's size and digest once the driver has read all of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BodyObserver(Arc<OnceLock<CompletedBody>>);
+
+impl BodyObserver {
+    /// The body's size and digest; `None` if the driver did not read it to its end.
+    pub(crate) fn completed(&self) -> Option<CompletedBody> {
+        self.0.get().copied()
+    }
+}
+
+/// The announced length and digest of a body, its limit, and its observer.
+#[derive(Debug, Clone)]
+pub(super) struct BodyConstraints {
+    pub(super) length: Option<u64>,
+    pub(super) digest: Option<Digest>,
+    pub(super) limit: u64,
+    pub(super) observer: Option<BodyObserver>,
+}
+
+impl BodyConstraints {
+    pub(super) const fn none() -> Self {
+        Self { length: None, digest: None, limit: u64::MAX, observer: None }
+    }
+
+    /// Compares a body at its end with what was announced, and informs the observer.
+    pub(super) fn complete(&self, digest: Digest, size: u64) -> Result<CompletedBody, StoreError> {
+        if let Some(announced) = self.length.filter(|announced| size != *announced) {
+            return Err(StoreError::invalid(format!(
+                "the body ended after {size} of its announced {announced} bytes"
+            )));
+        }
+        if let Some(announced) = self.digest.filter(|announced| *announced != digest) {
+            return Err(StoreError::digest_mismatch(announced, digest));
+        }
+        let completed = CompletedBody { digest, size };
+        if let Some(BodyObserver(cell)) = &self.observer {
+            // A body is completed once, so the cell is empty.
+            let _ = cell.set(completed);
+        }
+        Ok(completed)
+    }
+}

@@ -1,0 +1,204 @@
+//! A body that is read piece by piece: [`BodyStream`], which hashes, counts and limits the bytes.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+
+use super::constraints::{BodyConstraints, CompletedBody};
+use crate::digest::{Digest, Hasher};
+use crate::error::{BoxError, StoreError};
+
+/// The largest piece that a [`BodyStream`] returns, in bytes. Larger pieces of the source are split without a copy, so
+/// that hashing one piece (about 0.14 ms) does not block an executor for long.
+pub const MAX_PIECE_BYTES: usize = 256 * 1024;
+
+/// The number of pieces, empty ones included, after which a stream yields to the executor. Without it, a task whose
+/// source is always ready could not be cancelled. With pieces of [`MAX_PIECE_BYTES`] this is about 1 ms of hashing.
+const PIECES_PER_YIELD: u32 = 8;
+
+pub(super) type BoxedSource = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + 'static>>;
+
+/// A body as a stream of hashed and counted pieces.
+///
+/// The driver calls [`next`](BodyStream::next) until it returns `None`, then [`finish`](BodyStream::finish). On any
+/// error the driver rolls back, returns this error and leaves nothing behind.
+pub struct BodyStream {
+    source: Option<BoxedSource>,
+    pending: Bytes,
+    hasher: Hasher,
+    bytes_read: u64,
+    constraints: BodyConstraints,
+    partial_chunk: BytesMut,
+    pieces_since_yield: u32,
+    state: StreamState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StreamState {
+    Reading,
+    Failed,
+    Completed(CompletedBody),
+}
+
+impl BodyStream {
+    pub(super) fn new(source: Option<BoxedSource>, pending: Bytes, constraints: BodyConstraints) -> Self {
+        Self {
+            source,
+            pending,
+            hasher: Hasher::new(),
+            bytes_read: 0,
+            constraints,
+            partial_chunk: BytesMut::new(),
+            pieces_since_yield: 0,
+            state: StreamState::Reading,
+        }
+    }
+
+    /// The announced length in bytes, if there is one.
+    pub fn announced_length(&self) -> Option<u64> {
+        self.constraints.length
+    }
+
+    /// The announced SHA-256, if there is one. The body has this digest, or it fails at its end.
+    pub fn announced_digest(&self) -> Option<Digest> {
+        self.constraints.digest
+    }
+
+    /// The next piece: never empty, at most [`MAX_PIECE_BYTES`] long, already hashed and counted. `None` after the last
+    /// byte, once length and digest have been compared with the announced ones.
+    ///
+    /// Cancel-safe: a dropped call loses no byte.
+    ///
+    /// # Errors
+    /// [`TooLarge`](crate::ErrorKind::TooLarge); [`DigestMismatch`](crate::ErrorKind::DigestMismatch);
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the source failed or did not have its announced
+    /// length.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        match self.state {
+            StreamState::Reading => {}
+            StreamState::Completed(_) => return Ok(None),
+            StreamState::Failed => {
+                return Err(StoreError::invalid("the body failed earlier and cannot be read further"));
+            }
+        }
+        let next = self.next_piece().await;
+        if next.is_err() {
+            self.state = StreamState::Failed;
+            // A failed source is not polled again. Dropping it releases its connection or file.
+            self.source = None;
+        }
+        next
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if !self.pending.is_empty() {
+            self.yield_if_due().await;
+        }
+        while self.pending.is_empty() {
+            self.yield_if_due().await;
+            let piece = match &mut self.source {
+                Some(source) => source.next().await,
+                None => None,
+            };
+            match piece {
+                Some(Ok(piece)) => self.pending = piece,
+                Some(Err(error)) => {
+                    return Err(match error.downcast::<StoreError>() {
+                        Ok(error) => *error,
+                        Err(error) => StoreError::invalid("the body's source failed").with_source(error),
+                    });
+                }
+                None => {
+                    let digest = std::mem::take(&mut self.hasher).finish();
+                    self.state = StreamState::Completed(self.constraints.complete(digest, self.bytes_read)?);
+                    self.source = None;
+                    return Ok(None);
+                }
+            }
+        }
+        let piece = self.pending.split_to(self.pending.len().min(MAX_PIECE_BYTES));
+        self.bytes_read = self.bytes_read.saturating_add(piece.len() as u64);
+        if self.bytes_read > self.constraints.limit {
+            return Err(StoreError::too_large(self.constraints.limit));
+        }
+        if let Some(announced) = self.constraints.length.filter(|announced| self.bytes_read > *announced) {
+            return Err(StoreError::invalid(format!(
+                "the body is longer than its announced {announced} bytes"
+            )));
+        }
+        self.hasher.update(&piece);
+        Ok(Some(piece))
+    }
+
+    /// Yields to the executor after every [`PIECES_PER_YIELD`] pieces.
+    async fn yield_if_due(&mut self) {
+        self.pieces_since_yield += 1;
+        if self.pieces_since_yield >= PIECES_PER_YIELD {
+            self.pieces_since_yield = 0;
+            let mut has_yielded = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut has_yielded, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    /// The next chunk of exactly `size` bytes; the last one may be shorter. `None` after the last one. For storages
+    /// that keep chunks of a fixed size. Bytes are copied only if pieces and chunks do not align. Do not mix with
+    /// [`next`](Self::next).
+    ///
+    /// Cancel-safe: a dropped call loses no byte.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn next_chunk(&mut self, size: usize) -> Result<Option<Bytes>, StoreError> {
+        let size = size.max(1);
+        loop {
+            if self.partial_chunk.len() >= size {
+                return Ok(Some(self.partial_chunk.split_to(size).freeze()));
+            }
+            match self.next().await? {
+                Some(piece) if self.partial_chunk.is_empty() && piece.len() == size => {
+                    return Ok(Some(piece));
+                }
+                Some(piece) => {
+                    if self.partial_chunk.capacity() < size {
+                        self.partial_chunk.reserve(size + MAX_PIECE_BYTES - self.partial_chunk.len());
+                    }
+                    self.partial_chunk.extend_from_slice(&piece);
+                }
+                None if self.partial_chunk.is_empty() => return Ok(None),
+                None => return Ok(Some(self.partial_chunk.split().freeze())),
+            }
+        }
+    }
+
+    /// The size and digest of the body, after it was read to its end.
+    ///
+    /// # Errors
+    /// [`Backend`](crate::ErrorKind::Backend) if the driver did not read to the end, which is a bug in the driver.
+    pub fn finish(self) -> Result<CompletedBody, StoreError> {
+        match self.state {
+            StreamState::Completed(completed) if self.partial_chunk.is_empty() => Ok(completed),
+            _ => Err(StoreError::backend("the driver finished a body that it had not read to its end")),
+        }
+    }
+}
+
+impl fmt::Debug for BodyStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyStream")
+            .field("bytes_read", &self.bytes_read)
+            .field("constraints", &self.constraints)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

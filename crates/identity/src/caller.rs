@@ -1,0 +1,120 @@
+//! Reads the token from request headers, and builds the caller from its claims. This module must never know keys.
+
+use artifact_store_core::{Scope, ScopePart};
+use artifact_store_protocol::Code;
+use artifact_store_resolver::{Caller, Refusal};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+
+use super::token::VerifiedToken;
+
+const TENANT_HEADER: &str = "x-harbor-tenant";
+const USER_HEADER: &str = "x-harbor-user";
+const SESSION_HEADER: &str = "x-harbor-session";
+
+/// The token of a request: from the Authorization header, or from `access_token` if there is no such header.
+pub(super) fn bearer_token<'a>(
+    headers: &'a HeaderMap,
+    access_token: Option<&'a str>,
+) -> Result<&'a [u8], Refusal> {
+    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let Some(first) = sent.next() else {
+        return access_token
+            .filter(|token| !token.is_empty())
+            .map(str::as_bytes)
+            .ok_or_else(missing_bearer_token);
+    };
+    if sent.next().is_some() {
+        return Err(Refusal::new(Code::AuthRejected, "the request has more than one Authorization header"));
+    }
+    let value = first.as_bytes();
+    let split = value.iter().position(|byte| *byte == b' ').ok_or_else(missing_bearer_token)?;
+    let token = value[split..].trim_ascii();
+    if !value[..split].eq_ignore_ascii_case(b"bearer") || token.is_empty() {
+        return Err(missing_bearer_token());
+    }
+    Ok(token)
+}
+
+/// Returns true if the request has a bearer token, valid or not.
+pub fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool {
+    bearer_token(headers, access_token).map_or_else(|refusal| refusal.code() == Code::AuthRejected, |_| true)
+}
+
+/// The caller that the verified token and the headers name. With `session_bound`, only the token names the session.
+pub(super) fn build_caller(
+    token: &VerifiedToken,
+    headers: &HeaderMap,
+    session_bound: bool,
+) -> Result<Caller, Refusal> {
+    let session = match identity_header(headers, SESSION_HEADER)? {
+        Some(sent) if session_bound && token.session.as_deref() != Some(sent.as_str()) => {
+            return Err(Refusal::new(
+                Code::IdentityRequired,
+                "X-Harbor-Session is not the token's claim session, which requests are bound to here; leave it out",
+            ));
+        }
+        Some(sent) => Some(sent),
+        None => token.session.as_deref().map(parse_part).transpose()?,
+    };
+    let tenant = token.tenant.as_deref().map(parse_part).transpose()?;
+    let user = token.user.as_deref().map(parse_part).transpose()?;
+    let (Some(tenant), Some(user), Some(session)) = (tenant, user, session) else {
+        return Err(Refusal::new(
+            Code::IdentityRequired,
+            "the identity is not complete; it takes the token's claims tenant and user, and a session: \
+             the header X-Harbor-Session or the claim session",
+        ));
+    };
+    for (name, verified) in [(TENANT_HEADER, &tenant), (USER_HEADER, &user)] {
+        if identity_header(headers, name)?.is_some_and(|sent| sent != *verified) {
+            return Err(Refusal::new(
+                Code::IdentityRequired,
+                "X-Harbor-Tenant or X-Harbor-User is not the verified identity; leave it out, or send the token's own",
+            ));
+        }
+    }
+    let mut caller = Caller::new(&Scope::from_parts(tenant, user, session, None));
+    if session_bound {
+        caller = caller.with_bound_session();
+    }
+    if token.admin {
+        caller = caller.with_admin();
+    }
+    if token.fleet {
+        caller = caller.with_fleet();
+    }
+    Ok(caller)
+}
+
+/// The value of an identity header, if the request has it.
+fn identity_header(headers: &HeaderMap, name: &str) -> Result<Option<ScopePart>, Refusal> {
+    let mut sent = headers.get_all(name).iter();
+    let Some(value) = sent.next() else { return Ok(None) };
+    if sent.next().is_some() {
+        return Err(Refusal::new(
+            Code::IdentityRequired,
+            "X-Harbor-Session, X-Harbor-Tenant and X-Harbor-User may each be sent once",
+        ));
+    }
+    utf8(value).ok_or_else(illegal_part).and_then(parse_part).map(Some)
+}
+
+fn utf8(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
+}
+
+fn parse_part(text: &str) -> Result<ScopePart, Refusal> {
+    ScopePart::new(text).map_err(|error| illegal_part().with_cause(error))
+}
+
+fn illegal_part() -> Refusal {
+    Refusal::new(
+        Code::IdentityRequired,
+        "tenant, user and session each take 1 to 256 bytes of UTF-8 without control characters",
+    )
+}
+
+fn missing_bearer_token() -> Refusal {
+    Refusal::new(Code::IdentityRequired, "the request has no bearer token; send Authorization: Bearer <JWT>")
+}

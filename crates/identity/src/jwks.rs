@@ -1,0 +1,354 @@
+//! The public keys that tokens are verified with, read from a JWK set (RFC 7517).
+//!
+//! The key determines the algorithms: its type, curve, `alg`, `use` and `key_ops` say what it may verify. This module
+//! must never know a token.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{self, SHA256};
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::algorithm::Algorithm;
+use super::unusable_key::{IgnoredKey, MAX_IGNORED_LOGGED, UnusableKey};
+
+/// The largest JWK set that is read, in bytes.
+pub(super) const MAX_JWKS_BYTES: usize = 1 << 20;
+
+const MIN_RSA_BITS: usize = 2048;
+const MAX_RSA_BITS: usize = 8192;
+
+/// Members that only a private or a symmetric key has.
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+#[derive(Debug)]
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+    ignored: Vec<IgnoredKey>,
+}
+
+/// The SHA-256 of a key and its id. It differs for two keys with one id, and for one key with two ids.
+pub(super) type Fingerprint = [u8; 32];
+
+/// A key, prepared for each algorithm that it may verify.
+pub(super) struct Key {
+    kid: Option<String>,
+    fingerprint: Fingerprint,
+    verifying_keys: Vec<(Algorithm, VerifyingKey)>,
+}
+
+/// A key in the form that its library takes.
+enum VerifyingKey {
+    /// For `jsonwebtoken`.
+    JsonWebToken(jsonwebtoken::Algorithm, DecodingKey),
+    /// For aws-lc: `jsonwebtoken` has no ES512.
+    AwsLc(ParsedPublicKey),
+}
+
+/// Why no key could be selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeySelectionError {
+    UnknownKid,
+    OtherAlgorithm,
+    KidNeeded,
+}
+
+#[derive(Deserialize)]
+struct JwkSetDocument {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// Parses a JWK set. It ignores private, symmetric, malformed and weak keys, keys of other types, uses or
+    /// algorithms than `allowed`, and a key with the id of an earlier one. A set without a usable key is an error.
+    pub(super) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
+        let document: JwkSetDocument = serde_json::from_slice(json)
+            .map_err(|error| format!("is not a JWK set ({{\"keys\": […]}}), line {}", error.line()))?;
+        let (mut keys, mut ignored, mut cause) = (Vec::new(), Vec::new(), None);
+        for (index, jwk) in document.keys.iter().enumerate() {
+            let unusable = match Key::new(jwk, allowed, &keys) {
+                Ok(key) => {
+                    keys.push(key);
+                    continue;
+                }
+                Err(unusable) => unusable,
+            };
+            let ignored_key = IgnoredKey::new(jwk, &unusable);
+            if ignored.len() < MAX_IGNORED_LOGGED && !ignored.contains(&ignored_key) {
+                ignored.push(ignored_key);
+            }
+            cause = cause.or_else(|| unusable.key_set_error(index));
+        }
+        if keys.is_empty() {
+            let names: Vec<&str> = allowed.iter().map(|algorithm| algorithm.name()).collect();
+            return Err(
+                cause.unwrap_or_else(|| format!("holds no key that verifies any of {}", names.join(", ")))
+            );
+        }
+        Ok(Self { keys, ignored })
+    }
+
+    /// Logs the ignored keys, except those that `before` has ignored too.
+    pub(super) fn log_ignored_keys(&self, before: Option<&Self>) {
+        let known = |it: &&IgnoredKey| before.is_none_or(|before| !before.ignored.contains(it));
+        for IgnoredKey { kid, why } in self.ignored.iter().filter(known) {
+            tracing::warn!(kid, "a key of the JWK set is left out: it {why}");
+        }
+    }
+
+    /// Selects the key for a token of `algorithm` with the key id `kid`, or without one.
+    pub(super) fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&Key, KeySelectionError> {
+        let fits = |key: &&Key| key.is_for(algorithm);
+        let Some(kid) = kid else {
+            let mut fitting = self.keys.iter().filter(fits);
+            return match (fitting.next(), fitting.next()) {
+                (Some(key), None) => Ok(key),
+                (Some(_), Some(_)) => Err(KeySelectionError::KidNeeded),
+                (None, _) => Err(KeySelectionError::OtherAlgorithm),
+            };
+        };
+        let mut named = self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
+        if named.peek().is_none() {
+            return Err(KeySelectionError::UnknownKid);
+        }
+        named.find(fits).ok_or(KeySelectionError::OtherAlgorithm)
+    }
+
+    /// Returns true if [`select`](Self::select) would still return the key of this fingerprint for a token of
+    /// `algorithm` that names its id (`named`), or names none.
+    pub(super) fn still_selects(&self, fingerprint: &Fingerprint, algorithm: Algorithm, named: bool) -> bool {
+        let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
+        if named {
+            // A set has at most one key of an id and algorithm.
+            return fitting.any(|key| key.fingerprint == *fingerprint);
+        }
+        fitting.next().is_some_and(|key| key.fingerprint == *fingerprint) && fitting.next().is_none()
+    }
+
+    /// The number of keys.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The number of keys that `other` does not have.
+    pub(super) fn count_missing_in(&self, other: &Self) -> usize {
+        let known = |key: &&Key| other.keys.iter().any(|it| it.is_same(key));
+        self.keys.iter().filter(|key| !known(key)).count()
+    }
+}
+
+impl Key {
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let Some((_, key)) = self.verifying_keys.iter().find(|(of, _)| *of == algorithm) else {
+            return false;
+        };
+        match key {
+            VerifyingKey::JsonWebToken(algorithm, key) => {
+                let signature = BASE64URL_NOPAD.encode(signature);
+                jsonwebtoken::crypto::verify(&signature, message, key, *algorithm).unwrap_or(false)
+            }
+            VerifyingKey::AwsLc(key) => key.verify_sig(message, signature).is_ok(),
+        }
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.verifying_keys.iter().any(|(of, _)| *of == algorithm)
+    }
+
+    /// Returns true for the same key with the same id and algorithms.
+    fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+            && self.verifying_keys.len() == other.verifying_keys.len()
+            && self.verifying_keys.iter().all(|(algorithm, _)| other.is_for(*algorithm))
+    }
+
+    /// Parses a key that does not conflict with `others`.
+    fn new(jwk: &Value, allowed: &[Algorithm], others: &[Self]) -> Result<Self, UnusableKey> {
+        let Value::Object(members) = jwk else { return Err("is not an object".into()) };
+        if let Some(name) = PRIVATE_MEMBERS.into_iter().find(|name| members.contains_key(*name)) {
+            return Err(UnusableKey::Private(name));
+        }
+        let key = Self::parse_members(members, allowed)?;
+        let is_twin = |other: &Self| {
+            key.kid.is_some()
+                && other.kid == key.kid
+                && other.verifying_keys.iter().any(|(algorithm, _)| key.is_for(*algorithm))
+        };
+        if others.iter().any(is_twin) {
+            return Err("has the 'kid' of another key; make them differ".into());
+        }
+        Ok(key)
+    }
+
+    fn parse_members(
+        members: &serde_json::Map<String, Value>,
+        allowed: &[Algorithm],
+    ) -> Result<Self, UnusableKey> {
+        let Some(kty) = string_member(members, "kty")? else {
+            return Err("has no 'kty'".into());
+        };
+        let curve = string_member(members, "crv")?;
+        let mut algorithms: Vec<Algorithm> = match (kty, curve) {
+            ("RSA", _) => vec![Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512],
+            ("EC", Some("P-256")) => vec![Algorithm::Es256],
+            ("EC", Some("P-384")) => vec![Algorithm::Es384],
+            ("EC", Some("P-521")) => vec![Algorithm::Es512],
+            _ => {
+                return Err(UnusableKey::Unsupported(
+                    "is of a type (kty) or curve (crv) that is not supported",
+                ));
+            }
+        };
+        let named = string_member(members, "alg")?;
+        algorithms.retain(|algorithm| named.is_none_or(|named| named == algorithm.name()));
+        algorithms.retain(|algorithm| allowed.contains(algorithm));
+        if algorithms.is_empty() {
+            return Err(UnusableKey::Unsupported("is for an algorithm (alg) that is not allowed here"));
+        }
+        if !may_verify(members)? {
+            return Err(UnusableKey::Unsupported("is not for verifying signatures (use, key_ops)"));
+        }
+        let (encoded, decoding_key) = match curve {
+            _ if kty == "RSA" => parse_rsa(members)?,
+            Some("P-256") => parse_ec(members, 32)?,
+            Some("P-384") => parse_ec(members, 48)?,
+            _ => parse_ec(members, 66)?,
+        };
+        let verifying_keys = algorithms
+            .into_iter()
+            .map(|algorithm| {
+                // The library parses a key only for the first token. Parse it now, so that the operator sees the error
+                // at once.
+                let checked = ParsedPublicKey::new(aws_lc_algorithm(algorithm), &encoded).ok()?;
+                let key = match jsonwebtoken_algorithm(algorithm) {
+                    Some(name) => VerifyingKey::JsonWebToken(name, decoding_key.clone()),
+                    None => VerifyingKey::AwsLc(checked),
+                };
+                Some((algorithm, key))
+            })
+            .collect::<Option<_>>()
+            .ok_or("is not a valid key of its type")?;
+        let kid = string_member(members, "kid")?.map(str::to_owned);
+        let fingerprint = fingerprint(kid.as_deref(), kty, curve, &encoded);
+        Ok(Self { kid, fingerprint, verifying_keys })
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("kid", &self.kid)
+            .field(
+                "algorithms",
+                &self.verifying_keys.iter().map(|(algorithm, _)| algorithm).collect::<Vec<_>>(),
+            )
+            .finish_non_exhaustive()
+    }
+}
+
+/// Each part is hashed with its length, so that parts cannot run together.
+fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]) -> Fingerprint {
+    let mut context = digest::Context::new(&SHA256);
+    let curve = curve.filter(|_| kty == "EC");
+    for part in [kid.map(str::as_bytes), Some(kty.as_bytes()), curve.map(str::as_bytes), Some(encoded)] {
+        // An absent part has a length that no part can have.
+        context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+        context.update(part.unwrap_or_default());
+    }
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(context.finish().as_ref());
+    fingerprint
+}
+
+fn may_verify(members: &serde_json::Map<String, Value>) -> Result<bool, String> {
+    let usage = string_member(members, "use")?.is_none_or(|usage| usage == "sig");
+    let operations = match members.get("key_ops") {
+        None => true,
+        Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
+        Some(_) => return Err("has a 'key_ops' that is not a list".into()),
+    };
+    Ok(usage && operations)
+}
+
+fn parse_rsa(members: &serde_json::Map<String, Value>) -> Result<(Vec<u8>, DecodingKey), String> {
+    let (mut n, mut e) = (base64url_member(members, "n")?, base64url_member(members, "e")?);
+    // Some encoders keep the sign byte of the DER integer.
+    for number in [&mut n, &mut e] {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        number.drain(..zeros);
+    }
+    let Some(first) = n.first() else { return Err("has an empty 'n'".into()) };
+    let bits = n.len() * 8 - first.leading_zeros() as usize;
+    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+        return Err(format!("is an RSA key of {bits} bits; it takes {MIN_RSA_BITS} to {MAX_RSA_BITS}"));
+    }
+    let decoding_key = DecodingKey::from_rsa_raw_components(&n, &e);
+    AsDer::<PublicKeyX509Der<'_>>::as_der(&RsaPublicKeyComponents { n, e })
+        .map(|der| (der.as_ref().to_vec(), decoding_key))
+        .map_err(|_| "is not a valid key of its type".to_owned())
+}
+
+/// The uncompressed point of an EC key.
+fn parse_ec(
+    members: &serde_json::Map<String, Value>,
+    width: usize,
+) -> Result<(Vec<u8>, DecodingKey), String> {
+    let (x, y) = (base64url_member(members, "x")?, base64url_member(members, "y")?);
+    if x.len() != width || y.len() != width {
+        return Err(format!("has coordinates of a wrong size; those of its curve have {width} bytes"));
+    }
+    let point = [&[4][..], &x, &y].concat();
+    let decoding_key = DecodingKey::from_ec_der(&point);
+    Ok((point, decoding_key))
+}
+
+/// The algorithm in `jsonwebtoken`, which has no ES512.
+fn jsonwebtoken_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
+    match algorithm {
+        Algorithm::Rs256 => Some(jsonwebtoken::Algorithm::RS256),
+        Algorithm::Rs384 => Some(jsonwebtoken::Algorithm::RS384),
+        Algorithm::Rs512 => Some(jsonwebtoken::Algorithm::RS512),
+        Algorithm::Es256 => Some(jsonwebtoken::Algorithm::ES256),
+        Algorithm::Es384 => Some(jsonwebtoken::Algorithm::ES384),
+        Algorithm::Es512 => None,
+    }
+}
+
+fn aws_lc_algorithm(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
+    match algorithm {
+        Algorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
+        Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
+        Algorithm::Es512 => &ECDSA_P521_SHA512_FIXED,
+    }
+}
+
+fn string_member<'a>(
+    members: &'a serde_json::Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'a str>, String> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("has a '{name}' that is not a string")),
+    }
+}
+
+fn base64url_member(members: &serde_json::Map<String, Value>, name: &'static str) -> Result<Vec<u8>, String> {
+    let text = string_member(members, name)?.ok_or_else(|| format!("has no '{name}'"))?;
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| format!("has a '{name}' that is not base64url"))
+}

@@ -1,0 +1,181 @@
+//! The current keys: [`Keyring`]. Requests read them. A request with an unknown key id requests a refresh and waits for
+//! it shortly. The refresher replaces them.
+//!
+//! Two rules keep requests from causing many fetches: at most one attempt at a time, and none within the minimum
+//! interval after the start of the last one. This module must never know where keys come from.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use super::jwks::KeySet;
+use super::refresh_counter::RefreshCounter;
+
+/// How long a request waits for a refresh.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The current key set, and the state of its refreshes.
+pub(super) struct Keyring {
+    set: RwLock<Arc<KeySet>>,
+    /// Notifies of a changed set. The value has no meaning.
+    changed: watch::Sender<()>,
+    /// Shortest time between the starts of two attempts. `None`: requests cannot cause a refresh.
+    min_interval: Option<Duration>,
+    state: Mutex<RefreshState>,
+    /// Wakes the refresher.
+    refresh_requested: Notify,
+    /// How many attempts have ended, and whether the last one succeeded.
+    ended: watch::Sender<(u64, bool)>,
+    refreshes: RefreshCounter,
+}
+
+/// Whether an attempt runs, and when the last one started.
+#[derive(Default)]
+struct RefreshState {
+    in_progress: bool,
+    last: Option<Instant>,
+}
+
+impl Keyring {
+    /// Keys that requests cannot refresh.
+    pub(super) fn fixed(set: KeySet) -> Self {
+        Self::new(set, None)
+    }
+
+    /// Keys that requests can refresh. The given set counts as an attempt that has just started.
+    pub(super) fn refreshable(set: KeySet, min_interval: Duration) -> Self {
+        let keys = Self::new(set, Some(min_interval));
+        keys.state().last = Some(Instant::now());
+        keys
+    }
+
+    fn new(set: KeySet, min_interval: Option<Duration>) -> Self {
+        set.log_ignored_keys(None);
+        Self {
+            set: RwLock::new(Arc::new(set)),
+            changed: watch::Sender::new(()),
+            min_interval,
+            state: Mutex::default(),
+            refresh_requested: Notify::new(),
+            ended: watch::Sender::new((0, true)),
+            refreshes: RefreshCounter::default(),
+        }
+    }
+
+    /// The counter of refreshes.
+    pub(super) fn refreshes(&self) -> &RefreshCounter {
+        &self.refreshes
+    }
+
+    /// The current set.
+    pub(super) fn set(&self) -> Arc<KeySet> {
+        Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the set. Returns the number of new keys and of withdrawn keys.
+    pub(super) fn replace(&self, set: KeySet) -> (usize, usize) {
+        let set = Arc::new(set);
+        let mut current = self.set.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, Arc::clone(&set));
+        drop(current);
+        let (new, withdrawn) = (set.count_missing_in(&old), old.count_missing_in(&set));
+        // A new key can change the key that verifies a token without a key id.
+        if new > 0 || withdrawn > 0 {
+            self.changed.send_replace(());
+        }
+        (new, withdrawn)
+    }
+
+    /// A receiver that is notified whenever the set changes.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Requests a refresh and waits until it ends, at most 3 s. Returns at once if none runs and none may start.
+    pub(super) async fn wait_for_refresh(&self) {
+        // Subscribe before the request, so that the end is not missed.
+        let mut ended = self.ended.subscribe();
+        if self.request_refresh() {
+            // The caller looks at the current keys again, whatever the result.
+            let _ = timeout(REFRESH_TIMEOUT, ended.changed()).await;
+        }
+    }
+
+    /// Starts an attempt unless one runs. Returns true if one runs now.
+    fn request_refresh(&self) -> bool {
+        let Some(min_interval) = self.min_interval else { return false };
+        let mut state = self.state();
+        if state.in_progress {
+            return true;
+        }
+        if state.last.is_some_and(|last| last.elapsed() < min_interval) {
+            return false;
+        }
+        *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
+        self.refresh_requested.notify_one();
+        true
+    }
+
+    /// Refreshes now, regardless of the interval, after an attempt that already runs. Returns true if it succeeded.
+    /// Never returns if there is no refresher.
+    pub(super) async fn refresh(&self) -> bool {
+        let mut ended = self.ended.subscribe();
+        while !self.start_refresh(&mut ended) {
+            let _ = ended.changed().await;
+        }
+        let _ = ended.changed().await;
+        ended.borrow().1
+    }
+
+    /// Starts an attempt unless one runs. `ended` is notified of its end.
+    fn start_refresh(&self, ended: &mut watch::Receiver<(u64, bool)>) -> bool {
+        let mut state = self.state();
+        ended.mark_unchanged();
+        if state.in_progress {
+            return false;
+        }
+        *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
+        self.refresh_requested.notify_one();
+        true
+    }
+
+    /// Waits until `when`, or until a refresh is requested, and marks an attempt as running. Returns true if it was
+    /// requested.
+    pub(super) async fn wait_until_due(&self, when: Instant) -> bool {
+        loop {
+            let is_due = tokio::select! {
+                () = self.refresh_requested.notified() => false,
+                () = tokio::time::sleep_until(when) => true,
+            };
+            let mut state = self.state();
+            if state.in_progress {
+                return true;
+            }
+            if is_due {
+                *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
+                return false;
+            }
+            // The previous attempt has already fulfilled this request.
+        }
+    }
+
+    /// Marks the running attempt as ended. The caller has replaced the set if it succeeded.
+    pub(super) fn finish_refresh(&self, succeeded: bool) {
+        let mut state = self.state();
+        state.in_progress = false;
+        self.ended.send_modify(|ended| *ended = (ended.0 + 1, succeeded));
+    }
+
+    fn state(&self) -> MutexGuard<'_, RefreshState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring").field("set", &self.set()).finish_non_exhaustive()
+    }
+}

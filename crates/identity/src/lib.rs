@@ -1,0 +1,39 @@
+//! Identifies the sender of a request: verifies bearer tokens against the keys of a JWK set and the configured rules.
+//!
+//! [`Verifier`] is the entry point. Keys come from a file (`jwks_file`) or from a provider (`fetch`). A background task
+//! keeps them fresh (`refresher`), and requests read them from the `keyring`. The token cache avoids verifying the same
+//! token again.
+//!
+//! All six algorithms take the same path. `jsonwebtoken` over aws-lc checks the signature, aws-lc itself checks ES512.
+//! Keys that a token brings along are never used. This crate must never know what a caller may do.
+
+mod algorithm;
+mod caller;
+mod claims;
+mod clock;
+mod fetch;
+mod jwks;
+mod jwks_file;
+mod keyring;
+pub mod keys;
+mod lifetime;
+mod refresh_counter;
+mod refresher;
+mod rules;
+mod settings;
+mod token;
+mod token_cache;
+mod token_error;
+mod unusable_key;
+mod url;
+mod verifier;
+
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use caller::has_token;
+pub use lifetime::TokenLifetime;
+pub use refresh_counter::RefreshCounts;
+pub use rules::Rules;
+pub use settings::IdentitySettings;
+pub use token::{LEGAL_TYPES, is_token_type};
+pub use url::{JwksUrl, LEGAL as LEGAL_URL};
+pub use verifier::{BOTH_SOURCES, ConfigError, KeyRefresher, OpenError, Verifier};

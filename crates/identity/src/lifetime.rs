@@ -1,0 +1,52 @@
+//! How long a verified token stays valid: [`TokenLifetime`]. This module must never know what the token is used for.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::clock::unix_now;
+use super::keyring::Keyring;
+use super::token::VerifiedToken;
+
+/// Longest sleep: the system clock can be set, or stop while the machine sleeps.
+const POLL_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The lifetime of a verified token: until it expires, or its key is withdrawn or replaced.
+pub struct TokenLifetime {
+    token: Arc<VerifiedToken>,
+    keys: Arc<Keyring>,
+    clock_skew: Duration,
+}
+
+impl TokenLifetime {
+    pub(super) fn new(token: Arc<VerifiedToken>, keys: Arc<Keyring>, clock_skew: Duration) -> Self {
+        Self { token, keys, clock_skew }
+    }
+
+    /// Waits until the token is no longer valid.
+    pub async fn ended(self) {
+        let mut changes = self.keys.changes();
+        loop {
+            // Marked as seen before the keys are read, so that a change in between wakes this task again.
+            changes.borrow_and_update();
+            let left = self.token.expires_at() + self.clock_skew.as_secs_f64() - unix_now();
+            if left <= 0.0 || !self.token.is_verified_by(&self.keys.set()) {
+                return;
+            }
+            // A token can be valid for longer than a Duration can express.
+            let wait = Duration::try_from_secs_f64(left).unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL);
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = changes.changed() => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TokenLifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenLifetime").finish_non_exhaustive()
+    }
+}

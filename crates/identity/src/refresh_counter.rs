@@ -1,0 +1,34 @@
+//! Counts refreshes of the keys: [`RefreshCounter`]. This module must never know a key.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of attempts to refresh the keys.
+#[derive(Debug, Default)]
+pub(super) struct RefreshCounter {
+    done: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshCounts {
+    /// Refreshes that installed a set.
+    pub done: u64,
+    /// Refreshes that failed.
+    pub failed: u64,
+}
+
+impl RefreshCounter {
+    pub(super) fn done(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> RefreshCounts {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        RefreshCounts { done: load(&self.done), failed: load(&self.failed) }
+    }
+}

@@ -1,0 +1,199 @@
+//! The background task that keeps keys fresh: [`JwksRefresher`]. It polls a file, or fetches from a provider.
+//!
+//! If a refresh fails, the previous keys stay in use: a provider that is down must not lock out all callers. This
+//! module must never know a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::algorithm::Algorithm;
+use super::fetch::{Fetcher, JwksResponse};
+use super::jwks::KeySet;
+use super::jwks_file::JwksFile;
+use super::keyring::Keyring;
+
+/// How often a file is checked for changes.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Handle of the task. Dropping it aborts the task.
+#[derive(Debug)]
+pub(super) struct JwksRefresher(AbortHandle);
+
+impl Drop for JwksRefresher {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How often a provider is asked for keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RefreshSchedule {
+    /// Time between two refreshes if nothing fails and no request needs an unknown key.
+    pub(super) interval: Duration,
+    /// Shortest time between the starts of two attempts.
+    pub(super) min_interval: Duration,
+}
+
+impl RefreshSchedule {
+    /// The delay after a successful refresh. The `max-age` of the provider may shorten the interval, but not below the
+    /// minimum.
+    fn delay_after_success(&self, max_age: Option<Duration>) -> Duration {
+        max_age.unwrap_or(self.interval).min(self.interval).max(self.min_interval)
+    }
+
+    /// The delay after `failures` consecutive failures: exponential, at most the interval. `jitter` (0 to 255)
+    /// subtracts up to a quarter, so that servers that failed together do not retry together.
+    fn delay_after_failures(&self, failures: u32, jitter: u8) -> Duration {
+        let doubled = self.min_interval.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
+        let wait = doubled.min(self.interval);
+        wait.saturating_sub(wait / 4 * u32::from(jitter) / 255).max(self.min_interval)
+    }
+}
+
+impl JwksRefresher {
+    /// Spawns a task that loads the file whenever it changes.
+    pub(super) fn spawn_for_file(keys: Arc<Keyring>, mut file: JwksFile, algorithms: Vec<Algorithm>) -> Self {
+        let task = async move {
+            let mut last_error = None;
+            loop {
+                let requested = keys.wait_until_due(Instant::now() + POLL_INTERVAL).await;
+                let read = tokio::task::spawn_blocking(move || {
+                    let content = if requested { file.read() } else { file.read_if_changed() };
+                    (file, content)
+                });
+                let Ok((returned, content)) = read.await else {
+                    tracing::error!(
+                        "identity.jwks_file is no longer checked for changes; restart the server"
+                    );
+                    return;
+                };
+                file = returned;
+                let path = file.path().display();
+                let set = match content {
+                    // An unchanged file is not reported again.
+                    Ok(None) => None,
+                    Ok(Some(json)) => Some(KeySet::parse(&json, &algorithms)),
+                    Err(why) => Some(Err(why)),
+                };
+                match set {
+                    Some(Ok(set)) => {
+                        last_error = None;
+                        replace_keys(&keys, set);
+                    }
+                    // An explicit request is always answered in the log.
+                    Some(Err(why)) if requested || last_error.as_ref() != Some(&why) => {
+                        keys.refreshes().failed();
+                        tracing::warn!("identity.jwks_file: {path} {why}; the keys from before stay");
+                        last_error = Some(why);
+                    }
+                    Some(Err(_)) | None => {}
+                }
+                keys.finish_refresh(last_error.is_none());
+            }
+        };
+        Self(tokio::spawn(task).abort_handle())
+    }
+
+    /// Spawns a task that fetches from a provider by `schedule`, and whenever the keyring requests it.
+    pub(super) fn spawn_for_provider(
+        keys: Arc<Keyring>,
+        fetcher: Fetcher,
+        algorithms: Vec<Algorithm>,
+        schedule: RefreshSchedule,
+        max_age: Option<Duration>,
+    ) -> Self {
+        let task = async move {
+            let mut wait = schedule.delay_after_success(max_age);
+            let mut failures = 0;
+            loop {
+                keys.wait_until_due(Instant::now() + wait).await;
+                match load(&fetcher, &algorithms).await {
+                    Ok((set, max_age)) => {
+                        if failures > 0 {
+                            tracing::info!(failures, "the provider of keys answers again");
+                        }
+                        (wait, failures) = (schedule.delay_after_success(max_age), 0);
+                        replace_keys(&keys, set);
+                    }
+                    Err(why) => {
+                        keys.refreshes().failed();
+                        failures += 1;
+                        wait = schedule.delay_after_failures(failures - 1, random_jitter());
+                        let url = fetcher.url();
+                        tracing::warn!(failures, "identity.jwks_url: {url} {why}; the keys from before stay");
+                    }
+                }
+                keys.finish_refresh(failures == 0);
+            }
+        };
+        Self(tokio::spawn(task).abort_handle())
+    }
+}
+
+/// Fetches and parses the set once.
+///
+/// # Errors
+/// The rest of a sentence that starts with the URL.
+pub(super) async fn load(
+    fetcher: &Fetcher,
+    algorithms: &[Algorithm],
+) -> Result<(KeySet, Option<Duration>), String> {
+    let JwksResponse { json, max_age } = fetcher.fetch().await?;
+    Ok((KeySet::parse(&json, algorithms)?, max_age))
+}
+
+fn replace_keys(keys: &Keyring, set: KeySet) {
+    set.log_ignored_keys(Some(&keys.set()));
+    let count = set.len();
+    let (added, withdrawn) = keys.replace(set);
+    keys.refreshes().done();
+    if added + withdrawn > 0 {
+        tracing::info!(keys = count, added, withdrawn, "the keys have changed");
+    }
+}
+
+fn random_jitter() -> u8 {
+    let mut byte = [0];
+    // Without randomness all servers wait equally long, which is acceptable.
+    let _ = getrandom::fill(&mut byte);
+    byte[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEDULE: RefreshSchedule =
+        RefreshSchedule { interval: Duration::from_mins(5), min_interval: Duration::from_secs(10) };
+
+    #[test]
+    fn a_provider_may_shorten_the_interval_but_not_below_the_smallest() {
+        for (max_age, seconds) in
+            [(None, 300), (Some(60), 60), (Some(86_400), 300), (Some(3), 10), (Some(0), 10)]
+        {
+            assert_eq!(
+                SCHEDULE.delay_after_success(max_age.map(Duration::from_secs)),
+                Duration::from_secs(seconds),
+                "{max_age:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn failures_double_the_wait_up_to_the_interval() {
+        let waits: Vec<u64> =
+            (0..8).map(|failures| SCHEDULE.delay_after_failures(failures, 0).as_secs()).collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(SCHEDULE.delay_after_failures(u32::MAX, 0), SCHEDULE.interval);
+        for (failures, seconds) in [(0, 10), (1, 15), (2, 30), (20, 225)] {
+            assert_eq!(
+                SCHEDULE.delay_after_failures(failures, 255),
+                Duration::from_secs(seconds),
+                "{failures}"
+            );
+        }
+    }
+}

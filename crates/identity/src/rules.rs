@@ -1,0 +1,37 @@
+//! What a token must satisfy in addition to its signature: [`Rules`].
+
+use std::time::Duration;
+
+use super::algorithm::Algorithm;
+
+/// What a token must satisfy in addition to its signature. By default all algorithms are allowed, issuer and audience
+/// are not checked, and clocks may differ by one minute.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The allowed algorithms.
+    pub algorithms: Vec<Algorithm>,
+    /// What `iss` must be. `None`: not checked.
+    pub issuer: Option<String>,
+    /// What `aud` must be or contain. `None`: not checked.
+    pub audience: Option<String>,
+    /// How far clocks may differ.
+    pub clock_skew: Duration,
+    /// Values of `typ` that are allowed in addition to `JWT`, `at+jwt`, `application/at+jwt` and an absent `typ`.
+    pub types: Vec<String>,
+    /// Whether the token alone names the session. If false, the header `X-Harbor-Session` overrides its claim.
+    pub session_bound: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        let algorithms = Algorithm::ALL.to_vec();
+        Self {
+            algorithms,
+            issuer: None,
+            audience: None,
+            clock_skew: Duration::from_mins(1),
+            types: Vec::new(),
+            session_bound: false,
+        }
+    }
+}

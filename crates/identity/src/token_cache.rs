@@ -1,0 +1,188 @@
+//! A cache of verified tokens: [`TokenCache`]. A hit costs a hash instead of a signature check.
+//!
+//! It holds the SHA-256 of at most [`CAPACITY`] tokens, never a token itself, and no rejected token. It does not check
+//! validity: the caller checks times and key again after each hit.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::token::VerifiedToken;
+
+/// Most tokens in the cache.
+pub(super) const CAPACITY: usize = 4096;
+/// Shards with a lock each, so that two cores rarely wait for each other. The hash of a token selects its shard.
+const SHARDS: usize = 16;
+/// Longest tenant, user or session in the cache, in bytes. No legal one is longer. This limits the cache to a few MiB.
+const MAX_PART_BYTES: usize = 256;
+/// How many recently used tokens an insertion skips before it evicts the next one anyway.
+const MAX_SKIPPED: usize = 8;
+
+/// The SHA-256 of a token.
+pub(super) type TokenHash = [u8; 32];
+
+/// Verified tokens by hash.
+pub(super) struct TokenCache(Vec<Mutex<Shard>>);
+
+/// A shard with CLOCK eviction: if it is full, the hand skips slots that were used since its last pass and evicts the
+/// next one.
+#[derive(Default)]
+struct Shard {
+    indices: HashMap<TokenHash, usize>,
+    slots: Vec<Slot>,
+    hand: usize,
+}
+
+struct Slot {
+    token: TokenHash,
+    verified: Arc<VerifiedToken>,
+    used: bool,
+}
+
+impl TokenCache {
+    pub(super) fn new() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+    }
+
+    /// The key of a token in the cache.
+    pub(super) fn hash(token: &[u8]) -> TokenHash {
+        let mut hash = TokenHash::default();
+        hash.copy_from_slice(digest(&SHA256, token).as_ref());
+        hash
+    }
+
+    /// The cached token.
+    pub(super) fn get(&self, token: &TokenHash) -> Option<Arc<VerifiedToken>> {
+        self.with_shard(token, |shard| {
+            let slot = shard.slots.get_mut(*shard.indices.get(token)?)?;
+            slot.used = true;
+            Some(Arc::clone(&slot.verified))
+        })?
+    }
+
+    /// Inserts a token. If the shard is full, it evicts one that was not used recently.
+    pub(super) fn insert(&self, token: TokenHash, verified: &Arc<VerifiedToken>) {
+        let parts = [&verified.tenant, &verified.user, &verified.session];
+        if parts.into_iter().flatten().any(|part| part.len() > MAX_PART_BYTES) {
+            return;
+        }
+        let slot = Slot { token, verified: Arc::clone(verified), used: false };
+        self.with_shard(&token, |shard| shard.insert(slot));
+    }
+
+    fn with_shard<T>(&self, token: &TokenHash, action: impl FnOnce(&mut Shard) -> T) -> Option<T> {
+        let shard = self.0.get(usize::from(token[0]) % SHARDS)?;
+        // After a panic with the lock held, a shard at worst misses a token.
+        Some(action(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.iter().map(|shard| shard.lock().unwrap().slots.len()).sum()
+    }
+}
+
+impl Shard {
+    fn insert(&mut self, slot: Slot) {
+        let existing = self.indices.get(&slot.token).copied();
+        let index = match existing {
+            Some(index) => index,
+            None if self.slots.len() < CAPACITY / SHARDS => {
+                self.indices.insert(slot.token, self.slots.len());
+                self.slots.push(slot);
+                return;
+            }
+            None => self.select_victim(),
+        };
+        let Some(old) = self.slots.get_mut(index) else { return };
+        self.indices.remove(&old.token);
+        self.indices.insert(slot.token, index);
+        *old = slot;
+    }
+
+    /// The index of the slot to evict. It moves the hand past that slot.
+    fn select_victim(&mut self) -> usize {
+        for _ in 0..MAX_SKIPPED {
+            let Some(slot) = self.slots.get_mut(self.hand) else { break };
+            if !slot.used {
+                break;
+            }
+            slot.used = false;
+            self.hand = (self.hand + 1) % self.slots.len();
+        }
+        let index = self.hand;
+        self.hand = (self.hand + 1) % self.slots.len().max(1);
+        index
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verified_token(tenant: &str) -> Arc<VerifiedToken> {
+        Arc::new(VerifiedToken::example(tenant))
+    }
+
+    fn hash(number: u32) -> TokenHash {
+        TokenCache::hash(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn a_flood_of_tokens_takes_no_more_than_the_capacity_and_spares_the_one_in_use() {
+        let cache = TokenCache::new();
+        let busy = hash(u32::MAX);
+        cache.insert(busy, &verified_token("busy"));
+        for number in 0..10 * u32::try_from(CAPACITY).unwrap() {
+            cache.insert(hash(number), &verified_token("flood"));
+            assert!(cache.get(&busy).is_some(), "evicted after {number}");
+        }
+        assert_eq!(cache.len(), CAPACITY);
+        let indexed: usize = cache.0.iter().map(|shard| shard.lock().unwrap().indices.len()).sum();
+        assert_eq!(indexed, CAPACITY);
+        assert!(cache.get(&hash(0)).is_none());
+    }
+
+    #[test]
+    fn a_slot_is_found_even_if_every_token_is_in_use() {
+        let cache = TokenCache::new();
+        for number in 0..5 * u32::try_from(CAPACITY).unwrap() {
+            cache.insert(hash(number), &verified_token("flood"));
+            assert!(cache.get(&hash(number)).is_some());
+        }
+        assert_eq!(cache.len(), CAPACITY);
+    }
+
+    #[test]
+    fn the_same_token_has_one_slot_with_its_last_value() {
+        let cache = TokenCache::new();
+        for tenant in ["first", "second"] {
+            cache.insert(hash(7), &verified_token(tenant));
+        }
+        assert_eq!(cache.len(), 1);
+        assert_eq!(cache.get(&hash(7)).unwrap().tenant.as_deref(), Some("second"));
+    }
+
+    #[test]
+    fn an_identity_that_is_longer_than_any_legal_one_is_not_cached() {
+        let cache = TokenCache::new();
+        cache.insert(hash(7), &verified_token(&"x".repeat(MAX_PART_BYTES)));
+        cache.insert(hash(8), &verified_token(&"x".repeat(MAX_PART_BYTES + 1)));
+        assert!(cache.get(&hash(7)).is_some() && cache.get(&hash(8)).is_none());
+    }
+
+    #[test]
+    fn debug_output_contains_no_token_and_no_tenant() {
+        let cache = TokenCache::new();
+        cache.insert(hash(7), &verified_token("acme"));
+        assert_eq!(format!("{cache:?}"), "TokenCache { .. }");
+    }
+}

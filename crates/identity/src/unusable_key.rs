@@ -1,0 +1,81 @@
+//! Keys of a set that are ignored (RFC 7517 §5), and how the log describes them. This module must never know how a key
+//! is parsed.
+
+use serde_json::Value;
+
+/// Most ignored keys of a set that are logged one by one.
+pub(super) const MAX_IGNORED_LOGGED: usize = 16;
+/// Most characters of a key id in the log, because it comes from outside.
+const MAX_KID_CHARS: usize = 64;
+
+/// A key of the set that is ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct IgnoredKey {
+    /// Its id, truncated and escaped. Empty if it has none.
+    pub(super) kid: String,
+    /// The rest of a sentence that starts with the key.
+    pub(super) why: String,
+}
+
+impl IgnoredKey {
+    pub(super) fn new(jwk: &Value, unusable: &UnusableKey) -> Self {
+        Self { kid: loggable_kid(jwk), why: unusable.message() }
+    }
+}
+
+/// Why a key is ignored.
+pub(super) enum UnusableKey {
+    /// Its type, algorithm or use is not supported. It never causes an error of the set.
+    Unsupported(&'static str),
+    /// It is malformed.
+    Malformed(String),
+    /// It has this member, which only private or symmetric keys have.
+    Private(&'static str),
+}
+
+impl From<String> for UnusableKey {
+    fn from(why: String) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+impl From<&'static str> for UnusableKey {
+    fn from(why: &'static str) -> Self {
+        Self::Malformed(why.into())
+    }
+}
+
+impl UnusableKey {
+    fn message(&self) -> String {
+        match self {
+            Self::Unsupported(why) => (*why).to_owned(),
+            Self::Malformed(why) => why.clone(),
+            Self::Private(name) => {
+                format!(
+                    "is a private or symmetric key (it has the member '{name}'); give the server public keys only"
+                )
+            }
+        }
+    }
+
+    /// The error about a set without any usable key, if this key is the reason.
+    pub(super) fn key_set_error(&self, index: usize) -> Option<String> {
+        match self {
+            Self::Unsupported(_) => None,
+            Self::Malformed(why) => Some(format!("key {index} {why}")),
+            Self::Private(name) => Some(format!(
+                "holds a private key (key {index} has the member '{name}'); give the server public keys only"
+            )),
+        }
+    }
+}
+
+/// The key id as it is logged.
+fn loggable_kid(jwk: &Value) -> String {
+    let kid = jwk.get("kid").and_then(Value::as_str).unwrap_or_default();
+    let mut loggable: String = kid.chars().take(MAX_KID_CHARS).flat_map(char::escape_debug).collect();
+    if kid.chars().nth(MAX_KID_CHARS).is_some() {
+        loggable.push('…');
+    }
+    loggable
+}

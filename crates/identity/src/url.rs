@@ -1,0 +1,138 @@
+//! The URL of a JWK set: [`JwksUrl`], and the addresses that its host may resolve to.
+//!
+//! The operator sets the URL. Still, the server must not connect to the metadata service of a cloud machine, nor
+//! request keys without TLS. This module must never know a response.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::Uri;
+
+/// The URL of the JWK set of a key provider: https, or http if the host is this machine.
+///
+/// `Display` and `Debug` show scheme, host and path. The query can contain a secret and is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JwksUrl {
+    /// A name or an address; IPv6 without brackets.
+    host: String,
+    port: u16,
+    tls: bool,
+    /// The value of the header `Host`.
+    authority: String,
+    /// Path and query.
+    target: String,
+}
+
+impl JwksUrl {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// A sentence that contains no user name, password or query.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.contains('#') {
+            return Err("the URL has a fragment (#…), which is never sent; leave it out".into());
+        }
+        let uri: Uri = text.parse().map_err(|_| format!("it is not a URL; it takes {LEGAL}"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!("it is not a complete URL; it takes {LEGAL}"));
+        };
+        if authority.as_str().contains('@') {
+            return Err("the URL has a user name or password; keys are public, so leave it out".into());
+        }
+        let tls = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return Err(format!("it is neither https nor http; it takes {LEGAL}")),
+        };
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let literal: Option<IpAddr> = host.parse().ok();
+        let default = if tls { 443 } else { 80 };
+        let port = match authority.as_str().rsplit_once(':') {
+            Some((_, digits)) if !digits.ends_with(']') => digits.parse().ok().filter(|port| *port != 0),
+            _ => Some(default),
+        };
+        let Some(port) = port.filter(|_| !host.is_empty()) else {
+            return Err(format!("its host or port is not valid; it takes {LEGAL}"));
+        };
+        if !tls && !host.eq_ignore_ascii_case("localhost") && !literal.is_some_and(|it| it.is_loopback()) {
+            return Err(format!(
+                "'{host}' is not this machine, and plain http does not protect keys from being replaced on the way; use https"
+            ));
+        }
+        let url = Self {
+            host: host.to_owned(),
+            port,
+            tls,
+            authority: authority.as_str().to_owned(),
+            target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        };
+        if let Some(literal) = literal {
+            url.allows(literal)?;
+        }
+        Ok(url)
+    }
+
+    /// Checks that a connection to this address of the host is allowed.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn allows(&self, address: IpAddr) -> Result<(), String> {
+        let address = address.to_canonical();
+        if !self.tls && !address.is_loopback() {
+            return Err(format!(
+                "'{}' is not this machine (it is {address}), and http is only allowed to this machine",
+                self.host
+            ));
+        }
+        let link_local = match address {
+            IpAddr::V4(it) => it.is_link_local() || it == Ipv4Addr::BROADCAST,
+            IpAddr::V6(it) => it.is_unicast_link_local(),
+        };
+        if link_local || address.is_unspecified() || address.is_multicast() {
+            return Err(format!(
+                "'{}' is a link-local, unspecified, broadcast or multicast address ({address})",
+                self.host
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+/// A description of legal URLs, for error messages.
+pub const LEGAL: &str = "an https URL such as https://login.example/.well-known/jwks.json, or an http URL if the host is this machine \
+     (127.0.0.1, [::1], localhost)";
+
+impl fmt::Display for JwksUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        let path = self.target.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.authority)
+    }
+}
+
+impl fmt::Debug for JwksUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JwksUrl({self})")
+    }
+}

@@ -1,0 +1,244 @@
+//! Verifies the tokens of requests against the current keys: [`Verifier`]. This module must never know what a caller
+//! may do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use artifact_store_protocol::Code;
+use artifact_store_resolver::{Caller, Refusal};
+use http::HeaderMap;
+
+use super::algorithm::Algorithm;
+use super::caller::{bearer_token, build_caller};
+use super::clock::unix_now;
+use super::fetch::Fetcher;
+use super::jwks::KeySet;
+use super::jwks_file::JwksFile;
+use super::keyring::Keyring;
+use super::lifetime::TokenLifetime;
+use super::refresh_counter::RefreshCounts;
+use super::refresher::{self, JwksRefresher, RefreshSchedule};
+use super::rules::Rules;
+use super::token::{self, VerifiedToken};
+use super::token_cache::TokenCache;
+use super::token_error::TokenError;
+use super::url::JwksUrl;
+use crate::settings::IdentitySettings;
+
+/// Why a configuration of keys was refused: one line that names the key of the configuration or the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Why a [`Verifier`] cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// The configuration or the configured file is invalid.
+    Config(ConfigError),
+    /// The configured provider does not return a usable set: a sentence.
+    Provider(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Provider(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Refreshes the keys of a [`Verifier`] on request.
+#[derive(Debug, Clone)]
+pub struct KeyRefresher {
+    keys: Arc<Keyring>,
+    is_refreshable: bool,
+}
+
+impl KeyRefresher {
+    /// Reads the file or asks the provider now. Returns true if that succeeded. If it failed, the previous keys stay
+    /// and the log says why. For fixed keys it does nothing and returns true. Never returns after the verifier is
+    /// dropped.
+    pub async fn refresh(&self) -> bool {
+        !self.is_refreshable || self.keys.refresh().await
+    }
+}
+
+/// Verifies tokens against a set of keys and the configured rules.
+///
+/// It caches verified tokens by hash, until they expire or their key is withdrawn.
+#[derive(Debug)]
+pub struct Verifier {
+    keys: Arc<Keyring>,
+    rules: Rules,
+    cache: TokenCache,
+    /// The task that keeps the keys fresh.
+    refresher: Option<JwksRefresher>,
+}
+
+impl Verifier {
+    /// Opens a verifier with the keys of the configured file or provider, and keeps them fresh until it is dropped. A
+    /// changed file is loaded within a second. A provider is asked at the configured interval, and when a token names
+    /// an unknown key. If a refresh fails, that is logged and the previous keys stay.
+    ///
+    /// Needs a tokio runtime with time enabled, and with I/O enabled for a provider.
+    ///
+    /// # Errors
+    /// [`OpenError::Config`] if neither is configured, or the file cannot be read, is larger than 1 MiB, is not a JWK
+    /// set, or has no usable key. [`OpenError::Provider`] if that is true of the response of the provider, or it does
+    /// not respond.
+    pub async fn open(settings: &IdentitySettings) -> Result<Self, OpenError> {
+        let rules = Rules {
+            algorithms: settings.jwt_algorithms.clone(),
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            clock_skew: settings.clock_skew,
+            types: settings.jwt_types.clone(),
+            session_bound: settings.session_bound,
+        };
+        let schedule = RefreshSchedule {
+            interval: settings.jwks_refresh_interval,
+            min_interval: settings.jwks_refresh_min_interval,
+        };
+        let (keys, refresher) = match (&settings.jwks_file, &settings.jwks_url) {
+            (Some(path), None) => {
+                let mut file = JwksFile::new(path);
+                // The first read always returns the content.
+                let set = file
+                    .read_if_changed()
+                    .and_then(|json| KeySet::parse(&json.unwrap_or_default(), &rules.algorithms))
+                    .map_err(|why| config_error(format!("identity.jwks_file: {} {why}", path.display())))?;
+                let keys = Arc::new(Keyring::fixed(set));
+                (Arc::clone(&keys), JwksRefresher::spawn_for_file(keys, file, rules.algorithms.clone()))
+            }
+            (None, Some(url)) => open_provider(url, &rules.algorithms, schedule).await?,
+            (None, None) => {
+                return Err(config_error(
+                    "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not start; make keys \
+                     with 'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set identity.jwks_url to the \
+                     JWK set of the issuer of the tokens"
+                        .into(),
+                ));
+            }
+            (Some(_), Some(_)) => return Err(config_error(format!("identity.jwks_url: {BOTH_SOURCES}"))),
+        };
+        Ok(Self { keys, rules, cache: TokenCache::new(), refresher: Some(refresher) })
+    }
+
+    /// A verifier with the keys of a given JWK set, which do not change.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it is not a JWK set, or has no usable key.
+    pub fn from_jwks(json: &str, rules: Rules) -> Result<Self, ConfigError> {
+        let set = KeySet::parse(json.as_bytes(), &rules.algorithms)
+            .map_err(|why| ConfigError(format!("the JWK set {why}")))?;
+        let keys = Arc::new(Keyring::fixed(set));
+        Ok(Self { keys, rules, cache: TokenCache::new(), refresher: None })
+    }
+
+    /// A handle that refreshes the keys on request.
+    pub fn refresher(&self) -> KeyRefresher {
+        KeyRefresher { keys: Arc::clone(&self.keys), is_refreshable: self.refresher.is_some() }
+    }
+
+    /// How many refreshes of the keys succeeded and failed.
+    pub fn refreshes(&self) -> RefreshCounts {
+        self.keys.refreshes().counts()
+    }
+
+    /// The caller of a request with these headers, by the current keys. `access_token` is a query parameter of the
+    /// event stream, used only if there is no Authorization header.
+    ///
+    /// # Errors
+    /// `identity_required`, `auth_rejected` (with the cause for the log).
+    pub fn identify(&self, headers: &HeaderMap, access_token: Option<&str>) -> Result<Caller, Refusal> {
+        let token = bearer_token(headers, access_token)?;
+        build_caller(&*self.verify(token).map_err(auth_rejected)?, headers, self.rules.session_bound)
+    }
+
+    /// Like [`identify`](Self::identify), but a token with an unknown key id waits for a refresh: at most 3 s, and only
+    /// if a refresh runs or may start now.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify).
+    pub async fn identify_or_refresh(
+        &self,
+        headers: &HeaderMap,
+        access_token: Option<&str>,
+    ) -> Result<Caller, Refusal> {
+        self.identify_with_lifetime(headers, access_token).await.map(|(caller, _)| caller)
+    }
+
+    /// Like [`identify_or_refresh`](Self::identify_or_refresh), and returns the lifetime of the token, for responses
+    /// that go on for long.
+    pub async fn identify_with_lifetime(
+        &self,
+        headers: &HeaderMap,
+        access_token: Option<&str>,
+    ) -> Result<(Caller, TokenLifetime), Refusal> {
+        let token = bearer_token(headers, access_token)?;
+        let verified = match self.verify(token) {
+            Err(TokenError::UnknownKid) => {
+                self.keys.wait_for_refresh().await;
+                self.verify(token)
+            }
+            result => result,
+        };
+        let verified = verified.map_err(auth_rejected)?;
+        let caller = build_caller(&verified, headers, self.rules.session_bound)?;
+        let lifetime = TokenLifetime::new(verified, Arc::clone(&self.keys), self.rules.clock_skew);
+        Ok((caller, lifetime))
+    }
+
+    fn verify(&self, token: &[u8]) -> Result<Arc<VerifiedToken>, TokenError> {
+        if token.len() > token::MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let (keys, now, hash) = (self.keys.set(), unix_now(), TokenCache::hash(token));
+        if let Some(verified) = self.cache.get(&hash)
+            && verified.is_still_valid(&keys, &self.rules, now)
+        {
+            return Ok(verified);
+        }
+        let verified = Arc::new(token::verify(token, &keys, &self.rules, now)?);
+        self.cache.insert(hash, &verified);
+        Ok(verified)
+    }
+}
+
+/// The error about a file and a provider in one configuration.
+pub const BOTH_SOURCES: &str =
+    "identity.jwks_file is set too, and keys come from one source; remove one of the two";
+
+async fn open_provider(
+    url: &JwksUrl,
+    algorithms: &[Algorithm],
+    schedule: RefreshSchedule,
+) -> Result<(Arc<Keyring>, JwksRefresher), OpenError> {
+    let failed = |why: String| {
+        OpenError::Provider(format!("identity.jwks_url: {url} {why}; a server without keys does not start"))
+    };
+    let fetcher = Fetcher::new(url.clone()).map_err(failed)?;
+    let (set, max_age) = refresher::load(&fetcher, algorithms).await.map_err(failed)?;
+    let keys = Arc::new(Keyring::refreshable(set, schedule.min_interval));
+    let refresher =
+        JwksRefresher::spawn_for_provider(Arc::clone(&keys), fetcher, algorithms.to_vec(), schedule, max_age);
+    Ok((keys, refresher))
+}
+
+fn config_error(why: String) -> OpenError {
+    OpenError::Config(ConfigError(why))
+}
+
+fn auth_rejected(error: TokenError) -> Refusal {
+    Refusal::new(Code::AuthRejected, error.message()).with_cause(error)
+}

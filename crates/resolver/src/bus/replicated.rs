@@ -1,0 +1,300 @@
+//! Replication between processes through an event log. One task appends the events published here; another reads the
+//! log.
+//!
+//! Both tasks retry after every failure of the log. Published events wait in memory, and reading continues where it
+//! stopped. This module must never know what an event means.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use artifact_store_core::{Bytes, EventLog, LogEntry, NewEntry, StoreError};
+use artifact_store_protocol::EventData;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::history::HistoryEntry;
+use super::{Event, SharedBus};
+
+/// The most events that wait for the log. Further events are lost, and every subscriber gets a gap.
+const MAX_PENDING: usize = 8192;
+/// The most events in one append.
+const APPEND_BATCH: usize = 256;
+/// The most events in one read.
+const READ_PAGE: u32 = 256;
+/// The number of newest log entries that a process reads at its start. Every log keeps at least this many. The entries
+/// are of all tenants; the limits of the bus decide how many of each tenant are kept.
+const REPLAY_ENTRIES: u64 = 16_384;
+/// How long [`LogReplicator::flush`] waits at most.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// Connects the bus to the event log. Dropping it stops both tasks.
+#[derive(Debug)]
+pub(super) struct LogReplicator {
+    state: Arc<ReplicationState>,
+    tasks: [AbortHandle; 2],
+}
+
+/// What the two tasks and the bus share.
+#[derive(Debug)]
+struct ReplicationState {
+    log: Arc<dyn EventLog>,
+    pending: Mutex<PendingEntries>,
+    entry_added: Notify,
+    /// How many entries of this process were appended so far.
+    appended: watch::Sender<u64>,
+    /// The highest sequence number in the log that an append of this process reported.
+    own_sequence: AtomicU64,
+    /// The sequence number up to which this process has read the log.
+    read_sequence: watch::Sender<u64>,
+    append_failing: AtomicBool,
+    read_failing: AtomicBool,
+}
+
+/// The entries that wait to be appended.
+#[derive(Debug, Default)]
+struct PendingEntries {
+    entries: VecDeque<NewEntry>,
+    /// How many entries were ever added.
+    count: u64,
+    /// Whether events were lost because the queue was full.
+    overflowed: bool,
+}
+
+/// An event as it is written to the log, in JSON.
+#[derive(Serialize, Deserialize)]
+struct LoggedEvent<D> {
+    id: String,
+    data: D,
+}
+
+impl LogReplicator {
+    /// Reads the newest entries of the log, then starts both tasks.
+    pub(super) async fn start(log: Arc<dyn EventLog>, bus: Arc<SharedBus>) -> Result<Self, StoreError> {
+        let last = log.read(u64::MAX, 1).await?.last;
+        let mut reader = LogReader { position: last.saturating_sub(REPLAY_ENTRIES), bus, has_read: false };
+        while reader.read_page(&*log).await? {}
+        let state = Arc::new(ReplicationState {
+            log,
+            pending: Mutex::default(),
+            entry_added: Notify::new(),
+            appended: watch::Sender::new(0),
+            own_sequence: AtomicU64::new(0),
+            read_sequence: watch::Sender::new(reader.position),
+            append_failing: AtomicBool::new(false),
+            read_failing: AtomicBool::new(false),
+        });
+        let appender = tokio::spawn(run_appender(Arc::clone(&state))).abort_handle();
+        let reader = tokio::spawn(run_reader(Arc::clone(&state), reader)).abort_handle();
+        Ok(Self { state, tasks: [appender, reader] })
+    }
+
+    /// Queues an event for the log. Never waits.
+    pub(super) fn publish(&self, key: [u8; 16], event: &Event) {
+        let logged = LoggedEvent { id: event.id.clone(), data: &event.data };
+        // Serializing an event cannot fail.
+        let Ok(json) = serde_json::to_vec(&logged) else { return };
+        let mut pending = self.state.pending();
+        if pending.entries.len() >= MAX_PENDING {
+            pending.overflowed = true;
+            return;
+        }
+        pending.entries.push_back(NewEntry { key, bytes: json.into() });
+        pending.count += 1;
+        drop(pending);
+        self.state.entry_added.notify_one();
+    }
+
+    /// Waits until the events queued so far are in the log and were read from it, at most [`FLUSH_TIMEOUT`].
+    pub(super) async fn flush(&self) {
+        let state = &self.state;
+        let count = state.pending().count;
+        let (mut appended, mut read) = (state.appended.subscribe(), state.read_sequence.subscribe());
+        let flushed = async {
+            let _ = appended.wait_for(|appended| *appended >= count).await;
+            // This process must have read them, too: one that subscribes after the response must not receive them.
+            let _ = read.wait_for(|read| *read >= state.own_sequence.load(Ordering::SeqCst)).await;
+        };
+        let _ = timeout(FLUSH_TIMEOUT, flushed).await;
+    }
+
+    /// Why replication is degraded at present; `None` if it works.
+    pub(super) fn degraded_reason(&self) -> Option<&'static str> {
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if is_set(&self.state.append_failing) {
+            return Some("events wait: the event log cannot be written at present");
+        }
+        is_set(&self.state.read_failing)
+            .then_some("events come late: the event log cannot be read at present")
+    }
+
+    /// Stops both tasks.
+    pub(super) fn stop(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for LogReplicator {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl ReplicationState {
+    fn pending(&self) -> MutexGuard<'_, PendingEntries> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entries to append next. They stay queued until [`mark_appended`](Self::mark_appended).
+    fn next_batch(&self) -> Vec<NewEntry> {
+        self.pending().entries.iter().take(APPEND_BATCH).cloned().collect()
+    }
+
+    /// Removes the first `count` entries, which are in the log now.
+    fn mark_appended(&self, count: usize) {
+        let mut pending = self.pending();
+        pending.entries.drain(..count);
+        if std::mem::take(&mut pending.overflowed) {
+            // An entry without bytes marks lost events. The queue has room: `count` entries were just removed.
+            let halves = [RandomState::new().hash_one(pending.count), RandomState::new().hash_one(count)];
+            let key = (u128::from(halves[0]) << 64 | u128::from(halves[1])).to_be_bytes();
+            pending.entries.push_back(NewEntry { key, bytes: Bytes::new() });
+            pending.count += 1;
+            tracing::error!(
+                most = MAX_PENDING,
+                "events were lost: the event log could not be written for too long"
+            );
+        }
+        drop(pending);
+        self.appended.send_modify(|appended| *appended += count as u64);
+    }
+}
+
+/// Appends the pending entries to the log until the task is aborted.
+async fn run_appender(state: Arc<ReplicationState>) {
+    let mut backoff =
+        FailureBackoff::new(&state.append_failing, "the event log cannot be written; events wait");
+    loop {
+        let entries = state.next_batch();
+        if entries.is_empty() {
+            state.entry_added.notified().await;
+            continue;
+        }
+        match state.log.append(&entries).await {
+            Ok(last) => {
+                backoff.reset();
+                state.own_sequence.fetch_max(last, Ordering::SeqCst);
+                state.mark_appended(entries.len());
+            }
+            Err(error) => backoff.wait(&error).await,
+        }
+    }
+}
+
+/// Reads new entries from the log until the task is aborted.
+async fn run_reader(state: Arc<ReplicationState>, mut reader: LogReader) {
+    let mut backoff = FailureBackoff::new(&state.read_failing, "the event log cannot be read; trying again");
+    loop {
+        let before = reader.position;
+        let has_more = reader.read_page(&*state.log).await;
+        if reader.position < before {
+            // The log was reset: the old numbers mean nothing any more.
+            state.own_sequence.store(reader.position, Ordering::SeqCst);
+        }
+        state.read_sequence.send_replace(reader.position);
+        let result = match has_more {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                backoff.reset();
+                state.log.wait_for_entries().await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            backoff.wait(&error).await;
+        }
+    }
+}
+
+/// Reads the log page by page into the bus.
+struct LogReader {
+    /// The sequence number of the last entry that was read.
+    position: u64,
+    bus: Arc<SharedBus>,
+    /// Whether a page was read. Entries that the log dropped before the first one are not a loss.
+    has_read: bool,
+}
+
+impl LogReader {
+    /// Reads the next page. Returns whether the log may have more entries already. Cancel-safe.
+    async fn read_page(&mut self, log: &dyn EventLog) -> Result<bool, StoreError> {
+        let page = log.read(self.position, READ_PAGE).await?;
+        if page.last < self.position {
+            // The storage was restored from an older copy: its numbers refer to other events now.
+            self.position = page.last;
+            self.bus.push(HistoryEntry::Lost);
+            return Ok(true);
+        }
+        let is_full = page.entries.len() == READ_PAGE as usize;
+        for LogEntry { sequence, bytes } in page.entries {
+            if std::mem::replace(&mut self.has_read, true) && sequence != self.position + 1 {
+                self.bus.push(HistoryEntry::Lost);
+            }
+            self.position = sequence;
+            self.bus.push(parse_entry(&bytes));
+        }
+        self.has_read = true;
+        Ok(is_full)
+    }
+}
+
+/// Parses a log entry. An entry that cannot be parsed is a loss: it marks lost events, or a newer version wrote it.
+fn parse_entry(bytes: &[u8]) -> HistoryEntry {
+    serde_json::from_slice(bytes)
+        .map_or(HistoryEntry::Lost, |LoggedEvent { id, data }: LoggedEvent<EventData>| {
+            HistoryEntry::Event(Arc::new(Event { id, data }))
+        })
+}
+
+/// The backoff of a task while the log fails. It logs the first failure only; the delay doubles with each retry.
+struct FailureBackoff<'a> {
+    /// Set while the log fails.
+    flag: &'a AtomicBool,
+    message: &'static str,
+    delay: Duration,
+}
+
+impl<'a> FailureBackoff<'a> {
+    fn new(flag: &'a AtomicBool, message: &'static str) -> Self {
+        Self { flag, message, delay: MIN_BACKOFF }
+    }
+
+    /// Notes a failure and sleeps before the next retry.
+    async fn wait(&mut self, error: &StoreError) {
+        if !self.flag.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "{}", self.message);
+        }
+        // Half of the delay is random, so that processes do not retry at the same moment.
+        let random = RandomState::new().hash_one(()) % 512;
+        let half = self.delay / 2;
+        sleep(half + half * u32::try_from(random).unwrap_or_default() / 512).await;
+        self.delay = (self.delay * 2).min(MAX_BACKOFF);
+    }
+
+    /// Notes a success.
+    fn reset(&mut self) {
+        self.delay = MIN_BACKOFF;
+        if self.flag.swap(false, Ordering::Relaxed) {
+            tracing::info!("the event log answers again");
+        }
+    }
+}

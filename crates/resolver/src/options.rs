@@ -1,0 +1,86 @@
+//! The settings of a resolver: [`ResolverOptions`] and [`RuntimeDescription`].
+
+use std::sync::Arc;
+
+use artifact_store_protocol::DriverRow;
+
+use crate::bus::{BusLimits, SubscriberLimits};
+use crate::inspect::Inspector;
+
+/// The settings of a [`Resolver`](crate::Resolver).
+#[derive(Debug, Clone)]
+pub struct ResolverOptions {
+    /// The largest artifact that is accepted, in bytes (`protocol.max_request_bytes`; 4 MiB).
+    pub max_request_bytes: u64,
+    /// The number of bytes that `artifacts.get` returns at most if the request does not say (`artifacts.fetch_default_max_bytes`; 64 KiB).
+    pub fetch_default_max_bytes: u64,
+    /// The largest number of bytes that a request of `artifacts.get` can ask for (`artifacts.fetch_hard_max_bytes`; 1 MiB).
+    pub fetch_hard_max_bytes: u64,
+    /// The number of events kept for each tenant, for subscribers that come back (1024).
+    pub events_kept: usize,
+    /// The approximate memory for the kept events of all tenants together, in bytes (64 MiB). Above it, events of the
+    /// tenant with the most bytes are dropped first.
+    pub events_kept_bytes: usize,
+    /// The most open subscriptions of a session (16).
+    pub max_subscribers_per_session: usize,
+    /// The most open subscriptions of a user, over all its sessions (64).
+    pub max_subscribers_per_user: usize,
+    /// The most open subscriptions of a tenant, over all its users (256).
+    pub max_subscribers_per_tenant: usize,
+    /// The most open subscriptions in total (512).
+    pub max_subscribers: usize,
+    /// Inspects uploads before they are stored; none by default.
+    pub inspector: Option<Arc<dyn Inspector>>,
+    /// The data for `runtime.info` and `runtime.drivers`.
+    pub runtime: RuntimeDescription,
+}
+
+impl Default for ResolverOptions {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 4 * 1024 * 1024,
+            fetch_default_max_bytes: 64 * 1024,
+            fetch_hard_max_bytes: 1024 * 1024,
+            events_kept: 1024,
+            events_kept_bytes: 64 * 1024 * 1024,
+            max_subscribers_per_session: 16,
+            max_subscribers_per_user: 64,
+            max_subscribers_per_tenant: 256,
+            max_subscribers: 512,
+            inspector: None,
+            runtime: RuntimeDescription::default(),
+        }
+    }
+}
+
+impl ResolverOptions {
+    pub(crate) fn bus_limits(&self) -> BusLimits {
+        BusLimits {
+            events_per_tenant: self.events_kept,
+            events_bytes: self.events_kept_bytes,
+            subscribers: SubscriberLimits {
+                per_session: self.max_subscribers_per_session,
+                per_user: self.max_subscribers_per_user,
+                per_tenant: self.max_subscribers_per_tenant,
+                total: self.max_subscribers,
+            },
+        }
+    }
+}
+
+/// The description of a runtime.
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeDescription {
+    /// The id of this process. It changes with every start.
+    pub instance_id: String,
+    /// The name that the operator gave to the runtime.
+    pub display_name: Option<String>,
+    /// The version of the program.
+    pub build_version: String,
+    /// The commit that the program was built from.
+    pub build_commit: String,
+    /// The surfaces that are served in addition to the methods: `bytes`, `events`.
+    pub surfaces: Vec<&'static str>,
+    /// Every driver in this build, with its default capabilities. The resolver marks the active one.
+    pub drivers: Vec<DriverRow>,
+}

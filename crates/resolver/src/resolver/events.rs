@@ -1,0 +1,50 @@
+//! The events of a resolver: subscriptions, counts and shutdown.
+
+use artifact_store_protocol::EventKind;
+
+use super::Resolver;
+use crate::bus::{EventCounts, Subscription};
+use crate::caller::Caller;
+use crate::policy;
+use crate::refusal::Refusal;
+
+/// The options of a subscription.
+#[derive(Debug, Clone, Default)]
+pub struct SubscribeOptions {
+    /// Whether to receive the events of every tenant, instead of the caller's session.
+    pub all_tenants: bool,
+    /// The types of events to receive; empty: all.
+    pub kinds: Vec<EventKind>,
+    /// The id of the last event that the subscriber has read.
+    pub last_event_id: Option<String>,
+}
+
+impl Resolver {
+    /// Subscribes to the events of the caller's session or of every tenant. A subscription to every tenant publishes an
+    /// audit event.
+    ///
+    /// # Errors
+    /// `identity_scope_required`; `runtime_error` with status 429 (the session, the user, the tenant or the process has
+    /// too many subscriptions) or 503 (the bus is closed).
+    pub fn subscribe(&self, caller: &Caller, options: SubscribeOptions) -> Result<Subscription, Refusal> {
+        let SubscribeOptions { all_tenants, kinds, last_event_id } = options;
+        let permission = policy::authorize_events(caller, all_tenants)?;
+        let session = caller.session_scope();
+        let subscription =
+            self.bus.subscribe(session, *permission.target(), kinds, last_event_id.as_deref())?;
+        // The permission is used only now, so the new subscriber receives its own audit event, too.
+        permission.consume(&self.bus);
+        Ok(subscription)
+    }
+
+    /// The numbers of subscribers and kept events, for metrics.
+    pub fn event_counts(&self) -> EventCounts {
+        self.bus.counts()
+    }
+
+    /// Closes the event bus: subscriptions end, and new ones are refused. Waits for pending events to reach the log,
+    /// for 1 second at most. It does not close the store and the log.
+    pub async fn close_events(&self) {
+        self.bus.close().await;
+    }
+}

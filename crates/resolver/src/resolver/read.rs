@@ -1,0 +1,167 @@
+//! The methods that read: get, download, stat, presigned URLs and listings.
+
+use std::time::Duration;
+
+use artifact_store_core::{
+    ArtifactId, ByteRange, ByteStream, Cursor, Flag, GetResult, ListQuery, PresignIntent, Record,
+};
+use artifact_store_protocol as wire;
+use artifact_store_protocol::{
+    GetRefRequest, GetRefResponse, GetRequest, GetResponse, ListRequest, ListResponse, PROTOCOL_VERSION,
+    RequestScope, Row,
+};
+use futures_util::{StreamExt as _, stream};
+
+use super::{Resolver, parse_id};
+use crate::caller::Caller;
+use crate::policy::{self, Permission, authorize};
+use crate::refusal::{Operation, Refusal, presign_unsupported};
+
+/// The result of a download.
+#[derive(Debug)]
+pub struct DownloadResult {
+    /// The artifact's record.
+    pub record: Record,
+    /// The range of bytes in `stream`.
+    pub range: std::ops::Range<u64>,
+    /// The bytes of `range`.
+    pub stream: ByteStream,
+}
+
+impl Resolver {
+    /// `artifacts.get`.
+    ///
+    /// # Errors
+    /// `invalid_request`, `identity_required`, `not_found`, `runtime_error`.
+    pub async fn get(&self, caller: &Caller, request: GetRequest) -> Result<GetResponse, Refusal> {
+        let id = parse_id(&request.id)?;
+        let permission: Permission<policy::Get> = authorize(caller, request.scope.parts()?)?;
+        let max_window = self.options.fetch_hard_max_bytes;
+        let window = match request.max_bytes.unwrap_or_default() {
+            0 => self.options.fetch_default_max_bytes.min(max_window),
+            bytes => bytes.min(max_window),
+        };
+        let offset = request.offset.unwrap_or_default();
+        let range = ByteRange::Bounded { start: offset, end: offset.saturating_add(window) };
+        let DownloadResult { record, range, stream } = self.read(permission, id, Some(range)).await?;
+        let content = stream.collect_bytes(max_window).await;
+        let content = content.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
+        Ok(GetResponse {
+            artifact: record.artifact_ref(),
+            offset,
+            returned_bytes: content.len() as u64,
+            total_size_bytes: record.size,
+            truncated: range.end < record.size,
+            content,
+            protocol_version: PROTOCOL_VERSION,
+        })
+    }
+
+    /// Reads an artifact of the caller's own session as a stream, whole or by range. Waits for the first bytes: if the
+    /// store fails before them, the call returns a refusal; after them, only the stream can fail.
+    ///
+    /// # Errors
+    /// `invalid_request`, `not_found`, `runtime_error`. The stream may end with the store's error. It never ends early
+    /// without an error.
+    pub async fn download(
+        &self,
+        caller: &Caller,
+        task: &str,
+        id: &str,
+        range: Option<ByteRange>,
+    ) -> Result<DownloadResult, Refusal> {
+        let id = parse_id(id)?;
+        let permission: Permission<policy::Get> = authorize(caller, RequestScope::of_task(task).parts()?)?;
+        let DownloadResult { record, range, mut stream } = self.read(permission, id, range).await?;
+        let first = stream.next().await.transpose();
+        let first = first.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
+        let stream = ByteStream::new(stream::iter(first.map(Ok)).chain(stream));
+        Ok(DownloadResult { record, range, stream })
+    }
+
+    /// Returns the record of an artifact of the caller's own session.
+    ///
+    /// # Errors
+    /// `invalid_request`, `not_found`, `runtime_error`.
+    pub async fn stat(&self, caller: &Caller, task: &str, id: &str) -> Result<Record, Refusal> {
+        let id = parse_id(id)?;
+        let permission: Permission<policy::Get> = authorize(caller, RequestScope::of_task(task).parts()?)?;
+        let scope = permission.consume(&self.bus);
+        let Some(id) = id else { return Err(Refusal::not_found()) };
+        let record = self.store.stat(&scope, &id).await;
+        record
+            .map_err(|error| Refusal::from_store_error(error, Operation::Read))?
+            .ok_or_else(Refusal::not_found)
+    }
+
+    async fn read(
+        &self,
+        permission: Permission<policy::Get>,
+        id: Option<ArtifactId>,
+        range: Option<ByteRange>,
+    ) -> Result<DownloadResult, Refusal> {
+        let scope = permission.consume(&self.bus);
+        let Some(id) = id else { return Err(Refusal::not_found()) };
+        let get = self.store.get(&scope, &id, range).await;
+        let get = get.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
+        let GetResult { record, range, stream } = get.ok_or_else(Refusal::not_found)?;
+        Ok(DownloadResult { record, range, stream })
+    }
+
+    /// `artifacts.get_ref`.
+    ///
+    /// # Errors
+    /// `invalid_request`, `identity_required`, `not_found`, `presign_unsupported` (only if the artifact exists),
+    /// `runtime_error`.
+    pub async fn get_ref(&self, caller: &Caller, request: GetRefRequest) -> Result<GetRefResponse, Refusal> {
+        let id = parse_id(&request.id)?;
+        let expiry = request.expiry_nanos()?.map(Duration::from_nanos);
+        let permission: Permission<policy::GetRef> = authorize(caller, request.scope.parts()?)?;
+        let scope = permission.consume(&self.bus);
+        let Some(id) = id else { return Err(Refusal::not_found()) };
+        let record = self.store.stat(&scope, &id).await;
+        let record = record.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
+        let record = record.ok_or_else(Refusal::not_found)?;
+        let capabilities = self.store.capabilities();
+        if !capabilities.has(Flag::PresignGet) {
+            return Err(presign_unsupported());
+        }
+        // A store may presign for less than the default. A requested expiry is never shortened: it is used or refused.
+        let expiry = expiry.unwrap_or_else(|| {
+            Duration::from_nanos(wire::DEFAULT_EXPIRY_NANOS).min(capabilities.presign_expiry_limit())
+        });
+        let presigned = self.store.presign(&scope, &PresignIntent::Get { id }, expiry).await;
+        let presigned = presigned.map_err(|error| Refusal::from_store_error(error, Operation::Presign))?;
+        let presigned = presigned.ok_or_else(Refusal::not_found)?;
+        Ok(GetRefResponse {
+            artifact: record.artifact_ref(),
+            presigned_url: presigned.url.reveal().to_owned(),
+            expires_at: presigned.expires_at,
+            protocol_version: PROTOCOL_VERSION,
+        })
+    }
+
+    /// `artifacts.list`.
+    ///
+    /// # Errors
+    /// `invalid_request` (a cursor that was altered or belongs to another query, a filter with too many or too long
+    /// values, a scan over too many artifacts), `identity_required`, `identity_scope_required`, `runtime_error`.
+    pub async fn list(&self, caller: &Caller, request: ListRequest) -> Result<ListResponse, Refusal> {
+        let permission: Permission<policy::List> = authorize(caller, request.scope.parts()?)?;
+        let pattern = permission.consume(&self.bus);
+        let mut query = ListQuery::new(pattern).with_filter(request.filter()).with_total();
+        if let Some(limit) = request.limit.filter(|limit| *limit > 0) {
+            query = query.with_limit(u32::try_from(limit).unwrap_or(u32::MAX));
+        }
+        let cursor = request.cursor.filter(|cursor| !cursor.is_empty()).map(Cursor::from_text);
+        let page = self.store.list(&query.with_cursor(cursor)).await;
+        let page = page.map_err(|error| Refusal::from_store_error(error, Operation::List))?;
+        let driver = self.store.driver();
+        Ok(ListResponse {
+            next_cursor: page.next.as_ref().and_then(Cursor::as_text).map(ToOwned::to_owned),
+            total_matched: page.total.unwrap_or_default(),
+            rows: page.rows.into_iter().map(|record| Row::new(record, driver)).collect(),
+            protocol_version: PROTOCOL_VERSION,
+        })
+    }
+}

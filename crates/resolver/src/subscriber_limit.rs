@@ -1,0 +1,10 @@
+//! The limits on event streams that can refuse a subscriber: [`ReachedLimit`].
+
+/// The limit that refuses a subscriber, with its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReachedLimit {
+    Session(usize),
+    User(usize),
+    Tenant(usize),
+    Total,
+}

@@ -1,0 +1,89 @@
+//! The state that all handlers share: [`App`]. It must never know a route or a handler.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use artifact_store_identity::Verifier;
+use artifact_store_protocol::{MAX_JSON_BYTES, max_put_json_bytes};
+use artifact_store_resolver::Resolver;
+use tokio::sync::watch;
+
+use crate::body_memory::BodyMemory;
+use crate::connections::{ConnectionCounts, ConnectionLimits, ConnectionTable};
+use crate::metrics::{LogCounts, Metrics, StoreMetrics};
+use crate::request_limiter::RequestLimiter;
+use crate::settings::ServerSettings;
+
+/// The minimum size of each of the two body memories, in bytes: one for puts, one for all other methods.
+const MIN_BODY_MEMORY: u64 = 256 * 1024 * 1024;
+
+/// The state that all handlers share.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) resolver: Resolver,
+    pub(crate) verifier: Verifier,
+    pub(crate) body_timeout: Duration,
+    /// Memory for the bodies of puts.
+    pub(crate) put_memory: BodyMemory,
+    /// Memory for the bodies of all other methods, so that they do not wait behind puts.
+    pub(crate) other_memory: BodyMemory,
+    /// Number of requests whose response has not ended. Event streams are not counted, because they do not end.
+    pub(crate) in_flight: watch::Sender<usize>,
+    pub(crate) is_shutting_down: AtomicBool,
+    /// Every open connection.
+    pub(crate) connections: Arc<ConnectionTable>,
+    pub(crate) metrics: Metrics,
+    /// Limits the requests in progress of each user and tenant.
+    pub(crate) request_limiter: Arc<RequestLimiter>,
+    /// Returns the counts of the log, if the process counts its lines.
+    pub(crate) log_counts: Option<fn() -> LogCounts>,
+}
+
+impl App {
+    /// Creates the shared state for requests to `resolver`. `verifier` checks the tokens.
+    pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
+        let largest_put = max_put_json_bytes(resolver.max_request_bytes());
+        let put_memory = largest_put.saturating_mul(2).max(MIN_BODY_MEMORY);
+        let limits = ConnectionLimits {
+            max: settings.max_connections,
+            reserved: settings.reserved_connections,
+            per_client: settings.max_connections_per_client,
+        };
+        Self {
+            resolver,
+            verifier,
+            body_timeout: settings.body_timeout,
+            put_memory: BodyMemory::new(put_memory, largest_put, settings.body_timeout),
+            other_memory: BodyMemory::new(MIN_BODY_MEMORY, MAX_JSON_BYTES, settings.body_timeout),
+            in_flight: watch::Sender::new(0),
+            is_shutting_down: AtomicBool::new(false),
+            connections: Arc::new(ConnectionTable::new(limits)),
+            metrics: Metrics::default(),
+            request_limiter: Arc::new(RequestLimiter::new(
+                settings.max_requests_per_user,
+                settings.max_requests_per_tenant,
+            )),
+            log_counts: None,
+        }
+    }
+
+    /// Returns how many connections are open, by activity, and totals since the start.
+    pub fn connection_counts(&self) -> ConnectionCounts {
+        self.connections.counts()
+    }
+
+    /// Adds the counts of the process's log to `GET /metrics`. `counts` is called for each request.
+    #[must_use]
+    pub fn with_log_counts(mut self, counts: fn() -> LogCounts) -> Self {
+        self.log_counts = Some(counts);
+        self
+    }
+
+    /// Adds the metrics of a [`MeasuredStore`](crate::MeasuredStore) to `GET /metrics`.
+    #[must_use]
+    pub fn with_store_metrics(mut self, metrics: Arc<StoreMetrics>) -> Self {
+        self.metrics.store = Some(metrics);
+        self
+    }
+}

@@ -1,0 +1,166 @@
+//! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory in steps while its bytes arrive, and
+//! never for bytes that were not sent.
+//!
+//! The memory has three parts. The first bytes of every body are reserved from the *small* part, so that a short
+//! request never waits behind long bodies. All further bytes are reserved from the *large* part. A tenant may use at
+//! most half of each of these two parts.
+//!
+//! Bodies that hold memory and wait for more could wait for each other forever. So one waiting body at a time may use
+//! the *overflow* part, which is as large as the largest body. That body can always be read to its end, and then the
+//! next one can.
+//!
+//! While a body waits for memory, another body whose bytes arrive slower than the minimum rate is aborted in its favor.
+//!
+//! This module must never know the content of a body.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+mod amount;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use amount::{MemoryAmount, SMALL_BODY};
+use state::MemoryState;
+
+/// The number of bodies for which the small part has this amount.
+const SMALL_BODIES: u64 = 1024;
+/// The step in which memory of the small part is reserved, in bytes.
+const SMALL_STEP: u64 = 4 * 1024;
+/// The step in which memory of the large part is reserved, in bytes.
+const LARGE_STEP: u64 = 64 * 1024;
+/// A tenant may use each part divided by this number.
+const TENANT_DIVISOR: u64 = 2;
+/// The minimum rate of a body. A body that arrives slower lags, and its lag is limited.
+pub(crate) const MIN_BYTES_PER_SECOND: u64 = 32 * 1024;
+/// The maximum lag of a body while another one waits for its memory.
+const LAG_LIMIT: Duration = Duration::from_secs(2);
+/// How often a waiting body checks whether another one is too slow.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Memory for bodies in flight. Clones share the memory.
+#[derive(Debug, Clone)]
+pub(crate) struct BodyMemory {
+    state: Arc<Mutex<MemoryState>>,
+    largest_body: u64,
+    timeout: Duration,
+}
+
+/// Why a body is aborted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyAbort {
+    /// No memory became free in time.
+    NoMemory,
+    /// It arrived too slowly.
+    TooSlow,
+}
+
+impl BodyMemory {
+    /// Creates a memory of `total` bytes for bodies of at most `largest_body` bytes. `timeout` limits how long a body
+    /// may wait for memory, and how far it may lag behind the minimum rate.
+    pub(crate) fn new(total: u64, largest_body: u64, timeout: Duration) -> Self {
+        let small = (SMALL_BODY * SMALL_BODIES).min(total / 4);
+        let large = total.saturating_sub(small).saturating_sub(largest_body);
+        let state = MemoryState::new(MemoryAmount { small, large }, TENANT_DIVISOR);
+        Self { state: Arc::new(Mutex::new(state)), largest_body, timeout }
+    }
+
+    /// Registers a body of `tenant`. It holds no memory yet.
+    pub(crate) fn start_body(&self, tenant: &str) -> BodyPermit {
+        let wake = Arc::new(Notify::new());
+        let body = self.lock().start_body(tenant, Arc::clone(&wake));
+        BodyPermit { memory: self.clone(), body, wake, held: 0, waited: Duration::ZERO }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
+        // No code that holds the lock can panic during a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The memory that a body holds. Dropping this frees it.
+#[derive(Debug)]
+pub(crate) struct BodyPermit {
+    memory: BodyMemory,
+    body: u64,
+    /// Notified when memory was granted, and when the body is aborted.
+    wake: Arc<Notify>,
+    held: u64,
+    /// The total time that it has waited for memory.
+    waited: Duration,
+}
+
+impl BodyPermit {
+    /// Waits for `next`, the body's next chunk. Fails if the body lags too far or is aborted meanwhile.
+    pub(crate) async fn receive<T>(&mut self, next: impl Future<Output = T>) -> Result<T, BodyAbort> {
+        let Some(deadline) = self.memory.lock().start_receive(self.body, self.memory.timeout) else {
+            return Err(BodyAbort::TooSlow);
+        };
+        tokio::select! {
+            biased;
+            chunk = next => {
+                self.memory.lock().finish_receive(self.body);
+                Ok(chunk)
+            }
+            () = self.wait_for_abort() => Err(BodyAbort::TooSlow),
+            () = tokio::time::sleep_until(deadline) => Err(BodyAbort::TooSlow),
+        }
+    }
+
+    async fn wait_for_abort(&self) {
+        loop {
+            let notified = self.wake.notified();
+            if self.memory.lock().is_aborted(self.body) {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Reserves memory for the body, of which `received` bytes have arrived in total and `received_now` just now. Waits
+    /// if no memory is free.
+    pub(crate) async fn reserve(&mut self, received: u64, received_now: u64) -> Result<(), BodyAbort> {
+        self.memory.lock().reduce_lag(self.body, min_rate_time(received_now));
+        let needed = round_up(received.min(self.memory.largest_body));
+        if needed <= self.held {
+            return Ok(());
+        }
+        let amount = MemoryAmount::increase(self.held, needed);
+        let started = Instant::now();
+        let deadline = started + self.memory.timeout.saturating_sub(self.waited);
+        let mut granted = self.memory.lock().request(self.body, amount);
+        while !granted {
+            let now = Instant::now();
+            if now >= deadline {
+                self.memory.lock().cancel_request(self.body);
+                return Err(BodyAbort::NoMemory);
+            }
+            self.memory.lock().abort_slow_body(self.body, LAG_LIMIT.min(self.memory.timeout));
+            let _ = timeout_at(deadline.min(now + CHECK_INTERVAL), self.wake.notified()).await;
+            granted = self.memory.lock().is_granted(self.body);
+        }
+        self.waited += started.elapsed();
+        self.held = needed;
+        Ok(())
+    }
+}
+
+impl Drop for BodyPermit {
+    fn drop(&mut self) {
+        self.memory.lock().remove_body(self.body);
+    }
+}
+
+/// Returns the amount that is reserved for so many bytes.
+const fn round_up(bytes: u64) -> u64 {
+    if bytes <= SMALL_BODY { bytes.next_multiple_of(SMALL_STEP) } else { bytes.next_multiple_of(LARGE_STEP) }
+}
+
+/// Returns how long so many bytes take at the minimum rate.
+fn min_rate_time(bytes: u64) -> Duration {
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND)
+}

@@ -1,0 +1,49 @@
+//! An amount of memory, split into the parts that it is reserved from. It must never know a body or a tenant.
+
+/// How many bytes of each body are reserved from the small part.
+pub(super) const SMALL_BODY: u64 = 64 * 1024;
+
+/// Bytes of the small part and bytes of the large part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct MemoryAmount {
+    pub(super) small: u64,
+    pub(super) large: u64,
+}
+
+impl MemoryAmount {
+    /// Returns what a body that holds `from` bytes needs in addition to hold `to` bytes.
+    pub(super) fn increase(from: u64, to: u64) -> Self {
+        let small = to.min(SMALL_BODY) - from.min(SMALL_BODY);
+        Self { small, large: (to - from).saturating_sub(small) }
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        self.small += more.small;
+        self.large += more.large;
+    }
+
+    pub(super) fn remove(&mut self, less: Self) {
+        self.small = self.small.saturating_sub(less.small);
+        self.large = self.large.saturating_sub(less.large);
+    }
+
+    /// Returns the amounts of those parts that are not zero in `other`.
+    pub(super) const fn masked_by(self, other: Self) -> Self {
+        Self {
+            small: if other.small > 0 { self.small } else { 0 },
+            large: if other.large > 0 { self.large } else { 0 },
+        }
+    }
+
+    /// Returns the amounts of `more` for those parts where `self` and `more` exceed `capacity`.
+    pub(super) const fn shortage(self, more: Self, capacity: Self) -> Self {
+        Self {
+            small: if self.small + more.small > capacity.small { more.small } else { 0 },
+            large: if self.large + more.large > capacity.large { more.large } else { 0 },
+        }
+    }
+
+    pub(super) const fn is_zero(self) -> bool {
+        self.small == 0 && self.large == 0
+    }
+}

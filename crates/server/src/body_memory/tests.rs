@@ -1,0 +1,204 @@
+//! Tests of the memory with a paused clock.
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::*;
+
+const KIB: u64 = 1024;
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest body, which is also the size of the overflow part.
+const LARGEST: u64 = 1024 * KIB;
+
+/// Small part: 2 MiB. Large part: 5 MiB. Overflow part: 1 MiB. A tenant may use half of the small and of the large
+/// part.
+fn memory() -> BodyMemory {
+    BodyMemory::new(8 * 1024 * KIB, LARGEST, TIMEOUT)
+}
+
+/// A body that has received `bytes` bytes.
+async fn received(memory: &BodyMemory, tenant: &str, bytes: u64) -> BodyPermit {
+    let mut permit = memory.start_body(tenant);
+    permit.reserve(bytes, bytes).await.unwrap();
+    permit
+}
+
+/// Reserves memory in the background, and waits for it if necessary.
+fn spawn_reserve(mut permit: BodyPermit, to: u64) -> JoinHandle<Result<BodyPermit, BodyAbort>> {
+    tokio::spawn(async move { permit.reserve(to, 0).await.map(|()| permit) })
+}
+
+/// Waits for a next chunk, which never arrives, until the body is aborted.
+fn spawn_receive(mut permit: BodyPermit) -> JoinHandle<Result<(), BodyAbort>> {
+    tokio::spawn(async move { permit.receive(std::future::pending()).await })
+}
+
+/// Runs all tasks until they wait for time or for memory.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_were_not_sent_are_not_reserved() {
+    let memory = memory();
+    let mut all = Vec::new();
+    for number in 0..400 {
+        all.push(received(&memory, &format!("tenant {}", number % 2), 1).await);
+    }
+    // Another tenant still gets its whole limit.
+    let large = received(&memory, "other", LARGEST).await;
+    let larger = received(&memory, "other", LARGEST).await;
+    drop((all, large, larger));
+    let state = memory.lock();
+    assert!(state.is_idle(), "{state:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_body_never_waits_behind_long_ones() {
+    let memory = memory();
+    let mut all = Vec::new();
+    for tenant in ["a", "b", "c"] {
+        for _ in 0..4 {
+            all.push(spawn_reserve(memory.start_body(tenant), LARGEST));
+        }
+    }
+    settle().await;
+    assert!(all.iter().any(|body| !body.is_finished()), "there is memory for all of them");
+    for tenant in ["a", "b", "c", "d"] {
+        let short = spawn_reserve(memory.start_body(tenant), SMALL_BODY);
+        settle().await;
+        assert!(short.is_finished(), "{tenant}");
+        drop(short.await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_gets_up_to_its_limit_and_others_do_not_wait() {
+    let memory = memory();
+    let greedy: Vec<_> = (0..10).map(|_| spawn_reserve(memory.start_body("greedy"), LARGEST)).collect();
+    settle().await;
+    assert!(greedy.iter().any(|body| !body.is_finished()));
+    let modest = [
+        spawn_reserve(memory.start_body("modest"), LARGEST),
+        spawn_reserve(memory.start_body("modest"), LARGEST),
+    ];
+    settle().await;
+    assert!(modest.iter().all(JoinHandle::is_finished));
+    let few = greedy.iter().filter(|body| body.is_finished()).count() as u64;
+    assert!(few * LARGEST <= 4 * LARGEST, "{few} of the greedy tenant's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_hold_memory_and_wait_for_more_all_complete() {
+    let memory = memory();
+    let mut all = Vec::new();
+    for number in 0..40 {
+        let memory = memory.clone();
+        all.push(tokio::spawn(async move {
+            let mut permit = memory.start_body(["a", "b", "c"][number % 3]);
+            for step in 1..=16 {
+                permit.reserve(step * LARGEST / 16, LARGEST / 16).await?;
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok::<(), BodyAbort>(())
+        }));
+    }
+    for body in all {
+        body.await.unwrap().unwrap();
+    }
+    assert!(memory.lock().is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_gets_no_memory_in_time_is_aborted_and_leaves_nothing_behind() {
+    let memory = memory();
+    // Bodies that were read and are being processed hold the whole limit of the tenant, and the overflow part too.
+    let held: Vec<_> = (0..10).map(|_| spawn_reserve(memory.start_body("a"), LARGEST)).collect();
+    settle().await;
+    let started = Instant::now();
+    let late = spawn_reserve(memory.start_body("a"), LARGEST);
+    assert_eq!(late.await.unwrap().err(), Some(BodyAbort::NoMemory));
+    assert!(started.elapsed() <= TIMEOUT + CHECK_INTERVAL, "{:?}", started.elapsed());
+    for body in held {
+        drop(body.await.unwrap());
+    }
+    assert!(memory.lock().is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_aborted_once_another_waits_and_not_before() {
+    let memory = memory();
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        slow.push(spawn_receive(received(&memory, "a", 600 * KIB).await));
+    }
+    sleep(LAG_LIMIT * 3).await;
+    assert!(slow.iter().all(|body| !body.is_finished()), "no other body waits for memory");
+    let started = Instant::now();
+    // Their first 64 KiB are free. The rest exceeds the tenant's limit, twice.
+    let first = received(&memory, "a", LARGEST).await;
+    let second = received(&memory, "a", LARGEST).await;
+    assert!(started.elapsed() < LAG_LIMIT, "{:?}", started.elapsed());
+    settle().await;
+    let aborted = slow.iter().filter(|body| body.is_finished()).count();
+    assert!((1..4).contains(&aborted), "{aborted} of them were aborted");
+    drop((first, second));
+    for body in slow.into_iter().filter(JoinHandle::is_finished) {
+        assert_eq!(body.await.unwrap(), Err(BodyAbort::TooSlow));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_arrives_fast_enough_is_not_aborted_for_others() {
+    let memory = memory();
+    let mut steady = received(&memory, "a", 200 * KIB).await;
+    let held: Vec<_> = (0..10).map(|_| spawn_reserve(memory.start_body("a"), LARGEST)).collect();
+    for step in 0..20 {
+        let chunk = steady.receive(sleep(Duration::from_secs(1))).await;
+        assert_eq!(chunk, Ok(()), "after {step} seconds");
+        // No more than it already holds.
+        steady.reserve(200 * KIB, MIN_BYTES_PER_SECOND).await.unwrap();
+    }
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_alone_may_lag_until_the_timeout() {
+    let memory = memory();
+    let started = Instant::now();
+    let mut permit = received(&memory, "a", 100 * KIB).await;
+    let mut total = 100 * KIB;
+    let aborted = loop {
+        match permit.receive(sleep(Duration::from_secs(1))).await {
+            Ok(()) => permit
+                .reserve(
+                    {
+                        total += 1;
+                        total
+                    },
+                    1,
+                )
+                .await
+                .unwrap(),
+            Err(aborted) => break aborted,
+        }
+    };
+    assert_eq!(aborted, BodyAbort::TooSlow);
+    // Bytes that arrived faster give no credit for later.
+    let took = started.elapsed();
+    assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_dropped_while_it_waits_leaves_nothing_behind() {
+    let memory = memory();
+    let held: Vec<_> = (0..10).map(|_| spawn_reserve(memory.start_body("a"), LARGEST)).collect();
+    settle().await;
+    for body in held {
+        body.abort();
+        let _ = body.await;
+    }
+    assert!(memory.lock().is_idle());
+}

@@ -1,0 +1,18 @@
+//! Connections: which are admitted, what each one does, and where its requests begin and end. It must never know a
+//! handler.
+
+mod activity;
+mod counts;
+mod fragment_detector;
+mod head_error;
+mod refuser;
+pub(crate) mod shared_socket;
+mod state;
+mod table;
+
+pub use counts::ConnectionCounts;
+pub(crate) use head_error::HeadErrorStream;
+pub(crate) use refuser::ConnectionRefuser;
+pub(crate) use shared_socket::SharedSocket;
+pub(crate) use state::{BodyGuard, ConnectionState};
+pub(crate) use table::{Admission, AdmittedConnection, ConnectionLimits, ConnectionTable, RequestAdmission};

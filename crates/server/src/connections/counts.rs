@@ -1,0 +1,72 @@
+//! The number of connections, by what they do, for the log and the metrics.
+
+use std::fmt;
+
+use super::activity::{Activity, ConnectionClass};
+use crate::request_kind::RequestKind;
+
+/// Numbers of connections: what they do now, and totals since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// Connections with one of the `server.max_connections` slots.
+    pub regular: usize,
+    /// Connections in the reserve.
+    pub reserved: usize,
+    /// Connections that were refused and are open only until the response is sent.
+    pub closing: usize,
+    /// Of all: those whose first complete head has not arrived.
+    pub first_head: usize,
+    /// Of all: those between two requests.
+    pub idle: usize,
+    /// Of all: those whose request waits for a slot.
+    pub queued: usize,
+    pub(crate) serving: [usize; RequestKind::ALL.len()],
+    /// Total: accepted from the system.
+    pub accepted: u64,
+    /// Total: closed to make room for a new connection.
+    pub evicted: u64,
+    /// Total: answered with 429.
+    pub refused: u64,
+}
+
+impl ConnectionCounts {
+    /// Returns the number of connections that serve a request of this kind.
+    pub const fn serving(&self, kind: RequestKind) -> usize {
+        self.serving[kind as usize]
+    }
+
+    pub(super) fn class_mut(&mut self, class: ConnectionClass) -> &mut usize {
+        match class {
+            ConnectionClass::Regular => &mut self.regular,
+            ConnectionClass::Reserved => &mut self.reserved,
+            ConnectionClass::Closing => &mut self.closing,
+        }
+    }
+
+    pub(super) fn activity_mut(&mut self, activity: Activity) -> &mut usize {
+        match activity {
+            Activity::FirstHead => &mut self.first_head,
+            Activity::Idle => &mut self.idle,
+            Activity::Queued(_) => &mut self.queued,
+            Activity::Serving(kind) => &mut self.serving[kind as usize],
+        }
+    }
+}
+
+/// Lists the activities, the most frequent first.
+impl fmt::Display for ConnectionCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<_> = RequestKind::ALL.map(|kind| (self.serving(kind), kind.plural())).into();
+        parts.extend([
+            (self.first_head, "without a complete head"),
+            (self.idle, "idle"),
+            (self.queued, "waiting for a slot"),
+        ]);
+        parts.retain(|(count, _)| *count > 0);
+        parts.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        for (index, (count, label)) in parts.iter().enumerate() {
+            write!(f, "{}{count} {label}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Finds requests whose target has a fragment: [`FragmentDetector`].
+//!
+//! A fragment is not allowed in a request (RFC 9112 §3.2), but hyper drops it silently. So the detector scans the bytes
+//! of a connection as they arrive, and only the lines of heads. It skips the body of a request with a known length.
+//! After a chunked body, or one whose length is unclear, it stops scanning the connection.
+//!
+//! It neither changes nor delays any byte. A request whose fragment is not found is served as hyper reads it.
+
+/// How many bytes of a header line are stored. A valid `Content-Length` is shorter.
+const MAX_LINE_BYTES: usize = 64;
+
+/// Scans the requests of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct FragmentDetector {
+    state: ParseState,
+    /// Number of requests that have begun.
+    requests: u64,
+    /// The first bytes of the current header line.
+    line: Vec<u8>,
+    length: Option<u64>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum ParseState {
+    /// Before a request line. Empty lines are allowed here.
+    #[default]
+    BeforeRequest,
+    /// In a request line.
+    RequestLine,
+    /// In a header line.
+    Header,
+    /// In a body, with the number of bytes to come.
+    Body(u64),
+    /// The start of the next request is unknown.
+    Unknown,
+}
+
+impl FragmentDetector {
+    /// Scans the next bytes. Returns the number of the first request in them whose target has a fragment.
+    pub(crate) fn scan(&mut self, mut bytes: &[u8]) -> Option<u64> {
+        let mut found = None;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            match self.state {
+                ParseState::Unknown => return found,
+                ParseState::Body(left) => {
+                    let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    let left = left - skipped as u64;
+                    self.state = if left == 0 { ParseState::BeforeRequest } else { ParseState::Body(left) };
+                    bytes = &bytes[skipped..];
+                    continue;
+                }
+                ParseState::BeforeRequest if matches!(byte, b'\r' | b'\n') => {}
+                ParseState::BeforeRequest | ParseState::RequestLine => {
+                    if self.state == ParseState::BeforeRequest {
+                        self.state = ParseState::RequestLine;
+                        self.requests += 1;
+                    }
+                    match byte {
+                        b'#' => found = found.or(Some(self.requests)),
+                        b'\n' => {
+                            self.state = ParseState::Header;
+                            self.length = None;
+                            self.line.clear();
+                        }
+                        _ => {}
+                    }
+                }
+                ParseState::Header => self.scan_header(byte),
+            }
+            bytes = rest;
+        }
+        found
+    }
+
+    fn scan_header(&mut self, byte: u8) {
+        if byte != b'\n' {
+            if self.line.len() < MAX_LINE_BYTES {
+                self.line.push(byte);
+            }
+            return;
+        }
+        let is_complete = self.line.len() < MAX_LINE_BYTES;
+        let line = self.line.trim_ascii();
+        if line.is_empty() {
+            self.state = match self.length {
+                None | Some(0) => ParseState::BeforeRequest,
+                Some(length) => ParseState::Body(length),
+            };
+            return;
+        }
+        let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()));
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.state = ParseState::Unknown;
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            let digits = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
+            let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
+            match length.filter(|length| is_complete && self.length.is_none_or(|before| before == *length)) {
+                Some(length) => self.length = Some(length),
+                None => self.state = ParseState::Unknown,
+            }
+        }
+        self.line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scans the bytes as a whole and one by one, and checks that the result is the same.
+    fn scan_all(bytes: &str) -> Option<u64> {
+        let whole = FragmentDetector::default().scan(bytes.as_bytes());
+        let mut one_by_one = FragmentDetector::default();
+        let bytewise = bytes.as_bytes().chunks(1).find_map(|byte| one_by_one.scan(byte));
+        assert_eq!(whole, bytewise, "{bytes:?}");
+        whole
+    }
+
+    #[test]
+    fn a_fragment_is_found_only_in_a_request_line() {
+        assert_eq!(scan_all("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"), Some(1));
+        assert_eq!(scan_all("\r\n\r\nGET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"), Some(1));
+        assert_eq!(scan_all("GET /a HTTP/1.1\r\nHost: a\r\nX: #\r\n\r\n"), None);
+        assert_eq!(scan_all("GET /a%23b HTTP/1.1\nHost: a\n\n"), None);
+    }
+
+    #[test]
+    fn the_requests_of_a_connection_are_counted_over_bodies_of_known_length() {
+        let plain = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+        let put = "PUT /a HTTP/1.1\r\nhost: a\r\ncontent-length:  6 \r\n\r\nGET /#";
+        let fragment = "GET /#a HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(scan_all(&[plain, put, plain].concat()), None);
+        assert_eq!(scan_all(&[plain, put, fragment, fragment].concat()), Some(3));
+        assert_eq!(scan_all(&["PUT /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n", fragment].concat()), Some(2));
+    }
+
+    #[test]
+    fn bytes_that_may_belong_to_a_body_are_not_scanned_as_a_line() {
+        for lines in [
+            "Transfer-Encoding: chunked",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: five",
+            "Content-Length: 99999999999999999999",
+            "Content-Length:",
+            &format!("Content-Length: {}1", "0".repeat(100)),
+        ] {
+            let body = "PUT /a HTTP/1.1\r\n".to_owned() + lines + "\r\n\r\nGET /# HTTP/1.1\r\n\r\n";
+            assert_eq!(scan_all(&body), None, "{lines}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A client's socket that can be watched while hyper owns the connection: [`SharedSocket`].
+//!
+//! A client may close its half of the connection after a request and still wait for the response. hyper does not read
+//! in the meantime, so it does not notice if the client is gone altogether. The system distinguishes the two: a socket
+//! whose connection was reset has an error, a half-closed one has none.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+/// How often to check again for the end of input if the client has sent bytes that are not read yet.
+const PEEK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A socket with several owners. One of them reads and writes.
+#[derive(Debug)]
+pub(crate) struct SharedSocket(Arc<TcpStream>);
+
+impl SharedSocket {
+    pub(crate) fn new(stream: Arc<TcpStream>) -> Self {
+        Self(stream)
+    }
+}
+
+/// Waits until the client has reset the connection.
+pub(crate) async fn wait_for_reset(stream: &TcpStream) {
+    // An error of this call means that the socket can no longer be used, so the result does not matter.
+    let _ = stream.ready(Interest::ERROR).await;
+}
+
+/// Waits until the client has closed its half of the connection.
+pub(crate) async fn wait_for_half_close(stream: &TcpStream) {
+    let mut byte = [0];
+    while let Ok(1..) = stream.peek(&mut byte).await {
+        sleep(PEEK_INTERVAL).await;
+    }
+}
+
+impl AsyncRead for SharedSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read_buf(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result.map(|_| ())),
+            }
+        }
+    }
+}
+
+impl SharedSocket {
+    fn poll_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match write(&self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for SharedSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_with(cx, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_with(cx, |stream| stream.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Tokio's shutdown needs the only owner. Shutting down a duplicate of the file descriptor has the same effect.
+        let handle = std::net::TcpStream::from(self.0.as_fd().try_clone_to_owned()?);
+        match handle.shutdown(Shutdown::Write) {
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The requests and responses of one connection: [`ConnectionState`] counts the requests that were read, the responses
+//! that have ended, and those of them that are not sent yet. When none is left, it marks the connection as idle through
+//! its [`ConnectionHandle`].
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Response;
+use axum::http::header::CONTENT_TYPE;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::{Notify, watch};
+
+use super::table::{ConnectionHandle, RequestAdmission};
+use crate::request_kind::RequestKind;
+
+/// A comment of an event stream. Clients ignore it.
+const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+
+/// The requests and responses of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    requests_read: AtomicU64,
+    /// Number of the first request whose target has a fragment. 0: none.
+    fragment_request: AtomicU64,
+    last_ended: AtomicU64,
+    /// Responses that have ended but whose last bytes are not sent yet.
+    unsent: AtomicUsize,
+    /// The same count for all connections together.
+    all_unsent: watch::Sender<usize>,
+    /// Request bodies that are neither read to their end nor dropped.
+    bodies: AtomicUsize,
+    /// Notified when the first response that is an event stream begins.
+    stream_started: Notify,
+    /// The client has closed its half of the connection during an event stream, and the stream has written nothing
+    /// since.
+    is_half_closed: AtomicBool,
+    handle: Option<ConnectionHandle>,
+}
+
+impl ConnectionState {
+    /// `handle` is the connection's entry in the table. `None` in tests.
+    pub(crate) fn new(all_unsent: watch::Sender<usize>, handle: Option<ConnectionHandle>) -> Self {
+        Self {
+            requests_read: AtomicU64::new(0),
+            fragment_request: AtomicU64::new(0),
+            last_ended: AtomicU64::new(0),
+            unsent: AtomicUsize::new(0),
+            all_unsent,
+            bodies: AtomicUsize::new(0),
+            stream_started: Notify::new(),
+            is_half_closed: AtomicBool::new(false),
+            handle,
+        }
+    }
+
+    /// Registers a request that was read. The guard must be attached to its response.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> RequestGuard {
+        let number = self.requests_read.fetch_add(1, Ordering::AcqRel) + 1;
+        RequestGuard { state: Arc::clone(self), number }
+    }
+
+    /// Records that the target of request `number`, which is not read yet, has a fragment.
+    pub(crate) fn mark_fragment(&self, number: u64) {
+        let _ = self.fragment_request.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Asks the table whether the request that was read is served.
+    pub(crate) fn admit_request(&self, kind: RequestKind) -> RequestAdmission {
+        self.handle.as_ref().map_or(RequestAdmission::Served, |handle| handle.begin_request(kind))
+    }
+
+    /// Tries again to admit queued requests.
+    pub(crate) fn retry_queue(&self) {
+        if let Some(handle) = &self.handle {
+            handle.retry_queue();
+        }
+    }
+
+    /// Stops waiting for a slot. Returns true if the request got its slot at the last moment.
+    pub(crate) fn cancel_wait(&self) -> bool {
+        self.handle.as_ref().is_none_or(ConnectionHandle::cancel_wait)
+    }
+
+    /// Returns whether the next response is the last one.
+    pub(crate) fn must_close(&self) -> bool {
+        self.handle.as_ref().is_some_and(ConnectionHandle::must_close)
+    }
+
+    /// Registers a request body. The guard must be held as long as the body is read.
+    pub(crate) fn begin_body(self: &Arc<Self>) -> BodyGuard {
+        self.bodies.fetch_add(1, Ordering::AcqRel);
+        BodyGuard(Arc::clone(self))
+    }
+
+    /// Waits until a response that is an event stream begins.
+    pub(crate) async fn wait_for_stream(&self) {
+        self.stream_started.notified().await;
+    }
+
+    /// Records that the client has closed its half while an event stream is sent. The stream then writes a comment,
+    /// which shows whether the client still reads. Only the connection's own task may call this, because it must poll
+    /// the response afterwards.
+    pub(crate) fn set_half_closed(&self) {
+        self.is_half_closed.store(true, Ordering::Release);
+    }
+
+    /// Marks the connection as idle if no request is left.
+    fn update_idle(&self) {
+        let Some(handle) = &self.handle else { return };
+        let read = self.requests_read();
+        if read > 0
+            && self.last_ended() == read
+            && self.unsent_responses() == 0
+            && self.bodies.load(Ordering::Acquire) == 0
+        {
+            handle.mark_idle(read);
+        }
+    }
+
+    /// Returns the number of requests that were read.
+    pub(crate) fn requests_read(&self) -> u64 {
+        self.requests_read.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of the last request whose response has ended.
+    pub(crate) fn last_ended(&self) -> u64 {
+        self.last_ended.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of responses that have ended but are not sent.
+    pub(crate) fn unsent_responses(&self) -> usize {
+        self.unsent.load(Ordering::Acquire)
+    }
+
+    /// Records that `count` of them were sent.
+    pub(crate) fn mark_sent(&self, count: usize) {
+        if count > 0 {
+            self.unsent.fetch_sub(count, Ordering::AcqRel);
+            self.all_unsent.send_modify(|all| *all = all.saturating_sub(count));
+            self.update_idle();
+        }
+    }
+}
+
+impl Drop for ConnectionState {
+    fn drop(&mut self) {
+        // A connection that ends does not become idle.
+        self.handle = None;
+        self.mark_sent(self.unsent_responses());
+    }
+}
+
+/// A request body that is being read or drained.
+#[derive(Debug)]
+pub(crate) struct BodyGuard(Arc<ConnectionState>);
+
+impl Drop for BodyGuard {
+    fn drop(&mut self) {
+        self.0.bodies.fetch_sub(1, Ordering::AcqRel);
+        self.0.update_idle();
+    }
+}
+
+/// A request, from its head to the end of its response.
+#[derive(Debug)]
+pub(crate) struct RequestGuard {
+    state: Arc<ConnectionState>,
+    number: u64,
+}
+
+impl RequestGuard {
+    /// Returns whether the request's target has a fragment. Only the first such request of a connection is recorded,
+    /// because it ends the connection.
+    pub(crate) fn has_fragment(&self) -> bool {
+        self.state.fragment_request.load(Ordering::Acquire) == self.number
+    }
+
+    /// Keeps the guard until `response` ends.
+    pub(crate) fn attach_to(self, response: Response<Body>) -> Response<Body> {
+        let kind = response.headers().get(CONTENT_TYPE);
+        let is_stream = kind.is_some_and(|kind| kind == "text/event-stream");
+        if is_stream {
+            self.state.stream_started.notify_one();
+        }
+        response.map(|inner| Body::new(TrackedBody { guard: self, inner, is_stream }))
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.state.unsent.fetch_add(1, Ordering::AcqRel);
+        self.state.all_unsent.send_modify(|all| *all += 1);
+        self.state.last_ended.fetch_max(self.number, Ordering::AcqRel);
+    }
+}
+
+/// A response body that holds the guard of its request.
+#[derive(Debug)]
+struct TrackedBody {
+    /// Declared first, so dropped first: the response is always counted as in flight or as unsent.
+    guard: RequestGuard,
+    inner: Body,
+    is_stream: bool,
+}
+
+impl HttpBody for TrackedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        // A frame of an event stream is a number of complete lines, so a comment may be inserted between two frames.
+        if frame.is_pending()
+            && self.is_stream
+            && self.guard.state.is_half_closed.swap(false, Ordering::AcqRel)
+        {
+            return Poll::Ready(Some(Ok(Frame::data(COMMENT))));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,485 @@
+//! The table of open connections. It decides which new connection gets a slot, which request waits for one, and which
+//! connection is closed for a new one.
+//!
+//! There are `max` regular slots. If all are taken, a new connection evicts the connection that has waited longest for
+//! its first complete head. If there is none, it evicts the connection that has been idle for longest. A connection
+//! that serves a request keeps its slot.
+//!
+//! If no connection can be evicted, the new one goes to the reserve. Its head is read there, and a probe is answered.
+//! Any other request waits in a queue for a regular slot. If the reserve is full too, its oldest connection is closed
+//! for the new one.
+//!
+//! The first head of a very new connection may still be on its way. Such a connection is not evicted while the reserve
+//! has a free slot.
+//!
+//! This module must never know a socket or a route.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::activity::{Activity, ConnectionClass};
+use super::counts::ConnectionCounts;
+use crate::request_kind::RequestKind;
+
+/// Maximum number of connections that are open only to send a refusal, in addition to all others. Above it, the oldest
+/// of them is closed.
+const MAX_CLOSING: usize = 64;
+/// A connection is not evicted for a missing first head before this time has passed.
+const FIRST_HEAD_GRACE: Duration = Duration::from_millis(250);
+/// Minimum time between two reports that all slots are taken.
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The limits on the number of connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectionLimits {
+    pub(crate) max: usize,
+    /// In addition to `max`. At least 1.
+    pub(crate) reserved: usize,
+    /// For each client address. `None`: no limit.
+    pub(crate) per_client: Option<usize>,
+}
+
+/// Every open connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionTable {
+    limits: ConnectionLimits,
+    state: Mutex<TableState>,
+}
+
+#[derive(Debug, Default)]
+struct TableState {
+    /// Incremented by every event. It provides ids and the order of events.
+    clock: u64,
+    entries: HashMap<u64, ConnectionEntry>,
+    /// Connections that may be evicted, in the order of eviction.
+    evictable: BTreeSet<EvictionKey>,
+    /// Connections in the reserve whose request waits for a regular slot, in the order of arrival.
+    queue: BTreeSet<u64>,
+    clients: HashMap<IpAddr, ClientConnections>,
+    counts: ConnectionCounts,
+    is_shutting_down: bool,
+    last_report: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct ConnectionEntry {
+    client: IpAddr,
+    accepted_at: Instant,
+    class: ConnectionClass,
+    activity: Activity,
+    /// Number of requests that were read.
+    requests: u64,
+    key: Option<EvictionKey>,
+    /// Sends a queued request the decision whether it is served.
+    decision: Option<oneshot::Sender<bool>>,
+    /// Dropping this closes the connection.
+    _close: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct ClientConnections {
+    open: usize,
+    /// Those of its connections that may be evicted and have a regular slot.
+    evictable: BTreeSet<EvictionKey>,
+}
+
+/// The position in the order of eviction: first by class, then by rank and age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct EvictionKey {
+    class: ConnectionClass,
+    rank: u8,
+    since: u64,
+    id: u64,
+}
+
+/// A new connection that was admitted.
+#[derive(Debug)]
+pub(crate) struct AdmittedConnection {
+    pub(crate) handle: ConnectionHandle,
+    /// Resolves when the connection must be closed.
+    pub(crate) close: oneshot::Receiver<()>,
+}
+
+/// The result of admitting a new connection.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    /// `None`: the client is at its limit, and none of its connections can be evicted.
+    pub(crate) connection: Option<AdmittedConnection>,
+    /// The counts to log, if all regular slots are taken and no report was due within the last minute.
+    pub(crate) report: Option<ConnectionCounts>,
+}
+
+impl ConnectionTable {
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
+        Self { limits, state: Mutex::default() }
+    }
+
+    /// Returns the current counts and the totals since the start.
+    pub(crate) fn counts(&self) -> ConnectionCounts {
+        self.state().counts
+    }
+
+    pub(crate) fn max_connections(&self) -> usize {
+        self.limits.max
+    }
+
+    fn state(&self) -> MutexGuard<'_, TableState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Admits a connection from `client` that was accepted at `now`.
+    pub(crate) fn admit(self: &Arc<Self>, client: IpAddr, now: Instant) -> Admission {
+        let (state, limits) = (&mut *self.state(), &self.limits);
+        state.counts.accepted += 1;
+        let report = state.report(limits, now);
+        let client = client_key(client);
+        let connection = state.insert_new(limits, client, now).map(|(id, close)| {
+            let handle = ConnectionHandle { table: Arc::clone(self), id };
+            AdmittedConnection { handle, close }
+        });
+        Admission { connection, report }
+    }
+
+    /// Closes one connection that serves no request, because the system has no resources for another one. Returns false
+    /// if there is no such connection.
+    pub(crate) fn evict_one(&self) -> bool {
+        let state = &mut *self.state();
+        let candidate = state
+            .eviction_candidate(&state.evictable, Instant::now())
+            .or_else(|| state.first_evictable(ConnectionClass::Regular));
+        candidate.is_some_and(|id| {
+            state.evict(id);
+            true
+        })
+    }
+
+    /// Refuses all queued requests, and from now on every request that would be queued. For the shutdown.
+    pub(crate) fn refuse_queued(&self) {
+        let state = &mut *self.state();
+        state.is_shutting_down = true;
+        while let Some(id) = state.queue.first().copied() {
+            state.refuse(id);
+        }
+    }
+}
+
+impl TableState {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    fn report(&mut self, limits: &ConnectionLimits, now: Instant) -> Option<ConnectionCounts> {
+        let is_due = self
+            .last_report
+            .is_none_or(|last_report| now.saturating_duration_since(last_report) >= REPORT_INTERVAL);
+        if self.counts.regular < limits.max || !is_due {
+            return None;
+        }
+        self.last_report = Some(now);
+        Some(self.counts)
+    }
+
+    fn insert_new(
+        &mut self,
+        limits: &ConnectionLimits,
+        client: IpAddr,
+        now: Instant,
+    ) -> Option<(u64, oneshot::Receiver<()>)> {
+        if let (Some(limit), Some(known)) = (limits.per_client, self.clients.get(&client))
+            && known.open >= limit
+        {
+            let Some(own) = self.eviction_candidate(&known.evictable, now) else {
+                self.counts.refused += 1;
+                return None;
+            };
+            self.evict(own);
+        }
+        self.admit_queued(limits, now);
+        let mut class = ConnectionClass::Reserved;
+        if self.queue.is_empty() && self.free_regular_slot(limits, now) {
+            class = ConnectionClass::Regular;
+        } else if self.counts.reserved >= limits.reserved
+            && let Some(head) = self.first_evictable(ConnectionClass::Regular)
+        {
+            self.evict(head);
+            // If a request was queued, it now has the regular slot, and the new connection gets the free slot of the
+            // reserve.
+            self.admit_queued(limits, now);
+            if self.counts.regular < limits.max {
+                class = ConnectionClass::Regular;
+            }
+        }
+        while class == ConnectionClass::Reserved && self.counts.reserved >= limits.reserved {
+            let Some(first) = self.first_evictable(ConnectionClass::Reserved) else { break };
+            if self.queue.contains(&first) {
+                self.refuse(first);
+            } else {
+                self.evict(first);
+            }
+        }
+        let id = self.tick();
+        let (close_sender, closed) = oneshot::channel();
+        let entry = ConnectionEntry {
+            client,
+            accepted_at: now,
+            class,
+            activity: Activity::FirstHead,
+            requests: 0,
+            key: None,
+            decision: None,
+            _close: close_sender,
+        };
+        self.clients.entry(client).or_default().open += 1;
+        self.insert(id, entry);
+        Some((id, closed))
+    }
+
+    /// Frees a regular slot if none is free. Returns whether one is free now.
+    fn free_regular_slot(&mut self, limits: &ConnectionLimits, now: Instant) -> bool {
+        if self.counts.regular < limits.max {
+            return true;
+        }
+        let candidate = self.eviction_candidate(&self.evictable, now);
+        candidate.is_some_and(|id| {
+            self.evict(id);
+            true
+        })
+    }
+
+    /// Returns the first connection of `keys` with a regular slot that has waited too long for its first head, or else
+    /// is idle.
+    fn eviction_candidate(&self, keys: &BTreeSet<EvictionKey>, now: Instant) -> Option<u64> {
+        let first_head = EvictionKey { class: ConnectionClass::Regular, rank: 0, since: 0, id: 0 };
+        let idle = EvictionKey { rank: 1, ..first_head };
+        let is_late = |key: &&EvictionKey| {
+            let accepted_at = self.entries.get(&key.id).map(|entry| entry.accepted_at);
+            accepted_at
+                .is_some_and(|accepted_at| now.saturating_duration_since(accepted_at) >= FIRST_HEAD_GRACE)
+        };
+        // The connection that has waited longest comes first. If it is not late, no other is.
+        let head = keys.range(first_head..idle).next().filter(is_late);
+        let candidate =
+            head.or_else(|| keys.range(idle..).next().filter(|key| key.class == ConnectionClass::Regular));
+        candidate.map(|key| key.id)
+    }
+
+    /// Returns the first evictable connection of a class.
+    fn first_evictable(&self, class: ConnectionClass) -> Option<u64> {
+        let least = EvictionKey { class, rank: 0, since: 0, id: 0 };
+        self.evictable.range(least..).next().filter(|key| key.class == class).map(|key| key.id)
+    }
+
+    /// Inserts an entry into every index.
+    fn insert(&mut self, id: u64, mut entry: ConnectionEntry) {
+        let since = if entry.class == ConnectionClass::Regular { self.tick() } else { id };
+        let rank = match (entry.class, entry.activity) {
+            (ConnectionClass::Regular, Activity::FirstHead) => Some(0),
+            (ConnectionClass::Regular, Activity::Idle)
+            | (ConnectionClass::Reserved, Activity::Serving(_)) => Some(1),
+            (ConnectionClass::Regular, _) => None,
+            _ => Some(0),
+        };
+        entry.key = rank.map(|rank| EvictionKey { class: entry.class, rank, since, id });
+        if let Some(key) = entry.key {
+            self.evictable.insert(key);
+            if key.class == ConnectionClass::Regular {
+                self.clients.entry(entry.client).or_default().evictable.insert(key);
+            }
+        }
+        if matches!(entry.activity, Activity::Queued(_)) {
+            self.queue.insert(id);
+        }
+        *self.counts.class_mut(entry.class) += 1;
+        *self.counts.activity_mut(entry.activity) += 1;
+        self.entries.insert(id, entry);
+    }
+
+    /// Removes an entry from every index, except from the number of its client's open connections.
+    fn detach(&mut self, id: u64) -> Option<ConnectionEntry> {
+        let entry = self.entries.remove(&id)?;
+        if let Some(key) = entry.key {
+            self.evictable.remove(&key);
+            if let Some(client) = self.clients.get_mut(&entry.client) {
+                client.evictable.remove(&key);
+            }
+        }
+        self.queue.remove(&id);
+        *self.counts.class_mut(entry.class) -= 1;
+        *self.counts.activity_mut(entry.activity) -= 1;
+        Some(entry)
+    }
+
+    fn update(&mut self, id: u64, update: impl FnOnce(&mut ConnectionEntry)) {
+        if let Some(mut entry) = self.detach(id) {
+            update(&mut entry);
+            self.insert(id, entry);
+        }
+    }
+
+    /// Removes a connection from the table. This closes it if it is open.
+    fn remove(&mut self, id: u64) -> bool {
+        let Some(entry) = self.detach(id) else { return false };
+        if let Some(client) = self.clients.get_mut(&entry.client) {
+            client.open -= 1;
+            if client.open == 0 {
+                self.clients.remove(&entry.client);
+            }
+        }
+        true
+    }
+
+    fn evict(&mut self, id: u64) {
+        if self.remove(id) {
+            self.counts.evicted += 1;
+        }
+    }
+
+    /// Refuses a queued request.
+    fn refuse(&mut self, id: u64) {
+        self.counts.refused += 1;
+        self.update(id, |entry| {
+            entry.class = ConnectionClass::Closing;
+            if let Activity::Queued(kind) = entry.activity {
+                entry.activity = Activity::Serving(kind);
+            }
+            if let Some(decision) = entry.decision.take() {
+                let _ = decision.send(false);
+            }
+        });
+        while self.counts.closing > MAX_CLOSING {
+            let Some(first) = self.first_evictable(ConnectionClass::Closing) else { return };
+            self.remove(first);
+        }
+    }
+
+    /// Gives regular slots that are free or can be freed to queued requests.
+    fn admit_queued(&mut self, limits: &ConnectionLimits, now: Instant) {
+        while let Some(id) = self.queue.first().copied()
+            && self.free_regular_slot(limits, now)
+        {
+            self.update(id, |entry| {
+                entry.class = ConnectionClass::Regular;
+                if let Activity::Queued(kind) = entry.activity {
+                    entry.activity = Activity::Serving(kind);
+                }
+                if let Some(decision) = entry.decision.take() {
+                    // If the receiver is gone, the connection is about to end and then frees the slot.
+                    let _ = decision.send(true);
+                }
+            });
+        }
+    }
+}
+
+/// A connection in the table. Dropping this removes it.
+#[derive(Debug)]
+pub(crate) struct ConnectionHandle {
+    table: Arc<ConnectionTable>,
+    id: u64,
+}
+
+/// The result of admitting a request.
+#[derive(Debug)]
+pub(crate) enum RequestAdmission {
+    Served,
+    Refused,
+    /// The decision follows. If its sender is dropped, the request is refused.
+    Queued(oneshot::Receiver<bool>),
+}
+
+impl ConnectionHandle {
+    /// Registers a request whose head was read, and admits, queues or refuses it.
+    pub(crate) fn begin_request(&self, kind: RequestKind) -> RequestAdmission {
+        let (state, limits) = (&mut *self.table.state(), &self.table.limits);
+        // The connection was told to close a moment ago.
+        let Some(class) = state.entries.get(&self.id).map(|entry| entry.class) else {
+            return RequestAdmission::Refused;
+        };
+        if class != ConnectionClass::Reserved || kind == RequestKind::Probe {
+            state.update(self.id, |entry| {
+                entry.requests += 1;
+                entry.activity = Activity::Serving(kind);
+            });
+            return RequestAdmission::Served;
+        }
+        let (sender, decision) = oneshot::channel();
+        state.update(self.id, |entry| {
+            entry.requests += 1;
+            entry.activity = Activity::Queued(kind);
+            entry.decision = Some(sender);
+        });
+        if state.is_shutting_down {
+            state.refuse(self.id);
+        } else {
+            state.admit_queued(limits, Instant::now());
+        }
+        RequestAdmission::Queued(decision)
+    }
+
+    /// Tries again to admit queued requests: a connection may have become late with its first head by now.
+    pub(crate) fn retry_queue(&self) {
+        let (state, limits) = (&mut *self.table.state(), &self.table.limits);
+        state.admit_queued(limits, Instant::now());
+    }
+
+    /// Stops waiting for a slot. Returns true if the request got its slot at the last moment.
+    pub(crate) fn cancel_wait(&self) -> bool {
+        let state = &mut *self.table.state();
+        if state.queue.contains(&self.id) {
+            state.refuse(self.id);
+        }
+        state.entries.get(&self.id).is_some_and(|entry| entry.class == ConnectionClass::Regular)
+    }
+
+    /// Marks the connection as idle if exactly `requests` requests were read and all of them are answered.
+    pub(crate) fn mark_idle(&self, requests: u64) {
+        let (state, limits) = (&mut *self.table.state(), &self.table.limits);
+        let Some(entry) = state.entries.get(&self.id) else { return };
+        if entry.requests != requests || !matches!(entry.activity, Activity::Serving(_)) {
+            return;
+        }
+        if entry.class == ConnectionClass::Regular && !state.queue.is_empty() {
+            state.evict(self.id);
+            state.admit_queued(limits, Instant::now());
+        } else {
+            state.update(self.id, |entry| entry.activity = Activity::Idle);
+        }
+    }
+
+    /// Returns whether the connection must close after its next response: it has no regular slot, or requests are
+    /// queued.
+    pub(crate) fn must_close(&self) -> bool {
+        let state = self.table.state();
+        let class = state.entries.get(&self.id).map(|entry| entry.class);
+        class != Some(ConnectionClass::Regular) || !state.queue.is_empty()
+    }
+}
+
+impl Drop for ConnectionHandle {
+    fn drop(&mut self) {
+        let (state, limits) = (&mut *self.table.state(), &self.table.limits);
+        if state.remove(self.id) {
+            state.admit_queued(limits, Instant::now());
+        }
+    }
+}
+
+/// Returns the key of a client. For IPv6 it is the /64 network, because one client usually has a whole network.
+fn client_key(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

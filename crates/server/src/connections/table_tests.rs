@@ -1,0 +1,198 @@
+//! The rules of the table, without sockets.
+
+use super::*;
+
+const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+fn table(max: usize, reserved: usize, per_client: Option<usize>) -> Arc<ConnectionTable> {
+    Arc::new(ConnectionTable::new(ConnectionLimits { max, reserved, per_client }))
+}
+
+fn connect(table: &Arc<ConnectionTable>, client: IpAddr) -> AdmittedConnection {
+    table.admit(client, Instant::now()).connection.unwrap()
+}
+
+/// A connection whose first head is overdue.
+fn late(table: &Arc<ConnectionTable>) -> AdmittedConnection {
+    table.admit(A, Instant::now().checked_sub(FIRST_HEAD_GRACE).unwrap()).connection.unwrap()
+}
+
+/// A connection that serves a request of `kind`.
+fn serving(table: &Arc<ConnectionTable>, kind: RequestKind) -> AdmittedConnection {
+    let connection = connect(table, A);
+    assert!(matches!(connection.handle.begin_request(kind), RequestAdmission::Served));
+    connection
+}
+
+fn queued(table: &Arc<ConnectionTable>) -> (AdmittedConnection, oneshot::Receiver<bool>) {
+    let connection = connect(table, A);
+    let RequestAdmission::Queued(decision) = connection.handle.begin_request(RequestKind::Control) else {
+        panic!("it has a slot")
+    };
+    (connection, decision)
+}
+
+fn is_closed(connection: &mut AdmittedConnection) -> bool {
+    !matches!(connection.close.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+}
+
+#[test]
+fn a_new_connection_evicts_the_one_that_waits_longest_for_a_head_then_the_longest_idle() {
+    let table = table(4, 1, None);
+    let mut idle = [serving(&table, RequestKind::Control), serving(&table, RequestKind::Control)];
+    idle[1].handle.mark_idle(1);
+    idle[0].handle.mark_idle(1);
+    let mut heads = [late(&table), late(&table)];
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        served.push(serving(&table, RequestKind::Upload));
+    }
+    assert!(heads.iter_mut().all(is_closed) && !idle.iter_mut().any(is_closed));
+    served.push(serving(&table, RequestKind::Upload));
+    assert!(is_closed(&mut idle[1]) && !is_closed(&mut idle[0]));
+    served.push(serving(&table, RequestKind::Upload));
+    assert!(is_closed(&mut idle[0]));
+    // All of them serve a request, so none is evicted.
+    let probe = serving(&table, RequestKind::Probe);
+    assert!(!served.iter_mut().any(is_closed));
+    assert!(probe.handle.must_close() && served.iter().all(|connection| !connection.handle.must_close()));
+    let counts = table.counts();
+    assert_eq!((counts.regular, counts.reserved, counts.evicted), (4, 1, 4));
+    assert_eq!((counts.serving(RequestKind::Upload), counts.serving(RequestKind::Probe)), (4, 1));
+}
+
+#[test]
+fn a_connection_whose_head_may_be_on_its_way_is_evicted_only_if_the_reserve_is_full() {
+    let table = table(2, 1, None);
+    let mut young = [connect(&table, A), connect(&table, A)];
+    let (mut first, mut decision) = queued(&table);
+    assert!(!young.iter_mut().any(is_closed) && decision.try_recv().is_err());
+    // The reserve is full now: the oldest connection is evicted, and the queued request gets its slot.
+    let next = connect(&table, A);
+    assert!(is_closed(&mut young[0]) && !is_closed(&mut young[1]) && decision.try_recv().unwrap());
+    assert!(!is_closed(&mut first) && next.handle.must_close());
+}
+
+#[test]
+fn a_queued_request_gets_the_slot_of_a_connection_whose_head_is_late() {
+    let table = table(1, 1, None);
+    let mut silent = connect(&table, A);
+    let (connection, mut decision) = queued(&table);
+    std::thread::sleep(FIRST_HEAD_GRACE);
+    connection.handle.retry_queue();
+    assert!(is_closed(&mut silent) && decision.try_recv().unwrap());
+}
+
+#[test]
+fn queued_requests_are_served_in_order_and_the_first_is_refused_when_the_reserve_is_full() {
+    let table = table(1, 2, None);
+    let first = serving(&table, RequestKind::Stream);
+    let (_one, mut told_one) = queued(&table);
+    let (mut two, mut told_two) = queued(&table);
+    assert!(told_one.try_recv().is_err());
+    let (three, mut told_three) = queued(&table);
+    assert!(!told_one.try_recv().unwrap());
+    // While others wait, a served connection closes with its response.
+    assert!(first.handle.must_close());
+    drop(first);
+    assert!(told_two.try_recv().unwrap() && told_three.try_recv().is_err());
+    // It becomes idle, so the queued request gets its slot.
+    two.handle.mark_idle(1);
+    assert!(is_closed(&mut two) && told_three.try_recv().unwrap());
+    assert!(!three.handle.must_close() && three.handle.cancel_wait());
+    assert_eq!((table.counts().closing, table.counts().refused), (1, 1));
+}
+
+#[test]
+fn a_request_that_stops_waiting_is_refused_and_leaves_the_reserve() {
+    let table = table(1, 1, None);
+    let _stream = serving(&table, RequestKind::Stream);
+    let (connection, _told) = queued(&table);
+    assert!(!connection.handle.cancel_wait());
+    assert_eq!((table.counts().reserved, table.counts().closing, table.counts().queued), (0, 1, 0));
+    let many: Vec<_> = (0..200).map(|_| queued(&table)).collect();
+    assert!(table.counts().closing <= MAX_CLOSING);
+    table.refuse_queued();
+    assert_eq!(table.counts().queued, 0);
+    drop((many, connection));
+    assert_eq!((table.counts().regular, table.counts().reserved, table.counts().closing), (1, 0, 0));
+}
+
+#[test]
+fn a_client_at_its_limit_loses_an_idle_connection_of_its_own_or_is_refused() {
+    let table = table(8, 1, Some(2));
+    let mut idle = serving(&table, RequestKind::Control);
+    idle.handle.mark_idle(1);
+    let _first = serving(&table, RequestKind::Stream);
+    let _second = serving(&table, RequestKind::Stream);
+    assert!(is_closed(&mut idle));
+    assert!(table.admit(A, Instant::now()).connection.is_none());
+    assert!(table.admit(B, Instant::now()).connection.is_some());
+    assert_eq!(table.counts().refused, 1);
+}
+
+#[test]
+fn an_ipv6_client_is_its_network_and_an_ipv4_client_is_the_same_in_both_notations() {
+    let key = |text: &str| client_key(text.parse().unwrap());
+    assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
+    assert_ne!(key("2001:db8:1:2::"), key("2001:db8:1:3::"));
+    assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+    assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+}
+
+#[test]
+fn a_report_is_made_at_most_once_a_minute_while_all_slots_are_taken() {
+    let table = table(2, 2, None);
+    let start = Instant::now();
+    let report = |after: u64| {
+        let admission = table.admit(B, start + Duration::from_secs(after));
+        admission.report.map(|counts| counts.to_string())
+    };
+    let held = [serving(&table, RequestKind::Stream), serving(&table, RequestKind::Upload)];
+    assert_eq!(report(1).as_deref(), Some("1 uploads, 1 streams"));
+    assert_eq!(report(60), None);
+    assert_eq!(report(61).as_deref(), Some("1 uploads, 1 streams"));
+    drop(held);
+    assert_eq!(report(200), None);
+}
+
+#[test]
+fn a_connection_that_reads_its_next_request_is_not_idle() {
+    let table = table(1, 1, None);
+    let connection = serving(&table, RequestKind::Upload);
+    assert!(matches!(connection.handle.begin_request(RequestKind::Control), RequestAdmission::Served));
+    // The report about the first request arrives late.
+    connection.handle.mark_idle(1);
+    assert_eq!(table.counts().serving(RequestKind::Control), 1);
+    connection.handle.mark_idle(2);
+    assert_eq!(table.counts().idle, 1);
+}
+
+#[test]
+fn nothing_is_left_of_connections_that_have_ended() {
+    let table = table(3, 3, Some(50));
+    let mut open = Vec::new();
+    for step in 0..500_usize {
+        let client = if step % 3 == 0 { A } else { B };
+        if let Some(connection) = table.admit(client, Instant::now()).connection {
+            let kind = RequestKind::ALL[step % RequestKind::ALL.len()];
+            let admission = (step % 5 > 0).then(|| connection.handle.begin_request(kind));
+            if step % 4 == 0 {
+                connection.handle.mark_idle(1);
+            }
+            open.push((connection, admission));
+        }
+        if step % 7 == 0 {
+            open.remove(open.len() / 2);
+        }
+        let counts = table.counts();
+        assert!(counts.regular <= 3 && counts.reserved <= 3 && counts.closing <= MAX_CLOSING, "{counts:?}");
+    }
+    drop(open);
+    let counts = ConnectionCounts { accepted: 0, evicted: 0, refused: 0, ..table.counts() };
+    assert_eq!(counts, ConnectionCounts::default());
+    let state = table.state();
+    assert!(state.entries.is_empty() && state.evictable.is_empty());
+    assert!(state.queue.is_empty() && state.clients.is_empty());
+}

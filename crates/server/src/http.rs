@@ -1,0 +1,80 @@
+//! The protocol over HTTP: the handlers, the router, and the middleware around every request.
+//!
+//! It translates between bytes and the protocol's types. It must never know who may do what, which the resolver
+//! decides, or which driver stores the bytes.
+
+mod access_log;
+mod auth;
+mod body_headers;
+mod conditional;
+mod control;
+mod cors;
+mod digest;
+mod disposition;
+mod download;
+mod events;
+mod metrics;
+mod probes;
+mod query;
+mod range;
+mod request_body;
+mod request_head;
+mod response;
+mod response_headers;
+mod routing;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+
+use crate::app::App;
+use crate::connections::BodyGuard;
+use crate::settings::ServerSettings;
+
+pub(crate) use response::{malformed_head, too_many_connections};
+pub use response_headers::random_id;
+
+/// Returns the router of the protocol: all routes, with CORS, panic handling and the access log.
+pub fn router(app: &Arc<App>, settings: &ServerSettings) -> Router {
+    let mut router = routing::routes(app);
+    if let Some(cors) = cors::layer(&settings.allowed_origins) {
+        router = router.layer(cors);
+    }
+    router
+        .layer(response::catch_panic())
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(app), access_log::log_request))
+        .with_state(Arc::clone(app))
+}
+
+/// Prepares a request of a connection for the router. `has_fragment`: the request's target has a fragment.
+pub(crate) fn prepare_request(
+    app: &App,
+    request: Request<Incoming>,
+    has_fragment: bool,
+    guard: BodyGuard,
+) -> Request<Body> {
+    request_body::wrap_body(request, has_fragment, app.body_timeout, guard, &app.metrics.requests)
+}
+
+/// Marks a request for which no connection slot became free. The router refuses it.
+pub(crate) fn mark_refused(request: &mut Request<Body>) {
+    request.extensions_mut().insert(access_log::NoFreeSlotMarker);
+}
+
+/// Prepares a response of the router for the connection.
+pub(crate) fn finish_response(mut response: Response) -> Response {
+    // axum derives `Content-Length: 0` from the empty body; in a 304 it would mean the artifact's length (RFC 9110
+    // §8.6).
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response
+}

@@ -1,0 +1,235 @@
+//! The middleware around every request. It assigns the request id, adds the headers of every response, writes the
+//! access log, and counts requests, including those in flight.
+//!
+//! A log entry never contains a token, a query, a body or a header.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::watch;
+
+use super::request_body::ContinueState;
+use super::request_head::MalformedHead;
+use super::response::{ErrorResponse, RefusalLog, error_chain};
+use super::response_headers::{random_id, set_headers};
+use crate::app::App;
+use crate::metrics::{FinishedRequest, OpenStream, RequestMetrics};
+use crate::request_limiter::RequestPermit;
+
+/// What becomes known about a request while it is handled. It is passed in the request's extensions.
+#[derive(Debug)]
+pub(super) struct RequestContext {
+    id: String,
+    tenant: OnceLock<String>,
+    /// The control method, if it is a known one.
+    control: OnceLock<&'static str>,
+    /// Counts against the limits of the user and the tenant until the response has ended.
+    permit: OnceLock<RequestPermit>,
+}
+
+impl RequestContext {
+    fn new() -> Self {
+        Self { id: random_id(), tenant: OnceLock::new(), control: OnceLock::new(), permit: OnceLock::new() }
+    }
+
+    pub(super) fn set_tenant(&self, tenant: &str) {
+        let _ = self.tenant.set(tenant.to_owned());
+    }
+
+    pub(super) fn set_permit(&self, permit: RequestPermit) {
+        let _ = self.permit.set(permit);
+    }
+
+    pub(super) fn set_control_method(&self, method: &'static str) {
+        let _ = self.control.set(method);
+    }
+}
+
+/// Marks a response as an event stream, which the client or the bus ends. A shutdown does not wait for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EventStreamMarker;
+
+/// Marks a request for which no connection slot became free.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoFreeSlotMarker;
+
+/// Counts a request as in flight until it is dropped.
+#[derive(Debug)]
+struct InFlightGuard(watch::Sender<usize>);
+
+impl InFlightGuard {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// Handles a request and attaches its log entry to the response's body.
+pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let context = Arc::new(RequestContext::new());
+    request.extensions_mut().insert(Arc::clone(&context));
+    let continue_state = request.extensions().get::<Arc<ContinueState>>().cloned();
+    let mut entry = AccessLogEntry {
+        route: request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()),
+        method: request.method().clone(),
+        context,
+        started: Instant::now(),
+        status: None,
+        refusal: None,
+        is_complete: false,
+        in_flight: Some(InFlightGuard::new(&app.in_flight)),
+        metrics: Arc::clone(&app.metrics.requests),
+        stream: None,
+    };
+    // If the client disconnects, this future is dropped here. That drops the entry, which logs the request as cut.
+    let mut response = match MalformedHead::response(&request) {
+        Some(response) => response,
+        None if request.extensions().get::<NoFreeSlotMarker>().is_some() => {
+            ErrorResponse::too_many_connections().into_response()
+        }
+        None => next.run(request).await,
+    };
+
+    entry.refusal = response.extensions_mut().remove::<RefusalLog>();
+    entry.status = Some(response.status());
+    entry.is_complete = entry.method == Method::HEAD;
+    if response.extensions_mut().remove::<EventStreamMarker>().is_some() {
+        entry.in_flight = None;
+        entry.record_metrics();
+        entry.stream = Some(app.metrics.event_streams.begin());
+    }
+    entry.log_cause();
+    let headers = response.headers_mut();
+    set_headers(headers, &entry.context.id);
+    if continue_state.is_some_and(|continue_state| continue_state.is_pending()) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    response.map(|inner| Body::new(LoggedBody { inner, entry, remaining }))
+}
+
+/// The log entry of a request. Dropping it writes the entry, when the response has ended or was cut.
+#[derive(Debug)]
+struct AccessLogEntry {
+    route: Option<String>,
+    method: Method,
+    context: Arc<RequestContext>,
+    started: Instant,
+    status: Option<StatusCode>,
+    refusal: Option<RefusalLog>,
+    is_complete: bool,
+    in_flight: Option<InFlightGuard>,
+    metrics: Arc<RequestMetrics>,
+    /// Set for an event stream, which was counted when it began.
+    stream: Option<OpenStream>,
+}
+
+impl AccessLogEntry {
+    fn record_metrics(&self) {
+        self.metrics.record(&FinishedRequest {
+            route: self.route.as_deref(),
+            control: self.context.control.get().copied(),
+            method: &self.method,
+            status: self.status,
+            code: self.refusal.as_ref().map(|refusal| refusal.code),
+            duration: self.started.elapsed(),
+            cut: self.stream.is_none() && !self.is_complete,
+        });
+    }
+
+    /// Logs the cause of a refusal: as an error if the runtime failed, otherwise as a warning.
+    fn log_cause(&self) {
+        let Some(RefusalLog { code, cause: Some(cause) }) = &self.refusal else { return };
+        let (request_id, code, cause) = (self.context.id.as_str(), code.as_str(), cause.as_str());
+        if self.status.is_some_and(|status| status.is_server_error()) {
+            tracing::error!(request_id, code, cause, "request failed");
+        } else {
+            tracing::warn!(request_id, code, cause, "request refused");
+        }
+    }
+}
+
+impl Drop for AccessLogEntry {
+    fn drop(&mut self) {
+        if self.stream.is_none() {
+            self.record_metrics();
+        }
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            method = self.method.as_str(),
+            route = self.route.as_deref(),
+            control = self.context.control.get().copied(),
+            status = self.status.map(|status| status.as_u16()),
+            code = self.refusal.as_ref().map(|refusal| refusal.code.as_str()),
+            duration_ms = millis,
+            request_id = self.context.id.as_str(),
+            tenant = self.context.tenant.get().map(String::as_str),
+            cut = (!self.is_complete).then_some(true),
+            "request"
+        );
+    }
+}
+
+/// A response body that records whether it was sent completely.
+#[derive(Debug)]
+struct LoggedBody {
+    inner: Body,
+    entry: AccessLogEntry,
+    /// The rest of the announced length.
+    remaining: Option<u64>,
+}
+
+impl HttpBody for LoggedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &frame {
+            None => self.entry.is_complete = true,
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.entry.metrics.sent(length);
+                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
+                self.entry.is_complete |= self.remaining == Some(0);
+            }
+            Some(Err(error)) => {
+                let (request_id, cause) = (self.entry.context.id.as_str(), error_chain(error));
+                tracing::error!(request_id, cause = cause.as_str(), "response aborted");
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for LoggedBody {
+    fn drop(&mut self) {
+        self.entry.is_complete |= self.inner.is_end_stream();
+    }
+}

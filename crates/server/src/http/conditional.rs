@@ -1,0 +1,237 @@
+//! Conditional requests (RFC 9110 §13): entity tags and dates, compared with a record.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use artifact_store_core::{Digest, Record};
+use artifact_store_protocol::Code;
+use axum::http::header::{
+    HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
+use axum::http::{HeaderMap, StatusCode};
+
+use super::response::ErrorResponse;
+
+/// The headers for which the record must be read before the bytes.
+const CONDITIONS: [HeaderName; 6] =
+    [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
+
+/// Returns whether the response depends on such a header.
+pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
+    CONDITIONS.iter().any(|name| headers.contains_key(name))
+}
+
+/// Returns the entity tag: the SHA-256 in quotes. It is a strong tag, because it identifies the bytes.
+pub(super) fn entity_tag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+/// Returns the creation time of the record in whole seconds, as in HTTP dates. It is never later than `now`, the date
+/// of the response, even if the store's clock is ahead (RFC 9110 §8.8.2.1).
+pub(super) fn last_modified(record: &Record, now: SystemTime) -> SystemTime {
+    let seconds = u64::try_from(record.created_at.as_micros() / 1_000_000).unwrap_or_default();
+    (UNIX_EPOCH + Duration::from_secs(seconds)).min(now)
+}
+
+/// The result of a request's conditions, in the order of RFC 9110 §13.2.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConditionOutcome {
+    /// All conditions hold, or there are none.
+    Proceed,
+    /// The client already has these bytes.
+    NotModified,
+    /// `If-Match` or `If-Unmodified-Since` does not hold.
+    Failed,
+}
+
+/// Evaluates the conditions of a GET or HEAD request for `record`.
+pub(super) fn evaluate(headers: &HeaderMap, record: &Record, now: SystemTime) -> ConditionOutcome {
+    let tag = entity_tag(&record.digest);
+    let modified = last_modified(record, now);
+    let is_expected = if headers.contains_key(IF_MATCH) {
+        any_tag(headers, &IF_MATCH, |is_weak, candidate| !is_weak && candidate == tag)
+    } else {
+        single_date(headers, &IF_UNMODIFIED_SINCE).is_none_or(|date| modified <= date)
+    };
+    let is_unchanged = if headers.contains_key(IF_NONE_MATCH) {
+        any_tag(headers, &IF_NONE_MATCH, |_, candidate| candidate == tag)
+    } else {
+        single_date(headers, &IF_MODIFIED_SINCE).is_some_and(|date| modified <= date)
+    };
+    match (is_expected, is_unchanged) {
+        (false, _) => ConditionOutcome::Failed,
+        (true, true) => ConditionOutcome::NotModified,
+        (true, false) => ConditionOutcome::Proceed,
+    }
+}
+
+/// Returns whether the conditions of an upload allow it. The collection that it is sent to has no tag and no date. So
+/// `If-Match` never holds, and `If-None-Match` always does.
+pub(super) fn allows_upload(headers: &HeaderMap) -> bool {
+    !headers.contains_key(IF_MATCH)
+}
+
+/// The error if a condition does not hold. No protocol code has the status 412, which HTTP clients expect.
+/// `invalid_request` is the code of any request that cannot be served as it is.
+pub(super) fn precondition_failed() -> ErrorResponse {
+    ErrorResponse::new(Code::InvalidRequest, "a condition of the request does not hold; nothing was done")
+        .with_status(StatusCode::PRECONDITION_FAILED)
+}
+
+/// Returns whether `If-Range` allows a range: it is absent, or it names these bytes. A weak tag never does.
+pub(super) fn if_range_matches(headers: &HeaderMap, record: &Record, now: SystemTime) -> bool {
+    let Some(value) = headers.get(IF_RANGE) else { return true };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text.starts_with('"') || text.starts_with("W/") {
+        return text == entity_tag(&record.digest);
+    }
+    parse_date(value).is_some_and(|date| date == last_modified(record, now))
+}
+
+fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
+}
+
+/// Returns the date under `name`. A value that is not a date, or is sent twice, is ignored (RFC 9110 §13.1).
+fn single_date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    parse_date(value)
+}
+
+/// Returns whether a list under `name` is `*`, which matches any artifact, or has a tag for which `is_match` returns
+/// true.
+fn any_tag(headers: &HeaderMap, name: &HeaderName, is_match: impl Fn(bool, &str) -> bool) -> bool {
+    headers.get_all(name).iter().any(|list| {
+        let list = list.to_str().unwrap_or_default().trim();
+        list == "*" || tags(list).any(|(is_weak, tag)| is_match(is_weak, tag))
+    })
+}
+
+/// Returns the tags of a list: whether each is weak, and its quoted text. A malformed tag ends the list.
+fn tags(list: &str) -> impl Iterator<Item = (bool, &str)> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        let is_weak = rest.starts_with("W/");
+        let quoted = rest.strip_prefix("W/").unwrap_or(rest);
+        let end = quoted.strip_prefix('"')?.find('"')? + 2;
+        let (tag, after) = quoted.split_at(end);
+        rest = after;
+        Some((is_weak, tag))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use artifact_store_core::{PutOptions, Scope, Timestamp};
+
+    use super::*;
+
+    fn record() -> Record {
+        let scope = Scope::new("t", "u", "s").unwrap();
+        // 1994-11-06T08:49:37.5Z
+        let created_at = Timestamp::from_micros(784_111_777_500_000);
+        Record::new(scope, PutOptions::default(), Digest::of(b"hello"), 5, created_at)
+    }
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    /// One second after the record was created.
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(784_111_778)
+    }
+
+    fn outcome(pairs: &[(HeaderName, &str)]) -> ConditionOutcome {
+        evaluate(&headers(pairs), &record(), now())
+    }
+
+    #[test]
+    fn a_tag_in_a_list_matches_weakly() {
+        let tag = entity_tag(&record().digest);
+        for list in [tag.clone(), format!("W/{tag}"), format!("\"a,b\", {tag}"), "*".to_owned()] {
+            assert_eq!(outcome(&[(IF_NONE_MATCH, &list)]), ConditionOutcome::NotModified, "{list}");
+        }
+    }
+
+    #[test]
+    fn another_or_a_malformed_tag_does_not_match() {
+        let tag = entity_tag(&record().digest);
+        let bare = tag.trim_matches('"').to_owned();
+        for list in ["\"a\"".to_owned(), bare, format!("\"a, {tag}"), String::new(), format!("x {tag}")] {
+            assert_eq!(outcome(&[(IF_NONE_MATCH, &list)]), ConditionOutcome::Proceed, "{list}");
+            assert_eq!(outcome(&[(IF_MATCH, &list)]), ConditionOutcome::Failed, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_date_counts_only_without_a_tag() {
+        let same = (IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(outcome(std::slice::from_ref(&same)), ConditionOutcome::NotModified);
+        assert_eq!(outcome(&[same.clone(), same.clone()]), ConditionOutcome::Proceed);
+        assert_eq!(outcome(&[same, (IF_NONE_MATCH, "\"a\"")]), ConditionOutcome::Proceed);
+        assert_eq!(
+            outcome(&[(IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")]),
+            ConditionOutcome::Proceed
+        );
+        assert_eq!(outcome(&[(IF_MODIFIED_SINCE, "yesterday")]), ConditionOutcome::Proceed);
+    }
+
+    #[test]
+    fn if_match_takes_the_strong_tag_or_any() {
+        let tag = entity_tag(&record().digest);
+        for list in [tag.clone(), format!("\"a\", W/\"b\" , {tag}"), "*".to_owned()] {
+            assert_eq!(outcome(&[(IF_MATCH, &list)]), ConditionOutcome::Proceed, "{list}");
+        }
+        assert_eq!(outcome(&[(IF_MATCH, "\"a\""), (IF_MATCH, &tag)]), ConditionOutcome::Proceed);
+        assert_eq!(outcome(&[(IF_MATCH, &format!("W/{tag}"))]), ConditionOutcome::Failed);
+    }
+
+    #[test]
+    fn if_unmodified_since_counts_only_without_if_match_and_if_it_is_a_date() {
+        let (earlier, same) = ("Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(outcome(&[(IF_UNMODIFIED_SINCE, same)]), ConditionOutcome::Proceed);
+        assert_eq!(outcome(&[(IF_UNMODIFIED_SINCE, earlier)]), ConditionOutcome::Failed);
+        assert_eq!(outcome(&[(IF_UNMODIFIED_SINCE, earlier), (IF_MATCH, "*")]), ConditionOutcome::Proceed);
+        assert_eq!(outcome(&[(IF_UNMODIFIED_SINCE, "yesterday")]), ConditionOutcome::Proceed);
+    }
+
+    #[test]
+    fn what_must_hold_is_evaluated_before_what_the_client_has() {
+        let tag = entity_tag(&record().digest);
+        assert_eq!(outcome(&[(IF_MATCH, "\"a\""), (IF_NONE_MATCH, &tag)]), ConditionOutcome::Failed);
+        assert_eq!(outcome(&[(IF_MATCH, &tag), (IF_NONE_MATCH, &tag)]), ConditionOutcome::NotModified);
+    }
+
+    #[test]
+    fn a_record_of_a_clock_that_is_ahead_was_modified_now() {
+        let before = UNIX_EPOCH + Duration::from_secs(784_111_000);
+        assert_eq!(last_modified(&record(), before), before);
+        assert_eq!(last_modified(&record(), now()), UNIX_EPOCH + Duration::from_secs(784_111_777));
+    }
+
+    #[test]
+    fn nothing_matches_the_target_of_an_upload() {
+        assert!(allows_upload(&headers(&[
+            (IF_NONE_MATCH, "*"),
+            (IF_UNMODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")
+        ])));
+        for list in ["*", "\"a\"", ""] {
+            assert!(!allows_upload(&headers(&[(IF_MATCH, list)])), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_range_holds_for_the_strong_tag_and_the_exact_date_only() {
+        let tag = entity_tag(&record().digest);
+        let holds = |value: &str| if_range_matches(&headers(&[(IF_RANGE, value)]), &record(), now());
+        assert!(if_range_matches(&HeaderMap::new(), &record(), now()));
+        assert!(holds(&tag));
+        assert!(holds("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert!(!holds(&format!("W/{tag}")));
+        assert!(!holds("\"a\""));
+        assert!(!holds("Sun, 06 Nov 1994 08:49:38 GMT"));
+        assert!(!holds("nonsense"));
+    }
+}

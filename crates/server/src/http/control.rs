@@ -1,0 +1,190 @@
+//! `POST /v1/control/{method}`: the methods of the control plane, with JSON in both directions.
+
+use std::sync::Arc;
+
+use artifact_store_protocol::{
+    Code, Envelope, MAX_JSON_BYTES, Method, PutDecoder, PutRequest, decode, json_too_large,
+    max_put_json_bytes, too_large,
+};
+use artifact_store_resolver::Refusal;
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::{HeaderMap, StatusCode};
+use futures_util::StreamExt;
+use hyper::body::SizeHint;
+use serde::de::DeserializeOwned;
+
+use super::access_log::RequestContext;
+use super::auth::VerifiedCaller;
+use super::body_headers;
+use super::query::Query;
+use super::response::{ErrorResponse, HandlerResult, RETRY_AFTER_SECONDS, json};
+use crate::app::App;
+use crate::body_memory::{BodyAbort, BodyPermit};
+
+pub(super) async fn control(
+    State(app): State<Arc<App>>,
+    verified: VerifiedCaller,
+    method: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> HandlerResult {
+    let method = method.ok().and_then(|Path(name)| Method::from_name(&name)).ok_or_else(|| {
+        ErrorResponse::new(
+            Code::UnknownMethod,
+            "this runtime serves no such method; runtime.info lists the surfaces that it serves",
+        )
+    })?;
+    if let Some(context) = request.extensions().get::<Arc<RequestContext>>() {
+        context.set_control_method(method.name());
+    }
+    Query::parse(request.uri().query(), &[])?;
+    body_headers::check_headers(request.method(), request.headers())?;
+    check_media_type(request.headers())?;
+
+    let (caller, resolver) = (verified.caller(), &app.resolver);
+    let memory = if method == Method::ArtifactsPut { &app.put_memory } else { &app.other_memory };
+    let body = ControlBody::new(memory.start_body(caller.tenant().as_str()), request.into_body());
+    match method {
+        Method::ArtifactsPut => {
+            let (request, _memory) = read_put(body, resolver.max_request_bytes()).await?;
+            json(StatusCode::OK, &resolver.put(caller, request).await?)
+        }
+        Method::ArtifactsGet => {
+            let request = read_json(body, EmptyBody::Malformed).await?;
+            json(StatusCode::OK, &resolver.get(caller, request).await?)
+        }
+        Method::ArtifactsGetRef => {
+            let request = read_json(body, EmptyBody::Malformed).await?;
+            json(StatusCode::OK, &resolver.get_ref(caller, request).await?)
+        }
+        Method::ArtifactsList => {
+            let request = read_json(body, EmptyBody::Object).await?;
+            json(StatusCode::OK, &resolver.list(caller, request).await?)
+        }
+        Method::ArtifactsDelete => {
+            let request = read_json(body, EmptyBody::Malformed).await?;
+            json(StatusCode::OK, &resolver.delete(caller, request).await?)
+        }
+        Method::RuntimeInfo => {
+            let request = read_json(body, EmptyBody::Object).await?;
+            json(StatusCode::OK, &resolver.info(caller, &request)?)
+        }
+        Method::RuntimeHealth => {
+            let request = read_json(body, EmptyBody::Object).await?;
+            json(StatusCode::OK, &resolver.health(caller, &request).await?)
+        }
+        Method::RuntimeDrivers => {
+            let request = read_json(body, EmptyBody::Object).await?;
+            json(StatusCode::OK, &resolver.drivers(caller, &request)?)
+        }
+    }
+}
+
+/// Checks that the content type, if there is one, is JSON.
+fn check_media_type(headers: &HeaderMap) -> Result<(), ErrorResponse> {
+    let json = |value: &str| {
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        essence == "application/json"
+            || essence.strip_prefix("application/").is_some_and(|subtype| subtype.ends_with("+json"))
+    };
+    if headers.get_all(CONTENT_TYPE).iter().all(|value| value.to_str().is_ok_and(json)) {
+        return Ok(());
+    }
+    Err(ErrorResponse::invalid("a control request is JSON; send it with Content-Type: application/json"))
+}
+
+/// The meaning of an empty body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EmptyBody {
+    /// `{}`.
+    Object,
+    /// An error.
+    Malformed,
+}
+
+async fn read_json<T: DeserializeOwned>(body: ControlBody, empty: EmptyBody) -> Result<T, ErrorResponse> {
+    let (bytes, _memory) = read_bytes(body).await?;
+    let bytes =
+        if bytes.is_empty() && empty == EmptyBody::Object { Bytes::from_static(b"{}") } else { bytes };
+    Ok(decode(&bytes)?)
+}
+
+/// Reads the body of any method except a put.
+async fn read_bytes(mut body: ControlBody) -> Result<(Bytes, BodyPermit), ErrorResponse> {
+    body.check_announced_length(MAX_JSON_BYTES, json_too_large)?;
+    let mut all = Vec::new();
+    while let Some(chunk) = body.next().await? {
+        if body.received > MAX_JSON_BYTES {
+            return Err(json_too_large().into());
+        }
+        body.reserve(chunk.len()).await?;
+        all.extend_from_slice(&chunk);
+    }
+    Ok((all.into(), body.memory))
+}
+
+/// Reads the body of a put and decodes it while it arrives.
+async fn read_put(mut body: ControlBody, limit: u64) -> Result<(PutRequest, BodyPermit), ErrorResponse> {
+    body.check_announced_length(max_put_json_bytes(limit), || too_large(limit))?;
+    let mut decoder = PutDecoder::new(limit);
+    while let Some(chunk) = body.next().await? {
+        body.reserve(chunk.len()).await?;
+        decoder.feed(&chunk)?;
+    }
+    Ok((decoder.finish()?, body.memory))
+}
+
+/// A request body, with the memory that it holds.
+struct ControlBody {
+    memory: BodyPermit,
+    chunks: BodyDataStream,
+    announced: SizeHint,
+    received: u64,
+}
+
+impl ControlBody {
+    fn new(memory: BodyPermit, body: Body) -> Self {
+        let announced = body.size_hint();
+        Self { memory, chunks: body.into_data_stream(), announced, received: 0 }
+    }
+
+    /// Rejects a body whose announced length exceeds `limit`.
+    fn check_announced_length(
+        &self,
+        limit: u64,
+        refusal: impl FnOnce() -> Envelope,
+    ) -> Result<(), ErrorResponse> {
+        if self.announced.lower() > limit { Err(refusal().into()) } else { Ok(()) }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, ErrorResponse> {
+        let chunk = self.memory.receive(self.chunks.next()).await.map_err(aborted_body)?;
+        let chunk = chunk.transpose().map_err(failed_body)?;
+        self.received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Ok(chunk)
+    }
+
+    /// Reserves memory for the last chunk, of `bytes` bytes.
+    async fn reserve(&mut self, bytes: usize) -> Result<(), ErrorResponse> {
+        self.memory.reserve(self.received, bytes as u64).await.map_err(aborted_body)
+    }
+}
+
+fn aborted_body(abort: BodyAbort) -> ErrorResponse {
+    match abort {
+        BodyAbort::TooSlow => ErrorResponse::invalid("the body arrived too slowly; nothing was done"),
+        BodyAbort::NoMemory => ErrorResponse::new(
+            Code::RuntimeError,
+            "the runtime has no free memory for the body; try again later",
+        )
+        .with_header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS)),
+    }
+}
+
+fn failed_body(error: axum::Error) -> ErrorResponse {
+    Refusal::new(Code::InvalidRequest, "the body ended early or stalled for too long; nothing was done")
+        .with_cause(error)
+        .into()
+}

@@ -1,0 +1,159 @@
+//! The digest headers of RFC 9530: a dictionary of algorithms, each with its digest as `:base64:`.
+
+use artifact_store_core::Digest;
+use axum::http::HeaderMap;
+use axum::http::header::{HeaderName, HeaderValue};
+use data_encoding::{BASE64, Encoding, Specification};
+use std::sync::LazyLock;
+
+use super::response::ErrorResponse;
+
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// Base64 as structured fields allow it: padding may be missing, and the unused last bits may have any value (RFC 9651
+/// §4.2.7).
+static LENIENT_BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
+    let mut specification = Specification::new();
+    specification.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+    specification.check_trailing_bits = false;
+    specification.encoding().ok()
+});
+
+/// Returns the SHA-256 that a request announces for its body. Digests of other algorithms are ignored.
+///
+/// # Errors
+/// `invalid_request` if the header is malformed.
+pub(super) fn content_digest(headers: &HeaderMap) -> Result<Option<Digest>, ErrorResponse> {
+    let mut digest = None;
+    for field in headers.get_all(CONTENT_DIGEST) {
+        let members = field.to_str().ok().and_then(parse).ok_or_else(|| {
+            ErrorResponse::invalid("Content-Digest is not legal; it takes sha-256=:<base64 of the SHA-256>:")
+        })?;
+        // If a key is repeated, the last one counts, as in all structured fields.
+        digest = members.or(digest);
+    }
+    Ok(digest)
+}
+
+/// Parses one header line. Outer `None`: malformed. Inner `None`: without a SHA-256.
+#[allow(clippy::option_option)] // Malformed, and without a SHA-256.
+fn parse(field: &str) -> Option<Option<Digest>> {
+    let mut digest = None;
+    for member in field.split(',') {
+        let (key, value) = member.trim_matches([' ', '\t']).split_once('=')?;
+        let (value, parameters) = value.strip_prefix(':')?.split_once(':')?;
+        if !is_key(key) || !are_parameters(parameters) {
+            return None;
+        }
+        let bytes = LENIENT_BASE64.as_ref()?.decode(value.trim_end_matches('=').as_bytes()).ok()?;
+        if key == "sha-256" {
+            digest = Some(Digest::from_bytes(bytes.try_into().ok()?));
+        }
+    }
+    Some(digest)
+}
+
+fn is_key(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase() || c == '*')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.*".contains(&b))
+}
+
+/// Returns whether `text` is a list of parameters, which may follow a member's value (RFC 9651 §3.1.2). Other text is
+/// refused: it may be a member whose comma is missing, and then its digest would not be compared. A quoted string with
+/// a comma or a semicolon is refused too, because no digest needs one.
+fn are_parameters(text: &str) -> bool {
+    let mut parts = text.split(';');
+    parts.next() == Some("")
+        && parts.all(|parameter| {
+            let (key, item) = parameter.split_once('=').unwrap_or((parameter, "?1"));
+            is_key(key.trim_start_matches(' ')) && is_item(item)
+        })
+}
+
+fn is_item(text: &str) -> bool {
+    let quoted = |text: &str| text.strip_prefix('"')?.strip_suffix('"').map(str::to_owned);
+    let number = |text: &str| {
+        let digits = text.strip_prefix(['-', '@']).unwrap_or(text);
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        [whole, part].iter().all(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let token = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b))
+    };
+    if let Some(inner) = quoted(text) {
+        let plain = inner.replace("\\\\", "").replace("\\\"", "");
+        return plain.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+    }
+    if let Some(bytes) = text.strip_prefix(':').and_then(|text| text.strip_suffix(':')) {
+        let digits = bytes.trim_end_matches('=');
+        return LENIENT_BASE64.as_ref().is_some_and(|base64| base64.decode(digits.as_bytes()).is_ok());
+    }
+    matches!(text, "?0" | "?1") || number(text) || token(text)
+}
+
+/// Returns the header value for `digest`.
+pub(super) fn repr_digest(digest: &Digest) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("sha-256=:{}:", BASE64.encode(digest.as_bytes()))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+
+    #[test]
+    fn a_sha_256_is_found_among_other_algorithms() {
+        let hello = Digest::of(b"hello");
+        assert_eq!(parse(HELLO), Some(Some(hello)));
+        assert_eq!(parse(&format!("sha-512=:AAAA:, {HELLO}")), Some(Some(hello)));
+        assert_eq!(parse(&HELLO.replace("=:", ":").replacen("256:", "256=:", 1)), Some(Some(hello)));
+        assert_eq!(parse("sha-512=:AAAA:"), Some(None));
+    }
+
+    #[test]
+    fn valid_parameters_are_ignored() {
+        for parameters in ["; a=1", ";a;b=?1;c=-1.5", ";d=\"x \\\" y\\\\\"", ";e=*to/k:en;f=:AA==:;g=@1"] {
+            assert_eq!(
+                parse(&format!("{HELLO}{parameters}")),
+                Some(Some(Digest::of(b"hello"))),
+                "{parameters}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_digest_field_is_refused() {
+        for field in [
+            "",
+            "sha-256",
+            "sha-256=abc",
+            "sha-256=:abc",
+            "sha-256=:AAAA:",
+            "SHA-256=:AAAA:",
+            "sha-256=:****:",
+            &format!("{HELLO},"),
+            &format!("{HELLO} x"),
+            &format!("sha-512=:AAAA:;x {HELLO}"),
+            &format!("sha-512=:AAAA:;( {HELLO}"),
+            &format!("{HELLO};"),
+            &format!("{HELLO};A=1"),
+            &format!("{HELLO};a="),
+            &format!("{HELLO};a=\"x"),
+            &format!("{HELLO};a=\"x\"y"),
+            &format!("{HELLO};a=1.2.3"),
+            &format!("{HELLO};a=:****:"),
+            &format!("{HELLO};a=b=c"),
+        ] {
+            assert_eq!(parse(field), None, "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_parsed_again() {
+        let digest = Digest::of(b"some bytes");
+        assert_eq!(parse(repr_digest(&digest).unwrap().to_str().unwrap()), Some(Some(digest)));
+    }
+}

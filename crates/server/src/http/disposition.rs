@@ -1,0 +1,18 @@
+//! The values of `Content-Type` and `Content-Disposition` of a download.
+//!
+//! Core decides what they may contain. This module must never look into a name or a media type.
+
+use artifact_store_core::{content_disposition, content_type as valid_content_type};
+use axum::http::header::HeaderValue;
+
+/// Returns the value of `Content-Type`: the record's media type if it is a valid one, else `application/octet-stream`.
+pub(super) fn content_type(media_type: Option<&str>) -> HeaderValue {
+    HeaderValue::from_str(valid_content_type(media_type))
+        .unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+/// Returns the value of `Content-Disposition`. `inline` has an effect only for media types that cannot run scripts.
+pub(super) fn disposition(filename: Option<&str>, media_type: Option<&str>, inline: bool) -> HeaderValue {
+    HeaderValue::from_str(&content_disposition(filename, media_type, inline))
+        .unwrap_or(HeaderValue::from_static("attachment"))
+}

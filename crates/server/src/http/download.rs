@@ -1,0 +1,166 @@
+//! `GET` and `HEAD /v1/artifacts/{id}`: streams the bytes of an artifact, or of a range of it, from the store.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use artifact_store_core::{ByteRange, Record};
+use artifact_store_protocol::Code;
+use artifact_store_resolver::{DownloadResult, Refusal};
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
+    RANGE, VARY,
+};
+use axum::http::{Method, Response, StatusCode};
+
+use super::auth::VerifiedCaller;
+use super::conditional::{self, ConditionOutcome};
+use super::query::Query;
+use super::range::{self, RequestedRange};
+use super::response::{ErrorResponse, HandlerResult};
+use super::{digest, disposition};
+use crate::app::App;
+use crate::routes::DOWNLOAD_QUERY;
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+pub(super) async fn download(
+    State(app): State<Arc<App>>,
+    verified: VerifiedCaller,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> HandlerResult {
+    let mut query = Query::parse(request.uri().query(), DOWNLOAD_QUERY)?;
+    let inline = match query.take("disposition").as_deref() {
+        None | Some("attachment") => false,
+        Some("inline") => true,
+        Some(_) => {
+            return Err(ErrorResponse::invalid(
+                "the query parameter `disposition` is not legal; it takes inline or attachment",
+            ));
+        }
+    };
+    let task = query.take("task").unwrap_or_default();
+    // A path segment that is not UTF-8 cannot be an id, so there is no such artifact.
+    let Ok(Path(id)) = id else { return Err(Refusal::not_found().into()) };
+    let (caller, headers) = (verified.caller(), request.headers());
+
+    if request.method() == Method::HEAD {
+        let record = app.resolver.stat(caller, &task, &id).await?;
+        if let Some(response) = evaluate_conditions(headers, &record)? {
+            return Ok(response);
+        }
+        let length = record.size;
+        return Ok(artifact_response(&record, inline, StatusCode::OK, length, Body::empty()));
+    }
+
+    // With conditions the record is read first, so that bytes which are not sent are not opened. Without conditions
+    // that step is not needed.
+    let mut part = None;
+    if conditional::is_conditional(headers) {
+        let record = app.resolver.stat(caller, &task, &id).await?;
+        if let Some(response) = evaluate_conditions(headers, &record)? {
+            return Ok(response);
+        }
+        part = requested_part(headers, &record)?;
+    }
+    let DownloadResult { record, range, stream } = app.resolver.download(caller, &task, &id, part).await?;
+    let length = range.end - range.start;
+    let body = Body::from_stream(stream);
+    if part.is_none() {
+        return Ok(artifact_response(&record, inline, StatusCode::OK, length, body));
+    }
+    let mut response = artifact_response(&record, inline, StatusCode::PARTIAL_CONTENT, length, body);
+    let content_range = format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), record.size);
+    insert_header(&mut response, CONTENT_RANGE, &content_range);
+    Ok(response)
+}
+
+/// Evaluates the conditions. Returns the response if it has no bytes.
+fn evaluate_conditions(
+    headers: &HeaderMap,
+    record: &Record,
+) -> Result<Option<axum::response::Response>, ErrorResponse> {
+    match conditional::evaluate(headers, record, SystemTime::now()) {
+        ConditionOutcome::Proceed => Ok(None),
+        ConditionOutcome::NotModified => Ok(Some(not_modified(record))),
+        ConditionOutcome::Failed => Err(conditional::precondition_failed()),
+    }
+}
+
+/// Returns the requested range if it may be served. `None`: the whole artifact.
+fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRange>, ErrorResponse> {
+    let mut ranges = headers.get_all(RANGE).iter();
+    let (Some(range), None) = (ranges.next(), ranges.next()) else { return Ok(None) };
+    if !conditional::if_range_matches(headers, record, SystemTime::now()) {
+        return Ok(None);
+    }
+    match range::parse(range.to_str().unwrap_or_default(), record.size) {
+        RequestedRange::Whole => Ok(None),
+        RequestedRange::Part(part) => Ok(Some(part)),
+        // No protocol code has the status 416, which HTTP clients expect. `invalid_request` is the code of any request
+        // that cannot be served as it is.
+        RequestedRange::Unsatisfiable => {
+            let error = ErrorResponse::new(Code::InvalidRequest, "the range covers no byte of this artifact")
+                .with_status(StatusCode::RANGE_NOT_SATISFIABLE);
+            Err(match HeaderValue::from_str(&format!("bytes */{}", record.size)) {
+                Ok(size) => error.with_header(CONTENT_RANGE, size),
+                Err(_) => error,
+            })
+        }
+    }
+}
+
+/// Returns a response with the artifact's headers. They keep a browser from running the bytes.
+fn artifact_response(
+    record: &Record,
+    inline: bool,
+    status: StatusCode,
+    length: u64,
+    body: Body,
+) -> axum::response::Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    set_cache_headers(&mut response, record);
+    let (filename, media_type) = (record.options.filename.as_deref(), record.options.media_type.as_deref());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_TYPE, disposition::content_type(media_type));
+    headers.insert(CONTENT_DISPOSITION, disposition::disposition(filename, media_type, inline));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    if let Some(digest) = digest::repr_digest(&record.digest) {
+        headers.insert(digest::REPR_DIGEST, digest);
+    }
+    response
+}
+
+fn not_modified(record: &Record) -> axum::response::Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    set_cache_headers(&mut response, record);
+    response
+}
+
+/// Sets the headers for caches. The response depends on the caller, so `Vary` names the identity.
+fn set_cache_headers(response: &mut axum::response::Response, record: &Record) {
+    insert_header(response, ETAG, &conditional::entity_tag(&record.digest));
+    // hyper's own date may be a second old, and `Last-Modified` must not be later than `Date`.
+    let now = SystemTime::now();
+    insert_header(response, DATE, &httpdate::fmt_http_date(now));
+    insert_header(response, LAST_MODIFIED, &httpdate::fmt_http_date(conditional::last_modified(record, now)));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, immutable"));
+    headers.insert(VARY, HeaderValue::from_static("authorization, x-harbor-session"));
+}
+
+fn insert_header(response: &mut axum::response::Response, name: HeaderName, value: &str) {
+    // The values consist of digits, hex and dates, so they are always legal.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,39 @@
+//! `GET /healthz`, `/readyz` and `/openapi.json`: whether the process runs, whether it can serve requests, and the API
+//! description. They need no token, so they must never show anything of a tenant.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use artifact_store_protocol::{Code, Status};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+
+use super::query::Query;
+use super::response::{ErrorResponse, HandlerResult, json, json_text};
+use crate::app::App;
+use crate::liveness::Liveness;
+
+pub(super) async fn healthz(request: Request) -> HandlerResult {
+    Query::parse(request.uri().query(), &[])?;
+    json(StatusCode::OK, &Liveness::OK)
+}
+
+/// Returns the OpenAPI document.
+pub(super) async fn openapi(request: Request) -> HandlerResult {
+    Query::parse(request.uri().query(), &[])?;
+    Ok(json_text(StatusCode::OK, crate::openapi::text()))
+}
+
+pub(super) async fn readyz(State(app): State<Arc<App>>, request: Request) -> HandlerResult {
+    Query::parse(request.uri().query(), &[])?;
+    if app.is_shutting_down.load(Ordering::Acquire) {
+        return Err(ErrorResponse::new(Code::RuntimeError, "the runtime is shutting down"));
+    }
+    let health = app.resolver.probe().await;
+    match health.status {
+        Status::Ready | Status::Degraded => json(StatusCode::OK, &health),
+        Status::Unavailable => {
+            Err(ErrorResponse::new(Code::RuntimeError, "the runtime cannot serve at the moment"))
+        }
+    }
+}

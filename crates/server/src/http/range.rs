@@ -1,0 +1,99 @@
+//! The header `Range` (RFC 9110 §14): one range of bytes, evaluated for the size of an artifact.
+
+use artifact_store_core::ByteRange;
+
+/// What a request's `Range` means for an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestedRange {
+    /// The whole artifact: the header is missing or ignored.
+    Whole,
+    /// A range that contains at least one byte.
+    Part(ByteRange),
+    /// The range contains no byte of the artifact.
+    Unsatisfiable,
+}
+
+/// Parses `range` for an artifact of `size` bytes. A malformed range, another unit, and several ranges are ignored, as
+/// the RFC allows: a multipart response would cost the server more than the client.
+pub(super) fn parse(range: &str, size: u64) -> RequestedRange {
+    let Some((unit, set)) = range.split_once('=') else { return RequestedRange::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return RequestedRange::Whole;
+    }
+    let Some((first, last)) = set.trim_matches([' ', '\t']).split_once('-') else {
+        return RequestedRange::Whole;
+    };
+    match (parse_position(first), parse_position(last)) {
+        (Some(Some(first)), Some(Some(last))) if last < first => RequestedRange::Whole,
+        (Some(Some(first)), Some(_)) if first >= size => RequestedRange::Unsatisfiable,
+        (Some(Some(first)), Some(Some(last))) => {
+            RequestedRange::Part(ByteRange::Bounded { start: first, end: last.saturating_add(1) })
+        }
+        (Some(Some(first)), Some(None)) => RequestedRange::Part(ByteRange::From(first)),
+        (Some(None), Some(Some(0))) => RequestedRange::Unsatisfiable,
+        // A suffix of an empty artifact is the whole artifact, and `Content-Range` cannot express it.
+        (Some(None), Some(Some(_))) if size == 0 => RequestedRange::Whole,
+        (Some(None), Some(Some(length))) => RequestedRange::Part(ByteRange::Suffix(length)),
+        _ => RequestedRange::Whole,
+    }
+}
+
+/// Parses digits. Outer `None`: malformed. Inner `None`: no digits. A number above 64 bits becomes the largest one.
+#[allow(clippy::option_option)] // Malformed, and missing.
+fn parse_position(text: &str) -> Option<Option<u64>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| Some(text.parse().unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounded_open_and_suffix_ranges_are_read() {
+        assert_eq!(parse("bytes=0-4", 10), RequestedRange::Part(ByteRange::Bounded { start: 0, end: 5 }));
+        assert_eq!(parse("Bytes=9-99", 10), RequestedRange::Part(ByteRange::Bounded { start: 9, end: 100 }));
+        assert_eq!(parse("bytes=3-", 10), RequestedRange::Part(ByteRange::From(3)));
+        assert_eq!(parse("bytes=-3", 10), RequestedRange::Part(ByteRange::Suffix(3)));
+        assert_eq!(parse("bytes=-99", 10), RequestedRange::Part(ByteRange::Suffix(99)));
+    }
+
+    #[test]
+    fn a_range_without_a_byte_is_unsatisfiable() {
+        for range in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
+            assert_eq!(parse(range, 10), RequestedRange::Unsatisfiable, "{range}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_an_empty_artifact_is_unsatisfiable_and_its_last_bytes_are_all_of_it() {
+        assert_eq!(parse("bytes=0-", 0), RequestedRange::Unsatisfiable);
+        assert_eq!(parse("bytes=-5", 0), RequestedRange::Whole);
+    }
+
+    #[test]
+    fn a_malformed_foreign_or_multiple_range_is_ignored() {
+        for range in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes=5-2",
+            "bytes=0-1,3-4",
+            "lines=0-1",
+            "bytes=+1-2",
+            "bytes=0 - 1",
+        ] {
+            assert_eq!(parse(range, 10), RequestedRange::Whole, "{range}");
+        }
+    }
+
+    #[test]
+    fn a_last_byte_past_64_bits_means_the_end() {
+        let part = RequestedRange::Part(ByteRange::Bounded { start: 1, end: u64::MAX });
+        assert_eq!(parse("bytes=1-99999999999999999999999", 10), part);
+    }
+}

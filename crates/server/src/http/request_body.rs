@@ -1,0 +1,178 @@
+//! The body of a request: a timeout for one that stalls or arrives too slowly, and draining of one that is dropped
+//! before its end.
+//!
+//! A body that sends a byte now and then must not occupy its connection forever, nor a connection of the store. So the
+//! time spent waiting for a body is added up, and received bytes reduce the sum. If it exceeds a limit, the body fails.
+//! Bytes that arrive faster give no credit for later. Only waiting for the client counts, not the time that the store
+//! takes.
+//!
+//! If a server responds before it has read the body and then closes the connection, the connection is reset, and the
+//! client may not see the response. So a body that is dropped before its end is drained in the background, within
+//! limits, while the response is sent.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Request;
+use axum::http::header::EXPECT;
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::request_head::MalformedHead;
+use crate::body_memory::MIN_BYTES_PER_SECOND;
+use crate::connections::BodyGuard;
+use crate::metrics::RequestMetrics;
+
+/// Maximum number of bytes that are drained.
+const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
+/// Maximum time of draining.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The waiting time of a body may add up to this many timeouts.
+const MAX_STALL_TIMEOUTS: u32 = 10;
+
+/// Whether the client waits for `100 Continue`. It is passed in the request's extensions.
+#[derive(Debug)]
+pub(super) struct ContinueState {
+    /// The client waits for `100 Continue` before it sends the body.
+    is_expected: bool,
+    /// The body was polled, which makes hyper send `100 Continue`.
+    is_polled: AtomicBool,
+}
+
+impl ContinueState {
+    /// Returns whether the client still waits for a `100 Continue` that it will not get. The connection must then be
+    /// closed.
+    pub(super) fn is_pending(&self) -> bool {
+        self.is_expected && !self.is_polled.load(Ordering::Acquire)
+    }
+}
+
+/// Wraps a request's body. `guard` is dropped when the body is read or drained. `metrics` counts the received bytes.
+pub(super) fn wrap_body(
+    request: Request<Incoming>,
+    has_fragment: bool,
+    stall_timeout: Duration,
+    guard: BodyGuard,
+    metrics: &Arc<RequestMetrics>,
+) -> Request<Body> {
+    let (mut parts, inner) = request.into_parts();
+    MalformedHead::check_and_mark(&mut parts, has_fragment);
+    let is_expected = parts.headers.contains_key(EXPECT) && !inner.is_end_stream();
+    let continue_state = Arc::new(ContinueState { is_expected, is_polled: AtomicBool::new(false) });
+    parts.extensions.insert(Arc::clone(&continue_state));
+    let (inner, guard, metrics) = (Some(inner), Some(guard), Arc::clone(metrics));
+    let body = RequestBody {
+        inner,
+        continue_state,
+        metrics,
+        stall_timeout,
+        stall: None,
+        waited: Duration::ZERO,
+        guard,
+    };
+    Request::from_parts(parts, Body::new(body))
+}
+
+#[derive(Debug)]
+struct RequestBody {
+    /// `None` after the end or an error.
+    inner: Option<Incoming>,
+    continue_state: Arc<ContinueState>,
+    metrics: Arc<RequestMetrics>,
+    stall_timeout: Duration,
+    /// The current stall, if the body is waited for.
+    stall: Option<Stall>,
+    /// How long the body was waited for, minus the time that its bytes take at the minimum rate.
+    waited: Duration,
+    guard: Option<BodyGuard>,
+}
+
+/// A time during which a body is waited for.
+#[derive(Debug)]
+struct Stall {
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = &mut *self;
+        this.continue_state.is_polled.store(true, Ordering::Release);
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
+            let left = this.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(this.waited);
+            let wait = this.stall_timeout.min(left);
+            let stall = this
+                .stall
+                .get_or_insert_with(|| Stall { since: Instant::now(), timer: Box::pin(sleep(wait)) });
+            ready!(stall.timer.as_mut().poll(cx));
+            this.stall = None;
+            let error =
+                io::Error::new(io::ErrorKind::TimedOut, "the request's body stalled, or arrived too slowly");
+            return Poll::Ready(Some(Err(error.into())));
+        };
+        if let Some(stall) = this.stall.take() {
+            this.waited = this.waited.saturating_add(stall.since.elapsed());
+        }
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            this.metrics.received(length);
+            let expected_micros = length.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND;
+            this.waited = this.waited.saturating_sub(Duration::from_micros(expected_micros));
+        } else {
+            this.inner = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        // Polling would make hyper send `100 Continue`.
+        if inner.is_end_stream() || self.continue_state.is_pending() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (guard, metrics) = (self.guard.take(), Arc::clone(&self.metrics));
+            runtime.spawn(async move {
+                let _ = timeout(DRAIN_TIMEOUT, drain(inner, metrics)).await;
+                drop(guard);
+            });
+        }
+    }
+}
+
+async fn drain(mut inner: Incoming, metrics: Arc<RequestMetrics>) {
+    let mut left = MAX_DRAINED_BYTES;
+    loop {
+        let next = std::future::poll_fn(|cx| Pin::new(&mut inner).poll_frame(cx)).await;
+        let Some(Ok(frame)) = next else { return };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        metrics.received(length);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}

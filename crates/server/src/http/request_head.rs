@@ -1,0 +1,197 @@
+//! Checks of a request's head that hyper does not make: exactly one valid host, no fragment in the target, and a body
+//! whose end is unambiguous. If proxies and servers read a head differently, bytes of one caller can pass as another
+//! caller's request.
+
+use std::net::Ipv6Addr;
+
+use axum::http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{Request, Version};
+use axum::response::{IntoResponse, Response};
+
+use super::response::ErrorResponse;
+
+/// The error in a head. It is passed in the request's extensions, because the connection cannot send the response
+/// itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MalformedHead(&'static str);
+
+impl MalformedHead {
+    /// Checks a head and inserts the error into `parts`, if there is one. `has_fragment` comes from the connection,
+    /// because hyper drops the fragment.
+    pub(super) fn check_and_mark(parts: &mut Parts, has_fragment: bool) {
+        let authority = parts.uri.authority().map(Authority::as_str);
+        let target_error = if has_fragment {
+            Some("the request's target has a fragment; send it without '#' and what follows")
+        } else if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
+            Some(INVALID_HOST)
+        } else {
+            None
+        };
+        if let Some(message) = target_error.or_else(|| header_error(parts.version, &parts.headers)) {
+            parts.extensions.insert(Self(message));
+        }
+    }
+
+    /// Returns the error response, if the request has an error. The connection is closed after it, so nothing that
+    /// follows is read.
+    pub(super) fn response<B>(request: &Request<B>) -> Option<Response> {
+        let Self(message) = *request.extensions().get::<Self>()?;
+        let error =
+            ErrorResponse::invalid(message).with_header(CONNECTION, HeaderValue::from_static("close"));
+        Some(error.into_response())
+    }
+}
+
+const INVALID_HOST: &str =
+    "the request's host is not valid: expected a name or an address, with or without a port";
+
+fn header_error(version: Version, headers: &HeaderMap) -> Option<&'static str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() || (host.is_none() && version == Version::HTTP_11) {
+        return Some("a request needs the header Host exactly once");
+    }
+    // An empty host is allowed for a target without an authority (RFC 9112 §3.2).
+    if host.is_some_and(|host| !host.is_empty() && !is_host(host.as_bytes())) {
+        return Some(INVALID_HOST);
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_supported = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !is_supported || codings.next().is_some() {
+        return Some("the Transfer-Encoding is not supported: only chunked is, once");
+    }
+    None
+}
+
+/// Returns whether `text` is `uri-host [ ":" port ]` with a host that is not empty.
+fn is_host(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(literal) => {
+            let Some((address, port)) = literal.split_once(']') else { return false };
+            if address.parse::<Ipv6Addr>().is_err() && !is_future_address(address) {
+                return false;
+            }
+            ("literal", port)
+        }
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_port = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    !host.is_empty() && is_name(host) && is_port
+}
+
+/// Returns whether `text` is a `reg-name` of RFC 3986.
+fn is_name(text: &str) -> bool {
+    let mut escapes = text.split('%');
+    escapes.next().is_some_and(|plain| plain.bytes().all(is_name_byte))
+        && escapes.all(|escape| {
+            let bytes = escape.as_bytes();
+            bytes.len() >= 2
+                && bytes[..2].iter().all(u8::is_ascii_hexdigit)
+                && bytes[2..].iter().copied().all(is_name_byte)
+        })
+}
+
+/// Returns whether `text` is an `IPvFuture` of RFC 3986, without the brackets.
+fn is_future_address(text: &str) -> bool {
+    let Some((version, address)) = text.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once('.')) else {
+        return false;
+    };
+    !version.is_empty()
+        && version.bytes().all(|digit| digit.is_ascii_hexdigit())
+        && !address.is_empty()
+        && address.bytes().all(|byte| is_name_byte(byte) || byte == b':')
+}
+
+/// Returns whether `byte` is one of `unreserved` or `sub-delims` of RFC 3986.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_valid(version: Version, pairs: &[(&'static str, &str)]) -> bool {
+        let headers = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        header_error(version, &headers.collect()).is_none()
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        assert!(is_valid(Version::HTTP_11, &[("host", "a")]));
+        assert!(is_valid(Version::HTTP_10, &[]));
+        assert!(!is_valid(Version::HTTP_11, &[]));
+        assert!(!is_valid(Version::HTTP_11, &[("host", "a"), ("host", "a")]));
+        assert!(!is_valid(Version::HTTP_10, &[("host", "a"), ("host", "b")]));
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in [
+            "",
+            "a",
+            "server",
+            "server:",
+            "server:18080",
+            "artifacts_1.internal",
+            "192.0.2.1:80",
+            "[::1]",
+            "[::1]:18080",
+            "[v1.fe:80]",
+            "%C3%BC.example",
+            "a!$&'()*+,;=~.example",
+        ] {
+            assert!(is_valid(Version::HTTP_11, &[("host", host)]), "{host}");
+            assert!(is_valid(Version::HTTP_10, &[("host", host)]), "{host}");
+        }
+        for host in [
+            "a b/@",
+            "a b",
+            "a/b",
+            "a@b",
+            "user:password@b",
+            "http://a",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "a:80:80",
+            "a:b",
+            "a:-1",
+            ":80",
+            "::1",
+            "[::1",
+            "[]",
+            "[::1]80",
+            "[1.2.3.4]",
+            "[fe80::1%25eth0]",
+            "a%",
+            "a%2",
+            "a%zz",
+            "a,b c",
+            "<a>",
+            "\"a\"",
+        ] {
+            assert!(!is_valid(Version::HTTP_11, &[("host", host)]), "{host}");
+            assert!(!is_valid(Version::HTTP_10, &[("host", host)]), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_chunked_once_or_not_at_all() {
+        let is_valid = |codings: &[&str]| {
+            let mut pairs = vec![("host", "a")];
+            pairs.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+            is_valid(Version::HTTP_11, &pairs)
+        };
+        assert!(is_valid(&["chunked"]) && is_valid(&["Chunked"]));
+        for codings in
+            [&["gzip, chunked"][..], &["chunked, chunked"], &["chunked", "chunked"], &["identity"], &[""]]
+        {
+            assert!(!is_valid(codings), "{codings:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The router: binds each route of the table to its handler.
+
+use std::sync::Arc;
+
+use artifact_store_protocol::Code;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{ALLOW, HeaderValue};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any};
+
+use super::response::ErrorResponse;
+use super::{control, download, events, metrics, probes, upload};
+use crate::app::App;
+use crate::routes::{ROUTES, Route, RouteKind};
+
+fn handler(route: &Route) -> MethodRouter<Arc<App>> {
+    match route.kind {
+        RouteKind::Control => any(control::control),
+        RouteKind::Events => any(events::events),
+        RouteKind::Upload => any(upload::upload),
+        RouteKind::Download => any(download::download),
+        RouteKind::Healthz => any(probes::healthz),
+        RouteKind::Readyz => any(probes::readyz),
+        RouteKind::Metrics => any(metrics::metrics),
+        RouteKind::OpenApi => any(probes::openapi),
+    }
+}
+
+/// Returns the router of all routes, without middleware around it.
+pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let check_verb = from_fn(async |request: Request, next: Next| check_verb(route, request, next).await);
+        router = router.route(route.path, handler(route).layer(check_verb));
+    }
+    router.fallback(async || unknown_route()).with_state(Arc::clone(app))
+}
+
+/// Rejects a verb that the route does not have, before authentication.
+async fn check_verb(route: &'static Route, request: Request, next: Next) -> Response {
+    if route.verbs.contains(&request.method().as_str()) {
+        return next.run(request).await;
+    }
+    let error = unknown_route();
+    match HeaderValue::from_str(&route.verbs.join(", ")) {
+        Ok(verbs) => error.with_header(ALLOW, verbs).into_response(),
+        Err(_) => error.into_response(),
+    }
+}
+
+fn unknown_route() -> ErrorResponse {
+    ErrorResponse::new(Code::UnknownMethod, "this runtime serves no such path with this verb")
+}

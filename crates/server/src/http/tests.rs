@@ -1,0 +1,255 @@
+//! Tests of the whole router, without connections.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use artifact_store_resolver::{Resolver, ResolverOptions};
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{Request, StatusCode};
+use axum::routing::get;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::{response, router};
+use crate::app::App;
+use crate::routes::ROUTES;
+use crate::settings::{EventStreamSettings, ServerSettings};
+use artifact_store_identity::keys::{Minter, TokenClaims, generate};
+use artifact_store_identity::{Rules, Verifier};
+
+struct Fixture {
+    app: Arc<App>,
+    router: Router,
+    token: String,
+}
+
+struct TestResponse {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl TestResponse {
+    fn code(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        let members: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["code", "message"]);
+        assert_eq!(self.headers[CONTENT_TYPE], "application/json");
+        assert_eq!(self.headers["cache-control"], "no-store");
+        body["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Fixture {
+    async fn new(origins: &[&str]) -> Self {
+        let store = artifact_store::open(&"inmem:".parse().unwrap()).await.unwrap();
+        let minter = Minter::from_pem(generate().unwrap().reveal(), None).unwrap();
+        let claims = TokenClaims {
+            tenant: "t".into(),
+            user: "u".into(),
+            session: Some("s".into()),
+            ..TokenClaims::default()
+        };
+        let token = minter.mint(&claims, Duration::from_mins(5)).unwrap();
+        let verifier = Verifier::from_jwks(&minter.jwks(), Rules::default()).unwrap();
+        let settings = ServerSettings {
+            bind_addr: ([127, 0, 0, 1], 0).into(),
+            shutdown_grace_period: Duration::from_secs(1),
+            allowed_origins: origins.iter().map(ToString::to_string).collect(),
+            header_timeout: Duration::from_secs(1),
+            body_timeout: Duration::from_secs(1),
+            max_connections: 1,
+            reserved_connections: 1,
+            max_connections_per_client: None,
+            queue_timeout: Duration::from_secs(1),
+            event_streams: EventStreamSettings { per_session: 1, per_user: 1, per_tenant: 1, in_all: 1 },
+            max_requests_per_user: 100,
+            max_requests_per_tenant: 100,
+        };
+        let app = Arc::new(App::new(Resolver::new(store, ResolverOptions::default()), verifier, &settings));
+        let router = router(&app, &settings);
+        Self { app, router, token }
+    }
+
+    async fn send(&self, verb: &str, path: &str, headers: &[(&str, &str)]) -> TestResponse {
+        let mut request = Request::builder().method(verb).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        // An event stream does not end.
+        let is_event_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+        let body = if is_event_stream { Bytes::new() } else { to_bytes(body, 1 << 20).await.unwrap() };
+        TestResponse { status: head.status, headers: head.headers, body }
+    }
+
+    async fn send_verified(&self, verb: &str, path: &str) -> TestResponse {
+        self.send(verb, path, &[(AUTHORIZATION.as_str(), &format!("Bearer {}", self.token))]).await
+    }
+}
+
+fn example(path: &str) -> String {
+    path.replace("{method}", "runtime.info").replace("{id}", "default_00000000000000000000000000000000")
+}
+
+#[tokio::test]
+async fn every_route_that_needs_a_token_refuses_without_one_and_the_others_respond() {
+    let fixture = Fixture::new(&[]).await;
+    for route in ROUTES {
+        for verb in route.verbs.iter().filter(|verb| **verb != "HEAD") {
+            let response = fixture.send(verb, &example(route.path), &[]).await;
+            if route.token {
+                assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{verb} {}", route.path);
+                assert_eq!(response.code(), "identity_required");
+                assert_eq!(response.headers[WWW_AUTHENTICATE], "Bearer");
+            } else {
+                assert_eq!(response.status, StatusCode::OK, "{verb} {}", route.path);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_other_verb_of_a_route_is_unknown_and_the_allowed_ones_are_named() {
+    let fixture = Fixture::new(&[]).await;
+    for route in ROUTES {
+        for verb in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+            if !route.verbs.contains(&verb) {
+                let response = fixture.send(verb, &example(route.path), &[]).await;
+                assert_eq!(response.status, StatusCode::NOT_FOUND, "{verb} {}", route.path);
+                assert_eq!(response.code(), "unknown_method");
+                assert_eq!(response.headers[ALLOW], route.verbs.join(", "));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_path_without_a_route_is_unknown_with_or_without_a_token() {
+    let fixture = Fixture::new(&[]).await;
+    for path in ["/", "/v1", "/v1/control/", "/v1/control/a/b", "/v1/artifacts/", "/v1/artifacts/a/b", "/%ff"]
+    {
+        let response = fixture.send("GET", path, &[]).await;
+        assert_eq!(
+            (response.status, response.code().as_str()),
+            (StatusCode::NOT_FOUND, "unknown_method"),
+            "{path}"
+        );
+        assert!(!response.headers.contains_key(ALLOW), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_route_refuses_a_query_parameter_that_is_not_declared() {
+    let fixture = Fixture::new(&[]).await;
+    for route in ROUTES {
+        let path = format!("{}?colour=red", example(route.path));
+        let response = fixture.send_verified(route.verbs[0], &path).await;
+        assert_eq!(response.code(), "invalid_request", "{}", route.path);
+        assert!(String::from_utf8_lossy(&response.body).contains("`colour`"));
+    }
+}
+
+#[tokio::test]
+async fn an_id_or_method_that_is_not_utf_8_is_not_found() {
+    let fixture = Fixture::new(&[]).await;
+    assert_eq!(fixture.send_verified("GET", "/v1/artifacts/%ff").await.code(), "not_found");
+    assert_eq!(fixture.send_verified("GET", "/v1/artifacts/%zz").await.code(), "not_found");
+    assert_eq!(fixture.send_verified("POST", "/v1/control/%ff").await.code(), "unknown_method");
+    assert_eq!(fixture.send("POST", "/v1/control/%ff", &[]).await.code(), "identity_required");
+}
+
+#[tokio::test]
+async fn every_response_has_its_own_id_and_forbids_sniffing() {
+    let fixture = Fixture::new(&["https://console.example"]).await;
+    let mut ids = HashSet::new();
+    for (verb, path) in [
+        ("GET", "/healthz"),
+        ("HEAD", "/healthz"),
+        ("GET", "/nowhere"),
+        ("DELETE", "/healthz"),
+        ("OPTIONS", "/v1/artifacts"),
+        ("GET", "/v1/events"),
+        ("POST", "/v1/control/runtime.info"),
+    ] {
+        let response = fixture.send_verified(verb, path).await;
+        assert_eq!(response.headers["x-content-type-options"], "nosniff", "{verb} {path}");
+        let id = response.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(id.len(), 32, "{id}");
+        assert!(ids.insert(id), "{verb} {path}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_configured_origins_may_read_responses() {
+    let fixture = Fixture::new(&["https://console.example"]).await;
+    let allowed = async |origin: &str| {
+        let response = fixture.send("GET", "/nowhere", &[(ORIGIN.as_str(), origin)]).await;
+        response.headers.get("access-control-allow-origin").map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(allowed("https://console.example").await.as_deref(), Some("https://console.example"));
+    for other in
+        ["https://console.example.evil", "http://console.example", "null", "https://console.example:8443"]
+    {
+        assert_eq!(allowed(other).await, None, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn without_origins_there_is_no_cors() {
+    let fixture = Fixture::new(&[]).await;
+    let response = fixture.send("GET", "/healthz", &[(ORIGIN.as_str(), "https://console.example")]).await;
+    assert!(response.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+}
+
+#[tokio::test]
+async fn a_runtime_that_shuts_down_is_alive_and_not_ready() {
+    let fixture = Fixture::new(&[]).await;
+    fixture.app.is_shutting_down.store(true, Ordering::Release);
+    assert_eq!(fixture.send("GET", "/healthz", &[]).await.status, StatusCode::OK);
+    let ready = fixture.send("GET", "/readyz", &[]).await;
+    assert_eq!((ready.status.as_u16(), ready.code().as_str()), (500, "runtime_error"));
+}
+
+#[tokio::test]
+async fn a_closed_bus_refuses_streams_with_a_retry_time() {
+    let fixture = Fixture::new(&[]).await;
+    fixture.app.resolver.close_events().await;
+    let response = fixture.send_verified("GET", "/v1/events").await;
+    assert_eq!((response.status.as_u16(), response.code().as_str()), (503, "runtime_error"));
+    assert!(response.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_request_counts_as_in_flight_until_its_response_has_ended_and_a_stream_does_not() {
+    let fixture = Fixture::new(&[]).await;
+    let count = || *fixture.app.in_flight.borrow();
+    let request = |path: &str| {
+        let request = Request::builder().uri(path).header(AUTHORIZATION, format!("Bearer {}", fixture.token));
+        fixture.router.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let alive = request("/healthz").await.unwrap();
+    assert_eq!(count(), 1);
+    drop(alive);
+    assert_eq!(count(), 0);
+    let stream = request("/v1/events").await.unwrap();
+    assert_eq!((stream.status(), count()), (StatusCode::OK, 0));
+}
+
+#[tokio::test]
+async fn a_panic_becomes_an_error_response_without_its_message() {
+    async fn panics() -> StatusCode {
+        panic!("secret")
+    }
+    let router: Router = Router::new().route("/", get(panics)).layer(response::catch_panic());
+    let (head, body) = router.oneshot(Request::new(Body::empty())).await.unwrap().into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let response = TestResponse { status: head.status, headers: head.headers, body };
+    assert_eq!((response.status.as_u16(), response.code().as_str()), (500, "runtime_error"));
+    assert!(!String::from_utf8_lossy(&response.body).contains("secret"));
+}

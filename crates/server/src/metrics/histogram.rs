@@ -1,0 +1,73 @@
+//! A histogram of durations: [`DurationHistogram`]. It consists of atomics, so that recording never waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The upper bounds of the buckets, in seconds. One more bucket follows the last bound.
+pub(crate) const BUCKET_BOUNDS: [f64; 19] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
+];
+const BUCKETS: usize = BUCKET_BOUNDS.len() + 1;
+
+/// A histogram of durations.
+#[derive(Debug, Default)]
+pub(crate) struct DurationHistogram {
+    buckets: [AtomicU64; BUCKETS],
+    nanos: AtomicU64,
+}
+
+/// The contents of a histogram at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HistogramSnapshot {
+    pub(crate) count: u64,
+    /// In seconds.
+    pub(crate) sum: f64,
+    /// Each bucket: its upper bound, and the number of durations in it alone.
+    pub(crate) buckets: [(f64, u64); BUCKETS],
+}
+
+impl DurationHistogram {
+    pub(crate) fn record(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = BUCKET_BOUNDS.partition_point(|bound| *bound < seconds);
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        if let Some(count) = self.buckets.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> HistogramSnapshot {
+        let mut snapshot = HistogramSnapshot { count: 0, sum: 0.0, buckets: [(f64::INFINITY, 0); BUCKETS] };
+        for (row, bound) in snapshot.buckets.iter_mut().zip(BUCKET_BOUNDS) {
+            row.0 = bound;
+        }
+        for (row, count) in snapshot.buckets.iter_mut().zip(&self.buckets) {
+            row.1 = count.load(Ordering::Relaxed);
+            // The sum of the buckets, so that it is consistent with them at any moment.
+            snapshot.count += row.1;
+        }
+        snapshot.sum = Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64();
+        snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_counted_in_the_first_bucket_that_holds_it() {
+        let durations = DurationHistogram::default();
+        for micros in [0, 50, 51, 60_000_000, 60_000_001] {
+            durations.record(Duration::from_micros(micros));
+        }
+        let snapshot = durations.snapshot();
+        let counts: Vec<u64> = snapshot.buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!((counts[0], counts[1], counts[18], counts[19]), (2, 1, 1, 1));
+        assert_eq!((snapshot.count, counts.iter().sum()), (5, 5));
+        assert!((snapshot.sum - 120.000_102).abs() < 1e-9, "{}", snapshot.sum);
+        assert!(snapshot.buckets.is_sorted_by(|a, b| a.0 < b.0) && snapshot.buckets[19].0.is_infinite());
+    }
+}

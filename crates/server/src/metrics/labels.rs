@@ -1,0 +1,176 @@
+//! The fixed tables for the labels of requests: routes, methods, outcomes. A value that is in no table becomes `other`.
+
+use std::sync::LazyLock;
+
+use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Method as ControlMethod, SUBSCRIBER_LIMIT_STATUS};
+use axum::http::{Method, StatusCode};
+
+use crate::routes::{ROUTES, RouteKind};
+
+/// The label of a value that is not in a table.
+const OTHER: &str = "other";
+
+/// The path template of a route, and the control method if the route has a known one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) route: &'static str,
+    pub(crate) control: &'static str,
+}
+
+/// Every endpoint. The last one is for requests without a route.
+pub(crate) static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
+    let mut endpoints = Vec::new();
+    for route in ROUTES {
+        endpoints.push(Endpoint { route: route.path, control: "" });
+        if route.kind == RouteKind::Control {
+            let of = |method: &ControlMethod| Endpoint { route: route.path, control: method.name() };
+            endpoints.extend(ControlMethod::ALL.iter().map(of));
+        }
+    }
+    endpoints.push(Endpoint { route: OTHER, control: "" });
+    endpoints
+});
+
+/// Returns the index in [`ENDPOINTS`] of a request.
+pub(crate) fn endpoint_index(route: Option<&str>, control: Option<&str>) -> usize {
+    let control = control.unwrap_or_default();
+    let found = route.and_then(|route| {
+        ENDPOINTS.iter().position(|endpoint| endpoint.route == route && endpoint.control == control)
+    });
+    found.unwrap_or(ENDPOINTS.len() - 1)
+}
+
+/// Returns whether the route of an endpoint has a method.
+pub(crate) fn allows_method(endpoint: usize, method: usize) -> bool {
+    let Some(endpoint) = ENDPOINTS.get(endpoint) else { return false };
+    let verbs = ROUTES.iter().find(|route| route.path == endpoint.route).map_or(&[][..], |route| route.verbs);
+    METHODS.get(method).is_some_and(|method| verbs.contains(method))
+}
+
+/// The HTTP methods. The last one is for all others.
+pub(crate) const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", OTHER];
+/// The index of `other` in [`METHODS`].
+pub(crate) const OTHER_METHOD: usize = METHODS.len() - 1;
+
+/// Returns the index of a method in [`METHODS`].
+pub(crate) fn method_index(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
+}
+
+/// The outcome of a request: its status, and the code if it was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestOutcome {
+    pub(crate) status: &'static str,
+    pub(crate) code: &'static str,
+    key: (Option<u16>, Option<Code>),
+}
+
+/// The statuses that this server sends, and their labels.
+const STATUSES: &[(u16, &str)] = &[
+    (200, "200"),
+    (201, "201"),
+    (206, "206"),
+    (304, "304"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (412, "412"),
+    (413, "413"),
+    (416, "416"),
+    (422, "422"),
+    (429, "429"),
+    (500, "500"),
+    (501, "501"),
+    (503, "503"),
+];
+/// The label if the client disconnected before there was a status.
+const NO_STATUS: &str = "none";
+
+/// The statuses of responses that are not refusals.
+const SUCCESSES: [u16; 4] = [200, 201, 206, 304];
+/// The statuses that a code has in addition to its own.
+const REFINED_STATUSES: [(u16, Code); 4] = [
+    (412, Code::InvalidRequest),
+    (416, Code::InvalidRequest),
+    (SUBSCRIBER_LIMIT_STATUS, Code::RuntimeError),
+    (BUS_CLOSED_STATUS, Code::RuntimeError),
+];
+
+/// Every outcome. Those with other statuses are the last ones.
+pub(crate) static OUTCOMES: LazyLock<Vec<RequestOutcome>> = LazyLock::new(|| {
+    let code_label = |code: Option<Code>| code.map_or("", Code::as_str);
+    let known = |(status, code): (u16, Option<Code>)| RequestOutcome {
+        status: status_label(status),
+        code: code_label(code),
+        key: (Some(status), code),
+    };
+    let mut outcomes = vec![RequestOutcome { status: NO_STATUS, code: "", key: (None, None) }];
+    outcomes.extend(SUCCESSES.map(|status| known((status, None))));
+    outcomes.extend(Code::ALL.iter().map(|code| known((code.status(), Some(*code)))));
+    outcomes.extend(REFINED_STATUSES.map(|(status, code)| known((status, Some(code)))));
+    let other =
+        |code: Option<Code>| RequestOutcome { status: OTHER, code: code_label(code), key: (None, code) };
+    outcomes.extend(Code::ALL.iter().map(|code| other(Some(*code))));
+    outcomes.push(RequestOutcome { status: OTHER, code: "", key: (Some(0), None) });
+    outcomes
+});
+
+fn status_label(status: u16) -> &'static str {
+    STATUSES.iter().find(|(known, _)| *known == status).map_or(OTHER, |(_, text)| text)
+}
+
+/// Returns the index of an outcome in [`OUTCOMES`].
+pub(crate) fn outcome_index(status: Option<StatusCode>, code: Option<Code>) -> usize {
+    let index_of = |key: (Option<u16>, Option<Code>)| OUTCOMES.iter().position(|outcome| outcome.key == key);
+    let exact = index_of((status.map(|status| status.as_u16()), code));
+    exact.or_else(|| code.and_then(|code| index_of((None, Some(code))))).unwrap_or(OUTCOMES.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_of_a_code_has_a_label_of_its_own() {
+        for code in Code::ALL {
+            let found = OUTCOMES[outcome_index(StatusCode::from_u16(code.status()).ok(), Some(*code))];
+            assert_eq!((found.status, found.code), (code.status().to_string().as_str(), code.as_str()));
+        }
+        for (status, code) in REFINED_STATUSES {
+            let found = OUTCOMES[outcome_index(StatusCode::from_u16(status).ok(), Some(code))];
+            assert_eq!((found.status, found.code), (status.to_string().as_str(), code.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_in_no_table_is_other() {
+        let found = |status: u16, code| {
+            let found = OUTCOMES[outcome_index(StatusCode::from_u16(status).ok(), code)];
+            (found.status, found.code)
+        };
+        assert_eq!(found(599, Some(Code::NotFound)), ("other", "not_found"));
+        assert_eq!(found(599, None), ("other", ""));
+        assert_eq!(found(204, None), ("other", ""));
+        assert_eq!(OUTCOMES[outcome_index(None, None)].status, "none");
+        assert_eq!(METHODS[method_index(&Method::from_bytes(b"BREW").unwrap())], "other");
+        assert_eq!(ENDPOINTS[endpoint_index(None, None)].route, "other");
+        assert_eq!(ENDPOINTS[endpoint_index(Some("/nowhere"), None)].route, "other");
+    }
+
+    #[test]
+    fn every_route_and_control_method_is_an_endpoint_of_its_own() {
+        for route in ROUTES {
+            assert_eq!(
+                ENDPOINTS[endpoint_index(Some(route.path), None)],
+                Endpoint { route: route.path, control: "" }
+            );
+        }
+        for method in ControlMethod::ALL {
+            let found = ENDPOINTS[endpoint_index(Some("/v1/control/{method}"), Some(method.name()))];
+            assert_eq!((found.route, found.control), ("/v1/control/{method}", method.name()));
+        }
+        assert_eq!(ENDPOINTS.len(), ROUTES.len() + ControlMethod::ALL.len() + 1);
+    }
+}

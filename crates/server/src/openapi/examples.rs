@@ -1,0 +1,163 @@
+//! The examples of the document. A test sends each of them to a real server. Every member of an example's response must
+//! be in the real response with the same value, except for values that differ between servers or over time.
+
+use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Method, PROTOCOL_VERSION, SUBSCRIBER_LIMIT_STATUS};
+use serde_json::{Value, json};
+use utoipa::openapi::example::{Example, ExampleBuilder};
+
+/// A request of a method, and its response.
+pub(super) struct MethodExample {
+    /// A short name.
+    pub(super) name: &'static str,
+    pub(super) request: Value,
+    pub(super) response: Value,
+}
+
+/// The id of the artifact in all examples.
+const ID: &str = "default_3fa544f46fbee0bfcad16448071dd15f";
+/// The bytes of the artifact, in base64.
+const HELLO: &str = "aGVsbG8sIGhhcmJvcgo=";
+
+/// Returns the example of a method.
+pub(super) fn for_method(method: Method) -> MethodExample {
+    let (name, request, response) = match method {
+        Method::ArtifactsPut => ("hello", put(), json!({"ref": reference()})),
+        Method::ArtifactsGet => (
+            "hello",
+            json!({"id": ID, "max_bytes": 5}),
+            json!({
+                "ref": reference(), "content": "aGVsbG8=", "offset": 0, "returned_bytes": 5, "total_size_bytes": 14,
+                "truncated": true,
+            }),
+        ),
+        Method::ArtifactsGetRef => (
+            "hello",
+            json!({"id": ID, "expiry": 3_600_000_000_000_u64}),
+            json!({
+                "ref": reference(),
+                "presigned_url": "https://artifacts.s3.eu-central-1.amazonaws.com/a/…?X-Amz-Algorithm=AWS4-HMAC-SHA256&…",
+                "expires_at": "2026-01-02T04:04:05Z",
+            }),
+        ),
+        Method::ArtifactsList => (
+            "greetings",
+            json!({"tags": ["greeting"], "created_range": {"after": "2026-01-01T00:00:00Z"}, "limit": 20}),
+            json!({
+                "rows": [{
+                    "ref": reference(), "tags": ["greeting"], "source": "tool", "driver": "sqlite",
+                    "created_at": "2026-01-02T03:04:05Z", "metadata": {"step": 3},
+                }],
+                "total_matched": 1,
+            }),
+        ),
+        Method::ArtifactsDelete => ("hello", json!({"id": ID}), json!({"deleted": true})),
+        Method::RuntimeInfo => ("sqlite", json!({}), info()),
+        Method::RuntimeHealth => (
+            "ready",
+            json!({}),
+            json!({
+                "status": "ready",
+                "subsystems": [
+                    {"subsystem": "artifacts", "status": "ready"},
+                    {"subsystem": "events", "status": "ready"},
+                ],
+            }),
+        ),
+        Method::RuntimeDrivers => ("sqlite", json!({}), drivers()),
+    };
+    let mut example = MethodExample { name, request, response };
+    example.response["protocol_version"] = json!(PROTOCOL_VERSION);
+    example
+}
+
+fn put() -> Value {
+    json!({
+        "bytes": HELLO,
+        "opts": {
+            "filename": "hello.txt", "mime_type": "text/plain", "source": "tool", "tags": ["greeting"],
+            "metadata": {"step": 3},
+        },
+    })
+}
+
+fn reference() -> Value {
+    json!({
+        "id": ID, "mime_type": "text/plain", "size_bytes": 14, "filename": "hello.txt",
+        "sha256": "3fa544f46fbee0bfcad16448071dd15f32f416968b4502d220157a6b171b57c7", "namespace": "default",
+        "scope": {"tenant": "acme", "user": "ada", "session": "session-1"},
+    })
+}
+
+fn info() -> Value {
+    json!({
+        "instance_id": "5f0c1d0e6b7a4c0f9a3e2d1c0b9a8f7e", "build_version": "0.1.0", "build_commit": "unknown",
+        "uptime_seconds": 12, "capabilities": ["artifacts", "runtime", "bytes", "events"], "max_request_bytes": 4_194_304,
+        "artifacts": {"driver": "sqlite", "capabilities": sqlite()},
+        "events": {"bus": "local"},
+    })
+}
+
+fn sqlite() -> Value {
+    json!({
+        "presign_get": false, "presign_put": false, "durable": true, "shared": true,
+        "max_artifact_bytes": 1_099_511_627_776_u64,
+    })
+}
+
+fn drivers() -> Value {
+    json!({
+        "drivers": [
+            {
+                "driver": "inmem", "active": false,
+                "about": "Artifacts in the memory of one process, gone with it: for tests and development.",
+                "capabilities": {"presign_get": false, "presign_put": false, "durable": false, "shared": false},
+            },
+            {
+                "driver": "sqlite", "active": true,
+                "about": "Artifacts in one SQLite database: a file that several processes may share, or memory.",
+                "capabilities": sqlite(),
+            },
+        ],
+    })
+}
+
+/// Returns the example of an error.
+pub(super) fn error(code: Code, status: u16) -> Example {
+    value(json!({"code": code, "message": message(code, status)}))
+}
+
+pub(super) fn value(value: Value) -> Example {
+    ExampleBuilder::new().value(Some(value)).build()
+}
+
+const fn message(code: Code, status: u16) -> &'static str {
+    match (code, status) {
+        (_, 412) => "a condition of the request does not hold; nothing was done",
+        (_, 416) => "the range covers no byte of this artifact",
+        (_, SUBSCRIBER_LIMIT_STATUS) => {
+            "this session has 16 event streams open, which is the most; close one first"
+        }
+        (_, BUS_CLOSED_STATUS) => "the runtime is shutting down; connect again in a moment",
+        (Code::AuthRejected, _) => "the bearer token has expired; send a fresh one",
+        (Code::IdentityRequired, _) => "the request has no bearer token; send Authorization: Bearer <JWT>",
+        (Code::IdentityScopeRequired, _) => {
+            "this needs a token with the scope admin, or console:fleet where it only reads"
+        }
+        (Code::InvalidRequest, _) => "the query parameter `colour` is not declared; declared are none",
+        (Code::NotFound, _) => "there is no such artifact in this scope",
+        (Code::PayloadInvalid, _) => "tags holds a list of more than 50 items",
+        (Code::PresignUnsupported, _) => {
+            "this runtime's store has no presigned URLs; download through GET /v1/artifacts/{id}"
+        }
+        (Code::RequestTooLarge, _) => {
+            "the body is larger than this runtime takes (protocol.max_request_bytes is 4194304)"
+        }
+        (Code::RuntimeError, _) => {
+            "the artifact store holds other bytes than were put; its operator has to look"
+        }
+        (Code::ScopeMismatch, _) => "a change in another tenant needs the scope admin",
+        (Code::UnknownMethod, _) => {
+            "this runtime serves no such method; runtime.info lists the surfaces that it serves"
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The operations of the document: the requests and responses of each route.
+
+use artifact_store_protocol::{
+    BUS_CLOSED_STATUS, Code, DeleteRequest, DeleteResponse, DriversResponse, GetRefRequest, GetRefResponse,
+    GetRequest, GetResponse, HealthResponse, InfoResponse, ListRequest, ListResponse, Method, PutRequest,
+    PutResponse, RuntimeRequest, SUBSCRIBER_LIMIT_STATUS,
+};
+use utoipa::openapi::link::Link;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
+use utoipa::openapi::schema::{Schema, Type};
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{
+    Content, ContentBuilder, ObjectBuilder, PathItem, Paths, PathsBuilder, RefOr, Required, ResponseBuilder,
+};
+
+use super::examples;
+use super::responses::{OperationResponses, header, json};
+use super::schemas::{
+    EVENT_STREAM, bytes_schema, field_description, field_schema, schema_ref, stream_schema,
+};
+use super::security::{ACCESS_TOKEN, BEARER};
+use crate::liveness::Liveness;
+use crate::metrics::Format;
+use crate::routes::{IDENTITY_HEADERS, RANGE_HEADERS, ROUTES, RequestField, Route, RouteKind};
+
+/// The codes of any request, and those of a request that needs a token.
+const COMMON_ERRORS: &[Code] = &[Code::InvalidRequest, Code::RuntimeError];
+const TOKEN_ERRORS: &[Code] =
+    &[Code::AuthRejected, Code::IdentityRequired, Code::InvalidRequest, Code::RuntimeError];
+
+/// The media type of bytes whose type is unknown.
+const OCTET_STREAM: &str = "application/octet-stream";
+
+/// Returns the paths of all routes.
+pub(super) fn paths() -> Paths {
+    let mut paths = PathsBuilder::new();
+    for route in ROUTES {
+        if route.kind == RouteKind::Control {
+            for method in Method::ALL {
+                let path = route.path.replace("{method}", method.name());
+                paths = paths.path(path, PathItem::new(HttpMethod::Post, control(route, *method)));
+            }
+        }
+        for verb in route.verbs {
+            let item = match *verb {
+                "HEAD" => PathItem::new(HttpMethod::Head, operation(route, true)),
+                "POST" => PathItem::new(HttpMethod::Post, operation(route, false)),
+                "PUT" => PathItem::new(HttpMethod::Put, operation(route, false)),
+                _ => PathItem::new(HttpMethod::Get, operation(route, false)),
+            };
+            paths = paths.path(route.path, item);
+        }
+    }
+    paths.build()
+}
+
+/// Starts an operation with everything that is common to the operations of a route.
+fn operation_builder(route: &Route, tag: &str, id: &str, summary: &str) -> OperationBuilder {
+    let mut operation = OperationBuilder::new().tag(tag).operation_id(Some(id)).summary(Some(summary));
+    let identity = if route.token { IDENTITY_HEADERS } else { &[] };
+    // The token in the query is described as a security scheme.
+    for field in route.query().iter().filter(|field| field.name != ACCESS_TOKEN) {
+        operation = operation.parameter(parameter(field, ParameterIn::Query));
+    }
+    for field in route.headers().iter().chain(identity) {
+        operation = operation.parameter(parameter(field, ParameterIn::Header));
+    }
+    if route.token {
+        operation = operation.security(SecurityRequirement::new(BEARER, [""; 0]));
+    }
+    if route.kind == RouteKind::Events {
+        operation = operation.security(SecurityRequirement::new(ACCESS_TOKEN, [""; 0]));
+    }
+    operation
+}
+
+fn parameter(field: &RequestField, location: ParameterIn) -> ParameterBuilder {
+    let (description, schema) = (field_description(field, &location), field_schema(field, &location));
+    ParameterBuilder::new()
+        .name(field.name)
+        .parameter_in(location)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema))
+}
+
+/// A parameter in the path.
+fn path_parameter(name: &str, description: &str) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+}
+
+fn control(route: &Route, method: Method) -> Operation {
+    use Code::{IdentityScopeRequired, NotFound, PayloadInvalid, PresignUnsupported, ScopeMismatch};
+    let (request, response, codes): (_, _, &[Code]) = match method {
+        Method::ArtifactsPut => {
+            (schema_ref::<PutRequest>(), schema_ref::<PutResponse>(), &[ScopeMismatch, PayloadInvalid])
+        }
+        Method::ArtifactsGet => (schema_ref::<GetRequest>(), schema_ref::<GetResponse>(), &[NotFound]),
+        Method::ArtifactsGetRef => {
+            (schema_ref::<GetRefRequest>(), schema_ref::<GetRefResponse>(), &[NotFound, PresignUnsupported])
+        }
+        Method::ArtifactsList => {
+            (schema_ref::<ListRequest>(), schema_ref::<ListResponse>(), &[IdentityScopeRequired])
+        }
+        Method::ArtifactsDelete => (
+            schema_ref::<DeleteRequest>(),
+            schema_ref::<DeleteResponse>(),
+            &[IdentityScopeRequired, NotFound],
+        ),
+        Method::RuntimeInfo => (schema_ref::<RuntimeRequest>(), schema_ref::<InfoResponse>(), &[]),
+        Method::RuntimeHealth => (schema_ref::<RuntimeRequest>(), schema_ref::<HealthResponse>(), &[]),
+        Method::RuntimeDrivers => (schema_ref::<RuntimeRequest>(), schema_ref::<DriversResponse>(), &[]),
+    };
+    let example = examples::for_method(method);
+    let mut ok = ResponseBuilder::new()
+        .description("Done.")
+        .content("application/json", json(response, Some((example.name, example.response))));
+    if method == Method::ArtifactsPut {
+        ok = with_links(ok);
+    }
+    let responses = OperationResponses::new()
+        .with_response(200, ok)
+        .with_errors(TOKEN_ERRORS)
+        .with_errors(&[Code::RequestTooLarge])
+        .with_errors(codes);
+    operation_builder(route, "control", method.name(), method.description())
+        .request_body(Some(body(request, (example.name, example.request))))
+        .responses(responses.build())
+        .build()
+}
+
+fn body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBody {
+    RequestBodyBuilder::new()
+        .required(Some(Required::True))
+        .content("application/json", json(schema, Some(example)))
+        .build()
+}
+
+/// Adds links from the ref in a response to the operations that take its id. A link to a method is not possible: its id
+/// is within the request body, and OpenAPI allows only an expression for the whole body. Client generators reject
+/// anything else.
+fn with_links(mut response: ResponseBuilder) -> ResponseBuilder {
+    const ID: &str = "$response.body#/ref/id";
+    for operation in ["bytes.get", "bytes.head"] {
+        let link = Link::builder().operation_id(operation).parameter("id", ID);
+        response = response.link(operation, link.build());
+    }
+    response
+}
+
+/// Returns the operation of a route. For the control plane, it describes unknown methods.
+fn operation(route: &Route, is_head: bool) -> Operation {
+    match route.kind {
+        RouteKind::Control => unknown_control_method(route),
+        RouteKind::Events => events(route),
+        RouteKind::Upload => upload(route),
+        RouteKind::Download => download(route, is_head),
+        RouteKind::Healthz => probe(
+            route,
+            is_head,
+            "alive",
+            ("Whether the process lives.", "It does."),
+            schema_ref::<Liveness>(),
+        ),
+        RouteKind::Readyz => {
+            let description = "Whether the server can serve, and how well its subsystems are; 500 where not, and while it is stopping.";
+            probe(route, is_head, "ready", (description, "It can."), schema_ref::<HealthResponse>())
+        }
+        RouteKind::Metrics => metrics(route, is_head),
+        RouteKind::OpenApi => {
+            let any = ObjectBuilder::new().description(Some("A document of OpenAPI 3.1.")).build();
+            let description = ("The OpenAPI document of this server.", "The document.");
+            probe(route, is_head, "openapi", description, RefOr::T(any.into()))
+        }
+    }
+}
+
+fn unknown_control_method(route: &Route) -> Operation {
+    let description = "Any other method, those of the protocol that this runtime does not serve too.";
+    operation_builder(route, "control", "unknown_method", description)
+        .parameter(path_parameter("method", "The name of a method that has no path of its own here."))
+        .responses(
+            OperationResponses::new()
+                .with_errors(&[
+                    Code::AuthRejected,
+                    Code::IdentityRequired,
+                    Code::UnknownMethod,
+                    Code::RuntimeError,
+                ])
+                .build(),
+        )
+        .build()
+}
+
+fn events(route: &Route) -> Operation {
+    let stream = ResponseBuilder::new()
+        .description("A stream that lives until either side ends it.")
+        .content(EVENT_STREAM, content(stream_schema()));
+    operation_builder(
+        route,
+        "events",
+        "events.subscribe",
+        "Tells what happens in the session, from now on or from an event on.",
+    )
+    .responses(
+        OperationResponses::new()
+            .with_response(200, stream)
+            .with_errors(TOKEN_ERRORS)
+            .with_errors(&[Code::IdentityScopeRequired])
+            .with_error(SUBSCRIBER_LIMIT_STATUS, Code::RuntimeError)
+            .with_error(BUS_CLOSED_STATUS, Code::RuntimeError)
+            .build(),
+    )
+    .build()
+}
+
+fn content(schema: impl Into<RefOr<Schema>>) -> Content {
+    ContentBuilder::new().schema(Some(schema)).build()
+}
+
+/// Adds content with an artifact's bytes. Their media type is that of the artifact, but client generators need a
+/// specific one.
+fn with_bytes(response: ResponseBuilder) -> ResponseBuilder {
+    response.content(OCTET_STREAM, content(bytes_schema())).content("*/*", content(bytes_schema()))
+}
+
+fn upload(route: &Route) -> Operation {
+    let body = RequestBodyBuilder::new()
+        .description(Some(
+            "The artifact, as it is. Its `Content-Type` becomes the media type, and may be any: the one named here is what clients \
+             send that know no better.",
+        ))
+        .content(OCTET_STREAM, content(bytes_schema()));
+    let put_response = |description: &str, name, value| {
+        ResponseBuilder::new()
+            .description(description)
+            .content("application/json", json(schema_ref::<PutResponse>(), Some((name, value))))
+    };
+    let example = examples::for_method(Method::ArtifactsPut);
+    let created = put_response("It is stored.", example.name, example.response.clone())
+        .header("Location", header("Where to download it, relative to the request's target."));
+    let created = with_links(created);
+    let existing = put_response(
+        "The same bytes were already stored; the first writer's options stay.",
+        example.name,
+        example.response,
+    );
+    let existing = with_links(existing);
+    operation_builder(route, "bytes", "bytes.put", "Stores the body, while it flows.")
+        .request_body(Some(body.build()))
+        .responses(
+            OperationResponses::new()
+                .with_response(201, created)
+                .with_response(200, existing)
+                .with_errors(TOKEN_ERRORS)
+                .with_errors(&[Code::PayloadInvalid, Code::RequestTooLarge])
+                .with_error(412, Code::InvalidRequest)
+                .build(),
+        )
+        .build()
+}
+
+/// The headers for caches of every response about an artifact, and the headers of a response with its bytes.
+const CACHE_HEADERS: &[(&str, &str)] = &[
+    ("ETag", "The SHA-256 in hex, in quotes."),
+    ("Last-Modified", "When the store accepted it; never later than `Date`."),
+    ("Cache-Control", "`private, immutable`."),
+    ("Vary", "`authorization, x-harbor-session`."),
+];
+const DOWNLOAD_HEADERS: &[(&str, &str)] = &[
+    ("Accept-Ranges", "`bytes`."),
+    ("Content-Disposition", "`attachment`, or `inline` where it may be, and the file's name."),
+    ("Content-Security-Policy", "`sandbox; default-src 'none'`."),
+    ("Repr-Digest", "The SHA-256 of the whole (RFC 9530)."),
+];
+
+fn download(route: &Route, is_head: bool) -> Operation {
+    let response = |description: &str, headers: &[&[(&str, &str)]]| {
+        let all = headers.iter().copied().flatten();
+        all.fold(ResponseBuilder::new().description(description), |response, (name, description)| {
+            response.header(*name, header(description))
+        })
+    };
+    let (id, summary) = if is_head {
+        ("bytes.head", "Answers as a download would, without the bytes.")
+    } else {
+        ("bytes.get", "Downloads an artifact, whole or a range of it.")
+    };
+    let whole = response("The whole.", &[CACHE_HEADERS, DOWNLOAD_HEADERS]);
+    let not_modified = response("The client has it already.", &[CACHE_HEADERS]);
+    let responses = if is_head {
+        OperationResponses::for_head().with_response(200, whole)
+    } else {
+        let part = response("The range that was asked for.", &[CACHE_HEADERS, DOWNLOAD_HEADERS])
+            .header("Content-Range", header("Which bytes these are: `bytes FIRST-LAST/SIZE`."));
+        OperationResponses::new()
+            .with_response(200, with_bytes(whole))
+            .with_response(206, with_bytes(part))
+            .with_error(416, Code::InvalidRequest)
+    };
+    let mut operation = operation_builder(route, "bytes", id, summary);
+    for field in RANGE_HEADERS.iter().filter(|_| !is_head) {
+        operation = operation.parameter(parameter(field, ParameterIn::Header));
+    }
+    operation
+        .parameter(path_parameter("id", "The artifact's id."))
+        .responses(
+            responses
+                .with_response(304, not_modified)
+                .with_errors(TOKEN_ERRORS)
+                .with_errors(&[Code::NotFound])
+                .with_error(412, Code::InvalidRequest)
+                .build(),
+        )
+        .build()
+}
+
+fn probe(
+    route: &Route,
+    is_head: bool,
+    id: &str,
+    (summary, ok_description): (&str, &str),
+    schema: RefOr<Schema>,
+) -> Operation {
+    let ok = ResponseBuilder::new().description(ok_description);
+    public_operation(route, is_head, (id, summary), ok, &[("application/json", content(schema))])
+}
+
+/// An operation that needs no token. The response to HEAD is without `contents`.
+fn public_operation(
+    route: &Route,
+    is_head: bool,
+    (id, summary): (&str, &str),
+    ok: ResponseBuilder,
+    contents: &[(&str, Content)],
+) -> Operation {
+    let responses = if is_head {
+        OperationResponses::for_head().with_response(200, ok)
+    } else {
+        let add_content =
+            |ok: ResponseBuilder, (kind, content): &(&str, Content)| ok.content(*kind, content.clone());
+        OperationResponses::new().with_response(200, contents.iter().fold(ok, add_content))
+    };
+    let id = if is_head { format!("{id}.head") } else { id.to_owned() };
+    operation_builder(route, "probes", &id, summary)
+        .responses(responses.with_errors(COMMON_ERRORS).build())
+        .build()
+}
+
+fn metrics(route: &Route, is_head: bool) -> Operation {
+    let ok = ResponseBuilder::new()
+        .description(
+            "Them, in the text format of Prometheus, or in that of OpenMetrics where `Accept` likes it at least as much.",
+        )
+        .header("Vary", header("`accept`."));
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let content = || content(text.clone());
+    let contents = [Format::Prometheus, Format::OpenMetrics].map(|format| (format.essence(), content()));
+    public_operation(
+        route,
+        is_head,
+        ("metrics", "What the server counts, and figures of its process."),
+        ok,
+        &contents,
+    )
+}

@@ -1,0 +1,92 @@
+//! The kind of a request, as its head tells it. The counts of connections use it, and it decides what is served if all
+//! slots are taken. It must never know who sends the request.
+
+use axum::http::Method;
+
+/// The routes that are always served.
+const PROBES: &[&str] = &["/healthz", "/readyz", "/metrics"];
+
+/// A kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestKind {
+    /// Health, readiness or metrics: a short response without a token.
+    Probe,
+    /// A method of the control plane.
+    Control,
+    /// An upload of bytes.
+    Upload,
+    /// A download of bytes.
+    Download,
+    /// An event stream, which does not end by itself.
+    Stream,
+    /// Anything else, including requests without a route.
+    Other,
+}
+
+impl RequestKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Probe, Self::Control, Self::Upload, Self::Download, Self::Stream, Self::Other];
+
+    /// Returns the kind of a request with this method and path.
+    pub(crate) fn of(method: &Method, path: &str) -> Self {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match path {
+            _ if PROBES.contains(&path) && reads => Self::Probe,
+            "/v1/events" if reads => Self::Stream,
+            "/v1/artifacts" if *method == Method::PUT => Self::Upload,
+            _ if path.starts_with("/v1/artifacts/") && reads => Self::Download,
+            _ if path.starts_with("/v1/control/") => Self::Control,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns the label of the metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Control => "control",
+            Self::Upload => "upload",
+            Self::Download => "download",
+            Self::Stream => "stream",
+            Self::Other => "other",
+        }
+    }
+
+    /// Returns the plural for the log.
+    pub(crate) const fn plural(self) -> &'static str {
+        match self {
+            Self::Probe => "probes",
+            Self::Control => "control requests",
+            Self::Upload => "uploads",
+            Self::Download => "downloads",
+            Self::Stream => "streams",
+            Self::Other => "other requests",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::ROUTES;
+
+    #[test]
+    fn every_route_is_of_its_kind_and_no_other_verb_is_a_probe() {
+        for route in ROUTES {
+            for verb in route.verbs {
+                let kind = RequestKind::of(&verb.parse().unwrap(), route.path);
+                let right = match route.path {
+                    "/v1/control/{method}" => RequestKind::Control,
+                    "/v1/events" => RequestKind::Stream,
+                    "/v1/artifacts" => RequestKind::Upload,
+                    "/v1/artifacts/{id}" => RequestKind::Download,
+                    "/openapi.json" => RequestKind::Other,
+                    _ => RequestKind::Probe,
+                };
+                assert_eq!(kind, right, "{verb} {}", route.path);
+            }
+        }
+        assert_eq!(RequestKind::of(&Method::PUT, "/healthz"), RequestKind::Other);
+    }
+}

@@ -1,0 +1,110 @@
+//! Limits on the requests in progress of one user and of one tenant: [`RequestLimiter`]. Without them, slow uploads and
+//! stalled downloads of a single caller could occupy every connection.
+//!
+//! Event streams have their own limits. This module must never know what a request asks for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use artifact_store_core::ScopePart;
+use artifact_store_resolver::Caller;
+
+/// The requests in progress, by tenant and by user.
+#[derive(Debug)]
+pub(crate) struct RequestLimiter {
+    per_user: usize,
+    per_tenant: usize,
+    tenants: Mutex<HashMap<ScopePart, TenantRequests>>,
+}
+
+#[derive(Debug, Default)]
+struct TenantRequests {
+    requests: usize,
+    users: HashMap<ScopePart, usize>,
+}
+
+/// A request in progress. It is counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct RequestPermit {
+    limiter: Arc<RequestLimiter>,
+    tenant: ScopePart,
+    user: ScopePart,
+}
+
+impl RequestLimiter {
+    pub(crate) fn new(per_user: usize, per_tenant: usize) -> Self {
+        Self { per_user, per_tenant, tenants: Mutex::default() }
+    }
+
+    /// Counts a request of `caller`. Returns `None` if its user or its tenant is at the limit.
+    pub(crate) fn acquire(self: &Arc<Self>, caller: &Caller) -> Option<RequestPermit> {
+        let (tenant, user) = (caller.tenant(), caller.user());
+        let mut tenants = self.tenants();
+        if let Some(usage) = tenants.get(tenant)
+            && (usage.requests >= self.per_tenant
+                || usage.users.get(user).is_some_and(|requests| *requests >= self.per_user))
+        {
+            return None;
+        }
+        let usage = tenants.entry(tenant.clone()).or_default();
+        usage.requests += 1;
+        *usage.users.entry(user.clone()).or_default() += 1;
+        drop(tenants);
+        Some(RequestPermit { limiter: Arc::clone(self), tenant: tenant.clone(), user: user.clone() })
+    }
+
+    /// No code that holds the lock can panic during a change.
+    fn tenants(&self) -> MutexGuard<'_, HashMap<ScopePart, TenantRequests>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for RequestPermit {
+    fn drop(&mut self) {
+        let mut tenants = self.limiter.tenants();
+        let Some(tenant) = tenants.get_mut(&self.tenant) else { return };
+        tenant.requests = tenant.requests.saturating_sub(1);
+        if let Some(requests) = tenant.users.get_mut(&self.user) {
+            *requests = requests.saturating_sub(1);
+            if *requests == 0 {
+                tenant.users.remove(&self.user);
+            }
+        }
+        if tenant.users.is_empty() {
+            tenants.remove(&self.tenant);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use artifact_store_core::Scope;
+
+    use super::*;
+
+    fn caller(tenant: &str, user: &str) -> Caller {
+        Caller::new(&Scope::new(tenant, user, "s").unwrap())
+    }
+
+    #[test]
+    fn a_user_and_a_tenant_have_their_limits_and_others_are_not_counted_with_them() {
+        let limiter = Arc::new(RequestLimiter::new(2, 3));
+        let (ada, bob) = (caller("acme", "ada"), caller("acme", "bob"));
+        let mut permits: Vec<_> = (0..2).map(|_| limiter.acquire(&ada).unwrap()).collect();
+        assert!(limiter.acquire(&ada).is_none(), "above the limit of a user");
+        permits.push(limiter.acquire(&bob).unwrap());
+        assert!(limiter.acquire(&bob).is_none(), "above the limit of a tenant");
+        permits.push(limiter.acquire(&caller("other", "ada")).unwrap());
+        permits.remove(0);
+        assert!(limiter.acquire(&bob).is_some());
+    }
+
+    #[test]
+    fn requests_that_have_ended_leave_nothing() {
+        let limiter = Arc::new(RequestLimiter::new(9, 9));
+        let permits: Vec<_> =
+            (0..5).map(|n| limiter.acquire(&caller("t", &format!("u-{n}"))).unwrap()).collect();
+        drop(permits);
+        assert!(limiter.tenants().is_empty());
+    }
+}

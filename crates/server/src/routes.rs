@@ -1,0 +1,74 @@
+//! The table of routes. Every route is listed here, so that tests can iterate over them. It must never know a handler.
+
+mod fields;
+mod request_field;
+
+pub(crate) use fields::{DOWNLOAD_QUERY, EVENTS_QUERY, IDENTITY_HEADERS, RANGE_HEADERS, UPLOAD_QUERY};
+pub(crate) use request_field::{RequestField, ValueType};
+
+/// A route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The path. A name in braces stands for one segment.
+    pub path: &'static str,
+    /// The HTTP methods of the route.
+    pub verbs: &'static [&'static str],
+    /// Whether a request needs a token.
+    pub token: bool,
+    pub(crate) kind: RouteKind,
+}
+
+/// Identifies the handler of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouteKind {
+    Control,
+    Events,
+    Upload,
+    Download,
+    Healthz,
+    Readyz,
+    Metrics,
+    OpenApi,
+}
+
+/// Every route.
+pub const ROUTES: &[Route] = &[
+    Route { path: "/v1/control/{method}", verbs: &["POST"], token: true, kind: RouteKind::Control },
+    Route { path: "/v1/events", verbs: &["GET"], token: true, kind: RouteKind::Events },
+    Route { path: "/v1/artifacts", verbs: &["PUT"], token: true, kind: RouteKind::Upload },
+    Route { path: "/v1/artifacts/{id}", verbs: &["GET", "HEAD"], token: true, kind: RouteKind::Download },
+    Route { path: "/healthz", verbs: &["GET", "HEAD"], token: false, kind: RouteKind::Healthz },
+    Route { path: "/readyz", verbs: &["GET", "HEAD"], token: false, kind: RouteKind::Readyz },
+    Route { path: "/metrics", verbs: &["GET", "HEAD"], token: false, kind: RouteKind::Metrics },
+    Route { path: "/openapi.json", verbs: &["GET", "HEAD"], token: false, kind: RouteKind::OpenApi },
+];
+
+impl Route {
+    /// Returns the query parameters that the route declares.
+    pub(crate) const fn query(&self) -> &'static [RequestField] {
+        match self.kind {
+            RouteKind::Events => EVENTS_QUERY,
+            RouteKind::Upload => UPLOAD_QUERY,
+            RouteKind::Download => DOWNLOAD_QUERY,
+            RouteKind::Control
+            | RouteKind::Healthz
+            | RouteKind::Readyz
+            | RouteKind::Metrics
+            | RouteKind::OpenApi => &[],
+        }
+    }
+
+    /// Returns the headers that the route reads, without those of the identity.
+    pub(crate) const fn headers(&self) -> &'static [RequestField] {
+        match self.kind {
+            RouteKind::Events => fields::EVENTS_HEADERS,
+            RouteKind::Upload => fields::UPLOAD_HEADERS,
+            RouteKind::Download => fields::DOWNLOAD_HEADERS,
+            RouteKind::Control
+            | RouteKind::Healthz
+            | RouteKind::Readyz
+            | RouteKind::Metrics
+            | RouteKind::OpenApi => &[],
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The query parameters and headers that each route declares.
+
+use artifact_store_core::Source;
+use artifact_store_protocol::EventKind;
+
+use super::request_field::{RequestField, ValueType};
+
+/// The headers that every route with a token reads, in addition to the token.
+pub(crate) const IDENTITY_HEADERS: &[RequestField] = &[
+    RequestField::single(
+        "x-harbor-session",
+        ValueType::ScopePart,
+        "The session; absent: the token's claim `session`.",
+    ),
+    RequestField::single(
+        "x-harbor-tenant",
+        ValueType::ScopePart,
+        "May be sent, and must be the token's own.",
+    ),
+    RequestField::single("x-harbor-user", ValueType::ScopePart, "May be sent, and must be the token's own."),
+];
+
+/// The query parameters of the event stream.
+pub(crate) const EVENTS_QUERY: &[RequestField] = &[
+    RequestField::single(
+        "access_token",
+        ValueType::Text,
+        "The token, for browsers' `EventSource`, which sends no headers; counts only without `authorization`. Never logged.",
+    ),
+    RequestField::single(
+        "admin",
+        ValueType::OneOf(&["0", "1"]),
+        "`1` hears every tenant; it takes the scope `admin` or `console:fleet`, and is audited.",
+    ),
+];
+
+/// The headers of the event stream.
+pub(crate) const EVENTS_HEADERS: &[RequestField] = &[
+    RequestField::repeatable(
+        "x-harbor-event-type",
+        ValueType::OneOf(EVENT_KINDS),
+        "Narrows the stream to these types; absent: all.",
+    ),
+    RequestField::single(
+        "last-event-id",
+        ValueType::Text,
+        "The id of the last event that was heard: the stream goes on after it.",
+    ),
+];
+
+/// The names of [`EventKind`].
+const EVENT_KINDS: &[&str] = &[
+    EventKind::ArtifactsUploaded.as_str(),
+    EventKind::ArtifactsDeleted.as_str(),
+    EventKind::AuditAdminScopeUsed.as_str(),
+];
+
+// A new event kind needs its name above.
+const _: () = assert!(EVENT_KINDS.len() == EventKind::ALL.len());
+
+/// The query parameters of a download.
+pub(crate) const DOWNLOAD_QUERY: &[RequestField] = &[
+    RequestField::single("task", ValueType::ScopePart, "The task within the session; absent or empty: none."),
+    RequestField::single(
+        "disposition",
+        ValueType::OneOf(&["attachment", "inline"]),
+        "How a browser treats it; `inline` is honoured for media types that cannot script. Absent: `attachment`.",
+    ),
+];
+
+/// The headers of a download, for GET and HEAD.
+pub(crate) const DOWNLOAD_HEADERS: &[RequestField] = &[
+    RequestField::repeatable(
+        "if-match",
+        ValueType::Text,
+        "Entity tags, or `*`: 412 where none is the artifact's.",
+    ),
+    RequestField::single(
+        "if-unmodified-since",
+        ValueType::Text,
+        "A date: 412 where the artifact is newer. Counts only without `if-match`.",
+    ),
+    RequestField::repeatable(
+        "if-none-match",
+        ValueType::Text,
+        "Entity tags that the client has already: 304 where one is the artifact's.",
+    ),
+    RequestField::single(
+        "if-modified-since",
+        ValueType::Text,
+        "A date; counts only without `if-none-match`.",
+    ),
+];
+
+/// The headers of a download that returns bytes.
+pub(crate) const RANGE_HEADERS: &[RequestField] = &[
+    RequestField::single(
+        "range",
+        ValueType::Text,
+        "One range of bytes. Several, or what is no range, is answered with the whole.",
+    ),
+    RequestField::single(
+        "if-range",
+        ValueType::Text,
+        "The range holds for this entity tag or date only; otherwise the whole is answered.",
+    ),
+];
+
+/// The query parameters of an upload.
+pub(crate) const UPLOAD_QUERY: &[RequestField] = &[
+    RequestField::single(
+        "namespace",
+        ValueType::Namespace,
+        "Keeps purposes apart within a scope; absent or empty: `default`.",
+    ),
+    RequestField::single("filename", ValueType::Text, "A name for people and downloads."),
+    RequestField::single("task", ValueType::ScopePart, "The task within the session; absent or empty: none."),
+    RequestField::single(
+        "source",
+        ValueType::OneOf(SOURCES),
+        "Where the bytes came from; absent or empty: `user_upload`.",
+    ),
+    RequestField::repeatable("tag", ValueType::Text, "A word to find it by."),
+];
+
+/// The names of [`Source`].
+const SOURCES: &[&str] =
+    &[Source::Tool.as_str(), Source::Planner.as_str(), Source::UserUpload.as_str(), Source::System.as_str()];
+
+// A new source needs its name above.
+const _: () = assert!(SOURCES.len() == Source::ALL.len());
+
+/// The headers of an upload, without the media type.
+pub(crate) const UPLOAD_HEADERS: &[RequestField] = &[RequestField::single(
+    "content-digest",
+    ValueType::Digests,
+    "The SHA-256 of the body (RFC 9530), compared before anything is visible.",
+)];

@@ -1,0 +1,46 @@
+//! The declaration of a query parameter or a header. The code that parses requests and the OpenAPI document use the
+//! same declarations, so their names always agree.
+
+/// A query parameter or a header of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestField {
+    /// Its name. The name of a header is in lower case.
+    pub(crate) name: &'static str,
+    /// Whether it may be sent more than once.
+    pub(crate) is_repeatable: bool,
+    /// The kind of its value.
+    pub(crate) value_type: ValueType,
+    /// Its description, in one sentence.
+    pub(crate) description: &'static str,
+}
+
+/// The kind of a [`RequestField`]'s value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ValueType {
+    /// Any text.
+    Text,
+    /// A part of a scope.
+    ScopePart,
+    /// A namespace.
+    Namespace,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Digests of RFC 9530.
+    Digests,
+}
+
+impl RequestField {
+    /// Declares a field that may be sent once.
+    pub(crate) const fn single(name: &'static str, value_type: ValueType, description: &'static str) -> Self {
+        Self { name, is_repeatable: false, value_type, description }
+    }
+
+    /// Declares a field that may be sent more than once.
+    pub(crate) const fn repeatable(
+        name: &'static str,
+        value_type: ValueType,
+        description: &'static str,
+    ) -> Self {
+        Self { name, is_repeatable: true, value_type, description }
+    }
+}

@@ -1,0 +1,283 @@
+//! A complete server: the listener, its connections, and the shutdown.
+//!
+//! This module must never know a route.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tower::Service;
+
+use crate::app::App;
+use crate::connections::{
+    Admission, AdmittedConnection, ConnectionRefuser, ConnectionState, HeadErrorStream, RequestAdmission,
+    SharedSocket, shared_socket,
+};
+use crate::http;
+use crate::request_kind::RequestKind;
+use crate::settings::ServerSettings;
+
+/// Maximum number of headers of a request.
+const MAX_HEADERS: usize = 100;
+/// Maximum size of a request's head, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Maximum size of a connection's buffers, in bytes.
+const MAX_BUFFER_BYTES: usize = 128 * 1024;
+/// How long to wait if the system cannot accept a connection, for example because no file descriptor is left.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(500);
+/// The same if a connection was just closed, so that a file descriptor will be free in a moment.
+const EVICTED_ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+/// How often a queued request checks whether another connection has become evictable with time.
+const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a comment is written to an event stream whose client has closed its half of the connection.
+const HALF_CLOSED_COMMENT_INTERVAL: Duration = Duration::from_secs(2);
+/// Minimum time between two log lines about failures to accept.
+const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_mins(1);
+/// How long connections may take to close after the last response.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same if a request was aborted anyway.
+const ABORTED_CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// A server that is bound to its address.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    app: Arc<App>,
+    settings: ServerSettings,
+}
+
+/// The result of a shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownOutcome {
+    /// Every response was sent completely.
+    Complete,
+    /// The grace period ended before this number of responses was sent.
+    Aborted(usize),
+}
+
+impl Server {
+    /// Binds to the address of `settings`.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
+    pub async fn bind(app: App, settings: ServerSettings) -> io::Result<Self> {
+        let listener = TcpListener::bind(settings.bind_addr).await?;
+        Ok(Self { listener, app: Arc::new(app), settings })
+    }
+
+    /// Returns the address that the server listens on.
+    ///
+    /// # Errors
+    /// If the system call fails.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` resolves, then shuts down. From then on no connection is accepted. Requests in flight have
+    /// the grace period to end, then event streams end.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> ShutdownOutcome {
+        let Self { listener, app, settings } = self;
+        let graceful = GracefulShutdown::new();
+        let connections = ConnectionService {
+            router: http::router(&app, &settings),
+            app: Arc::clone(&app),
+            builder: http1_builder(settings.header_timeout),
+            write_timeout: settings.body_timeout,
+            queue_timeout: settings.queue_timeout,
+            unsent: watch::Sender::new(0),
+        };
+        let mut unsent = connections.unsent.subscribe();
+        tokio::select! {
+            () = accept(listener, connections, &graceful) => {}
+            () = stop => {}
+        }
+        // The listener is closed here.
+        app.is_shutting_down.store(true, Ordering::Release);
+        app.connections.refuse_queued();
+        let mut in_flight = app.in_flight.subscribe();
+        let count = *in_flight.borrow();
+        tracing::info!(in_flight = count, "shutting down");
+        let connections = tokio::spawn(graceful.shutdown());
+        let all_sent = async {
+            let _ = in_flight.wait_for(|count| *count == 0).await;
+            // A response that has ended may still have bytes that the client has not taken.
+            let _ = unsent.wait_for(|count| *count == 0).await;
+        };
+        let outcome = match timeout(settings.shutdown_grace_period, all_sent).await {
+            Ok(()) => ShutdownOutcome::Complete,
+            Err(_) => ShutdownOutcome::Aborted(*app.in_flight.borrow() + *unsent.borrow()),
+        };
+        app.resolver.close_events().await;
+        // The remaining connections only wait for their clients.
+        let close_timeout =
+            if outcome == ShutdownOutcome::Complete { CLOSE_TIMEOUT } else { ABORTED_CLOSE_TIMEOUT };
+        let _ = timeout(close_timeout, connections).await;
+        outcome
+    }
+}
+
+fn http1_builder(header_timeout: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // A client that closes its half of the connection after its request still gets the complete response.
+        .half_close(true)
+        .header_read_timeout(header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES);
+    builder
+}
+
+/// What is needed to serve a connection.
+#[derive(Clone)]
+struct ConnectionService {
+    router: Router,
+    app: Arc<App>,
+    builder: http1::Builder,
+    write_timeout: Duration,
+    /// How long a request may wait for a slot.
+    queue_timeout: Duration,
+    /// Responses that have ended but whose last bytes the clients have not taken.
+    unsent: watch::Sender<usize>,
+}
+
+/// Accepts connections forever. The table decides which are admitted.
+async fn accept(listener: TcpListener, connections: ConnectionService, graceful: &GracefulShutdown) {
+    let table = Arc::clone(&connections.app.connections);
+    let refuser = ConnectionRefuser::new(http::too_many_connections);
+    let mut last_report: Option<Instant> = None;
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                let Admission { connection, report } = table.admit(client.ip(), Instant::now());
+                if let Some(counts) = report {
+                    let max = table.max_connections();
+                    tracing::warn!(
+                        evicted = counts.evicted,
+                        refused = counts.refused,
+                        "all {max} connections are taken: {counts}"
+                    );
+                }
+                match connection {
+                    Some(connection) => {
+                        tokio::spawn(connections.clone().serve(stream, connection, graceful.watcher()));
+                    }
+                    None => refuser.refuse(stream),
+                }
+            }
+            Err(error) if is_connection_error(&error) => {}
+            Err(error) => {
+                if last_report.is_none_or(|last_report| last_report.elapsed() >= ACCEPT_REPORT_INTERVAL) {
+                    last_report = Some(Instant::now());
+                    tracing::error!(error = error.to_string(), "cannot accept connections; trying again");
+                }
+                sleep(if table.evict_one() { EVICTED_ACCEPT_BACKOFF } else { ACCEPT_BACKOFF }).await;
+            }
+        }
+    }
+}
+
+/// Returns whether the error is about a single connection and not about the listener.
+fn is_connection_error(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+impl ConnectionService {
+    async fn serve(self, stream: TcpStream, connection: AdmittedConnection, watcher: Watcher) {
+        let Self { router, app, builder, write_timeout, queue_timeout, unsent } = self;
+        let AdmittedConnection { handle, close } = connection;
+        let _open_connection = app.metrics.connections.accept();
+        // Small responses are sent immediately. If this fails, the connection is dead, and the next read reports it.
+        let _ = stream.set_nodelay(true);
+        let client = Arc::new(stream);
+        let mut stream = TimeoutStream::new(SharedSocket::new(Arc::clone(&client)));
+        // A client that does not read its response is disconnected.
+        stream.set_write_timeout(Some(write_timeout));
+        let state = Arc::new(ConnectionState::new(unsent, Some(handle)));
+        let stream = HeadErrorStream::new(Box::pin(stream), Arc::clone(&state), http::malformed_head);
+        let service = service_fn({
+            let state = Arc::clone(&state);
+            move |request| {
+                let guard = state.begin_request();
+                let admission = state.admit_request(RequestKind::of(request.method(), request.uri().path()));
+                let mut request =
+                    http::prepare_request(&app, request, guard.has_fragment(), state.begin_body());
+                let (mut router, state) = (router.clone(), Arc::clone(&state));
+                async move {
+                    if !wait_for_admission(admission, &state, queue_timeout).await {
+                        http::mark_refused(&mut request);
+                    }
+                    let mut response = router.call(request).await?;
+                    if state.must_close() {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok::<_, Infallible>(guard.attach_to(http::finish_response(response)))
+                }
+            }
+        });
+        let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let reason = tokio::select! {
+            // Biased: `watch_streams` must run before the connection, which then polls the response for the comment.
+            biased;
+            _ = close => "closed for a new connection".to_owned(),
+            () = shared_socket::wait_for_reset(&client) => "reset by the client".to_owned(),
+            () = watch_streams(&client, &state) => String::new(),
+            result = connection => match result {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            },
+        };
+        tracing::debug!(error = reason, "connection ended");
+    }
+}
+
+/// Waits until a request is admitted or refused. Returns whether it is admitted.
+async fn wait_for_admission(
+    admission: RequestAdmission,
+    state: &ConnectionState,
+    queue_timeout: Duration,
+) -> bool {
+    let mut decision = match admission {
+        RequestAdmission::Served => return true,
+        RequestAdmission::Refused => return false,
+        RequestAdmission::Queued(decision) => decision,
+    };
+    let waiting = async {
+        loop {
+            match timeout(QUEUE_CHECK_INTERVAL, &mut decision).await {
+                Ok(decision) => return decision.unwrap_or(false),
+                Err(_) => state.retry_queue(),
+            }
+        }
+    };
+    match timeout(queue_timeout, waiting).await {
+        Ok(decision) => decision,
+        Err(_) => state.cancel_wait(),
+    }
+}
+
+/// Makes an event stream write a comment at intervals after its client has closed its half of the connection. Such a
+/// client may be gone, and only writing shows it. Never returns.
+async fn watch_streams(client: &TcpStream, state: &ConnectionState) {
+    state.wait_for_stream().await;
+    shared_socket::wait_for_half_close(client).await;
+    loop {
+        state.set_half_closed();
+        sleep(HALF_CLOSED_COMMENT_INTERVAL).await;
+    }
+}

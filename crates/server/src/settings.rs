@@ -1,0 +1,77 @@
+//! Limits and timeouts of a server: [`ServerSettings`]. It must never know how they are configured.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Settings of a [`Server`](crate::Server) and of a [`router`](crate::router).
+///
+/// The defaults are those of the keys `server.*` in `docs/protocol/config.md`. A mounted router uses `allowed_origins`,
+/// `body_timeout`, `event_streams` and the two `max_requests_*`. The other settings are about connections, which the
+/// application around it accepts itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerSettings {
+    /// The address to listen on.
+    pub bind_addr: SocketAddr,
+    /// How long requests in flight may take to end at a shutdown.
+    pub shutdown_grace_period: Duration,
+    /// Origins whose pages may read responses in a browser, such as `https://console.example`. They are compared
+    /// exactly.
+    pub allowed_origins: Vec<String>,
+    /// How long the head of a request may take. Also how long a connection may be idle.
+    pub header_timeout: Duration,
+    /// How long a body may make no progress, in either direction.
+    pub body_timeout: Duration,
+    /// The maximum number of open connections, without the reserve.
+    pub max_connections: usize,
+    /// Additional connections in the reserve. On them probes are answered, and other requests wait.
+    pub reserved_connections: usize,
+    /// The maximum number of connections of one client address. `None`: no separate limit.
+    pub max_connections_per_client: Option<usize>,
+    /// How long a request may wait if all connections are taken.
+    pub queue_timeout: Duration,
+    /// The maximum numbers of open event streams.
+    pub event_streams: EventStreamSettings,
+    /// The maximum number of requests in progress of one user, without event streams. Default: half of the connections.
+    pub max_requests_per_user: usize,
+    /// The maximum number of requests in progress of one tenant, without event streams. Default: three quarters of the
+    /// connections.
+    pub max_requests_per_tenant: usize,
+}
+
+/// The maximum numbers of open event streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventStreamSettings {
+    /// For one session.
+    pub per_session: usize,
+    /// For one user.
+    pub per_user: usize,
+    /// For one tenant.
+    pub per_tenant: usize,
+    /// For all tenants together, at most the number of connections. Default: half of the connections.
+    pub in_all: usize,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            bind_addr: ([127, 0, 0, 1], 18_080).into(),
+            shutdown_grace_period: Duration::from_secs(10),
+            allowed_origins: Vec::new(),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            max_connections: 1024,
+            reserved_connections: 64,
+            max_connections_per_client: None,
+            queue_timeout: Duration::from_secs(10),
+            event_streams: EventStreamSettings::default(),
+            max_requests_per_user: 512,
+            max_requests_per_tenant: 768,
+        }
+    }
+}
+
+impl Default for EventStreamSettings {
+    fn default() -> Self {
+        Self { per_session: 16, per_user: 64, per_tenant: 256, in_all: 512 }
+    }
+}

@@ -1,0 +1,239 @@
+//! Listings: a scan of the directories that a query covers.
+//!
+//! There is no index: the scan reads each file's record. The number of files limits its time, the page size limits its
+//! memory. This module must never return a page without having scanned everything that the query covers.
+
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use artifact_store_core::{
+    KeyToken, ListQuery, Page, Position, Record, Scope, ScopePattern, StoreError, TaskPattern, TenantPattern,
+};
+use rustix::io::Errno;
+
+use crate::blocking::CancellationToken;
+use crate::dirs::{entry_names, open_dir, open_file};
+use crate::error::map_io_error;
+use crate::layout::{ARTIFACTS_DIR, DEPTH, is_key_token, read_record};
+use crate::state::StoreState;
+
+/// Returns the page of `query`.
+///
+/// # Errors
+/// `InvalidArgument` for an invalid cursor, or if the listing covers more files than the store allows; `Corrupt` if a
+/// file is not a whole artifact; `Closed` if the store is closed meanwhile; `Unavailable`, `Backend`.
+pub(crate) fn list(
+    state: &StoreState,
+    cancel: &CancellationToken,
+    query: &ListQuery,
+) -> Result<Page, StoreError> {
+    // One row more than the page has shows whether another page follows.
+    let capacity = query.limit() as usize + 1;
+    let mut scan = Scan {
+        query,
+        after: query.position()?,
+        filter: scope_filter(query.pattern()),
+        cancel,
+        max_files: state.max_scan,
+        scanned: 0,
+        matches: 0,
+        capacity,
+        rows: BinaryHeap::with_capacity(capacity + 1),
+        path: Vec::with_capacity(DEPTH),
+        buffer: Vec::new(),
+        leaf_scope: None,
+    };
+    scan.scan_dir(state.dirs.artifacts_dir())?;
+    let total = query.counts_total().then_some(scan.matches);
+    let mut rows: Vec<Record> = scan.rows.into_sorted_vec().into_iter().map(|row| row.record).collect();
+    let more = rows.len() == capacity;
+    rows.truncate(query.limit() as usize);
+    Ok(Page::new(query, rows, total, more))
+}
+
+/// For each level, the name of the only directory to scan, or `None` for all directories.
+fn scope_filter(pattern: &ScopePattern) -> [Option<KeyToken>; DEPTH] {
+    [
+        match &pattern.tenant {
+            TenantPattern::One(tenant) => Some(KeyToken::of_tenant(tenant)),
+            TenantPattern::AllTenants => None,
+        },
+        pattern.user.as_ref().map(KeyToken::of_user),
+        pattern.session.as_ref().map(KeyToken::of_session),
+        match &pattern.task {
+            TaskPattern::Any => None,
+            TaskPattern::NoTask => Some(KeyToken::of_task(None)),
+            TaskPattern::One(task) => Some(KeyToken::of_task(Some(task))),
+        },
+    ]
+}
+
+/// A row in listing order. The top of a heap of rows is the last row, which is the first one to drop.
+struct HeapRow {
+    position: Position,
+    record: Record,
+}
+
+impl Ord for HeapRow {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.position.cmp(&other.position)
+    }
+}
+
+impl PartialOrd for HeapRow {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for HeapRow {
+    fn eq(&self, other: &Self) -> bool {
+        self.position == other.position
+    }
+}
+
+impl Eq for HeapRow {}
+
+/// A running scan: what it looks for, where it is, and the rows of the page so far.
+struct Scan<'a> {
+    query: &'a ListQuery,
+    after: Option<&'a Position>,
+    filter: [Option<KeyToken>; DEPTH],
+    cancel: &'a CancellationToken,
+    max_files: u64,
+    scanned: u64,
+    matches: u64,
+    capacity: usize,
+    rows: BinaryHeap<HeapRow>,
+    /// The names of the directories from [`ARTIFACTS_DIR`] down to the current one.
+    path: Vec<String>,
+    buffer: Vec<u8>,
+    /// The scope of the current leaf directory, once a record has shown it.
+    leaf_scope: Option<Scope>,
+}
+
+impl Scan<'_> {
+    fn scan_dir(&mut self, dir: &OwnedFd) -> Result<(), StoreError> {
+        self.cancel.check_cancelled_or_closed()?;
+        let Some(filter) = self.filter.get(self.path.len()).cloned() else { return self.scan_leaf(dir) };
+        if let Some(token) = filter {
+            return self.scan_subdir(dir, token.as_str().to_owned());
+        }
+        for name in entry_names(dir).map_err(|error| self.entry_error("listing", "", error))? {
+            let name = name.map_err(|error| self.entry_error("listing", "", error))?;
+            if is_key_token(&name) {
+                self.scan_subdir(dir, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_subdir(&mut self, dir: &OwnedFd, name: String) -> Result<(), StoreError> {
+        match open_dir(dir, &name) {
+            Ok(subdir) => {
+                self.path.push(name);
+                self.scan_dir(&subdir)?;
+                self.path.pop();
+                Ok(())
+            }
+            // It does not exist, or it became empty and was removed.
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(self.entry_error("opening", &name, error)),
+        }
+    }
+
+    fn scan_leaf(&mut self, dir: &OwnedFd) -> Result<(), StoreError> {
+        self.leaf_scope = None;
+        for name in entry_names(dir).map_err(|error| self.entry_error("listing", "", error))? {
+            let name = name.map_err(|error| self.entry_error("listing", "", error))?;
+            if is_key_token(&name) {
+                self.scan_file(dir, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_file(&mut self, dir: &OwnedFd, name: &str) -> Result<(), StoreError> {
+        self.cancel.check_cancelled_or_closed()?;
+        let file = match open_file(dir, name) {
+            Ok(file) => file,
+            // It was deleted after its name was read.
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(self.entry_error("opening", name, error)),
+        };
+        self.scanned += 1;
+        if self.scanned > self.max_files {
+            return Err(StoreError::invalid(format!(
+                "the listing covers more than {} files, which is the limit of this store; \
+                 narrow the scope, or raise the option max_scan",
+                self.max_files
+            )));
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let record = read_record(&file, &self.entry_path(name), &mut buffer)?;
+        self.buffer = buffer;
+        self.check_location(&record, name)?;
+        if !self.query.matches(&record) {
+            return Ok(());
+        }
+        self.matches += 1;
+        let position = Position::of(&record);
+        if self.after.is_some_and(|after| position <= *after) {
+            return Ok(());
+        }
+        if self.rows.len() == self.capacity {
+            if self.rows.peek().is_some_and(|last| last.position <= position) {
+                return Ok(());
+            }
+            self.rows.pop();
+        }
+        self.rows.push(HeapRow { position, record });
+        Ok(())
+    }
+
+    /// Checks that the record belongs to this path. A file that was copied elsewhere must not be listed there.
+    fn check_location(&mut self, record: &Record, name: &str) -> Result<(), StoreError> {
+        if self.leaf_scope.as_ref() != Some(&record.scope) {
+            let tokens = KeyToken::of_scope(&record.scope);
+            if !tokens.iter().map(KeyToken::as_str).eq(self.path.iter().map(String::as_str)) {
+                return Err(StoreError::corrupt(format!(
+                    "{}: this artifact is of another scope",
+                    self.entry_path(name)
+                )));
+            }
+            self.leaf_scope = Some(record.scope.clone());
+        }
+        if KeyToken::of_id(&record.id).as_str() != name {
+            return Err(StoreError::corrupt(format!(
+                "{}: this artifact has another id",
+                self.entry_path(name)
+            )));
+        }
+        Ok(())
+    }
+
+    fn entry_error(&self, action: &str, name: &str, error: Errno) -> StoreError {
+        map_io_error(format_args!("{action} {}", self.entry_path(name)), error)
+    }
+
+    fn entry_path<'b>(&'b self, name: &'b str) -> EntryPath<'b> {
+        EntryPath { path: &self.path, name }
+    }
+}
+
+/// The path of an entry below the root, for messages.
+struct EntryPath<'a> {
+    path: &'a [String],
+    name: &'a str,
+}
+
+impl fmt::Display for EntryPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ARTIFACTS_DIR)?;
+        for token in self.path {
+            write!(f, "/{token}")?;
+        }
+        write!(f, "/{}", self.name)
+    }
+}

@@ -1,0 +1,49 @@
+//! The state of an open store: [`StoreState`]. This module must never know a task.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::config::SyncPolicy;
+use crate::dirs::ScopeDirs;
+use crate::error::map_io_error;
+use crate::layout::{ArtifactKey, read_record};
+use crate::root::Root;
+use artifact_store_core::{ArtifactId, Clock, Record, Scope, StoreError};
+
+/// The state that the tasks of a store share.
+#[derive(Debug)]
+pub(crate) struct StoreState {
+    pub(crate) root: Root,
+    pub(crate) dirs: ScopeDirs,
+    pub(crate) sync: SyncPolicy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) max_scan: u64,
+}
+
+impl StoreState {
+    /// Opens an artifact and reads its record. Returns `None` if it does not exist.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is not a whole artifact, or not the one that its name says; `Unavailable`, `Backend`.
+    pub(crate) fn open_artifact(
+        &self,
+        key: &ArtifactKey,
+        scope: &Scope,
+        id: &ArtifactId,
+    ) -> Result<Option<(Record, File)>, StoreError> {
+        let opened = self
+            .dirs
+            .open_artifact(key)
+            .map_err(|error| map_io_error(format_args!("opening {key}"), error))?;
+        let Some(file) = opened else { return Ok(None) };
+        let record = read_record(&file, key, &mut Vec::new())?;
+        // The name holds 160 bits of the hash of each part. The record holds the part itself.
+        if record.scope != *scope {
+            return Err(StoreError::corrupt(format!("{key}: this artifact is of another scope")));
+        }
+        if record.id != *id {
+            return Err(StoreError::corrupt(format!("{key}: this artifact has another id")));
+        }
+        Ok(Some((record, file)))
+    }
+}

@@ -1,0 +1,247 @@
+//! The artifacts of a store in memory: entries by (scope, id) in shards, and the same entries in listing order.
+//!
+//! This module must never know bodies, streams or futures: it holds plain data behind locks.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use artifact_store_core::{
+    ArtifactId, ListQuery, Position, Record, Scope, ScopePart, ScopePattern, StoreError, TenantPattern,
+};
+use bytes::Bytes;
+
+const SHARDS: usize = 32;
+/// Entries that a scan reads before it releases the lock over the sorted entries (some tens of microseconds).
+const SCAN_BATCH: usize = 512;
+
+/// One artifact.
+#[derive(Debug)]
+pub(crate) struct ArtifactEntry {
+    pub(crate) record: Record,
+    /// The bytes in order. All segments except the last have the same length.
+    pub(crate) segments: Vec<Bytes>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ArtifactKey {
+    scope: Scope,
+    id: ArtifactId,
+}
+
+/// A prefix of a scope. The entries under each prefix are kept in listing order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum ScopePrefix {
+    All,
+    Tenant(ScopePart),
+    User(ScopePart, ScopePart),
+    Session(ScopePart, ScopePart, ScopePart),
+}
+
+impl ScopePrefix {
+    /// All prefixes of `scope`.
+    fn all_of(scope: &Scope) -> [Self; 4] {
+        let (tenant, user, session) = (scope.tenant(), scope.user(), scope.session());
+        [
+            Self::All,
+            Self::Tenant(tenant.clone()),
+            Self::User(tenant.clone(), user.clone()),
+            Self::Session(tenant.clone(), user.clone(), session.clone()),
+        ]
+    }
+
+    /// The narrowest prefix that covers `pattern`.
+    fn covering(pattern: &ScopePattern) -> Self {
+        match (&pattern.tenant, &pattern.user, &pattern.session) {
+            (TenantPattern::AllTenants, _, _) => Self::All,
+            (TenantPattern::One(tenant), None, _) => Self::Tenant(tenant.clone()),
+            (TenantPattern::One(tenant), Some(user), None) => Self::User(tenant.clone(), user.clone()),
+            (TenantPattern::One(tenant), Some(user), Some(session)) => {
+                Self::Session(tenant.clone(), user.clone(), session.clone())
+            }
+        }
+    }
+}
+
+type Shard = RwLock<HashMap<ArtifactKey, Arc<ArtifactEntry>>>;
+type SortedEntries = HashMap<ScopePrefix, BTreeMap<Position, Arc<ArtifactEntry>>>;
+
+/// All artifacts of a store.
+#[derive(Debug)]
+pub(crate) struct ArtifactIndex {
+    hasher: RandomState,
+    shards: [Shard; SHARDS],
+    sorted: RwLock<SortedEntries>,
+    /// Written only while every lock is held. Under any lock it tells a missing artifact from a closed store.
+    closed: AtomicBool,
+}
+
+// Only a panic between two map operations poisons a lock. The maps themselves stay consistent.
+fn read_lock<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_lock<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ArtifactIndex {
+    pub(crate) fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Shard::default()),
+            sorted: RwLock::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // Only the low bits choose the shard.
+    fn shard(&self, key: &ArtifactKey) -> &Shard {
+        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+
+    /// Fails if the store is closed. A caller that finds nothing under a lock must call this under the same lock.
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
+    }
+
+    /// The entry of an artifact.
+    pub(crate) fn get(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+    ) -> Result<Option<Arc<ArtifactEntry>>, StoreError> {
+        let key = ArtifactKey { scope: scope.clone(), id: id.clone() };
+        let shard = read_lock(self.shard(&key));
+        self.check_open()?;
+        Ok(shard.get(&key).cloned())
+    }
+
+    /// Inserts the entry that `create` returns, unless one exists. Returns the entry of the artifact and whether it is
+    /// new.
+    pub(crate) fn insert(
+        &self,
+        scope: &Scope,
+        id: ArtifactId,
+        create: impl FnOnce() -> ArtifactEntry,
+    ) -> Result<(Arc<ArtifactEntry>, bool), StoreError> {
+        let key = ArtifactKey { scope: scope.clone(), id };
+        let mut shard = write_lock(self.shard(&key));
+        self.check_open()?;
+        match shard.entry(key) {
+            Entry::Occupied(existing) => Ok((Arc::clone(existing.get()), false)),
+            Entry::Vacant(vacant) => {
+                let entry = Arc::new(create());
+                vacant.insert(Arc::clone(&entry));
+                let position = Position::of(&entry.record);
+                let mut sorted = write_lock(&self.sorted);
+                for prefix in ScopePrefix::all_of(scope) {
+                    sorted.entry(prefix).or_default().insert(position.clone(), Arc::clone(&entry));
+                }
+                Ok((entry, true))
+            }
+        }
+    }
+
+    /// Removes an artifact. Returns whether it existed.
+    pub(crate) fn remove(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
+        let key = ArtifactKey { scope: scope.clone(), id: id.clone() };
+        let mut shard = write_lock(self.shard(&key));
+        self.check_open()?;
+        let Some(entry) = shard.remove(&key) else { return Ok(false) };
+        let position = Position::of(&entry.record);
+        let mut sorted = write_lock(&self.sorted);
+        for prefix in ScopePrefix::all_of(scope) {
+            if let Entry::Occupied(mut entries) = sorted.entry(prefix) {
+                entries.get_mut().remove(&position);
+                if entries.get().is_empty() {
+                    entries.remove();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The number of rows that a listing may have to scan.
+    pub(crate) fn row_count(&self, pattern: &ScopePattern) -> usize {
+        read_lock(&self.sorted).get(&ScopePrefix::covering(pattern)).map_or(0, BTreeMap::len)
+    }
+
+    /// Calls `visit` with each matching record after `after`, in order, until `visit` returns `false`.
+    ///
+    /// Releases the lock after each batch and continues by position, so that puts and deletes can run in between. Pages
+    /// are stable under such changes.
+    pub(crate) fn scan(
+        &self,
+        query: &ListQuery,
+        mut after: Option<Position>,
+        mut visit: impl FnMut(&Record) -> bool,
+    ) -> Result<(), StoreError> {
+        let prefix = ScopePrefix::covering(query.pattern());
+        loop {
+            let sorted = read_lock(&self.sorted);
+            self.check_open()?;
+            let Some(entries) = sorted.get(&prefix) else { return Ok(()) };
+            let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            for (scanned, (position, entry)) in entries.range((start, Bound::Unbounded)).enumerate() {
+                if query.matches(&entry.record) && !visit(&entry.record) {
+                    return Ok(());
+                }
+                if scanned + 1 == SCAN_BATCH {
+                    last = Some(position.clone());
+                    break;
+                }
+            }
+            let Some(last) = last else { return Ok(()) };
+            after = Some(last);
+        }
+    }
+
+    /// Closes the store and drops all artifacts. From then on every verb returns `Closed`.
+    pub(crate) fn close(&self) {
+        // The same lock order as everywhere: the shards, then the sorted entries.
+        let mut shards: Vec<_> = self.shards.iter().map(write_lock).collect();
+        let mut sorted = write_lock(&self.sorted);
+        self.closed.store(true, Ordering::Release);
+        for shard in &mut shards {
+            shard.clear();
+        }
+        sorted.clear();
+    }
+
+    /// Inconsistencies between the map and the sorted entries, one line each.
+    pub(crate) fn audit(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut listed = 0;
+        let mut stored = 0;
+        for shard in &self.shards {
+            let shard = read_lock(shard);
+            let sorted = read_lock(&self.sorted);
+            for (key, entry) in shard.iter() {
+                stored += 1;
+                let position = Position::of(&entry.record);
+                for prefix in ScopePrefix::all_of(&key.scope) {
+                    if !sorted.get(&prefix).is_some_and(|entries| entries.contains_key(&position)) {
+                        problems.push(format!("{} is not listed under {prefix:?}", key.id));
+                    }
+                }
+            }
+        }
+        for (prefix, entries) in read_lock(&self.sorted).iter() {
+            if entries.is_empty() {
+                problems.push(format!("the sorted entries of {prefix:?} are empty but were not removed"));
+            }
+            listed += entries.len();
+        }
+        if listed != 4 * stored {
+            problems.push(format!(
+                "{stored} artifacts are stored, but there are {listed} sorted entries instead of 4 each"
+            ));
+        }
+        problems
+    }
+}

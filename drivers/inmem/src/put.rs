@@ -1,0 +1,66 @@
+//! Puts: read a body and insert its artifact.
+//!
+//! This module must never insert an artifact before its whole body is received and hashed.
+
+use artifact_store_core::{
+    ArtifactId, Body, Digest, OpenBody, PutOptions, PutOutcome, PutResult, Record, Scope, StoreError,
+};
+use bytes::Bytes;
+
+use crate::layout::ArtifactEntry;
+use crate::store::{InmemStore, run_blocking};
+
+/// Length of the segments of a streamed artifact, in bytes. It keeps the segments few and needs no large allocation.
+const SEGMENT_BYTES: usize = 1024 * 1024;
+/// Bodies up to this size are hashed on the executor (about 70 µs). Moving work to the blocking pool costs about as
+/// much.
+const INLINE_HASH_BYTES: usize = 128 * 1024;
+
+pub(crate) async fn put(
+    store: &InmemStore,
+    scope: &Scope,
+    body: Body,
+    options: PutOptions,
+) -> Result<PutResult, StoreError> {
+    store.index.check_open()?;
+    let (segments, digest, size) = read_body(body.open(store.config.max_artifact_bytes)?).await?;
+    let id = ArtifactId::new(&options.namespace, &digest);
+    let clock = &store.config.clock;
+    let (entry, created) = store.index.insert(scope, id, || ArtifactEntry {
+        record: Record::new(scope.clone(), options, digest, size, clock.now()),
+        segments,
+    })?;
+    if entry.record.digest != digest {
+        return Err(StoreError::conflict("an artifact with the same id has another digest"));
+    }
+    let outcome = if created { PutOutcome::Created } else { PutOutcome::AlreadyExists };
+    Ok(PutResult { record: entry.record.clone(), outcome })
+}
+
+/// Reads the whole body. Returns its bytes in segments, its digest and its size.
+async fn read_body(body: OpenBody) -> Result<(Vec<Bytes>, Digest, u64), StoreError> {
+    match body {
+        OpenBody::InMemory(body) => {
+            let (bytes, digest) = if body.len() <= INLINE_HASH_BYTES {
+                body.finish()?
+            } else {
+                run_blocking(|| body.finish()).await?
+            };
+            let size = bytes.len() as u64;
+            Ok((if bytes.is_empty() { Vec::new() } else { vec![bytes] }, digest, size))
+        }
+        OpenBody::Stream(mut stream) => {
+            let mut segments = Vec::new();
+            while let Some(segment) = stream.next_chunk(SEGMENT_BYTES).await? {
+                // Copies a short segment, so that it does not keep a large buffer alive.
+                segments.push(if segment.len() < SEGMENT_BYTES {
+                    Bytes::copy_from_slice(&segment)
+                } else {
+                    segment
+                });
+            }
+            let completed = stream.finish()?;
+            Ok((segments, completed.digest, completed.size))
+        }
+    }
+}

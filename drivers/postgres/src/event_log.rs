@@ -1,0 +1,196 @@
+//! The event log: [`PostgresEventLog`].
+//!
+//! This module must never know an artifact.
+
+use std::fmt;
+use std::time::Duration;
+
+use artifact_store_core::{EventLog, LogEntry, LogPage, NewEntry, StoreError, async_trait};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::config::PostgresConfig;
+use crate::connect::{self, SessionSetup};
+use crate::pool::Pool;
+use crate::{error, row};
+
+/// One connection for appends and one for reads. The listen connection is separate.
+const CONNECTIONS: u32 = 2;
+/// The notification channel of all stores. The payload is the schema's name.
+const CHANNEL: &str = "artifact_store_event";
+/// How long a call waits for a notification. A notification can be lost with its connection, so readers also poll.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// A listen connection that received nothing for this long is replaced, because it may be dead without an error.
+const MAX_SILENCE: Duration = Duration::from_mins(1);
+/// The minimum number of entries that are kept.
+const MIN_KEPT_ENTRIES: i64 = 16_384;
+/// The number of appended entries between two cleanups.
+const CLEANUP_INTERVAL: i64 = 1024;
+
+/// The event log in a store's schema. Open it with `open_event_log` of the facade.
+pub struct PostgresEventLog {
+    pool: Pool,
+    options: PgConnectOptions,
+    schema: String,
+    listen_connection: Mutex<Option<ListenConnection>>,
+}
+
+/// A connection that receives notifications.
+struct ListenConnection {
+    listener: PgListener,
+    last_received: Instant,
+}
+
+impl PostgresEventLog {
+    /// Opens the event log. The schema is created or migrated if it is not current.
+    ///
+    /// # Errors
+    /// The same as [`PostgresStore::open`](crate::PostgresStore::open).
+    pub async fn open(config: PostgresConfig) -> Result<Self, StoreError> {
+        let SessionSetup { options, .. } = connect::prepare(&config, connect::SchemaUpgrade::Allowed).await?;
+        let pool = Pool::new(options.clone(), CONNECTIONS, &config);
+        Ok(Self { pool, options, schema: config.schema, listen_connection: Mutex::default() })
+    }
+
+    async fn connect_listener(&self) -> Result<ListenConnection, StoreError> {
+        let connect = async {
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+            let mut listener = PgListener::connect_with(&pool).await?;
+            // No automatic reconnect: after a lost connection the caller reads the log first, so that it misses no
+            // entry.
+            listener.eager_reconnect(false);
+            listener.listen(CHANNEL).await?;
+            Ok(listener)
+        };
+        let limit = self.pool.acquire_timeout();
+        let listener = timeout(limit, connect).await.map_err(|_| error::connect_timeout(None))?;
+        Ok(ListenConnection {
+            listener: listener.map_err(error::from_connect)?,
+            last_received: Instant::now(),
+        })
+    }
+
+    async fn wait_for_notification(&self) -> Result<(), StoreError> {
+        let mut current = self.listen_connection.lock().await;
+        let Some(connection) =
+            current.as_mut().filter(|connection| connection.last_received.elapsed() < MAX_SILENCE)
+        else {
+            *current = None;
+            // Entries appended before this point can be read now.
+            *current = Some(self.connect_listener().await?);
+            return Ok(());
+        };
+        let receive = async {
+            while let Some(notification) = connection.listener.try_recv().await? {
+                connection.last_received = Instant::now();
+                if notification.payload() == self.schema {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        match timeout(POLL_INTERVAL, receive).await {
+            // One wake-up is enough for several notifications.
+            Ok(Ok(true)) => while connection.listener.next_buffered().is_some() {},
+            // The connection is lost.
+            Ok(Ok(false)) => *current = None,
+            Ok(Err(error)) => {
+                *current = None;
+                return Err(error::from_sqlx(error));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn insert_entries(&self, entries: &[NewEntry]) -> Result<i64, StoreError> {
+        const SQL: &str = "WITH fresh AS (
+                 SELECT key, data, row_number() OVER (ORDER BY place) AS number
+                 FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS given (key, data, place)
+                 WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = given.key)),
+             counted AS (UPDATE event_count SET last = last + (SELECT count(*) FROM fresh) RETURNING last),
+             added AS (INSERT INTO event (sequence, key, data)
+                 SELECT counted.last - (SELECT count(*) FROM fresh) + fresh.number, fresh.key, fresh.data FROM fresh, counted)
+             SELECT last, pg_notify($3, $4) FROM counted";
+        let keys: Vec<&[u8]> = entries.iter().map(|entry| &entry.key[..]).collect();
+        let data: Vec<&[u8]> = entries.iter().map(|entry| &entry.bytes[..]).collect();
+        let result = self
+            .pool
+            .fetch_all(|| {
+                sqlx::query(SQL)
+                    .bind(keys.clone())
+                    .bind(data.clone())
+                    .bind(CHANNEL)
+                    .bind(self.schema.as_str())
+            })
+            .await?;
+        result.rows.first().map_or_else(|| Err(missing_count()), |row| row::get(row, "last"))
+    }
+
+    /// Deletes the entries that exceed the minimum to keep.
+    async fn delete_old_entries(&self, last: i64) {
+        const SQL: &str = "DELETE FROM event WHERE sequence <= $1";
+        // If this fails, the next cleanup tries again.
+        let _ = self.pool.fetch_all(|| sqlx::query(SQL).bind(last - MIN_KEPT_ENTRIES)).await;
+    }
+}
+
+#[async_trait]
+impl EventLog for PostgresEventLog {
+    async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
+        let last = self.insert_entries(entries).await?;
+        let before = last.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
+        if last / CLEANUP_INTERVAL != before / CLEANUP_INTERVAL {
+            self.delete_old_entries(last).await;
+        }
+        to_sequence(last)
+    }
+
+    async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError> {
+        const SQL: &str = "SELECT counted.last, entry.sequence, entry.data FROM event_count AS counted
+             LEFT JOIN LATERAL (SELECT sequence, data FROM event WHERE sequence > $1 ORDER BY sequence LIMIT $2) AS entry ON true
+             ORDER BY entry.sequence";
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let result = self.pool.fetch_all(|| sqlx::query(SQL).bind(after).bind(i64::from(limit))).await?;
+        let mut page = LogPage { last: 0, entries: Vec::with_capacity(result.rows.len()) };
+        if result.rows.is_empty() {
+            return Err(missing_count());
+        }
+        for row in &result.rows {
+            page.last = to_sequence(row::get(row, "last")?)?;
+            if let Some(sequence) = row::get::<Option<i64>>(row, "sequence")? {
+                let bytes = row::get::<Vec<u8>>(row, "data")?.into();
+                page.entries.push(LogEntry { sequence: to_sequence(sequence)?, bytes });
+            }
+        }
+        Ok(page)
+    }
+
+    async fn wait_for_entries(&self) -> Result<(), StoreError> {
+        self.pool.check_open()?;
+        tokio::select! {
+            notified = self.wait_for_notification() => notified,
+            closed = self.pool.closed() => Err(closed),
+        }
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+        *self.listen_connection.lock().await = None;
+    }
+}
+
+impl fmt::Debug for PostgresEventLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresEventLog").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+fn missing_count() -> StoreError {
+    StoreError::corrupt("the event log has lost its counter")
+}
+
+fn to_sequence(column: i64) -> Result<u64, StoreError> {
+    u64::try_from(column).map_err(|_| StoreError::corrupt("the event log has a negative sequence number"))
+}

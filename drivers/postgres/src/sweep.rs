@@ -1,0 +1,62 @@
+//! Sweeping: deletes or counts chunks that belong to no record.
+//!
+//! This module must never know how connections are made.
+
+use artifact_store_core::{StoreError, SweepMode, SweepSummary};
+
+use crate::pool::{Pool, PooledConnection};
+use crate::row;
+
+/// Deletes or counts the blobs whose chunks belong to no record.
+///
+/// Record and chunks are inserted and deleted in one transaction, so orphans exist only after manual changes of the
+/// tables. Each step is one statement and so has one snapshot: of a concurrent put it sees both the record and the
+/// chunks, or neither.
+///
+/// One sweep of a schema runs at a time. It holds a session-level advisory lock, which ends with the connection.
+pub(crate) async fn sweep(pool: &Pool, mode: SweepMode) -> Result<SweepSummary, StoreError> {
+    const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('artifact-store sweep ' || current_schema(), 0)) AS held";
+    const UNLOCK: &str =
+        "SELECT pg_advisory_unlock(hashtextextended('artifact-store sweep ' || current_schema(), 0))";
+    // The connection must not return to the pool while it may hold the lock, even if this future is dropped.
+    let mut conn = pool.acquire().await?.close_on_drop();
+    let held = conn.fetch_all(sqlx::query(LOCK)).await?;
+    if !held.first().map_or(Ok(false), |row| row::get(row, "held"))? {
+        conn.release();
+        return Ok(SweepSummary::busy());
+    }
+    let swept = sweep_blob_ranges(&mut conn, mode).await;
+    if conn.fetch_all(sqlx::query(UNLOCK)).await.is_ok() {
+        conn.release();
+    }
+    swept
+}
+
+async fn sweep_blob_ranges(
+    conn: &mut PooledConnection<'_>,
+    mode: SweepMode,
+) -> Result<SweepSummary, StoreError> {
+    const NEXT_RANGE: &str = "SELECT max(blob) AS blob FROM (SELECT blob FROM chunk WHERE blob > $1 ORDER BY blob LIMIT 4096) AS span";
+    const DELETE_ORPHANS: &str = "WITH gone AS (
+             DELETE FROM chunk AS c WHERE c.blob > $1 AND c.blob <= $2
+                 AND NOT EXISTS (SELECT 1 FROM artifact AS a WHERE a.blob = c.blob) RETURNING c.blob, octet_length(c.data) AS size)
+         SELECT count(DISTINCT blob) AS count, coalesce(sum(size), 0)::bigint AS bytes FROM gone";
+    const COUNT_ORPHANS: &str =
+        "SELECT count(DISTINCT c.blob) AS count, coalesce(sum(octet_length(c.data)), 0)::bigint AS bytes
+         FROM chunk AS c WHERE c.blob > $1 AND c.blob <= $2
+             AND NOT EXISTS (SELECT 1 FROM artifact AS a WHERE a.blob = c.blob)";
+    let step = if mode.deletes() { DELETE_ORPHANS } else { COUNT_ORPHANS };
+    let mut from = i64::MIN;
+    let (mut orphans, mut bytes) = (0, 0);
+    loop {
+        let range = conn.fetch_all(sqlx::query(NEXT_RANGE).bind(from)).await?;
+        let upto = range.first().and_then(|row| row::get::<Option<i64>>(row, "blob").transpose());
+        let Some(upto) = upto.transpose()? else { return Ok(SweepSummary::new(orphans).with_bytes(bytes)) };
+        let deleted = conn.fetch_all(sqlx::query(step).bind(from).bind(upto)).await?;
+        if let Some(row) = deleted.first() {
+            orphans += row::get::<i64>(row, "count")?.cast_unsigned();
+            bytes += row::get::<i64>(row, "bytes")?.cast_unsigned();
+        }
+        from = upto;
+    }
+}

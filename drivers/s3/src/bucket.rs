@@ -1,0 +1,76 @@
+//! Reads the bucket's own settings: whether it exists, its versioning, its default retention.
+//!
+//! This module must never read or write an object.
+
+use artifact_store_core::StoreError;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::BucketVersioningStatus;
+
+use crate::config::S3Config;
+use crate::error::{self, Operation, RequestError, RequestErrorKind};
+use crate::features::Versioning;
+
+/// Checks that the bucket exists.
+///
+/// # Errors
+/// `Unavailable` if it does not exist; also the errors of a server that does not answer.
+pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(), StoreError> {
+    match client.head_bucket().bucket(&config.bucket).send().await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            match error::from_sdk_error(
+                config,
+                Operation::bucket("looking for the bucket", "s3:ListBucket"),
+                error,
+            ) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Err(error::no_such_bucket(config)),
+                // An access key for objects need not have the permission for this request. Also, the response to a HEAD
+                // request does not say what is wrong. The next request gets that answer.
+                RequestError {
+                    kind:
+                        RequestErrorKind::AccessDenied
+                        | RequestErrorKind::Rejected
+                        | RequestErrorKind::NotImplemented,
+                    ..
+                } => Ok(()),
+                failed => Err(failed.into()),
+            }
+        }
+    }
+}
+
+/// The bucket's versioning. `Unknown` if the request fails: that is not an error.
+pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning {
+    match client.get_bucket_versioning().bucket(&config.bucket).send().await {
+        Ok(response) => match response.status() {
+            None => Versioning::Off,
+            Some(BucketVersioningStatus::Enabled) => Versioning::Enabled,
+            Some(BucketVersioningStatus::Suspended) => Versioning::Suspended,
+            Some(_) => Versioning::Unknown,
+        },
+        Err(error) => {
+            // moto gives the XML root another name, which the client does not parse.
+            let response = error.raw_response().filter(|response| response.status().is_success());
+            let body = response.and_then(|response| response.body().bytes()).map(String::from_utf8_lossy);
+            match body {
+                Some(body) if body.contains("<Status>Enabled</Status>") => Versioning::Enabled,
+                Some(body) if body.contains("<Status>Suspended</Status>") => Versioning::Suspended,
+                Some(body) if body.contains("Versioning") && !body.contains("<Status>") => Versioning::Off,
+                _ => Versioning::Unknown,
+            }
+        }
+    }
+}
+
+/// The bucket's default retention in words; `None` if there is none, or if the storage does not say.
+pub(crate) async fn retention(config: &S3Config, client: &Client) -> Option<String> {
+    let response = client.get_object_lock_configuration().bucket(&config.bucket).send().await.ok()?;
+    let retention = response.object_lock_configuration?.rule?.default_retention?;
+    let mode = retention.mode.as_ref().map_or("retention", |mode| mode.as_str());
+    let (number, unit) = match (retention.days, retention.years) {
+        (Some(days), _) => (days, "day"),
+        (None, Some(years)) => (years, "year"),
+        (None, None) => return None,
+    };
+    Some(format!("{mode}, {number} {unit}{}", if number == 1 { "" } else { "s" }))
+}

@@ -1,0 +1,253 @@
+//! Mutual exclusion between processes, for storages where no condition decides which put creates an artifact.
+//!
+//! There are two methods:
+//! - **Reservation**, if the storage honours `If-None-Match` on `PutObject`. A put creates an empty object at the
+//!   artifact's key, marked as a reservation. The artifact then replaces it. Every other put of that artifact finds the
+//!   key taken.
+//! - **Claim**, if the storage honours no condition. A put writes an object beside the key and then lists the claims.
+//!   It continues if its claim is the only one. Otherwise, the put whose claim sorts first waits until the others are
+//!   gone. The others withdraw and retry. This needs only reads and writes, and a storage that lists a key once its put
+//!   was answered.
+//!
+//! A process that dies leaves its reservation or claim. Others wait as long as the requests that create may take, then
+//! delete it. This module must never know a record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use artifact_store_core::{Bytes, Clock, StoreError, SystemClock};
+use aws_sdk_s3::primitives::DateTime;
+
+use crate::client::copy_timeout;
+use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::layout::{Layout, random_hex};
+use crate::record::META_CLAIM;
+use crate::small_object::SmallObject;
+use crate::state::StoreState;
+use crate::temp_object::TempObject;
+
+const CLAIM: Operation = Operation::write("claiming an artifact's key");
+const RELEASE: Operation = Operation::delete("releasing a claim on an artifact's key");
+/// How much the storage's clock may differ from the local clock.
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// How long a reservation that followed a deleted one is observed before it counts as acquired. Another process that
+/// deletes the old one has looked at it just before.
+const SETTLE_DELAY: Duration = Duration::from_secs(2);
+
+/// How an artifact's key is held.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// Not held: the request that creates decides, or nobody else writes.
+    None,
+    /// By a reservation with this mark, at the key itself.
+    Reservation { mark: String },
+    /// By an object beside the key.
+    Object { key: String },
+}
+
+/// Waits for the claims of others. Remembers since when it has seen each one: a claim that exists for too long belongs
+/// to a dead process.
+#[derive(Debug)]
+pub(crate) struct ClaimWaiter {
+    /// How long a claim is valid.
+    lease: Duration,
+    first_seen: HashMap<String, Instant>,
+    retries: u32,
+    /// Whether the reservation of a dead process was deleted.
+    pub(crate) removed_reservation: bool,
+}
+
+impl ClaimWaiter {
+    /// For an artifact of `size` bytes. A claim is valid as long as all attempts of the requests that create the
+    /// artifact may take.
+    pub(crate) fn new(state: &StoreState, size: u64) -> Self {
+        let attempts = u32::try_from(state.config.max_attempts).unwrap_or(u32::MAX);
+        let lease = copy_timeout(&state.config, size).saturating_mul(attempts).saturating_add(SETTLE_DELAY);
+        Self { lease, first_seen: HashMap::new(), retries: 0, removed_reservation: false }
+    }
+
+    /// Whether the claim called `name` belongs to a dead process. `created_at` is by the storage's clock.
+    pub(crate) fn is_expired(&mut self, name: &str, created_at: Option<&DateTime>) -> bool {
+        let now = SystemClock.now().as_micros() / 1_000_000;
+        let max_age = (self.lease.saturating_add(MAX_CLOCK_SKEW)).as_secs();
+        let is_old = created_at.is_some_and(|created_at| {
+            now.saturating_sub(created_at.secs()) > i64::try_from(max_age).unwrap_or(i64::MAX)
+        });
+        is_old || self.first_seen.entry(name.to_owned()).or_insert_with(Instant::now).elapsed() > self.lease
+    }
+
+    /// Waits before the next attempt: longer each time, and random, so that two puts do not collide again and again.
+    pub(crate) async fn backoff(&mut self) {
+        let base = Duration::from_millis(4).saturating_mul(1 << self.retries.min(8)).min(MAX_BACKOFF);
+        self.retries += 1;
+        let mut random = [0; 1];
+        // If the system has no randomness, the delay is not random.
+        let _ = getrandom::fill(&mut random);
+        tokio::time::sleep(base / 2 + base.saturating_mul(u32::from(random[0])) / 255).await;
+    }
+}
+
+/// The result of an attempt to claim a key.
+#[derive(Debug)]
+pub(crate) enum ClaimOutcome {
+    Acquired(Claim),
+    /// An object exists at the key: look it up.
+    KeyExists,
+    /// Another put holds the key. The attempt has waited for a moment.
+    Retry,
+}
+
+impl StoreState {
+    /// Whether the key must be claimed before the request that creates. `is_honoured` is whether that request's
+    /// condition is honoured.
+    pub(crate) fn needs_claim(&self, is_honoured: bool) -> bool {
+        let honoured_on_put = self.features().conditions.put;
+        !(self.config.single_writer || (honoured_on_put && is_honoured))
+    }
+
+    /// Tries to claim the artifact's key.
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        key: &str,
+        mark: &str,
+        waiter: &mut ClaimWaiter,
+    ) -> Result<ClaimOutcome, StoreError> {
+        if self.features().conditions.put {
+            self.reserve(key, mark, waiter).await
+        } else {
+            self.claim_by_object(key, waiter).await
+        }
+    }
+
+    async fn reserve(
+        self: &Arc<Self>,
+        key: &str,
+        mark: &str,
+        waiter: &mut ClaimWaiter,
+    ) -> Result<ClaimOutcome, StoreError> {
+        match self.put_empty(key, Some(mark), true).await {
+            Ok(()) => {}
+            Err(RequestError { kind: RequestErrorKind::PreconditionFailed, .. }) => {
+                return Ok(ClaimOutcome::KeyExists);
+            }
+            Err(RequestError { kind: RequestErrorKind::Conflict, .. }) => {
+                waiter.backoff().await;
+                return Ok(ClaimOutcome::Retry);
+            }
+            Err(failed) => {
+                self.release(key, Claim::Reservation { mark: mark.to_owned() }).await;
+                return Err(failed.into());
+            }
+        }
+        if !waiter.removed_reservation {
+            return Ok(ClaimOutcome::Acquired(Claim::Reservation { mark: mark.to_owned() }));
+        }
+        tokio::time::sleep(SETTLE_DELAY).await;
+        match self.reservation(key).await {
+            Ok(Some(found)) if found == mark => {
+                Ok(ClaimOutcome::Acquired(Claim::Reservation { mark: mark.to_owned() }))
+            }
+            Ok(_) => Ok(ClaimOutcome::KeyExists),
+            Err(error) => {
+                self.release(key, Claim::Reservation { mark: mark.to_owned() }).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Tries to claim the key by an object beside it. A sweep also uses this to exclude other sweeps.
+    pub(crate) async fn claim_by_object(
+        self: &Arc<Self>,
+        key: &str,
+        waiter: &mut ClaimWaiter,
+    ) -> Result<ClaimOutcome, StoreError> {
+        let claim_key = Layout::claim_key(key, &random_hex()?);
+        let outcome = self.wait_for_other_claims(key, &claim_key, waiter).await;
+        // A claim that was not acquired is always released.
+        if !matches!(outcome, Ok(ClaimOutcome::Acquired(_))) {
+            self.release(key, Claim::Object { key: claim_key }).await;
+        }
+        if matches!(outcome, Ok(ClaimOutcome::Retry)) {
+            waiter.backoff().await;
+        }
+        outcome
+    }
+
+    /// Writes the claim, and waits while it sorts before the claims of others.
+    async fn wait_for_other_claims(
+        &self,
+        key: &str,
+        claim_key: &str,
+        waiter: &mut ClaimWaiter,
+    ) -> Result<ClaimOutcome, StoreError> {
+        self.put_empty(claim_key, None, false).await?;
+        loop {
+            let page = self.list_keys(key, None).await?;
+            let (mut key_exists, mut others) = (false, Vec::new());
+            for object in page.objects {
+                let Some(found) = object.key else { continue };
+                if found == key {
+                    key_exists = true;
+                } else if found.as_str() != claim_key && self.layout.claimed_key(&found) == Some(key) {
+                    if waiter.is_expired(&found, object.last_modified.as_ref()) {
+                        self.delete_object(RELEASE, &found).await?;
+                    } else {
+                        others.push(found);
+                    }
+                }
+            }
+            if key_exists {
+                return Ok(ClaimOutcome::KeyExists);
+            }
+            if others.is_empty() {
+                return Ok(ClaimOutcome::Acquired(Claim::Object { key: claim_key.to_owned() }));
+            }
+            if others.iter().any(|other| other.as_str() < claim_key) {
+                return Ok(ClaimOutcome::Retry);
+            }
+            // This claim sorts first, so it waits until the others are gone.
+            waiter.backoff().await;
+            self.ensure_open()?;
+        }
+    }
+
+    /// Releases the key, whether the artifact was created or not. A reservation that was replaced stays as it is.
+    /// What cannot be deleted now is deleted in the background.
+    pub(crate) async fn release(self: &Arc<Self>, key: &str, claim: Claim) {
+        match claim {
+            Claim::None => {}
+            Claim::Object { key } => TempObject::new(self, key).delete().await,
+            Claim::Reservation { mark } => {
+                if let Ok(Some(found)) = self.reservation(key).await
+                    && found == mark
+                {
+                    TempObject::new(self, key.to_owned()).delete().await;
+                }
+            }
+        }
+    }
+
+    /// The mark of the reservation at the key; `None` if there is no object, or another one.
+    async fn reservation(&self, key: &str) -> Result<Option<String>, StoreError> {
+        match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+            Ok(head) => Ok(head.metadata().and_then(|metadata| metadata.get(META_CLAIM)).cloned()),
+            Err(error) => match self.request_error(Operation::read("looking up a claim"), error) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Ok(None),
+                failed => Err(failed.into()),
+            },
+        }
+    }
+
+    async fn put_empty(
+        &self,
+        key: &str,
+        mark: Option<&str>,
+        if_none_match: bool,
+    ) -> Result<(), RequestError> {
+        let metadata = mark.map(|mark| [(META_CLAIM.to_owned(), mark.to_owned())].into());
+        let object = SmallObject { metadata, if_none_match, ..SmallObject::new(key, Bytes::new()) };
+        object.put(&self.config, &self.client, CLAIM).await
+    }
+}

@@ -1,0 +1,373 @@
+//! The commit point: creates the object at an artifact's key, once.
+//!
+//! It determines whether an object already exists at the key, and whether a request whose response was lost took effect.
+//! That does not depend on the source of the bytes. This module must never know how a body is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{Bytes, PutOutcome, PutResult, Record, StoreError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
+use data_encoding::BASE64;
+
+use crate::claim::{Claim, ClaimOutcome, ClaimWaiter};
+use crate::client;
+use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::layout::check_key_length;
+use crate::lookup::KeyStatus;
+use crate::multipart::{MultipartUpload, copy_in_parts};
+use crate::record::{EncodedRecord, encode_record};
+use crate::small_object::SmallObject;
+use crate::state::StoreState;
+use crate::temp_object::TempObject;
+
+/// The delays before each retry, while a storage finishes the object at the key or another request for it is in
+/// progress.
+const RETRY_DELAYS: [Duration; 8] = [
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+/// The `Content-Disposition` of every artifact's object. Some servers ignore the headers of a presigned URL when they
+/// answer a range request, and a browser must not run uploaded content.
+pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
+/// The longest media type that is also sent as the object's `Content-Type`.
+const MAX_CONTENT_TYPE_BYTES: usize = 255;
+
+/// Where the bytes of a new artifact come from.
+#[derive(Debug)]
+pub(crate) enum BodySource {
+    /// The request itself.
+    Bytes(Bytes),
+    /// Another object of the bucket. If `etag` is known, only an object with that tag is copied.
+    Copy { from: String, etag: Option<String> },
+    /// The parts of an upload to the artifact's key, which was created with this record's metadata.
+    Multipart(MultipartUpload),
+}
+
+/// An artifact to be created.
+#[derive(Debug)]
+pub(crate) struct NewArtifact {
+    pub(crate) record: Record,
+    pub(crate) encoded: EncodedRecord,
+    pub(crate) source: BodySource,
+}
+
+impl StoreState {
+    /// Creates the artifact of `record` by a copy of a staged object within the storage. Does not delete the staged
+    /// object.
+    pub(crate) async fn commit_staged(
+        self: Arc<Self>,
+        staged: String,
+        etag: Option<String>,
+        record: Record,
+    ) -> Result<PutResult, StoreError> {
+        let encoded = encode_record(&record, &self.record_encoding())?;
+        self.commit(NewArtifact { record, encoded, source: BodySource::Copy { from: staged, etag } }).await
+    }
+
+    /// Creates the artifact, or returns the existing one.
+    pub(crate) async fn commit(self: Arc<Self>, artifact: NewArtifact) -> Result<PutResult, StoreError> {
+        self.refresh_features();
+        let key = self.layout.artifact_key(&artifact.record.scope, &artifact.record.id);
+        check_key_length(&key)?;
+        let _lock = self.lock_key(&key).await;
+        let mut claim = Claim::None;
+        let mut companions = CompanionObjects::default();
+        let result = Arc::clone(&self).commit_locked(&key, artifact, &mut claim, &mut companions).await;
+        // Companion objects that `keep` was called for are not deleted.
+        companions.delete().await;
+        // After a success, the artifact has replaced the reservation.
+        match (result.is_ok(), claim) {
+            (true, Claim::Reservation { .. }) | (_, Claim::None) => {}
+            (_, claim) => self.release(&key, claim).await,
+        }
+        result
+    }
+
+    /// Commits with the lock of the key held. The caller releases `claim` and deletes `companions`.
+    async fn commit_locked(
+        self: Arc<Self>,
+        key: &str,
+        mut artifact: NewArtifact,
+        claim: &mut Claim,
+        companions: &mut CompanionObjects,
+    ) -> Result<PutResult, StoreError> {
+        let is_honoured = self.is_condition_honoured(&artifact);
+        let needs_claim = self.needs_claim(is_honoured);
+        let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
+        // A condition on the request with the bytes, or on the request that reserves the key, decides alone. Then no
+        // lookup is needed before it.
+        let condition_decides = if needs_claim {
+            self.features().conditions.put
+        } else {
+            is_honoured && matches!(artifact.source, BodySource::Bytes(_))
+        };
+        let mut needs_lookup = !condition_decides;
+        let mut delays = RETRY_DELAYS.into_iter();
+        loop {
+            self.ensure_open()?;
+            let mut is_foreign = false;
+            if needs_lookup {
+                match self.status(&artifact.record.scope, &artifact.record.id).await? {
+                    KeyStatus::Absent => {}
+                    KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
+                    KeyStatus::Foreign => is_foreign = true,
+                    KeyStatus::Reserved { mark, .. } if mark == artifact.encoded.mark => {
+                        // This put's own reservation, whose response was lost.
+                        *claim = Claim::Reservation { mark };
+                    }
+                    KeyStatus::Reserved { mark, created_at } => {
+                        if waiter.is_expired(&mark, created_at.as_ref()) {
+                            self.release(key, Claim::Reservation { mark }).await;
+                            waiter.removed_reservation = true;
+                        }
+                        waiter.backoff().await;
+                        continue;
+                    }
+                }
+            }
+            if is_foreign {
+                let Some(delay) = delays.next() else { break };
+                tokio::time::sleep(delay).await;
+                continue;
+            }
+            if needs_claim && matches!(claim, Claim::None) {
+                match self.claim(key, &artifact.encoded.mark, &mut waiter).await? {
+                    ClaimOutcome::Acquired(acquired) => *claim = acquired,
+                    ClaimOutcome::KeyExists | ClaimOutcome::Retry => {
+                        needs_lookup = true;
+                        continue;
+                    }
+                }
+            }
+            companions.put(&self, key, &artifact).await?;
+            let failed = match self.send_commit(key, &mut artifact, is_honoured && !needs_claim).await {
+                Ok(()) => return Ok(created(artifact, companions)),
+                Err(failed) => failed,
+            };
+            match failed.kind {
+                RequestErrorKind::PreconditionFailed => {
+                    match self.status(&artifact.record.scope, &artifact.record.id).await? {
+                        KeyStatus::Artifact(existing)
+                            if existing.mark.as_ref() == Some(&artifact.encoded.mark) =>
+                        {
+                            return Ok(created(artifact, companions));
+                        }
+                        KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
+                        KeyStatus::Absent
+                            if matches!(artifact.source, BodySource::Copy { etag: Some(_), .. }) =>
+                        {
+                            return Err(StoreError::unavailable(
+                                "the upload was replaced while it was committed; commit it again",
+                            ));
+                        }
+                        KeyStatus::Absent | KeyStatus::Foreign | KeyStatus::Reserved { .. } => {}
+                    }
+                }
+                RequestErrorKind::Conflict => {}
+                _ => return self.resolve_failure(key, artifact, companions, failed).await,
+            }
+            needs_lookup = true;
+            let Some(delay) = delays.next() else { break };
+            tokio::time::sleep(delay).await;
+        }
+        Err(StoreError::corrupt(format!(
+            "another object is at {key}, without the metadata of an artifact; look at it, and remove it by hand"
+        )))
+    }
+
+    /// Whether the storage honours the condition on the request that creates the artifact.
+    fn is_condition_honoured(&self, artifact: &NewArtifact) -> bool {
+        let conditions = self.features().conditions;
+        match &artifact.source {
+            BodySource::Bytes(_) => conditions.put,
+            BodySource::Copy { .. } if artifact.record.size > self.config.copy_limit => conditions.complete,
+            BodySource::Copy { .. } => conditions.copy,
+            BodySource::Multipart(_) => conditions.complete,
+        }
+    }
+
+    /// After a failed request: looks up whether the artifact was created nevertheless.
+    async fn resolve_failure(
+        &self,
+        key: &str,
+        artifact: NewArtifact,
+        companions: &mut CompanionObjects,
+        failed: RequestError,
+    ) -> Result<PutResult, StoreError> {
+        let lookup = self.status(&artifact.record.scope, &artifact.record.id);
+        match tokio::time::timeout(self.config.request_timeout, lookup).await {
+            Ok(Ok(KeyStatus::Artifact(existing)))
+                if existing.mark.as_ref() == Some(&artifact.encoded.mark) =>
+            {
+                return Ok(created(artifact, companions));
+            }
+            // The artifact exists: the request was refused because of it, or its response was lost.
+            Ok(Ok(KeyStatus::Artifact(existing))) if failed.kind == RequestErrorKind::OutcomeUnknown => {
+                return already_exists(&artifact, existing.record);
+            }
+            // Some servers keep an object that they refused, without its metadata. It would block the key for ever.
+            Ok(Ok(KeyStatus::Foreign)) if failed.kind == RequestErrorKind::BadDigest => {
+                self.delete_object_with_retries(key).await;
+            }
+            _ => {}
+        }
+        // The request may still be carried out, and then needs its record object and its index key. Otherwise a sweep
+        // deletes them.
+        if failed.kind == RequestErrorKind::OutcomeUnknown {
+            companions.keep();
+        }
+        Err(failed.into())
+    }
+
+    /// Sends the request that creates the artifact. `conditional` is `false` if the key is reserved: the reservation
+    /// would make the condition fail.
+    async fn send_commit(
+        self: &Arc<Self>,
+        key: &str,
+        artifact: &mut NewArtifact,
+        conditional: bool,
+    ) -> Result<(), RequestError> {
+        let if_none_match = conditional.then(|| "*".to_owned());
+        let content_type = content_type(&artifact.record);
+        let metadata = artifact.encoded.metadata.clone();
+        let size = artifact.record.size;
+        match &mut artifact.source {
+            BodySource::Bytes(bytes) => {
+                let put = self
+                    .client
+                    .put_object()
+                    .bucket(&self.bucket)
+                    .key(key)
+                    .set_metadata(Some(metadata))
+                    .set_content_type(content_type)
+                    .content_disposition(CONTENT_DISPOSITION)
+                    .set_if_none_match(if_none_match)
+                    // The digest is known, so the bytes are not hashed again for the signature.
+                    .checksum_algorithm(ChecksumAlgorithm::Sha256)
+                    .checksum_sha256(BASE64.encode(artifact.record.digest.as_bytes()))
+                    .body(ByteStream::from(bytes.clone()))
+                    .customize()
+                    .disable_payload_signing()
+                    .config_override(client::with_send_timeout(&self.config, size));
+                put.send()
+                    .await
+                    .map(drop)
+                    .map_err(|error| self.request_error(Operation::write("putting an artifact"), error))
+            }
+            BodySource::Copy { from, .. } if size > self.config.copy_limit => {
+                let mut upload = copy_in_parts(self, from, key, size, metadata, content_type).await?;
+                upload.complete(if_none_match).await
+            }
+            BodySource::Copy { from, etag } => {
+                let copy = self
+                    .client
+                    .copy_object()
+                    .bucket(&self.bucket)
+                    .key(key)
+                    // The options allow no character that needs escaping, in neither name.
+                    .copy_source(format!("{}/{from}", self.bucket))
+                    .set_copy_source_if_match(etag.clone())
+                    .metadata_directive(MetadataDirective::Replace)
+                    .set_metadata(Some(metadata))
+                    .set_content_type(content_type)
+                    .content_disposition(CONTENT_DISPOSITION)
+                    .set_if_none_match(if_none_match)
+                    .customize()
+                    .config_override(client::with_copy_timeout(&self.config, size));
+                copy.send().await.map(drop).map_err(|error| {
+                    self.request_error(Operation::write("copying an upload to its artifact"), error)
+                })
+            }
+            BodySource::Multipart(upload) => upload.complete(if_none_match).await,
+        }
+    }
+}
+
+/// The media type, if it can be sent in a header.
+pub(crate) fn content_type(record: &Record) -> Option<String> {
+    let is_valid = |text: &&String| {
+        (1..=MAX_CONTENT_TYPE_BYTES).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))
+    };
+    record.options.media_type.as_ref().filter(is_valid).cloned()
+}
+
+/// The other objects of an artifact: its record object and its index key. They are written before it, so that an
+/// existing artifact is complete. They are deleted if the artifact is not created.
+#[derive(Debug, Default)]
+struct CompanionObjects {
+    objects: Vec<TempObject>,
+    is_written: bool,
+}
+
+impl CompanionObjects {
+    /// Writes the objects, once.
+    async fn put(
+        &mut self,
+        state: &Arc<StoreState>,
+        key: &str,
+        artifact: &NewArtifact,
+    ) -> Result<(), StoreError> {
+        if self.is_written {
+            return Ok(());
+        }
+        if let Some(record_object) = &artifact.encoded.record_object {
+            let key = state.layout.record_object_key(key, &record_object.random);
+            let operation = Operation::write("putting a long record");
+            self.put_object(state, key, record_object.json.clone(), operation).await?;
+        }
+        if state.format.indexed {
+            let key = state.layout.index_key(&artifact.record, &artifact.encoded.mark);
+            self.put_object(state, key, Bytes::new(), Operation::write("putting an index key")).await?;
+        }
+        self.is_written = true;
+        Ok(())
+    }
+
+    async fn put_object(
+        &mut self,
+        state: &Arc<StoreState>,
+        key: String,
+        bytes: Bytes,
+        operation: Operation,
+    ) -> Result<(), StoreError> {
+        check_key_length(&key)?;
+        self.objects.push(TempObject::new(state, key.clone()));
+        SmallObject::new(key, bytes).put(&state.config, &state.client, operation).await?;
+        Ok(())
+    }
+
+    fn keep(&mut self) {
+        self.objects.drain(..).for_each(TempObject::keep);
+    }
+
+    async fn delete(self) {
+        for object in self.objects {
+            object.delete().await;
+        }
+    }
+}
+
+fn created(artifact: NewArtifact, companions: &mut CompanionObjects) -> PutResult {
+    companions.keep();
+    if let BodySource::Multipart(upload) = artifact.source {
+        upload.mark_completed();
+    }
+    PutResult { record: artifact.record, outcome: PutOutcome::Created }
+}
+
+fn already_exists(artifact: &NewArtifact, record: Record) -> Result<PutResult, StoreError> {
+    if record.digest != artifact.record.digest {
+        return Err(StoreError::conflict(
+            "bytes with another SHA-256 exist under this id; put these in another namespace",
+        ));
+    }
+    Ok(PutResult { record, outcome: PutOutcome::AlreadyExists })
+}

@@ -1,0 +1,93 @@
+//! Deletes artifacts and single objects.
+//!
+//! This module must never write an object.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{ArtifactId, Scope, StoreError};
+
+use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::record::{META_MARK, StoredRecord, decode_record};
+use crate::state::StoreState;
+
+/// The delays after each attempt to delete an object or to abort an upload in the background.
+pub(crate) const CLEANUP_RETRY_DELAYS: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+
+pub(crate) const DELETE_TEMP_OBJECT: Operation = Operation::delete("deleting a temporary object");
+
+impl StoreState {
+    /// Deletes the artifact and returns whether it existed. Two requests, one more for an index key, and one more for a
+    /// long record.
+    pub(crate) async fn delete(self: Arc<Self>, scope: Scope, id: ArtifactId) -> Result<bool, StoreError> {
+        let key = self.layout.artifact_key(&scope, &id);
+        let _lock = self.lock_key(&key).await;
+        let head = match self.client.head_object().bucket(&self.bucket).key(&key).send().await {
+            Ok(head) => head,
+            Err(error) => match self.request_error(Operation::read("looking up an artifact"), error) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => {
+                    self.check_bucket().await?;
+                    return Ok(false);
+                }
+                failed => return Err(failed.into()),
+            },
+        };
+        let stored = match decode_record(&key, head.metadata()) {
+            Ok(None) => return Ok(false),
+            Ok(Some(stored)) => self.decrypt_record(&key, stored).await.ok(),
+            Err(_) => None,
+        };
+        // A damaged artifact must be deletable, so an unreadable record is not an error here.
+        let mut companions = Vec::new();
+        let record = match stored {
+            Some(StoredRecord::Inline(record)) => Some(*record),
+            Some(StoredRecord::Object { random, digest }) => {
+                let record_object = self.layout.record_object_key(&key, &random);
+                let record = if self.format.indexed {
+                    self.read_record_object(&record_object, &digest).await.ok().flatten()
+                } else {
+                    None
+                };
+                companions.push(record_object);
+                record
+            }
+            Some(StoredRecord::Encrypted(_)) | None => None,
+        };
+        let mark = head.metadata().and_then(|metadata| metadata.get(META_MARK));
+        if let (true, Some(record), Some(mark)) = (self.format.indexed, record, mark) {
+            companions.push(self.layout.index_key(&record, mark));
+        }
+        self.delete_object(Operation::delete("deleting an artifact"), &key).await?;
+        for key in companions {
+            let operation = Operation::delete("deleting an artifact's record object or index key");
+            if self.delete_object(operation, &key).await.is_err() {
+                // The artifact is gone. A background task deletes the rest, or a sweep if that fails, too.
+                let state = Arc::clone(&self);
+                self.tasks.spawn_detached(async move { state.delete_object_with_retries(&key).await });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Deletes one object. A missing object is not an error.
+    pub(crate) async fn delete_object(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
+        match self.client.delete_object().bucket(&self.bucket).key(key).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match self.request_error(operation, error) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Ok(()),
+                failed => Err(failed.into()),
+            },
+        }
+    }
+
+    /// Deletes an object that is not an artifact, with retries. After the last one, the object is left to a sweep.
+    pub(crate) async fn delete_object_with_retries(&self, key: &str) {
+        for delay in CLEANUP_RETRY_DELAYS {
+            if self.delete_object(DELETE_TEMP_OBJECT, key).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What the storage behind a store honours: [`StorageFeatures`], how that is known, and how operators see it.
+//!
+//! Servers of this protocol differ, so nothing is assumed. This module must never send a request.
+
+use std::time::Duration;
+
+use artifact_store_core::{Clock, StoreFeature, SystemClock, Timestamp};
+
+use crate::config::{MAX_OBJECT_BYTES, MAX_PARTS, S3Config};
+use crate::record::MetadataLimit;
+
+/// How old the result of a probe may be before the storage is probed again.
+pub(crate) const MAX_AGE: Duration = Duration::from_hours(24);
+
+/// Which requests honour `If-None-Match: *`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConditionalRequests {
+    /// `PutObject`.
+    pub(crate) put: bool,
+    /// `CompleteMultipartUpload`.
+    pub(crate) complete: bool,
+    /// `CopyObject`.
+    pub(crate) copy: bool,
+}
+
+impl ConditionalRequests {
+    /// All of them, or none.
+    pub(crate) const fn all(honoured: bool) -> Self {
+        Self { put: honoured, complete: honoured, copy: honoured }
+    }
+}
+
+/// What the storage honours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StorageFeatures {
+    pub(crate) conditions: ConditionalRequests,
+    /// Whether it compares a body with the SHA-256 that is sent with it; `None` if not probed.
+    pub(crate) checksum_on_put: Option<bool>,
+    /// Whether it compares a part of an upload with the CRC32C that is sent with it; `None` if not probed.
+    pub(crate) checksum_on_part: Option<bool>,
+    /// How much user metadata it keeps.
+    pub(crate) metadata_limit: MetadataLimit,
+}
+
+impl StorageFeatures {
+    /// Features that are safe with every storage.
+    pub(crate) const fn minimal() -> Self {
+        Self {
+            conditions: ConditionalRequests::all(false),
+            checksum_on_put: None,
+            checksum_on_part: None,
+            metadata_limit: MetadataLimit::OneValue,
+        }
+    }
+
+    /// Whether parts of an upload are sent with a checksum. Only if the storage is known to compare it.
+    pub(crate) fn sends_part_checksums(self) -> bool {
+        self.checksum_on_part == Some(true)
+    }
+}
+
+/// Whether the bucket keeps versions of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versioning {
+    Off,
+    Enabled,
+    Suspended,
+    /// The access key may not ask, or the storage does not know the request.
+    Unknown,
+}
+
+impl Versioning {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Enabled => "enabled",
+            Self::Suspended => "suspended",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        [Self::Off, Self::Enabled, Self::Suspended]
+            .into_iter()
+            .find(|versioning| versioning.as_str() == text)
+            .unwrap_or(Self::Unknown)
+    }
+}
+
+/// How the features are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FeatureSource {
+    /// Probed when the store was opened, or later.
+    Probed,
+    /// Recorded in `FORMAT` when the store was opened before.
+    Recorded,
+    /// Set by the option `conditional_create`.
+    Configured,
+}
+
+/// The features, and what they depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownFeatures {
+    pub(crate) features: StorageFeatures,
+    pub(crate) source: FeatureSource,
+    /// When the storage was probed.
+    pub(crate) probed_at: Option<Timestamp>,
+    pub(crate) versioning: Versioning,
+    /// The bucket's default retention, such as `GOVERNANCE, 30 days`.
+    pub(crate) retention: Option<String>,
+}
+
+impl KnownFeatures {
+    /// Whether the storage should be probed again.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.source != FeatureSource::Configured && is_outdated(self.probed_at)
+    }
+}
+
+/// Whether the result of a probe at this time is too old. A time in the future counts as outdated beyond the same age.
+pub(crate) fn is_outdated(probed_at: Option<Timestamp>) -> bool {
+    let max_age = i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX);
+    probed_at.is_none_or(|then| {
+        let age = SystemClock.now().as_micros().saturating_sub(then.as_micros());
+        !(-max_age..max_age).contains(&age)
+    })
+}
+
+/// The features as operators see them.
+pub(crate) fn store_features(
+    known: &KnownFeatures,
+    config: &S3Config,
+    indexed: bool,
+    encrypted: bool,
+) -> Vec<StoreFeature> {
+    let StorageFeatures { conditions, checksum_on_put, checksum_on_part, metadata_limit } = known.features;
+    let source = match known.source {
+        FeatureSource::Probed => "probed just now".to_owned(),
+        FeatureSource::Recorded => format!("recorded in FORMAT{}", recorded_at(known.probed_at)),
+        FeatureSource::Configured => "set by the option conditional_create".to_owned(),
+    };
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let yes_no_unknown = |value: Option<bool>| value.map_or_else(|| "unknown".to_owned(), yes_no);
+    let condition = |name, honoured: bool, request: &str| StoreFeature {
+        name,
+        value: yes_no(honoured),
+        about: format!(
+            "Whether {request} honours If-None-Match, also for racing puts; {source}: {}.",
+            match (
+                honoured && (conditions.put || name == "conditional_put"),
+                config.single_writer,
+                conditions.put
+            ) {
+                (true, ..) =>
+                    "the storage decides which of several racing puts creates, also between processes",
+                (false, true, _) =>
+                    "a put looks first and then writes; the option single_writer says that no other process writes",
+                (false, false, true) => "a put reserves the key first, with a conditional PutObject",
+                (false, false, false) =>
+                    "a put writes a claim beside the key, and lists the claims, before it writes the artifact",
+            }
+        ),
+    };
+    let on_put = match checksum_on_put {
+        Some(true) => "a body that was altered on the way is refused",
+        Some(false) => "a body that was altered on the way is stored, and detected when it is read",
+        None => "not probed",
+    };
+    let on_part = match checksum_on_part {
+        Some(true) => "a part that was altered on the way is refused",
+        Some(false) => "parts are sent without a checksum, and an altered part is detected when it is read",
+        None => "not probed, so parts are sent without a checksum",
+    };
+    let mut features = vec![
+        condition("conditional_put", conditions.put, "PutObject"),
+        condition("conditional_complete", conditions.complete, "CompleteMultipartUpload"),
+        condition("conditional_copy", conditions.copy, "CopyObject"),
+        StoreFeature {
+            name: "checksum_on_put",
+            value: yes_no_unknown(checksum_on_put),
+            about: format!("Whether the SHA-256 of a put is compared; {source}: {on_put}."),
+        },
+        StoreFeature {
+            name: "checksum_on_part",
+            value: yes_no_unknown(checksum_on_part),
+            about: format!("Whether the CRC32C of a part of an upload is compared; {source}: {on_part}."),
+        },
+        StoreFeature {
+            name: "metadata",
+            value: metadata_limit.as_str().to_owned(),
+            about: format!(
+                "User metadata that the storage keeps; {source}: {}.",
+                metadata_limit.description()
+            ),
+        },
+    ];
+    features.extend(bucket_features(known));
+    features.extend(format_features(config, indexed, encrypted));
+    features
+}
+
+/// The bucket's settings and what they mean.
+fn bucket_features(known: &KnownFeatures) -> [StoreFeature; 2] {
+    [
+        StoreFeature {
+            name: "versioning",
+            value: known.versioning.as_str().to_owned(),
+            about: match known.versioning {
+                Versioning::Off => "The bucket keeps no old versions: what is deleted is gone.",
+                Versioning::Enabled | Versioning::Suspended => {
+                    "The bucket keeps old versions: whoever may read versions can read what is deleted, until a lifecycle \
+                     rule removes it."
+                }
+                Versioning::Unknown => {
+                    "Unknown: the storage does not answer GetBucketVersioning, or the key lacks s3:GetBucketVersioning."
+                }
+            }
+            .to_owned(),
+        },
+        StoreFeature {
+            name: "retention",
+            value: known.retention.clone().unwrap_or_else(|| "none".to_owned()),
+            about: match known.retention {
+                Some(_) => retention_notice(),
+                None => "No default retention of object lock is known.".to_owned(),
+            },
+        },
+    ]
+}
+
+/// What `FORMAT` and the options determine.
+fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreFeature; 4] {
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    [
+        StoreFeature {
+            name: "listing_index",
+            value: if indexed { "time" } else { "none" }.to_owned(),
+            about: if indexed {
+                "Recorded in FORMAT: a page of a session is a page of keys, newest first; a put writes one more key."
+            } else {
+                "Recorded in FORMAT: a listing reads every record in its scope."
+            }
+            .to_owned(),
+        },
+        StoreFeature {
+            name: "sealed_records",
+            value: yes_no(encrypted),
+            about: if encrypted {
+                "Recorded in FORMAT: records are encrypted in the objects' metadata, so the holder of a presigned URL cannot \
+                 read scope, tags and metadata."
+            } else {
+                "Recorded in FORMAT by an older version: the holder of a presigned URL can read the record in the object's \
+                 metadata."
+            }
+            .to_owned(),
+        },
+        StoreFeature {
+            name: "multipart",
+            value: format!("{MAX_PARTS} parts of {} bytes", config.part_size),
+            about: format!(
+                "From the protocol and the option part_size: an artifact has at most {} bytes, of {MAX_OBJECT_BYTES} that an \
+                 object may have.",
+                config.max_size()
+            ),
+        },
+        StoreFeature {
+            name: "path_style",
+            value: yes_no(config.path_style),
+            about: "Set by the option: whether the bucket is in the path of a request and not in its host.".into(),
+        },
+    ]
+}
+
+/// What a default retention means.
+pub(crate) fn retention_notice() -> String {
+    "The bucket has object lock with a default retention: a delete hides an object, and its bytes stay until the retention \
+     ends; this also holds for staged uploads and for what probes and sweeps delete."
+        .to_owned()
+}
+
+fn recorded_at(probed_at: Option<Timestamp>) -> String {
+    probed_at.map_or_else(String::new, |at| format!(" at {at}"))
+}

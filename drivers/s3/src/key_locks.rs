@@ -1,0 +1,63 @@
+//! One lock per key: within a process, changes of one object run one after the other, even from several stores.
+//!
+//! This module must never know what a lock protects.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+static LOCKS: LazyLock<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>> = LazyLock::new(Mutex::default);
+
+fn locks() -> MutexGuard<'static, HashMap<String, Arc<AsyncMutex<()>>>> {
+    LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds the lock of a key, or waits for it. Dropping it releases the lock.
+#[derive(Debug)]
+pub(crate) struct KeyLockGuard {
+    name: String,
+    lock: Option<Arc<AsyncMutex<()>>>,
+    held: Option<OwnedMutexGuard<()>>,
+}
+
+/// Acquires the lock called `name`, which names the store and the key.
+pub(crate) async fn lock_key(name: String) -> KeyLockGuard {
+    let lock = Arc::clone(locks().entry(name.clone()).or_default());
+    let mut guard = KeyLockGuard { name, lock: Some(Arc::clone(&lock)), held: None };
+    guard.held = Some(lock.lock_owned().await);
+    guard
+}
+
+impl Drop for KeyLockGuard {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut locks = locks();
+        self.lock = None;
+        // Each holder and each waiter has a reference. The last one removes the entry.
+        if let Entry::Occupied(entry) = locks.entry(std::mem::take(&mut self.name))
+            && Arc::strong_count(entry.get()) == 1
+        {
+            entry.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{lock_key, locks};
+
+    #[tokio::test]
+    async fn locks_of_one_key_do_not_overlap_and_leave_nothing_in_the_map() {
+        let first = lock_key("locks test".into()).await;
+        let second = tokio::time::timeout(Duration::from_millis(20), lock_key("locks test".into())).await;
+        assert!(second.is_err());
+        let _other = lock_key("locks test, another key".into()).await;
+        drop(first);
+        drop(lock_key("locks test".into()).await);
+        assert!(!locks().contains_key("locks test"));
+    }
+}

@@ -1,0 +1,328 @@
+//! Lists by the index: its keys are ordered by time, so only the records of the page are read.
+//!
+//! The index keys of one session are in the order of listings, and a page starts at the key where the last page ended.
+//! Those of a wider scope are ordered only within each session: a listing looks at all of them, 1000 per request, and
+//! keeps the newest. An index key is skipped if its artifact is missing or was created by another put: a put that died
+//! wrote it.
+//!
+//! This module must never return a record that it has not read.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use artifact_store_core::{Filter, ListQuery, Page, Position, Record, StoreError, TaskPattern, Timestamp};
+use futures_util::stream::{self, StreamExt};
+
+use crate::layout::{IndexEntry, IndexKeyFilter};
+use crate::list::{PAGE_KEYS, scan_limit_exceeded, size_matches};
+use crate::lookup::KeyStatus;
+use crate::state::StoreState;
+
+/// Keys that a listing may look at, for each record that it may read.
+const KEYS_PER_RECORD: u64 = 100;
+/// Keys of a wide scope that one pass keeps.
+const MAX_KEPT_KEYS: usize = 2000;
+
+/// Whether the matches of `query` can only be counted by reading every record.
+pub(crate) fn needs_records_to_count(query: &ListQuery) -> bool {
+    let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } =
+        query.filter();
+    let by_size = min_bytes.is_some() || max_bytes.is_some();
+    let by_time = created_after.is_some() || created_before.is_some();
+    let by_task = query.pattern().task != TaskPattern::Any;
+    !media_types.is_empty() || !sources.is_empty() || !tags.is_empty() || (by_size && (by_time || by_task))
+}
+
+/// The page of `query`.
+///
+/// # Errors
+/// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for an unreadable
+/// artifact; `Unavailable`, `Backend`.
+pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, StoreError> {
+    let key_filter = state.layout.index_key_filter(query.pattern());
+    let total = if query.counts_total() { Some(count(state, query, &key_filter).await?) } else { None };
+    let after = query.position()?;
+    let limit = query.limit() as usize;
+    let mut scan = IndexScan::new(state, query, &key_filter, after);
+    let mut rows: Vec<(Position, Record)> = Vec::new();
+    let mut read = 0_u64;
+    let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
+    loop {
+        state.ensure_open()?;
+        let needed = (limit + 1).saturating_sub(rows.len());
+        // How many rows match a filter is not known before they are read.
+        let count = if needed > 0 && scan.has_record_filter() { needed.max(concurrency) } else { needed };
+        // Once the page is full, the other entries of the last row's time are read, too: at the same time, ids decide.
+        let entries = match rows.last() {
+            Some((last, _)) if needed == 0 => scan.next_at(last.created_at).await?,
+            _ => scan.next(count).await?,
+        };
+        if entries.is_empty() {
+            break;
+        }
+        read = read.saturating_add(entries.len() as u64);
+        if read > state.config.max_scan {
+            return Err(scan_limit_exceeded(state));
+        }
+        let mut found = read_rows(state, entries).await?;
+        found
+            .retain(|(position, record)| query.matches(record) && after.is_none_or(|after| position > after));
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        rows.append(&mut found);
+    }
+    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok(Page::new(query, rows.into_iter().map(|(_, record)| record).collect(), total, has_more))
+}
+
+/// The records of these entries, if their artifacts exist.
+async fn read_rows(
+    state: &StoreState,
+    entries: Vec<IndexEntry>,
+) -> Result<Vec<(Position, Record)>, StoreError> {
+    let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
+    let mut statuses = stream::iter(entries)
+        .map(|entry| async move { (state.status_of_key(&entry.artifact_key).await, entry) })
+        .buffer_unordered(concurrency);
+    let mut rows = Vec::new();
+    while let Some((status, entry)) = statuses.next().await {
+        if let KeyStatus::Artifact(existing) = status?
+            && entry.has_mark(existing.mark.as_deref())
+        {
+            rows.push((Position::of(&existing.record), existing.record));
+        }
+    }
+    Ok(rows)
+}
+
+/// How many artifacts match. Counts the artifacts' keys if scope and size are enough. Otherwise counts index keys,
+/// which include those of puts that died, until a sweep.
+async fn count(
+    state: &StoreState,
+    query: &ListQuery,
+    key_filter: &IndexKeyFilter,
+) -> Result<u64, StoreError> {
+    let filter = query.filter();
+    let by_time = filter.created_after.is_some() || filter.created_before.is_some();
+    let by_index = by_time || key_filter.filters_task();
+    let prefix = if by_index { &key_filter.prefix } else { &key_filter.artifacts.prefix };
+    let (mut total, mut scanned, mut token) = (0, 0_u64, None);
+    loop {
+        state.ensure_open()?;
+        let page = state.list_keys(prefix, token).await?;
+        scanned = scanned.saturating_add(page.objects.len() as u64);
+        if scanned > state.config.max_scan.saturating_mul(KEYS_PER_RECORD) {
+            return Err(scan_limit_exceeded(state));
+        }
+        for object in &page.objects {
+            let Some(key) = object.key() else { continue };
+            let matches = if by_index {
+                state.layout.index_entry(key).is_some_and(|entry| {
+                    key_filter.matches(&state.layout, &entry) && time_matches(&entry, filter)
+                })
+            } else {
+                state
+                    .layout
+                    .artifact_components(key)
+                    .is_some_and(|components| key_filter.artifacts.matches(&components))
+                    && size_matches(object.size, filter)
+            };
+            total += u64::from(matches);
+        }
+        token = page.next;
+        if token.is_none() {
+            return Ok(total);
+        }
+    }
+}
+
+fn time_matches(entry: &IndexEntry, filter: &Filter) -> bool {
+    filter.created_after.is_none_or(|after| entry.created_at >= after)
+        && filter.created_before.is_none_or(|before| entry.created_at <= before)
+}
+
+/// The index entries that a query covers, newest first.
+struct IndexScan<'a> {
+    state: &'a StoreState,
+    query: &'a ListQuery,
+    key_filter: &'a IndexKeyFilter,
+    /// Entries that were listed and not returned yet.
+    ready: VecDeque<IndexEntry>,
+    /// The newest time that the query covers.
+    newest: Option<Timestamp>,
+    progress: ScanProgress,
+    scanned: u64,
+}
+
+/// How far a scan is.
+enum ScanProgress {
+    /// The keys are in order. The next page is the first one, or the one with this token.
+    Ordered {
+        token: Option<String>,
+        is_started: bool,
+    },
+    /// The scope is wide. All entries up to this time and key are done.
+    Wide {
+        after: Option<(Timestamp, String)>,
+    },
+    End,
+}
+
+/// Sorts a key as listings do.
+type SortKey = (Reverse<Timestamp>, String);
+
+impl<'a> IndexScan<'a> {
+    fn new(
+        state: &'a StoreState,
+        query: &'a ListQuery,
+        key_filter: &'a IndexKeyFilter,
+        after: Option<&Position>,
+    ) -> Self {
+        let limits = [after.map(|after| after.created_at), query.filter().created_before];
+        let progress = if key_filter.is_ordered(&state.layout) {
+            ScanProgress::Ordered { token: None, is_started: false }
+        } else {
+            ScanProgress::Wide { after: None }
+        };
+        let newest = limits.into_iter().flatten().min();
+        Self { state, query, key_filter, ready: VecDeque::new(), newest, progress, scanned: 0 }
+    }
+
+    /// The next `count` entries, and those of the same time as the last of them. Empty at the end.
+    async fn next(&mut self, count: usize) -> Result<Vec<IndexEntry>, StoreError> {
+        let mut entries = Vec::new();
+        while entries.len() < count {
+            if self.ready.is_empty() && !self.fill(count).await? {
+                break;
+            }
+            entries.extend(self.ready.drain(..self.ready.len().min(count - entries.len())));
+        }
+        if let Some(time) = entries.last().map(|last| last.created_at) {
+            entries.append(&mut self.next_at(time).await?);
+        }
+        Ok(entries)
+    }
+
+    /// The next entries, as long as they are of this time.
+    async fn next_at(&mut self, time: Timestamp) -> Result<Vec<IndexEntry>, StoreError> {
+        let mut entries = Vec::new();
+        loop {
+            if self.ready.is_empty() && !self.fill(1).await? {
+                return Ok(entries);
+            }
+            match self.ready.pop_front() {
+                Some(entry) if entry.created_at == time => entries.push(entry),
+                Some(entry) => {
+                    self.ready.push_front(entry);
+                    return Ok(entries);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Lists more keys. Returns `false` at the end.
+    async fn fill(&mut self, count: usize) -> Result<bool, StoreError> {
+        while self.ready.is_empty() {
+            self.state.ensure_open()?;
+            match std::mem::replace(&mut self.progress, ScanProgress::End) {
+                ScanProgress::End => return Ok(false),
+                ScanProgress::Ordered { token, is_started } => {
+                    self.fill_ordered(token, is_started, count).await?;
+                }
+                ScanProgress::Wide { after } => self.fill_wide(after).await?,
+            }
+        }
+        Ok(true)
+    }
+
+    async fn fill_ordered(
+        &mut self,
+        token: Option<String>,
+        is_started: bool,
+        count: usize,
+    ) -> Result<(), StoreError> {
+        let start = self.newest.filter(|_| !is_started);
+        let start = start.and_then(|time| self.key_filter.start_after(&self.state.layout, time));
+        // One more than needed, to see whether the next entry is of another time.
+        let max = i32::try_from(count.saturating_add(1)).unwrap_or(PAGE_KEYS).clamp(2, PAGE_KEYS);
+        let max = if self.has_record_filter() || self.key_filter.filters_task() { PAGE_KEYS } else { max };
+        let page = self.state.list_keys_from(&self.key_filter.prefix, token, start, max).await?;
+        self.count_scanned(page.objects.len())?;
+        let entries: Vec<_> =
+            page.objects.iter().filter_map(|object| self.matching_entry(object.key()?)).collect();
+        for entry in entries {
+            if self.query.filter().created_after.is_some_and(|after| entry.created_at < after) {
+                return Ok(());
+            }
+            self.ready.push_back(entry);
+        }
+        if page.next.is_some() {
+            self.progress = ScanProgress::Ordered { token: page.next, is_started: true };
+        }
+        Ok(())
+    }
+
+    /// One pass over all keys. It keeps the first ones after `after`.
+    async fn fill_wide(&mut self, after: Option<(Timestamp, String)>) -> Result<(), StoreError> {
+        let after: Option<SortKey> = after.map(|(time, key)| (Reverse(time), key));
+        let mut kept: BinaryHeap<SortKey> = BinaryHeap::new();
+        let (mut token, mut is_truncated) = (None, false);
+        loop {
+            self.state.ensure_open()?;
+            let page = self.state.list_keys(&self.key_filter.prefix, token).await?;
+            self.count_scanned(page.objects.len())?;
+            for object in page.objects {
+                let Some(key) = object.key else { continue };
+                let Some(entry) = self.matching_entry(&key) else { continue };
+                let sort_key = (Reverse(entry.created_at), key);
+                if !time_matches(&entry, self.query.filter())
+                    || after.as_ref().is_some_and(|after| sort_key <= *after)
+                {
+                    continue;
+                }
+                kept.push(sort_key);
+                if kept.len() > MAX_KEPT_KEYS {
+                    kept.pop();
+                    is_truncated = true;
+                }
+            }
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        let kept = kept.into_sorted_vec();
+        if let Some((time, key)) = kept.last().filter(|_| is_truncated) {
+            self.progress = ScanProgress::Wide { after: Some((time.0, key.clone())) };
+        }
+        self.ready = kept.into_iter().filter_map(|(_, key)| self.state.layout.index_entry(&key)).collect();
+        Ok(())
+    }
+
+    /// The entry of a key, if the query may cover it.
+    fn matching_entry(&self, key: &str) -> Option<IndexEntry> {
+        let entry = self.state.layout.index_entry(key)?;
+        let is_after_cursor = self.newest.is_none_or(|newest| entry.created_at <= newest);
+        (is_after_cursor && self.key_filter.matches(&self.state.layout, &entry)).then_some(entry)
+    }
+
+    fn count_scanned(&mut self, keys: usize) -> Result<(), StoreError> {
+        self.scanned = self.scanned.saturating_add(keys as u64);
+        if self.scanned > self.state.config.max_scan.saturating_mul(KEYS_PER_RECORD) {
+            return Err(scan_limit_exceeded(self.state));
+        }
+        Ok(())
+    }
+
+    /// Whether the query filters by something that keys do not contain.
+    fn has_record_filter(&self) -> bool {
+        let Filter { media_types, sources, min_bytes, max_bytes, tags, .. } = self.query.filter();
+        !media_types.is_empty()
+            || !sources.is_empty()
+            || !tags.is_empty()
+            || min_bytes.is_some()
+            || max_bytes.is_some()
+    }
+}

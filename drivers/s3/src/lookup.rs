@@ -1,0 +1,219 @@
+//! Looks up what exists at an artifact's key: [`KeyStatus`], and the record of an artifact.
+//!
+//! This module must never write.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use artifact_store_core::{ArtifactId, Digest, ErrorKind, Record, Scope, StoreError};
+use aws_sdk_s3::primitives::DateTime;
+use data_encoding::HEXLOWER;
+
+use crate::encryption::{RecordKey, RecordKeyId};
+use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::record::{META_CLAIM, META_MARK, StoredRecord, decode_record, decode_record_object};
+use crate::state::StoreState;
+
+/// How often an artifact is looked up again if its record object disappears meanwhile.
+const MAX_LOOKUPS: usize = 4;
+
+/// What exists at an artifact's key.
+#[derive(Debug)]
+pub(crate) enum KeyStatus {
+    /// No object.
+    Absent,
+    /// An object without the driver's metadata: not an artifact, or one that a storage has not finished yet.
+    Foreign,
+    /// A reservation for the put with this mark. `created_at` is by the storage's clock.
+    Reserved { mark: String, created_at: Option<DateTime> },
+    /// An artifact.
+    Artifact(Box<ExistingArtifact>),
+}
+
+/// An artifact that exists.
+#[derive(Debug)]
+pub(crate) struct ExistingArtifact {
+    pub(crate) record: Record,
+    /// The mark of the put that created it.
+    pub(crate) mark: Option<String>,
+}
+
+impl ExistingArtifact {
+    /// Fails unless the artifact has this scope and id. The hashes in keys can collide, so the clear names decide.
+    pub(crate) fn check(&self, key: &str, scope: &Scope, id: &ArtifactId) -> Result<(), StoreError> {
+        if self.record.scope == *scope && self.record.id == *id {
+            return Ok(());
+        }
+        Err(StoreError::corrupt(format!("{key}: this artifact is of another scope or id")))
+    }
+}
+
+/// The fields of a HEAD or GET response that describe an object.
+#[derive(Debug)]
+pub(crate) struct ObjectHead<'a> {
+    pub(crate) metadata: Option<&'a HashMap<String, String>>,
+    /// The size of the whole object, in bytes.
+    pub(crate) size: Option<u64>,
+}
+
+impl StoreState {
+    /// The record at an artifact's key; `None` if the artifact does not exist. One request, and one more for a long
+    /// record.
+    ///
+    /// # Errors
+    /// `Corrupt` if the object has the driver's metadata and is not this artifact; `Unavailable`, `Backend`.
+    pub(crate) async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
+        Ok(match self.status(scope, id).await? {
+            KeyStatus::Artifact(existing) => Some(existing.record),
+            KeyStatus::Absent | KeyStatus::Foreign | KeyStatus::Reserved { .. } => None,
+        })
+    }
+
+    /// What exists at the key of this artifact.
+    pub(crate) async fn status(&self, scope: &Scope, id: &ArtifactId) -> Result<KeyStatus, StoreError> {
+        let key = self.layout.artifact_key(scope, id);
+        let status = self.status_of_key(&key).await?;
+        if let KeyStatus::Artifact(existing) = &status {
+            existing.check(&key, scope, id)?;
+        }
+        Ok(status)
+    }
+
+    /// What exists at an artifact's key, if scope and id are not known.
+    pub(crate) async fn status_of_key(&self, key: &str) -> Result<KeyStatus, StoreError> {
+        for _ in 0..MAX_LOOKUPS {
+            let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+                Ok(head) => head,
+                Err(error) => match self.request_error(Operation::read("looking up an artifact"), error) {
+                    RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(KeyStatus::Absent),
+                    failed => return Err(failed.into()),
+                },
+            };
+            if let Some(mark) = head.metadata().and_then(|metadata| metadata.get(META_CLAIM)) {
+                return Ok(KeyStatus::Reserved { mark: mark.clone(), created_at: head.last_modified });
+            }
+            let size = head.content_length().and_then(|size| u64::try_from(size).ok());
+            let object = ObjectHead { metadata: head.metadata(), size };
+            if let Some(status) = self.status_of_object(key, &object).await? {
+                return Ok(status);
+            }
+        }
+        Err(missing_record_object(key))
+    }
+
+    /// What the object at `key` is. `None` if its record object is missing, as while an artifact is deleted: look it up
+    /// again.
+    pub(crate) async fn status_of_object(
+        &self,
+        key: &str,
+        object: &ObjectHead<'_>,
+    ) -> Result<Option<KeyStatus>, StoreError> {
+        let stored = match decode_record(key, object.metadata)? {
+            None => return Ok(Some(KeyStatus::Foreign)),
+            Some(stored) => self.decrypt_record(key, stored).await?,
+        };
+        let record = match stored {
+            // `decrypt_record` never returns it.
+            StoredRecord::Encrypted(_) => return Ok(Some(KeyStatus::Foreign)),
+            StoredRecord::Inline(record) => *record,
+            StoredRecord::Object { random, digest } => {
+                match self.read_record_object(&self.layout.record_object_key(key, &random), &digest).await? {
+                    Some(record) => record,
+                    None => return Ok(None),
+                }
+            }
+        };
+        if self.layout.artifact_key(&record.scope, &record.id) != key {
+            return Err(StoreError::corrupt(format!("{key}: this artifact is of another scope or id")));
+        }
+        if object.size != Some(record.size) {
+            return Err(StoreError::corrupt(format!("{key}: the object's size differs from its record's")));
+        }
+        let mark = object.metadata.and_then(|metadata| metadata.get(META_MARK)).cloned();
+        Ok(Some(KeyStatus::Artifact(Box::new(ExistingArtifact { record, mark }))))
+    }
+
+    /// Decrypts `stored` if it is encrypted. One request if its encryption key is not cached. That happens if two
+    /// processes created the store at the same time.
+    pub(crate) async fn decrypt_record(
+        &self,
+        key: &str,
+        stored: StoredRecord,
+    ) -> Result<StoredRecord, StoreError> {
+        let StoredRecord::Encrypted(encrypted) = stored else { return Ok(stored) };
+        let id = encrypted.key_id();
+        let cached = self.record_keys.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let record_key = match cached {
+            Some(record_key) => record_key,
+            None => self.fetch_record_key(key, id).await?,
+        };
+        encrypted.decrypt(key, &record_key)
+    }
+
+    async fn fetch_record_key(&self, key: &str, id: RecordKeyId) -> Result<RecordKey, StoreError> {
+        let key_object = self.layout.encryption_key_object(&HEXLOWER.encode(&id));
+        let missing = || {
+            StoreError::corrupt(format!(
+                "{key}: the object {key_object}, with the key of its record, is missing or altered"
+            ))
+        };
+        let got = match self.client.get_object().bucket(&self.bucket).key(&key_object).send().await {
+            Ok(got) => got,
+            Err(error) => {
+                match self.request_error(Operation::read("reading an encryption key of records"), error) {
+                    RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Err(missing()),
+                    failed => return Err(failed.into()),
+                }
+            }
+        };
+        let text = self.read_small_body(&key_object, got.body).await?;
+        let record_key = std::str::from_utf8(&text).ok().and_then(RecordKey::parse).ok_or_else(missing)?;
+        self.record_keys.write().unwrap_or_else(PoisonError::into_inner).insert(id, record_key.clone());
+        Ok(record_key)
+    }
+
+    /// The long record in the object at `key`; `None` if the object does not exist.
+    pub(crate) async fn read_record_object(
+        &self,
+        key: &str,
+        digest: &Digest,
+    ) -> Result<Option<Record>, StoreError> {
+        let got = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(got) => got,
+            Err(error) => match self.request_error(Operation::read("reading a long record"), error) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(None),
+                failed => return Err(failed.into()),
+            },
+        };
+        let json = self.read_small_body(key, got.body).await?;
+        decode_record_object(key, &json, digest).map(Some)
+    }
+
+    /// Whether the artifact at `key` references the record object with this random name. Returns `true` if the metadata
+    /// are corrupt: nothing of a damaged artifact is deleted.
+    pub(crate) async fn references_record_object(&self, key: &str, random: &str) -> Result<bool, StoreError> {
+        let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+            Ok(head) => head,
+            Err(error) => match self.request_error(Operation::read("looking up an artifact"), error) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(false),
+                failed => return Err(failed.into()),
+            },
+        };
+        let stored = match decode_record(key, head.metadata()) {
+            Ok(Some(stored)) => self.decrypt_record(key, stored).await,
+            Ok(None) => return Ok(false),
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(StoredRecord::Object { random: referenced, .. }) => Ok(referenced == random),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The error for an artifact whose record object is missing.
+pub(crate) fn missing_record_object(key: &str) -> StoreError {
+    StoreError::corrupt(format!("{key}: the object that held its record is gone"))
+}

@@ -1,0 +1,251 @@
+//! Opens a store: finds the bucket, reads or writes `FORMAT`, and probes what the storage honours unless that is
+//! recorded.
+//!
+//! This module must never touch an artifact.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use artifact_store_core::{Clock, ErrorKind, StoreError, SystemClock};
+use aws_sdk_s3::Client;
+
+use crate::bucket::{check_bucket, retention, versioning};
+use crate::config::S3Config;
+use crate::error::{self, Operation, RequestError, RequestErrorKind};
+use crate::features::{
+    FeatureSource, KnownFeatures, StorageFeatures, Versioning, is_outdated, retention_notice,
+};
+use crate::format::{FormatObject, StoreFormat, configured_features};
+use crate::layout::Layout;
+use crate::probe::FeatureProbe;
+use crate::record::{META_RECORD, META_RECORD_OBJECT};
+use crate::small_object::SmallObject;
+use crate::state::StoreState;
+
+const READ_FORMAT: Operation = Operation::read("reading the store's FORMAT");
+const WRITE_FORMAT: Operation = Operation::write("writing the store's FORMAT");
+/// How long after a failed refresh of the features the next one may start.
+const RETRY_INTERVAL: Duration = Duration::from_hours(1);
+/// A larger object is not a `FORMAT`.
+const MAX_FORMAT_BYTES: i64 = 64 * 1024;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    /// Creates the store if it does not exist. Probes the storage if the recorded features are missing or outdated.
+    Open,
+    /// As `Open`, but always probes the storage.
+    Probe,
+    /// Fails if the store does not exist. Writes nothing.
+    Existing,
+}
+
+/// The result of opening `FORMAT`.
+#[derive(Debug)]
+pub(crate) struct OpenedFormat {
+    pub(crate) known: KnownFeatures,
+    pub(crate) format: StoreFormat,
+}
+
+/// Finds the bucket, reads `FORMAT` and determines what the storage honours.
+///
+/// The storage is probed if nothing is recorded, or if the record is of another address, of another versioning of the
+/// bucket, or older than a day. It is also probed if `mode` says so.
+///
+/// # Errors
+/// Everything that prevents the use of the store. Each message says what to do.
+pub(crate) async fn open_format(
+    config: &S3Config,
+    client: &Client,
+    mode: OpenMode,
+) -> Result<OpenedFormat, StoreError> {
+    // Some storages create a bucket on the first write, so a mistyped bucket must be found before.
+    let (bucket, object, versioning) =
+        tokio::join!(check_bucket(config, client), read_format(config, client), versioning(config, client));
+    bucket?;
+    let object = object?;
+    let recorded = object.as_ref().and_then(|object| object.known_features(config));
+    if let Some(features) = configured_features(config) {
+        let known = KnownFeatures {
+            features,
+            source: FeatureSource::Configured,
+            probed_at: None,
+            versioning,
+            retention: None,
+        };
+        return match object {
+            Some(object) => Ok(OpenedFormat { known, format: object.format }),
+            None if mode == OpenMode::Existing => Err(no_store(config)),
+            None => create(config, client, known).await,
+        };
+    }
+    if let (Some(object), Some(known)) = (&object, &recorded)
+        && mode != OpenMode::Probe
+        && known.versioning == versioning
+        && !is_outdated(known.probed_at)
+    {
+        return Ok(OpenedFormat { known: known.clone(), format: object.format.clone() });
+    }
+    if mode == OpenMode::Existing {
+        return match &object {
+            Some(object) => Ok(without_probe(object, recorded, versioning)),
+            None => Err(no_store(config)),
+        };
+    }
+    let features = match (FeatureProbe::new(config, client)?.run().await, &object) {
+        (Ok(features), _) => features,
+        // A read-only access key never puts through this store, so the recorded or the minimal features are enough.
+        (Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }), Some(object))
+            if mode != OpenMode::Probe =>
+        {
+            return Ok(without_probe(object, recorded, versioning));
+        }
+        (Err(failed), _) => return Err(failed.into()),
+    };
+    let retention = retention(config, client).await;
+    let probed_at = Some(SystemClock.now());
+    let known = KnownFeatures { features, source: FeatureSource::Probed, probed_at, versioning, retention };
+    if known.retention.is_some() {
+        tracing::warn!(bucket = config.bucket, "{}", retention_notice());
+    }
+    let Some(object) = object else { return create(config, client, known).await };
+    let format = object.format;
+    match write_format(config, client, &FormatObject::new(format.clone(), config, &known), false).await {
+        Ok(()) | Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }) => {
+            Ok(OpenedFormat { known, format })
+        }
+        Err(failed) => Err(failed.into()),
+    }
+}
+
+fn no_store(config: &S3Config) -> StoreError {
+    let key = Layout::new(&config.prefix).format_key();
+    StoreError::invalid(format!("there is no store here: the bucket '{}' has no object {key}", config.bucket))
+}
+
+/// The recorded features, or the minimal ones, which are safe with every storage.
+fn without_probe(
+    object: &FormatObject,
+    recorded: Option<KnownFeatures>,
+    versioning: Versioning,
+) -> OpenedFormat {
+    let known = recorded.unwrap_or_else(|| KnownFeatures {
+        features: StorageFeatures::minimal(),
+        source: FeatureSource::Recorded,
+        probed_at: None,
+        versioning,
+        retention: object.retention.clone(),
+    });
+    OpenedFormat { known, format: object.format.clone() }
+}
+
+/// Creates the store. If several processes do so at the same time, the `FORMAT` of one of them decides.
+async fn create(
+    config: &S3Config,
+    client: &Client,
+    known: KnownFeatures,
+) -> Result<OpenedFormat, StoreError> {
+    let format = match format_of_artifacts(config, client).await? {
+        Some(format) => format,
+        None => StoreFormat::new(config)?,
+    };
+    // The encryption key is written first. So records that it encrypts are readable even if another process's FORMAT
+    // wins.
+    if let Some(record_key) = &format.record_key {
+        let key = Layout::new(&config.prefix).encryption_key_object(&record_key.id_text());
+        put(config, client, &key, record_key.to_text().into_bytes(), false).await?;
+    }
+    let conditional = known.features.conditions.put;
+    let object = FormatObject::new(format.clone(), config, &known);
+    match write_format(config, client, &object, conditional).await {
+        Ok(()) | Err(RequestError { kind: RequestErrorKind::PreconditionFailed, .. }) => {}
+        Err(failed) => return Err(failed.into()),
+    }
+    let format = read_format(config, client).await?.map_or(format, |object| object.format);
+    Ok(OpenedFormat { known, format })
+}
+
+/// The format of a store whose `FORMAT` is lost, derived from its artifacts; `None` if there are no artifacts.
+async fn format_of_artifacts(config: &S3Config, client: &Client) -> Result<Option<StoreFormat>, StoreError> {
+    let layout = Layout::new(&config.prefix);
+    let operation = Operation::bucket("looking for artifacts under the prefix", "s3:ListBucket");
+    let first_key = async |prefix: String| {
+        let list = client.list_objects_v2().bucket(&config.bucket).prefix(prefix).max_keys(1).send().await;
+        let list = list.map_err(|error| error::from_sdk_error(config, operation, error))?;
+        Ok::<_, StoreError>(list.contents.unwrap_or_default().into_iter().find_map(|object| object.key))
+    };
+    let Some(key) = first_key(layout.artifacts_prefix()).await? else { return Ok(None) };
+    let head = client.head_object().bucket(&config.bucket).key(key).send().await;
+    let head = head.map_err(|error| error::from_sdk_error(config, READ_FORMAT, error))?;
+    let is_version_1 = head.metadata().is_some_and(|metadata| {
+        metadata.contains_key(META_RECORD) || metadata.contains_key(META_RECORD_OBJECT)
+    });
+    if is_version_1 {
+        return Ok(Some(StoreFormat::version_1()));
+    }
+    let indexed = first_key(layout.index_prefix()).await?.is_some();
+    Ok(Some(StoreFormat { indexed, ..StoreFormat::new(config)? }))
+}
+
+async fn read_format(config: &S3Config, client: &Client) -> Result<Option<FormatObject>, StoreError> {
+    let key = Layout::new(&config.prefix).format_key();
+    let got = match client.get_object().bucket(&config.bucket).key(&key).send().await {
+        Ok(got) => got,
+        Err(error) => match error::from_sdk_error(config, READ_FORMAT, error) {
+            RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(None),
+            failed => return Err(failed.into()),
+        },
+    };
+    if got.content_length().is_none_or(|length| length > MAX_FORMAT_BYTES) {
+        return FormatObject::parse(&key, b"").map(Some);
+    }
+    let body = tokio::time::timeout(config.request_timeout, got.body.collect())
+        .await
+        .map_err(|_| error::body_timeout(config))?
+        .map_err(|error| error::body_read_error(config, &error))?;
+    FormatObject::parse(&key, &body.into_bytes()).map(Some)
+}
+
+async fn write_format(
+    config: &S3Config,
+    client: &Client,
+    object: &FormatObject,
+    if_none_match: bool,
+) -> Result<(), RequestError> {
+    put(config, client, &Layout::new(&config.prefix).format_key(), object.to_json(), if_none_match).await
+}
+
+async fn put(
+    config: &S3Config,
+    client: &Client,
+    key: &str,
+    bytes: Vec<u8>,
+    if_none_match: bool,
+) -> Result<(), RequestError> {
+    SmallObject { if_none_match, ..SmallObject::new(key, bytes) }.put(config, client, WRITE_FORMAT).await
+}
+
+impl StoreState {
+    /// Starts a probe of the storage in the background if the last one is more than a day old. Puts meanwhile use the
+    /// old result.
+    pub(crate) fn refresh_features(self: &Arc<Self>) {
+        if !self.known.read().unwrap_or_else(PoisonError::into_inner).is_outdated() {
+            return;
+        }
+        {
+            let mut last_refresh = self.last_refresh.lock().unwrap_or_else(PoisonError::into_inner);
+            if last_refresh.is_some_and(|last| last.elapsed() < RETRY_INTERVAL) {
+                return;
+            }
+            *last_refresh = Some(Instant::now());
+        }
+        let state = Arc::clone(self);
+        self.tasks.spawn_detached(async move {
+            match Box::pin(open_format(&state.config, &state.client, OpenMode::Open)).await {
+                Ok(opened) => *state.known.write().unwrap_or_else(PoisonError::into_inner) = opened.known,
+                Err(error) if error.kind() == ErrorKind::Unavailable => {}
+                Err(error) => tracing::warn!(%error, "cannot probe what the storage honours"),
+            }
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! A request body that pauses in the middle until it is released: [`PausedBody`].
+//!
+//! This module must never know what is sent.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+
+/// A body of two chunks. The second is sent once the sender of `release` sends or is dropped.
+#[derive(Debug)]
+pub(crate) struct PausedBody {
+    first: Option<Bytes>,
+    second: Option<Bytes>,
+    release: oneshot::Receiver<()>,
+}
+
+impl PausedBody {
+    /// Neither chunk may be empty.
+    pub(crate) fn new(first: Bytes, second: Bytes, release: oneshot::Receiver<()>) -> Self {
+        Self { first: Some(first), second: Some(second), release }
+    }
+}
+
+impl Body for PausedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if self.second.is_some() {
+            // A dropped sender releases the body, too.
+            let _ = ready!(Pin::new(&mut self.release).poll(cx));
+        }
+        Poll::Ready(self.second.take().map(|second| Ok(Frame::data(second))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.second.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let remaining = self.first.iter().chain(&self.second).map(|chunk| chunk.len() as u64).sum();
+        SizeHint::with_exact(remaining)
+    }
+}

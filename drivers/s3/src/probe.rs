@@ -1,0 +1,391 @@
+//! Probes what the storage honours: conditions, checksums, size of user metadata.
+//!
+//! A probe deletes what it writes. If that fails, the error names the object. This module must never touch an artifact.
+
+use std::time::Duration;
+
+use artifact_store_core::{Digest, ErrorKind, StoreError};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, MetadataDirective};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use crate::client;
+use crate::config::S3Config;
+use crate::error::{self, Operation, RequestError, RequestErrorKind};
+use crate::features::{ConditionalRequests, StorageFeatures};
+use crate::layout::{Layout, random_hex};
+use crate::multipart::{PART_CHECKSUM, completed_part, crc32c};
+use crate::paused_body::PausedBody;
+use crate::record::MetadataLimit;
+
+const PUT: Operation = Operation::write("probing what the storage honours");
+const READ: Operation = Operation::read("probing what the storage honours");
+const DELETE: Operation = Operation::delete("deleting a probe's object");
+const ABORT: Operation = Operation::object("aborting a probe's upload", "s3:AbortMultipartUpload");
+const BODY: &[u8] = b"probe";
+/// Concurrent puts in each round of the race.
+const RACE_WRITERS: usize = 6;
+/// Rounds of the race.
+const RACE_ROUNDS: usize = 4;
+/// How long the storage has to read the head of the first put before the second put is sent.
+const SECOND_PUT_DELAY: Duration = Duration::from_millis(200);
+
+/// Probes the storage.
+#[derive(Debug)]
+pub(crate) struct FeatureProbe<'a> {
+    config: &'a S3Config,
+    client: &'a Client,
+    /// The object that the requests are tried on.
+    key: String,
+    /// The object of the puts that should be refused.
+    refused_key: String,
+}
+
+impl<'a> FeatureProbe<'a> {
+    pub(crate) fn new(config: &'a S3Config, client: &'a Client) -> Result<Self, StoreError> {
+        let layout = Layout::new(&config.prefix);
+        let key = |name: String| layout.probe_key(&name);
+        Ok(Self { config, client, key: key(random_hex()?), refused_key: key(random_hex()?) })
+    }
+
+    /// Runs all probes. Deletes what they wrote, whatever their result.
+    pub(crate) async fn run(&self) -> Result<StorageFeatures, RequestError> {
+        let result = self.probe_features().await;
+        // Some storages keep an object that they refused, so both keys are deleted.
+        let deleted = [self.delete(&self.key).await, self.delete(&self.refused_key).await];
+        match (result, deleted.into_iter().collect::<Result<Vec<()>, RequestError>>()) {
+            (Ok(features), Ok(_)) => Ok(features),
+            (Err(failed), Ok(_)) | (Ok(_), Err(failed)) => Err(failed),
+            // Two permissions may be missing. The error names both.
+            (Err(failed), Err(delete_failed)) => {
+                let details =
+                    [&failed.error, &delete_failed.error].map(|error| error.detail().unwrap_or_default());
+                let mut error = StoreError::backend(details.join("; and "));
+                for option in failed.error.options() {
+                    error = error.with_option(option);
+                }
+                Err(RequestError { kind: failed.kind, error: error.with_source(failed.error) })
+            }
+        }
+    }
+
+    async fn probe_features(&self) -> Result<StorageFeatures, RequestError> {
+        let metadata_limit = self.probe_metadata_limit().await?;
+        let put = self.honours_condition_on_put().await? && self.is_conditional_put_atomic().await?;
+        let copy = self.honours_condition_on_copy().await?;
+        let checksum_on_put = self.compares_checksum_of_put().await?;
+        let (checksum_on_part, complete) = self.probe_multipart().await?;
+        Ok(StorageFeatures {
+            conditions: ConditionalRequests { put, complete, copy },
+            checksum_on_put: Some(checksum_on_put),
+            checksum_on_part: Some(checksum_on_part),
+            metadata_limit,
+        })
+    }
+
+    /// Writes the object, with as much metadata as the storage keeps.
+    async fn probe_metadata_limit(&self) -> Result<MetadataLimit, RequestError> {
+        let mut refused = None;
+        for limit in MetadataLimit::ALL {
+            let metadata = limit.largest_metadata();
+            let put = self.put(&self.key, BODY, ByteStream::from_static(BODY));
+            let put = put.set_metadata(Some(metadata.clone()));
+            if let Err(error) = put.customize().disable_payload_signing().send().await {
+                let failed = self.request_error(PUT, error);
+                if matches!(failed.kind, RequestErrorKind::AccessDenied) {
+                    return Err(failed);
+                }
+                if !matches!(
+                    failed.kind,
+                    RequestErrorKind::Rejected
+                        | RequestErrorKind::NotImplemented
+                        | RequestErrorKind::OutcomeUnknown
+                ) {
+                    return Err(failed);
+                }
+                refused = Some(failed);
+                continue;
+            }
+            let head = self.client.head_object().bucket(&self.config.bucket).key(&self.key).send().await;
+            let head = head.map_err(|error| self.request_error(READ, error))?;
+            let kept = |(name, value)| head.metadata().and_then(|kept| kept.get(name)) == Some(value);
+            if metadata.iter().all(kept) {
+                return Ok(limit);
+            }
+        }
+        match refused {
+            // The failure may have nothing to do with metadata.
+            Some(failed) if failed.kind == RequestErrorKind::OutcomeUnknown => Err(failed),
+            refused => {
+                let reason = refused.map_or_else(
+                    || "it returns other metadata".to_owned(),
+                    |failed| failed.error.to_string(),
+                );
+                let error = StoreError::backend(format!(
+                    "{} does not keep user metadata of 250 bytes with an object, which this driver needs ({reason})",
+                    self.config.server_name()
+                ));
+                Err(RequestError { kind: RequestErrorKind::Rejected, error })
+            }
+        }
+    }
+
+    /// A put of `body` to `key` with the checksum of `checksum_of`.
+    fn put(&self, key: &str, checksum_of: &[u8], body: ByteStream) -> PutObjectFluentBuilder {
+        let put = self.client.put_object().bucket(&self.config.bucket).key(key).body(body);
+        put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(sha256(checksum_of))
+    }
+
+    async fn honours_condition_on_put(&self) -> Result<bool, RequestError> {
+        let put = self.put(&self.key, b"again", ByteStream::from_static(b"again")).if_none_match("*");
+        let put = put.customize().disable_payload_signing();
+        self.is_condition_honoured(put.send().await.map(drop).map_err(|error| self.request_error(PUT, error)))
+    }
+
+    /// Whether the storage takes only one of several racing conditional puts. A storage that checks first and then
+    /// writes may take two. The overtaken put finds one that checks before it has the body. The race finds most that
+    /// check after it. Neither proves that a storage is atomic.
+    async fn is_conditional_put_atomic(&self) -> Result<bool, RequestError> {
+        if self.has_several_successes(self.overtaken_put().await).await? {
+            return Ok(false);
+        }
+        for _ in 0..RACE_ROUNDS {
+            let puts = (0..RACE_WRITERS).map(|_| self.conditional_put(ByteStream::from_static(BODY)));
+            if self.has_several_successes(join_all(puts).await).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends two puts. The second is sent while the storage has only the start of the first body, which then continues.
+    async fn overtaken_put(&self) -> [Result<(), RequestError>; 2] {
+        let (release, released) = oneshot::channel();
+        let (first, second) = BODY.split_at(1);
+        let body = PausedBody::new(Bytes::from_static(first), Bytes::from_static(second), released);
+        let overtaking = async {
+            sleep(SECOND_PUT_DELAY).await;
+            let result = self.conditional_put(ByteStream::from_static(BODY)).await;
+            // If the first put has already failed, nobody receives this.
+            let _ = release.send(());
+            result
+        };
+        let (overtaken, overtaking) =
+            tokio::join!(self.conditional_put(ByteStream::from_body_1_x(body)), overtaking);
+        [overtaken, overtaking]
+    }
+
+    /// One put with `If-None-Match: *`, without retries.
+    async fn conditional_put(&self, body: ByteStream) -> Result<(), RequestError> {
+        let put = self.put(&self.refused_key, BODY, body).if_none_match("*");
+        let put =
+            put.customize().disable_payload_signing().config_override(client::without_retries(self.config));
+        put.send().await.map(drop).map_err(|error| self.request_error(PUT, error))
+    }
+
+    /// Whether more than one of these puts succeeded. Deletes what they wrote.
+    async fn has_several_successes(
+        &self,
+        results: impl IntoIterator<Item = Result<(), RequestError>>,
+    ) -> Result<bool, RequestError> {
+        let mut successes = 0;
+        for result in results {
+            match result {
+                Ok(()) => successes += 1,
+                Err(RequestError { kind: RequestErrorKind::AccessDenied, error }) => {
+                    return Err(RequestError { kind: RequestErrorKind::AccessDenied, error });
+                }
+                // Refused by the condition, or because another put is in progress.
+                Err(_) => {}
+            }
+        }
+        self.delete(&self.refused_key).await?;
+        Ok(successes > 1)
+    }
+
+    async fn honours_condition_on_copy(&self) -> Result<bool, RequestError> {
+        let copy = self
+            .client
+            .copy_object()
+            .bucket(&self.config.bucket)
+            .key(&self.key)
+            .copy_source(format!("{}/{}", self.config.bucket, self.key))
+            .metadata_directive(MetadataDirective::Replace)
+            .content_type("text/plain")
+            .if_none_match("*");
+        let result = copy.send().await.map(drop).map_err(|error| self.request_error(PUT, error));
+        self.is_condition_honoured(result)
+    }
+
+    /// Whether a request was refused because its condition failed.
+    #[allow(clippy::unused_self)] // Consistent with the other methods.
+    fn is_condition_honoured(&self, result: Result<(), RequestError>) -> Result<bool, RequestError> {
+        match result {
+            Err(RequestError { kind: RequestErrorKind::PreconditionFailed, .. }) => Ok(true),
+            // The storage ignores the header, or it refuses the header or the request.
+            Ok(())
+            | Err(RequestError {
+                kind: RequestErrorKind::NotImplemented | RequestErrorKind::Rejected, ..
+            }) => Ok(false),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    async fn compares_checksum_of_put(&self) -> Result<bool, RequestError> {
+        let put = self.put(&self.refused_key, b"something else", ByteStream::from_static(BODY));
+        match put.customize().disable_payload_signing().send().await {
+            Ok(_) => Ok(false),
+            Err(error) => match self.request_error(PUT, error) {
+                RequestError {
+                    kind:
+                        RequestErrorKind::BadDigest
+                        | RequestErrorKind::Rejected
+                        | RequestErrorKind::NotImplemented,
+                    ..
+                } => Ok(true),
+                failed => Err(failed),
+            },
+        }
+    }
+
+    /// Whether the storage compares the checksum of a part, and whether it honours a condition on completing an upload.
+    async fn probe_multipart(&self) -> Result<(bool, bool), RequestError> {
+        let result = match self.probe_upload(true).await {
+            // The storage refuses uploads with checksums of parts.
+            Err(RequestError {
+                kind: RequestErrorKind::Rejected | RequestErrorKind::NotImplemented, ..
+            }) => (false, None),
+            result => result?,
+        };
+        match result {
+            (compares, Some(honours)) => Ok((compares, honours)),
+            (compares, None) => {
+                let (_, honours) = self.probe_upload(false).await?;
+                Ok((compares, honours.unwrap_or(false)))
+            }
+        }
+    }
+
+    /// Probes with one upload to the existing object: whether the checksum is compared, and whether the condition is
+    /// honoured. The second is `None` if the upload ended before it could be completed.
+    async fn probe_upload(&self, checksums: bool) -> Result<(bool, Option<bool>), RequestError> {
+        let bucket = &self.config.bucket;
+        let created = self
+            .client
+            .create_multipart_upload()
+            .bucket(bucket)
+            .key(&self.key)
+            .set_checksum_algorithm(checksums.then_some(PART_CHECKSUM))
+            .send()
+            .await
+            .map_err(|error| self.request_error(PUT, error))?;
+        let Some(upload_id) = created.upload_id else { return Ok((false, None)) };
+        let result = self.probe_part_and_complete(&upload_id, checksums).await;
+        let abort = self.client.abort_multipart_upload().bucket(bucket).key(&self.key).upload_id(&upload_id);
+        let aborted = abort.send().await.map_err(|error| self.request_error(ABORT, error));
+        match aborted {
+            Ok(_)
+            | Err(RequestError {
+                kind: RequestErrorKind::NoSuchUpload | RequestErrorKind::NoSuchKey, ..
+            }) => result,
+            Err(failed) => Err(self.left_behind(failed, &format!("the upload {upload_id} to {}", self.key))),
+        }
+    }
+
+    async fn probe_part_and_complete(
+        &self,
+        upload_id: &str,
+        checksums: bool,
+    ) -> Result<(bool, Option<bool>), RequestError> {
+        let send_part = async |checksum: Option<String>| {
+            let part = self
+                .client
+                .upload_part()
+                .bucket(&self.config.bucket)
+                .key(&self.key)
+                .upload_id(upload_id)
+                .part_number(1)
+                .set_checksum_crc32_c(checksum)
+                .body(ByteStream::from_static(BODY))
+                .customize()
+                .disable_payload_signing();
+            part.send().await.map_err(|error| self.request_error(PUT, error))
+        };
+        // The CRC32C of no bytes: wrong for `BODY`.
+        let compares = checksums
+            && match send_part(Some(BASE64.encode(&[0; 4]))).await {
+                Ok(_) | Err(RequestError { kind: RequestErrorKind::NotImplemented, .. }) => false,
+                Err(RequestError {
+                    kind: RequestErrorKind::BadDigest | RequestErrorKind::Rejected, ..
+                }) => true,
+                Err(failed) => return Err(failed),
+            };
+        let checksum = checksums.then(|| crc32c(BODY));
+        let sent = match send_part(checksum.clone()).await {
+            Ok(sent) => sent,
+            // The refused part has ended the upload.
+            Err(RequestError {
+                kind:
+                    RequestErrorKind::NoSuchUpload
+                    | RequestErrorKind::Rejected
+                    | RequestErrorKind::NotImplemented
+                    | RequestErrorKind::BadDigest,
+                ..
+            }) => {
+                return Ok((compares, None));
+            }
+            Err(failed) => return Err(failed),
+        };
+        let parts = [completed_part(1, sent.e_tag, checksum)];
+        let complete = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.config.bucket)
+            .key(&self.key)
+            .upload_id(upload_id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec())).build())
+            .if_none_match("*");
+        let result = complete.send().await.map(drop).map_err(|error| self.request_error(PUT, error));
+        Ok((compares, Some(self.is_condition_honoured(result)?)))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), RequestError> {
+        match self.client.delete_object().bucket(&self.config.bucket).key(key).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match self.request_error(DELETE, error) {
+                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Ok(()),
+                failed => Err(self.left_behind(failed, &format!("the object {key}"))),
+            },
+        }
+    }
+
+    /// The error for something that could not be deleted.
+    #[allow(clippy::unused_self)]
+    fn left_behind(&self, failed: RequestError, what: &str) -> RequestError {
+        let message = format!("{}; {what} may be left in the bucket: remove it by hand", failed.error);
+        let error = match failed.error.kind() {
+            ErrorKind::Unavailable => StoreError::unavailable(message),
+            _ => StoreError::backend(message),
+        };
+        RequestError { kind: failed.kind, error: error.with_source(failed.error) }
+    }
+
+    fn request_error<E>(&self, operation: Operation, error: SdkError<E, HttpResponse>) -> RequestError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        error::from_sdk_error(self.config, operation, error)
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    BASE64.encode(Digest::of(bytes).as_bytes())
+}

@@ -1,0 +1,54 @@
+//! Small objects of the driver itself: `FORMAT`, encryption keys, records, index keys, claims. Only this module writes
+//! them.
+//!
+//! This module must never know what an object is for.
+
+use std::collections::HashMap;
+
+use artifact_store_core::{Bytes, Digest};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
+use data_encoding::BASE64;
+
+use crate::config::S3Config;
+use crate::error::{self, Operation, RequestError};
+
+/// An object to be put.
+#[derive(Debug)]
+pub(crate) struct SmallObject {
+    pub(crate) key: String,
+    pub(crate) bytes: Bytes,
+    pub(crate) metadata: Option<HashMap<String, String>>,
+    /// Whether the put sends `If-None-Match: *`. Not every storage honours it.
+    pub(crate) if_none_match: bool,
+}
+
+impl SmallObject {
+    /// An object of these bytes without metadata. It overwrites an existing object.
+    pub(crate) fn new(key: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        Self { key: key.into(), bytes: bytes.into(), metadata: None, if_none_match: false }
+    }
+
+    /// Puts the object, with the checksum that a bucket with object lock requires.
+    pub(crate) async fn put(
+        self,
+        config: &S3Config,
+        client: &Client,
+        operation: Operation,
+    ) -> Result<(), RequestError> {
+        let put = client
+            .put_object()
+            .bucket(&config.bucket)
+            .key(self.key)
+            .set_content_type((!self.bytes.is_empty()).then(|| "application/json".to_owned()))
+            .set_metadata(self.metadata)
+            .set_if_none_match(self.if_none_match.then(|| "*".to_owned()))
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .checksum_sha256(BASE64.encode(Digest::of(&self.bytes).as_bytes()))
+            .body(ByteStream::from(self.bytes))
+            .customize()
+            .disable_payload_signing();
+        put.send().await.map(drop).map_err(|error| error::from_sdk_error(config, operation, error))
+    }
+}

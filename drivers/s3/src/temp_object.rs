@@ -1,0 +1,45 @@
+//! An object that is deleted unless it is kept: [`TempObject`].
+//!
+//! This module must never delete an artifact.
+
+use std::sync::Arc;
+
+use crate::delete::DELETE_TEMP_OBJECT;
+use crate::state::StoreState;
+
+/// A temporary object. Dropping it deletes the object in the background.
+#[derive(Debug)]
+pub(crate) struct TempObject {
+    state: Arc<StoreState>,
+    /// `None` once the object is kept or deleted.
+    key: Option<String>,
+}
+
+impl TempObject {
+    pub(crate) fn new(state: &Arc<StoreState>, key: String) -> Self {
+        Self { state: Arc::clone(state), key: Some(key) }
+    }
+
+    /// Keeps the object.
+    pub(crate) fn keep(mut self) {
+        self.key = None;
+    }
+
+    /// Deletes the object now, or in the background if that fails.
+    pub(crate) async fn delete(mut self) {
+        if let Some(key) = self.key.clone()
+            && self.state.delete_object(DELETE_TEMP_OBJECT, &key).await.is_ok()
+        {
+            self.key = None;
+        }
+    }
+}
+
+impl Drop for TempObject {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            let state = Arc::clone(&self.state);
+            self.state.tasks.spawn_detached(async move { state.delete_object_with_retries(&key).await });
+        }
+    }
+}

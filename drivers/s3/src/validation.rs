@@ -1,0 +1,145 @@
+//! Validates names and addresses: buckets, prefixes, regions, endpoints.
+//!
+//! This module must never send a request.
+
+use std::net::IpAddr;
+
+use artifact_store_core::StoreError;
+
+const MAX_PREFIX_BYTES: usize = 256;
+
+/// Refuses what cannot be a bucket's name, so that a typing error does not become a path.
+pub(crate) fn check_bucket(bucket: &str) -> Result<(), StoreError> {
+    let valid = (3..=255).contains(&bucket.len())
+        && bucket.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && bucket.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    if valid {
+        return Ok(());
+    }
+    Err(StoreError::invalid_option(
+        "bucket",
+        "is not a bucket name; it takes 3 to 255 letters, digits, dots and hyphens, without a path",
+    ))
+}
+
+/// Refuses a prefix that is too long, or that contains a byte that some servers would encode.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
+    if prefix.len() > MAX_PREFIX_BYTES {
+        return Err(StoreError::invalid_option("prefix", format!("takes at most {MAX_PREFIX_BYTES} bytes")));
+    }
+    let is_safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+    let has_names_only = prefix.is_empty()
+        || prefix.trim_end_matches('/').split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if prefix.bytes().all(is_safe) && has_names_only && !prefix.ends_with("//") {
+        return Ok(());
+    }
+    Err(StoreError::invalid_option(
+        "prefix",
+        "takes letters, digits, '-', '_', '.' and single slashes between names, such as team/artifacts",
+    ))
+}
+
+/// Refuses what cannot be a region's name.
+pub(crate) fn check_region(region: &str) -> Result<(), StoreError> {
+    let valid = (1..=64).contains(&region.len())
+        && region.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if valid {
+        return Ok(());
+    }
+    Err(StoreError::invalid_option("region", "is not a region name; expected one such as us-east-1"))
+}
+
+/// Refuses what is not an http or https address, and plain http to another machine unless `allow_http`.
+pub(crate) fn check_endpoint(
+    option: &'static str,
+    endpoint: &str,
+    allow_http: bool,
+) -> Result<(), StoreError> {
+    // The message does not repeat the value, because it may contain a secret.
+    let invalid = |what: &str| {
+        let example = "it takes an address such as https://s3.example.com or http://127.0.0.1:3900";
+        Err(StoreError::invalid_option(option, format!("{what}; {example}")))
+    };
+    let (is_plain, rest) = match (endpoint.strip_prefix("https://"), endpoint.strip_prefix("http://")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return invalid("is not an http or https URL"),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('@') {
+        return invalid("contains a user name or password, which is not allowed");
+    }
+    if authority.contains(['/', '?', '#']) {
+        return invalid("has more than a host and a port; bucket and prefix are separate options");
+    }
+    let Some(host) = host_of(authority) else { return invalid("has no valid host and port") };
+    if is_plain && !allow_http && !is_loopback(host) {
+        return Err(StoreError::invalid_option(
+            option,
+            "is plain http to another machine, so anybody between can read and alter the bytes; use https, or allow http if \
+             you control the network",
+        )
+        .with_option("allow_http"));
+    }
+    Ok(())
+}
+
+/// The host of `host:port`, without brackets.
+fn host_of(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<IpAddr>().ok()?;
+            (host, rest.strip_prefix(':').or(rest.is_empty().then_some("80"))?)
+        }
+        None => authority.split_once(':').unwrap_or((authority, "80")),
+    };
+    let is_valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
+    (!host.is_empty() && host.bytes().all(is_valid) && port.parse::<u16>().is_ok()).then_some(host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_bucket, check_endpoint, check_prefix};
+
+    #[test]
+    fn endpoints_are_told_from_other_text() {
+        for good in
+            ["https://s3.example.com", "http://127.0.0.1:3900/", "http://[::1]:9000", "http://localhost:1"]
+        {
+            assert!(check_endpoint("endpoint", good, false).is_ok(), "{good}");
+        }
+        for bad in [
+            "127.0.0.1:3900",
+            "ftp://host",
+            "https://",
+            "https://host/bucket",
+            "https://user:word@host",
+            "https://host:70000",
+            "http://10.0.0.1:9000",
+            "http://localhost.example.com",
+        ] {
+            assert!(check_endpoint("endpoint", bad, false).is_err(), "{bad}");
+        }
+        assert!(check_endpoint("endpoint", "http://10.0.0.1:9000", true).is_ok());
+    }
+
+    #[test]
+    fn prefixes_and_buckets_are_plain_names() {
+        for good in ["", "a", "a/b", "team-1/artifacts_2/"] {
+            assert!(check_prefix(good).is_ok(), "{good}");
+        }
+        for bad in ["/a", "a//b", "a/../b", "a b", "ä", "a/./b", "a//", "/", &"x".repeat(257)] {
+            assert!(check_prefix(bad).is_err(), "{bad}");
+        }
+        assert!(check_bucket("my-bucket.1").is_ok());
+        for bad in ["", "ab", "a/b", "-abc", "a b c"] {
+            assert!(check_bucket(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Two processes put the same bytes at the same moment: exactly one of them gets `created`, whatever way the bytes take
+//! and whatever the storage honours.
+//!
+//! Each writer is a process: this test program, started again with the environment variable `RACE_WRITER`. It reads the
+//! numbers of the rounds from its standard input, so that both start together, and prints the result of each put.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
+
+mod harness;
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use artifact_store_backends::S3Kind;
+use artifact_store_core::{ArtifactStore, Body, Bytes, ListQuery, PutOptions, PutOutcome, ScopePattern};
+use artifact_store_s3::{ConditionalCreate, S3Config, S3Store};
+use futures_util::stream;
+use harness::{MIB, TestBucket, fresh_bucket_and_prefix, scope, server};
+
+const VARIABLE: &str = "RACE_WRITER";
+/// Sizes and rounds: less than a part, 2 parts, 40 parts. A part is 5 MiB.
+const SIZES: [(usize, u32); 3] = [(64 * 1024, 64), (8 * MIB, 64), (198 * MIB, 64)];
+/// Rounds with the largest size, unless `RACES=all` is set: 64 rounds send 25 GiB to the storage.
+const LONG_ROUNDS: u32 = 4;
+
+/// The body of a round: a stream without an announced length or digest.
+fn body(round: u32, size: usize) -> Body {
+    let piece = Bytes::from(vec![u8::try_from(round % 251).unwrap(); MIB.min(size)]);
+    let mut first = round.to_le_bytes().to_vec();
+    first.resize(piece.len(), 0);
+    let pieces =
+        std::iter::once(Bytes::from(first)).chain(std::iter::repeat_n(piece, size / MIB.min(size) - 1));
+    Body::from_stream(stream::iter(pieces.map(Ok::<_, std::io::Error>)))
+}
+
+/// The writer. It runs one round for each line of its input.
+#[test]
+#[ignore = "a process that the races start, not a test"]
+fn writer() {
+    let arguments = std::env::var(VARIABLE).unwrap();
+    let mut arguments = arguments.split(' ').map(str::to_owned);
+    let mut next = || arguments.next().unwrap();
+    let (name, size) = (next(), next().parse().unwrap());
+    let config = S3Config::bucket(next()).prefix(next()).endpoint(next()).region(next()).path_style(true);
+    let config = config.keys(next(), next()).part_size(5 * MIB as u64).max_attempts(10);
+    let config = match next().as_str() {
+        "no" => config.conditional_create(ConditionalCreate::No),
+        _ => config,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = S3Store::open(config).await.unwrap();
+        println!("\nready");
+        for line in std::io::stdin().lines() {
+            let round: u32 = line.unwrap().parse().unwrap();
+            let options = PutOptions { filename: Some(format!("{name}-{round}")), ..PutOptions::default() };
+            let put = store.put(&scope(), body(round, size), options).await.unwrap();
+            let outcome = if put.outcome == PutOutcome::Created { "created" } else { "stored" };
+            println!("\nround {outcome} {}", put.record.options.filename.unwrap());
+        }
+        store.close().await.unwrap();
+    });
+}
+
+struct Writer {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Writer {
+    fn start(arguments: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer", "--nocapture", "--ignored"])
+            .env(VARIABLE, arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    fn send(&mut self, round: u32) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{round}").unwrap();
+    }
+
+    fn read_line(&mut self, start: &str) -> String {
+        let mut output = String::new();
+        for line in &mut self.lines {
+            let line = line.unwrap();
+            if line.starts_with(start) {
+                return line;
+            }
+            let _ = writeln!(output, "{line}");
+        }
+        panic!("the writer ended: {output}");
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn one_of_two_creates(kind: S3Kind, conditional: &str, size: usize, rounds: u32) {
+    let server = server(kind).await;
+    let (bucket, prefix) = fresh_bucket_and_prefix(server).await.unwrap();
+    let conditional = conditional.to_owned();
+    let shown = conditional.clone();
+    let arguments = move |name: &str| {
+        format!(
+            "{name} {size} {bucket} {prefix} {} {} {} {} {conditional}",
+            server.endpoint(),
+            server.region(),
+            server.access_key_id(),
+            server.secret_access_key()
+        )
+    };
+    let outcome = tokio::task::spawn_blocking(move || {
+        let mut writers = [Writer::start(&arguments("first")), Writer::start(&arguments("second"))];
+        for writer in &mut writers {
+            writer.read_line("ready");
+        }
+        let mut wrong = Vec::new();
+        let mut won = [0, 0];
+        for round in 0..rounds {
+            for writer in &mut writers {
+                writer.send(round);
+            }
+            let lines = writers.each_mut().map(|writer| writer.read_line("round"));
+            let created = lines.each_ref().map(|line| line.contains("created"));
+            let names = lines.each_ref().map(|line| line.rsplit(' ').next().unwrap().to_owned());
+            // Exactly one creates, and both return its options.
+            if created[0] == created[1] || names[0] != names[1] {
+                wrong.push(lines.join(" | "));
+            }
+            won[usize::from(created[1])] += 1;
+        }
+        (wrong, won)
+    })
+    .await
+    .unwrap();
+    println!("{kind:?} ({shown}), {size} bytes: {rounds} races; wins of first and second: {:?}", outcome.1);
+    assert_eq!(outcome.0, Vec::<String>::new(), "{kind:?}, {size} bytes: not exactly one created");
+}
+
+async fn races(kind: S3Kind, conditional: &str) {
+    let all = std::env::var("RACES").is_ok_and(|races| races == "all");
+    for (size, rounds) in SIZES {
+        let rounds = if all || size < 100 * MIB { rounds } else { LONG_ROUNDS };
+        one_of_two_creates(kind, conditional, size, rounds).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_processes_creates_on_garage() {
+    races(S3Kind::Garage, "probe").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_processes_creates_on_s3s_fs() {
+    races(S3Kind::S3sFs, "probe").await;
+}
+
+// moto honours the condition, but checks before it writes: both puts in a race may get `created`. An operator would set
+// the option.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_processes_creates_on_moto_without_its_conditions() {
+    races(S3Kind::Moto, "no").await;
+}
+
+/// The claim of a dead process blocks others no longer than its requests may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_claim_of_a_dead_process_is_deleted_in_time() {
+    use ConditionalCreate::{Probe, Put};
+    for (kind, conditional) in [(S3Kind::Garage, Probe), (S3Kind::S3sFs, Put)] {
+        let test_bucket = TestBucket::new(server(kind).await).await;
+        let config = test_bucket
+            .config()
+            .conditional_create(conditional)
+            .request_timeout(Duration::from_millis(500))
+            .max_attempts(2);
+        let store = S3Store::open(config).await.unwrap();
+        let put = store.put(&scope(), Body::from("claimed"), PutOptions::default()).await.unwrap();
+        let key = test_bucket.artifact().await;
+        assert!(store.delete(&scope(), &put.record.id).await.unwrap());
+        let (claim, metadata) = match conditional {
+            Probe => (format!("{key}.{}", "0".repeat(32)), [].into()),
+            _ => (key, [("artifact-claim".to_owned(), "0".repeat(32))].into()),
+        };
+        test_bucket.replace(&claim, b"", metadata).await;
+        assert_eq!(store.stat(&scope(), &put.record.id).await.unwrap(), None, "a claim is not an artifact");
+        let page = store.list(&ListQuery::new(ScopePattern::exactly(&scope())).with_total()).await.unwrap();
+        assert!(page.rows.is_empty());
+        let scope = scope();
+        let again = store.put(&scope, Body::from("claimed"), PutOptions::default());
+        let again = tokio::time::timeout(Duration::from_secs(20), again).await.unwrap().unwrap();
+        assert_eq!(again.outcome, PutOutcome::Created, "{kind:?}");
+        assert_eq!(test_bucket.residue().await, Vec::<String>::new(), "{kind:?}");
+    }
+}

@@ -1,0 +1,294 @@
+//! The database file on disk: its creation, how it can be accessed, whether it was moved, and the free space around it.
+//!
+//! This module must never know a table. It must never open the database file while a connection may have it open:
+//! closing any descriptor of a file releases all locks that the process holds on it.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use artifact_store_core::StoreError;
+use sqlx::SqliteConnection;
+
+use crate::error;
+
+/// Disk space that a transaction may need in addition to its bytes and the log.
+const HEADROOM_BYTES: u64 = 512 * 1024;
+/// On a disk that is nearly full, the log file is truncated to this size and not further.
+const WAL_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
+/// `health` reports whether an artifact of this size could be put.
+const HEALTH_PUT_BYTES: u64 = 64 * 1024;
+
+/// Checks the path, and creates an empty file with mode 0600 if none exists.
+///
+/// Returns the absolute path, so that SQLite cannot read it as a URI.
+pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
+    if path.as_os_str().is_empty() || path.to_str().is_none_or(|text| text.contains('\0')) {
+        return Err(StoreError::invalid(
+            "the database path is empty, is not UTF-8 or contains a NUL character",
+        ));
+    }
+    let path =
+        std::path::absolute(path).map_err(|error| error::from_io("reading the current directory", error))?;
+    match path.parent().map(fs::metadata) {
+        Some(Ok(parent)) if parent.is_dir() => {}
+        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(error::from_io("reading the metadata of the database directory", error));
+        }
+        _ => return Err(StoreError::invalid(format!("the directory of {} does not exist", path.display()))),
+    }
+    // SQLite would only report that the file cannot be opened.
+    if path.parent().is_some_and(is_read_only) {
+        let error = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        return Err(error::from_io("opening the database for writing", error));
+    }
+    {
+        // Two stores of one process may create the same file at once. One must not close its descriptor while the other
+        // already holds locks on the file. So creating and closing happen under one mutex.
+        static CREATION: Mutex<()> = Mutex::new(());
+        let _guard = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
+        match set_owner_only(OpenOptions::new().write(true).create_new(true)).open(&path) {
+            Ok(file) => path
+                .parent()
+                .map_or(Ok(()), |directory| copy_owner(&file, directory))
+                .map_err(|error| error::from_io("setting the owner of the database file", error))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error::from_io("creating the database file", error)),
+        }
+    }
+    require_regular_file(&path)?;
+    Ok(path)
+}
+
+/// How this process can read an existing database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessMode {
+    /// The process can write the file and its directory. It reads with locks.
+    ReadWrite,
+    /// The process can only read. Other processes may write: the log and its index exist.
+    ReadOnly,
+    /// The process can only read, and there is no log: no process has the database open.
+    Immutable,
+    /// The log must be recovered first, which a process that can only read cannot do.
+    NeedsRecovery,
+}
+
+/// Determines how this process can read the database at `path`. Creates no file.
+pub(crate) fn access_mode(path: &Path) -> Result<AccessMode, StoreError> {
+    let access = read_only_access_mode(path)?;
+    if is_writable(path)
+        && path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || is_writable(parent))
+    {
+        return Ok(AccessMode::ReadWrite);
+    }
+    Ok(access)
+}
+
+/// Like [`access_mode`], but for a caller that must not write, even if it could.
+pub(crate) fn read_only_access_mode(path: &Path) -> Result<AccessMode, StoreError> {
+    require_regular_file(path)?;
+    let log = fs::metadata(with_suffix(path, "-wal")).map(|found| found.len());
+    let index = fs::metadata(with_suffix(path, "-shm")).is_ok();
+    Ok(match log {
+        Ok(_) if index => AccessMode::ReadOnly,
+        Ok(length) if length > 0 => AccessMode::NeedsRecovery,
+        _ => AccessMode::Immutable,
+    })
+}
+
+/// Whether this process has write permission for `path`.
+fn is_writable(path: &Path) -> bool {
+    #[cfg(unix)]
+    return rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    #[cfg(not(unix))]
+    return fs::metadata(path).is_ok_and(|found| !found.permissions().readonly());
+}
+
+/// Sets the owner and group of a new file to those of `like`, if they differ and this process runs as root.
+///
+/// Otherwise root could leave files that the user of the store cannot open.
+pub(crate) fn copy_owner(file: &fs::File, like: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+
+        let (own, like) = (file.metadata()?, fs::metadata(like)?);
+        if (own.uid(), own.gid()) != (like.uid(), like.gid()) && rustix::process::geteuid().is_root() {
+            fchown(file, Some(like.uid()), Some(like.gid()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets mode 0600 for files that `options` create.
+pub(crate) fn set_owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Returns `InvalidArgument` if `path` is not a regular file. Symbolic links are not followed.
+pub(crate) fn require_regular_file(path: &Path) -> Result<(), StoreError> {
+    let found = fs::symlink_metadata(path)
+        .map_err(|error| error::from_io("reading the metadata of the database file", error))?;
+    if found.is_file() {
+        return Ok(());
+    }
+    Err(StoreError::invalid(format!(
+        "{} is a symbolic link, a directory or a device; expected a regular file",
+        path.display()
+    )))
+}
+
+/// The database file, identified by its device and inode when the store opened.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseFile {
+    path: PathBuf,
+    wal: PathBuf,
+    file_id: Option<(u64, u64)>,
+}
+
+impl DatabaseFile {
+    /// Records the identity of the file at `path`.
+    pub(crate) fn new(path: PathBuf) -> Result<Self, StoreError> {
+        let file_id = file_id(&path)
+            .map_err(|error| error::from_io("reading the metadata of the database file", error))?;
+        Ok(Self { wal: with_suffix(&path, "-wal"), path, file_id })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path now names another file or none. Further writes would go to the old file and be lost with it.
+    pub(crate) fn has_moved(&self) -> bool {
+        file_id(&self.path).map_or(true, |found| found != self.file_id)
+    }
+
+    /// Checks before a transaction that the file was not moved, and that there is room for `bytes`.
+    ///
+    /// The disk must never become so full that the log cannot be checkpointed into the database. Then not even a delete
+    /// would have room. So on a disk that is nearly full, every transaction is preceded by a checkpoint, and
+    /// transactions with bytes that do not fit are refused.
+    ///
+    /// # Errors
+    /// `NotFound` if `durable` is set and the file was moved, `StorageFull` if there is no room.
+    pub(crate) async fn check_room(
+        &self,
+        conn: &mut SqliteConnection,
+        durable: bool,
+        bytes: u64,
+    ) -> Result<(), sqlx::Error> {
+        if durable && self.has_moved() {
+            return Err(sqlx::Error::Io(io::ErrorKind::NotFound.into()));
+        }
+        if self.has_room(bytes, bytes) {
+            return Ok(());
+        }
+        // The checkpoint does nothing if readers of other processes block it, or if the disk is too full.
+        let checkpointed = self.checkpoint(conn).await;
+        if bytes == 0 {
+            return Ok(());
+        }
+        // Deleted artifacts leave free pages within the file.
+        let free_pages = freelist_bytes(conn).await?;
+        if self.has_room(bytes, bytes.saturating_sub(free_pages))
+            || (checkpointed && self.has_room_with_wal_reuse(bytes, free_pages))
+        {
+            return Ok(());
+        }
+        Err(sqlx::Error::Io(io::ErrorKind::StorageFull.into()))
+    }
+
+    /// Checkpoints the log into the database. Returns whether the whole log was checkpointed and restarts at its
+    /// beginning.
+    ///
+    /// The log file keeps up to [`WAL_RESERVE_BYTES`] as a reserve. If no other disk space is left, a delete, and a put
+    /// into the freed pages, can still write their log.
+    async fn checkpoint(&self, conn: &mut SqliteConnection) -> bool {
+        // At the next commit, SQLite truncates the log file to this limit if it is larger.
+        let limit = format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}");
+        let _ = sqlx::query(sqlx::AssertSqlSafe(limit)).fetch_all(&mut *conn).await;
+        let result = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)");
+        let result = result.fetch_one(&mut *conn).await;
+        result.is_ok_and(|(busy, frames, checkpointed)| busy == 0 && frames == checkpointed)
+    }
+
+    /// Whether there is room for a put of [`HEALTH_PUT_BYTES`].
+    pub(crate) async fn has_room_for_put(&self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        if self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES) {
+            return Ok(true);
+        }
+        let free_pages = freelist_bytes(conn).await?;
+        Ok(self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES.saturating_sub(free_pages))
+            || self.has_room_with_wal_reuse(HEALTH_PUT_BYTES, free_pages))
+    }
+
+    /// Whether there is room for `bytes` after a checkpoint, when the log reuses the space of its file.
+    ///
+    /// The growth of the database, its index pages included, must fit into the free pages or on the disk. Otherwise the
+    /// log could not be checkpointed afterwards.
+    fn has_room_with_wal_reuse(&self, bytes: u64, free_pages: u64) -> bool {
+        let growth = (bytes + HEADROOM_BYTES).saturating_sub(free_pages);
+        let needed = (bytes + HEADROOM_BYTES).saturating_sub(self.wal_bytes()) + growth;
+        available_bytes(&self.path).is_none_or(|available| available >= needed)
+    }
+
+    /// The size of the log file.
+    fn wal_bytes(&self) -> u64 {
+        fs::metadata(&self.wal).map_or(0, |found| found.len())
+    }
+
+    /// Whether the disk has room for `bytes` in the log, for `growth` of the database, and for the current log.
+    fn has_room(&self, bytes: u64, growth: u64) -> bool {
+        available_bytes(&self.path)
+            .is_none_or(|available| available >= HEADROOM_BYTES + bytes + growth + self.wal_bytes())
+    }
+}
+
+/// Bytes of the free pages within the database file.
+async fn freelist_bytes(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    const SQL: &str = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
+    sqlx::query_scalar::<_, i64>(SQL).fetch_one(conn).await.map(i64::cast_unsigned)
+}
+
+/// Disk space that is available to this process. `None` if the system does not report it.
+fn available_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    #[cfg(not(unix))]
+    return None;
+}
+
+/// Whether the directory is on a read-only file system.
+fn is_read_only(directory: &Path) -> bool {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(directory)
+        .is_ok_and(|disk| disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    #[cfg(not(unix))]
+    return false;
+}
+
+/// Device and inode of the file at `path`. `None` if the system has no such numbers.
+fn file_id(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    let found = fs::symlink_metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Ok(Some((found.dev(), found.ino())))
+    }
+    #[cfg(not(unix))]
+    {
+        drop(found);
+        Ok(None)
+    }
+}
+
+/// Appends `suffix` to the file name of `path`.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,259 @@
+//! Listings as SQL: the index, the conditions and the page. This is the only module that builds SQL text at runtime.
+//!
+//! The text is built only from literals of this module. Every value is bound, and a list of values is one parameter. So
+//! there are few different statements, and all of them stay prepared. This module must never decide what a query means:
+//! its conditions select the same records as `ListQuery::matches`.
+
+use artifact_store_core::{
+    Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
+    TaskPattern, TenantPattern, Timestamp,
+};
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::pool::ReaderPool;
+use crate::row;
+
+/// Returns one page of `query`, and the total count if the query asks for it.
+pub(crate) async fn list(readers: &ReaderPool, query: &ListQuery) -> Result<Page, StoreError> {
+    let position = query.position()?;
+    let limit = query.limit() as usize;
+    let mut reader = readers.acquire().await?;
+    let rows = page_query(query, position).build().fetch_all(reader.conn()?).await;
+    let rows = reader.finish(rows)?;
+    let more = rows.len() > limit;
+    let records: Vec<Record> = rows
+        .iter()
+        .take(limit)
+        .map(|row| row::decode(row).map(|(_, record)| record))
+        .collect::<Result<_, _>>()?;
+    let total = if query.counts_total() {
+        let count = count_query(query).build_query_scalar::<i64>().fetch_one(reader.conn()?).await;
+        Some(reader.finish(count)?.cast_unsigned())
+    } else {
+        None
+    };
+    Ok(Page::new(query, records, total, more))
+}
+
+/// The statement for one page. It selects one row more than the limit, which shows whether there is another page.
+fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sqlite> {
+    let index = ListIndex::of(query.pattern());
+    let mut sql = QueryBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
+    push_conditions(&mut sql, &index, query);
+    // A page after the first one is past this bound already. A second condition on `rank` could make SQLite start its
+    // walk there instead of at the position.
+    if let Some(created_before) = query.filter().created_before.filter(|_| position.is_none()) {
+        push_created_before(&mut sql, created_before);
+    }
+    if let Some(Position { created_at, id, scope_mark }) = position {
+        let rank = !created_at.as_micros();
+        if let ListIndex::Scope(_) = index {
+            // Within one scope, the mark is the same in all rows.
+            sql.push(" AND (a.rank, a.id) > (").push_bind(rank);
+            sql.push(", ").push_bind(id.as_str().to_owned()).push(")");
+        } else {
+            sql.push(" AND (a.rank, a.id, a.scope_mark) > (").push_bind(rank);
+            sql.push(", ").push_bind(id.as_str().to_owned());
+            sql.push(", ").push_bind(scope_mark.as_bytes().to_vec()).push(")");
+        }
+    }
+    sql.push(" ORDER BY a.rank, a.id, a.scope_mark LIMIT ").push_bind(i64::from(query.limit()) + 1);
+    sql
+}
+
+/// The statement for the total count.
+fn count_query(query: &ListQuery) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT count(*) FROM artifact AS a");
+    push_conditions(&mut sql, &ListIndex::of(query.pattern()), query);
+    if let Some(created_before) = query.filter().created_before {
+        push_created_before(&mut sql, created_before);
+    }
+    sql
+}
+
+/// Adds the condition `created_before`. The rank is the bitwise complement of the time, so an earlier time has a larger
+/// rank.
+fn push_created_before(sql: &mut QueryBuilder<Sqlite>, moment: Timestamp) {
+    sql.push(" AND a.rank >= ").push_bind(!moment.as_micros());
+}
+
+/// The index that a listing walks: the narrowest one that has its rows contiguous and in order.
+enum ListIndex {
+    Scope(ScopeMark),
+    Session,
+    User,
+    Tenant,
+    AllTenants,
+}
+
+impl ListIndex {
+    fn of(pattern: &ScopePattern) -> Self {
+        let ScopePattern { tenant, user, session, task } = pattern;
+        match (tenant, user, session) {
+            (TenantPattern::One(tenant), Some(user), Some(session)) => {
+                let task = match task {
+                    TaskPattern::Any => return Self::Session,
+                    TaskPattern::NoTask => None,
+                    TaskPattern::One(task) => Some(task.clone()),
+                };
+                let scope = Scope::from_parts(tenant.clone(), user.clone(), session.clone(), task);
+                Self::Scope(ScopeMark::of(&scope))
+            }
+            (TenantPattern::One(_), Some(_), None) => Self::User,
+            (TenantPattern::One(_), None, _) => Self::Tenant,
+            (TenantPattern::AllTenants, ..) => Self::AllTenants,
+        }
+    }
+}
+
+/// Adds the index and all conditions except `created_before`.
+fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &ListQuery) {
+    // The index is named, so that statistics cannot make SQLite choose another plan.
+    sql.push(match index {
+        ListIndex::Scope(_) => " INDEXED BY artifact_by_scope WHERE a.scope_mark = ",
+        ListIndex::Session => " INDEXED BY artifact_by_session WHERE TRUE",
+        ListIndex::User => " INDEXED BY artifact_by_user WHERE TRUE",
+        ListIndex::Tenant => " INDEXED BY artifact_by_tenant WHERE TRUE",
+        ListIndex::AllTenants => " INDEXED BY artifact_by_rank WHERE TRUE",
+    });
+    if let ListIndex::Scope(mark) = index {
+        sql.push_bind(mark.as_bytes().to_vec());
+    }
+    let ScopePattern { tenant, user, session, task } = query.pattern();
+    if let TenantPattern::One(tenant) = tenant {
+        sql.push(" AND a.tenant = ").push_bind(tenant.as_str().to_owned());
+    }
+    if let Some(user) = user {
+        sql.push(" AND a.user = ").push_bind(user.as_str().to_owned());
+    }
+    if let Some(session) = session {
+        sql.push(" AND a.session = ").push_bind(session.as_str().to_owned());
+    }
+    match task {
+        TaskPattern::Any => {}
+        TaskPattern::NoTask => {
+            sql.push(" AND a.task IS NULL");
+        }
+        TaskPattern::One(task) => {
+            sql.push(" AND a.task = ").push_bind(task.as_str().to_owned());
+        }
+    }
+    push_filters(sql, query.filter());
+}
+
+/// `MediaRange::normalize` of a row. As bytes, because not every SQLite function handles text with NUL characters.
+macro_rules! normalized_media_type {
+    () => {
+        "CAST(' ' || replace(replace(replace(lower(a.media_type), ' ', ''), char(9), ''), '\"', '') || ';' AS BLOB)"
+    };
+}
+
+/// The parts of each media range, as a JSON array of arrays.
+fn media_types_json(media_types: &[MediaRange]) -> String {
+    let lists =
+        media_types.iter().map(|range| row::hex_json_array(range.parts().iter().map(String::as_bytes)));
+    format!("[{}]", lists.collect::<Vec<_>>().join(","))
+}
+
+/// Adds the conditions of the filter except `created_before`.
+fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before: _, tags } =
+        filter;
+    // Sizes in the table are at most `i64::MAX`, so a larger bound is equivalent to `i64::MAX`.
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    if !media_types.is_empty() {
+        sql.push(" AND a.media_type IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(")
+            .push_bind(media_types_json(media_types))
+            .push(concat!(
+                ") AS r WHERE NOT EXISTS (SELECT 1 FROM json_each(r.value) AS p WHERE instr(",
+                normalized_media_type!(),
+                ", unhex(p.value)) = 0))"
+            ));
+    }
+    if !sources.is_empty() {
+        let list = row::hex_json_array(sources.iter().map(|source| source.as_str().as_bytes()));
+        sql.push(" AND CAST(a.source AS BLOB) IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(list)
+            .push("))");
+    }
+    if let Some(min_bytes) = min_bytes {
+        sql.push(" AND a.size >= ").push_bind(bytes(*min_bytes));
+    }
+    if let Some(max_bytes) = max_bytes {
+        sql.push(" AND a.size <= ").push_bind(bytes(*max_bytes));
+    }
+    if let Some(created_after) = created_after {
+        sql.push(" AND a.rank <= ").push_bind(!created_after.as_micros());
+    }
+    if !tags.is_empty() {
+        let list = row::hex_json_array(tags.iter().map(String::as_bytes));
+        sql.push(" AND EXISTS (SELECT 1 FROM tag AS t WHERE t.blob = a.blob AND t.tag IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(list)
+            .push(")))");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SqliteConfig, schema};
+    use artifact_store_core::{Clock, Digest, PutOptions, SystemClock};
+    use sqlx::{ConnectOptions, Row, SqliteConnection};
+
+    async fn plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(explain).fetch_all(conn).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn every_page_walks_one_index_and_sorts_nothing() {
+        let mut conn = crate::connect::writer_options(&SqliteConfig::memory(), None).connect().await.unwrap();
+        schema::migrate(&mut conn).await.unwrap();
+        let scope = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
+        let record = Record::new(scope.clone(), PutOptions::default(), Digest::of(b""), 0, SystemClock.now());
+        let position = Position::of(&record);
+        let filter = Filter {
+            media_types: vec!["a/b".parse().unwrap(), "c/*; d=e".parse().unwrap()],
+            sources: vec![artifact_store_core::Source::Tool],
+            min_bytes: Some(1),
+            max_bytes: Some(2),
+            created_after: Some(SystemClock.now()),
+            created_before: Some(SystemClock.now()),
+            tags: vec!["a".into()],
+        };
+        let session = "artifact_by_session (tenant=? AND user=? AND session=?";
+        for (pattern, expected, last) in [
+            (ScopePattern::exactly(&scope), "artifact_by_scope (scope_mark=?", "(rank,id)>(?,?)"),
+            (ScopePattern::session_of(&scope), session, "(rank,id,scope_mark)>(?,?,?)"),
+            (
+                ScopePattern::tenant(scope.tenant().clone()).user(scope.user().clone()),
+                "artifact_by_user (tenant=? AND user=?",
+                "(rank,id,scope_mark)>(?,?,?)",
+            ),
+            (
+                ScopePattern::tenant(scope.tenant().clone()),
+                "artifact_by_tenant (tenant=?",
+                "(rank,id,scope_mark)>(?,?,?)",
+            ),
+            (ScopePattern::all_tenants(), "artifact_by_rank", "(rank,id,scope_mark)>(?,?,?)"),
+        ] {
+            for filter in [Filter::default(), filter.clone()] {
+                let filtered = filter != Filter::default();
+                let query = ListQuery::new(pattern.clone()).with_filter(filter);
+                for position in [None, Some(&position)] {
+                    let sql = page_query(&query, position);
+                    let steps = plan(&mut conn, sql.sql().as_str()).await;
+                    let all = steps.join("\n");
+                    assert!(steps[0].contains(expected), "{all}");
+                    assert!(!all.contains("TEMP B-TREE FOR ORDER BY"), "{all}");
+                    assert!(!all.contains("SCAN a") || steps[0].contains("USING INDEX"), "{all}");
+                    if position.is_some() {
+                        let last = if filtered { last.replace(",?)", ",?) AND rank<?") } else { last.into() };
+                        assert!(steps[0].contains(&last), "{all}");
+                    }
+                }
+            }
+        }
+    }
+}

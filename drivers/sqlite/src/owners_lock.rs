@@ -1,0 +1,128 @@
+//! [`OwnersLock`]: a file lock that shows whether other stores have the database open.
+//!
+//! This module must never know the tables.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use artifact_store_core::StoreError;
+use tokio::time::{Instant, sleep};
+
+use crate::{database_file, error};
+
+/// The delay between two attempts of [`OwnersLock::acquire_shared`].
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
+/// The number of attempts of [`OwnersLock::is_only_holder`] to get the shared lock back.
+const RELOCK_ATTEMPTS: u32 = 200;
+/// The delay between two of these attempts.
+const RELOCK_DELAY: Duration = Duration::from_micros(200);
+
+/// A lock on the file `<path>-owners`, which every open store holds shared.
+///
+/// If a store is the only holder, every staged upload of another owner belongs to a process that has ended.
+///
+/// The file is never deleted. Otherwise two processes could lock two different files of the same name.
+#[derive(Debug)]
+pub(crate) struct OwnersLock {
+    file: File,
+}
+
+impl OwnersLock {
+    /// Opens the lock file of the database at `path`. Does not acquire the lock.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let database = path;
+        let path = database_file::with_suffix(database, "-owners");
+        if fs::symlink_metadata(&path).is_ok() {
+            database_file::require_regular_file(&path)?;
+        }
+        let file = database_file::set_owner_only(
+            OpenOptions::new().read(true).write(true).create(true).truncate(false),
+        )
+        .open(&path)
+        .map_err(|error| error::from_io("creating the owners file", error))?;
+        database_file::copy_owner(&file, database)
+            .map_err(|error| error::from_io("setting the owner of the owners file", error))?;
+        Ok(Self { file })
+    }
+
+    /// Acquires the shared lock, waiting at most `timeout`. Other processes hold it exclusively only for a moment.
+    pub(crate) async fn acquire_shared(&self, timeout: Duration) -> Result<(), StoreError> {
+        let deadline = Instant::now() + timeout;
+        while !is_acquired(self.file.try_lock_shared())? {
+            if Instant::now() >= deadline {
+                return Err(StoreError::unavailable(
+                    "another process held the owners file of the database for longer than busy_timeout",
+                ));
+            }
+            sleep(LOCK_RETRY_DELAY).await;
+        }
+        Ok(())
+    }
+
+    /// Whether no other store holds the lock.
+    ///
+    /// The lock is held shared before and after the call, but is released for a moment within it, because no operating
+    /// system offers this check without a release. Call this only within a write transaction. Then no other store calls
+    /// it at the same time and sees the lock of this store as released.
+    pub(crate) fn is_only_holder(&self) -> Result<bool, StoreError> {
+        let unlock_error = |error| error::from_io("unlocking the owners file", error);
+        self.file.unlock().map_err(unlock_error)?;
+        let is_only_holder = is_acquired(self.file.try_lock())?;
+        if is_only_holder {
+            self.file.unlock().map_err(unlock_error)?;
+        }
+        // A process that only counts orphans may hold the lock for a moment.
+        for _ in 0..RELOCK_ATTEMPTS {
+            if is_acquired(self.file.try_lock_shared())? {
+                return Ok(is_only_holder);
+            }
+            std::thread::sleep(RELOCK_DELAY);
+        }
+        Err(StoreError::unavailable("the owners file is locked by another program"))
+    }
+
+    /// Whether no store has the database at `path` open.
+    ///
+    /// Without the write lock, the answer is not certain: use it for counting, never for deleting. Creates no file.
+    pub(crate) fn is_unlocked(path: &Path) -> Result<bool, StoreError> {
+        match File::open(database_file::with_suffix(path, "-owners")) {
+            Ok(file) => is_acquired(file.try_lock()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error::from_io("opening the owners file", error)),
+        }
+    }
+}
+
+/// Converts the result of a lock attempt: `false` if another holder has the lock.
+fn is_acquired(attempt: Result<(), TryLockError>) -> Result<bool, StoreError> {
+    match attempt {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error::from_io("locking the owners file", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_for_the_only_holder_gives_no_other_store_a_wrong_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("artifacts.db");
+        fs::write(&database, "").unwrap();
+        let lock = || OwnersLock::open(&database).unwrap();
+        let (one, two) = (lock(), lock());
+        one.acquire_shared(LOCK_RETRY_DELAY).await.unwrap();
+        assert!(one.is_only_holder().unwrap());
+        two.acquire_shared(LOCK_RETRY_DELAY).await.unwrap();
+        for _ in 0..3 {
+            assert!(!one.is_only_holder().unwrap());
+            assert!(!two.is_only_holder().unwrap());
+        }
+        drop(two);
+        assert!(one.is_only_holder().unwrap());
+    }
+}

@@ -1,0 +1,173 @@
+//! The pool of the connections that read: [`ReaderPool`].
+//!
+//! The driver has its own pool because each read is one short statement. This pool sends no ping before a statement and
+//! spawns nothing after it, and its `close` returns when all connections are closed. This module must never know a
+//! table.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use artifact_store_core::StoreError;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::error;
+
+/// The longest time that a read waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A statement checks once per this many virtual machine steps whether it was abandoned: well below 1 ms.
+const PROGRESS_STEPS: i32 = 4096;
+
+/// The connections that read. Each is opened when it is first needed and kept until the store closes.
+pub(crate) struct ReaderPool {
+    options: SqliteConnectOptions,
+    size: u32,
+    permits: Semaphore,
+    idle: Mutex<Vec<PoolEntry>>,
+    closed: AtomicBool,
+}
+
+/// A connection of the pool, with the flag that interrupts its statement.
+struct PoolEntry {
+    conn: SqliteConnection,
+    /// Whether the caller of the running statement was dropped.
+    abandoned: Arc<AtomicBool>,
+}
+
+impl PoolEntry {
+    /// Installs a progress handler on `conn`, so that an abandoned statement ends and does not delay the next one.
+    async fn new(mut conn: SqliteConnection) -> Result<Self, sqlx::Error> {
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let is_abandoned = Arc::clone(&abandoned);
+        conn.lock_handle()
+            .await?
+            .set_progress_handler(PROGRESS_STEPS, move || !is_abandoned.load(Ordering::Relaxed));
+        Ok(Self { conn, abandoned })
+    }
+
+    /// Waits until an abandoned statement has ended.
+    async fn wait_for_abandoned(&mut self) -> Result<(), sqlx::Error> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            // The connection runs commands in order, so the ping returns after the abandoned statement.
+            self.conn.ping().await?;
+            self.abandoned.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl ReaderPool {
+    /// A pool of at most `size` connections that starts with `first`.
+    pub(crate) async fn new(
+        options: SqliteConnectOptions,
+        size: u32,
+        first: SqliteConnection,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            options,
+            size,
+            permits: Semaphore::new(size as usize),
+            idle: Mutex::new(vec![PoolEntry::new(first).await.map_err(error::from_sqlx)?]),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Acquires a connection for one or two statements. Dropping it returns it to the pool.
+    pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
+        let permit = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
+            .await
+            .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?
+            .map_err(|_| StoreError::closed())?;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::closed());
+        }
+        let idle = self.idle().pop();
+        let mut connection = PooledConnection { pool: self, entry: idle, running: false, _permit: permit };
+        let ready = match &mut connection.entry {
+            Some(entry) => entry.wait_for_abandoned().await,
+            empty => match self.options.connect().await {
+                Ok(conn) => PoolEntry::new(conn).await.map(|entry| *empty = Some(entry)),
+                Err(error) => Err(error),
+            },
+        };
+        connection.finish(ready)?;
+        Ok(connection)
+    }
+
+    /// Waits for the running reads, refuses the waiting ones with `Closed`, and closes every connection.
+    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+        self.closed.store(true, Ordering::Release);
+        let all = self.permits.acquire_many(self.size).await;
+        self.permits.close();
+        drop(all);
+        let mut result = Ok(());
+        loop {
+            let idle = self.idle().pop();
+            let Some(PoolEntry { conn, .. }) = idle else { return result };
+            result = result.and(conn.close().await.map_err(error::from_sqlx));
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PoolEntry>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for ReaderPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReaderPool").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// A connection that was acquired from the pool.
+///
+/// It may be dropped while a statement runs. The connection runs its statements in order on its own thread, and an
+/// abandoned statement ends at the next check of the progress handler.
+pub(crate) struct PooledConnection<'a> {
+    pool: &'a ReaderPool,
+    entry: Option<PoolEntry>,
+    /// Whether a statement was started and its result has not been passed to [`finish`](Self::finish).
+    running: bool,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl PooledConnection<'_> {
+    /// The connection, for one statement. Pass the result of the statement to [`finish`](Self::finish).
+    pub(crate) fn conn(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        let entry = self
+            .entry
+            .as_mut()
+            .ok_or_else(|| StoreError::unavailable("the connection to the database broke"))?;
+        self.running = true;
+        Ok(&mut entry.conn)
+    }
+
+    /// Ends a statement and converts its error. A broken connection does not go back to the pool.
+    pub(crate) fn finish<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        self.running = false;
+        if matches!(result, Err(sqlx::Error::WorkerCrashed)) {
+            self.entry = None;
+        }
+        result.map_err(error::from_sqlx)
+    }
+
+    /// Marks that no statement runs any more, if results were not passed to [`finish`](Self::finish).
+    pub(crate) fn mark_idle(&mut self) {
+        self.running = false;
+    }
+}
+
+impl Drop for PooledConnection<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            if self.running {
+                entry.abandoned.store(true, Ordering::Relaxed);
+            }
+            self.pool.idle().push(entry);
+        }
+    }
+}

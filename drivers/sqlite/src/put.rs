@@ -1,0 +1,272 @@
+//! The jobs that write artifacts into the tables: [`PutArtifact`], [`AppendChunks`] and [`CommitUpload`].
+//!
+//! Each job runs a few statements within one transaction. This module must never know how a transaction begins or ends,
+//! or who waits for the result.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use artifact_store_core::{
+    ArtifactId, Clock, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope, ScopeMark,
+    StoreError, SystemClock, async_trait,
+};
+use bytes::Bytes;
+
+use crate::delete::mark_for_deletion;
+use crate::queue::WriteJob;
+use crate::row::EncodedRecord;
+use crate::transaction::{JobResult, WriteTransaction};
+use crate::{row, schema};
+
+/// An artifact to be stored, without its bytes.
+#[derive(Debug)]
+pub(crate) struct NewArtifact {
+    pub(crate) scope: Scope,
+    pub(crate) options: PutOptions,
+    pub(crate) body: CompletedBody,
+}
+
+impl NewArtifact {
+    /// Inserts the record, which is the commit point. Returns `None` if the key exists.
+    async fn insert_record(
+        &self,
+        transaction: &mut WriteTransaction<'_>,
+        blob: i64,
+    ) -> JobResult<Option<Record>> {
+        let Self { scope, options, body } = self;
+        // The time is taken here, under the write lock, so the order of times is the order of commits.
+        let record =
+            Record::new(scope.clone(), options.clone(), body.digest, body.size, transaction.clock.now());
+        let encoded = match EncodedRecord::new(&record) {
+            Ok(encoded) => encoded,
+            Err(error) => return Ok(Err(error)),
+        };
+        let inserted = sqlx::query(
+            "INSERT INTO artifact (blob, scope_mark, tenant, user, session, task, id, digest, size, created_at,
+                 media_type, source, record, record_digest)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope_mark, id) DO NOTHING",
+        )
+        .bind(blob)
+        .bind(&ScopeMark::of(scope).as_bytes()[..])
+        .bind(scope.tenant().as_str())
+        .bind(scope.user().as_str())
+        .bind(scope.session().as_str())
+        .bind(row::task_str(scope))
+        .bind(record.id.as_str())
+        .bind(&record.digest.as_bytes()[..])
+        .bind(record.size.cast_signed())
+        .bind(record.created_at.as_micros())
+        .bind(options.media_type.as_deref().map(str::as_bytes))
+        .bind(options.source.as_str())
+        .bind(encoded.json)
+        .bind(&encoded.digest.as_bytes()[..])
+        .execute(&mut *transaction.conn)
+        .await?
+        .rows_affected();
+        if inserted == 0 {
+            return Ok(Ok(None));
+        }
+        if !options.tags.is_empty() {
+            sqlx::query("INSERT OR IGNORE INTO tag SELECT ?, unhex(value) FROM json_each(?)")
+                .bind(blob)
+                .bind(row::hex_json_array(options.tags.iter().map(String::as_bytes)))
+                .execute(&mut *transaction.conn)
+                .await?;
+        }
+        Ok(Ok(Some(record)))
+    }
+
+    /// The result of a put whose key exists: `AlreadyExists` for the same bytes, a conflict for other bytes.
+    async fn existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
+        let id = ArtifactId::new(&self.options.namespace, &self.body.digest);
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            row::columns!(),
+            " FROM artifact AS a WHERE a.scope_mark = ? AND a.id = ?"
+        ))
+        .bind(&ScopeMark::of(&self.scope).as_bytes()[..])
+        .bind(id.as_str())
+        .fetch_one(&mut *transaction.conn)
+        .await?;
+        Ok(match row::decode(&row) {
+            Err(error) => Err(error),
+            Ok((_, record)) if record.scope != self.scope => {
+                Err(StoreError::corrupt("a row of the database is stored under the key of another scope"))
+            }
+            Ok((_, record)) if record.digest != self.body.digest => Err(StoreError::conflict(
+                "bytes with another SHA-256 exist under this id; put these in another namespace",
+            )),
+            Ok((_, record)) => Ok(PutResult { record, outcome: PutOutcome::AlreadyExists }),
+        })
+    }
+}
+
+async fn insert_chunks(
+    transaction: &mut WriteTransaction<'_>,
+    blob: i64,
+    first_index: u64,
+    chunks: &[Bytes],
+) -> Result<(), sqlx::Error> {
+    for (index, chunk) in (first_index..).zip(chunks) {
+        sqlx::query("INSERT INTO chunk (key, data) VALUES (?, ?)")
+            .bind(schema::chunk_key(blob, index))
+            .bind(&chunk[..])
+            .execute(&mut *transaction.conn)
+            .await?;
+    }
+    Ok(())
+}
+
+fn total_bytes(chunks: &[Bytes]) -> usize {
+    chunks.iter().map(Bytes::len).sum()
+}
+
+/// Stores a small artifact, record and chunks, within one transaction.
+pub(crate) struct PutArtifact {
+    pub(crate) new: NewArtifact,
+    pub(crate) chunks: Vec<Bytes>,
+}
+
+#[async_trait]
+impl WriteJob for PutArtifact {
+    type Output = PutResult;
+    const DURABLE: bool = true;
+
+    fn bytes(&self) -> usize {
+        total_bytes(&self.chunks)
+    }
+
+    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
+        let blob = transaction.allocate_blob().await?;
+        match self.new.insert_record(transaction, blob).await? {
+            Ok(Some(record)) => {
+                insert_chunks(transaction, blob, 0, &self.chunks).await?;
+                Ok(Ok(PutResult { record, outcome: PutOutcome::Created }))
+            }
+            Ok(None) => {
+                transaction.release_blob(blob);
+                self.new.existing(transaction).await
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+/// The blob number of a staged upload: 0 until the writer allocates one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StagedBlob(Arc<AtomicI64>);
+
+impl StagedBlob {
+    pub(crate) fn blob(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|blob| *blob != 0)
+    }
+
+    /// Renews the lease of this upload, so that no sweep deletes it. Returns `false` if a sweep has deleted it.
+    async fn renew(&self, transaction: &mut WriteTransaction<'_>, blob: i64) -> Result<bool, sqlx::Error> {
+        let renewed =
+            sqlx::query("UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0")
+                .bind(lease_time())
+                .bind(blob)
+                .bind(transaction.owner)
+                .execute(&mut *transaction.conn)
+                .await?
+                .rows_affected();
+        Ok(renewed == 1)
+    }
+}
+
+/// The current time for leases, by the system clock. Never 0, because 0 marks a blob for deletion.
+pub(crate) fn lease_time() -> i64 {
+    SystemClock.now().as_micros().max(1)
+}
+
+fn upload_swept() -> StoreError {
+    StoreError::unavailable("the upload sent no bytes for too long and was deleted by a sweep")
+}
+
+/// Stages chunks of an upload. The first call also inserts the pending row of the upload.
+pub(crate) struct AppendChunks {
+    pub(crate) staged: StagedBlob,
+    pub(crate) first_index: u64,
+    pub(crate) chunks: Vec<Bytes>,
+}
+
+#[async_trait]
+impl WriteJob for AppendChunks {
+    type Output = ();
+    const DURABLE: bool = false;
+
+    fn bytes(&self) -> usize {
+        total_bytes(&self.chunks)
+    }
+
+    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+        let blob = if self.first_index == 0 {
+            let blob = transaction.allocate_blob().await?;
+            sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)")
+                .bind(blob)
+                .bind(transaction.owner)
+                .bind(lease_time())
+                .execute(&mut *transaction.conn)
+                .await?;
+            self.staged.0.store(blob, Ordering::Release);
+            blob
+        } else {
+            match self.staged.blob() {
+                Some(blob) if self.staged.renew(transaction, blob).await? => blob,
+                _ => return Ok(Err(upload_swept())),
+            }
+        };
+        insert_chunks(transaction, blob, self.first_index, &self.chunks).await?;
+        Ok(Ok(()))
+    }
+
+    fn on_failure(&self) {
+        if self.first_index == 0 {
+            // The transaction was rolled back, so the next upload can get the same blob number. Forget it here: aborting this
+            // upload must not delete the chunks of that one.
+            self.staged.0.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// Commits an upload: inserts its record and its last chunks, and deletes its pending row.
+pub(crate) struct CommitUpload {
+    pub(crate) staged: StagedBlob,
+    pub(crate) new: NewArtifact,
+    pub(crate) first_index: u64,
+    pub(crate) chunks: Vec<Bytes>,
+}
+
+#[async_trait]
+impl WriteJob for CommitUpload {
+    type Output = PutResult;
+    const DURABLE: bool = true;
+
+    fn bytes(&self) -> usize {
+        total_bytes(&self.chunks)
+    }
+
+    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
+        let blob = match self.staged.blob() {
+            Some(blob) if self.staged.renew(transaction, blob).await? => blob,
+            _ => return Ok(Err(upload_swept())),
+        };
+        match self.new.insert_record(transaction, blob).await? {
+            Ok(Some(record)) => {
+                sqlx::query("DELETE FROM pending WHERE blob = ?")
+                    .bind(blob)
+                    .execute(&mut *transaction.conn)
+                    .await?;
+                insert_chunks(transaction, blob, self.first_index, &self.chunks).await?;
+                Ok(Ok(PutResult { record, outcome: PutOutcome::Created }))
+            }
+            Ok(None) => {
+                let existing = self.new.existing(transaction).await?;
+                mark_for_deletion(transaction, blob).await?;
+                Ok(existing)
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}

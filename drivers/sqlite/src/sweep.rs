@@ -1,0 +1,185 @@
+//! Sweeping: the lock that allows one sweep at a time, the count of orphans, and the jobs that mark and delete them.
+//!
+//! An orphan is a blob in `pending` that no running store needs. This module must never delete a blob that has a
+//! record.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{StoreError, SweepMode, async_trait};
+use sqlx::{ConnectOptions, Connection, Row};
+
+use crate::config::SqliteConfig;
+use crate::owners_lock::OwnersLock;
+use crate::put::lease_time;
+use crate::queue::WriteJob;
+use crate::store::{SweepReport, run_blocking};
+use crate::transaction::{JobResult, WriteTransaction};
+use crate::{database_file, error, read_only};
+
+/// A staged upload that received no bytes for this long is an orphan, even if its process may still run.
+const UPLOAD_LEASE: Duration = Duration::from_hours(1);
+
+/// The lock that a sweep of a database holds: an exclusive lock on the file `<path>-sweep`.
+///
+/// The file is never deleted. Otherwise two processes could lock two different files of the same name.
+#[derive(Debug)]
+pub(crate) struct SweepLock {
+    _file: Option<File>,
+}
+
+impl SweepLock {
+    /// Acquires the lock, or returns `None` if another sweep holds it.
+    ///
+    /// A dry run creates no file: if the file does not exist, no sweep runs.
+    pub(crate) fn try_acquire(database: &Path, mode: SweepMode) -> Result<Option<Self>, StoreError> {
+        let path = database_file::with_suffix(database, "-sweep");
+        let file = if mode.deletes() {
+            if fs::symlink_metadata(&path).is_ok() {
+                database_file::require_regular_file(&path)?;
+            }
+            let file = database_file::set_owner_only(
+                OpenOptions::new().read(true).write(true).create(true).truncate(false),
+            )
+            .open(&path)
+            .map_err(|error| error::from_io("creating the sweep file", error))?;
+            database_file::copy_owner(&file, database)
+                .map_err(|error| error::from_io("setting the owner of the sweep file", error))?;
+            file
+        } else {
+            // If the file cannot be opened, a sweep may or may not run. Counting is safe in both cases.
+            let Ok(file) = File::open(&path) else { return Ok(Some(Self { _file: None })) };
+            file
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: Some(file) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error::from_io("locking the sweep file", error)),
+        }
+    }
+}
+
+/// Counts the orphans that a sweep of the database at `path` would delete.
+///
+/// Creates and changes no file, and does not checkpoint the log.
+///
+/// # Errors
+/// The same as opening the database for reading.
+pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Result<SweepReport, StoreError> {
+    config.validate()?;
+    let (path, access, lock, no_other_store) = run_blocking(move || {
+        let access = database_file::read_only_access_mode(&path)?;
+        let lock = SweepLock::try_acquire(&path, SweepMode::DryRun)?;
+        let no_other_store = OwnersLock::is_unlocked(&path)?;
+        Ok((path, access, lock, no_other_store))
+    })
+    .await?;
+    let Some(_lock) = lock else { return Ok(SweepReport::busy()) };
+    let options = read_only::options(config, &path, access)?;
+    let mut conn = options.connect().await.map_err(error::from_sqlx)?;
+    read_only::require_current(&mut conn).await?;
+    let row = sqlx::query(COUNT_ORPHANS)
+        .bind(orphan_cutoff(no_other_store))
+        .bind(&[][..])
+        .fetch_one(&mut conn)
+        .await
+        .map_err(error::from_sqlx)?;
+    let number =
+        |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned).map_err(error::from_sqlx);
+    let report = SweepReport {
+        swept: number("leftovers")?,
+        spared: number("spared")?,
+        bytes: number("bytes")?,
+        busy: false,
+    };
+    conn.close().await.map_err(error::from_sqlx)?;
+    Ok(report)
+}
+
+/// Counts orphans, their bytes, and the pending blobs that are not orphans.
+///
+/// Only blobs of other owners than the second parameter count. An orphan is marked for deletion, or was last renewed
+/// before the first parameter.
+const COUNT_ORPHANS: &str = "WITH other AS (
+         SELECT blob, renewed_at <= 0 OR renewed_at < ?1 AS gone FROM pending WHERE owner <> ?2)
+     SELECT count(*) FILTER (WHERE gone) AS leftovers, count(*) FILTER (WHERE NOT gone) AS spared,
+         (SELECT coalesce(sum(length(data)), 0) FROM other CROSS JOIN chunk
+          WHERE gone AND key BETWEEN blob << 22 AND (blob << 22) + 4194303) AS bytes
+     FROM other";
+
+/// A pending blob that was last renewed before this time is an orphan. If no other store is open, all of them are.
+fn orphan_cutoff(no_other_store: bool) -> i64 {
+    let lease = i64::try_from(UPLOAD_LEASE.as_micros()).unwrap_or(i64::MAX);
+    if no_other_store { i64::MAX } else { lease_time().saturating_sub(lease) }
+}
+
+/// The result of [`MarkOrphansDeleted`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OrphanCounts {
+    /// Number of blobs that are marked for deletion.
+    pub(crate) blobs: u64,
+    /// Bytes of the marked blobs.
+    pub(crate) bytes: u64,
+    /// Number of blobs that were kept, because their store may still run.
+    pub(crate) spared: u64,
+}
+
+/// Marks the orphans of other stores for deletion.
+pub(crate) struct MarkOrphansDeleted {
+    pub(crate) owners: Arc<OwnersLock>,
+}
+
+#[async_trait]
+impl WriteJob for MarkOrphansDeleted {
+    type Output = OrphanCounts;
+    const DURABLE: bool = false;
+
+    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<OrphanCounts> {
+        // `is_only_holder` requires the write lock, which this transaction holds. A store that opens from now on
+        // inserts its first pending row after this transaction.
+        let no_other_store = match self.owners.is_only_holder() {
+            Ok(is_only_holder) => is_only_holder,
+            Err(error) => return Ok(Err(error)),
+        };
+        let cutoff = orphan_cutoff(no_other_store);
+        sqlx::query(
+            "UPDATE pending SET renewed_at = 0 WHERE owner <> ? AND renewed_at > 0 AND renewed_at < ?",
+        )
+        .bind(transaction.owner)
+        .bind(cutoff)
+        .execute(&mut *transaction.conn)
+        .await?;
+        let row = sqlx::query(COUNT_ORPHANS)
+            .bind(cutoff)
+            .bind(transaction.owner)
+            .fetch_one(&mut *transaction.conn)
+            .await?;
+        let number = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+        Ok(Ok(OrphanCounts {
+            blobs: number("leftovers")?,
+            bytes: number("bytes")?,
+            spared: number("spared")?,
+        }))
+    }
+}
+
+/// Deletes every marked blob, of any owner. Two stores may delete the same blob without harm.
+pub(crate) struct DeleteMarkedBlobs;
+
+#[async_trait]
+impl WriteJob for DeleteMarkedBlobs {
+    type Output = ();
+    const DURABLE: bool = false;
+
+    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+        for row in sqlx::query("SELECT blob FROM pending WHERE renewed_at <= 0")
+            .fetch_all(&mut *transaction.conn)
+            .await?
+        {
+            transaction.delete_after_commit(row.try_get(0)?);
+        }
+        Ok(Ok(()))
+    }
+}

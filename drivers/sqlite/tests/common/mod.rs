@@ -1,0 +1,141 @@
+//! Shared code of the tests: a directory with a database, a raw connection to it, and artifacts to put.
+#![allow(dead_code)] // Each test file uses its part.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // All of it is test code.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{
+    ArtifactStore, ArtifactStoreExt, Body, BoxError, Bytes, ErrorKind, Gate, GateOptions, PutOptions, Record,
+    Scope, StoreError,
+};
+use artifact_store_sqlite::{SqliteConfig, SqliteStore, audit_file};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
+use tempfile::TempDir;
+
+pub(crate) const MIB: usize = 1024 * 1024;
+
+/// A temporary directory for a database.
+pub(crate) struct TestDatabase {
+    directory: TempDir,
+}
+
+impl TestDatabase {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("artifacts.db")
+    }
+
+    pub(crate) fn config(&self) -> SqliteConfig {
+        SqliteConfig::file(self.path()).busy_timeout(Duration::from_millis(400))
+    }
+
+    pub(crate) async fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.config()).await.unwrap()
+    }
+
+    /// A connection that does not use the driver.
+    pub(crate) async fn raw(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.path()).create_if_missing(true).connect().await.unwrap()
+    }
+
+    /// Runs one statement without the driver.
+    pub(crate) async fn execute(&self, sql: &'static str) -> u64 {
+        sqlx::query(sql).execute(&mut self.raw().await).await.unwrap().rows_affected()
+    }
+
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.raw().await).await.unwrap()
+    }
+
+    pub(crate) async fn residue(&self) -> Vec<String> {
+        audit_file(&self.path()).await.unwrap()
+    }
+
+    /// Waits until the audit finds nothing, at most 2 seconds.
+    pub(crate) async fn wait_until_clean(&self) {
+        let mut residue = self.residue().await;
+        for _ in 0..200 {
+            if residue.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            residue = self.residue().await;
+        }
+        panic!("left over: {residue:?}");
+    }
+}
+
+pub(crate) fn scope() -> Scope {
+    Scope::new("acme", "ada", "s-1").unwrap()
+}
+
+/// `length` pseudorandom bytes for `seed`.
+pub(crate) fn bytes(seed: u64, length: usize) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut all = Vec::with_capacity(length + 8);
+    while all.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        all.extend_from_slice(&state.to_le_bytes());
+    }
+    all.truncate(length);
+    all.into()
+}
+
+/// A streamed body of `bytes`, in pieces of 100,000 bytes.
+pub(crate) fn streamed_body(bytes: &Bytes) -> Body {
+    let bytes = bytes.clone();
+    let pieces = (0..bytes.len())
+        .step_by(100_000)
+        .map(move |at| Ok::<_, BoxError>(bytes.slice(at..bytes.len().min(at + 100_000))));
+    Body::from_stream(futures_util::stream::iter(pieces))
+}
+
+pub(crate) async fn put(store: &dyn ArtifactStore, bytes: &Bytes) -> Record {
+    store.put(&scope(), Body::from_bytes(bytes.clone()), PutOptions::default()).await.unwrap().record
+}
+
+pub(crate) fn gated(store: SqliteStore) -> Arc<Gate> {
+    Arc::new(Gate::new(Arc::new(store), GateOptions::default()).unwrap())
+}
+
+pub(crate) async fn read(store: &dyn ArtifactStore, record: &Record) -> Result<Option<Bytes>, StoreError> {
+    store.get_bytes(&record.scope, &record.id, u64::MAX).await
+}
+
+#[track_caller]
+pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> ErrorKind {
+    result.expect_err("this must fail").kind()
+}
+
+/// Inserts `count` staged uploads, as a killed process leaves them.
+pub(crate) async fn insert_orphans(database: &TestDatabase, count: u32, renewed_at: &str) {
+    let mut raw = database.raw().await;
+    for _ in 0..count {
+        let blob: i64 =
+            sqlx::query_scalar("UPDATE counter SET next_blob = next_blob + 1 RETURNING next_blob - 1")
+                .fetch_one(&mut raw)
+                .await
+                .unwrap();
+        let pending = format!("INSERT INTO pending VALUES ({blob}, x'00112233', {renewed_at})");
+        sqlx::query(sqlx::AssertSqlSafe(pending)).execute(&mut raw).await.unwrap();
+        for index in 0..40_i64 {
+            sqlx::query("INSERT INTO chunk VALUES (?, zeroblob(262144))")
+                .bind(blob << 22 | index)
+                .execute(&mut raw)
+                .await
+                .unwrap();
+        }
+    }
+}

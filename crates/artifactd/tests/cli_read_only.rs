@@ -185,16 +185,16 @@ fn files_that_the_superuser_puts_into_a_store_belong_to_the_owner_of_its_directo
     let other = ["-", "--tenant", "other", "--user", "bob", "--session", "s-9"];
     store.run_with_stdin("put", &other, b"of another scope").expect(0);
     let mut dirs = vec![root.join("artifacts")];
-    let mut owned = 0;
+    let mut entries_of_owner = 0;
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let metadata = entry.metadata().unwrap();
-            owned += usize::from(metadata.uid() == owner);
+            entries_of_owner += usize::from(metadata.uid() == owner);
             if metadata.is_dir() {
                 dirs.push(entry.path());
             }
         }
     }
     // The directories of the new scope, and the file in them.
-    assert!(owned >= 2, "only {owned} belong to {owner}");
+    assert!(entries_of_owner >= 2, "only {entries_of_owner} belong to {owner}");
 }

@@ -169,7 +169,7 @@ async fn print_records(
     stdout.finish().await?;
     match has_more {
         Ok(true) => {
-            print_message(&format!("there are more than these {listed} artifacts; give --limit N or --all"))
+            print_message(&format!("there are more than these {listed} artifacts; give --limit N or --all"));
         }
         Ok(false) if listed == 0 && !json => print_message("no artifact matches"),
         Ok(false) => {}

@@ -13,6 +13,7 @@ mod get;
 mod json_line;
 mod keygen;
 mod ls;
+mod man;
 mod output_file;
 mod printable;
 mod progress;
@@ -81,6 +82,8 @@ enum Command {
     Docs(docs::DocsArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    /// Write the manual pages
+    Man(man::ManArgs),
 }
 
 /// Runs the command line of this process.
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
             Command::Drivers(args) => drivers::run(args).await,
             Command::Docs(args) => docs::run(args).await,
             Command::Completions(args) => completions::run(args, Cli::command()).await,
+            Command::Man(args) => man::run(args, Cli::command()).await,
         }
     });
     // All stores are closed. The process does not wait for a thread that reads standard input.

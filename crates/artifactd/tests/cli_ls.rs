@@ -1,4 +1,4 @@
-//! `artifactd ls` and `artifactd completions`: their output, which never controls a terminal.
+//! `artifactd ls`, `artifactd completions` and `artifactd man`: their output, which never controls a terminal.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 mod support;
@@ -171,4 +171,21 @@ fn completions_exist_for_each_shell() {
         assert!(outcome.expect(0).text().contains("all-tenants"), "{shell}");
     }
     run(artifactd().args(["completions", "tcsh"]), b"").expect(2);
+}
+
+#[test]
+fn each_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("new/man1");
+    run(artifactd().arg("man").arg(&pages), b"").expect(0);
+    for (page, option) in [
+        ("artifactd.1", "artifactd\\-put(1)"),
+        ("artifactd-put.1", "\\-\\-filename"),
+        ("artifactd-ls.1", "all\\-tenants"),
+    ] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains(option), "{page}:\n{text}");
+        assert!(text.starts_with(".ie") && text.contains(".TH artifactd"), "{page}:\n{text}");
+    }
+    run(artifactd().arg("man").arg("/dev/null/man1"), b"").expect(1);
 }

@@ -16,7 +16,10 @@ pub fn artifactd_path() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let beside = test.ancestors().skip(1).take(2).map(|folder| folder.join("artifactd"));
     beside.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!("no program artifactd next to {}; run `cargo build --package artifactd`", test.display())
+        panic!(
+            "no program artifactd next to {}; run `cargo build --package artifactd --features full`",
+            test.display()
+        )
     })
 }
 

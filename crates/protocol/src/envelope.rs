@@ -35,7 +35,7 @@ impl Envelope {
         Self { code, message: message.into() }
     }
 
-    /// The refusal of a request that does not have the shape of its method.
+    /// The error for a request that is not valid for its method: code `invalid_request`.
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, message)
     }

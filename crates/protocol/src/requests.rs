@@ -1,4 +1,5 @@
-//! The requests of all methods except `artifacts.put`, which has its own module. Unknown members are refused by name.
+//! The requests of all methods except `artifacts.put`, which has its own module. A request with an unknown
+//! member is refused, and the error names the member.
 //!
 //! Numbers are counts, sizes and durations. None can be negative.
 
@@ -28,7 +29,7 @@ pub struct GetRequest {
     /// The first byte, counted from 0, which is the default.
     #[serde(default)]
     pub offset: Option<u64>,
-    /// Most bytes to answer; absent or 0: the runtime's default window.
+    /// The largest number of bytes to return; absent or 0: the default of the runtime.
     #[serde(default)]
     pub max_bytes: Option<u64>,
 }

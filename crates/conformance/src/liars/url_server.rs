@@ -39,9 +39,17 @@ pub(super) enum Grant {
     Put { uploads: StagedUploads, key: (Scope, ArtifactId) },
 }
 
-/// The server of one backend: every grant with its signature and its expiry.
+/// Serves the presigned URLs of one backend. The number in a URL is the index of its entry.
 #[derive(Debug, Default)]
-pub(super) struct UrlServer(Mutex<Vec<(Grant, String, Timestamp)>>);
+pub(super) struct UrlServer(Mutex<Vec<IssuedUrl>>);
+
+/// A URL that was created.
+#[derive(Debug)]
+struct IssuedUrl {
+    grant: Grant,
+    signature: String,
+    expires_at: Timestamp,
+}
 
 /// The checks that a server skips.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,24 +69,24 @@ fn respond(status: u16, body: Bytes) -> HttpResponse {
 impl UrlServer {
     /// Stores a grant and returns its URL.
     pub(super) fn create_url(&self, grant: Grant, expires_at: Timestamp) -> PresignedUrl {
-        let mut grants = lock(&self.0);
-        let number = grants.len();
+        let mut issued = lock(&self.0);
+        let number = issued.len();
         // Nobody guesses signatures here. A signature only has to differ from every other signature.
         let signature = Digest::of(format!("{number} {expires_at}").as_bytes()).to_hex();
         let url = PresignedUrl::new(format!("mem://{number}?Signature={signature}"));
-        grants.push((grant, signature, expires_at));
+        issued.push(IssuedUrl { grant, signature, expires_at });
         url
     }
 
     /// Returns the grant of a URL if the signature is right and the grant has not expired.
     pub(super) fn find_grant(&self, url: &str, skipped: SkippedChecks) -> Option<Grant> {
         let (number, signature) = url.strip_prefix("mem://")?.split_once("?Signature=")?;
-        let grants = lock(&self.0);
-        let (grant, expected, expires_at) = grants.get(number.parse::<usize>().ok()?)?;
-        let signed = signature == expected
+        let issued = lock(&self.0);
+        let url = issued.get(number.parse::<usize>().ok()?)?;
+        let is_signed = signature == url.signature
             || skipped.signature
-            || skipped.key && grants.iter().any(|(_, other, _)| other == signature);
-        (signed && SystemClock.now() < *expires_at).then(|| grant.clone())
+            || skipped.key && issued.iter().any(|other| other.signature == signature);
+        (is_signed && SystemClock.now() < url.expires_at).then(|| url.grant.clone())
     }
 
     /// Handles one request, without the checks in `skipped`.

@@ -203,7 +203,7 @@ fn a_server_that_cannot_get_keys_does_not_start_and_says_why() {
         (from("http://169.254.169.254/keys"), "use https"),
         (from("https://169.254.169.254/keys"), "link-local"),
         (from("https://ada:hunter2@login.example/keys"), "user name or password"),
-        (from(&provider.url()).set("identity.jwks_file", json!(keys.jwks())), "leave one of them out"),
+        (from(&provider.url()).set("identity.jwks_file", json!(keys.jwks())), "remove one of the two"),
     ] {
         let (code, stderr) = start_refusal(&options);
         assert_eq!(code, Some(2), "{stderr}");

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use artifact_store_core::{Capabilities, Clock, OptionKind, OptionSpec, Options, SystemClock};
 
+/// The driver's name.
+pub(crate) const NAME: &str = "inmem";
+
 /// The driver's options.
 pub(crate) const OPTIONS: &[OptionSpec] = &[OptionSpec {
     name: "max_artifact_bytes",

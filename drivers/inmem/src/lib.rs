@@ -41,6 +41,7 @@
 //! There is no limit on the sum of all artifacts, no eviction and no spilling to disk. Reads do not compare the bytes
 //! with their digest, because the bytes are immutable buffers of this process.
 
+mod blocking;
 mod config;
 mod layout;
 mod list;
@@ -58,9 +59,6 @@ use artifact_store_core::{
 pub use config::InmemConfig;
 pub use store::InmemStore;
 
-/// The driver's name.
-pub(crate) const NAME: &str = "inmem";
-
 /// The driver, for a [`Registry`](artifact_store_core::Registry).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct InmemDriver;
@@ -69,7 +67,7 @@ pub struct InmemDriver;
 impl Driver for InmemDriver {
     fn info(&self) -> &'static DriverInfo {
         &DriverInfo {
-            name: NAME,
+            name: config::NAME,
             about: "Artifacts in the memory of one process, gone with it: for tests and development.",
             options: config::OPTIONS,
             url: UrlForm::SchemeOnly,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use artifact_store_core::{ListQuery, Page, Position, Record, StoreError};
 
+use crate::blocking::run_blocking;
 use crate::layout::ArtifactIndex;
-use crate::store::run_blocking;
 
 /// A listing that may scan more rows than this runs on the blocking pool.
 const INLINE_SCAN_ROWS: usize = 4096;

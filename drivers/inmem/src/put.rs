@@ -7,8 +7,9 @@ use artifact_store_core::{
 };
 use bytes::Bytes;
 
-use crate::layout::ArtifactEntry;
-use crate::store::{InmemStore, run_blocking};
+use crate::blocking::run_blocking;
+use crate::config::InmemConfig;
+use crate::layout::{ArtifactEntry, ArtifactIndex};
 
 /// Length of the segments of a streamed artifact, in bytes. It keeps the segments few and needs no large allocation.
 const SEGMENT_BYTES: usize = 1024 * 1024;
@@ -17,17 +18,17 @@ const SEGMENT_BYTES: usize = 1024 * 1024;
 const INLINE_HASH_BYTES: usize = 128 * 1024;
 
 pub(crate) async fn put(
-    store: &InmemStore,
+    config: &InmemConfig,
+    index: &ArtifactIndex,
     scope: &Scope,
     body: Body,
     options: PutOptions,
 ) -> Result<PutResult, StoreError> {
-    store.index.check_open()?;
-    let (segments, digest, size) = read_body(body.open(store.config.max_artifact_bytes)?).await?;
+    index.check_open()?;
+    let (segments, digest, size) = read_body(body.open(config.max_artifact_bytes)?).await?;
     let id = ArtifactId::new(&options.namespace, &digest);
-    let clock = &store.config.clock;
-    let (entry, created) = store.index.insert(scope, id, || ArtifactEntry {
-        record: Record::new(scope.clone(), options, digest, size, clock.now()),
+    let (entry, created) = index.insert(scope, id, || ArtifactEntry {
+        record: Record::new(scope.clone(), options, digest, size, config.clock.now()),
         segments,
     })?;
     if entry.record.digest != digest {

@@ -8,18 +8,16 @@ use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, Page, PutOptions,
     PutResult, Record, Scope, StoreError, async_trait,
 };
-use tokio::task::spawn_blocking;
 
-use crate::config::InmemConfig;
+use crate::config::{InmemConfig, NAME};
 use crate::layout::ArtifactIndex;
-use crate::put::put;
-use crate::{NAME, list, read};
+use crate::{list, put, read};
 
 /// A store in memory. Dropping it drops its artifacts.
 #[derive(Debug)]
 pub struct InmemStore {
-    pub(crate) config: InmemConfig,
-    pub(crate) index: Arc<ArtifactIndex>,
+    config: InmemConfig,
+    index: Arc<ArtifactIndex>,
 }
 
 impl InmemStore {
@@ -35,15 +33,6 @@ impl InmemStore {
     }
 }
 
-/// Runs `work` on the blocking pool.
-pub(crate) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    spawn_blocking(work).await.map_err(|error| {
-        StoreError::backend("a task on the blocking pool did not finish").with_source(error)
-    })?
-}
-
 #[async_trait]
 impl ArtifactStore for InmemStore {
     fn driver(&self) -> &'static str {
@@ -55,7 +44,7 @@ impl ArtifactStore for InmemStore {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        put(self, scope, body, options).await
+        put::put(&self.config, &self.index, scope, body, options).await
     }
 
     async fn get(

@@ -12,6 +12,8 @@ use artifact_store_core::{
 
 use crate::schema;
 
+/// The driver's name.
+pub(crate) const NAME: &str = "sqlite";
 /// The value of `path` for a database in memory.
 pub(crate) const MEMORY: &str = ":memory:";
 

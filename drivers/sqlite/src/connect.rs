@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{SqliteConfig, Synchronous};
+use crate::database_file::AccessMode;
 use crate::error;
 
 /// Page cache of the writer. The pages that one transaction changes should fit, so that no page is written twice.
@@ -52,6 +53,27 @@ pub(crate) fn reader_options(config: &SqliteConfig, path: &Path) -> SqliteConnec
     writer_options(config, Some(path))
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"))
         .pragma("query_only", "ON")
+}
+
+/// The options of a connection that reads with the given access mode.
+pub(crate) fn read_only_options(
+    config: &SqliteConfig,
+    path: &Path,
+    access: AccessMode,
+) -> Result<SqliteConnectOptions, StoreError> {
+    let options = reader_options(config, path);
+    match access {
+        // The last connection checkpoints the log and deletes its files. SQLite gives new ones the owner of the
+        // database.
+        AccessMode::ReadWrite => Ok(options),
+        AccessMode::ReadOnly => Ok(options.read_only(true)),
+        // No process has the database open, and this one cannot write it. So no lock and no lock file is needed.
+        AccessMode::Immutable => Ok(options.read_only(true).immutable(true)),
+        AccessMode::NeedsRecovery => Err(StoreError::unavailable(
+            "the database's write-ahead log must be recovered first, which needs write access; open the store once with \
+             write access, or copy the database together with its -wal file and read the copy",
+        )),
+    }
 }
 
 /// Sets the journal mode of the database to a write-ahead log.

@@ -6,28 +6,15 @@
 use artifact_store_core::{ArtifactId, Scope, ScopeMark, async_trait};
 use sqlx::Row;
 
-use crate::put::StagedBlob;
-use crate::queue::WriteJob;
-use crate::transaction::{JobResult, WriteTransaction};
+use crate::job::{JobResult, WriteJob};
+use crate::pending::{StagedBlob, mark_for_deletion};
+use crate::transaction::WriteTransaction;
 use crate::{row, schema};
 
 /// An artifact of at most this many chunks is deleted in one transaction. A larger one is deleted in steps.
 const MAX_INLINE_CHUNKS: u64 = 8;
 /// Number of chunks that one step deletes from a large blob.
 const CHUNKS_PER_STEP: i64 = 32;
-
-/// Marks a pending blob for deletion, and schedules the deletion for after the commit.
-pub(crate) async fn mark_for_deletion(
-    transaction: &mut WriteTransaction<'_>,
-    blob: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE pending SET renewed_at = 0 WHERE blob = ?")
-        .bind(blob)
-        .execute(&mut *transaction.conn)
-        .await?;
-    transaction.delete_after_commit(blob);
-    Ok(())
-}
 
 /// Aborts an upload. Does nothing if the upload has not begun or is committed.
 pub(crate) struct AbortUpload {

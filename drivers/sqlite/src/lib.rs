@@ -2,10 +2,11 @@
 //!
 //! # Layout
 //! One table holds the records, one row each: the record as JSON, its SHA-256, and copies of the fields that listings
-//! search by. A row whose columns do not match its record is `Corrupt` in every read. The key is (mark of the scope,
-//! id). Every row also holds the plain scope, which every read compares. There is one index for each kind of listing:
-//! scope, session, user, tenant, everything. Each index ends in (rank, id, mark), where the rank is the complement of
-//! the time. So each page is a walk over one index, starting at any position. Tags have a table of their own.
+//! search by. A row whose columns do not match its record is `Corrupt` in every read. The key is (scope mark, id);
+//! the scope mark is the first 128 bits of the SHA-256 of the scope. Every row also holds the plain scope, which every
+//! read compares. There is one index for each kind of listing: scope, session, user, tenant, everything. Each index ends
+//! in (rank, id, scope mark), where the rank is the complement of the time. So each page is a walk over one index,
+//! starting at any position. Tags have a table of their own.
 //!
 //! Bytes are split into chunks of 256 KiB, one row each. The integer key of a chunk is the blob number and the chunk's
 //! index within the blob. So the chunks of an artifact are contiguous, a range reads only the chunks that it overlaps,
@@ -74,13 +75,17 @@
 //! - A stream does not keep the bytes of a deleted artifact alive. It fails as `Unavailable`.
 
 mod audit;
+mod batch;
+mod blocking;
 mod config;
 mod connect;
 mod database_file;
 mod delete;
 mod error;
+mod job;
 mod list;
 mod owners_lock;
+mod pending;
 mod pool;
 mod put;
 mod queue;
@@ -104,9 +109,8 @@ use artifact_store_core::{
 #[doc(hidden)]
 pub use audit::audit_file;
 pub use config::{SqliteConfig, Synchronous};
-pub use store::{SqliteStore, SweepReport};
-
-pub(crate) const NAME: &str = "sqlite";
+pub use store::SqliteStore;
+pub use sweep::SweepReport;
 
 /// The `sqlite` driver, for a [`Registry`](artifact_store_core::Registry).
 #[derive(Debug, Clone, Copy, Default)]
@@ -116,7 +120,7 @@ pub struct SqliteDriver;
 impl Driver for SqliteDriver {
     fn info(&self) -> &'static DriverInfo {
         &DriverInfo {
-            name: NAME,
+            name: config::NAME,
             about: "Artifacts in one SQLite database: a file that several processes may share, or memory.",
             options: config::OPTIONS,
             url: UrlForm::Path("path"),

@@ -48,7 +48,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sq
     if let Some(Position { created_at, id, scope_mark }) = position {
         let rank = !created_at.as_micros();
         if let ListIndex::Scope(_) = index {
-            // Within one scope, the mark is the same in all rows.
+            // The scope mark is a hash of the scope, so it is the same in all rows of one scope.
             sql.push(" AND (a.rank, a.id) > (").push_bind(rank);
             sql.push(", ").push_bind(id.as_str().to_owned()).push(")");
         } else {
@@ -114,10 +114,11 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &Li
         ListIndex::Session => " INDEXED BY artifact_by_session WHERE TRUE",
         ListIndex::User => " INDEXED BY artifact_by_user WHERE TRUE",
         ListIndex::Tenant => " INDEXED BY artifact_by_tenant WHERE TRUE",
+        // The rank is the complement of the time, so this index is the order of listings.
         ListIndex::AllTenants => " INDEXED BY artifact_by_rank WHERE TRUE",
     });
-    if let ListIndex::Scope(mark) = index {
-        sql.push_bind(mark.as_bytes().to_vec());
+    if let ListIndex::Scope(scope_mark) = index {
+        sql.push_bind(scope_mark.as_bytes().to_vec());
     }
     let ScopePattern { tenant, user, session, task } = query.pattern();
     if let TenantPattern::One(tenant) = tenant {
@@ -196,7 +197,8 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SqliteConfig, schema};
+    use crate::config::SqliteConfig;
+    use crate::schema;
     use artifact_store_core::{Clock, Digest, PutOptions, SystemClock};
     use sqlx::{ConnectOptions, Row, SqliteConnection};
 

@@ -3,19 +3,16 @@
 //! Each job runs a few statements within one transaction. This module must never know how a transaction begins or ends,
 //! or who waits for the result.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use artifact_store_core::{
-    ArtifactId, Clock, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope, ScopeMark,
-    StoreError, SystemClock, async_trait,
+    ArtifactId, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope, ScopeMark, StoreError,
+    async_trait,
 };
 use bytes::Bytes;
 
-use crate::delete::mark_for_deletion;
-use crate::queue::WriteJob;
+use crate::job::{JobResult, WriteJob};
+use crate::pending::{LeaseRenewal, StagedBlob, mark_for_deletion};
 use crate::row::EncodedRecord;
-use crate::transaction::{JobResult, WriteTransaction};
+use crate::transaction::WriteTransaction;
 use crate::{row, schema};
 
 /// An artifact to be stored, without its bytes.
@@ -152,34 +149,7 @@ impl WriteJob for PutArtifact {
     }
 }
 
-/// The blob number of a staged upload: 0 until the writer allocates one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct StagedBlob(Arc<AtomicI64>);
-
-impl StagedBlob {
-    pub(crate) fn blob(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|blob| *blob != 0)
-    }
-
-    /// Renews the lease of this upload, so that no sweep deletes it. Returns `false` if a sweep has deleted it.
-    async fn renew(&self, transaction: &mut WriteTransaction<'_>, blob: i64) -> Result<bool, sqlx::Error> {
-        let renewed =
-            sqlx::query("UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0")
-                .bind(lease_time())
-                .bind(blob)
-                .bind(transaction.owner)
-                .execute(&mut *transaction.conn)
-                .await?
-                .rows_affected();
-        Ok(renewed == 1)
-    }
-}
-
-/// The current time for leases, by the system clock. Never 0, because 0 marks a blob for deletion.
-pub(crate) fn lease_time() -> i64 {
-    SystemClock.now().as_micros().max(1)
-}
-
+/// The answer to the caller of an upload that was swept.
 fn upload_swept() -> StoreError {
     StoreError::unavailable("the upload sent no bytes for too long and was deleted by a sweep")
 }
@@ -202,19 +172,11 @@ impl WriteJob for AppendChunks {
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
         let blob = if self.first_index == 0 {
-            let blob = transaction.allocate_blob().await?;
-            sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)")
-                .bind(blob)
-                .bind(transaction.owner)
-                .bind(lease_time())
-                .execute(&mut *transaction.conn)
-                .await?;
-            self.staged.0.store(blob, Ordering::Release);
-            blob
+            self.staged.allocate(transaction).await?
         } else {
-            match self.staged.blob() {
-                Some(blob) if self.staged.renew(transaction, blob).await? => blob,
-                _ => return Ok(Err(upload_swept())),
+            match self.staged.renew_lease(transaction).await? {
+                LeaseRenewal::Renewed { blob } => blob,
+                LeaseRenewal::Swept => return Ok(Err(upload_swept())),
             }
         };
         insert_chunks(transaction, blob, self.first_index, &self.chunks).await?;
@@ -223,9 +185,9 @@ impl WriteJob for AppendChunks {
 
     fn on_failure(&self) {
         if self.first_index == 0 {
-            // The transaction was rolled back, so the next upload can get the same blob number. Forget it here: aborting this
-            // upload must not delete the chunks of that one.
-            self.staged.0.store(0, Ordering::Release);
+            // The transaction was rolled back, so the next upload can get the same blob number. Aborting this upload must
+            // not delete the chunks of that one.
+            self.staged.forget();
         }
     }
 }
@@ -248,9 +210,9 @@ impl WriteJob for CommitUpload {
     }
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
-        let blob = match self.staged.blob() {
-            Some(blob) if self.staged.renew(transaction, blob).await? => blob,
-            _ => return Ok(Err(upload_swept())),
+        let blob = match self.staged.renew_lease(transaction).await? {
+            LeaseRenewal::Renewed { blob } => blob,
+            LeaseRenewal::Swept => return Ok(Err(upload_swept())),
         };
         match self.new.insert_record(transaction, blob).await? {
             Ok(Some(record)) => {

@@ -152,12 +152,12 @@ pub(crate) fn chunk_stream(
 ) -> ByteStream {
     let reader = ChunkReader { readers, handle, blob, size, remaining: range, next_chunk: None };
     ByteStream::new(stream::try_unfold(reader, |mut reader| async move {
-        Ok(reader.next().await?.map(|piece| (piece, reader)))
+        Ok(reader.next().await?.map(|bytes| (bytes, reader)))
     }))
 }
 
 impl ChunkReader {
-    /// Returns the next piece of the range: one chunk, or the part of it that lies in the range.
+    /// Returns the next bytes of the range: one chunk, or the part of it that lies in the range.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         if self.remaining.is_empty() {
             return Ok(None);
@@ -175,9 +175,9 @@ impl ChunkReader {
         }
         // Both offsets lie within one chunk, so they fit into `usize`.
         let offset_in_chunk = |at: u64| usize::try_from(at - chunk_start).unwrap_or(CHUNK_BYTES);
-        let piece = chunk.slice(offset_in_chunk(self.remaining.start)..offset_in_chunk(end));
+        let bytes = chunk.slice(offset_in_chunk(self.remaining.start)..offset_in_chunk(end));
         self.remaining.start = end;
-        Ok(Some(piece))
+        Ok(Some(bytes))
     }
 
     /// Spawns the read of a chunk on the runtime of the store. The consumer may poll on another runtime, or on none.

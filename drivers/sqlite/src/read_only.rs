@@ -2,7 +2,7 @@
 //!
 //! It creates no file, runs no migration and holds no lock between statements. This module must never write.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,17 +10,13 @@ use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, Page, PutOptions,
     PutResult, Record, Scope, StoreError, async_trait,
 };
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::ConnectOptions;
 use tokio::runtime::Handle;
 
-use crate::config::SqliteConfig;
-use crate::connect;
-use crate::database_file::{self, AccessMode};
+use crate::blocking::run_blocking;
+use crate::config::{NAME, SqliteConfig};
 use crate::pool::ReaderPool;
-use crate::schema::{self, DatabaseContents};
-use crate::store::run_blocking;
-use crate::{error, list, read};
+use crate::{connect, database_file, error, list, read, schema};
 
 /// A store in a database file that is opened for reading only.
 #[derive(Debug)]
@@ -45,9 +41,9 @@ impl ReadOnlyStore {
             Ok((path, access))
         })
         .await?;
-        let options = options(config, &path, access)?;
+        let options = connect::read_only_options(config, &path, access)?;
         let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-        require_current(&mut conn).await?;
+        schema::require_current(&mut conn).await?;
         let readers = ReaderPool::new(options, config.read_connections, conn).await?;
         Ok(Self {
             readers: Arc::new(readers),
@@ -62,40 +58,6 @@ impl ReadOnlyStore {
     }
 }
 
-/// Returns an error unless the database is a store of the current schema version.
-pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), StoreError> {
-    match schema::inspect(conn).await? {
-        DatabaseContents::Store(found) if found == schema::current_version() => Ok(()),
-        DatabaseContents::Store(found) => Err(StoreError::invalid(format!(
-            "the database has schema version {found}, but this build reads version {}; open it once for writing to \
-             migrate it, as 'artifactd serve' does",
-            schema::current_version()
-        ))),
-        DatabaseContents::Empty => Err(StoreError::invalid("there is no store in the database file yet")),
-    }
-}
-
-/// The options of a connection that reads with the given access mode.
-pub(crate) fn options(
-    config: &SqliteConfig,
-    path: &Path,
-    access: AccessMode,
-) -> Result<SqliteConnectOptions, StoreError> {
-    let options = connect::reader_options(config, path);
-    match access {
-        // The last connection checkpoints the log and deletes its files. SQLite gives new ones the owner of the
-        // database.
-        AccessMode::ReadWrite => Ok(options),
-        AccessMode::ReadOnly => Ok(options.read_only(true)),
-        // No process has the database open, and this one cannot write it. So no lock and no lock file is needed.
-        AccessMode::Immutable => Ok(options.read_only(true).immutable(true)),
-        AccessMode::NeedsRecovery => Err(StoreError::unavailable(
-            "the database's write-ahead log must be recovered first, which needs write access; open the store once with \
-             write access, or copy the database together with its -wal file and read the copy",
-        )),
-    }
-}
-
 fn read_only_error() -> StoreError {
     StoreError::invalid("the store is open for reading only; open it for writing to change it")
 }
@@ -103,7 +65,7 @@ fn read_only_error() -> StoreError {
 #[async_trait]
 impl ArtifactStore for ReadOnlyStore {
     fn driver(&self) -> &'static str {
-        crate::NAME
+        NAME
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -143,6 +143,19 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
     Ok(if is_store { DatabaseContents::Store(version) } else { DatabaseContents::Empty })
 }
 
+/// Returns an error unless the database is a store of the current schema version.
+pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    match inspect(conn).await? {
+        DatabaseContents::Store(found) if found == current_version() => Ok(()),
+        DatabaseContents::Store(found) => Err(StoreError::invalid(format!(
+            "the database has schema version {found}, but this build reads version {}; open it once for writing to \
+             migrate it, as 'artifactd serve' does",
+            current_version()
+        ))),
+        DatabaseContents::Empty => Err(StoreError::invalid("there is no store in the database file yet")),
+    }
+}
+
 /// Migrates the database to the current version. All migrations, the version and the application id are one
 /// transaction.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, CompletedBody, GetResult, Health, ListQuery,
-    OpenBody, Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode, SweepSummary, async_trait,
+    OpenBody, Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode, async_trait,
 };
 use bytes::Bytes;
 use sqlx::ConnectOptions;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::config::SqliteConfig;
+use crate::blocking::run_blocking;
+use crate::config::{NAME, SqliteConfig, Synchronous};
 use crate::connect;
 use crate::database_file::{self, DatabaseFile};
 use crate::delete::DeleteArtifact;
@@ -24,7 +25,7 @@ use crate::owners_lock::OwnersLock;
 use crate::pool::ReaderPool;
 use crate::put::{NewArtifact, PutArtifact};
 use crate::schema::{self, CHUNK_BYTES};
-use crate::sweep::{DeleteMarkedBlobs, MarkOrphansDeleted, OrphanCounts, SweepLock};
+use crate::sweep::{DeleteMarkedBlobs, MarkOrphansDeleted, OrphanCounts, SweepLock, SweepReport};
 use crate::writer::{Writer, WriterConnection};
 use crate::{audit, error, list, read, upload};
 
@@ -34,33 +35,6 @@ const MAX_SINGLE_JOB_BYTES: usize = 4 * CHUNK_BYTES;
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
 /// How long opening waits for the deletion of orphans. The rest is deleted in the background.
 const OPEN_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The result of a [`sweep`](SqliteStore::sweep).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SweepReport {
-    /// Number of deleted orphans: staged uploads without an owner, and blobs of unfinished deletes.
-    pub swept: u64,
-    /// Number of staged uploads that were kept, because their process may still run.
-    pub spared: u64,
-    /// Bytes of the deleted orphans. The database reuses their space; its file does not shrink.
-    pub bytes: u64,
-    /// Whether another sweep of the database was running. Then this one did nothing.
-    pub busy: bool,
-}
-
-impl SweepReport {
-    pub(crate) fn busy() -> Self {
-        Self { busy: true, ..Self::default() }
-    }
-
-    /// Converts the report to the form that all drivers share.
-    pub(crate) fn summary(self) -> SweepSummary {
-        if self.busy {
-            return SweepSummary::busy();
-        }
-        SweepSummary::new(self.swept).with_bytes(self.bytes).with_spared(self.spared)
-    }
-}
 
 /// A store in one SQLite database.
 ///
@@ -167,7 +141,7 @@ impl SqliteStore {
         connection: WriterConnection,
         file: Option<FileHandles>,
     ) -> Self {
-        let sync_normal = config.synchronous == crate::Synchronous::Normal;
+        let sync_normal = config.synchronous == Synchronous::Normal;
         Self {
             readers,
             writer: Writer::spawn(connection, owner, Arc::clone(&config.clock), sync_normal),
@@ -221,19 +195,10 @@ impl SqliteStore {
     }
 }
 
-/// Runs `work` on the blocking pool, because it may wait for the disk or use the CPU for long.
-pub(crate) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| StoreError::unavailable("the tokio runtime is shutting down").with_source(error))?
-}
-
 #[async_trait]
 impl ArtifactStore for SqliteStore {
     fn driver(&self) -> &'static str {
-        crate::NAME
+        NAME
     }
 
     fn capabilities(&self) -> Capabilities {

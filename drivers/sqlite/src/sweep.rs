@@ -1,4 +1,5 @@
-//! Sweeping: the lock that allows one sweep at a time, the count of orphans, and the jobs that mark and delete them.
+//! Sweeping: [`SweepReport`], the lock that allows one sweep at a time, the count of orphans, and the jobs that mark and
+//! delete them.
 //!
 //! An orphan is a blob in `pending` that no running store needs. This module must never delete a blob that has a
 //! record.
@@ -8,19 +9,46 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store_core::{StoreError, SweepMode, async_trait};
+use artifact_store_core::{StoreError, SweepMode, SweepSummary, async_trait};
 use sqlx::{ConnectOptions, Connection, Row};
 
+use crate::blocking::run_blocking;
 use crate::config::SqliteConfig;
+use crate::job::{JobResult, WriteJob};
 use crate::owners_lock::OwnersLock;
-use crate::put::lease_time;
-use crate::queue::WriteJob;
-use crate::store::{SweepReport, run_blocking};
-use crate::transaction::{JobResult, WriteTransaction};
-use crate::{database_file, error, read_only};
+use crate::pending::lease_time;
+use crate::transaction::WriteTransaction;
+use crate::{connect, database_file, error, schema};
 
 /// A staged upload that received no bytes for this long is an orphan, even if its process may still run.
 const UPLOAD_LEASE: Duration = Duration::from_hours(1);
+
+/// The result of a [`sweep`](crate::SqliteStore::sweep).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SweepReport {
+    /// Number of deleted orphans: staged uploads without an owner, and blobs of unfinished deletes.
+    pub swept: u64,
+    /// Number of staged uploads that were kept, because their process may still run.
+    pub spared: u64,
+    /// Bytes of the deleted orphans. The database reuses their space; its file does not shrink.
+    pub bytes: u64,
+    /// Whether another sweep of the database was running. Then this one did nothing.
+    pub busy: bool,
+}
+
+impl SweepReport {
+    pub(crate) fn busy() -> Self {
+        Self { busy: true, ..Self::default() }
+    }
+
+    /// Converts the report to the form that all drivers share.
+    pub(crate) fn summary(self) -> SweepSummary {
+        if self.busy {
+            return SweepSummary::busy();
+        }
+        SweepSummary::new(self.swept).with_bytes(self.bytes).with_spared(self.spared)
+    }
+}
 
 /// The lock that a sweep of a database holds: an exclusive lock on the file `<path>-sweep`.
 ///
@@ -77,9 +105,9 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
     })
     .await?;
     let Some(_lock) = lock else { return Ok(SweepReport::busy()) };
-    let options = read_only::options(config, &path, access)?;
+    let options = connect::read_only_options(config, &path, access)?;
     let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-    read_only::require_current(&mut conn).await?;
+    schema::require_current(&mut conn).await?;
     let row = sqlx::query(COUNT_ORPHANS)
         .bind(orphan_cutoff(no_other_store))
         .bind(&[][..])
@@ -89,7 +117,7 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
     let number =
         |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned).map_err(error::from_sqlx);
     let report = SweepReport {
-        swept: number("leftovers")?,
+        swept: number("orphans")?,
         spared: number("spared")?,
         bytes: number("bytes")?,
         busy: false,
@@ -104,7 +132,7 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
 /// before the first parameter.
 const COUNT_ORPHANS: &str = "WITH other AS (
          SELECT blob, renewed_at <= 0 OR renewed_at < ?1 AS gone FROM pending WHERE owner <> ?2)
-     SELECT count(*) FILTER (WHERE gone) AS leftovers, count(*) FILTER (WHERE NOT gone) AS spared,
+     SELECT count(*) FILTER (WHERE gone) AS orphans, count(*) FILTER (WHERE NOT gone) AS spared,
          (SELECT coalesce(sum(length(data)), 0) FROM other CROSS JOIN chunk
           WHERE gone AND key BETWEEN blob << 22 AND (blob << 22) + 4194303) AS bytes
      FROM other";
@@ -157,11 +185,7 @@ impl WriteJob for MarkOrphansDeleted {
             .fetch_one(&mut *transaction.conn)
             .await?;
         let number = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-        Ok(Ok(OrphanCounts {
-            blobs: number("leftovers")?,
-            bytes: number("bytes")?,
-            spared: number("spared")?,
-        }))
+        Ok(Ok(OrphanCounts { blobs: number("orphans")?, bytes: number("bytes")?, spared: number("spared")? }))
     }
 }
 

@@ -1,18 +1,9 @@
-//! One transaction over several jobs: [`WriteTransaction`]. It also allocates blob numbers.
+//! [`WriteTransaction`]: an open transaction, as the jobs in it see it. It allocates blob numbers.
 //!
-//! This module must never know who waits for the result of a job.
+//! This module must never know a job, or how the transaction ends.
 
-use artifact_store_core::{Clock, StoreError};
+use artifact_store_core::Clock;
 use sqlx::{Row, SqliteConnection};
-
-use crate::error;
-use crate::queue::ErasedJob;
-
-/// The result of a job.
-///
-/// The outer error breaks the transaction, and the job may run again in another one. The inner result is the answer to
-/// the caller.
-pub(crate) type JobResult<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
 /// The transaction that a job runs in.
 pub(crate) struct WriteTransaction<'a> {
@@ -33,7 +24,12 @@ struct BlobCounter {
     next: i64,
 }
 
-impl WriteTransaction<'_> {
+impl<'a> WriteTransaction<'a> {
+    /// The transaction that is open on `conn`.
+    pub(crate) fn new(conn: &'a mut SqliteConnection, clock: &'a dyn Clock, owner: &'a [u8]) -> Self {
+        Self { conn, clock, owner, counter: None, to_delete: Vec::new() }
+    }
+
     /// Allocates a number that no blob has had.
     pub(crate) async fn allocate_blob(&mut self) -> Result<i64, sqlx::Error> {
         let counter = match &mut self.counter {
@@ -60,68 +56,18 @@ impl WriteTransaction<'_> {
     pub(crate) fn delete_after_commit(&mut self, blob: i64) {
         self.to_delete.push(blob);
     }
-}
 
-/// The error of a transaction.
-pub(crate) struct TransactionError {
-    pub(crate) error: sqlx::Error,
-    /// Whether one of the jobs may be the cause, so that the others may succeed in transactions of their own.
-    pub(crate) caused_by_job: bool,
-}
-
-impl TransactionError {
-    pub(crate) fn outside_jobs(error: sqlx::Error) -> Self {
-        Self { error, caused_by_job: false }
+    /// Takes the blobs that the current job wants deleted after the commit. The next job begins with none.
+    pub(crate) fn take_blobs_to_delete(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.to_delete)
     }
-}
 
-/// Runs `jobs` in one transaction. Returns, for each job, the blobs to delete after the commit.
-pub(crate) async fn run(
-    conn: &mut SqliteConnection,
-    clock: &dyn Clock,
-    owner: &[u8],
-    jobs: &mut [Box<dyn ErasedJob>],
-) -> Result<Vec<Vec<i64>>, TransactionError> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await.map_err(TransactionError::outside_jobs)?;
-    let result = run_jobs(
-        WriteTransaction { conn: &mut *conn, clock, owner, counter: None, to_delete: Vec::new() },
-        jobs,
-    )
-    .await;
-    let result = match result {
-        Ok(to_delete) => {
-            let committed = sqlx::query("COMMIT").execute(&mut *conn).await;
-            // If the disk is full, single jobs may still fit.
-            committed
-                .map(|_| to_delete)
-                .map_err(|error| TransactionError { caused_by_job: error::is_full(&error), error })
+    /// Stores the blob counter, if numbers were allocated. The last statement before the commit.
+    pub(crate) async fn store_counter(self) -> Result<(), sqlx::Error> {
+        if let Some(BlobCounter { next, .. }) = self.counter.filter(|counter| counter.next != counter.stored)
+        {
+            sqlx::query("UPDATE counter SET next_blob = ?").bind(next).execute(self.conn).await?;
         }
-        Err(failure) => Err(failure),
-    };
-    if result.is_err() {
-        // This fails if the error has already ended the transaction.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *conn).await;
+        Ok(())
     }
-    result
-}
-
-async fn run_jobs(
-    mut transaction: WriteTransaction<'_>,
-    jobs: &mut [Box<dyn ErasedJob>],
-) -> Result<Vec<Vec<i64>>, TransactionError> {
-    let mut to_delete = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        job.run(&mut transaction).await.map_err(|error| TransactionError { error, caused_by_job: true })?;
-        to_delete.push(std::mem::take(&mut transaction.to_delete));
-    }
-    if let Some(BlobCounter { next, .. }) =
-        transaction.counter.filter(|counter| counter.next != counter.stored)
-    {
-        sqlx::query("UPDATE counter SET next_blob = ?")
-            .bind(next)
-            .execute(&mut *transaction.conn)
-            .await
-            .map_err(TransactionError::outside_jobs)?;
-    }
-    Ok(to_delete)
 }

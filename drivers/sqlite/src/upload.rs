@@ -6,7 +6,8 @@ use artifact_store_core::{BodyStream, PutOptions, PutResult, Scope, StoreError};
 use bytes::Bytes;
 
 use crate::delete::AbortUpload;
-use crate::put::{AppendChunks, CommitUpload, NewArtifact, PutArtifact, StagedBlob};
+use crate::pending::StagedBlob;
+use crate::put::{AppendChunks, CommitUpload, NewArtifact, PutArtifact};
 use crate::queue::{JobHandle, JobQueue};
 use crate::schema::CHUNK_BYTES;
 

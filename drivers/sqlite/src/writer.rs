@@ -13,12 +13,13 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::batch::{self, BatchError};
 use crate::database_file::DatabaseFile;
 use crate::delete::{DeleteChunks, MarkOwnUploadsDeleted, ReleaseBlobs};
 use crate::error;
+use crate::job::ErasedJob;
 use crate::pool::ReaderPool;
-use crate::queue::{ErasedJob, JobQueue, QueuedJob, WriterMessage};
-use crate::transaction::{self, TransactionError};
+use crate::queue::{JobQueue, QueuedJob, WriterMessage};
 
 /// The maximum number of jobs in one transaction.
 const BATCH_JOBS: usize = 64;
@@ -232,7 +233,7 @@ impl WriterTask {
     async fn run_transaction(
         &mut self,
         jobs: &mut [Box<dyn ErasedJob>],
-    ) -> Result<Vec<Vec<i64>>, TransactionError> {
+    ) -> Result<Vec<Vec<i64>>, BatchError> {
         let durable = jobs.iter().any(|job| job.is_durable());
         let Self { connection, clock, owner, sync_is_full, sync_normal, .. } = self;
         let needs_full = durable && !*sync_normal;
@@ -240,37 +241,37 @@ impl WriterTask {
             WriterConnection::Pooled(readers) => match readers.acquire().await {
                 Ok(mut reader) => match reader.conn() {
                     Ok(conn) => {
-                        let result = transaction::run(conn, clock.as_ref(), owner, jobs).await;
+                        let result = batch::run(conn, clock.as_ref(), owner, jobs).await;
                         reader.mark_idle();
                         result
                     }
-                    Err(_) => Err(TransactionError::outside_jobs(sqlx::Error::WorkerCrashed)),
+                    Err(_) => Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed)),
                 },
                 Err(error) if error.kind() == ErrorKind::Closed => {
-                    Err(TransactionError::outside_jobs(sqlx::Error::PoolClosed))
+                    Err(BatchError::outside_jobs(sqlx::Error::PoolClosed))
                 }
-                Err(_) => Err(TransactionError::outside_jobs(sqlx::Error::PoolTimedOut)),
+                Err(_) => Err(BatchError::outside_jobs(sqlx::Error::PoolTimedOut)),
             },
             WriterConnection::Dedicated { conn, options, file } => {
                 if conn.is_none() {
-                    *conn = Some(options.connect().await.map_err(TransactionError::outside_jobs)?);
+                    *conn = Some(options.connect().await.map_err(BatchError::outside_jobs)?);
                     *sync_is_full = !*sync_normal;
                 }
                 let Some(conn) = conn.as_mut() else {
-                    return Err(TransactionError::outside_jobs(sqlx::Error::WorkerCrashed));
+                    return Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed));
                 };
                 if needs_full != *sync_is_full {
                     // Not a prepared statement, because this pragma takes effect when it is compiled.
                     let level =
                         if needs_full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
-                    sqlx::raw_sql(level).execute(&mut *conn).await.map_err(TransactionError::outside_jobs)?;
+                    sqlx::raw_sql(level).execute(&mut *conn).await.map_err(BatchError::outside_jobs)?;
                     *sync_is_full = needs_full;
                 }
                 let bytes = jobs.iter().map(|job| job.bytes() as u64).sum();
                 match file.check_room(conn, durable, bytes).await {
-                    Ok(()) => transaction::run(conn, clock.as_ref(), owner, jobs).await,
+                    Ok(()) => batch::run(conn, clock.as_ref(), owner, jobs).await,
                     // Marked as caused by a job, so that jobs without bytes run on their own.
-                    Err(error) => Err(TransactionError { error, caused_by_job: true }),
+                    Err(error) => Err(BatchError { error, caused_by_job: true }),
                 }
             }
         };

@@ -1,0 +1,84 @@
+//! The rows of the table `pending`, each of a blob without a record: the lease of a staged upload, or a mark that the blob
+//! must be deleted (`renewed_at = 0`).
+//!
+//! This module must never know a record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use artifact_store_core::{Clock, SystemClock};
+
+use crate::transaction::WriteTransaction;
+
+/// The blob number of a staged upload: 0 until the writer allocates one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StagedBlob(Arc<AtomicI64>);
+
+/// The result of [`StagedBlob::renew_lease`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseRenewal {
+    /// The lease begins again.
+    Renewed { blob: i64 },
+    /// The upload has no blob any more: its lease ended, and a sweep deleted it.
+    Swept,
+}
+
+impl StagedBlob {
+    /// The blob number, if one is allocated.
+    pub(crate) fn blob(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|blob| *blob != 0)
+    }
+
+    /// Allocates a blob, and inserts its row. The lease begins now.
+    pub(crate) async fn allocate(&self, transaction: &mut WriteTransaction<'_>) -> Result<i64, sqlx::Error> {
+        let blob = transaction.allocate_blob().await?;
+        sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)")
+            .bind(blob)
+            .bind(transaction.owner)
+            .bind(lease_time())
+            .execute(&mut *transaction.conn)
+            .await?;
+        self.0.store(blob, Ordering::Release);
+        Ok(blob)
+    }
+
+    /// Forgets the blob number. For a transaction that was rolled back, because the next upload can get the same number.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// Renews the lease of this upload, so that no sweep deletes it.
+    pub(crate) async fn renew_lease(
+        &self,
+        transaction: &mut WriteTransaction<'_>,
+    ) -> Result<LeaseRenewal, sqlx::Error> {
+        let Some(blob) = self.blob() else { return Ok(LeaseRenewal::Swept) };
+        let renewed =
+            sqlx::query("UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0")
+                .bind(lease_time())
+                .bind(blob)
+                .bind(transaction.owner)
+                .execute(&mut *transaction.conn)
+                .await?
+                .rows_affected();
+        Ok(if renewed == 1 { LeaseRenewal::Renewed { blob } } else { LeaseRenewal::Swept })
+    }
+}
+
+/// The current time for leases, by the system clock. Never 0, because 0 marks a blob for deletion.
+pub(crate) fn lease_time() -> i64 {
+    SystemClock.now().as_micros().max(1)
+}
+
+/// Marks a pending blob for deletion, and schedules the deletion for after the commit.
+pub(crate) async fn mark_for_deletion(
+    transaction: &mut WriteTransaction<'_>,
+    blob: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE pending SET renewed_at = 0 WHERE blob = ?")
+        .bind(blob)
+        .execute(&mut *transaction.conn)
+        .await?;
+    transaction.delete_after_commit(blob);
+    Ok(())
+}

@@ -12,6 +12,9 @@ use artifact_store_core::{
 
 use crate::schema;
 
+/// The driver's name.
+pub(crate) const NAME: &str = "postgres";
+
 const MAX_CONNECTIONS: u32 = 1000;
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);

@@ -54,15 +54,15 @@ async fn delete_large(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<boo
 /// Deletes a blob's chunks in steps of limited size, so that no statement takes long.
 async fn delete_chunks(conn: &mut PooledConnection<'_>, blob: i64) -> Result<(), StoreError> {
     const DELETE_CHUNKS: &str = "WITH upto AS MATERIALIZED (
-             SELECT max(place) AS place FROM (SELECT place FROM chunk WHERE blob = $1 ORDER BY place LIMIT $2) AS step),
-             gone AS (DELETE FROM chunk USING upto WHERE chunk.blob = $1 AND chunk.place <= upto.place)
-         SELECT place FROM upto";
+             SELECT max(place) AS position FROM (SELECT place FROM chunk WHERE blob = $1 ORDER BY place LIMIT $2) AS step),
+             gone AS (DELETE FROM chunk USING upto WHERE chunk.blob = $1 AND chunk.place <= upto.position)
+         SELECT position FROM upto";
     loop {
         let rows = conn
             .fetch_all(sqlx::query(DELETE_CHUNKS).bind(blob).bind(i64::from(CHUNKS_PER_STATEMENT)))
             .await?;
-        let last_place = rows.first().and_then(|row| row::get::<Option<i32>>(row, "place").transpose());
-        if last_place.transpose()?.is_none() {
+        let last_position = rows.first().and_then(|row| row::get::<Option<i32>>(row, "position").transpose());
+        if last_position.transpose()?.is_none() {
             return Ok(());
         }
     }

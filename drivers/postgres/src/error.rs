@@ -11,7 +11,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 #[derive(Debug)]
 pub(crate) enum StatementError {
     /// The server or the connection reported an error.
-    Client(sqlx::Error),
+    Sqlx(sqlx::Error),
     /// The server did not respond within the time limit of a statement.
     Timeout,
 }
@@ -20,7 +20,7 @@ impl StatementError {
     /// Whether the connection is unusable and a new one may work.
     pub(crate) fn is_connection_lost(&self) -> bool {
         match self {
-            Self::Client(error) => is_connection_error(error),
+            Self::Sqlx(error) => is_connection_error(error),
             Self::Timeout => true,
         }
     }
@@ -28,14 +28,14 @@ impl StatementError {
     /// Whether the statement may be sent again at once: the connection was lost, for example by a restart of the
     /// server. A timeout is not retried, because it has already used up the time of the call.
     pub(crate) fn is_retryable(&self) -> bool {
-        matches!(self, Self::Client(error) if is_connection_error(error))
+        matches!(self, Self::Sqlx(error) if is_connection_error(error))
     }
 }
 
 impl From<StatementError> for StoreError {
     fn from(error: StatementError) -> Self {
         match error {
-            StatementError::Client(error) => from_sqlx(error),
+            StatementError::Sqlx(error) => from_sqlx(error),
             StatementError::Timeout => StoreError::unavailable(
                 "the server did not respond within statement_timeout; check the network and the server's load",
             ),
@@ -72,7 +72,7 @@ pub(crate) fn from_commit(error: StatementError) -> StoreError {
         "the connection broke during the commit; the change was applied completely or not at all: try again",
     );
     match error {
-        StatementError::Client(source) => store_error.with_source(source),
+        StatementError::Sqlx(source) => store_error.with_source(source),
         StatementError::Timeout => store_error,
     }
 }

@@ -106,8 +106,8 @@ impl PostgresEventLog {
 
     async fn insert_entries(&self, entries: &[NewEntry]) -> Result<i64, StoreError> {
         const SQL: &str = "WITH fresh AS (
-                 SELECT key, data, row_number() OVER (ORDER BY place) AS number
-                 FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS given (key, data, place)
+                 SELECT key, data, row_number() OVER (ORDER BY position) AS number
+                 FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS given (key, data, position)
                  WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = given.key)),
              counted AS (UPDATE event_count SET last = last + (SELECT count(*) FROM fresh) RETURNING last),
              added AS (INSERT INTO event (sequence, key, data)

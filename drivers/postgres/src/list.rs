@@ -96,7 +96,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
     if let Some(Position { created_at, id, scope_mark }) = position {
         let rank = -created_at.as_micros();
         if let ListIndex::Scope(_) = index {
-            // All rows of one scope have the same mark.
+            // The scope mark is a hash of the scope, so it is the same in all rows of one scope.
             sql.push(" AND (a.rank, a.id) > (").int(rank).push(", ").text(id.as_str()).push(")");
         } else {
             sql.push(" AND (a.rank, a.id, a.scope_mark) > (").int(rank).push(", ").text(id.as_str());
@@ -149,10 +149,10 @@ impl ListIndex {
 
 fn push_scope_conditions(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery) {
     sql.push(" WHERE TRUE");
-    if let ListIndex::Scope(mark) = index {
+    if let ListIndex::Scope(scope_mark) = index {
         // With further conditions the server might choose another index. `decode` checks the scope of each row against
-        // its mark.
-        sql.push(" AND a.scope_mark = ").bind(BindValue::Bytes(mark.as_bytes().to_vec()));
+        // its scope mark.
+        sql.push(" AND a.scope_mark = ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec()));
         push_filters(sql, query.filter());
         return;
     }

@@ -57,6 +57,15 @@ struct IdleConnection {
     idle_since: Instant,
 }
 
+/// The size of the values in the parameters and rows of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ValueSize {
+    /// Records and short bytes: the buffers of the connection stay as they are.
+    Small,
+    /// Chunks: the buffers of the connection grow.
+    Large,
+}
+
 /// The result of a statement that may have been retried.
 pub(crate) struct QueryResult {
     pub(crate) rows: Vec<PgRow>,
@@ -93,7 +102,7 @@ impl Pool {
         &self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
     ) -> Result<QueryResult, StoreError> {
-        self.fetch_with_retry(false, statement).await
+        self.fetch_with_retry(ValueSize::Small, statement).await
     }
 
     /// Like [`fetch_all`](Self::fetch_all), for a statement with large values in its parameters or rows.
@@ -101,21 +110,20 @@ impl Pool {
         &self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
     ) -> Result<QueryResult, StoreError> {
-        self.fetch_with_retry(true, statement).await
+        self.fetch_with_retry(ValueSize::Large, statement).await
     }
 
     async fn fetch_with_retry<'q>(
         &self,
-        large_values: bool,
+        value_size: ValueSize,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
     ) -> Result<QueryResult, StoreError> {
-        let first = self.acquire().await?.with_large_values(large_values).fetch_all(statement()).await;
+        let first = self.acquire().await?.with_value_size(value_size).fetch_all(statement()).await;
         match first {
             Ok(rows) => Ok(QueryResult { rows, retried: false }),
             Err(error) if error.is_retryable() => {
                 self.drop_idle();
-                let rows =
-                    self.acquire().await?.with_large_values(large_values).fetch_all(statement()).await?;
+                let rows = self.acquire().await?.with_value_size(value_size).fetch_all(statement()).await?;
                 Ok(QueryResult { rows, retried: true })
             }
             Err(error) => Err(error.into()),
@@ -277,8 +285,8 @@ pub(crate) struct PooledConnection<'a> {
     is_ready: bool,
     /// Whether a transaction is open, or the session may hold an advisory lock.
     has_session_state: bool,
-    /// Whether large values have passed through, so that the buffers have grown.
-    large_values: bool,
+    /// The size of the values that have passed through. Large ones have grown the buffers.
+    value_size: ValueSize,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -289,14 +297,15 @@ impl<'a> PooledConnection<'a> {
             conn: Some(conn),
             is_ready: true,
             has_session_state: false,
-            large_values: false,
+            value_size: ValueSize::Small,
             _permit: permit,
         }
     }
 
-    /// Sets whether large values pass through. If so, the buffers are shrunk when the connection returns to the pool.
-    pub(crate) fn with_large_values(mut self, large_values: bool) -> Self {
-        self.large_values = large_values;
+    /// Sets the size of the values that pass through. After large ones, the buffers are shrunk when the connection returns
+    /// to the pool.
+    pub(crate) fn with_value_size(mut self, value_size: ValueSize) -> Self {
+        self.value_size = value_size;
         self
     }
 
@@ -314,11 +323,11 @@ impl<'a> PooledConnection<'a> {
     /// Executes one statement and fetches all rows.
     pub(crate) async fn fetch_all(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, StatementError> {
         let Some(conn) = self.conn.as_mut() else {
-            return Err(StatementError::Client(sqlx::Error::WorkerCrashed));
+            return Err(StatementError::Sqlx(sqlx::Error::WorkerCrashed));
         };
         self.is_ready = false;
         let result = match timeout(self.pool.response_timeout, statement.fetch_all(conn)).await {
-            Ok(result) => result.map_err(StatementError::Client),
+            Ok(result) => result.map_err(StatementError::Sqlx),
             Err(_) => Err(StatementError::Timeout),
         };
         match &result {
@@ -359,7 +368,7 @@ impl Drop for PooledConnection<'_> {
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else { return };
         if self.is_ready && !self.has_session_state && !self.pool.is_closed() {
-            if self.large_values {
+            if self.value_size == ValueSize::Large {
                 conn.shrink_buffers();
             }
             self.pool.lock_idle().push(IdleConnection { conn, idle_since: Instant::now() });

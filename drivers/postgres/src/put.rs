@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select, try_join};
 
 use crate::error::StatementError;
-use crate::pool::{Pool, PooledConnection, Statement};
+use crate::pool::{Pool, PooledConnection, Statement, ValueSize};
 use crate::row::{self, NewRow};
 use crate::schema::{self, CHUNK_BYTES};
 use crate::{error, read};
@@ -89,8 +89,8 @@ fn insert_statement<'q>(row: &'q NewRow, chunks: &'q [Bytes]) -> Statement<'q> {
         "WITH new AS (",
         row::insert!("nextval('blob_number')"),
         "), stored AS (INSERT INTO chunk (blob, place, data)
-             SELECT new.blob, piece.place - 1, piece.data
-             FROM new, unnest($16::bytea[]) WITH ORDINALITY AS piece (data, place))
+             SELECT new.blob, new_chunk.position - 1, new_chunk.data
+             FROM new, unnest($16::bytea[]) WITH ORDINALITY AS new_chunk (data, position))
          SELECT blob FROM new"
     );
     match chunks {
@@ -133,7 +133,7 @@ pub(crate) async fn put_stream(
     }
     let _permit = pool.acquire_upload_permit().await?;
     let mut upload =
-        Upload { conn: pool.begin().await?.with_large_values(true), blob: None, written_chunks: 0 };
+        Upload { conn: pool.begin().await?.with_value_size(ValueSize::Large), blob: None, written_chunks: 0 };
     match upload.write_chunks(pool, &mut body, first).await {
         Ok(()) => {}
         Err(error) => {
@@ -203,21 +203,21 @@ impl Upload<'_> {
     async fn append(&mut self, chunks: &[Bytes]) -> Result<(), StoreError> {
         const INSERT_FIRST: &str = "WITH new AS MATERIALIZED (SELECT nextval('blob_number') AS blob),
              stored AS (INSERT INTO chunk (blob, place, data)
-                 SELECT new.blob, piece.place - 1, piece.data
-                 FROM new, unnest($1::bytea[]) WITH ORDINALITY AS piece (data, place))
+                 SELECT new.blob, new_chunk.position - 1, new_chunk.data
+                 FROM new, unnest($1::bytea[]) WITH ORDINALITY AS new_chunk (data, position))
              SELECT blob FROM new";
         const INSERT_NEXT: &str = "INSERT INTO chunk (blob, place, data)
-             SELECT $2, $3 + piece.place - 1, piece.data
-             FROM unnest($1::bytea[]) WITH ORDINALITY AS piece (data, place)";
+             SELECT $2, $3 + new_chunk.position - 1, new_chunk.data
+             FROM unnest($1::bytea[]) WITH ORDINALITY AS new_chunk (data, position)";
         match self.blob {
             None => {
                 let rows = self.conn.fetch_all(sqlx::query(INSERT_FIRST).bind(slices(chunks))).await?;
                 self.blob = rows.first().map(|row| row::get(row, "blob")).transpose()?;
             }
             Some(blob) => {
-                let place = schema::chunk_index(self.written_chunks as u64);
+                let first_index = schema::chunk_index(self.written_chunks as u64);
                 self.conn
-                    .fetch_all(sqlx::query(INSERT_NEXT).bind(slices(chunks)).bind(blob).bind(place))
+                    .fetch_all(sqlx::query(INSERT_NEXT).bind(slices(chunks)).bind(blob).bind(first_index))
                     .await?;
             }
         }

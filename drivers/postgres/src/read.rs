@@ -36,8 +36,9 @@ pub(crate) async fn find_row(
 ) -> Result<Option<ExistingRow>, StoreError> {
     const SQL: &str =
         concat!("SELECT ", row::columns!(), " FROM artifact AS a WHERE a.scope_mark = $1 AND a.id = $2");
-    let mark = ScopeMark::of(scope);
-    let result = pool.fetch_all(|| sqlx::query(SQL).bind(&mark.as_bytes()[..]).bind(id.as_str())).await?;
+    let scope_mark = ScopeMark::of(scope);
+    let result =
+        pool.fetch_all(|| sqlx::query(SQL).bind(&scope_mark.as_bytes()[..]).bind(id.as_str())).await?;
     result.rows.first().map(|row| row::decode_for(row, scope, id)).transpose()
 }
 
@@ -55,8 +56,9 @@ pub(crate) async fn find_artifact(
          LEFT JOIN chunk AS c ON c.blob = a.blob AND c.place = 0 AND a.size <= 262144
          WHERE a.scope_mark = $1 AND a.id = $2"
     );
-    let mark = ScopeMark::of(scope);
-    let result = pool.fetch_all(|| sqlx::query(SQL).bind(&mark.as_bytes()[..]).bind(id.as_str())).await?;
+    let scope_mark = ScopeMark::of(scope);
+    let result =
+        pool.fetch_all(|| sqlx::query(SQL).bind(&scope_mark.as_bytes()[..]).bind(id.as_str())).await?;
     let Some(row) = result.rows.first() else { return Ok(None) };
     let ExistingRow { blob, record, .. } = row::decode_for(row, scope, id)?;
     let bytes = if record.size <= CHUNK_BYTES as u64 {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::config::PostgresConfig;
+use crate::config::{NAME, PostgresConfig};
 use crate::connect::{self, SchemaUpgrade, SessionSetup};
 use crate::pool::Pool;
 use crate::put::NewArtifact;
@@ -123,7 +123,7 @@ impl PostgresStore {
 #[async_trait]
 impl ArtifactStore for PostgresStore {
     fn driver(&self) -> &'static str {
-        crate::NAME
+        NAME
     }
 
     fn capabilities(&self) -> Capabilities {

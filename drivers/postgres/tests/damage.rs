@@ -106,9 +106,9 @@ async fn a_row_that_is_moved_under_another_scope_is_not_served_there() {
     let store = db.open().await;
     let record = put(&store, &bytes(1, 100)).await;
     let other = artifact_store_core::Scope::new("other", "ada", "s-1").unwrap();
-    let mark = artifact_store_core::ScopeMark::of(&other);
-    let mark = u128::from_be_bytes(*mark.as_bytes());
-    db.execute(&format!(r"UPDATE artifact SET scope_mark = '\x{mark:032x}', tenant = 'other'")).await;
+    let scope_mark = artifact_store_core::ScopeMark::of(&other);
+    let scope_mark = u128::from_be_bytes(*scope_mark.as_bytes());
+    db.execute(&format!(r"UPDATE artifact SET scope_mark = '\x{scope_mark:032x}', tenant = 'other'")).await;
     assert_eq!(error_kind(store.get(&other, &record.id, None).await), ErrorKind::Corrupt);
     assert_eq!(error_kind(store.stat(&other, &record.id).await), ErrorKind::Corrupt);
     store.close().await.unwrap();

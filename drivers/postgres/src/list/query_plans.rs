@@ -5,7 +5,8 @@ use artifact_store_core::{Clock, Digest, PutOptions, Source, SystemClock, Timest
 use sqlx::{ConnectOptions, PgConnection, Row};
 
 use super::*;
-use crate::{PostgresConfig, connect};
+use crate::config::PostgresConfig;
+use crate::connect;
 
 const ROWS: &str = "INSERT INTO artifact (blob, put, rank, size, scope_mark, id, tenant, user_, session, task, source,
         media_type, tags, digest, record_digest, record)
@@ -59,6 +60,7 @@ async fn every_page_walks_one_index_and_sorts_nothing() {
                 "artifact_by_tenant",
                 "ROW(rank, id, scope_mark) >",
             ),
+            // The rank is the negated time, so this index is the order of listings.
             (ScopePattern::all_tenants(), "artifact_by_rank", "ROW(rank, id, scope_mark) >"),
         ] {
             for filter in [Filter::default(), narrow.clone()] {

@@ -9,6 +9,9 @@ use artifact_store_core::{
     Capabilities, Clock, Flag, OptionKind, OptionSpec, Options, StoreError, SystemClock,
 };
 
+/// The driver's name.
+pub(crate) const NAME: &str = "fs";
+
 /// The default limit on the number of files that one listing reads.
 pub const DEFAULT_MAX_SCAN: u64 = 100_000;
 

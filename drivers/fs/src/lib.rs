@@ -109,9 +109,6 @@ pub use config::{DEFAULT_MAX_SCAN, FsConfig, SyncPolicy};
 pub use store::FsStore;
 pub use sweep::SweepReport;
 
-/// The driver's name.
-pub(crate) const NAME: &str = "fs";
-
 /// The driver, for a [`Registry`](artifact_store_core::Registry).
 ///
 /// Its name is `fs`. Its options are `root`, `sync`, `max_scan` and `max_artifact_bytes`.
@@ -134,7 +131,7 @@ pub struct FsDriver;
 impl Driver for FsDriver {
     fn info(&self) -> &'static DriverInfo {
         &DriverInfo {
-            name: NAME,
+            name: config::NAME,
             about: "Artifacts as files under one directory.",
             options: config::OPTIONS,
             url: UrlForm::Path("root"),

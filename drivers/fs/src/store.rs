@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::blocking::BlockingPool;
-use crate::config::FsConfig;
+use crate::config::{FsConfig, NAME};
 use crate::delete::delete;
 use crate::dirs::ScopeDirs;
 use crate::layout::ArtifactKey;
@@ -20,7 +20,7 @@ use crate::put::{SINGLE_TASK_BYTES, put_bytes, put_stream};
 use crate::root::Root;
 use crate::state::StoreState;
 use crate::sweep::{self, Sweep, SweepLock, SweepReport};
-use crate::{NAME, list, read};
+use crate::{list, read};
 
 /// Maximum number of concurrent listings.
 const MAX_LISTINGS: usize = 4;

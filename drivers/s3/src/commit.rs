@@ -14,6 +14,7 @@ use data_encoding::BASE64;
 use crate::claim::{Claim, ClaimOutcome, ClaimWaiter};
 use crate::client;
 use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::headers::{CONTENT_DISPOSITION, content_type};
 use crate::layout::check_key_length;
 use crate::lookup::KeyStatus;
 use crate::multipart::{MultipartUpload, copy_in_parts};
@@ -34,12 +35,6 @@ const RETRY_DELAYS: [Duration; 8] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
 ];
-/// The `Content-Disposition` of every artifact's object. Some servers ignore the headers of a presigned URL when they
-/// answer a range request, and a browser must not run uploaded content.
-pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
-/// The longest media type that is also sent as the object's `Content-Type`.
-const MAX_CONTENT_TYPE_BYTES: usize = 255;
-
 /// Where the bytes of a new artifact come from.
 #[derive(Debug)]
 pub(crate) enum BodySource {
@@ -289,14 +284,6 @@ impl StoreState {
             BodySource::Multipart(upload) => upload.complete(if_none_match).await,
         }
     }
-}
-
-/// The media type, if it can be sent in a header.
-pub(crate) fn content_type(record: &Record) -> Option<String> {
-    let is_valid = |text: &&String| {
-        (1..=MAX_CONTENT_TYPE_BYTES).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))
-    };
-    record.options.media_type.as_ref().filter(is_valid).cloned()
 }
 
 /// The other objects of an artifact: its record object and its index key. They are written before it, so that an

@@ -10,13 +10,16 @@ use artifact_store_core::{
     Capabilities, Clock, Flag, OptionKind, OptionSpec, Options, StoreError, SystemClock,
 };
 
-use crate::presign::MAX_EXPIRY;
 use crate::validation;
 
+/// The driver's name.
+pub(crate) const NAME: &str = "s3";
 /// The most parts that the protocol allows in one upload.
 pub(crate) const MAX_PARTS: u64 = 10_000;
 /// The largest object that the protocol allows.
 pub(crate) const MAX_OBJECT_BYTES: u64 = 5 << 40;
+/// The longest validity of a URL that the protocol allows.
+pub(crate) const MAX_PRESIGN_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// The largest object that the protocol copies in one request.
 const MAX_COPY_BYTES: u64 = 5 << 30;
 const MIB: u64 = 1 << 20;
@@ -486,7 +489,7 @@ impl S3Config {
             .with(Flag::Durable)
             .with(Flag::PresignGet)
             .max_artifact_bytes(self.max_size())
-            .max_presign_expiry(MAX_EXPIRY);
+            .max_presign_expiry(MAX_PRESIGN_EXPIRY);
         if self.presign_put { capabilities.with(Flag::PresignPut) } else { capabilities }
     }
 
@@ -514,14 +517,14 @@ impl S3Config {
 
     /// Refuses a configuration that cannot work, before any request is sent.
     pub(crate) fn validate(&self) -> Result<(), StoreError> {
-        let limits = [
+        let number_ranges = [
             ("part_size", self.part_size, 5 * MIB, 64 * MIB),
             ("part_concurrency", self.part_concurrency, 1, 16),
             ("list_concurrency", self.list_concurrency, 1, 256),
             ("max_attempts", self.max_attempts, 1, 20),
             ("max_scan", self.max_scan, 1, u64::MAX),
         ];
-        for (name, value, min, max) in limits {
+        for (name, value, min, max) in number_ranges {
             if !(min..=max).contains(&value) {
                 let max = if max == u64::MAX { "more".to_owned() } else { max.to_string() };
                 return Err(StoreError::invalid_option(name, format!("must be {min} to {max}, not {value}")));

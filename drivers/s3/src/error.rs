@@ -147,8 +147,12 @@ where
             let (code, message) = (context.err().code(), context.err().message());
             let status = context.raw().status().as_u16();
             let detail = ErrorDetail(format!("{status} {}: {}", code.unwrap_or("-"), message.unwrap_or("-")));
-            let skewed = matches!(status, 400 | 403) && is_clock_skewed(context.raw().headers().get("date"));
-            let (kind, error) = from_response(config, operation, status, code, skewed);
+            let (kind, error) =
+                if matches!(status, 400 | 403) && is_clock_skewed(context.raw().headers().get("date")) {
+                    (RequestErrorKind::Rejected, clock_skew_error(config.server_name()))
+                } else {
+                    from_response(config, operation, status, code)
+                };
             RequestError { kind, error: error.with_source(detail) }
         }
         other => {
@@ -176,19 +180,15 @@ fn is_clock_skewed(date: Option<&str>) -> bool {
     server_time.is_some_and(|time| time.secs().abs_diff(local_seconds) > MAX_CLOCK_SKEW_SECONDS)
 }
 
-/// The kind of an error response, and the error for the caller. `skewed`: the clocks of server and client differ too much.
+/// The kind of an error response, and the error for the caller.
 fn from_response(
     config: &S3Config,
     operation: Operation,
     status: u16,
     code: Option<&str>,
-    skewed: bool,
 ) -> (RequestErrorKind, StoreError) {
     let (bucket, server, region) = (&config.bucket, config.server_name(), &config.region);
     let doing = operation.description;
-    if skewed {
-        return (RequestErrorKind::Rejected, clock_skew_error(server));
-    }
     match (code, status) {
         (Some("NoSuchBucket"), _) => (RequestErrorKind::Rejected, no_such_bucket(config)),
         // The response to a HEAD request has no code.

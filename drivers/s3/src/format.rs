@@ -6,7 +6,7 @@
 use artifact_store_core::{Digest, StoreError, Timestamp};
 use serde_json::{Value, json};
 
-use crate::config::{ConditionalCreate, ListingIndex, S3Config};
+use crate::config::{ConditionalCreate, ListingIndex, NAME, S3Config};
 use crate::encryption::RecordKey;
 use crate::features::{ConditionalRequests, FeatureSource, KnownFeatures, StorageFeatures, Versioning};
 use crate::layout::FORMAT_VERSION;
@@ -37,6 +37,13 @@ impl StoreFormat {
             indexed: config.listing_index == ListingIndex::Time,
         })
     }
+}
+
+/// The result of opening `FORMAT`.
+#[derive(Debug)]
+pub(crate) struct OpenedFormat {
+    pub(crate) known: KnownFeatures,
+    pub(crate) format: StoreFormat,
 }
 
 /// The content of the object `FORMAT`.
@@ -72,7 +79,7 @@ impl FormatObject {
         let conditions = features.map(|features| features.conditions);
         let mut value = json!({
             "format": if self.format.record_key.is_some() { FORMAT_VERSION } else { 1 },
-            "driver": crate::NAME,
+            "driver": NAME,
             "endpoint": self.endpoint,
             // Older builds read this field, and rely on it for all three requests.
             "conditional_create": conditions.map(|it| it == ConditionalRequests::all(true)),
@@ -99,7 +106,7 @@ impl FormatObject {
     /// `InvalidArgument` for anything else.
     pub(crate) fn parse(key: &str, json: &[u8]) -> Result<Self, StoreError> {
         let value: Value = serde_json::from_slice(json).unwrap_or_default();
-        if value["driver"] != crate::NAME || !value["format"].is_u64() {
+        if value["driver"] != NAME || !value["format"].is_u64() {
             return Err(StoreError::invalid(format!(
                 "the object {key} was not written by this driver: something else uses this prefix; choose another one"
             )));

@@ -106,7 +106,9 @@ mod encryption;
 mod error;
 mod features;
 mod format;
+mod headers;
 mod key_locks;
+mod key_page;
 mod layout;
 mod list;
 mod lookup;
@@ -114,6 +116,7 @@ mod multipart;
 mod open;
 mod paused_body;
 mod presign;
+mod presign_credentials;
 mod presigned_upload;
 mod probe;
 mod put;
@@ -138,8 +141,6 @@ pub use config::{ConditionalCreate, ListingIndex, S3Config};
 pub use store::S3Store;
 pub use sweep::SweepReport;
 
-pub(crate) const NAME: &str = "s3";
-
 /// The s3 driver, for a [`Registry`](artifact_store_core::Registry).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct S3Driver;
@@ -148,7 +149,7 @@ pub struct S3Driver;
 impl Driver for S3Driver {
     fn info(&self) -> &'static DriverInfo {
         &DriverInfo {
-            name: NAME,
+            name: config::NAME,
             about: "Artifacts as objects in a bucket of S3 or of an S3-compatible server.",
             options: config::OPTIONS,
             url: UrlForm::HostAndPath { host: "bucket", path: "prefix" },

@@ -1,24 +1,13 @@
-//! Lists by a scan: over the keys of the artifacts that a query covers, with a HEAD request for each record.
+//! Lists artifacts: by the index if the store has one, otherwise by a scan.
 //!
-//! A store without an index lists so. A store with an index does so to count matches that only records can tell. The
-//! number of keys that a scan may look at is limited. Its memory is limited to one page of keys and one page of rows.
-//! This module must never return a part of what it should have looked at.
+//! This module must never look at a key or a record itself.
 
-pub(crate) mod index;
+mod index;
+mod scan;
 
-use std::collections::BinaryHeap;
+use artifact_store_core::{ListQuery, Page, StoreError};
 
-use artifact_store_core::{Filter, ListQuery, Page, Position, Record, StoreError};
-use aws_sdk_s3::types::Object;
-use futures_util::stream::{self, StreamExt};
-
-use crate::error::Operation;
-use crate::layout::KeyFilter;
-use crate::lookup::KeyStatus;
 use crate::state::StoreState;
-
-/// Keys in one response: the limit of the protocol.
-pub(crate) const PAGE_KEYS: i32 = 1000;
 
 /// The page of `query`.
 ///
@@ -26,170 +15,10 @@ pub(crate) const PAGE_KEYS: i32 = 1000;
 /// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for a damaged
 /// artifact; `Unavailable`, `Backend`.
 pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, StoreError> {
+    // With an index, matches that only records can tell are still counted by a scan.
     if state.format.indexed && !(query.counts_total() && index::needs_records_to_count(query)) {
-        return index::list(state, query).await;
-    }
-    let mut rows = Rows::new(query)?;
-    let key_filter = state.layout.key_filter(query.pattern());
-    let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
-    let (mut scanned, mut after) = (0_u64, None);
-    loop {
-        state.ensure_open()?;
-        let page = state.list_keys(&key_filter.prefix, after).await?;
-        scanned = scanned.saturating_add(page.objects.len() as u64);
-        if scanned > state.config.max_scan {
-            return Err(scan_limit_exceeded(state));
-        }
-        let keys = page
-            .objects
-            .into_iter()
-            .filter_map(|object| matching_key(state, &key_filter, query.filter(), object));
-        let mut statuses = stream::iter(keys)
-            .map(|key| async move { state.status_of_key(&key).await })
-            .buffer_unordered(concurrency);
-        while let Some(status) = statuses.next().await {
-            // A missing artifact was deleted after its key was listed.
-            if let KeyStatus::Artifact(existing) = status? {
-                rows.push(existing.record);
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(rows.into_page());
-        }
-    }
-}
-
-/// The error for a listing that would read more records than the store allows.
-pub(crate) fn scan_limit_exceeded(state: &StoreState) -> StoreError {
-    StoreError::invalid(format!(
-        "the listing covers more than {} artifacts whose records it would have to read, which is the limit of this store; \
-         narrow the scope, or raise the option max_scan",
-        state.config.max_scan
-    ))
-}
-
-/// The key of an object that may be a row.
-fn matching_key(
-    state: &StoreState,
-    key_filter: &KeyFilter,
-    filter: &Filter,
-    object: Object,
-) -> Option<String> {
-    let key = object.key?;
-    let components = state.layout.artifact_components(&key)?;
-    (key_filter.matches(&components) && size_matches(object.size, filter)).then_some(key)
-}
-
-/// Whether an artifact matches the filter by its size, which is its object's size. An unknown size matches.
-pub(crate) fn size_matches(size: Option<i64>, filter: &Filter) -> bool {
-    let size = size.and_then(|size| u64::try_from(size).ok());
-    size.is_none_or(|size| {
-        filter.min_bytes.is_none_or(|min| size >= min) && filter.max_bytes.is_none_or(|max| size <= max)
-    })
-}
-
-/// One page of the keys with a prefix.
-#[derive(Debug)]
-pub(crate) struct KeyPage {
-    pub(crate) objects: Vec<Object>,
-    /// The token of the next page; `None` if this is the last.
-    pub(crate) next: Option<String>,
-}
-
-impl StoreState {
-    /// One page of the keys with `prefix`. `after` is the token of the page.
-    pub(crate) async fn list_keys(&self, prefix: &str, after: Option<String>) -> Result<KeyPage, StoreError> {
-        self.list_keys_from(prefix, after, None, PAGE_KEYS).await
-    }
-
-    /// As [`list_keys`](Self::list_keys), with at most `max` keys, and only those that sort after `start`.
-    pub(crate) async fn list_keys_from(
-        &self,
-        prefix: &str,
-        after: Option<String>,
-        start: Option<String>,
-        max: i32,
-    ) -> Result<KeyPage, StoreError> {
-        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(max);
-        let response = list.set_continuation_token(after).set_start_after(start).send().await;
-        let response = response
-            .map_err(|error| self.request_error(Operation::bucket("listing keys", "s3:ListBucket"), error))?;
-        let is_truncated = response.is_truncated().unwrap_or(false);
-        let next = response.next_continuation_token().filter(|_| is_truncated).map(str::to_owned);
-        if is_truncated && next.is_none() {
-            return Err(StoreError::backend(
-                "the store says that there are more keys, but gives no token for them",
-            ));
-        }
-        Ok(KeyPage { objects: response.contents.unwrap_or_default(), next })
-    }
-}
-
-/// A row in the order of listings. The top of a heap is the row to drop first.
-struct Row {
-    position: Position,
-    record: Record,
-}
-
-impl Ord for Row {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.position.cmp(&other.position)
-    }
-}
-
-impl PartialOrd for Row {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Row {
-    fn eq(&self, other: &Self) -> bool {
-        self.position == other.position
-    }
-}
-
-impl Eq for Row {}
-
-/// The first rows after the cursor: one more than the page has.
-struct Rows<'a> {
-    query: &'a ListQuery,
-    after: Option<&'a Position>,
-    capacity: usize,
-    matches: u64,
-    heap: BinaryHeap<Row>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(query: &'a ListQuery) -> Result<Self, StoreError> {
-        let capacity = query.limit() as usize + 1;
-        Ok(Self { query, after: query.position()?, capacity, matches: 0, heap: BinaryHeap::new() })
-    }
-
-    fn push(&mut self, record: Record) {
-        if !self.query.matches(&record) {
-            return;
-        }
-        self.matches += 1;
-        let position = Position::of(&record);
-        if self.after.is_some_and(|after| position <= *after) {
-            return;
-        }
-        if self.heap.len() == self.capacity {
-            if self.heap.peek().is_some_and(|last| last.position <= position) {
-                return;
-            }
-            self.heap.pop();
-        }
-        self.heap.push(Row { position, record });
-    }
-
-    fn into_page(self) -> Page {
-        let total = self.query.counts_total().then_some(self.matches);
-        let mut rows: Vec<Record> = self.heap.into_sorted_vec().into_iter().map(|row| row.record).collect();
-        let has_more = rows.len() == self.capacity;
-        rows.truncate(self.query.limit() as usize);
-        Page::new(self.query, rows, total, has_more)
+        index::list(state, query).await
+    } else {
+        scan::list(state, query).await
     }
 }

@@ -13,9 +13,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::chunks::Chunks;
 use crate::client;
-use crate::commit::CONTENT_DISPOSITION;
 use crate::delete::CLEANUP_RETRY_DELAYS;
 use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::headers::CONTENT_DISPOSITION;
 use crate::state::StoreState;
 
 /// The size of a part of a copy within the storage, unless `copy_limit` is smaller.

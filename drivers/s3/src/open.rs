@@ -15,7 +15,7 @@ use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::features::{
     FeatureSource, KnownFeatures, StorageFeatures, Versioning, is_outdated, retention_notice,
 };
-use crate::format::{FormatObject, StoreFormat, configured_features};
+use crate::format::{FormatObject, OpenedFormat, StoreFormat, configured_features};
 use crate::layout::Layout;
 use crate::probe::FeatureProbe;
 use crate::record::{META_RECORD, META_RECORD_OBJECT};
@@ -38,13 +38,6 @@ pub(crate) enum OpenMode {
     Probe,
     /// Fails if the store does not exist. Writes nothing.
     Existing,
-}
-
-/// The result of opening `FORMAT`.
-#[derive(Debug)]
-pub(crate) struct OpenedFormat {
-    pub(crate) known: KnownFeatures,
-    pub(crate) format: StoreFormat,
 }
 
 /// Finds the bucket, reads `FORMAT` and determines what the storage honours.

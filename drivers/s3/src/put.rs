@@ -10,7 +10,8 @@ use artifact_store_core::{
 };
 
 use crate::chunks::Chunks;
-use crate::commit::{BodySource, NewArtifact, content_type};
+use crate::commit::{BodySource, NewArtifact};
+use crate::headers::content_type;
 use crate::layout::{check_key_length, random_hex};
 use crate::lookup::KeyStatus;
 use crate::multipart::{MultipartUpload, PART_CHECKSUM};

@@ -18,11 +18,10 @@ use crate::config::S3Config;
 use crate::encryption::{RecordKey, RecordKeyId};
 use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::features::KnownFeatures;
-use crate::format::StoreFormat;
+use crate::format::{OpenedFormat, StoreFormat};
 use crate::key_locks::{KeyLockGuard, lock_key};
 use crate::layout::Layout;
-use crate::open::OpenedFormat;
-use crate::presign::CredentialsCache;
+use crate::presign_credentials::CredentialsCache;
 use crate::record::RecordEncoding;
 use crate::tasks::TaskTracker;
 

@@ -13,13 +13,13 @@ use artifact_store_core::{
 };
 
 use crate::client::connect;
-use crate::config::S3Config;
+use crate::config::{NAME, S3Config};
 use crate::features::store_features;
 use crate::open::{OpenMode, open_format};
 use crate::state::StoreState;
 use crate::sweep::{SweepReport, sweep};
 use crate::tasks::TaskTracker;
-use crate::{NAME, list, presign, presigned_upload, put, read};
+use crate::{list, presign, presigned_upload, put, read};
 
 /// How long `close` waits for running tasks. That is longer than all delays of a cleanup in the background.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -90,12 +90,12 @@ impl Sweep<'_> {
         self.abort_uploads().await?;
         self.delete_prefix(&state.layout.staging_prefix()).await?;
         self.delete_prefix(&state.layout.uploads_prefix()).await?;
-        self.write_lock(false).await?;
+        self.renew_lock().await?;
         // Before record objects and index keys: in a listing, an object without a record looks like an artifact.
         self.delete_incomplete_artifacts().await?;
-        self.write_lock(false).await?;
+        self.renew_lock().await?;
         self.delete_record_objects().await?;
-        self.write_lock(false).await?;
+        self.renew_lock().await?;
         self.delete_index_keys().await
     }
 
@@ -118,14 +118,14 @@ impl Sweep<'_> {
             },
         }
         if state.features().conditions.put {
-            return self.write_lock(true).await;
+            return self.create_lock().await;
         }
         let mut waiter = ClaimWaiter::new(state, 0);
         loop {
             state.ensure_open()?;
             match state.claim_by_object(&key, &mut waiter).await? {
                 ClaimOutcome::Acquired(claim) => {
-                    let written = self.write_lock(false).await;
+                    let written = self.overwrite_lock().await;
                     state.release(&key, claim).await;
                     return written;
                 }
@@ -135,15 +135,31 @@ impl Sweep<'_> {
         }
     }
 
-    /// Writes the lock object: acquires the lock if `if_none_match` is set, otherwise renews it. Returns `false` if another
-    /// sweep holds it.
-    async fn write_lock(&self, if_none_match: bool) -> Result<bool, StoreError> {
+    /// Creates the lock object. Returns `false` if another sweep has created it.
+    async fn create_lock(&self) -> Result<bool, StoreError> {
+        self.put_lock(SmallObject { if_none_match: true, ..self.lock_object() }).await
+    }
+
+    /// Writes the lock object, whether it exists or not. Returns `false` if another sweep writes it at the same time.
+    async fn overwrite_lock(&self) -> Result<bool, StoreError> {
+        self.put_lock(self.lock_object()).await
+    }
+
+    /// Writes the lock object again, so that its lease begins now. A dry run holds no lock.
+    async fn renew_lock(&self) -> Result<(), StoreError> {
         if self.dry_run {
-            return Ok(true);
+            return Ok(());
         }
+        // If another request writes the lock object now, its lease begins now, too.
+        self.overwrite_lock().await.map(drop)
+    }
+
+    fn lock_object(&self) -> SmallObject {
+        SmallObject::new(self.state.layout.sweep_key(), Bytes::new())
+    }
+
+    async fn put_lock(&self, object: SmallObject) -> Result<bool, StoreError> {
         let state = self.state;
-        let object =
-            SmallObject { if_none_match, ..SmallObject::new(state.layout.sweep_key(), Bytes::new()) };
         match object.put(&state.config, &state.client, LOCK).await {
             Ok(()) => Ok(true),
             Err(RequestError {

@@ -13,8 +13,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use artifact_store_core::{Filter, ListQuery, Page, Position, Record, StoreError, TaskPattern, Timestamp};
 use futures_util::stream::{self, StreamExt};
 
+use crate::key_page::PAGE_KEYS;
 use crate::layout::{IndexEntry, IndexKeyFilter};
-use crate::list::{PAGE_KEYS, scan_limit_exceeded, size_matches};
+use crate::list::scan::{scan_limit_exceeded, size_matches};
 use crate::lookup::KeyStatus;
 use crate::state::StoreState;
 
@@ -179,13 +180,14 @@ impl<'a> IndexScan<'a> {
         key_filter: &'a IndexKeyFilter,
         after: Option<&Position>,
     ) -> Self {
-        let limits = [after.map(|after| after.created_at), query.filter().created_before];
+        // Rows come newest first, so the cursor limits the newest time, as the filter does.
+        let newest_times = [after.map(|after| after.created_at), query.filter().created_before];
         let progress = if key_filter.is_ordered(&state.layout) {
             ScanProgress::Ordered { token: None, is_started: false }
         } else {
             ScanProgress::Wide { after: None }
         };
-        let newest = limits.into_iter().flatten().min();
+        let newest = newest_times.into_iter().flatten().min();
         Self { state, query, key_filter, ready: VecDeque::new(), newest, progress, scanned: 0 }
     }
 

@@ -1,0 +1,19 @@
+//! The HTTP headers of an artifact's object.
+//!
+//! This module must never send a request.
+
+use artifact_store_core::Record;
+
+/// The `Content-Disposition` of every artifact's object. Some servers ignore the headers of a presigned URL when they
+/// answer a range request, and a browser must not run uploaded content.
+pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
+/// The longest media type that is also sent as the object's `Content-Type`.
+const MAX_CONTENT_TYPE_BYTES: usize = 255;
+
+/// The media type, if it can be sent in a header.
+pub(crate) fn content_type(record: &Record) -> Option<String> {
+    let is_valid = |text: &&String| {
+        (1..=MAX_CONTENT_TYPE_BYTES).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))
+    };
+    record.options.media_type.as_ref().filter(is_valid).cloned()
+}

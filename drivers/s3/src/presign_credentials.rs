@@ -1,0 +1,229 @@
+//! The access key that signs URLs, and how long a URL that it signs is valid: [`CredentialsCache`], [`UrlValidity`].
+//!
+//! A URL that is signed with temporary keys ends with them. This module must never know what a URL is for.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use artifact_store_core::{PresignedRequest, PresignedUrl, StoreError, Timestamp};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::presigning::{PresignedRequest as AwsPresignedRequest, PresigningConfig};
+use tokio::sync::Mutex;
+
+use crate::error;
+
+/// No URL is returned that is valid for less than this and for less than requested.
+const MIN_VALIDITY: Duration = Duration::from_mins(1);
+/// How long a key without an end is cached. A profile may have received another key meanwhile.
+const CACHE_TTL: Duration = Duration::from_mins(15);
+
+/// From when and for how long a URL is valid, both in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UrlValidity {
+    start: SystemTime,
+    duration: Duration,
+}
+
+impl UrlValidity {
+    /// Valid from `now` for `expiry`, or until `key_expiry` if that is earlier. `None` if `key_expiry` is too soon.
+    fn new(now: SystemTime, expiry: Duration, key_expiry: Option<SystemTime>) -> Option<Self> {
+        let since_epoch = |time: SystemTime| {
+            Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+        };
+        let (start, requested) = (since_epoch(now), Duration::from_secs(expiry.as_secs()));
+        let available = key_expiry.map_or(Duration::MAX, |end| since_epoch(end).saturating_sub(start));
+        let duration = if available >= requested {
+            requested
+        } else {
+            Some(available).filter(|available| *available >= MIN_VALIDITY)?
+        };
+        Some(Self { start: UNIX_EPOCH + start, duration })
+    }
+
+    /// When the URL expires.
+    pub(crate) fn expires_at(&self) -> Timestamp {
+        let end = self.start.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(self.duration);
+        Timestamp::from_micros(i64::try_from(end.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// The configuration for the client.
+    pub(crate) fn presigning_config(&self) -> Result<PresigningConfig, StoreError> {
+        PresigningConfig::builder()
+            .start_time(self.start)
+            .expires_in(self.duration)
+            .build()
+            .map_err(|error| StoreError::backend("no URL can be signed for so long").with_source(error))
+    }
+
+    /// The URL, and the headers that must be sent with it.
+    pub(crate) fn presigned_request(&self, request: &AwsPresignedRequest) -> PresignedRequest {
+        let headers = request.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        PresignedRequest {
+            url: PresignedUrl::new(request.uri()),
+            // Every HTTP client sends the host by itself.
+            headers: headers.filter(|(name, _)| !name.eq_ignore_ascii_case("host")).collect(),
+            expires_at: self.expires_at(),
+        }
+    }
+}
+
+/// Caches the key that signs URLs. The default credentials chain may fetch it from another machine.
+#[derive(Debug)]
+pub(crate) struct CredentialsCache {
+    provider: SharedCredentialsProvider,
+    cached: Mutex<Option<(Credentials, Instant)>>,
+}
+
+impl CredentialsCache {
+    pub(crate) fn new(provider: SharedCredentialsProvider) -> Self {
+        Self { provider, cached: Mutex::default() }
+    }
+
+    /// The validity of a URL from now on, and the key that signs it, as the configuration of one request. Both are
+    /// returned together, because the validity depends on this key's end.
+    pub(crate) async fn get(
+        &self,
+        expiry: Duration,
+        timeout: Duration,
+    ) -> Result<(UrlValidity, Builder), StoreError> {
+        let mut cached = self.cached.lock().await;
+        if let Some((key, since)) = &*cached
+            && since.elapsed() < CACHE_TTL
+            && let Some(validity) = UrlValidity::new(SystemTime::now(), expiry, key.expiry())
+        {
+            return Ok((validity, Builder::new().credentials_provider(key.clone())));
+        }
+        let key = tokio::time::timeout(timeout, self.provider.provide_credentials())
+            .await
+            .map_err(|_| {
+                StoreError::unavailable(
+                    "the default credentials chain did not return a key within request_timeout",
+                )
+            })?
+            .map_err(|failed| error::credentials_error(&failed))?;
+        *cached = Some((key.clone(), Instant::now()));
+        let Some(validity) = UrlValidity::new(SystemTime::now(), expiry, key.expiry()) else {
+            return Err(StoreError::unavailable(format!(
+                "the access key ends within {} s, too soon to sign a URL, and the provider has no later one; check what renews it",
+                MIN_VALIDITY.as_secs()
+            )));
+        };
+        Ok((validity, Builder::new().credentials_provider(key)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use artifact_store_core::ErrorKind;
+    use aws_credential_types::provider::future;
+
+    use super::*;
+    use crate::config::MAX_PRESIGN_EXPIRY;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64, millis: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis)
+    }
+
+    /// Start, duration and end in seconds.
+    fn validity_seconds(
+        now: SystemTime,
+        expiry: Duration,
+        key_expiry: Option<SystemTime>,
+    ) -> Option<(u64, u64, i64)> {
+        let validity = UrlValidity::new(now, expiry, key_expiry)?;
+        let start = validity.start.duration_since(UNIX_EPOCH).unwrap();
+        assert_eq!(start.subsec_nanos() + validity.duration.subsec_nanos(), 0);
+        assert!(validity.presigning_config().is_ok());
+        Some((start.as_secs(), validity.duration.as_secs(), validity.expires_at().as_micros() / 1_000_000))
+    }
+
+    #[test]
+    fn start_and_end_are_whole_seconds_from_one_moment() {
+        assert_eq!(validity_seconds(at(1000, 999), 90 * SECOND, None), Some((1000, 90, 1090)));
+        assert_eq!(validity_seconds(at(1000, 0), Duration::from_millis(1999), None), Some((1000, 1, 1001)));
+        assert_eq!(validity_seconds(at(1000, 0), MAX_PRESIGN_EXPIRY, None), Some((1000, 604_800, 605_800)));
+    }
+
+    #[test]
+    fn a_url_ends_with_the_key_that_signs_it() {
+        assert_eq!(
+            validity_seconds(at(1000, 500), 3600 * SECOND, Some(at(1300, 999))),
+            Some((1000, 300, 1300))
+        );
+        assert_eq!(validity_seconds(at(1000, 500), 300 * SECOND, Some(at(1300, 0))), Some((1000, 300, 1300)));
+        assert_eq!(validity_seconds(at(1000, 500), 300 * SECOND, Some(at(9000, 0))), Some((1000, 300, 1300)));
+    }
+
+    #[test]
+    fn a_key_that_ends_too_soon_signs_only_what_fits() {
+        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1060, 0))), Some((1000, 60, 1060)));
+        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1059, 999))), None);
+        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(900, 0))), None);
+        assert_eq!(validity_seconds(at(1000, 0), 5 * SECOND, Some(at(1010, 0))), Some((1000, 5, 1005)));
+    }
+
+    /// Returns keys with these lifetimes in seconds, one after the other. Repeats the last one.
+    #[derive(Debug)]
+    struct FakeProvider {
+        lifetimes: Vec<u64>,
+        calls: Arc<AtomicU64>,
+    }
+
+    impl ProvideCredentials for FakeProvider {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let calls = usize::try_from(self.calls.fetch_add(1, Ordering::SeqCst)).unwrap();
+            let lifetime = self.lifetimes[calls.min(self.lifetimes.len() - 1)];
+            let end = SystemTime::now() + Duration::from_secs(lifetime);
+            future::ProvideCredentials::ready(Ok(Credentials::new(
+                format!("key-{calls}"),
+                "secret",
+                Some("token".into()),
+                Some(end),
+                "test",
+            )))
+        }
+    }
+
+    fn cache(lifetimes: &[u64]) -> (CredentialsCache, Arc<AtomicU64>) {
+        let calls = Arc::default();
+        let provider = FakeProvider { lifetimes: lifetimes.to_vec(), calls: Arc::clone(&calls) };
+        (CredentialsCache::new(SharedCredentialsProvider::new(provider)), calls)
+    }
+
+    #[tokio::test]
+    async fn a_key_is_fetched_once_while_it_is_valid() {
+        let (cache, calls) = cache(&[600]);
+        for _ in 0..3 {
+            let (validity, _) = cache.get(3600 * SECOND, SECOND).await.unwrap();
+            assert!((598..=600).contains(&validity.duration.as_secs()), "{validity:?}");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_about_to_end_is_fetched_again() {
+        let (cache, calls) = cache(&[30, 7200]);
+        let (short, _) = cache.get(10 * SECOND, SECOND).await.unwrap();
+        assert_eq!((short.duration, calls.load(Ordering::SeqCst)), (10 * SECOND, 1));
+        let (validity, _) = cache.get(3600 * SECOND, SECOND).await.unwrap();
+        assert_eq!((validity.duration, calls.load(Ordering::SeqCst)), (3600 * SECOND, 2));
+    }
+
+    #[tokio::test]
+    async fn a_key_that_nobody_renews_signs_nothing() {
+        let (cache, calls) = cache(&[30]);
+        let error = cache.get(3600 * SECOND, SECOND).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(!format!("{error} {error:?}").contains("secret"));
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+}

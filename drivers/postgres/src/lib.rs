@@ -2,11 +2,11 @@
 //!
 //! # Layout
 //! The table `artifact` has one row for each record: the record as JSON with its SHA-256, and columns to search by. A
-//! row whose columns do not match its record is `Corrupt` for every read. The key is (scope mark, id);
-//! the scope mark is the first 128 bits of the SHA-256 of the scope. The clear scope is in every row; every read and
-//! every delete compares it. There is one index for each kind of listing: scope, session, user, tenant, everything. Each
-//! index ends in (rank, id, scope mark), where the rank is the negated time. A page is therefore a scan of one index,
-//! whatever its start. Texts are ordered by bytes (`COLLATE "C"`), as in the core.
+//! row whose columns do not match its record is `Corrupt` for every read. The key is (scope mark, id).
+//! The scope mark is the first 128 bits of the SHA-256 of the scope. The clear scope is in every row; every read and
+//! every delete compares it. There is one index for each kind of listing: scope, session, user, tenant, everything.
+//! Each index ends in (rank, id, scope mark), where the rank is the negated time. A page is therefore a scan of one
+//! index, whatever its start. Texts are ordered by bytes (`COLLATE "C"`), as in the core.
 //!
 //! Bytes are split into chunks of 256 KiB, one row each, stored uncompressed outside of the row (`STORAGE EXTERNAL`). A
 //! range read fetches only the chunks that it touches. Blob numbers come from a sequence and are never reused, so a

@@ -302,8 +302,8 @@ impl<'a> PooledConnection<'a> {
         }
     }
 
-    /// Sets the size of the values that pass through. After large ones, the buffers are shrunk when the connection returns
-    /// to the pool.
+    /// Sets the size of the values that pass through. After large ones, the buffers are shrunk when the connection
+    /// returns to the pool.
     pub(crate) fn with_value_size(mut self, value_size: ValueSize) -> Self {
         self.value_size = value_size;
         self

@@ -2,10 +2,10 @@
 //!
 //! # Layout
 //! One table holds the records, one row each: the record as JSON, its SHA-256, and copies of the fields that listings
-//! search by. A row whose columns do not match its record is `Corrupt` in every read. The key is (scope mark, id);
-//! the scope mark is the first 128 bits of the SHA-256 of the scope. Every row also holds the plain scope, which every
-//! read compares. There is one index for each kind of listing: scope, session, user, tenant, everything. Each index ends
-//! in (rank, id, scope mark), where the rank is the complement of the time. So each page is a walk over one index,
+//! search by. A row whose columns do not match its record is `Corrupt` in every read. The key is (scope mark, id).
+//! The scope mark is the first 128 bits of the SHA-256 of the scope. Every row also holds the plain scope, which every
+//! read compares. There is one index for each kind of listing: scope, session, user, tenant, everything. Each index
+//! ends in (rank, id, scope mark), where the rank is the complement of the time. So each page is a walk over one index,
 //! starting at any position. Tags have a table of their own.
 //!
 //! Bytes are split into chunks of 256 KiB, one row each. The integer key of a chunk is the blob number and the chunk's

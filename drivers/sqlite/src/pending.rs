@@ -1,5 +1,5 @@
-//! The rows of the table `pending`, each of a blob without a record: the lease of a staged upload, or a mark that the blob
-//! must be deleted (`renewed_at = 0`).
+//! The rows of the table `pending`, each of a blob without a record: the lease of a staged upload, or a mark that the
+//! blob must be deleted (`renewed_at = 0`).
 //!
 //! This module must never know a record.
 
@@ -42,7 +42,7 @@ impl StagedBlob {
         Ok(blob)
     }
 
-    /// Forgets the blob number. For a transaction that was rolled back, because the next upload can get the same number.
+    /// Forgets the blob number, because its transaction was rolled back and the next upload can get the same number.
     pub(crate) fn forget(&self) {
         self.0.store(0, Ordering::Release);
     }

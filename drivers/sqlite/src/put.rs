@@ -185,8 +185,7 @@ impl WriteJob for AppendChunks {
 
     fn on_failure(&self) {
         if self.first_index == 0 {
-            // The transaction was rolled back, so the next upload can get the same blob number. Aborting this upload must
-            // not delete the chunks of that one.
+            // The next upload can get the same blob number. Aborting this one must not delete the chunks of that one.
             self.staged.forget();
         }
     }

@@ -1,5 +1,5 @@
-//! Sweeping: [`SweepReport`], the lock that allows one sweep at a time, the count of orphans, and the jobs that mark and
-//! delete them.
+//! Sweeping: [`SweepReport`], the lock that allows one sweep at a time, the count of orphans, and the jobs that mark
+//! and delete them.
 //!
 //! An orphan is a blob in `pending` that no running store needs. This module must never delete a blob that has a
 //! record.

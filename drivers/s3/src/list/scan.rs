@@ -1,7 +1,7 @@
 //! Lists by a scan: over the keys of the artifacts that a query covers, with a HEAD request for each record.
 //!
-//! The number of keys that a scan may look at is limited. Its memory is limited to one page of keys and one page of rows.
-//! This module must never return a part of what it should have looked at.
+//! The number of keys that a scan may look at is limited. Its memory is limited to one page of keys and one page of
+//! rows. This module must never return a part of what it should have looked at.
 
 use std::collections::BinaryHeap;
 

@@ -51,8 +51,7 @@ impl Body {
         Self { source: BodySource::InMemory(bytes.into()), constraints: BodyConstraints::none() }
     }
 
-    /// A body that streams. Nothing is read before the driver asks, and no more than it asks for, so back-pressure is
-    /// kept.
+    /// A body that streams. The stream is polled only when the driver asks for more bytes, so back-pressure is kept.
     ///
     /// An error of the stream ends the put as [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with that error
     /// as its source, and nothing is stored. If the error is already a [`StoreError`], as in a copy from another store,
@@ -74,7 +73,7 @@ impl Body {
         self
     }
 
-    /// Announces the body's SHA-256. A body with another one is
+    /// Announces the body's SHA-256. A body with another SHA-256 is
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch), and nothing is stored.
     #[must_use]
     pub fn with_digest(mut self, digest: Digest) -> Self {

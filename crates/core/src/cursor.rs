@@ -17,23 +17,26 @@ use crate::record::Record;
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-// The first byte of a token: it holds a position, or the signed cursor of an inner gate.
-const POSITION_TOKEN: u8 = 1;
-const NESTED_TOKEN: u8 = 2;
+// The first byte of an encoded cursor says what follows: a position, or the signed cursor of an inner gate.
+const POSITION_KIND: u8 = 1;
+const NESTED_KIND: u8 = 2;
+/// The length of the tag at the end of an encoded cursor: the first half of an HMAC-SHA256.
 const TAG_BYTES: usize = 16;
 // HMAC-SHA256 uses a key of one 64-byte block. It pads a shorter key with zeros itself.
 const KEY_BYTES: usize = 64;
+/// The length of the kind, the time and the scope mark of an encoded position. The id follows.
 const FIXED_BYTES: usize = 1 + 8 + 16;
 
-/// A row's position in the order of listings: newest first, then by id, then by [`ScopeMark`]. Ids are equal if the
-/// same bytes were put under several scopes at the same time. Positions sort in the order in which rows are listed.
+/// A row's position in the order of listings: newest first, then by id, then by [`ScopeMark`]. Two rows
+/// have the same time and id if the same bytes were put into two scopes at the same time. Positions sort in the order
+/// in which rows are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Position {
     /// When the row was created.
     pub created_at: Timestamp,
     /// The row's id.
     pub id: ArtifactId,
-    /// [`ScopeMark::of`] the row's scope. Distinguishes rows with the same id and time in different scopes.
+    /// The [`ScopeMark`] of the row's scope. It distinguishes rows with the same time and id in different scopes.
     pub scope_mark: ScopeMark,
 }
 
@@ -187,40 +190,42 @@ impl CursorKey {
         Ok(Self(key))
     }
 
+    /// Encodes and signs `cursor`, bound to the query with the fingerprint `query`.
     pub(crate) fn sign(&self, cursor: &Cursor, query: &Digest) -> Cursor {
-        let mut token = match &cursor.0 {
-            CursorRepr::Signed(text) => [&[NESTED_TOKEN], text.as_bytes()].concat(),
+        let mut encoded = match &cursor.0 {
+            CursorRepr::Signed(text) => [&[NESTED_KIND], text.as_bytes()].concat(),
             CursorRepr::Decoded { position, .. } => {
-                let mut token = vec![POSITION_TOKEN];
-                token.extend_from_slice(&position.created_at.as_micros().to_be_bytes());
-                token.extend_from_slice(position.scope_mark.as_bytes());
-                token.extend_from_slice(position.id.as_str().as_bytes());
-                token
+                let mut encoded = vec![POSITION_KIND];
+                encoded.extend_from_slice(&position.created_at.as_micros().to_be_bytes());
+                encoded.extend_from_slice(position.scope_mark.as_bytes());
+                encoded.extend_from_slice(position.id.as_str().as_bytes());
+                encoded
             }
         };
-        let mac = self.mac(&token, query);
-        token.extend_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
-        Cursor(CursorRepr::Signed(BASE64URL_NOPAD.encode(&token)))
+        let mac = self.mac(&encoded, query);
+        encoded.extend_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
+        Cursor(CursorRepr::Signed(BASE64URL_NOPAD.encode(&encoded)))
     }
 
+    /// Verifies a signed cursor and decodes it. An error if it is altered or belongs to another query.
     pub(crate) fn verify(&self, cursor: &Cursor, query: Digest) -> Result<Cursor, StoreError> {
         let CursorRepr::Signed(text) = &cursor.0 else { return Err(invalid_cursor()) };
-        let token = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| invalid_cursor())?;
-        let tag_at = token.len().checked_sub(TAG_BYTES).ok_or_else(invalid_cursor)?;
-        let (token, tag) = token.split_at(tag_at);
-        self.mac(token, &query).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
-        // From here on, the token is known to be signed with this key.
-        if let [NESTED_TOKEN, text @ ..] = token {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| invalid_cursor())?;
+        let tag_at = bytes.len().checked_sub(TAG_BYTES).ok_or_else(invalid_cursor)?;
+        let (encoded, tag) = bytes.split_at(tag_at);
+        self.mac(encoded, &query).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
+        // From here on, the cursor is known to be signed with this key.
+        if let [NESTED_KIND, text @ ..] = encoded {
             return Ok(Cursor::from_text(std::str::from_utf8(text).map_err(|_| invalid_cursor())?));
         }
-        if token.len() <= FIXED_BYTES || token[0] != POSITION_TOKEN {
+        if encoded.len() <= FIXED_BYTES || encoded[0] != POSITION_KIND {
             return Err(invalid_cursor());
         }
         let mut created_at = [0; 8];
-        created_at.copy_from_slice(&token[1..9]);
+        created_at.copy_from_slice(&encoded[1..9]);
         let mut mark = [0; 16];
-        mark.copy_from_slice(&token[9..25]);
-        let id = std::str::from_utf8(&token[25..]).map_err(|_| invalid_cursor())?;
+        mark.copy_from_slice(&encoded[9..25]);
+        let id = std::str::from_utf8(&encoded[25..]).map_err(|_| invalid_cursor())?;
         let position = Position {
             created_at: Timestamp::from_micros(i64::from_be_bytes(created_at)),
             id: id.parse().map_err(|_| invalid_cursor())?,
@@ -229,10 +234,10 @@ impl CursorKey {
         Ok(Cursor::decoded(position, query))
     }
 
-    fn mac(&self, token: &[u8], query: &Digest) -> Hmac<Sha256> {
+    fn mac(&self, encoded: &[u8], query: &Digest) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new(&self.0.into());
         mac.update(query.as_bytes());
-        mac.update(token);
+        mac.update(encoded);
         mac
     }
 }

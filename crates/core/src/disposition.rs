@@ -90,7 +90,7 @@ fn sanitize_filename(name: &str) -> String {
         let (head, tail) = (MAX_NAME_CHARS - KEPT_SUFFIX_CHARS - 1, safe.len() - KEPT_SUFFIX_CHARS);
         safe[..head].iter().chain(&['_']).chain(&safe[tail..]).collect()
     };
-    // A name that consists of dots can be a directory.
+    // `.` and `..` name directories. A name of more dots is replaced too.
     if name.chars().all(|c| c == '.') { "_".repeat(name.chars().count()) } else { name }
 }
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_name_there_is_only_the_kind() {
+    fn without_a_name_the_header_has_no_filename() {
         assert_eq!(content_disposition(None, None, false), "attachment");
         assert_eq!(content_disposition(Some("  "), None, false), "attachment");
     }

@@ -217,7 +217,7 @@ impl StoreError {
         Self::new(ErrorKind::Closed, None)
     }
 
-    /// The storage backend failed. `detail` says at what.
+    /// The storage backend failed. `detail` says what it could not do.
     pub fn backend(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Backend, Some(detail.into()))
     }
@@ -263,7 +263,8 @@ impl StoreError {
         self.0.detail.as_deref()
     }
 
-    /// The driver's options that the error is about, the most likely cause first. Empty if it is about none.
+    /// The driver's options that the error is about, the most likely cause first. Empty if no option is the
+    /// cause.
     pub fn options(&self) -> &[&'static str] {
         &self.0.options
     }

@@ -103,8 +103,8 @@ pub trait ArtifactStoreExt: ArtifactStore {
         stream::try_unfold(Some(query), async move |query| {
             let Some(query) = query else { return Ok::<_, StoreError>(None) };
             let page = self.list(&query).await?;
-            let rest = page.next.map(|next| query.with_cursor(Some(next)));
-            Ok(Some((stream::iter(page.rows.into_iter().map(Ok)), rest)))
+            let next_query = page.next.map(|next| query.with_cursor(Some(next)));
+            Ok(Some((stream::iter(page.rows.into_iter().map(Ok)), next_query)))
         })
         .try_flatten()
     }
@@ -119,7 +119,7 @@ impl<S: ArtifactStore + ?Sized> ArtifactStoreExt for S {}
 
 /// A store restricted to one scope, for code that must not choose scopes. Cheap to clone.
 ///
-/// No method takes a scope, so no method can access another one. The scope of a session does not include its tasks.
+/// No method takes a scope, so no method can access another scope. The scope of a session does not include its tasks.
 #[derive(Debug)]
 pub struct ScopedStore<S: ?Sized = dyn ArtifactStore> {
     store: Arc<S>,

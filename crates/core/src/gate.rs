@@ -1,7 +1,7 @@
 //! The [`Gate`]: the single wrapper between callers and drivers.
 //!
-//! It implements everything that is the same for all stores: the closed state, flags, limits, the match of each result
-//! with its request, digests of reads, cursors and error context. This module must never know a driver.
+//! It implements everything that is the same for all stores: the closed state, flags, limits, the check that each result
+//! belongs to its request, digests of reads, cursors and error context. This module must never know a driver.
 
 mod checked;
 
@@ -60,8 +60,8 @@ impl Default for GateOptions {
 /// - The record that a put returns has the digest and size of the bytes that were read.
 /// - A result with another scope, id, range or filter than the request's is `Corrupt`. This is checked for every read
 ///   and row.
-/// - A whole read ends successfully only if its SHA-256 is the record's. The last piece is held back until that is
-///   known. A read that is shorter or longer than its range is always `Corrupt`.
+/// - A whole read ends successfully only if its SHA-256 is the record's. The last piece is held back until the SHA-256
+///   was compared. A read that is shorter or longer than its range is always `Corrupt`.
 /// - Returned cursors are signed, and passed cursors are verified.
 /// - Errors name driver, verb and id.
 #[derive(Debug)]
@@ -131,7 +131,8 @@ fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if !page.rows.iter().all(|row| query.matches(row)) {
         return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
     }
-    // If the inner store is a gate too, its cursor is still signed. That gate has checked the order after the cursor.
+    // If the inner store is a gate too, the cursor of `query` is still signed by it. The inner gate has compared the
+    // first row with the position in this cursor.
     let is_signed = query.cursor().is_some_and(Cursor::is_signed);
     let mut previous = if is_signed { None } else { query.position()?.cloned() };
     for row in &page.rows {

@@ -1,4 +1,4 @@
-//! Names of bytes: [`Namespace`] and [`ArtifactId`], and the text form of a [`Digest`].
+//! The id of an artifact: [`ArtifactId`] and its [`Namespace`], and how a [`Digest`] is parsed.
 //!
 //! The same bytes have the same id in every scope. This module must never know a scope.
 
@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::StoreError;
 
 /// The number of hex digits of the digest in an id. With 128 bits, an accidental collision is practically impossible.
-/// An intentional one is refused, because the full digests are compared too.
+/// An intentional collision is refused, because a put compares the full digests too.
 pub const ID_HEX_DIGITS: usize = 32;
 /// The longest namespace, in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 128;

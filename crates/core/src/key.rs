@@ -24,6 +24,7 @@ enum TokenKind {
     Tenant = b't' as isize,
     User = b'u' as isize,
     Session = b's' as isize,
+    /// Not `t`, which is the tenant's.
     Task = b'k' as isize,
     Artifact = b'a' as isize,
 }

@@ -61,8 +61,8 @@
 //! # 4. The Gate
 //!
 //! The [`Gate`] is the wrapper between callers and drivers. It implements everything that is the same for all stores:
-//! the closed state, flags, limits, the match of each result with its request, the SHA-256 of whole reads, cursors and
-//! the context of errors. So a driver is only storage, and a bug in a driver cannot give a caller an artifact of
+//! the closed state, flags, limits, the check that each result belongs to its request, the SHA-256 of whole reads, cursors
+//! and the context of errors. So a driver is only storage, and a bug in a driver cannot give a caller an artifact of
 //! another tenant.
 //!
 //! # 5. A driver

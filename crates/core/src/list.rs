@@ -1,6 +1,7 @@
 //! Listings: [`ListQuery`], its [`Filter`] and the resulting [`Page`].
 //!
-//! The order is fixed: newest first, then by id (ascending). This module must never know how a driver finds rows.
+//! The order is fixed: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark). This module must never know how
+//! a driver finds rows.
 
 use serde::Serialize;
 
@@ -105,7 +106,8 @@ impl ListQuery {
         self
     }
 
-    /// Starts after the page that returned `cursor`. The pattern and the filter must be the same; the limit may differ.
+    /// Starts after the page that returned `cursor`. The pattern and the filter must be those of that page; the limit may
+    /// differ.
     #[must_use]
     pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;

@@ -1,8 +1,8 @@
 //! The media types that a filter selects: [`MediaRange`], the rule for the listings of all drivers.
 //!
-//! SQL can express every step of the rule, because stores with an index filter in their own queries. A stored media
-//! type is normalized, and a range matches if the normalized text contains each of the range's parts. A stored media
-//! type may be any text. This module must never know how a driver stores it.
+//! Stores with an index filter in their own queries, so SQL can express every step of the rule. A stored media type is
+//! normalized, and a range matches if the normalized text contains each of the range's parts. A stored media type may be
+//! any text. This module must never know how a driver stores a media type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -172,7 +172,7 @@ fn split_unquoted(text: &str) -> Option<Vec<&str>> {
     (!quoted).then(|| pieces.into_iter().map(|piece| piece.trim_matches([' ', '\t'])).collect())
 }
 
-/// A token without a wildcard.
+/// Whether `text` is a token without a wildcard.
 fn is_name(text: &str) -> bool {
     is_token(text) && !text.contains('*')
 }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_matches_what_the_table_says_and_nothing_else() {
+    fn a_range_matches_the_media_types_of_its_row_and_no_other() {
         let media_types = [
             "text/plain",
             "TEXT/Plain",
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_semicolon_in_quotes_ends_no_parameter_of_a_range() {
+    fn a_semicolon_in_quotes_does_not_end_a_parameter() {
         let quoted = range("a/b; title=\"x; y\\\"z\"");
         assert!(quoted.matches("a/b; title=\"x; y\\\"z\"; q=1") && !quoted.matches("a/b; title=x"));
     }

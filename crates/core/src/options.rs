@@ -124,8 +124,8 @@ impl Options {
         Ok(Self(values))
     }
 
-    /// The default options, with an example value for each required option. For tables of drivers' capabilities: most
-    /// drivers know these only with complete options. No store is opened with them.
+    /// The default options, with an example value for each required option. They are for tables of capabilities: most
+    /// drivers know their capabilities only with complete options. Do not open a store with them.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a default is invalid, which is a bug in the table.

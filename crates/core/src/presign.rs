@@ -33,7 +33,7 @@ impl PresignIntent {
     }
 }
 
-/// A body that a client will upload directly to the storage. The URL is bound to its digest and length.
+/// A body that a client will upload directly to the storage. The URL accepts no body with another digest or length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UploadIntent {
     /// The SHA-256 of the body.

@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
 /// The deepest nesting of metadata, counted in containers including the metadata itself. Common JSON parsers accept
-/// more.
+/// deeper values.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
 /// Custom metadata: a JSON object.
@@ -117,7 +117,7 @@ impl PutOptions {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     pub fn validate(&self) -> Result<(), StoreError> {
         // The depth is checked first, so that later recursion over the metadata is bounded.
-        let is_shallow = |value| depth_within(value, MAX_METADATA_DEPTH - 1);
+        let is_shallow = |value| is_within_depth(value, MAX_METADATA_DEPTH - 1);
         if !self.metadata.values().all(is_shallow) {
             return Err(StoreError::invalid(format!(
                 "the metadata is deeper than {MAX_METADATA_DEPTH} containers"
@@ -137,13 +137,13 @@ impl PutOptions {
 }
 
 /// Whether `value` has at most `levels` nested containers.
-fn depth_within(value: &serde_json::Value, levels: usize) -> bool {
+fn is_within_depth(value: &serde_json::Value, levels: usize) -> bool {
     match value {
         serde_json::Value::Array(items) => {
-            levels > 0 && items.iter().all(|item| depth_within(item, levels - 1))
+            levels > 0 && items.iter().all(|item| is_within_depth(item, levels - 1))
         }
         serde_json::Value::Object(map) => {
-            levels > 0 && map.values().all(|item| depth_within(item, levels - 1))
+            levels > 0 && map.values().all(|item| is_within_depth(item, levels - 1))
         }
         _ => true,
     }
@@ -183,7 +183,7 @@ pub struct Record {
     pub scope: Scope,
     /// When the store created the artifact.
     pub created_at: Timestamp,
-    /// The options of its first writer.
+    /// The options of the put that created the artifact.
     pub options: PutOptions,
 }
 

@@ -129,7 +129,7 @@ pub struct SweepSummary {
 }
 
 impl SweepSummary {
-    /// A summary with `leftovers` orphans of unknown size and no kept items.
+    /// A summary with `leftovers` orphans of unknown size. `spared` is 0.
     pub const fn new(leftovers: u64) -> Self {
         Self { leftovers, bytes: None, spared: 0, busy: false }
     }
@@ -146,7 +146,7 @@ impl SweepSummary {
         self
     }
 
-    /// Sets the number of kept items.
+    /// Sets the number of items that were not deleted because a process may still use them.
     #[must_use]
     pub const fn with_spared(mut self, spared: u64) -> Self {
         self.spared = spared;

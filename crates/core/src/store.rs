@@ -53,7 +53,7 @@ pub struct PutResult {
 pub struct GetResult {
     /// The artifact's record. The range was resolved against its `size`.
     pub record: Record,
-    /// The returned bytes. They may be fewer than requested; empty if the requested range is past the end.
+    /// The range of the returned bytes. It may be shorter than requested, and is empty if the request is past the end.
     pub range: Range<u64>,
     /// The bytes of this range.
     pub stream: ByteStream,
@@ -121,8 +121,8 @@ impl Health {
 ///    dropped future leaves no lock, no temporary file and no visible partial artifact behind.
 /// 6. Operations are linearizable per scope and id: after a put returns, every get that starts later finds the
 ///    artifact. After a delete returns, no get finds it.
-/// 7. If [`Flag::Durable`] is advertised, acknowledged writes are durable. An option that weakens this removes the
-///    flag.
+/// 7. If [`Flag::Durable`] is advertised, acknowledged writes are durable. A driver option that weakens durability
+///    removes the flag.
 /// 8. The driver handles timeouts and retries, and both are bounded. It retries only idempotent steps.
 /// 9. Listings are newest first, filtered in the storage and paged by position. If the storage has no index, the scan
 ///    is limited. Past the limit, the error says to narrow the scope.
@@ -142,9 +142,9 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
 
     /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves nothing behind.
     ///
-    /// *The Gate guarantees:* the size of the options is within its limit; the body has the caller's and the store's
-    /// limit. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back on its errors; it
-    /// compares the full digest before it treats two bodies as equal; the first writer's record stays.
+    /// *The Gate guarantees:* the size of the options is within its limit; the body has the smaller of the caller's
+    /// and the store's limit. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back on its
+    /// errors; it compares the full digest before it treats two bodies as equal; the first writer's record stays.
     ///
     /// # Errors
     /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed or its length is not the announced
@@ -174,11 +174,11 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// `Corrupt`, `Unavailable`, `Closed`, `Backend`.
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError>;
 
-    /// Deletes an artifact. Returns `false` if it did not exist in this scope. After it returns, no later read finds
-    /// the artifact. A stream that was opened before returns all bytes or fails.
+    /// Deletes an artifact. Returns `false` if it did not exist in this scope. After the call returns, no later read
+    /// finds the artifact. A stream that was opened before returns all bytes or fails.
     ///
     /// # Errors
-    /// `Corrupt` (the artifact's key holds something else), `Unavailable`, `Closed`, `Backend`.
+    /// `Corrupt` (what is stored under the artifact's key is not this artifact), `Unavailable`, `Closed`, `Backend`.
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError>;
 
     /// Lists records: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark). Pages are stable: a row that
@@ -230,8 +230,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Backend`. The error says what is wrong and what to do about it.
     async fn health(&self) -> Result<Health, StoreError>;
 
-    /// Closes the store. No verb starts afterwards, and the driver's background tasks have stopped when it returns.
-    /// Idempotent.
+    /// Closes the store. No verb starts afterwards, and the driver's background tasks have stopped when `close`
+    /// returns. Idempotent.
     ///
     /// # Errors
     /// `Backend` if the storage did not close cleanly. The store is closed nevertheless.

@@ -69,7 +69,7 @@ impl Timestamp {
     /// ```
     pub fn lower_bound(text: &str) -> Result<Option<Self>, StoreError> {
         let parsed = ParsedTime::parse(text)?;
-        Ok(parsed.is_set().then(|| Self::from_micros(parsed.micros + i64::from(parsed.has_finer))))
+        Ok(parsed.is_set().then(|| Self::from_micros(parsed.micros + i64::from(parsed.has_remainder))))
     }
 
     /// Parses the RFC 3339 time in `text` as an upper bound. Fractions of a microsecond are rounded down; otherwise as
@@ -88,8 +88,8 @@ impl Timestamp {
 struct ParsedTime {
     /// Microseconds since the epoch, rounded down.
     micros: i64,
-    /// Whether the time has a fraction beyond these microseconds.
-    has_finer: bool,
+    /// Whether a fraction of a microsecond was cut off.
+    has_remainder: bool,
 }
 
 impl ParsedTime {
@@ -105,7 +105,7 @@ impl ParsedTime {
             (parse_digits_after(&mut rest, b"-", 2)?, parse_digits_after(&mut rest, b"Tt ", 2)?);
         let (minute, second) =
             (parse_digits_after(&mut rest, b":", 2)?, parse_digits_after(&mut rest, b":", 2)?);
-        let (fraction, has_finer) = parse_fraction(&mut rest)?;
+        let (fraction, has_remainder) = parse_fraction(&mut rest)?;
         let offset = parse_offset(&mut rest)?;
         // At most two digits, so they fit into an `i8`.
         let to_i8 = |number: i64| i8::try_from(number).ok();
@@ -115,11 +115,12 @@ impl ParsedTime {
         let is_valid_time = rest.is_empty() && hour < 24 && minute < 60;
         let is_valid_second = second < 60 || (second == 60 && minutes.rem_euclid(24 * 60) == 24 * 60 - 1);
         let micros = (minutes * 60 + second) * 1_000_000 + fraction;
-        (is_valid_time && is_valid_second).then_some(Self { micros, has_finer })
+        (is_valid_time && is_valid_second).then_some(Self { micros, has_remainder })
     }
 
+    /// Whether this is not the zero time of Go.
     fn is_set(&self) -> bool {
-        self.micros != ZERO_TIME_MICROS || self.has_finer
+        self.micros != ZERO_TIME_MICROS || self.has_remainder
     }
 }
 
@@ -145,8 +146,8 @@ fn parse_fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
     *rest = remaining;
     let digit = |index: usize| i64::from(fraction.get(index).map_or(0, |digit| digit - b'0'));
     let micros = (0..6).fold(0, |sum, index| sum * 10 + digit(index));
-    let has_finer = fraction.iter().skip(6).any(|digit| *digit != b'0');
-    (length > 0).then_some((micros, has_finer))
+    let has_remainder = fraction.iter().skip(6).any(|digit| *digit != b'0');
+    (length > 0).then_some((micros, has_remainder))
 }
 
 /// Reads the offset from UTC, in minutes.
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_between_two_timestamps_rounds_inwards_and_the_zero_time_is_open() {
+    fn a_bound_between_two_timestamps_is_rounded_into_its_range_and_the_zero_time_is_no_bound() {
         let bounds = |text: &str| {
             let micros = |bound: Option<Timestamp>| bound.map(Timestamp::as_micros);
             (micros(Timestamp::lower_bound(text).unwrap()), micros(Timestamp::upper_bound(text).unwrap()))

@@ -33,8 +33,9 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_known_length_over_the_limit_is_refused_before_a_byte_is_read() {
-    let unread =
-        stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, BoxError>>> { panic!("it was read") });
+    let unread = stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, BoxError>>> {
+        panic!("a byte was read")
+    });
     let body = Body::from_stream(unread).with_length(11).with_limit(10);
     assert_eq!(open_stream(body).unwrap_err().kind(), ErrorKind::TooLarge { limit: 10 });
     let in_memory = Body::from("eleven bytes").with_limit(11);
@@ -109,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn chunks_have_their_size_whatever_the_pieces(pieces in pieces(), size in 1..5000_usize) {
+    fn chunks_have_the_requested_size_whatever_the_pieces(pieces in pieces(), size in 1..5000_usize) {
         let all = pieces.concat();
         run(async {
             let mut stream = open_stream(streamed(&pieces)).unwrap();
@@ -138,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn an_announced_length_must_be_the_length(pieces in pieces(), off in -3..4_i64) {
+    fn a_body_is_accepted_only_with_its_announced_length(pieces in pieces(), off in -3..4_i64) {
         let length = pieces.concat().len() as u64;
         let announced = length.saturating_add_signed(off);
         let result = run(async { read(open_stream(streamed(&pieces).with_length(announced))?).await });
@@ -156,7 +157,7 @@ fn bytes_in_memory_must_be_as_long_as_announced() {
 }
 
 #[test]
-fn a_source_that_is_always_ready_yields() {
+fn a_stream_yields_even_if_its_source_is_always_ready() {
     run(async {
         let endless = stream::repeat_with(|| Ok::<_, BoxError>(Bytes::new()));
         let mut stream = open_stream(Body::from_stream(endless)).unwrap();
@@ -175,7 +176,7 @@ fn another_stores_error_keeps_its_kind() {
 }
 
 #[test]
-fn what_was_announced_can_be_seen_before_the_end() {
+fn the_announced_length_and_digest_are_known_before_the_end() {
     let digest = Digest::of(b"12345");
     let body = streamed(&[b"12345".to_vec()]).with_digest(digest).with_length(5);
     assert_eq!((body.announced_digest(), body.length()), (Some(digest), Some(5)));

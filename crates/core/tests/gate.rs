@@ -33,11 +33,14 @@ enum Fault {
 }
 
 #[derive(Debug)]
-struct FaultyStore(InmemStore, Fault);
+struct FaultyStore {
+    inner: InmemStore,
+    fault: Fault,
+}
 
 impl FaultyStore {
     fn record(&self, mut record: Record) -> Record {
-        match self.1 {
+        match self.fault {
             Fault::OtherScope => record.scope = Scope::new("evil", "ada", "s").unwrap(),
             Fault::OtherId => record.id = "default_00000000000000000000000000000000".parse().unwrap(),
             _ => {}
@@ -52,14 +55,14 @@ impl ArtifactStore for FaultyStore {
         "faulty"
     }
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        self.inner.capabilities()
     }
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        let put = self.0.put(scope, body, options).await?;
-        if self.1 == Fault::ShortDigestCollision {
+        let put = self.inner.put(scope, body, options).await?;
+        if self.fault == Fault::ShortDigestCollision {
             // As in a store that compares only 48 bits of the digest.
             let colliding =
-                self.0.put_text(scope, "another artifact altogether", PutOptions::default()).await?;
+                self.inner.put_text(scope, "another artifact altogether", PutOptions::default()).await?;
             return Ok(PutResult { record: colliding.record, ..put });
         }
         Ok(PutResult { record: self.record(put.record), ..put })
@@ -70,10 +73,10 @@ impl ArtifactStore for FaultyStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let Some(mut get) = self.0.get(scope, id, range).await? else { return Ok(None) };
+        let Some(mut get) = self.inner.get(scope, id, range).await? else { return Ok(None) };
         get.record = self.record(get.record);
         let mut bytes = get.stream.collect_bytes(u64::MAX).await?.to_vec();
-        match self.1 {
+        match self.fault {
             Fault::AlteredByte => bytes[0] ^= 1,
             Fault::OneByteLess => _ = bytes.pop(),
             Fault::OneByteMore => bytes.push(0),
@@ -82,22 +85,23 @@ impl ArtifactStore for FaultyStore {
         }
         // Several pieces, so that the gate can hold back the last one.
         let mut pieces: Vec<_> = bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        if self.1 == Fault::FailingStream {
+        if self.fault == Fault::FailingStream {
             pieces.insert(1, Err(StoreError::unavailable("gone in the middle")));
         }
         get.stream = ByteStream::new(stream::iter(pieces));
         Ok(Some(get))
     }
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        Ok(self.0.stat(scope, id).await?.map(|record| self.record(record)))
+        Ok(self.inner.stat(scope, id).await?.map(|record| self.record(record)))
     }
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        self.0.delete(scope, id).await
+        self.inner.delete(scope, id).await
     }
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        let query = if self.1 == Fault::TooManyRows { query.clone().with_limit(1000) } else { query.clone() };
-        let mut page = self.0.list(&query).await?;
-        match self.1 {
+        let query =
+            if self.fault == Fault::TooManyRows { query.clone().with_limit(1000) } else { query.clone() };
+        let mut page = self.inner.list(&query).await?;
+        match self.fault {
             Fault::ReversedRows => page.rows.reverse(),
             Fault::ForeignRow => page.rows[0].scope = Scope::new("evil", "ada", "s").unwrap(),
             _ => {}
@@ -111,14 +115,14 @@ impl ArtifactStore for FaultyStore {
         expiry: Duration,
     ) -> Result<Option<artifact_store_core::PresignedRequest>, StoreError> {
         assert_ne!(
-            self.1,
+            self.fault,
             Fault::UnadvertisedPresign,
             "the gate called a store that does not advertise the flag"
         );
-        self.0.presign(scope, intent, expiry).await
+        self.inner.presign(scope, intent, expiry).await
     }
     async fn health(&self) -> Result<Health, StoreError> {
-        self.0.health().await
+        self.inner.health().await
     }
     async fn close(&self) -> Result<(), StoreError> {
         // This deliberately does nothing: the gate must close itself.
@@ -131,24 +135,25 @@ fn scope() -> Scope {
 }
 
 fn gate(fault: Fault, options: GateOptions) -> Gate {
-    Gate::new(Arc::new(FaultyStore(InmemStore::new(InmemConfig::new()), fault)), options).unwrap()
+    Gate::new(Arc::new(FaultyStore { inner: InmemStore::new(InmemConfig::new()), fault }), options).unwrap()
 }
 
 const BODY: &[u8] = &[42; 4500];
 
-async fn filled(fault: Fault, options: GateOptions) -> (Gate, ArtifactId) {
-    let store = FaultyStore(InmemStore::new(InmemConfig::new()), Fault::None);
+/// A gate over a faulty store that holds [`BODY`] and three small artifacts, and the id of [`BODY`].
+async fn filled_gate(fault: Fault, options: GateOptions) -> (Gate, ArtifactId) {
+    let store = FaultyStore { inner: InmemStore::new(InmemConfig::new()), fault: Fault::None };
     for n in 0..3_u8 {
         store.put_bytes(&scope(), vec![n], PutOptions::default()).await.unwrap();
     }
     let put = store.put_bytes(&scope(), BODY, PutOptions::default()).await.unwrap();
-    (Gate::new(Arc::new(FaultyStore(store.0, fault)), options).unwrap(), put.record.id)
+    (Gate::new(Arc::new(FaultyStore { inner: store.inner, fault }), options).unwrap(), put.record.id)
 }
 
 #[tokio::test]
-async fn an_answer_about_another_scope_or_id_is_corrupt() {
+async fn a_result_of_another_scope_or_id_is_corrupt() {
     for fault in [Fault::OtherScope, Fault::OtherId] {
-        let (gate, id) = filled(fault, GateOptions::default()).await;
+        let (gate, id) = filled_gate(fault, GateOptions::default()).await;
         assert_eq!(gate.stat(&scope(), &id).await.unwrap_err().kind(), ErrorKind::Corrupt, "stat, {fault:?}");
         assert_eq!(
             gate.get(&scope(), &id, None).await.unwrap_err().kind(),
@@ -161,7 +166,7 @@ async fn an_answer_about_another_scope_or_id_is_corrupt() {
 }
 
 #[tokio::test]
-async fn a_put_returns_the_record_of_its_own_bytes() {
+async fn a_put_that_returns_the_record_of_other_bytes_is_corrupt() {
     let gate = gate(Fault::ShortDigestCollision, GateOptions::default());
     let in_memory = Body::from("bytes");
     let streamed = Body::from_stream(stream::iter([Ok::<_, StoreError>(Bytes::from("bytes"))]));
@@ -199,7 +204,7 @@ async fn metadata_that_is_too_deep_is_refused() {
 }
 
 #[tokio::test]
-async fn a_read_ends_only_with_the_bytes_of_its_record() {
+async fn a_read_of_other_bytes_than_the_record_says_ends_with_an_error() {
     for (fault, range, verify, fails) in [
         (Fault::None, None, VerifyReads::Always, false),
         (Fault::AlteredByte, None, VerifyReads::Always, true),
@@ -211,7 +216,8 @@ async fn a_read_ends_only_with_the_bytes_of_its_record() {
         (Fault::OneByteLess, Some(ByteRange::from(0..10)), VerifyReads::Never, true),
         (Fault::OneByteMore, Some(ByteRange::from(0..3000)), VerifyReads::Always, true),
     ] {
-        let (gate, id) = filled(fault, GateOptions { verify_reads: verify, ..GateOptions::default() }).await;
+        let (gate, id) =
+            filled_gate(fault, GateOptions { verify_reads: verify, ..GateOptions::default() }).await;
         let get = gate.get(&scope(), &id, range).await.unwrap().unwrap();
         let expected = get.range.end - get.range.start;
         let mut stream = get.stream;
@@ -238,14 +244,14 @@ async fn a_read_ends_only_with_the_bytes_of_its_record() {
 
 #[tokio::test]
 async fn a_returned_range_must_be_the_requested_one() {
-    let (gate, id) = filled(Fault::OtherRange, GateOptions::default()).await;
+    let (gate, id) = filled_gate(Fault::OtherRange, GateOptions::default()).await;
     let error = gate.get(&scope(), &id, Some((5..9).into())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[tokio::test]
-async fn an_error_in_mid_stream_says_where_it_happened() {
-    let (gate, id) = filled(Fault::FailingStream, GateOptions::default()).await;
+async fn an_error_of_a_stream_names_the_driver_the_verb_and_the_id() {
+    let (gate, id) = filled_gate(Fault::FailingStream, GateOptions::default()).await;
     let get = gate.get(&scope(), &id, None).await.unwrap().unwrap();
     let error = get.stream.collect_bytes(u64::MAX).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -256,16 +262,16 @@ async fn an_error_in_mid_stream_says_where_it_happened() {
 }
 
 #[tokio::test]
-async fn rows_must_be_in_order_of_the_query_and_within_the_limit() {
+async fn a_page_out_of_order_outside_the_query_or_above_the_limit_is_corrupt() {
     for fault in [Fault::ReversedRows, Fault::ForeignRow, Fault::TooManyRows] {
-        let (gate, _) = filled(fault, GateOptions::default()).await;
+        let (gate, _) = filled_gate(fault, GateOptions::default()).await;
         let query = ListQuery::new(ScopePattern::tenant(ScopePart::new("acme").unwrap())).with_limit(3);
         assert_eq!(gate.list(&query).await.unwrap_err().kind(), ErrorKind::Corrupt, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_verb_without_its_flag_is_refused_before_the_driver_hears_of_it() {
+async fn a_verb_without_its_flag_is_refused_and_the_driver_is_not_called() {
     let gate = gate(Fault::UnadvertisedPresign, GateOptions::default());
     let intent = PresignIntent::Get { id: "a_00000000000000000000000000000000".parse().unwrap() };
     let error = gate.presign(&scope(), &intent, Duration::from_mins(1)).await.unwrap_err();
@@ -273,8 +279,8 @@ async fn a_verb_without_its_flag_is_refused_before_the_driver_hears_of_it() {
 }
 
 #[tokio::test]
-async fn after_close_the_gate_is_shut_whatever_the_driver_does() {
-    let (gate, id) = filled(Fault::None, GateOptions::default()).await;
+async fn after_close_a_verb_is_refused_even_if_the_driver_stays_open() {
+    let (gate, id) = filled_gate(Fault::None, GateOptions::default()).await;
     gate.close().await.unwrap();
     gate.close().await.unwrap();
     let error = gate.stat(&scope(), &id).await.unwrap_err();
@@ -283,7 +289,7 @@ async fn after_close_the_gate_is_shut_whatever_the_driver_does() {
 }
 
 #[tokio::test]
-async fn the_operators_bound_is_advertised_and_held() {
+async fn the_configured_limit_is_advertised_and_enforced() {
     let gate = gate(Fault::None, GateOptions { max_artifact_bytes: 10, ..GateOptions::default() });
     assert_eq!(gate.capabilities().artifact_bytes_limit(), 10);
     assert!(gate.put_bytes(&scope(), vec![1; 10], PutOptions::default()).await.is_ok());
@@ -300,13 +306,13 @@ async fn options_that_are_too_large_are_refused() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_good_at_every_gate_that_shares_its_secret_and_at_no_other() {
+async fn a_cursor_is_accepted_only_by_gates_with_the_same_secret() {
     let store: Arc<dyn ArtifactStore> = Arc::new(InmemStore::new(InmemConfig::new()));
-    let with = |secret: Option<&[u8]>| {
+    let gate_with = |secret: Option<&[u8]>| {
         let cursor_key = secret.map(|secret| CursorKey::from_secret(secret).unwrap());
         Gate::new(Arc::clone(&store), GateOptions { cursor_key, ..GateOptions::default() }).unwrap()
     };
-    let one = with(Some(b"a secret of sixteen bytes"));
+    let one = gate_with(Some(b"a secret of sixteen bytes"));
     for n in 0..3_u8 {
         one.put_bytes(&scope(), vec![n], PutOptions::default()).await.unwrap();
     }
@@ -314,8 +320,8 @@ async fn a_cursor_is_good_at_every_gate_that_shares_its_secret_and_at_no_other()
     let next = one.list(&query).await.unwrap().next.unwrap();
     assert!(next.as_text().is_some());
     let next_query = query.with_cursor(Some(next));
-    assert!(with(Some(b"a secret of sixteen bytes")).list(&next_query).await.is_ok());
-    for other in [with(Some(b"another one of 16 bytes")), with(None)] {
+    assert!(gate_with(Some(b"a secret of sixteen bytes")).list(&next_query).await.is_ok());
+    for other in [gate_with(Some(b"another one of 16 bytes")), gate_with(None)] {
         assert_eq!(other.list(&next_query).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
     // A gate does not accept a cursor of a bare store.
@@ -326,7 +332,7 @@ async fn a_cursor_is_good_at_every_gate_that_shares_its_secret_and_at_no_other()
 }
 
 #[tokio::test]
-async fn causes_stay_reachable_through_the_gate() {
+async fn the_gate_keeps_the_source_of_an_error() {
     let gate = gate(Fault::None, GateOptions::default());
     let body = Body::from_stream(stream::iter([Err::<Bytes, _>(std::io::Error::other("cable cut"))]));
     let error = gate.put(&scope(), body, PutOptions::default()).await.unwrap_err();

@@ -84,7 +84,7 @@ fn one_text_has_a_different_token_in_every_part() {
 }
 
 #[test]
-fn namespaces_are_what_the_contract_says() {
+fn a_namespace_has_1_to_128_legal_characters_and_does_not_start_with_a_dot() {
     for (text, is_valid) in [
         ("a", true),
         ("A.b_c-9", true),
@@ -102,7 +102,7 @@ fn namespaces_are_what_the_contract_says() {
 }
 
 #[test]
-fn ids_are_namespace_and_32_lower_case_digits() {
+fn an_id_is_a_namespace_and_32_lower_case_hex_digits() {
     let hex = "0123456789abcdef0123456789abcdef";
     for (text, is_valid) in [
         (format!("a_{hex}"), true),

@@ -1,4 +1,4 @@
-//! What a body must be and what it was: [`BodyConstraints`] and [`CompletedBody`].
+//! The properties that a body must have, and those that it had at its end: [`BodyConstraints`] and [`CompletedBody`].
 
 use std::sync::{Arc, OnceLock};
 

@@ -28,10 +28,12 @@ pub(super) type BoxedSource = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>
 /// error the driver rolls back, returns this error and leaves nothing behind.
 pub struct BodyStream {
     source: Option<BoxedSource>,
+    /// The bytes that the source has returned and that were not hashed yet.
     pending: Bytes,
     hasher: Hasher,
     bytes_read: u64,
     constraints: BodyConstraints,
+    /// The hashed bytes of the next chunk, if the driver reads chunks of a fixed size.
     partial_chunk: BytesMut,
     pieces_since_yield: u32,
     state: StreamState,
@@ -152,8 +154,8 @@ impl BodyStream {
     }
 
     /// The next chunk of exactly `size` bytes; the last one may be shorter. `None` after the last one. For storages
-    /// that keep chunks of a fixed size. Bytes are copied only if pieces and chunks do not align. Do not mix with
-    /// [`next`](Self::next).
+    /// that keep chunks of a fixed size. Bytes are copied only if pieces and chunks do not align. A driver that calls
+    /// this must not call [`next`](Self::next) on the same body.
     ///
     /// Cancel-safe: a dropped call loses no byte.
     ///

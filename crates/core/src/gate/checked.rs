@@ -20,7 +20,9 @@ use crate::stream::ByteStream;
 pub(super) struct CheckedStream {
     source: ByteStream,
     pending: Bytes,
+    /// The number of bytes that were not read yet.
     remaining: u64,
+    /// The expected SHA-256 and the hasher. `None` if only the length is checked.
     digest: Option<(Digest, Hasher)>,
     context: ErrorContext,
     empty_pieces: u32,

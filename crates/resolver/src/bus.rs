@@ -44,8 +44,7 @@ pub struct Event {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events are missing here. They were dropped before the subscriber came back, or they were lost on the way to the
-    /// bus.
+    /// Events are missing here. They were dropped before the subscriber came back, or lost before they reached the bus.
     Gap,
     /// The subscriber read too slowly, and the bus dropped events that it had not read. No delivery follows.
     TooSlow,
@@ -99,6 +98,7 @@ pub struct EventCounts {
 struct SharedBus {
     /// Hashes event numbers to ids that hide the numbers: a tenant must not learn how many events the others have.
     ids: RandomState,
+    /// How many events this process has published.
     published: AtomicU64,
     state: Mutex<BusState>,
 }

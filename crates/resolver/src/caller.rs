@@ -1,4 +1,4 @@
-//! The identity behind a request: [`Caller`]. This module must never know how it was verified.
+//! The identity behind a request: [`Caller`]. This module must never know how an identity is verified.
 
 use artifact_store_core::{Scope, ScopePart};
 

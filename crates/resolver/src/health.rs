@@ -40,7 +40,7 @@ impl Probe {
         Self { started: Instant::now(), result: result.boxed().shared() }
     }
 
-    /// Whether its result is, or will be, recent. A check makes no progress while nobody waits for it, so a pending one
+    /// Whether the result is recent, or will be. A check makes no progress while nobody waits for it, so a pending check
     /// may be old.
     fn is_fresh(&self) -> bool {
         match self.result.peek() {

@@ -41,7 +41,7 @@ struct Rule {
     admin_names_others: bool,
 }
 
-/// The decisions by the scopes that the caller's token has.
+/// One decision for each role: a caller with `admin`, a caller with `console:fleet`, and a user with neither.
 struct RoleDecisions {
     user: Decision,
     fleet: Decision,
@@ -141,19 +141,19 @@ pub(crate) struct TargetParts {
 #[must_use]
 pub(crate) struct Permission<V: Verb> {
     target: V::Target,
-    /// The audit event, if the permission reaches beyond the caller's own tenant.
+    /// The audit event, if the target is not in the caller's own tenant.
     audit: Option<(Scope, EventPayload)>,
     verb: PhantomData<V>,
 }
 
 impl<V: Verb> Permission<V> {
-    /// The target, without using the permission.
+    /// The target. Unlike [`consume`](Self::consume), this keeps the permission and publishes no audit event.
     pub(crate) fn target(&self) -> &V::Target {
         &self.target
     }
 
-    /// Uses the permission and returns its target. If it reaches beyond the caller's own tenant, this publishes
-    /// the audit event.
+    /// Uses the permission and returns its target. If the target is not in the caller's own tenant, this publishes the
+    /// audit event.
     pub(crate) fn consume(self, bus: &EventBus) -> V::Target {
         if let Some((scope, payload)) = self.audit {
             bus.publish(scope, payload);
@@ -209,10 +209,14 @@ pub(crate) fn authorize<V: ScopedVerb>(
     Ok(Permission { target: V::target(parts)?, audit, verb: PhantomData })
 }
 
-/// Decides about a subscription: to all tenants by the table; to the caller's own session always yes.
-pub(crate) fn authorize_events(caller: &Caller, all_tenants: bool) -> Result<Permission<Events>, Refusal> {
-    if !all_tenants {
-        return Ok(Permission { target: SubscriptionScope::Session, audit: None, verb: PhantomData });
+/// Decides about a subscription. Every caller may subscribe to its own session. The table decides who may subscribe to
+/// all tenants.
+pub(crate) fn authorize_events(
+    caller: &Caller,
+    scope: SubscriptionScope,
+) -> Result<Permission<Events>, Refusal> {
+    if scope == SubscriptionScope::Session {
+        return Ok(Permission { target: scope, audit: None, verb: PhantomData });
     }
     if let Deny(code) = Events::CLASS.rule().foreign_tenant.for_caller(caller) {
         return Err(refusal(code));
@@ -225,10 +229,10 @@ pub(crate) fn authorize_events(caller: &Caller, all_tenants: bool) -> Result<Per
         target_session: None,
     };
     let audit = Some((caller.session_scope().clone(), payload));
-    Ok(Permission { target: SubscriptionScope::AllTenants, audit, verb: PhantomData })
+    Ok(Permission { target: scope, audit, verb: PhantomData })
 }
 
-/// The scope that lets the caller reach beyond its tenant.
+/// The token scope that lets the caller access other tenants.
 fn admin_scope(caller: &Caller) -> &'static str {
     if caller.is_admin() { "admin" } else { "console:fleet" }
 }
@@ -246,10 +250,12 @@ fn fill_defaults(caller: &Caller, requested: ScopeParts) -> ScopeParts {
     }
 }
 
+/// The user of a listing that names none. Other verbs have no default.
 fn default_user<V: Verb>(caller: &Caller) -> Option<ScopePart> {
     (V::CLASS == VerbClass::CrossScopeRead).then(|| caller.user().clone())
 }
 
+/// The session of a listing that names none, if the caller is bound to its session.
 fn default_session<V: Verb>(caller: &Caller) -> Option<ScopePart> {
     (V::CLASS == VerbClass::CrossScopeRead && caller.is_session_bound()).then(|| caller.session().clone())
 }
@@ -267,7 +273,7 @@ fn refusal(code: Code) -> Refusal {
         Code::ScopeMismatch => Refusal::new(code, "a change in another tenant needs the scope admin"),
         _ => Refusal::new(
             code,
-            "this needs a token with the scope admin, or console:fleet where it only reads",
+            "this needs a token with the scope admin; the scope console:fleet is enough for reads",
         ),
     }
 }
@@ -280,18 +286,18 @@ fn complete_scope(parts: TargetParts) -> Result<Scope, Refusal> {
 }
 
 macro_rules! verbs {
-    ($($name:ident: $class:ident, $word:expr, $target:ty, $make:expr;)+) => {
+    ($($name:ident: $class:ident, $verb_name:expr, $target:ty, $build_target:expr;)+) => {
         $(
             #[derive(Debug)]
             pub(crate) struct $name;
             impl Verb for $name {
                 const CLASS: VerbClass = VerbClass::$class;
-                const NAME: &'static str = $word;
+                const NAME: &'static str = $verb_name;
                 type Target = $target;
             }
             impl ScopedVerb for $name {
                 fn target(parts: TargetParts) -> Result<$target, Refusal> {
-                    $make(parts)
+                    $build_target(parts)
                 }
             }
         )+

@@ -30,8 +30,8 @@ impl Refusal {
         self
     }
 
-    /// The artifact does not exist, or the caller may not see it. Both have the same refusal, so they are
-    /// indistinguishable.
+    /// The artifact does not exist, or the caller may not see it. Both cases have the same refusal, so a caller cannot
+    /// distinguish them.
     pub fn not_found() -> Self {
         Self::new(Code::NotFound, "there is no such artifact in this scope")
     }
@@ -105,7 +105,7 @@ impl Refusal {
             ),
             ErrorKind::Corrupt => Self::new(
                 Code::RuntimeError,
-                "the artifact store holds other bytes than were put; its operator has to look",
+                "the artifact store holds other bytes than were put; report this to its operator",
             ),
             ErrorKind::Closed => {
                 Self::new(Code::RuntimeError, "the runtime is shutting down; try again in a moment")
@@ -133,19 +133,19 @@ pub(crate) enum Operation {
 impl Operation {
     const fn invalid_argument_message(self) -> &'static str {
         match self {
-            Self::Put => "the body broke off, stalled, or is not as long as announced; nothing was stored",
+            Self::Put => "the body ended early, stalled, or is not as long as announced; nothing was stored",
             Self::Read | Self::Delete => "the store does not accept these arguments",
             Self::List => {
-                "the listing was refused: its cursor is altered or of another query, its filter holds more than 256 values \
-                 or one of more than 4096 bytes, or it covers more than the store scans at once; list without the cursor, or \
-                 narrow scope and filter"
+                "the listing was refused for one of these reasons: the cursor was altered or belongs to another query; \
+                 the filter has more than 256 values; a value of the filter is longer than 4096 bytes; the listing \
+                 covers more than the store scans at once. List without the cursor, or narrow scope and filter"
             }
             Self::Presign => "this store does not presign for such a long time; request a shorter expiry",
         }
     }
 }
 
-/// The message of the inspection, if an inspection ended the body.
+/// The message of the inspection, if it rejected the body.
 fn find_rejection(error: &StoreError) -> Option<Cow<'static, str>> {
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,7 +1,7 @@
 //! One call for each method of the protocol: [`Resolver`].
 //!
-//! Every call checks in the same order: shape of the request; tenant; user and session; limits of the payload and size;
-//! existence; capability.
+//! Every call checks in the same order: the form of the request; tenant; user and session; limits of the payload and
+//! size; existence; capability.
 
 mod events;
 mod read;
@@ -62,18 +62,18 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Creates a resolver over `store`, which should be behind its Gate, as the facade opens it. Its subscribers
-    /// receive the events of this resolver only.
+    /// Creates a resolver over `store`, which should be behind its Gate: `artifact_store::open` opens such a store. Its
+    /// subscribers receive the events of this resolver only.
     pub fn new(store: Arc<dyn ArtifactStore>, options: ResolverOptions) -> Self {
         let bus = EventBus::new(options.bus_limits());
         Self::with_bus(store, options, bus)
     }
 
     /// Creates a resolver whose subscribers receive the events of every resolver on `log`, in one order. `log` is the
-    /// log that the facade opens for the storage of `store`. Needs a Tokio runtime.
+    /// log of the storage of `store`, which `artifact_store::open_event_log` opens. Needs a Tokio runtime.
     ///
-    /// Uploads and deletes wait until their event is in the log and was read from it, for 1 second at most. While the
-    /// log cannot be written, at most 8192 events wait in memory and are published later.
+    /// An upload or delete responds when its event was written to the log and read back, or after 1 second. While the
+    /// log cannot be written, up to 8192 events wait in memory and are published later. Further events are lost.
     ///
     /// The resolver does not close `log`: close it after [`close_events`](Self::close_events).
     ///

@@ -13,6 +13,7 @@ use artifact_store_protocol::{Code, GetRequest, ListRequest};
 use artifact_store_resolver::{Resolver, ResolverOptions};
 use support::{ada, put_request};
 
+/// A text with secrets, which no response may repeat.
 const POISON: &str = "postgres://ada:hunter2@db/x /var/lib/secret SELECT * FROM t eyJhbGciOi tenant-zebra";
 
 /// A store whose calls all fail with one error.

@@ -73,7 +73,7 @@ async fn every_use_of_admin_rights_in_a_foreign_tenant_is_audited_and_none_in_th
         .unwrap();
     let mut audited = Vec::new();
     while let Some(Some(Delivery::Event(event))) = audits.next().now_or_never() {
-        assert_eq!(event.data.scope.user().as_str(), "ada", "an audit event is the actor's");
+        assert_eq!(event.data.scope.user().as_str(), "ada", "an audit event has the scope of the caller");
         let EventPayload::AdminScopeUsed { method, admin_scope, target_tenant, target_user, .. } =
             &event.data.payload
         else {
@@ -153,7 +153,7 @@ async fn a_subscriber_that_comes_back_reads_all_events_that_are_still_kept() {
 }
 
 #[tokio::test]
-async fn a_refused_subscriber_is_forgotten() {
+async fn a_refused_subscriber_leaves_no_entry_behind() {
     let options = ResolverOptions { max_subscribers_per_session: 0, ..ResolverOptions::default() };
     let resolver = Resolver::new(store(), options);
     resolver.subscribe(&caller("acme", "zoe", "s1"), SubscribeOptions::default()).unwrap_err();
@@ -171,7 +171,7 @@ async fn a_subscriber_that_reads_too_slowly_is_ended_and_delays_no_other() {
 }
 
 #[tokio::test]
-async fn a_session_has_a_limited_number_of_subscribers_and_others_have_their_own() {
+async fn a_session_has_a_limited_number_of_subscribers_and_other_sessions_have_their_own_limit() {
     let options = ResolverOptions { max_subscribers_per_session: 2, ..ResolverOptions::default() };
     let resolver = Resolver::new(store(), options);
     let first = subscribe(&resolver, &ada());
@@ -207,7 +207,7 @@ async fn a_waiting_subscriber_is_woken() {
 }
 
 #[tokio::test]
-async fn event_ids_do_not_reveal_their_number() {
+async fn event_ids_do_not_reveal_how_many_events_there_were() {
     let resolver = resolver();
     let mut own = subscribe(&resolver, &ada());
     let mut ids = Vec::new();

@@ -78,7 +78,7 @@ fn failing_health(delay: Option<Duration>) -> (Arc<FailingHealth>, Resolver) {
 }
 
 #[tokio::test]
-async fn a_cancelled_probe_is_not_started_again_by_the_next() {
+async fn a_probe_after_a_cancelled_one_waits_for_the_same_check() {
     let (store, resolver) = failing_health(Some(Duration::from_millis(200)));
     for _ in 0..5 {
         assert!(timeout(Duration::from_millis(5), resolver.probe()).await.is_err());

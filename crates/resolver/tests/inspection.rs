@@ -45,7 +45,7 @@ fn strict_resolver() -> Resolver {
 }
 
 #[tokio::test]
-async fn an_upload_is_rejected_for_its_metadata_a_byte_or_the_whole_and_nothing_is_left() {
+async fn an_upload_rejected_for_its_metadata_a_chunk_or_its_length_leaves_nothing_behind() {
     let resolver = strict_resolver();
     for (name, bytes, message) in [
         ("bad", "fine", "the name is bad"),

@@ -16,7 +16,7 @@ fn get(id: &str, offset: u64, max_bytes: u64) -> GetRequest {
 }
 
 #[tokio::test]
-async fn a_window_is_served_as_requested_up_to_the_maximum_and_says_whether_more_follows() {
+async fn a_get_returns_the_requested_bytes_up_to_the_maximum_and_whether_more_follow() {
     let options =
         ResolverOptions { fetch_default_max_bytes: 4, fetch_hard_max_bytes: 6, ..ResolverOptions::default() };
     let resolver = Resolver::new(store(), options);
@@ -78,7 +78,7 @@ async fn an_upload_says_whether_it_is_new_and_an_incomplete_one_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_download_streams_the_range_it_says() {
+async fn a_download_streams_the_range_that_it_reports() {
     let resolver = resolver();
     let id = put_bytes(&resolver, &ada(), "0123456789").await;
     let got = resolver.download(&ada(), "", &id, Some(ByteRange::Suffix(3))).await.unwrap();

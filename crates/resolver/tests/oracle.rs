@@ -13,19 +13,29 @@ use support::{ada, caller, code, put_bytes, put_request, resolver, scope};
 
 const VERBS: [&str; 5] = ["get", "get_ref", "list", "put", "delete"];
 
-/// One combination. Each part of the scope is empty (`None`), the caller's own (`true`), or another (`false`).
+/// A part of the scope in a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Part {
+    Empty,
+    /// The caller's own tenant, user or session.
+    Own,
+    Other,
+}
+
+/// One combination.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     verb: &'static str,
     admin: bool,
     fleet: bool,
-    parts: [Option<bool>; 3],
+    /// Tenant, user and session.
+    parts: [Part; 3],
     exists: bool,
 }
 
 impl Case {
     fn all() -> impl Iterator<Item = Self> {
-        let part = [None, Some(true), Some(false)];
+        let part = [Part::Empty, Part::Own, Part::Other];
         VERBS.into_iter().flat_map(move |verb| {
             (0..216_usize).map(move |n| Self {
                 verb,
@@ -39,18 +49,19 @@ impl Case {
 
     fn scope(self) -> RequestScope {
         let part = |at: usize, own: &str, other: &str| match self.parts[at] {
-            None => String::new(),
-            Some(true) => own.to_owned(),
-            Some(false) => other.to_owned(),
+            Part::Empty => String::new(),
+            Part::Own => own.to_owned(),
+            Part::Other => other.to_owned(),
         };
         scope(&part(0, "acme", "other"), &part(1, "ada", "bob"), &part(2, "s1", "s2"))
     }
 
     /// What the contract says: a code, or the number of rows of a listing.
     fn expected(self) -> (Option<Code>, u64) {
-        let [tenant, user, session] = if self.parts == [None; 3] { [Some(true); 3] } else { self.parts };
+        let [tenant, user, session] =
+            if self.parts == [Part::Empty; 3] { [Part::Own; 3] } else { self.parts };
         let read = matches!(self.verb, "get" | "get_ref");
-        let foreign = tenant == Some(false);
+        let foreign = tenant == Part::Other;
         let refused = |code| (Some(code), 0);
         match self.verb {
             "get" | "get_ref" if foreign => return refused(Code::NotFound),
@@ -59,9 +70,12 @@ impl Case {
             "delete" if !self.admin => return refused(Code::IdentityScopeRequired),
             _ => {}
         }
-        let is_incomplete =
-            if self.verb == "list" { tenant.is_none() } else { [tenant, user, session].contains(&None) };
-        let contradicts = !foreign && [user, session].contains(&Some(false)) && (read || !self.admin);
+        let is_incomplete = if self.verb == "list" {
+            tenant == Part::Empty
+        } else {
+            [tenant, user, session].contains(&Part::Empty)
+        };
+        let contradicts = !foreign && [user, session].contains(&Part::Other) && (read || !self.admin);
         if is_incomplete || contradicts {
             return refused(Code::IdentityRequired);
         }
@@ -69,8 +83,8 @@ impl Case {
             "put" => (None, 0),
             "list" if !self.exists => (None, 0),
             "list" => {
-                let users = if user.is_none() && (foreign || self.admin) { 2 } else { 1 };
-                (None, users * if session.is_none() { 2 } else { 1 })
+                let users = if user == Part::Empty && (foreign || self.admin) { 2 } else { 1 };
+                (None, users * if session == Part::Empty { 2 } else { 1 })
             }
             _ if !self.exists => refused(Code::NotFound),
             "get_ref" => refused(Code::PresignUnsupported),
@@ -114,7 +128,7 @@ async fn every_combination_of_role_verb_and_parts_is_answered_and_audited_as_the
             resolver.subscribe(&ada(), SubscribeOptions { kinds, ..SubscribeOptions::default() }).unwrap();
         let answer = case.call(&resolver, &id).await;
         assert_eq!(answer, case.expected(), "{case:?}");
-        let reached = case.parts[0] == Some(false) && matches!(answer.0, None | Some(Code::NotFound));
+        let reached = case.parts[0] == Part::Other && matches!(answer.0, None | Some(Code::NotFound));
         let audited = reached && !matches!(case.verb, "get" | "get_ref");
         let has_audit = matches!(audits.next().now_or_never(), Some(Some(Delivery::Event(_))));
         assert_eq!(has_audit, audited, "{case:?}");

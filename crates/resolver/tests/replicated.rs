@@ -131,6 +131,7 @@ async fn receive(subscription: &mut Subscription, count: usize) -> Vec<String> {
     ids
 }
 
+/// Whether nothing is delivered for 100 ms.
 async fn is_silent(subscription: &mut Subscription) -> bool {
     timeout(Duration::from_millis(100), subscription.next()).await.is_err()
 }
@@ -139,13 +140,13 @@ async fn is_silent(subscription: &mut Subscription) -> bool {
 async fn resolvers_on_one_log_deliver_each_others_events_in_one_order() {
     let log = FaultyLog::new();
     let (one, other) = (resolver_on(&log).await, resolver_on(&log).await);
-    let (mut events, mut there) = (subscribe(&one), subscribe(&other));
+    let (mut events, mut other_events) = (subscribe(&one), subscribe(&other));
     let mut ids = Vec::new();
     for (text, resolver) in [("a", &one), ("b", &other), ("c", &other), ("d", &one)] {
         ids.push(put_bytes(resolver, &ada(), text).await);
     }
     assert_eq!(receive(&mut events, 4).await, ids);
-    assert_eq!(receive(&mut there, 4).await, ids);
+    assert_eq!(receive(&mut other_events, 4).await, ids);
     assert_eq!(one.info(&ada(), &RuntimeRequest::default()).unwrap().events.bus, BusReach::Shared);
 }
 
@@ -266,7 +267,7 @@ async fn an_entry_of_a_newer_version_is_a_gap() {
 }
 
 #[tokio::test]
-async fn more_events_than_may_wait_are_lost_with_a_gap() {
+async fn events_above_the_limit_of_waiting_events_are_lost_and_delivered_as_a_gap() {
     let log = FaultyLog::new();
     let resolver =
         resolver_with(&log, ResolverOptions { events_kept: 100_000, ..ResolverOptions::default() }).await;
@@ -274,7 +275,7 @@ async fn more_events_than_may_wait_are_lost_with_a_gap() {
     let mut all = resolver
         .subscribe(&watcher, SubscribeOptions { all_tenants: true, ..SubscribeOptions::default() })
         .unwrap();
-    assert!(matches!(all.next().await, Some(Delivery::Event(_))), "its own audit");
+    assert!(matches!(all.next().await, Some(Delivery::Event(_))), "its own audit event");
     log.set_fault(Some(LogFault::Unavailable));
     for _ in 0..9000 {
         // Each subscription publishes an audit event and does not wait for the log.

@@ -1,4 +1,4 @@
-//! What the subscribers of one session, user or tenant cost the others: limits, replay and wake-ups.
+//! The subscribers and events of one session, user or tenant do not affect others: limits, replay and wake-ups.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 mod support;
@@ -70,7 +70,7 @@ async fn put_and_get_event_id(resolver: &Resolver, caller: &Caller, text: &str) 
 }
 
 #[tokio::test]
-async fn a_noisy_tenant_costs_another_nothing_of_its_replay() {
+async fn the_events_of_a_noisy_tenant_do_not_replace_those_of_another() {
     let resolver = resolver_with(|options| options.events_kept = 8);
     let read = put_and_get_event_id(&resolver, &ada(), "read").await;
     put_many(&resolver, &caller("noisy", "nina", "s1"), 50).await;
@@ -106,7 +106,7 @@ async fn unlimited_tenants_take_bounded_memory_and_still_receive_their_own_event
 }
 
 #[tokio::test]
-async fn a_subscriber_that_is_not_woken_by_other_sessions_of_its_tenant_is_not_too_slow() {
+async fn dropped_events_of_other_sessions_do_not_make_a_subscriber_too_slow() {
     let resolver = resolver_with(|options| options.events_kept = 8);
     let mut quiet = subscribe(&resolver, &ada());
     assert!(drain(&mut quiet).is_empty());
@@ -176,7 +176,7 @@ async fn an_event_wakes_the_subscribers_of_its_own_session_and_no_other() {
 }
 
 #[tokio::test]
-async fn sessions_users_tenants_and_the_total_have_limits_of_their_own_and_ended_subscriptions_free_them() {
+async fn sessions_users_tenants_and_the_total_have_their_own_limits_and_ended_subscriptions_do_not_count() {
     let resolver = resolver_with(|options| {
         options.max_subscribers_per_session = 2;
         options.max_subscribers_per_user = 3;
@@ -184,11 +184,11 @@ async fn sessions_users_tenants_and_the_total_have_limits_of_their_own_and_ended
         options.max_subscribers = 6;
     });
     let admin = |tenant: &str, user: &str, session: &str| caller(tenant, user, session).with_admin();
-    let assert_refused = |caller: &Caller, bound: &str| {
+    let assert_refused = |caller: &Caller, message: &str| {
         for subscribe in [SubscribeOptions::default(), all_tenants()] {
             let refusal = resolver.subscribe(caller, subscribe).unwrap_err();
             assert_eq!((refusal.code(), refusal.status()), (Code::RuntimeError, 429));
-            assert!(refusal.to_string().contains(bound), "{refusal}");
+            assert!(refusal.to_string().contains(message), "{refusal}");
         }
     };
     let mut open = vec![subscribe(&resolver, &admin("a", "ada", "s1"))];

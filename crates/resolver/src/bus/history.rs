@@ -1,7 +1,7 @@
-//! The latest events of each tenant, within a number per tenant and a limit in bytes over all tenants.
+//! The latest events of each tenant, within a limit on their number per tenant and a limit in bytes over all tenants.
 //!
 //! A new event replaces the oldest event of the same tenant. Above the limit over all tenants, the oldest events of the
-//! tenant with the most bytes are dropped, so a busy tenant does not cost a quiet one its replay.
+//! tenant with the most bytes are dropped. So a tenant with many events does not drop the events of others.
 //!
 //! This module must never know where events come from, nor who reads them.
 
@@ -16,11 +16,11 @@ use super::size::event_size;
 /// The most losses that are remembered.
 const MAX_LOSSES: usize = 1024;
 
-/// What a number of the history refers to.
+/// An entry of the history: an event or a loss.
 #[derive(Debug, Clone)]
 pub(super) enum HistoryEntry {
     Event(Arc<Event>),
-    /// Events that were lost on the way to the bus, or that this version cannot parse. Their tenants are unknown.
+    /// Events that were lost before they reached the bus, or that this version cannot parse. Their tenants are unknown.
     Lost,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct EventHistory {
     tenants: HashMap<ScopePart, TenantHistory>,
     /// The tenants, ordered by the bytes of their events.
     by_bytes: BTreeSet<(usize, ScopePart)>,
-    all: BTreeMap<u64, Arc<Event>>,
+    events_by_number: BTreeMap<u64, Arc<Event>>,
     /// The dropped event with the highest number.
     dropped: Option<DroppedEvent>,
     /// The numbers of the losses, ascending.
@@ -70,7 +70,7 @@ pub(super) struct ReadPosition {
     /// The number of the next event to read.
     pub(super) next: u64,
     /// Dropped events and losses below this number do not make the reader too slow: `has_gap` reports them, or they
-    /// happened before it subscribed.
+    /// happened before the reader subscribed.
     pub(super) losses_known_below: u64,
     /// Whether events between the last one that was read and `next` may be lost.
     pub(super) has_gap: bool,
@@ -86,7 +86,7 @@ impl EventHistory {
             next_number: 0,
             tenants: HashMap::new(),
             by_bytes: BTreeSet::new(),
-            all: BTreeMap::new(),
+            events_by_number: BTreeMap::new(),
             dropped: None,
             losses: VecDeque::new(),
             losses_known_from: 0,
@@ -100,7 +100,7 @@ impl EventHistory {
 
     /// The number of kept events, and their size in bytes.
     pub(super) fn size(&self) -> (usize, usize) {
-        (self.all.len(), self.bytes)
+        (self.events_by_number.len(), self.bytes)
     }
 
     /// From this number on, no event was dropped and no loss is forgotten.
@@ -118,20 +118,20 @@ impl EventHistory {
         let (number, bytes) = (self.next_number, event_size(&event));
         let tenant = event.data.scope.tenant().clone();
         self.next_number += 1;
-        self.all.insert(number, Arc::clone(&event));
-        let kept = self.tenants.entry(tenant.clone()).or_default();
-        self.by_bytes.remove(&(kept.bytes, tenant.clone()));
-        kept.events.push_back(StoredEvent { number, bytes, event });
-        kept.bytes += bytes;
+        self.events_by_number.insert(number, Arc::clone(&event));
+        let history = self.tenants.entry(tenant.clone()).or_default();
+        self.by_bytes.remove(&(history.bytes, tenant.clone()));
+        history.events.push_back(StoredEvent { number, bytes, event });
+        history.bytes += bytes;
         self.bytes += bytes;
-        self.by_bytes.insert((kept.bytes, tenant.clone()));
-        if kept.events.len() > self.max_per_tenant {
+        self.by_bytes.insert((history.bytes, tenant.clone()));
+        if history.events.len() > self.max_per_tenant {
             self.drop_oldest(&tenant, &mut on_drop);
         }
         while self.bytes > self.max_bytes {
             // The new event always stays, whatever its size: the waiting subscribers have not read it yet.
             let holds_only_new_event = |other: &ScopePart| {
-                *other == tenant && self.tenants.get(other).is_none_or(|kept| kept.events.len() < 2)
+                *other == tenant && self.tenants.get(other).is_none_or(|history| history.events.len() < 2)
             };
             let mut by_size = self.by_bytes.iter().rev().map(|(_, tenant)| tenant);
             let Some(largest) = by_size.find(|tenant| !holds_only_new_event(tenant)).cloned() else { return };
@@ -139,31 +139,32 @@ impl EventHistory {
         }
     }
 
+    /// Drops the oldest event of `tenant`.
     fn drop_oldest(&mut self, tenant: &ScopePart, on_drop: &mut impl FnMut(u64, &Event)) {
-        let Some(kept) = self.tenants.get_mut(tenant) else { return };
-        self.by_bytes.remove(&(kept.bytes, tenant.clone()));
-        if let Some(first) = kept.events.pop_front() {
-            self.all.remove(&first.number);
-            kept.bytes -= first.bytes;
+        let Some(history) = self.tenants.get_mut(tenant) else { return };
+        self.by_bytes.remove(&(history.bytes, tenant.clone()));
+        if let Some(first) = history.events.pop_front() {
+            self.events_by_number.remove(&first.number);
+            history.bytes -= first.bytes;
             self.bytes -= first.bytes;
             on_drop(first.number, &first.event);
             let dropped = DroppedEvent { number: first.number, id: first.event.id.clone() };
             if self.dropped.as_ref().is_none_or(|latest| latest.number < dropped.number) {
                 self.dropped = Some(dropped.clone());
             }
-            kept.dropped = Some(dropped);
+            history.dropped = Some(dropped);
         }
-        if kept.events.is_empty() {
+        if history.events.is_empty() {
             self.tenants.remove(tenant);
         } else {
-            self.by_bytes.insert((kept.bytes, tenant.clone()));
+            self.by_bytes.insert((history.bytes, tenant.clone()));
         }
     }
 
     /// Records that events of unknown tenants were lost.
     pub(super) fn push_loss(&mut self) {
-        // Consecutive losses count as one, with the number of the last. A reader that has read the previous one still
-        // learns of the new one.
+        // Consecutive losses count as one, with the number of the last one. A reader that has read the previous loss
+        // still learns of the new one.
         if self.next_number > 0 && self.losses.back() == Some(&(self.next_number - 1)) {
             self.losses.pop_back();
         }
@@ -185,13 +186,13 @@ impl EventHistory {
     ) -> Option<(u64, HistoryEntry)> {
         let event = match tenant {
             None => {
-                let mut events = self.all.range(number..);
+                let mut events = self.events_by_number.range(number..);
                 events.find(|(_, event)| matches(event)).map(|(number, event)| (*number, event))
             }
-            Some(tenant) => self.tenants.get(tenant).and_then(|kept| {
-                let skip = kept.events.partition_point(|kept| kept.number < number);
-                let mut events = kept.events.range(skip..);
-                events.find(|kept| matches(&kept.event)).map(|kept| (kept.number, &kept.event))
+            Some(tenant) => self.tenants.get(tenant).and_then(|history| {
+                let skip = history.events.partition_point(|stored| stored.number < number);
+                let mut events = history.events.range(skip..);
+                events.find(|stored| matches(&stored.event)).map(|stored| (stored.number, &stored.event))
             }),
         };
         let loss = self.losses.get(self.losses.partition_point(|loss| *loss < number)).copied();
@@ -213,14 +214,14 @@ impl EventHistory {
     pub(super) fn position_after(&self, id: &str, tenant: Option<&ScopePart>) -> ReadPosition {
         let (found, first, dropped) = match tenant {
             None => (
-                self.all.iter().find(|(_, event)| event.id == id).map(|(number, _)| *number),
-                self.all.keys().next().copied(),
+                self.events_by_number.iter().find(|(_, event)| event.id == id).map(|(number, _)| *number),
+                self.events_by_number.keys().next().copied(),
                 self.dropped.as_ref(),
             ),
-            Some(tenant) => self.tenants.get(tenant).map_or((None, None, None), |kept| {
-                let found = kept.events.iter().find(|kept| kept.event.id == id);
-                let first = kept.events.front().map(|kept| kept.number);
-                (found.map(|kept| kept.number), first, kept.dropped.as_ref())
+            Some(tenant) => self.tenants.get(tenant).map_or((None, None, None), |history| {
+                let found = history.events.iter().find(|stored| stored.event.id == id);
+                let first = history.events.front().map(|stored| stored.number);
+                (found.map(|stored| stored.number), first, history.dropped.as_ref())
             }),
         };
         let (next, has_gap) = match (found, dropped) {

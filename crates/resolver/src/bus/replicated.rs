@@ -1,8 +1,8 @@
-//! Replication between processes through an event log. One task appends the events published here; another reads the
-//! log.
+//! Replication between processes through an event log. One task appends the events that this process publishes. Another
+//! task reads the log.
 //!
-//! Both tasks retry after every failure of the log. Published events wait in memory, and reading continues where it
-//! stopped. This module must never know what an event means.
+//! Both tasks retry after every failure of the log. Meanwhile published events wait in memory. Reading continues where
+//! it stopped. This module must never know what an event means.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -119,7 +119,8 @@ impl LogReplicator {
         let (mut appended, mut read) = (state.appended.subscribe(), state.read_sequence.subscribe());
         let flushed = async {
             let _ = appended.wait_for(|appended| *appended >= count).await;
-            // This process must have read them, too: one that subscribes after the response must not receive them.
+            // This process must have read the events too. Otherwise a subscriber that comes after the response would
+            // receive them.
             let _ = read.wait_for(|read| *read >= state.own_sequence.load(Ordering::SeqCst)).await;
         };
         let _ = timeout(FLUSH_TIMEOUT, flushed).await;
@@ -267,20 +268,20 @@ fn parse_entry(bytes: &[u8]) -> HistoryEntry {
 
 /// The backoff of a task while the log fails. It logs the first failure only; the delay doubles with each retry.
 struct FailureBackoff<'a> {
-    /// Set while the log fails.
-    flag: &'a AtomicBool,
+    /// Whether the last attempt has failed.
+    is_failing: &'a AtomicBool,
     message: &'static str,
     delay: Duration,
 }
 
 impl<'a> FailureBackoff<'a> {
-    fn new(flag: &'a AtomicBool, message: &'static str) -> Self {
-        Self { flag, message, delay: MIN_BACKOFF }
+    fn new(is_failing: &'a AtomicBool, message: &'static str) -> Self {
+        Self { is_failing, message, delay: MIN_BACKOFF }
     }
 
     /// Notes a failure and sleeps before the next retry.
     async fn wait(&mut self, error: &StoreError) {
-        if !self.flag.swap(true, Ordering::Relaxed) {
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "{}", self.message);
         }
         // Half of the delay is random, so that processes do not retry at the same moment.
@@ -293,7 +294,7 @@ impl<'a> FailureBackoff<'a> {
     /// Notes a success.
     fn reset(&mut self) {
         self.delay = MIN_BACKOFF;
-        if self.flag.swap(false, Ordering::Relaxed) {
+        if self.is_failing.swap(false, Ordering::Relaxed) {
             tracing::info!("the event log answers again");
         }
     }

@@ -1,4 +1,4 @@
-//! The approximate memory of an event. This module must never know who reads it.
+//! The approximate memory of an event. This module must never know who reads events.
 
 use std::io::{self, Write};
 

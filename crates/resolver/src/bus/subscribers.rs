@@ -1,7 +1,7 @@
 //! The subscribers of a bus: their numbers for each session, user and tenant, and how to wake them.
 //!
-//! An event wakes the subscribers of its own session and those of all tenants. Its cost does not grow with the number
-//! of other subscribers. This module must never know what an event means.
+//! An event wakes the subscribers of its own session and the subscribers to all tenants. The cost of an event does not
+//! grow with the number of other subscribers. This module must never know what an event means.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,7 +30,7 @@ pub(super) struct Subscribers {
     tenants: HashMap<ScopePart, usize>,
     session_subscriptions: usize,
     all_tenants_subscriptions: usize,
-    /// Wakes the subscribers of all tenants. It carries no value.
+    /// Wakes the subscribers to all tenants. It carries no value.
     all_tenants_wakeup: watch::Sender<()>,
 }
 
@@ -61,8 +61,8 @@ impl Subscribers {
         (self.session_subscriptions, self.all_tenants_subscriptions)
     }
 
-    /// Adds a subscriber that belongs to `session`, and returns the receiver that wakes it. It counts against the
-    /// limits of its session whatever its `scope` is.
+    /// Adds a subscriber that belongs to `session`, and returns the receiver that wakes it. The subscriber counts
+    /// against the limits of its session even if `scope` is all tenants.
     pub(super) fn add(
         &mut self,
         session: &Scope,
@@ -94,7 +94,7 @@ impl Subscribers {
         })
     }
 
-    /// Removes a subscriber that was added.
+    /// Removes a subscriber that [`add`](Self::add) has added with the same arguments.
     pub(super) fn remove(&mut self, session: &Scope, scope: SubscriptionScope) {
         decrement(&mut self.users, (session.tenant().clone(), session.user().clone()));
         decrement(&mut self.tenants, session.tenant().clone());

@@ -2,6 +2,7 @@
 //! what.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use artifact_store_core::Scope;
 use artifact_store_protocol::EventKind;
@@ -29,7 +30,7 @@ impl Subscription {
         loop {
             // Marked as seen before reading, so that an event in between wakes this task again.
             self.wakeup.borrow_and_update();
-            if let Some(delivery) = self.try_next() {
+            if let Poll::Ready(delivery) = self.try_next() {
                 return delivery;
             }
             if self.wakeup.changed().await.is_err() {
@@ -38,11 +39,10 @@ impl Subscription {
         }
     }
 
-    /// The next delivery without waiting. `None`: nothing yet. `Some(None)`: the subscription has ended.
-    #[allow(clippy::option_option)] // The two levels mean different things.
-    fn try_next(&mut self) -> Option<Option<Delivery>> {
+    /// The next delivery, without waiting. `Pending` if there is none yet; `Ready(None)` if the subscription has ended.
+    fn try_next(&mut self) -> Poll<Option<Delivery>> {
         if self.is_ended {
-            return Some(None);
+            return Poll::Ready(None);
         }
         let bus = Arc::clone(&self.bus);
         let mut state = bus.state();
@@ -57,18 +57,18 @@ impl Subscription {
         if dropped_below > self.position.next.max(self.position.losses_known_below) {
             self.is_ended = true;
             state.too_slow_subscribers += 1;
-            return Some(Some(Delivery::TooSlow));
+            return Poll::Ready(Some(Delivery::TooSlow));
         }
         if std::mem::take(&mut self.position.has_gap) {
-            return Some(Some(Delivery::Gap));
+            return Poll::Ready(Some(Delivery::Gap));
         }
         let next = history.next_from(self.position.next, tenant, |event| self.matches(event));
         let Some((number, entry)) = next else {
             self.position.next = history.next_number();
-            return state.closed.then_some(None);
+            return if state.closed { Poll::Ready(None) } else { Poll::Pending };
         };
         self.position.next = number + 1;
-        Some(Some(match entry {
+        Poll::Ready(Some(match entry {
             HistoryEntry::Event(event) => Delivery::Event(event),
             HistoryEntry::Lost => Delivery::Gap,
         }))

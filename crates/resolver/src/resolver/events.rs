@@ -3,7 +3,7 @@
 use artifact_store_protocol::EventKind;
 
 use super::Resolver;
-use crate::bus::{EventCounts, Subscription};
+use crate::bus::{EventCounts, Subscription, SubscriptionScope};
 use crate::caller::Caller;
 use crate::policy;
 use crate::refusal::Refusal;
@@ -28,11 +28,12 @@ impl Resolver {
     /// too many subscriptions) or 503 (the bus is closed).
     pub fn subscribe(&self, caller: &Caller, options: SubscribeOptions) -> Result<Subscription, Refusal> {
         let SubscribeOptions { all_tenants, kinds, last_event_id } = options;
-        let permission = policy::authorize_events(caller, all_tenants)?;
+        let scope = if all_tenants { SubscriptionScope::AllTenants } else { SubscriptionScope::Session };
+        let permission = policy::authorize_events(caller, scope)?;
         let session = caller.session_scope();
         let subscription =
             self.bus.subscribe(session, *permission.target(), kinds, last_event_id.as_deref())?;
-        // The permission is used only now, so the new subscriber receives its own audit event, too.
+        // The audit event is published only now, so that the new subscriber receives it too.
         permission.consume(&self.bus);
         Ok(subscription)
     }

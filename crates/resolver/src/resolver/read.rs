@@ -36,15 +36,15 @@ impl Resolver {
     pub async fn get(&self, caller: &Caller, request: GetRequest) -> Result<GetResponse, Refusal> {
         let id = parse_id(&request.id)?;
         let permission: Permission<policy::Get> = authorize(caller, request.scope.parts()?)?;
-        let max_window = self.options.fetch_hard_max_bytes;
-        let window = match request.max_bytes.unwrap_or_default() {
-            0 => self.options.fetch_default_max_bytes.min(max_window),
-            bytes => bytes.min(max_window),
+        let max_length = self.options.fetch_hard_max_bytes;
+        let length = match request.max_bytes.unwrap_or_default() {
+            0 => self.options.fetch_default_max_bytes.min(max_length),
+            bytes => bytes.min(max_length),
         };
         let offset = request.offset.unwrap_or_default();
-        let range = ByteRange::Bounded { start: offset, end: offset.saturating_add(window) };
+        let range = ByteRange::Bounded { start: offset, end: offset.saturating_add(length) };
         let DownloadResult { record, range, stream } = self.read(permission, id, Some(range)).await?;
-        let content = stream.collect_bytes(max_window).await;
+        let content = stream.collect_bytes(max_length).await;
         let content = content.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
         Ok(GetResponse {
             artifact: record.artifact_ref(),

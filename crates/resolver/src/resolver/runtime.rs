@@ -63,14 +63,14 @@ impl Resolver {
     /// The health of the runtime, for probes without an identity. The store is checked at most once a second, with a
     /// timeout of 2 seconds.
     pub async fn probe(&self) -> HealthResponse {
-        let events = if self.bus.is_closed() {
+        let (status, detail) = if self.bus.is_closed() {
             (Status::Unavailable, Some("the bus is closed: the runtime is shutting down"))
         } else if let Some(reason) = self.bus.degraded_reason() {
             (Status::Degraded, Some(reason))
         } else {
             (Status::Ready, None)
         };
-        let events = SubsystemHealth { subsystem: "events", status: events.0, detail: events.1 };
+        let events = SubsystemHealth { subsystem: "events", status, detail };
         let subsystems = vec![self.health.get().await, events];
         let status = subsystems.iter().map(|subsystem| subsystem.status).max().unwrap_or(Status::Ready);
         HealthResponse { status, subsystems, protocol_version: PROTOCOL_VERSION }
@@ -85,7 +85,7 @@ fn check_identity(caller: &Caller, request: &RuntimeRequest) -> Result<(), Refus
         (&identity.user, caller.user()),
         (&identity.session, caller.session()),
     ];
-    if parts.iter().all(|(said, verified)| said.is_empty() || said.as_str() == verified.as_str()) {
+    if parts.iter().all(|(named, verified)| named.is_empty() || named.as_str() == verified.as_str()) {
         return Ok(());
     }
     Err(Refusal::new(Code::IdentityRequired, "the identity in the body contradicts the verified token"))

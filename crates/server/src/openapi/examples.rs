@@ -141,7 +141,7 @@ const fn message(code: Code, status: u16) -> &'static str {
         (Code::AuthRejected, _) => "the bearer token has expired; send a fresh one",
         (Code::IdentityRequired, _) => "the request has no bearer token; send Authorization: Bearer <JWT>",
         (Code::IdentityScopeRequired, _) => {
-            "this needs a token with the scope admin, or console:fleet where it only reads"
+            "this needs a token with the scope admin; the scope console:fleet is enough for reads"
         }
         (Code::InvalidRequest, _) => "the query parameter `colour` is not declared; declared are none",
         (Code::NotFound, _) => "there is no such artifact in this scope",
@@ -153,7 +153,7 @@ const fn message(code: Code, status: u16) -> &'static str {
             "the body is larger than this runtime takes (protocol.max_request_bytes is 4194304)"
         }
         (Code::RuntimeError, _) => {
-            "the artifact store holds other bytes than were put; its operator has to look"
+            "the artifact store holds other bytes than were put; report this to its operator"
         }
         (Code::ScopeMismatch, _) => "a change in another tenant needs the scope admin",
         (Code::UnknownMethod, _) => {

@@ -68,6 +68,6 @@ fn a_tenant_whose_events_were_all_dropped_takes_no_memory() {
     for number in 0..100 {
         history.push(event(&number.to_string(), &number.to_string()), |_, _| {});
     }
-    assert_eq!((history.tenants.len(), history.by_bytes.len(), history.all.len()), (1, 1, 1));
+    assert_eq!((history.tenants.len(), history.by_bytes.len(), history.events_by_number.len()), (1, 1, 1));
     assert_eq!(read(&history, 0, None), ["99"]);
 }

@@ -11,6 +11,8 @@ use crate::envelope::Envelope;
 
 /// The most characters of a member's name in a message. Names are untrusted input, too.
 const MAX_NAME_CHARS: usize = 64;
+/// The most characters of the legal values in a message.
+const MAX_LEGAL_CHARS: usize = 400;
 
 /// Decodes `json` as a request.
 ///
@@ -71,28 +73,28 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Converts an error to a refusal without the values that the error may repeat. It parses the texts of `serde`, which
-/// tests pin.
+/// Converts an error to a refusal without the values that the error may repeat. It parses the messages of `serde`. Tests
+/// fail if a version of `serde` changes them.
 fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
     let (line, column) = (error.line(), error.column());
     if !error.is_data() {
-        return Envelope::invalid(format!("the body is no JSON: line {line}, column {column}"));
+        return Envelope::invalid(format!("the body is not JSON: line {line}, column {column}"));
     }
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    // The legal values come last, as a fixed text; the rejected value comes before them.
+    // `serde` writes the legal values last, after the rejected value.
     let legal = text.rsplit_once(", expected ").map(|(_, legal)| match legal {
         "u64" => "a whole number, 0 or more".to_owned(),
-        legal => truncate(legal, 400),
+        legal => truncate(legal, MAX_LEGAL_CHARS),
     });
     let quoted =
         |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next()).map(printable_name);
     let inside = if path == "." { String::new() } else { format!(" of `{}`", printable_name(path)) };
-    // The member's name may hold anything, even the text around it, so the last match counts.
+    // The name of the member may contain the same separator, so the last match is the right one.
     let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected "));
     let message = if let Some((member, _)) = unknown {
         let declared = legal.as_deref().unwrap_or("none").trim_start_matches("one of ");
-        // The path ends with the member itself; the part before is the object that contains it.
+        // The path ends with the member itself. The part before it is the object that contains the member.
         let outer = path.strip_suffix(member).and_then(|outer| outer.strip_suffix('.')).unwrap_or_default();
         let inside =
             if outer.is_empty() { String::new() } else { format!(" of `{}`", printable_name(outer)) };

@@ -22,9 +22,9 @@ use crate::code::Code;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(description = "The body of every failing response.")]
 pub struct Envelope {
-    /// What a client branches on.
+    /// The code, on which a client branches.
     pub code: Code,
-    /// What a person reads.
+    /// The message, for people. It may change.
     #[schema(value_type = String)]
     pub message: Cow<'static, str>,
 }
@@ -35,7 +35,7 @@ impl Envelope {
         Self { code, message: message.into() }
     }
 
-    /// The error for a request that is not valid for its method: code `invalid_request`.
+    /// The refusal of a request that is not valid for its method.
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, message)
     }

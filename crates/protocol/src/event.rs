@@ -44,8 +44,8 @@ macro_rules! events {
 
 events! {
     ArtifactsUploaded = "artifacts.uploaded", "An artifact was stored that did not exist before.";
-    ArtifactsDeleted = "artifacts.deleted", "An artifact was removed.";
-    AuditAdminScopeUsed = "audit.admin_scope_used", "A caller used admin or console:fleet to reach beyond its own tenant.";
+    ArtifactsDeleted = "artifacts.deleted", "An artifact was deleted.";
+    AuditAdminScopeUsed = "audit.admin_scope_used", "A caller used admin or console:fleet to access another tenant.";
 }
 
 impl fmt::Display for EventKind {
@@ -71,16 +71,16 @@ impl<'de> Deserialize<'de> for EventKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "RawEventData")]
 pub struct EventData {
-    /// Its type.
+    /// The type of the event.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// When it happened.
+    /// When the event happened.
     #[schema(value_type = schema::Moment)]
     pub occurred_at: Timestamp,
-    /// Whose it is: the artifact's scope; for an audit event the caller's own.
+    /// The scope of the artifact. For an audit event, the session of the caller.
     #[schema(value_type = schema::Scope)]
     pub scope: Scope,
-    /// What happened.
+    /// The data of the event. Its members depend on the type.
     pub payload: EventPayload,
 }
 
@@ -107,48 +107,48 @@ impl TryFrom<RawEventData> for EventData {
     }
 }
 
-/// What an event tells.
+/// The data of an event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum EventPayload {
-    /// Of `artifacts.uploaded`.
+    /// The data of `artifacts.uploaded`.
     Uploaded {
         /// The artifact's ref.
         #[serde(rename = "ref")]
         #[schema(value_type = schema::ArtifactRef)]
         artifact: ArtifactRef,
-        /// Its tags.
+        /// The tags of the artifact.
         tags: Vec<String>,
-        /// Where it came from.
+        /// Where the artifact came from.
         #[schema(value_type = schema::SourceSchema)]
         source: Source,
-        /// When the store accepted it.
+        /// When the store created the artifact.
         #[schema(value_type = schema::Moment)]
         created_at: Timestamp,
     },
-    /// Of `artifacts.deleted`.
+    /// The data of `artifacts.deleted`.
     Deleted {
         /// The artifact's id.
         #[schema(value_type = String)]
         id: ArtifactId,
     },
-    /// Of `audit.admin_scope_used`.
+    /// The data of `audit.admin_scope_used`.
     AdminScopeUsed {
-        /// The method, or `events.subscribe`.
+        /// The method that the caller used, or `events.subscribe`.
         #[schema(value_type = String)]
         method: Cow<'static, str>,
-        /// The scope that was used: `admin` or `console:fleet`.
+        /// The token scope that allowed the access: `admin` or `console:fleet`.
         #[schema(value_type = String)]
         admin_scope: Cow<'static, str>,
-        /// The tenant that was reached; absent: all of them.
+        /// The tenant that the caller accessed; absent: all tenants.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(value_type = String, required = false)]
         target_tenant: Option<String>,
-        /// The user that was reached; absent: any.
+        /// The user that the caller accessed; absent: any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(value_type = String, required = false)]
         target_user: Option<String>,
-        /// The session that was reached; absent: any.
+        /// The session that the caller accessed; absent: any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(value_type = String, required = false)]
         target_session: Option<String>,
@@ -168,7 +168,7 @@ impl EventPayload {
 
 impl PartialSchema for EventKind {
     fn schema() -> RefOr<Schema> {
-        schema::string_enum(Self::ALL.iter().map(|kind| kind.as_str()), "A type of events.")
+        schema::string_enum(Self::ALL.iter().map(|kind| kind.as_str()), "The type of an event.")
     }
 }
 

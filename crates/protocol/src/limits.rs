@@ -59,8 +59,7 @@ impl PayloadLimits {
         Ok(())
     }
 
-    /// Checks a JSON value. If it is a container, it is the first of at most [`max_depth`](Self::max_depth) nested
-    /// ones.
+    /// Checks a JSON value. It may have at most [`max_depth`](Self::max_depth) nested containers, including itself.
     ///
     /// # Errors
     /// [`Code::PayloadInvalid`].
@@ -68,6 +67,7 @@ impl PayloadLimits {
         self.check_value_at(field, value, self.max_depth)
     }
 
+    /// As [`check_value`](Self::check_value), with at most `levels` nested containers.
     fn check_value_at(&self, field: &str, value: &Value, levels: usize) -> Result<(), Envelope> {
         let below = || levels.checked_sub(1).ok_or_else(|| self.too_deep(field));
         match value {

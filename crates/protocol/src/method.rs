@@ -43,14 +43,14 @@ macro_rules! methods {
 }
 
 methods! {
-    ArtifactsPut = "artifacts.put", "Stores bytes under a scope and answers with their ref.";
-    ArtifactsGet = "artifacts.get", "Reads a window of an artifact's bytes.";
-    ArtifactsGetRef = "artifacts.get_ref", "Answers with a presigned URL that downloads an artifact.";
+    ArtifactsPut = "artifacts.put", "Stores bytes under a scope and returns their ref.";
+    ArtifactsGet = "artifacts.get", "Reads a range of an artifact's bytes.";
+    ArtifactsGetRef = "artifacts.get_ref", "Returns a presigned URL that downloads an artifact.";
     ArtifactsList = "artifacts.list", "Lists artifacts, newest first, a page at a time.";
-    ArtifactsDelete = "artifacts.delete", "Removes an artifact.";
-    RuntimeInfo = "runtime.info", "Says which runtime this is and what it can do.";
+    ArtifactsDelete = "artifacts.delete", "Deletes an artifact.";
+    RuntimeInfo = "runtime.info", "Describes the runtime and its capabilities.";
     RuntimeHealth = "runtime.health", "Reports the health of the runtime's subsystems.";
-    RuntimeDrivers = "runtime.drivers", "Lists the drivers compiled in, which one is active, and what each can do.";
+    RuntimeDrivers = "runtime.drivers", "Lists the compiled-in drivers, the active one, and the capabilities of each.";
 }
 
 impl Method {

@@ -22,17 +22,17 @@ use crate::schema;
 /// ```
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(description = "What a put says of its bytes: at most 16 KiB of compact JSON.")]
+#[schema(description = "The options of a put: at most 16 KiB of compact JSON.")]
 pub struct PutOpts {
-    /// The media type: `type/subtype`, perhaps with parameters, and no range such as `image/*`.
+    /// The media type: `type/subtype` with optional parameters. A range such as `image/*` is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096)]
     pub mime_type: Option<String>,
-    /// A name for people and downloads.
+    /// A file name to display and for downloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096)]
     pub filename: Option<String>,
-    /// Keeps purposes apart within a scope; absent or empty: `default`.
+    /// The namespace, which separates artifacts of different purposes in a scope; absent or empty: `default`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$")]
     pub namespace: Option<String>,
@@ -40,18 +40,18 @@ pub struct PutOpts {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "deserialize_source")]
     #[schema(value_type = Option<schema::SourceSchema>)]
     pub source: Option<Source>,
-    /// Words to find it by.
+    /// Tags, by which listings can be filtered.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 50)]
     pub tags: Option<Vec<String>>,
-    /// Anything else.
+    /// Custom metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schema::any_object_or_null)]
     pub metadata: Option<RawMetadata>,
 }
 
-/// A JSON object that has not been checked against the limits. It stays text until then, so hostile depth or numbers
-/// never become a tree.
+/// A JSON object that has not been checked against the limits. It stays text until the check, so deep nesting or huge
+/// numbers in hostile input are not parsed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct RawMetadata(Box<RawValue>);
@@ -63,8 +63,8 @@ impl<'de> Deserialize<'de> for RawMetadata {
             return Err(D::Error::invalid_type(Unexpected::Other("another value"), &"an object"));
         }
         if has_lone_surrogate(raw.get()) {
-            let legal = "texts of whole characters, whose escaped surrogates stand in pairs";
-            return Err(D::Error::invalid_value(Unexpected::Other("half a character"), &legal));
+            let legal = "strings in which every escaped surrogate is half of a pair";
+            return Err(D::Error::invalid_value(Unexpected::Other("a surrogate without its pair"), &legal));
         }
         Ok(Self(raw))
     }
@@ -72,6 +72,7 @@ impl<'de> Deserialize<'de> for RawMetadata {
 
 /// Whether well-formed JSON escapes a surrogate without its pair. `serde_json` accepts that for raw values.
 fn has_lone_surrogate(json: &str) -> bool {
+    // The UTF-16 code unit of an escape `uXXXX`; `None` for a short escape such as `n`.
     let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
     let mut rest = json;
     while let Some((_, escape)) = rest.split_once('\\') {
@@ -92,7 +93,7 @@ fn has_lone_surrogate(json: &str) -> bool {
     false
 }
 
-/// A source, written as a string. A derived implementation would also accept an object with the name as its key.
+/// A source, written as a string. A derived implementation would also accept an object whose key is the name.
 pub(crate) struct SourceName(pub(crate) Source);
 
 impl<'de> Deserialize<'de> for SourceName {
@@ -144,7 +145,7 @@ impl PutOpts {
         let Some(text) = self.mime_type.as_deref().filter(within_limit) else { return Ok(None) };
         MediaType::parse(text).map(Some).ok_or_else(|| {
             Envelope::invalid(
-                "the media type is none; it takes `type/subtype` without `*`, and parameters such as `; charset=utf-8`",
+                "the media type is not valid; it takes `type/subtype` without `*`, and parameters such as `; charset=utf-8`",
             )
         })
     }
@@ -182,12 +183,12 @@ impl PutOpts {
 
 /// Parses metadata that is known to be a JSON object, and checks it against the limits.
 fn parse_metadata(text: &str) -> Result<Value, Envelope> {
-    // The text is a JSON object, so parsing fails for two reasons only: a depth above the limit of the parser, which is
-    // far above that of the protocol, or a number that does not fit into an f64.
+    // The text is a JSON object, so parsing fails for two reasons only: a number does not fit into an f64, or the depth
+    // is above the limit of the parser. That limit is far above the limit of the protocol.
     let value: Value = serde_json::from_str(text).map_err(|_| match nesting_depth(text) {
         depth if depth > PAYLOAD_LIMITS.max_depth => PAYLOAD_LIMITS.too_deep("metadata"),
         _ => payload_invalid(
-            "metadata holds a leaf that is no text, boolean, null or finite 64-bit number".into(),
+            "metadata holds a value that is not a text, boolean, null or finite 64-bit number".into(),
         ),
     })?;
     PAYLOAD_LIMITS.check_value("metadata", &value)?;
@@ -220,6 +221,7 @@ struct CompactPayload<'a> {
 }
 
 impl CompactPayload<'_> {
+    /// The size of the compact JSON in bytes.
     fn size(&self) -> usize {
         let mut bytes = ByteCounter(0);
         let raw = self.opts.metadata.as_ref().map_or(0, |raw| raw.0.get().len());
@@ -234,6 +236,7 @@ impl CompactPayload<'_> {
     }
 }
 
+/// A writer that counts bytes.
 struct ByteCounter(usize);
 
 impl std::io::Write for ByteCounter {

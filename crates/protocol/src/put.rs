@@ -20,14 +20,14 @@ use crate::schema;
 use crate::scope::RequestScope;
 
 /// The most bytes of JSON in a request; in a put, the value of the member `bytes` does not count. A payload within its
-/// limits is far below this, whatever its escapes and indentation, so a payload that breaks a limit gets a message that
-/// names the limit.
+/// limits is far below this, whatever its escapes and indentation. So a payload slightly above its limits is still read,
+/// and its refusal names the limit.
 pub const MAX_JSON_BYTES: u64 = 1024 * 1024;
 
 /// The request of `artifacts.put`. Its debug output shows the number of bytes, never the bytes.
 #[derive(Clone, Default)]
 pub struct PutRequest {
-    /// Where to; empty: the caller's own session.
+    /// The scope of the artifact; empty: the caller's own session.
     pub scope: RequestScope,
     /// The bytes of the artifact.
     pub bytes: Bytes,
@@ -45,16 +45,16 @@ impl fmt::Debug for PutRequest {
     }
 }
 
-/// `artifacts.put`: bytes at hand, and what is said of them.
-// The JSON without the value of `bytes`, which `PutDecoder` takes out. The line above is rendered in the API document.
+/// The request of `artifacts.put`.
+// The JSON without the value of `bytes`, which `PutDecoder` takes out. The line above is shown in the API document.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutJson {
-    /// Where to; empty: the caller's own session.
+    /// The scope of the artifact; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     scope: RequestScope,
-    /// The artifact, in base64 with padding; at most `protocol.max_request_bytes` of it once it is decoded.
+    /// The bytes of the artifact, in base64 with padding. At most `protocol.max_request_bytes` after decoding.
     #[schema(value_type = schema::Base64)]
     bytes: String,
     /// The options of the put.
@@ -95,7 +95,7 @@ pub fn too_large(limit: u64) -> Envelope {
     )
 }
 
-/// Decodes the JSON of `artifacts.put` while it arrives. It holds the decoded bytes and the rest of the JSON only. Its
+/// Decodes the JSON of `artifacts.put` while it arrives. It holds only the decoded bytes and the rest of the JSON. Its
 /// debug output shows neither.
 ///
 /// # Examples
@@ -196,20 +196,21 @@ impl PutDecoder {
         Ok(())
     }
 
+    /// Processes a byte outside of the value of `bytes`, or in an escape within this value.
     fn step(&mut self, byte: u8) -> Result<(), Envelope> {
-        let top = self.depth == 1 && self.is_object;
+        let in_outer_object = self.depth == 1 && self.is_object;
         match (self.state, byte) {
             (LexerState::Base64Escape { digits, value }, _) => return self.step_escape(byte, digits, value),
             (LexerState::Text { escaped: true }, _) => self.state = LexerState::Text { escaped: false },
             (LexerState::Text { .. }, b'\\') => self.state = LexerState::Text { escaped: true },
             (LexerState::Text { .. }, b'"') => self.state = LexerState::Structure,
             (LexerState::Text { .. }, _) => {}
-            (_, b'"') if top && self.member_part == (MemberPart::Value { is_bytes: true }) => {
+            (_, b'"') if in_outer_object && self.member_part == (MemberPart::Value { is_bytes: true }) => {
                 self.state = LexerState::Base64Text;
             }
             (_, b'"') => {
                 self.state = LexerState::Text { escaped: false };
-                if top && self.member_part == MemberPart::Name {
+                if in_outer_object && self.member_part == MemberPart::Name {
                     self.member_name.clear();
                 }
                 return self.push_json(byte);
@@ -222,14 +223,14 @@ impl PutDecoder {
                 }
             }
             (_, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
-            (_, b':') if top => {
+            (_, b':') if in_outer_object => {
                 self.member_part = MemberPart::Value { is_bytes: self.member_name == b"bytes" }
             }
-            (_, b',') if top => self.member_part = MemberPart::Name,
+            (_, b',') if in_outer_object => self.member_part = MemberPart::Name,
             _ => {}
         }
         // 6 bytes are enough to tell whether the name is `bytes`.
-        if top
+        if in_outer_object
             && self.member_part == MemberPart::Name
             && matches!(self.state, LexerState::Text { .. })
             && self.member_name.len() < 6
@@ -248,8 +249,9 @@ impl PutDecoder {
         Ok(())
     }
 
+    /// Processes a byte of an escape within the value of `bytes`.
     fn step_escape(&mut self, byte: u8, digits: u8, value: u32) -> Result<(), Envelope> {
-        let plain = match (digits, byte) {
+        let unescaped = match (digits, byte) {
             (0, b'/') => b'/',
             (0, b'u') => {
                 self.state = LexerState::Base64Escape { digits: 1, value: 0 };
@@ -267,7 +269,7 @@ impl PutDecoder {
             _ => return Err(invalid_base64()),
         };
         self.state = LexerState::Base64Text;
-        self.base64.decode(&[plain], self.limit)
+        self.base64.decode(&[unescaped], self.limit)
     }
 
     /// Returns the request, after the whole body was fed.
@@ -288,13 +290,13 @@ pub fn json_too_large() -> Envelope {
     Envelope::new(
         Code::RequestTooLarge,
         format!(
-            "the request's JSON is larger than {MAX_JSON_BYTES} bytes, the bytes of an artifact not counted"
+            "the request's JSON is larger than {MAX_JSON_BYTES} bytes, without the bytes of the artifact"
         ),
     )
 }
 
 fn invalid_base64() -> Envelope {
-    Envelope::invalid("the member `bytes` is no base64 (RFC 4648, section 4, with padding)")
+    Envelope::invalid("the member `bytes` is not base64 (RFC 4648, section 4, with padding)")
 }
 
 /// A streaming decoder for base64.
@@ -303,7 +305,8 @@ struct Base64Decoder {
     decoded: Vec<u8>,
     /// The characters of an incomplete group of four.
     partial_group: Vec<u8>,
-    padded: bool,
+    /// Whether padding was decoded. No text may follow it.
+    is_padded: bool,
 }
 
 impl Base64Decoder {
@@ -311,7 +314,7 @@ impl Base64Decoder {
         if text.is_empty() {
             return Ok(());
         }
-        if self.padded {
+        if self.is_padded {
             return Err(invalid_base64());
         }
         let fill =
@@ -321,13 +324,13 @@ impl Base64Decoder {
         if self.partial_group.len() == 4 {
             let group = std::mem::take(&mut self.partial_group);
             self.decode_groups(&group, limit)?;
-            if self.padded && !text.is_empty() {
+            if self.is_padded && !text.is_empty() {
                 return Err(invalid_base64());
             }
         }
         let (groups, rest) = text.split_at(text.len() / 4 * 4);
         self.decode_groups(groups, limit)?;
-        if self.padded && !rest.is_empty() {
+        if self.is_padded && !rest.is_empty() {
             return Err(invalid_base64());
         }
         self.partial_group.extend_from_slice(rest);
@@ -352,17 +355,18 @@ impl Base64Decoder {
             if text[..text.len() - 4].contains(&b'=') {
                 return Err(invalid_base64());
             }
-            self.padded = true;
+            self.is_padded = true;
         }
         self.decoded.truncate(start + length);
         if self.decoded.len() as u64 > limit {
             return Err(too_large(limit));
         }
-        // More groups follow although the limit is not exceeded: only padding can be the reason.
+        // If more groups follow although the limit is not exceeded, a group before them had padding.
         if more.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 
-    /// Reserves capacity for `more` bytes. It doubles the capacity, up to 3 bytes above the limit.
+    /// Reserves capacity for `more` bytes. It doubles the capacity, up to 3 bytes above the limit: a group of 3 bytes is
+    /// decoded before the limit is checked.
     fn reserve(&mut self, more: usize, limit: u64) {
         let need = self.decoded.len() + more;
         if need > self.decoded.capacity() {

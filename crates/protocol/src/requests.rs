@@ -1,5 +1,4 @@
-//! The requests of all methods except `artifacts.put`, which has its own module. A request with an unknown
-//! member is refused, and the error names the member.
+//! The requests of all methods except `artifacts.put`, which has its own module. Unknown members are refused by name.
 //!
 //! Numbers are counts, sizes and durations. None can be negative.
 
@@ -15,21 +14,21 @@ use crate::opts::SourceName;
 use crate::schema;
 use crate::scope::RequestScope;
 
-/// `artifacts.get`: a window of an artifact's bytes.
+/// The request of `artifacts.get`, which reads a range of an artifact's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetRequest {
-    /// Where from; empty: the caller's own session.
+    /// The scope of the artifact; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
     /// The artifact's id.
     #[schema(min_length = 1)]
     pub id: String,
-    /// The first byte, counted from 0, which is the default.
+    /// The first byte to return, counted from 0; absent: 0.
     #[serde(default)]
     pub offset: Option<u64>,
-    /// The largest number of bytes to return; absent or 0: the default of the runtime.
+    /// The most bytes to return; absent or 0: the default of the runtime.
     #[serde(default)]
     pub max_bytes: Option<u64>,
 }
@@ -37,18 +36,18 @@ pub struct GetRequest {
 /// The default expiry of a presigned URL, in nanoseconds: 15 minutes.
 pub const DEFAULT_EXPIRY_NANOS: u64 = 15 * 60 * 1_000_000_000;
 
-/// `artifacts.get_ref`: a presigned URL.
+/// The request of `artifacts.get_ref`, which returns a presigned URL.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetRefRequest {
-    /// Where from; empty: the caller's own session.
+    /// The scope of the artifact; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
     /// The artifact's id.
     #[schema(min_length = 1)]
     pub id: String,
-    /// How long the URL shall live, in nanoseconds; absent or 0: 15 minutes.
+    /// How long the URL is valid, in nanoseconds; absent or 0: 15 minutes.
     #[serde(default)]
     #[schema(schema_with = schema::expiry_schema)]
     pub expiry: Option<u64>,
@@ -72,65 +71,67 @@ impl GetRefRequest {
     }
 }
 
-/// Bounds of a size in bytes, inclusive.
+/// A range of sizes. Both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SizeRange {
-    /// At least so many bytes.
+    /// The smallest size in bytes.
     #[serde(default)]
     pub min_bytes: Option<u64>,
-    /// At most so many bytes.
+    /// The largest size in bytes.
     #[serde(default)]
     pub max_bytes: Option<u64>,
 }
 
-/// Bounds of a moment, inclusive.
+/// A range of times. Both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatedRange {
-    /// At this moment or later; 0001-01-01T00:00:00Z is no bound.
+    /// Created at this time or later; 0001-01-01T00:00:00Z counts as absent.
     #[serde(default, deserialize_with = "deserialize_lower_bound")]
     #[schema(value_type = Option<schema::Moment>)]
     pub after: Option<Timestamp>,
-    /// At this moment or earlier; 0001-01-01T00:00:00Z is no bound.
+    /// Created at this time or earlier; 0001-01-01T00:00:00Z counts as absent.
     #[serde(default, deserialize_with = "deserialize_upper_bound")]
     #[schema(value_type = Option<schema::Moment>)]
     pub before: Option<Timestamp>,
 }
 
-/// `artifacts.list`: a page of artifacts, newest first. *Or* within a field, *and* between fields.
+/// The request of `artifacts.list`, which returns a page of artifacts, newest first. A row must match one value of each
+/// filter. An empty filter matches every row.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListRequest {
-    /// Which scopes; an empty user or session is any that the caller may see.
+    /// The scopes to list. An empty user or session means all that the caller may see.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
-    /// One of these media types: `text/plain` with any parameters, `text/plain; charset=utf-8` with this one, and ranges: `image/*`,
-    /// or an asterisk on both sides for any type that was given. Compared without case.
+    /// The media type is one of these, compared without case. `text/plain` matches any parameters, and
+    /// `text/plain; charset=utf-8` matches this parameter. Ranges: `image/*`, or an asterisk on both sides for every
+    /// artifact with a media type.
     #[serde(default, deserialize_with = "deserialize_media_ranges")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub mime_type: Vec<MediaRange>,
-    /// One of these sources.
+    /// The source is one of these.
     #[serde(default, deserialize_with = "deserialize_sources")]
     #[schema(value_type = Option<Vec<schema::SourceSchema>>)]
     pub source: Vec<Source>,
-    /// The size.
+    /// The size of the artifact.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<SizeRange>)]
     pub size_range: SizeRange,
-    /// When it was created.
+    /// When the artifact was created.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<CreatedRange>)]
     pub created_range: CreatedRange,
-    /// Tagged with one of these.
+    /// The artifact has one of these tags.
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub tags: Vec<String>,
-    /// Most rows; absent or 0: 100, and 1000 at most.
+    /// The most rows of the page; absent or 0: 100. Above 1000 it counts as 1000.
     #[serde(default)]
     pub limit: Option<u64>,
-    /// Where the page starts: `next_cursor` of the page before; absent or empty: at the newest.
+    /// The `next_cursor` of the previous page; absent or empty: the first page.
     pub cursor: Option<String>,
 }
 
@@ -149,11 +150,11 @@ impl ListRequest {
     }
 }
 
-/// `artifacts.delete`.
+/// The request of `artifacts.delete`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteRequest {
-    /// Where from; empty: the caller's own session.
+    /// The scope of the artifact; empty: the caller's own session.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
@@ -162,17 +163,18 @@ pub struct DeleteRequest {
     pub id: String,
 }
 
-/// `runtime.info`, `runtime.health` and `runtime.drivers`.
+/// The request of `runtime.info`, `runtime.health` and `runtime.drivers`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeRequest {
-    /// Who asks, as some clients repeat it: it must agree with the verified identity, as far as it says anything.
+    /// The identity of the caller, which some clients repeat here. Each part that is not empty must equal the verified
+    /// identity.
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestIdentity>)]
     pub identity: RequestIdentity,
 }
 
-/// An identity in a body.
+/// The identity in the body of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestIdentity {

@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 use crate::method::PROTOCOL_VERSION;
 use crate::schema;
 
-/// The answer of `artifacts.put` and of an upload.
+/// The response of `artifacts.put` and of an upload.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct PutResponse {
     /// The artifact's ref.
     #[serde(rename = "ref")]
     #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
 }
 
@@ -26,26 +26,26 @@ impl PutResponse {
     }
 }
 
-/// The answer of `artifacts.get`. Its debug output says how many bytes there are and shows none.
+/// The response of `artifacts.get`. Its debug output shows the number of bytes, never the bytes.
 #[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct GetResponse {
     /// The artifact's ref.
     #[serde(rename = "ref")]
     #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
-    /// The window's bytes; base64 in JSON.
+    /// The returned bytes, in base64.
     #[serde(serialize_with = "base64")]
     #[schema(value_type = schema::Base64)]
     pub content: Bytes,
-    /// Where the window was asked to start.
+    /// The requested first byte, counted from 0.
     pub offset: u64,
-    /// How many bytes it holds.
+    /// The number of returned bytes.
     pub returned_bytes: u64,
-    /// How many the artifact has.
+    /// The size of the artifact in bytes.
     pub total_size_bytes: u64,
-    /// Whether the artifact has more bytes after the window.
+    /// Whether the artifact has more bytes after the returned ones.
     pub truncated: bool,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
 }
 
@@ -61,19 +61,19 @@ impl std::fmt::Debug for GetResponse {
     }
 }
 
-/// The answer of `artifacts.get_ref`. The URL is a bearer secret: `Debug` does not show it.
+/// The response of `artifacts.get_ref`. Anyone who has the URL can use it, so debug output does not show it.
 #[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct GetRefResponse {
     /// The artifact's ref.
     #[serde(rename = "ref")]
     #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
-    /// Downloads the artifact until it expires.
+    /// The URL that downloads the artifact until it expires.
     pub presigned_url: String,
-    /// When the URL ends.
+    /// When the URL expires.
     #[schema(value_type = schema::Moment)]
     pub expires_at: Timestamp,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
 }
 
@@ -94,17 +94,17 @@ pub struct Row {
     #[serde(rename = "ref")]
     #[schema(value_type = schema::ArtifactRef)]
     pub artifact: ArtifactRef,
-    /// Its tags.
+    /// The tags of the artifact.
     pub tags: Vec<String>,
-    /// Where it came from.
+    /// Where the artifact came from.
     #[schema(value_type = schema::SourceSchema)]
     pub source: Source,
-    /// The driver that holds it.
+    /// The driver that stores the artifact.
     pub driver: &'static str,
-    /// When the store accepted it.
+    /// When the store created the artifact.
     #[schema(value_type = schema::Moment)]
     pub created_at: Timestamp,
-    /// Further metadata from its first writer.
+    /// The custom metadata of the artifact; absent if there is none.
     #[serde(skip_serializing_if = "Metadata::is_empty")]
     #[schema(schema_with = schema::any_object, required = false)]
     pub metadata: Metadata,
@@ -124,60 +124,60 @@ impl Row {
     }
 }
 
-/// The answer of `artifacts.list`.
+/// The response of `artifacts.list`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ListResponse {
-    /// The rows, newest first, ties by id.
+    /// The rows, newest first, then by id.
     pub rows: Vec<Row>,
-    /// How many rows match in all, this page's and others'.
+    /// The number of matching rows on all pages.
     pub total_matched: u64,
-    /// Where the next page starts; absent where there is none.
+    /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub next_cursor: Option<String>,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
 }
 
-/// The answer of `artifacts.delete`.
+/// The response of `artifacts.delete`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DeleteResponse {
-    /// Always true: a missing artifact is `not_found`.
+    /// Always true. For a missing artifact the response is the error `not_found`.
     pub deleted: bool,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
 }
 
-/// The active store, as `runtime.info` tells it.
+/// The active store, as `runtime.info` describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct StoreInfo {
-    /// Its driver.
+    /// The driver of the store.
     pub driver: &'static str,
-    /// What it promises.
+    /// The capabilities of the store.
     #[schema(value_type = schema::CapabilitiesSchema)]
     pub capabilities: Capabilities,
 }
 
-/// The answer of `runtime.info`.
+/// The response of `runtime.info`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct InfoResponse {
-    /// This process: another after every start.
+    /// The id of this process. It changes with every start.
     pub instance_id: String,
-    /// The operator's name for it.
+    /// The name that the operator gave to the runtime.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub display_name: Option<String>,
-    /// The program's version.
+    /// The version of the program.
     pub build_version: String,
-    /// The commit that it was built from, or `unknown`.
+    /// The commit that the program was built from, or `unknown`.
     pub build_commit: String,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
-    /// How long it runs.
+    /// The time since the start, in seconds.
     pub uptime_seconds: u64,
-    /// The surfaces it serves.
+    /// The groups of methods and routes that the runtime serves, such as `artifacts` and `events`.
     pub capabilities: Vec<&'static str>,
-    /// The largest artifact that it takes, in bytes.
+    /// The largest artifact that the runtime accepts, in bytes.
     pub max_request_bytes: u64,
     /// The active store.
     pub artifacts: StoreInfo,
@@ -188,11 +188,11 @@ pub struct InfoResponse {
 /// The event stream, as `runtime.info` describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventsInfo {
-    /// Whose events its subscribers hear.
+    /// Whose events the subscribers receive.
     pub bus: BusReach,
 }
 
-/// Whose events the subscribers of a process hear.
+/// Whose events the subscribers of a process receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BusReach {
@@ -208,7 +208,7 @@ pub enum BusReach {
 pub enum Status {
     /// Everything works.
     Ready,
-    /// Some things work.
+    /// A part does not work.
     Degraded,
     /// Nothing works.
     Unavailable,
@@ -217,47 +217,47 @@ pub enum Status {
 /// The health of a subsystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubsystemHealth {
-    /// Its name.
+    /// The name of the subsystem.
     pub subsystem: &'static str,
-    /// Its health.
+    /// The health of the subsystem.
     pub status: Status,
-    /// What to know about it.
+    /// The reason, if the subsystem is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub detail: Option<&'static str>,
 }
 
-/// The answer of `runtime.health`.
+/// The response of `runtime.health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HealthResponse {
-    /// The worst of the subsystems.
+    /// The worst status of the subsystems.
     pub status: Status,
-    /// Each of them.
+    /// The health of each subsystem.
     pub subsystems: Vec<SubsystemHealth>,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
 }
 
 /// A driver that is compiled in.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DriverRow {
-    /// Its name.
+    /// The name of the driver.
     pub driver: &'static str,
-    /// What it is for.
+    /// What the driver is for.
     pub about: &'static str,
-    /// Whether this runtime's store is one of it.
+    /// Whether the store of this runtime uses the driver.
     pub active: bool,
-    /// What it promises: the active one as it is opened, the others as they are by default.
+    /// The capabilities of the open store for the active driver, and those with default options for the others.
     #[schema(value_type = schema::CapabilitiesSchema)]
     pub capabilities: Capabilities,
 }
 
-/// The answer of `runtime.drivers`.
+/// The response of `runtime.drivers`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DriversResponse {
     /// Every driver, by name.
     pub drivers: Vec<DriverRow>,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol_version: &'static str,
 }
 

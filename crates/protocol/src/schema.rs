@@ -13,18 +13,18 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::code::Code;
 use crate::limits::{MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS};
 
-/// The reference to an artifact: small, and a name rather than a key.
+/// The reference to an artifact. It is small and grants no access.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ArtifactRef {
     /// The artifact's id: its namespace, `_`, and the first 32 digits of its SHA-256.
     #[schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}_[0-9a-f]{32}$")]
     id: String,
-    /// Its media type, where one was given.
+    /// Its media type; absent if it has none.
     #[schema(value_type = String, required = false)]
     mime_type: Option<String>,
     /// Its size in bytes.
     size_bytes: u64,
-    /// Its name for people, where one was given.
+    /// Its file name; absent if it has none.
     #[schema(value_type = String, required = false)]
     filename: Option<String>,
     /// The SHA-256 of its bytes, in hex.
@@ -33,20 +33,20 @@ pub(crate) struct ArtifactRef {
     /// Its namespace.
     #[schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]
     namespace: String,
-    /// The scope it belongs to.
+    /// The scope of the artifact.
     scope: Scope,
 }
 
-/// Where something belongs. Each part has 1 to 256 bytes without control characters.
+/// The scope of an artifact or a caller. Each part has 1 to 256 bytes without control characters.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Scope {
     /// The tenant.
     tenant: String,
-    /// The user within it.
+    /// The user of the tenant.
     user: String,
-    /// The session of that user.
+    /// The session of the user.
     session: String,
-    /// The task within the session, where there is one.
+    /// The task of the session; absent if there is none.
     #[schema(value_type = String, required = false)]
     task: Option<String>,
 }
@@ -59,7 +59,7 @@ impl PartialSchema for Moment {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("A moment, as RFC 3339 writes it."))
+            .description(Some("A time in the format of RFC 3339."))
             .into()
     }
 }
@@ -77,7 +77,7 @@ impl PartialSchema for Base64 {
             .content_encoding("base64")
             .pattern(Some(pattern))
             .description(Some(
-                "Bytes in base64 with padding (RFC 4648 §4), the unused bits of the last digit being zero.",
+                "Bytes in base64 with padding (RFC 4648 §4). The unused bits of the last digit are zero.",
             ))
             .into()
     }
@@ -110,7 +110,10 @@ impl ToSchema for SourceSchema {
 
 impl PartialSchema for Code {
     fn schema() -> RefOr<Schema> {
-        string_enum(Self::ALL.iter().map(|code| code.as_str()), "What a client branches on.")
+        string_enum(
+            Self::ALL.iter().map(|code| code.as_str()),
+            "The code of an error, on which a client branches.",
+        )
     }
 }
 
@@ -124,7 +127,7 @@ impl PartialSchema for CapabilitiesSchema {
         let number = |description: &str| {
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some(description))
         };
-        let mut object = ObjectBuilder::new().description(Some("What a store promises."));
+        let mut object = ObjectBuilder::new().description(Some("The capabilities of a store."));
         for flag in Flag::ALL {
             let property =
                 ObjectBuilder::new().schema_type(Type::Boolean).description(Some(flag.description()));
@@ -133,11 +136,11 @@ impl PartialSchema for CapabilitiesSchema {
         object
             .property(
                 "max_artifact_bytes",
-                number("The largest artifact, in bytes; absent where the store sets no bound."),
+                number("The largest artifact, in bytes; absent if the store has no limit."),
             )
             .property(
                 "max_presign_expiry_seconds",
-                number("The longest life of a presigned URL; absent where nothing can be presigned."),
+                number("The longest expiry of a presigned URL, in seconds; absent if the store does not presign."),
             )
             .into()
     }
@@ -159,7 +162,7 @@ pub(crate) fn expiry_schema() -> Schema {
             .maximum(Some(to))
     };
     let description =
-        "How long the URL shall live, in nanoseconds: 1 minute to 7 days; absent, null or 0: 15 minutes.";
+        "How long the URL is valid, in nanoseconds: 1 minute to 7 days; absent, null or 0: 15 minutes.";
     AnyOf::builder()
         .item(ObjectBuilder::new().schema_type(Type::Null))
         .item(nanos(0_u64, 0_u64))
@@ -171,8 +174,8 @@ pub(crate) fn expiry_schema() -> Schema {
 
 /// The schema of any JSON object, or null.
 pub(crate) fn any_object_or_null() -> Schema {
-    let description = "Anything else, within the bounds of a control payload: 6 containers within each other, 64 members, 50 items, \
-                 4096 characters.";
+    let description = "Custom metadata, within the limits of a control payload: 6 nested containers, 64 members in an object, 50 items in a \
+                 list, 4096 characters in a string.";
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         .additional_properties(Some(AdditionalProperties::FreeForm(true)))
@@ -185,7 +188,7 @@ pub(crate) fn any_object_or_null() -> Schema {
 pub(crate) fn any_object() -> Schema {
     ObjectBuilder::new()
         .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-        .description(Some("Further metadata from its first writer; absent if there is none."))
+        .description(Some("The custom metadata of the artifact; absent if there is none."))
         .build()
         .into()
 }

@@ -16,15 +16,15 @@ pub struct RequestScope {
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<String>, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub tenant: String,
-    /// The user within it, or empty.
+    /// The user of the tenant, or empty.
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<String>, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub user: String,
-    /// The session of that user, or empty.
+    /// The session of the user, or empty.
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<String>, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub session: String,
-    /// The task within the session, or empty.
+    /// The task of the session, or empty.
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<String>, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub task: String,

@@ -72,9 +72,9 @@ fn missing_duplicate_and_mistyped_members_are_named_and_no_value_is_repeated() {
             "the value of the member `scope` is not legal; expected an object",
         ),
         (r#""hunter2, expected hunter3""#, "the body is not legal: expected an object"),
-        (r#"{"id": "hunter2""#, "the body is no JSON: line 1, column 16"),
-        ("", "the body is no JSON: line 1, column 0"),
-        (r#"{"id": "x"} {"id": "hunter2"}"#, "the body is no JSON: line 1, column 13"),
+        (r#"{"id": "hunter2""#, "the body is not JSON: line 1, column 16"),
+        ("", "the body is not JSON: line 1, column 0"),
+        (r#"{"id": "x"} {"id": "hunter2"}"#, "the body is not JSON: line 1, column 13"),
     ] {
         let envelope = refused::<GetRequest>(json);
         assert_eq!(envelope.code, Code::InvalidRequest, "{json}");
@@ -123,7 +123,7 @@ fn a_shortened_name_is_not_reported_as_its_own_parent() {
 }
 
 #[test]
-fn an_enum_value_must_be_a_string_even_where_serde_would_accept_more() {
+fn an_enum_value_must_be_a_string_even_if_serde_would_accept_more() {
     for value in [r#"{"tool": null}"#, "5", "[\"tool\"]", "true", "null"] {
         let envelope = refused::<ListRequest>(&format!(r#"{{"source": [{value}]}}"#));
         assert!(
@@ -137,7 +137,7 @@ fn an_enum_value_must_be_a_string_even_where_serde_would_accept_more() {
 fn bytes_that_are_not_text_are_not_json() {
     let error = decode::<GetRequest>(b"{\"id\": \"\xff\"}").unwrap_err();
     assert_eq!(error.code, Code::InvalidRequest);
-    assert!(error.message.starts_with("the body is no JSON"), "{error}");
+    assert!(error.message.starts_with("the body is not JSON"), "{error}");
 }
 
 #[test]
@@ -178,7 +178,7 @@ const MINUTE: u64 = 60_000_000_000;
 const WEEK: u64 = 7 * 24 * 60 * MINUTE;
 
 #[test]
-fn a_presigned_url_lives_from_a_minute_to_seven_days() {
+fn the_expiry_of_a_presigned_url_is_1_minute_to_7_days() {
     let expiry =
         |nanos: Option<u64>| GetRefRequest { expiry: nanos, ..GetRefRequest::default() }.expiry_nanos();
     assert_eq!(expiry(None), Ok(None));

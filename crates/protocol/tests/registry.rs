@@ -60,17 +60,17 @@ fn responses_are_flat_json_with_the_version() {
         truncated: false,
         protocol_version: PROTOCOL_VERSION,
     };
-    let reference = r#"{"id":"default_2cf24dba5fb0a30e26e83b2ac5b9e29e","size_bytes":5,"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","namespace":"default","scope":{"tenant":"acme","user":"ada","session":"s"}}"#;
+    let ref_json = r#"{"id":"default_2cf24dba5fb0a30e26e83b2ac5b9e29e","size_bytes":5,"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","namespace":"default","scope":{"tenant":"acme","user":"ada","session":"s"}}"#;
     assert_eq!(
         serde_json::to_string(&get).unwrap(),
         format!(
-            r#"{{"ref":{reference},"content":"aGVsbG8=","offset":0,"returned_bytes":5,"total_size_bytes":5,"truncated":false,"protocol_version":"0.1.0"}}"#
+            r#"{{"ref":{ref_json},"content":"aGVsbG8=","offset":0,"returned_bytes":5,"total_size_bytes":5,"truncated":false,"protocol_version":"0.1.0"}}"#
         )
     );
     assert_eq!(
         serde_json::to_string(&Row::new(record, "fs")).unwrap(),
         format!(
-            r#"{{"ref":{reference},"tags":[],"source":"user_upload","driver":"fs","created_at":"1970-01-01T00:00:00.000001Z"}}"#
+            r#"{{"ref":{ref_json},"tags":[],"source":"user_upload","driver":"fs","created_at":"1970-01-01T00:00:00.000001Z"}}"#
         )
     );
 }

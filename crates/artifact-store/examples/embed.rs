@@ -113,8 +113,7 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
     }
 
     // 8. Delete an artifact. In the scope of another task the same bytes are another artifact, so the delete does not
-    //    affect
-    // the one above.
+    //    affect the artifact above.
     let scratch = store.scoped(Scope::new("acme", "ada", "session-1")?.with_task("scratch")?);
     let id = scratch.put(bytes, PutOptions::default()).await?.record.id;
     let (deleted, took) = measure(scratch.delete(&id)).await;

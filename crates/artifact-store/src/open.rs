@@ -104,8 +104,8 @@ async fn open_gated(
 }
 
 /// As [`open`], but returns an error if the store is on the local disk and its path does not exist. For tools that
-/// inspect a store: a mistake in the path is an error and does not create another store. A store on a server or in
-/// memory is opened as by [`open`].
+/// inspect a store: a mistake in the path must not create another store. A store on a server or in memory is opened as
+/// by [`open`].
 ///
 /// # Errors
 /// As [`open`]; `InvalidArgument` if the path does not exist.
@@ -128,8 +128,8 @@ pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, S
     open_gated(&registry, config, AccessMode::ReadOnly).await
 }
 
-/// Returns an error if the configuration names a path that does not exist, and a store at this path would be
-/// persistent.
+/// Returns an error if the configuration names a path that does not exist. A store in memory needs no path, so it is
+/// not checked.
 fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));

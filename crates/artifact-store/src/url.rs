@@ -135,7 +135,8 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
     }
 }
 
-/// Sets an option from a part of the URL. It is an error if the option is already set.
+/// Sets an option from a part of the URL. It is an error if the option is already set. `part` follows the words `the
+/// URL` in its message.
 fn set_option(
     given: &mut BTreeMap<String, Value>,
     option: &'static str,
@@ -148,6 +149,7 @@ fn set_option(
     Err(StoreError::invalid_option(option, format!("is given twice: as the URL{part}, and by name")))
 }
 
+/// The error for a path in the URL of a driver that has none.
 fn no_path(info: &DriverInfo) -> StoreError {
     StoreError::invalid(format!(
         "the driver {} has no path; write {}",
@@ -158,6 +160,7 @@ fn no_path(info: &DriverInfo) -> StoreError {
 
 /// A `name=value` parameter of a query.
 struct Parameter<'a> {
+    /// The parameter as it was written.
     raw: &'a str,
     /// The decoded name.
     name: String,

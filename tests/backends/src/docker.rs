@@ -74,7 +74,7 @@ pub(crate) async fn ensure_available(service: Service) -> Result<(), Error> {
     compose().await.map(drop)
 }
 
-/// The command of compose: the plug-in, or the standalone program.
+/// The command line of compose: the plug-in of Docker, or the standalone program.
 async fn compose() -> Result<&'static [&'static str], Error> {
     static COMMAND: OnceCell<&[&str]> = OnceCell::const_new();
     COMMAND.get_or_try_init(find_compose).await.copied()

@@ -1,4 +1,4 @@
-//! The common part of the HTTP proxies: accepts connections of clients, and opens one to the server for each of them.
+//! The common part of the HTTP proxies: accepts connections of clients, and opens a connection to the server for each.
 //!
 //! Header names keep their case, bodies are streamed, and the `host` header is unchanged, so that signatures stay
 //! valid.

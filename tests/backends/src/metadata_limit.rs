@@ -56,7 +56,7 @@ async fn handle(
     max_value_bytes: usize,
 ) -> Result<Response<ResponseBody>, Error> {
     match find_too_long(request.headers(), max_value_bytes) {
-        Some(name) => Ok(error_response(&name, max_value_bytes, request.method() == Method::HEAD)),
+        Some(name) => Ok(error_response(&name, max_value_bytes, request.method())),
         None => Ok(upstream.send(request).await?.map(ResponseBody::Upstream)),
     }
 }
@@ -70,13 +70,14 @@ fn find_too_long(headers: &HeaderMap, max_value_bytes: usize) -> Option<String> 
     metadata.next()
 }
 
-fn error_response(name: &str, max_value_bytes: usize, is_head: bool) -> Response<ResponseBody> {
+/// The response of a Swift server to a metadata value that is too long. A response to HEAD has no body.
+fn error_response(name: &str, max_value_bytes: usize, method: &Method) -> Response<ResponseBody> {
     // Header names contain no characters that XML must escape.
     let text = format!(
         "<?xml version='1.0' encoding='UTF-8'?>\n<Error><Code>MetadataTooLarge</Code><Message>Metadata value longer \
          than {max_value_bytes}: {name}</Message><RequestId>limits</RequestId></Error>"
     );
-    let body = if is_head { Bytes::new() } else { Bytes::from(text) };
+    let body = if *method == Method::HEAD { Bytes::new() } else { Bytes::from(text) };
     let mut response = Response::new(ResponseBody::Own(Some(body)));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_metadata_are_measured_and_a_value_of_the_limit_is_short_enough() {
+    fn only_a_metadata_value_longer_than_the_limit_is_found() {
         let mut headers = HeaderMap::new();
         headers.insert("x-amz-meta-short", HeaderValue::from_static("1234"));
         headers.insert("x-amz-checksum-sha256", HeaderValue::from_static("12345"));

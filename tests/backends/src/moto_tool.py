@@ -13,7 +13,7 @@ import sys
 
 
 def serve(host, port, key, secret, bucket):
-    # moto reads this when it is loaded: every request, from the first on, needs a user with permission.
+    # moto reads this variable when it is imported: every request, from the first on, needs a user with permission.
     os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "0"
     from moto.core import DEFAULT_ACCOUNT_ID
     from moto.iam.models import iam_backends
@@ -25,10 +25,11 @@ def serve(host, port, key, secret, bucket):
     iam.put_user_policy(
         "tests", "everything", '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
     )
-    made = iam.create_access_key("tests")
-    del iam.access_keys[made.physical_resource_id]
-    made.access_key_id, made.secret_access_key = key, secret
-    iam.access_keys[made.physical_resource_id] = made
+    # moto generates a random key. It is replaced by the given one.
+    access_key = iam.create_access_key("tests")
+    del iam.access_keys[access_key.physical_resource_id]
+    access_key.access_key_id, access_key.secret_access_key = key, secret
+    iam.access_keys[access_key.physical_resource_id] = access_key
     s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(bucket, "us-east-1")
     main(["-H", host, "-p", port])
 
@@ -51,8 +52,8 @@ def user(endpoint, key, secret, name, policy):
     iam = client("iam", endpoint, key, secret)
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="given", PolicyDocument=policy)
-    made = iam.create_access_key(UserName=name)["AccessKey"]
-    print(made["AccessKeyId"], made["SecretAccessKey"])
+    access_key = iam.create_access_key(UserName=name)["AccessKey"]
+    print(access_key["AccessKeyId"], access_key["SecretAccessKey"])
 
 
 def bucket(endpoint, key, secret, name, kind):

@@ -37,7 +37,7 @@ impl Postgres {
         SHARED.get_or_try_init(Postgres::find_or_launch).await
     }
 
-    /// Starts a server for this caller only, which may be killed. It ends when this value is dropped.
+    /// Starts a server for this caller only, so the caller may kill it. It ends when this value is dropped.
     pub async fn dedicated() -> Result<Postgres, Error> {
         let method = source::choose_for_dedicated(Service::Postgres, &programs::postgres_dir()).await?;
         Postgres::launch_by(method).await

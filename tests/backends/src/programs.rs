@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_read_whatever_stands_around_it() {
+    fn a_version_is_found_within_other_text() {
         assert_eq!(parse_major_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(15));
         assert_eq!(parse_major_version("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(parse_major_version("postgres"), None);

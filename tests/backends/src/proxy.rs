@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks connections on demand. It must never know the protocol that they carry.
+//! A TCP proxy that breaks connections on demand. This module must never know the protocol of the connections.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -57,7 +57,15 @@ pub struct Proxy {
 /// Holds the listener, so that a change of the mode closes or replaces it at once.
 #[derive(Default)]
 struct ListenerSlot {
-    inner: Mutex<(Option<TcpListener>, Option<Waker>)>,
+    state: Mutex<ListenerState>,
+}
+
+#[derive(Default)]
+struct ListenerState {
+    /// `None` while the proxy refuses connections.
+    listener: Option<TcpListener>,
+    /// Wakes the task that accepts connections.
+    waker: Option<Waker>,
 }
 
 impl Proxy {
@@ -137,23 +145,23 @@ impl fmt::Debug for Proxy {
 
 impl ListenerSlot {
     fn set(&self, listener: Option<TcpListener>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0 = listener;
-        if let Some(waker) = inner.1.take() {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.listener = listener;
+        if let Some(waker) = state.waker.take() {
             waker.wake();
         }
     }
 
     fn is_closed(&self) -> bool {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).0.is_none()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).listener.is_none()
     }
 
     /// Accepts the next connection, from the current listener.
     async fn accept(&self) -> TcpStream {
         poll_fn(|context| {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            inner.1 = Some(context.waker().clone());
-            while let Some(listener) = &inner.0 {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.waker = Some(context.waker().clone());
+            while let Some(listener) = &state.listener {
                 match listener.poll_accept(context) {
                     Poll::Ready(Ok((stream, _))) => return Poll::Ready(stream),
                     Poll::Ready(Err(_)) => {}

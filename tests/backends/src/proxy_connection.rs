@@ -79,7 +79,7 @@ pub(crate) async fn forward(
             reset(client);
             reset(server);
         }
-        // Only the other side is reset. A reset of the side that received the bytes could discard unread ones.
+        // Only the sender is reset. A reset of the receiver could discard bytes that it has not read yet.
         Some(ConnectionEnd::LimitReached(Direction::ToServer)) => reset(client),
         Some(ConnectionEnd::LimitReached(Direction::ToClient)) => reset(server),
     }
@@ -95,7 +95,7 @@ async fn connect(
     Ok(server)
 }
 
-/// Waits until all connections are reset, or the proxy is dropped.
+/// Waits until the number of resets differs from `resets`, or the proxy is dropped.
 async fn wait_for_reset(mut state: watch::Receiver<ProxyState>, resets: u64) {
     state.wait_for(|state| state.resets != resets).await.map(drop).unwrap_or_default();
 }
@@ -112,6 +112,7 @@ async fn wait_until_passing(state: &mut watch::Receiver<ProxyState>) -> Result<P
     state.map(|state| *state).map_err(|_| ConnectionEnd::Reset)
 }
 
+/// Copies bytes from `from` to `to` until the end of `from`, or until the byte limit of the mode is reached.
 async fn copy(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -119,6 +120,7 @@ async fn copy(
     mut state: watch::Receiver<ProxyState>,
 ) -> Result<(), ConnectionEnd> {
     let mut buffer = vec![0; BUFFER_BYTES];
+    // The number of bytes forwarded since the last change of the mode.
     let mut passed = 0;
     let mut mode_changes = 0;
     loop {
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_lets_the_rest_of_it_pass_and_only_in_its_direction() {
+    fn a_limit_forwards_only_its_remaining_bytes_and_only_in_its_direction() {
         let mode = ProxyMode::CutAfterToServer(10);
         assert_eq!(next_piece(mode, Direction::ToServer, 7, 100), (3, Duration::ZERO));
         assert_eq!(next_piece(mode, Direction::ToClient, 7, 100), (100, Duration::ZERO));
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_passes_small_pieces_with_pauses_that_make_its_rate() {
+    fn a_throttle_forwards_small_pieces_with_delays_that_give_its_rate() {
         let mode = ProxyMode::Throttle { bytes_per_second: 1000 };
         assert_eq!(next_piece(mode, Direction::ToClient, 0, 100), (20, Duration::from_millis(20)));
         assert_eq!(next_piece(ProxyMode::Throttle { bytes_per_second: 0 }, Direction::ToClient, 0, 100).0, 1);

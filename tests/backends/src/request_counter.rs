@@ -47,7 +47,8 @@ impl RequestCounter {
         let requests = Requests::default();
         let recorded = Arc::clone(&requests);
         let handler = move |upstream, request| {
-            let pending = PendingRequest { request: counted(&request), requests: Arc::clone(&recorded) };
+            let pending =
+                PendingRequest { request: without_response(&request), requests: Arc::clone(&recorded) };
             forward(upstream, request, pending)
         };
         let task = tokio::spawn(http_proxy::serve(listener, target, handler));
@@ -84,7 +85,8 @@ impl Drop for PendingRequest {
     }
 }
 
-fn counted(request: &hyper::Request<Incoming>) -> CountedRequest {
+/// A counted request whose response has not arrived.
+fn without_response(request: &hyper::Request<Incoming>) -> CountedRequest {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     CountedRequest {
         method: request.method().to_string(),

@@ -95,7 +95,7 @@ impl S3 {
         cell.get_or_try_init(|| S3::find_or_launch(kind)).await
     }
 
-    /// Starts a server for this caller only, which may be killed. It ends when this value is dropped.
+    /// Starts a server for this caller only, so the caller may kill it. It ends when this value is dropped.
     pub async fn dedicated(kind: S3Kind) -> Result<S3, Error> {
         let method = match kind {
             S3Kind::Garage => source::choose_for_dedicated(Service::Garage, &garage::find_program()).await?,

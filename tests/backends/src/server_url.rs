@@ -18,8 +18,8 @@ pub(crate) struct ServerUrl {
 }
 
 impl ServerUrl {
-    /// Parses `url`. An error names `variable`, the source of the URL. It never shows the URL, because that contains a
-    /// password.
+    /// Parses `url`. An error names `variable`, the source of the URL. It never shows the URL, because the URL contains
+    /// a password.
     pub(crate) fn parse(
         variable: &str,
         url: &str,
@@ -70,16 +70,16 @@ mod tests {
     #[test]
     fn a_url_is_parsed_and_its_parts_are_decoded() {
         let url = "http://GK1:a%2Fb%40@localhost:3900/bucket?region=eu%2D1";
-        let address = ServerUrl::parse("V", url, "http", 80).unwrap();
-        assert_eq!((address.user.as_str(), address.password.as_str()), ("GK1", "a/b@"));
-        assert_eq!((address.authority.as_str(), address.name.as_str()), ("localhost:3900", "bucket"));
-        assert_eq!(address.parameter("region"), Some("eu-1"));
+        let parsed = ServerUrl::parse("V", url, "http", 80).unwrap();
+        assert_eq!((parsed.user.as_str(), parsed.password.as_str()), ("GK1", "a/b@"));
+        assert_eq!((parsed.authority.as_str(), parsed.name.as_str()), ("localhost:3900", "bucket"));
+        assert_eq!(parsed.parameter("region"), Some("eu-1"));
     }
 
     #[test]
     fn a_missing_port_is_the_default_port() {
-        let address = ServerUrl::parse("V", "postgres://me@db/artifacts", "postgres", 5432).unwrap();
-        assert_eq!(address.authority, "db:5432");
+        let parsed = ServerUrl::parse("V", "postgres://me@db/artifacts", "postgres", 5432).unwrap();
+        assert_eq!(parsed.authority, "db:5432");
     }
 
     #[test]

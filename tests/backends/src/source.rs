@@ -45,8 +45,8 @@ pub(crate) fn url_from_env(variable: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Chooses how to start a server without a given address: Docker if available, else a local process. If Docker is
-/// forced but not available, that is an error.
+/// Chooses how to start a server that has no given address: with `method` or the forced method if there is one, else
+/// with Docker if available, else as a local process. It is an error if Docker is forced but not available.
 pub(crate) async fn choose(service: Service, method: Option<LaunchMethod>) -> Result<LaunchMethod, Error> {
     match method.map(ServerSource::Launch).or(forced_source()?) {
         Some(ServerSource::Launch(LaunchMethod::Docker)) => {

@@ -1,7 +1,8 @@
-//! A shell process that supervises a server and its directory. It ends both when this process ends, even by SIGKILL.
+//! A shell process that supervises a server and its directory. When this process ends, even by SIGKILL, the shell ends
+//! the server and deletes the directory.
 //!
-//! The shell notices this by the end of its standard input, because the kernel closes the pipe of a dead process. The
-//! shell has a separate process group: Ctrl-C in a terminal ends the tests, and the shell still has time to clean up.
+//! The shell notices the end by its standard input, because the kernel closes the pipe of a dead process. The shell has
+//! a separate process group: Ctrl-C in a terminal ends the tests, and the shell still has time to clean up.
 //!
 //! This module must never know which kind of server it supervises.
 

@@ -1,12 +1,13 @@
-# Supervises one server and its directory. Ends both when standard input ends, also because its writer was killed.
+# Supervises one server and its directory. When standard input ends, this script ends the server and deletes the
+# directory. Standard input also ends if the process that writes to it is killed.
 # Arguments: the parent of the directory, the signal that ends the server.
 # CLEANUP: the script to run before the directory is deleted.
-# Standard input has one command per line. After run and start follow their arguments, one per line, and an empty line.
+# Standard input has one command per line. The arguments of run and start follow, one per line, then an empty line.
 
 base=$1 signal=$2 cleanup=$CLEANUP pid=
 unset CLEANUP
 
-# The replies may have no reader any more. SIGPIPE must not end the shell before it has ended the server.
+# Nobody may read the replies any more. SIGPIPE must not end the shell before it has ended the server.
 trap : PIPE
 
 running() {
@@ -34,6 +35,7 @@ kill_tree() {
     kill -s KILL "$1" 2>/dev/null
 }
 
+# Whether a process of $killed has not ended yet. A zombie (Z) has ended.
 any_left() {
     for one in $killed; do
         case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$one/status" 2>/dev/null) in
@@ -86,16 +88,16 @@ log=$dir/log
 : >"$log"
 echo "$dir"
 
-while IFS= read -r order; do
+while IFS= read -r command_name; do
     set --
-    case $order in
+    case $command_name in
         run | start)
             while IFS= read -r argument && [ -n "$argument" ]; do
                 set -- "$@" "$argument"
             done
             ;;
     esac
-    case $order in
+    case $command_name in
         run)
             "$@" </dev/null >>"$log" 2>&1
             echo "exit $?"

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Error> {
     loop {
         // A connection that was closed before it was accepted does not affect the next one.
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // Without it, the second part of a small response waits 40 ms for the acknowledgement of the first.
+        // Otherwise the second part of a small response waits 40 ms for the acknowledgement of the first part.
         stream.set_nodelay(true)?;
         let service = service.clone();
         tokio::spawn(async move {

@@ -56,7 +56,7 @@ flags! {
     PresignPut = "presign_put", Verb,
         "A URL that uploads exactly one announced body straight to the storage; without it, presigning an upload is refused.";
     Durable = "durable", Guarantee,
-        "An acknowledged put survives a kill of the process and, if the storage honours flushes, a power failure; without it, a reopened store holds whole artifacts or none, and none at all if the store has no location to reopen.";
+        "An acknowledged put survives a kill of the process and, if the storage honours flushes, a power failure; without it, each artifact of a reopened store is complete or missing, and all are missing if the store has no location to reopen.";
     Shared = "shared", Guarantee,
         "Several processes may open one location at the same time and see each other's artifacts; without it, a second open is refused, or the store has no location to open twice.";
 }

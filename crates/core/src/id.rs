@@ -49,7 +49,7 @@ impl Namespace {
     /// Validates `text` as a namespace.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is not valid.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if `text` is not valid.
     pub fn new(text: impl AsRef<str>) -> Result<Self, StoreError> {
         let text = text.as_ref();
         let is_valid = (1..=MAX_NAMESPACE_BYTES).contains(&text.len())

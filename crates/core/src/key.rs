@@ -57,8 +57,8 @@ impl KeyToken {
         Self(format!("{stub}.{hash}"))
     }
 
-    /// The token of an artifact's id, for the last component of its key. An id is not a safe file name itself, because
-    /// its namespace may contain upper-case letters.
+    /// The token of an artifact's id, for the last component of its key. An id is not a safe file name itself: its
+    /// namespace may contain upper-case letters, and some file systems ignore case.
     pub fn of_id(id: &ArtifactId) -> Self {
         Self::new(TokenKind::Artifact, Some(id.as_str()))
     }

@@ -43,7 +43,7 @@
 //! | range | [`ByteRange`] | the bytes that a get requests |
 //! | query, page | [`ListQuery`], [`Page`] | a listing request, and one page of its result |
 //! | cursor | [`Cursor`] | where the next page starts; callers get it signed, drivers see a [`Position`] |
-//! | flag | [`Flag`] | an optional guarantee; [`Capabilities`] say which ones a store gives |
+//! | flag | [`Flag`] | an optional guarantee; [`Capabilities`] lists the flags of a store |
 //! | error | [`StoreError`] | the error of a verb; [`ErrorKind`] is the closed list to match on |
 //!
 //! # 3. Guarantees of every store

@@ -60,13 +60,13 @@ impl OptionKind {
 pub struct OptionSpec {
     /// The option's name.
     pub name: &'static str,
-    /// The type of its value.
+    /// The type of the option's value.
     pub kind: OptionKind,
     /// The default value, as a user would write it. `None` if the option is required or stays unset.
     pub default: Option<&'static str>,
-    /// Whether it must be set.
+    /// Whether the option must be set.
     pub required: bool,
-    /// What it does, in one sentence.
+    /// What the option does, in one sentence.
     pub about: &'static str,
 }
 

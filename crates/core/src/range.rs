@@ -4,8 +4,8 @@
 
 use std::ops::{Range, RangeFrom};
 
-/// A range of an artifact's bytes, resolved against its size when it is read. A range past the end is not an error but
-/// empty. The result of the read contains the resolved range and the artifact's size.
+/// A range of an artifact's bytes. A read resolves it against the artifact's size. A range past the end is not an error
+/// but empty. The result of the read contains the resolved range and the artifact's size.
 ///
 /// # Examples
 /// ```

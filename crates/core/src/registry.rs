@@ -221,7 +221,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// again. It does not affect artifacts or running processes. Only one sweep of a location runs at a time: a second
     /// one returns [`SweepSummary::busy`] at once.
     ///
-    /// With [`SweepMode::DryRun`] it only counts. Then opening must not delete, create or migrate anything either.
+    /// With [`SweepMode::DryRun`] it only counts the orphans. Then opening the location must not delete, create or
+    /// migrate anything either.
     ///
     /// # Errors
     /// As [`open`](Self::open). A dry run also fails if the store does not exist yet or has to be migrated first.

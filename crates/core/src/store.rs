@@ -86,7 +86,7 @@ impl Health {
         Self { status: HealthStatus::Ready, accepts_puts: true, detail: None }
     }
 
-    /// Reads work, but something else does not. `detail` says what it is and what to do about it.
+    /// Reads work, but something else does not. `detail` says what does not work and what to do about it.
     pub fn degraded(detail: impl Into<String>) -> Self {
         Self { status: HealthStatus::Degraded, accepts_puts: true, detail: Some(detail.into()) }
     }
@@ -117,7 +117,7 @@ impl Health {
 ///    put returns [`PutOutcome::Created`].
 /// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (A store in memory holds each
 ///    artifact's bytes once.)
-/// 5. [`close`](Self::close) is idempotent. After it, every verb returns [`Closed`](crate::ErrorKind::Closed). A
+/// 5. [`close`](Self::close) is idempotent. After the call, every verb returns [`Closed`](crate::ErrorKind::Closed). A
 ///    dropped future leaves no lock, no temporary file and no visible partial artifact behind.
 /// 6. Operations are linearizable per scope and id: after a put returns, every get that starts later finds the
 ///    artifact. After a delete returns, no get finds it.

@@ -1,4 +1,5 @@
-//! Health of the store: [`StoreHealth`] checks it once for all concurrent callers, and caches the result for 1 second.
+//! Health of the store: [`StoreHealth`] checks the store once for all concurrent callers, and caches the result for
+//! 1 second.
 //!
 //! The store's own message may name a path, so it is not passed on. This module must never know who asks.
 

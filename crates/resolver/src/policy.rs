@@ -186,7 +186,7 @@ pub(crate) fn authorize<V: ScopedVerb>(
             "the scope names another user or session than the verified identity",
         ));
     }
-    // A caller that may not name others is limited to its own user if it names none.
+    // If a listing names no user, a caller that may not name others is limited to its own user.
     let user =
         if may_name_others { requested.user } else { requested.user.or_else(|| default_user::<V>(caller)) };
     // A caller bound to its session is also limited to that session.

@@ -57,8 +57,8 @@ impl Resolver {
         })
     }
 
-    /// Reads an artifact of the caller's own session as a stream, whole or by range. Waits for the first bytes: if the
-    /// store fails before them, the call returns a refusal; after them, only the stream can fail.
+    /// Reads an artifact of the caller's own session as a stream, whole or by range. Waits for the first bytes. If the
+    /// store fails earlier, the call returns a refusal. Later only the stream can fail.
     ///
     /// # Errors
     /// `invalid_request`, `not_found`, `runtime_error`. The stream may end with the store's error. It never ends early
@@ -126,7 +126,8 @@ impl Resolver {
         if !capabilities.has(Flag::PresignGet) {
             return Err(presign_unsupported());
         }
-        // A store may presign for less than the default. A requested expiry is never shortened: it is used or refused.
+        // The longest expiry of the store may be shorter than the default. A requested expiry is never shortened: it is
+        // used or refused.
         let expiry = expiry.unwrap_or_else(|| {
             Duration::from_nanos(wire::DEFAULT_EXPIRY_NANOS).min(capabilities.presign_expiry_limit())
         });

@@ -145,7 +145,8 @@ fn protocol() -> Protocol {
     Protocol::Postgres { user: USER.to_owned(), database: DATABASE.to_owned() }
 }
 
-/// Creates the cluster and the database. Only this step runs without fsync: the server itself uses it as in production.
+/// Creates the cluster and the database. Only this step runs without fsync: the server itself uses
+/// fsync, as in production.
 async fn init_cluster(bin: &Path, supervisor: &Supervisor) -> Result<(), Error> {
     let program = |name: &str| bin.join(name).to_string_lossy().into_owned();
     std::fs::write(supervisor.dir().join("password"), PASSWORD)?;

@@ -1,4 +1,4 @@
-//! Readiness probes: checks with a request in the server's protocol whether it is ready.
+//! Readiness probes: a request in the server's protocol finds out whether the server is ready.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -50,7 +50,7 @@ pub(crate) fn null_as_default_object<'de, D: Deserializer<'de>, T: Deserialize<'
     Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0).unwrap_or_default())
 }
 
-/// A `T` that is written as a JSON object. A derived implementation would also accept an array of its members' values.
+/// A `T` that is written as a JSON object. A derived implementation would also accept an array of the members' values.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -112,7 +112,7 @@ fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
     Envelope::invalid(message)
 }
 
-/// A member's name as a message may repeat it.
+/// A member's name, shortened and without control characters, for a message.
 fn printable_name(text: &str) -> String {
     truncate(text, MAX_NAME_CHARS)
 }

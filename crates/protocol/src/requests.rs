@@ -57,7 +57,7 @@ impl GetRefRequest {
     /// The requested expiry in nanoseconds; `None` for the default.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if it is not between [`MIN_EXPIRY_NANOS`] and
+    /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the expiry is not between [`MIN_EXPIRY_NANOS`] and
     /// [`MAX_EXPIRY_NANOS`].
     pub fn expiry_nanos(&self) -> Result<Option<u64>, Envelope> {
         match self.expiry.unwrap_or_default() {
@@ -128,7 +128,7 @@ pub struct ListRequest {
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub tags: Vec<String>,
-    /// The most rows of the page; absent or 0: 100. Above 1000 it counts as 1000.
+    /// The most rows of the page; absent or 0: 100. A number above 1000 counts as 1000.
     #[serde(default)]
     pub limit: Option<u64>,
     /// The `next_cursor` of the previous page; absent or empty: the first page.

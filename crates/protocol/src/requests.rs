@@ -1,4 +1,5 @@
-//! The requests of all methods except `artifacts.put`, which has its own module. Unknown members are refused by name.
+//! The requests of all methods except `artifacts.put`, which has its own module. A request with an unknown member is
+//! refused, and the error names the member.
 //!
 //! Numbers are counts, sizes and durations. None can be negative.
 

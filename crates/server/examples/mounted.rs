@@ -25,7 +25,7 @@ pub fn application(store: Arc<dyn ArtifactStore>, verifier: Verifier) -> Router 
 }
 
 #[tokio::main]
-#[allow(dead_code)] // A test uses `application` alone.
+#[allow(dead_code)] // A test includes this file and calls only `application`.
 async fn main() -> Result<(), BoxError> {
     let jwks_file = std::env::args().nth(1).ok_or("usage: mounted JWKS_FILE")?;
     let keys = IdentitySettings { jwks_file: Some(jwks_file.into()), ..IdentitySettings::default() };

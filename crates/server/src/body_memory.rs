@@ -9,7 +9,8 @@
 //! the *overflow* part, which is as large as the largest body. That body can always be read to its end, and then the
 //! next one can.
 //!
-//! While a body waits for memory, another body whose bytes arrive slower than the minimum rate is aborted in its favor.
+//! While a body waits for memory, the body that lags most behind the minimum rate is aborted, if it lags more than
+//! [`LAG_LIMIT`] and holds the memory that is needed.
 //!
 //! This module must never know the content of a body.
 
@@ -27,7 +28,7 @@ mod tests;
 use amount::{MemoryAmount, SMALL_BODY};
 use state::MemoryState;
 
-/// The number of bodies for which the small part has this amount.
+/// The number of bodies whose first [`SMALL_BODY`] bytes fit in the small part together.
 const SMALL_BODIES: u64 = 1024;
 /// The step in which memory of the small part is reserved, in bytes.
 const SMALL_STEP: u64 = 4 * 1024;
@@ -55,7 +56,7 @@ pub(crate) struct BodyMemory {
 pub(crate) enum BodyAbort {
     /// No memory became free in time.
     NoMemory,
-    /// It arrived too slowly.
+    /// The body arrived too slowly.
     TooSlow,
 }
 
@@ -77,7 +78,7 @@ impl BodyMemory {
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryState> {
-        // No code that holds the lock can panic during a change.
+        // A poisoned lock is still used, because no code that holds it can panic during a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,7 +91,7 @@ pub(crate) struct BodyPermit {
     /// Notified when memory was granted, and when the body is aborted.
     wake: Arc<Notify>,
     held: u64,
-    /// The total time that it has waited for memory.
+    /// The total time that the body has waited for memory.
     waited: Duration,
 }
 
@@ -155,12 +156,12 @@ impl Drop for BodyPermit {
     }
 }
 
-/// Returns the amount that is reserved for so many bytes.
+/// Returns the amount that is reserved for `bytes` bytes.
 const fn round_up(bytes: u64) -> u64 {
     if bytes <= SMALL_BODY { bytes.next_multiple_of(SMALL_STEP) } else { bytes.next_multiple_of(LARGE_STEP) }
 }
 
-/// Returns how long so many bytes take at the minimum rate.
+/// Returns how long `bytes` bytes take at the minimum rate.
 fn min_rate_time(bytes: u64) -> Duration {
     Duration::from_micros(bytes.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND)
 }

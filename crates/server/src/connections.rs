@@ -1,5 +1,5 @@
-//! Connections: which are admitted, what each one does, and where its requests begin and end. It must never know a
-//! handler.
+//! Connections: which are admitted, what each one does, and where its requests begin and end. This module must
+//! never know a handler.
 
 mod activity;
 mod counts;

@@ -20,17 +20,17 @@ use utoipa::openapi::{Info, OpenApi};
 /// The tags of the operations, and their descriptions.
 const TAGS: &[(&str, &str)] = &[
     ("control", "Methods: a flat JSON object in, a flat JSON object out."),
-    ("bytes", "The byte plane: artifacts as they are, streamed."),
-    ("events", "What happens, as Server-Sent Events."),
+    ("bytes", "The byte plane: the raw bytes of artifacts, streamed."),
+    ("events", "Uploads, deletes and audit events, as Server-Sent Events."),
     (
         "probes",
-        "Without a token: whether the server lives, whether it can serve, what it counts, and this document.",
+        "Requests without a token: whether the server is alive and can serve requests, its metrics, and this document.",
     ),
 ];
 
-const DESCRIPTION: &str = "Artifacts of agent runtimes: put, get, list and delete them under a scope, move their bytes, hear what happens. \
-    Every failing answer has the body `Envelope`; branch on its `code`. Every answer carries `X-Request-Id`, under which the \
-    operator finds the cause.";
+const DESCRIPTION: &str = "Artifacts of agent runtimes: put, get, list and delete them under a scope, upload and download their bytes, and \
+    receive events. Every error response has the body `Envelope`; branch on its `code`. Every response has an `X-Request-Id`, under \
+    which the operator finds the cause in the log.";
 
 /// Returns the document (OpenAPI 3.1.0) as JSON. It is the same for every server of this version, whatever its
 /// configuration.

@@ -1,5 +1,5 @@
-//! The kind of a request, as its head tells it. The counts of connections use it, and it decides what is served if all
-//! slots are taken. It must never know who sends the request.
+//! The kind of a request, derived from its method and path. Connections are counted by kind. If all slots are taken,
+//! only probes are served. This module must never know who sends a request.
 
 use axum::http::Method;
 
@@ -72,11 +72,11 @@ mod tests {
     use crate::routes::ROUTES;
 
     #[test]
-    fn every_route_is_of_its_kind_and_no_other_verb_is_a_probe() {
+    fn every_route_has_its_kind_and_a_put_to_the_path_of_a_probe_is_not_a_probe() {
         for route in ROUTES {
             for verb in route.verbs {
                 let kind = RequestKind::of(&verb.parse().unwrap(), route.path);
-                let right = match route.path {
+                let expected = match route.path {
                     "/v1/control/{method}" => RequestKind::Control,
                     "/v1/events" => RequestKind::Stream,
                     "/v1/artifacts" => RequestKind::Upload,
@@ -84,7 +84,7 @@ mod tests {
                     "/openapi.json" => RequestKind::Other,
                     _ => RequestKind::Probe,
                 };
-                assert_eq!(kind, right, "{verb} {}", route.path);
+                assert_eq!(kind, expected, "{verb} {}", route.path);
             }
         }
         assert_eq!(RequestKind::of(&Method::PUT, "/healthz"), RequestKind::Other);

@@ -53,7 +53,7 @@ impl RequestLimiter {
         Some(RequestPermit { limiter: Arc::clone(self), tenant: tenant.clone(), user: user.clone() })
     }
 
-    /// No code that holds the lock can panic during a change.
+    /// Locks the table. A poisoned lock is still used, because no code that holds it can panic during a change.
     fn tenants(&self) -> MutexGuard<'_, HashMap<ScopePart, TenantRequests>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,13 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn a_user_and_a_tenant_have_their_limits_and_others_are_not_counted_with_them() {
+    fn a_user_and_a_tenant_at_their_limit_do_not_limit_other_tenants() {
         let limiter = Arc::new(RequestLimiter::new(2, 3));
         let (ada, bob) = (caller("acme", "ada"), caller("acme", "bob"));
         let mut permits: Vec<_> = (0..2).map(|_| limiter.acquire(&ada).unwrap()).collect();
-        assert!(limiter.acquire(&ada).is_none(), "above the limit of a user");
+        assert!(limiter.acquire(&ada).is_none(), "a third request of ada exceeds the limit of a user");
         permits.push(limiter.acquire(&bob).unwrap());
-        assert!(limiter.acquire(&bob).is_none(), "above the limit of a tenant");
+        assert!(limiter.acquire(&bob).is_none(), "a fourth request in acme exceeds the limit of a tenant");
         permits.push(limiter.acquire(&caller("other", "ada")).unwrap());
         permits.remove(0);
         assert!(limiter.acquire(&bob).is_some());

@@ -38,9 +38,9 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
 /// How long to wait if the system cannot accept a connection, for example because no file descriptor is left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(500);
-/// The same if a connection was just closed, so that a file descriptor will be free in a moment.
+/// The same wait if a connection was just evicted, so that a file descriptor is free in a moment.
 const EVICTED_ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
-/// How often a queued request checks whether another connection has become evictable with time.
+/// How often a queued request checks whether another connection can be evicted by now.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a comment is written to an event stream whose client has closed its half of the connection.
 const HALF_CLOSED_COMMENT_INTERVAL: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ const HALF_CLOSED_COMMENT_INTERVAL: Duration = Duration::from_secs(2);
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// How long connections may take to close after the last response.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same if a request was aborted anyway.
+/// The same time if a response was aborted. Its client gets no complete response in any case.
 const ABORTED_CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A server that is bound to its address.

@@ -54,7 +54,10 @@ async fn a_runtime_serves_the_protocol_beside_its_own_routes() {
     let id = response["ref"]["id"].as_str().or(response["id"].as_str()).unwrap();
     let got = send(addr, &head(&format!("GET /v1/artifacts/{id}"), 0), b"").await;
     assert!(got.starts_with("HTTP/1.1 200 "), "{}", &got[..200]);
-    assert!(got.split("\r\n\r\n").nth(1).unwrap().as_bytes() == bytes, "the bytes come back");
+    assert!(
+        got.split("\r\n\r\n").nth(1).unwrap().as_bytes() == bytes,
+        "the downloaded bytes are not the uploaded ones"
+    );
     let refused =
         send(addr, "GET /v1/artifacts/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", b"").await;
     assert!(refused.starts_with("HTTP/1.1 401 ") && refused.contains("identity_required"), "{refused}");

@@ -1,6 +1,6 @@
 //! An amount of memory, split into the parts that it is reserved from. It must never know a body or a tenant.
 
-/// How many bytes of each body are reserved from the small part.
+/// The maximum number of bytes of each body that are reserved from the small part.
 pub(super) const SMALL_BODY: u64 = 64 * 1024;
 
 /// Bytes of the small part and bytes of the large part.
@@ -27,7 +27,7 @@ impl MemoryAmount {
         self.large = self.large.saturating_sub(less.large);
     }
 
-    /// Returns the amounts of those parts that are not zero in `other`.
+    /// Returns `self`, with zero for each part that is zero in `other`.
     pub(super) const fn masked_by(self, other: Self) -> Self {
         Self {
             small: if other.small > 0 { self.small } else { 0 },
@@ -35,7 +35,7 @@ impl MemoryAmount {
         }
     }
 
-    /// Returns the amounts of `more` for those parts where `self` and `more` exceed `capacity`.
+    /// Returns `more`, with zero for each part that fits: where `self` plus `more` does not exceed `capacity`.
     pub(super) const fn shortage(self, more: Self, capacity: Self) -> Self {
         Self {
             small: if self.small + more.small > capacity.small { more.small } else { 0 },

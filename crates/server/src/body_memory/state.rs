@@ -14,11 +14,11 @@ use super::amount::MemoryAmount;
 struct BodyEntry {
     tenant: Arc<str>,
     held: MemoryAmount,
-    /// The amount that it waits for.
+    /// The amount that the body waits for. `None` if it does not wait.
     requested: Option<MemoryAmount>,
-    /// How far it lags behind the minimum rate, without the current wait for bytes.
+    /// How far the body lags behind the minimum rate. The current wait for bytes is not included.
     lag: Duration,
-    /// Since when the server has been waiting for more bytes of it.
+    /// Since when the server has been waiting for more bytes of the body.
     receiving_since: Option<Instant>,
     is_aborted: bool,
     wake: Arc<Notify>,
@@ -45,7 +45,7 @@ pub(super) struct MemoryState {
     tenant_limit: MemoryAmount,
     held: MemoryAmount,
     tenants: HashMap<Arc<str>, TenantUsage>,
-    /// By number, which is the order of their start.
+    /// By number. A body that starts later has a higher number.
     bodies: BTreeMap<u64, BodyEntry>,
     /// Bodies that wait for memory, in the order of their requests.
     waiting: Vec<u64>,
@@ -138,8 +138,8 @@ impl MemoryState {
         }
     }
 
-    /// Reduces the lag of the body by the time that the received bytes are worth. Faster bytes give no credit for
-    /// later.
+    /// Reduces the lag of the body by `expected_time`: how long the received bytes take at the minimum rate. The lag
+    /// never falls below zero, so a body that was fast before gets no extra time later.
     pub(super) fn reduce_lag(&mut self, number: u64, expected_time: Duration) {
         if let Some(body) = self.bodies.get_mut(&number) {
             body.lag = body.lag.saturating_sub(expected_time);
@@ -218,7 +218,7 @@ impl MemoryState {
         }
     }
 
-    /// Assigns the overflow part to one of the waiting bodies.
+    /// Assigns the overflow part to the first waiting body of another tenant than before, or else to the first one.
     fn assign_overflow(&mut self) {
         let is_of_another_tenant = |number: &&u64| {
             self.bodies
@@ -259,7 +259,7 @@ impl MemoryState {
             .filter(|(number, body)| holds_needed_memory(**number, body))
             .map(|(_, body)| body)
             .max_by_key(|body| body.lag(now));
-        // A body that was aborted already frees its memory in a moment.
+        // If this body was aborted already, it frees its memory in a moment, so no other body is aborted now.
         if let Some(body) = slowest.filter(|body| !body.is_aborted) {
             body.is_aborted = true;
             body.wake.notify_one();

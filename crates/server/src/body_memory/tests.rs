@@ -65,7 +65,10 @@ async fn a_short_body_never_waits_behind_long_ones() {
         }
     }
     settle().await;
-    assert!(all.iter().any(|body| !body.is_finished()), "there is memory for all of them");
+    assert!(
+        all.iter().any(|body| !body.is_finished()),
+        "no long body waits for memory, so the short ones are not tested"
+    );
     for tenant in ["a", "b", "c", "d"] {
         let short = spawn_reserve(memory.start_body(tenant), SMALL_BODY);
         settle().await;
@@ -86,8 +89,9 @@ async fn a_tenant_gets_up_to_its_limit_and_others_do_not_wait() {
     ];
     settle().await;
     assert!(modest.iter().all(JoinHandle::is_finished));
-    let few = greedy.iter().filter(|body| body.is_finished()).count() as u64;
-    assert!(few * LARGEST <= 4 * LARGEST, "{few} of the greedy tenant's");
+    // Half of the large part holds 2 of these bodies, and the overflow part holds 1.
+    let granted = greedy.iter().filter(|body| body.is_finished()).count();
+    assert!(granted <= 4, "{granted} bodies of the greedy tenant have memory");
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,15 +139,19 @@ async fn a_slow_body_is_aborted_once_another_waits_and_not_before() {
         slow.push(spawn_receive(received(&memory, "a", 600 * KIB).await));
     }
     sleep(LAG_LIMIT * 3).await;
-    assert!(slow.iter().all(|body| !body.is_finished()), "no other body waits for memory");
+    assert!(
+        slow.iter().all(|body| !body.is_finished()),
+        "a slow body was aborted although no other body waits"
+    );
     let started = Instant::now();
-    // Their first 64 KiB are free. The rest exceeds the tenant's limit, twice.
+    // The slow bodies hold nearly the whole limit of the tenant. The first body gets the overflow part. The second one
+    // needs memory of the slow bodies.
     let first = received(&memory, "a", LARGEST).await;
     let second = received(&memory, "a", LARGEST).await;
     assert!(started.elapsed() < LAG_LIMIT, "{:?}", started.elapsed());
     settle().await;
     let aborted = slow.iter().filter(|body| body.is_finished()).count();
-    assert!((1..4).contains(&aborted), "{aborted} of them were aborted");
+    assert!((1..4).contains(&aborted), "{aborted} of 4 slow bodies were aborted");
     drop((first, second));
     for body in slow.into_iter().filter(JoinHandle::is_finished) {
         assert_eq!(body.await.unwrap(), Err(BodyAbort::TooSlow));
@@ -158,7 +166,7 @@ async fn a_body_that_arrives_fast_enough_is_not_aborted_for_others() {
     for step in 0..20 {
         let chunk = steady.receive(sleep(Duration::from_secs(1))).await;
         assert_eq!(chunk, Ok(()), "after {step} seconds");
-        // No more than it already holds.
+        // The body holds this amount already, so it does not wait for memory.
         steady.reserve(200 * KIB, MIN_BYTES_PER_SECOND).await.unwrap();
     }
     drop(held);
@@ -186,7 +194,7 @@ async fn a_body_alone_may_lag_until_the_timeout() {
         }
     };
     assert_eq!(aborted, BodyAbort::TooSlow);
-    // Bytes that arrived faster give no credit for later.
+    // The bytes that arrived at once give no extra time.
     let took = started.elapsed();
     assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_secs(2), "{took:?}");
 }

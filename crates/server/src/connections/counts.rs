@@ -14,18 +14,18 @@ pub struct ConnectionCounts {
     pub reserved: usize,
     /// Connections that were refused and are open only until the response is sent.
     pub closing: usize,
-    /// Of all: those whose first complete head has not arrived.
+    /// Of all connections: those whose first complete head has not arrived.
     pub first_head: usize,
-    /// Of all: those between two requests.
+    /// Of all connections: those between two requests.
     pub idle: usize,
-    /// Of all: those whose request waits for a slot.
+    /// Of all connections: those whose request waits for a slot.
     pub queued: usize,
     pub(crate) serving: [usize; RequestKind::ALL.len()],
-    /// Total: accepted from the system.
+    /// Total: connections that were accepted.
     pub accepted: u64,
-    /// Total: closed to make room for a new connection.
+    /// Total: connections that were closed to make room for a new one.
     pub evicted: u64,
-    /// Total: answered with 429.
+    /// Total: connections and queued requests that were refused with the status 429.
     pub refused: u64,
 }
 

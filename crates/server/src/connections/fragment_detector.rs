@@ -17,6 +17,7 @@ pub(crate) struct FragmentDetector {
     requests: u64,
     /// The first bytes of the current header line.
     line: Vec<u8>,
+    /// The `Content-Length` of the current request.
     length: Option<u64>,
 }
 
@@ -107,7 +108,8 @@ impl FragmentDetector {
 mod tests {
     use super::*;
 
-    /// Scans the bytes as a whole and one by one, and checks that the result is the same.
+    /// Scans the bytes as a whole and one by one, and checks that the result is the same. Returns the number of the
+    /// request, from 1.
     fn scan_all(bytes: &str) -> Option<u64> {
         let whole = FragmentDetector::default().scan(bytes.as_bytes());
         let mut one_by_one = FragmentDetector::default();
@@ -125,8 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn the_requests_of_a_connection_are_counted_over_bodies_of_known_length() {
+    fn bodies_of_known_length_are_skipped_and_the_number_of_the_request_is_returned() {
         let plain = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+        // Its body looks like a request line with a fragment.
         let put = "PUT /a HTTP/1.1\r\nhost: a\r\ncontent-length:  6 \r\n\r\nGET /#";
         let fragment = "GET /#a HTTP/1.1\r\nHost: a\r\n\r\n";
         assert_eq!(scan_all(&[plain, put, plain].concat()), None);

@@ -35,7 +35,8 @@ struct Replacement {
 }
 
 impl<S> HeadErrorStream<S> {
-    /// `make_response` returns the bytes to send instead. `state` must be told of every request that is read.
+    /// `make_response` returns the response to send instead of hyper's. Every request that hyper reads must be
+    /// registered with [`ConnectionState::begin_request`] of `state`.
     pub(crate) fn new(stream: S, state: Arc<ConnectionState>, make_response: fn() -> Vec<u8>) -> Self {
         Self {
             stream,
@@ -49,7 +50,7 @@ impl<S> HeadErrorStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> HeadErrorStream<S> {
-    /// Writes the replacement instead of `length` bytes.
+    /// Writes the replacement instead of `length` bytes of hyper's response. Returns `length`, as if they were written.
     fn poll_replace(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         let Self { stream, make_response, replacement, .. } = self;
         let Replacement { bytes, written } =
@@ -110,7 +111,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadErrorStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A flush that begins after the end of a response includes that end.
+        // The counts are read before the flush, because a flush includes only the responses that ended before it began.
         let (ended, unsent) = (self.state.last_ended(), self.state.unsent_responses());
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.last_flushed = ended;
@@ -130,6 +131,7 @@ mod tests {
 
     use super::*;
 
+    /// Returns the stream, the client's end of its connection, and the state.
     fn fixture(
         capacity: usize,
     ) -> (HeadErrorStream<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<ConnectionState>) {

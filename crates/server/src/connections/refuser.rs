@@ -29,7 +29,7 @@ impl ConnectionRefuser {
         Self { permits: Arc::new(Semaphore::new(MAX_REFUSALS)), make_response }
     }
 
-    /// Sends the refusal on `stream`, whatever is requested there, and closes it.
+    /// Sends the refusal on `stream`, whatever the client requests, and closes the connection. Does not wait for it.
     pub(crate) fn refuse(&self, stream: TcpStream) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
         let response = (self.make_response)();

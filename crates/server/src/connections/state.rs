@@ -1,6 +1,6 @@
 //! The requests and responses of one connection: [`ConnectionState`] counts the requests that were read, the responses
-//! that have ended, and those of them that are not sent yet. When none is left, it marks the connection as idle through
-//! its [`ConnectionHandle`].
+//! that have ended, and the ended responses that are not sent yet. When every request is answered and every response is
+//! sent, it marks the connection as idle through its [`ConnectionHandle`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl ConnectionState {
         let _ = self.fragment_request.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Asks the table whether the request that was read is served.
+    /// Asks the table whether the request that was just read is served, queued or refused.
     pub(crate) fn admit_request(&self, kind: RequestKind) -> RequestAdmission {
         self.handle.as_ref().map_or(RequestAdmission::Served, |handle| handle.begin_request(kind))
     }
@@ -135,7 +135,7 @@ impl ConnectionState {
         self.unsent.load(Ordering::Acquire)
     }
 
-    /// Records that `count` of them were sent.
+    /// Records that the last bytes of `count` ended responses were sent.
     pub(crate) fn mark_sent(&self, count: usize) {
         if count > 0 {
             self.unsent.fetch_sub(count, Ordering::AcqRel);
@@ -200,7 +200,8 @@ impl Drop for RequestGuard {
 /// A response body that holds the guard of its request.
 #[derive(Debug)]
 struct TrackedBody {
-    /// Declared first, so dropped first: the response is always counted as in flight or as unsent.
+    /// Declared first, so that it is dropped before `inner`. Its drop counts the response as unsent, and then the drop
+    /// of `inner` ends the count as in flight. So the response is counted at every moment.
     guard: RequestGuard,
     inner: Body,
     is_stream: bool,
@@ -215,7 +216,7 @@ impl HttpBody for TrackedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
-        // A frame of an event stream is a number of complete lines, so a comment may be inserted between two frames.
+        // A frame of an event stream consists of complete lines, so a comment may be inserted between two frames.
         if frame.is_pending()
             && self.is_stream
             && self.guard.state.is_half_closed.swap(false, Ordering::AcqRel)

@@ -9,8 +9,8 @@
 //! Any other request waits in a queue for a regular slot. If the reserve is full too, its oldest connection is closed
 //! for the new one.
 //!
-//! The first head of a very new connection may still be on its way. Such a connection is not evicted while the reserve
-//! has a free slot.
+//! A connection that was accepted less than [`FIRST_HEAD_GRACE`] ago had little time to send its first head. It is not
+//! evicted while the reserve has a free slot.
 //!
 //! This module must never know a socket or a route.
 
@@ -36,8 +36,9 @@ const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// The limits on the number of connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionLimits {
+    /// Number of regular slots.
     pub(crate) max: usize,
-    /// In addition to `max`. At least 1.
+    /// Number of slots in the reserve, in addition to `max`. At least 1.
     pub(crate) reserved: usize,
     /// For each client address. `None`: no limit.
     pub(crate) per_client: Option<usize>,
@@ -73,8 +74,9 @@ struct ConnectionEntry {
     activity: Activity,
     /// Number of requests that were read.
     requests: u64,
+    /// `None`: the connection is not evicted.
     key: Option<EvictionKey>,
-    /// Sends a queued request the decision whether it is served.
+    /// Sends a queued request the decision. `true`: it is served. `false`: it is refused.
     decision: Option<oneshot::Sender<bool>>,
     /// Dropping this closes the connection.
     _close: oneshot::Sender<()>,
@@ -83,7 +85,7 @@ struct ConnectionEntry {
 #[derive(Debug, Default)]
 struct ClientConnections {
     open: usize,
-    /// Those of its connections that may be evicted and have a regular slot.
+    /// The client's connections that may be evicted and have a regular slot.
     evictable: BTreeSet<EvictionKey>,
 }
 
@@ -92,6 +94,7 @@ struct ClientConnections {
 struct EvictionKey {
     class: ConnectionClass,
     rank: u8,
+    /// The value of the clock at the last change, or for the reserve at the accept.
     since: u64,
     id: u64,
 }
@@ -109,7 +112,7 @@ pub(crate) struct AdmittedConnection {
 pub(crate) struct Admission {
     /// `None`: the client is at its limit, and none of its connections can be evicted.
     pub(crate) connection: Option<AdmittedConnection>,
-    /// The counts to log, if all regular slots are taken and no report was due within the last minute.
+    /// The counts to log, if all regular slots are taken and no report was made within the last minute.
     pub(crate) report: Option<ConnectionCounts>,
 }
 
@@ -321,7 +324,7 @@ impl TableState {
         }
     }
 
-    /// Removes a connection from the table. This closes it if it is open.
+    /// Removes a connection from the table. This closes it if it is open. Returns false if it is not in the table.
     fn remove(&mut self, id: u64) -> bool {
         let Some(entry) = self.detach(id) else { return false };
         if let Some(client) = self.clients.get_mut(&entry.client) {
@@ -396,7 +399,7 @@ impl ConnectionHandle {
     /// Registers a request whose head was read, and admits, queues or refuses it.
     pub(crate) fn begin_request(&self, kind: RequestKind) -> RequestAdmission {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
-        // The connection was told to close a moment ago.
+        // A connection without an entry was evicted. It closes in a moment, so its request is refused.
         let Some(class) = state.entries.get(&self.id).map(|entry| entry.class) else {
             return RequestAdmission::Refused;
         };
@@ -421,7 +424,8 @@ impl ConnectionHandle {
         RequestAdmission::Queued(decision)
     }
 
-    /// Tries again to admit queued requests: a connection may have become late with its first head by now.
+    /// Tries again to admit queued requests. Since the last try, a connection may have exceeded the time for its first
+    /// head, and can now be evicted.
     pub(crate) fn retry_queue(&self) {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
         state.admit_queued(limits, Instant::now());

@@ -5,6 +5,7 @@ use super::*;
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+/// A table with `max` regular slots and `reserved` slots in the reserve.
 fn table(max: usize, reserved: usize, per_client: Option<usize>) -> Arc<ConnectionTable> {
     Arc::new(ConnectionTable::new(ConnectionLimits { max, reserved, per_client }))
 }
@@ -28,7 +29,7 @@ fn serving(table: &Arc<ConnectionTable>, kind: RequestKind) -> AdmittedConnectio
 fn queued(table: &Arc<ConnectionTable>) -> (AdmittedConnection, oneshot::Receiver<bool>) {
     let connection = connect(table, A);
     let RequestAdmission::Queued(decision) = connection.handle.begin_request(RequestKind::Control) else {
-        panic!("it has a slot")
+        panic!("the request is not queued")
     };
     (connection, decision)
 }
@@ -48,30 +49,38 @@ fn a_new_connection_evicts_the_one_that_waits_longest_for_a_head_then_the_longes
     for _ in 0..2 {
         served.push(serving(&table, RequestKind::Upload));
     }
-    assert!(heads.iter_mut().all(is_closed) && !idle.iter_mut().any(is_closed));
+    assert!(heads.iter_mut().all(is_closed));
+    assert!(!idle.iter_mut().any(is_closed));
     served.push(serving(&table, RequestKind::Upload));
-    assert!(is_closed(&mut idle[1]) && !is_closed(&mut idle[0]));
+    assert!(is_closed(&mut idle[1]));
+    assert!(!is_closed(&mut idle[0]));
     served.push(serving(&table, RequestKind::Upload));
     assert!(is_closed(&mut idle[0]));
-    // All of them serve a request, so none is evicted.
+    // Every regular connection serves a request, so none is evicted.
     let probe = serving(&table, RequestKind::Probe);
     assert!(!served.iter_mut().any(is_closed));
-    assert!(probe.handle.must_close() && served.iter().all(|connection| !connection.handle.must_close()));
+    assert!(probe.handle.must_close());
+    assert!(served.iter().all(|connection| !connection.handle.must_close()));
     let counts = table.counts();
     assert_eq!((counts.regular, counts.reserved, counts.evicted), (4, 1, 4));
     assert_eq!((counts.serving(RequestKind::Upload), counts.serving(RequestKind::Probe)), (4, 1));
 }
 
 #[test]
-fn a_connection_whose_head_may_be_on_its_way_is_evicted_only_if_the_reserve_is_full() {
+fn a_new_connection_without_a_head_is_evicted_only_if_the_reserve_is_full() {
+    // 2 regular slots, 1 in the reserve.
     let table = table(2, 1, None);
-    let mut young = [connect(&table, A), connect(&table, A)];
+    let mut without_head = [connect(&table, A), connect(&table, A)];
     let (mut first, mut decision) = queued(&table);
-    assert!(!young.iter_mut().any(is_closed) && decision.try_recv().is_err());
+    assert!(!without_head.iter_mut().any(is_closed));
+    assert!(decision.try_recv().is_err());
     // The reserve is full now: the oldest connection is evicted, and the queued request gets its slot.
     let next = connect(&table, A);
-    assert!(is_closed(&mut young[0]) && !is_closed(&mut young[1]) && decision.try_recv().unwrap());
-    assert!(!is_closed(&mut first) && next.handle.must_close());
+    assert!(is_closed(&mut without_head[0]));
+    assert!(!is_closed(&mut without_head[1]));
+    assert!(decision.try_recv().unwrap());
+    assert!(!is_closed(&mut first));
+    assert!(next.handle.must_close());
 }
 
 #[test]
@@ -97,7 +106,7 @@ fn queued_requests_are_served_in_order_and_the_first_is_refused_when_the_reserve
     assert!(first.handle.must_close());
     drop(first);
     assert!(told_two.try_recv().unwrap() && told_three.try_recv().is_err());
-    // It becomes idle, so the queued request gets its slot.
+    // The second connection becomes idle, so the queued request of the third gets its slot.
     two.handle.mark_idle(1);
     assert!(is_closed(&mut two) && told_three.try_recv().unwrap());
     assert!(!three.handle.must_close() && three.handle.cancel_wait());
@@ -133,7 +142,7 @@ fn a_client_at_its_limit_loses_an_idle_connection_of_its_own_or_is_refused() {
 }
 
 #[test]
-fn an_ipv6_client_is_its_network_and_an_ipv4_client_is_the_same_in_both_notations() {
+fn an_ipv6_client_is_counted_by_its_network_and_an_ipv4_client_alike_in_both_notations() {
     let key = |text: &str| client_key(text.parse().unwrap());
     assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
     assert_ne!(key("2001:db8:1:2::"), key("2001:db8:1:3::"));
@@ -162,7 +171,7 @@ fn a_connection_that_reads_its_next_request_is_not_idle() {
     let table = table(1, 1, None);
     let connection = serving(&table, RequestKind::Upload);
     assert!(matches!(connection.handle.begin_request(RequestKind::Control), RequestAdmission::Served));
-    // The report about the first request arrives late.
+    // The call for the first request comes late, after the second request was read.
     connection.handle.mark_idle(1);
     assert_eq!(table.counts().serving(RequestKind::Control), 1);
     connection.handle.mark_idle(2);

@@ -132,6 +132,7 @@ struct AccessLogEntry {
     started: Instant,
     status: Option<StatusCode>,
     refusal: Option<RefusalLog>,
+    /// Whether the response was sent completely.
     is_complete: bool,
     in_flight: Option<InFlightGuard>,
     metrics: Arc<RequestMetrics>,
@@ -190,7 +191,7 @@ impl Drop for AccessLogEntry {
 struct LoggedBody {
     inner: Body,
     entry: AccessLogEntry,
-    /// The rest of the announced length.
+    /// How many bytes of the `Content-Length` are not sent yet.
     remaining: Option<u64>,
 }
 
@@ -207,7 +208,7 @@ impl HttpBody for LoggedBody {
             None => self.entry.is_complete = true,
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.entry.metrics.sent(length);
+                self.entry.metrics.count_sent_bytes(length);
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
                 self.entry.is_complete |= self.remaining == Some(0);
             }

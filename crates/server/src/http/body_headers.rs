@@ -1,5 +1,5 @@
-//! Checks of the headers that change the meaning of a request's body. A body is taken as it is and as a whole. If a
-//! header says otherwise, taking the body anyway would store or do something that was not requested.
+//! Checks of the headers that change the meaning of a request's body. The server uses the body as it is, as a whole. If
+//! a header says otherwise, using the body anyway would store or do something that was not requested.
 //!
 //! This module must never know what a body is for.
 
@@ -14,14 +14,14 @@ const CONTENT_TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-t
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 const UPLOAD_INCOMPLETE: HeaderName = HeaderName::from_static("upload-incomplete");
-/// A method that replaces the method of the request line.
+/// Headers with a method that replaces the method of the request line.
 const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-method-override"),
 ];
 
-/// Rejects headers by which the body is more or less than the bytes sent. `verb` is the request's own.
+/// Rejects headers that say that the body is not exactly the requested bytes. `verb` is the method of the request line.
 pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), ErrorResponse> {
     // RFC 9110 §14.5: a server without partial PUTs must not store a part as the whole.
     if headers.contains_key(CONTENT_RANGE) {
@@ -29,6 +29,7 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
             "Content-Range is not supported; send the whole body, without it",
         ));
     }
+    // Each header, with the value that says that the body is whole.
     let parts = [(UPLOAD_OFFSET, "0"), (UPLOAD_COMPLETE, "?1"), (UPLOAD_INCOMPLETE, "?0")];
     if parts.iter().any(|(name, whole)| !all_elements(headers, name, |value| value == *whole)) {
         return Err(ErrorResponse::invalid(

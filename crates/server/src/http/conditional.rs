@@ -15,7 +15,7 @@ use super::response::ErrorResponse;
 const CONDITIONS: [HeaderName; 6] =
     [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// Returns whether the response depends on such a header.
+/// Returns whether `headers` contains one of [`CONDITIONS`].
 pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
     CONDITIONS.iter().any(|name| headers.contains_key(name))
 }
@@ -77,7 +77,8 @@ pub(super) fn precondition_failed() -> ErrorResponse {
         .with_status(StatusCode::PRECONDITION_FAILED)
 }
 
-/// Returns whether `If-Range` allows a range: it is absent, or it names these bytes. A weak tag never does.
+/// Returns whether the request's range applies: `If-Range` is absent, or names the bytes of `record`. A weak tag never
+/// names them.
 pub(super) fn if_range_matches(headers: &HeaderMap, record: &Record, now: SystemTime) -> bool {
     let Some(value) = headers.get(IF_RANGE) else { return true };
     let text = value.to_str().unwrap_or_default().trim();
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn another_or_a_malformed_tag_does_not_match() {
+    fn a_different_or_malformed_tag_does_not_match() {
         let tag = entity_tag(&record().digest);
         let bare = tag.trim_matches('"').to_owned();
         for list in ["\"a\"".to_owned(), bare, format!("\"a, {tag}"), String::new(), format!("x {tag}")] {
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_counts_only_without_a_tag() {
+    fn if_modified_since_counts_only_without_if_none_match_and_if_it_is_one_date() {
         let same = (IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(outcome(std::slice::from_ref(&same)), ConditionOutcome::NotModified);
         assert_eq!(outcome(&[same.clone(), same.clone()]), ConditionOutcome::Proceed);
@@ -198,21 +199,21 @@ mod tests {
     }
 
     #[test]
-    fn what_must_hold_is_evaluated_before_what_the_client_has() {
+    fn if_match_is_evaluated_before_if_none_match() {
         let tag = entity_tag(&record().digest);
         assert_eq!(outcome(&[(IF_MATCH, "\"a\""), (IF_NONE_MATCH, &tag)]), ConditionOutcome::Failed);
         assert_eq!(outcome(&[(IF_MATCH, &tag), (IF_NONE_MATCH, &tag)]), ConditionOutcome::NotModified);
     }
 
     #[test]
-    fn a_record_of_a_clock_that_is_ahead_was_modified_now() {
+    fn a_record_with_a_time_in_the_future_counts_as_modified_now() {
         let before = UNIX_EPOCH + Duration::from_secs(784_111_000);
         assert_eq!(last_modified(&record(), before), before);
         assert_eq!(last_modified(&record(), now()), UNIX_EPOCH + Duration::from_secs(784_111_777));
     }
 
     #[test]
-    fn nothing_matches_the_target_of_an_upload() {
+    fn an_upload_is_refused_with_if_match_and_allowed_with_other_conditions() {
         assert!(allows_upload(&headers(&[
             (IF_NONE_MATCH, "*"),
             (IF_UNMODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_holds_for_the_strong_tag_and_the_exact_date_only() {
+    fn if_range_matches_only_the_strong_tag_and_the_exact_date() {
         let tag = entity_tag(&record().digest);
         let holds = |value: &str| if_range_matches(&headers(&[(IF_RANGE, value)]), &record(), now());
         assert!(if_range_matches(&HeaderMap::new(), &record(), now()));

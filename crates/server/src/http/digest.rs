@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_digest_field_is_refused() {
+    fn a_malformed_digest_field_is_refused() {
         for field in [
             "",
             "sha-256",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_parsed_again() {
+    fn a_written_digest_field_is_parsed_back() {
         let digest = Digest::of(b"some bytes");
         assert_eq!(parse(repr_digest(&digest).unwrap().to_str().unwrap()), Some(Some(digest)));
     }

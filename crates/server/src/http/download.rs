@@ -79,7 +79,8 @@ pub(super) async fn download(
     Ok(response)
 }
 
-/// Evaluates the conditions. Returns the response if it has no bytes.
+/// Evaluates the conditions. Returns the response 304 if the client has the bytes, and an error if a condition does not
+/// hold.
 fn evaluate_conditions(
     headers: &HeaderMap,
     record: &Record,
@@ -146,7 +147,8 @@ fn not_modified(record: &Record) -> axum::response::Response {
     response
 }
 
-/// Sets the headers for caches. The response depends on the caller, so `Vary` names the identity.
+/// Sets the headers for caches. The response depends on the caller, so `Vary` lists the headers that identify the
+/// caller.
 fn set_cache_headers(response: &mut axum::response::Response, record: &Record) {
     insert_header(response, ETAG, &conditional::entity_tag(&record.digest));
     // hyper's own date may be a second old, and `Last-Modified` must not be later than `Date`.

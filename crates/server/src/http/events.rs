@@ -54,7 +54,7 @@ fn subscribe(app: &App, verified: &VerifiedCaller, request: &Request) -> Result<
     };
     let kinds = parse_kinds(request.headers())?;
     let last_event_id = request.headers().get(LAST_EVENT_ID);
-    // An id that is not valid text is not in the history.
+    // Neither `?` nor an id that is not valid text is ever in the history.
     let last_event_id = last_event_id.map(|id| id.to_str().unwrap_or("?").to_owned());
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
     Ok(app.resolver.subscribe(verified.caller(), SubscribeOptions { all_tenants, kinds, last_event_id })?)
@@ -94,7 +94,7 @@ fn event_stream(
             () = &mut ended => return Some((Event::default().comment(TOKEN_EXPIRED), None)),
             delivery = subscription.next() => delivery?,
         };
-        metrics.delivered(&delivery);
+        metrics.count_delivery(&delivery);
         let event = match delivery {
             Delivery::Gap => Event::default().comment(GAP),
             Delivery::TooSlow => Event::default().comment(TOO_SLOW),

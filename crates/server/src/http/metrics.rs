@@ -103,7 +103,10 @@ fn events(app: &App, families: &mut Families<'_>) -> fmt::Result {
         &(counts.kept_events as u64),
     )?;
     families.gauge(
-        Family::bytes("artifactd_events_held", "Approximate memory of these events."),
+        Family::bytes(
+            "artifactd_events_held",
+            "Approximate memory of the events that are kept for subscribers that connect again.",
+        ),
         &(counts.kept_bytes as u64),
     )
 }

@@ -68,13 +68,13 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_an_empty_artifact_is_unsatisfiable_and_its_last_bytes_are_all_of_it() {
+    fn in_an_empty_artifact_a_range_is_unsatisfiable_and_a_suffix_is_the_whole() {
         assert_eq!(parse("bytes=0-", 0), RequestedRange::Unsatisfiable);
         assert_eq!(parse("bytes=-5", 0), RequestedRange::Whole);
     }
 
     #[test]
-    fn a_malformed_foreign_or_multiple_range_is_ignored() {
+    fn a_malformed_range_another_unit_and_several_ranges_are_ignored() {
         for range in [
             "",
             "bytes",

@@ -1,10 +1,10 @@
 //! The body of a request: a timeout for one that stalls or arrives too slowly, and draining of one that is dropped
 //! before its end.
 //!
-//! A body that sends a byte now and then must not occupy its connection forever, nor a connection of the store. So the
-//! time spent waiting for a body is added up, and received bytes reduce the sum. If it exceeds a limit, the body fails.
-//! Bytes that arrive faster give no credit for later. Only waiting for the client counts, not the time that the store
-//! takes.
+//! A client that sends a byte now and then must not occupy its connection forever, nor a connection of the store. So the
+//! server adds up how long it waits for a body. Received bytes reduce this sum by the time that they take at the minimum
+//! rate. The sum never falls below zero, so a body that was fast before gets no extra time later. If the sum exceeds a
+//! limit, the body fails. Only waiting for the client counts, not the time that the store takes.
 //!
 //! If a server responds before it has read the body and then closes the connection, the connection is reset, and the
 //! client may not see the response. So a body that is dropped before its end is drained in the background, within
@@ -33,7 +33,7 @@ const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
 /// Maximum time of draining.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The waiting time of a body may add up to this many timeouts.
+/// The maximum of the waiting time of a body, in multiples of the stall timeout.
 const MAX_STALL_TIMEOUTS: u32 = 10;
 
 /// Whether the client waits for `100 Continue`. It is passed in the request's extensions.
@@ -62,7 +62,7 @@ pub(super) fn wrap_body(
     metrics: &Arc<RequestMetrics>,
 ) -> Request<Body> {
     let (mut parts, inner) = request.into_parts();
-    MalformedHead::check_and_mark(&mut parts, has_fragment);
+    MalformedHead::insert_error_if_malformed(&mut parts, has_fragment);
     let is_expected = parts.headers.contains_key(EXPECT) && !inner.is_end_stream();
     let continue_state = Arc::new(ContinueState { is_expected, is_polled: AtomicBool::new(false) });
     parts.extensions.insert(Arc::clone(&continue_state));
@@ -86,14 +86,14 @@ struct RequestBody {
     continue_state: Arc<ContinueState>,
     metrics: Arc<RequestMetrics>,
     stall_timeout: Duration,
-    /// The current stall, if the body is waited for.
+    /// The current stall, if the server waits for the body.
     stall: Option<Stall>,
-    /// How long the body was waited for, minus the time that its bytes take at the minimum rate.
+    /// How long the server has waited for the body, minus the time that the received bytes take at the minimum rate.
     waited: Duration,
     guard: Option<BodyGuard>,
 }
 
-/// A time during which a body is waited for.
+/// A period in which the server waits for a body.
 #[derive(Debug)]
 struct Stall {
     since: Instant,
@@ -128,7 +128,7 @@ impl HttpBody for RequestBody {
         }
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            this.metrics.received(length);
+            this.metrics.count_received_bytes(length);
             let expected_micros = length.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND;
             this.waited = this.waited.saturating_sub(Duration::from_micros(expected_micros));
         } else {
@@ -149,7 +149,7 @@ impl HttpBody for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        // Polling would make hyper send `100 Continue`.
+        // If the client still waits for `100 Continue`, draining the body would make hyper send it.
         if inner.is_end_stream() || self.continue_state.is_pending() {
             return;
         }
@@ -169,7 +169,7 @@ async fn drain(mut inner: Incoming, metrics: Arc<RequestMetrics>) {
         let next = std::future::poll_fn(|cx| Pin::new(&mut inner).poll_frame(cx)).await;
         let Some(Ok(frame)) = next else { return };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        metrics.received(length);
+        metrics.count_received_bytes(length);
         match left.checked_sub(length) {
             Some(rest) => left = rest,
             None => return,

@@ -20,7 +20,7 @@ pub(super) struct MalformedHead(&'static str);
 impl MalformedHead {
     /// Checks a head and inserts the error into `parts`, if there is one. `has_fragment` comes from the connection,
     /// because hyper drops the fragment.
-    pub(super) fn check_and_mark(parts: &mut Parts, has_fragment: bool) {
+    pub(super) fn insert_error_if_malformed(parts: &mut Parts, has_fragment: bool) {
         let authority = parts.uri.authority().map(Authority::as_str);
         let target_error = if has_fragment {
             Some("the request's target has a fragment; send it without '#' and what follows")
@@ -74,6 +74,7 @@ fn is_host(text: &[u8]) -> bool {
             if address.parse::<Ipv6Addr>().is_err() && !is_future_address(address) {
                 return false;
             }
+            // The address was checked, so any valid name is returned for the check below.
             ("literal", port)
         }
         None => text.split_at(text.find(':').unwrap_or(text.len())),

@@ -26,7 +26,7 @@ impl EventStreamMetrics {
     }
 
     /// Counts what was delivered to a subscriber.
-    pub(crate) fn delivered(&self, delivery: &Delivery) {
+    pub(crate) fn count_delivery(&self, delivery: &Delivery) {
         let count = match delivery {
             Delivery::Event(_) => &self.events,
             Delivery::Gap => &self.gaps,

@@ -13,7 +13,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-/// If more texts than this are in memory, they are shared.
+/// If at least this number of texts is in memory, further requests share the latest text.
 const MAX_UNSHARED: usize = 8;
 /// The maximum age of a shared text.
 const MAX_SHARED_AGE: Duration = Duration::from_secs(1);
@@ -60,8 +60,9 @@ impl Format {
 /// Makes texts and counts how many are still being read.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition {
-    /// Cloned into every text.
+    /// Cloned into every text, so that its reference count shows the number of texts.
     texts: Arc<()>,
+    /// The latest text of each format.
     latest: Mutex<Vec<CachedText>>,
 }
 
@@ -137,7 +138,7 @@ mod tests {
         let slow: Vec<Bytes> = (0..1000).map(|_| next()).collect();
         let mut addresses: Vec<_> = slow.iter().map(|text| text.as_ptr()).collect();
         addresses.dedup();
-        // There are more only if the loop took longer than 1 second.
+        // The first 8 texts are unshared. Further ones are made only when the shared text is 1 second old.
         assert!((8..100).contains(&addresses.len()), "{}", addresses.len());
         drop(slow);
         assert_ne!(next().as_ptr(), next().as_ptr());

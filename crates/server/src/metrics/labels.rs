@@ -63,6 +63,8 @@ pub(crate) fn method_index(method: &Method) -> usize {
 pub(crate) struct RequestOutcome {
     pub(crate) status: &'static str,
     pub(crate) code: &'static str,
+    /// Status and code, for [`outcome_index`]. A code without a status: any status that is not in a table. Neither: no
+    /// response.
     key: (Option<u16>, Option<Code>),
 }
 
@@ -98,7 +100,7 @@ const REFINED_STATUSES: [(u16, Code); 4] = [
     (BUS_CLOSED_STATUS, Code::RuntimeError),
 ];
 
-/// Every outcome. Those with other statuses are the last ones.
+/// Every outcome. The last ones have the status `other`: one for each code, then one without a code.
 pub(crate) static OUTCOMES: LazyLock<Vec<RequestOutcome>> = LazyLock::new(|| {
     let code_label = |code: Option<Code>| code.map_or("", Code::as_str);
     let known = |(status, code): (u16, Option<Code>)| RequestOutcome {

@@ -70,12 +70,12 @@ impl RequestMetrics {
     }
 
     /// Counts received bytes of a request body.
-    pub(crate) fn received(&self, bytes: u64) {
+    pub(crate) fn count_received_bytes(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts bytes of a response body that were handed to the connection.
-    pub(crate) fn sent(&self, bytes: u64) {
+    pub(crate) fn count_sent_bytes(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 

@@ -1,7 +1,7 @@
 //! Counts of store calls: [`MeasuredStore`], which wraps a store, and [`StoreMetrics`], its counts.
 //!
-//! It changes no result and delays nothing. A get counts as done when it returns the stream, and the bytes of the
-//! stream are counted while they are read.
+//! `MeasuredStore` changes no result and delays nothing. A get counts as done when it returns the stream. The bytes of
+//! the stream are counted while they are read.
 //!
 //! This module must never look at a scope, an id or a byte.
 
@@ -221,8 +221,8 @@ impl MeasuredStore {
         Arc::clone(&self.metrics)
     }
 
-    /// Runs `call` and counts its outcome. `is_found` decides about a successful call. A call that is dropped counts as
-    /// canceled.
+    /// Runs `call` and counts its outcome. A successful call counts as `not_found` if `is_found` returns false. A call
+    /// that is dropped counts as `canceled`.
     async fn measure<T>(
         &self,
         verb: Verb,

@@ -24,8 +24,9 @@ use crate::liveness::Liveness;
 use crate::metrics::Format;
 use crate::routes::{IDENTITY_HEADERS, RANGE_HEADERS, ROUTES, RequestField, Route, RouteKind};
 
-/// The codes of any request, and those of a request that needs a token.
+/// The codes of any request.
 const COMMON_ERRORS: &[Code] = &[Code::InvalidRequest, Code::RuntimeError];
+/// The codes of any request that needs a token.
 const TOKEN_ERRORS: &[Code] =
     &[Code::AuthRejected, Code::IdentityRequired, Code::InvalidRequest, Code::RuntimeError];
 
@@ -43,13 +44,14 @@ pub(super) fn paths() -> Paths {
             }
         }
         for verb in route.verbs {
-            let item = match *verb {
-                "HEAD" => PathItem::new(HttpMethod::Head, operation(route, true)),
-                "POST" => PathItem::new(HttpMethod::Post, operation(route, false)),
-                "PUT" => PathItem::new(HttpMethod::Put, operation(route, false)),
-                _ => PathItem::new(HttpMethod::Get, operation(route, false)),
+            let is_head = *verb == "HEAD";
+            let method = match *verb {
+                "HEAD" => HttpMethod::Head,
+                "POST" => HttpMethod::Post,
+                "PUT" => HttpMethod::Put,
+                _ => HttpMethod::Get,
             };
-            paths = paths.path(route.path, item);
+            paths = paths.path(route.path, PathItem::new(method, operation(route, is_head)));
         }
     }
     paths.build()
@@ -165,12 +167,18 @@ fn operation(route: &Route, is_head: bool) -> Operation {
             route,
             is_head,
             "alive",
-            ("Whether the process lives.", "It does."),
+            ("Whether the process is alive.", "The process is alive."),
             schema_ref::<Liveness>(),
         ),
         RouteKind::Readyz => {
-            let description = "Whether the server can serve, and how well its subsystems are; 500 where not, and while it is stopping.";
-            probe(route, is_head, "ready", (description, "It can."), schema_ref::<HealthResponse>())
+            let description = "Whether the server can serve requests, and the status of its subsystems. 500 if it cannot, or while it is shutting down.";
+            probe(
+                route,
+                is_head,
+                "ready",
+                (description, "The server can serve requests."),
+                schema_ref::<HealthResponse>(),
+            )
         }
         RouteKind::Metrics => metrics(route, is_head),
         RouteKind::OpenApi => {
@@ -182,9 +190,12 @@ fn operation(route: &Route, is_head: bool) -> Operation {
 }
 
 fn unknown_control_method(route: &Route) -> Operation {
-    let description = "Any other method, those of the protocol that this runtime does not serve too.";
+    let description = "Any other method, including those of the protocol that this runtime does not serve.";
     operation_builder(route, "control", "unknown_method", description)
-        .parameter(path_parameter("method", "The name of a method that has no path of its own here."))
+        .parameter(path_parameter(
+            "method",
+            "The name of a method that has no path of its own in this document.",
+        ))
         .responses(
             OperationResponses::new()
                 .with_errors(&[
@@ -200,13 +211,13 @@ fn unknown_control_method(route: &Route) -> Operation {
 
 fn events(route: &Route) -> Operation {
     let stream = ResponseBuilder::new()
-        .description("A stream that lives until either side ends it.")
+        .description("A stream of events, until the client or the server ends it.")
         .content(EVENT_STREAM, content(stream_schema()));
     operation_builder(
         route,
         "events",
         "events.subscribe",
-        "Tells what happens in the session, from now on or from an event on.",
+        "Streams the events of the session, from now on or after a given event.",
     )
     .responses(
         OperationResponses::new()
@@ -233,8 +244,8 @@ fn with_bytes(response: ResponseBuilder) -> ResponseBuilder {
 fn upload(route: &Route) -> Operation {
     let body = RequestBodyBuilder::new()
         .description(Some(
-            "The artifact, as it is. Its `Content-Type` becomes the media type, and may be any: the one named here is what clients \
-             send that know no better.",
+            "The bytes of the artifact. `Content-Type` becomes its media type, and may be any. The one named here stands for bytes of \
+             an unknown type.",
         ))
         .content(OCTET_STREAM, content(bytes_schema()));
     let put_response = |description: &str, name, value| {
@@ -243,16 +254,16 @@ fn upload(route: &Route) -> Operation {
             .content("application/json", json(schema_ref::<PutResponse>(), Some((name, value))))
     };
     let example = examples::for_method(Method::ArtifactsPut);
-    let created = put_response("It is stored.", example.name, example.response.clone())
-        .header("Location", header("Where to download it, relative to the request's target."));
+    let created = put_response("The artifact was stored.", example.name, example.response.clone())
+        .header("Location", header("Where to download the artifact, relative to the request's target."));
     let created = with_links(created);
     let existing = put_response(
-        "The same bytes were already stored; the first writer's options stay.",
+        "The same bytes were already stored. The options of the first put stay.",
         example.name,
         example.response,
     );
     let existing = with_links(existing);
-    operation_builder(route, "bytes", "bytes.put", "Stores the body, while it flows.")
+    operation_builder(route, "bytes", "bytes.put", "Stores the body while it arrives.")
         .request_body(Some(body.build()))
         .responses(
             OperationResponses::new()
@@ -269,15 +280,15 @@ fn upload(route: &Route) -> Operation {
 /// The headers for caches of every response about an artifact, and the headers of a response with its bytes.
 const CACHE_HEADERS: &[(&str, &str)] = &[
     ("ETag", "The SHA-256 in hex, in quotes."),
-    ("Last-Modified", "When the store accepted it; never later than `Date`."),
+    ("Last-Modified", "When the store accepted the artifact; never later than `Date`."),
     ("Cache-Control", "`private, immutable`."),
     ("Vary", "`authorization, x-harbor-session`."),
 ];
 const DOWNLOAD_HEADERS: &[(&str, &str)] = &[
     ("Accept-Ranges", "`bytes`."),
-    ("Content-Disposition", "`attachment`, or `inline` where it may be, and the file's name."),
+    ("Content-Disposition", "`attachment` or `inline`, and the filename."),
     ("Content-Security-Policy", "`sandbox; default-src 'none'`."),
-    ("Repr-Digest", "The SHA-256 of the whole (RFC 9530)."),
+    ("Repr-Digest", "The SHA-256 of the whole artifact (RFC 9530)."),
 ];
 
 fn download(route: &Route, is_head: bool) -> Operation {
@@ -288,25 +299,27 @@ fn download(route: &Route, is_head: bool) -> Operation {
         })
     };
     let (id, summary) = if is_head {
-        ("bytes.head", "Answers as a download would, without the bytes.")
+        ("bytes.head", "Returns the headers of a download without the bytes.")
     } else {
-        ("bytes.get", "Downloads an artifact, whole or a range of it.")
+        ("bytes.get", "Downloads an artifact, or a range of its bytes.")
     };
-    let whole = response("The whole.", &[CACHE_HEADERS, DOWNLOAD_HEADERS]);
-    let not_modified = response("The client has it already.", &[CACHE_HEADERS]);
+    let whole = response("The whole artifact.", &[CACHE_HEADERS, DOWNLOAD_HEADERS]);
+    let not_modified = response("The client already has the bytes.", &[CACHE_HEADERS]);
     let responses = if is_head {
         OperationResponses::for_head().with_response(200, whole)
     } else {
-        let part = response("The range that was asked for.", &[CACHE_HEADERS, DOWNLOAD_HEADERS])
-            .header("Content-Range", header("Which bytes these are: `bytes FIRST-LAST/SIZE`."));
+        let part = response("The requested range.", &[CACHE_HEADERS, DOWNLOAD_HEADERS])
+            .header("Content-Range", header("The position of the bytes: `bytes FIRST-LAST/SIZE`."));
         OperationResponses::new()
             .with_response(200, with_bytes(whole))
             .with_response(206, with_bytes(part))
             .with_error(416, Code::InvalidRequest)
     };
     let mut operation = operation_builder(route, "bytes", id, summary);
-    for field in RANGE_HEADERS.iter().filter(|_| !is_head) {
-        operation = operation.parameter(parameter(field, ParameterIn::Header));
+    if !is_head {
+        for field in RANGE_HEADERS {
+            operation = operation.parameter(parameter(field, ParameterIn::Header));
+        }
     }
     operation
         .parameter(path_parameter("id", "The artifact's id."))
@@ -356,7 +369,7 @@ fn public_operation(
 fn metrics(route: &Route, is_head: bool) -> Operation {
     let ok = ResponseBuilder::new()
         .description(
-            "Them, in the text format of Prometheus, or in that of OpenMetrics where `Accept` likes it at least as much.",
+            "The metrics, in the text format of Prometheus, or of OpenMetrics if `Accept` gives it at least the same weight.",
         )
         .header("Vary", header("`accept`."));
     let text = ObjectBuilder::new().schema_type(Type::String).build();
@@ -365,7 +378,7 @@ fn metrics(route: &Route, is_head: bool) -> Operation {
     public_operation(
         route,
         is_head,
-        ("metrics", "What the server counts, and figures of its process."),
+        ("metrics", "The metrics of the server and of its process."),
         ok,
         &contents,
     )

@@ -18,7 +18,7 @@ use super::schemas::{REQUEST_ID, schema_ref};
 pub(super) struct OperationResponses {
     responses: ResponsesBuilder,
     refusals: BTreeMap<u16, Vec<Code>>,
-    /// Whether the operation is HEAD, whose responses have no bodies.
+    /// Whether the operation is HEAD. Its responses have no bodies.
     is_head: bool,
 }
 
@@ -87,13 +87,13 @@ fn error_response(status: u16, codes: &[Code], is_head: bool) -> RefOr<Response>
         401 => {
             response = response.header(
                 "WWW-Authenticate",
-                header("`Bearer` where no token was sent, `Bearer error=\"invalid_token\"` where one was."),
+                header("`Bearer` if no token was sent, `Bearer error=\"invalid_token\"` if the token was refused."),
             );
         }
         416 => {
             response = response.header(
                 "Content-Range",
-                header("How many bytes there are, as RFC 9110 §14.4 writes it of a range that covers none."),
+                header("The size of the artifact, in the form of an unsatisfiable range (RFC 9110 §14.4)."),
             );
         }
         429 | 503 => response = response.header("Retry-After", header("How many seconds to wait.")),
@@ -107,7 +107,7 @@ fn error_description(status: u16, code: Code) -> &'static str {
         412 => "`If-Match` or `If-Unmodified-Since` does not hold.",
         416 => "The range covers no byte of the artifact.",
         SUBSCRIBER_LIMIT_STATUS => {
-            "There are as many connections as there may be, or event streams of the session, the user, the tenant or in all."
+            "A limit is reached: of connections, of the user's or tenant's requests, or of event streams of the session, the user, the tenant or in all."
         }
         BUS_CLOSED_STATUS => "The server is shutting down.",
         _ => code.descriptor().description,

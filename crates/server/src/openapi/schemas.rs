@@ -44,7 +44,7 @@ pub(super) fn components() -> ComponentsBuilder {
     add_schema::<Liveness>(&mut schemas);
     let request_id = HeaderBuilder::new()
         .schema(Some(string_schema().pattern(Some("^[0-9a-f]{32}$"))))
-        .description(Some("The request's id, under which the server's log tells the cause of a failure."));
+        .description(Some("The request's id. The server's log has the cause of a failure under this id."));
     ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .schema(EVENT_FRAME, frame_schema())
@@ -79,13 +79,13 @@ fn frame_schema() -> Schema {
         .content_schema(Some(schema_ref::<EventData>()))
         .description(Some("The event as JSON, on one line."));
     let description = format!(
-        "One event of the stream, its lines as members. The stream begins with `retry: {}`, and says that it lives with a comment \
-         every {} seconds. The comment `{GAP}` stands where events were lost, `{TOO_SLOW}` before the end of a stream that was \
-         read too slowly, and `{TOKEN_EXPIRED}` before the end of one whose token is not valid any more.",
+        "One event of the stream, with its lines as members. The stream begins with `retry: {}`. If there are no events, a comment \
+         every {} seconds keeps it alive. The comment `{GAP}` means that events were lost at this point. A stream that was read too \
+         slowly ends with `{TOO_SLOW}`, and one whose token is no longer valid with `{TOKEN_EXPIRED}`.",
         RETRY.as_millis(),
         KEEP_ALIVE.as_secs(),
     );
-    let id = string_schema().description(Some("Where the stream is: what `last-event-id` takes."));
+    let id = string_schema().description(Some("The position in the stream, for the header `last-event-id`."));
     ObjectBuilder::new()
         .property("id", id)
         .required("id")

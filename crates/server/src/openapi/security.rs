@@ -15,8 +15,8 @@ pub(super) fn add_schemes(components: ComponentsBuilder) -> ComponentsBuilder {
         .build();
     let query = ApiKey::Query(ApiKeyValue::with_description(
         ACCESS_TOKEN,
-        "The same token, for browsers' `EventSource`, which sends no headers. It counts only without `Authorization`, and is never \
-         logged.",
+        "The same token, for browsers' `EventSource`, which cannot send headers. It is used only if the header `Authorization` is \
+         absent, and is never logged.",
     ));
     components
         .security_scheme(BEARER, SecurityScheme::Http(bearer))

@@ -15,9 +15,13 @@ pub(crate) const IDENTITY_HEADERS: &[RequestField] = &[
     RequestField::single(
         "x-harbor-tenant",
         ValueType::ScopePart,
-        "May be sent, and must be the token's own.",
+        "If sent, it must be the token's claim `tenant`.",
     ),
-    RequestField::single("x-harbor-user", ValueType::ScopePart, "May be sent, and must be the token's own."),
+    RequestField::single(
+        "x-harbor-user",
+        ValueType::ScopePart,
+        "If sent, it must be the token's claim `user`.",
+    ),
 ];
 
 /// The query parameters of the event stream.
@@ -25,12 +29,12 @@ pub(crate) const EVENTS_QUERY: &[RequestField] = &[
     RequestField::single(
         "access_token",
         ValueType::Text,
-        "The token, for browsers' `EventSource`, which sends no headers; counts only without `authorization`. Never logged.",
+        "The token, for browsers' `EventSource`, which cannot send headers. Used only if the header `authorization` is absent. Never logged.",
     ),
     RequestField::single(
         "admin",
         ValueType::OneOf(&["0", "1"]),
-        "`1` hears every tenant; it takes the scope `admin` or `console:fleet`, and is audited.",
+        "`1`: the events of all tenants. It needs the scope `admin` or `console:fleet`, and is audited.",
     ),
 ];
 
@@ -39,12 +43,12 @@ pub(crate) const EVENTS_HEADERS: &[RequestField] = &[
     RequestField::repeatable(
         "x-harbor-event-type",
         ValueType::OneOf(EVENT_KINDS),
-        "Narrows the stream to these types; absent: all.",
+        "The types of events to send; absent: all.",
     ),
     RequestField::single(
         "last-event-id",
         ValueType::Text,
-        "The id of the last event that was heard: the stream goes on after it.",
+        "The id of the last event that was received. The stream continues after it.",
     ),
 ];
 
@@ -64,7 +68,7 @@ pub(crate) const DOWNLOAD_QUERY: &[RequestField] = &[
     RequestField::single(
         "disposition",
         ValueType::OneOf(&["attachment", "inline"]),
-        "How a browser treats it; `inline` is honoured for media types that cannot script. Absent: `attachment`.",
+        "How a browser treats the artifact; absent: `attachment`. `inline` has an effect only for media types that cannot run scripts.",
     ),
 ];
 
@@ -73,22 +77,22 @@ pub(crate) const DOWNLOAD_HEADERS: &[RequestField] = &[
     RequestField::repeatable(
         "if-match",
         ValueType::Text,
-        "Entity tags, or `*`: 412 where none is the artifact's.",
+        "Entity tags, or `*`: 412 if none is the artifact's.",
     ),
     RequestField::single(
         "if-unmodified-since",
         ValueType::Text,
-        "A date: 412 where the artifact is newer. Counts only without `if-match`.",
+        "A date: 412 if the artifact is newer. Used only if `if-match` is absent.",
     ),
     RequestField::repeatable(
         "if-none-match",
         ValueType::Text,
-        "Entity tags that the client has already: 304 where one is the artifact's.",
+        "Entity tags that the client already has: 304 if one is the artifact's.",
     ),
     RequestField::single(
         "if-modified-since",
         ValueType::Text,
-        "A date; counts only without `if-none-match`.",
+        "A date: 304 if the artifact is not newer. Used only if `if-none-match` is absent.",
     ),
 ];
 
@@ -97,12 +101,12 @@ pub(crate) const RANGE_HEADERS: &[RequestField] = &[
     RequestField::single(
         "range",
         ValueType::Text,
-        "One range of bytes. Several, or what is no range, is answered with the whole.",
+        "One range of bytes. Several ranges or a malformed one get the whole artifact.",
     ),
     RequestField::single(
         "if-range",
         ValueType::Text,
-        "The range holds for this entity tag or date only; otherwise the whole is answered.",
+        "The range applies only if this is the artifact's entity tag or date. Otherwise the whole artifact is sent.",
     ),
 ];
 
@@ -120,7 +124,7 @@ pub(crate) const UPLOAD_QUERY: &[RequestField] = &[
         ValueType::OneOf(SOURCES),
         "Where the bytes came from; absent or empty: `user_upload`.",
     ),
-    RequestField::repeatable("tag", ValueType::Text, "A word to find it by."),
+    RequestField::repeatable("tag", ValueType::Text, "A tag, to find the artifact by."),
 ];
 
 /// The names of [`Source`].
@@ -134,5 +138,5 @@ const _: () = assert!(SOURCES.len() == Source::ALL.len());
 pub(crate) const UPLOAD_HEADERS: &[RequestField] = &[RequestField::single(
     "content-digest",
     ValueType::Digests,
-    "The SHA-256 of the body (RFC 9530), compared before anything is visible.",
+    "The SHA-256 of the body (RFC 9530), compared before the artifact is visible.",
 )];

@@ -1,4 +1,5 @@
-//! Reads the token from request headers, and builds the caller from its claims. This module must never know keys.
+//! Reads the token from request headers, and builds the caller from its claims. This module must never
+//! use a signing key or a set of keys.
 
 use artifact_store_core::{Scope, ScopePart};
 use artifact_store_protocol::Code;
@@ -41,7 +42,8 @@ pub fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool {
     bearer_token(headers, access_token).map_or_else(|refusal| refusal.code() == Code::AuthRejected, |_| true)
 }
 
-/// The caller that the verified token and the headers name. With `session_bound`, only the token names the session.
+/// The caller that the verified token and the headers name. If `session_bound`, a session header must be equal to the
+/// session of the token.
 pub(super) fn build_caller(
     token: &VerifiedToken,
     headers: &HeaderMap,

@@ -1,5 +1,5 @@
 //! The claims of a token. A claim of the wrong type makes the whole token invalid; it never counts as absent.
-//! This module must never know a key.
+//! This module must never use a signing key or a set of keys.
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,6 +1,6 @@
 //! Fetches a JWK set over HTTP, with limits on time, bytes and addresses. It follows no redirect.
 //!
-//! Each request uses a new connection: with minutes between requests, a pool would only hold connections that the
+//! Each request uses a new connection. Minutes pass between two requests, so a pool would only hold connections that the
 //! provider has closed. This module must never know what the set is for.
 
 use std::fmt;
@@ -41,7 +41,7 @@ pub(super) struct Fetcher {
 /// A successful response.
 pub(super) struct JwksResponse {
     pub(super) json: Vec<u8>,
-    /// Its `max-age`.
+    /// The `max-age` of the response.
     pub(super) max_age: Option<Duration>,
 }
 
@@ -49,7 +49,7 @@ impl Fetcher {
     /// Loads the trusted certificates of this machine if the URL is https. Blocks on the disk.
     ///
     /// # Errors
-    /// A sentence if there are none.
+    /// A sentence if this machine has no trusted certificate.
     pub(super) fn new(url: JwksUrl) -> Result<Self, String> {
         let tls = if url.is_tls() { Some(tls_connector()?) } else { None };
         Ok(Self { url, tls })
@@ -95,8 +95,8 @@ impl Fetcher {
     }
 
     async fn connect_to(&self, address: SocketAddr) -> Result<TcpStream, String> {
-        // Checked here, because a name can resolve to any address, and to another one each time.
-        self.url.allows(address.ip()).map_err(|why| format!("is not asked: {why}"))?;
+        // The address is checked at each connection, because a name can resolve to another address each time.
+        self.url.allows(address.ip()).map_err(|why| format!("is not allowed: {why}"))?;
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(format!("cannot be reached: {error}")),
@@ -120,7 +120,7 @@ impl Fetcher {
                 .header(ACCEPT, "application/json")
                 .header(USER_AGENT, concat!("artifactd/", env!("CARGO_PKG_VERSION")))
                 .body(Empty::new())
-                .map_err(|_| "cannot be asked for".to_owned())?;
+                .map_err(|_| "cannot be requested".to_owned())?;
             let response = sender.send_request(request).await.map_err(incomplete)?;
             match response.status() {
                 StatusCode::OK => {}
@@ -142,7 +142,7 @@ impl Fetcher {
             }
             Ok(JwksResponse { json, max_age })
         };
-        // The connection drives the I/O. Its result shows in the response.
+        // The connection must be polled, because it does the I/O. If it fails, the exchange returns the error.
         tokio::pin!(exchange);
         tokio::select! {
             biased;
@@ -174,7 +174,7 @@ fn tls_connector() -> Result<TlsConnector, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| format!("cannot be asked over TLS: {error}"))?
+        .map_err(|error| format!("cannot be reached over TLS: {error}"))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_age_is_that_of_the_header() {
+    fn max_age_is_read_from_cache_control() {
         for (value, age) in [
             ("max-age=60", Some(60)),
             ("public, Max-Age = 21600, must-revalidate", Some(21_600)),

@@ -1,6 +1,6 @@
 //! The public keys that tokens are verified with, read from a JWK set (RFC 7517).
 //!
-//! The key determines the algorithms: its type, curve, `alg`, `use` and `key_ops` say what it may verify. This module
+//! A key determines the algorithms that it may verify, by its type, curve, `alg`, `use` and `key_ops`. This module
 //! must never know a token.
 
 use std::fmt;
@@ -35,7 +35,8 @@ pub(super) struct KeySet {
     ignored: Vec<IgnoredKey>,
 }
 
-/// The SHA-256 of a key and its id. It differs for two keys with one id, and for one key with two ids.
+/// The SHA-256 of a key and its id. Two keys with the same id have different fingerprints, and so has a key under two
+/// ids.
 pub(super) type Fingerprint = [u8; 32];
 
 /// A key, prepared for each algorithm that it may verify.
@@ -45,11 +46,11 @@ pub(super) struct Key {
     verifying_keys: Vec<(Algorithm, VerifyingKey)>,
 }
 
-/// A key in the form that its library takes.
+/// A key in the type of the library that verifies with it.
 enum VerifyingKey {
     /// For `jsonwebtoken`.
     JsonWebToken(jsonwebtoken::Algorithm, DecodingKey),
-    /// For aws-lc: `jsonwebtoken` has no ES512.
+    /// For aws-lc, because `jsonwebtoken` has no ES512.
     AwsLc(ParsedPublicKey),
 }
 
@@ -96,7 +97,7 @@ impl KeySet {
         Ok(Self { keys, ignored })
     }
 
-    /// Logs the ignored keys, except those that `before` has ignored too.
+    /// Logs the ignored keys, except those that the previous set `before` has ignored too.
     pub(super) fn log_ignored_keys(&self, before: Option<&Self>) {
         let known = |it: &&IgnoredKey| before.is_none_or(|before| !before.ignored.contains(it));
         for IgnoredKey { kid, why } in self.ignored.iter().filter(known) {
@@ -123,13 +124,16 @@ impl KeySet {
     }
 
     /// Returns true if [`select`](Self::select) would still return the key of this fingerprint for a token of
-    /// `algorithm` that names its id (`named`), or names none.
-    pub(super) fn still_selects(&self, fingerprint: &Fingerprint, algorithm: Algorithm, named: bool) -> bool {
+    /// `algorithm` with the id of the key.
+    pub(super) fn still_selects_by_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
+        // A set has at most one key of an id and algorithm.
+        self.keys.iter().any(|key| key.is_for(algorithm) && key.fingerprint == *fingerprint)
+    }
+
+    /// Returns true if [`select`](Self::select) would still return the key of this fingerprint for a token of
+    /// `algorithm` without a key id.
+    pub(super) fn still_selects_without_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
         let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
-        if named {
-            // A set has at most one key of an id and algorithm.
-            return fitting.any(|key| key.fingerprint == *fingerprint);
-        }
         fitting.next().is_some_and(|key| key.fingerprint == *fingerprint) && fitting.next().is_none()
     }
 
@@ -181,12 +185,12 @@ impl Key {
             return Err(UnusableKey::Private(name));
         }
         let key = Self::parse_members(members, allowed)?;
-        let is_twin = |other: &Self| {
+        let has_same_kid = |other: &Self| {
             key.kid.is_some()
                 && other.kid == key.kid
                 && other.verifying_keys.iter().any(|(algorithm, _)| key.is_for(*algorithm))
         };
-        if others.iter().any(is_twin) {
+        if others.iter().any(has_same_kid) {
             return Err("has the 'kid' of another key; make them differ".into());
         }
         Ok(key)
@@ -229,8 +233,8 @@ impl Key {
         let verifying_keys = algorithms
             .into_iter()
             .map(|algorithm| {
-                // The library parses a key only for the first token. Parse it now, so that the operator sees the error
-                // at once.
+                // `jsonwebtoken` parses a key only when it verifies the first token. The key is parsed here too, so that
+                // the operator sees an error at the start.
                 let checked = ParsedPublicKey::new(aws_lc_algorithm(algorithm), &encoded).ok()?;
                 let key = match jsonwebtoken_algorithm(algorithm) {
                     Some(name) => VerifyingKey::JsonWebToken(name, decoding_key.clone()),
@@ -258,7 +262,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Each part is hashed with its length, so that parts cannot run together.
+/// Each part is hashed with its length, so that the end of one part is never taken for the start of the next.
 fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]) -> Fingerprint {
     let mut context = digest::Context::new(&SHA256);
     let curve = curve.filter(|_| kty == "EC");

@@ -9,23 +9,25 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::jwks::MAX_JWKS_BYTES;
 
-/// How old the last change must be before unchanged metadata means unchanged content: two writes within one tick of the
-/// file system clock leave the same times.
+/// How old the last change must be, so that unchanged metadata proves unchanged content. Two writes within one tick of
+/// the file system clock leave the same times.
 const MIN_SETTLED_AGE: Duration = Duration::from_secs(2);
 
 /// The file, with its state at the last read.
 #[derive(Debug)]
 pub(super) struct JwksFile {
     path: PathBuf,
-    /// Its metadata before the last read. `None` if it changed too recently to be trusted.
+    /// The metadata of the file before the last read. `None` if the file had changed too recently for
+    /// [`MIN_SETTLED_AGE`].
     stamp: Option<FileStamp>,
-    /// The SHA-256 of its content at the last read.
+    /// The SHA-256 of the content at the last read.
     content_digest: Option<[u8; 32]>,
 }
 
 /// The metadata that changes whenever a file is written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
+    /// Device and inode.
     file: (u64, u64),
     length: u64,
     modified: (i64, i64),
@@ -82,9 +84,10 @@ impl FileStamp {
         })
     }
 
+    /// Returns whether the last change is older than [`MIN_SETTLED_AGE`].
     fn is_settled(&self) -> bool {
         let latest = u64::try_from(self.modified.0.max(self.changed.0)).unwrap_or_default();
-        // A time in the future proves nothing.
+        // If the time is in the future, `age` is an error, and the file is not settled.
         let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(latest));
         age.is_ok_and(|age| age > MIN_SETTLED_AGE)
     }

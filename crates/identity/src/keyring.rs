@@ -1,5 +1,5 @@
-//! The current keys: [`Keyring`]. Requests read them. A request with an unknown key id requests a refresh and waits for
-//! it shortly. The refresher replaces them.
+//! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. A request with an unknown key
+//! id causes a refresh and waits up to 3 s for its end.
 //!
 //! Two rules keep requests from causing many fetches: at most one attempt at a time, and none within the minimum
 //! interval after the start of the last one. This module must never know where keys come from.
@@ -36,6 +36,7 @@ pub(super) struct Keyring {
 #[derive(Default)]
 struct RefreshState {
     in_progress: bool,
+    /// When the last attempt started.
     last: Option<Instant>,
 }
 
@@ -94,7 +95,7 @@ impl Keyring {
         self.changed.subscribe()
     }
 
-    /// Requests a refresh and waits until it ends, at most 3 s. Returns at once if none runs and none may start.
+    /// Requests a refresh and waits until it ends, at most 3 s. Returns at once if no refresh runs and none may start.
     pub(super) async fn wait_for_refresh(&self) {
         // Subscribe before the request, so that the end is not missed.
         let mut ended = self.ended.subscribe();
@@ -104,7 +105,7 @@ impl Keyring {
         }
     }
 
-    /// Starts an attempt unless one runs. Returns true if one runs now.
+    /// Starts an attempt, unless one runs or the minimum interval has not passed. Returns true if an attempt runs now.
     fn request_refresh(&self) -> bool {
         let Some(min_interval) = self.min_interval else { return false };
         let mut state = self.state();
@@ -119,8 +120,8 @@ impl Keyring {
         true
     }
 
-    /// Refreshes now, regardless of the interval, after an attempt that already runs. Returns true if it succeeded.
-    /// Never returns if there is no refresher.
+    /// Refreshes now, regardless of the minimum interval. If an attempt already runs, waits for its end first. Returns
+    /// true if the refresh succeeded. Never returns if there is no refresher.
     pub(super) async fn refresh(&self) -> bool {
         let mut ended = self.ended.subscribe();
         while !self.start_refresh(&mut ended) {
@@ -130,7 +131,8 @@ impl Keyring {
         ended.borrow().1
     }
 
-    /// Starts an attempt unless one runs. `ended` is notified of its end.
+    /// Starts an attempt unless one runs. `ended` is notified of the end of the running attempt. Returns true if it was
+    /// started here.
     fn start_refresh(&self, ended: &mut watch::Receiver<(u64, bool)>) -> bool {
         let mut state = self.state();
         ended.mark_unchanged();
@@ -142,8 +144,8 @@ impl Keyring {
         true
     }
 
-    /// Waits until `when`, or until a refresh is requested, and marks an attempt as running. Returns true if it was
-    /// requested.
+    /// Waits until `when`, or until a refresh is requested, and marks an attempt as running. Returns true if the attempt
+    /// was requested.
     pub(super) async fn wait_until_due(&self, when: Instant) -> bool {
         loop {
             let is_due = tokio::select! {

@@ -1,11 +1,11 @@
 //! Identifies the sender of a request: verifies bearer tokens against the keys of a JWK set and the configured rules.
 //!
-//! [`Verifier`] is the entry point. Keys come from a file (`jwks_file`) or from a provider (`fetch`). A background task
-//! keeps them fresh (`refresher`), and requests read them from the `keyring`. The token cache avoids verifying the same
-//! token again.
+//! [`Verifier`] is the entry point. Keys come from a file (module `jwks_file`) or from a provider (module `fetch`). A
+//! background task (module `refresher`) keeps them fresh, and requests read them from the `keyring`. The token
+//! cache avoids verifying the same token again.
 //!
-//! All six algorithms take the same path. `jsonwebtoken` over aws-lc checks the signature, aws-lc itself checks ES512.
-//! Keys that a token brings along are never used. This crate must never know what a caller may do.
+//! All six algorithms take the same path. `jsonwebtoken`, which uses aws-lc, checks the signatures. aws-lc itself checks
+//! ES512. A key that a token contains or refers to is never used. This crate must never know what a caller may do.
 
 mod algorithm;
 mod caller;

@@ -10,7 +10,8 @@ use super::clock::unix_now;
 use super::keyring::Keyring;
 use super::token::VerifiedToken;
 
-/// Longest sleep: the system clock can be set, or stop while the machine sleeps.
+/// The longest wait between two checks. The system clock can be set meanwhile, and timers stop while the machine is
+/// suspended.
 const POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The lifetime of a verified token: until it expires, or its key is withdrawn or replaced.
@@ -29,7 +30,7 @@ impl TokenLifetime {
     pub async fn ended(self) {
         let mut changes = self.keys.changes();
         loop {
-            // Marked as seen before the keys are read, so that a change in between wakes this task again.
+            // The change is marked as seen before the keys are read, so that a later change wakes this task again.
             changes.borrow_and_update();
             let left = self.token.expires_at() + self.clock_skew.as_secs_f64() - unix_now();
             if left <= 0.0 || !self.token.is_verified_by(&self.keys.set()) {

@@ -1,4 +1,5 @@
-//! Counts refreshes of the keys: [`RefreshCounter`]. This module must never know a key.
+//! Counts refreshes of the keys: [`RefreshCounter`]. This module must never use a signing key or a set
+//! of keys.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,11 +20,11 @@ pub struct RefreshCounts {
 }
 
 impl RefreshCounter {
-    pub(super) fn done(&self) {
+    pub(super) fn count_success(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self) {
+    pub(super) fn count_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -73,7 +73,7 @@ impl JwksRefresher {
                 file = returned;
                 let path = file.path().display();
                 let set = match content {
-                    // An unchanged file is not reported again.
+                    // The file is unchanged.
                     Ok(None) => None,
                     Ok(Some(json)) => Some(KeySet::parse(&json, &algorithms)),
                     Err(why) => Some(Err(why)),
@@ -83,9 +83,9 @@ impl JwksRefresher {
                         last_error = None;
                         replace_keys(&keys, set);
                     }
-                    // An explicit request is always answered in the log.
+                    // A poll logs an error once. A request logs it each time, because its sender looks for the result.
                     Some(Err(why)) if requested || last_error.as_ref() != Some(&why) => {
-                        keys.refreshes().failed();
+                        keys.refreshes().count_failure();
                         tracing::warn!("identity.jwks_file: {path} {why}; the keys from before stay");
                         last_error = Some(why);
                     }
@@ -119,7 +119,7 @@ impl JwksRefresher {
                         replace_keys(&keys, set);
                     }
                     Err(why) => {
-                        keys.refreshes().failed();
+                        keys.refreshes().count_failure();
                         failures += 1;
                         wait = schedule.delay_after_failures(failures - 1, random_jitter());
                         let url = fetcher.url();
@@ -149,7 +149,7 @@ fn replace_keys(keys: &Keyring, set: KeySet) {
     set.log_ignored_keys(Some(&keys.set()));
     let count = set.len();
     let (added, withdrawn) = keys.replace(set);
-    keys.refreshes().done();
+    keys.refreshes().count_success();
     if added + withdrawn > 0 {
         tracing::info!(keys = count, added, withdrawn, "the keys have changed");
     }
@@ -170,7 +170,7 @@ mod tests {
         RefreshSchedule { interval: Duration::from_mins(5), min_interval: Duration::from_secs(10) };
 
     #[test]
-    fn a_provider_may_shorten_the_interval_but_not_below_the_smallest() {
+    fn a_provider_may_shorten_the_interval_but_not_below_the_minimum() {
         for (max_age, seconds) in
             [(None, 300), (Some(60), 60), (Some(86_400), 300), (Some(3), 10), (Some(0), 10)]
         {

@@ -10,9 +10,9 @@ use super::url::JwksUrl;
 /// Settings of a [`Verifier`](crate::Verifier). By default there is no source of keys: set one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdentitySettings {
-    /// A JWK set in a file. At most one of this and [`jwks_url`](Self::jwks_url) is set.
+    /// The path of a JWK set. Set either this or [`jwks_url`](Self::jwks_url), not both.
     pub jwks_file: Option<PathBuf>,
-    /// A JWK set that a provider serves.
+    /// The URL of a JWK set that a provider serves.
     pub jwks_url: Option<JwksUrl>,
     /// Longest time between two requests to the provider. 5 minutes by default.
     pub jwks_refresh_interval: Duration,

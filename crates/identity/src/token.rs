@@ -53,24 +53,37 @@ pub(super) struct VerifiedToken {
     pub(super) tenant: Option<String>,
     pub(super) user: Option<String>,
     pub(super) session: Option<String>,
+    /// Has the token scope `admin`.
     pub(super) admin: bool,
+    /// Has the token scope `console:fleet`.
     pub(super) fleet: bool,
     times: ValidityTimes,
     key: Fingerprint,
     algorithm: Algorithm,
-    /// Whether the token names its key (`kid`).
-    named: bool,
+    lookup: KeyLookup,
+}
+
+/// How the key of a token was selected.
+#[derive(Debug, Clone, Copy)]
+enum KeyLookup {
+    /// By the key id (`kid`) in the token.
+    ByKid,
+    /// By its algorithm alone, because the token has no key id.
+    WithoutKid,
 }
 
 impl VerifiedToken {
-    /// Returns true if the token is still valid: its times, and its key in the current set.
+    /// Returns true if the token is still valid at `now` and its key is still in `keys`.
     pub(super) fn is_still_valid(&self, keys: &KeySet, rules: &Rules, now: f64) -> bool {
         self.times.check(rules, now).is_ok() && self.is_verified_by(keys)
     }
 
     /// Returns true if `keys` would select the same key for this token again.
     pub(super) fn is_verified_by(&self, keys: &KeySet) -> bool {
-        keys.still_selects(&self.key, self.algorithm, self.named)
+        match self.lookup {
+            KeyLookup::ByKid => keys.still_selects_by_kid(&self.key, self.algorithm),
+            KeyLookup::WithoutKid => keys.still_selects_without_kid(&self.key, self.algorithm),
+        }
     }
 
     /// The expiry in seconds since the Unix epoch, without clock skew.
@@ -83,13 +96,13 @@ impl VerifiedToken {
         times: ValidityTimes,
         key: Fingerprint,
         algorithm: Algorithm,
-        named: bool,
+        lookup: KeyLookup,
     ) -> Self {
         // Unknown scopes are ignored.
         let has_scope = |scope: &str| claims.scopes.iter().any(|it| it == scope);
         let (admin, fleet) = (has_scope("admin"), has_scope("console:fleet"));
         let Claims { tenant, user, session, .. } = claims;
-        Self { tenant, user, session, admin, fleet, times, key, algorithm, named }
+        Self { tenant, user, session, admin, fleet, times, key, algorithm, lookup }
     }
 }
 
@@ -130,7 +143,8 @@ pub(super) fn verify(
     let payload = decode_part(&token[first + 1..second])?;
     let claims: Claims = parse_object(&payload).ok_or(TokenError::Claims)?;
     let times = claims.check(rules, now)?;
-    Ok(VerifiedToken::new(claims, times, key.fingerprint(), algorithm, header.kid.is_some()))
+    let lookup = if header.kid.is_some() { KeyLookup::ByKid } else { KeyLookup::WithoutKid };
+    Ok(VerifiedToken::new(claims, times, key.fingerprint(), algorithm, lookup))
 }
 
 /// Parses a JSON object. serde alone would also accept an array of the member values.
@@ -149,6 +163,6 @@ impl VerifiedToken {
         let claims: Claims =
             serde_json::from_value(serde_json::json!({ "tenant": tenant, "exp": 1e12 })).unwrap();
         let times = claims.check(&Rules::default(), 0.0).unwrap();
-        Self::new(claims, times, Fingerprint::default(), Algorithm::Es256, true)
+        Self::new(claims, times, Fingerprint::default(), Algorithm::Es256, KeyLookup::ByKid)
     }
 }

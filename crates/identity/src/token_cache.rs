@@ -1,7 +1,7 @@
 //! A cache of verified tokens: [`TokenCache`]. A hit costs a hash instead of a signature check.
 //!
-//! It holds the SHA-256 of at most [`CAPACITY`] tokens, never a token itself, and no rejected token. It does not check
-//! validity: the caller checks times and key again after each hit.
+//! The cache holds the SHA-256 of at most [`CAPACITY`] tokens, never a token itself, and no rejected token. It does not
+//! check validity. After each hit, the verifier must check the times and the key again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,9 +13,11 @@ use super::token::VerifiedToken;
 
 /// Most tokens in the cache.
 pub(super) const CAPACITY: usize = 4096;
-/// Shards with a lock each, so that two cores rarely wait for each other. The hash of a token selects its shard.
+/// The number of shards. Each has its own lock, so that threads rarely wait for each other. The hash of a token selects
+/// its shard.
 const SHARDS: usize = 16;
-/// Longest tenant, user or session in the cache, in bytes. No legal one is longer. This limits the cache to a few MiB.
+/// Longest tenant, user or session in the cache, in bytes. A legal one is never longer. The limit keeps the cache below
+/// a few MiB.
 const MAX_PART_BYTES: usize = 256;
 /// How many recently used tokens an insertion skips before it evicts the next one anyway.
 const MAX_SKIPPED: usize = 8;
@@ -38,6 +40,7 @@ struct Shard {
 struct Slot {
     token: TokenHash,
     verified: Arc<VerifiedToken>,
+    /// Whether the token was used since the last pass of the hand.
     used: bool,
 }
 
@@ -74,7 +77,7 @@ impl TokenCache {
 
     fn with_shard<T>(&self, token: &TokenHash, action: impl FnOnce(&mut Shard) -> T) -> Option<T> {
         let shard = self.0.get(usize::from(token[0]) % SHARDS)?;
-        // After a panic with the lock held, a shard at worst misses a token.
+        // A poisoned lock is still used: after a panic, a shard misses a token at worst.
         Some(action(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
@@ -102,7 +105,7 @@ impl Shard {
         *old = slot;
     }
 
-    /// The index of the slot to evict. It moves the hand past that slot.
+    /// Selects the slot to evict and moves the hand past it. Returns the index of the slot.
     fn select_victim(&mut self) -> usize {
         for _ in 0..MAX_SKIPPED {
             let Some(slot) = self.slots.get_mut(self.hand) else { break };
@@ -137,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_tokens_takes_no_more_than_the_capacity_and_spares_the_one_in_use() {
+    fn a_flood_of_tokens_stays_within_the_capacity_and_does_not_evict_the_token_in_use() {
         let cache = TokenCache::new();
         let busy = hash(u32::MAX);
         cache.insert(busy, &verified_token("busy"));
         for number in 0..10 * u32::try_from(CAPACITY).unwrap() {
             cache.insert(hash(number), &verified_token("flood"));
-            assert!(cache.get(&busy).is_some(), "evicted after {number}");
+            assert!(cache.get(&busy).is_some(), "the token in use was evicted after {number} others");
         }
         assert_eq!(cache.len(), CAPACITY);
         let indexed: usize = cache.0.iter().map(|shard| shard.lock().unwrap().indices.len()).sum();

@@ -29,7 +29,7 @@ impl TokenError {
     pub(super) const fn message(self) -> &'static str {
         match self {
             Self::TooLong => "the bearer token is longer than 16 KiB",
-            Self::Malformed => "the bearer token is no JWT of three parts",
+            Self::Malformed => "the bearer token is not a JWT of three parts",
             Self::Algorithm => "the bearer token's signature algorithm is not allowed here",
             Self::Critical => "the bearer token has critical header extensions, and none is understood here",
             Self::Unencoded => {

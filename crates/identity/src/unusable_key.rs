@@ -11,7 +11,7 @@ const MAX_KID_CHARS: usize = 64;
 /// A key of the set that is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct IgnoredKey {
-    /// Its id, truncated and escaped. Empty if it has none.
+    /// The key id, truncated and escaped. Empty if the key has none.
     pub(super) kid: String,
     /// The rest of a sentence that starts with the key.
     pub(super) why: String,
@@ -25,11 +25,11 @@ impl IgnoredKey {
 
 /// Why a key is ignored.
 pub(super) enum UnusableKey {
-    /// Its type, algorithm or use is not supported. It never causes an error of the set.
+    /// The type, algorithm or use of the key is not supported. A set may contain such keys, so this is not an error.
     Unsupported(&'static str),
-    /// It is malformed.
+    /// The key is malformed.
     Malformed(String),
-    /// It has this member, which only private or symmetric keys have.
+    /// The key has this member, which only private or symmetric keys have.
     Private(&'static str),
 }
 

@@ -1,7 +1,7 @@
 //! The URL of a JWK set: [`JwksUrl`], and the addresses that its host may resolve to.
 //!
-//! The operator sets the URL. Still, the server must not connect to the metadata service of a cloud machine, nor
-//! request keys without TLS. This module must never know a response.
+//! The URL is part of the configuration. Even so, the server must not connect to the metadata service of a cloud
+//! machine, nor request keys from another machine without TLS. This module must never know a response.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

@@ -65,8 +65,8 @@ pub struct KeyRefresher {
 }
 
 impl KeyRefresher {
-    /// Reads the file or asks the provider now. Returns true if that succeeded. If it failed, the previous keys stay
-    /// and the log says why. For fixed keys it does nothing and returns true. Never returns after the verifier is
+    /// Reads the file or asks the provider now. Returns true if the refresh succeeded. If it failed, the previous keys
+    /// stay and the log says why. For fixed keys it does nothing and returns true. Never returns after the verifier is
     /// dropped.
     pub async fn refresh(&self) -> bool {
         !self.is_refreshable || self.keys.refresh().await
@@ -88,14 +88,14 @@ pub struct Verifier {
 impl Verifier {
     /// Opens a verifier with the keys of the configured file or provider, and keeps them fresh until it is dropped. A
     /// changed file is loaded within a second. A provider is asked at the configured interval, and when a token names
-    /// an unknown key. If a refresh fails, that is logged and the previous keys stay.
+    /// an unknown key. If a refresh fails, the failure is logged and the previous keys stay.
     ///
     /// Needs a tokio runtime with time enabled, and with I/O enabled for a provider.
     ///
     /// # Errors
     /// [`OpenError::Config`] if neither is configured, or the file cannot be read, is larger than 1 MiB, is not a JWK
-    /// set, or has no usable key. [`OpenError::Provider`] if that is true of the response of the provider, or it does
-    /// not respond.
+    /// set, or has no usable key. [`OpenError::Provider`] if the provider does not respond, or its response has one
+    /// of these defects.
     pub async fn open(settings: &IdentitySettings) -> Result<Self, OpenError> {
         let rules = Rules {
             algorithms: settings.jwt_algorithms.clone(),
@@ -137,7 +137,7 @@ impl Verifier {
     /// A verifier with the keys of a given JWK set, which do not change.
     ///
     /// # Errors
-    /// [`ConfigError`] if it is not a JWK set, or has no usable key.
+    /// [`ConfigError`] if `json` is not a JWK set, or has no usable key.
     pub fn from_jwks(json: &str, rules: Rules) -> Result<Self, ConfigError> {
         let set = KeySet::parse(json.as_bytes(), &rules.algorithms)
             .map_err(|why| ConfigError(format!("the JWK set {why}")))?;
@@ -179,7 +179,7 @@ impl Verifier {
     }
 
     /// Like [`identify_or_refresh`](Self::identify_or_refresh), and returns the lifetime of the token, for responses
-    /// that go on for long.
+    /// that may outlast the token.
     pub async fn identify_with_lifetime(
         &self,
         headers: &HeaderMap,

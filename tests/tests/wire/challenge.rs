@@ -52,7 +52,7 @@ fn a_rejected_token_is_called_invalid_and_a_missing_one_is_not() {
                 NONE,
                 "an empty token",
             );
-            assert_challenge(server, &request.clone().bearer("x.y.z"), INVALID, "no JWT");
+            assert_challenge(server, &request.clone().bearer("x.y.z"), INVALID, "not a JWT");
             assert_challenge(server, &request.clone().bearer(&expired), INVALID, "an expired token");
             assert_challenge(server, &request.clone().bearer(&nobody), INVALID, "a token of nobody");
             let other = request.clone().identity(&ada()).header("X-Harbor-Tenant", "globex");

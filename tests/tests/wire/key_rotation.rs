@@ -213,7 +213,7 @@ fn a_server_that_cannot_get_keys_does_not_start_and_says_why() {
     // The same address, written as a decimal number.
     let (code, stderr) = start_refusal(&from("https://2852039166/keys"));
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.contains("is not asked") && stderr.contains("link-local"), "{stderr}");
+    assert!(stderr.contains("is not allowed") && stderr.contains("link-local"), "{stderr}");
 }
 
 #[test]

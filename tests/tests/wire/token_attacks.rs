@@ -21,7 +21,7 @@ use crate::ada;
 type Attack = (&'static str, String, &'static str);
 
 const ALGORITHM: &str = "signature algorithm is not allowed";
-const SHAPE: &str = "no JWT of three parts";
+const SHAPE: &str = "not a JWT of three parts";
 const SIGNATURE: &str = "signature is not valid";
 const KID: &str = "(kid) is not known";
 const CLAIMS: &str = "claims of a wrong type, or some that are given twice";

@@ -23,13 +23,14 @@ fn each_of_the_six_algorithms_is_accepted() {
 #[test]
 fn each_of_the_six_algorithms_can_be_disallowed() {
     for algorithm in Algorithm::ALL {
-        let (signer, other) =
-            (Signer::new(algorithm), Algorithm::ALL.into_iter().filter(|a| *a != algorithm));
-        let other = Rules { algorithms: other.collect(), ..Rules::default() };
+        let signer = Signer::new(algorithm);
+        let all_others = Algorithm::ALL.into_iter().filter(|a| *a != algorithm).collect();
+        let rules = Rules { algorithms: all_others, ..Rules::default() };
+        // A set must have a usable key.
         let spare =
             Signer::new(if algorithm == Algorithm::Es256 { Algorithm::Es384 } else { Algorithm::Es256 });
         let keys = jwk_set(&[signer.jwk(&json!({"alg": null})), spare.jwk(&json!({"kid": "spare"}))]);
-        let verifier = Verifier::from_jwks(&keys, other).unwrap();
+        let verifier = Verifier::from_jwks(&keys, rules).unwrap();
         let refusal = identify(&verifier, &signer.token(&json!({}), &json!({}))).unwrap_err();
         assert_eq!(refusal.code(), Code::AuthRejected, "{algorithm}");
         assert!(refusal.envelope().message.contains("algorithm is not allowed"), "{algorithm}");
@@ -63,7 +64,7 @@ fn a_valid_token_of_an_unusual_form_is_accepted() {
 }
 
 #[test]
-fn the_clock_skew_is_the_configured_one() {
+fn a_configured_clock_skew_of_zero_rejects_a_token_that_expired_one_second_ago() {
     let es = Signer::new(Algorithm::Es256);
     let strict = es.verifier(Rules { clock_skew: Duration::ZERO, ..Rules::default() });
     let refusal = identify(&strict, &es.token(&json!({}), &json!({"exp": unix_now() - 1}))).unwrap_err();
@@ -71,7 +72,7 @@ fn the_clock_skew_is_the_configured_one() {
 }
 
 #[test]
-fn known_scopes_are_rights_and_others_are_ignored() {
+fn known_scopes_give_rights_and_others_are_ignored() {
     let es = Signer::new(Algorithm::Es256);
     let verifier = es.verifier(Rules::default());
     for (scopes, admin, fleet) in [

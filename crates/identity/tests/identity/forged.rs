@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Signer, identify, signing_input, token_of_length, unix_now, valid_claims, with_changes};
 
-/// A key, the claims that its verifier requires, and that verifier: it checks issuer and audience.
+/// A key, and a verifier with this key that checks issuer and audience. `required_claims` are the claims that it
+/// requires.
 struct Issuer {
     es: Signer,
     required_claims: Value,
@@ -71,7 +72,7 @@ fn a_token_with_a_wrong_header_is_rejected() {
         (
             "a header that is a list",
             issuer.es.token_from_json(r#"["ES256","k1"]"#, &issuer.valid_claims().to_string()),
-            "no JWT of three parts",
+            "not a JWT of three parts",
         ),
         ("lower case", issuer.token_with_header(&json!({"alg": "es256"})), "algorithm is not allowed"),
         ("PS256", issuer.token_with_header(&json!({"alg": "PS256"})), "algorithm is not allowed"),
@@ -81,8 +82,8 @@ fn a_token_with_a_wrong_header_is_rejected() {
             format!("{hmac_message}.{}", BASE64URL_NOPAD.encode(mac.as_ref())),
             "algorithm is not allowed",
         ),
-        ("no alg", issuer.token_with_header(&json!({"alg": null})), "no JWT of three parts"),
-        ("alg is a list", issuer.token_with_header(&json!({"alg": ["ES256"]})), "no JWT of three parts"),
+        ("no alg", issuer.token_with_header(&json!({"alg": null})), "not a JWT of three parts"),
+        ("alg is a list", issuer.token_with_header(&json!({"alg": ["ES256"]})), "not a JWT of three parts"),
         (
             "another type of key",
             issuer.token_with_header(&json!({"alg": "RS256"})),
@@ -94,7 +95,7 @@ fn a_token_with_a_wrong_header_is_rejected() {
             "is for another signature algorithm",
         ),
         ("unknown kid", issuer.token_with_header(&json!({"kid": "../k1"})), "(kid) is not known"),
-        ("kid is a number", issuer.token_with_header(&json!({"kid": 1})), "no JWT of three parts"),
+        ("kid is a number", issuer.token_with_header(&json!({"kid": 1})), "not a JWT of three parts"),
         (
             "critical extension",
             issuer.token_with_header(&json!({"crit": ["b64"], "b64": false})),
@@ -102,7 +103,7 @@ fn a_token_with_a_wrong_header_is_rejected() {
         ),
         ("a logout token", issuer.token_with_header(&json!({"typ": "logout+jwt"})), "another type (typ)"),
         ("an empty type", issuer.token_with_header(&json!({"typ": ""})), "another type (typ)"),
-        ("a number as type", issuer.token_with_header(&json!({"typ": 1})), "no JWT of three parts"),
+        ("a number as type", issuer.token_with_header(&json!({"typ": 1})), "not a JWT of three parts"),
         (
             "a payload that is not encoded",
             issuer.token_with_header(&json!({"b64": false})),
@@ -217,7 +218,7 @@ fn a_token_with_wrong_claims_is_rejected() {
 }
 
 #[test]
-fn a_token_of_a_wrong_shape_is_rejected() {
+fn a_token_that_is_too_long_or_malformed_is_rejected() {
     let issuer = Issuer::new();
     let plain = issuer.token(&json!({}));
     let parts: Vec<&str> = plain.split('.').collect();
@@ -228,15 +229,15 @@ fn a_token_of_a_wrong_shape_is_rejected() {
             token_of_length(&issuer.es, &issuer.required_claims, (16 << 10) + 1),
             "longer than 16 KiB",
         ),
-        ("two parts", parts[..2].join("."), "no JWT of three parts"),
-        ("four parts", format!("{plain}.AA"), "no JWT of three parts"),
-        ("padding", format!("{plain}="), "no JWT of three parts"),
-        ("only dots", "..".into(), "no JWT of three parts"),
-        ("spaces within", format!("{} {}", &plain[..9], &plain[9..]), "no JWT of three parts"),
+        ("two parts", parts[..2].join("."), "not a JWT of three parts"),
+        ("four parts", format!("{plain}.AA"), "not a JWT of three parts"),
+        ("padding", format!("{plain}="), "not a JWT of three parts"),
+        ("only dots", "..".into(), "not a JWT of three parts"),
+        ("spaces within", format!("{} {}", &plain[..9], &plain[9..]), "not a JWT of three parts"),
         (
             "deeply nested",
             issuer.es.token_from_json(&format!(r#"{{"alg":"ES256","x":{}"#, "[".repeat(4000)), "{}"),
-            "no JWT of three parts",
+            "not a JWT of three parts",
         ),
     ] {
         issuer.assert_rejected(what, &token, expected);

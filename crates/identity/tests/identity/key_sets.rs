@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::common::{Signer, identify, jwk_set, with_changes};
 
 #[test]
-fn the_key_determines_what_it_verifies() {
+fn a_key_verifies_only_the_algorithms_that_it_allows_and_only_tokens_that_select_it() {
     let (es, rs, spare) =
         (Signer::new(Algorithm::Es256), Signer::new(Algorithm::Rs256), Signer::new(Algorithm::Es256));
     let header = |kid: Value| json!({ "kid": kid });

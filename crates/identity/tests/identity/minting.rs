@@ -65,7 +65,7 @@ fn a_key_that_cannot_sign_is_refused_with_a_sentence() {
     }
 }
 
-/// Compares with `jsonwebtoken`, another implementation of the same standards.
+/// Compares with the crate `jsonwebtoken`, another implementation of the same standards.
 mod jsonwebtoken_interop {
     use jsonwebtoken::jwk::{JwkSet, ThumbprintHash};
     use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, decode, encode};

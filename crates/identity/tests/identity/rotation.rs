@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::common::{Signer, headers, identify, jwk_set};
 use crate::provider::{Behavior, Provider};
 
-/// Long enough for a test to act within, short enough to wait for.
+/// An interval that is long enough for a few requests, and short enough to wait for.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A key and its key id.
@@ -77,7 +77,7 @@ async fn a_new_key_is_accepted_after_one_fetch_and_a_withdrawn_one_is_rejected_e
 }
 
 #[tokio::test]
-async fn a_key_that_is_replaced_under_its_id_ends_its_tokens() {
+async fn tokens_of_a_key_that_is_replaced_under_the_same_id_are_rejected() {
     let (old, new) = (NamedKey::new("a"), NamedKey::new("a"));
     let provider = Provider::new(Behavior::Serve(key_set(&[&old])));
     let verifier = Verifier::open(&provider.settings(SHORT, SHORT)).await.unwrap();
@@ -135,7 +135,7 @@ async fn tokens_of_unknown_keys_cannot_cause_many_fetches() {
         fetches >= 2 && fetches as u128 <= limit,
         "{fetches} fetches for {sent} tokens, and the limit is {limit}"
     );
-    assert!(sent > 2 * fetches, "{fetches} fetches for {sent} tokens prove nothing");
+    assert!(sent > 2 * fetches, "{sent} tokens are too few to prove anything: {fetches} fetches");
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_shorter_max_age_of_the_provider_shortens_the_interval() {
 }
 
 #[tokio::test]
-async fn whatever_a_provider_does_the_last_good_keys_stay_and_fresh_ones_are_accepted_when_it_is_back() {
+async fn a_failing_provider_leaves_the_last_good_keys_and_its_new_keys_are_accepted_when_it_recovers() {
     let (a, b, redirect_target) = (
         NamedKey::new("a"),
         NamedKey::new("b"),
@@ -190,7 +190,7 @@ async fn whatever_a_provider_does_the_last_good_keys_stay_and_fresh_ones_are_acc
         identify_or_refresh(&verifier, &a.token()).await.unwrap();
         provider.set_behavior(Behavior::Serve(key_set(&[&b])));
         tokio::time::sleep(interval).await;
-        // An attempt that already runs may still fail.
+        // An attempt that was already running may still fail, so the first request is not enough.
         wait_until("the fresh keys", || identify(&verifier, &token_b).is_ok()).await;
         assert_rejected(identify_or_refresh(&verifier, &token_a).await, "(kid) is not known");
     }
@@ -209,7 +209,7 @@ async fn a_provider_that_hangs_delays_no_token_of_a_known_key() {
     tokio::pin!(waiting);
     assert!(
         tokio::time::timeout(SHORT, &mut waiting).await.is_err(),
-        "the request does not wait for the fetch"
+        "the request did not wait for the fetch"
     );
     for _ in 0..3 {
         identify_or_refresh(&verifier, &token_a).await.unwrap();
@@ -219,7 +219,7 @@ async fn a_provider_that_hangs_delays_no_token_of_a_known_key() {
 }
 
 #[tokio::test]
-async fn without_keys_there_is_no_verifier_and_a_sentence_says_why() {
+async fn a_verifier_without_keys_does_not_open_and_the_error_says_why() {
     let a = NamedKey::new("a");
     for (behavior, expected) in [
         (Behavior::Status(500), "answered 500"),

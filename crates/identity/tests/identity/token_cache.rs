@@ -22,7 +22,7 @@ async fn a_cached_token_expires_on_time() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_rejected_too_early_is_accepted_later() {
+async fn a_token_that_was_rejected_before_its_nbf_is_accepted_later() {
     let es = Signer::new(Algorithm::Es256);
     let verifier = es.verifier(Rules { clock_skew: Duration::ZERO, ..Rules::default() });
     let token = es.token(&json!({}), &json!({ "nbf": unix_now() + 2 }));
@@ -33,7 +33,7 @@ async fn a_token_that_was_rejected_too_early_is_accepted_later() {
 }
 
 #[test]
-fn headers_apply_to_a_cached_token_as_to_any() {
+fn headers_apply_to_a_cached_token_as_to_any_other() {
     let es = Signer::new(Algorithm::Es256);
     let verifier = es.verifier(Rules::default());
     let authorization = format!("Bearer {}", es.token(&json!({}), &json!({ "scopes": ["admin"] })));
@@ -53,7 +53,7 @@ fn headers_apply_to_a_cached_token_as_to_any() {
 }
 
 #[test]
-fn a_cached_token_with_another_signature_or_payload_is_another_token() {
+fn a_cached_token_with_another_signature_or_payload_is_rejected() {
     let es = Signer::new(Algorithm::Es256);
     let verifier = es.verifier(Rules::default());
     let (token, other) =

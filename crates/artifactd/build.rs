@@ -1,7 +1,8 @@
 //! Sets `ARTIFACTD_COMMIT` for the program: the variable of the environment, or the commit of the git checkout that
 //! contains this package, or `unknown`.
 //!
-//! It watches only the files that a commit or a checkout changes, so that cargo runs it again only for a new commit.
+//! The script watches only the files that a commit or a checkout changes, so that cargo runs it again only for a new
+//! commit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,8 @@ fn parse_hash(text: &str) -> Option<String> {
     is_hash.then(|| text.to_owned())
 }
 
-/// The commit that git reports, for a repository whose references are not in text files.
+/// The commit that `git rev-parse HEAD` reports. For repositories in the reftable format, whose references cannot be
+/// read as text files.
 fn head_of_git(root: &Path) -> Option<String> {
     let output = Command::new("git").arg("-C").arg(root).args(["rev-parse", "HEAD"]).output().ok()?;
     parse_hash(&String::from_utf8(output.stdout).ok()?)

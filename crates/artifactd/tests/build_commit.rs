@@ -54,7 +54,10 @@ fn the_commit_of_a_packed_branch_is_found_and_the_next_commit_is_noticed() {
     ]);
     let (commit, watched) = find_commit(root.path()).unwrap();
     assert_eq!(commit.as_deref(), Some(FIRST));
-    assert!(watched.contains(&root.path().join(".git/refs/heads")), "the next commit creates a file there");
+    assert!(
+        watched.contains(&root.path().join(".git/refs/heads")),
+        "the directory in which the next commit creates a file must be watched"
+    );
     assert!(
         watched.iter().all(|path| path.exists()),
         "a missing path would make cargo rebuild every time: {watched:?}"
@@ -62,7 +65,7 @@ fn the_commit_of_a_packed_branch_is_found_and_the_next_commit_is_noticed() {
 }
 
 #[test]
-fn the_commit_of_a_detached_head_is_the_heads() {
+fn the_commit_of_a_detached_head_is_the_hash_in_the_file_head() {
     let root = dir_with(&[(".git/HEAD", &line(FIRST))]);
     let (commit, watched) = find_commit(root.path()).unwrap();
     assert_eq!((commit.as_deref(), watched), (Some(FIRST), vec![root.path().join(".git/HEAD")]));
@@ -103,5 +106,5 @@ fn the_program_prints_the_commit_of_the_checkout_that_it_is_built_from() {
     let output =
         Command::new(PathBuf::from(env!("CARGO_BIN_EXE_artifactd"))).arg("--version").output().unwrap();
     let version = String::from_utf8(output.stdout).unwrap();
-    assert!(version.ends_with(&format!(" ({expected})\n")), "{version} is not of {expected}");
+    assert!(version.ends_with(&format!(" ({expected})\n")), "{version} does not have the commit {expected}");
 }

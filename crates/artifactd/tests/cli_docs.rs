@@ -150,10 +150,10 @@ fn a_missing_page_is_named() {
             .expect(1)
             .expect_message(&format!("{} is missing", dir.join(name).display()));
     }
-    assert!(names(&dir).is_empty(), "a check writes nothing");
+    assert!(names(&dir).is_empty(), "the check has written a file");
     fs::remove_dir(&dir).unwrap();
     docs(&["--check"], &dir).expect(1).expect_message("methods.md is missing");
-    assert!(!dir.exists(), "a check creates no directory");
+    assert!(!dir.exists(), "the check has created the directory");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn drivers_shows_every_flag_and_every_driver() {
     }
     let names: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(names, ["fs", "inmem", "postgres", "s3", "sqlite"]);
-    assert!(!text.contains('\u{1b}'), "colours only on a terminal");
+    assert!(!text.contains('\u{1b}'), "the output has colours and is not on a terminal");
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn drivers_prints_the_default_capabilities_of_each_driver() {
 }
 
 #[test]
-fn drivers_shows_every_option_with_a_flag() {
+fn drivers_shows_every_option_if_the_flag_options_is_set() {
     let outcome = run(artifactd().args(["drivers", "--options"]), b"");
     let text = outcome.expect(0).text();
     for driver in artifact_store::drivers().unwrap().drivers() {
@@ -43,7 +43,10 @@ fn every_driver_shows_the_form_of_its_url() {
     let json = run(artifactd().args(["drivers", "--json"]), b"").expect(0).json();
     let urls: Vec<_> = json.iter().map(|row| row["url"].as_str().unwrap()).collect();
     assert_eq!(urls, ["fs:root", "inmem:", "postgres://…", "s3://bucket/prefix", "sqlite:path"]);
-    assert!(json.iter().all(|row| row.get("abilities").is_none()), "no store was opened");
+    assert!(
+        json.iter().all(|row| row.get("abilities").is_none()),
+        "features are shown although no store was opened"
+    );
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn a_closed_pipe_is_not_a_failure() {
 }
 
 #[test]
-fn a_standard_error_that_cannot_be_written_changes_no_outcome() {
+fn a_standard_error_that_cannot_be_written_does_not_change_the_exit_code() {
     let (store, id) = store_with_artifact();
     let (url, missing) = (store.url.as_str(), MISSING);
     let keys = store.path("keys");
@@ -114,6 +114,7 @@ fn a_standard_error_that_cannot_be_written_changes_no_outcome() {
 
 #[test]
 fn every_id_is_deleted_and_the_exit_code_is_right_if_standard_output_cannot_be_written() {
+    // Three ids exist, and the fourth does not. A missing artifact wins over a full disk.
     for (ids, code_full, code_closed) in [(3, 1, 0), (4, 4, 4)] {
         for full in [true, false] {
             let store = TestStore::new("fs");
@@ -136,7 +137,7 @@ fn every_id_is_deleted_and_the_exit_code_is_right_if_standard_output_cannot_be_w
     }
 }
 
-/// Lints find them too, unless they are allowed.
+/// Clippy finds these macros too, but not where its lint is allowed.
 #[test]
 fn no_source_of_the_program_uses_a_macro_that_panics_if_a_stream_is_broken() {
     let mut dirs = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];

@@ -30,7 +30,7 @@ fn kill_a_put(store: &TestStore) {
         assert!(begun.elapsed() < Duration::from_mins(1), "the put has staged nothing");
         std::thread::sleep(Duration::from_millis(20));
         if store.url.starts_with("sqlite") && begun.elapsed() > Duration::from_secs(2) {
-            break; // Its rows are not leftovers while it is running.
+            break; // In sqlite, the rows of a put are not counted while it is running.
         }
     }
     put.kill().unwrap();
@@ -38,7 +38,7 @@ fn kill_a_put(store: &TestStore) {
     drop(pipe);
 }
 
-/// The number of leftovers that a dry run counts, and of running uploads.
+/// The number of leftovers and of running uploads that a dry run counts.
 fn count(store: &TestStore) -> u64 {
     let row = sweep(store, &["--dry-run"]);
     row["leftovers"].as_u64().unwrap() + row["spared"].as_u64().unwrap()

@@ -118,7 +118,7 @@ fn every_link_of_a_page_leads_to_a_heading_or_a_file() {
 }
 
 #[test]
-fn the_numbers_of_the_configuration_and_of_the_page_are_the_resolvers() {
+fn the_default_limits_of_the_configuration_and_in_operate_are_those_of_the_resolver() {
     let resolver = artifact_store_resolver::ResolverOptions::default();
     let settings = artifactd::config::Settings::from_layers(None, std::iter::empty(), &[]).unwrap();
     assert_eq!(settings.protocol.max_request_bytes, resolver.max_request_bytes);

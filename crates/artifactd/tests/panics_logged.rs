@@ -10,7 +10,7 @@ use artifactd::config::Settings;
 /// The variable that makes the test process log and panic.
 const CHILD: &str = "PANICS_LOGGED_CHILD";
 
-/// Runs this test again in another process.
+/// Runs the test called `test` in another process, with [`CHILD`] set.
 fn child(test: &str, stderr: Stdio) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])

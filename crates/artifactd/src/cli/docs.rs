@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::error::CommandError;
-use super::output_file::OutputFile;
+use super::output_file::{IfExists, OutputFile};
 use super::printable::printable;
 use super::stderr::print_message;
 use super::stdout;
@@ -47,7 +47,7 @@ async fn write(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
         if read_file(&path)?.as_deref() == Some(page.text.as_bytes()) {
             continue;
         }
-        let mut file = OutputFile::new(&path, true)?.create().await?;
+        let mut file = OutputFile::new(&path, IfExists::Replace)?.create().await?;
         file.write(page.text.as_bytes()).await?;
         file.finish().await?;
         // Writing into a `String` cannot fail.

@@ -8,7 +8,7 @@ use artifact_store::{ArtifactStore, ByteRange, GetResult, Record};
 use futures_util::StreamExt;
 
 use super::error::CommandError;
-use super::output_file::{FileWriter, OutputFile};
+use super::output_file::{FileWriter, IfExists, OutputFile};
 use super::progress::Progress;
 use super::scope_args::{ScopeArgs, artifact_not_found, parse_artifact_id};
 use super::stdout::StdoutWriter;
@@ -50,7 +50,10 @@ pub(super) struct GetArgs {
 
 pub(super) async fn run(args: GetArgs) -> Result<(), CommandError> {
     let output = match &args.output {
-        Some(path) if path != Path::new("-") => Some(OutputFile::new(path, args.force)?),
+        Some(path) if path != Path::new("-") => {
+            let if_exists = if args.force { IfExists::Replace } else { IfExists::Fail };
+            Some(OutputFile::new(path, if_exists)?)
+        }
         _ => None,
     };
     args.store.run_on_read_only(async |store| get(store, &args, output).await).await
@@ -72,7 +75,8 @@ async fn get(
         Some(output) => OutputWriter::File(output.create().await?),
         None => OutputWriter::Stdout(StdoutWriter::new()),
     };
-    let progress = Progress::start(Some(range.end - range.start), !args.quiet && !to_terminal);
+    let is_progress_shown = !args.quiet && !to_terminal;
+    let progress = Progress::start(Some(range.end - range.start), is_progress_shown);
     let count = progress.counter();
     while let Some(chunk) = stream.next().await {
         let chunk = match chunk {

@@ -11,39 +11,46 @@ use tokio::io::AsyncWriteExt;
 
 use super::error::CommandError;
 
+/// What to do if a file exists at the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfExists {
+    Replace,
+    Fail,
+}
+
 /// The path of a file to write, checked before any byte is read.
 #[derive(Debug)]
 pub(super) struct OutputFile {
     path: PathBuf,
-    /// A pipe or a device. It is written directly, because it cannot be replaced.
+    /// The path is a pipe or a device. It is written directly, because it cannot be replaced.
     is_special: bool,
-    overwrite: bool,
+    if_exists: IfExists,
     /// The file that is replaced. The new file gets its mode and, if permitted, its owner.
     existing: Option<Box<Metadata>>,
 }
 
 impl OutputFile {
-    /// Checks the path. `force` allows to replace a file.
+    /// Checks the path.
     ///
     /// # Errors
-    /// The path is a directory, or a file exists there and `force` is false.
-    pub(super) fn new(path: &Path, force: bool) -> Result<Self, CommandError> {
+    /// The path is a directory, or a file exists there and must not be replaced.
+    pub(super) fn new(path: &Path, if_exists: IfExists) -> Result<Self, CommandError> {
         let name = path.display();
-        let output = |path: PathBuf, is_special| Self { path, is_special, overwrite: force, existing: None };
+        let new_file = |path: PathBuf| Self { path, is_special: false, if_exists, existing: None };
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 Err(CommandError::usage(format!("{name} is a directory; name a file in it")))
             }
-            Ok(metadata) if !metadata.is_file() => Ok(output(path.to_owned(), true)),
-            Ok(_) if !force => {
+            Ok(metadata) if !metadata.is_file() => Ok(Self { is_special: true, ..new_file(path.to_owned()) }),
+            Ok(_) if if_exists == IfExists::Fail => {
                 Err(CommandError::failed(format!("{name} exists; give --force to replace it")))
             }
             // The target of a link is replaced, not the link.
             Ok(metadata) => match path.canonicalize() {
-                Ok(path) => Ok(Self { existing: Some(Box::new(metadata)), ..output(path, false) }),
+                Ok(path) => Ok(Self { existing: Some(Box::new(metadata)), ..new_file(path) }),
                 Err(error) => Err(CommandError::caused_by(format!("{name} cannot be replaced"), &error)),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(output(path.to_owned(), false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(new_file(path.to_owned())),
             Err(error) => Err(CommandError::caused_by(format!("{name} cannot be written"), &error)),
         }
     }
@@ -89,10 +96,9 @@ impl FileWriter {
     pub(super) async fn finish(mut self) -> Result<(), CommandError> {
         self.file.flush().await.map_err(|error| self.output.write_error(&error))?;
         let Some(temp) = self.temp else { return Ok(()) };
-        let renamed = if self.output.overwrite {
-            temp.persist(&self.output.path)
-        } else {
-            temp.persist_noclobber(&self.output.path)
+        let renamed = match self.output.if_exists {
+            IfExists::Replace => temp.persist(&self.output.path),
+            IfExists::Fail => temp.persist_noclobber(&self.output.path),
         };
         renamed.map_err(|error| self.output.write_error(&error.error))
     }
@@ -102,7 +108,7 @@ fn create_temp_file(dir: &Path, existing: Option<&Metadata>) -> io::Result<(fs::
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifactd-");
     // A new file gets its mode from the umask. A file that replaces another is readable only by its owner until it has
-    // the mode of the other, so that nobody can read it who could not read the other.
+    // the mode of the other file. So nobody who could not read the other file can read the new one.
     #[cfg(unix)]
     if existing.is_none() {
         builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
@@ -127,7 +133,8 @@ fn copy_owner_and_mode(file: &fs::File, existing: &Metadata) -> io::Result<()> {
             // A user may set a group that it belongs to, but not another owner.
             && fchown(file, None, Some(existing.gid())).is_err()
         {
-            // The permissions of the group were for another group than the one that this file has.
+            // The group could not be copied. The group permissions were meant for the old group, so this file gets
+            // none.
             mode &= 0o707;
         }
         file.set_permissions(Permissions::from_mode(mode))

@@ -12,8 +12,8 @@ const WITHOUT_LENGTH: &str = "{spinner} {bytes}  {binary_bytes_per_sec}  {elapse
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn start(length: Option<u64>, shown: bool) -> Self {
-        if !shown {
+    pub(super) fn start(length: Option<u64>, is_shown: bool) -> Self {
+        if !is_shown {
             return Self(ProgressBar::hidden());
         }
         let (bar, template) = match length {

@@ -106,7 +106,8 @@ pub(super) async fn run(args: PutArgs) -> Result<(), CommandError> {
 async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> Result<(), CommandError> {
     let Input { reader, length, is_terminal } = args.open().await?;
     let started = Instant::now();
-    let progress = Progress::start(length, !args.quiet && !is_terminal);
+    let is_progress_shown = !args.quiet && !is_terminal;
+    let progress = Progress::start(length, is_progress_shown);
     let count = progress.counter();
     let chunks = ReaderStream::with_capacity(reader, CHUNK_BYTES);
     let body = Body::from_stream(chunks.inspect(move |chunk| {
@@ -114,7 +115,10 @@ async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> 
             count(chunk.len());
         }
     }));
-    let body = length.into_iter().fold(body, Body::with_length);
+    let body = match length {
+        Some(length) => body.with_length(length),
+        None => body,
+    };
     let put = store.put(&args.scope.scope(), body, options).await?;
     drop(progress);
     if !args.quiet {

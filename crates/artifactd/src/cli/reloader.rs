@@ -39,7 +39,7 @@ pub(super) struct ConfigReloader {
     pub(super) sources: ConfigSources,
     /// The settings that the server runs with.
     pub(super) settings: Settings,
-    /// The values of the start.
+    /// The values that were set at the start.
     pub(super) values: ConfigValues,
     pub(super) keys: KeyRefresher,
 }
@@ -72,7 +72,7 @@ impl ConfigReloader {
             }
         };
         let (old, new) = (self.settings.telemetry.log_level, settings.telemetry.log_level);
-        // The line below is logged at the more verbose of both levels.
+        // The line below is logged at the more verbose of the old and the new level.
         if new > old {
             log::set_level(new);
         }

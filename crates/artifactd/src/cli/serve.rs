@@ -43,7 +43,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let ServerSignals { mut shutdown, reload } = ServerSignals::listen(HangupAction::Reload)?;
     let sources = ConfigSources { file: args.config, flags: args.set };
     let (settings, values) = sources.load().map_err(CommandError::usage)?;
-    // Before everything that may log a line.
+    // The log is started first, because everything below may log a line.
     start_log(&settings)?;
     let verifier = tokio::select! {
         biased;
@@ -68,7 +68,7 @@ fn start_log(settings: &Settings) -> Result<(), CommandError> {
     })
 }
 
-/// A signal arrives before the server listens. There is nothing to finish.
+/// The result if a signal arrives before the server listens. No request is in progress, so there is nothing to finish.
 #[allow(clippy::unnecessary_wraps)] // The return type of its callers.
 fn stopped_during_start() -> Result<(), CommandError> {
     tracing::info!("stopped by a signal during the start");

@@ -1,7 +1,7 @@
 //! The signals of the process and the reaction to each. This module must never know what runs when a signal arrives.
 //!
-//! SIGTERM, SIGINT and SIGQUIT shut a server down gracefully. SIGHUP does the same for `dev`, because its terminal is
-//! closed. For `serve` it reloads the configuration. SIGUSR1 and SIGUSR2 are ignored with a warning.
+//! SIGTERM, SIGINT and SIGQUIT shut a server down gracefully. SIGHUP does the same for `dev`, because it means that
+//! the terminal was closed. For `serve` it reloads the configuration. SIGUSR1 and SIGUSR2 are ignored with a warning.
 
 use std::future::pending;
 

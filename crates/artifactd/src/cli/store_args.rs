@@ -34,7 +34,7 @@ impl StoreArgs {
     /// The store that the arguments or the environment name.
     ///
     /// # Errors
-    /// Neither names a store, or the configuration is wrong.
+    /// Neither the arguments nor the environment name a store, or the configuration is wrong.
     pub(super) fn select(&self) -> Result<SelectedStore, CommandError> {
         let (url, source) = match (&self.store, &self.config) {
             (Some(url), _) => (url.reveal().to_owned(), "--store"),
@@ -60,7 +60,7 @@ impl StoreArgs {
         Ok(SelectedStore { config, option_names })
     }
 
-    /// The same as [`select`](Self::select), and `None` if neither names a store.
+    /// Like [`select`](Self::select), but returns `None` if neither the arguments nor the environment name a store.
     pub(super) fn select_optional(&self) -> Result<Option<SelectedStore>, CommandError> {
         let is_in_environment = env::var_os(STORE_VARIABLE).is_some_and(|url| !url.is_empty());
         if self.store.is_none() && self.config.is_none() && !is_in_environment {
@@ -79,7 +79,8 @@ impl StoreArgs {
         store.run(artifact_store::open_existing(&store.config), with_persistence_check(work)).await
     }
 
-    /// The same with read access only: nothing is created or changed, so the storage may be read-only.
+    /// Like [`run_on_existing`](Self::run_on_existing), with read access only: nothing is created or changed, so the
+    /// storage may be read-only.
     pub(super) async fn run_on_read_only(
         &self,
         work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
@@ -88,7 +89,7 @@ impl StoreArgs {
         store.run(artifact_store::open_read_only(&store.config), with_persistence_check(work)).await
     }
 
-    /// The same, and creates the store if it does not exist.
+    /// Like [`run_on_existing`](Self::run_on_existing), but creates the store if it does not exist.
     pub(super) async fn run_creating(
         &self,
         work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
@@ -111,7 +112,7 @@ fn with_persistence_check(
 /// The store that a command works on.
 pub(super) struct SelectedStore {
     pub(super) config: Config,
-    /// Where its options are written.
+    /// Where the user wrote each option of the store.
     option_names: OptionNames,
 }
 
@@ -143,7 +144,8 @@ impl SelectedStore {
     }
 }
 
-/// Refuses a store that neither another process nor a later one can see: it is empty, and loses what is put.
+/// Refuses a store that exists only in the memory of this process. It would be empty at the start, and everything put
+/// into it would be lost at the end.
 fn require_persistent(store: &dyn ArtifactStore) -> Result<(), CommandError> {
     let capabilities = store.capabilities();
     if capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared) {

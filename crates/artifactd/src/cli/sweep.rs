@@ -56,28 +56,29 @@ pub(super) async fn run(args: SweepArgs) -> Result<(), CommandError> {
     let text = if args.json {
         json_line(&SweepOutput { dry_run: args.dry_run, swept })?
     } else {
-        summary(swept, args.dry_run)
+        summary(swept, mode)
     };
     stdout::print(&text).await
 }
 
-fn summary(swept: SweepSummary, dry_run: bool) -> String {
+fn summary(swept: SweepSummary, mode: SweepMode) -> String {
+    let is_dry_run = mode == SweepMode::DryRun;
     if swept.busy {
         return "another sweep of this store is running; nothing was done\n".to_owned();
     }
     let noun = if swept.leftovers == 1 { "leftover" } else { "leftovers" };
-    let mut text = match (swept.leftovers, dry_run) {
+    let mut text = match (swept.leftovers, is_dry_run) {
         (0, _) => "no leftovers".to_owned(),
         (count, true) => format!("{count} {noun} would be removed"),
         (count, false) => format!("{count} {noun} removed"),
     };
     // Writing into a `String` cannot fail.
     if let Some(bytes) = swept.bytes.filter(|_| swept.leftovers > 0) {
-        let verb = if dry_run { "would be freed" } else { "freed" };
+        let verb = if is_dry_run { "would be freed" } else { "freed" };
         let _ = write!(text, ", {} {verb}", BinaryBytes(bytes));
     }
     if swept.spared > 0 {
-        let verb = if dry_run { "would be left" } else { "left" };
+        let verb = if is_dry_run { "would be left" } else { "left" };
         let _ = write!(
             text,
             "; {} {verb} because a running process may still use {}",
@@ -91,21 +92,21 @@ fn summary(swept: SweepSummary, dry_run: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{SweepSummary, summary};
+    use super::{SweepMode, SweepSummary, summary};
 
     #[test]
     fn the_summary_counts_what_was_removed_and_what_was_left() {
         let swept = SweepSummary::new(3).with_bytes(1_258_291).with_spared(1);
         assert_eq!(
-            summary(swept, false),
+            summary(swept, SweepMode::Delete),
             "3 leftovers removed, 1.20 MiB freed; 1 left because a running process may still use it\n"
         );
         assert_eq!(
-            summary(SweepSummary::new(1).with_bytes(5), true),
+            summary(SweepSummary::new(1).with_bytes(5), SweepMode::DryRun),
             "1 leftover would be removed, 5 B would be freed\n"
         );
-        assert_eq!(summary(SweepSummary::new(2), false), "2 leftovers removed\n");
-        assert_eq!(summary(SweepSummary::new(0).with_bytes(0), false), "no leftovers\n");
-        assert!(summary(SweepSummary::busy(), false).starts_with("another sweep"));
+        assert_eq!(summary(SweepSummary::new(2), SweepMode::Delete), "2 leftovers removed\n");
+        assert_eq!(summary(SweepSummary::new(0).with_bytes(0), SweepMode::Delete), "no leftovers\n");
+        assert!(summary(SweepSummary::busy(), SweepMode::Delete).starts_with("another sweep"));
     }
 }

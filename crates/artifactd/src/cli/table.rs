@@ -32,7 +32,7 @@ impl Cell {
         Self { text: printable(text).into_owned(), style: Style::new() }
     }
 
-    /// ✓ or –.
+    /// ✓ if `is_set`, else –.
     pub(super) fn check_mark(is_set: bool) -> Self {
         let style = if is_set { AnsiColor::Green.on_default() } else { Style::new().dimmed() };
         Self { text: if is_set { "✓" } else { "–" }.to_owned(), style }
@@ -49,7 +49,7 @@ impl Cell {
     }
 }
 
-/// A table that can be rendered in several parts. Its columns only become wider.
+/// A table that can be rendered in several parts. A later part never has narrower columns.
 #[derive(Debug)]
 pub(super) struct Table {
     titles: Vec<&'static str>,
@@ -118,9 +118,12 @@ impl Table {
 mod tests {
     use super::{Cell, Table};
 
+    const COLOURS: bool = true;
+    const NO_COLOURS: bool = false;
+
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_in_characters() {
-        let mut table = Table::new(vec!["NAME", "SIZE", "END"], &["SIZE"], false);
+        let mut table = Table::new(vec!["NAME", "SIZE", "END"], &["SIZE"], NO_COLOURS);
         let rows = [
             vec![Cell::new("ü"), Cell::new("7"), Cell::new("a")],
             vec![Cell::new("longer"), Cell::new("12345"), Cell::new("")],
@@ -130,14 +133,14 @@ mod tests {
 
     #[test]
     fn the_header_is_above_the_first_rows_only() {
-        let mut table = Table::new(vec!["A"], &[], false);
+        let mut table = Table::new(vec!["A"], &[], NO_COLOURS);
         assert_eq!(table.render(&[vec![Cell::new("1")]]), "A\n1\n");
         assert_eq!(table.render(&[vec![Cell::new("2")]]), "2\n");
     }
 
     #[test]
     fn a_very_long_cell_is_cut() {
-        let mut table = Table::new(vec!["A"], &[], false);
+        let mut table = Table::new(vec!["A"], &[], NO_COLOURS);
         let text = table.render(&[vec![Cell::new(&"x".repeat(1000))]]);
         assert_eq!(text, format!("A\n{}…\n", "x".repeat(63)));
     }
@@ -145,7 +148,7 @@ mod tests {
     #[test]
     fn a_table_has_colours_only_if_they_are_on() {
         let rows = [vec![Cell::check_mark(true)]];
-        assert_eq!(Table::new(vec!["A"], &[], false).render(&rows), "A\n✓\n");
-        assert!(Table::new(vec!["A"], &[], true).render(&rows).contains("\u{1b}[32m✓\u{1b}[0m"));
+        assert_eq!(Table::new(vec!["A"], &[], NO_COLOURS).render(&rows), "A\n✓\n");
+        assert!(Table::new(vec!["A"], &[], COLOURS).render(&rows).contains("\u{1b}[32m✓\u{1b}[0m"));
     }
 }

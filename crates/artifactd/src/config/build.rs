@@ -38,7 +38,7 @@ fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
     })
 }
 
-/// A limit of requests. If it is not set, it is this number of quarters of the connections.
+/// A limit of requests. If `key` is not set, the limit is `quarters` quarters of `server.max_connections`.
 fn request_limit(layers: &Layers, key: &str, quarters: usize) -> Result<usize, ConfigError> {
     let connections = layers.require("server.max_connections", parse::count)?;
     Ok(layers.get(key, parse::count)?.unwrap_or_else(|| (connections * quarters / 4).max(1)))

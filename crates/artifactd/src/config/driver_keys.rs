@@ -1,5 +1,5 @@
-//! Builds the facade's [`Config`] from the section `artifacts`: the driver, the keys that set its options, and further
-//! options.
+//! Builds the [`Config`] for `artifact_store::open` from the section `artifacts`: the driver, the keys that set its
+//! options, and further options.
 //!
 //! Every error that can be found without opening the store is found here, so that the error names the key.
 
@@ -30,7 +30,7 @@ struct DriverKey {
     key: &'static str,
     option: &'static str,
     format: ValueFormat,
-    /// An example, if the driver requires the option.
+    /// An example value. `None` if the driver does not require the option.
     required: Option<&'static str>,
 }
 

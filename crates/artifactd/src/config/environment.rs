@@ -22,9 +22,11 @@ pub(super) fn is_known(name: &str, value: &str) -> bool {
     NON_KEY_VARIABLES.contains(&name) || is_service_variable(name, value)
 }
 
-/// Whether Kubernetes or the links of Docker set this variable in every container, for a service called `artifactd` or
+/// Whether `name` and `value` have the form of the variables that Kubernetes and the links of Docker set in every
+/// container for each service. The caller has checked [`PREFIX`], so the service is called `artifactd` or
 /// `artifactd-…`.
 fn is_service_variable(name: &str, value: &str) -> bool {
+    // Two underscores separate the section of a key. The variables of a service have none, so this is a mistyped key.
     if name.contains("__") {
         return false;
     }
@@ -39,7 +41,7 @@ fn is_service_variable(name: &str, value: &str) -> bool {
     if name.ends_with("_PORT") && is_url {
         return true;
     }
-    // `…_PORT_80_TCP`, and with `_PROTO`, `_PORT` or `_ADDR` behind it.
+    // `…_PORT_80_TCP`, or the same with `_PROTO`, `_PORT` or `_ADDR` after it.
     let parts: Vec<&str> = name.rsplit_once("_PORT_").map_or("", |(_, rest)| rest).split('_').collect();
     let (number, transport, value_fits) = match parts[..] {
         [number, transport] => (number, transport, is_url),

@@ -131,54 +131,55 @@ pub const KEYS: &[Key] = &[
         "server.body_timeout",
         ValueKind::Duration(100..=HOUR),
         Some("30s"),
-        "How long a body may stand still, in either direction.",
+        "How long a body may make no progress, in either direction.",
     ),
     Key::new(
         "server.max_connections",
         ValueKind::Count(1..=1_000_000),
         Some("1024"),
-        "How many connections are served at once. Past it one that sends no request goes for a newcomer, and where all serve, \
-         newcomers wait in the reserve.",
+        "How many connections are served at once. Above this number, a connection without a request is closed for a new one. If all \
+         serve requests, new ones wait in the reserve.",
     ),
     Key::new(
         "server.reserved_connections",
         ValueKind::Count(1..=10_000),
         Some("64"),
-        "How many connections there may be beyond server.max_connections: on them probes are answered, and other requests wait \
-         for a place.",
+        "How many connections there may be in addition to server.max_connections. On them, probes are answered, and other requests \
+         wait for a regular connection.",
     ),
     Key::new(
         "server.max_connections_per_client",
         ValueKind::Count(1..=1_000_000),
         None,
-        "How many connections one client address (of IPv6: one /64 network) may have; unset: as many as there are. Behind a proxy \
-         all come from one address: leave it unset, and set the bound in the proxy.",
+        "How many connections one client address (for IPv6: one /64 network) may have; unset: no limit of its own. Behind a proxy \
+         all clients have one address: leave this key unset, and set a limit in the proxy.",
     ),
     Key::new(
         "server.queue_timeout",
         ValueKind::Duration(100..=HOUR),
         Some("10s"),
-        "How long a request may wait where all connections are taken; then it is answered 429.",
+        "How long a request may wait if all connections are taken. After that, the response is 429.",
     ),
     Key::new(
         "server.max_requests_per_user",
         ValueKind::Count(1..=1_000_000),
         None,
-        "How many requests of one user are served at once, event streams aside; further ones are answered 429. Unset: half of \
-         server.max_connections.",
+        "How many requests of one user are served at once, without event streams; the response to a further one is 429. Unset: half \
+         of server.max_connections.",
     ),
     Key::new(
         "server.max_requests_per_tenant",
         ValueKind::Count(1..=1_000_000),
         None,
-        "The same of one tenant. Unset: three quarters of server.max_connections.",
+        "How many requests of one tenant are served at once, without event streams; the response to a further one is 429. Unset: \
+         three quarters of server.max_connections.",
     ),
     Key::new(
         "server.max_event_streams",
         ValueKind::Count(1..=1_000_000),
         None,
-        "How many event streams there may be at once, of all tenants: at most server.max_connections, each takes a connection. \
-         Unset: half of server.max_connections.",
+        "How many event streams there may be at once, of all tenants together. Each takes a connection, so this is at most \
+         server.max_connections. Unset: half of server.max_connections.",
     ),
     Key::new(
         "server.max_event_streams_per_session",
@@ -202,14 +203,14 @@ pub const KEYS: &[Key] = &[
         "identity.jwks_file",
         ValueKind::Text,
         None,
-        "The file with the public keys (JWK set) that tokens are verified with; serve needs this or identity.jwks_url. A file that \
-         changes is taken over within a second. A relative path starts at the working directory.",
+        "The file with the public keys (JWK set) that tokens are verified with; serve needs this or identity.jwks_url. A changed \
+         file is loaded within a second. A relative path starts at the working directory.",
     ),
     Key::new(
         "identity.jwks_url",
         ValueKind::JwksUrl,
         None,
-        "Where the public keys (JWK set) are fetched from instead, when the server starts and from then on; its query is never \
+        "The URL that the public keys (JWK set) are fetched from instead, at the start and then at intervals. Its query is never \
          printed.",
     )
     .secret(),
@@ -217,20 +218,20 @@ pub const KEYS: &[Key] = &[
         "identity.jwks_refresh_interval",
         ValueKind::Duration(100..=HOUR),
         Some("5m"),
-        "How often the keys of identity.jwks_url are fetched again; a shorter max-age of the answer goes before it.",
+        "How often the keys of identity.jwks_url are fetched again. A shorter max-age of the response shortens this time.",
     ),
     Key::new(
         "identity.jwks_refresh_min_interval",
         ValueKind::Duration(100..=HOUR),
         Some("10s"),
-        "How much time lies between two attempts to fetch keys at least, however many tokens name an unknown key.",
+        "The minimum time between two attempts to fetch keys, however many tokens name an unknown key.",
     ),
-    Key::new("identity.issuer", ValueKind::Text, None, "What a token's iss has to be, exactly; unset: not checked."),
+    Key::new("identity.issuer", ValueKind::Text, None, "The exact iss that a token must have; unset: not checked."),
     Key::new(
         "identity.audience",
         ValueKind::Text,
         None,
-        "What a token's aud has to be, or to hold, exactly; unset: not checked.",
+        "The exact aud that a token must have, alone or in a list; unset: not checked.",
     ),
     Key::new(
         "identity.jwt_algorithms",
@@ -242,27 +243,28 @@ pub const KEYS: &[Key] = &[
         "identity.jwt_types",
         ValueKind::TokenTypes,
         None,
-        "Types of tokens (typ) that are taken beside none at all, JWT, at+jwt and application/at+jwt.",
+        "Types of tokens (typ) that are accepted in addition to JWT, at+jwt, application/at+jwt and an absent type.",
     ),
     Key::new(
         "identity.session_bound",
         ValueKind::Boolean,
         Some("false"),
-        "Whether a request is bound to its token's claim session: then a token without one is refused, and so is a request that \
-         names another one. Otherwise the claim is a default, and X-Harbor-Session names any session of the same user.",
+        "Whether a request is bound to the claim session of its token. If true, a token without this claim is refused, and so is a \
+         request that names another session. If false, the claim is a default, and X-Harbor-Session may name any session of the same \
+         user.",
     ),
     Key::new(
         "identity.clock_skew",
         ValueKind::Duration(0..=HOUR),
         Some("60s"),
-        "How far the clocks of issuer and server may be apart.",
+        "How far the clocks of issuer and server may differ.",
     ),
     Key::new(
         "artifacts.driver",
         ValueKind::Text,
         None,
         "Where artifacts are kept: fs, inmem, postgres, s3 or sqlite; serve needs it. inmem keeps them in the server's memory and \
-         forgets them at its end.",
+         loses them when the server ends.",
     ),
     Key::new(
         "artifacts.fs_root",
@@ -282,20 +284,20 @@ pub const KEYS: &[Key] = &[
         "artifacts.s3_bucket",
         ValueKind::Text,
         None,
-        "The bucket, which must be there; needed by the driver s3.",
+        "The bucket, which must exist; needed by the driver s3.",
     ),
     Key::new(
         "artifacts.s3_endpoint",
         ValueKind::Text,
         None,
-        "The address of a store that speaks the protocol of S3, such as http://127.0.0.1:3900; unset: AWS.",
+        "The address of an S3-compatible server, such as http://127.0.0.1:3900; unset: AWS.",
     ),
     Key::new("artifacts.s3_region", ValueKind::Text, Some("us-east-1"), "The bucket's region."),
     Key::new(
         "artifacts.s3_prefix",
         ValueKind::Text,
         None,
-        "What every key of the store starts with, so that several stores fit into one bucket; unset: nothing.",
+        "The prefix of every key of the store, so that several stores can share one bucket; unset: none.",
     ),
     Key::new(
         "artifacts.s3_access_key_id",
@@ -307,14 +309,14 @@ pub const KEYS: &[Key] = &[
         "artifacts.s3_secret_access_key",
         ValueKind::Text,
         None,
-        "The access key's secret; comes with artifacts.s3_access_key_id.",
+        "The access key's secret; must be set together with artifacts.s3_access_key_id.",
     )
     .secret(),
     Key::new(
         "artifacts.s3_use_path_style",
         ValueKind::Boolean,
         Some("false"),
-        "Whether the bucket stands in the path of a request and not in its host; stores other than AWS often need it.",
+        "Whether the bucket is in the path of a request and not in its host; servers other than AWS often need this.",
     ),
     Key::new(
         OPTIONS,
@@ -332,22 +334,22 @@ pub const KEYS: &[Key] = &[
         "artifacts.cursor_secret",
         ValueKind::Text,
         None,
-        "A secret of at least 16 bytes, shared by servers that are to accept each other's list cursors; unset: cursors end with \
-         the process.",
+        "A secret of at least 16 bytes, shared by servers that must accept each other's list cursors; unset: a cursor is valid \
+         until the process ends.",
     )
     .secret(),
     Key::new(
         "artifacts.sweep_interval",
         ValueKind::Duration(0..=720 * HOUR),
         Some("24h"),
-        "How often a server removes what killed processes have left in the store; 0s: never. The first time is 1 to 10 minutes \
+        "How often a server removes what killed processes have left in the store; 0s: never. The first sweep is 1 to 10 minutes \
          after the start, and within the interval.",
     ),
     Key::new(
         "artifacts.fetch_default_max_bytes",
         ValueKind::Size(1..=MAX_FETCH_BYTES),
         Some("65536"),
-        "How many bytes artifacts.get returns where a request does not say.",
+        "How many bytes artifacts.get returns at most if the request does not set max_bytes.",
     ),
     Key::new(
         "artifacts.fetch_hard_max_bytes",
@@ -359,20 +361,20 @@ pub const KEYS: &[Key] = &[
         "artifacts.heavy_output_threshold_bytes",
         ValueKind::Size(0..=TIB),
         Some("32768"),
-        "From which size on a runtime routes its outputs through the store.",
+        "The size from which a runtime passes its outputs through the store.",
     ),
     Key::new(
         "protocol.max_request_bytes",
         ValueKind::Size(1..=TIB),
         Some("4194304"),
-        "The largest artifact that is taken, in bytes of its own.",
+        "The largest artifact that is accepted, in bytes, without the encoding of the request.",
     ),
     Key::new("telemetry.log_format", ValueKind::OneOf(&["json", "text"]), Some("json"), "How log lines are written."),
     Key::new(
         "telemetry.log_level",
         ValueKind::OneOf(&["error", "warn", "info", "debug", "trace"]),
         Some("info"),
-        "The least grave lines that are logged; SIGHUP makes a server take it over.",
+        "The lowest level of the lines that are logged. A server applies a change at SIGHUP.",
     ),
     Key::new(
         "telemetry.otel_endpoint",
@@ -384,7 +386,7 @@ pub const KEYS: &[Key] = &[
         "telemetry.service_name",
         ValueKind::Text,
         None,
-        "What runtime.info gives as display_name; unset: none.",
+        "The display_name that runtime.info returns; unset: none.",
     ),
 ];
 

@@ -78,7 +78,8 @@ impl Layers {
                 return Err(source_error(&source, &environment::unknown_variable(&variable)));
             };
             let name = rest.to_lowercase().replace("__", ".");
-            // With two spellings of one key, the order of the environment would decide which value counts.
+            // Only one spelling is legal. Otherwise the order of the environment would decide which of two values
+            // counts.
             if name.to_uppercase().replace('.', "__") != rest {
                 return Err(source_error(&source, "the name of a variable must be in upper case"));
             }

@@ -23,7 +23,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct ArtifactsSettings {
-    /// The store that the facade opens.
+    /// The configuration that `artifact_store::open` takes.
     pub store: artifact_store::Config,
     /// Where each option of the driver was written, for errors of opening the store.
     pub option_names: OptionNames,

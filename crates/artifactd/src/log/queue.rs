@@ -68,7 +68,7 @@ impl LineQueue {
         }
     }
 
-    /// Waits for the next item. The caller has finished the items before it.
+    /// Waits for the next item. With this call, the caller has finished all previous items.
     pub(super) fn recv(&self) -> QueueItem {
         let mut state = self.state();
         loop {

@@ -40,7 +40,7 @@ struct LogWriter<W> {
 impl<W: Write> LogWriter<W> {
     fn write(&mut self, queue: &LineQueue, item: &QueueItem) {
         self.missing += item.dropped;
-        // The line is not written without the report before it, which would hide the gap.
+        // If the report cannot be written, the line is not written either. Otherwise the gap before it would be hidden.
         let is_reported = self.report_missing().is_ok();
         let Some(line) = &item.line else { return };
         if is_reported && self.write_line(line).is_ok() {

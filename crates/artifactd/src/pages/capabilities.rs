@@ -10,17 +10,14 @@ use super::markdown::{Markdown, code, yes_or_no};
 use crate::driver_table::{DriverDescription, LIMIT_COLUMNS, artifact_bytes_limit, presign_expiry_limit};
 
 const INTRO: &str = "\
-What a store promises beyond the contract that all of them keep: flags and numbers. Branch on them, never on the name of a
-driver: options and the storage behind a driver may take a promise away or set a smaller bound.";
+What a store promises beyond the contract that every store keeps: flags and numbers. Branch on these, never on the name of a
+driver. Options and the storage behind a driver can remove a promise or set a smaller limit.";
 
 const NUMBERS: &[(&str, &str)] = &[
-    (
-        "max_artifact_bytes",
-        "The largest artifact, in bytes; left out where the store sets no bound of its own.",
-    ),
+    ("max_artifact_bytes", "The largest artifact, in bytes; absent if the store sets no limit of its own."),
     (
         "max_presign_expiry_seconds",
-        "The longest life of a presigned URL, in seconds; left out where nothing can be presigned.",
+        "The longest lifetime of a presigned URL, in seconds; absent if the store presigns nothing.",
     ),
 ];
 
@@ -29,7 +26,7 @@ pub(super) fn page() -> Result<String, StoreError> {
     page.paragraph(INTRO);
     page.heading(2, "Flags");
     page.paragraph(
-        "A flag of the kind *verb* is one that a call can refuse; a *guarantee* is one that no call can.",
+        "A flag of the kind *verb* stands for a call, which is refused without the flag. A *guarantee* cannot be refused by a call.",
     );
     let flags = Flag::ALL.iter().map(|flag| {
         vec![code(flag), format!("{:?}", flag.kind()).to_lowercase(), flag.description().to_owned()]

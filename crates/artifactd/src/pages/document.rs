@@ -72,7 +72,7 @@ impl Document {
         self.0.pointer("/components/schemas")?.get(name)
     }
 
-    /// Resolves references until the value is not a reference. A reference without a target stays.
+    /// Resolves references until the value is not a reference. A reference without a target is returned as it is.
     pub(super) fn resolve<'a>(&'a self, value: &'a Value) -> ResolvedValue<'a> {
         let mut resolved = ResolvedValue { name: None, value };
         for _ in 0..MAX_REFERENCES {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::markdown::{Markdown, code};
 
 const INTRO: &str = "\
-Every failing answer, from every route, is the same body with the status of its code. Branch on `code`: the set is closed.
+Every error response, of every route, has this body and the status of its code. Branch on `code`: the set is closed.
 `message` is for people and may change; it never repeats a payload, a token, a path, or anything of another tenant.";
 
 pub(super) fn page() -> String {
@@ -19,9 +19,9 @@ pub(super) fn page() -> String {
     });
     page.table(&["code", "HTTP", "when it fires", "should you retry?"], &codes.collect::<Vec<_>>());
     page.heading(2, "Other statuses");
-    page.paragraph("Four answers have a finer status than that of their code:");
+    page.paragraph("These responses have a more specific status than that of their code:");
     page.table(&["HTTP", "code", "where", "when it fires"], &other_statuses());
-    page.paragraph("An answer to `HEAD` has the status and no body.");
+    page.paragraph("A response to `HEAD` has the status and no body.");
     page.heading(2, "Headers");
     page.table(&["header", "on", "meaning"], &headers());
     page.finish()
@@ -41,15 +41,21 @@ fn other_statuses() -> Vec<Vec<String>> {
             SUBSCRIBER_LIMIT_STATUS,
             Code::RuntimeError,
             events,
-            "The session has as many streams as it may have.",
+            "A limit of event streams is reached: of the session, the user, the tenant or in all.",
         ),
         (
             SUBSCRIBER_LIMIT_STATUS,
             Code::RuntimeError,
             "any route",
-            "The server, or the client's address, has as many connections as it may have; the connection is closed.",
+            "A limit of connections is reached: of the server, or of the client's address. The connection is closed.",
         ),
-        (BUS_CLOSED_STATUS, Code::RuntimeError, events, "The server is about to stop."),
+        (
+            SUBSCRIBER_LIMIT_STATUS,
+            Code::RuntimeError,
+            "any route with a token, except `GET /v1/events`",
+            "The user or the tenant has reached its limit of requests in progress.",
+        ),
+        (BUS_CLOSED_STATUS, Code::RuntimeError, events, "The server is shutting down."),
     ]
     .into_iter()
     .map(|(status, name, routes, when)| vec![status.to_string(), code(name), routes.into(), when.into()])
@@ -57,19 +63,18 @@ fn other_statuses() -> Vec<Vec<String>> {
 }
 
 fn headers() -> Vec<Vec<String>> {
-    let retry_statuses = format!(
-        "{SUBSCRIBER_LIMIT_STATUS}, {BUS_CLOSED_STATUS}, and 500 where there is no memory for a body"
-    );
+    let retry_statuses =
+        format!("{SUBSCRIBER_LIMIT_STATUS}, {BUS_CLOSED_STATUS}, and 500 if there is no memory for a body");
     [
-        ("X-Request-Id", "every answer, failing or not", "The operator finds the cause in the log under it."),
+        ("X-Request-Id", "every response", "The operator finds the cause in the log under this id."),
         (
             "WWW-Authenticate",
             "401",
-            "`Bearer` where no token was sent, `Bearer error=\"invalid_token\"` where one was.",
+            "`Bearer` if no token was sent, `Bearer error=\"invalid_token\"` if the token was refused.",
         ),
         ("Retry-After", &retry_statuses, "In how many seconds to try again."),
-        ("Content-Range", "416", "`bytes */SIZE`: how large the artifact is."),
-        ("Allow", "404 `unknown_method`, where the path is one", "The verbs that the path takes."),
+        ("Content-Range", "416", "`bytes */SIZE`: the size of the artifact."),
+        ("Allow", "404 `unknown_method`, if the path exists", "The verbs of the path."),
     ]
     .into_iter()
     .map(|(name, statuses, meaning)| vec![code(name), statuses.into(), meaning.into()])

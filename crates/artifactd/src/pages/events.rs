@@ -15,7 +15,7 @@ use super::members::MemberTables;
 use super::routes;
 
 const INTRO: &str = "\
-`GET /v1/events` is a stream of Server-Sent Events: what happens in your session. An event tells of an artifact and never holds
+`GET /v1/events` is a stream of Server-Sent Events: the events of your session. An event describes an artifact and never contains
 its bytes.";
 
 const FRAMES: &str = "\
@@ -25,8 +25,8 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     let mut page = Markdown::with_title("Events");
     page.paragraph(INTRO);
     let kinds = EventKind::ALL.iter().map(|kind| vec![code(kind), kind.description().to_owned()]);
-    page.table(&["type", "what it tells"], &kinds.collect::<Vec<_>>());
-    page.heading(2, "How it is asked for");
+    page.table(&["type", "meaning"], &kinds.collect::<Vec<_>>());
+    page.heading(2, "How to subscribe");
     let members = MemberTables::new(document, &[]);
     for stream in document.operations("events") {
         page.table(routes::PARAMETER_COLUMNS, &routes::parameters(document, &members, stream));
@@ -38,11 +38,11 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
         "sh",
         "curl -sSN -H \"$AUTH\" -H 'X-Harbor-Event-Type: artifacts.uploaded' \"$URL/v1/events\"",
     );
-    page.paragraph("Whoever lost the stream sends the last `id` that was heard as `Last-Event-ID`. Browsers do so by themselves.");
-    page.heading(2, "How it looks");
+    page.paragraph("After a lost connection, send the last `id` that you received as `Last-Event-ID`. Browsers do so by themselves.");
+    page.heading(2, "The format");
     let (retry, keep_alive) = (RETRY.as_millis(), KEEP_ALIVE.as_secs());
     page.paragraph(&format!(
-        "{FRAMES}\nA stream begins with `retry: {retry}`, and says `: keep-alive` every {keep_alive} seconds while nothing happens."
+        "{FRAMES}\nA stream begins with `retry: {retry}`, and has the comment `: keep-alive` every {keep_alive} seconds while there are no events."
     ));
     let mut frames = format!("retry: {retry}\n\n");
     for (number, kind) in (1_u64..).zip(EventKind::ALL) {
@@ -54,7 +54,7 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     frames.push_str(": keep-alive\n");
     page.block("text", &frames);
     page.heading(2, "Comments");
-    page.paragraph("Two comments tell that events were lost or are about to be.");
+    page.paragraph("These comments mean that events were lost, or that the stream ends.");
     page.table(&["comment", "meaning"], &comments());
     data_section(&mut page, document)?;
     Ok(page.finish())
@@ -62,14 +62,14 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
 
 fn comments() -> Vec<Vec<String>> {
     [
-        (GAP, "Events between the last one you had and the next one are lost: list the artifacts anew."),
+        (GAP, "Events between the last one that you received and the next one are lost. List the artifacts again."),
         (
             TOO_SLOW,
-            "The last words of a stream that was read too slowly. Connect again with `Last-Event-ID`.",
+            "The end of a stream that was read too slowly. Connect again with `Last-Event-ID`.",
         ),
         (
             TOKEN_EXPIRED,
-            "The last words of a stream whose token has expired, or whose key was withdrawn. Connect again with a fresh token and \
+            "The end of a stream whose token has expired, or whose key was withdrawn. Connect again with a fresh token and \
              `Last-Event-ID`.",
         ),
     ]

@@ -33,8 +33,8 @@ impl<'a> MemberTables<'a> {
         self.sections.iter().filter_map(|name| Some((*name, self.document.schema(name)?)))
     }
 
-    /// The rows of an object: member, type, whether it is always present, meaning. The members of an object in it
-    /// follow, one level deep.
+    /// The rows of an object: member, type, whether it is always present, meaning. If a member is an object without a
+    /// section, the rows of its members follow, one level deep.
     pub(super) fn rows(&self, object: &'a Value) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         for member in self.declared(object) {

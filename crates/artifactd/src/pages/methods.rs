@@ -12,12 +12,12 @@ use super::routes::{self, RESPONSE_COLUMNS, SharedParts};
 const REQUEST_COLUMNS: &[&str] = &["member", "type", "required", "meaning"];
 
 const INTRO: &str = "\
-A method is `POST /v1/control/{method}` with a JSON object and `Content-Type: application/json`. A member that it does not declare
-is `invalid_request`, and the message names it; `null` counts as absent. What each code means stands in [errors.md](errors.md).
-The same for machines is [openapi.json](openapi.json), a document of OpenAPI 3.1.";
+A method is `POST /v1/control/{method}` with a JSON object and `Content-Type: application/json`. A member that the method
+does not declare is `invalid_request`, and the message names the member. `null` counts as absent. [errors.md](errors.md) explains
+each code. [openapi.json](openapi.json) is the same as a document of OpenAPI 3.1.";
 
 const TOKEN: &str = "\
-Every route but those [without a token](#without-a-token) takes `Authorization: Bearer <JWT>`, and these headers:";
+Every route except those [without a token](#without-a-token) takes `Authorization: Bearer <JWT>`, and these headers:";
 
 pub(super) fn page(document: &Document) -> String {
     let (others, mut methods): (Vec<_>, Vec<_>) =

@@ -51,7 +51,7 @@ impl SharedParts {
     /// The sentence about the headers of every response.
     pub(super) fn headers_sentence(&self) -> String {
         let names: Vec<_> = self.headers.iter().map(code).collect();
-        format!("Every answer carries {}.", names.join(", "))
+        format!("Every response has the header {}.", names.join(", "))
     }
 }
 

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_have_texts() {
+    fn each_type_has_its_text() {
         let document = Document::new(json!({ "components": { "schemas": {
             "Word": { "type": "string", "enum": ["a", "b"] },
             "Thing": { "type": "object", "properties": { "x": { "type": "string" } } },

@@ -243,7 +243,7 @@ fn one_file_can_have_the_keys_of_several_drivers() {
 }
 
 #[test]
-fn these_tests_have_every_key() {
+fn every_key_has_a_value_to_test() {
     for key in KEYS.iter().filter(|key| !matches!(key.kind, ValueKind::Unsupported(_))) {
         let tested = VALUES.iter().any(|(name, ..)| {
             *name == key.name || (matches!(key.kind, ValueKind::Options) && name.starts_with(key.name))

@@ -87,7 +87,7 @@ impl TestStore {
         run(artifactd().arg(command).args(args).args(["--store", &self.url]), stdin)
     }
 
-    /// The same in the scope [`SESSION`].
+    /// Runs the command in the scope [`SESSION`].
     pub(crate) fn run_in_session(&self, command: &str, args: &[&str]) -> Outcome {
         self.run(command, &[args, SESSION].concat())
     }

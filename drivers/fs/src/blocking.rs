@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 
 /// Maximum number of concurrent tasks of one store. It is lower if the process may open few files.
 const MAX_TASKS: usize = 64;
-/// A listing has the most open files of all tasks: 10. With 16 per task, all tasks together stay below the limit of the
-/// process.
+/// The number of open files that is reserved for each task. A listing has the most: 10. So all tasks together stay
+/// below the limit of the process.
 const FILES_PER_TASK: usize = 16;
 
 /// Runs the blocking tasks of one store.
@@ -34,7 +34,7 @@ pub(crate) struct CancellationToken {
 }
 
 impl CancellationToken {
-    /// Fails if the caller dropped the call. Then nobody reads the result.
+    /// Fails if the caller dropped the future of the call. Then nobody takes the result.
     pub(crate) fn check_cancelled(&self) -> Result<(), StoreError> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(StoreError::unavailable("the call was cancelled"));
@@ -42,7 +42,8 @@ impl CancellationToken {
         Ok(())
     }
 
-    /// Fails if the caller dropped the call or the store is closed. For tasks that should not delay `close`.
+    /// Fails if the caller dropped the future of the call, or if the store is closed. For tasks that should not delay
+    /// `close`.
     pub(crate) fn check_cancelled_or_closed(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::closed());
@@ -102,9 +103,17 @@ impl BlockingPool {
             CancellationToken { cancelled: Arc::clone(&cancelled), closed: Arc::clone(&self.closed) };
         let task = tokio::task::spawn_blocking(move || {
             let result = work(&cancel);
-            // A result that nobody takes is dropped before the permit is released, so `close` waits for its cleanup.
-            // A result that waits for its caller holds no permit, because the caller may be waiting for a slow body.
-            let result = cancel.check_cancelled().and(result);
+            let result = match cancel.check_cancelled() {
+                Ok(()) => result,
+                Err(cancelled) => {
+                    // The caller is gone. Its result is dropped while the permit is held, so `close` waits for the
+                    // cleanup.
+                    drop(result);
+                    Err(cancelled)
+                }
+            };
+            // The caller may take its result much later, because it may be waiting for a slow body. The result needs no
+            // permit until then.
             drop(permit);
             result
         });
@@ -122,7 +131,7 @@ impl BlockingPool {
     /// Rejects new tasks and waits for the running ones.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        // Fails only if another call of `close` has already finished. Then no task runs either.
+        // `acquire_many` fails only if another call of `close` has already finished. Then no task runs any more.
         if let Ok(all_permits) = self.permits.acquire_many(self.limit).await {
             self.permits.close();
             drop(all_permits);

@@ -42,10 +42,11 @@ pub(crate) fn prune_empty_dirs(dirs: &ScopeDirs, key: &ArtifactKey) {
     }
 }
 
+/// Removes the directories of `chain` that are empty, the deepest one first.
 fn prune_chain(dirs: &ScopeDirs, key: &ArtifactKey, chain: &[OwnedFd]) {
     for depth in (0..chain.len()).rev() {
         let parent = if depth == 0 { dirs.artifacts_dir() } else { &chain[depth - 1] };
-        // It is not empty, is already gone or cannot be removed. In each case its parents stay too.
+        // The directory is not empty, does not exist any more or cannot be removed. In each case its parents stay too.
         if rustix::fs::unlinkat(parent, key.dirs[depth].as_str(), AtFlags::REMOVEDIR).is_err() {
             return;
         }

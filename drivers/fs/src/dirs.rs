@@ -1,7 +1,7 @@
 //! Directories: opened one component at a time, relative to the parent's handle, without following symbolic links.
 //!
-//! This keeps all of the driver's file access below the root, whatever the root contains. Reads resolve their path anew
-//! each time. Puts keep a bounded number of directories open. This module must never know what a file holds.
+//! This keeps all of the driver's file access below the root, whatever the root contains. A read resolves its path each
+//! time. Puts keep at most `MAX_CACHED` directories open. This module must never know what a file holds.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,7 +22,8 @@ pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// `NONBLOCK` has no effect on a regular file. It keeps a read from blocking if somebody planted a named pipe.
+/// `NONBLOCK` has no effect on a regular file. If a named pipe was put in the place of a file, it
+/// keeps the read from blocking.
 const READ_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
@@ -61,8 +62,8 @@ pub(crate) fn open_or_create_dir(parent: impl AsFd, name: &str) -> Result<OwnedF
     }
 }
 
-/// Gives `created` the owner and group of `parent` if they differ and this process is the superuser's. Otherwise the
-/// superuser would leave files behind that the store's own user cannot open.
+/// Gives `created` the owner and group of `parent` if they differ and this process runs as the superuser. Otherwise
+/// the store's own user could not open what the superuser created.
 pub(crate) fn inherit_owner(created: impl AsFd, parent: impl AsFd) -> Result<(), Errno> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -83,7 +84,7 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> Result<(), Errno> {
 
 /// The names in `dir`, without `.` and `..`, in the order of the file system.
 ///
-/// A name that is not UTF-8 contains replacement characters. No name of the store is such a name.
+/// A name that is not UTF-8 contains replacement characters. The store itself creates no such name.
 pub(crate) fn entry_names(dir: impl AsFd) -> Result<impl Iterator<Item = Result<String, Errno>>, Errno> {
     let name = |entry: rustix::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
     let is_entry = |name: &String| !matches!(name.as_str(), "." | "..");
@@ -105,15 +106,16 @@ pub(crate) struct ScopeDirs {
     cache: Mutex<DirCache>,
 }
 
-/// Open directories by path, evicted by least recent use.
+/// Open directories by path. The least recently used one is evicted first.
 ///
 /// Under [`SyncPolicy::Always`] all parents of a cached directory were synced after it was created. As long as a
-/// directory is linked, its parents are too, because a directory with entries cannot be removed. Publishing into a
-/// directory that is not linked fails; then the chain is created and synced again.
+/// directory exists, its parents exist too, because a directory with entries cannot be removed. Publishing into a
+/// directory that was removed fails. Then the put evicts it and its parents, and creates and syncs them again.
 #[derive(Debug)]
 struct DirCache {
+    /// The handle of each directory, and the value of `uses` at its last use.
     dirs: HashMap<String, (Arc<OwnedFd>, u64)>,
-    /// The number of uses so far. It serves as the time stamp of a use.
+    /// The number of uses of the cache so far.
     uses: u64,
     capacity: usize,
 }
@@ -169,7 +171,8 @@ impl ScopeDirs {
         match retry_on_intr(|| {
             rustix::fs::openat2(&self.artifacts, path.as_str(), READ_FLAGS, Mode::empty(), resolve)
         }) {
-            // The kernel is old, or a sandbox blocks the call. The walk reports the real error, if there is one.
+            // The kernel has no `openat2`, or a sandbox blocks it. Opening one component at a time returns the real
+            // error, if there is one.
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => self.open_by_walk(key),
             opened => opened.map(File::from),
         }
@@ -180,6 +183,7 @@ impl ScopeDirs {
         self.open_by_walk(key)
     }
 
+    /// Opens the file one component of its path at a time.
     fn open_by_walk(&self, key: &ArtifactKey) -> Result<File, Errno> {
         let mut dir = open_dir(&self.artifacts, key.dirs[0].as_str())?;
         for token in &key.dirs[1..] {
@@ -188,14 +192,27 @@ impl ScopeDirs {
         open_file(&dir, key.file.as_str())
     }
 
-    /// Opens the leaf directory of `key` for publishing, and creates it if `create` is set.
+    /// Opens the leaf directory of `key`, and creates it and its parents if they do not exist.
     ///
     /// Under [`SyncPolicy::Always`] the entries of all its parents are synced.
     ///
     /// # Errors
-    /// `NOENT` if the directory is missing, or if a delete removed one of its parents at the same time. In the second
-    /// case the caller should try again.
-    pub(crate) fn open_leaf(&self, key: &ArtifactKey, create: bool) -> Result<Arc<OwnedFd>, Errno> {
+    /// `NOENT` if a delete removed one of its parents at the same time. The caller should try again.
+    pub(crate) fn open_or_create_leaf(&self, key: &ArtifactKey) -> Result<Arc<OwnedFd>, Errno> {
+        self.open_leaf_by(key, |parent, name| open_or_create_dir(parent, name))
+    }
+
+    /// Like [`open_or_create_leaf`](Self::open_or_create_leaf), but fails with `NOENT` if a directory does not exist.
+    fn open_leaf(&self, key: &ArtifactKey) -> Result<Arc<OwnedFd>, Errno> {
+        self.open_leaf_by(key, |parent, name| open_dir(parent, name))
+    }
+
+    /// Opens the leaf directory of `key`. Calls `open` for each directory on the path that is not in the cache.
+    fn open_leaf_by(
+        &self,
+        key: &ArtifactKey,
+        open: impl Fn(&OwnedFd, &str) -> Result<OwnedFd, Errno>,
+    ) -> Result<Arc<OwnedFd>, Errno> {
         let path = key.leaf_path();
         let (ancestor_depth, ancestor) = {
             let mut cache = self.cache();
@@ -206,12 +223,7 @@ impl ScopeDirs {
         let mut opened: Vec<Arc<OwnedFd>> = Vec::with_capacity(DEPTH - ancestor_depth);
         for token in &key.dirs[ancestor_depth..] {
             let parent = opened.last().or(ancestor.as_ref()).map_or(&self.artifacts, |dir| &**dir);
-            let dir = if create {
-                open_or_create_dir(parent, token.as_str())
-            } else {
-                open_dir(parent, token.as_str())
-            };
-            opened.push(Arc::new(dir?));
+            opened.push(Arc::new(open(parent, token.as_str())?));
         }
         // Syncs only after all directories are created, so that a journaling file system writes its journal once.
         // Existing directories are synced too: their creator may not have synced them yet.
@@ -231,12 +243,12 @@ impl ScopeDirs {
         if self.sync.is_always() { sync_dir(dir) } else { Ok(()) }
     }
 
-    /// Syncs the entry of `file` under the name of `key`, and the entries of its parents. Returns `false` if the name
-    /// is free by now or belongs to another file.
+    /// Syncs the entry of `file` under the name of `key`, and the entries of its parents. Returns `false` if
+    /// `key` no longer names this file: it was deleted or replaced.
     pub(crate) fn sync_entry(&self, key: &ArtifactKey, file: &File) -> Result<bool, Errno> {
         let expected = rustix::fs::fstat(file)?;
         let sync = || {
-            let leaf = self.open_leaf(key, false)?;
+            let leaf = self.open_leaf(key)?;
             // Another process may have removed a cached directory and created it again. Syncing the old directory would
             // be useless, so this checks that the directory still holds the file.
             let found = rustix::fs::statat(&leaf, key.file.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -269,7 +281,7 @@ impl ScopeDirs {
         self.cache().dirs.remove(path_prefix(&key.leaf_path(), depth));
     }
 
-    /// Opens the directories on the path to `key`, down to the first one that does not exist.
+    /// Opens the directories on the path to `key`, the tenant's first. Stops before the first one that does not exist.
     pub(crate) fn open_chain(&self, key: &ArtifactKey) -> Result<Vec<OwnedFd>, Errno> {
         let mut chain: Vec<OwnedFd> = Vec::with_capacity(DEPTH);
         for token in &key.dirs {
@@ -315,21 +327,21 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_as_many_components() {
+    fn path_prefix_returns_as_many_components_as_the_depth() {
         assert_eq!([1, 2, 3, 4].map(|depth| path_prefix("a/b/c/d", depth)), ["a", "a/b", "a/b/c", "a/b/c/d"]);
     }
 
     #[test]
-    fn a_leaf_whose_directory_was_removed_is_made_again_once_evicted() {
+    fn a_leaf_that_was_removed_is_created_again_after_it_was_evicted() {
         let test_dir = tempfile::tempdir().unwrap();
         let (dirs, key) = (dirs(&test_dir), key());
-        assert_eq!(dirs.open_leaf(&key, false).unwrap_err(), Errno::NOENT);
-        dirs.open_leaf(&key, true).unwrap();
+        assert_eq!(dirs.open_leaf(&key).unwrap_err(), Errno::NOENT);
+        dirs.open_or_create_leaf(&key).unwrap();
         fs::remove_dir_all(test_dir.path().join(key.dirs[0].as_str())).unwrap();
-        let stale = dirs.open_leaf(&key, true).unwrap();
+        let stale = dirs.open_or_create_leaf(&key).unwrap();
         assert_eq!(rustix::fs::mkdirat(&stale, "x", super::DIR_MODE), Err(Errno::NOENT));
         dirs.evict(&key);
-        dirs.open_leaf(&key, true).unwrap();
+        dirs.open_or_create_leaf(&key).unwrap();
         assert!(test_dir.path().join(key.leaf_path()).is_dir());
         // A sibling's chain starts at the nearest directory in the cache.
         let task = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
@@ -337,7 +349,7 @@ mod tests {
             file: key.file.clone(),
             ..ArtifactKey::new(&task, &ArtifactId::new(&Namespace::default(), &Digest::of(b"")))
         };
-        dirs.open_leaf(&sibling, true).unwrap();
+        dirs.open_or_create_leaf(&sibling).unwrap();
         prune_empty_dirs(&dirs, &sibling);
         prune_empty_dirs(&dirs, &key);
         assert_eq!(fs::read_dir(test_dir.path()).unwrap().count(), 0);
@@ -348,14 +360,14 @@ mod tests {
     fn an_entry_is_synced_where_it_is_and_not_in_a_directory_that_was_removed() {
         let test_dir = tempfile::tempdir().unwrap();
         let (dirs, key) = (dirs(&test_dir), key());
-        let stale = dirs.open_leaf(&key, true).unwrap();
+        let stale = dirs.open_or_create_leaf(&key).unwrap();
         fs::remove_dir_all(test_dir.path().join(key.dirs[0].as_str())).unwrap();
         fs::create_dir_all(test_dir.path().join(key.leaf_path())).unwrap();
         fs::write(test_dir.path().join(key.file_path()), "x").unwrap();
         let file = dirs.open_artifact(&key).unwrap().unwrap();
         assert!(dirs.sync_entry(&key, &file).unwrap());
         let inode = |dir: &OwnedFd| rustix::fs::fstat(dir).unwrap().st_ino;
-        let leaf = dirs.open_leaf(&key, false).unwrap();
+        let leaf = dirs.open_leaf(&key).unwrap();
         assert_ne!(inode(&leaf), inode(&stale));
 
         fs::remove_file(test_dir.path().join(key.file_path())).unwrap();
@@ -365,24 +377,24 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_keeps_the_latest_and_no_more_than_its_capacity() {
+    fn the_cache_keeps_the_latest_directory_and_no_more_than_its_capacity() {
         let test_dir = tempfile::tempdir().unwrap();
         let dirs = dirs(&test_dir);
         let id = ArtifactId::new(&Namespace::default(), &Digest::of(b""));
         dirs.cache().capacity = 5;
         for n in 0..20 {
             let key = ArtifactKey::new(&Scope::new("acme", "ada", format!("s-{n}")).unwrap(), &id);
-            dirs.open_leaf(&key, true).unwrap();
+            dirs.open_or_create_leaf(&key).unwrap();
             assert!(dirs.cache().dirs.len() <= 5);
             assert!(dirs.cache().dirs.contains_key(&key.leaf_path()));
         }
     }
 
     #[test]
-    fn walking_finds_what_the_kernel_resolves_and_follows_no_link_either() {
+    fn open_by_walk_opens_what_open_by_path_opens_and_neither_follows_a_link() {
         let test_dir = tempfile::tempdir().unwrap();
         let (dirs, key) = (dirs(&test_dir), key());
-        dirs.open_leaf(&key, true).unwrap();
+        dirs.open_or_create_leaf(&key).unwrap();
         assert_eq!(dirs.open_by_walk(&key).unwrap_err(), Errno::NOENT);
         let file = test_dir.path().join(key.file_path());
         fs::write(&file, "x").unwrap();

@@ -1,6 +1,7 @@
 //! Maps an [`io::Error`] to a [`StoreError`], by error number and never by text. No other module does this.
 //!
-//! This module must never know a verb. Callers pass the failed action as part of a sentence: "writing an artifact".
+//! This module must never know which verb failed. Callers pass the failed action as part of a sentence: "writing an
+//! artifact".
 
 use std::fmt::Display;
 use std::io;
@@ -10,14 +11,15 @@ use rustix::io::Errno;
 
 /// Whether `error` means that the file system does not support an operation, rather than that the operation failed.
 ///
-/// A missing right on a directory is `ACCES`. The kernel returns `PERM` for a file system without the operation.
+/// The kernel returns `PERM` if a file system does not have an operation. If the permission on a directory is missing,
+/// it returns `ACCESS`.
 pub(crate) fn is_unsupported(error: Errno) -> bool {
     error == Errno::OPNOTSUPP || matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
 }
 
 /// The error for a failed `action`. Operators read the text, so it says what to do.
 ///
-/// A missing file is often not an error. Callers that can meet one handle it before they call this.
+/// A missing file is often not an error. Callers that expect one handle `NOENT` before they call this.
 pub(crate) fn map_io_error(action: impl Display, error: impl Into<io::Error>) -> StoreError {
     let error = error.into();
     // The standard library returns this error itself, without a number: the file is shorter than it was before.

@@ -37,10 +37,12 @@ const MAGIC: &[u8; 8] = b"ARTSTORE";
 const FOOTER_BYTES: usize = 32 + 4 + 4 + MAGIC.len();
 /// The largest record. The Gate limits options to 64 KiB. The rest is room for scope, digest and JSON escapes.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// The first read of a file takes this much of its end. It holds the whole record unless the options are very large.
+/// The number of bytes at the end of a file that are read first. They contain the whole record, unless its options are
+/// very large.
 const TAIL_BYTES: usize = 4096;
 
-/// The location of an artifact's file: the tokens of tenant, user, session and task, then the token of the id.
+/// The path of an artifact's file below [`ARTIFACTS_DIR`]: a directory for each of tenant, user, session and task, then
+/// the file. Each name is a [`KeyToken`], which is made from a hash.
 #[derive(Debug, Clone)]
 pub(crate) struct ArtifactKey {
     pub(crate) dirs: [KeyToken; DEPTH],
@@ -97,11 +99,11 @@ pub(crate) fn is_temp_name(name: &str) -> bool {
     })
 }
 
-/// Encodes the trailer of an artifact's file: record and footer. It follows the bytes.
+/// Encodes the trailer of an artifact's file, which follows the bytes: the record and the footer.
 ///
 /// # Errors
-/// `InvalidArgument` if the record is too large. `Backend` if decoding would not return an equal record. Both happen
-/// before anything is visible, so every acknowledged artifact can be read.
+/// `InvalidArgument` if the record is too large. `Backend` if decoding would not return an equal record. A put
+/// meets both errors before it publishes the file, so every acknowledged artifact can be read.
 pub(crate) fn encode_trailer(record: &Record) -> Result<Vec<u8>, StoreError> {
     let mut trailer = serde_json::to_vec(record)
         .map_err(|error| StoreError::backend("the record cannot be encoded as JSON").with_source(error))?;
@@ -127,6 +129,7 @@ pub(crate) fn encode_trailer(record: &Record) -> Result<Vec<u8>, StoreError> {
     Ok(trailer)
 }
 
+/// The SHA-256 of the encoded record and its length.
 fn record_checksum(record: &[u8], length: u32) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update(record);
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_reads_back_whatever_the_buffer_held() {
+    fn an_encoded_record_reads_back_equal_whatever_the_buffer_contained_before() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"hello").unwrap();
         file.write_all(&encode_trailer(&record()).unwrap()).unwrap();
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_store_are_distinguished_from_others() {
+    fn names_that_the_store_creates_are_distinguished_from_other_names() {
         let record = record();
         let key = ArtifactKey::new(&record.scope, &record.id);
         assert!(key.dirs.iter().chain([&key.file]).all(|token| is_key_token(token.as_str())));

@@ -40,10 +40,10 @@
 //! time.
 //!
 //! # Concurrency
-//! The publish decides between racing puts of one artifact: one is `Created`, the others read its record. A delete may
-//! remove a directory into which a put is about to publish. Then the publish fails and the put retries it. Nothing here
-//! depends on one process, so several processes may open one root. Reads take no lock. A file that is open stays
-//! readable after its delete.
+//! The rename or link decides between racing puts of one artifact: one put is `Created`, the others return its record.
+//! A delete may remove a directory into which a put is about to publish. Then the rename fails and the put retries it.
+//! The file system decides all races, so several processes may open one root. Reads take no lock. A file that is open
+//! stays readable after its delete.
 //!
 //! All disk access runs on the runtime's blocking pool, in tasks that never wait for a body: a slow upload holds no
 //! thread. A store runs at most 64 tasks at once, or fewer if the process may open fewer than 1024 files. At most 4 of
@@ -72,12 +72,13 @@
 //! # Not done here
 //! - No defence against users who can write in the root: they can also alter a file together with its record.
 //!   Accidental or partial changes are `Corrupt`.
-//! - Directories of the tree must not be moved while a store is open: a put that has a directory open follows it.
+//! - Directories of the tree must not be moved while a store is open: a put that has a directory open would
+//!   publish into it at its new place.
 //! - No encryption, compression, quota, expiry or replication. Add them below (the file system) or above (a wrapper).
 //! - File systems without `flock` work, but their orphans are never swept. A file system needs a rename that does not
 //!   replace, or hard links. To check this, opening tries to publish a file and, under `sync = always`, to sync a
 //!   directory. It fails with a message if one of them does not work.
-//! - Network file systems are as linearizable as their caching allows.
+//! - On a network file system the store is only as linearizable as the caching of that file system allows.
 
 #[cfg(not(unix))]
 compile_error!("the fs driver needs Unix: it relies on directory handles, flock and atomic links");

@@ -69,7 +69,8 @@ fn scope_filter(pattern: &ScopePattern) -> [Option<KeyToken>; DEPTH] {
     ]
 }
 
-/// A row in listing order. The top of a heap of rows is the last row, which is the first one to drop.
+/// A row, ordered by its position in the listing. So the top of a heap is the last row of the page. It is dropped when
+/// an earlier row is found and the page is full.
 struct HeapRow {
     position: Position,
     record: Record,
@@ -98,18 +99,20 @@ impl Eq for HeapRow {}
 /// A running scan: what it looks for, where it is, and the rows of the page so far.
 struct Scan<'a> {
     query: &'a ListQuery,
+    /// The position of the cursor. Only later rows belong to the page.
     after: Option<&'a Position>,
     filter: [Option<KeyToken>; DEPTH],
     cancel: &'a CancellationToken,
     max_files: u64,
     scanned: u64,
     matches: u64,
+    /// The largest number of `rows`.
     capacity: usize,
     rows: BinaryHeap<HeapRow>,
     /// The names of the directories from [`ARTIFACTS_DIR`] down to the current one.
     path: Vec<String>,
     buffer: Vec<u8>,
-    /// The scope of the current leaf directory, once a record has shown it.
+    /// The scope of the current leaf directory. `None` until a record in it was read and checked against the path.
     leaf_scope: Option<Scope>,
 }
 
@@ -137,7 +140,7 @@ impl Scan<'_> {
                 self.path.pop();
                 Ok(())
             }
-            // It does not exist, or it became empty and was removed.
+            // The directory does not exist, or it became empty and was removed.
             Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(self.entry_error("opening", &name, error)),
         }
@@ -158,7 +161,7 @@ impl Scan<'_> {
         self.cancel.check_cancelled_or_closed()?;
         let file = match open_file(dir, name) {
             Ok(file) => file,
-            // It was deleted after its name was read.
+            // The artifact was deleted after its name was read.
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(self.entry_error("opening", name, error)),
         };
@@ -192,7 +195,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Checks that the record belongs to this path. A file that was copied elsewhere must not be listed there.
+    /// Checks that the record belongs to this path. A file that was copied to another path must not be listed there.
     fn check_location(&mut self, record: &Record, name: &str) -> Result<(), StoreError> {
         if self.leaf_scope.as_ref() != Some(&record.scope) {
             let tokens = KeyToken::of_scope(&record.scope);

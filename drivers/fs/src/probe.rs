@@ -1,7 +1,7 @@
 //! Checks on opening that the file system can publish files: [`check_publishing`].
 //!
 //! Without this check the first put would fail. The error names the unsupported operation and what to use instead. This
-//! module must never know an artifact.
+//! module must never touch an artifact.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -53,6 +53,7 @@ pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy
         }
         Err(error) => return Err(map_io_error("trying to publish a file", error)),
     }
+    // A file system may accept the flag RENAME_NOREPLACE and ignore it.
     let replaced = TempFile::create(tmp).is_ok_and(|mut second| second.publish(tmp, &name).is_ok());
     let _ = rustix::fs::unlinkat(tmp, name.as_str(), rustix::fs::AtFlags::empty());
     if replaced {
@@ -69,7 +70,7 @@ pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy
     }
 }
 
-/// The type of the file system of `dir`, in the words of `mount`.
+/// The type of the file system of `dir`, by the name that `mount` uses.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn describe_file_system(dir: &OwnedFd) -> String {
     let Ok(stat) = rustix::fs::fstatfs(dir) else { return "an unknown file system".to_owned() };
@@ -125,7 +126,7 @@ mod tests {
     use crate::config::SyncPolicy;
 
     #[test]
-    fn a_publish_check_leaves_nothing() {
+    fn check_publishing_leaves_no_file() {
         let test_dir = tempfile::tempdir().unwrap();
         let tmp = Arc::new(File::open(test_dir.path()).unwrap().into());
         check_publishing(&tmp, test_dir.path(), SyncPolicy::Always).unwrap();
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_statfs_have_the_names_of_mount() {
+    fn file_system_types_have_the_names_that_mount_uses() {
         assert_eq!(
             [0x6573_5546, 0x6969, 0xff53_4d42, 7].map(file_system_type),
             [Some("fuse"), Some("nfs"), Some("cifs"), None]

@@ -1,6 +1,6 @@
 //! Puts: from a body to a published file.
 //!
-//! [`commit`] makes all decisions of a put. This module must never replace or remove a published file.
+//! Every put ends in [`commit`]. This module must never replace or remove a published file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,9 @@ use crate::temp::TempFile;
 pub(crate) const SINGLE_TASK_BYTES: usize = 1024 * 1024;
 /// A streamed body is written in batches of about this size. One batch is written while the next one is hashed.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Small chunks end a batch by their number, so that the bookkeeping of a batch stays small.
+/// A batch of small chunks ends at this number of chunks, so that the list of chunks stays short.
 const BATCH_CHUNKS: usize = 512;
-/// How often a publish is attempted if deletes race with it.
+/// How many times a put tries to publish while deletes race with it.
 const MAX_ATTEMPTS: u32 = 200;
 
 /// Stores a body that is in memory.
@@ -95,7 +95,7 @@ pub(crate) async fn put_stream(
     .await
 }
 
-/// The temporary file of a streamed body: `None` before the first batch, then owned by the task that writes to it.
+/// The task that writes the latest batch of a streamed body. It owns the temporary file. `None` before the first batch.
 #[derive(Default)]
 struct PendingWrite(Option<BlockingTask<TempFile>>);
 
@@ -121,8 +121,8 @@ struct Upload {
 
 /// Publishes the artifact, unless it already exists.
 ///
-/// Only the publish decides between racing puts, because it never replaces a file. The check before it merely saves
-/// writing.
+/// Only [`TempFile::publish`] decides between racing puts, because it never replaces a file. [`existing_record`] is
+/// called before it only to avoid needless writes.
 fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Result<PutResult, StoreError> {
     let id = ArtifactId::new(&upload.options.namespace, &upload.digest);
     let key = ArtifactKey::new(&upload.scope, &id);
@@ -134,6 +134,8 @@ fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Res
     result
 }
 
+/// Tries to publish until the artifact exists. Sets `created_dirs` before it creates a directory, so that the caller
+/// can remove empty directories after an error.
 fn publish(
     state: &StoreState,
     cancel: &CancellationToken,
@@ -164,7 +166,7 @@ fn publish(
         };
         cancel.check_cancelled()?;
         *created_dirs = true;
-        let published = state.dirs.open_leaf(key, true).and_then(|leaf| {
+        let published = state.dirs.open_or_create_leaf(key).and_then(|leaf| {
             file.publish(&leaf, key.file.as_str())?;
             Ok(leaf)
         });
@@ -208,10 +210,11 @@ fn existing_record(
         )));
     }
     if state.sync.is_always() {
-        // The put that created it may not have synced it, yet or at all. The answer to this put must be durable too.
+        // The put that created the artifact may not have synced it yet, or may have failed to. This put acknowledges
+        // the artifact too, so it syncs it.
         file.sync_data().map_err(|error| map_io_error("syncing an artifact", error))?;
         if !state.dirs.sync_entry(key, &file).map_err(|error| map_io_error("syncing a directory", error))? {
-            // It was deleted in between.
+            // The artifact was deleted in between.
             return Ok(None);
         }
     }

@@ -55,12 +55,13 @@ fn read_range(file: &File, range: Range<u64>) -> Result<Bytes, StoreError> {
             return Err(StoreError::corrupt("the file was truncated while it was read"));
         }
     }
-    // A vector may have more capacity than requested. Then the read fills it with the record that follows the bytes.
+    // A vector may have more capacity than requested. Then the read also returns what follows the range in the file.
     bytes.truncate(length);
     Ok(bytes.into())
 }
 
-/// A read that runs on the blocking pool. Dropping it does not wait for it: it ends after at most one block.
+/// A read that runs on the blocking pool. Dropping this value does not wait for the read, which ends after at most one
+/// block.
 struct ReadTask(JoinHandle<Result<Bytes, StoreError>>);
 
 impl Drop for ReadTask {

@@ -1,6 +1,6 @@
 //! The root directory: opening or creating it, and the marker file that makes it a store.
 //!
-//! This module protects directories that are not stores. It must never know an artifact.
+//! This module protects directories that are not stores. It must never touch an artifact.
 
 use std::fs::{DirBuilder, File};
 use std::io::Read;
@@ -130,7 +130,8 @@ pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
     if check_marker(&dir, &path)? { Ok(dir) } else { Err(not_a_store()) }
 }
 
-/// The absolute path without a trailing slash or dot. With one, the system would follow a link in the last component.
+/// The absolute path without a trailing slash or dot. With a slash or dot at the end, the operating system would follow
+/// a symbolic link in the last component.
 fn normalize_path(path: &Path) -> Result<PathBuf, StoreError> {
     if path.as_os_str().is_empty() {
         return Err(StoreError::invalid_option(
@@ -212,7 +213,7 @@ fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
 }
 
 fn read_marker(file: File, text: &mut String) -> std::io::Result<()> {
-    // A marker has a few bytes. Another file of this name is not read to its end.
+    // A marker has a few bytes. If another file has this name, only its beginning is read.
     let mut bytes = Vec::new();
     file.take(64).read_to_end(&mut bytes)?;
     text.push_str(&String::from_utf8_lossy(&bytes));
@@ -258,8 +259,7 @@ fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether `name` is one that FUSE or NFS gives to a file that was removed while it was open. It exists until the
-/// close.
+/// Whether FUSE or NFS gave `name` to a file that was removed while it was open. The file exists until it is closed.
 fn is_removed_but_open(name: &str) -> bool {
     name.starts_with(".fuse_hidden") || name.starts_with(".nfs")
 }
@@ -274,7 +274,8 @@ fn write_marker(dir: &OwnedFd, tmp: &Arc<OwnedFd>) -> Result<(), StoreError> {
     }
 }
 
-/// Syncs the root's own entry. If this process may not open the parent, it did not create the root either.
+/// Syncs the entry of the root in its parent. If this process may not open the parent, it did not create the root, so
+/// there is nothing to sync.
 fn sync_parent(path: &Path) {
     if let Some(parent) = path.parent()
         && let Ok(parent) = File::open(parent)

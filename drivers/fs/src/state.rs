@@ -1,4 +1,4 @@
-//! The state of an open store: [`StoreState`]. This module must never know a task.
+//! The state of an open store: [`StoreState`]. This module must never start a task.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ impl StoreState {
     /// Opens an artifact and reads its record. Returns `None` if it does not exist.
     ///
     /// # Errors
-    /// `Corrupt` if the file is not a whole artifact, or not the one that its name says; `Unavailable`, `Backend`.
+    /// `Corrupt` if the file is not a whole artifact, or if its record has another scope or id; `Unavailable`,
+    /// `Backend`.
     pub(crate) fn open_artifact(
         &self,
         key: &ArtifactKey,
@@ -37,7 +38,8 @@ impl StoreState {
             .map_err(|error| map_io_error(format_args!("opening {key}"), error))?;
         let Some(file) = opened else { return Ok(None) };
         let record = read_record(&file, key, &mut Vec::new())?;
-        // The name holds 160 bits of the hash of each part. The record holds the part itself.
+        // The path contains only 160 bits of the hash of the tenant, the user, the session, the task and the id. The
+        // record contains the values themselves.
         if record.scope != *scope {
             return Err(StoreError::corrupt(format!("{key}: this artifact is of another scope")));
         }

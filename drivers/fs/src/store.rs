@@ -26,7 +26,7 @@ use crate::{list, read};
 const MAX_LISTINGS: usize = 4;
 
 /// A store in a directory: the bare driver. Applications use it behind a [`Gate`](artifact_store_core::Gate), which the
-/// facade adds.
+/// crate `artifact-store` adds.
 ///
 /// Its verbs need a tokio runtime. Several stores, in one process or in many, may be open on one root.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ pub(crate) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Removes the temporary files whose process is gone: those whose lock nobody holds.
+    /// Removes the temporary files whose lock nobody holds, because their process died. A dry run only counts them.
     pub(crate) fn sweep_temp_files(&mut self, tmp: &OwnedFd) -> Result<(), StoreError> {
         let sweep_error = |error: Errno| map_io_error("sweeping temporary files", error);
         for name in entry_names(tmp).map_err(sweep_error)? {
@@ -62,7 +62,7 @@ impl Sweep<'_> {
             if !is_temp_name(&name) {
                 continue;
             }
-            // It was published or removed after its name was read, or it is not a file of this driver.
+            // The file was published or removed after its name was read, or it is not a file of this driver.
             let Ok(file) = open_file(tmp, &name) else { continue };
             if !try_lock(&file) {
                 self.report.live += 1;
@@ -78,7 +78,7 @@ impl Sweep<'_> {
                 }
             }
             self.report.files += 1;
-            // If it was published by a hard link, its bytes stay.
+            // A file that was published by a hard link has two names. Its bytes stay.
             if stat.st_nlink == 1 {
                 self.report.bytes += u64::try_from(stat.st_size).unwrap_or_default();
             }
@@ -86,7 +86,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes the empty scope directories below `artifacts`. A put that is about to publish into one creates it again.
+    /// Removes the empty scope directories below `artifacts`. A dry run only counts them. A put that is about to
+    /// publish into one creates it again.
     pub(crate) fn sweep_empty_dirs(&mut self, artifacts: &OwnedFd) -> Result<(), StoreError> {
         self.sweep_level(artifacts, 0).map(|_| ())
     }
@@ -109,7 +110,7 @@ impl Sweep<'_> {
             let subdir = match open_dir(dir, &name) {
                 Ok(subdir) => subdir,
                 Err(Errno::NOENT) => continue,
-                // It does not belong to the driver. A read that meets it returns an error.
+                // This entry does not belong to the driver. A read that meets it returns an error.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     empty = false;
                     continue;
@@ -129,7 +130,8 @@ impl Sweep<'_> {
     }
 }
 
-/// Whether nobody else holds the lock. If the file system has no locks, every file counts as locked.
+/// Locks `file`, unless its lock is held. Returns whether it succeeded. If the file system has no locks, every file
+/// counts as locked by a put.
 fn try_lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
@@ -143,13 +145,14 @@ pub(crate) struct SweepLock {
 impl SweepLock {
     /// Acquires the lock. Returns `None` if another sweep holds it.
     ///
-    /// On a file system without locks everybody acquires it. Concurrent sweeps do no harm.
+    /// On a file system without locks every caller acquires it. Concurrent sweeps do no harm.
     pub(crate) fn try_acquire(root: &OwnedFd) -> Result<Option<Self>, StoreError> {
         let open = |access: OFlags| {
             let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             retry_on_intr(|| rustix::fs::openat(root, FORMAT_FILE, flags, Mode::empty()))
         };
-        // A network file system locks only files that are open for writing. Falls back to reading without that right.
+        // A network file system locks only files that are open for writing. Without the permission to write, the file
+        // is opened for reading.
         let marker = open(OFlags::RDWR)
             .or_else(|_| open(OFlags::RDONLY))
             .map_err(|error| map_io_error(format_args!("opening {FORMAT_FILE}"), error))?;
@@ -168,14 +171,21 @@ pub(crate) fn count_orphans(path: &Path, cancel: &CancellationToken) -> Result<S
     let root = root::open_existing(path)?;
     let Some(_lock) = SweepLock::try_acquire(&root)? else { return Ok(SweepReport::busy()) };
     let mut sweep = Sweep { cancel, mode: SweepMode::DryRun, report: SweepReport::default() };
-    for (name, is_tmp) in [(TMP_DIR, true), (ARTIFACTS_DIR, false)] {
-        match open_dir(&root, name) {
-            Ok(dir) if is_tmp => sweep.sweep_temp_files(&dir)?,
-            Ok(dir) => sweep.sweep_empty_dirs(&dir)?,
-            // The process that was creating the store died.
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(map_io_error(format_args!("opening the directory {name}"), error)),
-        }
+    if let Some(tmp) = open_dir_if_exists(&root, TMP_DIR)? {
+        sweep.sweep_temp_files(&tmp)?;
+    }
+    if let Some(artifacts) = open_dir_if_exists(&root, ARTIFACTS_DIR)? {
+        sweep.sweep_empty_dirs(&artifacts)?;
     }
     Ok(sweep.report)
+}
+
+/// Opens the directory `name` of the root. Returns `None` if it does not exist, because the process that was creating
+/// the store died.
+fn open_dir_if_exists(root: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, StoreError> {
+    match open_dir(root, name) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(map_io_error(format_args!("opening the directory {name}"), error)),
+    }
 }

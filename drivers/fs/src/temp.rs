@@ -1,8 +1,8 @@
 //! Temporary files, which become artifacts when they are published: [`TempFile`].
 //!
-//! A temporary file is locked from its creation to its end. The operating system releases the lock when the process
-//! ends. So a sweep in any process can tell a file in use from an orphan. This module must never know what the file
-//! holds.
+//! A temporary file is locked from its creation until it is closed. The operating system releases the lock when the
+//! process ends. So a sweep in any process can tell a file in use from an orphan. This module must never know what the
+//! file holds.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -26,6 +26,7 @@ pub(crate) struct TempFile {
     file: Option<File>,
     name: String,
     tmp: Arc<OwnedFd>,
+    /// Whether the file still has its temporary name.
     linked: bool,
 }
 
@@ -102,9 +103,10 @@ impl TempFile {
     /// `EXIST` if the name exists already. `NOENT` if the directory was removed.
     pub(crate) fn publish(&mut self, dir: impl AsFd, name: &str) -> Result<(), Errno> {
         match self.rename(&dir, name) {
-            // The file system has no rename without replacing. A hard link never replaces either.
+            // The file system has no rename that never replaces a file. A hard link never replaces one either.
             Err(error) if is_unsupported(error) => match self.link(dir, name) {
-                // Mounts of object stores return this if they have no links. A failing disk fails the next put too.
+                // A mount of an object store returns `IO` if it has no hard links. A failing disk can return it too,
+                // but then later calls fail as well and report it.
                 Err(Errno::IO) => Err(Errno::NOTSUP),
                 linked => linked,
             },
@@ -127,7 +129,7 @@ impl TempFile {
 
     fn link(&mut self, dir: impl AsFd, name: &str) -> Result<(), Errno> {
         rustix::fs::linkat(&self.tmp, self.name.as_str(), dir, name, AtFlags::empty())?;
-        // It is published. The temporary name is removed now or by a sweep.
+        // The file is published. If its temporary name cannot be removed now, a sweep removes it.
         self.unlink();
         Ok(())
     }
@@ -144,7 +146,8 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         let unpublished = self.linked;
         self.unlink();
-        // Closing a large file frees its blocks, which takes time, so this does not run on an executor's thread.
+        // Closing a removed file frees its blocks. This takes long if the file is large, so it does not run on an
+        // executor's thread.
         if unpublished
             && let Some(file) = self.file.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
@@ -179,7 +182,7 @@ mod tests {
         [|file, dir, name| file.publish(dir, name), |file, dir, name| file.link(dir, name)];
 
     #[test]
-    fn neither_method_of_publishing_replaces_and_both_leave_no_temporary_file() {
+    fn neither_method_of_publishing_replaces_a_file_and_both_leave_no_temporary_file() {
         let test_dir = tempfile::tempdir().unwrap();
         let (from, to) = create_dirs(&test_dir);
         for (publish, name) in PUBLISH_FNS.into_iter().zip(["a", "b"]) {

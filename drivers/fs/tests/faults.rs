@@ -68,7 +68,7 @@ async fn a_file_that_was_truncated_anywhere_is_corrupt() {
 #[tokio::test]
 async fn a_record_or_footer_that_was_altered_in_any_byte_is_corrupt() {
     let test_dir = TestDir::new();
-    let store = test_dir.open_fast().await;
+    let store = test_dir.open_unsynced().await;
     let content = b"bytes";
     put(&store, &content[..]).await;
     let whole = fs::read(test_dir.file()).unwrap();
@@ -83,7 +83,7 @@ async fn a_record_or_footer_that_was_altered_in_any_byte_is_corrupt() {
 }
 
 #[tokio::test]
-async fn bytes_put_into_or_taken_out_of_the_middle_are_corrupt() {
+async fn a_file_with_a_byte_inserted_or_removed_in_the_middle_is_corrupt() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
     for insert in [true, false] {
@@ -100,7 +100,7 @@ async fn bytes_put_into_or_taken_out_of_the_middle_are_corrupt() {
 }
 
 #[tokio::test]
-async fn one_altered_byte_of_the_bytes_is_caught_behind_the_gate() {
+async fn an_altered_byte_of_an_artifact_is_detected_behind_the_gate() {
     let test_dir = TestDir::new();
     let store = test_dir.open_gated().await;
     for size in [1, 3 * MIB] {
@@ -142,7 +142,7 @@ async fn a_link_in_the_place_of_a_file_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_directory_or_a_pipe_in_the_place_of_a_file_is_corrupt_and_hangs_nothing() {
+async fn a_directory_or_a_pipe_in_the_place_of_a_file_is_corrupt_and_blocks_no_call() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
     put(&store, "bytes").await;
@@ -176,7 +176,7 @@ async fn a_link_in_the_place_of_a_scope_directory_is_not_followed() {
     let all = ListQuery::new(ScopePattern::all_tenants());
     assert_kind(store.list(&all).await, ErrorKind::Corrupt, "symbolic link");
     assert_eq!(test_dir.temp_files().len(), 0);
-    assert_eq!(count_files(&elsewhere), 1, "nothing was put or deleted behind the link");
+    assert_eq!(count_files(&elsewhere), 1, "something was put or deleted behind the link");
 }
 
 fn count_files(dir: &Path) -> usize {
@@ -238,7 +238,7 @@ async fn a_sweep_removes_orphans_and_leaves_live_puts_and_foreign_files() {
     let foreign = test_dir.root().join("tmp/notes");
     let empty = test_dir.create_empty_leaf_dir();
 
-    // Opening a store sweeps the temporary files, in whichever process.
+    // Opening a store removes the orphan temporary files of every process.
     fs::write(&orphan, "orphan").unwrap();
     fs::write(&foreign, "foreign").unwrap();
     let other = test_dir.open().await;
@@ -298,10 +298,10 @@ async fn a_put_whose_body_fails_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_failure_of_the_disk_in_mid_stream_reaches_the_caller_and_stops_the_source() {
+async fn a_failed_write_ends_the_put_of_a_stream_before_the_stream_ends() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
-    // The root does not exist any more, so the first batch cannot be written. The source would never end.
+    // The root does not exist any more, so the first batch cannot be written. The source never ends by itself.
     fs::remove_dir_all(test_dir.root()).unwrap();
     let endless = endless_body();
     let scope = scope();
@@ -311,7 +311,7 @@ async fn a_failure_of_the_disk_in_mid_stream_reaches_the_caller_and_stops_the_so
 }
 
 #[tokio::test]
-async fn a_streamed_read_ends_whole_after_a_delete_and_after_close() {
+async fn a_stream_that_was_opened_before_a_delete_and_close_is_whole() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
     let content = random_bytes(4 * MIB);
@@ -323,7 +323,7 @@ async fn a_streamed_read_ends_whole_after_a_delete_and_after_close() {
 }
 
 #[tokio::test]
-async fn every_verb_of_a_closed_store_is_closed_and_closing_again_is_fine() {
+async fn every_verb_of_a_closed_store_returns_closed_and_closing_again_succeeds() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
     let (scope, id) = (scope(), id_of(b""));
@@ -355,9 +355,9 @@ async fn a_put_that_is_streamed_while_the_store_closes_ends_as_closed_and_leaves
 }
 
 #[tokio::test]
-async fn slow_uploads_hold_up_neither_other_verbs_nor_close() {
+async fn slow_uploads_delay_neither_other_verbs_nor_close() {
     let test_dir = TestDir::new();
-    let store = Arc::new(test_dir.open_fast().await);
+    let store = Arc::new(test_dir.open_unsynced().await);
     // There are more uploads than concurrent tasks. Each has enough bytes to write one batch and wait for the next.
     let content = random_bytes(600 * 1024);
     let uploads: Vec<_> = (0..100)
@@ -380,7 +380,7 @@ async fn slow_uploads_hold_up_neither_other_verbs_nor_close() {
 }
 
 #[tokio::test]
-async fn a_listing_past_its_limit_is_refused_and_says_what_to_do() {
+async fn a_listing_of_more_files_than_max_scan_is_refused_and_says_what_to_do() {
     let test_dir = TestDir::new();
     let config = test_dir.config().sync(SyncPolicy::Never).max_scan(3);
     let store = FsStore::open(config).await.unwrap();
@@ -406,7 +406,7 @@ impl Clock for TieClock {
 }
 
 #[tokio::test]
-async fn a_listing_of_thousands_pages_through_each_row_once_newest_first() {
+async fn pages_of_a_long_listing_contain_each_row_once_newest_first() {
     let test_dir = TestDir::new();
     let config = test_dir.config().sync(SyncPolicy::Never).clock(Arc::new(TieClock::default()));
     let store = Arc::new(FsStore::open(config).await.unwrap());
@@ -435,7 +435,7 @@ async fn a_listing_of_thousands_pages_through_each_row_once_newest_first() {
 }
 
 #[tokio::test]
-async fn health_fails_when_the_root_or_a_part_of_it_was_replaced() {
+async fn health_fails_if_the_root_or_a_directory_in_it_was_replaced() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
     assert_eq!(store.health().await.unwrap().status, HealthStatus::Ready);
@@ -460,7 +460,7 @@ async fn health_fails_when_the_root_or_a_part_of_it_was_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_sixteen_that_race_one_creates_and_its_options_stay() {
+async fn one_of_sixteen_racing_puts_creates_the_artifact_and_its_options_stay() {
     let test_dir = TestDir::new();
     let stores: Vec<_> = [test_dir.open().await, test_dir.open().await].into_iter().map(Arc::new).collect();
     for size in [10, 2 * MIB] {
@@ -484,7 +484,7 @@ async fn of_sixteen_that_race_one_creates_and_its_options_stay() {
 async fn puts_deletes_reads_and_sweeps_that_race_never_fail() {
     let test_dir = TestDir::new();
     let stores: Vec<_> =
-        [test_dir.open_fast().await, test_dir.open().await].into_iter().map(Arc::new).collect();
+        [test_dir.open_unsynced().await, test_dir.open().await].into_iter().map(Arc::new).collect();
     let racers = (0..8_usize).map(|racer| {
         let store = Arc::clone(&stores[racer % 2]);
         tokio::spawn(async move {
@@ -514,7 +514,7 @@ async fn puts_deletes_reads_and_sweeps_that_race_never_fail() {
 
 /// The metadata is nested too deeply for a JSON reader. The Gate refuses it, and a bare driver must not acknowledge it.
 #[tokio::test]
-async fn what_would_not_read_back_is_not_acknowledged() {
+async fn a_record_that_would_not_read_back_equal_is_not_acknowledged() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
     let mut deep = serde_json::Value::Null;
@@ -530,7 +530,7 @@ async fn what_would_not_read_back_is_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn an_id_that_belongs_to_another_digest_is_a_conflict_and_stays() {
+async fn a_put_whose_id_belongs_to_another_digest_is_a_conflict_and_changes_nothing() {
     let test_dir = TestDir::new();
     let store = test_dir.open().await;
     let record = put(&store, "bytes").await.record;

@@ -16,7 +16,7 @@ use common::{MIB, TestDir, assert_kind, drain, id_of, put, random_bytes, scope};
 use serde_json::json;
 
 #[tokio::test]
-async fn an_artifact_is_one_file_under_its_tokens_that_begins_with_its_bytes() {
+async fn an_artifact_is_one_file_named_by_its_key_tokens_that_begins_with_its_bytes() {
     let test_dir = TestDir::new();
     put(&test_dir.open().await, "a short report").await;
 
@@ -31,7 +31,7 @@ async fn an_artifact_is_one_file_under_its_tokens_that_begins_with_its_bytes() {
 }
 
 #[tokio::test]
-async fn files_and_directories_are_their_owners_only() {
+async fn only_their_owner_can_access_files_and_directories() {
     let test_dir = TestDir::new();
     put(&test_dir.open().await, "secret").await;
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -47,7 +47,7 @@ async fn files_and_directories_are_their_owners_only() {
 #[tokio::test]
 async fn unusual_scopes_stay_under_the_root() {
     let test_dir = TestDir::new();
-    let store = test_dir.open_fast().await;
+    let store = test_dir.open_unsynced().await;
     let longest = "x".repeat(256);
     let parts = [
         "..",
@@ -95,9 +95,9 @@ async fn a_record_larger_than_the_first_read_comes_back_whole() {
 }
 
 #[tokio::test]
-async fn sizes_around_every_limit_come_back_whole_and_in_ranges() {
+async fn artifacts_of_sizes_around_every_limit_come_back_whole_and_in_ranges() {
     let test_dir = TestDir::new();
-    let store = test_dir.open_fast().await;
+    let store = test_dir.open_unsynced().await;
     for size in [0, 1, 47, 4096, MIB / 4, MIB / 4 + 1, MIB / 2 + 1, MIB, MIB + 1, 3 * MIB + 7] {
         let bytes = random_bytes(size);
         let record = put(&store, bytes.clone()).await.record;
@@ -192,7 +192,7 @@ async fn a_root_whose_creation_was_interrupted_is_completed() {
 }
 
 #[tokio::test]
-async fn what_fuse_and_nfs_keep_of_a_removed_file_is_not_a_foreign_file() {
+async fn a_file_that_fuse_or_nfs_keeps_after_its_removal_is_not_a_foreign_file() {
     for (name, is_accepted) in
         [(".fuse_hidden0000001a00000001", true), (".nfs00000000004a2c1b", true), (".hidden", false)]
     {
@@ -221,7 +221,7 @@ async fn a_store_of_another_format_is_refused_by_its_version() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_may_open_a_new_root_at_once() {
+async fn many_stores_may_be_opened_on_a_new_root_at_once() {
     let test_dir = TestDir::new();
     let opens = (0..16).map(|_| tokio::spawn(FsStore::open(test_dir.config())));
     let stores = futures_util::future::join_all(opens).await;
@@ -234,7 +234,7 @@ async fn many_may_open_a_new_root_at_once() {
 }
 
 #[tokio::test]
-async fn a_relative_root_and_one_with_dots_work() {
+async fn a_root_with_dots_and_a_trailing_slash_works() {
     let test_dir = TestDir::new();
     fs::create_dir(test_dir.path().join("a")).unwrap();
     let store = FsStore::open(FsConfig::new(test_dir.path().join("a/.././store/"))).await.unwrap();
@@ -244,7 +244,7 @@ async fn a_relative_root_and_one_with_dots_work() {
 }
 
 #[tokio::test]
-async fn options_set_the_same_as_the_configuration() {
+async fn options_set_the_same_values_as_the_configuration() {
     let test_dir = TestDir::new();
     let info = FsDriver.info();
     let root = test_dir.root().to_str().unwrap().to_owned();

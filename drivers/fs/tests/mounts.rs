@@ -69,7 +69,7 @@ fn scope() -> Scope {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mount_that_cannot_publish_atomically_is_refused_by_name_and_no_store_is_made() {
+async fn a_mount_that_cannot_publish_atomically_is_refused_by_its_type_and_no_store_is_created() {
     for link in [Errno::IO, Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL] {
         let mount = Mount::new(Some(link), None);
         let error = FsStore::open(FsConfig::new(mount.root())).await.unwrap_err();

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 pub(crate) const MIB: usize = 1024 * 1024;
 
-/// A temporary directory for a store. Dropping it removes it.
+/// A temporary directory for a store. Dropping this value removes the directory.
 #[derive(Debug)]
 pub(crate) struct TestDir {
     dir: TempDir,
@@ -45,7 +45,7 @@ impl TestDir {
     }
 
     /// Opens the store without syncing, for tests with many files.
-    pub(crate) async fn open_fast(&self) -> FsStore {
+    pub(crate) async fn open_unsynced(&self) -> FsStore {
         FsStore::open(self.config().sync(SyncPolicy::Never)).await.unwrap()
     }
 
@@ -62,7 +62,7 @@ impl TestDir {
 
     /// The file of the only artifact.
     pub(crate) fn file(&self) -> PathBuf {
-        let [file] = &self.files()[..] else { panic!("not one file: {:?}", self.files()) };
+        let [file] = &self.files()[..] else { panic!("expected one file, found {:?}", self.files()) };
         file.clone()
     }
 
@@ -119,7 +119,7 @@ pub(crate) async fn drain(get: GetResult) -> Result<Bytes, StoreError> {
     get.stream.collect_bytes(u64::MAX).await
 }
 
-/// A body that yields `first` and then never ends.
+/// A body that yields `first`, then neither yields more nor ends.
 pub(crate) fn stalling_body(first: Bytes) -> Body {
     use futures_util::StreamExt;
     Body::from_stream(stream::iter([Ok::<_, BoxError>(first)]).chain(stream::pending()))

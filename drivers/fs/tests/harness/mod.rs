@@ -10,7 +10,7 @@ use artifact_store_core::{ArtifactStore, BoxError, StoreError, async_trait};
 use artifact_store_fs::{FsConfig, FsStore, SyncPolicy};
 use tempfile::TempDir;
 
-/// The flavours of fs.
+/// Creates the backends of one flavour of fs.
 #[derive(Debug)]
 pub(crate) struct FsHarness {
     sync: SyncPolicy,
@@ -80,7 +80,7 @@ impl Backend for FsBackend {
     }
 }
 
-/// Everything in the store at `root` that belongs to no visible artifact, one line each.
+/// Appends to `found` a line for each thing in the store at `root` that belongs to no visible artifact.
 ///
 /// # Errors
 /// If the directory cannot be read.
@@ -130,8 +130,8 @@ fn check_tree(dir: &Path, depth: usize, found: &mut Vec<String>) -> std::io::Res
 
 /// Why `file` is not a whole artifact, or `None` if it is one.
 ///
-/// A whole artifact has bytes, record, then a footer of SHA-256 (32 bytes), record length
-/// (4), version (4) and magic (8).
+/// A whole artifact has its bytes, its record, then a footer of SHA-256 (32 bytes), record length (4), version (4) and
+/// magic word (8).
 fn format_error(file: &[u8]) -> Option<&'static str> {
     let Some(footer_offset) = file.len().checked_sub(48) else { return Some("file without a footer") };
     let (rest, footer) = file.split_at(footer_offset);

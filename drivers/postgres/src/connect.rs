@@ -1,6 +1,6 @@
 //! Connection setup: checks the URL, sets the options of every session, and checks the server.
 //!
-//! This module must never know a table.
+//! This module must never name a table.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -82,7 +82,8 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
         ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
         ("default_transaction_isolation", "read committed".to_owned()),
         ("client_min_messages", "warning".to_owned()),
-        // A page of a listing scans one index, whatever the statistics say. JIT does not pay off for short statements.
+        // Makes a page of a listing scan one index, whatever the statistics say. JIT does not pay off for short
+        // statements.
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
         ("enable_sort", "off".to_owned()),
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_refused_without_being_repeated() {
+    fn the_error_of_a_refused_url_does_not_repeat_the_url() {
         for url in [
             "mysql://ada:hush@h/d",
             "ada:hush@h/d",
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parameters_that_people_know_are_taken() {
+    fn common_url_parameters_are_accepted() {
         for parameters in
             ["", "?sslmode=verify-full&sslrootcert=/ca.pem", "?application_name=x", "?host=/run/pg&"]
         {

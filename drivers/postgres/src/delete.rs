@@ -1,6 +1,6 @@
 //! Deleting artifacts: record and chunks together, in one statement or, for large artifacts, in one transaction.
 //!
-//! This module must never know how connections are made.
+//! This module must never open a connection.
 
 use artifact_store_core::{ArtifactId, Scope, ScopeMark, StoreError};
 
@@ -42,7 +42,7 @@ async fn delete_large(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<boo
     let deleted = conn.fetch_all(bind_key(DELETE_RECORD, scope, id)).await?;
     let Some(blob) = deleted.first().map(|row| row::get::<i64>(row, "blob")).transpose()? else {
         conn.rollback().await;
-        // Returns `Corrupt` if the row under this key belongs to another scope.
+        // `find_row` returns `Corrupt` if the row under this key belongs to another scope.
         read::find_row(pool, scope, id).await?;
         return Ok(false);
     };

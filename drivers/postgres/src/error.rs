@@ -63,7 +63,7 @@ pub(crate) fn from_sqlx(error: sqlx::Error) -> StoreError {
     store_error.with_source(error)
 }
 
-/// Maps the error of a commit whose response was lost and whose changes are not visible.
+/// Maps the error of a failed commit. If the response was lost, it is unknown whether the server committed.
 pub(crate) fn from_commit(error: StatementError) -> StoreError {
     if !error.is_connection_lost() {
         return error.into();

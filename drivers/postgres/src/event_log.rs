@@ -1,6 +1,6 @@
 //! The event log: [`PostgresEventLog`].
 //!
-//! This module must never know an artifact.
+//! This module must never touch an artifact.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,14 +21,14 @@ const CONNECTIONS: u32 = 2;
 const CHANNEL: &str = "artifact_store_event";
 /// How long a call waits for a notification. A notification can be lost with its connection, so readers also poll.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// A listen connection that received nothing for this long is replaced, because it may be dead without an error.
+/// A listen connection that received nothing for this long is replaced, because it may be broken without an error.
 const MAX_SILENCE: Duration = Duration::from_mins(1);
 /// The minimum number of entries that are kept.
 const MIN_KEPT_ENTRIES: i64 = 16_384;
 /// The number of appended entries between two cleanups.
 const CLEANUP_INTERVAL: i64 = 1024;
 
-/// The event log in a store's schema. Open it with `open_event_log` of the facade.
+/// The event log in a store's schema. Applications open it with `open_event_log` of the crate `artifact-store`.
 pub struct PostgresEventLog {
     pool: Pool,
     options: PgConnectOptions,
@@ -77,8 +77,9 @@ impl PostgresEventLog {
             current.as_mut().filter(|connection| connection.last_received.elapsed() < MAX_SILENCE)
         else {
             *current = None;
-            // Entries appended before this point can be read now.
             *current = Some(self.connect_listener().await?);
+            // Returns at once: entries that were appended before the connection began to listen are not notified, so
+            // the caller must read first.
             return Ok(());
         };
         let receive = async {
@@ -91,7 +92,7 @@ impl PostgresEventLog {
             Ok(false)
         };
         match timeout(POLL_INTERVAL, receive).await {
-            // One wake-up is enough for several notifications.
+            // The caller reads all new entries, so further notifications that have arrived already are discarded.
             Ok(Ok(true)) => while connection.listener.next_buffered().is_some() {},
             // The connection is lost.
             Ok(Ok(false)) => *current = None,
@@ -128,7 +129,7 @@ impl PostgresEventLog {
         result.rows.first().map_or_else(|| Err(missing_count()), |row| row::get(row, "last"))
     }
 
-    /// Deletes the entries that exceed the minimum to keep.
+    /// Deletes all entries except the newest [`MIN_KEPT_ENTRIES`].
     async fn delete_old_entries(&self, last: i64) {
         const SQL: &str = "DELETE FROM event WHERE sequence <= $1";
         // If this fails, the next cleanup tries again.

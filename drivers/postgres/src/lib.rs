@@ -5,8 +5,9 @@
 //! row whose columns do not match its record is `Corrupt` for every read. The key is (scope mark, id).
 //! The scope mark is the first 128 bits of the SHA-256 of the scope. The clear scope is in every row; every read and
 //! every delete compares it. There is one index for each kind of listing: scope, session, user, tenant, everything.
-//! Each index ends in (rank, id, scope mark), where the rank is the negated time. A page is therefore a scan of one
-//! index, whatever its start. Texts are ordered by bytes (`COLLATE "C"`), as in the core.
+//! Each index ends in the order of a listing: (rank, id, scope mark), where the rank is the negated time. The scope
+//! mark is omitted in the index for one scope. A page is therefore a scan of one index, whatever its start. Texts are
+//! ordered by bytes (`COLLATE "C"`), as in the core.
 //!
 //! Bytes are split into chunks of 256 KiB, one row each, stored uncompressed outside of the row (`STORAGE EXTERNAL`). A
 //! range read fetches only the chunks that it touches. Blob numbers come from a sequence and are never reused, so a
@@ -16,22 +17,23 @@
 //! newer build is rejected before anything is written. An older schema is migrated in one transaction under an advisory
 //! lock, so many processes may start at once. A current schema is only inspected, without a lock.
 //!
-//! Two more tables are the event log: one holds its entries, one a row that counts them ([`PostgresEventLog`]).
+//! Two more tables are the event log: one holds its entries, the other has one row that counts them
+//! ([`PostgresEventLog`]).
 //!
 //! # Commit point
 //! The commit of the transaction that inserts the record. A body of at most 1 MiB is stored by one statement with
 //! record and chunks, which is its own transaction and one round trip. A larger body is one transaction: its chunks as
-//! they arrive, the record last. A delete removes both in one transaction too. So no caller ever sees a partial
-//! artifact, and neither a kill nor a dropped future leaves anything to sweep. [`PostgresStore::sweep`] finds manual
-//! changes.
+//! they arrive, the record last. A delete removes record and chunks in one transaction too. So no caller ever
+//! sees a partial artifact, and neither a kill nor a dropped future leaves orphans. [`PostgresStore::sweep`] removes
+//! the orphans of manual changes.
 //!
 //! If a response is lost, the driver finds out what happened. Each put writes a random number into its row. If the
-//! connection breaks, a put with all bytes in memory is sent once more. It waits for the first transaction if that is
-//! still running. The number in the existing row then tells whether this put inserted it (*created*) or another one did
-//! (*already exists*). If the row was deleted in between, the artifact is inserted again. If the response to the commit
-//! of a stream is lost and its row is not visible, the put is `Unavailable`: the artifact may still appear, complete,
-//! and sending it again is safe. A delete that is sent again and finds nothing is `Unavailable` too, because it is
-//! unknown whether it removed the artifact.
+//! connection breaks, a put with all bytes in memory is sent once more. This second attempt waits for the first
+//! transaction if that is still running. The number in the existing row then tells whether this put inserted it
+//! (*created*) or another one did (*already exists*). If the row was deleted in between, the artifact is inserted
+//! again. If the response to the commit of a stream is lost and its row is not visible, the put is `Unavailable`: the
+//! artifact may still appear, complete, and sending it again is safe. A delete that is sent again and finds nothing is
+//! `Unavailable` too, because it is unknown whether it removed the artifact.
 //!
 //! # Concurrency
 //! Any number of processes may open one schema. Of identical concurrent puts, the primary key lets one create the

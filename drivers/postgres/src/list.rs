@@ -182,7 +182,7 @@ fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = filter;
     // Stored sizes are in a `bigint`, so larger limits can be clamped.
     let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let list =
+    let bytes_array =
         |texts: &[String]| BindValue::BytesArray(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
     if !media_types.is_empty() {
         push_media_types(sql, media_types);
@@ -205,11 +205,12 @@ fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
         sql.push(" AND a.rank >= ").int(-created_before.as_micros());
     }
     if !tags.is_empty() {
-        sql.push(" AND a.tags && ").bind(list(tags));
+        sql.push(" AND a.tags && ").bind(bytes_array(tags));
     }
 }
 
-/// `MediaRange::normalize` of a row, in what `escape` makes of its bytes: texts hold no zero character.
+/// The media type of a row, normalized like `MediaRange::normalize`. Its bytes are encoded with `escape`, because a
+/// text of PostgreSQL cannot contain a zero byte.
 macro_rules! comparable_media_type {
     () => {
         r#"(' ' || translate(lower(encode(a.media_type, 'escape') COLLATE "C"), E' \t"', '') || ';')"#
@@ -219,11 +220,12 @@ macro_rules! comparable_media_type {
 /// Adds the media type condition. All ranges without media type parameters share one bound parameter. Each range with
 /// media type parameters has its own.
 fn push_media_types(sql: &mut SqlBuilder, ranges: &[MediaRange]) {
-    let (plain, narrow): (Vec<_>, Vec<_>) = ranges.iter().partition(|range| range.parts().len() == 1);
+    let (without_parameters, with_parameters): (Vec<_>, Vec<_>) =
+        ranges.iter().partition(|range| range.parts().len() == 1);
     sql.push(concat!(" AND (", comparable_media_type!(), " LIKE ANY ("))
-        .bind(BindValue::TextArray(plain.into_iter().flat_map(like_patterns).collect()))
+        .bind(BindValue::TextArray(without_parameters.into_iter().flat_map(like_patterns).collect()))
         .push(")");
-    for range in narrow {
+    for range in with_parameters {
         sql.push(concat!(" OR ", comparable_media_type!(), " LIKE ALL ("))
             .bind(BindValue::TextArray(like_patterns(range)))
             .push(")");

@@ -1,8 +1,7 @@
 //! The connection pool: [`Pool`], and [`PooledConnection`] for a connection in use.
 //!
-//! The driver does not use sqlx's pool. A pool here must never ping around each short statement, reuse a connection in
-//! the middle of a statement or a transaction, or wait for a server that does not respond. This module must never know
-//! a table.
+//! It replaces sqlx's pool. This pool must never ping around each short statement, reuse a connection in the middle of
+//! a statement or a transaction, or wait for a server that does not respond. This module must never name a table.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +18,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::config::PostgresConfig;
 use crate::error::{self, StatementError};
 
-/// Added to `statement_timeout` on this side. The server's own timeout fires first and its error says more.
+/// The driver waits this much longer than `statement_timeout` for a response. So the server's own timeout ends a
+/// statement first, and the server's error says more.
 const RESPONSE_GRACE: Duration = Duration::from_millis(500);
 /// A connection that was idle for longer is pinged before use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
-/// A connection that was idle for longer is dropped, because routers on the path may have forgotten it.
+/// A connection that was idle for longer is dropped, because a router on the path may have closed it silently.
 const MAX_IDLE: Duration = Duration::from_mins(5);
 const INITIAL_BACKOFF: Duration = Duration::from_millis(40);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
@@ -69,7 +69,7 @@ pub(crate) enum ValueSize {
 /// The result of a statement that may have been retried.
 pub(crate) struct QueryResult {
     pub(crate) rows: Vec<PgRow>,
-    /// Whether the statement was sent twice. The first one may have been executed too.
+    /// Whether the statement was sent twice. The server may have executed the first one too.
     pub(crate) retried: bool,
 }
 
@@ -189,7 +189,7 @@ impl Pool {
             {
                 return Ok(PooledConnection::new(self, conn, permit));
             }
-            // The other idle connections have been idle for longer.
+            // The connection that was used last is taken first, so all others have been idle for longer.
             self.drop_idle();
         }
         Ok(PooledConnection::new(self, self.connect(deadline).await?, permit))
@@ -234,7 +234,7 @@ impl Pool {
     pub(crate) async fn close(&self) {
         self.close_signal.close();
         self.upload_permits.close();
-        // Each holder is limited by its timeouts, and streamed puts watch the close signal.
+        // Waits for all holders. Each statement ends by its timeout, and a streamed put ends by the close signal.
         let permits = self.connection_permits.acquire_many(self.max_connections).await;
         self.connection_permits.close();
         drop(permits);
@@ -285,7 +285,7 @@ pub(crate) struct PooledConnection<'a> {
     is_ready: bool,
     /// Whether a transaction is open, or the session may hold an advisory lock.
     has_session_state: bool,
-    /// The size of the values that have passed through. Large ones have grown the buffers.
+    /// The size of the values that are sent and received. Large ones have grown the connection's buffers.
     value_size: ValueSize,
     _permit: SemaphorePermit<'a>,
 }
@@ -302,8 +302,8 @@ impl<'a> PooledConnection<'a> {
         }
     }
 
-    /// Sets the size of the values that pass through. After large ones, the buffers are shrunk when the connection
-    /// returns to the pool.
+    /// Sets the size of the values that are sent and received. After large ones, the connection's buffers are shrunk
+    /// when it returns to the pool.
     pub(crate) fn with_value_size(mut self, value_size: ValueSize) -> Self {
         self.value_size = value_size;
         self

@@ -1,6 +1,6 @@
 //! Writing artifacts: in one statement if all bytes are in memory, otherwise in one transaction.
 //!
-//! This module must never know how connections are made.
+//! This module must never open a connection.
 
 use std::pin::pin;
 
@@ -36,9 +36,12 @@ impl NewArtifact<'_> {
         NewRow::encode(Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now()))
     }
 
-    /// The result if the key is taken, by the same bytes or by others. Returns `None` if the key is free again.
-    /// `put` is the number of an earlier attempt of this put, which may have inserted the row.
-    async fn existing(&self, pool: &Pool, put: Option<i64>) -> Result<Option<PutResult>, StoreError> {
+    /// Returns the result of this put if a row has its key, or `None` if there is no such row any more. If the row has
+    /// `put_number`, an earlier attempt of this put inserted it.
+    ///
+    /// # Errors
+    /// `Conflict` if the row is of bytes with another SHA-256; `Corrupt`, `Unavailable`, `Backend`, `Closed`.
+    async fn existing(&self, pool: &Pool, put_number: Option<i64>) -> Result<Option<PutResult>, StoreError> {
         let id = ArtifactId::new(&self.options.namespace, &self.completed.digest);
         let Some(existing) = read::find_row(pool, self.scope, &id).await? else { return Ok(None) };
         if existing.record.digest != self.completed.digest {
@@ -46,7 +49,8 @@ impl NewArtifact<'_> {
                 "bytes with another SHA-256 exist under this id; put these in another namespace",
             ));
         }
-        let outcome = if put == Some(existing.put) { PutOutcome::Created } else { PutOutcome::AlreadyExists };
+        let outcome =
+            if put_number == Some(existing.put) { PutOutcome::Created } else { PutOutcome::AlreadyExists };
         Ok(Some(PutResult { record: existing.record, outcome }))
     }
 }
@@ -118,7 +122,7 @@ pub(crate) async fn put_stream(
     options: PutOptions,
     mut body: BodyStream,
 ) -> Result<PutResult, StoreError> {
-    let (first, is_complete) = read_chunks(pool, &mut body).await?;
+    let NextChunks { chunks: first, is_complete } = read_chunks(pool, &mut body).await?;
     if is_complete {
         let new = NewArtifact { scope, options, completed: body.finish()? };
         return put_bytes(pool, clock, &new, &first).await;
@@ -145,8 +149,15 @@ pub(crate) async fn put_stream(
     upload.finish(pool, clock, new).await
 }
 
-/// Reads the next chunks of a body. Returns them, and whether they are the last.
-async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<(Vec<Bytes>, bool), StoreError> {
+/// The next chunks of a body.
+struct NextChunks {
+    chunks: Vec<Bytes>,
+    /// Whether the body ends after these chunks.
+    is_complete: bool,
+}
+
+/// Reads the next chunks of a body. Fails with `Closed` when the store closes.
+async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<NextChunks, StoreError> {
     let mut chunks = Vec::with_capacity(CHUNKS_PER_STATEMENT);
     while chunks.len() < CHUNKS_PER_STATEMENT {
         let next = match select(pin!(body.next_chunk(CHUNK_BYTES)), pin!(pool.closed())).await {
@@ -155,10 +166,10 @@ async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<(Vec<Bytes>, 
         };
         match next {
             Some(chunk) => chunks.push(chunk),
-            None => return Ok((chunks, true)),
+            None => return Ok(NextChunks { chunks, is_complete: true }),
         }
     }
-    Ok((chunks, false))
+    Ok(NextChunks { chunks, is_complete: false })
 }
 
 /// Handles a body whose announced digest already exists. The body is read to its end and checked, but not written.
@@ -168,7 +179,7 @@ async fn verify_existing(
     options: PutOptions,
     mut body: BodyStream,
 ) -> Result<PutResult, StoreError> {
-    while !read_chunks(pool, &mut body).await?.1 {}
+    while !read_chunks(pool, &mut body).await?.is_complete {}
     let new = NewArtifact { scope, options, completed: body.finish()? };
     new.existing(pool, None).await?.ok_or_else(|| {
         StoreError::unavailable("the existing artifact was deleted during the upload; send the body again")
@@ -194,8 +205,8 @@ impl Upload<'_> {
         let mut chunks = first;
         while !chunks.is_empty() {
             // The next chunks are received and hashed while the server writes these.
-            let write = self.append(&chunks);
-            chunks = try_join(write, read_chunks(pool, body)).await?.1.0;
+            let ((), next) = try_join(self.append(&chunks), read_chunks(pool, body)).await?;
+            chunks = next.chunks;
         }
         Ok(())
     }
@@ -258,11 +269,11 @@ impl Upload<'_> {
 async fn resolve_lost_commit(
     pool: &Pool,
     new: &NewArtifact<'_>,
-    put: i64,
+    put_number: i64,
     error: StatementError,
 ) -> Result<PutResult, StoreError> {
     if error.is_retryable()
-        && let Ok(Some(put)) = new.existing(pool, Some(put)).await
+        && let Ok(Some(put)) = new.existing(pool, Some(put_number)).await
     {
         return Ok(put);
     }

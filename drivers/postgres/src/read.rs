@@ -141,11 +141,11 @@ impl ChunkReader {
             self.read_ahead = self.spawn_read_ahead();
         }
         let Some(chunk) = self.buffered.pop_front() else { return Err(missing_chunk()) };
-        let base = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
-        let end = self.remaining.end.min(base + CHUNK_BYTES as u64);
+        let chunk_start = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
+        let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
         // Both offsets lie within one chunk, so they fit into `usize`.
-        let within = |at: u64| usize::try_from(at - base).unwrap_or(CHUNK_BYTES);
-        let bytes = chunk.slice(within(self.remaining.start)..within(end));
+        let in_chunk = |offset: u64| usize::try_from(offset - chunk_start).unwrap_or(CHUNK_BYTES);
+        let bytes = chunk.slice(in_chunk(self.remaining.start)..in_chunk(end));
         self.remaining.start = end;
         Ok(Some(bytes))
     }

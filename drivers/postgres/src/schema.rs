@@ -1,6 +1,6 @@
 //! The schema: its migrations, and how they are applied.
 //!
-//! This module must never know a verb.
+//! This module must never read or write an artifact.
 
 use artifact_store_core::StoreError;
 use sqlx::{AssertSqlSafe, PgConnection, Row};

@@ -28,15 +28,15 @@ const MAX_SINGLE_STATEMENT_BYTES: usize = put::CHUNKS_PER_STATEMENT * CHUNK_BYTE
 /// A body of at most this size is hashed inline, a larger one on tokio's blocking pool.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
 
-/// A store in one schema of a PostgreSQL database. It is the bare driver: applications use the facade, which adds the
-/// Gate.
+/// A store in one schema of a PostgreSQL database. It is the bare driver: applications open it with the crate
+/// `artifact-store`, which adds the Gate.
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: Arc<Pool>,
     clock: Arc<dyn Clock>,
     capabilities: Capabilities,
     handle: Handle,
-    /// When the last put failed because the server's disk was full. `None` after a successful put.
+    /// The time of the last put that failed because the server's disk was full. `None` after a successful put.
     disk_full: Mutex<Option<Instant>>,
 }
 
@@ -103,10 +103,10 @@ impl PostgresStore {
         }
     }
 
-    /// Records whether the result of a put shows that the server's disk is full. The server offers no other way to
-    /// know.
-    fn record_disk_state(&self, put: &Result<PutResult, StoreError>) {
-        let disk_full = match put {
+    /// Notes whether the server's disk is full, as the `result` of a put shows it. No statement asks a server for its
+    /// free space.
+    fn note_disk_full(&self, result: &Result<PutResult, StoreError>) {
+        let disk_full = match result {
             Ok(_) => None,
             Err(error) if error::is_disk_full(error) => Some(Instant::now()),
             Err(_) => return,
@@ -132,9 +132,9 @@ impl ArtifactStore for PostgresStore {
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
         self.pool.check_open()?;
-        let put = self.put_body(scope, body, options).await;
-        self.record_disk_state(&put);
-        put
+        let result = self.put_body(scope, body, options).await;
+        self.note_disk_full(&result);
+        result
     }
 
     async fn get(

@@ -1,6 +1,6 @@
 //! Sweeping: deletes or counts chunks that belong to no record.
 //!
-//! This module must never know how connections are made.
+//! This module must never open a connection.
 
 use artifact_store_core::{StoreError, SweepMode, SweepSummary};
 
@@ -52,8 +52,8 @@ async fn sweep_blob_ranges(
         let range = conn.fetch_all(sqlx::query(NEXT_RANGE).bind(from)).await?;
         let upto = range.first().and_then(|row| row::get::<Option<i64>>(row, "blob").transpose());
         let Some(upto) = upto.transpose()? else { return Ok(SweepSummary::new(orphans).with_bytes(bytes)) };
-        let deleted = conn.fetch_all(sqlx::query(step).bind(from).bind(upto)).await?;
-        if let Some(row) = deleted.first() {
+        let found = conn.fetch_all(sqlx::query(step).bind(from).bind(upto)).await?;
+        if let Some(row) = found.first() {
             orphans += row::get::<i64>(row, "count")?.cast_unsigned();
             bytes += row::get::<i64>(row, "bytes")?.cast_unsigned();
         }

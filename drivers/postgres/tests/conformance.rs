@@ -8,11 +8,11 @@ use artifact_store_conformance::{GatedHarness, run};
 use harness::PostgresHarness;
 
 #[test]
-fn a_schema_conforms() {
+fn postgres_conforms() {
     run(&PostgresHarness).assert_conforms();
 }
 
 #[test]
-fn a_gated_schema_conforms() {
+fn postgres_conforms_behind_the_gate() {
     run(&GatedHarness(Arc::new(PostgresHarness))).assert_conforms();
 }

@@ -13,7 +13,8 @@ use futures_util::StreamExt;
 const ZEROS: &str = "UPDATE chunk SET data = decode(repeat('00', octet_length(data)), 'hex')";
 
 #[allow(clippy::unwrap_used)] // All of it is test code.
-/// The results of a full read and a stat after `alteration` of an artifact of `size` bytes.
+/// Puts an artifact of `size` bytes and executes the SQL `alteration`. Returns the results of a full read and of a
+/// stat.
 async fn outcome_after(
     db: &TestDatabase,
     alteration: &str,
@@ -37,7 +38,7 @@ async fn outcome_after(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_altered_cut_or_missing_chunk_is_corrupt() {
+async fn an_altered_shortened_or_missing_chunk_is_corrupt() {
     let db = TestDatabase::new().await;
     for (size, alteration) in [
         (1000, ZEROS.to_owned()),
@@ -58,7 +59,7 @@ async fn an_altered_cut_or_missing_chunk_is_corrupt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_altered_row_is_corrupt_whichever_column_it_is() {
+async fn a_row_with_any_altered_column_is_corrupt() {
     let db = TestDatabase::new().await;
     for change in [
         "record = replace(record, 'user_upload', 'tool')",
@@ -86,7 +87,7 @@ async fn an_altered_row_is_corrupt_whichever_column_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_altered_row_is_corrupt_in_a_listing_for_the_next_put_and_for_a_delete() {
+async fn a_listing_a_put_and_a_delete_that_meet_an_altered_row_are_corrupt() {
     let db = TestDatabase::new().await;
     let store = db.open().await;
     let record = put(&store, &bytes(1, 100)).await;
@@ -101,7 +102,7 @@ async fn an_altered_row_is_corrupt_in_a_listing_for_the_next_put_and_for_a_delet
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_is_moved_under_another_scope_is_not_served_there() {
+async fn a_row_that_was_moved_to_another_scope_is_not_served_there() {
     let db = TestDatabase::new().await;
     let store = db.open().await;
     let record = put(&store, &bytes(1, 100)).await;
@@ -116,7 +117,7 @@ async fn a_row_that_is_moved_under_another_scope_is_not_served_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_table_is_an_error_with_a_message_and_a_new_open_starts_empty() {
+async fn a_dropped_schema_is_an_error_with_a_message_and_the_next_open_creates_it_empty() {
     let db = TestDatabase::new().await;
     let store = db.open().await;
     let record = put(&store, &bytes(1, 100)).await;
@@ -140,7 +141,7 @@ async fn a_dropped_table_is_an_error_with_a_message_and_a_new_open_starts_empty(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reading_on_while_the_artifact_is_deleted_never_ends_short() {
+async fn a_stream_whose_artifact_is_deleted_fails_or_is_whole() {
     let db = TestDatabase::new().await;
     let store = db.open().await;
     for taken in [0, 1, 5, 12] {
@@ -172,7 +173,7 @@ async fn deleting_a_large_artifact_leaves_nothing() {
     let db = TestDatabase::new().await;
     let store = db.open().await;
     let record = put(&store, &bytes(1, 10 * MIB)).await;
-    // The recorded size is larger than what one statement deletes.
+    // First with a recorded size that is larger than what one statement deletes, then with the real size.
     for size in ["200000000", "10485760"] {
         db.execute(&format!("UPDATE artifact SET size = {size}")).await;
         if size == "10485760" {
@@ -224,19 +225,19 @@ async fn a_second_sweep_of_the_same_schema_reports_that_one_is_running() {
     }
     sqlx::Connection::close(sweeper).await.unwrap();
     let mut swept = store.sweep(SweepMode::Delete).await.unwrap();
-    // The server releases the lock after a moment.
+    // The server releases the lock a moment after the connection was closed.
     while swept.busy {
         swept = store.sweep(SweepMode::Delete).await.unwrap();
     }
     assert_eq!((swept.leftovers, swept.bytes), (1, Some(4)));
-    // The sweep itself releases the lock too.
+    // That sweep has released the lock.
     assert!(!store.sweep(SweepMode::Delete).await.unwrap().busy);
     store.close().await.unwrap();
     db.drop_schema().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_during_puts_deletes_nothing_of_theirs() {
+async fn a_sweep_during_puts_deletes_none_of_their_chunks() {
     let db = TestDatabase::new().await;
     let store = std::sync::Arc::new(db.open().await);
     let put_task = tokio::spawn({
@@ -262,7 +263,7 @@ async fn a_sweep_during_puts_deletes_nothing_of_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ranges_are_cut_from_the_right_chunks() {
+async fn a_range_has_the_right_bytes_of_the_right_chunks() {
     let db = TestDatabase::new().await;
     let store = gated(db.open().await);
     let all = bytes(1, 3 * MIB + 77);

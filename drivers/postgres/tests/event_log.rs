@@ -35,7 +35,7 @@ async fn read_when_notified(log: &PostgresEventLog, after: u64) -> LogPage {
             log.wait_for_entries().await.unwrap();
         }
     };
-    timeout(10 * SECOND, entries).await.expect("what was appended is entries")
+    timeout(10 * SECOND, entries).await.expect("no new entries within 10 seconds")
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_reader_during_many_appends_misses_no_entry_and_sees_no_gap() {
     while position < WRITERS * EACH {
         for (sequence, bytes) in sequences_and_bytes(&read_when_notified(&log, position).await) {
             position += 1;
-            assert_eq!(sequence, position, "no number is skipped");
+            assert_eq!(sequence, position, "a number was skipped");
             read.push(std::str::from_utf8(&bytes).unwrap().parse::<u64>().unwrap());
         }
     }
@@ -105,7 +105,7 @@ async fn a_reader_during_many_appends_misses_no_entry_and_sees_no_gap() {
         assert_eq!(
             own,
             (writer * EACH..(writer + 1) * EACH).collect::<Vec<_>>(),
-            "each writer's order is kept"
+            "the entries of writer {writer} are out of order"
         );
     }
     log.close().await;
@@ -113,7 +113,7 @@ async fn a_reader_during_many_appends_misses_no_entry_and_sees_no_gap() {
 }
 
 #[tokio::test]
-async fn news_of_another_process_comes_at_once() {
+async fn an_append_of_another_process_is_notified_at_once() {
     let db = TestDatabase::new().await;
     let (reader, writer) = (open(&db).await, open(&db).await);
     // The first call starts to listen.
@@ -122,7 +122,7 @@ async fn news_of_another_process_comes_at_once() {
         writer.append(&[entry(round)]).await.unwrap();
         let started = Instant::now();
         assert_eq!(read_when_notified(&reader, round).await.last, round + 1);
-        assert!(started.elapsed() < 2 * SECOND, "it was notified and did not have to poll");
+        assert!(started.elapsed() < 2 * SECOND, "no notification arrived, so the reader polled");
     }
     reader.close().await;
     writer.close().await;
@@ -145,7 +145,7 @@ async fn old_entries_are_dropped_and_the_newest_sixteen_thousand_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_killed_keeps_what_was_acknowledged_and_is_listened_to_again() {
+async fn a_killed_server_keeps_acknowledged_entries_and_notifies_again_after_its_start() {
     let server = Postgres::dedicated().await.unwrap();
     let db = TestDatabase::new_on(&server);
     let log = open(&db).await;
@@ -193,7 +193,7 @@ async fn a_reader_whose_connection_is_silent_polls() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_while_it_waits_for_news_loses_none() {
+async fn a_dropped_call_of_wait_for_entries_loses_no_notification() {
     let db = TestDatabase::new().await;
     let log = open(&db).await;
     log.wait_for_entries().await.unwrap();
@@ -209,7 +209,7 @@ async fn a_call_that_is_dropped_while_it_waits_for_news_loses_none() {
 }
 
 #[tokio::test]
-async fn a_store_of_the_version_before_gets_its_log_and_keeps_its_artifacts() {
+async fn a_schema_of_version_1_gets_the_event_log_and_keeps_its_artifacts() {
     let db = TestDatabase::new().await;
     let store = common::gated(db.open().await);
     let record = common::put(&*store, &common::bytes(1, 100)).await;

@@ -36,7 +36,7 @@ async fn put_numbered(store: &dyn ArtifactStore, scope: &Scope, n: usize, option
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_filter_says_what_the_query_says() {
+async fn every_filter_selects_the_records_that_the_query_matches() {
     let db = TestDatabase::new().await;
     let store = db.open().await;
     let mut all = Vec::new();
@@ -108,7 +108,7 @@ impl Clock for FixedClock {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_go_through_ties_of_time_and_id() {
+async fn pages_list_each_row_once_if_times_and_ids_are_equal() {
     let db = TestDatabase::new().await;
     let store = PostgresStore::open(db.config().clock(Arc::new(FixedClock))).await.unwrap();
     for n in 0..30 {
@@ -135,7 +135,7 @@ async fn pages_go_through_ties_of_time_and_id() {
             }
         }
         assert_eq!(rows.len(), expected);
-        assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
+        assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "a row is out of order or listed twice");
     }
     store.close().await.unwrap();
     db.drop_schema().await;

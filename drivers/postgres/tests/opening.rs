@@ -14,7 +14,7 @@ use common::{SECOND, TestDatabase, bytes, error_kind, error_message, put, read, 
 use futures_util::future::join_all;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_may_open_a_new_schema_at_once() {
+async fn twenty_stores_may_be_opened_on_a_new_schema_at_once() {
     let db = TestDatabase::new().await;
     let opened = join_all((0..20).map(|_| PostgresStore::open(db.config()))).await;
     for store in opened {
@@ -41,7 +41,7 @@ async fn a_current_schema_is_opened_while_another_session_locks_its_tables() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_racing_identical_puts_through_two_stores_one_creates() {
+async fn one_of_many_racing_identical_puts_through_two_stores_creates_the_artifact() {
     let db = TestDatabase::new().await;
     let stores = [Arc::new(db.open().await), Arc::new(db.open().await)];
     for (n, size) in [(1, 1000), (2, 700_000), (3, 3_000_000)] {
@@ -68,7 +68,7 @@ async fn of_racing_identical_puts_through_two_stores_one_creates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_of_something_else_or_of_a_newer_build_is_refused_and_left_alone() {
+async fn a_schema_of_another_application_or_a_newer_build_is_refused_and_not_changed() {
     let db = TestDatabase::new().await;
     db.execute(&format!("CREATE SCHEMA {0}; CREATE TABLE {0}.people (name text)", db.schema())).await;
     let (kind, message) = error_message(PostgresStore::open(db.config()).await);
@@ -87,7 +87,7 @@ async fn a_schema_of_something_else_or_of_a_newer_build_is_refused_and_left_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_schema_that_was_made_for_the_store_is_used() {
+async fn an_existing_empty_schema_is_used() {
     let db = TestDatabase::new().await;
     db.execute(&format!("CREATE SCHEMA {}", db.schema())).await;
     let store = db.open().await;
@@ -139,7 +139,7 @@ async fn a_database_of_another_encoding_is_refused() {
 }
 
 #[test]
-fn options_out_of_their_bounds_are_refused() {
+fn options_out_of_range_are_refused() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = || PostgresConfig::new("postgres://nobody@127.0.0.1:1/none");
     for config in [
@@ -187,7 +187,7 @@ async fn durable_is_advertised_only_if_the_server_is_durable() {
     .await;
     assert!(
         is_durable(SynchronousCommit::On).await,
-        "the store asks for what the server does not do by itself"
+        "the store does not turn synchronous_commit on for its sessions"
     );
     assert!(!is_durable(SynchronousCommit::Off).await);
     for setting in ["fsync", "full_page_writes"] {
@@ -213,7 +213,7 @@ async fn wait_for_setting(db: &TestDatabase, sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_disk_is_full_is_degraded_until_a_put_is_taken_again() {
+async fn a_store_whose_server_has_a_full_disk_is_degraded_until_a_put_succeeds() {
     let db = TestDatabase::new().await;
     let store = db.open().await;
     let record = put(&store, &bytes(1, 10)).await;
@@ -240,7 +240,7 @@ async fn a_server_whose_disk_is_full_is_degraded_until_a_put_is_taken_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_turns_read_only_is_degraded_and_serves_reads() {
+async fn a_store_whose_server_becomes_read_only_is_degraded_and_serves_reads() {
     let server = Postgres::dedicated().await.unwrap();
     let db = TestDatabase::new_on(&server);
     let store = db.open().await;

@@ -15,7 +15,7 @@ use common::{
 use futures_util::StreamExt;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_killed_and_restarted_is_used_without_an_error() {
+async fn calls_succeed_after_the_server_was_killed_and_restarted() {
     let server = Postgres::dedicated().await.unwrap();
     let db = TestDatabase::new_on(&server);
     let store = gated(db.open().await);
@@ -83,7 +83,7 @@ async fn a_kill_in_the_middle_of_a_put_and_of_a_get_leaves_no_partial_artifact()
     while let Some(piece) = stream.next().await {
         ended = piece.err();
     }
-    assert_eq!(ended.expect("it cannot be whole").kind(), ErrorKind::Unavailable);
+    assert_eq!(ended.expect("the stream ended without an error").kind(), ErrorKind::Unavailable);
     let started = Instant::now();
     assert_eq!(error_kind(store.stat(&scope(), &existing.id).await), ErrorKind::Unavailable);
     assert_eq!(error_kind(store.health().await), ErrorKind::Unavailable);
@@ -100,7 +100,7 @@ async fn a_kill_in_the_middle_of_a_put_and_of_a_get_leaves_no_partial_artifact()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acknowledged_puts_survive_a_kill_amid_many() {
+async fn acknowledged_puts_survive_a_kill_during_many_puts() {
     let server = Postgres::dedicated().await.unwrap();
     let db = TestDatabase::new_on(&server);
     let store = Arc::new(PostgresStore::open(db.config().acquire_timeout(SECOND)).await.unwrap());
@@ -144,9 +144,9 @@ async fn a_connection_that_is_cut_half_way_leaves_no_partial_artifact_and_the_ne
     let proxy = Proxy::start(db.address()).await.unwrap();
     let store = gated(PostgresStore::open(db.config_through(&proxy)).await.unwrap());
     let existing = put(&*store, &bytes(1, 4 * MIB)).await;
-    for (n, size, flows) in [(2, 900_000, false), (3, 5 * MIB, true)] {
+    for (n, size, is_streamed) in [(2, 900_000, false), (3, 5 * MIB, true)] {
         let bytes = bytes(n, size);
-        let body = || if flows { body_stream(&bytes) } else { Body::from_bytes(bytes.clone()) };
+        let body = || if is_streamed { body_stream(&bytes) } else { Body::from_bytes(bytes.clone()) };
         proxy.set_mode(ProxyMode::CutAfterToServer(size as u64 / 2));
         let cut = store.put(&scope(), body(), PutOptions::default()).await;
         assert_eq!(error_kind(cut), ErrorKind::Unavailable, "{size}");
@@ -173,7 +173,7 @@ async fn a_connection_that_is_cut_half_way_leaves_no_partial_artifact_and_the_ne
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_whose_answer_is_lost_still_says_that_it_created() {
+async fn a_put_whose_response_is_lost_still_returns_created() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.address()).await.unwrap();
     let store = PostgresStore::open(db.config_through(&proxy)).await.unwrap();
@@ -236,7 +236,7 @@ async fn a_server_that_does_not_respond_is_unavailable_within_the_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_falls_into_a_black_hole_ends_in_time_and_is_rolled_back() {
+async fn an_upload_to_a_server_that_stops_responding_ends_in_time_and_is_rolled_back() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.address()).await.unwrap();
     let store = gated(PostgresStore::open(db.config_through(&proxy)).await.unwrap());
@@ -261,7 +261,7 @@ async fn an_upload_that_falls_into_a_black_hole_ends_in_time_and_is_rolled_back(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_slower_than_the_timeout_is_unavailable_in_time() {
+async fn calls_over_a_network_slower_than_the_timeout_are_unavailable_in_time() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.address()).await.unwrap();
     let store = gated(PostgresStore::open(db.config_through(&proxy)).await.unwrap());

@@ -48,7 +48,7 @@ async fn slow_uploads_leave_connections_for_reads_and_further_uploads_fail_with_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_waits_for_its_turn_for_longer_than_a_call_waits_for_a_connection() {
+async fn an_upload_waits_for_a_permit_longer_than_a_call_waits_for_a_connection() {
     let db = TestDatabase::new().await;
     let config = db.config().max_connections(2).acquire_timeout(SECOND / 4).upload_wait(60 * SECOND);
     let store = Arc::new(PostgresStore::open(config).await.unwrap());
@@ -162,7 +162,7 @@ async fn a_dropped_upload_leaves_nothing_and_its_connection_is_not_used_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_amid_an_upload_does_not_wait_for_its_caller() {
+async fn closing_during_an_upload_does_not_wait_for_its_caller() {
     let db = TestDatabase::new().await;
     let store = Arc::new(db.open().await);
     let (body, paused, resume) = paused_stream(&bytes(1, 4 * MIB));

@@ -27,7 +27,7 @@ pub(crate) struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// On the server shared by all tests.
+    /// A schema on the server that all tests share.
     pub(crate) async fn new() -> Self {
         Self::new_on(Postgres::shared().await.unwrap())
     }
@@ -101,7 +101,7 @@ impl TestDatabase {
         audit(&self.url, &self.schema).await.unwrap()
     }
 
-    /// Waits until no residue is left. The server needs a moment to notice that a client has disconnected.
+    /// Waits until the audit finds nothing. The server needs a moment to notice that a client has disconnected.
     pub(crate) async fn wait_until_clean(&self) {
         let started = Instant::now();
         loop {
@@ -109,7 +109,7 @@ impl TestDatabase {
             if residue.is_empty() {
                 return;
             }
-            assert!(started.elapsed() < 5 * SECOND, "left over: {residue:?}");
+            assert!(started.elapsed() < 5 * SECOND, "orphans or open transactions remain: {residue:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -181,13 +181,13 @@ pub(crate) async fn read(store: &dyn ArtifactStore, record: &Record) -> Result<O
 
 #[track_caller]
 pub(crate) fn error_kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> ErrorKind {
-    result.expect_err("this must fail").kind()
+    result.expect_err("the call succeeded").kind()
 }
 
 /// The kind and the message of an error. Asserts that the error contains no secret.
 #[track_caller]
 pub(crate) fn error_message<T: std::fmt::Debug>(result: Result<T, StoreError>) -> (ErrorKind, String) {
-    let error = result.expect_err("this must fail");
+    let error = result.expect_err("the call succeeded");
     let text = format!("{error} {error:?}");
     assert!(!text.contains("secret"), "{text}");
     (error.kind(), error.detail().unwrap_or_default().to_owned())

@@ -64,7 +64,7 @@ pub type CheckResult = Result<Outcome, Failure>;
 /// One clause of the contract, as data.
 #[derive(Clone, Copy)]
 pub struct Check {
-    /// The name. Read as a sentence, it is the diagnosis.
+    /// The name: a sentence that is false for a store that fails the check.
     pub name: &'static str,
     /// The group of the contract that the check belongs to.
     pub group: &'static str,

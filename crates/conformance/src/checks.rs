@@ -1,6 +1,6 @@
 //! The list of all checks, by group.
 //!
-//! To add a check, write it in the file of its group and add it to the list in that file. No other file knows it.
+//! To add a check, write it in the file of its group and add it to the list in that file.
 
 mod absence;
 mod atomicity;

@@ -1,6 +1,6 @@
 //! The interface between the suite and the tests of a driver: a [`Harness`] creates empty [`Backend`]s.
 //!
-//! This module must never know a check.
+//! This module must never name a check.
 
 use std::fmt;
 use std::sync::Arc;

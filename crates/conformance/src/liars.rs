@@ -1,7 +1,7 @@
 //! Liars: stores that tell one lie each, to prove that the suite notices it.
 //!
 //! [`ALL`] pairs every [`Lie`] with the check that must fail. Every liar wraps an honest store ([`HonestHarness`]): the
-//! inmem driver with presigned URLs. The presigned URLs let the suite prove the checks of the presign flags.
+//! inmem driver with presigned URLs. So the checks of the presigning flags can be tested too.
 
 mod harness;
 mod honest;

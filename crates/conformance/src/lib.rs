@@ -14,12 +14,13 @@
 //! ```
 //!
 //! Each check ends with one of three outcomes: *passed*, *failed*, or *not promised*. All outcomes are counted, and no
-//! check is skipped. *Not promised* means that the store does not advertise the flag, and that the probe of its opposite
-//! ran and passed.
+//! check is skipped. *Not promised* means that the store does not advertise the flag, and that the probe of its
+//! opposite ran and passed.
 //!
 //! After each check its stores are closed. Then the raw storage must hold no residue, and no task may be alive.
 //!
-//! The [`liars`] are wrappers around an honest store that each tell one lie. The check named beside a lie must fail.
+//! The [`liars`] are wrappers around an honest store that each tell one lie. [`liars::ALL`] names the check
+//! that must fail for each lie.
 
 mod bodies;
 mod check;

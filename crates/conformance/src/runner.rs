@@ -144,7 +144,7 @@ fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
             Ok(Err(panic)) => Err(Failure::new(format!("the check panicked: {panic}"))),
             Err(_) => Err(Failure::new(format!("the check hung for {} s", CHECK_TIMEOUT.as_secs()))),
         }?;
-        // Look while the stores are still open: they must delete the residue of the check without being opened again.
+        // The stores are still open here: they must delete the residue of the check without being opened again.
         ctx.ensure_no_residue().await?;
         ctx.close_all().await?;
         ctx.ensure_no_residue().await?;

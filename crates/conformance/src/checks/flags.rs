@@ -45,7 +45,7 @@ async fn shared_is_as_advertised(ctx: &CheckContext) -> CheckResult {
     probe(ctx, Flag::Shared).await
 }
 
-/// Puts artifacts of several sizes, with and without a task, deletes one more, and closes the store.
+/// Puts artifacts of several sizes, with and without a task. Puts and deletes one more, and closes the store.
 async fn put_artifacts(ctx: &CheckContext) -> Result<Vec<(artifact_store_core::Record, Bytes)>, Failure> {
     let store = ctx.open().await?;
     let mut artifacts = Vec::new();
@@ -71,7 +71,11 @@ async fn reopening_finds_everything(ctx: &CheckContext) -> Result<(), Failure> {
             let stat = store.stat(&record.scope, &record.id).await?;
             ensure_eq!(stat.as_ref(), Some(record), "the record after reopening");
             let back = store.get_bytes(&record.scope, &record.id, u64::MAX).await?;
-            ensure!(back.as_ref() == Some(bytes), "{} bytes are other bytes after reopening", bytes.len());
+            ensure!(
+                back.as_ref() == Some(bytes),
+                "an artifact of {} bytes has other bytes after reopening",
+                bytes.len()
+            );
         }
         let rows = list_all_rows(&*store, &ListQuery::new(ScopePattern::all_tenants()), 3).await?;
         ensure_eq!(rows.len(), artifacts.len(), "rows after reopening");
@@ -136,8 +140,8 @@ async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
     Ok(())
 }
 
-/// For a store that is not shared. If the backend is persistent, a second open must fail. Otherwise it must open an empty
-/// store of its own.
+/// For a store that is not shared. If the backend is persistent, a second open must fail. Otherwise it must open an
+/// empty store of its own.
 async fn a_second_open_fails_or_sees_nothing(ctx: &CheckContext) -> Result<(), Failure> {
     let first = ctx.open().await?;
     let scope = default_scope()?;
@@ -183,7 +187,11 @@ async fn the_largest_artifact_is_as_advertised(ctx: &CheckContext) -> CheckResul
         // The limit holds for presigned uploads too.
         if store.capabilities().has(Flag::PresignPut) {
             let result = store
-                .presign(&scope, &PresignIntent::Put(presign_probes::upload(&over)), presign_probes::MINUTE)
+                .presign(
+                    &scope,
+                    &PresignIntent::Put(presign_probes::upload_intent(&over)),
+                    presign_probes::MINUTE,
+                )
                 .await;
             ensure!(result.is_err(), "an upload over the limit is presigned");
         }

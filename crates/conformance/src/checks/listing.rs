@@ -75,7 +75,11 @@ async fn a_listing_covers_exactly_its_scopes(ctx: &CheckContext) -> CheckResult 
     ];
     for (pattern, count) in patterns {
         let expected: BTreeSet<&Scope> = scopes.iter().filter(|scope| pattern.matches(scope)).collect();
-        ensure_eq!(expected.len(), count, "the expectation of the check itself about {pattern:?}");
+        ensure_eq!(
+            expected.len(),
+            count,
+            "the number of matches that the check itself expects for {pattern:?}"
+        );
         let rows = list_all_rows(&*store, &ListQuery::new(pattern.clone()), 5).await?;
         ensure_eq!(rows.len(), count, "the number of rows of {pattern:?}");
         let got: BTreeSet<&Scope> = rows.iter().map(|row| &row.scope).collect();
@@ -142,7 +146,7 @@ async fn every_filter_keeps_what_it_says(ctx: &CheckContext) -> CheckResult {
     ];
     for (filter, count) in filters {
         let expected = all.iter().filter(|record| filter.matches(record)).count();
-        ensure_eq!(expected, count, "the expectation of the check itself about {filter:?}");
+        ensure_eq!(expected, count, "the number of matches that the check itself expects for {filter:?}");
         let query = filter_query(&scope, filter.clone());
         let rows = list_all_rows(&*store, &query, 4).await?;
         ensure!(rows.iter().all(|row| filter.matches(row)), "a row does not match {filter:?}");
@@ -160,7 +164,8 @@ fn ranges(texts: &[&str]) -> Result<Vec<MediaRange>, StoreError> {
 async fn a_media_range_covers_what_it_says(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
-    // A stored media type may be any text. The functions of a database must not change what a query finds.
+    // A stored media type may be any text. Every store must find the same rows, whatever the text functions of its
+    // database do.
     let types = [
         None,
         Some("text/plain"),
@@ -218,8 +223,12 @@ async fn a_media_range_covers_what_it_says(ctx: &CheckContext) -> CheckResult {
     ] {
         let filter = Filter { media_types: ranges(texts)?, ..Filter::default() };
         let expected: BTreeSet<_> =
-            all.iter().filter(|it| filter.matches(it)).map(|it| it.id.clone()).collect();
-        ensure_eq!(expected.len(), count, "the expectation of the check itself about {texts:?}");
+            all.iter().filter(|record| filter.matches(record)).map(|record| record.id.clone()).collect();
+        ensure_eq!(
+            expected.len(),
+            count,
+            "the number of matches that the check itself expects for {texts:?}"
+        );
         let query = filter_query(&scope, filter);
         let rows = list_all_rows(&*store, &query, 4).await?;
         let got: BTreeSet<_> = rows.into_iter().map(|row| row.id).collect();
@@ -336,8 +345,8 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
     for round in 0_u64.. {
         let page = store.list(&scope_query(&session).with_limit(5).with_cursor(cursor)).await?;
         seen.extend(page.rows.iter().map(|row| row.id.clone()));
-        // Between two pages, put a newer row, an older row and a row with a time in between. Then delete a row, and
-        // perhaps also the row that the cursor points at.
+        // Between two pages, put a newer row, an older row and a row with a time in between. Then delete a row, and the
+        // last row of the page if it is not one of `kept`. The cursor points at this last row.
         clock.set(START_MICROS + 1000);
         put(&*store, &session, &random_bytes(ctx.seed + 1000 + round, 8)).await?;
         clock.set(START_MICROS - 1000);

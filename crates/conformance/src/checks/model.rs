@@ -137,7 +137,7 @@ async fn replay(
                     (get, expected) => {
                         let exists = (get.is_some(), expected.is_some());
                         return Err(Failure::new(format!(
-                            "{step:?}: whether it exists in the store and in the map: {exists:?}"
+                            "{step:?}: whether the artifact exists in the store and in the map: {exists:?}"
                         )));
                     }
                 }
@@ -146,8 +146,11 @@ async fn replay(
                 let id = id(*namespace, *bytes);
                 let deleted = store.delete(&scopes[*scope], &id).await?;
                 let expected = model.remove(&(scopes[*scope].clone(), id.as_str().to_owned())).is_some();
-                ensure_eq!(deleted, expected, "{step:?}: whether it existed");
-                ensure!(!store.exists(&scopes[*scope], &id).await?, "{step:?}: it exists after the delete");
+                ensure_eq!(deleted, expected, "{step:?}: whether the artifact existed");
+                ensure!(
+                    !store.exists(&scopes[*scope], &id).await?,
+                    "{step:?}: the artifact exists after the delete"
+                );
             }
             Step::List { scope, wide, source, limit } => {
                 let pattern = if *wide {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::check_group;
 use super::flags::probe;
-use super::presign_probes::{MINUTE, client, get_is_unsupported, put_is_unsupported, send, upload};
+use super::presign_probes::{MINUTE, client, get_is_unsupported, put_is_unsupported, send, upload_intent};
 use crate::bodies::read_to_end;
 use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq, ensure_error_kind};
 use crate::fixtures::{KIB, default_scope, id_of, options_named, put, random_bytes};
@@ -134,7 +134,7 @@ async fn racing_commits_make_one_artifact(ctx: &CheckContext) -> CheckResult {
     let client = client(ctx)?;
     let scope = default_scope()?;
     let bytes = random_bytes(ctx.seed, 200 * KIB);
-    let intent = upload(&bytes);
+    let intent = upload_intent(&bytes);
     let id = intent.id();
     let presigned = store.presign(&scope, &PresignIntent::Put(intent), MINUTE).await?;
     let presigned = presigned.ok_or_else(|| Failure::new("an upload is not presigned"))?;
@@ -174,7 +174,7 @@ async fn the_longest_presign_expiry_is_as_advertised(ctx: &CheckContext) -> Chec
     let intent = if capabilities.has(Flag::PresignGet) {
         PresignIntent::Get { id: id_of(&bytes) }
     } else {
-        PresignIntent::Put(upload(&bytes))
+        PresignIntent::Put(upload_intent(&bytes))
     };
     ensure!(
         store.presign(&scope, &intent, longest).await?.is_some(),

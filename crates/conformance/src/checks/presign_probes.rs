@@ -66,7 +66,7 @@ pub(super) async fn get_is_unsupported(ctx: &CheckContext) -> Result<(), Failure
     Ok(())
 }
 
-pub(super) fn upload(bytes: &Bytes) -> UploadIntent {
+pub(super) fn upload_intent(bytes: &Bytes) -> UploadIntent {
     UploadIntent { digest: Digest::of(bytes), size: bytes.len() as u64, options: options_named("upload") }
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn put_works(ctx: &CheckContext) -> Result<(), Failure> {
     let scope = default_scope()?;
     for size in [10, 2 * MIB] {
         let good = random_bytes(ctx.seed, size);
-        let intent = upload(&good);
+        let intent = upload_intent(&good);
         let id = intent.id();
         let presigned = store.presign(&scope, &PresignIntent::Put(intent), MINUTE).await?;
         let presigned = presigned.ok_or_else(|| Failure::new("an upload is not presigned"))?;
@@ -120,7 +120,7 @@ pub(super) async fn put_works(ctx: &CheckContext) -> Result<(), Failure> {
 pub(super) async fn put_is_unsupported(ctx: &CheckContext) -> Result<(), Failure> {
     let store = ctx.open().await?;
     let scope = default_scope()?;
-    let intent = upload(&random_bytes(ctx.seed, 10));
+    let intent = upload_intent(&random_bytes(ctx.seed, 10));
     let expected = |kind| kind == ErrorKind::Unsupported(Flag::PresignPut);
     let id = intent.id();
     let result = store.presign(&scope, &PresignIntent::Put(intent), MINUTE).await;

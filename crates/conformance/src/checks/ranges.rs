@@ -71,6 +71,7 @@ async fn an_empty_artifact_has_only_empty_ranges(ctx: &CheckContext) -> CheckRes
     Ok(Outcome::Passed)
 }
 
+/// A window is a range of 64 KiB in an artifact of 64 MiB.
 async fn a_window_of_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;

@@ -1,6 +1,6 @@
 //! The harness of a liar: [`Liar`] creates backends whose stores or presigned URLs tell one [`Lie`].
 //!
-//! This module must never know how a verb lies: the store knows it.
+//! This module must never contain the lie of a verb: the store contains it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ struct LyingBackend {
     lie: Lie,
     url_server: Arc<UrlServer>,
     shared: Arc<SharedState>,
-    /// The store of the first open, for the lie that shares it with every later open.
+    /// The store of the first open. `Lie::SharesWithoutFlag` returns it for every later open.
     first: Mutex<Option<Arc<PresigningStore>>>,
 }
 

@@ -17,6 +17,13 @@ use crate::harness::{Backend, Harness, HttpClient, StoreOptions};
 /// The longest expiry of a presigned URL, as in S3: 7 days.
 pub(super) const MAX_EXPIRY: Duration = Duration::from_hours(7 * 24);
 
+/// Whether a commit compares the digest of the received bytes with the announced digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DigestCheck {
+    Perform,
+    Skip,
+}
+
 /// An inmem store with presigned URLs.
 #[derive(Debug)]
 pub(super) struct PresigningStore {
@@ -33,12 +40,12 @@ impl PresigningStore {
         Self { inner: Arc::new(InmemStore::new(config)), url_server, uploads: StagedUploads::default() }
     }
 
-    /// Commits an upload. With `skip_digest_check` the received bytes need not match the announced digest.
+    /// Commits an upload.
     pub(super) async fn commit(
         &self,
         scope: &Scope,
         id: &ArtifactId,
-        skip_digest_check: bool,
+        digest_check: DigestCheck,
     ) -> Result<Option<PutResult>, StoreError> {
         if let Some(record) = self.inner.stat(scope, id).await? {
             return Ok(Some(PutResult { record, outcome: PutOutcome::AlreadyExists }));
@@ -48,12 +55,12 @@ impl PresigningStore {
             .get(&key)
             .and_then(|upload| Some((upload.received.clone()?, upload.intent.clone())));
         let Some((bytes, UploadIntent { digest, options, .. })) = received else {
-            // Another commit may have committed it in the meantime.
+            // Another commit may have committed the upload in the meantime.
             let record = self.inner.stat(scope, id).await?;
             return Ok(record.map(|record| PutResult { record, outcome: PutOutcome::AlreadyExists }));
         };
         let actual = Digest::of(&bytes);
-        if actual != digest && !skip_digest_check {
+        if actual != digest && digest_check == DigestCheck::Perform {
             if let Some(upload) = lock(&self.uploads).get_mut(&key) {
                 upload.received = None;
             }
@@ -143,7 +150,7 @@ impl ArtifactStore for PresigningStore {
     }
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
-        self.commit(scope, id, false).await
+        self.commit(scope, id, DigestCheck::Perform).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {

@@ -57,7 +57,8 @@ impl LyingStore {
             }
             position => position?,
         };
-        // A liar with its own order finds the start of the page by the row. The others find it by the order.
+        // A liar with a wrong order starts after the row that the cursor points at. The others start after all rows up
+        // to the position of the cursor.
         let after = |position: &Position| match self.lie {
             Lie::OldestFirst | Lie::TiesBackwards => {
                 rows.iter().position(|row| Position::of(row) == *position).map_or(rows.len(), |n| n + 1)

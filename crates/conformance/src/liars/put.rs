@@ -31,7 +31,7 @@ impl Drop for ResidueOnDrop<'_> {
 fn poll_without_yielding<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    // The time limit ends the test process.
+    // Without a time limit, a source that is never ready would hang the test.
     let started = std::time::Instant::now();
     loop {
         if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {

@@ -14,7 +14,7 @@ use artifact_store_core::{
 };
 use futures_util::TryStreamExt;
 
-use super::honest::{MAX_EXPIRY, PresigningStore};
+use super::honest::{DigestCheck, MAX_EXPIRY, PresigningStore};
 use super::lie::Lie;
 use super::lock;
 use super::shared_state::SharedState;
@@ -29,7 +29,7 @@ pub(super) struct LyingStore {
     pub(super) closed: AtomicBool,
     /// The records that were deleted through this store.
     pub(super) deleted: Mutex<HashMap<(Scope, ArtifactId), Record>>,
-    /// The ids that were put and that `stat` has not been asked for yet.
+    /// The ids that were put and that no `stat` has asked for yet.
     pub(super) unseen_puts: Mutex<HashSet<ArtifactId>>,
     /// The number of rows before the end of a page, by the position of the last row of the page.
     pub(super) offsets: Mutex<HashMap<Position, usize>>,
@@ -72,7 +72,7 @@ impl LyingStore {
         Ok(rows.into_iter().find(|row| row.id == *id))
     }
 
-    /// Lists every honest row of `pattern` and `filter`.
+    /// Lists every row of the honest store that `pattern` and `filter` match.
     pub(super) async fn rows(
         &self,
         pattern: ScopePattern,
@@ -116,13 +116,13 @@ impl ArtifactStore for LyingStore {
             (Lie::ShiftsSuffix, Some(ByteRange::Suffix(length))) => Some(ByteRange::From(length)),
             (_, range) => range,
         };
-        let mut from = self.mistaken_scope(scope)?;
+        let mut used_scope = self.mistaken_scope(scope)?;
         if self.has_lie(Lie::GetIgnoresTask)
             && let Some(record) = self.find_in_session(scope, id).await?
         {
-            from = record.scope;
+            used_scope = record.scope;
         }
-        let Some(mut get) = self.inner.get(&from, id, range).await? else {
+        let Some(mut get) = self.inner.get(&used_scope, id, range).await? else {
             return if self.has_lie(Lie::AbsenceIsAnError) {
                 Err(StoreError::backend("no such artifact"))
             } else {
@@ -177,13 +177,13 @@ impl ArtifactStore for LyingStore {
         {
             lock(&self.deleted).insert((scope.clone(), id.clone()), record);
         }
-        let mut from = self.mistaken_scope(scope)?;
+        let mut used_scope = self.mistaken_scope(scope)?;
         if self.has_lie(Lie::DeleteIgnoresTask)
             && let Some(record) = self.find_in_session(scope, id).await?
         {
-            from = record.scope;
+            used_scope = record.scope;
         }
-        let deleted = self.inner.delete(&from, id).await?;
+        let deleted = self.inner.delete(&used_scope, id).await?;
         Ok(deleted || self.has_lie(Lie::DeleteAlwaysTrue))
     }
 
@@ -231,7 +231,9 @@ impl ArtifactStore for LyingStore {
         if self.has_lie(Lie::CommitIgnoresTask) && scope.task().is_none() {
             return self.inner.commit_upload(&scope.clone().with_task("t-1")?, id).await;
         }
-        let committed = self.inner.commit(scope, id, self.has_lie(Lie::CommitsUnverifiedBytes)).await?;
+        let digest_check =
+            if self.has_lie(Lie::CommitsUnverifiedBytes) { DigestCheck::Skip } else { DigestCheck::Perform };
+        let committed = self.inner.commit(scope, id, digest_check).await?;
         Ok(committed.map(|put| match self.lie {
             Lie::EveryCommitCreates => PutResult { outcome: PutOutcome::Created, ..put },
             _ => put,

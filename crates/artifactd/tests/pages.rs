@@ -122,6 +122,14 @@ fn the_default_limits_of_the_configuration_and_in_operate_are_those_of_the_resol
     let resolver = artifact_store_resolver::ResolverOptions::default();
     let settings = artifactd::config::Settings::from_layers(None, std::iter::empty(), &[]).unwrap();
     assert_eq!(settings.protocol.max_request_bytes, resolver.max_request_bytes);
+    assert_eq!(settings.protocol.max_upload_bytes, resolver.max_upload_bytes);
+    for (key, default) in [
+        ("protocol.max_request_bytes", artifact_store_protocol::DEFAULT_MAX_REQUEST_BYTES),
+        ("protocol.max_upload_bytes", artifact_store_protocol::DEFAULT_MAX_UPLOAD_BYTES),
+    ] {
+        let row = KEYS.iter().find(|row| row.name == key).unwrap();
+        assert!(row.about.contains(&format!("{default} (")), "{key}: {}", row.about);
+    }
     assert_eq!(settings.artifacts.fetch_default_max_bytes, resolver.fetch_default_max_bytes);
     assert_eq!(settings.artifacts.fetch_hard_max_bytes, resolver.fetch_hard_max_bytes);
     let streams = settings.server.event_streams;

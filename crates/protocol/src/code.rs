@@ -99,7 +99,7 @@ codes! {
         "An artifacts.get_ref request reached a store without presigned URLs (the inmem, fs, sqlite and postgres drivers). The resolver fails loud instead of silently streaming bytes.",
         "No: the configured driver cannot satisfy it; use one that presigns (s3), or download through GET /v1/artifacts/{id}.";
     RequestTooLarge = "request_too_large", 413, Never,
-        "A body exceeded the configured protocol.max_request_bytes bound. The upload is refused loudly, never truncated.",
+        "A body exceeded the bound of its plane: protocol.max_request_bytes, protocol.max_upload_bytes of the byte plane, or the store's own. The message names the key to raise. The upload is refused loudly, never truncated.",
         "No: shrink the payload or raise the operator-side bound.";
     RuntimeError = "runtime_error", 500, Backoff,
         "An unclassified failure on the runtime's side: the catch-all. Also used on the event stream for the subscriber limit (429) and a closed bus (503).",

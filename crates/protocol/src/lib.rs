@@ -5,7 +5,7 @@
 //! - [`Envelope`]: the body of every failing response.
 //! - [`Method`], and the request and the response of each method. [`decode`] parses a request and refuses unknown
 //!   members by name. [`PutDecoder`] parses the only request that may be large, while it arrives.
-//! - [`PAYLOAD_LIMITS`]: the limits of a control payload.
+//! - [`PAYLOAD_LIMITS`]: the limits of a control payload. [`SizeLimit`]: the limit of an artifact's bytes.
 //! - [`EventKind`] and [`EventData`]: the events of the event stream.
 //!
 //! Each request and response type has a schema for the OpenAPI document (`utoipa::ToSchema`).
@@ -35,6 +35,7 @@ mod requests;
 mod responses;
 mod schema;
 mod scope;
+mod size_limit;
 
 pub use code::{BUS_CLOSED_STATUS, Code, CodeDescriptor, RetryPolicy, SUBSCRIBER_LIMIT_STATUS, UnknownCode};
 pub use decode::decode;
@@ -43,7 +44,7 @@ pub use event::{EventData, EventKind, EventPayload};
 pub use limits::{MAX_EXPIRY_NANOS, MIN_EXPIRY_NANOS, PAYLOAD_LIMITS, PayloadLimits};
 pub use method::{Method, PROTOCOL_VERSION};
 pub use opts::{PutOpts, RawMetadata};
-pub use put::{MAX_JSON_BYTES, PutDecoder, PutRequest, json_too_large, max_put_json_bytes, too_large};
+pub use put::{MAX_JSON_BYTES, PutDecoder, PutRequest, json_too_large, max_put_json_bytes};
 pub use requests::{
     CreatedRange, DEFAULT_EXPIRY_NANOS, DeleteRequest, GetRefRequest, GetRequest, ListRequest,
     RequestIdentity, RuntimeRequest, SizeRange,
@@ -53,3 +54,4 @@ pub use responses::{
     HealthResponse, InfoResponse, ListResponse, PutResponse, Row, Status, StoreInfo, SubsystemHealth,
 };
 pub use scope::{RequestScope, ScopeParts};
+pub use size_limit::{DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_UPLOAD_BYTES, LimitSource, SizeLimit};

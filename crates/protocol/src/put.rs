@@ -18,6 +18,7 @@ use crate::envelope::Envelope;
 use crate::opts::PutOpts;
 use crate::schema;
 use crate::scope::RequestScope;
+use crate::size_limit::SizeLimit;
 
 /// The most bytes of JSON in a request; in a put, the value of the member `bytes` does not count. A payload within its
 /// limits is far below this, whatever its escapes and indentation. So a payload slightly above its limits is still read,
@@ -54,7 +55,7 @@ struct PutJson {
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     scope: RequestScope,
-    /// The bytes of the artifact, in base64 with padding. At most `protocol.max_request_bytes` after decoding.
+    /// The artifact, in base64 with padding; at most `protocol.max_request_bytes` (4 MiB where it is unset) of it once it is decoded.
     #[schema(value_type = schema::Base64)]
     bytes: String,
     /// The options of the put.
@@ -87,21 +88,14 @@ pub const fn max_put_json_bytes(limit: u64) -> u64 {
     limit.div_ceil(3).saturating_mul(4).saturating_add(MAX_JSON_BYTES)
 }
 
-/// The refusal of an artifact with more than `limit` bytes.
-pub fn too_large(limit: u64) -> Envelope {
-    Envelope::new(
-        Code::RequestTooLarge,
-        format!("the body is larger than this runtime takes (protocol.max_request_bytes is {limit})"),
-    )
-}
-
-/// Decodes the JSON of `artifacts.put` while it arrives. It holds only the decoded bytes and the rest of the JSON. Its
+/// Decodes the JSON of `artifacts.put` while it arrives. It holds the decoded bytes and the rest of the JSON only. Its
 /// debug output shows neither.
 ///
 /// # Examples
 /// ```
-/// use artifact_store_protocol::PutDecoder;
-/// let mut decoder = PutDecoder::new(5);
+/// use artifact_store_protocol::{LimitSource, PutDecoder, SizeLimit};
+/// let limit = SizeLimit { bytes: 5, source: LimitSource::MaxRequestBytes };
+/// let mut decoder = PutDecoder::new(limit);
 /// for chunk in [&br#"{"bytes": "aGVs"#[..], br#"bG8=", "opts": {"filename": "hello"}}"#] {
 ///     decoder.feed(chunk)?;
 /// }
@@ -110,7 +104,7 @@ pub fn too_large(limit: u64) -> Envelope {
 /// # Ok::<(), artifact_store_protocol::Envelope>(())
 /// ```
 pub struct PutDecoder {
-    limit: u64,
+    limit: SizeLimit,
     /// The JSON without the value of `bytes`.
     json: Vec<u8>,
     state: LexerState,
@@ -126,7 +120,7 @@ pub struct PutDecoder {
 impl fmt::Debug for PutDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PutDecoder")
-            .field("limit", &self.limit)
+            .field("limit", &self.limit.bytes)
             .field("decoded", &format_args!("{} bytes", self.base64.decoded.len()))
             .field("json", &format_args!("{} bytes", self.json.len()))
             .finish_non_exhaustive()
@@ -154,8 +148,8 @@ enum MemberPart {
 }
 
 impl PutDecoder {
-    /// A decoder that accepts at most `limit` decoded bytes.
-    pub fn new(limit: u64) -> Self {
+    /// A decoder that accepts decoded bytes up to `limit`.
+    pub fn new(limit: SizeLimit) -> Self {
         Self {
             limit,
             json: Vec::new(),
@@ -310,7 +304,7 @@ struct Base64Decoder {
 }
 
 impl Base64Decoder {
-    fn decode(&mut self, text: &[u8], limit: u64) -> Result<(), Envelope> {
+    fn decode(&mut self, text: &[u8], limit: SizeLimit) -> Result<(), Envelope> {
         if text.is_empty() {
             return Ok(());
         }
@@ -337,17 +331,17 @@ impl Base64Decoder {
         Ok(())
     }
 
-    fn decode_groups(&mut self, text: &[u8], limit: u64) -> Result<(), Envelope> {
+    fn decode_groups(&mut self, text: &[u8], limit: SizeLimit) -> Result<(), Envelope> {
         if text.is_empty() {
             return Ok(());
         }
         let start = self.decoded.len();
         // Decodes the groups that fit and the one that may exceed the limit. Whether and why a put is refused must not
         // depend on how the body is divided into chunks.
-        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(start);
+        let room = usize::try_from(limit.bytes).unwrap_or(usize::MAX).saturating_sub(start);
         let (text, more) = text.split_at(text.len().min((room / 3).saturating_add(1).saturating_mul(4)));
         let most = text.len() / 4 * 3;
-        self.reserve(most, limit);
+        self.reserve(most, limit.bytes);
         self.decoded.resize(start + most, 0);
         let length = BASE64.decode_mut(text, &mut self.decoded[start..]).map_err(|_| invalid_base64())?;
         if length < most {
@@ -358,8 +352,8 @@ impl Base64Decoder {
             self.is_padded = true;
         }
         self.decoded.truncate(start + length);
-        if self.decoded.len() as u64 > limit {
-            return Err(too_large(limit));
+        if self.decoded.len() as u64 > limit.bytes {
+            return Err(limit.refusal());
         }
         // If more groups follow although the limit is not exceeded, a group before them had padding.
         if more.is_empty() { Ok(()) } else { Err(invalid_base64()) }

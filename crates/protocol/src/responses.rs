@@ -177,8 +177,10 @@ pub struct InfoResponse {
     pub uptime_seconds: u64,
     /// The groups of methods and routes that the runtime serves, such as `artifacts` and `events`.
     pub capabilities: Vec<&'static str>,
-    /// The largest artifact that the runtime accepts, in bytes.
+    /// The largest artifact that `artifacts.put` takes, in bytes.
     pub max_request_bytes: u64,
+    /// The largest artifact that an upload of the byte plane may have, in bytes.
+    pub max_upload_bytes: u64,
     /// The active store.
     pub artifacts: StoreInfo,
     /// The event stream.

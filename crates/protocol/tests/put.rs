@@ -1,12 +1,18 @@
 //! The decoder of `artifacts.put`: any division into chunks, limits while bytes arrive, and limits of the payload.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
 
-use artifact_store_protocol::{Code, Envelope, PutDecoder, PutOpts, PutRequest, RawMetadata};
+use artifact_store_protocol::{
+    Code, Envelope, LimitSource, PutDecoder, PutOpts, PutRequest, RawMetadata, SizeLimit,
+};
 use data_encoding::BASE64;
 use proptest::prelude::*;
 
+fn decoder(bytes: u64) -> PutDecoder {
+    PutDecoder::new(SizeLimit { bytes, source: LimitSource::MaxRequestBytes })
+}
+
 fn decoded(limit: u64, json: &str) -> Result<PutRequest, Envelope> {
-    let mut decoder = PutDecoder::new(limit);
+    let mut decoder = decoder(limit);
     decoder.feed(json.as_bytes())?;
     decoder.finish()
 }
@@ -26,7 +32,7 @@ proptest! {
         let opts = format!(r#""opts": {{"filename": {}}}"#, serde_json::to_string(&filename).unwrap());
         let member = format!(r#""bytes" : "{}""#, BASE64.encode(&bytes));
         let json = if bytes_first { format!("{{{member}, {opts}}}") } else { format!("{{{opts}, {member}}}") };
-        let mut decoder = PutDecoder::new(bytes.len() as u64);
+        let mut decoder = decoder(bytes.len() as u64);
         let (mut rest, mut cuts) = (json.as_bytes(), cuts.iter().cycle());
         while !rest.is_empty() {
             let (chunk, more) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
@@ -44,7 +50,7 @@ proptest! {
         cut in 1_usize..40,
     ) {
         for json in [text.clone(), format!("{{\"bytes\": \"{text}"), format!("{{\"bytes\": \"{text}\"}}")] {
-            let mut decoder = PutDecoder::new(64);
+            let mut decoder = decoder(64);
             let fed = json.as_bytes().chunks(cut).try_for_each(|chunk| decoder.feed(chunk));
             if let Ok(request) = fed.and_then(|()| decoder.finish()) {
                 prop_assert!(request.bytes.len() <= 64);
@@ -68,7 +74,7 @@ fn exactly_the_limit_fits_and_one_more_byte_is_too_large() {
 
 #[test]
 fn the_limit_is_reported_before_the_body_ends() {
-    let mut decoder = PutDecoder::new(100);
+    let mut decoder = decoder(100);
     decoder.feed(br#"{"bytes": ""#).unwrap();
     let fed = std::iter::repeat_n(b"AAAA".as_slice(), 1000).position(|chunk| decoder.feed(chunk).is_err());
     assert_eq!(fed, Some(33), "100 bytes are 33 groups and a third");
@@ -84,7 +90,7 @@ fn the_refusal_of_a_put_does_not_depend_on_its_chunks() {
     ] {
         let json = format!(r#"{{"bytes": "{text}"}}"#);
         for cut in 1..json.len() {
-            let mut decoder = PutDecoder::new(5);
+            let mut decoder = decoder(5);
             let fed = json.as_bytes().chunks(cut).try_for_each(|chunk| decoder.feed(chunk));
             assert_eq!(fed.unwrap_err().code, code, "{text} in chunks of {cut}");
         }
@@ -93,7 +99,7 @@ fn the_refusal_of_a_put_does_not_depend_on_its_chunks() {
 
 #[test]
 fn json_besides_the_bytes_is_limited() {
-    let mut decoder = PutDecoder::new(100);
+    let mut decoder = decoder(100);
     let error = std::iter::repeat_n([b' '; 1024], 2000).find_map(|chunk| decoder.feed(&chunk).err());
     assert_eq!(error.unwrap().code, Code::RequestTooLarge);
 }
@@ -108,7 +114,7 @@ fn bytes_may_be_escaped_as_json_allows() {
 
 #[test]
 fn debug_output_shows_no_bytes_of_an_artifact() {
-    let mut decoder = PutDecoder::new(100);
+    let mut decoder = decoder(100);
     decoder.feed(br#"{"opts": {"filename": "hunter2"}, "bytes": "aHVudGVyMg==""#).unwrap();
     let shown = format!("{decoder:?}");
     decoder.feed(b"}").unwrap();

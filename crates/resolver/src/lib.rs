@@ -4,7 +4,7 @@
 //! [`Caller`], an identity that has already been verified. The resolver:
 //!
 //! - decides by the table of scopes who may do what;
-//! - enforces `max_request_bytes` while bytes arrive;
+//! - enforces `max_request_bytes` and `max_upload_bytes` while bytes arrive;
 //! - answers `presign_unsupported` if the store does not presign;
 //! - hides foreign artifacts as `not_found`;
 //! - passes uploads to an [`Inspector`];

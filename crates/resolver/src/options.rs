@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use artifact_store_protocol::DriverRow;
+use artifact_store_protocol::{
+    DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_UPLOAD_BYTES, DriverRow, LimitSource, SizeLimit,
+};
 
 use crate::bus::{BusLimits, SubscriberLimits};
 use crate::inspect::Inspector;
@@ -10,8 +12,13 @@ use crate::inspect::Inspector;
 /// The settings of a [`Resolver`](crate::Resolver).
 #[derive(Debug, Clone)]
 pub struct ResolverOptions {
-    /// The largest artifact that is accepted, in bytes (`protocol.max_request_bytes`; 4 MiB).
-    pub max_request_bytes: u64,
+    /// The largest artifact that is accepted, in bytes, by `artifacts.put` and by uploads
+    /// (`protocol.max_request_bytes`). `None`: 4 MiB for `artifacts.put`, and no limit for uploads beside
+    /// `max_upload_bytes`.
+    pub max_request_bytes: Option<u64>,
+    /// The largest upload that is accepted, in bytes, up to a `max_request_bytes` that is set
+    /// (`protocol.max_upload_bytes`). `None`: `max_request_bytes` if that is set, otherwise 1 GiB.
+    pub max_upload_bytes: Option<u64>,
     /// The number of bytes that `artifacts.get` returns at most if the request does not say (`artifacts.fetch_default_max_bytes`; 64 KiB).
     pub fetch_default_max_bytes: u64,
     /// The largest number of bytes that a request of `artifacts.get` can ask for (`artifacts.fetch_hard_max_bytes`; 1 MiB).
@@ -38,7 +45,8 @@ pub struct ResolverOptions {
 impl Default for ResolverOptions {
     fn default() -> Self {
         Self {
-            max_request_bytes: 4 * 1024 * 1024,
+            max_request_bytes: None,
+            max_upload_bytes: None,
             fetch_default_max_bytes: 64 * 1024,
             fetch_hard_max_bytes: 1024 * 1024,
             events_kept: 1024,
@@ -54,6 +62,26 @@ impl Default for ResolverOptions {
 }
 
 impl ResolverOptions {
+    /// The limit of `artifacts.put`, without that of the store.
+    pub(crate) fn put_limit(&self) -> SizeLimit {
+        let bytes = self.max_request_bytes.unwrap_or(DEFAULT_MAX_REQUEST_BYTES);
+        let source = if self.upload_limit().bytes > bytes {
+            LimitSource::MaxRequestBytesOfPut
+        } else {
+            LimitSource::MaxRequestBytes
+        };
+        SizeLimit { bytes, source }
+    }
+
+    /// The limit of uploads, without that of the store.
+    pub(crate) fn upload_limit(&self) -> SizeLimit {
+        let upload = self.max_upload_bytes.or(self.max_request_bytes).unwrap_or(DEFAULT_MAX_UPLOAD_BYTES);
+        match self.max_request_bytes {
+            Some(bytes) if bytes <= upload => SizeLimit { bytes, source: LimitSource::MaxRequestBytes },
+            _ => SizeLimit { bytes: upload, source: LimitSource::MaxUploadBytes },
+        }
+    }
+
     pub(crate) fn bus_limits(&self) -> BusLimits {
         BusLimits {
             events_per_tenant: self.events_kept,

@@ -5,7 +5,9 @@ use std::error::Error;
 use std::fmt;
 
 use artifact_store_core::{BoxError, ErrorKind, Flag, StoreError};
-use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Envelope, SUBSCRIBER_LIMIT_STATUS, too_large};
+use artifact_store_protocol::{
+    BUS_CLOSED_STATUS, Code, Envelope, LimitSource, SUBSCRIBER_LIMIT_STATUS, SizeLimit,
+};
 
 use crate::inspect::Rejection;
 use crate::subscriber_limit::ReachedLimit;
@@ -81,7 +83,9 @@ impl Refusal {
     /// Converts a store's error. The match is exhaustive on purpose.
     pub(crate) fn from_store_error(error: StoreError, operation: Operation) -> Self {
         let refusal = match error.kind() {
-            ErrorKind::TooLarge { limit } => too_large(limit).into(),
+            ErrorKind::TooLarge { limit } => {
+                SizeLimit { bytes: limit, source: LimitSource::Store }.refusal().into()
+            }
             ErrorKind::DigestMismatch { .. } => {
                 Self::new(Code::InvalidRequest, "the body's SHA-256 is not the one that was announced")
             }

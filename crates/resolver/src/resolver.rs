@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use artifact_store_core::{ArtifactId, ArtifactStore, EventLog, StoreError};
-use artifact_store_protocol::Code;
+use artifact_store_protocol::{Code, LimitSource, SizeLimit};
 
 pub use self::events::SubscribeOptions;
 pub use self::read::DownloadResult;
@@ -98,9 +98,19 @@ impl Resolver {
         &self.options.runtime
     }
 
-    /// The largest artifact that is accepted, in bytes: the smaller of the configured limit and the limit of the store.
-    pub fn max_request_bytes(&self) -> u64 {
-        self.options.max_request_bytes.min(self.store.capabilities().artifact_bytes_limit())
+    /// The largest artifact that `artifacts.put` accepts: the smaller of the configured limit and the limit of the store.
+    pub fn put_limit(&self) -> SizeLimit {
+        self.limit_by_store(self.options.put_limit())
+    }
+
+    /// The largest artifact that an upload may have: the smaller of the configured limit and the limit of the store.
+    pub fn upload_limit(&self) -> SizeLimit {
+        self.limit_by_store(self.options.upload_limit())
+    }
+
+    fn limit_by_store(&self, configured: SizeLimit) -> SizeLimit {
+        let bytes = self.store.capabilities().artifact_bytes_limit();
+        if bytes < configured.bytes { SizeLimit { bytes, source: LimitSource::Store } } else { configured }
     }
 }
 

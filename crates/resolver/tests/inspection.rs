@@ -82,7 +82,7 @@ async fn an_accepted_upload_is_stored_unchanged_within_the_same_limits() {
     assert!(resolver.upload(&ada(), "", unseen, Body::from("unseen!")).await.unwrap().created);
     let options = ResolverOptions {
         inspector: Some(Arc::new(StrictInspector)),
-        max_request_bytes: 5,
+        max_request_bytes: Some(5),
         ..ResolverOptions::default()
     };
     let small = Resolver::new(store(), options);

@@ -4,9 +4,11 @@ mod support;
 
 use std::sync::Arc;
 
-use artifact_store_core::{Body, ByteRange, Bytes, Digest};
+use artifact_store_core::{Body, ByteRange, Bytes, Digest, Gate, GateOptions};
+use artifact_store_inmem::{InmemConfig, InmemStore};
 use artifact_store_protocol::{
-    Code, DriverRow, GetRequest, ListRequest, PutOpts, RequestIdentity, RuntimeRequest, Status,
+    Code, DriverRow, GetRequest, LimitSource, ListRequest, PutOpts, PutRequest, RequestIdentity,
+    RuntimeRequest, SizeLimit, Status,
 };
 use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
 use support::{ada, code, put_bytes, put_request, resolver, store};
@@ -45,14 +47,90 @@ async fn a_get_returns_the_requested_bytes_up_to_the_maximum_and_whether_more_fo
 #[tokio::test]
 async fn a_body_of_exactly_the_limit_is_stored_and_one_byte_more_is_not() {
     let resolver =
-        Resolver::new(store(), ResolverOptions { max_request_bytes: 5, ..ResolverOptions::default() });
+        Resolver::new(store(), ResolverOptions { max_request_bytes: Some(5), ..ResolverOptions::default() });
     assert_eq!(code(resolver.put(&ada(), put_request("12345")).await), None);
     assert_eq!(code(resolver.put(&ada(), put_request("123456")).await), Some(Code::RequestTooLarge));
     // The same for a stream: it is read no further than needed.
-    let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b"xxx")));
-    let upload = resolver.upload(&ada(), "", PutOpts::default(), Body::from_stream(endless)).await;
+    let upload = resolver.upload(&ada(), "", PutOpts::default(), endless()).await;
     assert_eq!(code(upload), Some(Code::RequestTooLarge));
     assert_eq!(resolver.list(&ada(), ListRequest::default()).await.unwrap().rows.len(), 1);
+}
+
+fn put_of_length(length: u64) -> PutRequest {
+    PutRequest { bytes: vec![7; usize::try_from(length).unwrap()].into(), ..PutRequest::default() }
+}
+
+/// An endless body.
+fn endless() -> Body {
+    Body::from_stream(futures_util::stream::repeat_with(|| {
+        Ok::<_, std::io::Error>(Bytes::from_static(b"xxx"))
+    }))
+}
+
+#[tokio::test]
+async fn each_plane_has_its_limit_and_the_refusal_names_what_raises_it() {
+    let (request, upload) = ("protocol.max_request_bytes is", "protocol.max_upload_bytes is");
+    for (max_request_bytes, max_upload_bytes, of_put, of_upload) in [
+        (None, Some(7), (4 << 20, request), (7, upload)),
+        (Some(5), None, (5, request), (5, request)),
+        (Some(5), Some(3), (5, request), (3, upload)),
+        // The resolver of an embedding runtime may be given limits that a configuration refuses.
+        (Some(5), Some(7), (5, request), (5, request)),
+    ] {
+        let options = ResolverOptions { max_request_bytes, max_upload_bytes, ..ResolverOptions::default() };
+        let resolver = Resolver::new(store(), options);
+        assert_eq!((resolver.put_limit().bytes, resolver.upload_limit().bytes), (of_put.0, of_upload.0));
+        let info = resolver.info(&ada(), &RuntimeRequest::default()).unwrap();
+        assert_eq!((info.max_request_bytes, info.max_upload_bytes), (of_put.0, of_upload.0));
+        assert_eq!(code(resolver.put(&ada(), put_of_length(of_put.0)).await), None);
+        let refused = resolver.put(&ada(), put_of_length(of_put.0 + 1)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::RequestTooLarge);
+        assert!(refused.to_string().contains(&format!("{} {})", of_put.1, of_put.0)), "{refused}");
+        let caller = ada();
+        let send = |body: Body| resolver.upload(&caller, "", PutOpts::default(), body);
+        assert_eq!(
+            send(Body::from_bytes(put_of_length(of_upload.0).bytes)).await.unwrap().record.size,
+            of_upload.0
+        );
+        for body in [Body::from_bytes(put_of_length(of_upload.0 + 1).bytes), endless()] {
+            let refused = send(body).await.unwrap_err();
+            assert_eq!(refused.code(), Code::RequestTooLarge);
+            assert!(refused.to_string().contains(&format!("{} {})", of_upload.1, of_upload.0)), "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_refusal_of_a_put_that_the_byte_plane_would_take_says_so() {
+    for (max_request_bytes, says_so) in [(None, true), (Some(5), false)] {
+        let options = ResolverOptions { max_request_bytes, ..ResolverOptions::default() };
+        let resolver = Resolver::new(store(), options);
+        let refused = resolver.put(&ada(), put_of_length((4 << 20) + 1)).await.unwrap_err();
+        assert_eq!(refused.to_string().contains("PUT /v1/artifacts, which takes more"), says_so, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_limit_of_the_store_is_the_limit_of_both_planes_and_is_named() {
+    let bare = Arc::new(InmemStore::new(InmemConfig::new().max_artifact_bytes(6)));
+    let store = Arc::new(Gate::new(bare, GateOptions::default()).unwrap());
+    let resolver = Resolver::new(store, ResolverOptions::default());
+    for limit in [resolver.put_limit(), resolver.upload_limit()] {
+        assert_eq!(limit, SizeLimit { bytes: 6, source: LimitSource::Store });
+    }
+    let refused = [
+        resolver.put(&ada(), put_request("1234567")).await.unwrap_err(),
+        resolver.upload(&ada(), "", PutOpts::default(), endless()).await.unwrap_err(),
+    ];
+    for refused in refused {
+        assert_eq!(refused.code(), Code::RequestTooLarge);
+        assert!(
+            refused
+                .to_string()
+                .contains("(6 bytes); send a smaller one, or raise artifacts.options.max_artifact_bytes"),
+            "{refused}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -155,8 +233,8 @@ async fn the_runtime_describes_itself_its_drivers_and_its_health() {
     let plain = RuntimeRequest::default();
     let info = resolver.info(&ada(), &plain).unwrap();
     assert_eq!(
-        (info.instance_id.as_str(), info.artifacts.driver, info.max_request_bytes),
-        ("i-1", "inmem", 4 << 20)
+        (info.instance_id.as_str(), info.artifacts.driver, info.max_request_bytes, info.max_upload_bytes),
+        ("i-1", "inmem", 4 << 20, 1 << 30)
     );
     assert_eq!(info.capabilities, ["artifacts", "runtime", "events"]);
     let drivers = resolver.drivers(&ada(), &plain).unwrap().drivers;

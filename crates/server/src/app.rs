@@ -43,7 +43,7 @@ pub struct App {
 impl App {
     /// Creates the shared state for requests to `resolver`. `verifier` checks the tokens.
     pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
-        let largest_put = max_put_json_bytes(resolver.max_request_bytes());
+        let largest_put = max_put_json_bytes(resolver.put_limit().bytes);
         let put_memory = largest_put.saturating_mul(2).max(MIN_BODY_MEMORY);
         let limits = ConnectionLimits {
             max: settings.max_connections,

@@ -3,7 +3,7 @@
 
 use artifact_store_core::{MediaType, Namespace};
 use artifact_store_protocol::{
-    Code, Envelope, MAX_JSON_BYTES, PAYLOAD_LIMITS, PutDecoder, PutOpts, PutRequest,
+    Code, Envelope, LimitSource, MAX_JSON_BYTES, PAYLOAD_LIMITS, PutDecoder, PutOpts, PutRequest, SizeLimit,
 };
 use data_encoding::BASE64;
 use serde_json::{Map, Value};
@@ -64,7 +64,7 @@ fn decode_chunks<'a>(
     chunk_lengths: impl Iterator<Item = &'a [u8]>,
     limit: u64,
 ) -> Result<PutRequest, Envelope> {
-    let mut decoder = PutDecoder::new(limit);
+    let mut decoder = PutDecoder::new(SizeLimit { bytes: limit, source: LimitSource::MaxRequestBytes });
     for chunk in chunk_lengths {
         decoder.feed(chunk)?;
         decoder.feed(&[])?;

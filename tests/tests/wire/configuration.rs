@@ -73,6 +73,10 @@ fn an_illegal_configuration_stops_the_start_and_is_named() {
         ("protocol:\n  max_request_bytes: -1\n", &["protocol.max_request_bytes", "-1"]),
         ("protocol:\n  max_request_bytes: many\n", &["protocol.max_request_bytes", "many"]),
         ("protocol:\n  max_request_bytes: 1.5\n", &["protocol.max_request_bytes"]),
+        (
+            "protocol:\n  max_request_bytes: 1MiB\n  max_upload_bytes: 2MiB\n",
+            &["protocol.max_upload_bytes", "protocol.max_request_bytes, which is 1048576"],
+        ),
         ("telemetry:\n  log_format: xml\n", &["telemetry.log_format", "xml", "json", "text"]),
         ("telemetry:\n  log_level: loud\n", &["telemetry.log_level", "loud"]),
         ("artifacts:\n  fetch_hard_max_bytes: x\n", &["artifacts.fetch_hard_max_bytes"]),

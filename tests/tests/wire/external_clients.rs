@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use artifact_store_tests::corpus;
-use artifact_store_tests::wire::{Server, for_each_flavour, sha256};
+use artifact_store_tests::wire::{Server, ServerOptions, for_each_flavour, for_each_flavour_with, sha256};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -54,7 +54,7 @@ fn curl_moves_files_and_goes_on_where_it_stopped() {
 
 #[test]
 fn curl_reads_a_413() {
-    for_each_flavour(|server| {
+    for_each_flavour_with(&ServerOptions::new().set("protocol.max_request_bytes", 4 << 20), |server| {
         let folder = TempDir::new().unwrap();
         let large = folder.path().join("large");
         fs::write(&large, vec![0; 30_000_000]).unwrap();
@@ -86,7 +86,7 @@ print(json.dumps([first, answer.status, json.loads(answer.read())["ref"]["size_b
 
 #[test]
 fn python_reads_a_413_and_goes_on_with_the_same_client() {
-    for_each_flavour(|server| {
+    for_each_flavour_with(&ServerOptions::new().set("protocol.max_request_bytes", 4 << 20), |server| {
         let output = Command::new("python3")
             .args([
                 "-c",

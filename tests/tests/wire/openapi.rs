@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use artifact_store_protocol::Method;
 use artifact_store_tests::wire::{
-    EventStream, Flavour, Request, Response, Server, ServerOptions, control, for_each_flavour, put,
-    sign_token, unix_time,
+    Connection, EventStream, Flavour, Request, Response, Server, ServerOptions, control, for_each_flavour,
+    put, sign_token, unix_time,
 };
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
@@ -255,7 +255,9 @@ fn every_example_of_a_refusal_is_what_a_request_gets() {
         record(&Request::get("/healthz?colour=red").send(server));
         record(&call("artifacts.get", json!({"id": "missing"})));
         record(&call("artifacts.put", json!({"bytes": "", "opts": {"tags": vec!["t"; 51]}})));
-        record(&put("", vec![0; 4 * 1024 * 1024 + 1]).identity(&ada()).send(server));
+        let mut announced = Connection::open(server.addr());
+        announced.send(&put("", "").identity(&ada()).head(Some((1 << 30) + 1)));
+        record(&announced.read_response(false).0);
         record(&call("artifacts.put", json!({"bytes": "", "scope": foreign})));
         record(&call("start", json!({})));
         let range = Request::get(format!("/v1/artifacts/{own}")).header("Range", "bytes=99-");

@@ -17,6 +17,7 @@ fn info_says_which_runtime_this_is() {
         assert_eq!(info["display_name"], "the test's");
         assert_eq!(info["protocol_version"], "0.1.0");
         assert_eq!(info["max_request_bytes"], 12345);
+        assert_eq!(info["max_upload_bytes"], 12345);
         assert_eq!(info["artifacts"]["driver"], server.driver());
         for member in ["instance_id", "build_version", "build_commit"] {
             assert!(info[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {info}");
@@ -45,6 +46,7 @@ fn a_runtime_without_a_name_has_none() {
         let info = server.call(&ada(), "runtime.info", &json!({})).expect_json(200);
         assert_eq!(info.get("display_name"), None);
         assert_eq!(info["max_request_bytes"], 4 * 1024 * 1024);
+        assert_eq!(info["max_upload_bytes"], 1024 * 1024 * 1024);
     });
 }
 

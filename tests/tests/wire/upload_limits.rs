@@ -15,9 +15,14 @@ use crate::upload::{total_matched, wait_until_no_residue};
 
 const LIMIT: usize = 4 * 1024 * 1024;
 
+/// A server on which both planes have [`LIMIT`].
+fn limited() -> ServerOptions {
+    ServerOptions::new().set("protocol.max_request_bytes", LIMIT)
+}
+
 #[test]
 fn a_body_of_exactly_the_limit_is_stored() {
-    for_each_flavour(|server| {
+    for_each_flavour_with(&limited(), |server| {
         put("", corpus::bytes(3, LIMIT).to_vec()).identity(&ada()).send(server).expect_json(201);
         let stored = put("", corpus::bytes(4, LIMIT).to_vec())
             .identity(&ada())
@@ -30,7 +35,7 @@ fn a_body_of_exactly_the_limit_is_stored() {
 
 #[test]
 fn the_announced_length_alone_is_enough_to_refuse() {
-    for_each_flavour(|server| {
+    for_each_flavour_with(&limited(), |server| {
         for length in [LIMIT as u64 + 1, 10_000_000_000, u64::MAX / 2] {
             let mut connection = Connection::open(server.addr());
             connection.send(&put("", "").identity(&ada()).head(Some(length)));
@@ -44,7 +49,7 @@ fn the_announced_length_alone_is_enough_to_refuse() {
 
 #[test]
 fn a_client_that_sends_everything_before_reading_reads_413_too() {
-    for_each_flavour(|server| {
+    for_each_flavour_with(&limited(), |server| {
         for over in [1, 1_000_000] {
             let upload = put("", vec![8; LIMIT + over]).identity(&ada());
             upload.send(server).expect_refusal("request_too_large");
@@ -85,7 +90,7 @@ fn send_endless_body(server: &Server, request: &Request, start: &[u8], data: &[u
 
 #[test]
 fn an_endless_body_is_refused_before_it_ends() {
-    for_each_flavour(|server| {
+    for_each_flavour_with(&limited(), |server| {
         let data = vec![b'A'; 100_000];
         send_endless_body(server, &put("", "").identity(&ada()), b"x", &data)
             .expect_refusal("request_too_large");
@@ -103,7 +108,7 @@ fn an_endless_body_is_refused_before_it_ends() {
 
 #[test]
 fn an_expected_100_or_refusal_comes_before_the_body() {
-    for_each_flavour(|server| {
+    for_each_flavour_with(&limited(), |server| {
         let announce = |request: Request, length: usize| {
             let mut connection = Connection::open(server.addr());
             connection.send(&request.header("Expect", "100-continue").head(Some(length as u64)));
@@ -157,6 +162,56 @@ fn the_limit_of_a_server_is_its_configured_one() {
             .identity(&ada())
             .send(server)
             .expect_refusal("request_too_large");
+    });
+}
+
+#[test]
+fn an_upload_of_10_mib_needs_no_configuration() {
+    for_each_flavour(|server| {
+        let bytes = corpus::bytes(7, 10 << 20);
+        let stored = put("", bytes.to_vec()).identity(&ada()).send(server).expect_json(201);
+        server.download(&ada(), stored["ref"]["id"].as_str().unwrap()).expect_bytes(&bytes);
+        // The control plane holds its bytes in memory, and takes less.
+        let body = json!({"bytes": base64(&vec![8; LIMIT + 1])});
+        let message = server.call(&ada(), "artifacts.put", &body).expect_refusal("request_too_large");
+        assert!(message.contains("(protocol.max_request_bytes is 4194304)"), "{message}");
+        assert!(message.contains("PUT /v1/artifacts"), "{message}");
+        let info = server.call(&ada(), "runtime.info", &json!({})).expect_json(200);
+        assert_eq!(
+            (&info["max_request_bytes"], &info["max_upload_bytes"]),
+            (&json!(4 << 20), &json!(1 << 30))
+        );
+    });
+}
+
+/// The message of the refusal of an upload that announces `length`.
+fn refusal_of_announced(server: &Server, length: u64) -> String {
+    let mut connection = Connection::open(server.addr());
+    connection.send(&put("", "").identity(&ada()).head(Some(length)));
+    connection.read_response(false).0.expect_refusal("request_too_large")
+}
+
+#[test]
+fn the_refusal_of_an_upload_names_the_key_that_raises_the_limit() {
+    for_each_flavour(|server| {
+        let message = refusal_of_announced(server, (1 << 30) + 1);
+        assert!(message.contains("(protocol.max_upload_bytes is 1073741824)"), "{message}");
+    });
+    let options = ServerOptions::new().set("protocol.max_upload_bytes", "6MiB");
+    for_each_flavour_with(&options, |server| {
+        put("", vec![9; 6 << 20]).identity(&ada()).send(server).expect_json(201);
+        let message = refusal_of_announced(server, (6 << 20) + 1);
+        assert!(message.contains("(protocol.max_upload_bytes is 6291456)"), "{message}");
+        let info = server.call(&ada(), "runtime.info", &json!({})).expect_json(200);
+        assert_eq!(
+            (&info["max_request_bytes"], &info["max_upload_bytes"]),
+            (&json!(4 << 20), &json!(6 << 20))
+        );
+    });
+    for_each_flavour_with(&limited(), |server| {
+        let message = refusal_of_announced(server, LIMIT as u64 + 1);
+        assert!(message.contains("(protocol.max_request_bytes is 4194304)"), "{message}");
+        assert!(!message.contains("PUT /v1/artifacts"), "{message}");
     });
 }
 

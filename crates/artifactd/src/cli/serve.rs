@@ -223,6 +223,7 @@ fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> 
     }
     Ok(ResolverOptions {
         max_request_bytes: settings.protocol.max_request_bytes,
+        max_upload_bytes: settings.protocol.max_upload_bytes,
         fetch_default_max_bytes: settings.artifacts.fetch_default_max_bytes,
         fetch_hard_max_bytes: settings.artifacts.fetch_hard_max_bytes,
         max_subscribers_per_session: settings.server.event_streams.per_session,

@@ -14,9 +14,7 @@ pub(super) fn build_settings(layers: &Layers) -> Result<Settings, ConfigError> {
         server: server(layers)?,
         identity: identity(layers)?,
         artifacts: artifacts(layers)?,
-        protocol: ProtocolSettings {
-            max_request_bytes: layers.require("protocol.max_request_bytes", parse::size)?,
-        },
+        protocol: protocol(layers)?,
         telemetry: telemetry(layers)?,
     })
 }
@@ -115,6 +113,21 @@ fn artifacts(layers: &Layers) -> Result<ArtifactsSettings, ConfigError> {
         });
     }
     Ok(settings)
+}
+
+fn protocol(layers: &Layers) -> Result<ProtocolSettings, ConfigError> {
+    let (request_key, upload_key) = ("protocol.max_request_bytes", "protocol.max_upload_bytes");
+    let settings = ProtocolSettings {
+        max_request_bytes: layers.get(request_key, parse::size)?,
+        max_upload_bytes: layers.get(upload_key, parse::size)?,
+    };
+    match (settings.max_request_bytes, settings.max_upload_bytes) {
+        (Some(request), Some(upload)) if upload > request => Err(layers.key_error(
+            upload_key,
+            &format!("{upload} is larger than {request_key}, which is {request} and limits uploads, too; raise that, or leave it out"),
+        )),
+        _ => Ok(settings),
+    }
 }
 
 fn telemetry(layers: &Layers) -> Result<TelemetrySettings, ConfigError> {

@@ -366,8 +366,16 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "protocol.max_request_bytes",
         ValueKind::Size(1..=TIB),
-        Some("4194304"),
-        "The largest artifact that is accepted, in bytes, without the encoding of the request.",
+        None,
+        "The largest artifact that is taken, in bytes of its own, by artifacts.put and by uploads. Unset: 4194304 (4 MiB) for \
+         artifacts.put, and for uploads protocol.max_upload_bytes.",
+    ),
+    Key::new(
+        "protocol.max_upload_bytes",
+        ValueKind::Size(1..=TIB),
+        None,
+        "The largest artifact that an upload (PUT /v1/artifacts) may have; at most protocol.max_request_bytes if that is set. \
+         Unset: protocol.max_request_bytes if that is set, otherwise 1073741824 (1 GiB).",
     ),
     Key::new("telemetry.log_format", ValueKind::OneOf(&["json", "text"]), Some("json"), "How log lines are written."),
     Key::new(

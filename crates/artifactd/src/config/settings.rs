@@ -41,7 +41,10 @@ pub struct ArtifactsSettings {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct ProtocolSettings {
-    pub max_request_bytes: u64,
+    /// The largest artifact, on both planes. `None`: 4 MiB for `artifacts.put` alone.
+    pub max_request_bytes: Option<u64>,
+    /// The largest upload of the byte plane. `None`: `max_request_bytes` if it is set, otherwise 1 GiB.
+    pub max_upload_bytes: Option<u64>,
 }
 
 /// The section `telemetry`.

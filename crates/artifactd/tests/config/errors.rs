@@ -22,7 +22,7 @@ fn a_wrong_file_is_refused_with_one_line() {
         ),
         (
             yaml("protocol:\n  zzz: hunter2"),
-            "there is no key 'protocol.zzz'; known: protocol.max_request_bytes",
+            "there is no key 'protocol.zzz'; known: protocol.max_request_bytes, protocol.max_upload_bytes",
         ),
         (yaml("server: hunter2"), "server is a section; write its keys below it"),
         (yaml("server: [1]"), "server is a section; write its keys below it"),
@@ -143,6 +143,7 @@ fn a_wrong_value_is_refused_with_one_line() {
         ("artifacts.fetch_hard_max_bytes", "4 MiB", format!("{size} 1 to 64MiB")),
         ("artifacts.heavy_output_threshold_bytes", "-1", format!("{size} 0 to 1TiB")),
         ("protocol.max_request_bytes", "99999999999999999999", format!("{size} 1 to 1TiB")),
+        ("protocol.max_upload_bytes", "0", format!("{size} 1 to 1TiB")),
         ("telemetry.log_format", "JSON", "one of json, text".into()),
         ("telemetry.log_level", "off", "one of error, warn, info, debug, trace".into()),
     ] {
@@ -268,6 +269,10 @@ fn values_that_contradict_each_other_are_refused_with_one_line() {
         (
             vec![("artifacts.fetch_hard_max_bytes", "1KiB")],
             "command line: artifacts.fetch_hard_max_bytes: 1024 is smaller than artifacts.fetch_default_max_bytes, which is 65536",
+        ),
+        (
+            vec![("protocol.max_request_bytes", "1MiB"), ("protocol.max_upload_bytes", "2MiB")],
+            "command line: protocol.max_upload_bytes: 2097152 is larger than protocol.max_request_bytes, which is 1048576 and limits uploads, too; raise that, or leave it out",
         ),
         (
             vec![("telemetry.otel_endpoint", secret)],

@@ -44,7 +44,7 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.artifacts.fetch_default_max_bytes, 65_536);
     assert_eq!(settings.artifacts.fetch_hard_max_bytes, 1_048_576);
     assert_eq!(settings.artifacts.heavy_output_threshold_bytes, 32_768);
-    assert_eq!(settings.protocol.max_request_bytes, 4_194_304);
+    assert_eq!((settings.protocol.max_request_bytes, settings.protocol.max_upload_bytes), (None, None));
     assert_eq!(settings.telemetry.log_format, LogFormat::Json);
     assert_eq!(settings.telemetry.log_level, Level::INFO);
     assert_eq!(settings.telemetry.service_name, None);
@@ -80,6 +80,7 @@ artifacts:
   heavy_output_threshold_bytes: 64KiB
 protocol:
   max_request_bytes: 8MiB
+  max_upload_bytes: 6MiB
 telemetry:
   log_format: text
   log_level: debug
@@ -114,6 +115,7 @@ heavy_output_threshold_bytes = 65_536
 
 [protocol]
 max_request_bytes = "8MiB"
+max_upload_bytes = 6_291_456
 
 [telemetry]
 log_format = "text"
@@ -147,7 +149,8 @@ fn a_file_can_set_every_section() {
     assert_eq!(settings.artifacts.fetch_default_max_bytes, 1024);
     assert_eq!(settings.artifacts.fetch_hard_max_bytes, 2048);
     assert_eq!(settings.artifacts.heavy_output_threshold_bytes, 65_536);
-    assert_eq!(settings.protocol.max_request_bytes, 8 << 20);
+    assert_eq!(settings.protocol.max_request_bytes, Some(8 << 20));
+    assert_eq!(settings.protocol.max_upload_bytes, Some(6 << 20));
     assert_eq!(settings.telemetry.log_format, LogFormat::Text);
     assert_eq!(settings.telemetry.log_level, Level::DEBUG);
     assert_eq!(settings.telemetry.service_name.as_deref(), Some("Artifacts"));
@@ -213,6 +216,7 @@ const VALUES: &[(&str, &str, &[Pair])] = &[
     ("artifacts.heavy_output_threshold_bytes", "1", &[]),
     ("artifacts.sweep_interval", "1h", &[]),
     ("protocol.max_request_bytes", "1", &[]),
+    ("protocol.max_upload_bytes", "1", &[]),
     ("telemetry.log_format", "text", &[]),
     ("telemetry.log_level", "error", &[]),
     ("telemetry.service_name", "x", &[]),

@@ -28,7 +28,8 @@ impl Resolver {
             protocol_version: PROTOCOL_VERSION,
             uptime_seconds: self.started.elapsed().as_secs(),
             capabilities,
-            max_request_bytes: self.max_request_bytes(),
+            max_request_bytes: self.put_limit().bytes,
+            max_upload_bytes: self.upload_limit().bytes,
             artifacts: StoreInfo { driver: self.store.driver(), capabilities: self.store.capabilities() },
             events: EventsInfo { bus: self.bus.reach() },
         })

@@ -1,11 +1,10 @@
 //! The methods that change what is stored: put, upload and delete. Each publishes its event after the store has
 //! confirmed the change.
 
-use artifact_store_core::{Body, PutOutcome, Record};
-use artifact_store_protocol as wire;
+use artifact_store_core::{Body, ErrorKind, PutOutcome, Record, StoreError};
 use artifact_store_protocol::{
     Code, DeleteRequest, DeleteResponse, EventPayload, PROTOCOL_VERSION, PutOpts, PutRequest, PutResponse,
-    RequestScope,
+    RequestScope, SizeLimit,
 };
 
 use super::{Resolver, parse_id};
@@ -31,7 +30,8 @@ impl Resolver {
     /// `runtime_error`.
     pub async fn put(&self, caller: &Caller, request: PutRequest) -> Result<PutResponse, Refusal> {
         let PutRequest { scope, bytes, opts } = request;
-        let uploaded = self.store_body(caller, &scope, opts, Body::from_bytes(bytes)).await?;
+        let body = Body::from_bytes(bytes);
+        let uploaded = self.store_body(caller, &scope, opts, body, self.put_limit()).await?;
         Ok(PutResponse::new(&uploaded.record))
     }
 
@@ -50,7 +50,7 @@ impl Resolver {
         opts: PutOpts,
         body: Body,
     ) -> Result<UploadResult, Refusal> {
-        self.store_body(caller, &RequestScope::of_task(task), opts, body).await
+        self.store_body(caller, &RequestScope::of_task(task), opts, body, self.upload_limit()).await
     }
 
     async fn store_body(
@@ -59,17 +59,17 @@ impl Resolver {
         scope: &RequestScope,
         opts: PutOpts,
         body: Body,
+        limit: SizeLimit,
     ) -> Result<UploadResult, Refusal> {
         let requested = scope.parts()?;
         opts.namespace()?;
         opts.media_type()?;
         let permission: Permission<policy::Put> = authorize(caller, requested)?;
         let options = opts.into_options()?;
-        let limit = self.max_request_bytes();
-        if body.length().is_some_and(|length| length > limit) {
-            return Err(wire::too_large(limit).into());
+        if body.length().is_some_and(|length| length > limit.bytes) {
+            return Err(limit.refusal().into());
         }
-        let mut body = body.with_limit(limit);
+        let mut body = body.with_limit(limit.bytes);
         let scope = permission.consume(&self.bus);
         if let Some(inspector) = &self.options.inspector {
             let upload = Upload { scope: &scope, options: &options, length: body.length() };
@@ -82,7 +82,7 @@ impl Resolver {
             }
         }
         let put = self.store.put(&scope, body, options).await;
-        let put = put.map_err(|error| Refusal::from_store_error(error, Operation::Put))?;
+        let put = put.map_err(|error| refusal_of_put(error, limit))?;
         let created = put.outcome == PutOutcome::Created;
         if created {
             let record = &put.record;
@@ -114,5 +114,16 @@ impl Resolver {
         self.bus.publish(scope, EventPayload::Deleted { id });
         self.bus.flush().await;
         Ok(DeleteResponse { deleted: true, protocol_version: PROTOCOL_VERSION })
+    }
+}
+
+/// The refusal of a put. A body that exceeds `limit` while it arrives has the same message as one whose announced length
+/// exceeds it.
+fn refusal_of_put(error: StoreError, limit: SizeLimit) -> Refusal {
+    match error.kind() {
+        ErrorKind::TooLarge { limit: bytes } if bytes == limit.bytes => {
+            Refusal::from(limit.refusal()).with_cause(error)
+        }
+        _ => Refusal::from_store_error(error, Operation::Put),
     }
 }

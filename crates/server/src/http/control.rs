@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use artifact_store_protocol::{
-    Code, Envelope, MAX_JSON_BYTES, Method, PutDecoder, PutRequest, decode, json_too_large,
-    max_put_json_bytes, too_large,
+    Code, Envelope, MAX_JSON_BYTES, Method, PutDecoder, PutRequest, SizeLimit, decode, json_too_large,
+    max_put_json_bytes,
 };
 use artifact_store_resolver::Refusal;
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
@@ -48,7 +48,7 @@ pub(super) async fn control(
     let body = ControlBody::new(memory.start_body(caller.tenant().as_str()), request.into_body());
     match method {
         Method::ArtifactsPut => {
-            let (request, _memory) = read_put(body, resolver.max_request_bytes()).await?;
+            let (request, _memory) = read_put(body, resolver.put_limit()).await?;
             json(StatusCode::OK, &resolver.put(caller, request).await?)
         }
         Method::ArtifactsGet => {
@@ -126,8 +126,11 @@ async fn read_bytes(mut body: ControlBody) -> Result<(Bytes, BodyPermit), ErrorR
 }
 
 /// Reads the body of a put and decodes it while it arrives.
-async fn read_put(mut body: ControlBody, limit: u64) -> Result<(PutRequest, BodyPermit), ErrorResponse> {
-    body.check_announced_length(max_put_json_bytes(limit), || too_large(limit))?;
+async fn read_put(
+    mut body: ControlBody,
+    limit: SizeLimit,
+) -> Result<(PutRequest, BodyPermit), ErrorResponse> {
+    body.check_announced_length(max_put_json_bytes(limit.bytes), || limit.refusal())?;
     let mut decoder = PutDecoder::new(limit);
     while let Some(chunk) = body.next().await? {
         body.reserve(chunk.len()).await?;

@@ -91,7 +91,8 @@ fn reference() -> Value {
 fn info() -> Value {
     json!({
         "instance_id": "5f0c1d0e6b7a4c0f9a3e2d1c0b9a8f7e", "build_version": "0.1.0", "build_commit": "unknown",
-        "uptime_seconds": 12, "capabilities": ["artifacts", "runtime", "bytes", "events"], "max_request_bytes": 4_194_304,
+        "uptime_seconds": 12, "capabilities": ["artifacts", "runtime", "bytes", "events"],
+        "max_request_bytes": 4_194_304, "max_upload_bytes": 1_073_741_824,
         "artifacts": {"driver": "sqlite", "capabilities": sqlite()},
         "events": {"bus": "local"},
     })
@@ -150,7 +151,8 @@ const fn message(code: Code, status: u16) -> &'static str {
             "this runtime's store has no presigned URLs; download through GET /v1/artifacts/{id}"
         }
         (Code::RequestTooLarge, _) => {
-            "the body is larger than this runtime takes (protocol.max_request_bytes is 4194304)"
+            "the body is larger than this runtime takes (protocol.max_upload_bytes is 1073741824); \
+             send a smaller one, or raise that key of the server"
         }
         (Code::RuntimeError, _) => {
             "the artifact store holds other bytes than were put; report this to its operator"

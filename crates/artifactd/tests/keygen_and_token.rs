@@ -117,6 +117,8 @@ fn a_token_is_printed_alone_and_verifies() {
         "admin",
         "--scope",
         "console:fleet",
+        "--scope",
+        "artifacts:delete",
         "--ttl",
         "5m",
     ]);
@@ -127,7 +129,7 @@ fn a_token_is_printed_alone_and_verifies() {
         (caller.tenant().as_str(), caller.user().as_str(), caller.session().as_str()),
         ("acme", "ada", "s-1")
     );
-    assert!(caller.is_admin() && caller.has_fleet());
+    assert!(caller.is_admin() && caller.has_fleet() && caller.has_delete());
 }
 
 #[test]
@@ -156,7 +158,10 @@ fn wrong_arguments_of_token_are_usage_errors_and_print_no_token() {
             ["--tenant", "t", "--user", "u", "--ttl", "0s"],
             "it takes a duration from 1s, such as 15m, 1h or 30d",
         ),
-        (["--tenant", "t", "--user", "u", "--scope", "root"], "[possible values: admin, console:fleet]"),
+        (
+            ["--tenant", "t", "--user", "u", "--scope", "root"],
+            "[possible values: admin, console:fleet, artifacts:delete]",
+        ),
     ] {
         let output = run(&[&["token", "--key", &key][..], &args[..]].concat());
         assert_eq!(output.status.code(), Some(2), "{args:?}");

@@ -86,6 +86,9 @@ pub(super) fn build_caller(
     if token.fleet {
         caller = caller.with_fleet();
     }
+    if token.delete {
+        caller = caller.with_delete();
+    }
     Ok(caller)
 }
 

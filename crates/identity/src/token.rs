@@ -57,6 +57,7 @@ pub(super) struct VerifiedToken {
     pub(super) admin: bool,
     /// Has the token scope `console:fleet`.
     pub(super) fleet: bool,
+    pub(super) delete: bool,
     times: ValidityTimes,
     key: Fingerprint,
     algorithm: Algorithm,
@@ -101,8 +102,9 @@ impl VerifiedToken {
         // Unknown scopes are ignored.
         let has_scope = |scope: &str| claims.scopes.iter().any(|it| it == scope);
         let (admin, fleet) = (has_scope("admin"), has_scope("console:fleet"));
+        let delete = has_scope("artifacts:delete");
         let Claims { tenant, user, session, .. } = claims;
-        Self { tenant, user, session, admin, fleet, times, key, algorithm, lookup }
+        Self { tenant, user, session, admin, fleet, delete, times, key, algorithm, named }
     }
 }
 

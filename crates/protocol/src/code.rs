@@ -84,7 +84,7 @@ codes! {
         "The request resolved no complete (tenant, user, session) identity scope: a missing bearer, a missing session (no X-Harbor-Session header and no default claim), or an identity in header or body that contradicts the verified token. Identity is mandatory and fails closed.",
         "No: attach a token and a session first.";
     IdentityScopeRequired = "identity_scope_required", 403, Never,
-        "The request is authenticated and identified, but the requested cross-tenant fan-in or admin verb needs a verified admin or console:fleet scope claim that the token does not carry.",
+        "The request is authenticated and identified, but the requested cross-tenant fan-in or admin verb needs a verified scope claim that the token does not carry: admin, console:fleet to list and to hear, artifacts:delete to delete in the own session.",
         "No: re-authenticate with a token that carries the scope.";
     InvalidRequest = "invalid_request", 400, Never,
         "The request was structurally malformed: undecodable JSON, a wrong shape for the method, a member or parameter it does not declare, a value outside its bounds, bytes that do not match their announced digest.",

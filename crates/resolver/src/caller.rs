@@ -20,15 +20,16 @@ pub struct Caller {
     session: Scope,
     admin: bool,
     fleet: bool,
+    delete: bool,
     session_bound: bool,
 }
 
 impl Caller {
-    /// A caller in the session of `scope` (its task is ignored), without `admin` and `console:fleet`.
+    /// A caller in the session of `scope` (its task is ignored), without `admin`, `console:fleet` and `artifacts:delete`.
     pub fn new(scope: &Scope) -> Self {
         let session =
             Scope::from_parts(scope.tenant().clone(), scope.user().clone(), scope.session().clone(), None);
-        Self { session, admin: false, fleet: false, session_bound: false }
+        Self { session, admin: false, fleet: false, delete: false, session_bound: false }
     }
 
     /// Adds `admin`: the caller may put, list and delete for others, in its own tenant and in other tenants.
@@ -42,6 +43,13 @@ impl Caller {
     #[must_use]
     pub fn with_fleet(mut self) -> Self {
         self.fleet = true;
+        self
+    }
+
+    /// Adds `artifacts:delete`: the caller may delete artifacts of its own session, and nothing else.
+    #[must_use]
+    pub fn with_delete(mut self) -> Self {
+        self.delete = true;
         self
     }
 
@@ -86,5 +94,10 @@ impl Caller {
     /// Whether the caller has `console:fleet`.
     pub fn has_fleet(&self) -> bool {
         self.fleet
+    }
+
+    /// Whether the caller has `artifacts:delete`.
+    pub fn has_delete(&self) -> bool {
+        self.delete
     }
 }

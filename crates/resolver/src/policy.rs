@@ -21,7 +21,7 @@ pub(crate) enum VerbClass {
     CrossScopeRead,
     /// Changes what is stored.
     Mutation,
-    /// Needs `admin`, in the caller's own tenant too.
+    /// Needs `admin`, in the caller's own tenant too; for the caller's own artifacts `artifacts:delete` is enough.
     AdminVerb,
 }
 
@@ -41,10 +41,12 @@ struct Rule {
     admin_names_others: bool,
 }
 
-/// One decision for each role: a caller with `admin`, a caller with `console:fleet`, and a user with neither.
+/// The decision for a caller without scopes, and for each scope that a token may have. If it has several, one that
+/// allows is enough.
 struct RoleDecisions {
     user: Decision,
     fleet: Decision,
+    delete: Decision,
     admin: Decision,
 }
 
@@ -53,27 +55,34 @@ use Decision::{Allow, Deny};
 const TABLE: [Rule; 4] = [
     Rule {
         class: VerbClass::ContentRead,
-        own_tenant: RoleDecisions { user: Allow, fleet: Allow, admin: Allow },
+        own_tenant: RoleDecisions { user: Allow, fleet: Allow, delete: Allow, admin: Allow },
         // No scope gives access to foreign content, and the answer never reveals that it exists.
         foreign_tenant: RoleDecisions {
             user: Deny(Code::NotFound),
             fleet: Deny(Code::NotFound),
+            delete: Deny(Code::NotFound),
             admin: Deny(Code::NotFound),
         },
         admin_names_others: false,
     },
     Rule {
         class: VerbClass::CrossScopeRead,
-        own_tenant: RoleDecisions { user: Allow, fleet: Allow, admin: Allow },
-        foreign_tenant: RoleDecisions { user: Deny(Code::IdentityScopeRequired), fleet: Allow, admin: Allow },
+        own_tenant: RoleDecisions { user: Allow, fleet: Allow, delete: Allow, admin: Allow },
+        foreign_tenant: RoleDecisions {
+            user: Deny(Code::IdentityScopeRequired),
+            fleet: Allow,
+            delete: Deny(Code::IdentityScopeRequired),
+            admin: Allow,
+        },
         admin_names_others: true,
     },
     Rule {
         class: VerbClass::Mutation,
-        own_tenant: RoleDecisions { user: Allow, fleet: Allow, admin: Allow },
+        own_tenant: RoleDecisions { user: Allow, fleet: Allow, delete: Allow, admin: Allow },
         foreign_tenant: RoleDecisions {
             user: Deny(Code::ScopeMismatch),
             fleet: Deny(Code::ScopeMismatch),
+            delete: Deny(Code::ScopeMismatch),
             admin: Allow,
         },
         admin_names_others: true,
@@ -83,11 +92,13 @@ const TABLE: [Rule; 4] = [
         own_tenant: RoleDecisions {
             user: Deny(Code::IdentityScopeRequired),
             fleet: Deny(Code::IdentityScopeRequired),
+            delete: Allow,
             admin: Allow,
         },
         foreign_tenant: RoleDecisions {
             user: Deny(Code::IdentityScopeRequired),
             fleet: Deny(Code::IdentityScopeRequired),
+            delete: Deny(Code::IdentityScopeRequired),
             admin: Allow,
         },
         admin_names_others: true,
@@ -103,11 +114,13 @@ impl VerbClass {
 
 impl RoleDecisions {
     fn for_caller(&self, caller: &Caller) -> Decision {
-        match (caller.is_admin(), caller.has_fleet()) {
-            (true, _) => self.admin,
-            (false, true) => self.fleet,
-            (false, false) => self.user,
-        }
+        let of_scopes = [
+            (caller.is_admin(), self.admin),
+            (caller.has_fleet(), self.fleet),
+            (caller.has_delete(), self.delete),
+        ];
+        let allows = of_scopes.into_iter().any(|(has_scope, decision)| has_scope && decision == Allow);
+        if allows { Allow } else { self.user }
     }
 }
 
@@ -172,7 +185,7 @@ pub(crate) fn authorize<V: ScopedVerb>(
     let foreign = requested.tenant.as_ref().is_some_and(|tenant| tenant != caller.tenant());
     match if foreign { rule.foreign_tenant.for_caller(caller) } else { rule.own_tenant.for_caller(caller) } {
         Allow => {}
-        Deny(code) => return Err(refusal(code)),
+        Deny(code) => return Err(refusal(code, V::CLASS)),
     }
     let Some(tenant) = requested.tenant else { return Err(incomplete_scope()) };
     let may_name_others = foreign || (caller.is_admin() && rule.admin_names_others);
@@ -219,7 +232,7 @@ pub(crate) fn authorize_events(
         return Ok(Permission { target: scope, audit: None, verb: PhantomData });
     }
     if let Deny(code) = Events::CLASS.rule().foreign_tenant.for_caller(caller) {
-        return Err(refusal(code));
+        return Err(refusal(code, Events::CLASS));
     }
     let payload = EventPayload::AdminScopeUsed {
         method: Events::NAME.into(),
@@ -267,14 +280,15 @@ fn incomplete_scope() -> Refusal {
     )
 }
 
-fn refusal(code: Code) -> Refusal {
-    match code {
-        Code::NotFound => Refusal::not_found(),
-        Code::ScopeMismatch => Refusal::new(code, "a change in another tenant needs the scope admin"),
-        _ => Refusal::new(
+fn refusal(code: Code, class: VerbClass) -> Refusal {
+    match (code, class) {
+        (Code::NotFound, _) => Refusal::not_found(),
+        (Code::ScopeMismatch, _) => Refusal::new(code, "a change in another tenant needs the scope admin"),
+        (_, VerbClass::AdminVerb) => Refusal::new(
             code,
-            "this needs a token with the scope admin; the scope console:fleet is enough for reads",
+            "this needs a token with the scope admin, or artifacts:delete for artifacts of its own session",
         ),
+        _ => Refusal::new(code, "this needs a token with the scope admin or console:fleet"),
     }
 }
 
@@ -335,6 +349,17 @@ fn list_pattern(parts: TargetParts) -> ScopePattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_further_scope_never_takes_a_right_away() {
+        for row in &TABLE {
+            for decisions in [&row.own_tenant, &row.foreign_tenant] {
+                for decision in [decisions.fleet, decisions.delete, decisions.admin] {
+                    assert!(decision == Allow || decision == decisions.user, "{:?}", row.class);
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_class_has_its_row() {

@@ -28,8 +28,8 @@ struct Case {
     verb: &'static str,
     admin: bool,
     fleet: bool,
-    /// Tenant, user and session.
-    parts: [Part; 3],
+    delete: bool,
+    parts: [Option<bool>; 3],
     exists: bool,
 }
 
@@ -37,12 +37,13 @@ impl Case {
     fn all() -> impl Iterator<Item = Self> {
         let part = [Part::Empty, Part::Own, Part::Other];
         VERBS.into_iter().flat_map(move |verb| {
-            (0..216_usize).map(move |n| Self {
+            (0..432_usize).map(move |n| Self {
                 verb,
                 admin: n % 2 == 1,
                 fleet: n / 2 % 2 == 1,
                 exists: n / 4 % 2 == 1,
                 parts: [part[n / 8 % 3], part[n / 24 % 3], part[n / 72 % 3]],
+                delete: n / 216 % 2 == 1,
             })
         })
     }
@@ -67,7 +68,9 @@ impl Case {
             "get" | "get_ref" if foreign => return refused(Code::NotFound),
             "list" if foreign && !self.admin && !self.fleet => return refused(Code::IdentityScopeRequired),
             "put" if foreign && !self.admin => return refused(Code::ScopeMismatch),
-            "delete" if !self.admin => return refused(Code::IdentityScopeRequired),
+            "delete" if !self.admin && (foreign || !self.delete) => {
+                return refused(Code::IdentityScopeRequired);
+            }
             _ => {}
         }
         let is_incomplete = if self.verb == "list" {
@@ -96,6 +99,7 @@ impl Case {
         let mut caller = ada();
         caller = if self.admin { caller.with_admin() } else { caller };
         caller = if self.fleet { caller.with_fleet() } else { caller };
+        caller = if self.delete { caller.with_delete() } else { caller };
         let (scope, id) = (self.scope(), id.to_owned());
         let code = match self.verb {
             "get" => code(resolver.get(&caller, GetRequest { scope, id, ..GetRequest::default() }).await),

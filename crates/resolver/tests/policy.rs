@@ -34,6 +34,14 @@ async fn a_foreign_tenant_gets_what_the_table_says_whether_the_artifact_exists_o
             let cells = [
                 (ada(), [Some(Missing), Some(Missing), Some(NeedsScope), Some(Mismatch), Some(NeedsScope)]),
                 (ada().with_fleet(), [Some(Missing), Some(Missing), None, Some(Mismatch), Some(NeedsScope)]),
+                (
+                    ada().with_delete(),
+                    [Some(Missing), Some(Missing), Some(NeedsScope), Some(Mismatch), Some(NeedsScope)],
+                ),
+                (
+                    ada().with_fleet().with_delete(),
+                    [Some(Missing), Some(Missing), None, Some(Mismatch), Some(NeedsScope)],
+                ),
             ];
             for (requester, expected) in cells {
                 let resolver = resolver();
@@ -65,10 +73,14 @@ async fn an_admin_reaches_into_other_tenants_but_never_reads_their_content() {
 }
 
 #[tokio::test]
-async fn in_the_own_tenant_everybody_reads_and_puts_and_only_an_admin_deletes() {
-    for (caller, delete) in
-        [(ada(), Some(NeedsScope)), (ada().with_fleet(), Some(NeedsScope)), (ada().with_admin(), None)]
-    {
+async fn in_the_own_session_everybody_reads_and_puts_and_a_scope_deletes() {
+    for (caller, delete) in [
+        (ada(), Some(NeedsScope)),
+        (ada().with_fleet(), Some(NeedsScope)),
+        (ada().with_delete(), None),
+        (ada().with_fleet().with_delete(), None),
+        (ada().with_admin(), None),
+    ] {
         for named in [scope("acme", "ada", "s1"), RequestScope::default()] {
             let resolver = resolver();
             let id = put_bytes(&resolver, &ada(), "mine").await;
@@ -89,6 +101,8 @@ async fn another_user_or_session_in_the_own_tenant_contradicts_the_identity_unle
             [Some(Identity), Some(Identity), Some(Identity), Some(Identity), Some(NeedsScope)],
             "{named:?}"
         );
+        let deleter = answers(&resolver, &ada().with_delete(), &named, &id).await;
+        assert_eq!(deleter, [Some(Identity); 5], "{named:?}");
         let admin = answers(&resolver, &ada().with_admin(), &named, &id).await;
         assert_eq!(admin, [Some(Identity), Some(Identity), None, None, None], "{named:?}");
     }
@@ -106,6 +120,8 @@ async fn a_scope_with_some_parts_empty_is_incomplete_except_in_a_listing() {
     ] {
         let resolver = resolver();
         let id = put_bytes(&resolver, &ada(), "mine").await;
+        let got = answers(&resolver, &ada().with_delete(), &named, &id).await;
+        assert_eq!(got[4], Some(Identity), "{named:?}");
         let got = answers(&resolver, &ada().with_admin(), &named, &id).await;
         let list = named.tenant.is_empty().then_some(Identity);
         assert_eq!(got, [Some(Identity), Some(Identity), list, Some(Identity), Some(Identity)], "{named:?}");

@@ -47,6 +47,12 @@ impl Identity {
         self.with_scope("console:fleet")
     }
 
+    /// The same identity with the scope `artifacts:delete`.
+    #[must_use]
+    pub fn with_delete(&self) -> Self {
+        self.with_scope("artifacts:delete")
+    }
+
     /// The scope in a request body that names this identity.
     pub fn scope(&self) -> Value {
         json!({"tenant": self.tenant, "user": self.user, "session": self.session})

@@ -107,7 +107,18 @@ fn parts_have_1_to_256_bytes_and_no_control_characters() {
 fn unknown_scopes_are_dropped() {
     for_each_flavour(|server| {
         let id = server.store_id(&ada(), b"mine");
-        for scope in ["Admin", "admin ", "root", "*", "console:*", "console:fleet,admin", ""] {
+        for scope in [
+            "Admin",
+            "admin ",
+            "root",
+            "*",
+            "console:*",
+            "console:fleet,admin",
+            "artifacts:*",
+            "artifacts:Delete",
+            "artifacts:delete ",
+            "",
+        ] {
             let answer = server.call(&ada().with_scope(scope), "artifacts.delete", &json!({"id": id}));
             answer.expect_refusal("identity_scope_required");
         }

@@ -29,9 +29,14 @@ pub(crate) fn request_body(method: &str, scope: &Value, id: &str) -> Value {
     }
 }
 
-/// The callers by rank: bare, fleet, admin.
-fn callers() -> [(&'static str, Identity); 3] {
-    [("bare", ada()), ("fleet", ada().with_fleet()), ("admin", ada().with_admin())]
+/// The callers by rank: bare, fleet, delete, admin.
+fn callers() -> [(&'static str, Identity); 4] {
+    [
+        ("bare", ada()),
+        ("fleet", ada().with_fleet()),
+        ("delete", ada().with_delete()),
+        ("admin", ada().with_admin()),
+    ]
 }
 
 #[test]
@@ -40,11 +45,11 @@ fn the_response_about_a_foreign_tenant_depends_only_on_the_verb() {
         let globex = Identity::new("globex", "gus", "session-9");
         let id = server.store_id(&globex, b"of globex");
         for (method, cells) in [
-            ("artifacts.get", [NOT_FOUND, NOT_FOUND, NOT_FOUND]),
-            ("artifacts.get_ref", [NOT_FOUND, NOT_FOUND, NOT_FOUND]),
-            ("artifacts.list", [NEEDS_SCOPE, ALLOWED, ALLOWED]),
-            ("artifacts.put", [SCOPE_MISMATCH, SCOPE_MISMATCH, ALLOWED]),
-            ("artifacts.delete", [NEEDS_SCOPE, NEEDS_SCOPE, ALLOWED]),
+            ("artifacts.get", [NOT_FOUND; 4]),
+            ("artifacts.get_ref", [NOT_FOUND; 4]),
+            ("artifacts.list", [NEEDS_SCOPE, ALLOWED, NEEDS_SCOPE, ALLOWED]),
+            ("artifacts.put", [SCOPE_MISMATCH, SCOPE_MISMATCH, SCOPE_MISMATCH, ALLOWED]),
+            ("artifacts.delete", [NEEDS_SCOPE, NEEDS_SCOPE, NEEDS_SCOPE, ALLOWED]),
         ] {
             for ((rank, identity), cell) in callers().into_iter().zip(cells) {
                 // An earlier call may have deleted it.
@@ -69,7 +74,9 @@ fn the_response_about_a_foreign_tenant_depends_only_on_the_verb() {
                 }
             }
         }
-        for ((rank, identity), cell) in callers().into_iter().zip([NEEDS_SCOPE, ALLOWED, ALLOWED]) {
+        for ((rank, identity), cell) in
+            callers().into_iter().zip([NEEDS_SCOPE, ALLOWED, NEEDS_SCOPE, ALLOWED])
+        {
             let stream = Request::get("/v1/events?admin=1").identity(&identity).send_streaming(server.addr());
             if cell == ALLOWED {
                 assert_eq!(stream.response.status, 200, "events by {rank}");
@@ -89,11 +96,11 @@ fn in_the_own_tenant_another_user_or_session_is_for_admins_and_never_for_content
         for other in [Identity::new("acme", "bob", "session-1"), Identity::new("acme", "ada", "session-2")] {
             let id = server.store_id(&other, b"of another");
             for (method, cells) in [
-                ("artifacts.get", [IDENTITY_REQUIRED, IDENTITY_REQUIRED, IDENTITY_REQUIRED]),
-                ("artifacts.get_ref", [IDENTITY_REQUIRED, IDENTITY_REQUIRED, IDENTITY_REQUIRED]),
-                ("artifacts.list", [IDENTITY_REQUIRED, IDENTITY_REQUIRED, ALLOWED]),
-                ("artifacts.put", [IDENTITY_REQUIRED, IDENTITY_REQUIRED, ALLOWED]),
-                ("artifacts.delete", [NEEDS_SCOPE, NEEDS_SCOPE, ALLOWED]),
+                ("artifacts.get", [IDENTITY_REQUIRED; 4]),
+                ("artifacts.get_ref", [IDENTITY_REQUIRED; 4]),
+                ("artifacts.list", [IDENTITY_REQUIRED, IDENTITY_REQUIRED, IDENTITY_REQUIRED, ALLOWED]),
+                ("artifacts.put", [IDENTITY_REQUIRED, IDENTITY_REQUIRED, IDENTITY_REQUIRED, ALLOWED]),
+                ("artifacts.delete", [NEEDS_SCOPE, NEEDS_SCOPE, IDENTITY_REQUIRED, ALLOWED]),
             ] {
                 for ((rank, identity), cell) in callers().into_iter().zip(cells) {
                     server.store_id(&other, b"of another");
@@ -106,7 +113,7 @@ fn in_the_own_tenant_another_user_or_session_is_for_admins_and_never_for_content
 }
 
 #[test]
-fn in_its_own_scope_a_caller_may_do_everything_but_delete() {
+fn in_its_own_scope_a_caller_may_do_everything_and_delete_with_a_scope_that_says_so() {
     for_each_flavour(|server| {
         for (rank, identity) in callers() {
             for scope in
@@ -125,7 +132,7 @@ fn in_its_own_scope_a_caller_may_do_everything_but_delete() {
                 let cell =
                     if server.flavour().supports_presign() { ALLOWED } else { Err("presign_unsupported") };
                 assert_outcome(&answer, cell, &format!("get_ref by {rank} of {scope}"));
-                let cell = if rank == "admin" { ALLOWED } else { NEEDS_SCOPE };
+                let cell = if matches!(rank, "delete" | "admin") { ALLOWED } else { NEEDS_SCOPE };
                 let answer = server.call(
                     &identity,
                     "artifacts.delete",
@@ -156,6 +163,12 @@ fn a_partial_scope_is_refused() {
             for method in ["artifacts.put", "artifacts.delete"] {
                 let answer = server.call(&ada().with_admin(), method, &request_body(method, &scope, &id));
                 assert_outcome(&answer, IDENTITY_REQUIRED, &format!("{method} by admin of {scope}"));
+                let answer = server.call(&ada().with_delete(), method, &request_body(method, &scope, &id));
+                assert_outcome(
+                    &answer,
+                    IDENTITY_REQUIRED,
+                    &format!("{method} with artifacts:delete of {scope}"),
+                );
             }
         }
         // A list without a tenant names no scope either.

@@ -30,8 +30,8 @@ pub(super) struct TokenArgs {
     /// The session; without it, each request must name one in X-Harbor-Session
     #[arg(long)]
     session: Option<String>,
-    /// A scope claim, which grants rights beyond the session: admin, console:fleet; may be repeated
-    #[arg(long = "scope", value_parser = ["admin", "console:fleet"])]
+    /// A scope claim, which grants rights beyond the session: admin, console:fleet, artifacts:delete; may be repeated
+    #[arg(long = "scope", value_parser = ["admin", "console:fleet", "artifacts:delete"])]
     scopes: Vec<String>,
     /// How long the token is valid, such as 15m, 1h or 30d
     #[arg(long, default_value = "1h", value_parser = parse_ttl)]

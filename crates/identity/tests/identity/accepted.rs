@@ -75,14 +75,16 @@ fn a_configured_clock_skew_of_zero_rejects_a_token_that_expired_one_second_ago()
 fn known_scopes_give_rights_and_others_are_ignored() {
     let es = Signer::new(Algorithm::Es256);
     let verifier = es.verifier(Rules::default());
-    for (scopes, admin, fleet) in [
-        (json!([]), false, false),
-        (json!(["admin"]), true, false),
-        (json!(["console:fleet", "x"]), false, true),
-        (json!(["admin", "console:fleet", "admin"]), true, true),
-        (json!(["Admin", "admin ", "console"]), false, false),
+    for (scopes, admin, fleet, delete) in [
+        (json!([]), false, false, false),
+        (json!(["admin"]), true, false, false),
+        (json!(["console:fleet", "x"]), false, true, false),
+        (json!(["x", "artifacts:delete"]), false, false, true),
+        (json!(["admin", "console:fleet", "admin", "artifacts:delete"]), true, true, true),
+        (json!(["Admin", "admin ", "console", "artifacts:delete ", "delete"]), false, false, false),
     ] {
         let caller = identify(&verifier, &es.token(&json!({}), &json!({ "scopes": scopes }))).unwrap();
-        assert_eq!((caller.is_admin(), caller.has_fleet()), (admin, fleet), "{scopes}");
+        let rights = (caller.is_admin(), caller.has_fleet(), caller.has_delete());
+        assert_eq!(rights, (admin, fleet, delete), "{scopes}");
     }
 }

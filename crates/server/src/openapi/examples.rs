@@ -142,7 +142,7 @@ const fn message(code: Code, status: u16) -> &'static str {
         (Code::AuthRejected, _) => "the bearer token has expired; send a fresh one",
         (Code::IdentityRequired, _) => "the request has no bearer token; send Authorization: Bearer <JWT>",
         (Code::IdentityScopeRequired, _) => {
-            "this needs a token with the scope admin; the scope console:fleet is enough for reads"
+            "this needs a token with the scope admin, or artifacts:delete for artifacts of its own session"
         }
         (Code::InvalidRequest, _) => "the query parameter `colour` is not declared; declared are none",
         (Code::NotFound, _) => "there is no such artifact in this scope",

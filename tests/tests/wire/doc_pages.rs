@@ -1,15 +1,15 @@
 //! The commands in the documentation work as written.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use artifact_store_tests::corpus;
-use artifact_store_tests::wire::{artifactd_path, for_each_flavour};
+use artifact_store_tests::wire::for_each_flavour;
 use tempfile::TempDir;
 
 use crate::ada;
+use crate::dev::DevServer;
 
 /// The first code block of `language` in a page that contains `mark`.
 fn code_block(page: &str, language: &str, mark: &str) -> String {
@@ -64,59 +64,6 @@ fn the_client_in_python_speaks_to_every_driver() {
     });
 }
 
-/// A server started with `artifactd dev`, in a folder of its own. Dropping the value kills it.
-struct DevServer {
-    process: Child,
-    folder: TempDir,
-    url: String,
-    /// The example commands that it printed.
-    lines: String,
-}
-
-impl DevServer {
-    fn start(arguments: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let mut process = Command::new(artifactd_path())
-            .args(["dev", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .current_dir(&folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let mut url = String::new();
-        let mut to_try = Vec::new();
-        for line in lines {
-            if let Some(address) = line.strip_prefix("artifactd listens on ") {
-                address.clone_into(&mut url);
-            }
-            if line.contains("curl ") {
-                to_try.push(line.trim().to_owned());
-            }
-            if to_try.len() == 3 {
-                break;
-            }
-        }
-        Self { process, folder, url, lines: to_try.join("\n") }
-    }
-
-    /// Runs lines in a shell in `folder` and returns their output. Every command must succeed.
-    fn run_shell(folder: &Path, lines: &str) -> String {
-        let output = Command::new("sh").args(["-euc", lines]).current_dir(folder).output().unwrap();
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{lines}\n{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
-        stdout
-    }
-}
-
-impl Drop for DevServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn the_first_steps_of_the_pages_work_as_written() {
     for (page, mark) in [("README.md", "AUTH="), ("docs/protocol.md", "AUTH=")] {
@@ -128,7 +75,9 @@ fn the_first_steps_of_the_pages_work_as_written() {
             let lines = code_block(page, "sh", mark).replace("http://127.0.0.1:18080", &dev.url);
             let stdout = DevServer::run_shell(dev.folder.path(), &lines);
             assert!(
-                stdout.contains(r#""total_matched":1"#) && stdout.contains("presign_unsupported"),
+                stdout.contains(r#""total_matched":1"#)
+                    && stdout.contains("presign_unsupported")
+                    && stdout.trim_end().ends_with(r#"{"deleted":true,"protocol_version":"0.1.0"}"#),
                 "{page}: {stdout}"
             );
         }

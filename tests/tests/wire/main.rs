@@ -13,6 +13,7 @@ mod codes;
 mod configuration;
 mod connection_limits;
 mod delete;
+mod dev;
 mod doc_pages;
 mod download;
 mod download_headers;

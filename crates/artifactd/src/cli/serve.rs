@@ -1,5 +1,6 @@
 //! `artifactd serve`: runs the server of a configuration file. This module must never know how a request is served.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,19 @@ use crate::log;
 
 /// How long the store may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What to do if the address cannot be listened on.
+const BIND_ADVICE: &str = "choose another server.bind_addr";
+
+/// A server that has just begun to listen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listening {
+    pub(super) addr: SocketAddr,
+    /// The largest artifact of `artifacts.put`, in bytes.
+    pub(super) max_request_bytes: u64,
+    /// The largest upload, in bytes.
+    pub(super) max_upload_bytes: u64,
+}
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -55,7 +69,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     };
     let reloader = ConfigReloader { sources, settings: settings.clone(), values, keys: verifier.refresher() };
     let reload_task = reload.map(|hangup| tokio::spawn(reloader.run(hangup)));
-    let result = serve(&settings, verifier, shutdown, |_| Ok(String::new())).await;
+    let result = serve(&settings, verifier, shutdown, BIND_ADVICE, |_| Ok(String::new())).await;
     if let Some(task) = reload_task {
         task.abort();
     }
@@ -75,13 +89,14 @@ fn stopped_during_start() -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Serves until a signal. Once the server listens, `announcement` gets the address and returns the text that follows it
-/// on standard output.
+/// Serves until a signal. Once the server listens, `announcement` returns the text that follows the address on standard
+/// output. `bind_advice` says what to do if the server cannot listen.
 pub(super) async fn serve(
     settings: &Settings,
     verifier: Verifier,
     mut shutdown: ShutdownSignals,
-    announcement: impl FnOnce(std::net::SocketAddr) -> Result<String, CommandError>,
+    bind_advice: &str,
+    announcement: impl FnOnce(Listening) -> Result<String, CommandError>,
 ) -> Result<(), CommandError> {
     start_log(settings)?;
     let store = tokio::select! {
@@ -100,7 +115,7 @@ pub(super) async fn serve(
     let store: Arc<dyn ArtifactStore> = Arc::new(measured);
     let opened = OpenedStore { store: Arc::clone(&store), events: events.clone(), metrics };
     let sweep_task = start_sweeps(settings, &opened);
-    let served = serve_store(settings, verifier, opened, shutdown, announcement).await;
+    let served = serve_store(settings, verifier, opened, shutdown, bind_advice, announcement).await;
     // A running sweep is aborted. The next sweep removes the rest.
     if let Some(task) = sweep_task {
         task.abort();
@@ -187,22 +202,26 @@ async fn serve_store(
     verifier: Verifier,
     opened: OpenedStore,
     shutdown: ShutdownSignals,
-    announcement: impl FnOnce(std::net::SocketAddr) -> Result<String, CommandError>,
+    bind_advice: &str,
+    announcement: impl FnOnce(Listening) -> Result<String, CommandError>,
 ) -> Result<ShutdownOutcome, CommandError> {
     let options = resolver_options(settings).map_err(CommandError::failed)?;
     let metrics = Arc::clone(&opened.metrics);
     let resolver = opened.into_resolver(options).await.map_err(CommandError::failed)?;
+    let (put_limit, upload_limit) = (resolver.put_limit(), resolver.upload_limit());
     let app = App::new(resolver, verifier, &settings.server)
         .with_store_metrics(metrics)
         .with_log_counts(log::counts);
     let bind_addr = settings.server.bind_addr;
     let server = Server::bind(app, settings.server.clone()).await.map_err(|error| {
-        CommandError::failed(format!(
-            "cannot listen on {bind_addr}: {error}; choose another server.bind_addr"
-        ))
+        CommandError::failed(format!("cannot listen on {bind_addr}: {error}; {bind_advice}"))
     })?;
     let addr = server.local_addr().map_err(CommandError::failed)?;
-    let more = announcement(addr)?;
+    let more = announcement(Listening {
+        addr,
+        max_request_bytes: put_limit.bytes,
+        max_upload_bytes: upload_limit.bytes,
+    })?;
     stdout::announce(format!("artifactd listens on http://{addr}\n{more}")).await;
     tracing::info!(address = addr.to_string(), driver = settings.artifacts.store.driver, "listening");
     Ok(server.run(shutdown.recv_first()).await)

@@ -1,0 +1,188 @@
+//! [`DataDir`]: the directory of `artifactd dev`, locked for one process, with files that only their owner can read.
+//! This module must never know what the files mean.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use artifact_store_server::random_id;
+
+use crate::cli::error::CommandError;
+
+/// The file that is locked. It names the process that holds the lock, and its address.
+const LOCK_FILE: &str = "dev.lock";
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// The directory of a running `artifactd dev`. The kernel releases its lock when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    lock: File,
+}
+
+impl DataDir {
+    /// Creates the directory if it does not exist, and locks it.
+    ///
+    /// # Errors
+    /// If the directory cannot be used, or another process has locked it.
+    pub(super) fn open(path: &Path) -> Result<Self, CommandError> {
+        let shown = path.display();
+        create_private_dir(path).map_err(|error| {
+            CommandError::failed(format!("cannot create the data directory {shown}: {error}"))
+        })?;
+        let file = path.join(LOCK_FILE);
+        let failed =
+            |error: io::Error| CommandError::failed(format!("cannot lock {}: {error}", file.display()));
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&file)
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = (&mut lock).take(MAX_FILE_BYTES).read_to_string(&mut holder);
+                return Err(is_in_use(path, &holder));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let mut dir = Self { path: path.to_owned(), lock };
+        dir.write_holder("").map_err(failed)?;
+        Ok(dir)
+    }
+
+    /// The path of a file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Tells other processes where this one listens.
+    pub(super) fn set_url(&mut self, url: &str) -> Result<(), CommandError> {
+        self.write_holder(url).map_err(|error| {
+            CommandError::failed(format!("cannot write {}: {error}", self.file(LOCK_FILE).display()))
+        })
+    }
+
+    fn write_holder(&mut self, url: &str) -> io::Result<()> {
+        self.lock.set_len(0)?;
+        self.lock.rewind()?;
+        self.lock.write_all(format!("{}\n{url}\n", std::process::id()).as_bytes())
+    }
+
+    /// Reads a file, and takes access to it away from other users. `None` if there is none.
+    pub(super) fn read_private(&self, name: &str) -> Result<Option<String>, CommandError> {
+        let path = self.file(name);
+        let read = || -> io::Result<String> {
+            let file = File::open(&path)?;
+            if file.metadata()?.permissions().mode() & 0o077 != 0 {
+                file.set_permissions(Permissions::from_mode(0o600))?;
+            }
+            let mut text = String::new();
+            file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CommandError::failed(format!(
+                "{} cannot be read: {error}; delete it to have a new one",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Writes a file atomically. Only its owner can read it, at every moment.
+    pub(super) fn write_private(&self, name: &str, text: &str) -> Result<(), CommandError> {
+        let path = self.file(name);
+        write_private_file(&path, text.as_bytes())
+            .map_err(|error| CommandError::failed(format!("cannot write {}: {error}", path.display())))
+    }
+}
+
+/// The error about a directory that another process has locked. `holder` is the content of the lock file: the process
+/// id, then the URL if it listens already.
+fn is_in_use(path: &Path, holder: &str) -> CommandError {
+    let mut lines = holder.lines();
+    let process = match lines.next().and_then(|line| line.parse::<u32>().ok()) {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    };
+    let at = lines.next().filter(|url| !url.is_empty()).map(|url| format!(" at {url}")).unwrap_or_default();
+    CommandError::failed(format!(
+        "{} is the data directory of a running artifactd dev: {process}{at}; use that one, stop it, or choose another --data-dir \
+         and --listen",
+        path.display()
+    ))
+}
+
+/// Creates a directory that only its owner can access. A directory that exists stays as it is.
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn write_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", random_id()));
+    let temp = PathBuf::from(name);
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp).and_then(|mut file| {
+            // The umask may have removed permissions of the owner.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(bytes)?;
+            std::fs::rename(&temp, path)
+        });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temp);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_replaced_and_readable_only_by_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dev-token");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        write_private_file(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_closed_to_them_when_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = DataDir::open(dir.path()).unwrap();
+        std::fs::write(opened.file("key"), "secret").unwrap();
+        std::fs::set_permissions(opened.file("key"), Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(opened.read_private("key").unwrap().as_deref(), Some("secret"));
+        let mode = std::fs::metadata(opened.file("key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(opened.read_private("absent").unwrap(), None);
+    }
+
+    #[test]
+    fn a_directory_has_one_user_at_a_time_and_the_next_one_learns_who_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = DataDir::open(dir.path()).unwrap();
+        first.set_url("http://127.0.0.1:1").unwrap();
+        let refused = format!("{:?}", DataDir::open(dir.path()).unwrap_err());
+        let holder = format!("process {} at http://127.0.0.1:1;", std::process::id());
+        assert!(refused.contains(&holder), "{refused}");
+        drop(first);
+        DataDir::open(dir.path()).unwrap();
+    }
+}

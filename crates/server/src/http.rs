@@ -42,9 +42,17 @@ use crate::settings::ServerSettings;
 pub(crate) use response::{malformed_head, too_many_connections};
 pub use response_headers::random_id;
 
-/// Returns the router of the protocol: all routes, with CORS, panic handling and the access log.
+/// Returns the router of the protocol: all routes except `/`, with CORS, panic handling and the access log.
 pub fn router(app: &Arc<App>, settings: &ServerSettings) -> Router {
-    let mut router = routing::routes(app);
+    with_layers(routing::routes(app, false), app, settings)
+}
+
+/// Returns the router of a server of its own, which also serves `/`.
+pub(crate) fn server_router(app: &Arc<App>, settings: &ServerSettings) -> Router {
+    with_layers(routing::routes(app, true), app, settings)
+}
+
+fn with_layers(mut router: Router<Arc<App>>, app: &Arc<App>, settings: &ServerSettings) -> Router {
     if let Some(cors) = cors::layer(&settings.allowed_origins) {
         router = router.layer(cors);
     }

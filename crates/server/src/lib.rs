@@ -18,6 +18,7 @@ mod request_kind;
 mod request_limiter;
 mod routes;
 mod server;
+mod server_description;
 mod settings;
 
 pub use app::App;

@@ -81,7 +81,7 @@ mod tests {
                     "/v1/events" => RequestKind::Stream,
                     "/v1/artifacts" => RequestKind::Upload,
                     "/v1/artifacts/{id}" => RequestKind::Download,
-                    "/openapi.json" => RequestKind::Other,
+                    "/openapi.json" | "/" => RequestKind::Other,
                     _ => RequestKind::Probe,
                 };
                 assert_eq!(kind, expected, "{verb} {}", route.path);

@@ -1,9 +1,11 @@
 //! The table of routes. Every route is listed here, so that tests can iterate over them. It must never know a handler.
 
 mod fields;
+mod hints;
 mod request_field;
 
 pub(crate) use fields::{DOWNLOAD_QUERY, EVENTS_QUERY, IDENTITY_HEADERS, RANGE_HEADERS, UPLOAD_QUERY};
+pub(crate) use hints::{unknown_method, unknown_path, unknown_verb};
 pub(crate) use request_field::{RequestField, ValueType};
 
 /// A route.
@@ -29,9 +31,13 @@ pub(crate) enum RouteKind {
     Readyz,
     Metrics,
     OpenApi,
+    Root,
 }
 
-/// Every route.
+/// The path of the page that says what the server is. An application that mounts the router has its own.
+pub(crate) const ROOT: &str = "/";
+
+/// Every route. A mounted router has all of them except `/`.
 pub const ROUTES: &[Route] = &[
     Route { path: "/v1/control/{method}", verbs: &["POST"], token: true, kind: RouteKind::Control },
     Route { path: "/v1/events", verbs: &["GET"], token: true, kind: RouteKind::Events },
@@ -41,6 +47,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/readyz", verbs: &["GET", "HEAD"], token: false, kind: RouteKind::Readyz },
     Route { path: "/metrics", verbs: &["GET", "HEAD"], token: false, kind: RouteKind::Metrics },
     Route { path: "/openapi.json", verbs: &["GET", "HEAD"], token: false, kind: RouteKind::OpenApi },
+    Route { path: ROOT, verbs: &["GET", "HEAD"], token: false, kind: RouteKind::Root },
 ];
 
 impl Route {
@@ -54,7 +61,8 @@ impl Route {
             | RouteKind::Healthz
             | RouteKind::Readyz
             | RouteKind::Metrics
-            | RouteKind::OpenApi => &[],
+            | RouteKind::OpenApi
+            | RouteKind::Root => &[],
         }
     }
 
@@ -68,7 +76,8 @@ impl Route {
             | RouteKind::Healthz
             | RouteKind::Readyz
             | RouteKind::Metrics
-            | RouteKind::OpenApi => &[],
+            | RouteKind::OpenApi
+            | RouteKind::Root => &[],
         }
     }
 }

@@ -92,7 +92,7 @@ impl Server {
         let Self { listener, app, settings } = self;
         let graceful = GracefulShutdown::new();
         let connections = ConnectionService {
-            router: http::router(&app, &settings),
+            router: http::server_router(&app, &settings),
             app: Arc::clone(&app),
             builder: http1_builder(settings.header_timeout),
             write_timeout: settings.body_timeout,

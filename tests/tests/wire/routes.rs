@@ -23,8 +23,8 @@ pub(crate) const METHODS: [&str; 8] = [
 
 /// The probes, which need no identity.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
-/// All routes without an identity. The last two return texts that have tests of their own.
-const OPEN_ROUTES: [&str; 4] = [PROBES[0], PROBES[1], "/metrics", "/openapi.json"];
+/// All routes without an identity. `/metrics` and `/openapi.json` return texts that have tests of their own.
+const OPEN_ROUTES: [&str; 5] = [PROBES[0], PROBES[1], "/metrics", "/openapi.json", "/"];
 
 /// A request to every route that needs an identity.
 fn authenticated_requests() -> Vec<Request> {
@@ -41,7 +41,7 @@ fn authenticated_requests() -> Vec<Request> {
 }
 
 #[test]
-fn every_route_but_the_open_four_asks_for_a_token() {
+fn every_route_but_the_open_five_asks_for_a_token() {
     for_each_flavour(|server| {
         for route in authenticated_requests() {
             let answer = route.send(server);
@@ -61,7 +61,7 @@ fn every_route_but_the_open_four_asks_for_a_token() {
 #[test]
 fn the_probes_answer_anybody_and_say_nothing_of_tenants() {
     for_each_flavour(|server| {
-        assert_reveals_no_tenant(server, &PROBES);
+        assert_reveals_no_tenant(server, &[PROBES[0], PROBES[1], "/"]);
     });
 }
 
@@ -84,7 +84,6 @@ pub(crate) fn assert_reveals_no_tenant(server: &Server, paths: &[&str]) {
 fn a_path_that_is_no_route_is_an_unknown_method() {
     for_each_flavour(|server| {
         for path in [
-            "/",
             "/v1",
             "/v1/",
             "/v1/control",
@@ -105,7 +104,11 @@ fn a_path_that_is_no_route_is_an_unknown_method() {
             }
         }
         // The path is checked before the identity, because an unknown route has none.
-        Request::get("/nothing").send(server).expect_refusal("unknown_method");
+        let message = Request::get("/nothing").send(server).expect_refusal("unknown_method");
+        assert!(
+            message.contains("POST /v1/control/{method}, GET /v1/events, PUT /v1/artifacts"),
+            "{message}"
+        );
     });
 }
 
@@ -124,13 +127,52 @@ fn a_wrong_verb_gets_the_right_one_in_allow() {
             ("DELETE", "/readyz", "GET"),
             ("POST", "/metrics", "GET"),
             ("BREW", "/v1/events", "GET"),
+            ("POST", "/", "GET"),
         ] {
             let answer = Request::new(verb, path).identity(&ada()).send(server);
             answer.expect_refusal("unknown_method");
             let allowed = answer.header("allow").unwrap_or_else(|| panic!("{verb} {path}: {answer:?}"));
             let allowed: BTreeSet<_> = allowed.split(',').map(str::trim).collect();
             assert!(allowed.contains(right) && !allowed.contains(verb), "{verb} {path}: {allowed:?}");
+            assert!(
+                answer.message().contains(&format!("this path takes {right}")),
+                "{verb} {path}: {answer:?}"
+            );
         }
+    });
+}
+
+#[test]
+fn the_root_says_what_the_server_is_and_where_its_description_is_and_no_build() {
+    for_each_flavour(|server| {
+        let answer = Request::get("/").send(server);
+        let page = answer.expect_json(200);
+        assert!(page["about"].as_str().unwrap().contains("Harbor Protocol"), "{page}");
+        assert!(page["documentation"].as_str().unwrap().contains("docs/protocol.md"), "{page}");
+        let openapi = format!("/{}", page["openapi"].as_str().unwrap());
+        Request::get(openapi).send(server).expect_json(200);
+        let info = server.call(&ada(), "runtime.info", &json!({})).expect_json(200);
+        let members: Vec<&String> = page.as_object().unwrap().keys().collect();
+        assert!(!members.iter().any(|name| name.contains("build") || name.contains("instance")), "{page}");
+        assert_eq!(page["protocol_version"], info["protocol_version"]);
+        let head = Request::new("HEAD", "/").send(server);
+        assert_eq!((head.status, head.header("content-length")), (200, answer.header("content-length")));
+    });
+}
+
+#[test]
+fn json_ends_with_a_line_feed_on_every_route() {
+    for_each_flavour(|server| {
+        let put = put("", "bytes").identity(&ada()).send(server);
+        let id = put.expect_json(201)["ref"]["id"].as_str().unwrap().to_owned();
+        let refused = server.download(&ada(), "missing");
+        let called = METHODS.map(|method| server.call(&ada().with_admin(), method, &json!({"id": id})));
+        for answer in called.iter().chain([&put, &refused, &Request::get("/readyz").send(server)]) {
+            assert!(answer.body.ends_with(b"}\n"), "{answer:?}");
+            assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()), "{answer:?}");
+        }
+        // The bytes of an artifact stay as they are.
+        server.download(&ada(), &server.store_id(&ada(), b"{}")).expect_bytes(b"{}");
     });
 }
 

@@ -23,6 +23,7 @@ use super::query::Query;
 use super::response::{ErrorResponse, HandlerResult, RETRY_AFTER_SECONDS, json};
 use crate::app::App;
 use crate::body_memory::{BodyAbort, BodyPermit};
+use crate::routes::unknown_method;
 
 pub(super) async fn control(
     State(app): State<Arc<App>>,
@@ -30,12 +31,10 @@ pub(super) async fn control(
     method: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> HandlerResult {
-    let method = method.ok().and_then(|Path(name)| Method::from_name(&name)).ok_or_else(|| {
-        ErrorResponse::new(
-            Code::UnknownMethod,
-            "this runtime serves no such method; runtime.info lists the surfaces that it serves",
-        )
-    })?;
+    let method = method
+        .ok()
+        .and_then(|Path(name)| Method::from_name(&name))
+        .ok_or_else(|| ErrorResponse::new(Code::UnknownMethod, unknown_method()))?;
     if let Some(context) = request.extensions().get::<Arc<RequestContext>>() {
         context.set_control_method(method.name());
     }

@@ -1,5 +1,5 @@
-//! `GET /healthz`, `/readyz` and `/openapi.json`: whether the process runs, whether it can serve requests, and the API
-//! description. They need no token, so they must never show anything of a tenant.
+//! `GET /healthz`, `/readyz`, `/openapi.json` and `/`: whether the process runs, whether it can serve requests, the API
+//! description, and what the server is. They need no token, so they must never show anything of a tenant.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +12,7 @@ use super::query::Query;
 use super::response::{ErrorResponse, HandlerResult, json, json_text};
 use crate::app::App;
 use crate::liveness::Liveness;
+use crate::server_description::ServerDescription;
 
 pub(super) async fn healthz(request: Request) -> HandlerResult {
     Query::parse(request.uri().query(), &[])?;
@@ -22,6 +23,12 @@ pub(super) async fn healthz(request: Request) -> HandlerResult {
 pub(super) async fn openapi(request: Request) -> HandlerResult {
     Query::parse(request.uri().query(), &[])?;
     Ok(json_text(StatusCode::OK, crate::openapi::text()))
+}
+
+/// Says what the server is.
+pub(super) async fn root(request: Request) -> HandlerResult {
+    Query::parse(request.uri().query(), &[])?;
+    json(StatusCode::OK, &ServerDescription::SELF)
 }
 
 pub(super) async fn readyz(State(app): State<Arc<App>>, request: Request) -> HandlerResult {

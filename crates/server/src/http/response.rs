@@ -113,7 +113,8 @@ impl ErrorResponse {
             _ => {}
         }
         // Serializing plain data cannot fail.
-        let body = serde_json::to_vec(refusal.envelope()).unwrap_or_default();
+        let mut body = serde_json::to_vec(refusal.envelope()).unwrap_or_default();
+        body.push(b'\n');
         let log = RefusalLog { code: refusal.code(), cause: refusal.cause().map(error_chain) };
         (status.unwrap_or(code_status), fields, body, log)
     }
@@ -182,12 +183,13 @@ pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Returns a JSON response that must not be cached.
+/// Returns a JSON response that must not be cached. It ends with a line feed, so that a terminal shows it whole.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> HandlerResult {
-    let body = serde_json::to_vec(body).map_err(|error| {
+    let mut body = serde_json::to_vec(body).map_err(|error| {
         Refusal::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
             .with_cause(error)
     })?;
+    body.push(b'\n');
     Ok(json_text(status, body))
 }
 

@@ -13,7 +13,7 @@ use axum::routing::{MethodRouter, any};
 use super::response::ErrorResponse;
 use super::{control, download, events, metrics, probes, upload};
 use crate::app::App;
-use crate::routes::{ROUTES, Route, RouteKind};
+use crate::routes::{ROOT, ROUTES, Route, RouteKind, unknown_path, unknown_verb};
 
 fn handler(route: &Route) -> MethodRouter<Arc<App>> {
     match route.kind {
@@ -25,17 +25,21 @@ fn handler(route: &Route) -> MethodRouter<Arc<App>> {
         RouteKind::Readyz => any(probes::readyz),
         RouteKind::Metrics => any(metrics::metrics),
         RouteKind::OpenApi => any(probes::openapi),
+        RouteKind::Root => any(probes::root),
     }
 }
 
-/// Returns the router of all routes, without middleware around it.
-pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+/// Returns the router of all routes, without middleware around it. Without `has_root`, `/` is left to the application
+/// around it.
+pub(super) fn routes(app: &Arc<App>, has_root: bool) -> Router<Arc<App>> {
     let mut router = Router::new();
-    for route in ROUTES {
+    for route in ROUTES.iter().filter(|route| has_root || route.path != ROOT) {
         let check_verb = from_fn(async |request: Request, next: Next| check_verb(route, request, next).await);
         router = router.route(route.path, handler(route).layer(check_verb));
     }
-    router.fallback(async || unknown_route()).with_state(Arc::clone(app))
+    router
+        .fallback(async || ErrorResponse::new(Code::UnknownMethod, unknown_path()))
+        .with_state(Arc::clone(app))
 }
 
 /// Rejects a verb that the route does not have, before authentication.
@@ -43,13 +47,9 @@ async fn check_verb(route: &'static Route, request: Request, next: Next) -> Resp
     if route.verbs.contains(&request.method().as_str()) {
         return next.run(request).await;
     }
-    let error = unknown_route();
+    let error = ErrorResponse::new(Code::UnknownMethod, unknown_verb(route));
     match HeaderValue::from_str(&route.verbs.join(", ")) {
         Ok(verbs) => error.with_header(ALLOW, verbs).into_response(),
         Err(_) => error.into_response(),
     }
-}
-
-fn unknown_route() -> ErrorResponse {
-    ErrorResponse::new(Code::UnknownMethod, "this runtime serves no such path with this verb")
 }

@@ -14,7 +14,7 @@ use axum::routing::get;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use super::{response, router};
+use super::{response, router, server_router};
 use crate::app::App;
 use crate::routes::ROUTES;
 use crate::settings::{EventStreamSettings, ServerSettings};
@@ -71,7 +71,7 @@ impl Fixture {
             max_requests_per_tenant: 100,
         };
         let app = Arc::new(App::new(Resolver::new(store, ResolverOptions::default()), verifier, &settings));
-        let router = router(&app, &settings);
+        let router = server_router(&app, &settings);
         Self { app, router, token }
     }
 
@@ -132,8 +132,7 @@ async fn every_other_verb_of_a_route_is_unknown_and_the_allowed_ones_are_named()
 #[tokio::test]
 async fn a_path_without_a_route_is_unknown_with_or_without_a_token() {
     let fixture = Fixture::new(&[]).await;
-    for path in ["/", "/v1", "/v1/control/", "/v1/control/a/b", "/v1/artifacts/", "/v1/artifacts/a/b", "/%ff"]
-    {
+    for path in ["/v1", "/v1/control/", "/v1/control/a/b", "/v1/artifacts/", "/v1/artifacts/a/b", "/%ff"] {
         let response = fixture.send("GET", path, &[]).await;
         assert_eq!(
             (response.status, response.code().as_str()),
@@ -141,6 +140,65 @@ async fn a_path_without_a_route_is_unknown_with_or_without_a_token() {
             "{path}"
         );
         assert!(!response.headers.contains_key(ALLOW), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_root_describes_the_server_and_belongs_to_the_application_that_mounts_the_router() {
+    let fixture = Fixture::new(&[]).await;
+    let body: Value = serde_json::from_slice(&fixture.send("GET", "/", &[]).await.body).unwrap();
+    assert_eq!(body["openapi"], "openapi.json");
+    let mounted = Router::new()
+        .route("/", get(async || "my runtime"))
+        .merge(router(&fixture.app, &ServerSettings::default()));
+    let response = mounted.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(to_bytes(response.into_body(), 100).await.unwrap(), "my runtime");
+}
+
+#[tokio::test]
+async fn json_ends_with_a_line_feed_that_the_length_counts() {
+    let fixture = Fixture::new(&[]).await;
+    for (verb, path) in [
+        ("GET", "/"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/openapi.json"),
+        ("GET", "/nowhere"),
+        ("DELETE", "/healthz"),
+        ("POST", "/v1/control/runtime.info"),
+        ("POST", "/v1/control/nothing"),
+        ("PUT", "/v1/artifacts"),
+    ] {
+        let response = fixture.send_verified(verb, path).await;
+        assert!(response.body.ends_with(b"}\n"), "{verb} {path}: {:?}", response.body);
+        if let Some(length) = response.headers.get("content-length") {
+            assert_eq!(length.to_str().unwrap(), response.body.len().to_string(), "{verb} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_path_verb_or_method_is_told_the_right_one() {
+    let fixture = Fixture::new(&[]).await;
+    for (verb, path, right) in [
+        (
+            "GET",
+            "/v1/artifacts",
+            "this path takes PUT, not this verb; a listing is POST /v1/control/artifacts.list",
+        ),
+        (
+            "DELETE",
+            "/v1/artifacts/x",
+            "takes GET or HEAD, not this verb; to delete, POST /v1/control/artifacts.delete",
+        ),
+        ("GET", "/v1/control/runtime.info", "this path takes POST"),
+        ("GET", "/artifacts", "it serves POST /v1/control/{method}, GET /v1/events, PUT /v1/artifacts"),
+        ("POST", "/v1/control/artifact.put", "it serves artifacts.put, artifacts.get"),
+    ] {
+        let response = fixture.send_verified(verb, path).await;
+        assert_eq!(response.code(), "unknown_method", "{verb} {path}");
+        let body = String::from_utf8_lossy(&response.body).into_owned();
+        assert!(body.contains(right), "{verb} {path}: {body}");
     }
 }
 

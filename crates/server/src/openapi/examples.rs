@@ -3,6 +3,8 @@
 
 use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Method, PROTOCOL_VERSION, SUBSCRIBER_LIMIT_STATUS};
 use serde_json::{Value, json};
+
+use crate::routes::unknown_method;
 use utoipa::openapi::example::{Example, ExampleBuilder};
 
 /// A request of a method, and its response.
@@ -131,7 +133,7 @@ pub(super) fn value(value: Value) -> Example {
     ExampleBuilder::new().value(Some(value)).build()
 }
 
-const fn message(code: Code, status: u16) -> &'static str {
+fn message(code: Code, status: u16) -> &'static str {
     match (code, status) {
         (_, 412) => "a condition of the request does not hold; nothing was done",
         (_, 416) => "the range covers no byte of this artifact",
@@ -158,8 +160,6 @@ const fn message(code: Code, status: u16) -> &'static str {
             "the artifact store holds other bytes than were put; report this to its operator"
         }
         (Code::ScopeMismatch, _) => "a change in another tenant needs the scope admin",
-        (Code::UnknownMethod, _) => {
-            "this runtime serves no such method; runtime.info lists the surfaces that it serves"
-        }
+        (Code::UnknownMethod, _) => unknown_method(),
     }
 }

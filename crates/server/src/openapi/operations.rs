@@ -23,6 +23,7 @@ use super::security::{ACCESS_TOKEN, BEARER};
 use crate::liveness::Liveness;
 use crate::metrics::Format;
 use crate::routes::{IDENTITY_HEADERS, RANGE_HEADERS, ROUTES, RequestField, Route, RouteKind};
+use crate::server_description::ServerDescription;
 
 /// The codes of any request.
 const COMMON_ERRORS: &[Code] = &[Code::InvalidRequest, Code::RuntimeError];
@@ -185,6 +186,10 @@ fn operation(route: &Route, is_head: bool) -> Operation {
             let any = ObjectBuilder::new().description(Some("A document of OpenAPI 3.1.")).build();
             let description = ("The OpenAPI document of this server.", "The document.");
             probe(route, is_head, "openapi", description, RefOr::T(any.into()))
+        }
+        RouteKind::Root => {
+            let description = ("What this server is, and where its description is.", "It.");
+            probe(route, is_head, "root", description, schema_ref::<ServerDescription>())
         }
     }
 }

@@ -14,6 +14,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::event_stream::{GAP, KEEP_ALIVE, RETRY, TOKEN_EXPIRED, TOO_SLOW};
 use crate::liveness::Liveness;
 use crate::routes::{RequestField, ValueType};
+use crate::server_description::ServerDescription;
 
 /// The name of the header that every response has.
 pub(super) const REQUEST_ID: &str = "RequestId";
@@ -42,6 +43,7 @@ pub(super) fn components() -> ComponentsBuilder {
     add_schema::<DriversResponse>(&mut schemas);
     add_schema::<EventData>(&mut schemas);
     add_schema::<Liveness>(&mut schemas);
+    add_schema::<ServerDescription>(&mut schemas);
     let request_id = HeaderBuilder::new()
         .schema(Some(string_schema().pattern(Some("^[0-9a-f]{32}$"))))
         .description(Some("The request's id. The server's log has the cause of a failure under this id."));

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::body_memory::BodyMemory;
 use crate::connections::{ConnectionCounts, ConnectionLimits, ConnectionTable};
+use crate::ip_network::IpNetwork;
 use crate::metrics::{LogCounts, Metrics, StoreMetrics};
 use crate::request_limiter::RequestLimiter;
 use crate::settings::ServerSettings;
@@ -24,6 +25,8 @@ pub struct App {
     pub(crate) resolver: Resolver,
     pub(crate) verifier: Verifier,
     pub(crate) body_timeout: Duration,
+    /// The proxies whose headers name the client.
+    pub(crate) trusted_proxies: Vec<IpNetwork>,
     /// Memory for the bodies of puts.
     pub(crate) put_memory: BodyMemory,
     /// Memory for the bodies of all other methods, so that they do not wait behind puts.
@@ -54,6 +57,7 @@ impl App {
             resolver,
             verifier,
             body_timeout: settings.body_timeout,
+            trusted_proxies: settings.trusted_proxies.clone(),
             put_memory: BodyMemory::new(put_memory, largest_put, settings.body_timeout),
             other_memory: BodyMemory::new(MIN_BODY_MEMORY, MAX_JSON_BYTES, settings.body_timeout),
             in_flight: watch::Sender::new(0),

@@ -6,6 +6,7 @@
 mod access_log;
 mod auth;
 mod body_headers;
+mod client_address;
 mod conditional;
 mod control;
 mod cors;

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -174,7 +175,12 @@ async fn accept(listener: TcpListener, connections: ConnectionService, graceful:
                 }
                 match connection {
                     Some(connection) => {
-                        tokio::spawn(connections.clone().serve(stream, connection, graceful.watcher()));
+                        tokio::spawn(connections.clone().serve(
+                            stream,
+                            client,
+                            connection,
+                            graceful.watcher(),
+                        ));
                     }
                     None => refuser.refuse(stream),
                 }
@@ -198,7 +204,13 @@ fn is_connection_error(error: &io::Error) -> bool {
 }
 
 impl ConnectionService {
-    async fn serve(self, stream: TcpStream, connection: AdmittedConnection, watcher: Watcher) {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        connection: AdmittedConnection,
+        watcher: Watcher,
+    ) {
         let Self { router, app, builder, write_timeout, queue_timeout, unsent } = self;
         let AdmittedConnection { handle, close } = connection;
         let _open_connection = app.metrics.connections.accept();
@@ -217,6 +229,7 @@ impl ConnectionService {
                 let admission = state.admit_request(RequestKind::of(request.method(), request.uri().path()));
                 let mut request =
                     http::prepare_request(&app, request, guard.has_fragment(), state.begin_body());
+                request.extensions_mut().insert(ConnectInfo(peer));
                 let (mut router, state) = (router.clone(), Arc::clone(&state));
                 async move {
                     if !wait_for_admission(admission, &state, queue_timeout).await {

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::ip_network::IpNetwork;
+
 /// Settings of a [`Server`](crate::Server) and of a [`router`](crate::router).
 ///
 /// The defaults are those of the keys `server.*` in `docs/protocol/config.md`. A mounted router uses `allowed_origins`,
-/// `body_timeout`, `event_streams` and the two `max_requests_*`. The other settings are about connections, which the
+/// `body_timeout`, `trusted_proxies`, `event_streams` and the two `max_requests_*`. The other settings are about connections, which the
 /// application around it accepts itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
@@ -17,6 +19,9 @@ pub struct ServerSettings {
     /// Origins whose pages may read responses in a browser, such as `https://console.example`. They are compared
     /// exactly.
     pub allowed_origins: Vec<String>,
+    /// The networks of the proxies whose `X-Forwarded-For` or `Forwarded` names the client, for the access log. In a
+    /// mounted router, the application provides the address of the connection as `ConnectInfo<SocketAddr>`.
+    pub trusted_proxies: Vec<IpNetwork>,
     /// How long the head of a request may take. Also how long a connection may be idle.
     pub header_timeout: Duration,
     /// How long a body may make no progress, in either direction.
@@ -57,6 +62,7 @@ impl Default for ServerSettings {
             bind_addr: ([127, 0, 0, 1], 18_080).into(),
             shutdown_grace_period: Duration::from_secs(10),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             max_connections: 1024,

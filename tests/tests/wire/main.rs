@@ -4,6 +4,7 @@
 //! checks the envelope of every refusal that a test receives.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
+mod access_log;
 mod algorithms;
 mod audit;
 mod body_memory;

@@ -24,6 +24,7 @@ fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
         bind_addr: layers.require("server.bind_addr", parse::address)?,
         shutdown_grace_period: layers.require("server.shutdown_grace_period", parse::duration)?,
         allowed_origins: layers.get("server.allowed_origins", parse::origins)?.unwrap_or_default(),
+        trusted_proxies: layers.get("server.trusted_proxies", parse::networks)?.unwrap_or_default(),
         header_timeout: layers.require("server.header_timeout", parse::duration)?,
         body_timeout: layers.require("server.body_timeout", parse::duration)?,
         max_connections: layers.require("server.max_connections", parse::count)?,

@@ -28,6 +28,8 @@ pub enum ValueKind {
     JwksUrl,
     /// A list of web origins.
     Origins,
+    /// A list of networks in CIDR notation, or of addresses.
+    Networks,
     /// A section whose keys are options of the driver.
     Options,
     /// A key of the protocol that this server does not support. The text says what to use instead.
@@ -60,6 +62,9 @@ impl ValueKind {
                 "a list of exact origins such as https://console.example or http://127.0.0.1:3000: \
                  http or https, lower case, no path, no default port, no *"
                     .into()
+            }
+            Self::Networks => {
+                "a list of networks such as 10.0.0.0/8 or fd00::/8 without bits beyond the prefix, or of addresses".into()
             }
             Self::Options => "a section of the driver's own options".into(),
             Self::Unsupported(_) => "nothing".into(),
@@ -120,6 +125,13 @@ pub const KEYS: &[Key] = &[
         ValueKind::Origins,
         None,
         "The web origins whose pages may call the server (CORS); unset: none.",
+    ),
+    Key::new(
+        "server.trusted_proxies",
+        ValueKind::Networks,
+        None,
+        "The networks of the proxies before the server: from them X-Forwarded-For or Forwarded names the client in the access log, \
+         read from the right up to the first address that is not in the list. Unset: none, and the client is who connects.",
     ),
     Key::new(
         "server.header_timeout",

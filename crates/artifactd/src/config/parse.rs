@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use artifact_store::core::{parse_duration, parse_size};
 use artifact_store_identity::{Algorithm, is_token_type};
+use artifact_store_server::IpNetwork;
 use axum::http::uri::Authority;
 use serde_json::Value;
 
@@ -76,6 +77,10 @@ pub(super) fn token_types(_: &ValueKind, value: &Value) -> Option<Vec<String>> {
 
 pub(super) fn origins(_: &ValueKind, value: &Value) -> Option<Vec<String>> {
     list(value)?.into_iter().map(|origin| is_origin(origin).then(|| origin.to_owned())).collect()
+}
+
+pub(super) fn networks(_: &ValueKind, value: &Value) -> Option<Vec<IpNetwork>> {
+    list(value)?.into_iter().map(|network| network.parse().ok()).collect()
 }
 
 /// The items of an array or of a comma-separated string, in their order. Repeated items are dropped.

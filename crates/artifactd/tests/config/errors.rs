@@ -97,6 +97,8 @@ fn a_wrong_value_is_refused_with_one_line() {
     let text = "a text that is not empty, without control characters";
     let origins = "a list of exact origins such as https://console.example or http://127.0.0.1:3000: http or https, lower \
                    case, no path, no default port, no *";
+    let networks =
+        "a list of networks such as 10.0.0.0/8 or fd00::/8 without bits beyond the prefix, or of addresses";
     let algorithms = "a list of some of RS256, RS384, RS512, ES256, ES384, ES512";
     let types = "a list of token types such as my-token+jwt, each of 1 to 128 letters, digits and !#$&-^_.+/";
     let size = "a size in bytes such as 4096, 64KiB or 4MiB, from";
@@ -128,6 +130,10 @@ fn a_wrong_value_is_refused_with_one_line() {
         ("server.allowed_origins", "a.example", origins.into()),
         ("server.allowed_origins", "null", origins.into()),
         ("server.allowed_origins", "https://a.example,,", origins.into()),
+        ("server.trusted_proxies", "10.0.0.1/8", networks.into()),
+        ("server.trusted_proxies", "10.0.0.0/33", networks.into()),
+        ("server.trusted_proxies", "proxy.example", networks.into()),
+        ("server.trusted_proxies", "*", networks.into()),
         ("identity.issuer", "", text.into()),
         ("identity.jwt_algorithms", "", algorithms.into()),
         ("identity.jwt_algorithms", "ES256,HS256", algorithms.into()),

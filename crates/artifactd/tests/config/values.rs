@@ -19,7 +19,7 @@ fn the_defaults_are_those_of_the_table() {
     let settings = load(None, &[], &[]).unwrap();
     assert_eq!(settings.server.bind_addr.to_string(), "127.0.0.1:18080");
     assert_eq!(settings.server.shutdown_grace_period, Duration::from_secs(10));
-    assert!(settings.server.allowed_origins.is_empty());
+    assert!(settings.server.allowed_origins.is_empty() && settings.server.trusted_proxies.is_empty());
     assert_eq!(settings.server.header_timeout, Duration::from_secs(10));
     assert_eq!(settings.server.body_timeout, Duration::from_secs(30));
     assert_eq!(settings.server.max_connections, 1024);
@@ -176,6 +176,7 @@ const VALUES: &[(&str, &str, &[Pair])] = &[
         "https://a.example,https://b.example:8443,http://[::1]:3000,http://[::1]",
         &[],
     ),
+    ("server.trusted_proxies", "10.0.0.0/8,fd00::/8,127.0.0.1", &[]),
     ("server.header_timeout", "1s", &[]),
     ("server.body_timeout", "1s", &[]),
     ("server.max_connections", "7", &[]),

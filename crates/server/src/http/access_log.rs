@@ -1,15 +1,18 @@
 //! The middleware around every request. It assigns the request id, adds the headers of every response, writes the
 //! access log, and counts requests, including those in flight.
 //!
-//! A log entry never contains a token, a query, a body or a header.
+//! A log entry says who requested what: the client's address, the caller's tenant, user and session, and the artifact's
+//! id. It never contains a token, a query, a payload, or a header other than a request id.
 
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use artifact_store_core::{ArtifactId, Scope};
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
@@ -17,10 +20,11 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 
-use super::request_body::ContinueState;
+use super::client_address::client_address;
+use super::request_body::BodyProgress;
 use super::request_head::MalformedHead;
 use super::response::{ErrorResponse, RefusalLog, error_chain};
-use super::response_headers::{random_id, set_headers};
+use super::response_headers::{request_id, set_headers};
 use crate::app::App;
 use crate::metrics::{FinishedRequest, OpenStream, RequestMetrics};
 use crate::request_limiter::RequestPermit;
@@ -29,7 +33,10 @@ use crate::request_limiter::RequestPermit;
 #[derive(Debug)]
 pub(super) struct RequestContext {
     id: String,
-    tenant: OnceLock<String>,
+    /// The scope of the verified caller.
+    caller: OnceLock<Scope>,
+    /// The artifact that the request names, or that it has stored.
+    artifact: OnceLock<ArtifactId>,
     /// The control method, if it is a known one.
     control: OnceLock<&'static str>,
     /// Counts against the limits of the user and the tenant until the response has ended.
@@ -37,12 +44,29 @@ pub(super) struct RequestContext {
 }
 
 impl RequestContext {
-    fn new() -> Self {
-        Self { id: random_id(), tenant: OnceLock::new(), control: OnceLock::new(), permit: OnceLock::new() }
+    fn new(id: String) -> Self {
+        Self {
+            id,
+            caller: OnceLock::new(),
+            artifact: OnceLock::new(),
+            control: OnceLock::new(),
+            permit: OnceLock::new(),
+        }
     }
 
-    pub(super) fn set_tenant(&self, tenant: &str) {
-        let _ = self.tenant.set(tenant.to_owned());
+    pub(super) fn set_caller(&self, scope: &Scope) {
+        let _ = self.caller.set(scope.clone());
+    }
+
+    pub(super) fn set_artifact(&self, id: &ArtifactId) {
+        let _ = self.artifact.set(id.clone());
+    }
+
+    /// The same for the text of a request. A text that is not an id is not logged.
+    pub(super) fn set_requested_artifact(&self, id: &str) {
+        if let Ok(id) = id.parse() {
+            self.set_artifact(&id);
+        }
     }
 
     pub(super) fn set_permit(&self, permit: RequestPermit) {
@@ -81,12 +105,14 @@ impl Drop for InFlightGuard {
 
 /// Handles a request and attaches its log entry to the response's body.
 pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let context = Arc::new(RequestContext::new());
+    let context = Arc::new(RequestContext::new(request_id(request.headers())));
     request.extensions_mut().insert(Arc::clone(&context));
-    let continue_state = request.extensions().get::<Arc<ContinueState>>().cloned();
+    let body_progress = request.extensions().get::<Arc<BodyProgress>>().cloned();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let mut entry = AccessLogEntry {
         route: request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()),
         method: request.method().clone(),
+        client: peer.map(|peer| client_address(peer, request.headers(), &app.trusted_proxies)),
         context,
         started: Instant::now(),
         status: None,
@@ -95,6 +121,8 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
         in_flight: Some(InFlightGuard::new(&app.in_flight)),
         metrics: Arc::clone(&app.metrics.requests),
         stream: None,
+        body_progress: body_progress.clone(),
+        sent: 0,
     };
     // If the client disconnects, this future is dropped here. That drops the entry, which logs the request as cut.
     let mut response = match MalformedHead::response(&request) {
@@ -116,7 +144,7 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     entry.log_cause();
     let headers = response.headers_mut();
     set_headers(headers, &entry.context.id);
-    if continue_state.is_some_and(|continue_state| continue_state.is_pending()) {
+    if body_progress.is_some_and(|progress| progress.is_pending()) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -128,6 +156,8 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
 struct AccessLogEntry {
     route: Option<String>,
     method: Method,
+    /// The address of the client. `None` in a mounted router whose application does not provide it.
+    client: Option<IpAddr>,
     context: Arc<RequestContext>,
     started: Instant,
     status: Option<StatusCode>,
@@ -138,6 +168,10 @@ struct AccessLogEntry {
     metrics: Arc<RequestMetrics>,
     /// Set for an event stream, which was counted when it began.
     stream: Option<OpenStream>,
+    /// `None` in a mounted router.
+    body_progress: Option<Arc<BodyProgress>>,
+    /// Bytes of the response's body that were handed to the connection.
+    sent: u64,
 }
 
 impl AccessLogEntry {
@@ -170,20 +204,31 @@ impl Drop for AccessLogEntry {
         if self.stream.is_none() {
             self.record_metrics();
         }
-        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let caller = self.context.caller.get();
         tracing::info!(
             method = self.method.as_str(),
             route = self.route.as_deref(),
             control = self.context.control.get().copied(),
             status = self.status.map(|status| status.as_u16()),
             code = self.refusal.as_ref().map(|refusal| refusal.code.as_str()),
-            duration_ms = millis,
+            duration_ms = millis(self.started.elapsed()),
             request_id = self.context.id.as_str(),
-            tenant = self.context.tenant.get().map(String::as_str),
+            client = self.client.map(tracing::field::display),
+            tenant = caller.map(|scope| scope.tenant().as_str()),
+            user = caller.map(|scope| scope.user().as_str()),
+            session = caller.map(|scope| scope.session().as_str()),
+            artifact = self.context.artifact.get().map(ArtifactId::as_str),
+            bytes_in = self.body_progress.as_ref().map(|progress| progress.received()),
+            bytes_out = self.sent,
             cut = (!self.is_complete).then_some(true),
             "request"
         );
     }
+}
+
+/// Milliseconds with three digits after the point.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// A response body that records whether it was sent completely.
@@ -208,7 +253,8 @@ impl HttpBody for LoggedBody {
             None => self.entry.is_complete = true,
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.entry.metrics.count_sent_bytes(length);
+                self.entry.metrics.sent(length);
+                self.entry.sent = self.entry.sent.saturating_add(length);
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
                 self.entry.is_complete |= self.remaining == Some(0);
             }

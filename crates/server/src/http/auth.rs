@@ -67,7 +67,7 @@ async fn verify(
         response.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     })?;
     if let Some(context) = parts.extensions.get::<Arc<RequestContext>>() {
-        context.set_tenant(caller.tenant().as_str());
+        context.set_caller(caller.session_scope());
     }
     Ok((VerifiedCaller(caller), lifetime))
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use artifact_store_protocol::{
-    Code, Envelope, MAX_JSON_BYTES, Method, PutDecoder, PutRequest, SizeLimit, decode, json_too_large,
-    max_put_json_bytes,
+    Code, DeleteRequest, Envelope, GetRefRequest, GetRequest, MAX_JSON_BYTES, Method, PutDecoder, PutRequest,
+    SizeLimit, decode, json_too_large, max_put_json_bytes,
 };
 use artifact_store_resolver::Refusal;
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
@@ -35,9 +35,15 @@ pub(super) async fn control(
         .ok()
         .and_then(|Path(name)| Method::from_name(&name))
         .ok_or_else(|| ErrorResponse::new(Code::UnknownMethod, unknown_method()))?;
-    if let Some(context) = request.extensions().get::<Arc<RequestContext>>() {
+    let context = request.extensions().get::<Arc<RequestContext>>().cloned();
+    if let Some(context) = &context {
         context.set_control_method(method.name());
     }
+    let log_artifact = |id: &str| {
+        if let Some(context) = &context {
+            context.set_requested_artifact(id);
+        }
+    };
     Query::parse(request.uri().query(), &[])?;
     body_headers::check_headers(request.method(), request.headers())?;
     check_media_type(request.headers())?;
@@ -48,14 +54,18 @@ pub(super) async fn control(
     match method {
         Method::ArtifactsPut => {
             let (request, _memory) = read_put(body, resolver.put_limit()).await?;
-            json(StatusCode::OK, &resolver.put(caller, request).await?)
+            let response = resolver.put(caller, request).await?;
+            log_artifact(response.artifact.id.as_str());
+            json(StatusCode::OK, &response)
         }
         Method::ArtifactsGet => {
-            let request = read_json(body, EmptyBody::Malformed).await?;
+            let request: GetRequest = read_json(body, EmptyBody::Malformed).await?;
+            log_artifact(&request.id);
             json(StatusCode::OK, &resolver.get(caller, request).await?)
         }
         Method::ArtifactsGetRef => {
-            let request = read_json(body, EmptyBody::Malformed).await?;
+            let request: GetRefRequest = read_json(body, EmptyBody::Malformed).await?;
+            log_artifact(&request.id);
             json(StatusCode::OK, &resolver.get_ref(caller, request).await?)
         }
         Method::ArtifactsList => {
@@ -63,7 +73,8 @@ pub(super) async fn control(
             json(StatusCode::OK, &resolver.list(caller, request).await?)
         }
         Method::ArtifactsDelete => {
-            let request = read_json(body, EmptyBody::Malformed).await?;
+            let request: DeleteRequest = read_json(body, EmptyBody::Malformed).await?;
+            log_artifact(&request.id);
             json(StatusCode::OK, &resolver.delete(caller, request).await?)
         }
         Method::RuntimeInfo => {

@@ -17,7 +17,7 @@ use super::response_headers::X_REQUEST_ID;
 /// How long a browser may cache a preflight response.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
-const ALLOWED_HEADERS: [HeaderName; 14] = [
+const ALLOWED_HEADERS: [HeaderName; 15] = [
     AUTHORIZATION,
     CONTENT_TYPE,
     CONTENT_DIGEST,
@@ -28,6 +28,7 @@ const ALLOWED_HEADERS: [HeaderName; 14] = [
     IF_NONE_MATCH,
     IF_MODIFIED_SINCE,
     HeaderName::from_static("last-event-id"),
+    X_REQUEST_ID,
     HeaderName::from_static("x-harbor-event-type"),
     HeaderName::from_static("x-harbor-session"),
     HeaderName::from_static("x-harbor-tenant"),

@@ -16,6 +16,7 @@ use axum::http::header::{
 };
 use axum::http::{Method, Response, StatusCode};
 
+use super::access_log::RequestContext;
 use super::auth::VerifiedCaller;
 use super::conditional::{self, ConditionOutcome};
 use super::query::Query;
@@ -47,6 +48,9 @@ pub(super) async fn download(
     // A path segment that is not UTF-8 cannot be an id, so there is no such artifact.
     let Ok(Path(id)) = id else { return Err(Refusal::not_found().into()) };
     let (caller, headers) = (verified.caller(), request.headers());
+    if let Some(context) = request.extensions().get::<Arc<RequestContext>>() {
+        context.set_requested_artifact(&id);
+    }
 
     if request.method() == Method::HEAD {
         let record = app.resolver.stat(caller, &task, &id).await?;

@@ -13,7 +13,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -36,16 +36,22 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum of the waiting time of a body, in multiples of the stall timeout.
 const MAX_STALL_TIMEOUTS: u32 = 10;
 
-/// Whether the client waits for `100 Continue`. It is passed in the request's extensions.
+/// How far a request's body was read. It is passed in the request's extensions.
 #[derive(Debug)]
-pub(super) struct ContinueState {
+pub(super) struct BodyProgress {
     /// The client waits for `100 Continue` before it sends the body.
     is_expected: bool,
     /// The body was polled, which makes hyper send `100 Continue`.
     is_polled: AtomicBool,
+    received: AtomicU64,
 }
 
-impl ContinueState {
+impl BodyProgress {
+    /// Returns the number of bytes that were read, without those that were drained.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
     /// Returns whether the client still waits for a `100 Continue` that it will not get. The connection must then be
     /// closed.
     pub(super) fn is_pending(&self) -> bool {
@@ -64,18 +70,15 @@ pub(super) fn wrap_body(
     let (mut parts, inner) = request.into_parts();
     MalformedHead::insert_error_if_malformed(&mut parts, has_fragment);
     let is_expected = parts.headers.contains_key(EXPECT) && !inner.is_end_stream();
-    let continue_state = Arc::new(ContinueState { is_expected, is_polled: AtomicBool::new(false) });
-    parts.extensions.insert(Arc::clone(&continue_state));
+    let progress = Arc::new(BodyProgress {
+        is_expected,
+        is_polled: AtomicBool::new(false),
+        received: AtomicU64::new(0),
+    });
+    parts.extensions.insert(Arc::clone(&progress));
     let (inner, guard, metrics) = (Some(inner), Some(guard), Arc::clone(metrics));
-    let body = RequestBody {
-        inner,
-        continue_state,
-        metrics,
-        stall_timeout,
-        stall: None,
-        waited: Duration::ZERO,
-        guard,
-    };
+    let body =
+        RequestBody { inner, progress, metrics, stall_timeout, stall: None, waited: Duration::ZERO, guard };
     Request::from_parts(parts, Body::new(body))
 }
 
@@ -83,7 +86,7 @@ pub(super) fn wrap_body(
 struct RequestBody {
     /// `None` after the end or an error.
     inner: Option<Incoming>,
-    continue_state: Arc<ContinueState>,
+    progress: Arc<BodyProgress>,
     metrics: Arc<RequestMetrics>,
     stall_timeout: Duration,
     /// The current stall, if the server waits for the body.
@@ -109,7 +112,7 @@ impl HttpBody for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = &mut *self;
-        this.continue_state.is_polled.store(true, Ordering::Release);
+        this.progress.is_polled.store(true, Ordering::Release);
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
             let left = this.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(this.waited);
@@ -128,7 +131,8 @@ impl HttpBody for RequestBody {
         }
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            this.metrics.count_received_bytes(length);
+            this.metrics.received(length);
+            this.progress.received.fetch_add(length, Ordering::Relaxed);
             let expected_micros = length.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND;
             this.waited = this.waited.saturating_sub(Duration::from_micros(expected_micros));
         } else {
@@ -149,8 +153,8 @@ impl HttpBody for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        // If the client still waits for `100 Continue`, draining the body would make hyper send it.
-        if inner.is_end_stream() || self.continue_state.is_pending() {
+        // Polling would make hyper send `100 Continue`.
+        if inner.is_end_stream() || self.progress.is_pending() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

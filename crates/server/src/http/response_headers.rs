@@ -1,4 +1,5 @@
-//! The headers of every response: the request id, and the instruction not to guess the media type.
+//! The headers of every response: the request id, which a proxy or a client may have chosen, and the instruction not to
+//! guess the media type.
 
 use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
@@ -13,6 +14,25 @@ pub fn random_id() -> String {
     // If the random source fails, ids repeat. Only the log depends on them.
     let _ = getrandom::fill(&mut bits);
     HEXLOWER.encode(&bits)
+}
+
+/// The longest request id that is taken over, in bytes.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Returns the id of a request: the one that it brings if that is well-formed, otherwise a random one. Well-formed is one
+/// header of 1 to 128 visible ASCII characters without quotes.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let mut sent = headers.get_all(X_REQUEST_ID).iter();
+    let (Some(id), None) = (sent.next(), sent.next()) else { return random_id() };
+    match id.to_str() {
+        Ok(id) if is_request_id(id) => id.to_owned(),
+        _ => random_id(),
+    }
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\''))
 }
 
 /// Sets the headers that every response has.

@@ -60,6 +60,7 @@ impl Fixture {
             bind_addr: ([127, 0, 0, 1], 0).into(),
             shutdown_grace_period: Duration::from_secs(1),
             allowed_origins: origins.iter().map(ToString::to_string).collect(),
+            trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),
             max_connections: 1,
@@ -241,6 +242,23 @@ async fn every_response_has_its_own_id_and_forbids_sniffing() {
         assert_eq!(id.len(), 32, "{id}");
         assert!(ids.insert(id), "{verb} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_well_formed_request_id_is_taken_over_and_any_other_is_replaced() {
+    let fixture = Fixture::new(&[]).await;
+    let longest = "x".repeat(128);
+    for id in ["a", "0af7651916cd43dd8448eb211c80319c", "Root=1-67891233-abcdef;x/y+z~", &longest] {
+        let response = fixture.send("GET", "/healthz", &[("x-request-id", id)]).await;
+        assert_eq!(response.headers["x-request-id"], id);
+    }
+    let too_long = "x".repeat(129);
+    for id in ["", "a b", "a\tb", "\"a\"", "it's", "\u{e9}", &too_long] {
+        let response = fixture.send("GET", "/healthz", &[("x-request-id", id)]).await;
+        assert_eq!(response.headers["x-request-id"].len(), 32, "{id}");
+    }
+    let twice = fixture.send("GET", "/healthz", &[("x-request-id", "a"), ("x-request-id", "b")]).await;
+    assert_eq!(twice.headers["x-request-id"].len(), 32);
 }
 
 #[tokio::test]

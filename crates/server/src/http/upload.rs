@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use axum::http::{StatusCode, header::HeaderName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::access_log::RequestContext;
 use super::auth::VerifiedCaller;
 use super::query::Query;
 use super::response::{ErrorResponse, HandlerResult, json};
@@ -43,6 +44,7 @@ pub(super) async fn upload(
         metadata: None,
     };
 
+    let context = request.extensions().get::<Arc<RequestContext>>().cloned();
     let body = request.into_body();
     let length = body.size_hint().exact();
     let mut bytes = ArtifactBody::from_stream(body.into_data_stream());
@@ -53,6 +55,9 @@ pub(super) async fn upload(
         bytes = bytes.with_digest(digest);
     }
     let uploaded = app.resolver.upload(verified.caller(), &task, opts, bytes).await?;
+    if let Some(context) = context {
+        context.set_artifact(&uploaded.record.id);
+    }
     let status = if uploaded.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = json(status, &PutResponse::new(&uploaded.record))?;
     if uploaded.created {

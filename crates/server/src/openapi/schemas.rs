@@ -45,8 +45,8 @@ pub(super) fn components() -> ComponentsBuilder {
     add_schema::<Liveness>(&mut schemas);
     add_schema::<ServerDescription>(&mut schemas);
     let request_id = HeaderBuilder::new()
-        .schema(Some(string_schema().pattern(Some("^[0-9a-f]{32}$"))))
-        .description(Some("The request's id. The server's log has the cause of a failure under this id."));
+        .schema(Some(string_schema().pattern(Some("^[!#-&(-~]{1,128}$"))))
+        .description(Some("The request's id, under which the server's log tells the cause of a failure: that of the request's own `X-Request-Id` if it has 1 to 128 visible ASCII characters without quotes."));
     ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .schema(EVENT_FRAME, frame_schema())

@@ -1,0 +1,145 @@
+//! The address of the client of a request, for the access log: that of the connection, or behind trusted proxies the one
+//! that they name. It must never know what the address is used for.
+//!
+//! Each proxy appends the address that it was called from to `X-Forwarded-For` (or `Forwarded`, RFC 7239). What is left of
+//! a trusted proxy's own entry may be invented by a client. So the entries are read from the right, and the first address
+//! that is not a trusted proxy is the client.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+use axum::http::header::{FORWARDED, HeaderName};
+
+use crate::ip_network::IpNetwork;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Returns the client's address. `peer` is the address of the connection.
+///
+/// If a request has both headers and they disagree, a client may have sent one that the proxies do not know. Then the
+/// peer is returned.
+pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNetwork]) -> IpAddr {
+    let peer = peer.to_canonical();
+    let find = |name: &HeaderName, parse: fn(&str) -> Option<IpAddr>| {
+        headers.contains_key(name).then(|| rightmost_untrusted(peer, headers, name, parse, trusted))
+    };
+    if !is_trusted(peer, trusted) {
+        return peer;
+    }
+    match (find(&X_FORWARDED_FOR, parse_node), find(&FORWARDED, parse_forwarded)) {
+        (Some(address), None) | (None, Some(address)) => address,
+        (Some(address), Some(other)) if address == other => address,
+        _ => peer,
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
+}
+
+/// Returns the first address from the right that is not trusted. If an entry cannot be read, or all are trusted, the last
+/// address before it.
+fn rightmost_untrusted(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    name: &HeaderName,
+    parse: fn(&str) -> Option<IpAddr>,
+    trusted: &[IpNetwork],
+) -> IpAddr {
+    let mut last = peer;
+    let lines: Vec<_> = headers.get_all(name).iter().collect();
+    for line in lines.into_iter().rev() {
+        // Split without regard to quotes: a quote that a client opens must not hide a proxy's entry.
+        for entry in line.to_str().unwrap_or_default().rsplit(',') {
+            let Some(address) = parse(entry.trim()) else { return last };
+            last = address.to_canonical();
+            if !is_trusted(last, trusted) {
+                return last;
+            }
+        }
+    }
+    last
+}
+
+/// Parses an address with or without a port; one of IPv6 may be in brackets.
+fn parse_node(text: &str) -> Option<IpAddr> {
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
+    text.parse().ok().or_else(in_brackets).or_else(with_port)
+}
+
+/// Parses the parameter `for` of an element of `Forwarded`.
+fn parse_forwarded(element: &str) -> Option<IpAddr> {
+    let node = element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("for").then_some(value)
+    })?;
+    parse_node(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
+        let headers =
+            lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let trusted = ["10.0.0.0/8", "::1"].map(|network| network.parse().unwrap());
+        client_address(peer.parse().unwrap(), &headers.collect(), &trusted).to_string()
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+        for name in ["x-forwarded-for", "forwarded"] {
+            assert_eq!(client("192.0.2.1", &[(name, "for=1.2.3.4"), (name, "1.2.3.4")]), "192.0.2.1");
+        }
+        assert_eq!(client("::ffff:192.0.2.1", &[]), "192.0.2.1");
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_rightmost_untrusted_address_is_the_client() {
+        for (value, expected) in [
+            ("1.2.3.4", "1.2.3.4"),
+            ("6.6.6.6, 1.2.3.4", "1.2.3.4"),
+            ("6.6.6.6, 1.2.3.4, 10.0.0.2, 10.9.9.9", "1.2.3.4"),
+            ("1.2.3.4:5678", "1.2.3.4"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]:80", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+            // An entry that cannot be read hides what is left of it.
+            ("1.2.3.4, unknown", "10.0.0.1"),
+            ("1.2.3.4, x, 10.0.0.2", "10.0.0.2"),
+            ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+            ("", "10.0.0.1"),
+        ] {
+            assert_eq!(client("10.0.0.1", &[("x-forwarded-for", value)]), expected, "{value}");
+        }
+        let lines = [("x-forwarded-for", "6.6.6.6, 1.2.3.4"), ("x-forwarded-for", "10.0.0.2")];
+        assert_eq!(client("10.0.0.1", &lines), "1.2.3.4");
+        assert_eq!(client("::1", &lines), "1.2.3.4");
+    }
+
+    #[test]
+    fn the_standard_header_says_the_same() {
+        for (value, expected) in [
+            ("for=1.2.3.4", "1.2.3.4"),
+            ("for=6.6.6.6, For=\"[2001:db8::7]:4711\";proto=https;by=10.0.0.1", "2001:db8::7"),
+            ("proto=http;for=1.2.3.4;host=a, for=10.0.0.2", "1.2.3.4"),
+            ("for=1.2.3.4, for=_hidden", "10.0.0.1"),
+            ("for=1.2.3.4, proto=https", "10.0.0.1"),
+            // A quote that a client opens does not hide the entry of the proxy.
+            ("for=\"6.6.6.6, for=1.2.3.4", "1.2.3.4"),
+        ] {
+            assert_eq!(client("10.0.0.1", &[("forwarded", value)]), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_sends_the_other_header_hides_itself_and_imitates_nobody() {
+        let disagree = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=6.6.6.6")];
+        assert_eq!(client("10.0.0.1", &disagree), "10.0.0.1");
+        let agree = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")];
+        assert_eq!(client("10.0.0.1", &agree), "1.2.3.4");
+    }
+}

@@ -3,6 +3,8 @@
 //! Each driver creates these errors in one place. The layers above match [`ErrorKind`] exhaustively. This module must
 //! never know a wire code, a status or a driver.
 
+mod io;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;

@@ -1,0 +1,59 @@
+//! [`StoreError`] as a [`std::io::Error`], for readers and writers of the standard library and of tokio.
+//!
+//! This module must never know a driver. It reads only the kind and the sources of an error.
+
+use std::error::Error;
+use std::io;
+
+use super::{ErrorKind, StoreError};
+
+/// The store's error stays inside: [`io::Error::get_ref`] and [`io::Error::into_inner`] return it, so a caller can
+/// downcast to [`StoreError`] and match its kind.
+///
+/// | [`ErrorKind`] | [`io::ErrorKind`] |
+/// |---|---|
+/// | `TooLarge` | `FileTooLarge` |
+/// | `DigestMismatch`, `Corrupt` | `InvalidData` |
+/// | `Unsupported` | `Unsupported` |
+/// | `InvalidArgument` | `InvalidInput` |
+/// | `Conflict` | `AlreadyExists` |
+/// | `Closed` | `NotConnected` |
+/// | `Unavailable` | that of the operating system (`StorageFull`, `TimedOut`, …) if it is known, otherwise `ResourceBusy` |
+/// | `Backend` | that of the operating system (`PermissionDenied`, `ReadOnlyFilesystem`, …) if it is known, otherwise `Other` |
+///
+/// The kind is never `Interrupted` or `WouldBlock`: readers repeat or suspend a call on these.
+///
+/// # Examples
+/// ```
+/// use artifact_store_core::{ErrorKind, StoreError};
+/// use std::io;
+///
+/// let full = StoreError::unavailable("the disk is full").with_source(io::Error::from(io::ErrorKind::StorageFull));
+/// let error = io::Error::from(full);
+/// assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+/// let store_error = error.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());
+/// assert_eq!(store_error.map(StoreError::kind), Some(ErrorKind::Unavailable));
+/// ```
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::TooLarge { .. } => io::ErrorKind::FileTooLarge,
+            ErrorKind::DigestMismatch { .. } | ErrorKind::Corrupt => io::ErrorKind::InvalidData,
+            ErrorKind::Unsupported(_) => io::ErrorKind::Unsupported,
+            ErrorKind::InvalidArgument => io::ErrorKind::InvalidInput,
+            ErrorKind::Conflict => io::ErrorKind::AlreadyExists,
+            ErrorKind::Closed => io::ErrorKind::NotConnected,
+            ErrorKind::Unavailable => system_kind(&error).unwrap_or(io::ErrorKind::ResourceBusy),
+            ErrorKind::Backend => system_kind(&error).unwrap_or(io::ErrorKind::Other),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// The kind of the first error of the operating system among the sources of `error`.
+fn system_kind(error: &StoreError) -> Option<io::ErrorKind> {
+    let mut sources =
+        std::iter::successors(error.source(), |error: &&(dyn Error + 'static)| (*error).source());
+    let system = sources.find_map(|source| source.downcast_ref::<io::Error>())?;
+    Some(system.kind()).filter(|kind| !matches!(kind, io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock))
+}

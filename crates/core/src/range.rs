@@ -2,17 +2,23 @@
 //!
 //! This module must never know a request or a storage.
 
-use std::ops::{Range, RangeFrom};
+use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 /// A range of an artifact's bytes. A read resolves it against the artifact's size. A range past the end is not an error
 /// but empty. The result of the read contains the resolved range and the artifact's size.
+///
+/// Every range of `u64` converts into it: `a..b`, `a..=b`, `a..`, `..b`, `..=b` and `..`. The last bytes are a
+/// [`Suffix`](Self::Suffix).
 ///
 /// # Examples
 /// ```
 /// use artifact_store_core::ByteRange;
 ///
 /// assert_eq!(ByteRange::from(0..4).resolve(10), 0..4);
+/// assert_eq!(ByteRange::from(0..=4).resolve(10), 0..5);
+/// assert_eq!(ByteRange::from(..4).resolve(10), 0..4);
 /// assert_eq!(ByteRange::from(8..).resolve(10), 8..10);
+/// assert_eq!(ByteRange::from(..).resolve(10), 0..10);
 /// assert_eq!(ByteRange::Suffix(3).resolve(10), 7..10);
 /// assert_eq!(ByteRange::from(20..30).resolve(10), 10..10);
 /// ```
@@ -55,5 +61,58 @@ impl From<Range<u64>> for ByteRange {
 impl From<RangeFrom<u64>> for ByteRange {
     fn from(range: RangeFrom<u64>) -> Self {
         Self::From(range.start)
+    }
+}
+
+impl From<RangeTo<u64>> for ByteRange {
+    fn from(range: RangeTo<u64>) -> Self {
+        Self::Bounded { start: 0, end: range.end }
+    }
+}
+
+impl From<RangeInclusive<u64>> for ByteRange {
+    fn from(range: RangeInclusive<u64>) -> Self {
+        let (start, last) = range.into_inner();
+        match last.checked_add(1) {
+            Some(end) => Self::Bounded { start, end },
+            None => Self::From(start),
+        }
+    }
+}
+
+impl From<RangeToInclusive<u64>> for ByteRange {
+    fn from(range: RangeToInclusive<u64>) -> Self {
+        (0..=range.end).into()
+    }
+}
+
+impl From<RangeFull> for ByteRange {
+    fn from(_: RangeFull) -> Self {
+        Self::From(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_range_of_rust_converts_into_the_bytes_that_it_contains() {
+        for (range, bytes) in [
+            (ByteRange::from(2..5), 2..5),
+            (ByteRange::from(2..=5), 2..6),
+            (ByteRange::from(2..), 2..10),
+            (ByteRange::from(..5), 0..5),
+            (ByteRange::from(..=5), 0..6),
+            (ByteRange::from(..), 0..10),
+            (ByteRange::Suffix(3), 7..10),
+            (ByteRange::from(2..=u64::MAX), 2..10),
+            (ByteRange::from(..=u64::MAX), 0..10),
+            (ByteRange::from(RangeInclusive::new(5, 4)), 5..5),
+            (ByteRange::from(RangeInclusive::new(5, 2)), 5..5),
+            (ByteRange::from(12..=15), 10..10),
+        ] {
+            assert_eq!(range.resolve(10), bytes, "{range:?}");
+        }
     }
 }

@@ -244,10 +244,7 @@ impl ArtifactStore for Gate {
         intent: &PresignIntent,
         expiry: Duration,
     ) -> Result<Option<PresignedRequest>, StoreError> {
-        let id = match intent {
-            PresignIntent::Get { id } => id.clone(),
-            PresignIntent::Put(upload) => upload.id(),
-        };
+        let id = intent.id();
         self.run(Verb::Presign, Some(&id), async {
             self.require_flag(intent.flag())?;
             let limit = self.capabilities.presign_expiry_limit();

@@ -31,6 +31,14 @@ impl PresignIntent {
             Self::Put(_) => Flag::PresignPut,
         }
     }
+
+    /// The id of the artifact: that of the download, or the one that the upload will have after the commit.
+    pub fn id(&self) -> ArtifactId {
+        match self {
+            Self::Get { id } => id.clone(),
+            Self::Put(upload) => upload.id(),
+        }
+    }
 }
 
 /// A body that a client will upload directly to the storage. The URL accepts no body with another digest or length.
@@ -45,6 +53,11 @@ pub struct UploadIntent {
 }
 
 impl UploadIntent {
+    /// The body of `size` bytes whose SHA-256 is `digest`, to be stored with `options`.
+    pub fn new(digest: Digest, size: u64, options: PutOptions) -> Self {
+        Self { digest, size, options }
+    }
+
     /// The id that the artifact will have after the commit.
     pub fn id(&self) -> ArtifactId {
         ArtifactId::new(&self.options.namespace, &self.digest)
@@ -57,8 +70,15 @@ impl UploadIntent {
 /// ```
 /// use artifact_store_core::PresignedUrl;
 /// let url = PresignedUrl::new("https://bucket.example/key?X-Amz-Signature=5ec7e7");
-/// assert_eq!(format!("{url:?} {url}"), "PresignedUrl(redacted) (presigned URL, redacted)");
+/// assert_eq!(format!("{url:?}"), "PresignedUrl(redacted)");
 /// assert!(url.reveal().ends_with("5ec7e7"));
+/// ```
+///
+/// It is deliberately not `Display`. A client would get a placeholder instead of the URL, or a log the secret:
+/// ```compile_fail,E0599
+/// # use artifact_store_core::PresignedUrl;
+/// # let url = PresignedUrl::new("https://bucket.example/key?X-Amz-Signature=5ec7e7");
+/// let text = url.to_string();
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresignedUrl(String);
@@ -78,12 +98,6 @@ impl PresignedUrl {
 impl fmt::Debug for PresignedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PresignedUrl(redacted)")
-    }
-}
-
-impl fmt::Display for PresignedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(presigned URL, redacted)")
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! This module must never know a record or a driver.
 
+mod conversions;
+
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,40 @@ impl Timestamp {
     /// Microseconds since the epoch.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// The time `duration` later. A fraction of a microsecond in `duration` is dropped. `None` if the result is after
+    /// the year 9999.
+    ///
+    /// # Examples
+    /// ```
+    /// use artifact_store_core::Timestamp;
+    /// use std::time::Duration;
+    /// let timestamp: Timestamp = "2026-01-02T03:04:05Z".parse()?;
+    /// assert_eq!(timestamp.checked_add(Duration::from_secs(60)), Some("2026-01-02T03:05:05Z".parse()?));
+    /// assert_eq!(timestamp.checked_add(Duration::MAX), None);
+    /// # Ok::<(), artifact_store_core::StoreError>(())
+    /// ```
+    pub fn checked_add(self, duration: Duration) -> Option<Self> {
+        Self::from_micros_exact(self.0.checked_add(i64::try_from(duration.as_micros()).ok()?)?)
+    }
+
+    /// The time `duration` earlier. A fraction of a microsecond in `duration` is dropped. `None` if the result is
+    /// before the year 0.
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        Self::from_micros_exact(self.0.checked_sub(i64::try_from(duration.as_micros()).ok()?)?)
+    }
+
+    /// The time `micros` microseconds after the epoch; `None` outside the range.
+    fn from_micros_exact(micros: i64) -> Option<Self> {
+        (MIN_MICROS..=MAX_MICROS).contains(&micros).then_some(Self(micros))
+    }
+
+    /// The nearest timestamp to `micros` microseconds after the epoch.
+    fn from_micros_wide(micros: i128) -> Self {
+        let clamped = micros.clamp(i128::from(MIN_MICROS), i128::from(MAX_MICROS));
+        // Within the range of an `i64` after the clamp.
+        Self(i64::try_from(clamped).unwrap_or_default())
     }
 }
 
@@ -212,8 +248,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        SystemTime::now().into()
     }
 }
 

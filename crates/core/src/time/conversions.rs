@@ -1,0 +1,135 @@
+//! [`Timestamp`] from and into the times of std and, behind features, of `jiff` and `chrono`.
+//!
+//! A finer time is rounded down to a microsecond; a time outside the years 0 to 9999 becomes the nearest one inside.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Timestamp;
+
+/// The time rounded down to a microsecond, and clamped as by [`Timestamp::from_micros`].
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        // A `Duration` has less than 2^64 seconds, so its microseconds and nanoseconds fit into an `i128`.
+        let signed = |value: u128| i128::try_from(value).unwrap_or(i128::MAX);
+        Self::from_micros_wide(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => signed(after.as_micros()),
+            Err(before) => (-signed(before.duration().as_nanos())).div_euclid(1000),
+        })
+    }
+}
+
+/// Exact. If the platform has no such time (Windows has none before 1601), it is the epoch of Unix.
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        let distance = Duration::from_micros(timestamp.as_micros().unsigned_abs());
+        let time = if timestamp.as_micros() < 0 {
+            UNIX_EPOCH.checked_sub(distance)
+        } else {
+            UNIX_EPOCH.checked_add(distance)
+        };
+        time.unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// The time rounded down to a microsecond, and clamped as by [`Timestamp::from_micros`].
+#[cfg(feature = "jiff")]
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(time: jiff::Timestamp) -> Self {
+        Self::from_micros_wide(time.as_nanosecond().div_euclid(1000))
+    }
+}
+
+/// Exact.
+#[cfg(feature = "jiff")]
+impl From<Timestamp> for jiff::Timestamp {
+    fn from(timestamp: Timestamp) -> Self {
+        // Never the default: the range of a timestamp is within that of jiff.
+        Self::from_microsecond(timestamp.as_micros()).unwrap_or_default()
+    }
+}
+
+/// The time rounded down to a microsecond, and clamped as by [`Timestamp::from_micros`].
+#[cfg(feature = "chrono")]
+impl<Zone: chrono::TimeZone> From<chrono::DateTime<Zone>> for Timestamp {
+    fn from(time: chrono::DateTime<Zone>) -> Self {
+        Self::from_micros(time.timestamp_micros())
+    }
+}
+
+/// Exact.
+#[cfg(feature = "chrono")]
+impl From<Timestamp> for chrono::DateTime<chrono::Utc> {
+    fn from(timestamp: Timestamp) -> Self {
+        // Never the default: the range of a timestamp is within that of chrono.
+        Self::from_timestamp_micros(timestamp.as_micros()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: &[&str] = &[
+        "1970-01-01T00:00:00Z",
+        "2026-01-02T03:04:05.000006Z",
+        "1969-12-31T23:59:59.999999Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-30T22:00:00Z",
+    ];
+
+    #[test]
+    fn a_timestamp_is_the_same_after_a_way_through_the_times_of_std_jiff_and_chrono() {
+        for text in TIMES {
+            let timestamp: Timestamp = text.parse().unwrap();
+            assert_eq!(Timestamp::from(SystemTime::from(timestamp)), timestamp, "{text}");
+            #[cfg(feature = "jiff")]
+            assert_eq!(Timestamp::from(jiff::Timestamp::from(timestamp)), timestamp, "{text}");
+            #[cfg(feature = "chrono")]
+            {
+                let time = chrono::DateTime::<chrono::Utc>::from(timestamp);
+                assert_eq!(Timestamp::from(time), timestamp, "{text}");
+                assert_eq!(time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true), timestamp.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn a_finer_time_is_rounded_down_and_a_time_out_of_range_is_clamped() {
+        let nanos = Duration::from_nanos;
+        let micros = |time: SystemTime| Timestamp::from(time).as_micros();
+        assert_eq!(micros(UNIX_EPOCH + nanos(1999)), 1);
+        assert_eq!(micros(UNIX_EPOCH - nanos(1)), -1);
+        assert_eq!(micros(UNIX_EPOCH - nanos(1000)), -1);
+        assert_eq!(micros(UNIX_EPOCH - nanos(1001)), -2);
+        let years = Duration::from_secs(366 * 24 * 60 * 60);
+        assert_eq!(Timestamp::from(UNIX_EPOCH + 9000 * years), Timestamp::from_micros(i64::MAX));
+        assert_eq!(Timestamp::from(UNIX_EPOCH - 9000 * years), Timestamp::from_micros(i64::MIN));
+        #[cfg(feature = "jiff")]
+        {
+            let micros =
+                |nanos| Timestamp::from(jiff::Timestamp::from_nanosecond(nanos).unwrap()).as_micros();
+            assert_eq!((micros(1999), micros(-1), micros(-1001)), (1, -1, -2));
+            assert_eq!(Timestamp::from(jiff::Timestamp::MIN), Timestamp::from_micros(i64::MIN));
+        }
+        #[cfg(feature = "chrono")]
+        {
+            let micros = |nanos| {
+                Timestamp::from(chrono::DateTime::<chrono::Utc>::from_timestamp_nanos(nanos)).as_micros()
+            };
+            assert_eq!((micros(1999), micros(-1), micros(-1001)), (1, -1, -2));
+            let far = Timestamp::from(chrono::DateTime::<chrono::Utc>::MAX_UTC);
+            assert_eq!(far, Timestamp::from_micros(i64::MAX));
+        }
+    }
+
+    #[test]
+    fn arithmetic_ends_at_the_range_of_timestamps() {
+        let (first, last) = (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX));
+        let micro = Duration::from_micros(1);
+        assert_eq!(last.checked_add(micro), None);
+        assert_eq!(first.checked_sub(micro), None);
+        assert_eq!(first.checked_add(micro).and_then(|time| time.checked_sub(micro)), Some(first));
+        assert_eq!(last.checked_add(Duration::from_nanos(999)), Some(last));
+        assert_eq!(last.checked_sub(Duration::MAX), None);
+    }
+}

@@ -231,7 +231,11 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
 
 /// The drivers that can be opened by name.
 #[derive(Debug, Clone, Default)]
-pub struct Registry(BTreeMap<&'static str, Arc<dyn Driver>>);
+pub struct Registry {
+    drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
+    /// Names of drivers that are not registered, and why each of them is missing.
+    missing: BTreeMap<&'static str, &'static str>,
+}
 
 impl Registry {
     /// A registry without drivers.
@@ -253,28 +257,49 @@ impl Registry {
                 "'{name}' is not a driver name; it takes lower-case letters and digits and starts with a letter"
             )));
         }
-        if self.0.contains_key(name) {
+        if self.drivers.contains_key(name) {
             return Err(StoreError::invalid(format!("a driver '{name}' is already registered")));
         }
-        self.0.insert(name, driver);
+        self.drivers.insert(name, driver);
         Ok(())
+    }
+
+    /// Explains why there is no driver `name`. The error of [`driver`](Self::driver) then says
+    /// `the driver NAME REASON` instead of that the name is unknown. A driver that is registered under this name
+    /// takes precedence.
+    ///
+    /// # Examples
+    /// ```
+    /// use artifact_store_core::Registry;
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.explain_missing("tape", "needs a licence; ask the operator");
+    /// let error = registry.driver("tape").unwrap_err();
+    /// assert_eq!(error.to_string(), "the driver tape needs a licence; ask the operator");
+    /// ```
+    pub fn explain_missing(&mut self, name: &'static str, reason: &'static str) {
+        self.missing.insert(name, reason);
     }
 
     /// The driver called `name`.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the registered drivers.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the registered drivers, or says why this one is
+    /// [missing](Self::explain_missing).
     pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
-        self.0.get(name).ok_or_else(|| {
-            StoreError::invalid(format!(
-                "there is no driver '{name}'; {}",
-                suggest_name(name, self.0.keys().copied())
-            ))
+        self.drivers.get(name).ok_or_else(|| {
+            StoreError::invalid(match self.missing.get(name) {
+                Some(reason) => format!("the driver {name} {reason}"),
+                None => format!(
+                    "there is no driver '{name}'; {}",
+                    suggest_name(name, self.drivers.keys().copied())
+                ),
+            })
         })
     }
 
     /// All drivers, in the order of their names.
     pub fn drivers(&self) -> impl Iterator<Item = &Arc<dyn Driver>> {
-        self.0.values()
+        self.drivers.values()
     }
 }

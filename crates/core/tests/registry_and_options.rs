@@ -109,3 +109,19 @@ fn an_unknown_driver_lists_the_known_ones() {
     );
     assert!(registry.driver("inmem").is_ok());
 }
+
+#[test]
+fn a_missing_driver_that_is_explained_says_how_to_get_it_until_it_is_registered() {
+    let mut registry = Registry::new();
+    registry.explain_missing("inmem", "is not compiled in; enable the feature `inmem`");
+    let error = registry.driver("inmem").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(error.to_string(), "the driver inmem is not compiled in; enable the feature `inmem`");
+    assert_eq!(
+        registry.driver("inmen").unwrap_err().to_string(),
+        "there is no driver 'inmen'; none are known"
+    );
+    registry.register(Arc::new(InmemDriver)).unwrap();
+    assert!(registry.driver("inmem").is_ok());
+    assert_eq!(registry.drivers().count(), 1);
+}

@@ -1,6 +1,8 @@
 //! `artifactd drivers`: prints the capabilities and options of every driver of this build, or of one open store. This
 //! module must never change a store.
 
+use std::sync::Arc;
+
 use artifact_store::{ArtifactStore, Flag};
 
 use super::error::CommandError;
@@ -50,7 +52,7 @@ pub(super) async fn run(args: DriversArgs) -> Result<(), CommandError> {
 impl DriversArgs {
     async fn print_store(&self, selected: &SelectedStore) -> Result<(), CommandError> {
         let config = &selected.config;
-        let work = async |store: &dyn ArtifactStore| {
+        let work = async |store: &Arc<dyn ArtifactStore>| {
             let registry = artifact_store::drivers()?;
             let mut description =
                 DriverDescription::new(registry.driver(store.driver())?.info(), store.capabilities());

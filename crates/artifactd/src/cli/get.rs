@@ -56,7 +56,7 @@ pub(super) async fn run(args: GetArgs) -> Result<(), CommandError> {
         }
         _ => None,
     };
-    args.store.run_on_read_only(async |store| get(store, &args, output).await).await
+    args.store.run_on_read_only(async |store| get(&**store, &args, output).await).await
 }
 
 async fn get(

@@ -3,7 +3,7 @@
 mod rows;
 
 use std::num::NonZeroU64;
-use std::pin::pin;
+use std::sync::Arc;
 
 use artifact_store::core::{MAX_LIST_LIMIT, MediaRange, parse_size};
 use artifact_store::{
@@ -140,7 +140,7 @@ pub(super) async fn run(args: LsArgs) -> Result<(), CommandError> {
 
 /// Prints the records page by page.
 async fn print_records(
-    store: &dyn ArtifactStore,
+    store: &Arc<dyn ArtifactStore>,
     query: ListQuery,
     limit: u64,
     json: bool,
@@ -149,7 +149,7 @@ async fn print_records(
     let mut rows =
         if json { Rows::json(store.driver()) } else { Rows::table(query.pattern(), supports_colours()) };
     let mut stdout = StdoutWriter::new();
-    let mut records = pin!(store.list_all(query));
+    let mut records = store.list_all(query);
     let mut listed = 0;
     let has_more = loop {
         match records.next().await {

@@ -100,7 +100,7 @@ struct PutOutput {
 pub(super) async fn run(args: PutArgs) -> Result<(), CommandError> {
     let options = args.options();
     options.validate().map_err(CommandError::usage)?;
-    args.store.run_creating(async |store| put(store, &args, options).await).await
+    args.store.run_creating(async |store| put(&**store, &args, options).await).await
 }
 
 async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> Result<(), CommandError> {

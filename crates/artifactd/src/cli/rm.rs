@@ -36,7 +36,7 @@ struct DeletionOutput<'a> {
 }
 
 pub(super) async fn run(args: RmArgs) -> Result<(), CommandError> {
-    args.store.run_on_existing(async |store| delete_all(store, &args).await).await
+    args.store.run_on_existing(async |store| delete_all(&**store, &args).await).await
 }
 
 /// Tries every id. If several fail, the command ends with the smallest exit code, which is the most serious one: 1 (the

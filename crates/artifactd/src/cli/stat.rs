@@ -28,7 +28,7 @@ pub(super) struct StatArgs {
 }
 
 pub(super) async fn run(args: StatArgs) -> Result<(), CommandError> {
-    args.store.run_on_read_only(async |store| stat(store, &args).await).await
+    args.store.run_on_read_only(async |store| stat(&**store, &args).await).await
 }
 
 async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), CommandError> {

@@ -73,7 +73,7 @@ impl StoreArgs {
     /// error in its path must not create another store.
     pub(super) async fn run_on_existing(
         &self,
-        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+        work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let store = self.select()?;
         store.run(artifact_store::open_existing(&store.config), with_persistence_check(work)).await
@@ -83,7 +83,7 @@ impl StoreArgs {
     /// storage may be read-only.
     pub(super) async fn run_on_read_only(
         &self,
-        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+        work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let store = self.select()?;
         store.run(artifact_store::open_read_only(&store.config), with_persistence_check(work)).await
@@ -92,7 +92,7 @@ impl StoreArgs {
     /// Like [`run_on_existing`](Self::run_on_existing), but creates the store if it does not exist.
     pub(super) async fn run_creating(
         &self,
-        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+        work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let store = self.select()?;
         store.run(artifact_store::open(&store.config), with_persistence_check(work)).await
@@ -101,10 +101,10 @@ impl StoreArgs {
 
 /// `work`, after a check that the store outlives this process.
 fn with_persistence_check(
-    work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
-) -> impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError> {
-    async move |store: &dyn ArtifactStore| {
-        require_persistent(store)?;
+    work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
+) -> impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError> {
+    async move |store: &Arc<dyn ArtifactStore>| {
+        require_persistent(&**store)?;
         work(store).await
     }
 }
@@ -126,7 +126,7 @@ impl SelectedStore {
     pub(super) async fn run(
         &self,
         opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,
-        work: impl AsyncFnOnce(&dyn ArtifactStore) -> Result<(), CommandError>,
+        work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let mut signal = pin!(signals::wait_for_signal());
         let store = tokio::select! {
@@ -137,7 +137,7 @@ impl SelectedStore {
         let result = tokio::select! {
             biased;
             error = &mut signal => Err(error),
-            result = work(&*store) => result,
+            result = work(&store) => result,
         };
         let closed = store.close().await.map_err(CommandError::from);
         result.and(closed)

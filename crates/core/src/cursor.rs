@@ -81,6 +81,46 @@ impl Position {
             scope_mark: ScopeMark::of(&record.scope),
         }
     }
+
+    /// The position as a key: two keys compare bytewise as their positions compare, so an ordered key-value storage
+    /// lists rows in the order of the contract.
+    ///
+    /// The key has 59 to 186 bytes: 8 for the time, newest first; the id; a zero byte; 16 for the scope mark. Keys of
+    /// different positions differ. The format never changes, so a storage may keep it. No key is a prefix of another.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::ops::Bound::{Excluded, Unbounded};
+    ///
+    /// use artifact_store_core::{Digest, Position, PutOptions, Record, Scope, Timestamp};
+    ///
+    /// let scope = Scope::new("acme", "ada", "s-1")?;
+    /// let record = |text: &str, micros| {
+    ///     let (digest, size) = (Digest::of(text.as_bytes()), text.len() as u64);
+    ///     Record::new(scope.clone(), PutOptions::default(), digest, size, Timestamp::from_micros(micros))
+    /// };
+    /// let (old, new) = (record("old", 1), record("new", 2));
+    /// let rows = BTreeMap::from([&old, &new].map(|row| (Position::of(row).sort_key(), row)));
+    /// assert!(rows.values().eq(&[&new, &old]));
+    ///
+    /// // The next page starts after the position of the query.
+    /// let after = Position::of(&new).sort_key();
+    /// assert!(rows.range((Excluded(after), Unbounded)).map(|(_, row)| *row).eq([&old]));
+    /// # Ok::<(), artifact_store_core::StoreError>(())
+    /// ```
+    pub fn sort_key(&self) -> Vec<u8> {
+        let id = self.id.as_str().as_bytes();
+        let mut key = Vec::with_capacity(8 + id.len() + 1 + 16);
+        // With the sign bit flipped, unsigned order is signed order; inverted, the newest is first.
+        let newest_first = !(self.created_at.as_micros().cast_unsigned() ^ (1 << 63));
+        key.extend_from_slice(&newest_first.to_be_bytes());
+        // An id has no zero byte. With one at its end, an id sorts before the ids that it begins.
+        key.extend_from_slice(id);
+        key.push(0);
+        key.extend_from_slice(self.scope_mark.as_bytes());
+        key
+    }
 }
 
 impl Ord for Position {

@@ -6,6 +6,7 @@ mod absence;
 mod atomicity;
 mod concurrency;
 mod dedup;
+mod dropped_puts;
 mod flags;
 mod isolation;
 mod lifecycle;

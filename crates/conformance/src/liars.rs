@@ -7,6 +7,7 @@ mod harness;
 mod honest;
 mod lie;
 mod list;
+mod locking;
 mod put;
 mod shared_state;
 mod store;
@@ -18,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use harness::Liar;
 pub use honest::HonestHarness;
 pub use lie::Lie;
+pub use locking::LockingHarness;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,6 +91,7 @@ pub const ALL: &[ExpectedFailure] = &[
     expected(Lie::IgnoresLength, "a_wrong_length_leaves_nothing"),
     expected(Lie::LeaksATempFile, "a_failing_source_leaves_nothing"),
     expected(Lie::LeaksWhenDropped, "a_dropped_put_leaves_nothing"),
+    expected(Lie::DestroysADroppedCommit, "a_dropped_put_leaves_nothing"),
     expected(Lie::LosesTheExistingArtifact, "a_failed_put_leaves_the_existing_artifact"),
     expected(Lie::NeverYields, "a_put_can_be_cancelled_whatever_its_source_does"),
     expected(Lie::HoldsTheWholeBody, "a_stream_is_freed_as_it_is_read"),
@@ -115,6 +118,7 @@ pub const ALL: &[ExpectedFailure] = &[
     expected(Lie::RemembersHalf, "durable_is_as_advertised"),
     expected(Lie::SaysShared, "shared_is_as_advertised"),
     expected(Lie::SharesWithoutFlag, "shared_is_as_advertised"),
+    expected(Lie::SecondOpenIsABackendError, "shared_is_as_advertised"),
     expected(Lie::NumberTooLarge, "the_largest_artifact_is_as_advertised"),
     expected(Lie::ExpiryWithoutEnd, "the_longest_presign_expiry_is_as_advertised"),
     expected(Lie::SignsForLongerThanAsked, "a_presigned_url_expires"),

@@ -30,6 +30,7 @@ mod gated;
 mod harness;
 pub mod liars;
 mod runner;
+mod stepped;
 
 pub use check::{Check, CheckResult, Failure, Outcome};
 pub use checks::all as checks;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use artifact_store_conformance::liars::{self, HonestHarness, Liar};
+use artifact_store_conformance::liars::{self, HonestHarness, Liar, Lie, LockingHarness};
 use artifact_store_conformance::{GatedHarness, checks, run, run_checks, seed};
 use artifact_store_core::Flag;
 
@@ -21,6 +21,34 @@ fn the_honest_store_passes_every_check_behind_the_gate() {
 #[test]
 fn the_honest_store_passes_every_check_behind_two_gates() {
     run(&GatedHarness(Arc::new(GatedHarness(Arc::new(HonestHarness))))).assert_conforms();
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_twice_passes_every_check() {
+    run(&LockingHarness).assert_conforms();
+    run(&GatedHarness(Arc::new(LockingHarness))).assert_conforms();
+}
+
+#[test]
+fn a_wrong_error_of_a_second_open_fails_only_the_check_of_its_flag() {
+    let report = run(&Liar(Lie::SecondOpenIsABackendError));
+    let failures: Vec<_> =
+        report.failures().map(|(check, failure)| (check.name, failure.to_string())).collect();
+    assert!(
+        matches!(&failures[..], [("shared_is_as_advertised", text)] if text.contains("the storage is locked")),
+        "{failures:#?}"
+    );
+}
+
+/// A drop can hit the commit in few of the put's steps, so that a check at random moments misses it.
+#[test]
+fn a_destroyed_commit_is_found_every_time() {
+    let mut named = checks();
+    named.retain(|check| check.name == "a_dropped_put_leaves_nothing");
+    for run in 0..30 {
+        let report = run_checks(&Liar(Lie::DestroysADroppedCommit), &named, seed() + run, |_| ());
+        assert_eq!(report.failures().count(), 1, "run {run}: {report}");
+    }
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! A put is atomic. If it fails or is dropped, no artifact is visible, no residue is left, and the next put works.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use artifact_store_core::{
@@ -13,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::check_group;
+use super::dropped_puts::ensure_drops_leave_whole_or_nothing;
 use crate::bodies::{chunked_body, failing_body, paused_body, read_to_end, stalled_body};
 use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq, ensure_error_kind};
 use crate::fixtures::{
@@ -209,35 +208,8 @@ async fn a_dropped_put_leaves_nothing(ctx: &CheckContext) -> CheckResult {
         ensure_nothing_is_left(ctx, &*store, &scope, &bytes, &format!("a put dropped after {size} bytes"))
             .await?;
     }
-    // Drop the put after 0 to 39 polls: before it starts, in any step, or just after its commit.
-    // It must store all or nothing.
-    for polls in 0..40_usize {
-        let bytes = random_bytes(ctx.seed + 1 + polls as u64, if polls % 2 == 0 { 500 } else { 600 * KIB });
-        let put = store.put(&scope, chunked_body(&bytes, 100 * KIB), PutOptions::default());
-        let mut put = Box::pin(put);
-        for _ in 0..polls {
-            if poll_fn(|cx| Poll::Ready(put.as_mut().poll(cx).is_ready())).await {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        drop(put);
-        ctx.ensure_no_residue()
-            .await
-            .map_err(|failure| Failure::new(format!("dropped after {polls} polls: {failure}")))?;
-        if let Some(get) = store.get(&scope, &id_of(&bytes), None).await? {
-            ensure!(read_to_end(get).await? == bytes, "a put dropped after {polls} polls left other bytes");
-        }
-        let again = put_again(&*store, &scope, &bytes).await?;
-        ensure!(again == bytes, "after a put dropped after {polls} polls, the next one has other bytes");
-    }
+    ensure_drops_leave_whole_or_nothing(ctx, &*store, &scope).await?;
     Ok(Outcome::Passed)
-}
-
-async fn put_again(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) -> Result<Bytes, Failure> {
-    let put = put(store, scope, bytes).await?;
-    let get = store.get(scope, &put.record.id, None).await?;
-    Ok(read_to_end(get.ok_or_else(|| Failure::new("the artifact of the next put does not exist"))?).await?)
 }
 
 async fn a_dropped_get_leaves_nothing(ctx: &CheckContext) -> CheckResult {

@@ -23,12 +23,16 @@ check_group! { "flags":
 pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {
     let store = ctx.open().await?;
     let advertised = store.capabilities().has(flag);
-    drop(store);
+    // A store that is not shared may refuse a second open. So the probes of verbs use this store, and those that open
+    // the backend themselves find it closed.
+    if matches!(flag, Flag::Durable | Flag::Shared) {
+        store.close().await?;
+    }
     match (flag, advertised) {
-        (Flag::PresignGet, true) => presign_probes::get_works(ctx).await?,
-        (Flag::PresignGet, false) => presign_probes::get_is_unsupported(ctx).await?,
-        (Flag::PresignPut, true) => presign_probes::put_works(ctx).await?,
-        (Flag::PresignPut, false) => presign_probes::put_is_unsupported(ctx).await?,
+        (Flag::PresignGet, true) => presign_probes::get_works(ctx, &*store).await?,
+        (Flag::PresignGet, false) => presign_probes::get_is_unsupported(ctx, &*store).await?,
+        (Flag::PresignPut, true) => presign_probes::put_works(ctx, &*store).await?,
+        (Flag::PresignPut, false) => presign_probes::put_is_unsupported(ctx, &*store).await?,
         (Flag::Durable, true) => reopening_finds_everything(ctx).await?,
         (Flag::Durable, false) => reopening_finds_whole_or_nothing(ctx).await?,
         (Flag::Shared, true) => a_second_open_shares(ctx).await?,
@@ -111,7 +115,11 @@ async fn reopening_finds_whole_or_nothing(ctx: &CheckContext) -> Result<(), Fail
 async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
     ensure!(ctx.backend().is_persistent(), "the store advertises shared, but its backend is not persistent");
     let one = ctx.open().await?;
-    let two = ctx.open().await?;
+    let two = ctx.open().await.map_err(|error| {
+        Failure::new(format!(
+            "the store advertises shared, but a second open of its backend is refused: {error}"
+        ))
+    })?;
     let scope = default_scope()?;
     let large = random_bytes(ctx.seed, 2 * MIB);
     for (writer, reader) in [(&one, &two), (&two, &one)] {
@@ -149,11 +157,16 @@ async fn a_second_open_fails_or_sees_nothing(ctx: &CheckContext) -> Result<(), F
     put(&*first, &scope, &bytes).await?;
     if ctx.backend().is_persistent() {
         let is_expected = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::InvalidArgument);
-        return ensure_error_kind(
-            ctx.open().await,
-            is_expected,
-            "a second open of a backend that is not shared",
-        );
+        let what = "a second open of a persistent backend, by a store that does not advertise shared";
+        ensure_error_kind(ctx.open().await, is_expected, what)?;
+        // The refusal must leave the first store as it was, and a close must end the refusals.
+        let back = one.get_bytes(&scope, &id_of(&bytes), u64::MAX).await?;
+        ensure!(back.as_ref() == Some(&bytes), "a refused second open changed the store that is open");
+        one.close().await?;
+        return match ctx.open().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::new(format!("an open after the close is refused: {error}"))),
+        };
     }
     let second = ctx.open().await?;
     ensure!(

@@ -45,7 +45,7 @@ async fn presign_download(store: &dyn ArtifactStore, bytes: &Bytes) -> Result<Pr
 async fn a_presigned_download_says_what_it_is(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignGet) {
-        get_is_unsupported(ctx).await?;
+        get_is_unsupported(ctx, &*store).await?;
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;
@@ -100,7 +100,7 @@ fn alter_signature(url: &str) -> String {
 async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignGet) {
-        get_is_unsupported(ctx).await?;
+        get_is_unsupported(ctx, &*store).await?;
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;
@@ -128,7 +128,7 @@ async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckRe
 async fn racing_commits_make_one_artifact(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignPut) {
-        put_is_unsupported(ctx).await?;
+        put_is_unsupported(ctx, &*store).await?;
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use artifact_store_core::{
-    Digest, ErrorKind, Flag, PresignIntent, PresignedRequest, PutOutcome, UploadIntent,
+    ArtifactStore, Digest, ErrorKind, Flag, PresignIntent, PresignedRequest, PutOutcome, UploadIntent,
 };
 use bytes::Bytes;
 
@@ -33,15 +33,14 @@ pub(super) async fn send(
     Ok((response.status, response.body))
 }
 
-pub(super) async fn get_works(ctx: &CheckContext) -> Result<(), Failure> {
-    let store = ctx.open().await?;
+pub(super) async fn get_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;
     for size in [0, 10, 2 * MIB] {
         let bytes = random_bytes(ctx.seed, size);
         let intent = PresignIntent::Get { id: id_of(&bytes) };
         ensure!(store.presign(&scope, &intent, MINUTE).await?.is_none(), "a missing artifact is presigned");
-        put(&*store, &scope, &bytes).await?;
+        put(store, &scope, &bytes).await?;
         let presigned = store.presign(&scope, &intent, MINUTE).await?;
         let presigned = presigned.ok_or_else(|| Failure::new("an existing artifact is not presigned"))?;
         let (status, body) = send(&*client, "GET", &presigned, Bytes::new()).await?;
@@ -53,11 +52,10 @@ pub(super) async fn get_works(ctx: &CheckContext) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) async fn get_is_unsupported(ctx: &CheckContext) -> Result<(), Failure> {
-    let store = ctx.open().await?;
+pub(super) async fn get_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let scope = default_scope()?;
     let bytes = random_bytes(ctx.seed, 10);
-    put(&*store, &scope, &bytes).await?;
+    put(store, &scope, &bytes).await?;
     let expected = |kind| kind == ErrorKind::Unsupported(Flag::PresignGet);
     for id in [id_of(&bytes), id_of(b"never put")] {
         let result = store.presign(&scope, &PresignIntent::Get { id }, MINUTE).await;
@@ -70,8 +68,7 @@ pub(super) fn upload_intent(bytes: &Bytes) -> UploadIntent {
     UploadIntent { digest: Digest::of(bytes), size: bytes.len() as u64, options: options_named("upload") }
 }
 
-pub(super) async fn put_works(ctx: &CheckContext) -> Result<(), Failure> {
-    let store = ctx.open().await?;
+pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;
     for size in [10, 2 * MIB] {
@@ -117,8 +114,7 @@ pub(super) async fn put_works(ctx: &CheckContext) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) async fn put_is_unsupported(ctx: &CheckContext) -> Result<(), Failure> {
-    let store = ctx.open().await?;
+pub(super) async fn put_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let scope = default_scope()?;
     let intent = upload_intent(&random_bytes(ctx.seed, 10));
     let expected = |kind| kind == ErrorKind::Unsupported(Flag::PresignPut);

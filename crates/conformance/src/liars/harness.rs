@@ -10,6 +10,7 @@ use artifact_store_core::{ArtifactStore, BoxError, Bytes, StoreError, async_trai
 use super::honest::PresigningStore;
 use super::lie::Lie;
 use super::lock;
+use super::locking::is_open;
 use super::shared_state::SharedState;
 use super::store::LyingStore;
 use super::url_server::{SkippedChecks, UrlServer};
@@ -24,8 +25,9 @@ struct LyingBackend {
     lie: Lie,
     url_server: Arc<UrlServer>,
     shared: Arc<SharedState>,
-    /// The store of the first open. `Lie::SharesWithoutFlag` returns it for every later open.
-    first: Mutex<Option<Arc<PresigningStore>>>,
+    /// The store of the first open, for the lie that shares it with every later open; the store that is open, for the
+    /// lie about a second one.
+    latest: Mutex<Option<Arc<PresigningStore>>>,
 }
 
 #[async_trait]
@@ -39,7 +41,7 @@ impl Harness for Liar {
             lie: self.0,
             url_server: Arc::default(),
             shared: Arc::default(),
-            first: Mutex::default(),
+            latest: Mutex::default(),
         }))
     }
 }
@@ -48,8 +50,15 @@ impl Harness for Liar {
 impl Backend for LyingBackend {
     async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let create = || Arc::new(PresigningStore::new(options, Arc::clone(&self.url_server)));
-        let inner = if self.lie == Lie::SharesWithoutFlag {
-            Arc::clone(lock(&self.first).get_or_insert_with(create))
+        if self.lie == Lie::SecondOpenIsABackendError {
+            let latest = lock(&self.latest).clone();
+            if is_open(latest.as_deref().map(|store| store as _)).await {
+                return Err(StoreError::backend("the storage is locked"));
+            }
+            *lock(&self.latest) = None;
+        }
+        let inner = if matches!(self.lie, Lie::SharesWithoutFlag | Lie::SecondOpenIsABackendError) {
+            Arc::clone(lock(&self.latest).get_or_insert_with(create))
         } else {
             create()
         };
@@ -60,13 +69,17 @@ impl Backend for LyingBackend {
             put_count: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             deleted: Mutex::default(),
+            destroyed: Arc::default(),
             unseen_puts: Mutex::default(),
             offsets: Mutex::default(),
         }))
     }
 
     fn is_persistent(&self) -> bool {
-        matches!(self.lie, Lie::SaysDurable | Lie::RemembersHalf | Lie::SaysShared)
+        matches!(
+            self.lie,
+            Lie::SaysDurable | Lie::RemembersHalf | Lie::SaysShared | Lie::SecondOpenIsABackendError
+        )
     }
 
     async fn residue(&self) -> Result<Vec<String>, BoxError> {

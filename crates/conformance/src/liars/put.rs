@@ -1,6 +1,8 @@
 //! The lies of `put`.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use artifact_store_core::{
@@ -24,6 +26,18 @@ impl Drop for ResidueOnDrop<'_> {
         if self.armed {
             lock(&self.shared.residue).push("tmp/half".into());
         }
+    }
+}
+
+/// Destroys the bytes of an artifact if it is dropped while it is armed: cleanup that does not know the commit's end.
+struct DestroyOnDrop<'a> {
+    destroyed: &'a Mutex<HashSet<(Scope, ArtifactId)>>,
+    key: Option<(Scope, ArtifactId)>,
+}
+
+impl Drop for DestroyOnDrop<'_> {
+    fn drop(&mut self) {
+        lock(self.destroyed).extend(self.key.take());
     }
 }
 
@@ -99,6 +113,32 @@ impl LyingStore {
         Err(error)
     }
 
+    /// Stores bytes and commits them, each in the background and slower than a runtime polls. If the put is dropped
+    /// while it commits, the commit goes on, and the bytes are destroyed.
+    async fn put_in_steps(
+        &self,
+        scope: &Scope,
+        all: Vec<u8>,
+        options: PutOptions,
+    ) -> Result<PutResult, StoreError> {
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let id = ArtifactId::new(&options.namespace, &artifact_store_core::Digest::of(&all));
+        let mut guard = DestroyOnDrop { destroyed: &self.destroyed, key: Some((scope.clone(), id)) };
+        let commit = tokio::spawn({
+            let (inner, scope) = (Arc::clone(&self.inner), scope.clone());
+            async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                inner.put(&scope, Body::from(all), options).await
+            }
+        });
+        let put =
+            commit.await.map_err(|error| StoreError::backend("the commit panicked").with_source(error))?;
+        guard.key = None;
+        put
+    }
+
     /// Puts an artifact with the lie of this store.
     pub(super) async fn put_with_lie(
         &self,
@@ -148,6 +188,9 @@ impl LyingStore {
         guard.armed = false;
         if let Some(error) = error {
             return self.handle_failed_body(scope, all, stored_options, error).await;
+        }
+        if self.has_lie(Lie::DestroysADroppedCommit) {
+            return self.put_in_steps(scope, all, stored_options).await;
         }
         let mistaken = self.mistaken_scope(scope)?;
         let id = ArtifactId::new(&stored_options.namespace, &artifact_store_core::Digest::of(&all));

@@ -29,7 +29,9 @@ pub(super) struct LyingStore {
     pub(super) closed: AtomicBool,
     /// The records that were deleted through this store.
     pub(super) deleted: Mutex<HashMap<(Scope, ArtifactId), Record>>,
-    /// The ids that were put and that no `stat` has asked for yet.
+    /// The artifacts whose bytes are gone, although their record exists.
+    pub(super) destroyed: Arc<Mutex<HashSet<(Scope, ArtifactId)>>>,
+    /// The ids that were put and that `stat` has not been asked for yet.
     pub(super) unseen_puts: Mutex<HashSet<ArtifactId>>,
     /// The number of rows before the end of a page, by the position of the last row of the page.
     pub(super) offsets: Mutex<HashMap<Position, usize>>,
@@ -111,6 +113,9 @@ impl ArtifactStore for LyingStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
+        if lock(&self.destroyed).contains(&(scope.clone(), id.clone())) {
+            return Err(StoreError::corrupt("the bytes of the artifact are gone"));
+        }
         let range = match (self.lie, range) {
             (Lie::IgnoresRange, _) => None,
             (Lie::ShiftsSuffix, Some(ByteRange::Suffix(length))) => Some(ByteRange::From(length)),

@@ -1,0 +1,45 @@
+//! A future that is polled by hand, one step at a time: [`SteppedFuture`].
+//!
+//! A runtime polls a future only when it was woken. A check that does the same counts the steps of the future, whatever
+//! time each step takes, and can drop it in any of them. This module must never know what the future does.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio::sync::Notify;
+
+/// A future and the wakes that it received.
+pub(crate) struct SteppedFuture<'a, T> {
+    future: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
+    wakes: Arc<WakeSignal>,
+}
+
+#[derive(Default)]
+struct WakeSignal(Notify);
+
+impl Wake for WakeSignal {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+impl<'a, T> SteppedFuture<'a, T> {
+    /// Creates a future that was never polled.
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'a) -> Self {
+        Self { future: Box::pin(future), wakes: Arc::default() }
+    }
+
+    /// Polls the future once, whether it was woken or not.
+    pub(crate) fn poll_once(&mut self) -> Poll<T> {
+        let waker = Waker::from(Arc::clone(&self.wakes));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Waits until the future is woken. It does not poll the future. Cancel-safe.
+    pub(crate) async fn woken(&mut self) {
+        // A future that used up the task's share of time wakes itself, and gets a new share only after a yield.
+        tokio::task::yield_now().await;
+        self.wakes.0.notified().await;
+    }
+}

@@ -1,6 +1,6 @@
 //! The configuration of the server: one file, the environment over it, flags over both.
 //!
-//! [`keys::KEYS`] is the table of all keys. Every error is one line that says where the value is, what is wrong and
+//! [`keys::KEYS`] is the table of all keys. An error has one line for each mistake: where the value is, what is wrong and
 //! what is legal. Neither errors nor debug output contain a secret.
 
 mod build;
@@ -8,11 +8,16 @@ mod driver_keys;
 mod environment;
 mod error;
 mod file;
+mod hint;
 pub mod keys;
 mod layers;
 mod option_names;
 mod parse;
 mod settings;
+mod source;
+mod spellings;
+mod suggest;
+mod tree;
 mod values;
 
 use std::ffi::OsString;
@@ -27,38 +32,65 @@ pub use values::ConfigValues;
 
 use layers::Layers;
 
+/// What a configuration is for: the keys that must be set depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Nothing must be set. The driver is `inmem`, the default of runtimes that embed the store. It loses every artifact
+    /// when the process ends.
+    Embed,
+    /// A command uses the store: `artifacts.driver` must be set.
+    OpenStore,
+    /// A server needs a source of keys, too.
+    Serve,
+}
+
 impl Settings {
-    /// Loads `file` (YAML or TOML by its extension; `None` for defaults), the environment
-    /// (`ARTIFACTD__SERVER__BIND_ADDR=…`) over it, and `flags` (dotted key, value) over both.
+    /// Loads `file` (YAML, TOML or JSON by its extension; `None` for defaults), the environment
+    /// (`ARTIFACTD__SERVER__BIND_ADDR=…`) over it, and `flags` (dotted key, value) over both. Nothing must be set.
     ///
     /// # Errors
-    /// [`ConfigError`].
+    /// [`ConfigError`] with every mistake.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        Self::load_with_values(file, flags).map(|(settings, _)| settings)
+        Self::load_for(Purpose::Embed, file, flags).map(|(settings, _)| settings)
     }
 
-    /// Loads as [`load`](Self::load) does, and also returns the value that is set for each key.
+    /// Loads as [`load`](Self::load) does, and requires what `purpose` needs. Also returns the value that is set for each
+    /// key.
     ///
     /// # Errors
-    /// [`ConfigError`].
-    pub fn load_with_values(
+    /// [`ConfigError`] with every mistake.
+    pub fn load_for(
+        purpose: Purpose,
         file: Option<&Path>,
         flags: &[(String, String)],
     ) -> Result<(Self, ConfigValues), ConfigError> {
-        let layers = read_layers(file, std::env::vars_os(), flags)?;
-        Ok((build::build_settings(&layers)?, layers.values()))
+        let mut layers = read_layers(file, std::env::vars_os(), flags);
+        Ok((build::build_settings(&mut layers, purpose)?, layers.values()))
     }
 
     /// Loads as [`load`](Self::load) does, with `environment` in place of the environment of this process.
     ///
     /// # Errors
-    /// [`ConfigError`].
+    /// [`ConfigError`] with every mistake.
     pub fn from_layers(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(String, String)],
     ) -> Result<Self, ConfigError> {
-        build::build_settings(&read_layers(file, environment, flags)?)
+        Self::from_layers_for(Purpose::Embed, file, environment, flags)
+    }
+
+    /// Loads as [`from_layers`](Self::from_layers) does, and requires what `purpose` needs.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every mistake.
+    pub fn from_layers_for(
+        purpose: Purpose,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        build::build_settings(&mut read_layers(file, environment, flags), purpose)
     }
 }
 
@@ -66,12 +98,12 @@ fn read_layers(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &[(String, String)],
-) -> Result<Layers, ConfigError> {
+) -> Layers {
     let mut layers = Layers::default();
     if let Some(file) = file {
-        layers.add_file(file)?;
+        layers.add_file(file);
     }
-    layers.add_environment(environment)?;
-    layers.add_flags(flags)?;
-    Ok(layers)
+    layers.add_environment(environment);
+    layers.add_flags(flags);
+    layers
 }

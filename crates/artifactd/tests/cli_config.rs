@@ -36,7 +36,7 @@ fn a_configuration_file_with_a_mistake_is_named_with_its_key() {
     let store = TestStore::new("fs");
     with_config(&store, "  driver: fs\n  bogus: 1\n", "ls", &[], b"")
         .expect(2)
-        .expect_message("artifactd.yaml: there is no key 'artifacts.bogus'");
+        .expect_message("artifactd.yaml:3: there is no key 'artifacts.bogus'");
 }
 
 #[test]

@@ -129,26 +129,29 @@ fn an_error_of_opening_names_the_option_as_the_user_wrote_it() {
     let yaml = |name: &str, keys: &str| store.file(name, format!("artifacts: {{{keys}}}"));
     let s3 = "driver: s3, s3_bucket: b-1, s3_access_key_id: a, s3_secret_access_key: s, s3_endpoint: 'http://127.0.0.1:1'";
     let files = [
-        ("driver: fs, fs_root: a, options: {sync: maybe}", "a.yaml: artifacts.options.sync is not legal"),
+        ("driver: fs, fs_root: a, options: {sync: maybe}", "a.yaml:1: artifacts.options.sync is not legal"),
         (
             "driver: sqlite, dsn: a.db, options: {page_size: 1000}",
-            "artifacts.options.page_size in FILE takes a power of two",
+            "artifacts.options.page_size in FILE:1 takes a power of two",
         ),
         (
             "driver: postgres, dsn: 'postgres://h/d', options: {max_connections: 1}",
-            "artifacts.options.max_connections in FILE must be 2",
+            "artifacts.options.max_connections in FILE:1 must be 2",
         ),
         (
             "driver: postgres, dsn: 'postgres://h/d?colour=red'",
-            "artifacts.dsn in FILE has an unknown parameter",
+            "artifacts.dsn in FILE:1 has an unknown parameter",
         ),
-        ("driver: s3, s3_bucket: a/b", "artifacts.s3_bucket in FILE is not a bucket name"),
-        ("driver: s3, s3_bucket: b-1, s3_region: 'x y'", "artifacts.s3_region in FILE is not a region name"),
+        ("driver: s3, s3_bucket: a/b", "artifacts.s3_bucket in FILE:1 is not a bucket name"),
+        (
+            "driver: s3, s3_bucket: b-1, s3_region: 'x y'",
+            "artifacts.s3_region in FILE:1 is not a region name",
+        ),
         (
             "driver: s3, s3_bucket: b-1, options: {part_size: 1KiB}",
-            "artifacts.options.part_size in FILE must be 5242880 to",
+            "artifacts.options.part_size in FILE:1 must be 5242880 to",
         ),
-        (s3, "check artifacts.s3_endpoint in FILE"),
+        (s3, "check artifacts.s3_endpoint in FILE:1"),
     ];
     for (keys, message) in files {
         let file = yaml("a.yaml", keys);

@@ -36,4 +36,4 @@ pub use rules::Rules;
 pub use settings::IdentitySettings;
 pub use token::{LEGAL_TYPES, is_token_type};
 pub use url::{JwksUrl, LEGAL as LEGAL_URL};
-pub use verifier::{BOTH_SOURCES, ConfigError, KeyRefresher, OpenError, Verifier};
+pub use verifier::{BOTH_SOURCES, ConfigError, KeyRefresher, NO_SOURCE, OpenError, Verifier};

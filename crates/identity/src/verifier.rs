@@ -2,6 +2,7 @@
 //! may do.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_protocol::Code;
@@ -116,18 +117,13 @@ impl Verifier {
                 let set = file
                     .read_if_changed()
                     .and_then(|json| KeySet::parse(&json.unwrap_or_default(), &rules.algorithms))
-                    .map_err(|why| config_error(format!("identity.jwks_file: {} {why}", path.display())))?;
+                    .map_err(|why| config_error(format!("identity.jwks_file: {} {why}", located(path))))?;
                 let keys = Arc::new(Keyring::fixed(set));
                 (Arc::clone(&keys), JwksRefresher::spawn_for_file(keys, file, rules.algorithms.clone()))
             }
             (None, Some(url)) => open_provider(url, &rules.algorithms, schedule).await?,
             (None, None) => {
-                return Err(config_error(
-                    "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not start; make keys \
-                     with 'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set identity.jwks_url to the \
-                     JWK set of the issuer of the tokens"
-                        .into(),
-                ));
+                return Err(config_error(NO_SOURCE.into()));
             }
             (Some(_), Some(_)) => return Err(config_error(format!("identity.jwks_url: {BOTH_SOURCES}"))),
         };
@@ -215,6 +211,11 @@ impl Verifier {
     }
 }
 
+/// The error about a configuration with neither a file nor a provider.
+pub const NO_SOURCE: &str = "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not start; make keys \
+                             with 'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set identity.jwks_url to \
+                             the JWK set of the issuer of the tokens";
+
 /// The error about a file and a provider in one configuration.
 pub const BOTH_SOURCES: &str =
     "identity.jwks_file is set too, and keys come from one source; remove one of the two";
@@ -233,6 +234,16 @@ async fn open_provider(
     let refresher =
         JwksRefresher::spawn_for_provider(Arc::clone(&keys), fetcher, algorithms.to_vec(), schedule, max_age);
     Ok((keys, refresher))
+}
+
+/// The path, and the folder that it starts at if it is relative.
+fn located(path: &Path) -> String {
+    match std::env::current_dir() {
+        Ok(dir) if path.is_relative() => {
+            format!("{} in the working directory {}", path.display(), dir.display())
+        }
+        _ => path.display().to_string(),
+    }
 }
 
 fn config_error(why: String) -> OpenError {

@@ -1,12 +1,13 @@
-//! The server's configuration: file, environment and flags set a key in the same way, every error is one line, and no
+//! The server's configuration: file, environment and flags set a key in the same way, every mistake is one line, and no
 //! line and no debug output contains a secret.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use artifactd::config::Settings;
 use artifactd::config::keys::{KEYS, ValueKind};
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use crate::{assert_one_line, split_field, text};
@@ -22,7 +23,7 @@ const OPTIONS: [&str; 4] = [
     "artifacts.options.sync",
 ];
 
-/// Fields: `y` or `t` and a file in YAML or TOML; or `l`, then keys (their number, a byte) and their values.
+/// Fields: `y`, `t` or `j` and a file in YAML, TOML or JSON; or `l`, then keys (their number, a byte) and their values.
 pub fn any(data: &[u8]) {
     // A fuzzer that has learnt the secret may also write it elsewhere, and there it may be repeated.
     if text(data).contains(&SECRET[..7]) {
@@ -44,6 +45,7 @@ pub fn any(data: &[u8]) {
             check_layers(&given);
         }
         b"t" => check_file("toml", rest),
+        b"j" => check_file("json", rest),
         _ => check_file("yaml", rest),
     }
 }
@@ -51,6 +53,9 @@ pub fn any(data: &[u8]) {
 /// Any file is accepted or refused, alone and with a secret before it.
 pub fn check_file(format: &str, content: &[u8]) {
     let before = match format {
+        "json" => format!(
+            "{{\"artifacts\": {{\"cursor_secret\": \"{SECRET}\", \"s3_secret_access_key\": \"{SECRET}\"}}}}"
+        ),
         "toml" => format!("[artifacts]\ncursor_secret = \"{SECRET}\"\ns3_secret_access_key = \"{SECRET}\"\n"),
         _ => format!("artifacts:\n  cursor_secret: \"{SECRET}\"\n  s3_secret_access_key: \"{SECRET}\"\n"),
     };
@@ -58,23 +63,25 @@ pub fn check_file(format: &str, content: &[u8]) {
         let path = write_file(format, &content);
         let first = load(Some(&path), &[], &[]);
         assert_eq!(first, load(Some(&path), &[], &[]), "reading a file twice gives different results");
-        if let Err(line) = first {
+        for line in first.err().unwrap_or_default() {
             assert!(line.contains(path.to_str().unwrap()) || !line.starts_with('/'), "{line}");
         }
     }
 }
 
-/// Keys with values give the same settings, or the same refusal, from a file of either format, from the environment
+/// Keys with values give the same settings, or the same refusal, from a file of any format, from the environment
 /// and from flags. Flags override the environment, and the environment overrides the file. Keys are given by number,
 /// and repeated ones are ignored.
 pub fn check_layers(given: &[(usize, String)]) {
     let given = with_key_names(given);
     let (yaml, toml) = to_yaml_and_toml(&given);
     let (yaml, toml) = (write_file("yaml", yaml.as_bytes()), write_file("toml", toml.as_bytes()));
+    let json = write_file("json", to_json(&given).as_bytes());
     let flags = load(None, &[], &given);
     assert_eq!(load(None, &given, &[]), flags, "the environment gives another result: {given:?}");
     assert_eq!(load(Some(&yaml), &[], &[]), flags, "YAML gives another result: {given:?}");
     assert_eq!(load(Some(&toml), &[], &[]), flags, "TOML gives another result: {given:?}");
+    assert_eq!(load(Some(&json), &[], &[]), flags, "JSON gives another result: {given:?}");
     if flags.is_ok() {
         let other: Vec<_> = given.iter().map(|(name, _)| (name.clone(), "-".to_owned())).collect();
         assert_eq!(load(Some(&yaml), &other, &given), flags, "the environment overrides flags: {given:?}");
@@ -121,6 +128,16 @@ fn to_yaml_and_toml(given: &[(String, String)]) -> (String, String) {
     (yaml, toml)
 }
 
+/// The same settings as JSON.
+fn to_json(given: &[(String, String)]) -> String {
+    let mut document = Value::Object(Map::new());
+    for (name, value) in given {
+        let pointer = name.split('.').fold(&mut document, |section, key| &mut section[key]);
+        *pointer = Value::String(value.clone());
+    }
+    document.to_string()
+}
+
 /// A quoted string that both formats read.
 fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -135,34 +152,43 @@ fn quote(text: &str) -> String {
     quoted
 }
 
-/// Returns the settings, or the error without its source.
+/// Returns the settings, or the sorted lines of the error without their sources.
 fn load(
     file: Option<&PathBuf>,
     environment: &[(String, String)],
     flags: &[(String, String)],
-) -> Result<Settings, String> {
+) -> Result<Settings, Vec<String>> {
     let variable = |name: &str| format!("ARTIFACTD__{}", name.to_uppercase().replace('.', "__"));
     let given = environment.iter().map(|(name, value)| (OsString::from(variable(name)), value.into()));
     let settings = Settings::from_layers(file.map(PathBuf::as_path), given, flags);
-    match settings {
+    let error = match settings {
         Ok(settings) => {
             assert!(!format!("{settings:?}").contains(SECRET), "debug output shows a secret");
-            Ok(settings)
+            return Ok(settings);
         }
-        Err(error) => {
-            let line = error.to_string();
-            assert_one_line(&line, 4000);
-            assert!(!line.contains(SECRET), "a secret is repeated: {line}");
-            let file = file.map(|path| format!("{}: ", path.display()));
-            let mut sources = vec!["command line: ".to_owned()];
-            sources.extend(file);
-            sources.extend(
-                environment.iter().map(|(name, _)| format!("environment variable {}: ", variable(name))),
-            );
-            let why = sources.iter().find_map(|source| line.strip_prefix(source.as_str()));
-            Err(why.unwrap_or(&line).to_owned())
-        }
-    }
+        Err(error) => error,
+    };
+    let mut sources = vec!["command line: ".to_owned()];
+    sources.extend(environment.iter().map(|(name, _)| format!("environment variable {}: ", variable(name))));
+    let without_source = |line: &String| {
+        assert_one_line(line, 4000);
+        assert!(!line.contains(SECRET), "a secret is repeated: {line}");
+        let reason = sources.iter().find_map(|source| line.strip_prefix(source.as_str()));
+        reason.or_else(|| without_file(file?, line)).unwrap_or(line).to_owned()
+    };
+    let lines = error.lines();
+    assert!(!lines.is_empty(), "an error without a mistake");
+    assert_eq!(error.to_string().lines().count() == 1, lines.len() == 1, "{error}");
+    let mut reasons: Vec<String> = lines.iter().map(without_source).collect();
+    reasons.sort();
+    Err(reasons)
+}
+
+/// `line` without the name of the file and the position in it.
+fn without_file<'a>(file: &Path, line: &'a str) -> Option<&'a str> {
+    let rest = line.strip_prefix(file.to_str()?)?;
+    let (position, reason) = rest.split_once(": ")?;
+    position.bytes().all(|byte| byte.is_ascii_digit() || byte == b':').then_some(reason)
 }
 
 /// Writes a file with this content. It exists until this thread writes the next file of its format.

@@ -48,9 +48,16 @@ pub(crate) fn serve_refusal(name: &str, file: &str, environment: &[(&str, &str)]
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(status.code(), Some(2), "{file}{environment:?} {flags:?}\n{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+    assert_a_line_for_each_mistake(&stderr);
     assert!(!stderr.contains(SECRET) && !stdout.contains(SECRET), "a secret is printed: {stderr}");
     stderr
+}
+
+/// One mistake is one line. Several are counted in a line above them.
+fn assert_a_line_for_each_mistake(stderr: &str) {
+    let lines = stderr.lines().count();
+    let heading = format!("artifactd: the configuration has {} mistakes:", lines.saturating_sub(1));
+    assert!(lines == 1 || stderr.lines().next() == Some(&*heading), "{stderr}");
 }
 
 /// A configuration that works, with additional lines.

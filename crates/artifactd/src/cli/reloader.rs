@@ -9,7 +9,7 @@ use artifact_store_identity::KeyRefresher;
 use tokio::signal::unix::Signal;
 use tokio::time::timeout;
 
-use crate::config::{ConfigError, ConfigValues, Settings};
+use crate::config::{ConfigError, ConfigValues, Purpose, Settings};
 use crate::log;
 
 /// How long fetching the keys may take. It is longer than the timeout of one request to the provider.
@@ -27,9 +27,7 @@ pub(super) struct ConfigSources {
 impl ConfigSources {
     /// Loads the configuration, and the value that is set for each key.
     pub(super) fn load(&self) -> Result<(Settings, ConfigValues), ConfigError> {
-        let (settings, values) = Settings::load_with_values(self.file.as_deref(), &self.flags)?;
-        settings.artifacts.require_driver()?;
-        Ok((settings, values))
+        Settings::load_for(Purpose::Serve, self.file.as_deref(), &self.flags)
     }
 }
 

@@ -10,7 +10,7 @@ use artifact_store::{ArtifactStore, Config, Flag, Secret, StoreError};
 
 use super::error::CommandError;
 use super::signals;
-use crate::config::{OptionNames, Settings};
+use crate::config::{OptionNames, Purpose, Settings};
 
 const STORE_VARIABLE: &str = "ARTIFACTD_STORE";
 
@@ -39,8 +39,8 @@ impl StoreArgs {
         let (url, source) = match (&self.store, &self.config) {
             (Some(url), _) => (url.reveal().to_owned(), "--store"),
             (None, Some(file)) => {
-                let settings = Settings::load(Some(file), &[]).map_err(CommandError::usage)?;
-                settings.artifacts.require_driver().map_err(CommandError::usage)?;
+                let (settings, _) =
+                    Settings::load_for(Purpose::OpenStore, Some(file), &[]).map_err(CommandError::usage)?;
                 return Ok(SelectedStore {
                     config: settings.artifacts.store,
                     option_names: settings.artifacts.option_names,

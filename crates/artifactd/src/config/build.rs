@@ -1,25 +1,59 @@
 //! Builds [`Settings`] from the layers: parses each key by its kind, then checks the keys that depend on each other.
 
-use artifact_store_identity::{BOTH_SOURCES, IdentitySettings, JwksUrl};
+use artifact_store_identity::{BOTH_SOURCES, IdentitySettings, NO_SOURCE};
 use artifact_store_server::{EventStreamSettings, ServerSettings};
 use tracing::Level;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Mistake};
 use super::layers::Layers;
 use super::settings::{ArtifactsSettings, LogFormat, ProtocolSettings, Settings, TelemetrySettings};
-use super::{driver_keys, parse};
+use super::{Purpose, driver_keys, parse};
 
-pub(super) fn build_settings(layers: &Layers) -> Result<Settings, ConfigError> {
-    Ok(Settings {
-        server: server(layers)?,
-        identity: identity(layers)?,
-        artifacts: artifacts(layers)?,
-        protocol: protocol(layers)?,
-        telemetry: telemetry(layers)?,
-    })
+/// The settings of `layers`, if these are complete for `purpose`.
+///
+/// # Errors
+/// Every mistake in `layers`.
+pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Settings, ConfigError> {
+    let mut mistakes = layers.take_mistakes();
+    if !layers.is_complete() {
+        return Err(ConfigError::new(mistakes));
+    }
+    let store = driver_keys::store_config(layers, purpose, &mut mistakes);
+    contradictions(layers, &mut mistakes);
+    if purpose == Purpose::Serve
+        && ["identity.jwks_file", "identity.jwks_url"].iter().all(|key| layers.is_absent(key))
+    {
+        mistakes.push(Mistake::of_absence(NO_SOURCE));
+    }
+    let built = store.and_then(|store| {
+        let Some((store, option_names)) = store else { return Ok(None) };
+        Ok(Some(Settings {
+            server: server(layers)?,
+            identity: identity(layers)?,
+            artifacts: ArtifactsSettings {
+                store,
+                option_names,
+                fetch_default_max_bytes: layers.require("artifacts.fetch_default_max_bytes", parse::size)?,
+                fetch_hard_max_bytes: layers.require("artifacts.fetch_hard_max_bytes", parse::size)?,
+                heavy_output_threshold_bytes: layers
+                    .require("artifacts.heavy_output_threshold_bytes", parse::size)?,
+                sweep_interval: layers.require("artifacts.sweep_interval", parse::duration)?,
+            },
+            protocol: ProtocolSettings {
+                max_request_bytes: layers.require("protocol.max_request_bytes", parse::size)?,
+            },
+            telemetry: telemetry(layers)?,
+        }))
+    });
+    match built {
+        Ok(Some(settings)) if mistakes.is_empty() => return Ok(settings),
+        Ok(_) => {}
+        Err(mistake) => mistakes.push(mistake),
+    }
+    Err(ConfigError::new(mistakes))
 }
 
-fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
+fn server(layers: &Layers) -> Result<ServerSettings, Mistake> {
     Ok(ServerSettings {
         bind_addr: layers.require("server.bind_addr", parse::address)?,
         shutdown_grace_period: layers.require("server.shutdown_grace_period", parse::duration)?,
@@ -37,101 +71,39 @@ fn server(layers: &Layers) -> Result<ServerSettings, ConfigError> {
     })
 }
 
-/// A limit of requests. If `key` is not set, the limit is `quarters` quarters of `server.max_connections`.
-fn request_limit(layers: &Layers, key: &str, quarters: usize) -> Result<usize, ConfigError> {
+/// A limit of requests. If it is not set, it is this number of quarters of the connections.
+fn request_limit(layers: &Layers, key: &str, quarters: usize) -> Result<usize, Mistake> {
     let connections = layers.require("server.max_connections", parse::count)?;
     Ok(layers.get(key, parse::count)?.unwrap_or_else(|| (connections * quarters / 4).max(1)))
 }
 
-fn event_streams(layers: &Layers) -> Result<EventStreamSettings, ConfigError> {
-    let (streams, connections) = ("server.max_event_streams", "server.max_connections");
-    let max_connections = layers.require(connections, parse::count)?;
-    let in_all = layers.get(streams, parse::count)?.unwrap_or_else(|| (max_connections / 2).max(1));
-    if in_all > max_connections {
-        return Err(layers.key_error(
-            streams,
-            &format!("{in_all} is larger than server.max_connections, which is {max_connections}"),
-        ));
-    }
+fn event_streams(layers: &Layers) -> Result<EventStreamSettings, Mistake> {
+    let max_connections = layers.require("server.max_connections", parse::count)?;
+    let in_all = layers.get("server.max_event_streams", parse::count)?;
     Ok(EventStreamSettings {
         per_session: layers.require("server.max_event_streams_per_session", parse::count)?,
         per_user: layers.require("server.max_event_streams_per_user", parse::count)?,
         per_tenant: layers.require("server.max_event_streams_per_tenant", parse::count)?,
-        in_all,
+        in_all: in_all.unwrap_or_else(|| (max_connections / 2).max(1)),
     })
 }
 
-fn identity(layers: &Layers) -> Result<IdentitySettings, ConfigError> {
-    let (min_key, key) = ("identity.jwks_refresh_min_interval", "identity.jwks_refresh_interval");
-    let settings = IdentitySettings {
+fn identity(layers: &Layers) -> Result<IdentitySettings, Mistake> {
+    Ok(IdentitySettings {
         jwks_file: layers.get("identity.jwks_file", parse::text)?.map(Into::into),
-        jwks_url: layers
-            .get("identity.jwks_url", parse::text)?
-            .map(|url| JwksUrl::parse(&url).map_err(|reason| layers.key_error("identity.jwks_url", &reason)))
-            .transpose()?,
-        jwks_refresh_interval: layers.require(key, parse::duration)?,
-        jwks_refresh_min_interval: layers.require(min_key, parse::duration)?,
+        jwks_url: layers.get("identity.jwks_url", parse::jwks_url)?,
+        jwks_refresh_interval: layers.require("identity.jwks_refresh_interval", parse::duration)?,
+        jwks_refresh_min_interval: layers.require("identity.jwks_refresh_min_interval", parse::duration)?,
         issuer: layers.get("identity.issuer", parse::text)?,
         audience: layers.get("identity.audience", parse::text)?,
         jwt_algorithms: layers.require("identity.jwt_algorithms", parse::algorithms)?,
         jwt_types: layers.get("identity.jwt_types", parse::token_types)?.unwrap_or_default(),
         session_bound: layers.require("identity.session_bound", parse::boolean)?,
         clock_skew: layers.require("identity.clock_skew", parse::duration)?,
-    };
-    if settings.jwks_file.is_some() && settings.jwks_url.is_some() {
-        return Err(layers.key_error("identity.jwks_url", BOTH_SOURCES));
-    }
-    if settings.jwks_refresh_min_interval > settings.jwks_refresh_interval {
-        let (min, interval) = (settings.jwks_refresh_min_interval, settings.jwks_refresh_interval);
-        return Err(if layers.is_set(min_key) {
-            layers.key_error(min_key, &format!("{min:?} is larger than {key}, which is {interval:?}"))
-        } else {
-            layers.key_error(key, &format!("{interval:?} is smaller than {min_key}, which is {min:?}"))
-        });
-    }
-    Ok(settings)
+    })
 }
 
-fn artifacts(layers: &Layers) -> Result<ArtifactsSettings, ConfigError> {
-    let (default_key, hard_key) = ("artifacts.fetch_default_max_bytes", "artifacts.fetch_hard_max_bytes");
-    let (store, option_names) = driver_keys::store_config(layers)?;
-    let settings = ArtifactsSettings {
-        store,
-        option_names,
-        driver_is_set: layers.is_set("artifacts.driver"),
-        fetch_default_max_bytes: layers.require(default_key, parse::size)?,
-        fetch_hard_max_bytes: layers.require(hard_key, parse::size)?,
-        heavy_output_threshold_bytes: layers
-            .require("artifacts.heavy_output_threshold_bytes", parse::size)?,
-        sweep_interval: layers.require("artifacts.sweep_interval", parse::duration)?,
-    };
-    let (default, hard) = (settings.fetch_default_max_bytes, settings.fetch_hard_max_bytes);
-    if default > hard {
-        return Err(if layers.is_set(default_key) {
-            layers.key_error(default_key, &format!("{default} is larger than {hard_key}, which is {hard}"))
-        } else {
-            layers.key_error(hard_key, &format!("{hard} is smaller than {default_key}, which is {default}"))
-        });
-    }
-    Ok(settings)
-}
-
-fn protocol(layers: &Layers) -> Result<ProtocolSettings, ConfigError> {
-    let (request_key, upload_key) = ("protocol.max_request_bytes", "protocol.max_upload_bytes");
-    let settings = ProtocolSettings {
-        max_request_bytes: layers.get(request_key, parse::size)?,
-        max_upload_bytes: layers.get(upload_key, parse::size)?,
-    };
-    match (settings.max_request_bytes, settings.max_upload_bytes) {
-        (Some(request), Some(upload)) if upload > request => Err(layers.key_error(
-            upload_key,
-            &format!("{upload} is larger than {request_key}, which is {request} and limits uploads, too; raise that, or leave it out"),
-        )),
-        _ => Ok(settings),
-    }
-}
-
-fn telemetry(layers: &Layers) -> Result<TelemetrySettings, ConfigError> {
+fn telemetry(layers: &Layers) -> Result<TelemetrySettings, Mistake> {
     Ok(TelemetrySettings {
         log_format: match layers.require("telemetry.log_format", parse::one_of)? {
             "text" => LogFormat::Text,
@@ -146,4 +118,67 @@ fn telemetry(layers: &Layers) -> Result<TelemetrySettings, ConfigError> {
         },
         service_name: layers.get("telemetry.service_name", parse::text)?,
     })
+}
+
+/// Legal values that contradict each other.
+fn contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
+    let found = [
+        streams_within_connections(layers),
+        one_source_of_keys(layers),
+        at_most(
+            layers,
+            ("identity.jwks_refresh_min_interval", "identity.jwks_refresh_interval"),
+            parse::duration,
+            |duration| format!("{duration:?}"),
+        ),
+        at_most(
+            layers,
+            ("artifacts.fetch_default_max_bytes", "artifacts.fetch_hard_max_bytes"),
+            parse::size,
+            ToString::to_string,
+        ),
+    ];
+    for result in found {
+        match result {
+            Ok(mistake) => mistakes.extend(mistake),
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+}
+
+fn streams_within_connections(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
+    let (streams, connections) = ("server.max_event_streams", "server.max_connections");
+    if !layers.are_legal(&[streams, connections]) {
+        return Ok(None);
+    }
+    let max_connections = layers.require(connections, parse::count)?;
+    let in_all = layers.get(streams, parse::count)?.filter(|in_all| *in_all > max_connections);
+    Ok(in_all.map(|in_all| {
+        layers.mistake(streams, &format!("{in_all} is larger than {connections}, which is {max_connections}"))
+    }))
+}
+
+fn one_source_of_keys(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
+    let (file, url) = ("identity.jwks_file", "identity.jwks_url");
+    let both = layers.is_set(file) && layers.is_set(url) && layers.are_legal(&[url]);
+    Ok(both.then(|| layers.mistake(url, BOTH_SOURCES)))
+}
+
+/// A mistake if the first key is larger than the second one. It is about the key that is set.
+fn at_most<T: Ord>(
+    layers: &Layers,
+    (small, large): (&str, &str),
+    parse: fn(&super::keys::ValueKind, &serde_json::Value) -> Option<T>,
+    show: fn(&T) -> String,
+) -> Result<Option<Mistake>, Mistake> {
+    let (low, high) = (layers.require(small, parse)?, layers.require(large, parse)?);
+    if low <= high || !layers.are_legal(&[small, large]) {
+        return Ok(None);
+    }
+    let (low, high) = (show(&low), show(&high));
+    Ok(Some(if layers.is_set(small) {
+        layers.mistake(small, &format!("{low} is larger than {large}, which is {high}"))
+    } else {
+        layers.mistake(large, &format!("{high} is smaller than {small}, which is {low}"))
+    }))
 }

@@ -3,15 +3,22 @@
 //!
 //! Every error that can be found without opening the store is found here, so that the error names the key.
 
-use artifact_store::core::{Options, StoreError};
+use std::path::Path;
+
+use artifact_store::core::{OptionKind, Options, parse_duration, parse_size};
 use artifact_store::{Config, CursorKey, DriverInfo, Secret, VerifyReads};
 use serde_json::Value;
 
-use super::error::ConfigError;
+use super::error::Mistake;
+use super::hint::{digits, duration_hint};
 use super::keys::OPTIONS;
 use super::layers::Layers;
 use super::option_names::OptionNames;
-use super::parse;
+use super::source::working_directory_of;
+use super::{Purpose, parse, spellings};
+
+/// The similarity above which an option is suggested.
+const MIN_SIMILARITY: f64 = 0.8;
 
 /// The format of a driver key's value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,72 +84,115 @@ const KEY_PAIRS: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s
 /// The default driver of runtimes that embed the store. A server must name a driver.
 const DEFAULT_DRIVER: &str = "inmem";
 
-/// The configuration of the store, and for each option of its driver the location where it is or would be set.
-pub(super) fn store_config(layers: &Layers) -> Result<(Config, OptionNames), ConfigError> {
-    let driver = layers.get("artifacts.driver", parse::text)?.unwrap_or_else(|| DEFAULT_DRIVER.to_owned());
-    let key_error = |name: &str, error: &StoreError| layers.key_error(name, &error.to_string());
-    let registry = artifact_store::drivers().map_err(|error| key_error("artifacts.driver", &error))?;
-    let info = registry.driver(&driver).map_err(|error| key_error("artifacts.driver", &error))?.info();
-    refuse_keys_without_driver(layers, &driver)?;
-    let key_options = key_options(layers, info)?;
-    let mut config = Config::new(&driver);
-    for (option, value) in &key_options {
-        config = config.option(*option, value.clone());
+/// The configuration of the store, and for each option of its driver the location where it is or would be set. `None` if
+/// there is a mistake, which is added to `mistakes`.
+///
+/// # Errors
+/// A bug in the table of keys.
+pub(super) fn store_config(
+    layers: &Layers,
+    purpose: Purpose,
+    mistakes: &mut Vec<Mistake>,
+) -> Result<Option<(Config, OptionNames)>, Mistake> {
+    let secret: Option<String> = layers.get("artifacts.cursor_secret", parse::text)?;
+    if let Some(Err(error)) = secret.as_ref().map(|secret| CursorKey::from_secret(secret.as_bytes())) {
+        mistakes.push(layers.mistake("artifacts.cursor_secret", &error.to_string()));
     }
-    for (option, name, value) in layers.options() {
-        if let Some(row) = DRIVER_KEYS.iter().find(|row| row.driver == driver && row.option == option) {
-            return Err(layers.key_error(name, &format!("set this option as {}", row.key)));
+    let driver = layers.get("artifacts.driver", parse::text)?.unwrap_or_else(|| DEFAULT_DRIVER.to_owned());
+    let registry = match artifact_store::drivers() {
+        Ok(registry) => registry,
+        Err(error) => return Err(Mistake::of_absence(error.to_string())),
+    };
+    if !layers.are_legal(&["artifacts.driver"]) {
+        return Ok(None);
+    }
+    let info = match registry.driver(&driver) {
+        Ok(driver) => driver.info(),
+        Err(error) => {
+            mistakes.push(layers.mistake("artifacts.driver", &error.to_string()));
+            return Ok(None);
         }
-        // Each option is checked without the other options of the section, so that an error is about this one.
-        let others = key_options.iter().map(|(option, value)| ((*option).to_owned(), value.clone()));
-        let options = others.chain([(option.to_owned(), value.clone())]);
-        Options::parse(info.name, info.options, options)
-            .map_err(|error| layers.option_error(name, &error))?;
+    };
+    if !layers.is_set("artifacts.driver") {
+        // Whoever sets a key of a driver does not want the default driver, which loses every artifact. With
+        // `artifacts.driver`, a file may have the keys of several drivers.
+        let stray = DRIVER_KEYS.iter().find(|row| row.driver != driver && layers.is_set(row.key));
+        if let Some(stray) = stray {
+            mistakes.push(stray_key(layers, stray.key));
+            return Ok(None);
+        }
+        if !layers.is_absent("artifacts.driver") {
+            return Ok(None);
+        }
+        if purpose != Purpose::Embed {
+            let names: Vec<&str> = registry.drivers().map(|driver| driver.info().name).collect();
+            mistakes.push(Mistake::of_absence(format!(
+                "artifacts.driver is not set, and a server has no default driver; set it to one of {}",
+                names.join(", ")
+            )));
+            return Ok(None);
+        }
+    }
+    let mistakes_before = mistakes.len();
+    let key_options = key_options(layers, info, mistakes)?;
+    let options = section_options(layers, info, &key_options, mistakes);
+    if mistakes.len() > mistakes_before {
+        return Ok(None);
+    }
+    let mut config = Config::new(&driver);
+    for (option, value) in key_options
+        .iter()
+        .map(|(option, value)| (*option, value))
+        .chain(options.iter().map(|(option, value)| (option.as_str(), value)))
+    {
         config = config.option(option, value.clone());
     }
     config.verify_reads = match layers.require("artifacts.verify_reads", parse::one_of)? {
         "never" => VerifyReads::Never,
         _ => VerifyReads::Always,
     };
-    let secret: Option<String> = layers.get("artifacts.cursor_secret", parse::text)?;
-    if let Some(secret) = secret {
-        CursorKey::from_secret(secret.as_bytes())
-            .map_err(|error| key_error("artifacts.cursor_secret", &error))?;
-        config.cursor_secret = Some(Secret::new(secret));
-    }
-    let names = OptionNames::new(info, |option| {
-        let row = DRIVER_KEYS.iter().find(|row| row.driver == info.name && row.option == option);
-        let key = row.map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned());
-        layers.location(&key)
-    });
-    Ok((config, names))
+    config.cursor_secret = secret.map(Secret::new);
+    let names = OptionNames::new(info, |option| location_of_option(layers, info, option));
+    Ok(Some((config, names)))
 }
 
-/// Refuses a key of another driver if `artifacts.driver` is not set. Whoever sets such a key does not want the default
-/// driver, which loses every artifact. With `artifacts.driver`, a file may have the keys of several drivers.
-fn refuse_keys_without_driver(layers: &Layers, driver: &str) -> Result<(), ConfigError> {
-    if layers.is_set("artifacts.driver") {
-        return Ok(());
-    }
-    let Some(stray) = DRIVER_KEYS.iter().find(|row| row.driver != driver && layers.is_set(row.key)) else {
-        return Ok(());
+/// Where an option of the driver is or would be set.
+fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> String {
+    let row = row_of(info, option);
+    let key = row.map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned());
+    let location = layers.location(&key);
+    let path = match row.map(|row| row.format) {
+        Some(ValueFormat::Path(_)) => layers.get(&key, parse::text).ok().flatten(),
+        _ => None,
     };
-    let drivers: Vec<&str> =
-        DRIVER_KEYS.iter().filter(|row| row.key == stray.key).map(|row| row.driver).collect();
+    // `:memory:` of sqlite is not a path. The path is not repeated: it is the value of a secret key.
+    let folder = path
+        .filter(|path| !path.starts_with(':'))
+        .map_or_else(String::new, |path| working_directory_of(Path::new(&path)));
+    if folder.is_empty() { location } else { format!("{location} (a relative path{folder})") }
+}
+
+/// A key of another driver, where no driver is set.
+fn stray_key(layers: &Layers, key: &str) -> Mistake {
+    let drivers: Vec<&str> = DRIVER_KEYS.iter().filter(|row| row.key == key).map(|row| row.driver).collect();
     let reason = format!("this key is of the driver {}; set artifacts.driver, too", drivers.join(" or "));
-    Err(layers.key_error(stray.key, &reason))
+    layers.mistake(key, &reason)
 }
 
 /// The options that the keys of the driver set.
-fn key_options(layers: &Layers, info: &DriverInfo) -> Result<Vec<(&'static str, Value)>, ConfigError> {
+fn key_options(
+    layers: &Layers,
+    info: &DriverInfo,
+    mistakes: &mut Vec<Mistake>,
+) -> Result<Vec<(&'static str, Value)>, Mistake> {
     let mut options = Vec::new();
     for DriverKey { key, option, format, required, .. } in
         DRIVER_KEYS.iter().filter(|row| row.driver == info.name)
     {
         if !layers.is_set(key) {
-            if let Some(example) = required {
+            if let Some(example) = required.filter(|_| layers.is_absent(key)) {
                 let reason = format!("the driver {} needs {key}, such as {example}", info.name);
-                return Err(layers.key_error("artifacts.driver", &reason));
+                mistakes.push(layers.mistake("artifacts.driver", &reason));
             }
             continue;
         }
@@ -155,17 +205,119 @@ fn key_options(layers: &Layers, info: &DriverInfo) -> Result<Vec<(&'static str, 
         if let Some(Value::String(text)) = &value
             && let Some(reason) = format.mismatch(info, text)
         {
-            return Err(layers.key_error(key, &reason));
+            mistakes.push(layers.mistake(key, &reason));
         }
         options.extend(value.map(|value| (*option, value)));
     }
     for (one, other) in KEY_PAIRS.iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
-        if keys_of(info).any(|key| key == *one) && layers.is_set(one) && !layers.is_set(other) {
+        if keys_of(info).any(|key| key == *one) && layers.is_set(one) && layers.is_absent(other) {
             let reason = format!("this key requires {other}; set both, or neither");
-            return Err(layers.key_error(one, &reason));
+            mistakes.push(layers.mistake(one, &reason));
         }
     }
     Ok(options)
+}
+
+/// The options in the section of the driver's own options.
+fn section_options(
+    layers: &Layers,
+    info: &DriverInfo,
+    key_options: &[(&'static str, Value)],
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<(String, Value)> {
+    let mut options = Vec::new();
+    for (option, name, value) in layers.options() {
+        if let Some(row) = row_of(info, option) {
+            mistakes.push(layers.mistake(name, &format!("set this option as {}", row.key)));
+            continue;
+        }
+        let Some(spec) = info.options.iter().find(|spec| spec.name == option) else {
+            mistakes.push(layers.mistake(name, &unknown_option(info, option)));
+            continue;
+        };
+        let value = normalized(spec.kind, value);
+        // Each option is checked without the other options of the section, so that an error is about this one.
+        let others = key_options.iter().map(|(option, value)| ((*option).to_owned(), value.clone()));
+        let with_others = others.chain([(option.to_owned(), value.clone())]);
+        if let Err(error) = Options::parse(info.name, info.options, with_others)
+            // An error of another option is found there.
+            && error.options().first() == Some(&spec.name)
+        {
+            let hint = match spec.kind {
+                OptionKind::Duration => {
+                    digits(&value).map_or_else(String::new, |number| format!("; {}", duration_hint(&number)))
+                }
+                _ => String::new(),
+            };
+            let sentence = error.display_with_option_names(|_| name.to_owned());
+            mistakes.push(layers.mistake_at(name, &format!("{sentence}{hint}")));
+        }
+        options.push((option.to_owned(), value));
+    }
+    options
+}
+
+/// The value in a spelling that drivers know: their options have fewer spellings than keys.
+fn normalized(kind: OptionKind, value: &Value) -> Value {
+    let Value::String(text) = value else { return value.clone() };
+    let known = match kind {
+        OptionKind::Size if parse_size(text).is_none() => spellings::size(text).map(Value::from),
+        OptionKind::Duration if parse_duration(text).is_none() => {
+            spellings::duration(text).map(|duration| format!("{}ms", duration.as_millis()).into())
+        }
+        OptionKind::Choice(words) => {
+            words.iter().find(|word| word.eq_ignore_ascii_case(text)).map(|word| (*word).into())
+        }
+        OptionKind::Bool => Some(text.to_ascii_lowercase().into()),
+        _ => None,
+    };
+    known.unwrap_or_else(|| value.clone())
+}
+
+/// What is wrong with an option that the driver does not have. The names are those of the configuration.
+fn unknown_option(info: &DriverInfo, option: &str) -> String {
+    let key = |option: &str| {
+        row_of(info, option).map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned())
+    };
+    let nearest = info
+        .options
+        .iter()
+        .map(|spec| (strsim::jaro_winkler(option, spec.name), spec.name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY);
+    let end = match nearest {
+        Some((_, known)) => format!("did you mean {}?", key(known)),
+        None if info.options.is_empty() => "it has none".to_owned(),
+        None => {
+            let known: Vec<String> = info.options.iter().map(|spec| key(spec.name)).collect();
+            format!("known: {}", known.join(", "))
+        }
+    };
+    format!("the driver {} has no option '{option}'; {end}", info.name)
+}
+
+fn row_of(info: &DriverInfo, option: &str) -> Option<&'static DriverKey> {
+    DRIVER_KEYS.iter().find(|row| row.driver == info.name && row.option == option)
+}
+
+/// The key that sets an option of this name, of any driver.
+pub(super) fn key_of_option(option: &str) -> Option<&'static str> {
+    DRIVER_KEYS.iter().find(|row| row.option == option).map(|row| row.key)
+}
+
+/// The options of all drivers.
+pub(super) fn option_names() -> impl Iterator<Item = &'static str> {
+    let drivers = artifact_store::drivers();
+    let names: Vec<&str> = drivers
+        .iter()
+        .flat_map(|registry| {
+            registry
+                .drivers()
+                .flat_map(|driver| driver.info().options.iter().map(|spec| spec.name))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    names.into_iter()
 }
 
 /// The keys that set options of the driver.

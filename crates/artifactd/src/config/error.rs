@@ -1,16 +1,86 @@
-//! [`ConfigError`]: why a configuration is refused.
+//! [`ConfigError`]: every reason why a configuration is refused. This module must never know a key.
 
 use std::fmt;
 
-/// Why a configuration is refused, as one line. It names the file, environment variable or flag, the key, the value
-/// unless it is secret, and what is legal.
+use super::source::ValueSource;
+
+/// The largest number of mistakes that a message lists.
+const MAX_LISTED: usize = 50;
+
+/// One reason why a configuration is refused, as one line. It names the file with the line, the environment variable or
+/// the command line; the key; the value unless it is secret; and what is legal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(pub(crate) String);
+pub(super) struct Mistake {
+    /// `None` if the mistake is that nothing is set.
+    source: Option<ValueSource>,
+    reason: String,
+}
+
+impl Mistake {
+    pub(super) fn at(source: &ValueSource, reason: &str) -> Self {
+        Self { source: Some(source.clone()), reason: one_line(reason, usize::MAX) }
+    }
+
+    /// A mistake that is written nowhere: a key is missing.
+    pub(super) fn of_absence(reason: impl Into<String>) -> Self {
+        Self { source: None, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Some(source) => write!(f, "{source}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
+/// Why a configuration is refused: all its mistakes, each as one line. If there is one, the message is that line.
+/// Otherwise it is a heading and the lines below it, those of the file first, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(Vec<Mistake>);
+
+impl ConfigError {
+    /// `mistakes` sorted by where they are.
+    pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| mistake.source.as_ref().map_or((3, 0), ValueSource::rank));
+        Self(mistakes)
+    }
+
+    /// The line of each mistake.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        if let [mistake] = self.0.as_slice() {
+            return mistake.fmt(f);
+        }
+        write!(f, "the configuration has {} mistakes:", self.0.len())?;
+        for mistake in self.0.iter().take(MAX_LISTED) {
+            write!(f, "\n  {mistake}")?;
+        }
+        match self.0.len().saturating_sub(MAX_LISTED) {
+            0 => Ok(()),
+            more => write!(f, "\n  … and {more} more"),
+        }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+/// `text` on one line: control characters are escaped, and it is cut after `max_chars`.
+pub(super) fn one_line(text: &str, max_chars: usize) -> String {
+    let mut shown = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == max_chars {
+            shown.push('…');
+            break;
+        }
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}

@@ -1,80 +1,67 @@
-//! A configuration file as a JSON value: YAML or TOML by its extension. This module must never know a key.
+//! A configuration file as a [`Node`]: YAML, TOML or JSON by its extension. This module must never know a key.
+
+mod json;
+mod toml;
+mod yaml;
 
 use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize as _;
-use serde_json::Value;
-use serde_saphyr::localizer::ExternalMessageSource;
+use super::source::{Position, working_directory_of};
+use super::tree::Node;
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// Why a file cannot be used: the rest of a sentence that begins with its name and the position. It contains no text of
+/// the file, which may be a secret.
+#[derive(Debug)]
+pub(super) struct FileMistake {
+    pub(super) position: Option<Position>,
+    pub(super) reason: String,
+}
+
+impl FileMistake {
+    /// A mistake in the syntax of `format`.
+    fn in_syntax(format: &str, position: Option<Position>, reason: Option<&str>) -> Self {
+        let parts = [Some(format!("invalid {format}")), reason.map(ToOwned::to_owned)];
+        Self { position, reason: parts.into_iter().flatten().collect::<Vec<_>>().join(": ") }
+    }
+}
+
+impl From<String> for FileMistake {
+    fn from(reason: String) -> Self {
+        Self { position: None, reason }
+    }
+}
+
 /// Reads the file.
 ///
 /// # Errors
-/// The rest of a sentence that begins with the file's name. It contains no text of the file, which may be a secret.
-pub(super) fn read(path: &Path) -> Result<Value, String> {
-    let parse = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yaml" | "yml") => parse_yaml,
-        Some("toml") => parse_toml,
-        _ => return Err("a configuration file's name ends in .yaml, .yml or .toml".into()),
-    };
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+/// Every [`FileMistake`] that the parser finds.
+pub(super) fn read(path: &Path) -> Result<Node, Vec<FileMistake>> {
+    let text = read_text(path).map_err(|reason| vec![reason.into()])?;
+    match extension(path) {
+        Some("toml") => toml::parse(&text),
+        Some("json") => json::parse(&text).map_err(|mistake| vec![mistake]),
+        _ => yaml::parse(&text).map_err(|mistake| vec![mistake]),
+    }
+}
+
+fn extension(path: &Path) -> Option<&str> {
+    path.extension().and_then(|extension| extension.to_str())
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    if !matches!(extension(path), Some("yaml" | "yml" | "toml" | "json")) {
+        return Err("a configuration file's name ends in .yaml, .yml, .toml or .json".into());
+    }
+    let file = std::fs::File::open(path)
+        .map_err(|error| format!("cannot be opened{}: {error}", working_directory_of(path)))?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err("is larger than 1 MiB, the limit of a configuration file".into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    parse(&text)
-}
-
-fn parse_yaml(text: &str) -> Result<Value, String> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let error = error.without_snippet();
-        let position = error.location().map(|location| (location.line(), location.column()));
-        syntax_error("YAML", position, yaml_reason(error).as_deref())
-    })
-}
-
-/// The reason of the parser. `None` if it may contain text of the file.
-fn yaml_reason(error: &serde_saphyr::Error) -> Option<String> {
-    use serde_saphyr::Error;
-    match error {
-        Error::DuplicateMappingKey { .. } => Some("duplicate key".into()),
-        Error::UnknownAnchor { .. } => {
-            Some("unknown anchor; quote a value that begins with an asterisk".into())
-        }
-        Error::MultipleDocuments { .. } => Some("more than one document".into()),
-        // The reasons of the scanner are fixed texts, except that this one contains a character of the file.
-        Error::ExternalMessage { msg, .. } if msg.starts_with("unexpected character") => {
-            Some("unexpected character".into())
-        }
-        Error::ExternalMessage { source, msg, .. }
-            if matches!(**source, ExternalMessageSource::Parser(_)) =>
-        {
-            Some(msg.clone())
-        }
-        _ => None,
-    }
-}
-
-fn parse_toml(text: &str) -> Result<Value, String> {
-    let position = |error: &toml::de::Error| {
-        let before = text.get(..error.span()?.start)?;
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() as u64 + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1;
-        Some((line, column))
-    };
-    // The reasons of the parser are fixed texts. Those of the conversion below may contain a value.
-    let document = toml::Deserializer::parse(text)
-        .map_err(|error| syntax_error("TOML", position(&error), Some(error.message())))?;
-    Value::deserialize(document).map_err(|error| syntax_error("TOML", position(&error), None))
-}
-
-fn syntax_error(format: &str, position: Option<(u64, u64)>, reason: Option<&str>) -> String {
-    let position = position.map(|(line, column)| format!("line {line}, column {column}"));
-    let parts = [Some(format!("invalid {format}")), position, reason.map(ToOwned::to_owned)];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
 }

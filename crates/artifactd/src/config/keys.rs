@@ -41,9 +41,9 @@ impl ValueKind {
     pub fn expected(&self) -> String {
         match self {
             Self::Text => "a text that is not empty, without control characters".into(),
-            Self::Address => "an IP address and a port such as 127.0.0.1:18080 or [::1]:18080".into(),
+            Self::Address => "an address and a port such as 127.0.0.1:18080, [::1]:18080, localhost:18080 or :18080 (all IPv4 addresses)".into(),
             Self::Size(range) => format!(
-                "a size in bytes such as 4096, 64KiB or 4MiB, from {} to {}",
+                "a size in bytes such as 4096, 64KiB or 4M, from {} to {}",
                 size(*range.start()),
                 size(*range.end())
             ),

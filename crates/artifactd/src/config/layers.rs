@@ -1,70 +1,69 @@
-//! [`Layers`]: the value that is set for each key, and its source. Flags override the environment, and the environment
-//! overrides the file. This module must never know what a value means.
+//! [`Layers`]: the value that is set for each key, its source, and the mistakes of both. Flags override the environment,
+//! and the environment overrides the file. This module must never know what a value means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use artifact_store::StoreError;
+use artifact_store_identity::JwksUrl;
 use serde_json::Value;
 
 use super::environment::{self, KEY_PREFIX, PREFIX};
-use super::error::ConfigError;
-use super::file;
+use super::error::{Mistake, one_line};
+use super::hint::hint;
 use super::keys::{KEYS, Key, OPTIONS, ValueKind, key};
+use super::source::{Position, ValueSource};
+use super::suggest::Suggestion;
+use super::tree::{Member, Node};
 use super::values::ConfigValues;
+use super::{file, parse};
 
 /// The longest part of a name or value that an error repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 80;
 
-/// The similarity above which a name is suggested.
-const MIN_SIMILARITY: f64 = 0.85;
-
-/// Where a value is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ValueSource {
-    File(String),
-    Env(String),
-    Flags,
-}
-
-impl fmt::Display for ValueSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{path}"),
-            Self::Env(name) => write!(f, "environment variable {name}"),
-            Self::Flags => f.write_str("command line"),
-        }
-    }
-}
-
 /// The values by dotted name. An option of the driver is named `artifacts.options.` and the option. There is no
 /// `Debug`, because some values are secret.
 #[derive(Default)]
-pub(super) struct Layers(BTreeMap<String, (ValueSource, Value)>);
+pub(super) struct Layers {
+    values: BTreeMap<String, (ValueSource, Value)>,
+    /// The keys whose values are not legal. They are set, but have no value.
+    illegal: BTreeMap<String, ValueSource>,
+    /// The keys and sections that unknown or broken ones were probably meant to be.
+    meant: BTreeSet<String>,
+    /// Whether the content of the file is not known.
+    file_is_unread: bool,
+    mistakes: Vec<Mistake>,
+}
 
 impl Layers {
     /// Adds the values of a file.
-    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let source = ValueSource::File(one_line(&path.display().to_string(), usize::MAX));
-        let tree = file::read(path).map_err(|reason| source_error(&source, &reason))?;
-        match tree {
-            Value::Null => Ok(()),
-            Value::Object(_) => self.add_section(&source, "", tree),
-            _ => Err(source_error(
-                &source,
-                "a configuration consists of sections, such as server: with bind_addr: below it",
-            )),
+    pub(super) fn add_file(&mut self, path: &Path) {
+        let name = one_line(&path.display().to_string(), usize::MAX).into();
+        match file::read(path) {
+            Ok(Node::Section(members)) => self.add_section(&ValueSource::File(name, None), "", members),
+            // An empty file.
+            Ok(Node::Leaf(Value::Null)) => {}
+            Ok(Node::Leaf(_)) => {
+                self.file_is_unread = true;
+                self.add_mistake(
+                    &ValueSource::File(name, None),
+                    "a configuration consists of sections, such as server: with bind_addr: below it",
+                );
+            }
+            Err(mistakes) => {
+                self.file_is_unread = true;
+                for mistake in mistakes {
+                    let source = ValueSource::File(Arc::clone(&name), mistake.position);
+                    self.add_mistake(&source, &mistake.reason);
+                }
+            }
         }
     }
 
     /// Adds the values of variables that begin with `ARTIFACTD__`. A variable that begins with `ARTIFACTD_` and is
-    /// unknown is an error.
-    pub(super) fn add_environment(
-        &mut self,
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<(), ConfigError> {
+    /// unknown is a mistake.
+    pub(super) fn add_environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
         for (variable, value) in variables {
             let variable = variable.to_string_lossy();
             if !variable.starts_with(PREFIX) {
@@ -72,54 +71,70 @@ impl Layers {
             }
             let source = ValueSource::Env(one_line(&variable, usize::MAX));
             let Some(rest) = variable.strip_prefix(KEY_PREFIX) else {
-                if environment::is_known(&variable, &value.to_string_lossy()) {
-                    continue;
+                if !environment::is_known(&variable, &value.to_string_lossy()) {
+                    self.add_mistake(&source, &environment::unknown_variable(&variable));
                 }
-                return Err(source_error(&source, &environment::unknown_variable(&variable)));
+                continue;
             };
             let name = rest.to_lowercase().replace("__", ".");
             // Only one spelling is legal. Otherwise the order of the environment would decide which of two values
             // counts.
             if name.to_uppercase().replace('.', "__") != rest {
-                return Err(source_error(&source, "the name of a variable must be in upper case"));
+                self.add_mistake(&source, "the name of a variable must be in upper case");
+                continue;
             }
-            let value = value.into_string().map_err(|_| source_error(&source, "the value is not UTF-8"))?;
-            self.add_value(source, &name, Value::String(value))?;
+            match value.into_string() {
+                Ok(value) => self.add_value(source, &name, Value::String(value)),
+                Err(_) => self.add_mistake(&source, "the value is not UTF-8"),
+            }
         }
-        Ok(())
+    }
+
+    /// Adds the values of flags: dotted name and value. The last flag of a name counts.
+    pub(super) fn add_flags(&mut self, flags: &[(String, String)]) {
+        for (name, value) in flags {
+            self.add_value(ValueSource::Flags, name, Value::String(value.clone()));
+        }
+    }
+
+    /// Finds the values that are not legal, and returns all mistakes so far.
+    pub(super) fn take_mistakes(&mut self) -> Vec<Mistake> {
+        for (name, (source, value)) in &self.values {
+            // The driver checks its options.
+            let Some(key) = key(name).filter(|key| !parse::is_legal(&key.kind, value)) else { continue };
+            let reason = illegal_value(key, value);
+            self.mistakes.push(Mistake::at(source, &format!("{name}: {reason}")));
+            self.illegal.insert(name.clone(), source.clone());
+        }
+        self.values.retain(|name, _| !self.illegal.contains_key(name));
+        std::mem::take(&mut self.mistakes)
     }
 
     /// The value that is set for each key.
     pub(super) fn values(&self) -> ConfigValues {
-        ConfigValues(self.0.iter().map(|(name, (_, value))| (name.clone(), value.clone())).collect())
-    }
-
-    /// Adds the values of flags: dotted name and value. The last flag of a name counts.
-    pub(super) fn add_flags(&mut self, flags: &[(String, String)]) -> Result<(), ConfigError> {
-        for (name, value) in flags {
-            self.add_value(ValueSource::Flags, name, Value::String(value.clone()))?;
-        }
-        Ok(())
+        let values = self.values.iter().map(|(name, (_, value))| (name.clone(), value.clone()));
+        ConfigValues(values.collect())
     }
 
     /// The value of `name`, or its default if it is not set, parsed by `parse`. `None` if it has no default either.
+    ///
+    /// # Errors
+    /// A bug in the table of keys.
     pub(super) fn get<T>(
         &self,
         name: &str,
         parse: fn(&ValueKind, &Value) -> Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(key) = key(name) else {
-            return Err(ConfigError(format!(
-                "the table of keys has no row '{name}'; this is a bug in artifactd"
-            )));
-        };
-        if let Some((source, value)) = self.0.get(name) {
-            return parse(&key.kind, value).map(Some).ok_or_else(|| illegal_value(source, key, value));
+    ) -> Result<Option<T>, Mistake> {
+        let Some(key) = key(name) else { return Err(bug(&format!("the table of keys has no row '{name}'"))) };
+        if let Some((source, value)) = self.values.get(name) {
+            let value = parse(&key.kind, value);
+            return value
+                .map(Some)
+                .ok_or_else(|| Mistake::at(source, &format!("{name}: the value is not legal")));
         }
         let Some(default) = key.default else { return Ok(None) };
-        parse(&key.kind, &Value::String(default.to_owned())).map(Some).ok_or_else(|| {
-            ConfigError(format!("the default of '{name}' is not legal; this is a bug in artifactd"))
-        })
+        let value = parse(&key.kind, &Value::String(default.to_owned()));
+        value.map(Some).ok_or_else(|| bug(&format!("the default of '{name}' is not legal")))
     }
 
     /// The same as [`get`](Self::get), for a key that has a default.
@@ -127,99 +142,139 @@ impl Layers {
         &self,
         name: &str,
         parse: fn(&ValueKind, &Value) -> Option<T>,
-    ) -> Result<T, ConfigError> {
-        self.get(name, parse)?
-            .ok_or_else(|| ConfigError(format!("'{name}' has no default; this is a bug in artifactd")))
+    ) -> Result<T, Mistake> {
+        self.get(name, parse)?.ok_or_else(|| bug(&format!("'{name}' has no default")))
     }
 
-    /// An error of the value of `name`, with its source if it is set.
-    pub(super) fn key_error(&self, name: &str, reason: &str) -> ConfigError {
-        match self.0.get(name) {
-            Some((source, _)) => source_error(source, &format!("{name}: {reason}")),
-            None => ConfigError(format!("{name}: {reason}")),
-        }
+    /// A mistake in the value of `name`, with its source if it is set.
+    pub(super) fn mistake(&self, name: &str, reason: &str) -> Mistake {
+        self.mistake_at(name, &format!("{name}: {reason}"))
     }
 
-    /// An error of the driver's option that `name` sets.
-    pub(super) fn option_error(&self, name: &str, error: &StoreError) -> ConfigError {
-        // The error may be about another option, which keeps its name.
-        match self.0.get(name).filter(|_| error.options().first().copied() == option_of(name)) {
-            Some((source, _)) => {
-                source_error(source, &error.display_with_option_names(|_| name.to_owned()).to_string())
-            }
-            None => self.key_error(name, &error.to_string()),
+    /// The same, where the whole sentence is given.
+    pub(super) fn mistake_at(&self, name: &str, sentence: &str) -> Mistake {
+        match self.source(name) {
+            Some(source) => Mistake::at(source, sentence),
+            None => Mistake::of_absence(sentence),
         }
     }
 
     /// `name` and its source, as part of a sentence. Only `name` if it is not set.
     pub(super) fn location(&self, name: &str) -> String {
-        match self.0.get(name) {
-            Some((ValueSource::File(path), _)) => format!("{name} in {path}"),
-            Some((ValueSource::Env(variable), _)) => format!("the environment variable {variable}"),
-            Some((ValueSource::Flags, _)) => format!("{name} on the command line"),
+        match self.source(name) {
+            Some(source @ ValueSource::File(..)) => format!("{name} in {source}"),
+            Some(ValueSource::Env(variable)) => format!("the environment variable {variable}"),
+            Some(ValueSource::Flags) => format!("{name} on the command line"),
             None => name.to_owned(),
         }
     }
 
+    /// Where `name` is set, to whatever value.
+    fn source(&self, name: &str) -> Option<&ValueSource> {
+        self.values.get(name).map(|(source, _)| source).or_else(|| self.illegal.get(name))
+    }
+
+    /// Whether `name` is set, to whatever value.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.source(name).is_some()
+    }
+
+    /// Whether `name` is not set, and no mistake is the reason.
+    pub(super) fn is_absent(&self, name: &str) -> bool {
+        let section = name.split_once('.').map_or(name, |(section, _)| section);
+        !self.is_set(name) && ![name, section].iter().any(|name| self.meant.contains(*name))
+    }
+
+    /// Whether the file was read and its syntax is correct. If not, only its syntax is a mistake.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.file_is_unread
+    }
+
+    /// Whether none of `names` has a value that is not legal. If one has, what follows from it is not a mistake.
+    pub(super) fn are_legal(&self, names: &[&str]) -> bool {
+        !names.iter().any(|name| self.illegal.contains_key(*name))
     }
 
     /// The options of the driver: name of the option, dotted name, value.
     pub(super) fn options(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
-        self.0.iter().filter_map(|(name, (_, value))| Some((option_of(name)?, name.as_str(), value)))
+        self.values.iter().filter_map(|(name, (_, value))| Some((option_of(name)?, name.as_str(), value)))
     }
 
-    fn add_section(&mut self, source: &ValueSource, name: &str, value: Value) -> Result<(), ConfigError> {
-        match value {
-            // All keys of the section are commented out.
-            Value::Null => Ok(()),
-            Value::Object(members) => {
-                for (member, value) in members {
-                    let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
-                    if member.contains('.') {
-                        return Err(source_error(
-                            source,
-                            &format!(
-                                "the key '{}' has a dot; write it as a section, such as server: with bind_addr: below it",
-                                one_line(&member, MAX_SHOWN_CHARS)
-                            ),
-                        ));
-                    }
-                    if is_section(&name) {
-                        self.add_section(source, &name, value)?;
-                    } else {
-                        self.add_value(source.clone(), &name, value)?;
+    /// Adds the members of the section `name` of a file.
+    fn add_section(&mut self, file: &ValueSource, name: &str, members: Vec<Member>) {
+        let mut seen = BTreeSet::new();
+        for Member { key: member, line, node } in members {
+            let source = match file {
+                ValueSource::File(path, _) => ValueSource::File(Arc::clone(path), Some(Position::line(line))),
+                other => other.clone(),
+            };
+            let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
+            if !seen.insert(member.clone()) {
+                let shown = one_line(&name, MAX_SHOWN_CHARS);
+                self.add_mistake(&source, &format!("duplicate key '{shown}'; write it once"));
+                // Which value is meant is not known.
+                self.values.remove(&name);
+                self.illegal.insert(name.clone(), source);
+                self.meant.insert(name);
+            } else if member.contains('.') {
+                let reason = format!(
+                    "the key '{}' has a dot; write it as a section, such as server: with bind_addr: below it",
+                    one_line(&member, MAX_SHOWN_CHARS)
+                );
+                self.add_mistake(&source, &reason);
+            } else if is_section(&name) {
+                match node {
+                    Node::Section(members) => self.add_section(&source, &name, members),
+                    // All keys of the section are commented out.
+                    Node::Leaf(Value::Null) => {}
+                    Node::Leaf(_) => {
+                        self.add_mistake(&source, &format!("{name} is a section; write its keys below it"));
+                        self.meant.insert(name);
                     }
                 }
-                Ok(())
+            } else {
+                self.add_value(source, &name, node.into_value());
             }
-            _ => Err(source_error(source, &format!("{name} is a section; write its keys below it"))),
         }
     }
 
-    fn add_value(&mut self, source: ValueSource, name: &str, value: Value) -> Result<(), ConfigError> {
-        if option_of(name).is_none() {
-            match key(name) {
-                None => return Err(unknown_key(&source, name)),
-                Some(Key { kind: ValueKind::Unsupported(reason), .. }) => {
-                    return Err(source_error(&source, &format!("{name}: {reason}")));
-                }
-                Some(Key { kind: ValueKind::Options, .. }) => {
-                    return Err(source_error(
-                        &source,
-                        &format!("{name} is a section; set one of its keys, such as {name}.sync"),
-                    ));
-                }
-                Some(_) => {}
+    fn add_value(&mut self, source: ValueSource, name: &str, value: Value) {
+        let reason = match key(name) {
+            _ if option_of(name).is_some() => None,
+            None => Some(self.unknown_key(name)),
+            Some(Key { kind: ValueKind::Unsupported(reason), .. }) => Some(format!("{name}: {reason}")),
+            Some(Key { kind: ValueKind::Options, .. }) => {
+                Some(format!("{name} is a section; set one of its keys, such as {name}.sync"))
+            }
+            Some(_) => None,
+        };
+        let reason = reason.or_else(|| {
+            value.is_null().then(|| format!("{name}: there is no value; leave the key out for its default"))
+        });
+        match reason {
+            Some(reason) => self.add_mistake(&source, &reason),
+            None => {
+                self.illegal.remove(name);
+                self.values.insert(name.to_owned(), (source, value));
             }
         }
-        if value.is_null() {
-            let reason = format!("{name}: there is no value; leave the key out for its default");
-            return Err(source_error(&source, &reason));
+    }
+
+    /// The mistake of an unknown key. What it was probably meant to be is not reported as missing.
+    fn unknown_key(&mut self, name: &str) -> String {
+        let shown = one_line(name, MAX_SHOWN_CHARS);
+        if is_section(name) {
+            return format!("{shown} is a section; write its keys below it");
         }
-        self.0.insert(name.to_owned(), (source, value));
-        Ok(())
+        let suggestion = Suggestion::of(name);
+        if let Suggestion::Key(known) = &suggestion {
+            self.meant.insert(known.clone());
+        }
+        format!("there is no key '{shown}'; {suggestion}")
+    }
+
+    fn add_mistake(&mut self, source: &ValueSource, reason: &str) {
+        self.mistakes.push(Mistake::at(source, reason));
     }
 }
 
@@ -233,68 +288,21 @@ fn is_section(name: &str) -> bool {
         || KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
-fn unknown_key(source: &ValueSource, name: &str) -> ConfigError {
-    let shown = one_line(name, MAX_SHOWN_CHARS);
-    if is_section(name) {
-        return source_error(source, &format!("{shown} is a section; write its keys below it"));
+/// What is wrong with a value that is not legal.
+fn illegal_value(key: &Key, value: &Value) -> String {
+    if let (ValueKind::JwksUrl, Some(url)) = (&key.kind, parse::text(&key.kind, value))
+        && let Err(reason) = JwksUrl::parse(&url)
+    {
+        return reason;
     }
-    let mut sections: Vec<&str> =
-        KEYS.iter().filter_map(|key| key.name.split_once('.')).map(|(section, _)| section).collect();
-    sections.dedup();
-    let section = name.split_once('.').map_or("", |(section, _)| section);
-    let suggestion = KEYS
-        .iter()
-        .map(|key| key.name)
-        .chain(sections.iter().copied().filter(|_| section.is_empty()))
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY);
-    if let Some((_, known)) = suggestion {
-        return source_error(source, &format!("there is no key '{shown}'; did you mean '{known}'?"));
-    }
-    let known: Vec<&str> = KEYS
-        .iter()
-        .map(|key| key.name)
-        .filter(|name| name.split_once('.').is_some_and(|(of_key, _)| of_key == section))
-        .collect();
-    if known.is_empty() {
-        return source_error(
-            source,
-            &format!("there is no key '{shown}'; the sections are {}", sections.join(", ")),
-        );
-    }
-    source_error(source, &format!("there is no key '{shown}'; known: {}", known.join(", ")))
-}
-
-fn illegal_value(source: &ValueSource, key: &Key, value: &Value) -> ConfigError {
     let shown = match value {
         _ if key.secret => "the value".to_owned(),
         Value::String(text) => format!("'{}'", one_line(text, MAX_SHOWN_CHARS)),
         other => one_line(&other.to_string(), MAX_SHOWN_CHARS),
     };
-    let hint = match (&key.kind, value) {
-        (ValueKind::Text, Value::Number(_) | Value::Bool(_)) => "; write it in quotes",
-        _ => "",
-    };
-    source_error(
-        source,
-        &format!("{}: {shown} is not legal; it takes {}{hint}", key.name, key.kind.expected()),
-    )
+    format!("{shown} is not legal; it takes {}{}", key.kind.expected(), hint(&key.kind, value))
 }
 
-fn source_error(source: &ValueSource, reason: &str) -> ConfigError {
-    ConfigError(format!("{source}: {}", one_line(reason, usize::MAX)))
-}
-
-/// `text` on one line: control characters are escaped, and it is cut after `max_chars`.
-fn one_line(text: &str, max_chars: usize) -> String {
-    let mut shown = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == max_chars {
-            shown.push('…');
-            break;
-        }
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
+fn bug(what: &str) -> Mistake {
+    Mistake::of_absence(format!("{what}; this is a bug in artifactd"))
 }

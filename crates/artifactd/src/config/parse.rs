@@ -6,13 +6,31 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use artifact_store::core::{parse_duration, parse_size};
-use artifact_store_identity::{Algorithm, is_token_type};
-use artifact_store_server::IpNetwork;
+use artifact_store_identity::{Algorithm, JwksUrl, is_token_type};
 use axum::http::uri::Authority;
 use serde_json::Value;
 
 use super::keys::ValueKind;
+use super::spellings;
+
+/// Whether the value is legal for its kind.
+pub(super) fn is_legal(kind: &ValueKind, value: &Value) -> bool {
+    match kind {
+        ValueKind::Text => text(kind, value).is_some(),
+        ValueKind::Address => address(kind, value).is_some(),
+        ValueKind::Size(_) => size(kind, value).is_some(),
+        ValueKind::Duration(_) => duration(kind, value).is_some(),
+        ValueKind::Count(_) => count(kind, value).is_some(),
+        ValueKind::Boolean => boolean(kind, value).is_some(),
+        ValueKind::OneOf(_) => one_of(kind, value).is_some(),
+        ValueKind::Algorithms => algorithms(kind, value).is_some(),
+        ValueKind::TokenTypes => token_types(kind, value).is_some(),
+        ValueKind::JwksUrl => jwks_url(kind, value).is_some(),
+        ValueKind::Origins => origins(kind, value).is_some(),
+        // A driver checks its options. A key that is not supported is refused before.
+        ValueKind::Options | ValueKind::Unsupported(_) => true,
+    }
+}
 
 pub(super) fn text(_: &ValueKind, value: &Value) -> Option<String> {
     let text = value.as_str()?;
@@ -20,14 +38,14 @@ pub(super) fn text(_: &ValueKind, value: &Value) -> Option<String> {
 }
 
 pub(super) fn address(_: &ValueKind, value: &Value) -> Option<SocketAddr> {
-    value.as_str()?.parse().ok()
+    spellings::address(value.as_str()?)
 }
 
 pub(super) fn size(kind: &ValueKind, value: &Value) -> Option<u64> {
     let ValueKind::Size(range) = kind else { return None };
     let bytes = match value {
         Value::Number(number) => number.as_u64(),
-        Value::String(text) => parse_size(text),
+        Value::String(text) => spellings::size(text),
         _ => None,
     };
     bytes.filter(|bytes| range.contains(bytes))
@@ -35,7 +53,7 @@ pub(super) fn size(kind: &ValueKind, value: &Value) -> Option<u64> {
 
 pub(super) fn duration(kind: &ValueKind, value: &Value) -> Option<Duration> {
     let ValueKind::Duration(range) = kind else { return None };
-    let duration = parse_duration(value.as_str()?)?;
+    let duration = spellings::duration(value.as_str()?)?;
     (Duration::from_millis(*range.start())..=Duration::from_millis(*range.end()))
         .contains(&duration)
         .then_some(duration)
@@ -54,7 +72,7 @@ pub(super) fn count(kind: &ValueKind, value: &Value) -> Option<usize> {
 pub(super) fn boolean(_: &ValueKind, value: &Value) -> Option<bool> {
     match value {
         Value::Bool(value) => Some(*value),
-        Value::String(text) => text.parse().ok(),
+        Value::String(text) => text.to_ascii_lowercase().parse().ok(),
         _ => None,
     }
 }
@@ -62,13 +80,17 @@ pub(super) fn boolean(_: &ValueKind, value: &Value) -> Option<bool> {
 pub(super) fn one_of(kind: &ValueKind, value: &Value) -> Option<&'static str> {
     let ValueKind::OneOf(words) = kind else { return None };
     let text = value.as_str()?;
-    words.iter().copied().find(|word| *word == text)
+    words.iter().copied().find(|word| word.eq_ignore_ascii_case(text))
 }
 
 pub(super) fn algorithms(_: &ValueKind, value: &Value) -> Option<Vec<Algorithm>> {
     let algorithms: Vec<Algorithm> =
         list(value)?.into_iter().map(|name| name.parse().ok()).collect::<Option<_>>()?;
     (!algorithms.is_empty()).then_some(algorithms)
+}
+
+pub(super) fn jwks_url(kind: &ValueKind, value: &Value) -> Option<JwksUrl> {
+    JwksUrl::parse(&text(kind, value)?).ok()
 }
 
 pub(super) fn token_types(_: &ValueKind, value: &Value) -> Option<Vec<String>> {

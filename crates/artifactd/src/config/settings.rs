@@ -5,7 +5,6 @@ use std::time::Duration;
 use artifact_store_identity::IdentitySettings;
 use artifact_store_server::ServerSettings;
 
-use super::error::ConfigError;
 use super::option_names::OptionNames;
 
 /// The whole configuration after all checks.
@@ -27,9 +26,6 @@ pub struct ArtifactsSettings {
     pub store: artifact_store::Config,
     /// Where each option of the driver was written, for errors of opening the store.
     pub option_names: OptionNames,
-    /// Whether `artifacts.driver` is set. If not, the driver is `inmem`, the default of runtimes that embed the store.
-    /// It loses every artifact when the process ends.
-    pub driver_is_set: bool,
     pub fetch_default_max_bytes: u64,
     pub fetch_hard_max_bytes: u64,
     pub heavy_output_threshold_bytes: u64,
@@ -63,23 +59,4 @@ pub struct TelemetrySettings {
 pub enum LogFormat {
     Json,
     Text,
-}
-
-impl ArtifactsSettings {
-    /// Refuses settings without `artifacts.driver`: a server on the default driver would lose every artifact when it
-    /// ends.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn require_driver(&self) -> Result<(), ConfigError> {
-        if self.driver_is_set {
-            return Ok(());
-        }
-        let drivers = artifact_store::drivers().map_err(|error| ConfigError(error.to_string()))?;
-        let names: Vec<&str> = drivers.drivers().map(|driver| driver.info().name).collect();
-        Err(ConfigError(format!(
-            "artifacts.driver is not set, and a server has no default driver; set it to one of {}",
-            names.join(", ")
-        )))
-    }
 }

@@ -5,18 +5,19 @@ use crate::config::keys::{KEYS, Key, ValueKind};
 use super::markdown::{Markdown, code};
 
 const LAYERS: &str = "\
-The configuration of `artifactd serve` comes from one file (YAML or TOML, by its extension), the environment and flags. The
-environment overrides the file, and flags override both. A key that is set nowhere has its default. An unknown key, an unknown
-variable that begins with `ARTIFACTD_`, or an illegal value ends the start with exit code 2. The error is one line that names the
-place, the key and what is legal.";
+The configuration of `artifactd serve`: one file, YAML, TOML or JSON by its ending; the environment over the file; flags over
+the environment. What stands in none of them has its default. Unknown keys, variables that begin with `ARTIFACTD_` and are no key,
+and bad values stop the start with exit code 2. The message has a line for each of them: where, which, and what would be legal.";
 
 pub(super) fn page() -> String {
     let mut page = Markdown::with_title("Configuration");
     page.paragraph(LAYERS);
     page.table(&["where", "how `artifacts.driver` is set to `fs`"], &spellings());
     page.paragraph(
-        "In the environment and on the command line a value is a text: `true`, `10s`, `64MiB`, and a list with commas. \
-         An option of the driver is a key below `artifacts.options`, and in the environment after \
+        "In the environment and on the command line a value is a text: `true`, `10s`, `64MiB`, and a list has commas. \
+         Sizes take `64MiB`, `64 MiB` and `64M` alike (`64MB` is 64000000 bytes); durations need a unit; words may be in \
+         upper case. \
+         A key of a driver's own stands below `artifacts.options`, and in the environment after \
          `ARTIFACTD__ARTIFACTS__OPTIONS__`.",
     );
     page.heading(2, "Keys");

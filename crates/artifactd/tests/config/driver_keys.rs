@@ -98,6 +98,7 @@ fn wrong_values_of_driver_keys_are_refused_with_one_line_and_no_secret() {
             vec![
                 ("artifacts.driver", "s3"),
                 ("artifacts.s3_bucket", "b"),
+                ("artifacts.s3_access_key_id", "a"),
                 ("artifacts.s3_secret_access_key", "hunter2\n"),
             ],
             "command line: artifacts.s3_secret_access_key: the value is not legal; it takes a text that is not empty, without control characters",
@@ -108,7 +109,7 @@ fn wrong_values_of_driver_keys_are_refused_with_one_line_and_no_secret() {
                 ("artifacts.s3_bucket", "b"),
                 ("artifacts.s3_use_path_style", "yes"),
             ],
-            "command line: artifacts.s3_use_path_style: 'yes' is not legal; it takes true or false",
+            "command line: artifacts.s3_use_path_style: 'yes' is not legal; it takes true or false; write true",
         ),
         (
             vec![

@@ -5,5 +5,7 @@
 mod driver_keys;
 mod environment;
 mod errors;
+mod lines;
 mod loading;
+mod spellings;
 mod values;

@@ -14,6 +14,10 @@ fn key_value() -> impl Strategy<Value = String> {
         "10s",
         "0s",
         "64KiB",
+        "64 M",
+        "10",
+        ":80",
+        "DEBUG",
         "1",
         "4194304",
         "true",
@@ -51,6 +55,17 @@ fn toml() -> impl Strategy<Value = String> {
     let key = prop::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
     prop::collection::vec((key, key_value()), 0..5).prop_map(|given| {
         given.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect::<Vec<_>>().concat()
+    })
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+    prop::collection::vec((key, key_value()), 0..5).prop_map(|given| {
+        let sections = given.into_iter().filter_map(|(key, value)| {
+            let (section, key) = key.split_once('.')?;
+            Some(format!("{section:?}: {{\n{key:?}: {value:?}}}"))
+        });
+        format!("{{{}}}", sections.collect::<Vec<_>>().join(",\n"))
     })
 }
 
@@ -95,6 +110,11 @@ proptest! {
     #[test]
     fn a_toml_file_is_read_or_refused_in_one_line_without_its_secrets(content in with_byte_edits(toml())) {
         configuration::check_file("toml", &content);
+    }
+
+    #[test]
+    fn a_json_file_is_read_or_refused_in_one_line_without_its_secrets(content in with_byte_edits(json())) {
+        configuration::check_file("json", &content);
     }
 
     #[test]

@@ -1,0 +1,79 @@
+//! JSON with the line of each key's value. This module must never know a key.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::FileMistake;
+use crate::config::source::Position;
+use crate::config::tree::{Member, Node, line_at};
+
+/// How deep sections may be in each other. No key is deeper than three.
+const MAX_DEPTH: usize = 32;
+
+pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
+    let document: &RawValue = serde_json::from_str(text).map_err(|error| {
+        let position = Position { line: error.line() as u64, column: Some(error.column() as u64) };
+        // The other reasons of the parser may contain text of the file.
+        let reason = match error.classify() {
+            Category::Eof => Some("the file ends too early"),
+            _ => None,
+        };
+        FileMistake::in_syntax("JSON", Some(position), reason)
+    })?;
+    node(text, document, 0)
+}
+
+/// `raw` is a part of `text`.
+fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
+    let too_deep = || {
+        let position = Some(Position::line(line_of(text, raw)));
+        FileMistake::in_syntax("JSON", position, Some("it is nested too deeply"))
+    };
+    if depth > MAX_DEPTH {
+        return Err(too_deep());
+    }
+    if !raw.get().starts_with('{') {
+        return serde_json::from_str(raw.get()).map(Node::Leaf).map_err(|_| too_deep());
+    }
+    let RawMembers(members) = serde_json::from_str(raw.get()).map_err(|_| too_deep())?;
+    let members = members.into_iter().map(|(key, value)| {
+        Ok(Member { key, line: line_of(text, value), node: node(text, value, depth + 1)? })
+    });
+    members.collect::<Result<_, _>>().map(Node::Section)
+}
+
+/// The line of `raw`, which is a part of `text`.
+fn line_of(text: &str, raw: &RawValue) -> u64 {
+    line_at(text, raw.get().as_ptr().addr().saturating_sub(text.as_ptr().addr()))
+}
+
+/// The members of an object in their order, with those that occur twice.
+struct RawMembers<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for RawMembers<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = RawMembers<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(RawMembers(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}

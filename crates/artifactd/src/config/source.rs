@@ -1,0 +1,60 @@
+//! [`ValueSource`]: where a value of the configuration is written. This module must never know a value.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A line of a file, and a column if it is known. Both count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) line: u64,
+    pub(super) column: Option<u64>,
+}
+
+impl Position {
+    pub(super) const fn line(line: u64) -> Self {
+        Self { line, column: None }
+    }
+}
+
+/// Where a value is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ValueSource {
+    File(Arc<str>, Option<Position>),
+    Env(String),
+    Flags,
+}
+
+impl ValueSource {
+    /// The order of sources in a list of mistakes: by line, then the environment, then the command line.
+    pub(super) fn rank(&self) -> (u8, u64) {
+        match self {
+            Self::File(_, position) => (0, position.map_or(0, |position| position.line)),
+            Self::Env(_) => (1, 0),
+            Self::Flags => (2, 0),
+        }
+    }
+}
+
+impl fmt::Display for ValueSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, None) => f.write_str(path),
+            Self::File(path, Some(Position { line, column: None })) => write!(f, "{path}:{line}"),
+            Self::File(path, Some(Position { line, column: Some(column) })) => {
+                write!(f, "{path}:{line}:{column}")
+            }
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Flags => f.write_str("command line"),
+        }
+    }
+}
+
+/// ` in the working directory DIR`, if `path` is relative; otherwise nothing.
+pub(super) fn working_directory_of(path: &Path) -> String {
+    if path.is_absolute() {
+        return String::new();
+    }
+    std::env::current_dir()
+        .map_or_else(|_| String::new(), |dir| format!(" in the working directory {}", dir.display()))
+}

@@ -1,0 +1,82 @@
+//! What an unknown key was probably meant to be. This module must never know a value.
+
+use std::fmt;
+
+use super::driver_keys::{key_of_option, option_names};
+use super::keys::{KEYS, OPTIONS};
+
+/// The similarity above which a name is suggested.
+const MIN_SIMILARITY: f64 = 0.85;
+
+/// The end of a sentence about an unknown key.
+#[derive(Debug)]
+pub(super) enum Suggestion {
+    /// The key or section that was probably meant.
+    Key(String),
+    /// What could be meant.
+    Known(String),
+}
+
+impl Suggestion {
+    /// The suggestion for the unknown key `name`.
+    pub(super) fn of(name: &str) -> Self {
+        if let Some(known) = nearest(name) {
+            return Self::Key(known);
+        }
+        let section = name.split_once('.').map_or("", |(section, _)| section);
+        let known: Vec<&str> = key_names().filter(|known| section_of(known) == Some(section)).collect();
+        if known.is_empty() {
+            return Self::Known(format!("the sections are {}", sections().join(", ")));
+        }
+        Self::Known(format!("known: {}", known.join(", ")))
+    }
+}
+
+impl fmt::Display for Suggestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(known) => write!(f, "did you mean '{known}'?"),
+            Self::Known(known) => f.write_str(known),
+        }
+    }
+}
+
+/// The key that `name` was probably meant to be.
+fn nearest(name: &str) -> Option<String> {
+    let (section, member) = name.rsplit_once('.').unwrap_or(("", name));
+    // The right name in the wrong section, or without one.
+    if let Some(known) = key_names().find(|known| known.rsplit_once('.').is_some_and(|(_, it)| it == member))
+    {
+        return Some(known.to_owned());
+    }
+    if section == "artifacts" {
+        // The name that the driver has for it.
+        if let Some(key) = key_of_option(member) {
+            return Some(key.to_owned());
+        }
+        if option_names().any(|option| option == member) {
+            return Some(format!("{OPTIONS}.{member}"));
+        }
+    }
+    let sections = sections();
+    key_names()
+        .chain(sections.iter().copied().filter(|_| section.is_empty()))
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
+        .map(|(_, known)| known.to_owned())
+}
+
+fn key_names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name)
+}
+
+fn section_of(key: &'static str) -> Option<&'static str> {
+    key.split_once('.').map(|(section, _)| section)
+}
+
+fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<&str> = key_names().filter_map(section_of).collect();
+    sections.dedup();
+    sections
+}

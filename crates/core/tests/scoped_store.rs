@@ -76,7 +76,7 @@ async fn each_method_of_a_handle_works_in_its_scope_and_in_no_other() {
     assert_eq!(bob.list_all(Filter::default()).try_next().await.unwrap(), None);
     assert!(!bob.delete(id).await.unwrap() && ada.delete(id).await.unwrap());
 
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let get = PresignIntent::Get { id: id.clone() };
     let put = PresignIntent::Put(UploadIntent::new(Digest::of(b"hello"), 5, options()));
     for (intent, flag) in [(get, Flag::PresignGet), (put, Flag::PresignPut)] {

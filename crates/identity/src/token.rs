@@ -104,7 +104,7 @@ impl VerifiedToken {
         let (admin, fleet) = (has_scope("admin"), has_scope("console:fleet"));
         let delete = has_scope("artifacts:delete");
         let Claims { tenant, user, session, .. } = claims;
-        Self { tenant, user, session, admin, fleet, delete, times, key, algorithm, named }
+        Self { tenant, user, session, admin, fleet, delete, times, key, algorithm, lookup }
     }
 }
 

@@ -16,6 +16,7 @@ use artifact_store_core::{Scope, ScopePart};
 /// # Ok::<(), artifact_store_core::StoreError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a right of its own.
 pub struct Caller {
     session: Scope,
     admin: bool,

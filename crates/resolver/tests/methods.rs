@@ -1,4 +1,5 @@
 //! What each method returns to an authorized caller.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
 
 mod support;
 

@@ -196,7 +196,7 @@ fn write_file(format: &str, content: &[u8]) -> PathBuf {
     thread_local! {
         static FOLDER: TempDir = {
             // A fuzzer writes thousands of files a second.
-            let memory = std::path::Path::new("/dev/shm");
+            let memory = Path::new("/dev/shm");
             TempDir::new_in(memory).or_else(|_| TempDir::new()).unwrap()
         };
     }

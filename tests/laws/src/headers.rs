@@ -53,6 +53,7 @@ fn fixture() -> &'static Fixture {
             bind_addr: ([127, 0, 0, 1], 0).into(),
             shutdown_grace_period: Duration::from_secs(1),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),
             max_connections: 1,

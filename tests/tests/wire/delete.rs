@@ -49,8 +49,8 @@ fn a_token_with_artifacts_delete_deletes_what_it_has_put() {
         events.next_event();
         let answer = server.call(&deleter, "artifacts.delete", &json!({"id": id})).expect_json(200);
         assert_eq!(answer, json!({"deleted": true, "protocol_version": "0.1.0"}));
-        let deleted = events.next_event().json();
-        assert_eq!(deleted["payload"]["id"], *id, "{deleted}");
+        let event = events.next_event().json();
+        assert_eq!(event["payload"]["id"], *id, "{event}");
         server.call(&deleter, "artifacts.delete", &json!({"id": id})).expect_refusal("not_found");
         server.download(&deleter, &id).expect_refusal("not_found");
         // The session is the client's to choose among those of its user, as for every verb.

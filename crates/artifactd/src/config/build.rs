@@ -40,7 +40,8 @@ pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Se
                 sweep_interval: layers.require("artifacts.sweep_interval", parse::duration)?,
             },
             protocol: ProtocolSettings {
-                max_request_bytes: layers.require("protocol.max_request_bytes", parse::size)?,
+                max_request_bytes: layers.get("protocol.max_request_bytes", parse::size)?,
+                max_upload_bytes: layers.get("protocol.max_upload_bytes", parse::size)?,
             },
             telemetry: telemetry(layers)?,
         }))
@@ -124,7 +125,8 @@ fn telemetry(layers: &Layers) -> Result<TelemetrySettings, Mistake> {
 fn contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
     let found = [
         streams_within_connections(layers),
-        one_source_of_keys(layers),
+        Ok(one_source_of_keys(layers)),
+        uploads_within_requests(layers),
         at_most(
             layers,
             ("identity.jwks_refresh_min_interval", "identity.jwks_refresh_interval"),
@@ -158,10 +160,25 @@ fn streams_within_connections(layers: &Layers) -> Result<Option<Mistake>, Mistak
     }))
 }
 
-fn one_source_of_keys(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
+fn one_source_of_keys(layers: &Layers) -> Option<Mistake> {
     let (file, url) = ("identity.jwks_file", "identity.jwks_url");
     let both = layers.is_set(file) && layers.is_set(url) && layers.are_legal(&[url]);
-    Ok(both.then(|| layers.mistake(url, BOTH_SOURCES)))
+    both.then(|| layers.mistake(url, BOTH_SOURCES))
+}
+
+fn uploads_within_requests(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
+    let (uploads, requests) = ("protocol.max_upload_bytes", "protocol.max_request_bytes");
+    if !layers.are_legal(&[uploads, requests]) {
+        return Ok(None);
+    }
+    let (upload, request) = (layers.get(uploads, parse::size)?, layers.get(requests, parse::size)?);
+    Ok(match (upload, request) {
+        (Some(upload), Some(request)) if upload > request => Some(layers.mistake(
+            uploads,
+            &format!("{upload} is larger than {requests}, which is {request} and limits uploads, too; raise that, or leave it out"),
+        )),
+        _ => None,
+    })
 }
 
 /// A mistake if the first key is larger than the second one. It is about the key that is set.

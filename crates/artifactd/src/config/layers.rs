@@ -251,12 +251,11 @@ impl Layers {
         let reason = reason.or_else(|| {
             value.is_null().then(|| format!("{name}: there is no value; leave the key out for its default"))
         });
-        match reason {
-            Some(reason) => self.add_mistake(&source, &reason),
-            None => {
-                self.illegal.remove(name);
-                self.values.insert(name.to_owned(), (source, value));
-            }
+        if let Some(reason) = reason {
+            self.add_mistake(&source, &reason);
+        } else {
+            self.illegal.remove(name);
+            self.values.insert(name.to_owned(), (source, value));
         }
     }
 

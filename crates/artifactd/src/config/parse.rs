@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use artifact_store_identity::{Algorithm, JwksUrl, is_token_type};
+use artifact_store_server::IpNetwork;
 use axum::http::uri::Authority;
 use serde_json::Value;
 
@@ -27,6 +28,7 @@ pub(super) fn is_legal(kind: &ValueKind, value: &Value) -> bool {
         ValueKind::TokenTypes => token_types(kind, value).is_some(),
         ValueKind::JwksUrl => jwks_url(kind, value).is_some(),
         ValueKind::Origins => origins(kind, value).is_some(),
+        ValueKind::Networks => networks(kind, value).is_some(),
         // A driver checks its options. A key that is not supported is refused before.
         ValueKind::Options | ValueKind::Unsupported(_) => true,
     }

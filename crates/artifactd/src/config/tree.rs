@@ -36,6 +36,6 @@ impl Node {
 
 /// The line at a byte offset of `text`, from 1.
 pub(super) fn line_at(text: &str, offset: usize) -> u64 {
-    let before = text.as_bytes().get(..offset).unwrap_or_default();
-    before.iter().filter(|byte| **byte == b'\n').count() as u64 + 1
+    let before = &text[..text.floor_char_boundary(offset)];
+    before.matches('\n').count() as u64 + 1
 }

@@ -134,7 +134,8 @@ fn file_environment_and_command_line_are_reported_together() {
 
 #[test]
 fn the_message_of_several_mistakes_counts_them_and_ends() {
-    let many = format!("server:\n{}", (0..60).map(|n| format!("  zzz{n}: 1\n")).collect::<String>());
+    let keys: Vec<_> = (0..60).map(|n| format!("  zzz{n}: 1\n")).collect();
+    let many = format!("server:\n{}", keys.concat());
     let file = ConfigFile::new("a.yaml", many);
     let message = load_for(Purpose::Embed, Some(&file.path), &[], &[]).unwrap_err().to_string();
     let lines: Vec<&str> = message.lines().collect();

@@ -30,7 +30,7 @@ fn sizes_durations_words_and_addresses_have_other_spellings() {
     let settings = ConfigFile::new("a.yaml", yaml).load().unwrap();
     assert_eq!(settings.server.bind_addr.to_string(), "0.0.0.0:9000");
     assert_eq!(settings.server.body_timeout, Duration::from_mins(2));
-    assert_eq!(settings.protocol.max_request_bytes, 10 << 30);
+    assert_eq!(settings.protocol.max_request_bytes, Some(10 << 30));
     assert_eq!(settings.artifacts.fetch_hard_max_bytes, 2 << 20);
     assert_eq!(
         (settings.telemetry.log_level, settings.telemetry.log_format),

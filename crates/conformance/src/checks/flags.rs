@@ -160,9 +160,9 @@ async fn a_second_open_fails_or_sees_nothing(ctx: &CheckContext) -> Result<(), F
         let what = "a second open of a persistent backend, by a store that does not advertise shared";
         ensure_error_kind(ctx.open().await, is_expected, what)?;
         // The refusal must leave the first store as it was, and a close must end the refusals.
-        let back = one.get_bytes(&scope, &id_of(&bytes), u64::MAX).await?;
+        let back = first.get_bytes(&scope, &id_of(&bytes), u64::MAX).await?;
         ensure!(back.as_ref() == Some(&bytes), "a refused second open changed the store that is open");
-        one.close().await?;
+        first.close().await?;
         return match ctx.open().await {
             Ok(_) => Ok(()),
             Err(error) => Err(Failure::new(format!("an open after the close is refused: {error}"))),

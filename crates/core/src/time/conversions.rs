@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(micros(UNIX_EPOCH - nanos(1)), -1);
         assert_eq!(micros(UNIX_EPOCH - nanos(1000)), -1);
         assert_eq!(micros(UNIX_EPOCH - nanos(1001)), -2);
-        let years = Duration::from_secs(366 * 24 * 60 * 60);
+        let years = Duration::from_hours(366 * 24);
         assert_eq!(Timestamp::from(UNIX_EPOCH + 9000 * years), Timestamp::from_micros(i64::MAX));
         assert_eq!(Timestamp::from(UNIX_EPOCH - 9000 * years), Timestamp::from_micros(i64::MIN));
         #[cfg(feature = "jiff")]

@@ -253,7 +253,7 @@ impl HttpBody for LoggedBody {
             None => self.entry.is_complete = true,
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.entry.metrics.sent(length);
+                self.entry.metrics.count_sent_bytes(length);
                 self.entry.sent = self.entry.sent.saturating_add(length);
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
                 self.entry.is_complete |= self.remaining == Some(0);

@@ -131,7 +131,7 @@ impl HttpBody for RequestBody {
         }
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            this.metrics.received(length);
+            this.metrics.count_received_bytes(length);
             this.progress.received.fetch_add(length, Ordering::Relaxed);
             let expected_micros = length.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND;
             this.waited = this.waited.saturating_sub(Duration::from_micros(expected_micros));

@@ -60,12 +60,11 @@ impl DevIdentity {
         let old = dir.read_private(TOKEN_FILE)?.filter(|old| {
             verifier.identify(&HeaderMap::new(), Some(old)).is_ok() && is_as_good_as(old, &new)
         });
-        let token = match old {
-            Some(old) => old,
-            None => {
-                dir.write_private(TOKEN_FILE, &new)?;
-                new
-            }
+        let token = if let Some(old) = old {
+            old
+        } else {
+            dir.write_private(TOKEN_FILE, &new)?;
+            new
         };
         let expires_at = payload(&token).map_or(0, |claims| expiry(&claims));
         Ok(Self { verifier, token, expires_at })

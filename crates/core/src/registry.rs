@@ -96,7 +96,8 @@ pub enum SweepMode {
 }
 
 impl SweepMode {
-    /// Whether orphans may be deleted. Drivers call this instead of matching modes that may be added later.
+    /// Whether orphans may be deleted. Drivers call this instead of a `match` on the mode,
+    /// because modes may be added later.
     pub const fn deletes(self) -> bool {
         matches!(self, Self::Delete)
     }

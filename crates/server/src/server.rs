@@ -65,7 +65,7 @@ pub struct Server {
 pub enum ShutdownOutcome {
     /// Every response was sent completely.
     Complete,
-    /// The grace period ended before this number of responses was sent.
+    /// The grace period ended. This number of responses was not sent completely.
     Aborted(usize),
 }
 

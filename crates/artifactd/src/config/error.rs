@@ -1,4 +1,5 @@
-//! [`ConfigError`]: every reason why a configuration is refused. This module must never know a key.
+//! [`ConfigError`]: every reason why a configuration is refused.
+//! This module must never know which keys the configuration has.
 
 use std::fmt;
 

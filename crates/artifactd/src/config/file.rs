@@ -1,4 +1,5 @@
-//! A configuration file as a [`Node`]: YAML, TOML or JSON by its extension. This module must never know a key.
+//! A configuration file as a [`Node`]: YAML, TOML or JSON by its extension.
+//! This module must never know which keys the configuration has.
 
 mod json;
 mod toml;

@@ -1,4 +1,5 @@
-//! How to correct a value that is not legal, if its meaning can be guessed. This module must never know a key.
+//! How to correct a value that is not legal, if its meaning can be guessed.
+//! This module must never know which keys the configuration has.
 
 use serde_json::Value;
 

@@ -24,7 +24,8 @@ pub struct Settings {
 pub struct ArtifactsSettings {
     /// The configuration that `artifact_store::open` takes.
     pub store: artifact_store::Config,
-    /// Where each option of the driver was written, for errors of opening the store.
+    /// For each option of the driver, the key, variable or part of a URL that sets it. An error from opening the
+    /// store names it.
     pub option_names: OptionNames,
     pub fetch_default_max_bytes: u64,
     pub fetch_hard_max_bytes: u64,

@@ -1,4 +1,5 @@
-//! Other spellings of sizes, durations and addresses that have one meaning. This module must never know a key.
+//! Other spellings of sizes, durations and addresses that have one meaning.
+//! This module must never know which keys the configuration has.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -258,7 +258,8 @@ impl LogReader {
     }
 }
 
-/// Parses a log entry. An entry that cannot be parsed is a loss: it marks lost events, or a newer version wrote it.
+/// Parses a log entry. An entry that cannot be parsed counts as a loss: either it is empty, which stands for lost
+/// events, or a newer version wrote it.
 fn parse_entry(bytes: &[u8]) -> HistoryEntry {
     serde_json::from_slice(bytes)
         .map_or(HistoryEntry::Lost, |LoggedEvent { id, data }: LoggedEvent<EventData>| {

@@ -37,7 +37,8 @@ pub(super) struct Subscribers {
 #[derive(Debug, Default)]
 struct SessionSubscribers {
     count: usize,
-    /// Every event of the session that was dropped while the session had subscribers has a lower number.
+    /// Every dropped event of the session has a lower number than this. Only events that were dropped while the
+    /// session had subscribers count.
     dropped_below: u64,
     /// Wakes the subscribers of the session. It carries no value.
     wakeup: watch::Sender<()>,

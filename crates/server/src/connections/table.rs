@@ -94,7 +94,8 @@ struct ClientConnections {
 struct EvictionKey {
     class: ConnectionClass,
     rank: u8,
-    /// The value of the clock at the last change, or for the reserve at the accept.
+    /// The order within a rank: the counter `clock` when a regular connection last changed, or when a reserved
+    /// connection was accepted.
     since: u64,
     id: u64,
 }

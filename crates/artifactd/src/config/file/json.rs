@@ -1,4 +1,5 @@
-//! JSON with the line of each key's value. This module must never know a key.
+//! JSON with the line of each key's value.
+//! This module must never know which keys the configuration has.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! TOML with the line of each key. This module must never know a key.
+//! TOML with the line of each key.
+//! This module must never know which keys the configuration has.
 
 use serde_json::{Number, Value};
 use toml::Spanned;

@@ -1,4 +1,5 @@
-//! YAML with the line of each key. This module must never know a key.
+//! YAML with the line of each key.
+//! This module must never know which keys the configuration has.
 
 use std::fmt;
 

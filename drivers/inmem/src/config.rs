@@ -1,6 +1,6 @@
 //! The configuration of an inmem store: [`InmemConfig`] and the driver options that set it.
 //!
-//! This module must never know an artifact.
+//! This module must never touch an artifact.
 
 use std::sync::Arc;
 

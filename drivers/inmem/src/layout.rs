@@ -1,6 +1,6 @@
 //! The artifacts of a store in memory: entries by (scope, id) in shards, and the same entries in listing order.
 //!
-//! This module must never know bodies, streams or futures: it holds plain data behind locks.
+//! This module must never use bodies, streams or futures: it holds plain data behind locks.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use artifact_store_core::{
-    ArtifactId, ListQuery, Position, Record, Scope, ScopePart, ScopePattern, StoreError, TenantPattern,
+    ArtifactId, ListQuery, Position, PutOutcome, Record, Scope, ScopePart, ScopePattern, StoreError,
+    TenantPattern,
 };
 use bytes::Bytes;
 
@@ -75,7 +76,8 @@ pub(crate) struct ArtifactIndex {
     hasher: RandomState,
     shards: [Shard; SHARDS],
     sorted: RwLock<SortedEntries>,
-    /// Written only while every lock is held. Under any lock it tells a missing artifact from a closed store.
+    /// Whether the store is closed. Written only while every lock is held, so it does not change under any of the
+    /// locks. A caller that finds no entry reads it to distinguish a missing artifact from a closed store.
     closed: AtomicBool,
 }
 
@@ -120,19 +122,18 @@ impl ArtifactIndex {
         Ok(shard.get(&key).cloned())
     }
 
-    /// Inserts the entry that `create` returns, unless one exists. Returns the entry of the artifact and whether it is
-    /// new.
+    /// Inserts the entry that `create` returns, unless the artifact exists. Returns its entry, and how it came about.
     pub(crate) fn insert(
         &self,
         scope: &Scope,
         id: ArtifactId,
         create: impl FnOnce() -> ArtifactEntry,
-    ) -> Result<(Arc<ArtifactEntry>, bool), StoreError> {
+    ) -> Result<(Arc<ArtifactEntry>, PutOutcome), StoreError> {
         let key = ArtifactKey { scope: scope.clone(), id };
         let mut shard = write_lock(self.shard(&key));
         self.check_open()?;
         match shard.entry(key) {
-            Entry::Occupied(existing) => Ok((Arc::clone(existing.get()), false)),
+            Entry::Occupied(existing) => Ok((Arc::clone(existing.get()), PutOutcome::AlreadyExists)),
             Entry::Vacant(vacant) => {
                 let entry = Arc::new(create());
                 vacant.insert(Arc::clone(&entry));
@@ -141,7 +142,7 @@ impl ArtifactIndex {
                 for prefix in ScopePrefix::all_of(scope) {
                     sorted.entry(prefix).or_default().insert(position.clone(), Arc::clone(&entry));
                 }
-                Ok((entry, true))
+                Ok((entry, PutOutcome::Created))
             }
         }
     }
@@ -165,7 +166,7 @@ impl ArtifactIndex {
         Ok(true)
     }
 
-    /// The number of rows that a listing may have to scan.
+    /// The number of rows that a listing of `pattern` scans at most.
     pub(crate) fn row_count(&self, pattern: &ScopePattern) -> usize {
         read_lock(&self.sorted).get(&ScopePrefix::covering(pattern)).map_or(0, BTreeMap::len)
     }
@@ -203,7 +204,7 @@ impl ArtifactIndex {
 
     /// Closes the store and drops all artifacts. From then on every verb returns `Closed`.
     pub(crate) fn close(&self) {
-        // The same lock order as everywhere: the shards, then the sorted entries.
+        // The lock order of all functions: the shards, then the sorted entries. Another order could deadlock.
         let mut shards: Vec<_> = self.shards.iter().map(write_lock).collect();
         let mut sorted = write_lock(&self.sorted);
         self.closed.store(true, Ordering::Release);

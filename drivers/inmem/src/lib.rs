@@ -27,10 +27,10 @@
 //! and hashed. Before it nothing is visible. Dropping an unfinished put frees its memory.
 //!
 //! # Concurrency
-//! There is one lock per shard and one lock over the sorted entries. They are taken in that sequence and never held
+//! There is one lock per shard and one lock over the sorted entries. A call locks the shard first, and holds no lock
 //! across an `await`. A listing holds the lock over the sorted entries for 512 rows at a time. If puts of the same
 //! bytes race, the first one to take the lock creates the artifact and the others find it. A stream holds its
-//! artifact's bytes, so it ends whole even if the artifact is deleted meanwhile.
+//! artifact's bytes, so it ends whole even if the artifact is deleted while it is read.
 //!
 //! # Flags and limits
 //! None: not `durable` (a reopened store is empty), not `shared` (another process cannot open the store). If set,
@@ -88,7 +88,7 @@ impl Driver for InmemDriver {
     }
 
     async fn sweep(&self, _: &Options, _: SweepMode) -> Result<SweepSummary, StoreError> {
-        // There is no storage in which a process could have left anything.
+        // The memory of a process ends with it, so there are no orphans.
         Ok(SweepSummary::new(0).with_bytes(0))
     }
 }

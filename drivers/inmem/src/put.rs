@@ -3,7 +3,7 @@
 //! This module must never insert an artifact before its whole body is received and hashed.
 
 use artifact_store_core::{
-    ArtifactId, Body, Digest, OpenBody, PutOptions, PutOutcome, PutResult, Record, Scope, StoreError,
+    ArtifactId, Body, Digest, OpenBody, PutOptions, PutResult, Record, Scope, StoreError,
 };
 use bytes::Bytes;
 
@@ -11,10 +11,11 @@ use crate::blocking::run_blocking;
 use crate::config::InmemConfig;
 use crate::layout::{ArtifactEntry, ArtifactIndex};
 
-/// Length of the segments of a streamed artifact, in bytes. It keeps the segments few and needs no large allocation.
+/// Length of the segments of a streamed artifact, in bytes. A longer one needs a large allocation, a shorter one makes
+/// many segments.
 const SEGMENT_BYTES: usize = 1024 * 1024;
-/// Bodies up to this size are hashed on the executor (about 70 µs). Moving work to the blocking pool costs about as
-/// much.
+/// Bodies up to this size are hashed on the executor, in about 70 µs. To move the work to the blocking pool takes about
+/// as long.
 const INLINE_HASH_BYTES: usize = 128 * 1024;
 
 pub(crate) async fn put(
@@ -27,14 +28,13 @@ pub(crate) async fn put(
     index.check_open()?;
     let (segments, digest, size) = read_body(body.open(config.max_artifact_bytes)?).await?;
     let id = ArtifactId::new(&options.namespace, &digest);
-    let (entry, created) = index.insert(scope, id, || ArtifactEntry {
+    let (entry, outcome) = index.insert(scope, id, || ArtifactEntry {
         record: Record::new(scope.clone(), options, digest, size, config.clock.now()),
         segments,
     })?;
     if entry.record.digest != digest {
         return Err(StoreError::conflict("an artifact with the same id has another digest"));
     }
-    let outcome = if created { PutOutcome::Created } else { PutOutcome::AlreadyExists };
     Ok(PutResult { record: entry.record.clone(), outcome })
 }
 

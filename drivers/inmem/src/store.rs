@@ -1,6 +1,6 @@
 //! [`InmemStore`]: the verbs of [`ArtifactStore`].
 //!
-//! This module must never know how artifacts are kept in memory.
+//! This module must never use the maps of the index.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The audit: a search for rows that belong to no artifact, directly in the tables. For tests.
 //!
-//! This module must never change anything.
+//! This module must never write.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use crate::config::SqliteConfig;
 use crate::{connect, error};
 
-/// A label for each kind of leftover, and the query that finds it.
+/// A label for each kind of orphan or inconsistency, and the query that finds it.
 const AUDIT_QUERIES: &[(&str, &str)] = &[
     ("pending blob", "SELECT blob FROM pending"),
     (
@@ -18,15 +18,15 @@ const AUDIT_QUERIES: &[(&str, &str)] = &[
         "SELECT DISTINCT key >> 22 FROM chunk WHERE key >> 22 NOT IN (SELECT blob FROM artifact)",
     ),
     (
-        "bytes that do not add up, blob",
+        "chunks that do not match the size of the artifact, blob",
         "SELECT blob FROM artifact WHERE size <>
              (SELECT coalesce(sum(length(data)), 0) FROM chunk WHERE key BETWEEN blob << 22 AND (blob << 22) + 4194303)",
     ),
     ("tags of no artifact, blob", "SELECT DISTINCT blob FROM tag WHERE blob NOT IN (SELECT blob FROM artifact)"),
 ];
 
-/// Lists every inconsistency and leftover in a database, one line each.
-pub(crate) async fn find_leftovers(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
+/// Lists every orphan and inconsistency in a database, one line each.
+pub(crate) async fn find_orphans(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
     let mut lines = Vec::new();
     for (label, sql) in AUDIT_QUERIES {
         for row in sqlx::query(*sql).fetch_all(&mut *conn).await? {
@@ -36,9 +36,9 @@ pub(crate) async fn find_leftovers(conn: &mut SqliteConnection) -> Result<Vec<St
     Ok(lines)
 }
 
-/// Lists every inconsistency and leftover in the database file at `path`, one line each.
+/// Lists every orphan and inconsistency in the database file at `path`, one line each.
 ///
-/// A store may have the file open. A missing or empty file has no leftovers.
+/// A store may have the file open. A missing or empty file has none.
 pub async fn audit_file(path: &Path) -> Result<Vec<String>, StoreError> {
     if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
         return Ok(Vec::new());
@@ -47,7 +47,7 @@ pub async fn audit_file(path: &Path) -> Result<Vec<String>, StoreError> {
         std::path::absolute(path).map_err(|error| error::from_io("reading the current directory", error))?;
     let config = SqliteConfig::file(&path);
     let mut conn = connect::reader_options(&config, &path).connect().await.map_err(error::from_sqlx)?;
-    let lines = find_leftovers(&mut conn).await.map_err(error::from_sqlx)?;
+    let lines = find_orphans(&mut conn).await.map_err(error::from_sqlx)?;
     conn.close().await.map_err(error::from_sqlx)?;
     Ok(lines)
 }

@@ -1,6 +1,6 @@
-//! A batch: several jobs in one transaction, which is committed or rolled back here.
+//! A batch: several jobs in one transaction, which this module commits or rolls back.
 //!
-//! This module must never know what a job does, or who waits for its result.
+//! This module must never know what a job does, or send its result.
 
 use artifact_store_core::Clock;
 use sqlx::SqliteConnection;
@@ -9,7 +9,7 @@ use crate::error;
 use crate::job::ErasedJob;
 use crate::transaction::WriteTransaction;
 
-/// The error of a batch, none of whose jobs took effect.
+/// The error of a batch. None of its jobs took effect.
 pub(crate) struct BatchError {
     pub(crate) error: sqlx::Error,
     /// Whether one of the jobs may be the cause, so that the others may succeed in transactions of their own.
@@ -17,6 +17,7 @@ pub(crate) struct BatchError {
 }
 
 impl BatchError {
+    /// An error that no job caused.
     pub(crate) fn outside_jobs(error: sqlx::Error) -> Self {
         Self { error, caused_by_job: false }
     }
@@ -34,7 +35,7 @@ pub(crate) async fn run(
     let result = match result {
         Ok(to_delete) => {
             let committed = sqlx::query("COMMIT").execute(&mut *conn).await;
-            // If the disk is full, single jobs may still fit.
+            // If the disk is too full for the batch, a single job may still fit.
             committed
                 .map(|_| to_delete)
                 .map_err(|error| BatchError { caused_by_job: error::is_full(&error), error })
@@ -42,7 +43,7 @@ pub(crate) async fn run(
         Err(failure) => Err(failure),
     };
     if result.is_err() {
-        // This fails if the error has already ended the transaction.
+        // `ROLLBACK` fails if the error has already ended the transaction.
         let _ = sqlx::query("ROLLBACK").execute(&mut *conn).await;
     }
     result

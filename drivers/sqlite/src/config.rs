@@ -1,6 +1,6 @@
 //! The configuration of a store: [`SqliteConfig`], and the table of driver options.
 //!
-//! This module must never know SQL.
+//! This module must never contain SQL.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

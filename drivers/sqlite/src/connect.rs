@@ -1,6 +1,6 @@
 //! The settings of every connection, and the switch of the database to a write-ahead log.
 //!
-//! This module must never know a table.
+//! This module must never name a table.
 
 use std::path::Path;
 use std::time::Duration;
@@ -63,11 +63,11 @@ pub(crate) fn read_only_options(
 ) -> Result<SqliteConnectOptions, StoreError> {
     let options = reader_options(config, path);
     match access {
-        // The last connection checkpoints the log and deletes its files. SQLite gives new ones the owner of the
-        // database.
+        // The last connection checkpoints the log and deletes the files of the log. SQLite gives new files of the log
+        // the owner of the database.
         AccessMode::ReadWrite => Ok(options),
         AccessMode::ReadOnly => Ok(options.read_only(true)),
-        // No process has the database open, and this one cannot write it. So no lock and no lock file is needed.
+        // No process has the database open, and this process cannot write it. So no lock and no lock file is needed.
         AccessMode::Immutable => Ok(options.read_only(true).immutable(true)),
         AccessMode::NeedsRecovery => Err(StoreError::unavailable(
             "the database's write-ahead log must be recovered first, which needs write access; open the store once with \

@@ -1,6 +1,6 @@
 //! The database file on disk: its creation, how it can be accessed, whether it was moved, and the free space around it.
 //!
-//! This module must never know a table. It must never open the database file while a connection may have it open:
+//! This module must never name a table. It must never open the database file while a connection may have it open:
 //! closing any descriptor of a file releases all locks that the process holds on it.
 
 use std::ffi::OsString;
@@ -39,14 +39,14 @@ pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
         }
         _ => return Err(StoreError::invalid(format!("the directory of {} does not exist", path.display()))),
     }
-    // SQLite would only report that the file cannot be opened.
+    // Checked here, because the error of SQLite would only say that the file cannot be opened.
     if path.parent().is_some_and(is_read_only) {
         let error = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
         return Err(error::from_io("opening the database for writing", error));
     }
     {
-        // Two stores of one process may create the same file at once. One must not close its descriptor while the other
-        // already holds locks on the file. So creating and closing happen under one mutex.
+        // Two stores of one process may create the same file at once. If one closed its descriptor while the other
+        // holds locks on the file, the locks would be released. So creating and closing happen under one mutex.
         static CREATION: Mutex<()> = Mutex::new(());
         let _guard = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
         match set_owner_only(OpenOptions::new().write(true).create_new(true)).open(&path) {
@@ -67,9 +67,9 @@ pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
 pub(crate) enum AccessMode {
     /// The process can write the file and its directory. It reads with locks.
     ReadWrite,
-    /// The process can only read. Other processes may write: the log and its index exist.
+    /// The process can only read. The log and its index exist, so other processes may write.
     ReadOnly,
-    /// The process can only read, and there is no log: no process has the database open.
+    /// The process can only read. There is no log, so no process has the database open.
     Immutable,
     /// The log must be recovered first, which a process that can only read cannot do.
     NeedsRecovery,
@@ -86,7 +86,7 @@ pub(crate) fn access_mode(path: &Path) -> Result<AccessMode, StoreError> {
     Ok(access)
 }
 
-/// Like [`access_mode`], but for a caller that must not write, even if it could.
+/// Like [`access_mode`], but never returns [`AccessMode::ReadWrite`]. For a caller that must not write.
 pub(crate) fn read_only_access_mode(path: &Path) -> Result<AccessMode, StoreError> {
     require_regular_file(path)?;
     let log = fs::metadata(with_suffix(path, "-wal")).map(|found| found.len());
@@ -142,6 +142,13 @@ pub(crate) fn require_regular_file(path: &Path) -> Result<(), StoreError> {
     )))
 }
 
+/// Whether a transaction must be synced to disk before its results are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    Synced,
+    NotSynced,
+}
+
 /// The database file, identified by its device and inode when the store opened.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseFile {
@@ -162,7 +169,7 @@ impl DatabaseFile {
         &self.path
     }
 
-    /// Whether the path now names another file or none. Further writes would go to the old file and be lost with it.
+    /// Whether the path now names another file or no file. Further writes would go to the old file and be lost with it.
     pub(crate) fn has_moved(&self) -> bool {
         file_id(&self.path).map_or(true, |found| found != self.file_id)
     }
@@ -174,14 +181,14 @@ impl DatabaseFile {
     /// transactions with bytes that do not fit are refused.
     ///
     /// # Errors
-    /// `NotFound` if `durable` is set and the file was moved, `StorageFull` if there is no room.
+    /// `NotFound` if the file was moved and the transaction must be durable, `StorageFull` if there is no room.
     pub(crate) async fn check_room(
         &self,
         conn: &mut SqliteConnection,
-        durable: bool,
+        durability: Durability,
         bytes: u64,
     ) -> Result<(), sqlx::Error> {
-        if durable && self.has_moved() {
+        if durability == Durability::Synced && self.has_moved() {
             return Err(sqlx::Error::Io(io::ErrorKind::NotFound.into()));
         }
         if self.has_room(bytes, bytes) {
@@ -192,7 +199,7 @@ impl DatabaseFile {
         if bytes == 0 {
             return Ok(());
         }
-        // Deleted artifacts leave free pages within the file.
+        // Free pages within the file, which deleted artifacts leave, need no disk space.
         let free_pages = freelist_bytes(conn).await?;
         if self.has_room(bytes, bytes.saturating_sub(free_pages))
             || (checkpointed && self.has_room_with_wal_reuse(bytes, free_pages))

@@ -1,7 +1,7 @@
 //! The jobs that delete artifacts and staged uploads from the tables.
 //!
 //! A large blob is first marked for deletion in `pending`. After that commit, its chunks are deleted in steps. This
-//! module must never know how a transaction begins or ends, or who waits for the result.
+//! module must never begin or end a transaction, or send a result.
 
 use artifact_store_core::{ArtifactId, Scope, ScopeMark, async_trait};
 use sqlx::Row;

@@ -1,6 +1,6 @@
-//! What the writer runs: [`WriteJob`], and [`ErasedJob`], its form without its type.
+//! What the writer runs: a [`WriteJob`], or an [`ErasedJob`], which hides the type of the job.
 //!
-//! This module must never know which transaction a job runs in, or who waits for its result.
+//! This module must never begin or end a transaction, or send a result.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::transaction::WriteTransaction;
 
 /// The result of a job.
 ///
-/// The outer error breaks the transaction, and the job may run again in another one. The inner result is the answer to
-/// the caller: with `Ok(Err(…))` the job is done, its caller gets the error, and the transaction goes on.
+/// The outer error breaks the transaction, and the job may run again in another one. The inner result is sent to the
+/// caller. With `Ok(Err(…))` the job is done, its caller gets the error, and the transaction goes on.
 pub(crate) type JobResult<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
 /// A unit of work that runs within one transaction.
@@ -37,10 +37,11 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
 
     /// Resets state that [`run`](Self::run) has set outside of the tables.
     ///
-    /// Called when the transaction has finally failed. The blob numbers of the job will be allocated again.
+    /// Called when the transaction has failed and is not run again. The blob numbers of the job will be allocated
+    /// again.
     fn on_failure(&self) {}
 
-    /// Blobs that must still be deleted if the transaction finally fails. The writer tries again later.
+    /// Blobs that must still be deleted if the transaction fails and is not run again. The writer deletes them later.
     fn blobs_to_release(&self) -> Vec<i64> {
         Vec::new()
     }
@@ -52,6 +53,8 @@ pub(crate) trait ErasedJob: Send {
     fn bytes(&self) -> usize;
     fn is_durable(&self) -> bool;
     fn blobs_to_release(&self) -> Vec<i64>;
+    /// Runs the job and keeps its output.
     async fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), sqlx::Error>;
+    /// Sends the result to the caller: the kept output after a commit, otherwise the error.
     fn complete(self: Box<Self>, result: Result<(), Arc<sqlx::Error>>);
 }

@@ -5,8 +5,8 @@
 //! search by. A row whose columns do not match its record is `Corrupt` in every read. The key is (scope mark, id).
 //! The scope mark is the first 128 bits of the SHA-256 of the scope. Every row also holds the plain scope, which every
 //! read compares. There is one index for each kind of listing: scope, session, user, tenant, everything. Each index
-//! ends in (rank, id, scope mark), where the rank is the complement of the time. So each page is a walk over one index,
-//! starting at any position. Tags have a table of their own.
+//! ends in (rank, id, scope mark), where the rank is the complement of the time. So each page is a scan of one index,
+//! whatever its start. Tags have a table of their own.
 //!
 //! Bytes are split into chunks of 256 KiB, one row each. The integer key of a chunk is the blob number and the chunk's
 //! index within the blob. So the chunks of an artifact are contiguous, a range reads only the chunks that it overlaps,
@@ -17,8 +17,8 @@
 //! The header of the database holds an application id and the schema version. A database of another application or of
 //! a newer build is refused before anything is written. An older schema is migrated in one transaction. The file is
 //! created with mode 0600. A symbolic link is refused. A second file, `<path>-owners`, serves only as a lock. It is
-//! not deleted when the store closes. The same holds for `<path>-sweep`, which a sweep creates: one sweep runs at a
-//! time.
+//! not deleted when the store closes. A sweep creates and locks a third file, `<path>-sweep`, so that one sweep runs at
+//! a time. This file is not deleted either.
 //!
 //! # Commit point
 //! The commit of the transaction that inserts the record. The chunks of a small artifact are inserted in the same
@@ -44,15 +44,15 @@
 //! Several processes may open one file. The lock of SQLite orders their transactions, and `busy_timeout` limits the
 //! wait for it. Every open store holds the owners lock shared. A sweep checks within a write transaction whether it is
 //! the only holder; no other sweep can do so at the same time. If it is, all pending blobs of other owners are orphans.
-//! Otherwise only those are orphans that were not renewed for an hour.
+//! Otherwise the orphans are the pending blobs of other owners that were not renewed for an hour.
 //!
 //! Memory: an upload holds about 5 chunks, a read about 3, and a transaction about 4 MiB. The page cache is 6 MiB for
 //! the writer and 2 MiB for each reader.
 //!
 //! # Flags and limits
-//! In a file: `shared`, and `durable` unless `synchronous=normal`. In memory: neither. Each open in memory creates a
-//! store of its own, with one connection for all reads and writes. No presigning. An artifact has at most 1 TiB, or
-//! `max_artifact_bytes`. Filters have no index of their own. So a listing whose filter matches few records walks all
+//! In a file: `shared`, and `durable` unless `synchronous=normal`. In memory: neither flag. Each open in memory creates
+//! a separate store, with one connection for all reads and writes. No presigning. An artifact has at most 1 TiB, or
+//! `max_artifact_bytes`. Filters have no index of their own. So a listing whose filter matches few records scans all
 //! records of the scopes that it covers.
 //!
 //! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So a delete always has

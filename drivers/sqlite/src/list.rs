@@ -40,8 +40,8 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sq
     let index = ListIndex::of(query.pattern());
     let mut sql = QueryBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
     push_conditions(&mut sql, &index, query);
-    // A page after the first one is past this bound already. A second condition on `rank` could make SQLite start its
-    // walk there instead of at the position.
+    // The position of a later page already excludes newer rows. A second condition on `rank` could make SQLite start
+    // its scan at `created_before` instead of at the position.
     if let Some(created_before) = query.filter().created_before.filter(|_| position.is_none()) {
         push_created_before(&mut sql, created_before);
     }
@@ -71,13 +71,13 @@ fn count_query(query: &ListQuery) -> QueryBuilder<Sqlite> {
     sql
 }
 
-/// Adds the condition `created_before`. The rank is the bitwise complement of the time, so an earlier time has a larger
-/// rank.
+/// Adds the condition `created_before`: created at `moment` or earlier. A rank is the bitwise complement of a time, so
+/// newer rows have smaller ranks, and `rank >= !moment` means `created_at <= moment`.
 fn push_created_before(sql: &mut QueryBuilder<Sqlite>, moment: Timestamp) {
     sql.push(" AND a.rank >= ").push_bind(!moment.as_micros());
 }
 
-/// The index that a listing walks: the narrowest one that has its rows contiguous and in order.
+/// The index that a listing scans: the narrowest one in which its rows are contiguous and in order.
 enum ListIndex {
     Scope(ScopeMark),
     Session,
@@ -142,7 +142,8 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &Li
     push_filters(sql, query.filter());
 }
 
-/// `MediaRange::normalize` of a row. As bytes, because not every SQLite function handles text with NUL characters.
+/// The media type of a row, normalized like `MediaRange::normalize`. The result is bytes, because not every function of
+/// SQLite handles text with NUL characters.
 macro_rules! normalized_media_type {
     () => {
         "CAST(' ' || replace(replace(replace(lower(a.media_type), ' ', ''), char(9), ''), '\"', '') || ';' AS BLOB)"
@@ -160,7 +161,7 @@ fn media_types_json(media_types: &[MediaRange]) -> String {
 fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before: _, tags } =
         filter;
-    // Sizes in the table are at most `i64::MAX`, so a larger bound is equivalent to `i64::MAX`.
+    // Sizes in the table are at most `i64::MAX`, so a larger limit is equivalent to `i64::MAX`.
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     if !media_types.is_empty() {
         sql.push(" AND a.media_type IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(")
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_page_walks_one_index_and_sorts_nothing() {
+    async fn every_page_scans_one_index_and_sorts_nothing() {
         let mut conn = crate::connect::writer_options(&SqliteConfig::memory(), None).connect().await.unwrap();
         schema::migrate(&mut conn).await.unwrap();
         let scope = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
@@ -225,7 +226,7 @@ mod tests {
             tags: vec!["a".into()],
         };
         let session = "artifact_by_session (tenant=? AND user=? AND session=?";
-        for (pattern, expected, last) in [
+        for (pattern, expected, position_condition) in [
             (ScopePattern::exactly(&scope), "artifact_by_scope (scope_mark=?", "(rank,id)>(?,?)"),
             (ScopePattern::session_of(&scope), session, "(rank,id,scope_mark)>(?,?,?)"),
             (
@@ -251,8 +252,12 @@ mod tests {
                     assert!(!all.contains("TEMP B-TREE FOR ORDER BY"), "{all}");
                     assert!(!all.contains("SCAN a") || steps[0].contains("USING INDEX"), "{all}");
                     if position.is_some() {
-                        let last = if filtered { last.replace(",?)", ",?) AND rank<?") } else { last.into() };
-                        assert!(steps[0].contains(&last), "{all}");
+                        let expected = if filtered {
+                            position_condition.replace(",?)", ",?) AND rank<?")
+                        } else {
+                            position_condition.into()
+                        };
+                        assert!(steps[0].contains(&expected), "{all}");
                     }
                 }
             }

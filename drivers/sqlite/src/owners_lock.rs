@@ -1,6 +1,6 @@
 //! [`OwnersLock`]: a file lock that shows whether other stores have the database open.
 //!
-//! This module must never know the tables.
+//! This module must never name a table.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -14,7 +14,7 @@ use crate::{database_file, error};
 
 /// The delay between two attempts of [`OwnersLock::acquire_shared`].
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
-/// The number of attempts of [`OwnersLock::is_only_holder`] to get the shared lock back.
+/// The number of attempts of [`OwnersLock::is_only_holder`] to acquire the shared lock again.
 const RELOCK_ATTEMPTS: u32 = 200;
 /// The delay between two of these attempts.
 const RELOCK_DELAY: Duration = Duration::from_micros(200);
@@ -47,7 +47,7 @@ impl OwnersLock {
         Ok(Self { file })
     }
 
-    /// Acquires the shared lock, waiting at most `timeout`. Other processes hold it exclusively only for a moment.
+    /// Acquires the shared lock, waiting at most `timeout`. Another process holds the exclusive lock only for a moment.
     pub(crate) async fn acquire_shared(&self, timeout: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + timeout;
         while !is_acquired(self.file.try_lock_shared())? {
@@ -63,9 +63,9 @@ impl OwnersLock {
 
     /// Whether no other store holds the lock.
     ///
-    /// The lock is held shared before and after the call, but is released for a moment within it, because no operating
-    /// system offers this check without a release. Call this only within a write transaction. Then no other store calls
-    /// it at the same time and sees the lock of this store as released.
+    /// The lock is held shared before and after the call. It is released for a moment within the call, because no
+    /// operating system offers this check without a release. Call this only within a write transaction. Otherwise
+    /// another store could call it in this moment and take itself for the only holder.
     pub(crate) fn is_only_holder(&self) -> Result<bool, StoreError> {
         let unlock_error = |error| error::from_io("unlocking the owners file", error);
         self.file.unlock().map_err(unlock_error)?;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_check_for_the_only_holder_gives_no_other_store_a_wrong_answer() {
+    async fn is_only_holder_is_true_exactly_while_no_other_store_holds_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("artifacts.db");
         fs::write(&database, "").unwrap();

@@ -1,7 +1,7 @@
 //! The rows of the table `pending`, each of a blob without a record: the lease of a staged upload, or a mark that the
 //! blob must be deleted (`renewed_at = 0`).
 //!
-//! This module must never know a record.
+//! This module must never touch a record.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,7 +17,7 @@ pub(crate) struct StagedBlob(Arc<AtomicI64>);
 /// The result of [`StagedBlob::renew_lease`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeaseRenewal {
-    /// The lease begins again.
+    /// The lease begins again from now.
     Renewed { blob: i64 },
     /// The upload has no blob any more: its lease ended, and a sweep deleted it.
     Swept,
@@ -42,8 +42,8 @@ impl StagedBlob {
         Ok(blob)
     }
 
-    /// Forgets the blob number, because its transaction was rolled back and the next upload can get the same number.
-    pub(crate) fn forget(&self) {
+    /// Clears the blob number, because its transaction was rolled back and the next upload can get the same number.
+    pub(crate) fn clear(&self) {
         self.0.store(0, Ordering::Release);
     }
 

@@ -1,7 +1,7 @@
 //! The pool of the connections that read: [`ReaderPool`].
 //!
-//! The driver has its own pool because each read is one short statement. This pool sends no ping before a statement and
-//! spawns nothing after it, and its `close` returns when all connections are closed. This module must never know a
+//! It replaces sqlx's pool, because each read is one short statement. This pool sends no ping before a statement and
+//! spawns no task after it, and its `close` returns when all connections are closed. This module must never name a
 //! table.
 
 use std::fmt;
@@ -19,7 +19,8 @@ use crate::error;
 
 /// The longest time that a read waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A statement checks once per this many virtual machine steps whether it was abandoned: well below 1 ms.
+/// SQLite checks once per this many steps of its virtual machine whether a statement was abandoned. That is less than 1
+/// ms.
 const PROGRESS_STEPS: i32 = 4096;
 
 /// The connections that read. Each is opened when it is first needed and kept until the store closes.
@@ -76,7 +77,7 @@ impl ReaderPool {
         })
     }
 
-    /// Acquires a connection for one or two statements. Dropping it returns it to the pool.
+    /// Acquires a connection for one or two statements. Dropping the connection returns it to the pool.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
         let permit = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
             .await
@@ -155,7 +156,7 @@ impl PooledConnection<'_> {
         result.map_err(error::from_sqlx)
     }
 
-    /// Marks that no statement runs any more, if results were not passed to [`finish`](Self::finish).
+    /// Marks that no statement runs any more. For a caller that does not pass results to [`finish`](Self::finish).
     pub(crate) fn mark_idle(&mut self) {
         self.running = false;
     }

@@ -1,7 +1,7 @@
 //! The jobs that write artifacts into the tables: [`PutArtifact`], [`AppendChunks`] and [`CommitUpload`].
 //!
-//! Each job runs a few statements within one transaction. This module must never know how a transaction begins or ends,
-//! or who waits for the result.
+//! Each job runs a few statements within one transaction. This module must never begin or end a transaction, or send a
+//! result.
 
 use artifact_store_core::{
     ArtifactId, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope, ScopeMark, StoreError,
@@ -73,7 +73,7 @@ impl NewArtifact {
         Ok(Ok(Some(record)))
     }
 
-    /// The result of a put whose key exists: `AlreadyExists` for the same bytes, a conflict for other bytes.
+    /// The result of a put whose key exists: `AlreadyExists` for the same bytes, the error `Conflict` for other bytes.
     async fn existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
         let id = ArtifactId::new(&self.options.namespace, &self.body.digest);
         let row = sqlx::query(concat!(
@@ -149,7 +149,7 @@ impl WriteJob for PutArtifact {
     }
 }
 
-/// The answer to the caller of an upload that was swept.
+/// The error of an upload that a sweep deleted.
 fn upload_swept() -> StoreError {
     StoreError::unavailable("the upload sent no bytes for too long and was deleted by a sweep")
 }
@@ -185,8 +185,9 @@ impl WriteJob for AppendChunks {
 
     fn on_failure(&self) {
         if self.first_index == 0 {
-            // The next upload can get the same blob number. Aborting this one must not delete the chunks of that one.
-            self.staged.forget();
+            // The next upload can get the same blob number. Aborting this upload must not delete the chunks of the next
+            // one.
+            self.staged.clear();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The queue of the writer task: a [`WriteJob`] is submitted to the [`JobQueue`], and its result is awaited on a
 //! [`JobHandle`].
 //!
-//! This module must never know a connection.
+//! This module must never use a connection.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct QueuedJob<J: WriteJob> {
 }
 
 impl<J: WriteJob> QueuedJob<J> {
-    /// A job that the writer task itself runs, without the queue.
+    /// A job that the writer task runs for itself. It needs no permit, because it does not wait in the queue.
     pub(crate) fn without_permit(job: J) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
         Self::with_permit(job, None)
     }

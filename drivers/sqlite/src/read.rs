@@ -25,7 +25,7 @@ pub(crate) struct StoredArtifact {
     pub(crate) blob: i64,
     pub(crate) record: Record,
     /// All bytes, if the artifact has at most one chunk. Then one statement reads record and bytes, so no delete can
-    /// come between.
+    /// happen between two reads.
     pub(crate) bytes: Option<Bytes>,
 }
 
@@ -43,8 +43,8 @@ pub(crate) async fn get(
     let range = range.map_or(0..record.size, |range| range.resolve(record.size));
     let stream = if let Some(bytes) = bytes {
         // Offsets within one chunk fit into `usize`.
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-        ByteStream::from_bytes(bytes.slice(at(range.start)..at(range.end)))
+        let index = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+        ByteStream::from_bytes(bytes.slice(index(range.start)..index(range.end)))
     } else {
         chunk_stream(Arc::clone(readers), handle.clone(), blob, record.size, range.clone())
     };

@@ -1,7 +1,7 @@
 //! Encoding and decoding of records as rows.
 //!
 //! A row holds the whole record as JSON and the SHA-256 of this JSON. The other columns are copies of fields, for
-//! searching. A row in which any column was altered is corrupt. This module must never know a transaction.
+//! searching. A row in which any column was altered is corrupt. This module must never use a connection.
 
 use artifact_store_core::{Digest, Record, Scope, StoreError};
 use sqlx::Row;

@@ -1,6 +1,6 @@
 //! The schema of the database: its migrations, and the keys of chunks.
 //!
-//! This module must never know the methods of a store.
+//! This module must never read or write an artifact.
 
 use artifact_store_core::StoreError;
 use sqlx::{Connection, Row, SqliteConnection};

@@ -1,6 +1,6 @@
 //! [`SqliteStore`]: how it is opened, swept and closed, and its implementation of `ArtifactStore`.
 //!
-//! This module must never know the tables of artifacts.
+//! This module must never contain SQL for artifacts.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::blocking::run_blocking;
-use crate::config::{NAME, SqliteConfig, Synchronous};
+use crate::config::{NAME, SqliteConfig};
 use crate::connect;
 use crate::database_file::{self, DatabaseFile};
 use crate::delete::DeleteArtifact;
@@ -38,7 +38,7 @@ const OPEN_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A store in one SQLite database.
 ///
-/// This is the bare driver. Callers use the facade crate, which wraps the driver in the Gate.
+/// This is the bare driver. Applications open it with the crate `artifact-store`, which wraps it in the Gate.
 #[derive(Debug)]
 pub struct SqliteStore {
     readers: Arc<ReaderPool>,
@@ -115,7 +115,7 @@ impl SqliteStore {
         let path = run_blocking(move || database_file::create_if_missing(&path)).await?;
         let options = connect::writer_options(config, Some(&path));
         let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-        // Checked before any write, also to the files beside it: the database may belong to another application.
+        // Inspected before anything is written or any file is created: the database may belong to another application.
         schema::inspect(&mut conn).await?;
         let owners = {
             let path = path.clone();
@@ -141,10 +141,9 @@ impl SqliteStore {
         connection: WriterConnection,
         file: Option<FileHandles>,
     ) -> Self {
-        let sync_normal = config.synchronous == Synchronous::Normal;
         Self {
             readers,
-            writer: Writer::spawn(connection, owner, Arc::clone(&config.clock), sync_normal),
+            writer: Writer::spawn(connection, owner, Arc::clone(&config.clock), config.synchronous),
             file,
             capabilities: config.capabilities(),
             handle: Handle::current(),
@@ -186,7 +185,7 @@ impl SqliteStore {
     #[doc(hidden)]
     pub async fn audit(&self) -> Result<Vec<String>, StoreError> {
         let mut reader = self.readers.acquire().await?;
-        let lines = audit::find_leftovers(reader.conn()?).await;
+        let lines = audit::find_orphans(reader.conn()?).await;
         reader.finish(lines)
     }
 

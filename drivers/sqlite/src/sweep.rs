@@ -97,11 +97,12 @@ impl SweepLock {
 /// The same as opening the database for reading.
 pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Result<SweepReport, StoreError> {
     config.validate()?;
-    let (path, access, lock, no_other_store) = run_blocking(move || {
+    let (path, access, lock, other_stores) = run_blocking(move || {
         let access = database_file::read_only_access_mode(&path)?;
         let lock = SweepLock::try_acquire(&path, SweepMode::DryRun)?;
-        let no_other_store = OwnersLock::is_unlocked(&path)?;
-        Ok((path, access, lock, no_other_store))
+        let other_stores =
+            if OwnersLock::is_unlocked(&path)? { OtherStores::None } else { OtherStores::Open };
+        Ok((path, access, lock, other_stores))
     })
     .await?;
     let Some(_lock) = lock else { return Ok(SweepReport::busy()) };
@@ -109,7 +110,7 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
     let mut conn = options.connect().await.map_err(error::from_sqlx)?;
     schema::require_current(&mut conn).await?;
     let row = sqlx::query(COUNT_ORPHANS)
-        .bind(orphan_cutoff(no_other_store))
+        .bind(orphan_cutoff(other_stores))
         .bind(&[][..])
         .fetch_one(&mut conn)
         .await
@@ -128,8 +129,8 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
 
 /// Counts orphans, their bytes, and the pending blobs that are not orphans.
 ///
-/// Only blobs of other owners than the second parameter count. An orphan is marked for deletion, or was last renewed
-/// before the first parameter.
+/// The first parameter is a time: an orphan is marked for deletion, or was last renewed before it. The second parameter
+/// is an owner, whose blobs are not counted.
 const COUNT_ORPHANS: &str = "WITH other AS (
          SELECT blob, renewed_at <= 0 OR renewed_at < ?1 AS gone FROM pending WHERE owner <> ?2)
      SELECT count(*) FILTER (WHERE gone) AS orphans, count(*) FILTER (WHERE NOT gone) AS spared,
@@ -137,10 +138,21 @@ const COUNT_ORPHANS: &str = "WITH other AS (
           WHERE gone AND key BETWEEN blob << 22 AND (blob << 22) + 4194303) AS bytes
      FROM other";
 
-/// A pending blob that was last renewed before this time is an orphan. If no other store is open, all of them are.
-fn orphan_cutoff(no_other_store: bool) -> i64 {
+/// Whether stores other than this one may have the database open.
+#[derive(Debug, Clone, Copy)]
+enum OtherStores {
+    None,
+    Open,
+}
+
+/// A pending blob of another store that was last renewed before this time is an orphan. If no other store is open,
+/// every such blob is an orphan.
+fn orphan_cutoff(other_stores: OtherStores) -> i64 {
     let lease = i64::try_from(UPLOAD_LEASE.as_micros()).unwrap_or(i64::MAX);
-    if no_other_store { i64::MAX } else { lease_time().saturating_sub(lease) }
+    match other_stores {
+        OtherStores::None => i64::MAX,
+        OtherStores::Open => lease_time().saturating_sub(lease),
+    }
 }
 
 /// The result of [`MarkOrphansDeleted`].
@@ -167,11 +179,12 @@ impl WriteJob for MarkOrphansDeleted {
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<OrphanCounts> {
         // `is_only_holder` requires the write lock, which this transaction holds. A store that opens from now on
         // inserts its first pending row after this transaction.
-        let no_other_store = match self.owners.is_only_holder() {
-            Ok(is_only_holder) => is_only_holder,
+        let other_stores = match self.owners.is_only_holder() {
+            Ok(true) => OtherStores::None,
+            Ok(false) => OtherStores::Open,
             Err(error) => return Ok(Err(error)),
         };
-        let cutoff = orphan_cutoff(no_other_store);
+        let cutoff = orphan_cutoff(other_stores);
         sqlx::query(
             "UPDATE pending SET renewed_at = 0 WHERE owner <> ? AND renewed_at > 0 AND renewed_at < ?",
         )

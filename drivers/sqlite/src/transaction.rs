@@ -1,6 +1,6 @@
-//! [`WriteTransaction`]: an open transaction, as the jobs in it see it. It allocates blob numbers.
+//! [`WriteTransaction`]: an open transaction, as its jobs use it. It allocates blob numbers.
 //!
-//! This module must never know a job, or how the transaction ends.
+//! This module must never know which jobs exist, or end the transaction.
 
 use artifact_store_core::Clock;
 use sqlx::{Row, SqliteConnection};
@@ -25,7 +25,7 @@ struct BlobCounter {
 }
 
 impl<'a> WriteTransaction<'a> {
-    /// The transaction that is open on `conn`.
+    /// Wraps the transaction that is open on `conn`.
     pub(crate) fn new(conn: &'a mut SqliteConnection, clock: &'a dyn Clock, owner: &'a [u8]) -> Self {
         Self { conn, clock, owner, counter: None, to_delete: Vec::new() }
     }
@@ -62,7 +62,7 @@ impl<'a> WriteTransaction<'a> {
         std::mem::take(&mut self.to_delete)
     }
 
-    /// Stores the blob counter, if numbers were allocated. The last statement before the commit.
+    /// Stores the blob counter, if numbers were allocated. This is the last statement before the commit.
     pub(crate) async fn store_counter(self) -> Result<(), sqlx::Error> {
         if let Some(BlobCounter { next, .. }) = self.counter.filter(|counter| counter.next != counter.stored)
         {

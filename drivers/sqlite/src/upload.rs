@@ -1,6 +1,6 @@
 //! The put of a streamed body: chunks are staged under a pending blob, and the record is inserted last.
 //!
-//! This module must never know a table.
+//! This module must never name a table.
 
 use artifact_store_core::{BodyStream, PutOptions, PutResult, Scope, StoreError};
 use bytes::Bytes;
@@ -27,7 +27,9 @@ pub(crate) async fn put_stream(
     let mut upload =
         StagedUpload { queue, staged: StagedBlob::default(), chunks_sent: 0, needs_abort: false };
     let put = upload.run(scope, options, body).await;
-    upload.finish(put.is_err()).await;
+    if put.is_err() {
+        upload.abort().await;
+    }
     put
 }
 
@@ -79,6 +81,7 @@ impl StagedUpload<'_> {
         }
     }
 
+    /// Submits the job that stages `chunks`.
     async fn append(&mut self, chunks: Vec<Bytes>) -> Result<JobHandle<()>, StoreError> {
         let first_index = self.chunks_sent;
         let count = chunks.len() as u64;
@@ -89,8 +92,9 @@ impl StagedUpload<'_> {
         Ok(job)
     }
 
-    async fn finish(mut self, failed: bool) {
-        if failed && self.needs_abort {
+    /// Aborts the upload if chunks may be staged, and waits for the end of the abort.
+    async fn abort(mut self) {
+        if self.needs_abort {
             self.needs_abort = false;
             if let Ok(job) = self.queue.submit_now(AbortUpload { staged: self.staged.clone() }) {
                 // If the abort fails, the writer retries it later. The caller already gets the first error.

@@ -1,7 +1,8 @@
 //! The writer: one task that takes jobs from a queue and runs many of them in each transaction (group commit).
 //!
 //! The task also decides the order of writes, and deletes large blobs in small steps. The jobs are in the modules
-//! [`put`](crate::put), [`delete`](crate::delete) and [`sweep`](crate::sweep). This module must never know an artifact.
+//! [`put`](crate::put), [`delete`](crate::delete) and [`sweep`](crate::sweep). This module must never contain SQL for
+//! artifacts.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,7 +15,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::batch::{self, BatchError};
-use crate::database_file::DatabaseFile;
+use crate::config::Synchronous;
+use crate::database_file::{DatabaseFile, Durability};
 use crate::delete::{DeleteChunks, MarkOwnUploadsDeleted, ReleaseBlobs};
 use crate::error;
 use crate::job::ErasedJob;
@@ -39,7 +41,7 @@ impl Writer {
         connection: WriterConnection,
         owner: Vec<u8>,
         clock: Arc<dyn Clock>,
-        sync_normal: bool,
+        synchronous: Synchronous,
     ) -> Self {
         let (queue, received) = JobQueue::new();
         let task = WriterTask {
@@ -47,8 +49,8 @@ impl Writer {
             connection,
             owner,
             clock,
-            sync_normal,
-            sync_is_full: !sync_normal,
+            synchronous,
+            connection_synchronous: synchronous,
             pending_deletions: VecDeque::new(),
             unreleased: Vec::new(),
             is_stopping: false,
@@ -103,10 +105,10 @@ struct WriterTask {
     connection: WriterConnection,
     owner: Vec<u8>,
     clock: Arc<dyn Clock>,
-    /// Whether the configuration is `synchronous=normal`: no transaction waits for the disk.
-    sync_normal: bool,
-    /// Whether the connection is currently set to `synchronous=full`.
-    sync_is_full: bool,
+    /// The configured setting. With [`Synchronous::Normal`] no transaction waits for the disk.
+    synchronous: Synchronous,
+    /// The current setting of the connection.
+    connection_synchronous: Synchronous,
     pending_deletions: VecDeque<PendingDeletion>,
     /// Blobs whose deletion has failed so far.
     unreleased: Vec<i64>,
@@ -120,7 +122,7 @@ impl WriterTask {
             if jobs.is_empty() && self.pending_deletions.is_empty() && self.is_stopping {
                 break;
             }
-            // If another process holds the lock, do not wait for it a second time.
+            // If another process holds the lock, this does not wait for the lock a second time.
             if !jobs.is_empty() && !self.execute(jobs).await.is_err_and(|error| error::is_busy(&error)) {
                 self.retry_release().await;
             }
@@ -208,12 +210,12 @@ impl WriterTask {
         error
     }
 
-    /// Retries deletions that have failed before, for example because the disk was full.
+    /// Retries the deletions that have failed, for example because the disk was full.
     async fn retry_release(&mut self) {
         if !self.unreleased.is_empty() {
             let (job, _) =
                 QueuedJob::without_permit(ReleaseBlobs { blobs: std::mem::take(&mut self.unreleased) });
-            // If it fails, `fail` keeps the blobs again.
+            // If this fails, `fail` keeps the blobs again.
             let _ = self.execute(vec![job]).await;
         }
     }
@@ -234,9 +236,13 @@ impl WriterTask {
         &mut self,
         jobs: &mut [Box<dyn ErasedJob>],
     ) -> Result<Vec<Vec<i64>>, BatchError> {
-        let durable = jobs.iter().any(|job| job.is_durable());
-        let Self { connection, clock, owner, sync_is_full, sync_normal, .. } = self;
-        let needs_full = durable && !*sync_normal;
+        let has_durable_job = jobs.iter().any(|job| job.is_durable());
+        let durability = if has_durable_job { Durability::Synced } else { Durability::NotSynced };
+        let Self { connection, clock, owner, synchronous, connection_synchronous, .. } = self;
+        let needed_synchronous = match durability {
+            Durability::Synced => *synchronous,
+            Durability::NotSynced => Synchronous::Normal,
+        };
         let result = match connection {
             WriterConnection::Pooled(readers) => match readers.acquire().await {
                 Ok(mut reader) => match reader.conn() {
@@ -255,22 +261,25 @@ impl WriterTask {
             WriterConnection::Dedicated { conn, options, file } => {
                 if conn.is_none() {
                     *conn = Some(options.connect().await.map_err(BatchError::outside_jobs)?);
-                    *sync_is_full = !*sync_normal;
+                    *connection_synchronous = *synchronous;
                 }
                 let Some(conn) = conn.as_mut() else {
                     return Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed));
                 };
-                if needs_full != *sync_is_full {
-                    // Not a prepared statement, because this pragma takes effect when it is compiled.
-                    let level =
-                        if needs_full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
-                    sqlx::raw_sql(level).execute(&mut *conn).await.map_err(BatchError::outside_jobs)?;
-                    *sync_is_full = needs_full;
+                if needed_synchronous != *connection_synchronous {
+                    // This pragma takes effect when it is compiled, so a cached statement would have no effect.
+                    let pragma = match needed_synchronous {
+                        Synchronous::Full => "PRAGMA synchronous = FULL",
+                        Synchronous::Normal => "PRAGMA synchronous = NORMAL",
+                    };
+                    sqlx::raw_sql(pragma).execute(&mut *conn).await.map_err(BatchError::outside_jobs)?;
+                    *connection_synchronous = needed_synchronous;
                 }
                 let bytes = jobs.iter().map(|job| job.bytes() as u64).sum();
-                match file.check_room(conn, durable, bytes).await {
+                match file.check_room(conn, durability, bytes).await {
                     Ok(()) => batch::run(conn, clock.as_ref(), owner, jobs).await,
-                    // Marked as caused by a job, so that jobs without bytes run on their own.
+                    // Counts as caused by a job, so that each job runs in a transaction of its own. Jobs without bytes,
+                    // such as deletes, then succeed.
                     Err(error) => Err(BatchError { error, caused_by_job: true }),
                 }
             }
@@ -283,7 +292,7 @@ impl WriterTask {
         result
     }
 
-    /// Deletes one step of chunks of the first pending deletion. Returns `false` if that failed.
+    /// Deletes one step of chunks of the first pending deletion. Returns `false` if the step failed.
     ///
     /// After a failure, the blobs of this deletion are kept for a later attempt. They are also in `pending`, so a sweep
     /// finds them.
@@ -302,7 +311,7 @@ impl WriterTask {
             }
         }
         if !first.blobs.is_empty() {
-            // To the back of the queue, so that a small deletion does not wait for a large one.
+            // Goes to the back of the queue, so that a small deletion does not wait for a large one.
             self.pending_deletions.push_back(first);
         } else if let Some(job) = first.job {
             // The job succeeds even after a failed step, because it is committed.
@@ -325,7 +334,7 @@ impl WriterTask {
     /// Deletes the staged uploads of this store. None of them can be committed any more.
     async fn delete_own_uploads(&mut self) {
         let (own, _) = QueuedJob::without_permit(MarkOwnUploadsDeleted);
-        // If it fails, the next open sweeps the blobs.
+        // If this fails, the next open sweeps the blobs.
         let _ = self.execute(vec![own]).await;
         // Stop at the first failure. If another process holds the lock, each further blob would wait for it again.
         while !self.pending_deletions.is_empty() && self.delete_step().await {}

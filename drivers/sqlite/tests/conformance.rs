@@ -8,21 +8,21 @@ use artifact_store_conformance::{GatedHarness, run};
 use harness::SqliteHarness;
 
 #[test]
-fn a_file_conforms() {
+fn sqlite_in_a_file_conforms() {
     run(&SqliteHarness::File).assert_conforms();
 }
 
 #[test]
-fn a_gated_file_conforms() {
+fn sqlite_in_a_file_conforms_behind_the_gate() {
     run(&GatedHarness(Arc::new(SqliteHarness::File))).assert_conforms();
 }
 
 #[test]
-fn memory_conforms() {
+fn sqlite_in_memory_conforms() {
     run(&SqliteHarness::Memory).assert_conforms();
 }
 
 #[test]
-fn gated_memory_conforms() {
+fn sqlite_in_memory_conforms_behind_the_gate() {
     run(&GatedHarness(Arc::new(SqliteHarness::Memory))).assert_conforms();
 }

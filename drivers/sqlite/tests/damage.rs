@@ -1,4 +1,5 @@
-//! Data that was altered without the driver is `Corrupt` and never served. Data that was deleted through it is not.
+//! Data that was altered without the driver is `Corrupt` and never served. Artifacts that were deleted through the
+//! driver are not `Corrupt`.
 
 mod common;
 
@@ -8,7 +9,7 @@ use artifact_store_core::{
 use common::{MIB, TestDatabase, bytes, gated, kind, put, read, scope, streamed_body};
 use futures_util::StreamExt;
 
-/// Puts an artifact, runs `alteration`, and returns the results of a read and of a stat.
+/// Puts an artifact of `size` bytes, runs the SQL `alteration`, and returns the results of a read and of a stat.
 async fn read_and_stat_after(
     alteration: &'static str,
     size: usize,
@@ -49,7 +50,7 @@ async fn a_missing_or_shortened_chunk_is_corrupt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_altered_row_is_corrupt_whichever_column_it_is() {
+async fn a_row_with_any_altered_column_is_corrupt() {
     for alteration in [
         "UPDATE artifact SET record = replace(record, 'user_upload', 'tool')",
         "UPDATE artifact SET record = 'x'",
@@ -69,7 +70,7 @@ async fn an_altered_row_is_corrupt_whichever_column_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_altered_row_is_corrupt_in_a_listing_and_for_the_next_put() {
+async fn a_listing_and_a_put_that_meet_an_altered_row_are_corrupt() {
     let database = TestDatabase::new();
     let store = database.open().await;
     let record = put(&store, &bytes(1, 100)).await;
@@ -85,7 +86,7 @@ async fn an_altered_row_is_corrupt_in_a_listing_and_for_the_next_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_of_an_artifact_that_is_deleted_meanwhile_never_ends_short() {
+async fn a_stream_whose_artifact_is_deleted_fails_or_is_whole() {
     let database = TestDatabase::new();
     for pieces_read in [0, 1, 5, 12] {
         let store = database.open().await;
@@ -199,7 +200,7 @@ async fn an_upload_that_was_swept_fails_and_is_never_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ranges_are_read_from_the_right_chunks() {
+async fn a_range_has_the_right_bytes_of_the_right_chunks() {
     let database = TestDatabase::new();
     let store = gated(database.open().await);
     let all = bytes(1, 3 * MIB + 77);

@@ -43,7 +43,7 @@ async fn chunks_that_could_not_be_deleted_are_deleted_after_a_later_job() {
     database
         .execute("CREATE TRIGGER breaks BEFORE DELETE ON chunk BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
         .await;
-    assert!(store.delete(&scope(), &record.id).await.unwrap(), "the record is gone");
+    assert!(store.delete(&scope(), &record.id).await.unwrap(), "the delete returned false");
     assert!(!database.residue().await.is_empty());
     database.execute("DROP TRIGGER breaks").await;
     put(&store, &bytes(2, 10)).await;
@@ -52,7 +52,7 @@ async fn chunks_that_could_not_be_deleted_are_deleted_after_a_later_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_abort_never_deletes_a_committed_artifact() {
+async fn an_abort_after_a_commit_never_deletes_the_artifact() {
     let database = TestDatabase::new();
     let store = Arc::new(database.open().await);
     for n in 0..40 {
@@ -92,7 +92,8 @@ async fn no_write_is_acknowledged_after_the_file_was_moved() {
     store.close().await.unwrap();
 }
 
-const PATH: &str = "ARTIFACT_STORE_SQLITE_FULL";
+/// The environment variable that tells a test to run on the small disk with this database.
+const SMALL_DISK_PATH: &str = "ARTIFACT_STORE_SQLITE_FULL";
 
 /// Fills the small disk of `path` with artifacts and deletes them, 4 times.
 async fn fill_and_empty(path: &Path) {
@@ -120,7 +121,7 @@ async fn fill_and_empty(path: &Path) {
                 }
             }
         }
-        assert!(stored.len() > 3, "round {round}: hardly anything fits");
+        assert!(stored.len() > 3, "round {round}: at most 3 artifacts were stored");
         assert_eq!(audit_file(path).await.unwrap(), Vec::<String>::new(), "round {round}");
         for (bytes, record) in &stored {
             assert_eq!(read(&*store, record).await.unwrap().unwrap(), *bytes, "round {round}");
@@ -153,7 +154,7 @@ async fn put_into_freed_pages(path: &Path) {
     assert_eq!(health.status, artifact_store_core::HealthStatus::Degraded, "{health:?}");
     assert!(!health.accepts_puts && health.detail.unwrap().contains("disk is full"));
     for record in &records {
-        assert!(read(&store, record).await.unwrap().is_some(), "reads are served");
+        assert!(read(&store, record).await.unwrap().is_some(), "a read failed");
     }
     for record in &records {
         assert!(store.delete(&scope(), &record.id).await.unwrap());
@@ -170,17 +171,17 @@ async fn put_into_freed_pages(path: &Path) {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn freed_pages_can_be_used_by_puts_on_a_disk_without_a_free_block() {
-    if let Ok(path) = std::env::var(PATH) {
+    if let Ok(path) = std::env::var(SMALL_DISK_PATH) {
         return put_into_freed_pages(Path::new(&path)).await;
     }
     run_on_small_disks("freed_pages_can_be_used_by_puts_on_a_disk_without_a_free_block", &["24m"]);
 }
 
-/// Runs itself again on a small file system, in a mount namespace that ends with the process.
+/// Runs itself again on two small file systems.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_puts_and_never_a_delete() {
-    if let Ok(path) = std::env::var(PATH) {
+    if let Ok(path) = std::env::var(SMALL_DISK_PATH) {
         return fill_and_empty(Path::new(&path)).await;
     }
     run_on_small_disks("a_full_disk_refuses_puts_and_never_a_delete", &["6m", "24m"]);
@@ -202,7 +203,7 @@ fn run_on_small_disks(name: &str, sizes: &[&str]) {
             .arg(database.directory())
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", name])
-            .env(PATH, database.path())
+            .env(SMALL_DISK_PATH, database.path())
             .output();
         let output =
             output.unwrap_or_else(|error| panic!("this test needs unshare(1) of util-linux: {error}"));

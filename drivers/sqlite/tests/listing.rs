@@ -37,7 +37,7 @@ async fn put_numbered(store: &dyn ArtifactStore, scope: &Scope, n: usize, option
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_filter_matches_the_same_records_as_the_query() {
+async fn every_filter_selects_the_records_that_the_query_matches() {
     let database = TestDatabase::new();
     let store = database.open().await;
     let mut all = Vec::new();
@@ -108,7 +108,7 @@ impl Clock for FixedClock {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_go_through_ties_of_time_and_id() {
+async fn pages_list_each_row_once_if_times_and_ids_are_equal() {
     let database = TestDatabase::new();
     let store = SqliteStore::open(database.config().clock(Arc::new(FixedClock))).await.unwrap();
     for n in 0..30 {
@@ -135,7 +135,7 @@ async fn pages_go_through_ties_of_time_and_id() {
             }
         }
         assert_eq!(rows.len(), expected);
-        assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
+        assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "a row is out of order or listed twice");
     }
     store.close().await.unwrap();
 }
@@ -153,18 +153,18 @@ async fn a_dropped_listing_delays_no_other_read() {
     )
     .await;
     let filter = Filter { media_types: vec!["none/such".parse().unwrap()], ..Filter::default() };
-    let walk = ListQuery::new(ScopePattern::all_tenants()).with_filter(filter);
+    let scan = ListQuery::new(ScopePattern::all_tenants()).with_filter(filter);
     let started = Instant::now();
-    assert!(store.list(&walk).await.unwrap().rows.is_empty());
-    let full_walk = started.elapsed();
+    assert!(store.list(&scan).await.unwrap().rows.is_empty());
+    let full_scan = started.elapsed();
     for _ in 0..30 {
-        assert!(tokio::time::timeout(full_walk / 100, store.list(&walk)).await.is_err());
+        assert!(tokio::time::timeout(full_scan / 100, store.list(&scan)).await.is_err());
     }
     let started = Instant::now();
     assert!(store.stat(&scope(), &record.id).await.unwrap().is_some());
     assert!(
-        started.elapsed() < Duration::from_millis(20).max(full_walk),
-        "{:?}, {full_walk:?}",
+        started.elapsed() < Duration::from_millis(20).max(full_scan),
+        "{:?}, {full_scan:?}",
         started.elapsed()
     );
     store.close().await.unwrap();

@@ -9,13 +9,13 @@ use artifact_store_sqlite::{SqliteConfig, SqliteStore};
 use common::{MIB, TestDatabase, bytes, insert_orphans, kind, put, read, scope, streamed_body};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_garbage_is_corrupt() {
+async fn a_file_that_is_not_a_database_is_corrupt() {
     let database = TestDatabase::new();
     std::fs::write(database.path(), bytes(1, 10_000)).unwrap();
     assert_eq!(kind(SqliteStore::open(database.config()).await), ErrorKind::Corrupt);
     assert!(
         !database.directory().join("artifacts.db-owners").exists(),
-        "no file is created beside a refused database"
+        "a file was created beside a refused database"
     );
 }
 
@@ -35,7 +35,7 @@ async fn a_truncated_database_is_corrupt_when_opened_or_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_another_application_is_refused_and_left_as_it_was() {
+async fn a_database_of_another_application_is_refused_and_not_changed() {
     let database = TestDatabase::new();
     database.execute("CREATE TABLE theirs (x)").await;
     let before = std::fs::read(database.path()).unwrap();
@@ -76,7 +76,7 @@ async fn a_missing_directory_a_symlink_and_a_directory_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_out_of_bounds_are_refused() {
+async fn options_out_of_range_are_refused() {
     let database = TestDatabase::new();
     for config in [
         database.config().page_size(1000),
@@ -90,7 +90,7 @@ async fn options_out_of_bounds_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_that_look_like_uris_are_names() {
+async fn file_names_that_look_like_uris_are_taken_literally() {
     let database = TestDatabase::new();
     for name in ["file:x?mode=memory", "a b#c%20.db", "ü.db"] {
         let path = database.directory().join(name);
@@ -103,7 +103,7 @@ async fn names_that_look_like_uris_are_names() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn every_file_belongs_to_its_owner_alone() {
+async fn only_the_owner_can_access_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let database = TestDatabase::new();
     let store = database.open().await;
@@ -168,7 +168,7 @@ async fn stores_on_one_file_create_each_artifact_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_database_is_unavailable_within_the_timeout_and_works_again_after() {
+async fn a_locked_database_is_unavailable_within_the_timeout_and_works_again_afterwards() {
     let database = TestDatabase::new();
     let store = database.open().await;
     let before = put(&store, &bytes(1, 10)).await;
@@ -181,7 +181,7 @@ async fn a_locked_database_is_unavailable_within_the_timeout_and_works_again_aft
     let streamed = store.put(&scope(), streamed_body(&bytes(2, 2 * MIB)), PutOptions::default()).await;
     assert_eq!(kind(streamed), ErrorKind::Unavailable);
     assert_eq!(kind(SqliteStore::open(database.config()).await), ErrorKind::Unavailable);
-    assert!(store.exists(&scope(), &before.id).await.unwrap(), "reads go on");
+    assert!(store.exists(&scope(), &before.id).await.unwrap(), "a read found no artifact");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     put(&store, &bytes(3, 2 * MIB)).await;
     database.wait_until_clean().await;
@@ -206,7 +206,7 @@ async fn sweep_counts(store: &SqliteStore) -> (u64, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_other_stores_are_open_only_uploads_without_progress_are_swept() {
+async fn while_another_store_is_open_only_uploads_without_progress_for_an_hour_are_swept() {
     let database = TestDatabase::new();
     let one = database.open().await;
     let two = database.open().await;

@@ -1,5 +1,5 @@
 //! Shared code of the tests: a directory with a database, a raw connection to it, and artifacts to put.
-#![allow(dead_code)] // Each test file uses its part.
+#![allow(dead_code)] // Each test file uses a part of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // All of it is test code.
 
 use std::path::{Path, PathBuf};
@@ -43,12 +43,12 @@ impl TestDatabase {
         SqliteStore::open(self.config()).await.unwrap()
     }
 
-    /// A connection that does not use the driver.
+    /// Opens a connection that bypasses the driver.
     pub(crate) async fn raw(&self) -> SqliteConnection {
         SqliteConnectOptions::new().filename(self.path()).create_if_missing(true).connect().await.unwrap()
     }
 
-    /// Runs one statement without the driver.
+    /// Runs one statement, bypassing the driver.
     pub(crate) async fn execute(&self, sql: &'static str) -> u64 {
         sqlx::query(sql).execute(&mut self.raw().await).await.unwrap().rows_affected()
     }
@@ -71,7 +71,7 @@ impl TestDatabase {
             tokio::time::sleep(Duration::from_millis(10)).await;
             residue = self.residue().await;
         }
-        panic!("left over: {residue:?}");
+        panic!("orphans or inconsistencies remain: {residue:?}");
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) async fn read(store: &dyn ArtifactStore, record: &Record) -> Result<O
 
 #[track_caller]
 pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> ErrorKind {
-    result.expect_err("this must fail").kind()
+    result.expect_err("the call succeeded").kind()
 }
 
 /// Inserts `count` staged uploads, as a killed process leaves them.

@@ -34,7 +34,8 @@ impl BufferPool {
     }
 }
 
-/// A buffer that returns to the pool when its last reference is dropped. The client may keep a body to send it again.
+/// A buffer that returns to the pool when its last reference is dropped. Until then the client may keep a chunk to send
+/// it again.
 struct PooledBuffer {
     bytes: Vec<u8>,
     pool: Arc<BufferPool>,
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn chunks_are_full_but_the_last_and_lose_no_byte() {
+    async fn all_chunks_except_the_last_are_full_and_no_byte_is_lost() {
         for size in 1..=12 {
             let mut chunks = chunks(&[b"one", b"", b"four", b"nine"], size);
             let mut read = Vec::new();
@@ -154,7 +155,7 @@ mod tests {
         let third = next().await;
         assert!(
             ![first_address, second_address].contains(&third.as_ptr()),
-            "the first two are still referenced"
+            "the memory of a referenced chunk was reused"
         );
         drop(first_again);
         let fourth = next().await;

@@ -9,8 +9,8 @@
 //!   gone. The others withdraw and retry. This needs only reads and writes, and a storage that lists a key once its put
 //!   was answered.
 //!
-//! A process that dies leaves its reservation or claim. Others wait as long as the requests that create may take, then
-//! delete it. This module must never know a record.
+//! A process that dies leaves its reservation or claim. Other puts wait as long as the requests that create an artifact
+//! may take, then delete the reservation or claim. This module must never use a record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::client::copy_timeout;
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::layout::{Layout, random_hex};
 use crate::record::META_CLAIM;
-use crate::small_object::SmallObject;
+use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
@@ -32,14 +32,14 @@ const RELEASE: Operation = Operation::delete("releasing a claim on an artifact's
 /// How much the storage's clock may differ from the local clock.
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// How long a reservation that followed a deleted one is observed before it counts as acquired. Another process that
-/// deletes the old one has looked at it just before.
+/// How long a put that deleted the reservation of a dead process waits before it looks at its own reservation. Another
+/// process may have seen the same dead reservation, and may by mistake delete the new one.
 const SETTLE_DELAY: Duration = Duration::from_secs(2);
 
 /// How an artifact's key is held.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// Not held: the request that creates decides, or nobody else writes.
+    /// Not held: the condition on the request that creates the artifact decides, or no other process writes.
     None,
     /// By a reservation with this mark, at the key itself.
     Reservation { mark: String },
@@ -100,11 +100,17 @@ pub(crate) enum ClaimOutcome {
 }
 
 impl StoreState {
-    /// Whether the key must be claimed before the request that creates. `is_honoured` is whether that request's
-    /// condition is honoured.
-    pub(crate) fn needs_claim(&self, is_honoured: bool) -> bool {
-        let honoured_on_put = self.features().conditions.put;
-        !(self.config.single_writer || (honoured_on_put && is_honoured))
+    /// Whether the key must be claimed before the request that creates the artifact. `create_is_conditional` says
+    /// whether the storage honours the condition on that request.
+    ///
+    /// Puts of one artifact may create it by different requests. The conditions decide between them only if the storage
+    /// honours the condition on each of these requests. `PutObject` is always one of them.
+    pub(crate) fn needs_claim(&self, create_is_conditional: bool) -> bool {
+        if self.config.single_writer {
+            return false;
+        }
+        let put_is_conditional = self.features().conditions.put;
+        !put_is_conditional || !create_is_conditional
     }
 
     /// Tries to claim the artifact's key.
@@ -127,7 +133,7 @@ impl StoreState {
         mark: &str,
         waiter: &mut ClaimWaiter,
     ) -> Result<ClaimOutcome, StoreError> {
-        match self.put_empty(key, Some(mark), true).await {
+        match self.put_empty(key, Some(mark), IfExists::Fail).await {
             Ok(()) => {}
             Err(RequestError { kind: RequestErrorKind::PreconditionFailed, .. }) => {
                 return Ok(ClaimOutcome::KeyExists);
@@ -182,7 +188,7 @@ impl StoreState {
         claim_key: &str,
         waiter: &mut ClaimWaiter,
     ) -> Result<ClaimOutcome, StoreError> {
-        self.put_empty(claim_key, None, false).await?;
+        self.put_empty(claim_key, None, IfExists::Overwrite).await?;
         loop {
             let page = self.list_keys(key, None).await?;
             let (mut key_exists, mut others) = (false, Vec::new());
@@ -229,7 +235,7 @@ impl StoreState {
         }
     }
 
-    /// The mark of the reservation at the key; `None` if there is no object, or another one.
+    /// The mark of the reservation at the key; `None` if there is no object, or one that is not a reservation.
     async fn reservation(&self, key: &str) -> Result<Option<String>, StoreError> {
         match self.client.head_object().bucket(&self.bucket).key(key).send().await {
             Ok(head) => Ok(head.metadata().and_then(|metadata| metadata.get(META_CLAIM)).cloned()),
@@ -240,14 +246,15 @@ impl StoreState {
         }
     }
 
+    /// Puts an empty object: a claim, or a reservation for the put with `mark`.
     async fn put_empty(
         &self,
         key: &str,
         mark: Option<&str>,
-        if_none_match: bool,
+        if_exists: IfExists,
     ) -> Result<(), RequestError> {
         let metadata = mark.map(|mark| [(META_CLAIM.to_owned(), mark.to_owned())].into());
-        let object = SmallObject { metadata, if_none_match, ..SmallObject::new(key, Bytes::new()) };
+        let object = SmallObject { metadata, if_exists, ..SmallObject::new(key, Bytes::new()) };
         object.put(&self.config, &self.client, CLAIM).await
     }
 }

@@ -1,7 +1,7 @@
 //! The commit point: creates the object at an artifact's key, once.
 //!
-//! It determines whether an object already exists at the key, and whether a request whose response was lost took effect.
-//! That does not depend on the source of the bytes. This module must never know how a body is read.
+//! It determines whether an object already exists at the key, and whether a request whose response was lost took
+//! effect. Neither depends on the source of the bytes. This module must never know how a body is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::layout::check_key_length;
 use crate::lookup::KeyStatus;
 use crate::multipart::{MultipartUpload, copy_in_parts};
 use crate::record::{EncodedRecord, encode_record};
-use crate::small_object::SmallObject;
+use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
@@ -94,15 +94,17 @@ impl StoreState {
         claim: &mut Claim,
         companions: &mut CompanionObjects,
     ) -> Result<PutResult, StoreError> {
-        let is_honoured = self.is_condition_honoured(&artifact);
-        let needs_claim = self.needs_claim(is_honoured);
+        let create_is_conditional = self.is_condition_honoured(&artifact);
+        let needs_claim = self.needs_claim(create_is_conditional);
+        let if_exists =
+            if create_is_conditional && !needs_claim { IfExists::Fail } else { IfExists::Overwrite };
         let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
         // A condition on the request with the bytes, or on the request that reserves the key, decides alone. Then no
         // lookup is needed before it.
         let condition_decides = if needs_claim {
             self.features().conditions.put
         } else {
-            is_honoured && matches!(artifact.source, BodySource::Bytes(_))
+            create_is_conditional && matches!(artifact.source, BodySource::Bytes(_))
         };
         let mut needs_lookup = !condition_decides;
         let mut delays = RETRY_DELAYS.into_iter();
@@ -114,13 +116,13 @@ impl StoreState {
                     KeyStatus::Absent => {}
                     KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
                     KeyStatus::Foreign => is_foreign = true,
-                    KeyStatus::Reserved { mark, .. } if mark == artifact.encoded.mark => {
+                    KeyStatus::Reserved { put_mark, .. } if put_mark == artifact.encoded.mark => {
                         // This put's own reservation, whose response was lost.
-                        *claim = Claim::Reservation { mark };
+                        *claim = Claim::Reservation { mark: put_mark };
                     }
-                    KeyStatus::Reserved { mark, created_at } => {
-                        if waiter.is_expired(&mark, created_at.as_ref()) {
-                            self.release(key, Claim::Reservation { mark }).await;
+                    KeyStatus::Reserved { put_mark, created_at } => {
+                        if waiter.is_expired(&put_mark, created_at.as_ref()) {
+                            self.release(key, Claim::Reservation { mark: put_mark }).await;
                             waiter.removed_reservation = true;
                         }
                         waiter.backoff().await;
@@ -143,7 +145,7 @@ impl StoreState {
                 }
             }
             companions.put(&self, key, &artifact).await?;
-            let failed = match self.send_commit(key, &mut artifact, is_honoured && !needs_claim).await {
+            let failed = match self.send_commit(key, &mut artifact, if_exists).await {
                 Ok(()) => return Ok(created(artifact, companions)),
                 Err(failed) => failed,
             };
@@ -222,15 +224,15 @@ impl StoreState {
         Err(failed.into())
     }
 
-    /// Sends the request that creates the artifact. `conditional` is `false` if the key is reserved: the reservation
-    /// would make the condition fail.
+    /// Sends the request that creates the artifact. If the key is reserved, `if_exists` must be `Overwrite`, because
+    /// the artifact replaces the reservation.
     async fn send_commit(
         self: &Arc<Self>,
         key: &str,
         artifact: &mut NewArtifact,
-        conditional: bool,
+        if_exists: IfExists,
     ) -> Result<(), RequestError> {
-        let if_none_match = conditional.then(|| "*".to_owned());
+        let if_none_match = if_exists.if_none_match();
         let content_type = content_type(&artifact.record);
         let metadata = artifact.encoded.metadata.clone();
         let size = artifact.record.size;

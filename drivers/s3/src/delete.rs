@@ -18,8 +18,8 @@ pub(crate) const CLEANUP_RETRY_DELAYS: [Duration; 4] =
 pub(crate) const DELETE_TEMP_OBJECT: Operation = Operation::delete("deleting a temporary object");
 
 impl StoreState {
-    /// Deletes the artifact and returns whether it existed. Two requests, one more for an index key, and one more for a
-    /// long record.
+    /// Deletes the artifact and returns whether it existed. Sends two requests, one more for an index key, and one more
+    /// for a long record.
     pub(crate) async fn delete(self: Arc<Self>, scope: Scope, id: ArtifactId) -> Result<bool, StoreError> {
         let key = self.layout.artifact_key(&scope, &id);
         let _lock = self.lock_key(&key).await;

@@ -1,6 +1,6 @@
 //! Encryption of records in objects' metadata: [`RecordKey`].
 //!
-//! The holder of a presigned URL receives the object's user metadata. An encrypted record tells them only its length.
+//! The holder of a presigned URL receives the object's user metadata. An encrypted record reveals only its length.
 //! The key is stored in the bucket: this protects against holders of URLs, not against readers of the bucket.
 //!
 //! Each record is encrypted with AES-256-GCM and a key of its own: the HMAC-SHA256 of the put's random mark with the

@@ -24,10 +24,10 @@ pub(crate) struct ConditionalRequests {
 }
 
 impl ConditionalRequests {
-    /// All of them, or none.
-    pub(crate) const fn all(honoured: bool) -> Self {
-        Self { put: honoured, complete: honoured, copy: honoured }
-    }
+    /// Every request honours the condition.
+    pub(crate) const ALL: Self = Self { put: true, complete: true, copy: true };
+    /// No request honours the condition.
+    pub(crate) const NONE: Self = Self { put: false, complete: false, copy: false };
 }
 
 /// What the storage honours.
@@ -46,7 +46,7 @@ impl StorageFeatures {
     /// Features that are safe with every storage.
     pub(crate) const fn minimal() -> Self {
         Self {
-            conditions: ConditionalRequests::all(false),
+            conditions: ConditionalRequests::NONE,
             checksum_on_put: None,
             checksum_on_part: None,
             metadata_limit: MetadataLimit::OneValue,
@@ -117,7 +117,7 @@ impl KnownFeatures {
     }
 }
 
-/// Whether the result of a probe at this time is too old. A time in the future counts as outdated beyond the same age.
+/// Whether the result of a probe at this time is too old. So is a result that lies further in the future than this age.
 pub(crate) fn is_outdated(probed_at: Option<Timestamp>) -> bool {
     let max_age = i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX);
     probed_at.is_none_or(|then| {
@@ -146,18 +146,14 @@ pub(crate) fn store_features(
         value: yes_no(honoured),
         about: format!(
             "Whether {request} honours If-None-Match, also for racing puts; {source}: {}.",
-            match (
-                honoured && (conditions.put || name == "conditional_put"),
-                config.single_writer,
-                conditions.put
-            ) {
-                (true, ..) =>
-                    "the storage decides which of several racing puts creates, also between processes",
-                (false, true, _) =>
-                    "a put looks first and then writes; the option single_writer says that no other process writes",
-                (false, false, true) => "a put reserves the key first, with a conditional PutObject",
-                (false, false, false) =>
-                    "a put writes a claim beside the key, and lists the claims, before it writes the artifact",
+            if honoured && conditions.put {
+                "the storage decides which of several racing puts creates, also between processes"
+            } else if config.single_writer {
+                "a put looks first and then writes; the option single_writer says that no other process writes"
+            } else if conditions.put {
+                "a put reserves the key first, with a conditional PutObject"
+            } else {
+                "a put writes a claim beside the key, and lists the claims, before it writes the artifact"
             }
         ),
     };

@@ -82,13 +82,13 @@ impl FormatObject {
             "driver": NAME,
             "endpoint": self.endpoint,
             // Older builds read this field, and rely on it for all three requests.
-            "conditional_create": conditions.map(|it| it == ConditionalRequests::all(true)),
-            "conditional_put": conditions.map(|it| it.put),
-            "conditional_complete": conditions.map(|it| it.complete),
-            "conditional_copy": conditions.map(|it| it.copy),
-            "checksum_on_put": features.and_then(|it| it.checksum_on_put),
-            "checksum_on_part": features.and_then(|it| it.checksum_on_part),
-            "metadata": features.map(|it| it.metadata_limit.as_str()),
+            "conditional_create": conditions.map(|conditions| conditions == ConditionalRequests::ALL),
+            "conditional_put": conditions.map(|conditions| conditions.put),
+            "conditional_complete": conditions.map(|conditions| conditions.complete),
+            "conditional_copy": conditions.map(|conditions| conditions.copy),
+            "checksum_on_put": features.and_then(|features| features.checksum_on_put),
+            "checksum_on_part": features.and_then(|features| features.checksum_on_part),
+            "metadata": features.map(|features| features.metadata_limit.as_str()),
             "probed_at": self.probed_at.map(Timestamp::as_micros),
             "versioning": self.versioning.as_str(),
             "retention": self.retention,
@@ -137,7 +137,8 @@ impl FormatObject {
         })
     }
 
-    /// The recorded features, whatever their age; `None` if the storage was not probed, or at another address.
+    /// The recorded features, whatever their age; `None` if the storage was not probed, or was probed at another
+    /// address.
     pub(crate) fn known_features(&self, config: &S3Config) -> Option<KnownFeatures> {
         let features = self.features.filter(|_| self.endpoint == fingerprint(config))?;
         Some(KnownFeatures {
@@ -177,9 +178,9 @@ fn fingerprint(config: &S3Config) -> String {
 /// The features that the option `conditional_create` sets; `None` if the storage is to be probed.
 pub(crate) fn configured_features(config: &S3Config) -> Option<StorageFeatures> {
     let conditions = match config.conditional_create {
-        ConditionalCreate::Yes => ConditionalRequests::all(true),
-        ConditionalCreate::Put => ConditionalRequests { put: true, ..ConditionalRequests::all(false) },
-        ConditionalCreate::No => ConditionalRequests::all(false),
+        ConditionalCreate::Yes => ConditionalRequests::ALL,
+        ConditionalCreate::Put => ConditionalRequests { put: true, ..ConditionalRequests::NONE },
+        ConditionalCreate::No => ConditionalRequests::NONE,
         ConditionalCreate::Probe => return None,
     };
     Some(StorageFeatures { conditions, ..StorageFeatures::minimal() })

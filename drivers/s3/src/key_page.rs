@@ -25,7 +25,7 @@ impl StoreState {
         self.list_keys_from(prefix, after, None, PAGE_KEYS).await
     }
 
-    /// As [`list_keys`](Self::list_keys), with at most `max` keys, and only those that sort after `start`.
+    /// Like [`list_keys`](Self::list_keys), with at most `max` keys, and only those that sort after `start`.
     pub(crate) async fn list_keys_from(
         &self,
         prefix: &str,

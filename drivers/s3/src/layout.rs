@@ -28,9 +28,10 @@ const MAX_KEY_BYTES: usize = 1024;
 const RANDOM_DIGITS: usize = 32;
 /// Hex digits of a time in an index key.
 const TIME_DIGITS: usize = 16;
-/// Base32 digits of a task in an index key. They tell tasks of one session apart; the record decides.
+/// Base32 digits of a task in an index key. They distinguish the tasks of one session. The record decides.
 const TASK_DIGITS: usize = 8;
-/// Hex digits of a mark in an index key. Two puts of one artifact at the same time write two index keys.
+/// Hex digits of a mark in an index key. They make the index keys of two puts of one artifact at the same time
+/// different.
 const MARK_DIGITS: usize = 8;
 
 /// 128 random bits in hex: a name that is used once.
@@ -245,12 +246,12 @@ pub(crate) struct IndexEntry {
     pub(crate) created_at: Timestamp,
     pub(crate) artifact_key: String,
     task: String,
-    /// The first digits of the mark of the put that wrote it.
+    /// The first digits of the mark of the put that wrote the index key.
     mark: String,
 }
 
 impl IndexEntry {
-    /// Whether the put with this mark wrote it.
+    /// Whether the put with this mark wrote the index key.
     pub(crate) fn has_mark(&self, mark: Option<&str>) -> bool {
         mark.is_some_and(|mark| mark.starts_with(&self.mark))
     }
@@ -267,7 +268,7 @@ pub(crate) struct IndexKeyFilter {
 }
 
 impl IndexKeyFilter {
-    /// Returns true if the artifact of this entry can match the query; its record decides. False is final.
+    /// Returns `false` if the artifact of this entry cannot match the query. After `true`, the record decides.
     pub(crate) fn matches(&self, layout: &Layout, entry: &IndexEntry) -> bool {
         self.task.as_ref().is_none_or(|task| *task == entry.task)
             && layout
@@ -275,13 +276,13 @@ impl IndexKeyFilter {
                 .is_some_and(|components| self.artifacts.matches(&components))
     }
 
-    /// A key before those of `time` and of earlier times; `None` unless the prefix names one session. Only then the
-    /// keys are in order.
+    /// A key that sorts before all keys of `time` and of earlier times, and after the keys of later times. `None`
+    /// unless the prefix names one session, because only then are the keys in order.
     pub(crate) fn start_after(&self, layout: &Layout, time: Timestamp) -> Option<String> {
         self.is_ordered(layout).then(|| format!("{}{}", self.prefix, descending_digits(time)))
     }
 
-    /// Whether the keys are in the order of listings. Those of one session are.
+    /// Whether the keys are in the order of listings: whether the prefix names one session.
     pub(crate) fn is_ordered(&self, layout: &Layout) -> bool {
         self.prefix[layout.index_prefix().len()..].matches('/').count() == DEPTH - 1
     }
@@ -315,7 +316,7 @@ pub(crate) fn check_key_length(key: &str) -> Result<(), StoreError> {
     )))
 }
 
-/// The four components, joined by slashes.
+/// The components of an artifact's key, joined by slashes.
 fn path(scope: &Scope, id: &ArtifactId) -> String {
     let [tenant, user, session, task] = KeyToken::of_scope(scope);
     let mut hasher = Hasher::new();
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_records_key_leads_back_to_its_artifact() {
+    fn the_key_of_a_record_object_leads_to_its_artifact() {
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
         let (layout, random) = (Layout::new("team"), "0123456789abcdef0123456789abcdef");
         let record_object = layout.record_object_key(&layout.artifact_key(&scope, &id()), random);
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_is_ordered_newest_first_and_leads_to_its_artifact() {
+    fn index_keys_sort_newest_first_and_lead_to_their_artifact() {
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
         let layout = Layout::new("team");
         let record = |micros: i64| {

@@ -14,7 +14,7 @@
 //! ```
 //! The name hashes the whole scope, including the task, and the id with 160 bits. The components before it have 80 bits
 //! each and come from core's [`KeyToken`](artifact_store_core::KeyToken)s; the tenant's keeps its readable stub. They
-//! narrow listings and decide nothing.
+//! only narrow listings: the record decides which scope an artifact belongs to.
 //!
 //! An artifact's object holds exactly its bytes, so a presigned download serves them unchanged. Its user metadata hold
 //! the record, encrypted with AES-256-GCM and in base64url. The metadata entry is `artifact-record`. On storages that
@@ -25,7 +25,7 @@
 //! `artifact-mark` is random and identifies a put. The object's content type is the artifact's media type if it can be
 //! sent in a header.
 //!
-//! That is format 2. Stores of format 1 keep the record in clear text in `artifact` or `artifact-side`, and have no
+//! This is format 2. Stores of format 1 keep the record in clear text in `artifact` or `artifact-side`, and have no
 //! index. They are read and written in their own format.
 //!
 //! An object at an artifact's key without the driver's metadata is not an artifact. Reads report it as missing, because
@@ -40,14 +40,14 @@
 //! A body in memory, or a stream that ends within one part, is one `PutObject`. The server compares its SHA-256, and
 //! the bytes are not hashed again for the signature. A longer stream is uploaded in parts. If digest and length are
 //! announced, the parts go directly to the artifact's key. Otherwise they go to `u/`, and are copied within the storage
-//! once the id is known. Nothing is visible before. Each part carries its CRC32C if the server compares it. If not,
-//! bytes that the network alters are detected only when they are read. The long record and the index key are written
-//! before the artifact, and deleted after it.
+//! once the id is known. No artifact is visible before its commit. Each part carries its CRC32C if the server compares
+//! it. If not, bytes that the network alters are detected only when they are read. The long record and the index key
+//! are written before the artifact, and deleted after it.
 //!
 //! A put that ends early aborts its upload and deletes what it staged, in the background and with retries.
 //! [`close`](artifact_store_core::ArtifactStore::close) waits for that. A [sweep](S3Store::sweep) deletes what a killed
-//! process left, once it is older than `upload_ttl`. That must be longer than any upload takes. If a server cannot list
-//! multipart uploads, a rule of the bucket must abort them.
+//! process left, once it is older than `upload_ttl`, which must be longer than any upload takes. If a server cannot
+//! list multipart uploads, a rule of the bucket must abort them.
 //!
 //! A put whose response was lost is sent again. If an object exists by then, the mark tells whether this put created
 //! it; the result is `created` in that case, too. A put that fails with an unknown outcome looks once whether the
@@ -74,7 +74,7 @@
 //! |---|---|
 //! | put, at most one part | 1 if the condition decides; 2 with `single_writer`; 5 with a claim; 1 or 2 if it exists |
 //! | get | 1; 2 if it does not exist; 1 or 2 more for a range past the end, or a suffix that the server fails on |
-//! | stat | 1; 2 if the artifact does not exist, to tell that from a missing bucket |
+//! | stat | 1; 2 if the artifact does not exist, to distinguish that from a missing bucket |
 //! | delete | 2 |
 //! | list | of a session: 1, and 1 for each row; of more: 1 for each 1000 keys, and 1 for each row |
 //!
@@ -89,11 +89,11 @@
 //! for each 256 KiB that it sends. The same timeout applies to each chunk of a body that is read.
 //!
 //! # Not done here
-//! - The driver does not encrypt objects, and sets no lifecycle and no versions. Those belong to the bucket. A
+//! - The driver does not encrypt objects, and sets no lifecycle and no versions. These are settings of the bucket. A
 //!   lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete leaves the old
 //!   version to it.
 //! - The driver does not defend against those who may write to the bucket.
-//! - If a server makes a copy or put visible bit by bit, the driver does not make it atomic.
+//! - If a server makes a copy or put visible piece by piece, the driver does not make it atomic.
 
 mod bucket;
 mod chunks;

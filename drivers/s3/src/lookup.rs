@@ -14,7 +14,7 @@ use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::record::{META_CLAIM, META_MARK, StoredRecord, decode_record, decode_record_object};
 use crate::state::StoreState;
 
-/// How often an artifact is looked up again if its record object disappears meanwhile.
+/// How many times an artifact is looked up if its record object disappears between the two requests.
 const MAX_LOOKUPS: usize = 4;
 
 /// What exists at an artifact's key.
@@ -24,8 +24,8 @@ pub(crate) enum KeyStatus {
     Absent,
     /// An object without the driver's metadata: not an artifact, or one that a storage has not finished yet.
     Foreign,
-    /// A reservation for the put with this mark. `created_at` is by the storage's clock.
-    Reserved { mark: String, created_at: Option<DateTime> },
+    /// A reservation for the put with the mark `put_mark`. `created_at` is by the storage's clock.
+    Reserved { put_mark: String, created_at: Option<DateTime> },
     /// An artifact.
     Artifact(Box<ExistingArtifact>),
 }
@@ -79,7 +79,10 @@ impl StoreState {
         Ok(status)
     }
 
-    /// What exists at an artifact's key, if scope and id are not known.
+    /// What exists at `key`, for callers that do not know the artifact's scope and id.
+    ///
+    /// Looks again, up to [`MAX_LOOKUPS`] times, if the record object disappears between the two requests, as while an
+    /// artifact is deleted.
     pub(crate) async fn status_of_key(&self, key: &str) -> Result<KeyStatus, StoreError> {
         for _ in 0..MAX_LOOKUPS {
             let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
@@ -89,8 +92,11 @@ impl StoreState {
                     failed => return Err(failed.into()),
                 },
             };
-            if let Some(mark) = head.metadata().and_then(|metadata| metadata.get(META_CLAIM)) {
-                return Ok(KeyStatus::Reserved { mark: mark.clone(), created_at: head.last_modified });
+            if let Some(put_mark) = head.metadata().and_then(|metadata| metadata.get(META_CLAIM)) {
+                return Ok(KeyStatus::Reserved {
+                    put_mark: put_mark.clone(),
+                    created_at: head.last_modified,
+                });
             }
             let size = head.content_length().and_then(|size| u64::try_from(size).ok());
             let object = ObjectHead { metadata: head.metadata(), size };
@@ -101,8 +107,8 @@ impl StoreState {
         Err(missing_record_object(key))
     }
 
-    /// What the object at `key` is. `None` if its record object is missing, as while an artifact is deleted: look it up
-    /// again.
+    /// What the object at `key` is. `None` if its record object is missing, as while an artifact is deleted. Then the
+    /// caller must look up the key again.
     pub(crate) async fn status_of_object(
         &self,
         key: &str,
@@ -113,7 +119,7 @@ impl StoreState {
             Some(stored) => self.decrypt_record(key, stored).await?,
         };
         let record = match stored {
-            // `decrypt_record` never returns it.
+            // `decrypt_record` never returns `Encrypted`.
             StoredRecord::Encrypted(_) => return Ok(Some(KeyStatus::Foreign)),
             StoredRecord::Inline(record) => *record,
             StoredRecord::Object { random, digest } => {
@@ -133,8 +139,8 @@ impl StoreState {
         Ok(Some(KeyStatus::Artifact(Box::new(ExistingArtifact { record, mark }))))
     }
 
-    /// Decrypts `stored` if it is encrypted. One request if its encryption key is not cached. That happens if two
-    /// processes created the store at the same time.
+    /// Decrypts `stored` if it is encrypted. Sends one request if the encryption key is not cached, which happens only
+    /// if two processes created the store at the same time.
     pub(crate) async fn decrypt_record(
         &self,
         key: &str,

@@ -1,6 +1,6 @@
 //! Multipart uploads: created, sent in parts, completed; aborted if nobody completes them.
 //!
-//! This module must never know a record.
+//! This module must never use a record.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl MultipartUpload {
             .multipart_upload(parts)
             .set_if_none_match(if_none_match)
             .customize()
-            // Some servers copy the parts now.
+            // Some servers copy the parts during this request.
             .config_override(client::with_copy_timeout(&self.state.config, self.max_bytes()));
         complete
             .send()
@@ -190,8 +190,8 @@ pub(crate) fn completed_part(number: i32, etag: Option<String>, checksum: Option
     CompletedPart::builder().part_number(number).set_e_tag(etag).set_checksum_crc32_c(checksum).build()
 }
 
-/// The CRC32C as the protocol writes it. The driver sends it in a header: the client would sign or encode the bytes for
-/// it.
+/// The CRC32C as the protocol writes it. The driver computes it and sends it in a header. If the client computed it, it
+/// would sign the bytes, or send them in an encoding.
 pub(crate) fn crc32c(bytes: &[u8]) -> String {
     let mut checksum = aws_smithy_checksums::ChecksumAlgorithm::Crc32c.into_impl();
     checksum.update(bytes);

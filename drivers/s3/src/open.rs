@@ -19,7 +19,7 @@ use crate::format::{FormatObject, OpenedFormat, StoreFormat, configured_features
 use crate::layout::Layout;
 use crate::probe::FeatureProbe;
 use crate::record::{META_RECORD, META_RECORD_OBJECT};
-use crate::small_object::SmallObject;
+use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
 
 const READ_FORMAT: Operation = Operation::read("reading the store's FORMAT");
@@ -87,7 +87,7 @@ pub(crate) async fn open_format(
     }
     let features = match (FeatureProbe::new(config, client)?.run().await, &object) {
         (Ok(features), _) => features,
-        // A read-only access key never puts through this store, so the recorded or the minimal features are enough.
+        // An access key that may only read is not used for puts, so the recorded or the minimal features are enough.
         (Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }), Some(object))
             if mode != OpenMode::Probe =>
         {
@@ -103,7 +103,14 @@ pub(crate) async fn open_format(
     }
     let Some(object) = object else { return create(config, client, known).await };
     let format = object.format;
-    match write_format(config, client, &FormatObject::new(format.clone(), config, &known), false).await {
+    match write_format(
+        config,
+        client,
+        &FormatObject::new(format.clone(), config, &known),
+        IfExists::Overwrite,
+    )
+    .await
+    {
         Ok(()) | Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }) => {
             Ok(OpenedFormat { known, format })
         }
@@ -142,15 +149,15 @@ async fn create(
         Some(format) => format,
         None => StoreFormat::new(config)?,
     };
-    // The encryption key is written first. So records that it encrypts are readable even if another process's FORMAT
-    // wins.
+    // Written before `FORMAT`: if several processes create the store at once, only one `FORMAT` is kept, and the
+    // records that this process has encrypted must stay readable.
     if let Some(record_key) = &format.record_key {
         let key = Layout::new(&config.prefix).encryption_key_object(&record_key.id_text());
-        put(config, client, &key, record_key.to_text().into_bytes(), false).await?;
+        put(config, client, &key, record_key.to_text().into_bytes(), IfExists::Overwrite).await?;
     }
-    let conditional = known.features.conditions.put;
+    let if_exists = if known.features.conditions.put { IfExists::Fail } else { IfExists::Overwrite };
     let object = FormatObject::new(format.clone(), config, &known);
-    match write_format(config, client, &object, conditional).await {
+    match write_format(config, client, &object, if_exists).await {
         Ok(()) | Err(RequestError { kind: RequestErrorKind::PreconditionFailed, .. }) => {}
         Err(failed) => return Err(failed.into()),
     }
@@ -203,9 +210,9 @@ async fn write_format(
     config: &S3Config,
     client: &Client,
     object: &FormatObject,
-    if_none_match: bool,
+    if_exists: IfExists,
 ) -> Result<(), RequestError> {
-    put(config, client, &Layout::new(&config.prefix).format_key(), object.to_json(), if_none_match).await
+    put(config, client, &Layout::new(&config.prefix).format_key(), object.to_json(), if_exists).await
 }
 
 async fn put(
@@ -213,14 +220,14 @@ async fn put(
     client: &Client,
     key: &str,
     bytes: Vec<u8>,
-    if_none_match: bool,
+    if_exists: IfExists,
 ) -> Result<(), RequestError> {
-    SmallObject { if_none_match, ..SmallObject::new(key, bytes) }.put(config, client, WRITE_FORMAT).await
+    SmallObject { if_exists, ..SmallObject::new(key, bytes) }.put(config, client, WRITE_FORMAT).await
 }
 
 impl StoreState {
-    /// Starts a probe of the storage in the background if the last one is more than a day old. Puts meanwhile use the
-    /// old result.
+    /// Starts a probe of the storage in the background if the last one is more than a day old. Until its end, puts use
+    /// the old result.
     pub(crate) fn refresh_features(self: &Arc<Self>) {
         if !self.known.read().unwrap_or_else(PoisonError::into_inner).is_outdated() {
             return;

@@ -13,9 +13,9 @@ use tokio::sync::Mutex;
 
 use crate::error;
 
-/// No URL is returned that is valid for less than this and for less than requested.
+/// The shortest validity of a URL, unless a shorter one is requested.
 const MIN_VALIDITY: Duration = Duration::from_mins(1);
-/// How long a key without an end is cached. A profile may have received another key meanwhile.
+/// How long a key is cached. Then the provider is asked again, because a profile may have received another key.
 const CACHE_TTL: Duration = Duration::from_mins(15);
 
 /// From when and for how long a URL is valid, both in whole seconds.
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_ends_too_soon_signs_only_what_fits() {
+    fn a_key_that_ends_too_soon_signs_only_urls_that_expire_before_it() {
         assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1060, 0))), Some((1000, 60, 1060)));
         assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1059, 999))), None);
         assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(900, 0))), None);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_nobody_renews_signs_nothing() {
+    async fn a_key_that_is_not_renewed_signs_nothing() {
         let (cache, calls) = cache(&[30]);
         let error = cache.get(3600 * SECOND, SECOND).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);

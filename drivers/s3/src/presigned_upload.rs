@@ -5,8 +5,9 @@
 //! so a server that checks them accepts these bytes and no others. The URL does not name an artifact's key, so nothing
 //! is visible. A later intent for the same id in the same scope replaces the earlier one: a commit uses its options,
 //! and an earlier URL still uploads the same bytes to the same key. An upload can be presigned even if the artifact
-//! already exists; its commit says so. A URL accepts at most 5 GiB, as one PUT does. It is valid for at most half of
-//! `upload_ttl`: what arrives in the last moment can still be committed before a sweep takes the intent for an orphan.
+//! already exists; its commit returns `AlreadyExists`. A URL accepts at most 5 GiB, as one PUT does. It is valid for at
+//! most half of `upload_ttl`: what arrives in the last moment can still be committed before a sweep takes the intent
+//! for an orphan.
 //!
 //! **Commit.** The server is not trusted: some keep the bytes of a PUT that they refused, or check nothing. So a commit
 //! reads the uploaded body once, as a stream, and hashes it. Other bytes are deleted, and the call fails with
@@ -209,7 +210,7 @@ impl UploadCommit {
             state.ensure_open()?;
             hasher.update(&chunk);
             size += chunk.len() as u64;
-            // Chunks that are already received would block the executor.
+            // If all chunks are already received, nothing in this loop waits. Without this it would block the executor.
             tokio::task::consume_budget().await;
         }
         Ok(Some(UploadedBody { digest: hasher.finish(), size, etag: got.e_tag }))

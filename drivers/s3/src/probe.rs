@@ -38,6 +38,21 @@ const RACE_ROUNDS: usize = 4;
 /// How long the storage has to read the head of the first put before the second put is sent.
 const SECOND_PUT_DELAY: Duration = Duration::from_millis(200);
 
+/// Whether the parts of a probe's upload are sent with checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PartChecksums {
+    Sent,
+    Omitted,
+}
+
+/// What one upload shows.
+struct UploadFeatures {
+    /// Whether the storage compares the checksum of a part.
+    compares_checksum: bool,
+    /// Whether it honours the condition. `None` if the upload ended before it could be completed.
+    honours_condition: Option<bool>,
+}
+
 /// Probes the storage.
 #[derive(Debug)]
 pub(crate) struct FeatureProbe<'a> {
@@ -138,10 +153,11 @@ impl<'a> FeatureProbe<'a> {
         }
     }
 
-    /// A put of `body` to `key` with the checksum of `checksum_of`.
-    fn put(&self, key: &str, checksum_of: &[u8], body: ByteStream) -> PutObjectFluentBuilder {
+    /// A put of `body` to `key`, with the SHA-256 of `checksummed`: the bytes of the body, except in the probe that
+    /// sends a wrong checksum.
+    fn put(&self, key: &str, checksummed: &[u8], body: ByteStream) -> PutObjectFluentBuilder {
         let put = self.client.put_object().bucket(&self.config.bucket).key(key).body(body);
-        put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(sha256(checksum_of))
+        put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(sha256(checksummed))
     }
 
     async fn honours_condition_on_put(&self) -> Result<bool, RequestError> {
@@ -150,9 +166,11 @@ impl<'a> FeatureProbe<'a> {
         self.is_condition_honoured(put.send().await.map(drop).map_err(|error| self.request_error(PUT, error)))
     }
 
-    /// Whether the storage takes only one of several racing conditional puts. A storage that checks first and then
-    /// writes may take two. The overtaken put finds one that checks before it has the body. The race finds most that
-    /// check after it. Neither proves that a storage is atomic.
+    /// Whether the storage accepts only one of several racing conditional puts. A storage that checks first and then
+    /// writes may accept two.
+    ///
+    /// [`overtaken_put`](Self::overtaken_put) detects a storage that checks before it has the body. The race detects
+    /// most storages that check after they have the body. Neither test proves that a storage is atomic.
     async fn is_conditional_put_atomic(&self) -> Result<bool, RequestError> {
         if self.has_several_successes(self.overtaken_put().await).await? {
             return Ok(false);
@@ -258,37 +276,36 @@ impl<'a> FeatureProbe<'a> {
 
     /// Whether the storage compares the checksum of a part, and whether it honours a condition on completing an upload.
     async fn probe_multipart(&self) -> Result<(bool, bool), RequestError> {
-        let result = match self.probe_upload(true).await {
+        let with_checksums = match self.probe_upload(PartChecksums::Sent).await {
             // The storage refuses uploads with checksums of parts.
             Err(RequestError {
                 kind: RequestErrorKind::Rejected | RequestErrorKind::NotImplemented, ..
-            }) => (false, None),
+            }) => UploadFeatures { compares_checksum: false, honours_condition: None },
             result => result?,
         };
-        match result {
-            (compares, Some(honours)) => Ok((compares, honours)),
-            (compares, None) => {
-                let (_, honours) = self.probe_upload(false).await?;
-                Ok((compares, honours.unwrap_or(false)))
-            }
-        }
+        let honours_condition = match with_checksums.honours_condition {
+            Some(honours) => honours,
+            None => self.probe_upload(PartChecksums::Omitted).await?.honours_condition.unwrap_or(false),
+        };
+        Ok((with_checksums.compares_checksum, honours_condition))
     }
 
-    /// Probes with one upload to the existing object: whether the checksum is compared, and whether the condition is
-    /// honoured. The second is `None` if the upload ended before it could be completed.
-    async fn probe_upload(&self, checksums: bool) -> Result<(bool, Option<bool>), RequestError> {
+    /// Probes with one upload to the existing object.
+    async fn probe_upload(&self, part_checksums: PartChecksums) -> Result<UploadFeatures, RequestError> {
         let bucket = &self.config.bucket;
         let created = self
             .client
             .create_multipart_upload()
             .bucket(bucket)
             .key(&self.key)
-            .set_checksum_algorithm(checksums.then_some(PART_CHECKSUM))
+            .set_checksum_algorithm((part_checksums == PartChecksums::Sent).then_some(PART_CHECKSUM))
             .send()
             .await
             .map_err(|error| self.request_error(PUT, error))?;
-        let Some(upload_id) = created.upload_id else { return Ok((false, None)) };
-        let result = self.probe_part_and_complete(&upload_id, checksums).await;
+        let Some(upload_id) = created.upload_id else {
+            return Ok(UploadFeatures { compares_checksum: false, honours_condition: None });
+        };
+        let result = self.probe_part_and_complete(&upload_id, part_checksums).await;
         let abort = self.client.abort_multipart_upload().bucket(bucket).key(&self.key).upload_id(&upload_id);
         let aborted = abort.send().await.map_err(|error| self.request_error(ABORT, error));
         match aborted {
@@ -303,8 +320,9 @@ impl<'a> FeatureProbe<'a> {
     async fn probe_part_and_complete(
         &self,
         upload_id: &str,
-        checksums: bool,
-    ) -> Result<(bool, Option<bool>), RequestError> {
+        part_checksums: PartChecksums,
+    ) -> Result<UploadFeatures, RequestError> {
+        let sends_checksums = part_checksums == PartChecksums::Sent;
         let send_part = async |checksum: Option<String>| {
             let part = self
                 .client
@@ -320,7 +338,7 @@ impl<'a> FeatureProbe<'a> {
             part.send().await.map_err(|error| self.request_error(PUT, error))
         };
         // The CRC32C of no bytes: wrong for `BODY`.
-        let compares = checksums
+        let compares_checksum = sends_checksums
             && match send_part(Some(BASE64.encode(&[0; 4]))).await {
                 Ok(_) | Err(RequestError { kind: RequestErrorKind::NotImplemented, .. }) => false,
                 Err(RequestError {
@@ -328,7 +346,7 @@ impl<'a> FeatureProbe<'a> {
                 }) => true,
                 Err(failed) => return Err(failed),
             };
-        let checksum = checksums.then(|| crc32c(BODY));
+        let checksum = sends_checksums.then(|| crc32c(BODY));
         let sent = match send_part(checksum.clone()).await {
             Ok(sent) => sent,
             // The refused part has ended the upload.
@@ -340,7 +358,7 @@ impl<'a> FeatureProbe<'a> {
                     | RequestErrorKind::BadDigest,
                 ..
             }) => {
-                return Ok((compares, None));
+                return Ok(UploadFeatures { compares_checksum, honours_condition: None });
             }
             Err(failed) => return Err(failed),
         };
@@ -354,7 +372,8 @@ impl<'a> FeatureProbe<'a> {
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec())).build())
             .if_none_match("*");
         let result = complete.send().await.map(drop).map_err(|error| self.request_error(PUT, error));
-        Ok((compares, Some(self.is_condition_honoured(result)?)))
+        let honours_condition = Some(self.is_condition_honoured(result)?);
+        Ok(UploadFeatures { compares_checksum, honours_condition })
     }
 
     async fn delete(&self, key: &str) -> Result<(), RequestError> {

@@ -14,7 +14,7 @@ use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::lookup::{KeyStatus, ObjectHead, missing_record_object};
 use crate::state::StoreState;
 
-/// How often a read starts again if the artifact is replaced meanwhile.
+/// How many times a read is attempted if the artifact is replaced between its requests.
 const MAX_ATTEMPTS: usize = 4;
 
 /// The response to a GET request.

@@ -158,7 +158,7 @@ pub(crate) struct EncryptedRecord {
     key_id: RecordKeyId,
     mark: String,
     ciphertext: Vec<u8>,
-    /// Whether it is the name of a record object.
+    /// Whether it is the name and digest of a record object, and not the record itself.
     is_record_object: bool,
 }
 
@@ -232,7 +232,7 @@ fn encode_encrypted(
     Ok(EncodedRecord { metadata, record_object, mark })
 }
 
-/// Format 1.
+/// Encodes a record in format 1: its JSON is clear text.
 fn encode_clear(json: Vec<u8>, limit: MetadataLimit) -> Result<EncodedRecord, StoreError> {
     let mark = random_hex()?;
     let digest = Digest::of(&json);
@@ -359,7 +359,7 @@ mod tests {
                 let Some(StoredRecord::Encrypted(found)) =
                     decode_record("k", Some(&encoded.metadata)).unwrap()
                 else {
-                    panic!("not encrypted")
+                    panic!("the record is not encrypted")
                 };
                 assert_eq!(found.key_id(), key.id());
                 match found.decrypt("k", &key).unwrap() {
@@ -385,14 +385,14 @@ mod tests {
         let short = encode_record(&record(10), &clear_text()).unwrap();
         assert!(short.record_object.is_none());
         let Some(StoredRecord::Inline(back)) = decode_record("k", Some(&short.metadata)).unwrap() else {
-            panic!()
+            panic!("the record is not in the metadata")
         };
         assert_eq!(*back, record(10));
 
         let long = encode_record(&record(60_000), &clear_text()).unwrap();
         let Some(StoredRecord::Object { random, digest }) = decode_record("k", Some(&long.metadata)).unwrap()
         else {
-            panic!()
+            panic!("the record is not in a record object")
         };
         let record_object = long.record_object.unwrap();
         assert_eq!(record_object.random, random);

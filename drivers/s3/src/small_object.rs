@@ -14,20 +14,35 @@ use data_encoding::BASE64;
 use crate::config::S3Config;
 use crate::error::{self, Operation, RequestError};
 
+/// What a put does if an object exists at the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfExists {
+    /// Overwrites the object.
+    Overwrite,
+    /// Fails, by `If-None-Match: *`. Not every storage honours this condition.
+    Fail,
+}
+
+impl IfExists {
+    /// The header `If-None-Match` of the request.
+    pub(crate) fn if_none_match(self) -> Option<String> {
+        (self == Self::Fail).then(|| "*".to_owned())
+    }
+}
+
 /// An object to be put.
 #[derive(Debug)]
 pub(crate) struct SmallObject {
     pub(crate) key: String,
     pub(crate) bytes: Bytes,
     pub(crate) metadata: Option<HashMap<String, String>>,
-    /// Whether the put sends `If-None-Match: *`. Not every storage honours it.
-    pub(crate) if_none_match: bool,
+    pub(crate) if_exists: IfExists,
 }
 
 impl SmallObject {
     /// An object of these bytes without metadata. It overwrites an existing object.
     pub(crate) fn new(key: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        Self { key: key.into(), bytes: bytes.into(), metadata: None, if_none_match: false }
+        Self { key: key.into(), bytes: bytes.into(), metadata: None, if_exists: IfExists::Overwrite }
     }
 
     /// Puts the object, with the checksum that a bucket with object lock requires.
@@ -43,7 +58,7 @@ impl SmallObject {
             .key(self.key)
             .set_content_type((!self.bytes.is_empty()).then(|| "application/json".to_owned()))
             .set_metadata(self.metadata)
-            .set_if_none_match(self.if_none_match.then(|| "*".to_owned()))
+            .set_if_none_match(self.if_exists.if_none_match())
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(BASE64.encode(Digest::of(&self.bytes).as_bytes()))
             .body(ByteStream::from(self.bytes))

@@ -136,13 +136,13 @@ impl StoreState {
         }
     }
 
-    /// Fails if the bucket does not exist. The response to a HEAD request does not tell a missing object from a missing
-    /// bucket. On some servers, neither does the response to a GET request.
+    /// Fails if the bucket does not exist. The response to a HEAD request does not distinguish a missing object from a
+    /// missing bucket. On some servers, the response to a GET request does not either.
     pub(crate) async fn check_bucket(&self) -> Result<(), StoreError> {
         bucket::check_bucket(&self.config, &self.client).await
     }
 
-    /// The access key's client for signing URLs: it uses `presign_endpoint` if that option is set.
+    /// The client that signs URLs: it uses `presign_endpoint` if that option is set.
     pub(crate) fn presign_client(&self) -> &Client {
         self.presign_client.as_ref().unwrap_or(&self.client)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, Page,
     PresignIntent, PresignedRequest, PutOptions, PutResult, Record, Scope, StoreError, StoreFeature,
-    async_trait,
+    SweepMode, async_trait,
 };
 
 use crate::client::connect;
@@ -96,7 +96,7 @@ impl S3Store {
     /// # Errors
     /// `Unavailable`, `Backend`, `Closed`.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
-        sweep(&self.state()?, false).await
+        sweep(&self.state()?, SweepMode::Delete).await
     }
 
     /// Counts what a [`sweep`](Self::sweep) would delete. Changes nothing.
@@ -104,7 +104,7 @@ impl S3Store {
     /// # Errors
     /// `Unavailable`, `Backend`, `Closed`.
     pub async fn count_orphans(&self) -> Result<SweepReport, StoreError> {
-        sweep(&self.state()?, true).await
+        sweep(&self.state()?, SweepMode::DryRun).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Deletes orphans, which processes left that died: [`SweepReport`] and the sweep.
+//! Deletes the orphans of processes that died: [`SweepReport`] and the sweep.
 //!
 //! Only one process sweeps a store at a time: it creates the object `SWEEP`, and others do not sweep until that object
 //! is an hour old. If the storage honours no condition on `PutObject`, a sweep first claims that key, as a put claims
@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store_core::{Bytes, Clock, ErrorKind, StoreError, SystemClock};
+use artifact_store_core::{Bytes, Clock, ErrorKind, StoreError, SweepMode, SystemClock};
 use aws_sdk_s3::primitives::DateTime;
 use futures_util::stream::{self, StreamExt};
 
@@ -18,7 +18,7 @@ use crate::claim::{ClaimOutcome, ClaimWaiter};
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::layout::IndexEntry;
 use crate::lookup::KeyStatus;
-use crate::small_object::SmallObject;
+use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
 
 const DELETE: Operation = Operation::delete("deleting an orphan");
@@ -44,22 +44,22 @@ pub struct SweepReport {
     pub busy: bool,
 }
 
-/// Deletes orphans, or only counts them if `dry_run`.
-pub(crate) async fn sweep(state: &Arc<StoreState>, dry_run: bool) -> Result<SweepReport, StoreError> {
+/// Deletes orphans. A dry run only counts them.
+pub(crate) async fn sweep(state: &Arc<StoreState>, mode: SweepMode) -> Result<SweepReport, StoreError> {
     let ttl = i64::try_from(state.config.upload_ttl.as_secs()).unwrap_or(i64::MAX);
     let now = SystemClock.now().as_micros() / 1_000_000;
     let mut sweep = Sweep {
         state,
         max_created_at: now.saturating_sub(ttl),
-        dry_run,
+        mode,
         report: SweepReport::default(),
         incomplete: HashSet::new(),
     };
-    if !dry_run && !sweep.lock(now).await? {
+    if mode.deletes() && !sweep.lock(now).await? {
         return Ok(SweepReport { busy: true, ..SweepReport::default() });
     }
     let result = sweep.run().await;
-    if !dry_run {
+    if mode.deletes() {
         // If this fails, the lock expires after an hour.
         let _ = state.delete_object(DELETE, &state.layout.sweep_key()).await;
     }
@@ -71,9 +71,10 @@ struct Sweep<'a> {
     state: &'a Arc<StoreState>,
     /// What was created in this second or before may be an orphan.
     max_created_at: i64,
-    dry_run: bool,
+    mode: SweepMode,
     report: SweepReport,
-    /// Artifacts' keys whose object has no record. A dry run does not delete these objects.
+    /// The keys of artifacts whose object has no record. The sweep has deleted these objects; a dry run has only
+    /// counted them. Their index keys are orphans too.
     incomplete: HashSet<String>,
 }
 
@@ -91,7 +92,8 @@ impl Sweep<'_> {
         self.delete_prefix(&state.layout.staging_prefix()).await?;
         self.delete_prefix(&state.layout.uploads_prefix()).await?;
         self.renew_lock().await?;
-        // Before record objects and index keys: in a listing, an object without a record looks like an artifact.
+        // This comes before record objects and index keys, because in a listing an object without a record looks like
+        // an artifact.
         self.delete_incomplete_artifacts().await?;
         self.renew_lock().await?;
         self.delete_record_objects().await?;
@@ -99,7 +101,7 @@ impl Sweep<'_> {
         self.delete_index_keys().await
     }
 
-    /// Tries to acquire the lock of the sweep.
+    /// Tries to acquire the lock of the sweep. Returns `false` if another sweep holds it.
     async fn lock(&self, now: i64) -> Result<bool, StoreError> {
         let state = self.state;
         let key = state.layout.sweep_key();
@@ -137,7 +139,7 @@ impl Sweep<'_> {
 
     /// Creates the lock object. Returns `false` if another sweep has created it.
     async fn create_lock(&self) -> Result<bool, StoreError> {
-        self.put_lock(SmallObject { if_none_match: true, ..self.lock_object() }).await
+        self.put_lock(SmallObject { if_exists: IfExists::Fail, ..self.lock_object() }).await
     }
 
     /// Writes the lock object, whether it exists or not. Returns `false` if another sweep writes it at the same time.
@@ -147,7 +149,7 @@ impl Sweep<'_> {
 
     /// Writes the lock object again, so that its lease begins now. A dry run holds no lock.
     async fn renew_lock(&self) -> Result<(), StoreError> {
-        if self.dry_run {
+        if !self.mode.deletes() {
             return Ok(());
         }
         // If another request writes the lock object now, its lease begins now, too.
@@ -170,7 +172,8 @@ impl Sweep<'_> {
         }
     }
 
-    /// Whether something of this time is old enough. Counts what is too young.
+    /// Whether something that was created at this time is old enough to be deleted. Counts in the report what is too
+    /// young.
     fn is_old(&mut self, created_at: Option<&DateTime>) -> bool {
         // Something without a time counts as young.
         let is_old = created_at.is_some_and(|created_at| created_at.secs() <= self.max_created_at);
@@ -199,7 +202,7 @@ impl Sweep<'_> {
             for upload in page.uploads() {
                 if let (Some(key), Some(upload_id)) = (upload.key(), upload.upload_id())
                     && self.is_old(upload.initiated())
-                    && (self.dry_run || state.abort_upload(key, upload_id).await)
+                    && (!self.mode.deletes() || state.abort_upload(key, upload_id).await)
                 {
                     self.report.uploads += 1;
                 }
@@ -391,8 +394,9 @@ impl Sweep<'_> {
         }
     }
 
+    /// Deletes an object and counts it. A dry run only counts it.
     async fn delete(&mut self, key: &str, size: Option<i64>) -> Result<(), StoreError> {
-        if !self.dry_run {
+        if self.mode.deletes() {
             self.state.delete_object(DELETE, key).await?;
         }
         self.report.objects += 1;

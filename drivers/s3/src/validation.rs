@@ -108,7 +108,7 @@ mod tests {
     use super::{check_bucket, check_endpoint, check_prefix};
 
     #[test]
-    fn endpoints_are_told_from_other_text() {
+    fn endpoints_are_distinguished_from_other_text() {
         for good in
             ["https://s3.example.com", "http://127.0.0.1:3900/", "http://[::1]:9000", "http://localhost:1"]
         {

@@ -86,7 +86,7 @@ async fn an_endpoint_that_never_answers_is_unavailable_within_the_timeout() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_refused_before_anything_is_sent() {
+async fn a_configuration_that_cannot_work_is_refused_before_a_request_is_sent() {
     let base = || S3Config::bucket("artifacts").keys("id", SECRET);
     for (config, word) in [
         (S3Config::bucket("a/b"), "'bucket'"),

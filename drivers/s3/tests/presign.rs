@@ -38,21 +38,21 @@ on_both!(
     a_download_returns_the_bytes_and_their_headers,
     a_hostile_name_stays_within_its_header,
     scripts_are_attachments_too,
-    a_part_of_a_download_is_an_attachment_too,
+    a_range_of_a_download_is_an_attachment_too,
     a_url_for_a_download_grants_nothing_else,
     a_url_expires,
     a_url_names_the_presign_endpoint,
     presigning_a_download_is_one_request,
-    missing_and_foreign_artifacts_look_alike,
+    a_foreign_artifact_looks_like_a_missing_one,
     an_upload_takes_the_announced_bytes_and_no_others,
     other_bytes_are_never_committed,
-    an_upload_of_an_existing_artifact_says_so,
-    the_later_intent_decides,
+    a_commit_of_an_upload_of_an_existing_artifact_returns_already_exists,
+    the_later_of_two_intents_decides_the_options,
     a_commit_needs_an_intent_and_a_body,
     racing_commits_make_one_artifact,
-    an_upload_that_nobody_commits_is_swept,
-    an_upload_longer_than_a_put_may_be_is_refused,
-    without_the_option_uploads_are_unsupported,
+    an_upload_that_is_never_committed_is_swept,
+    an_upload_larger_than_one_put_request_allows_is_refused,
+    without_presign_put_uploads_are_unsupported,
     an_expiry_of_less_than_a_second_is_refused,
 );
 
@@ -87,7 +87,7 @@ fn options_with(filename: &str, media_type: &str) -> PutOptions {
 
 async fn presign_get(store: &S3Store, id: &ArtifactId, expiry: Duration) -> PresignedRequest {
     let intent = PresignIntent::Get { id: id.clone() };
-    store.presign(&scope(), &intent, expiry).await.unwrap().expect("it exists")
+    store.presign(&scope(), &intent, expiry).await.unwrap().expect("the artifact does not exist")
 }
 
 async fn send(method: &str, url: &str, headers: &[(String, String)], body: &Bytes) -> HttpResponse {
@@ -113,7 +113,7 @@ fn intent(body: &Bytes, options: PutOptions) -> UploadIntent {
 
 async fn presign_put(store: &S3Store, intent: &UploadIntent) -> PresignedRequest {
     let intent = PresignIntent::Put(intent.clone());
-    store.presign(&scope(), &intent, MINUTE).await.unwrap().expect("uploads are always signed")
+    store.presign(&scope(), &intent, MINUTE).await.unwrap().expect("the upload was not presigned")
 }
 
 /// Checks that no upload left an orphan: a sweep would find it.
@@ -130,7 +130,10 @@ async fn a_download_returns_the_bytes_and_their_headers(kind: S3Kind) -> Outcome
             .put(&scope(), Body::from(bytes.clone()), options_with("Übersicht €.csv", "text/csv"))
             .await?;
         let presigned = presign_get(&store, &put.record.id, MINUTE).await;
-        assert!(presigned.headers.is_empty(), "a browser sends no headers of its own: {presigned:?}");
+        assert!(
+            presigned.headers.is_empty(),
+            "the URL needs headers that a browser does not send: {presigned:?}"
+        );
         let response = fetch(&presigned).await;
         assert_eq!((response.status, response.body.len()), (200, size));
         assert!(response.body == bytes);
@@ -173,7 +176,7 @@ async fn scripts_are_attachments_too(kind: S3Kind) -> Outcome {
 }
 
 /// Some servers ignore the headers signed into the URL when they answer a range request.
-async fn a_part_of_a_download_is_an_attachment_too(kind: S3Kind) -> Outcome {
+async fn a_range_of_a_download_is_an_attachment_too(kind: S3Kind) -> Outcome {
     let store = S3Store::open(config(kind).await?.part_size(5 << 20)).await?;
     let options = || options_with("a.html", "text/html");
     let in_memory = store.put(&scope(), Body::from("<script>in memory"), options()).await?.record.id;
@@ -188,7 +191,7 @@ async fn a_part_of_a_download_is_an_attachment_too(kind: S3Kind) -> Outcome {
     let bytes = Bytes::from("<script>uploaded");
     let uploaded = intent(&bytes, options());
     assert_eq!(upload(&presign_put(&store, &uploaded).await, &bytes).await, 200);
-    store.commit_upload(&scope(), &uploaded.id()).await?.expect("it was uploaded");
+    store.commit_upload(&scope(), &uploaded.id()).await?.expect("the commit found no upload");
 
     for id in [in_memory, in_parts, direct, uploaded.id()] {
         let range = [("range".to_owned(), "bytes=0-3".to_owned())];
@@ -252,7 +255,7 @@ async fn a_url_names_the_presign_endpoint(kind: S3Kind) -> Outcome {
     let put = store.put(&scope(), Body::from("hello"), PutOptions::default()).await?;
     let presigned = presign_get(&store, &put.record.id, MINUTE).await;
     assert!(presigned.url.reveal().starts_with(&format!("{outside}/")));
-    assert_eq!(proxy.connections(), 0, "the store uses its own endpoint");
+    assert_eq!(proxy.connections(), 0, "the store used the presign endpoint");
     assert_eq!(fetch(&presigned).await.body, "hello");
 
     let bytes = Bytes::from("uploaded through the proxy");
@@ -281,7 +284,7 @@ async fn presigning_a_download_is_one_request(kind: S3Kind) -> Outcome {
     Ok(())
 }
 
-async fn missing_and_foreign_artifacts_look_alike(kind: S3Kind) -> Outcome {
+async fn a_foreign_artifact_looks_like_a_missing_one(kind: S3Kind) -> Outcome {
     let counter = RequestCounter::start(S3::shared(kind).await?.address()).await?;
     let store = S3Store::open(config(kind).await?.endpoint(counter.endpoint())).await?;
     let foreign = Scope::new("umbrella", "ada", "s-1")?;
@@ -312,14 +315,14 @@ async fn an_upload_takes_the_announced_bytes_and_no_others(kind: S3Kind) -> Outc
     let [shorter, longer] = [199_999, 200_001].map(|size| Bytes::from(vec![1; size]));
     for (what, body) in [("other", &other), ("shorter", &shorter), ("longer", &longer)] {
         let status = upload(&presigned, body).await;
-        assert!((400..500).contains(&status), "{what} bytes were taken: {status}");
+        assert!((400..500).contains(&status), "{what} bytes were accepted: {status}");
     }
     let other_headers = presign_put(&store, &self::intent(&other, PutOptions::default())).await.headers;
     let other_headers: Vec<_> =
         other_headers.into_iter().filter(|(name, _)| name.starts_with("x-amz")).collect();
     for headers in [other_headers, Vec::new()] {
         let status = send("PUT", presigned.url.reveal(), &headers, &other).await.status;
-        assert!((400..500).contains(&status), "another checksum was taken: {status}");
+        assert!((400..500).contains(&status), "another checksum was accepted: {status}");
     }
     match store.commit_upload(&scope(), &id).await {
         Ok(committed) => assert_eq!(committed, None),
@@ -328,7 +331,7 @@ async fn an_upload_takes_the_announced_bytes_and_no_others(kind: S3Kind) -> Outc
 
     assert_eq!(upload(&presigned, &good).await, 200);
     assert!(!store.exists(&scope(), &id).await?, "an upload is visible before its commit");
-    let put = store.commit_upload(&scope(), &id).await?.expect("it was uploaded");
+    let put = store.commit_upload(&scope(), &id).await?.expect("the commit found no upload");
     assert_eq!((put.outcome, &put.record.options), (PutOutcome::Created, &intent.options));
     assert_eq!(store.get_bytes(&scope(), &id, u64::MAX).await?, Some(good));
     let again = store.commit_upload(&scope(), &id).await?;
@@ -373,13 +376,13 @@ async fn other_bytes_are_never_committed(kind: S3Kind) -> Outcome {
         assert_eq!(store.commit_upload(&scope(), &intent.id()).await?, None, "the wrong bytes were kept");
     }
     assert_eq!(upload(&presigned, &good).await, 200);
-    let put = store.commit_upload(&scope(), &intent.id()).await?.expect("it was uploaded");
+    let put = store.commit_upload(&scope(), &intent.id()).await?.expect("the commit found no upload");
     assert_eq!(put.outcome, PutOutcome::Created);
     assert_no_orphans(&store).await;
     Ok(())
 }
 
-async fn an_upload_of_an_existing_artifact_says_so(kind: S3Kind) -> Outcome {
+async fn a_commit_of_an_upload_of_an_existing_artifact_returns_already_exists(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let bytes = Bytes::from("twice");
     let first =
@@ -393,7 +396,7 @@ async fn an_upload_of_an_existing_artifact_says_so(kind: S3Kind) -> Outcome {
     Ok(())
 }
 
-async fn the_later_intent_decides(kind: S3Kind) -> Outcome {
+async fn the_later_of_two_intents_decides_the_options(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let bytes = Bytes::from("announced twice");
     let [earlier, later] =
@@ -401,7 +404,7 @@ async fn the_later_intent_decides(kind: S3Kind) -> Outcome {
     let url = presign_put(&store, &earlier).await;
     presign_put(&store, &later).await;
     assert_eq!(upload(&url, &bytes).await, 200);
-    let put = store.commit_upload(&scope(), &later.id()).await?.expect("it was uploaded");
+    let put = store.commit_upload(&scope(), &later.id()).await?.expect("the commit found no upload");
     assert_eq!(put.record.options, later.options);
     assert_no_orphans(&store).await;
     Ok(())
@@ -435,7 +438,7 @@ async fn racing_commits_make_one_artifact(kind: S3Kind) -> Outcome {
         .collect();
     let mut created = 0;
     for commit in racing {
-        let put = commit.await??.expect("it was uploaded");
+        let put = commit.await??.expect("the commit found no upload");
         created += usize::from(put.outcome == PutOutcome::Created);
     }
     assert_eq!(created, 1);
@@ -444,13 +447,13 @@ async fn racing_commits_make_one_artifact(kind: S3Kind) -> Outcome {
     Ok(())
 }
 
-async fn an_upload_that_nobody_commits_is_swept(kind: S3Kind) -> Outcome {
+async fn an_upload_that_is_never_committed_is_swept(kind: S3Kind) -> Outcome {
     let config = config(kind).await?;
     let store = S3Store::open(config.clone()).await?;
     let bytes = Bytes::from("abandoned");
     let intent = intent(&bytes, PutOptions::default());
     assert_eq!(upload(&presign_put(&store, &intent).await, &bytes).await, 200);
-    assert_eq!(store.sweep().await?.young, 2, "body and intent are not old yet");
+    assert_eq!(store.sweep().await?.young, 2, "body and intent are young");
     // The storage's times are in whole seconds.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let sweeper = S3Store::open(config.upload_ttl(Duration::from_secs(1))).await?;
@@ -460,7 +463,7 @@ async fn an_upload_that_nobody_commits_is_swept(kind: S3Kind) -> Outcome {
     Ok(())
 }
 
-async fn an_upload_longer_than_a_put_may_be_is_refused(kind: S3Kind) -> Outcome {
+async fn an_upload_larger_than_one_put_request_allows_is_refused(kind: S3Kind) -> Outcome {
     let store = open(kind).await?;
     let limit = 5 << 30;
     let of = |size| PresignIntent::Put(UploadIntent { size, ..intent(&Bytes::new(), PutOptions::default()) });
@@ -470,7 +473,7 @@ async fn an_upload_longer_than_a_put_may_be_is_refused(kind: S3Kind) -> Outcome 
     Ok(())
 }
 
-async fn without_the_option_uploads_are_unsupported(kind: S3Kind) -> Outcome {
+async fn without_presign_put_uploads_are_unsupported(kind: S3Kind) -> Outcome {
     let store = S3Store::open(config(kind).await?.presign_put(false)).await?;
     let capabilities = store.capabilities();
     assert!(capabilities.has(Flag::PresignGet) && !capabilities.has(Flag::PresignPut));

@@ -175,7 +175,7 @@ async fn one_of_two_processes_creates_on_moto_without_its_conditions() {
 
 /// The claim of a dead process blocks others no longer than its requests may take.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_claim_of_a_dead_process_is_deleted_in_time() {
+async fn the_claim_of_a_dead_process_is_deleted_after_its_lease() {
     use ConditionalCreate::{Probe, Put};
     for (kind, conditional) in [(S3Kind::Garage, Probe), (S3Kind::S3sFs, Put)] {
         let test_bucket = TestBucket::new(server(kind).await).await;
@@ -193,7 +193,11 @@ async fn the_claim_of_a_dead_process_is_deleted_in_time() {
             _ => (key, [("artifact-claim".to_owned(), "0".repeat(32))].into()),
         };
         test_bucket.replace(&claim, b"", metadata).await;
-        assert_eq!(store.stat(&scope(), &put.record.id).await.unwrap(), None, "a claim is not an artifact");
+        assert_eq!(
+            store.stat(&scope(), &put.record.id).await.unwrap(),
+            None,
+            "a claim is reported as an artifact"
+        );
         let page = store.list(&ListQuery::new(ScopePattern::exactly(&scope())).with_total()).await.unwrap();
         assert!(page.rows.is_empty());
         let scope = scope();

@@ -23,7 +23,7 @@ const KINDS: [S3Kind; 3] = [S3Kind::Garage, S3Kind::S3sFs, S3Kind::Moto];
 
 fn value(store: &S3Store, name: &str) -> String {
     let features = store.store_features().unwrap();
-    features.into_iter().find(|ability| ability.name == name).unwrap().value
+    features.into_iter().find(|feature| feature.name == name).unwrap().value
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn a_missing_bucket_is_an_error_and_not_created() {
         let buckets = sdk_client(test_bucket.server).list_buckets().send().await.unwrap();
         assert!(
             buckets.buckets().iter().all(|bucket| bucket.name() != Some(&missing)),
-            "{kind:?} created it"
+            "{kind:?} created the bucket"
         );
     }
 }
@@ -129,7 +129,7 @@ async fn objects_that_a_probe_cannot_delete_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_with_default_retention_takes_artifacts_and_reports_the_retention() {
+async fn a_bucket_with_default_retention_accepts_artifacts_and_reports_the_retention() {
     let server = server(S3Kind::Moto).await;
     let bucket =
         server.create_bucket(BucketKind::ObjectLock { mode: LockMode::Governance, days: 2 }).await.unwrap();
@@ -166,7 +166,7 @@ async fn versioning_that_is_enabled_later_is_detected_at_the_next_opening() {
     };
     // Another address: the storage is probed once.
     puts().await;
-    assert_eq!(puts().await, ("off".to_owned(), 0), "the recorded features are used");
+    assert_eq!(puts().await, ("off".to_owned(), 0), "the storage was probed again");
     let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
     let request = test_bucket
         .client
@@ -176,7 +176,7 @@ async fn versioning_that_is_enabled_later_is_detected_at_the_next_opening() {
     request.send().await.unwrap();
     let (versioning, probe_puts) = puts().await;
     assert_eq!(versioning, "enabled");
-    assert!(probe_puts > 0, "the storage is probed again");
+    assert!(probe_puts > 0, "the storage was not probed again");
     assert_eq!(puts().await, ("enabled".to_owned(), 0));
     let store = S3Store::open(test_bucket.config()).await.unwrap();
     store.put(&scope(), Body::from("again"), PutOptions::default()).await.unwrap();
@@ -209,7 +209,7 @@ async fn a_store_that_is_open_for_a_day_probes_the_storage_again() {
         .versioning_configuration(enabled);
     request.send().await.unwrap();
     store.put(&scope(), Body::from("within the day"), PutOptions::default()).await.unwrap();
-    assert_eq!(value(&store, "versioning"), "off", "the recorded features are used for a day");
+    assert_eq!(value(&store, "versioning"), "off", "the storage was probed before a day had passed");
     tokio::time::sleep(Duration::from_secs(4)).await;
     store.put(&scope(), Body::from("after it"), PutOptions::default()).await.unwrap();
     eventually("the storage is probed again", || async { value(&store, "versioning") == "enabled" }).await;
@@ -255,12 +255,12 @@ async fn the_holder_of_a_url_cannot_read_the_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_with_small_metadata_keeps_every_record() {
-    for (longest, room) in [(2000, "one_value"), (256, "short_values"), (250, "short_values")] {
+    for (longest, expected) in [(2000, "one_value"), (256, "short_values"), (250, "short_values")] {
         for kind in KINDS {
             let test_bucket = TestBucket::new(server(kind).await).await;
             let limits = MetadataLimitProxy::start(test_bucket.server.address(), longest).await.unwrap();
             let store = S3Store::open(test_bucket.config_at(&limits.endpoint())).await.unwrap();
-            assert_eq!(value(&store, "metadata"), room, "{kind:?} with values of {longest} bytes");
+            assert_eq!(value(&store, "metadata"), expected, "{kind:?} with values of {longest} bytes");
             for note in [0, 200, 800, 5000] {
                 let mut metadata = Metadata::new();
                 metadata.insert("note".into(), "x".repeat(note).into());
@@ -279,7 +279,10 @@ async fn a_storage_with_too_small_metadata_is_an_error_at_opening() {
     let error = S3Store::open(test_bucket.config_at(&limits.endpoint())).await.unwrap_err();
     let message = error.to_string();
     assert!(message.contains("does not keep user metadata of 250 bytes"), "{message}");
-    assert!(message.contains("MetadataTooLarge"), "the storage's own code: {message}");
+    assert!(
+        message.contains("MetadataTooLarge"),
+        "the message does not contain the storage's own code: {message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,7 +360,10 @@ async fn a_page_of_a_long_session_reads_only_the_records_of_that_page() {
             cursor = answer.next;
         }
         assert_eq!(seen.len(), 500);
-        assert!(seen.is_sorted_by(|a, b| a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)), "newest first");
+        assert!(
+            seen.is_sorted_by(|a, b| a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)),
+            "the rows are not listed newest first"
+        );
         let query = ListQuery::new(ScopePattern::exactly(&scope())).with_limit(1).with_total();
         assert_eq!(store.list(&query).await.unwrap().total, Some(count as u64));
     }
@@ -378,7 +384,8 @@ async fn an_index_key_without_its_artifact_is_skipped_and_swept() {
     let page = store.list(&ListQuery::new(ScopePattern::session_of(&scope())).with_total()).await.unwrap();
     assert_eq!((page.rows, page.total), (vec![put.record], Some(1)));
     let report = store.count_orphans().await.unwrap();
-    eventually("they are old", || async { store.count_orphans().await.unwrap().objects == 2 }).await;
+    eventually("the index keys are old", || async { store.count_orphans().await.unwrap().objects == 2 })
+        .await;
     assert!(report.objects <= 2);
     assert_eq!(test_bucket.keys("i/").await.len(), 3, "counting deletes nothing");
     assert_eq!(store.sweep().await.unwrap().objects, 2);

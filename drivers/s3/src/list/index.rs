@@ -1,9 +1,9 @@
 //! Lists by the index: its keys are ordered by time, so only the records of the page are read.
 //!
 //! The index keys of one session are in the order of listings, and a page starts at the key where the last page ended.
-//! Those of a wider scope are ordered only within each session: a listing looks at all of them, 1000 per request, and
-//! keeps the newest. An index key is skipped if its artifact is missing or was created by another put: a put that died
-//! wrote it.
+//! The index keys of a wider scope are ordered only within each session: a listing looks at all of them, 1000 per
+//! request, and keeps the newest. An index key is skipped if its artifact is missing or was created by another put.
+//! Such a key was written by a put that died.
 //!
 //! This module must never return a record that it has not read.
 
@@ -21,7 +21,7 @@ use crate::state::StoreState;
 
 /// Keys that a listing may look at, for each record that it may read.
 const KEYS_PER_RECORD: u64 = 100;
-/// Keys of a wide scope that one pass keeps.
+/// The number of keys that one pass over a wide scope keeps.
 const MAX_KEPT_KEYS: usize = 2000;
 
 /// Whether the matches of `query` can only be counted by reading every record.
@@ -53,9 +53,10 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
         let needed = (limit + 1).saturating_sub(rows.len());
         // How many rows match a filter is not known before they are read.
         let count = if needed > 0 && scan.has_record_filter() { needed.max(concurrency) } else { needed };
-        // Once the page is full, the other entries of the last row's time are read, too: at the same time, ids decide.
+        // Once the page is full, the further entries with the time of the last row are read too, because ids decide the
+        // order of rows of one time.
         let entries = match rows.last() {
-            Some((last, _)) if needed == 0 => scan.next_at(last.created_at).await?,
+            Some((last, _)) if needed == 0 => scan.next_with_time(last.created_at).await?,
             _ => scan.next(count).await?,
         };
         if entries.is_empty() {
@@ -98,7 +99,7 @@ async fn read_rows(
 }
 
 /// How many artifacts match. Counts the artifacts' keys if scope and size are enough. Otherwise counts index keys,
-/// which include those of puts that died, until a sweep.
+/// which include the keys of puts that died, until a sweep deletes them.
 async fn count(
     state: &StoreState,
     query: &ListQuery,
@@ -191,7 +192,10 @@ impl<'a> IndexScan<'a> {
         Self { state, query, key_filter, ready: VecDeque::new(), newest, progress, scanned: 0 }
     }
 
-    /// The next `count` entries, and those of the same time as the last of them. Empty at the end.
+    /// The next entries, newest first: at least `count` if there are so many, and every further entry with the same
+    /// time as the last one. Empty at the end.
+    ///
+    /// The index does not order entries of one time, so the caller must sort them together.
     async fn next(&mut self, count: usize) -> Result<Vec<IndexEntry>, StoreError> {
         let mut entries = Vec::new();
         while entries.len() < count {
@@ -201,13 +205,13 @@ impl<'a> IndexScan<'a> {
             entries.extend(self.ready.drain(..self.ready.len().min(count - entries.len())));
         }
         if let Some(time) = entries.last().map(|last| last.created_at) {
-            entries.append(&mut self.next_at(time).await?);
+            entries.append(&mut self.next_with_time(time).await?);
         }
         Ok(entries)
     }
 
-    /// The next entries, as long as they are of this time.
-    async fn next_at(&mut self, time: Timestamp) -> Result<Vec<IndexEntry>, StoreError> {
+    /// The next entries, as long as they have this time.
+    async fn next_with_time(&mut self, time: Timestamp) -> Result<Vec<IndexEntry>, StoreError> {
         let mut entries = Vec::new();
         loop {
             if self.ready.is_empty() && !self.fill(1).await? {
@@ -247,7 +251,7 @@ impl<'a> IndexScan<'a> {
     ) -> Result<(), StoreError> {
         let start = self.newest.filter(|_| !is_started);
         let start = start.and_then(|time| self.key_filter.start_after(&self.state.layout, time));
-        // One more than needed, to see whether the next entry is of another time.
+        // One key more than needed shows whether the next entry has another time.
         let max = i32::try_from(count.saturating_add(1)).unwrap_or(PAGE_KEYS).clamp(2, PAGE_KEYS);
         let max = if self.has_record_filter() || self.key_filter.filters_task() { PAGE_KEYS } else { max };
         let page = self.state.list_keys_from(&self.key_filter.prefix, token, start, max).await?;
@@ -266,7 +270,7 @@ impl<'a> IndexScan<'a> {
         Ok(())
     }
 
-    /// One pass over all keys. It keeps the first ones after `after`.
+    /// Makes one pass over all keys. Keeps the first ones after `after`, in the order of listings.
     async fn fill_wide(&mut self, after: Option<(Timestamp, String)>) -> Result<(), StoreError> {
         let after: Option<SortKey> = after.map(|(time, key)| (Reverse(time), key));
         let mut kept: BinaryHeap<SortKey> = BinaryHeap::new();
@@ -304,12 +308,16 @@ impl<'a> IndexScan<'a> {
     }
 
     /// The entry of a key, if the query may cover it.
+    ///
+    /// Entries with the time of the cursor are included: some of their rows come after the cursor, and only the records
+    /// show which ones.
     fn matching_entry(&self, key: &str) -> Option<IndexEntry> {
         let entry = self.state.layout.index_entry(key)?;
-        let is_after_cursor = self.newest.is_none_or(|newest| entry.created_at <= newest);
-        (is_after_cursor && self.key_filter.matches(&self.state.layout, &entry)).then_some(entry)
+        let is_not_too_new = self.newest.is_none_or(|newest| entry.created_at <= newest);
+        (is_not_too_new && self.key_filter.matches(&self.state.layout, &entry)).then_some(entry)
     }
 
+    /// Counts keys that were looked at. Fails if they exceed the store's limit on listings.
     fn count_scanned(&mut self, keys: usize) -> Result<(), StoreError> {
         self.scanned = self.scanned.saturating_add(keys as u64);
         if self.scanned > self.state.config.max_scan.saturating_mul(KEYS_PER_RECORD) {

@@ -1,7 +1,7 @@
 //! Lists by a scan: over the keys of the artifacts that a query covers, with a HEAD request for each record.
 //!
 //! The number of keys that a scan may look at is limited. Its memory is limited to one page of keys and one page of
-//! rows. This module must never return a part of what it should have looked at.
+//! rows. This module must never return a page unless it has looked at every key that the query covers.
 
 use std::collections::BinaryHeap;
 
@@ -79,7 +79,8 @@ pub(crate) fn size_matches(size: Option<i64>, filter: &Filter) -> bool {
     })
 }
 
-/// A row in the order of listings. The top of a heap is the row to drop first.
+/// A row, ordered by its position in the listing. So the top of a heap is the last row of the page. It is dropped when
+/// an earlier row is found and the page is full.
 struct Row {
     position: Position,
     record: Record,

@@ -15,8 +15,8 @@ on_each!(
 async fn the_feature_checksum_on_part_matches_what_the_server_does(kind: S3Kind) {
     let test_bucket = TestBucket::new(server(kind).await).await;
     let store = test_bucket.open().await;
-    let said = store.store_features().unwrap();
-    let said = &said.iter().find(|ability| ability.name == "checksum_on_part").unwrap().value;
+    let reported = store.store_features().unwrap();
+    let reported = &reported.iter().find(|feature| feature.name == "checksum_on_part").unwrap().value;
 
     let key = format!("{}/u/by-hand", test_bucket.prefix);
     let request = test_bucket.client.create_multipart_upload().bucket(&test_bucket.name).key(&key);
@@ -32,7 +32,7 @@ async fn the_feature_checksum_on_part_matches_what_the_server_does(kind: S3Kind)
     let sent = part.checksum_crc32_c("AAAAAA==").body(ByteStream::from_static(b"altered")).send().await;
     let abort = test_bucket.client.abort_multipart_upload().bucket(&test_bucket.name).key(&key);
     abort.upload_id(upload).send().await.unwrap();
-    assert_eq!(said, if sent.is_err() { "yes" } else { "no" });
+    assert_eq!(reported, if sent.is_err() { "yes" } else { "no" });
     assert_eq!(sent.is_err(), kind == S3Kind::Garage);
     assert_eq!(test_bucket.residue().await, Vec::<String>::new());
 }

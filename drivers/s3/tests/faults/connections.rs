@@ -14,10 +14,10 @@ use std::sync::Arc;
 use crate::harness::{MIB, TestBucket, eventually, gated, pieces, scope, server};
 
 on_each!(
-    a_body_cut_half_way_in_on_every_connection_ends_its_put_and_shows_nothing,
+    a_put_whose_connections_all_break_within_the_body_fails_and_shows_nothing,
     a_long_put_whose_connections_are_cut_once_is_sent_again,
     a_put_whose_responses_are_all_lost_exists_completely_or_not_at_all,
-    a_read_cut_half_way_never_ends_as_if_complete,
+    a_read_whose_connection_breaks_never_ends_as_if_complete,
     a_read_without_progress_ends_within_the_timeout,
     a_server_that_never_answers_is_unavailable_to_every_method_within_the_timeouts,
     a_connection_that_is_too_slow_is_unavailable_to_every_method_within_the_timeouts,
@@ -36,7 +36,7 @@ fn large(byte: u8) -> Bytes {
     Bytes::from(vec![byte; 4 * MIB])
 }
 
-async fn a_body_cut_half_way_in_on_every_connection_ends_its_put_and_shows_nothing(kind: S3Kind) {
+async fn a_put_whose_connections_all_break_within_the_body_fails_and_shows_nothing(kind: S3Kind) {
     let test_bucket = TestBucket::new(server(kind).await).await;
     let (proxy, store) = open_through_proxy(&test_bucket).await;
     proxy.set_mode(ProxyMode::CutAfterToServer(2 * MIB as u64));
@@ -79,7 +79,7 @@ async fn a_put_whose_responses_are_all_lost_exists_completely_or_not_at_all(kind
     assert_eq!(test_bucket.residue().await, Vec::<String>::new());
 }
 
-async fn a_read_cut_half_way_never_ends_as_if_complete(kind: S3Kind) {
+async fn a_read_whose_connection_breaks_never_ends_as_if_complete(kind: S3Kind) {
     let test_bucket = TestBucket::new(server(kind).await).await;
     let (proxy, store) = open_through_proxy(&test_bucket).await;
     let put = store.put_bytes(&scope(), large(3), PutOptions::default()).await.unwrap();

@@ -72,7 +72,7 @@ async fn a_long_body_that_breaks_off_leaves_nothing(kind: S3Kind) {
         store.put(&scope(), Body::from_stream(good.chain(bad)), PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     store.close().await.unwrap();
-    assert_eq!(test_bucket.keys("").await.len(), 2, "only FORMAT and the encryption key");
+    assert_eq!(test_bucket.keys("").await.len(), 2, "more than FORMAT and the encryption key exist");
     assert_eq!(test_bucket.residue().await, Vec::<String>::new());
 }
 
@@ -94,7 +94,7 @@ async fn a_put_dropped_half_way_leaves_nothing_once_the_store_is_closed(kind: S3
         }
     }
     store.close().await.unwrap();
-    assert_eq!(test_bucket.keys("").await.len(), 2, "only FORMAT and the encryption key");
+    assert_eq!(test_bucket.keys("").await.len(), 2, "more than FORMAT and the encryption key exist");
     assert_eq!(test_bucket.residue().await, Vec::<String>::new());
 }
 
@@ -148,7 +148,7 @@ async fn orphans_of_a_killed_process_are_spared_while_they_are_young_and_then_sw
 
     let store = S3Store::open(test_bucket.config().upload_ttl(Duration::ZERO)).await.unwrap();
     let deleted = AtomicU64::new(0);
-    eventually("a sweep deletes them", || async {
+    eventually("a sweep deletes the orphans", || async {
         let report = store.sweep().await.unwrap();
         deleted.fetch_add(report.objects + report.uploads, Ordering::Relaxed);
         test_bucket.residue().await.is_empty()
@@ -165,7 +165,7 @@ async fn a_sweep_spares_what_an_artifact_needs(kind: S3Kind) {
     metadata.insert("note".into(), "x".repeat(5000).into());
     let options = PutOptions { metadata, ..PutOptions::default() };
     let put = store.put(&scope(), Body::from("with much to say"), options).await.unwrap();
-    // They are old enough once a staged object of the same age is deleted.
+    // The objects of the artifact are old enough once a staged object of the same age is deleted.
     test_bucket.replace(&format!("{}/u/{}", test_bucket.prefix, "0".repeat(32)), b"staged", [].into()).await;
     eventually("the staged object is old", || async { store.sweep().await.unwrap().objects == 1 }).await;
     store.sweep().await.unwrap();

@@ -14,7 +14,7 @@ use crate::harness::{TestBucket, pieces, scope};
 
 on_both!(
     a_server_killed_in_the_middle_of_a_long_put_ends_it_and_shows_nothing,
-    after_a_server_is_killed_between_calls_the_same_store_reconnects,
+    a_store_reconnects_after_its_server_was_killed_between_calls,
     a_bucket_deleted_under_the_store_is_an_error_and_not_absence,
 );
 on_moto!(a_bucket_deleted_under_the_store_is_an_error_and_not_absence);
@@ -48,7 +48,7 @@ async fn a_server_killed_in_the_middle_of_a_long_put_ends_it_and_shows_nothing(k
     store.close().await.unwrap();
 }
 
-async fn after_a_server_is_killed_between_calls_the_same_store_reconnects(kind: S3Kind) {
+async fn a_store_reconnects_after_its_server_was_killed_between_calls(kind: S3Kind) {
     let server = S3::dedicated(kind).await.unwrap();
     let test_bucket = TestBucket::new(&server).await;
     let store = test_bucket.open().await;

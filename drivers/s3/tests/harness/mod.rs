@@ -135,7 +135,8 @@ impl Backend for S3Backend {
         let config = config_in(self.server, &self.bucket, self.server.endpoint(), &self.prefix)
             .clock(Arc::clone(&with.clock))
             .max_artifact_bytes(with.max_artifact_bytes)
-            // A server over files fails a listing if an object is deleted meanwhile. The driver retries it.
+            // A server that stores files fails a listing if an object is deleted during it. The driver retries the
+            // listing.
             .max_attempts(10);
         if self.server.kind() != S3Kind::Moto {
             return Ok(Arc::new(S3Store::open(config).await?));

@@ -36,8 +36,8 @@
 //! Killing the process at any moment leaves either the whole artifact or none, and perhaps a file in `tmp` or an empty
 //! directory. [`FsStore::open`] removes such files, [`FsStore::sweep`] removes both. A put locks (`flock`) the
 //! temporary file that it writes. The operating system releases the lock when the process ends. So a sweep in any
-//! process can tell orphans from files in use. A sweep holds a lock on the file `FORMAT`, so that only one runs at a
-//! time.
+//! process can distinguish orphans from files in use. A sweep holds a lock on the file `FORMAT`, so that only one runs
+//! at a time.
 //!
 //! # Concurrency
 //! The rename or link decides between racing puts of one artifact: one put is `Created`, the others return its record.

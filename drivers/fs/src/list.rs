@@ -22,7 +22,7 @@ use crate::state::StoreState;
 ///
 /// # Errors
 /// `InvalidArgument` for an invalid cursor, or if the listing covers more files than the store allows; `Corrupt` if a
-/// file is not a whole artifact; `Closed` if the store is closed meanwhile; `Unavailable`, `Backend`.
+/// file is not a whole artifact; `Closed` if the store is closed during the scan; `Unavailable`, `Backend`.
 pub(crate) fn list(
     state: &StoreState,
     cancel: &CancellationToken,

@@ -248,7 +248,7 @@ fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
             // Another process has just created the store.
             FORMAT_FILE | LOST_AND_FOUND => true,
             TMP_DIR => contains_only(|name| is_temp_name(name) || is_removed_but_open(name))?,
-            // Another process may create the store and put an artifact meanwhile. Then the marker exists.
+            // Another process may have created the store and put an artifact in between. Then the marker exists.
             ARTIFACTS_DIR => contains_only(|_| false)? || check_marker(dir, path)?,
             _ => false,
         };

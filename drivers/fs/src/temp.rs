@@ -1,8 +1,8 @@
 //! Temporary files, which become artifacts when they are published: [`TempFile`].
 //!
 //! A temporary file is locked from its creation until it is closed. The operating system releases the lock when the
-//! process ends. So a sweep in any process can tell a file in use from an orphan. This module must never know what the
-//! file holds.
+//! process ends. So a sweep in any process can distinguish a file in use from an orphan. This module must never know
+//! what the file holds.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

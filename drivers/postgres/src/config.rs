@@ -1,6 +1,6 @@
 //! Configuration of a store: [`PostgresConfig`], and the driver's table of options.
 //!
-//! This module must never know SQL.
+//! This module must never contain SQL.
 
 use std::fmt;
 use std::sync::Arc;

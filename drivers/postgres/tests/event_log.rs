@@ -130,7 +130,7 @@ async fn an_append_of_another_process_is_notified_at_once() {
 }
 
 #[tokio::test]
-async fn old_entries_are_dropped_and_the_newest_sixteen_thousand_are_kept() {
+async fn old_entries_are_deleted_and_the_newest_16384_are_kept() {
     let db = TestDatabase::new().await;
     let log = open(&db).await;
     for batch in 0..18 {

@@ -100,7 +100,7 @@ async fn a_close_ends_the_wait_of_an_upload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_finds_every_connection_in_use_says_so_in_time() {
+async fn a_call_that_finds_every_connection_in_use_fails_with_the_reason_in_time() {
     let db = TestDatabase::new().await;
     let config = db.config().max_connections(2).acquire_timeout(SECOND / 4);
     let store = Arc::new(PostgresStore::open(config).await.unwrap());

@@ -38,7 +38,8 @@ impl<'a, T> SteppedFuture<'a, T> {
 
     /// Waits until the future is woken. It does not poll the future. Cancel-safe.
     pub(crate) async fn woken(&mut self) {
-        // A future that used up the task's share of time wakes itself, and gets a new share only after a yield.
+        // A future that used up the cooperative budget of its task wakes itself, and gets a new budget only after a
+        // yield.
         tokio::task::yield_now().await;
         self.wakes.0.notified().await;
     }

@@ -40,7 +40,7 @@ fn a_wrong_error_of_a_second_open_fails_only_the_check_of_its_flag() {
     );
 }
 
-/// A drop can hit the commit in few of the put's steps, so that a check at random moments misses it.
+/// Only drops in a few of the put's steps hit the commit, so a check at random moments would miss it.
 #[test]
 fn a_destroyed_commit_is_found_every_time() {
     let mut named = checks();

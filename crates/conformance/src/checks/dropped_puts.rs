@@ -1,8 +1,9 @@
 //! Puts that are dropped in each of their steps, for the check that a dropped put leaves nothing.
 //!
-//! A step ends at an await. What a driver does in the background there may go on after the drop: a blocking call cannot
-//! be stopped. So a drop can hit a commit before it begins, while it runs, and after it ended but before the put knows.
-//! All three must leave the whole artifact or none. The number of drops is limited, because some storages are slow.
+//! A step ends at an await. What a driver has started in the background may go on after the drop, because a blocking
+//! call cannot be stopped. So a drop can hit a commit before it begins, while it runs, and after it has ended but
+//! before the put is polled again. Each of these drops must leave the whole artifact or none. The number of drops is
+//! limited, because some storages are slow.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -32,11 +33,11 @@ const READERS: usize = 8;
 /// When a put is dropped after its last poll.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// In the same instant: what the poll began has hardly begun.
+    /// At once: what the poll has started in the background has hardly begun.
     AtOnce,
-    /// A millisecond later: what the poll began may be running.
+    /// A millisecond later: what the poll has started may be running.
     Later,
-    /// When it was woken: what the poll began has ended, but the put does not know.
+    /// When the put was woken: what the poll has started has ended, but the put was not polled again.
     Woken,
 }
 
@@ -87,7 +88,7 @@ async fn drop_put(
     scope: &Scope,
     bytes: Bytes,
     plan: DropPlan,
-    of: usize,
+    total_polls: usize,
 ) -> Result<DroppedPut, Failure> {
     let DropPlan { polls, moment, waits_for_wakes, retries } = plan;
     let moment_name = match moment {
@@ -97,7 +98,7 @@ async fn drop_put(
     };
     let without = if waits_for_wakes { "" } else { " without being woken" };
     let what = format!(
-        "a put of {} bytes dropped {moment_name} after {polls} of about {of} polls{without}",
+        "a put of {} bytes dropped {moment_name} after {polls} of about {total_polls} polls{without}",
         bytes.len()
     );
     let body = chunked_body(&bytes, 100 * KIB);
@@ -186,7 +187,7 @@ async fn ensure_whole_or_nothing(
         let listed = if is_listed { "listed" } else { "not listed" };
         Failure::new(format!("{what}: the artifact is {listed}, and reading it fails: {error}"))
     })?;
-    // A commit that is slower than the wait is not listed, but whole.
+    // A commit that ended after the listing is not listed, but its artifact is whole.
     ensure!(back.is_some() || !is_listed, "{what}: the artifact is listed, but get does not find it");
     ensure!(back.is_none_or(|back| back == dropped.bytes), "{what}: the artifact has other bytes");
     Ok(())
@@ -218,7 +219,7 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
 ) -> Result<(), Failure> {
     let mut all = Vec::new();
     for size in SIZES {
-        // A seed for each artifact, apart from those of the other size.
+        // A seed for each artifact, different from the seeds of the other size.
         let mut seeds = ctx.seed.wrapping_add(1 + size as u64)..;
         let mut next_bytes = || random_bytes(seeds.next().unwrap_or_default(), size);
         let polls = count_polls(store, scope, &next_bytes()).await?;
@@ -242,7 +243,7 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
             .await?;
         all.extend(dropped.into_iter().map(|dropped| DroppedPut { is_stored: true, ..dropped }));
     }
-    // Cleanup that comes late must not hit the puts that followed.
+    // A late cleanup of a dropped put must not destroy the artifact of the next put.
     let rows = list_all_rows(store, &ListQuery::new(ScopePattern::all_tenants()), 100).await?;
     let rows = rows.as_slice();
     stream::iter(all.iter().map(Ok))

@@ -23,8 +23,8 @@ check_group! { "flags":
 pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {
     let store = ctx.open().await?;
     let advertised = store.capabilities().has(flag);
-    // A store that is not shared may refuse a second open. So the probes of verbs use this store, and those that open
-    // the backend themselves find it closed.
+    // A store that is not shared may refuse a second open. So the probes of verbs use this store. The other probes open
+    // the backend themselves, so this store is closed before.
     if matches!(flag, Flag::Durable | Flag::Shared) {
         store.close().await?;
     }

@@ -25,8 +25,8 @@ struct LyingBackend {
     lie: Lie,
     url_server: Arc<UrlServer>,
     shared: Arc<SharedState>,
-    /// The store of the first open, for the lie that shares it with every later open; the store that is open, for the
-    /// lie about a second one.
+    /// With `Lie::SharesWithoutFlag` the store of the first open, which every later open returns. With
+    /// `Lie::SecondOpenIsABackendError` the store that was opened last.
     latest: Mutex<Option<Arc<PresigningStore>>>,
 }
 

@@ -54,7 +54,7 @@ impl Backend for LockingBackend {
         Ok(store)
     }
 
-    /// There is a storage that can be opened again, although it does not keep what it held.
+    /// The storage can be opened again, although it keeps nothing after a close.
     fn is_persistent(&self) -> bool {
         true
     }

@@ -29,7 +29,8 @@ impl Drop for ResidueOnDrop<'_> {
     }
 }
 
-/// Destroys the bytes of an artifact if it is dropped while it is armed: cleanup that does not know the commit's end.
+/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. A cleanup that does not
+/// know whether the commit has ended does the same.
 struct DestroyOnDrop<'a> {
     destroyed: &'a Mutex<HashSet<(Scope, ArtifactId)>>,
     key: Option<(Scope, ArtifactId)>,
@@ -113,8 +114,8 @@ impl LyingStore {
         Err(error)
     }
 
-    /// Stores bytes and commits them, each in the background and slower than a runtime polls. If the put is dropped
-    /// while it commits, the commit goes on, and the bytes are destroyed.
+    /// Stores bytes in several steps and commits them in the background. If the put is dropped during the commit, the
+    /// commit goes on, and the bytes are destroyed.
     async fn put_in_steps(
         &self,
         scope: &Scope,

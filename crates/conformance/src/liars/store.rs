@@ -29,9 +29,9 @@ pub(super) struct LyingStore {
     pub(super) closed: AtomicBool,
     /// The records that were deleted through this store.
     pub(super) deleted: Mutex<HashMap<(Scope, ArtifactId), Record>>,
-    /// The artifacts whose bytes are gone, although their record exists.
+    /// The artifacts whose bytes are destroyed, although their record exists.
     pub(super) destroyed: Arc<Mutex<HashSet<(Scope, ArtifactId)>>>,
-    /// The ids that were put and that `stat` has not been asked for yet.
+    /// The ids that were put and that no `stat` has asked for yet.
     pub(super) unseen_puts: Mutex<HashSet<ArtifactId>>,
     /// The number of rows before the end of a page, by the position of the last row of the page.
     pub(super) offsets: Mutex<HashMap<Position, usize>>,

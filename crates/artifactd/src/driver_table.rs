@@ -60,7 +60,7 @@ impl DriverDescription {
     }
 }
 
-/// The names of the limits, which are columns beside the flags.
+/// The names of the limits. They are columns after those of the flags.
 pub(crate) const LIMIT_COLUMNS: [&str; 2] = ["max_artifact_bytes", "max_presign_expiry"];
 
 /// The largest artifact, as text.

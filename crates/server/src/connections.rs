@@ -15,4 +15,6 @@ pub(crate) use head_error::HeadErrorStream;
 pub(crate) use refuser::ConnectionRefuser;
 pub(crate) use shared_socket::SharedSocket;
 pub(crate) use state::{BodyGuard, ConnectionState};
-pub(crate) use table::{Admission, AdmittedConnection, ConnectionLimits, ConnectionTable, RequestAdmission};
+pub(crate) use table::{
+    Admission, AdmittedConnection, ConnectionLimits, ConnectionTable, QueueDecision, RequestAdmission,
+};

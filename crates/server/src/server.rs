@@ -24,8 +24,8 @@ use tower::Service;
 
 use crate::app::App;
 use crate::connections::{
-    Admission, AdmittedConnection, ConnectionRefuser, ConnectionState, HeadErrorStream, RequestAdmission,
-    SharedSocket, shared_socket,
+    Admission, AdmittedConnection, ConnectionRefuser, ConnectionState, HeadErrorStream, QueueDecision,
+    RequestAdmission, SharedSocket, shared_socket,
 };
 use crate::http;
 use crate::request_kind::RequestKind;
@@ -273,13 +273,13 @@ async fn wait_for_admission(
     let waiting = async {
         loop {
             match timeout(QUEUE_CHECK_INTERVAL, &mut decision).await {
-                Ok(decision) => return decision.unwrap_or(false),
+                Ok(decision) => return decision == Ok(QueueDecision::Serve),
                 Err(_) => state.retry_queue(),
             }
         }
     };
     match timeout(queue_timeout, waiting).await {
-        Ok(decision) => decision,
+        Ok(is_served) => is_served,
         Err(_) => state.cancel_wait(),
     }
 }

@@ -96,7 +96,7 @@ fn capability_table(descriptions: &[DriverDescription], colours: bool) -> String
             row.extend(Flag::ALL.iter().map(|flag| Cell::check_mark(description.capabilities.has(*flag))));
             row.push(Cell::new(&artifact_bytes_limit(description.capabilities)));
             let expiry = presign_expiry_limit(description.capabilities);
-            row.push(expiry.map_or_else(|| Cell::check_mark(false), |expiry| Cell::new(&expiry)));
+            row.push(expiry.map_or_else(Cell::dash, |expiry| Cell::new(&expiry)));
             row.push(Cell::uncut(description.about));
             row
         })

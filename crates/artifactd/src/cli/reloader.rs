@@ -17,7 +17,7 @@ const KEY_REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
 /// The key that is applied without a restart.
 const LOG_LEVEL_KEY: &str = "telemetry.log_level";
 
-/// The sources of a server's configuration, beside the environment.
+/// The sources of a server's configuration, in addition to the environment.
 #[derive(Debug, Clone)]
 pub(super) struct ConfigSources {
     pub(super) file: Option<PathBuf>,

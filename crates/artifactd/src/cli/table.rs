@@ -34,8 +34,15 @@ impl Cell {
 
     /// ✓ if `is_set`, else –.
     pub(super) fn check_mark(is_set: bool) -> Self {
-        let style = if is_set { AnsiColor::Green.on_default() } else { Style::new().dimmed() };
-        Self { text: if is_set { "✓" } else { "–" }.to_owned(), style }
+        if !is_set {
+            return Self::dash();
+        }
+        Self { text: "✓".to_owned(), style: AnsiColor::Green.on_default() }
+    }
+
+    /// –, for a value that does not exist.
+    pub(super) fn dash() -> Self {
+        Self { text: "–".to_owned(), style: Style::new().dimmed() }
     }
 
     #[must_use]

@@ -12,7 +12,7 @@ use super::LogCounts;
 
 /// The largest size of the queue, in bytes.
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// The memory of a line beside its bytes.
+/// The memory of a line in addition to its bytes.
 const LINE_OVERHEAD: usize = 64;
 
 /// A line, and the lines that were dropped before it.

@@ -76,8 +76,8 @@ struct ConnectionEntry {
     requests: u64,
     /// `None`: the connection is not evicted.
     key: Option<EvictionKey>,
-    /// Sends a queued request the decision. `true`: it is served. `false`: it is refused.
-    decision: Option<oneshot::Sender<bool>>,
+    /// Sends the decision to a queued request.
+    decision: Option<oneshot::Sender<QueueDecision>>,
     /// Dropping this closes the connection.
     _close: oneshot::Sender<()>,
 }
@@ -352,7 +352,7 @@ impl TableState {
                 entry.activity = Activity::Serving(kind);
             }
             if let Some(decision) = entry.decision.take() {
-                let _ = decision.send(false);
+                let _ = decision.send(QueueDecision::Refuse);
             }
         });
         while self.counts.closing > MAX_CLOSING {
@@ -373,7 +373,7 @@ impl TableState {
                 }
                 if let Some(decision) = entry.decision.take() {
                     // If the receiver is gone, the connection is about to end and then frees the slot.
-                    let _ = decision.send(true);
+                    let _ = decision.send(QueueDecision::Serve);
                 }
             });
         }
@@ -393,7 +393,14 @@ pub(crate) enum RequestAdmission {
     Served,
     Refused,
     /// The decision follows. If its sender is dropped, the request is refused.
-    Queued(oneshot::Receiver<bool>),
+    Queued(oneshot::Receiver<QueueDecision>),
+}
+
+/// The decision about a queued request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueueDecision {
+    Serve,
+    Refuse,
 }
 
 impl ConnectionHandle {

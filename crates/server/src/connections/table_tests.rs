@@ -26,7 +26,7 @@ fn serving(table: &Arc<ConnectionTable>, kind: RequestKind) -> AdmittedConnectio
     connection
 }
 
-fn queued(table: &Arc<ConnectionTable>) -> (AdmittedConnection, oneshot::Receiver<bool>) {
+fn queued(table: &Arc<ConnectionTable>) -> (AdmittedConnection, oneshot::Receiver<QueueDecision>) {
     let connection = connect(table, A);
     let RequestAdmission::Queued(decision) = connection.handle.begin_request(RequestKind::Control) else {
         panic!("the request is not queued")
@@ -78,7 +78,7 @@ fn a_new_connection_without_a_head_is_evicted_only_if_the_reserve_is_full() {
     let next = connect(&table, A);
     assert!(is_closed(&mut without_head[0]));
     assert!(!is_closed(&mut without_head[1]));
-    assert!(decision.try_recv().unwrap());
+    assert_eq!(decision.try_recv(), Ok(QueueDecision::Serve));
     assert!(!is_closed(&mut first));
     assert!(next.handle.must_close());
 }
@@ -90,7 +90,8 @@ fn a_queued_request_gets_the_slot_of_a_connection_whose_head_is_late() {
     let (connection, mut decision) = queued(&table);
     std::thread::sleep(FIRST_HEAD_GRACE);
     connection.handle.retry_queue();
-    assert!(is_closed(&mut silent) && decision.try_recv().unwrap());
+    assert!(is_closed(&mut silent));
+    assert_eq!(decision.try_recv(), Ok(QueueDecision::Serve));
 }
 
 #[test]
@@ -101,14 +102,16 @@ fn queued_requests_are_served_in_order_and_the_first_is_refused_when_the_reserve
     let (mut two, mut told_two) = queued(&table);
     assert!(told_one.try_recv().is_err());
     let (three, mut told_three) = queued(&table);
-    assert!(!told_one.try_recv().unwrap());
+    assert_eq!(told_one.try_recv(), Ok(QueueDecision::Refuse));
     // While others wait, a served connection closes with its response.
     assert!(first.handle.must_close());
     drop(first);
-    assert!(told_two.try_recv().unwrap() && told_three.try_recv().is_err());
+    assert_eq!(told_two.try_recv(), Ok(QueueDecision::Serve));
+    assert!(told_three.try_recv().is_err());
     // The second connection becomes idle, so the queued request of the third gets its slot.
     two.handle.mark_idle(1);
-    assert!(is_closed(&mut two) && told_three.try_recv().unwrap());
+    assert!(is_closed(&mut two));
+    assert_eq!(told_three.try_recv(), Ok(QueueDecision::Serve));
     assert!(!three.handle.must_close() && three.handle.cancel_wait());
     assert_eq!((table.counts().closing, table.counts().refused), (1, 1));
 }

@@ -172,7 +172,7 @@ fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> Strin
     if folder.is_empty() { location } else { format!("{location} (a relative path{folder})") }
 }
 
-/// A key of another driver, where no driver is set.
+/// The mistake of a key of another driver, if `artifacts.driver` is not set.
 fn stray_key(layers: &Layers, key: &str) -> Mistake {
     let drivers: Vec<&str> = DRIVER_KEYS.iter().filter(|row| row.key == key).map(|row| row.driver).collect();
     let reason = format!("this key is of the driver {}; set artifacts.driver, too", drivers.join(" or "));
@@ -240,7 +240,7 @@ fn section_options(
         let others = key_options.iter().map(|(option, value)| ((*option).to_owned(), value.clone()));
         let with_others = others.chain([(option.to_owned(), value.clone())]);
         if let Err(error) = Options::parse(info.name, info.options, with_others)
-            // An error of another option is found there.
+            // An error about another option is reported when that option is checked.
             && error.options().first() == Some(&spec.name)
         {
             let hint = match spec.kind {
@@ -257,7 +257,7 @@ fn section_options(
     options
 }
 
-/// The value in a spelling that drivers know: their options have fewer spellings than keys.
+/// The value in a spelling that drivers accept. Options of drivers have fewer legal spellings than keys.
 fn normalized(kind: OptionKind, value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
     let known = match kind {
@@ -274,7 +274,7 @@ fn normalized(kind: OptionKind, value: &Value) -> Value {
     known.unwrap_or_else(|| value.clone())
 }
 
-/// What is wrong with an option that the driver does not have. The names are those of the configuration.
+/// The mistake of an option that the driver does not have. Options are named as in the configuration.
 fn unknown_option(info: &DriverInfo, option: &str) -> String {
     let key = |option: &str| {
         row_of(info, option).map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned())

@@ -1,5 +1,5 @@
-//! [`Layers`]: the value that is set for each key, its source, and the mistakes of both. Flags override the environment,
-//! and the environment overrides the file. This module must never know what a value means.
+//! [`Layers`]: the value that is set for each key, its source, and the mistakes in names and values. Flags override the
+//! environment, and the environment overrides the file. This module must never know what a value means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -27,11 +27,11 @@ const MAX_SHOWN_CHARS: usize = 80;
 #[derive(Default)]
 pub(super) struct Layers {
     values: BTreeMap<String, (ValueSource, Value)>,
-    /// The keys whose values are not legal. They are set, but have no value.
+    /// The keys whose values are not legal, with the sources. They count as set, but have no value.
     illegal: BTreeMap<String, ValueSource>,
-    /// The keys and sections that unknown or broken ones were probably meant to be.
+    /// The keys and sections that a mistyped or broken one probably means. They are not reported as missing.
     meant: BTreeSet<String>,
-    /// Whether the content of the file is not known.
+    /// Whether the file could not be read or parsed, so that its keys are not known.
     file_is_unread: bool,
     mistakes: Vec<Mistake>,
 }
@@ -151,7 +151,7 @@ impl Layers {
         self.mistake_at(name, &format!("{name}: {reason}"))
     }
 
-    /// The same, where the whole sentence is given.
+    /// Like [`mistake`](Self::mistake), with a whole sentence in place of the reason.
     pub(super) fn mistake_at(&self, name: &str, sentence: &str) -> Mistake {
         match self.source(name) {
             Some(source) => Mistake::at(source, sentence),
@@ -179,18 +179,19 @@ impl Layers {
         self.source(name).is_some()
     }
 
-    /// Whether `name` is not set, and no mistake is the reason.
+    /// Whether `name` is not set, and no other mistake is the reason for that.
     pub(super) fn is_absent(&self, name: &str) -> bool {
         let section = name.split_once('.').map_or(name, |(section, _)| section);
         !self.is_set(name) && ![name, section].iter().any(|name| self.meant.contains(*name))
     }
 
-    /// Whether the file was read and its syntax is correct. If not, only its syntax is a mistake.
+    /// Whether the file was read and its syntax is correct. If not, only this is reported.
     pub(super) fn is_complete(&self) -> bool {
         !self.file_is_unread
     }
 
-    /// Whether none of `names` has a value that is not legal. If one has, what follows from it is not a mistake.
+    /// Whether none of `names` has a value that is not legal. If one has, that value is the mistake, and its consequences
+    /// are not reported.
     pub(super) fn are_legal(&self, names: &[&str]) -> bool {
         !names.iter().any(|name| self.illegal.contains_key(*name))
     }
@@ -212,7 +213,7 @@ impl Layers {
             if !seen.insert(member.clone()) {
                 let shown = one_line(&name, MAX_SHOWN_CHARS);
                 self.add_mistake(&source, &format!("duplicate key '{shown}'; write it once"));
-                // Which value is meant is not known.
+                // It is not known which of the values is meant, so none is used.
                 self.values.remove(&name);
                 self.illegal.insert(name.clone(), source);
                 self.meant.insert(name);
@@ -259,7 +260,7 @@ impl Layers {
         }
     }
 
-    /// The mistake of an unknown key. What it was probably meant to be is not reported as missing.
+    /// The mistake of an unknown key. The key that it probably means is not reported as missing.
     fn unknown_key(&mut self, name: &str) -> String {
         let shown = one_line(name, MAX_SHOWN_CHARS);
         if is_section(name) {

@@ -13,7 +13,7 @@ const MIN_SIMILARITY: f64 = 0.85;
 pub(super) enum Suggestion {
     /// The key or section that was probably meant.
     Key(String),
-    /// What could be meant.
+    /// The sections or keys that exist, as the end of a sentence.
     Known(String),
 }
 
@@ -44,13 +44,13 @@ impl fmt::Display for Suggestion {
 /// The key that `name` was probably meant to be.
 fn nearest(name: &str) -> Option<String> {
     let (section, member) = name.rsplit_once('.').unwrap_or(("", name));
-    // The right name in the wrong section, or without one.
+    // The name is right, but its section is wrong or missing.
     if let Some(known) = key_names().find(|known| known.rsplit_once('.').is_some_and(|(_, it)| it == member))
     {
         return Some(known.to_owned());
     }
     if section == "artifacts" {
-        // The name that the driver has for it.
+        // The user wrote the name that the driver uses for this key.
         if let Some(key) = key_of_option(member) {
             return Some(key.to_owned());
         }

@@ -1,9 +1,9 @@
 //! The address of the client of a request, for the access log: that of the connection, or behind trusted proxies the one
 //! that they name. It must never know what the address is used for.
 //!
-//! Each proxy appends the address that it was called from to `X-Forwarded-For` (or `Forwarded`, RFC 7239). What is left of
-//! a trusted proxy's own entry may be invented by a client. So the entries are read from the right, and the first address
-//! that is not a trusted proxy is the client.
+//! Each proxy appends the address that it was called from to `X-Forwarded-For` (or `Forwarded`, RFC 7239). A client may
+//! have invented every entry to the left of those that trusted proxies appended. So the entries are read from the right,
+//! and the first address that is not a trusted proxy is the client.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,8 +16,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Returns the client's address. `peer` is the address of the connection.
 ///
-/// If a request has both headers and they disagree, a client may have sent one that the proxies do not know. Then the
-/// peer is returned.
+/// If a request has both headers and they disagree, the client may have sent the one that the proxies do not append to.
+/// Then the peer is returned.
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNetwork]) -> IpAddr {
     let peer = peer.to_canonical();
     let find = |name: &HeaderName, parse: fn(&str) -> Option<IpAddr>| {
@@ -37,8 +37,8 @@ fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Returns the first address from the right that is not trusted. If an entry cannot be read, or all are trusted, the last
-/// address before it.
+/// Returns the first address from the right that is not trusted. If there is none, or an entry that cannot be parsed
+/// comes first, returns the last address that was parsed.
 fn rightmost_untrusted(
     peer: IpAddr,
     headers: &HeaderMap,
@@ -49,7 +49,7 @@ fn rightmost_untrusted(
     let mut last = peer;
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     for line in lines.into_iter().rev() {
-        // Split without regard to quotes: a quote that a client opens must not hide a proxy's entry.
+        // Commas within quotes split too. Otherwise a client could open a quote and hide the entry of a proxy.
         for entry in line.to_str().unwrap_or_default().rsplit(',') {
             let Some(address) = parse(entry.trim()) else { return last };
             last = address.to_canonical();

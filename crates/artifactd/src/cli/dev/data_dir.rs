@@ -75,7 +75,7 @@ impl DataDir {
         self.lock.write_all(format!("{}\n{url}\n", std::process::id()).as_bytes())
     }
 
-    /// Reads a file, and takes access to it away from other users. `None` if there is none.
+    /// Reads a file, and removes the access of other users to it. `None` if the file does not exist.
     pub(super) fn read_private(&self, name: &str) -> Result<Option<String>, CommandError> {
         let path = self.file(name);
         let read = || -> io::Result<String> {

@@ -1,5 +1,5 @@
-//! The key and the token of `artifactd dev`. Both stay in the data directory, so that a token is good after a restart.
-//! This module must never know a server.
+//! The key and the token of `artifactd dev`. Both stay in the data directory, so that a token is still valid after a
+//! restart. This module must never know a server.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,16 +13,16 @@ use super::data_dir::DataDir;
 use crate::cli::error::CommandError;
 use crate::config::Settings;
 
-/// The private key.
+/// The file with the private key.
 const KEY_FILE: &str = "dev-key.pem";
-/// The token.
+/// The file with the token.
 pub(super) const TOKEN_FILE: &str = "dev-token";
 /// How long a new token is valid.
 const TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
 /// A token with less time left than this is replaced at the start.
 const MIN_TIME_LEFT: Duration = Duration::from_hours(2 * 24);
 
-/// The key's verifier, and the token.
+/// A verifier with the key, and the token.
 pub(super) struct DevIdentity {
     pub(super) verifier: Verifier,
     pub(super) token: String,
@@ -57,9 +57,9 @@ impl DevIdentity {
         };
         let verifier = Verifier::from_jwks(&minter.jwks(), rules).map_err(CommandError::failed)?;
         let new = minter.mint(&claims, TOKEN_TTL).map_err(CommandError::failed)?;
-        let old = dir.read_private(TOKEN_FILE)?.filter(|old| {
-            verifier.identify(&HeaderMap::new(), Some(old)).is_ok() && is_as_good_as(old, &new)
-        });
+        let old = dir
+            .read_private(TOKEN_FILE)?
+            .filter(|old| verifier.identify(&HeaderMap::new(), Some(old)).is_ok() && is_reusable(old, &new));
         let token = if let Some(old) = old {
             old
         } else {
@@ -85,7 +85,7 @@ fn open_key(dir: &DataDir) -> Result<Minter, CommandError> {
 }
 
 /// Returns whether two tokens have the same claims apart from their times, and `old` does not end soon.
-fn is_as_good_as(old: &str, new: &str) -> bool {
+fn is_reusable(old: &str, new: &str) -> bool {
     let (Some(mut old), Some(mut new)) = (payload(old), payload(new)) else { return false };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let is_long_enough = expiry(&old) >= (now + MIN_TIME_LEFT).as_secs();

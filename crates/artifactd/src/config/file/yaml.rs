@@ -32,7 +32,7 @@ fn reason(error: &Error) -> Option<String> {
             Some("unknown anchor; quote a value that begins with an asterisk".into())
         }
         Error::MultipleDocuments { .. } => Some("more than one document".into()),
-        // The reasons of the scanner are fixed texts. This one has a character of the file in it.
+        // The reasons of the scanner are fixed texts, except that this one contains a character of the file.
         Error::ExternalMessage { msg, .. } if msg.starts_with("unexpected character") => {
             Some("unexpected character".into())
         }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use artifact_store::prelude::*;
 use artifact_store::{Config, Digest, Flag, core::Hasher};
 use futures_util::TryStreamExt;
-use tokio_util::io::ReaderStream;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -61,9 +60,7 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
     let scope = Scope::new("acme", "ada", "session-1")?.with_task("embed-example")?;
 
     // 3. Put: the file is streamed, so it is never completely in memory.
-    let input = tokio::fs::File::open(file).await?;
-    let length = input.metadata().await?.len();
-    let body = Body::from_stream(ReaderStream::with_capacity(input, 256 * 1024)).with_length(length);
+    let body = Body::from_path(file).await?;
     let options = PutOptions {
         filename: file.file_name().map(|name| name.to_string_lossy().into_owned()),
         source: Source::Tool,
@@ -90,14 +87,14 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
     );
 
     // 6. Read a range.
-    let window = ByteRange::from(0..64);
-    let (part, took) = measure(store.get(&reference.scope, &reference.id, Some(window))).await;
+    let (part, took) = measure(store.get_range(&reference.scope, &reference.id, 0..64)).await;
     let part = part?.ok_or("the artifact is gone")?;
     let (range, bytes) = (part.range.clone(), part.stream.collect_bytes(64).await?);
     println!(
-        "range   bytes {}..{} of {length}: {} bytes in {}",
+        "range   bytes {}..{} of {}: {} bytes in {}",
         range.start,
         range.end,
+        reference.size_bytes,
         bytes.len(),
         millis(took)
     );

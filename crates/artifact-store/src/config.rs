@@ -23,10 +23,16 @@ use serde_json::Value;
 /// )?;
 /// let from_url: Config = "sqlite:a.db?synchronous=normal&max_artifact_bytes=4MiB".parse()?;
 /// assert_eq!(from_url.driver, from_file.driver);
+/// let in_code = Config::new("sqlite")
+///     .option("path", "a.db")
+///     .option("synchronous", "normal")
+///     .max_artifact_bytes(4 << 20);
+/// assert_eq!(in_code, from_file);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Config {
     /// The driver's name.
     pub driver: String,
@@ -62,6 +68,27 @@ impl Config {
     #[must_use]
     pub fn option(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.options.0.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets whether whole reads are compared with their SHA-256.
+    #[must_use]
+    pub fn verify_reads(mut self, verify_reads: VerifyReads) -> Self {
+        self.verify_reads = verify_reads;
+        self
+    }
+
+    /// Sets the secret with which cursors are signed: at least 16 bytes.
+    #[must_use]
+    pub fn cursor_secret(mut self, secret: Secret) -> Self {
+        self.cursor_secret = Some(secret);
+        self
+    }
+
+    /// Limits artifacts to `bytes`.
+    #[must_use]
+    pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
+        self.max_artifact_bytes = Some(bytes);
         self
     }
 

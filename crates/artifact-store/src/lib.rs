@@ -26,27 +26,59 @@
 //! scopes, digests and cursors in the same way for all drivers. The traits and types of the contract are in the crate
 //! [`artifact_store_core`]. To use your own driver, register it and call [`open_with`].
 //!
+//! To choose the clock or the options of the gate, use [`OpenOptions`].
+//!
 //! # Features
-//! One feature per driver, all enabled by default: `inmem`, `fs`, `sqlite`, `postgres`, `s3`.
+//! - One feature per driver, all enabled by default: `inmem`, `fs`, `sqlite`, `postgres`, `s3`.
+//! - `tokio`, enabled by default: [`BodyExt::from_path`], [`GetResultExt::save_to`] and
+//!   [`ByteStreamExt::into_async_read`].
+//! - `http-body`: [`HttpBody`] and [`BodyExt::from_http_body`], for axum, hyper and other HTTP libraries.
+//! - `jiff`, `chrono`: conversions of [`Timestamp`] from and into the times of these crates.
+//! - `testing`: the module [`testing`], for tests of programs that use a store.
 
+#[cfg(any(feature = "tokio", feature = "http-body"))]
+mod body_ext;
 mod config;
+#[cfg(feature = "http-body")]
+mod http;
 mod open;
+mod open_options;
+#[cfg(feature = "tokio")]
+mod reader;
+#[cfg(feature = "tokio")]
+mod save;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod url;
 
 pub use artifact_store_core as core;
 pub use artifact_store_core::{
-    ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, ByteRange, ByteStream, Capabilities,
-    Clock, Cursor, CursorKey, Digest, Driver, DriverInfo, ErrorKind, Filter, Flag, Gate, GetResult, Health,
-    ListQuery, Namespace, Page, PutOptions, PutOutcome, PutResult, Record, Registry, Scope, ScopePart,
-    ScopePattern, ScopedStore, Source, StoreError, StoreFeature, SweepMode, SweepSummary, SystemClock,
-    TaskPattern, TenantPattern, Timestamp, UrlForm, VerifyReads,
+    ArtifactId, ArtifactRef, ArtifactStore, ArtifactStoreExt, Body, BoxError, ByteRange, ByteStream, Bytes,
+    Capabilities, Clock, Cursor, CursorKey, DEFAULT_LIST_LIMIT, DEFAULT_NAMESPACE, Digest, Driver,
+    DriverInfo, ErrorContext, ErrorKind, EventLog, Filter, Flag, FlagKind, Gate, GateOptions, GetResult,
+    Hasher, Health, HealthStatus, ListQuery, LogEntry, LogPage, MAX_FILTER_VALUE_BYTES, MAX_FILTER_VALUES,
+    MAX_LIST_LIMIT, MAX_METADATA_DEPTH, MAX_NAMESPACE_BYTES, MAX_OPTIONS_BYTES, MAX_SCOPE_PART_BYTES,
+    MediaRange, MediaType, Metadata, Namespace, NewEntry, OptionKind, OptionSpec, Options, Page,
+    PresignIntent, PresignedRequest, PresignedUrl, PutOptions, PutOutcome, PutResult, Record, RecordStream,
+    Registry, Scope, ScopePart, ScopePattern, ScopedStore, Source, StoreError, StoreFeature, SweepMode,
+    SweepSummary, SystemClock, TEXT_MEDIA_TYPE, TaskPattern, TenantPattern, Timestamp, UploadIntent, UrlForm,
+    Verb, VerifyReads, async_trait,
 };
 
+#[cfg(any(feature = "tokio", feature = "http-body"))]
+pub use body_ext::BodyExt;
 pub use config::{Config, OptionValues, Secret};
+#[cfg(feature = "http-body")]
+pub use http::HttpBody;
 pub use open::{
     drivers, open, open_event_log, open_event_log_with, open_existing, open_read_only, open_with, probe,
     probe_with, store_features, store_features_with, sweep, sweep_with,
 };
+pub use open_options::OpenOptions;
+#[cfg(feature = "tokio")]
+pub use reader::{ByteReader, ByteStreamExt};
+#[cfg(feature = "tokio")]
+pub use save::GetResultExt;
 
 /// The most common types and traits: `use artifact_store::prelude::*`.
 pub mod prelude {
@@ -56,5 +88,9 @@ pub mod prelude {
         StoreError,
     };
 
+    #[cfg(any(feature = "tokio", feature = "http-body"))]
+    pub use crate::BodyExt;
     pub use crate::Config;
+    #[cfg(feature = "tokio")]
+    pub use crate::{ByteStreamExt, GetResultExt};
 }

@@ -1,4 +1,4 @@
-//! Opening the store that a [`Config`] names: [`open`] and its variants.
+//! Opening the store that a [`Config`] names: [`open`] and its variants. What they do is in [`OpenOptions`].
 //!
 //! Only [`drivers`] knows particular drivers; the other functions must never know one.
 
@@ -6,31 +6,42 @@ use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactStore, CursorKey, Driver, ErrorContext, EventLog, Flag, Gate, GateOptions, Options, Registry,
-    StoreError, StoreFeature, SweepMode, SweepSummary, SystemClock, Verb, VerifyReads,
+    ArtifactStore, Driver, ErrorContext, EventLog, Flag, Options, Registry, StoreError, StoreFeature,
+    SweepMode, SweepSummary, Verb,
 };
 
 use crate::config::Config;
+use crate::open_options::OpenOptions;
 use crate::url;
 
-/// The drivers that are compiled in, according to the crate's features.
+macro_rules! register_drivers {
+    ($registry:ident: $($feature:literal => $driver:expr;)+) => {
+        $(
+            #[cfg(feature = $feature)]
+            $registry.register(Arc::new($driver))?;
+            $registry.explain_missing(
+                $feature,
+                concat!("is not compiled in; enable the feature `", $feature, "` of `artifact-store`"),
+            );
+        )+
+    };
+}
+
+/// The drivers that are compiled in, according to the crate's features. The error for a driver that is known but not
+/// compiled in names its feature.
 ///
 /// # Errors
 /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if two drivers have the same name, which is a bug in this
 /// crate.
 pub fn drivers() -> Result<Registry, StoreError> {
-    #[allow(unused_mut)] // Not mutated if no driver's feature is enabled.
     let mut registry = Registry::new();
-    #[cfg(feature = "inmem")]
-    registry.register(Arc::new(artifact_store_inmem::InmemDriver))?;
-    #[cfg(feature = "fs")]
-    registry.register(Arc::new(artifact_store_fs::FsDriver))?;
-    #[cfg(feature = "sqlite")]
-    registry.register(Arc::new(artifact_store_sqlite::SqliteDriver))?;
-    #[cfg(feature = "postgres")]
-    registry.register(Arc::new(artifact_store_postgres::PostgresDriver))?;
-    #[cfg(feature = "s3")]
-    registry.register(Arc::new(artifact_store_s3::S3Driver))?;
+    register_drivers! { registry:
+        "inmem" => artifact_store_inmem::InmemDriver;
+        "fs" => artifact_store_fs::FsDriver;
+        "sqlite" => artifact_store_sqlite::SqliteDriver;
+        "postgres" => artifact_store_postgres::PostgresDriver;
+        "s3" => artifact_store_s3::S3Driver;
+    }
     Ok(registry)
 }
 
@@ -58,49 +69,16 @@ pub fn drivers() -> Result<Registry, StoreError> {
 /// # }).unwrap();
 /// ```
 pub async fn open(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-    open_with(&drivers()?, config).await
+    OpenOptions::new().open(config).await
 }
 
-/// As [`open`], with the drivers of `registry`: the compiled-in ones of [`drivers`], some of your own, or both.
+/// As [`open`], with the drivers of `registry`: the compiled-in ones of [`drivers`], some of your own, or both. To set
+/// more than the registry, use [`OpenOptions`].
 ///
 /// # Errors
 /// As [`open`].
 pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-    open_gated(registry, config, AccessMode::ReadWrite).await
-}
-
-/// Whether a store is opened for writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AccessMode {
-    ReadWrite,
-    ReadOnly,
-}
-
-async fn open_gated(
-    registry: &Registry,
-    config: &Config,
-    access: AccessMode,
-) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-    let (driver, options) = resolve(registry, config)?;
-    let info = driver.info();
-    // All arguments are validated before the location is accessed.
-    let gate = GateOptions {
-        verify_reads: if info.bytes_cannot_change { VerifyReads::Never } else { config.verify_reads },
-        max_artifact_bytes: config.max_artifact_bytes.unwrap_or(u64::MAX),
-        cursor_key: Some(match &config.cursor_secret {
-            Some(secret) => CursorKey::from_secret(secret.reveal().as_bytes())?,
-            None => CursorKey::random()?,
-        }),
-    };
-    let clock = Arc::new(SystemClock);
-    let store = match access {
-        AccessMode::ReadWrite => driver.open(&options, clock).await,
-        AccessMode::ReadOnly => driver.open_read_only(&options, clock).await,
-    };
-    let store = store.map_err(|error| {
-        error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
-    })?;
-    Ok(Arc::new(Gate::new(store, gate)?))
+    OpenOptions::new().registry(registry.clone()).open(config).await
 }
 
 /// As [`open`], but returns an error if the store is on the local disk and its path does not exist. For tools that
@@ -110,9 +88,7 @@ async fn open_gated(
 /// # Errors
 /// As [`open`]; `InvalidArgument` if the path does not exist.
 pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-    let registry = drivers()?;
-    check_path_exists(&registry, config)?;
-    open_with(&registry, config).await
+    OpenOptions::new().create(false).open(config).await
 }
 
 /// As [`open_existing`], but for reading only. A sqlite store is opened without creating a file, migrating its schema
@@ -123,14 +99,12 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
 /// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing first. The
 /// message says so.
 pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-    let registry = drivers()?;
-    check_path_exists(&registry, config)?;
-    open_gated(&registry, config, AccessMode::ReadOnly).await
+    OpenOptions::new().read_only(true).open(config).await
 }
 
-/// Returns an error if the configuration names a path that does not exist. A store in memory needs no path, so it is
-/// not checked.
-fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
+/// Returns an error if the configuration names a path that does not exist, and a store at this path would be
+/// persistent.
+pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
     let is_persistent = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
@@ -254,7 +228,7 @@ pub async fn open_event_log_with(
 }
 
 /// Returns the driver that `config` names, and its parsed options.
-fn resolve<'a>(
+pub(crate) fn resolve<'a>(
     registry: &'a Registry,
     config: &Config,
 ) -> Result<(&'a Arc<dyn Driver>, Options), StoreError> {

@@ -40,6 +40,7 @@ enum BodySource {
 /// let streamed = Body::from_stream(pieces).with_length(14).with_digest(Digest::of(b"a short report")).with_limit(1024);
 /// # drop((in_memory, streamed));
 /// ```
+#[must_use = "a body is not stored unless it is put"]
 pub struct Body {
     source: BodySource,
     constraints: BodyConstraints,
@@ -67,7 +68,6 @@ impl Body {
 
     /// Announces that the body is exactly `bytes` long. A body of another length is
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored.
-    #[must_use]
     pub fn with_length(mut self, bytes: u64) -> Self {
         self.constraints.length = Some(bytes);
         self
@@ -75,7 +75,6 @@ impl Body {
 
     /// Announces the body's SHA-256. A body with another SHA-256 is
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch), and nothing is stored.
-    #[must_use]
     pub fn with_digest(mut self, digest: Digest) -> Self {
         self.constraints.digest = Some(digest);
         self
@@ -84,7 +83,6 @@ impl Body {
     /// Limits the body to `bytes`. As soon as it is longer, the put fails with
     /// [`TooLarge`](crate::ErrorKind::TooLarge). A body of exactly that size is accepted. If several limits are set,
     /// the smallest one holds.
-    #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.constraints.limit = self.constraints.limit.min(bytes);
         self

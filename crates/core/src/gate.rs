@@ -36,7 +36,20 @@ pub enum VerifyReads {
 }
 
 /// The configuration of a [`Gate`].
+///
+/// # Examples
+/// ```
+/// use artifact_store_core::{CursorKey, GateOptions, VerifyReads};
+///
+/// let options = GateOptions::default()
+///     .with_verify_reads(VerifyReads::Never)
+///     .with_max_artifact_bytes(1 << 30)
+///     .with_cursor_key(CursorKey::from_secret(b"at least 16 bytes")?);
+/// assert_eq!(options.max_artifact_bytes, 1 << 30);
+/// # Ok::<(), artifact_store_core::StoreError>(())
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct GateOptions {
     /// Whether whole reads are compared with their SHA-256.
     pub verify_reads: VerifyReads,
@@ -44,6 +57,29 @@ pub struct GateOptions {
     pub max_artifact_bytes: u64,
     /// The key that signs cursors; `None` for a new random key.
     pub cursor_key: Option<CursorKey>,
+}
+
+impl GateOptions {
+    /// Sets whether whole reads are compared with their SHA-256.
+    #[must_use]
+    pub fn with_verify_reads(mut self, verify_reads: VerifyReads) -> Self {
+        self.verify_reads = verify_reads;
+        self
+    }
+
+    /// Limits artifacts to `bytes`.
+    #[must_use]
+    pub fn with_max_artifact_bytes(mut self, bytes: u64) -> Self {
+        self.max_artifact_bytes = bytes;
+        self
+    }
+
+    /// Signs cursors with `key`. Stores with the same key accept each other's cursors.
+    #[must_use]
+    pub fn with_cursor_key(mut self, key: CursorKey) -> Self {
+        self.cursor_key = Some(key);
+        self
+    }
 }
 
 impl Default for GateOptions {

@@ -24,6 +24,15 @@ pub const MAX_FILTER_VALUES: usize = 256;
 pub const MAX_FILTER_VALUE_BYTES: usize = 4096;
 
 /// Conditions on rows. A row must match one value of each field. An empty field matches every row.
+///
+/// # Examples
+/// ```
+/// use artifact_store_core::{Filter, Source};
+///
+/// let filter = Filter { sources: vec![Source::Tool], min_bytes: Some(1), ..Filter::default() };
+/// // The same as a chain of calls.
+/// assert_eq!(Filter::new().with_source(Source::Tool).with_min_bytes(1), filter);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Filter {
     /// The media type is in one of these ranges.
@@ -43,6 +52,60 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Matches every row.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a range of media types.
+    #[must_use]
+    pub fn with_media_type(mut self, range: MediaRange) -> Self {
+        self.media_types.push(range);
+        self
+    }
+
+    /// Adds a source.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn with_tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Only rows of at least `bytes` bytes.
+    #[must_use]
+    pub fn with_min_bytes(mut self, bytes: u64) -> Self {
+        self.min_bytes = Some(bytes);
+        self
+    }
+
+    /// Only rows of at most `bytes` bytes.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Only rows created at `time` or later.
+    #[must_use]
+    pub fn with_created_after(mut self, time: impl Into<Timestamp>) -> Self {
+        self.created_after = Some(time.into());
+        self
+    }
+
+    /// Only rows created at `time` or earlier.
+    #[must_use]
+    pub fn with_created_before(mut self, time: impl Into<Timestamp>) -> Self {
+        self.created_before = Some(time.into());
+        self
+    }
+
     /// Whether `record` matches.
     pub fn matches(&self, record: &Record) -> bool {
         let Self { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = self;

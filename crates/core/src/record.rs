@@ -86,12 +86,20 @@ impl FromStr for Source {
 ///     ..PutOptions::default()
 /// };
 /// assert_eq!(options.namespace, Namespace::new("default")?);
+/// // The same as a chain of calls.
+/// let chained = PutOptions::new()
+///     .with_media_type("text/csv")
+///     .with_filename("report.csv")
+///     .with_source(Source::Tool)
+///     .with_tag("q3");
+/// assert_eq!(chained, options);
 /// # Ok::<(), artifact_store_core::StoreError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PutOptions {
-    /// Separates artifacts of different purposes; part of the id. The default is `default`.
+    /// Separates artifacts of different purposes or producers; part of the id. The same bytes in two namespaces are two
+    /// artifacts. The default is `default`.
     pub namespace: Namespace,
     /// The media type (RFC 9110 §8.3). The store does not interpret it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +118,53 @@ pub struct PutOptions {
 }
 
 impl PutOptions {
+    /// No media type, file name, tag or metadata; the namespace `default`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the namespace.
+    #[must_use]
+    pub fn with_namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// Sets the media type.
+    #[must_use]
+    pub fn with_media_type(mut self, media_type: impl Into<String>) -> Self {
+        self.media_type = Some(media_type.into());
+        self
+    }
+
+    /// Sets the name to display and for downloads.
+    #[must_use]
+    pub fn with_filename(mut self, filename: impl Into<String>) -> Self {
+        self.filename = Some(filename.into());
+        self
+    }
+
+    /// Sets where the bytes came from.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn with_tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Sets one field of the custom metadata.
+    #[must_use]
+    pub fn with_metadata(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.metadata.insert(name.into(), value.into());
+        self
+    }
+
     /// Returns an error if the compact JSON of the options is larger than [`MAX_OPTIONS_BYTES`], or if the metadata is
     /// deeper than [`MAX_METADATA_DEPTH`].
     ///

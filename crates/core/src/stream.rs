@@ -27,6 +27,7 @@ use crate::error::StoreError;
 /// # Ok::<(), artifact_store_core::StoreError>(())
 /// # }).unwrap().unwrap();
 /// ```
+#[must_use = "a stream does nothing unless it is polled"]
 pub struct ByteStream(Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send + 'static>>);
 
 impl ByteStream {

@@ -23,7 +23,7 @@ impl Clock for ManualClock {
 
 fn gate(store: Arc<dyn ArtifactStore>, secret: &[u8]) -> Arc<dyn ArtifactStore> {
     let key = CursorKey::from_secret(secret).unwrap();
-    Arc::new(Gate::new(store, GateOptions { cursor_key: Some(key), ..GateOptions::default() }).unwrap())
+    Arc::new(Gate::new(store, GateOptions::default().with_cursor_key(key)).unwrap())
 }
 
 fn scope(session: u8) -> Scope {

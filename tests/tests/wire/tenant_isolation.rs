@@ -76,8 +76,8 @@ impl Worlds {
             if let Some(leak) = leaks[world] {
                 store = Arc::new(LeakyStore(store, leak));
             }
-            let cursor_key = Some(CursorKey::from_secret(b"one key for both worlds").unwrap());
-            let gate = Gate::new(store, GateOptions { cursor_key, ..GateOptions::default() }).unwrap();
+            let key = CursorKey::from_secret(b"one key for both worlds").unwrap();
+            let gate = Gate::new(store, GateOptions::default().with_cursor_key(key)).unwrap();
             // Enough events are kept for the caller's tenant, and far too few for world B.
             let options = ResolverOptions { events_kept: 1024, ..ResolverOptions::default() };
             host.serve(Arc::new(gate), options)

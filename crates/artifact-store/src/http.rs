@@ -1,0 +1,100 @@
+//! An artifact's bytes as the body of an HTTP message, and the reverse: [`HttpBody`].
+//!
+//! The types are here and not in the core, because the core must never know HTTP. This module must never know a server
+//! or a client.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use artifact_store_core::{ByteStream, Bytes, GetResult, StoreError};
+use bytes::Buf;
+use futures_util::Stream;
+use http_body::{Body, Frame, SizeHint};
+
+/// The bytes of a get as an [`http_body::Body`], for responses of axum and hyper and for requests of clients.
+///
+/// Made from a [`GetResult`] it knows its exact length, so a server sends `content-length`. Made from a [`ByteStream`]
+/// it does not. An error of the store ends the body as an error: the connection breaks, and the client sees that the
+/// bytes are not complete.
+///
+/// # Examples
+/// ```
+/// use artifact_store::{HttpBody, prelude::*};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let store = artifact_store::open(&"inmem:".parse()?).await?;
+/// # let scope = Scope::new("acme", "ada", "session-1")?;
+/// # let id = store.put_text(&scope, "a report", PutOptions::default()).await?.record.id;
+/// let get = store.get(&scope, &id, None).await?.ok_or("there is no such artifact")?;
+/// let body = axum::body::Body::new(HttpBody::from(get));
+/// # assert_eq!(axum::body::to_bytes(body, 100).await?, "a report");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct HttpBody {
+    stream: ByteStream,
+    /// The number of bytes that are left, if it is known.
+    left: Option<u64>,
+    has_ended: bool,
+}
+
+impl From<GetResult> for HttpBody {
+    fn from(get: GetResult) -> Self {
+        let length = get.range.end.saturating_sub(get.range.start);
+        Self { stream: get.stream, left: Some(length), has_ended: false }
+    }
+}
+
+impl From<ByteStream> for HttpBody {
+    fn from(stream: ByteStream) -> Self {
+        Self { stream, left: None, has_ended: false }
+    }
+}
+
+impl Body for HttpBody {
+    type Data = Bytes;
+    type Error = StoreError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StoreError>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let item = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        match &item {
+            Some(Ok(piece)) => {
+                self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+            }
+            Some(Err(_)) | None => self.has_ended = true,
+        }
+        Poll::Ready(item.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.has_ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// The data of `body` without its trailers.
+pub(crate) fn data_stream<B: Body>(body: B) -> impl Stream<Item = Result<Bytes, B::Error>> {
+    let mut body = Box::pin(body);
+    futures_util::stream::poll_fn(move |cx| {
+        loop {
+            return Poll::Ready(match ready!(body.as_mut().poll_frame(cx)) {
+                None => None,
+                Some(Err(error)) => Some(Err(error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(mut data) => Some(Ok(data.copy_to_bytes(data.remaining()))),
+                    Err(_trailers) => continue,
+                },
+            });
+        }
+    })
+}

@@ -1,0 +1,136 @@
+//! [`OpenOptions`]: how a store is opened, apart from which one.
+//!
+//! This module must never know a particular driver.
+
+use std::sync::Arc;
+
+use artifact_store_core::{
+    ArtifactStore, Clock, CursorKey, ErrorContext, Gate, GateOptions, Registry, StoreError, SystemClock,
+    Verb, VerifyReads,
+};
+
+use crate::config::Config;
+use crate::open::{check_path_exists, drivers, resolve};
+
+/// How a store is opened: with which drivers, clock and gate, and whether it may be created or written.
+///
+/// A [`Config`] says which store; it comes from a file or a URL. These options come from the program. The functions
+/// [`open`](crate::open), [`open_with`](crate::open_with), [`open_existing`](crate::open_existing) and
+/// [`open_read_only`](crate::open_read_only) are short forms.
+///
+/// # Examples
+/// ```
+/// use artifact_store::prelude::*;
+/// use artifact_store::testing::ManualClock;
+/// use artifact_store::{OpenOptions, Timestamp};
+/// use std::sync::Arc;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let noon: Timestamp = "2026-01-02T12:00:00Z".parse()?;
+/// let clock = Arc::new(ManualClock::new(noon));
+/// let store = OpenOptions::new().clock(clock.clone()).open(&"inmem:".parse()?).await?;
+/// let scope = Scope::new("acme", "ada", "session-1")?;
+/// let put = store.put_text(&scope, "a report", PutOptions::default()).await?;
+/// assert_eq!(put.record.created_at, noon);
+/// # Ok::<(), StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until a store is opened with them"]
+pub struct OpenOptions {
+    registry: Option<Registry>,
+    clock: Arc<dyn Clock>,
+    gate: Option<GateOptions>,
+    create: bool,
+    read_only: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OpenOptions {
+    /// The compiled-in drivers, the system's clock and the gate of the configuration. A missing location is created.
+    pub fn new() -> Self {
+        Self { registry: None, clock: Arc::new(SystemClock), gate: None, create: true, read_only: false }
+    }
+
+    /// Opens with the drivers of `registry`: those of [`drivers`](crate::drivers), some of your own, or both.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Takes the creation time of records from `clock`.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the options of the [`Gate`]. They override those of the configuration, with two exceptions: of two limits on
+    /// the size of artifacts the smaller one holds, and without a cursor key the configuration's secret holds. Reads
+    /// from memory are never verified.
+    pub fn gate(mut self, options: GateOptions) -> Self {
+        self.gate = Some(options);
+        self
+    }
+
+    /// Whether a missing location is created; true by default. If false, a store on the local disk whose path does not
+    /// exist is an error. A store on a server or in memory is opened all the same.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether the store is opened for reading only, as by [`open_read_only`](crate::open_read_only); false by default.
+    /// If true, nothing is created either.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Opens the store that `config` names.
+    ///
+    /// # Errors
+    /// As [`open`](crate::open); `InvalidArgument` if the path does not exist and is not to be created.
+    pub async fn open(&self, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let registry = self.registry.clone().map_or_else(drivers, Ok)?;
+        if self.read_only || !self.create {
+            check_path_exists(&registry, config)?;
+        }
+        let (driver, options) = resolve(&registry, config)?;
+        let info = driver.info();
+        // All arguments are validated before the location is accessed.
+        let gate = self.gate_options(config, info.bytes_cannot_change)?;
+        let clock = Arc::clone(&self.clock);
+        let store = if self.read_only {
+            driver.open_read_only(&options, clock).await
+        } else {
+            driver.open(&options, clock).await
+        };
+        let store = store.map_err(|error| {
+            error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
+        })?;
+        Ok(Arc::new(Gate::new(store, gate)?))
+    }
+
+    /// The options of the gate: those of `config`, and over them those that the program set.
+    fn gate_options(&self, config: &Config, bytes_cannot_change: bool) -> Result<GateOptions, StoreError> {
+        let secret = config.cursor_secret.as_ref();
+        let configured =
+            secret.map(|secret| CursorKey::from_secret(secret.reveal().as_bytes())).transpose()?;
+        let verify_reads = match &self.gate {
+            _ if bytes_cannot_change => VerifyReads::Never,
+            Some(gate) => gate.verify_reads,
+            None => config.verify_reads,
+        };
+        let program_limit = self.gate.as_ref().map_or(u64::MAX, |gate| gate.max_artifact_bytes);
+        let program_key = self.gate.as_ref().and_then(|gate| gate.cursor_key.clone());
+        Ok(GateOptions::default()
+            .with_verify_reads(verify_reads)
+            .with_max_artifact_bytes(config.max_artifact_bytes.unwrap_or(u64::MAX).min(program_limit))
+            .with_cursor_key(program_key.or(configured).map_or_else(CursorKey::random, Ok)?))
+    }
+}

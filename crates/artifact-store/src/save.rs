@@ -1,0 +1,113 @@
+//! An artifact into a file: [`GetResultExt::save_to`].
+//!
+//! This module must never know where the bytes come from.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use artifact_store_core::{ByteStream, GetResult};
+use futures_util::TryStreamExt;
+use tempfile::TempPath;
+use tokio::io::AsyncWriteExt;
+use tokio::task;
+
+/// What a program does with the result of a get.
+pub trait GetResultExt {
+    /// Writes the bytes into the file `path` and returns their number. An existing file is replaced; if `path` is a
+    /// symbolic link, the link is.
+    ///
+    /// The file is whole or absent: the bytes go to a temporary file in the same folder, are flushed to the disk, and
+    /// the file is renamed. Then the folder is flushed. After an error, or if the future is dropped, an existing file
+    /// is unchanged and the temporary file is deleted. Only if the error is about flushing the folder, the new file is
+    /// there, but may be lost in a power failure. The disk is accessed on tokio's threads for blocking calls. The
+    /// permissions are those of a new file, as the process's umask gives them.
+    ///
+    /// # Errors
+    /// Those of the file system, and those of the store's stream, as an [`io::Error`] with the
+    /// [`StoreError`](crate::StoreError) inside.
+    ///
+    /// # Examples
+    /// ```
+    /// use artifact_store::prelude::*;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("report.txt");
+    /// # let store = artifact_store::open(&"inmem:".parse()?).await?;
+    /// # let scope = Scope::new("acme", "ada", "session-1")?;
+    /// # let id = store.put_text(&scope, "a report", PutOptions::default()).await?.record.id;
+    /// if let Some(get) = store.get(&scope, &id, None).await? {
+    ///     assert_eq!(get.save_to(&path).await?, 8);
+    /// }
+    /// # assert_eq!(std::fs::read_to_string(&path)?, "a report");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    fn save_to(self, path: impl AsRef<Path>) -> impl Future<Output = io::Result<u64>> + Send + 'static;
+}
+
+impl GetResultExt for GetResult {
+    fn save_to(self, path: impl AsRef<Path>) -> impl Future<Output = io::Result<u64>> + Send + 'static {
+        save(self.stream, path.as_ref().to_owned())
+    }
+}
+
+async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
+    if path.file_name().is_none() {
+        let text = format!("{} does not name a file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let (file, temporary, folder) = run_blocking(move || {
+        let (file, temporary) = create_temporary(&folder)?;
+        Ok((file, temporary, folder))
+    })
+    .await?;
+    let mut file = tokio::fs::File::from_std(file);
+    let mut written = 0;
+    while let Some(piece) = stream.try_next().await? {
+        file.write_all(&piece).await?;
+        written += piece.len() as u64;
+    }
+    // The file writes in the background: this waits for the last piece and returns its error.
+    file.flush().await?;
+    let file = file.into_std().await;
+    run_blocking(move || {
+        file.sync_all()?;
+        temporary.persist(&path)?;
+        sync_folder(&folder)
+    })
+    .await?;
+    Ok(written)
+}
+
+/// Creates a file with a random name in `folder`, which is deleted when its path is dropped.
+fn create_temporary(folder: &Path) -> io::Result<(File, TempPath)> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".artifact-").suffix(".part");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    Ok(builder.tempfile_in(folder)?.into_parts())
+}
+
+/// Flushes the entries of `folder`, so that the new name survives a power failure.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Other systems cannot open a folder to flush it.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

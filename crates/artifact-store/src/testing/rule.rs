@@ -1,0 +1,117 @@
+//! [`Rule`]: what happens to which calls of a test store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact_store_core::{ArtifactId, Scope, StoreError, Verb};
+
+/// Makes the error of a rule: one for each call, because an error cannot be cloned.
+pub(super) type MakeError = Arc<dyn Fn() -> StoreError + Send + Sync>;
+
+/// What a rule does to a call.
+#[derive(Clone)]
+pub(super) enum Action {
+    Fail(MakeError),
+    FailAfter(MakeError),
+    CutStream(u64, MakeError),
+    Delay(Duration),
+}
+
+/// What happens to the calls of one verb. Without modifiers a rule applies to every call of its verb.
+#[derive(Clone)]
+#[must_use = "a rule does nothing until it is added to a store"]
+pub struct Rule {
+    pub(super) verb: Verb,
+    pub(super) action: Action,
+    scope: Option<Scope>,
+    id: Option<ArtifactId>,
+    skipped: u64,
+    times: u64,
+}
+
+impl Rule {
+    fn new(verb: Verb, action: Action) -> Self {
+        Self { verb, action, scope: None, id: None, skipped: 0, times: u64::MAX }
+    }
+
+    /// The call fails, and the store is not called.
+    pub fn fail(verb: Verb, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
+        Self::new(verb, Action::Fail(Arc::new(error)))
+    }
+
+    /// The store does what was asked, but the caller gets an error, as if the answer was lost on the way.
+    pub fn fail_after(verb: Verb, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
+        Self::new(verb, Action::FailAfter(Arc::new(error)))
+    }
+
+    /// A get succeeds, and its stream ends with the error after `bytes` bytes. A shorter stream ends as usual.
+    pub fn cut_stream(bytes: u64, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
+        Self::new(Verb::Get, Action::CutStream(bytes, Arc::new(error)))
+    }
+
+    /// The call waits for `duration` first, by tokio's clock: with `tokio::time::pause` no time is lost.
+    pub fn delay(verb: Verb, duration: Duration) -> Self {
+        Self::new(verb, Action::Delay(duration))
+    }
+
+    /// Applies only to calls with this scope. A listing has a pattern and no scope.
+    pub fn in_scope(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Applies only to calls with this id. A put has no id: it is known only when the bytes have been read.
+    pub fn with_id(mut self, id: ArtifactId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Spares the first `calls` calls that the rule would apply to.
+    pub fn skip(mut self, calls: u64) -> Self {
+        self.skipped = calls;
+        self
+    }
+
+    /// Applies to at most `calls` calls.
+    pub fn times(mut self, calls: u64) -> Self {
+        self.times = calls;
+        self
+    }
+
+    /// Counts the call if it matches, and returns whether the rule applies to it.
+    pub(super) fn applies(&mut self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> bool {
+        let matches = self.verb == verb
+            && self.scope.as_ref().is_none_or(|wanted| scope == Some(wanted))
+            && self.id.as_ref().is_none_or(|wanted| id == Some(wanted));
+        if !matches {
+            return false;
+        }
+        if self.skipped > 0 {
+            self.skipped -= 1;
+            return false;
+        }
+        let applies = self.times > 0;
+        self.times = self.times.saturating_sub(1);
+        applies
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = match &self.action {
+            Action::Fail(_) => "fail".to_owned(),
+            Action::FailAfter(_) => "fail after".to_owned(),
+            Action::CutStream(bytes, _) => format!("cut the stream after {bytes} bytes"),
+            Action::Delay(duration) => format!("delay by {duration:?}"),
+        };
+        f.debug_struct("Rule")
+            .field("verb", &self.verb)
+            .field("action", &action)
+            .field("scope", &self.scope)
+            .field("id", &self.id)
+            .field("skip", &self.skipped)
+            .field("times", &self.times)
+            .finish()
+    }
+}

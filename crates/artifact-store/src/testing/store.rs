@@ -1,0 +1,249 @@
+//! [`TestStore`]: a store that fails or delays calls by rule, and records them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use artifact_store_core::{
+    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Clock, ErrorContext, ErrorKind,
+    Gate, GateOptions, GetResult, Health, ListQuery, Page, PresignIntent, PresignedRequest, PutOptions,
+    PutResult, Record, Scope, StoreError, SystemClock, Verb, async_trait,
+};
+use artifact_store_inmem::{InmemConfig, InmemStore};
+use futures_util::{StreamExt, stream};
+
+use super::rule::{Action, MakeError, Rule};
+
+/// A call of a [`TestStore`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Call {
+    /// The verb.
+    pub verb: Verb,
+    /// The scope, if the verb takes one.
+    pub scope: Option<Scope>,
+    /// The id, if the verb takes one.
+    pub id: Option<ArtifactId>,
+    /// The result. `None` while the call runs, and if its future was dropped.
+    pub result: Option<Result<(), ErrorKind>>,
+}
+
+/// A store that applies [`Rule`]s to the calls of another store and records every call.
+///
+/// All rules that apply to a call are used: delays add up, and the first failure is the result. Errors of rules have the
+/// context of the call, as those of the [`Gate`] have.
+#[derive(Debug)]
+pub struct TestStore {
+    store: Arc<dyn ArtifactStore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Vec<Rule>,
+    calls: Vec<Call>,
+}
+
+/// What the rules do to one call.
+#[derive(Default)]
+struct Plan {
+    delay: Duration,
+    fail: Option<StoreError>,
+    fail_after: Option<StoreError>,
+    cut: Option<(u64, MakeError)>,
+}
+
+/// A recorded call and its plan.
+struct Started {
+    number: usize,
+    context: ErrorContext,
+    plan: Plan,
+}
+
+impl TestStore {
+    /// Wraps `store`, which may be a store of any driver behind its [`Gate`].
+    pub fn new(store: Arc<dyn ArtifactStore>) -> Self {
+        Self { store, state: Mutex::default() }
+    }
+
+    /// A store in memory behind a [`Gate`].
+    ///
+    /// # Errors
+    /// `Unavailable` if the operating system provides no randomness for cursors.
+    pub fn inmem() -> Result<Self, StoreError> {
+        Self::inmem_with_clock(Arc::new(SystemClock))
+    }
+
+    /// As [`inmem`](Self::inmem), with the times of `clock`, for example of a [`ManualClock`](super::ManualClock).
+    ///
+    /// # Errors
+    /// As for that method.
+    pub fn inmem_with_clock(clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let bare = Arc::new(InmemStore::new(InmemConfig::new().clock(clock)));
+        Ok(Self::new(Arc::new(Gate::new(bare, GateOptions::default())?)))
+    }
+
+    /// Adds a rule. It applies to calls that begin later.
+    pub fn add_rule(&self, rule: Rule) {
+        self.state().rules.push(rule);
+    }
+
+    /// Removes all rules.
+    pub fn clear_rules(&self) {
+        self.state().rules.clear();
+    }
+
+    /// The calls so far, in the order in which they began.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// The state stays whole if a test panics while it holds the lock.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a call and collects what the rules do to it.
+    fn begin(&self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> Started {
+        let mut state = self.state();
+        let number = state.calls.len();
+        state.calls.push(Call { verb, scope: scope.cloned(), id: id.cloned(), result: None });
+        let mut plan = Plan::default();
+        for rule in &mut state.rules {
+            if !rule.applies(verb, scope, id) {
+                continue;
+            }
+            match &rule.action {
+                Action::Delay(duration) => plan.delay = plan.delay.saturating_add(*duration),
+                Action::Fail(error) => {
+                    plan.fail.get_or_insert_with(|| error());
+                }
+                Action::FailAfter(error) => {
+                    plan.fail_after.get_or_insert_with(|| error());
+                }
+                Action::CutStream(bytes, error) => {
+                    plan.cut.get_or_insert_with(|| (*bytes, Arc::clone(error)));
+                }
+            }
+        }
+        let context = ErrorContext { driver: self.store.driver(), verb, id: id.map(ToString::to_string) };
+        Started { number, context, plan }
+    }
+
+    /// Runs the call as planned and records its result.
+    async fn finish<T>(
+        &self,
+        started: Started,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let Started { number, context, plan } = started;
+        if !plan.delay.is_zero() {
+            tokio::time::sleep(plan.delay).await;
+        }
+        let result = match plan.fail {
+            Some(error) => Err(error),
+            None => call.await.and_then(|value| plan.fail_after.map_or(Ok(value), Err)),
+        };
+        let result = result.map_err(|error| error.with_context(|| context));
+        if let Some(call) = self.state().calls.get_mut(number) {
+            call.result = Some(result.as_ref().map(|_| ()).map_err(StoreError::kind));
+        }
+        result
+    }
+}
+
+/// Ends `stream` with an error after `bytes` bytes, unless it has no more.
+fn cut_stream(stream: ByteStream, bytes: u64, error: MakeError, context: ErrorContext) -> ByteStream {
+    ByteStream::new(stream::unfold(Some((stream, bytes)), move |state| {
+        let (error, context) = (Arc::clone(&error), context.clone());
+        async move {
+            let (mut stream, left) = state?;
+            match stream.next().await? {
+                Ok(piece) if piece.len() as u64 <= left => {
+                    let left = left - piece.len() as u64;
+                    Some((Ok(piece), Some((stream, left))))
+                }
+                // Fewer bytes than the piece has, so the number fits into its length.
+                Ok(piece) if left > 0 => {
+                    let rest = ByteStream::from_bytes(piece.slice(usize::try_from(left).ok()?..));
+                    Some((Ok(piece.slice(..usize::try_from(left).ok()?)), Some((rest, 0))))
+                }
+                Ok(_) => Some((Err(error().with_context(|| context)), None)),
+                Err(error) => Some((Err(error), None)),
+            }
+        }
+    }))
+}
+
+#[deny(clippy::missing_trait_methods)] // A verb that is not forwarded here would silently use its default body.
+#[async_trait]
+impl ArtifactStore for TestStore {
+    fn driver(&self) -> &'static str {
+        self.store.driver()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
+        let started = self.begin(Verb::Put, Some(scope), None);
+        self.finish(started, self.store.put(scope, body, options)).await
+    }
+
+    async fn get(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+        range: Option<ByteRange>,
+    ) -> Result<Option<GetResult>, StoreError> {
+        let mut started = self.begin(Verb::Get, Some(scope), Some(id));
+        let (cut, context) = (started.plan.cut.take(), started.context.clone());
+        let get = self.finish(started, self.store.get(scope, id, range)).await?;
+        Ok(match (get, cut) {
+            (Some(get), Some((bytes, error))) => {
+                Some(GetResult { stream: cut_stream(get.stream, bytes, error, context), ..get })
+            }
+            (get, _) => get,
+        })
+    }
+
+    async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
+        let started = self.begin(Verb::Stat, Some(scope), Some(id));
+        self.finish(started, self.store.stat(scope, id)).await
+    }
+
+    async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
+        let started = self.begin(Verb::Delete, Some(scope), Some(id));
+        self.finish(started, self.store.delete(scope, id)).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let started = self.begin(Verb::List, None, None);
+        self.finish(started, self.store.list(query)).await
+    }
+
+    async fn presign(
+        &self,
+        scope: &Scope,
+        intent: &PresignIntent,
+        expiry: Duration,
+    ) -> Result<Option<PresignedRequest>, StoreError> {
+        let started = self.begin(Verb::Presign, Some(scope), Some(&intent.id()));
+        self.finish(started, self.store.presign(scope, intent, expiry)).await
+    }
+
+    async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
+        let started = self.begin(Verb::CommitUpload, Some(scope), Some(id));
+        self.finish(started, self.store.commit_upload(scope, id)).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        let started = self.begin(Verb::Health, None, None);
+        self.finish(started, self.store.health()).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let started = self.begin(Verb::Close, None, None);
+        self.finish(started, self.store.close()).await
+    }
+}

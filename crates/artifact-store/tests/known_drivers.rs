@@ -1,0 +1,31 @@
+//! A driver that is known is compiled in, or its error names the feature that is missing. Run with each set of features:
+//! `.ci/run` does.
+
+use artifact_store::{ErrorKind, drivers, open};
+
+const KNOWN: &[(&str, bool)] = &[
+    ("fs", cfg!(feature = "fs")),
+    ("inmem", cfg!(feature = "inmem")),
+    ("postgres", cfg!(feature = "postgres")),
+    ("s3", cfg!(feature = "s3")),
+    ("sqlite", cfg!(feature = "sqlite")),
+];
+
+#[tokio::test]
+async fn a_known_driver_is_registered_or_its_error_names_the_feature() {
+    let registry = drivers().unwrap();
+    for (name, is_compiled_in) in KNOWN {
+        if *is_compiled_in {
+            assert!(registry.driver(name).is_ok(), "{name}");
+            continue;
+        }
+        let error = open(&format!("{name}:").parse().unwrap()).await.unwrap_err();
+        let expected =
+            format!("the driver {name} is not compiled in; enable the feature `{name}` of `artifact-store`");
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::InvalidArgument, expected));
+    }
+    let registered: Vec<&str> = registry.drivers().map(|driver| driver.info().name).collect();
+    let compiled_in: Vec<&str> =
+        KNOWN.iter().filter(|(_, is_compiled_in)| *is_compiled_in).map(|(name, _)| *name).collect();
+    assert_eq!(registered, compiled_in);
+}

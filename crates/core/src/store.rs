@@ -142,9 +142,13 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
 
     /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves nothing behind.
     ///
-    /// *The Gate guarantees:* the size of the options is within its limit; the body has the smaller of the caller's
-    /// and the store's limit. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back on its
-    /// errors; it compares the full digest before it treats two bodies as equal; the first writer's record stays.
+    /// The same bytes in one scope and namespace are one artifact, whoever puts them. The options of the second put, such
+    /// as its file name, are lost, and a [`delete`](Self::delete) by one producer removes the artifact for the other. If
+    /// producers must not share artifacts, give each of them its own [`namespace`](PutOptions::namespace).
+    ///
+    /// *The Gate guarantees:* the size of the options is within its limit; the body has the caller's and the store's
+    /// limit. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back on its errors; it
+    /// compares the full digest before it treats two bodies as equal; the first writer's record stays.
     ///
     /// # Errors
     /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed or its length is not the announced
@@ -176,6 +180,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
 
     /// Deletes an artifact. Returns `false` if it did not exist in this scope. After the call returns, no later read
     /// finds the artifact. A stream that was opened before returns all bytes or fails.
+    ///
+    /// It deletes the artifact for everyone who put the same bytes in this scope and namespace, see [`put`](Self::put).
     ///
     /// # Errors
     /// `Corrupt` (what is stored under the artifact's key is not this artifact), `Unavailable`, `Closed`, `Backend`.

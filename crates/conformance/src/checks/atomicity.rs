@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactStore, Body, BoxError, Digest, ErrorKind, ListQuery, PutOptions, PutOutcome, Scope, ScopePattern,
+    ArtifactStore, Body, BoxError, Digest, ErrorKind, ListQuery, PutOptions, PutOutcome, PutResult, Scope,
+    ScopePattern, StoreError,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::check_group;
 use super::dropped_puts::ensure_drops_leave_whole_or_nothing;
@@ -58,17 +61,33 @@ async fn ensure_nothing_is_left(
     Ok(())
 }
 
+/// Waits until the put in `task` has read its body up to the message of `reached`. Fails with the put's error if it ends
+/// before.
+async fn wait_until_read(
+    what: &str,
+    reached: oneshot::Receiver<()>,
+    task: &mut JoinHandle<Result<PutResult, StoreError>>,
+) -> Result<(), Failure> {
+    if with_timeout(what, reached).await?.is_ok() {
+        return Ok(());
+    }
+    Err(match with_timeout("the end of a put that dropped its body", task).await?? {
+        Ok(_) => Failure::new(format!("{what} did not happen, but the put succeeded")),
+        Err(error) => Failure::new(format!("{what} did not happen, because the put failed: {error}")),
+    })
+}
+
 async fn nothing_is_visible_before_the_end(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
     for (first, rest) in [(10, 10), (2 * MIB, 10), (10, MIB)] {
         let all = random_bytes(ctx.seed, first + rest);
         let (body, reached, resume) = paused_body(&all.slice(..first), &all.slice(first..));
-        let task = {
+        let mut task = {
             let (store, scope) = (Arc::clone(&store), scope.clone());
             tokio::spawn(async move { store.put(&scope, body, PutOptions::default()).await })
         };
-        with_timeout("reading to the middle of the body", reached).await??;
+        wait_until_read("reading to the middle of the body", reached, &mut task).await?;
         ensure!(store.stat(&scope, &id_of(&all)).await?.is_none(), "stat sees half an artifact");
         ensure!(store.get(&scope, &id_of(&all), None).await?.is_none(), "get sees half an artifact");
         let rows = list_all_rows(&*store, &scope_query(&scope), 10).await?;
@@ -195,11 +214,11 @@ async fn a_dropped_put_leaves_nothing(ctx: &CheckContext) -> CheckResult {
     for size in [0, 1, 100, 64 * KIB, 256 * KIB, 300 * KIB, 1024 * KIB, 3 * MIB] {
         let bytes = random_bytes(ctx.seed, size);
         let (body, reached) = stalled_body(&bytes);
-        let task = {
+        let mut task = {
             let (store, scope) = (Arc::clone(&store), scope.clone());
             tokio::spawn(async move { store.put(&scope, body, PutOptions::default()).await })
         };
-        with_timeout("reading to the stall", reached).await??;
+        wait_until_read("reading to the stall", reached, &mut task).await?;
         task.abort();
         ensure!(
             task.await.is_err_and(|error| error.is_cancelled()),
@@ -279,7 +298,13 @@ async fn a_put_can_be_cancelled_whatever_its_source_does(ctx: &CheckContext) -> 
         };
         let cancelled =
             with_timeout(&format!("cancelling a put of an endless source of {what}"), task).await??;
-        ensure!(cancelled.is_err(), "a put of an endless source of {what} ended before its timeout");
+        match cancelled {
+            Err(_) => {}
+            Ok(Ok(_)) => return Err(Failure::new(format!("a put of an endless source of {what} succeeded"))),
+            Ok(Err(error)) => {
+                return Err(Failure::new(format!("a put of an endless source of {what} failed: {error}")));
+            }
+        }
         ctx.ensure_no_residue().await?;
     }
     let rows = list_all_rows(&*store, &scope_query(&scope), 10).await?;

@@ -1,0 +1,4 @@
+//! The driver's name.
+
+/// The name in configurations and URLs: lower-case letters and digits.
+pub const NAME: &str = "template";

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use artifact_store_tests::wire::{Request, artifactd_path};
 use tempfile::TempDir;
@@ -94,9 +95,18 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The output of a `dev` that does not start.
+/// The exit code and the message of a `dev` that does not start.
 fn refused(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stderr, stdout } = command(folder, arguments).output().unwrap();
+    let mut child = command(folder, arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(30) {
+            let _ = child.kill();
+            panic!("dev serves: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let Output { status, stderr, stdout } = child.wait_with_output().unwrap();
     assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }

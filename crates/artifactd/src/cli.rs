@@ -11,7 +11,9 @@ mod drivers;
 mod error;
 mod get;
 mod json_line;
+mod jwk_set_file;
 mod keygen;
+mod keys;
 mod ls;
 mod man;
 mod output_file;
@@ -62,6 +64,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Generate a signing key: a private PEM and its jwks.json
     Keygen(keygen::KeygenArgs),
+    /// List and retire the public keys of a JWK set
+    Keys(keys::KeysArgs),
     /// Sign a token
     Token(token::TokenArgs),
     /// Store a file or standard input
@@ -102,6 +106,7 @@ pub fn main() -> ExitCode {
             Command::Dev(args) => dev::run(args).await,
             Command::Serve(args) => serve::run(args).await,
             Command::Keygen(args) => keygen::run(args).await,
+            Command::Keys(args) => keys::run(args).await,
             Command::Token(args) => token::run(args).await,
             Command::Put(args) => put::run(args).await,
             Command::Get(args) => get::run(args).await,

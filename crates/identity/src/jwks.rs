@@ -67,6 +67,12 @@ struct JwkSetDocument {
     keys: Vec<Value>,
 }
 
+/// Why a verifier that accepts every algorithm ignores this key of a set: the rest of a sentence that starts with the key.
+/// `None` if it verifies tokens with the key.
+pub fn unusable_key_reason(jwk: &Value) -> Option<String> {
+    Key::new(jwk, &Algorithm::ALL, &[]).err().map(|unusable| unusable.message())
+}
+
 impl KeySet {
     /// Parses a JWK set. It ignores private, symmetric, malformed and weak keys, keys of other types, uses or
     /// algorithms than `allowed`, and a key with the id of an earlier one. A set without a usable key is an error.

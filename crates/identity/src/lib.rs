@@ -30,6 +30,7 @@ mod verifier;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use caller::has_token;
+pub use jwks::unusable_key_reason;
 pub use lifetime::TokenLifetime;
 pub use refresh_counter::RefreshCounts;
 pub use rules::Rules;

@@ -46,7 +46,8 @@ impl From<&'static str> for UnusableKey {
 }
 
 impl UnusableKey {
-    fn message(&self) -> String {
+    /// The rest of a sentence that starts with the key.
+    pub(super) fn message(&self) -> String {
         match self {
             Self::Unsupported(why) => (*why).to_owned(),
             Self::Malformed(why) => why.clone(),

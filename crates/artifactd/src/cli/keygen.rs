@@ -1,77 +1,206 @@
-//! `artifactd keygen`: generates a signing key and the JWK set that verifies its tokens. This module must never
+//! `artifactd keygen`: generates a signing key and publishes the key that verifies its tokens. This module must never
 //! overwrite a key.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use artifact_store_identity::keys::{Minter, generate};
+use serde_json::Value;
 
 use super::error::CommandError;
-use super::stdout;
+use super::jwk_set_file::{JwkSetFile, folder_of};
+use super::{stderr, stdout};
+
+const EXAMPLES: &str = "\
+The private key is in a folder that only its owner can enter. A server that runs as another user needs the public key
+elsewhere: name its file with --jwks.
+
+Examples:
+  artifactd keygen ./keys
+  artifactd keygen /etc/artifactd/signer --jwks /etc/artifactd/jwks.json
+  artifactd keygen /etc/artifactd/signer-2 --add-to /etc/artifactd/jwks.json";
+
+/// What to do instead of overwriting a file in a directory.
+const OTHER_DIR: &str = "name another directory";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct KeygenArgs {
-    /// The directory for private.pem and jwks.json; created if it does not exist
+    /// The directory for private.pem; created for its owner alone if it does not exist
     dir: PathBuf,
+    /// The file for the public key, readable by everyone; without it, jwks.json in the directory
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// Add the public key to this JWK set, which exists; tokens of its other keys stay valid
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks")]
+    add_to: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: KeygenArgs) -> Result<(), CommandError> {
     let dir = &args.dir;
-    let (private, public) = (dir.join("private.pem"), dir.join("jwks.json"));
-    // The private key is written first, and must not be left alone if the file of the public key exists.
-    if public.symlink_metadata().is_ok() {
-        return Err(file_exists(&public));
-    }
+    let private = dir.join("private.pem");
     let pem = generate().map_err(CommandError::failed)?;
     let minter = Minter::from_pem(pem.reveal(), None).map_err(CommandError::failed)?;
+    let key = NewKey { dir, private: &private, pem: pem.reveal(), minter: &minter };
+    let public = if let Some(set_file) = &args.add_to {
+        add_to_set(&key, set_file).await?;
+        set_file.clone()
+    } else {
+        let public = args.jwks.clone().unwrap_or_else(|| dir.join("jwks.json"));
+        create_set(&key, &public, args.jwks.is_some())?;
+        public
+    };
+    if args.jwks.is_some() || args.add_to.is_some() {
+        warn_if_closed(&public);
+    }
+    stdout::print(&next_steps(&args, &private, &public, minter.kid())).await
+}
+
+/// A key that is not written yet.
+struct NewKey<'a> {
+    dir: &'a Path,
+    /// The file of the private key, in `dir`.
+    private: &'a Path,
+    pem: &'a str,
+    minter: &'a Minter,
+}
+
+/// Writes the private key, and adds the public key to a set that exists.
+async fn add_to_set(key: &NewKey<'_>, set_file: &Path) -> Result<(), CommandError> {
+    let set = JwkSetFile::read_locked(set_file)?;
+    let mut keys = set.keys().to_vec();
+    keys.push(public_jwk(key.minter)?);
+    write_private_key(key)?;
+    // A private key that is not published would block the next attempt. No token is signed with it.
+    set.replace_keys(keys).await.inspect_err(|_| drop(std::fs::remove_file(key.private)))
+}
+
+/// Writes the private key, and the public key into a new set. `is_named`: its file is an argument.
+fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), CommandError> {
+    let instead = if is_named { "add to it with --add-to, or name another file" } else { OTHER_DIR };
+    // The private key is written first, and must not be left alone if the file of the public key exists.
+    if public.symlink_metadata().is_ok() {
+        return Err(file_exists(public, instead));
+    }
+    if is_named {
+        // Before the private folder, whose parents would otherwise be as closed as it is.
+        create_public_folder(folder_of(public))?;
+    }
+    write_private_key(key)?;
+    write_new(public, 0o644, &key.minter.jwks(), instead)
+        .inspect_err(|_| drop(std::fs::remove_file(key.private)))
+}
+
+/// The public key of `minter` as a member of a JWK set.
+fn public_jwk(minter: &Minter) -> Result<Value, CommandError> {
+    let set: Value = serde_json::from_str(&minter.jwks()).map_err(CommandError::failed)?;
+    Ok(set["keys"][0].clone())
+}
+
+fn write_private_key(key: &NewKey<'_>) -> Result<(), CommandError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(dir)
-        .map_err(|error| CommandError::failed(format!("{} cannot be created: {error}", dir.display())))?;
-    write_new(&private, 0o600, pem.reveal())?;
-    if let Err(failure) = write_new(&public, 0o644, &minter.jwks()) {
-        // A private key alone would block the next attempt. It is new, so no token is signed with it.
-        let _ = std::fs::remove_file(&private);
-        return Err(failure);
-    }
-    stdout::print(&next_steps(&private, &public, minter.kid())).await
+        .create(key.dir)
+        .map_err(|error| cannot_create(key.dir, &error))?;
+    write_new(key.private, 0o600, key.pem, OTHER_DIR)
 }
 
-fn write_new(path: &Path, mode: u32, content: &str) -> Result<(), CommandError> {
+/// Creates the folder of the public key, which everyone may enter, whatever the umask. A folder that exists stays as it
+/// is.
+fn create_public_folder(folder: &Path) -> Result<(), CommandError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    create_public_folder(folder_of(folder))?;
+    let created = DirBuilder::new().create(folder);
+    created
+        .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(0o755)))
+        .map_err(|error| cannot_create(folder, &error))
+}
+
+fn cannot_create(dir: &Path, error: &io::Error) -> CommandError {
+    CommandError::failed(format!("{} cannot be created: {error}", dir.display()))
+}
+
+/// Writes a file that does not exist. It has this mode whatever the umask. `instead` ends the error if it exists.
+fn write_new(path: &Path, mode: u32, content: &str, instead: &str) -> Result<(), CommandError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => file_exists(path),
+        io::ErrorKind::AlreadyExists => file_exists(path, instead),
         _ => CommandError::failed(format!("{} cannot be written: {error}", path.display())),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    file.set_permissions(Permissions::from_mode(mode))
+        .and_then(|()| file.write_all(content.as_bytes()))
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
-fn file_exists(path: &Path) -> CommandError {
-    CommandError::failed(format!(
-        "{} exists, and a key is never overwritten; name another directory",
-        path.display()
-    ))
+fn file_exists(path: &Path, instead: &str) -> CommandError {
+    CommandError::failed(format!("{} exists, and a key is never overwritten; {instead}", path.display()))
 }
 
-fn next_steps(private: &Path, public: &Path, kid: &str) -> String {
+/// Warns if other users cannot open the file, so that a server with a user of its own cannot either.
+fn warn_if_closed(public: &Path) {
+    let absolute = std::path::absolute(public).unwrap_or_else(|_| public.to_owned());
+    let closed = absolute.ancestors().find(|path| {
+        let needed = if *path == absolute { 0o004 } else { 0o001 };
+        path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & needed == 0)
+    });
+    if let Some(closed) = closed {
+        stderr::print_message(&format!(
+            "artifactd: warning: {} is closed to other users: a server that runs as another user cannot read {}",
+            closed.display(),
+            public.display()
+        ));
+    }
+}
+
+fn next_steps(args: &KeygenArgs, private: &Path, public: &Path, kid: &str) -> String {
     let (private, public) = (private.display(), public.display());
-    format!(
+    let files = format!(
         "\
 {private}  the private key: keep it where tokens are signed, never give it to the server
 {public}  the public key (ES256, kid {kid}), for the server
+"
+    );
+    if args.add_to.is_some() {
+        return format!(
+            "\
+{files}
+A server reads the changed set within a second. Next, sign tokens with the new key:
 
+  artifactd token --key {private} --tenant acme --user ada --session s-1
+
+and when the last token of an old key has expired, retire that key:
+
+  artifactd keys list {public}
+  artifactd keys retire KID --from {public}
+"
+        );
+    }
+    let closed = match args.jwks {
+        Some(_) => "",
+        None => {
+            "
+Only the owner of this directory can enter it. For a server that runs as another user, generate the key with --jwks FILE.
+"
+        }
+    };
+    format!(
+        "\
+{files}
 Next, name the public key in the server's configuration:
 
   identity:
     jwks_file: \"{public}\"
 
-and sign a token:
+and sign a token, with --issuer and --audience if identity.issuer and identity.audience are set:
 
   artifactd token --key {private} --tenant acme --user ada --session s-1
-"
+{closed}"
     )
 }

@@ -92,6 +92,17 @@ impl FileWriter {
         self.file.write_all(bytes).await.map_err(|error| self.output.write_error(&error))
     }
 
+    /// Waits until the bytes are on the disk, so that a crash after [`finish`](Self::finish) leaves a whole file.
+    pub(super) async fn sync(&mut self) -> Result<(), CommandError> {
+        let flushed = self.file.flush().await;
+        let synced = match flushed {
+            // A pipe has nothing to synchronize.
+            Ok(()) if self.temp.is_some() => self.file.sync_all().await,
+            other => other,
+        };
+        synced.map_err(|error| self.output.write_error(&error))
+    }
+
     /// Renames the temporary file to the path of the output.
     pub(super) async fn finish(mut self) -> Result<(), CommandError> {
         self.file.flush().await.map_err(|error| self.output.write_error(&error))?;

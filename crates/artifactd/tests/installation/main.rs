@@ -1,0 +1,10 @@
+//! The sections "Install it as a service" and "In front of it" of docs/operate.md, followed word by word: every command is
+//! run and every file is written as the page has it, on a machine of its own.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
+
+mod machine;
+mod page;
+mod proxy;
+mod service;

@@ -22,6 +22,7 @@ type AnyGate = (Gate, GateOptions, VerifyReads, CursorKey, FlagKind, ErrorContex
 type Others = (SweepMode, SweepSummary, StoreFeature, Secret, MediaType<'static>, TaskPattern, TenantPattern);
 
 /// The names above that `use_every_verb` does not need: they are there, and are types.
+#[allow(clippy::type_complexity)] // A list of names.
 fn name_the_others(_: Option<(AnyDriver, AnyEventLog, AnyGate, Others, Arc<dyn Clock>, SystemClock)>) {}
 
 /// Uses every verb and every convenience method of a store, with the type of each argument and result written out.
@@ -80,7 +81,7 @@ async fn use_every_verb(store: Arc<dyn ArtifactStore>, folder: &std::path::Path)
 
     let capabilities: Capabilities = store.capabilities();
     assert!(!capabilities.has(Flag::PresignGet));
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let get = PresignIntent::Get { id: id.clone() };
     let presigned: Result<Option<PresignedRequest>, StoreError> = store.presign(&scope, &get, minute).await;
     let url: Result<Option<PresignedUrl>, StoreError> =

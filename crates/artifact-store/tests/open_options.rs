@@ -21,7 +21,7 @@ async fn the_clock_of_the_program_dates_the_records_of_every_local_driver() {
         let clock = Arc::new(ManualClock::new(start));
         let store = OpenOptions::new().clock(clock.clone()).open(&url.parse().unwrap()).await.unwrap();
         let first = store.put_text(&scope(), "first", PutOptions::default()).await.unwrap().record;
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         let second = store.put_text(&scope(), "second", PutOptions::default()).await.unwrap().record;
         assert_eq!((first.created_at, second.created_at), (start, "2026-01-02T12:01:00Z".parse().unwrap()));
         let query = ListQuery::new(ScopePattern::exactly(&scope()));

@@ -216,7 +216,7 @@ async fn a_read_of_other_bytes_than_the_record_says_ends_with_an_error() {
         (Fault::OneByteLess, Some(ByteRange::from(0..10)), VerifyReads::Never, true),
         (Fault::OneByteMore, Some(ByteRange::from(0..3000)), VerifyReads::Always, true),
     ] {
-        let (gate, id) = filled(fault, GateOptions::default().with_verify_reads(verify)).await;
+        let (gate, id) = filled_gate(fault, GateOptions::default().with_verify_reads(verify)).await;
         let get = gate.get(&scope(), &id, range).await.unwrap().unwrap();
         let expected = get.range.end - get.range.start;
         let mut stream = get.stream;
@@ -288,7 +288,7 @@ async fn after_close_a_verb_is_refused_even_if_the_driver_stays_open() {
 }
 
 #[tokio::test]
-async fn the_operators_bound_is_advertised_and_held() {
+async fn the_configured_limit_is_advertised_and_enforced() {
     let gate = gate(Fault::None, GateOptions::default().with_max_artifact_bytes(10));
     assert_eq!(gate.capabilities().artifact_bytes_limit(), 10);
     assert!(gate.put_bytes(&scope(), vec![1; 10], PutOptions::default()).await.is_ok());
@@ -307,7 +307,7 @@ async fn options_that_are_too_large_are_refused() {
 #[tokio::test]
 async fn a_cursor_is_accepted_only_by_gates_with_the_same_secret() {
     let store: Arc<dyn ArtifactStore> = Arc::new(InmemStore::new(InmemConfig::new()));
-    let with = |secret: Option<&[u8]>| {
+    let gate_with = |secret: Option<&[u8]>| {
         let options = GateOptions::default();
         let options = match secret {
             Some(secret) => options.with_cursor_key(CursorKey::from_secret(secret).unwrap()),

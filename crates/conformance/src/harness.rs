@@ -13,7 +13,7 @@ use bytes::Bytes;
 pub struct StoreOptions {
     /// The clock that stamps records.
     pub clock: Arc<dyn Clock>,
-    /// The largest artifact that the store accepts, in bytes. It is an option of the driver, so a check can prove it.
+    /// The largest artifact that the store accepts, in bytes. A check sets a small limit to test that the store keeps it.
     pub max_artifact_bytes: u64,
 }
 

@@ -62,7 +62,7 @@ impl Default for ResolverOptions {
 }
 
 impl ResolverOptions {
-    /// The limit of `artifacts.put`, without that of the store.
+    /// The configured limit of `artifacts.put`. The store may have a lower one, which is not applied here.
     pub(crate) fn put_limit(&self) -> SizeLimit {
         let bytes = self.max_request_bytes.unwrap_or(DEFAULT_MAX_REQUEST_BYTES);
         let source = if self.upload_limit().bytes > bytes {
@@ -73,7 +73,7 @@ impl ResolverOptions {
         SizeLimit { bytes, source }
     }
 
-    /// The limit of uploads, without that of the store.
+    /// The configured limit of uploads. The store may have a lower one, which is not applied here.
     pub(crate) fn upload_limit(&self) -> SizeLimit {
         let upload = self.max_upload_bytes.or(self.max_request_bytes).unwrap_or(DEFAULT_MAX_UPLOAD_BYTES);
         match self.max_request_bytes {

@@ -160,14 +160,15 @@ pub(crate) struct Permission<V: Verb> {
 }
 
 impl<V: Verb> Permission<V> {
-    /// The target. Unlike [`consume`](Self::consume), this keeps the permission and publishes no audit event.
+    /// The target. Unlike [`into_audited_target`](Self::into_audited_target), this keeps the permission and publishes no
+    /// audit event.
     pub(crate) fn target(&self) -> &V::Target {
         &self.target
     }
 
     /// Uses the permission and returns its target. If the target is not in the caller's own tenant, this publishes the
     /// audit event.
-    pub(crate) fn consume(self, bus: &EventBus) -> V::Target {
+    pub(crate) fn into_audited_target(self, bus: &EventBus) -> V::Target {
         if let Some((scope, payload)) = self.audit {
             bus.publish(scope, payload);
         }

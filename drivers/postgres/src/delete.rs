@@ -26,13 +26,14 @@ pub(crate) async fn delete(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Resul
     if column("deleted")? {
         return Ok(true);
     }
-    if result.retried {
+    // The artifact is large, or another call deleted it first, or the row under this key belongs to another scope.
+    let deleted = column("row_exists")? && delete_large(pool, scope, id).await?;
+    if !deleted && result.retried {
         return Err(StoreError::unavailable(
             "the connection broke; the artifact no longer exists, but it is unknown whether this call deleted it",
         ));
     }
-    // The artifact is large, or another call deleted it first, or the row under this key belongs to another scope.
-    Ok(column("row_exists")? && delete_large(pool, scope, id).await?)
+    Ok(deleted)
 }
 
 async fn delete_large(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {

@@ -173,6 +173,23 @@ async fn a_connection_that_is_cut_half_way_leaves_no_partial_artifact_and_the_ne
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_artifact_is_deleted_even_if_the_connection_breaks_first() {
+    let db = TestDatabase::new().await;
+    let proxy = Proxy::start(db.address()).await.unwrap();
+    let store = gated(PostgresStore::open(db.config_through(&proxy)).await.unwrap());
+    // Larger than what one statement deletes.
+    let body = body_stream(&bytes(1, 65 * MIB));
+    let large = store.put(&scope(), body, PutOptions::default()).await.unwrap().record;
+    // The first statement fails and is retried. A retried statement deletes no large artifact either.
+    proxy.reset_all();
+    assert!(store.delete(&scope(), &large.id).await.unwrap());
+    assert!(store.stat(&scope(), &large.id).await.unwrap().is_none());
+    db.wait_until_clean().await;
+    store.close().await.unwrap();
+    db.drop_schema().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_put_whose_response_is_lost_still_returns_created() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.address()).await.unwrap();

@@ -100,11 +100,11 @@ pub(crate) enum ClaimOutcome {
 }
 
 impl StoreState {
-    /// Whether the key must be claimed before the request that creates the artifact. `create_is_conditional` says
-    /// whether the storage honours the condition on that request.
+    /// Whether the put must claim the key before the request that creates the artifact. `create_is_conditional` says
+    /// whether the storage honours `If-None-Match` on that request.
     ///
-    /// Puts of one artifact may create it by different requests. The conditions decide between them only if the storage
-    /// honours the condition on each of these requests. `PutObject` is always one of them.
+    /// Another put of the same artifact may create it with `PutObject`. So no claim is needed only if the storage
+    /// honours `If-None-Match` on both requests: then it refuses the later one.
     pub(crate) fn needs_claim(&self, create_is_conditional: bool) -> bool {
         if self.config.single_writer {
             return false;

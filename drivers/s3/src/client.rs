@@ -91,7 +91,7 @@ pub(crate) fn with_copy_timeout(config: &S3Config, bytes: u64) -> Builder {
     with_extra_seconds(config, bytes / MIN_COPY_BYTES_PER_SECOND)
 }
 
-/// The timeout of one attempt to copy or to complete `bytes` within the storage.
+/// The timeout of one attempt to copy `bytes` within the storage, or to complete a multipart upload of that size.
 pub(crate) fn copy_timeout(config: &S3Config, bytes: u64) -> Duration {
     config.request_timeout.saturating_add(Duration::from_secs(bytes / MIN_COPY_BYTES_PER_SECOND))
 }

@@ -110,12 +110,12 @@ impl StoreState {
         let mut delays = RETRY_DELAYS.into_iter();
         loop {
             self.ensure_open()?;
-            let mut is_foreign = false;
+            let mut is_without_record = false;
             if needs_lookup {
                 match self.status(&artifact.record.scope, &artifact.record.id).await? {
                     KeyStatus::Absent => {}
                     KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
-                    KeyStatus::Foreign => is_foreign = true,
+                    KeyStatus::WithoutRecord => is_without_record = true,
                     KeyStatus::Reserved { put_mark, .. } if put_mark == artifact.encoded.mark => {
                         // This put's own reservation, whose response was lost.
                         *claim = Claim::Reservation { mark: put_mark };
@@ -130,7 +130,7 @@ impl StoreState {
                     }
                 }
             }
-            if is_foreign {
+            if is_without_record {
                 let Some(delay) = delays.next() else { break };
                 tokio::time::sleep(delay).await;
                 continue;
@@ -165,7 +165,7 @@ impl StoreState {
                                 "the upload was replaced while it was committed; commit it again",
                             ));
                         }
-                        KeyStatus::Absent | KeyStatus::Foreign | KeyStatus::Reserved { .. } => {}
+                        KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. } => {}
                     }
                 }
                 RequestErrorKind::Conflict => {}
@@ -211,7 +211,7 @@ impl StoreState {
                 return already_exists(&artifact, existing.record);
             }
             // Some servers keep an object that they refused, without its metadata. It would block the key for ever.
-            Ok(Ok(KeyStatus::Foreign)) if failed.kind == RequestErrorKind::BadDigest => {
+            Ok(Ok(KeyStatus::WithoutRecord)) if failed.kind == RequestErrorKind::BadDigest => {
                 self.delete_object_with_retries(key).await;
             }
             _ => {}

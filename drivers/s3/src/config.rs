@@ -382,8 +382,8 @@ impl S3Config {
         self
     }
 
-    /// Sets whether this is the only process that writes the store. Then nothing decides between processes, which saves
-    /// requests if the storage does not honour `If-None-Match`.
+    /// Sets whether this is the only process that writes the store. If it is, puts claim no keys, which saves requests
+    /// if the storage does not honour `If-None-Match`.
     #[must_use]
     pub fn single_writer(mut self, single: bool) -> Self {
         self.single_writer = single;

@@ -117,7 +117,8 @@ impl KnownFeatures {
     }
 }
 
-/// Whether the result of a probe at this time is too old. So is a result that lies further in the future than this age.
+/// Whether a probe at `probed_at` must be repeated: it is [`MAX_AGE`] old or older, its time is more than `MAX_AGE` in
+/// the future because a clock was wrong, or the time is unknown.
 pub(crate) fn is_outdated(probed_at: Option<Timestamp>) -> bool {
     let max_age = i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX);
     probed_at.is_none_or(|then| {

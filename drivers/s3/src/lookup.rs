@@ -23,7 +23,7 @@ pub(crate) enum KeyStatus {
     /// No object.
     Absent,
     /// An object without the driver's metadata: not an artifact, or one that a storage has not finished yet.
-    Foreign,
+    WithoutRecord,
     /// A reservation for the put with the mark `put_mark`. `created_at` is by the storage's clock.
     Reserved { put_mark: String, created_at: Option<DateTime> },
     /// An artifact.
@@ -65,7 +65,7 @@ impl StoreState {
     pub(crate) async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         Ok(match self.status(scope, id).await? {
             KeyStatus::Artifact(existing) => Some(existing.record),
-            KeyStatus::Absent | KeyStatus::Foreign | KeyStatus::Reserved { .. } => None,
+            KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. } => None,
         })
     }
 
@@ -115,12 +115,12 @@ impl StoreState {
         object: &ObjectHead<'_>,
     ) -> Result<Option<KeyStatus>, StoreError> {
         let stored = match decode_record(key, object.metadata)? {
-            None => return Ok(Some(KeyStatus::Foreign)),
+            None => return Ok(Some(KeyStatus::WithoutRecord)),
             Some(stored) => self.decrypt_record(key, stored).await?,
         };
         let record = match stored {
             // `decrypt_record` never returns `Encrypted`.
-            StoredRecord::Encrypted(_) => return Ok(Some(KeyStatus::Foreign)),
+            StoredRecord::Encrypted(_) => return Ok(Some(KeyStatus::WithoutRecord)),
             StoredRecord::Inline(record) => *record,
             StoredRecord::Object { random, digest } => {
                 match self.read_record_object(&self.layout.record_object_key(key, &random), &digest).await? {

@@ -148,7 +148,7 @@ impl UploadCommit {
             KeyStatus::Artifact(existing) => {
                 Some(PutResult { record: existing.record, outcome: PutOutcome::AlreadyExists })
             }
-            KeyStatus::Absent | KeyStatus::Foreign | KeyStatus::Reserved { .. } => None,
+            KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. } => None,
         })
     }
 

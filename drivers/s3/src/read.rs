@@ -61,7 +61,9 @@ pub(crate) async fn get(
         let head = ObjectHead { metadata: object.metadata(), size: Some(size) };
         let record = match state.status_of_object(&key, &head).await? {
             None => continue,
-            Some(KeyStatus::Absent | KeyStatus::Foreign | KeyStatus::Reserved { .. }) => return Ok(None),
+            Some(KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. }) => {
+                return Ok(None);
+            }
             Some(KeyStatus::Artifact(existing)) => {
                 existing.check(&key, scope, id)?;
                 existing.record

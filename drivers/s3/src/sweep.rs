@@ -340,8 +340,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Deletes objects at artifacts' keys that have no record: reservations and claims of puts that died, and bytes
-    /// without metadata, which some storages leave. One request for each artifact.
+    /// Deletes objects at artifacts' keys that have no record: reservations and claims of puts that died, and
+    /// objects without metadata, which some storages keep after they refused an upload. One request for each artifact.
     async fn delete_incomplete_artifacts(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
@@ -367,14 +367,14 @@ impl Sweep<'_> {
                 .buffer_unordered(concurrency);
             while let Some((status, key, created_at, size)) = statuses.next().await {
                 match status {
-                    Ok(KeyStatus::Foreign | KeyStatus::Reserved { .. })
+                    Ok(KeyStatus::WithoutRecord | KeyStatus::Reserved { .. })
                         if self.is_old(created_at.as_ref()) =>
                     {
                         let _lock = state.lock_key(&key).await;
                         // Meanwhile, a put may have created the artifact.
                         if matches!(
                             state.status_of_key(&key).await?,
-                            KeyStatus::Foreign | KeyStatus::Reserved { .. }
+                            KeyStatus::WithoutRecord | KeyStatus::Reserved { .. }
                         ) {
                             self.delete(&key, size).await?;
                             self.incomplete.insert(key);

@@ -9,13 +9,13 @@ use super::layers::Layers;
 use super::settings::{ArtifactsSettings, LogFormat, ProtocolSettings, Settings, TelemetrySettings};
 use super::{Purpose, driver_keys, parse};
 
-/// The settings of `layers`, if these are complete for `purpose`.
+/// The settings of `layers`, if they have no mistake and nothing that `purpose` needs is missing.
 ///
 /// # Errors
 /// Every mistake in `layers`.
 pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Settings, ConfigError> {
     let mut mistakes = layers.take_mistakes();
-    if !layers.is_complete() {
+    if layers.file_is_unread() {
         return Err(ConfigError::new(mistakes));
     }
     let store = driver_keys::store_config(layers, purpose, &mut mistakes);
@@ -25,6 +25,7 @@ pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Se
     {
         mistakes.push(Mistake::of_absence(NO_SOURCE));
     }
+    // `None`: the mistake is already in `mistakes`.
     let built = store.and_then(|store| {
         let Some((store, option_names)) = store else { return Ok(None) };
         Ok(Some(Settings {

@@ -22,8 +22,8 @@ use super::{file, parse};
 /// The longest part of a name or value that an error repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 80;
 
-/// The values by dotted name. An option of the driver is named `artifacts.options.` and the option. There is no
-/// `Debug`, because some values are secret.
+/// The values by dotted name. An option of the driver has the name `artifacts.options.OPTION`. There is no `Debug`,
+/// because some values are secret.
 #[derive(Default)]
 pub(super) struct Layers {
     values: BTreeMap<String, (ValueSource, Value)>,
@@ -185,9 +185,9 @@ impl Layers {
         !self.is_set(name) && ![name, section].iter().any(|name| self.meant.contains(*name))
     }
 
-    /// Whether the file was read and its syntax is correct. If not, only this is reported.
-    pub(super) fn is_complete(&self) -> bool {
-        !self.file_is_unread
+    /// Whether the file could not be read or parsed. If so, only this is reported.
+    pub(super) fn file_is_unread(&self) -> bool {
+        self.file_is_unread
     }
 
     /// Whether none of `names` has a value that is not legal. If one has, that value is the mistake, and its consequences

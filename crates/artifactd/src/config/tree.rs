@@ -22,7 +22,7 @@ pub(super) struct Member {
 }
 
 impl Node {
-    /// The value without lines. The last one of equal keys counts.
+    /// The value without the line numbers. If a key occurs twice in a section, its last value is used.
     pub(super) fn into_value(self) -> Value {
         match self {
             Self::Leaf(value) => value,

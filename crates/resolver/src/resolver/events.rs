@@ -34,7 +34,7 @@ impl Resolver {
         let subscription =
             self.bus.subscribe(session, *permission.target(), kinds, last_event_id.as_deref())?;
         // The audit event is published only now, so that the new subscriber receives it too.
-        permission.consume(&self.bus);
+        permission.into_audited_target(&self.bus);
         Ok(subscription)
     }
 

@@ -86,7 +86,7 @@ impl Resolver {
     pub async fn stat(&self, caller: &Caller, task: &str, id: &str) -> Result<Record, Refusal> {
         let id = parse_id(id)?;
         let permission: Permission<policy::Get> = authorize(caller, RequestScope::of_task(task).parts()?)?;
-        let scope = permission.consume(&self.bus);
+        let scope = permission.into_audited_target(&self.bus);
         let Some(id) = id else { return Err(Refusal::not_found()) };
         let record = self.store.stat(&scope, &id).await;
         record
@@ -100,7 +100,7 @@ impl Resolver {
         id: Option<ArtifactId>,
         range: Option<ByteRange>,
     ) -> Result<DownloadResult, Refusal> {
-        let scope = permission.consume(&self.bus);
+        let scope = permission.into_audited_target(&self.bus);
         let Some(id) = id else { return Err(Refusal::not_found()) };
         let get = self.store.get(&scope, &id, range).await;
         let get = get.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
@@ -117,7 +117,7 @@ impl Resolver {
         let id = parse_id(&request.id)?;
         let expiry = request.expiry_nanos()?.map(Duration::from_nanos);
         let permission: Permission<policy::GetRef> = authorize(caller, request.scope.parts()?)?;
-        let scope = permission.consume(&self.bus);
+        let scope = permission.into_audited_target(&self.bus);
         let Some(id) = id else { return Err(Refusal::not_found()) };
         let record = self.store.stat(&scope, &id).await;
         let record = record.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
@@ -149,7 +149,7 @@ impl Resolver {
     /// values, a scan over too many artifacts), `identity_required`, `identity_scope_required`, `runtime_error`.
     pub async fn list(&self, caller: &Caller, request: ListRequest) -> Result<ListResponse, Refusal> {
         let permission: Permission<policy::List> = authorize(caller, request.scope.parts()?)?;
-        let pattern = permission.consume(&self.bus);
+        let pattern = permission.into_audited_target(&self.bus);
         let mut query = ListQuery::new(pattern).with_filter(request.filter()).with_total();
         if let Some(limit) = request.limit.filter(|limit| *limit > 0) {
             query = query.with_limit(u32::try_from(limit).unwrap_or(u32::MAX));

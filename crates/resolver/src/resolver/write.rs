@@ -70,7 +70,7 @@ impl Resolver {
             return Err(limit.refusal().into());
         }
         let mut body = body.with_limit(limit.bytes);
-        let scope = permission.consume(&self.bus);
+        let scope = permission.into_audited_target(&self.bus);
         if let Some(inspector) = &self.options.inspector {
             let upload = Upload { scope: &scope, options: &options, length: body.length() };
             let inspection = inspector.begin(upload).await;
@@ -105,7 +105,7 @@ impl Resolver {
     pub async fn delete(&self, caller: &Caller, request: DeleteRequest) -> Result<DeleteResponse, Refusal> {
         let id = parse_id(&request.id)?;
         let permission: Permission<policy::Delete> = authorize(caller, request.scope.parts()?)?;
-        let scope = permission.consume(&self.bus);
+        let scope = permission.into_audited_target(&self.bus);
         let Some(id) = id else { return Err(Refusal::not_found()) };
         let deleted = self.store.delete(&scope, &id).await;
         if !deleted.map_err(|error| Refusal::from_store_error(error, Operation::Delete))? {

@@ -111,10 +111,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadErrorStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The counts are read before the flush, because a flush includes only the responses that ended before it began.
-        let (ended, unsent) = (self.state.last_ended(), self.state.unsent_responses());
+        // Both are read before the flush, because a flush includes only the responses that ended before it began.
+        let (last_ended, unsent) = (self.state.last_ended(), self.state.unsent_responses());
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.last_flushed = ended;
+        self.last_flushed = last_ended;
         self.state.mark_sent(unsent);
         Poll::Ready(Ok(()))
     }

@@ -223,7 +223,7 @@ impl MeasuredStore {
 
     /// Runs `call` and counts its outcome. A successful call counts as `not_found` if `is_found` returns false. A call
     /// that is dropped counts as `canceled`.
-    async fn measure<T>(
+    async fn measure_lookup<T>(
         &self,
         verb: Verb,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -238,6 +238,15 @@ impl MeasuredStore {
             Err(error) => failure_index(error.kind()),
         };
         result
+    }
+
+    /// Like [`measure_lookup`](Self::measure_lookup), for a call that cannot end with `not_found` if it succeeds.
+    async fn measure<T>(
+        &self,
+        verb: Verb,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.measure_lookup(verb, call, |_| true).await
     }
 
     fn record_write(&self, put: &PutResult) {
@@ -273,7 +282,7 @@ impl ArtifactStore for MeasuredStore {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        let put = self.measure(Verb::Put, self.store.put(scope, body, options), |_| true).await?;
+        let put = self.measure(Verb::Put, self.store.put(scope, body, options)).await?;
         self.record_write(&put);
         Ok(put)
     }
@@ -284,7 +293,7 @@ impl ArtifactStore for MeasuredStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let get = self.measure(Verb::Get, self.store.get(scope, id, range), Option::is_some).await?;
+        let get = self.measure_lookup(Verb::Get, self.store.get(scope, id, range), Option::is_some).await?;
         Ok(get.map(|get| {
             let metrics = self.metrics();
             let stream = get.stream.inspect(move |chunk| {
@@ -295,15 +304,15 @@ impl ArtifactStore for MeasuredStore {
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        self.measure(Verb::Stat, self.store.stat(scope, id), Option::is_some).await
+        self.measure_lookup(Verb::Stat, self.store.stat(scope, id), Option::is_some).await
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        self.measure(Verb::Delete, self.store.delete(scope, id), |deleted| *deleted).await
+        self.measure_lookup(Verb::Delete, self.store.delete(scope, id), |deleted| *deleted).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.measure(Verb::List, self.store.list(query), |_| true).await
+        self.measure(Verb::List, self.store.list(query)).await
     }
 
     async fn presign(
@@ -312,12 +321,13 @@ impl ArtifactStore for MeasuredStore {
         intent: &PresignIntent,
         expiry: Duration,
     ) -> Result<Option<PresignedRequest>, StoreError> {
-        self.measure(Verb::Presign, self.store.presign(scope, intent, expiry), Option::is_some).await
+        self.measure_lookup(Verb::Presign, self.store.presign(scope, intent, expiry), Option::is_some).await
     }
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
-        let put =
-            self.measure(Verb::CommitUpload, self.store.commit_upload(scope, id), Option::is_some).await?;
+        let put = self
+            .measure_lookup(Verb::CommitUpload, self.store.commit_upload(scope, id), Option::is_some)
+            .await?;
         if let Some(put) = &put {
             self.record_write(put);
         }
@@ -325,11 +335,11 @@ impl ArtifactStore for MeasuredStore {
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.measure(Verb::Health, self.store.health(), |_| true).await
+        self.measure(Verb::Health, self.store.health()).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.measure(Verb::Close, self.store.close(), |()| true).await
+        self.measure(Verb::Close, self.store.close()).await
     }
 }
 

@@ -220,9 +220,9 @@ fn read_marker(file: File, text: &mut String) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Refuses a directory without a marker that holds foreign files.
+/// Refuses a directory that has no marker and contains foreign files.
 ///
-/// The directory may be empty, or hold what a process left that died while it created a store.
+/// The directory may be empty. It may also contain the files of a process that died while it created a store.
 fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     let read_error =
         |error: Errno| map_io_error(format_args!("reading the root directory {}", path.display()), error);

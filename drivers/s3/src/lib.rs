@@ -13,8 +13,9 @@
 //! {prefix}SWEEP                                           a sweep is running
 //! ```
 //! The name hashes the whole scope, including the task, and the id with 160 bits. The components before it have 80 bits
-//! each and come from core's [`KeyToken`](artifact_store_core::KeyToken)s; the tenant's keeps its readable stub. They
-//! only narrow listings: the record decides which scope an artifact belongs to.
+//! each and come from core's [`KeyToken`](artifact_store_core::KeyToken)s. The tenant's component also starts with up
+//! to 12 readable characters of the tenant. The components only narrow listings: the record decides which scope an
+//! artifact belongs to.
 //!
 //! An artifact's object holds exactly its bytes, so a presigned download serves them unchanged. Its user metadata hold
 //! the record, encrypted with AES-256-GCM and in base64url. The metadata entry is `artifact-record`. On storages that
@@ -90,8 +91,8 @@
 //!
 //! # Not done here
 //! - The driver does not encrypt objects, and sets no lifecycle and no versions. These are settings of the bucket. A
-//!   lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete leaves the old
-//!   version to it.
+//!   lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete does not
+//!   remove the old version: a lifecycle rule of the bucket has to.
 //! - The driver does not defend against those who may write to the bucket.
 //! - If a server makes a copy or put visible piece by piece, the driver does not make it atomic.
 

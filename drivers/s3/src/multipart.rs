@@ -190,8 +190,8 @@ pub(crate) fn completed_part(number: i32, etag: Option<String>, checksum: Option
     CompletedPart::builder().part_number(number).set_e_tag(etag).set_checksum_crc32_c(checksum).build()
 }
 
-/// The CRC32C as the protocol writes it. The driver computes it and sends it in a header. If the client computed it, it
-/// would sign the bytes, or send them in an encoding.
+/// The CRC32C in base64, as the protocol requires. The driver computes it and sends it in a header. If the AWS SDK
+/// computed it, the SDK would also hash the bytes for the signature, or change how they are encoded.
 pub(crate) fn crc32c(bytes: &[u8]) -> String {
     let mut checksum = aws_smithy_checksums::ChecksumAlgorithm::Crc32c.into_impl();
     checksum.update(bytes);

@@ -349,7 +349,8 @@ impl<'a> FeatureProbe<'a> {
         let checksum = sends_checksums.then(|| crc32c(BODY));
         let sent = match send_part(checksum.clone()).await {
             Ok(sent) => sent,
-            // The refused part has ended the upload.
+            // The upload cannot be completed: either the part that was refused above has ended it, or the storage refuses
+            // this part too.
             Err(RequestError {
                 kind:
                     RequestErrorKind::NoSuchUpload

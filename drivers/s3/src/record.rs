@@ -326,9 +326,9 @@ mod tests {
     };
     use crate::encryption::RecordKey;
 
-    fn record(note: usize) -> Record {
+    fn record(note_length: usize) -> Record {
         let mut metadata = Metadata::new();
-        metadata.insert("note".into(), "x".repeat(note).into());
+        metadata.insert("note".into(), "x".repeat(note_length).into());
         let options = PutOptions { metadata, ..PutOptions::default() };
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
         Record::new(scope, options, Digest::of(b"hello"), 5, Timestamp::from_micros(1_767_323_045_000_006))
@@ -347,8 +347,8 @@ mod tests {
     fn an_encrypted_record_reads_back_with_every_metadata_limit() {
         for limit in MetadataLimit::ALL {
             let (encoding, key) = encrypted(limit);
-            for note in [0, 100, 700, 1500, 60_000] {
-                let encoded = encode_record(&record(note), &encoding).unwrap();
+            for note_length in [0, 100, 700, 1500, 60_000] {
+                let encoded = encode_record(&record(note_length), &encoding).unwrap();
                 let longest = encoded.metadata.values().map(String::len).max().unwrap();
                 assert!(
                     longest <= if limit == MetadataLimit::OneValue { 1750 } else { 250 },
@@ -363,13 +363,13 @@ mod tests {
                 };
                 assert_eq!(found.key_id(), key.id());
                 match found.decrypt("k", &key).unwrap() {
-                    StoredRecord::Inline(back) => assert_eq!(*back, record(note)),
+                    StoredRecord::Inline(back) => assert_eq!(*back, record(note_length)),
                     StoredRecord::Object { random, digest } => {
                         let record_object = encoded.record_object.unwrap();
                         assert_eq!(record_object.random, random);
                         assert_eq!(
                             decode_record_object("k", &record_object.json, &digest).unwrap(),
-                            record(note)
+                            record(note_length)
                         );
                     }
                     StoredRecord::Encrypted(_) => panic!("encrypted twice"),
@@ -403,21 +403,21 @@ mod tests {
     #[test]
     fn all_metadata_together_fit_into_two_kibibytes() {
         let encodings = MetadataLimit::ALL.map(|limit| encrypted(limit).0);
-        for (note, encoding) in (0..3000).flat_map(|note| {
+        for (note_length, encoding) in (0..3000).flat_map(|note_length| {
             encodings
                 .iter()
                 .chain([&clear_text()])
                 .cloned()
-                .map(move |encoding| (note, encoding))
+                .map(move |encoding| (note_length, encoding))
                 .collect::<Vec<_>>()
         }) {
-            let encoded = encode_record(&record(note), &encoding).unwrap();
+            let encoded = encode_record(&record(note_length), &encoding).unwrap();
             let bytes: usize = encoded
                 .metadata
                 .iter()
                 .map(|(name, value)| "x-amz-meta-".len() + name.len() + value.len())
                 .sum();
-            assert!(bytes <= 2048, "{bytes} bytes for a note of {note}");
+            assert!(bytes <= 2048, "{bytes} bytes for a note of {note_length} bytes");
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) async fn put_stream(
     body: BodyStream,
 ) -> Result<PutResult, StoreError> {
     let mut upload =
-        StagedUpload { queue, staged: StagedBlob::default(), chunks_sent: 0, needs_abort: false };
+        StagedUpload { queue, staged: StagedBlob::default(), chunks_sent: 0, may_have_staged_chunks: false };
     let put = upload.run(scope, options, body).await;
     if put.is_err() {
         upload.abort().await;
@@ -39,8 +39,8 @@ struct StagedUpload<'a> {
     staged: StagedBlob,
     /// Number of chunks that were submitted to the writer.
     chunks_sent: u64,
-    /// Whether chunks may be staged that are not committed.
-    needs_abort: bool,
+    /// Whether chunks may be staged that are neither committed nor deleted. If so, a failure must abort the upload.
+    may_have_staged_chunks: bool,
 }
 
 impl StagedUpload<'_> {
@@ -67,14 +67,14 @@ impl StagedUpload<'_> {
         if let Some(job) = in_flight.take() {
             job.wait().await?;
         }
-        if self.needs_abort {
+        if self.may_have_staged_chunks {
             let staged = self.staged.clone();
             let put = self
                 .queue
                 .execute(CommitUpload { staged, new, first_index: self.chunks_sent, chunks: buffered })
                 .await?;
             // The writer has committed or deleted the staged chunks.
-            self.needs_abort = false;
+            self.may_have_staged_chunks = false;
             Ok(put)
         } else {
             self.queue.execute(PutArtifact { new, chunks: buffered }).await
@@ -85,7 +85,7 @@ impl StagedUpload<'_> {
     async fn append(&mut self, chunks: Vec<Bytes>) -> Result<JobHandle<()>, StoreError> {
         let first_index = self.chunks_sent;
         let count = chunks.len() as u64;
-        self.needs_abort = true;
+        self.may_have_staged_chunks = true;
         let job =
             self.queue.submit(AppendChunks { staged: self.staged.clone(), first_index, chunks }).await?;
         self.chunks_sent += count;
@@ -94,8 +94,8 @@ impl StagedUpload<'_> {
 
     /// Aborts the upload if chunks may be staged, and waits for the end of the abort.
     async fn abort(mut self) {
-        if self.needs_abort {
-            self.needs_abort = false;
+        if self.may_have_staged_chunks {
+            self.may_have_staged_chunks = false;
             if let Ok(job) = self.queue.submit_now(AbortUpload { staged: self.staged.clone() }) {
                 // If the abort fails, the writer retries it later. The caller already gets the first error.
                 let _ = job.wait().await;
@@ -106,7 +106,7 @@ impl StagedUpload<'_> {
 
 impl Drop for StagedUpload<'_> {
     fn drop(&mut self) {
-        if self.needs_abort {
+        if self.may_have_staged_chunks {
             // Jobs run in the order of submission, so the abort runs after the last append.
             let _ = self.queue.submit_now(AbortUpload { staged: self.staged.clone() });
         }

@@ -55,7 +55,7 @@ struct DropPlan {
 /// A put that was dropped, or that ended before.
 struct DroppedPut {
     bytes: Bytes,
-    /// What was done, for a failure.
+    /// Describes what was done. Failure messages quote it.
     what: String,
     /// Whether a put of these bytes returned.
     is_stored: bool,

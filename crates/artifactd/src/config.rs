@@ -35,8 +35,8 @@ use layers::Layers;
 /// What a configuration is for: the keys that must be set depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Nothing must be set. The driver is `inmem`, the default of runtimes that embed the store. It loses every artifact
-    /// when the process ends.
+    /// No key is required. The default driver is `inmem`, for runtimes that embed the store. It loses every artifact when
+    /// the process ends.
     Embed,
     /// A command uses the store: `artifacts.driver` must be set.
     OpenStore,
@@ -46,7 +46,7 @@ pub enum Purpose {
 
 impl Settings {
     /// Loads `file` (YAML, TOML or JSON by its extension; `None` for defaults), the environment
-    /// (`ARTIFACTD__SERVER__BIND_ADDR=…`) over it, and `flags` (dotted key, value) over both. Nothing must be set.
+    /// (`ARTIFACTD__SERVER__BIND_ADDR=…`) over it, and `flags` (dotted key, value) over both. No key is required.
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.

@@ -184,7 +184,8 @@ fn tls_connector() -> Result<TlsConnector, String> {
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let mut age = None;
     for value in headers.get_all(CACHE_CONTROL) {
-        for directive in value.to_str().ok()?.split(',') {
+        // A line that is not visible ASCII is ignored; the other lines count.
+        for directive in value.to_str().unwrap_or_default().split(',') {
             let (name, seconds) = directive.split_once('=').unwrap_or((directive, ""));
             match name.trim().to_ascii_lowercase().as_str() {
                 "no-store" | "no-cache" => return Some(Duration::ZERO),

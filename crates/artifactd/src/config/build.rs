@@ -18,16 +18,16 @@ pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Se
     if layers.file_is_unread() {
         return Err(ConfigError::new(mistakes));
     }
-    let store = driver_keys::store_config(layers, purpose, &mut mistakes);
-    contradictions(layers, &mut mistakes);
+    let store_config = driver_keys::store_config(layers, purpose, &mut mistakes);
+    check_contradictions(layers, &mut mistakes);
     if purpose == Purpose::Serve
         && ["identity.jwks_file", "identity.jwks_url"].iter().all(|key| layers.is_absent(key))
     {
         mistakes.push(Mistake::of_absence(NO_SOURCE));
     }
-    // `None`: the mistake is already in `mistakes`.
-    let built = store.and_then(|store| {
-        let Some((store, option_names)) = store else { return Ok(None) };
+    let built = store_config.and_then(|store_config| {
+        // `store_config` has already added the mistake to `mistakes`.
+        let Some((store, option_names)) = store_config else { return Ok(None) };
         Ok(Some(Settings {
             server: server(layers)?,
             identity: identity(layers)?,
@@ -122,8 +122,8 @@ fn telemetry(layers: &Layers) -> Result<TelemetrySettings, Mistake> {
     })
 }
 
-/// Legal values that contradict each other.
-fn contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
+/// Adds a mistake for each pair of legal values that contradict each other.
+fn check_contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
     let found = [
         streams_within_connections(layers),
         Ok(one_source_of_keys(layers)),

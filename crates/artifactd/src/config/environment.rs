@@ -16,8 +16,8 @@ const NON_KEY_VARIABLES: [&str; 3] = ["ARTIFACTD_STORE", "ARTIFACTD_COMMIT", "AR
 /// The similarity above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
-/// Whether a variable that is not a key is accepted: this program or a build uses it, or an orchestrator sets it for a
-/// service of this name.
+/// Whether a variable that is not a key is accepted: it is in [`NON_KEY_VARIABLES`], or an orchestrator such as
+/// Kubernetes sets it for a service that is called `artifactd`.
 pub(super) fn is_known(name: &str, value: &str) -> bool {
     NON_KEY_VARIABLES.contains(&name) || is_service_variable(name, value)
 }

@@ -185,7 +185,7 @@ impl Layers {
         !self.is_set(name) && ![name, section].iter().any(|name| self.meant.contains(*name))
     }
 
-    /// Whether the file could not be read or parsed. If so, only this is reported.
+    /// Whether the file could not be read or parsed. If so, the checks that need the whole configuration are skipped.
     pub(super) fn file_is_unread(&self) -> bool {
         self.file_is_unread
     }

@@ -97,7 +97,8 @@ impl AsyncWrite for SharedSocket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Tokio's shutdown needs the only owner. Shutting down a duplicate of the file descriptor has the same effect.
+        // Tokio's shutdown needs `&mut TcpStream`, but the stream is shared. Shutting down a duplicate of the file
+        // descriptor has the same effect.
         let handle = std::net::TcpStream::from(self.0.as_fd().try_clone_to_owned()?);
         match handle.shutdown(Shutdown::Write) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),

@@ -135,7 +135,7 @@ impl ConnectionState {
         self.unsent.load(Ordering::Acquire)
     }
 
-    /// Records that `count` of the responses that have ended were sent to their last byte.
+    /// Records that the last bytes of `count` ended responses have been sent. They no longer count as unsent.
     pub(crate) fn mark_sent(&self, count: usize) {
         if count > 0 {
             self.unsent.fetch_sub(count, Ordering::AcqRel);

@@ -255,20 +255,21 @@ impl TableState {
         })
     }
 
-    /// Returns the first connection of `keys` with a regular slot that has waited too long for its first head, or else
-    /// is idle.
+    /// Returns the regular connection of `keys` to evict: the one that has waited longest for its first head, if that
+    /// is too long, otherwise the one that has been idle longest.
     fn eviction_candidate(&self, keys: &BTreeSet<EvictionKey>, now: Instant) -> Option<u64> {
-        let first_head = EvictionKey { class: ConnectionClass::Regular, rank: 0, since: 0, id: 0 };
-        let idle = EvictionKey { rank: 1, ..first_head };
+        // The lower bounds of two ranks, see `insert`: 0 waits for the first head, 1 is idle.
+        let first_head_start = EvictionKey { class: ConnectionClass::Regular, rank: 0, since: 0, id: 0 };
+        let idle_start = EvictionKey { rank: 1, ..first_head_start };
         let is_late = |key: &&EvictionKey| {
             let accepted_at = self.entries.get(&key.id).map(|entry| entry.accepted_at);
             accepted_at
                 .is_some_and(|accepted_at| now.saturating_duration_since(accepted_at) >= FIRST_HEAD_GRACE)
         };
         // The connection that has waited longest comes first. If it is not late, no other is.
-        let head = keys.range(first_head..idle).next().filter(is_late);
-        let candidate =
-            head.or_else(|| keys.range(idle..).next().filter(|key| key.class == ConnectionClass::Regular));
+        let late = keys.range(first_head_start..idle_start).next().filter(is_late);
+        let candidate = late
+            .or_else(|| keys.range(idle_start..).next().filter(|key| key.class == ConnectionClass::Regular));
         candidate.map(|key| key.id)
     }
 

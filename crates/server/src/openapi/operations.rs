@@ -145,9 +145,9 @@ fn body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBod
         .build()
 }
 
-/// Adds links from the ref in a response to the operations that take its id. A link to a method is not possible: its id
-/// is within the request body, and OpenAPI allows only an expression for the whole body. Client generators reject
-/// anything else.
+/// Adds links from the ref in a response to the operations that take its id as a parameter. A control method takes the id
+/// in a member of its request body. A link to it is not possible: OpenAPI can set only a whole request body by an
+/// expression, and client generators reject an expression within the body.
 fn with_links(mut response: ResponseBuilder) -> ResponseBuilder {
     const ID: &str = "$response.body#/ref/id";
     for operation in ["bytes.get", "bytes.head"] {

@@ -107,7 +107,7 @@ fn error_description(status: u16, code: Code) -> &'static str {
         412 => "`If-Match` or `If-Unmodified-Since` does not hold.",
         416 => "The range covers no byte of the artifact.",
         SUBSCRIBER_LIMIT_STATUS => {
-            "A limit is reached: of connections, of the user's or tenant's requests, or of event streams of the session, the user, the tenant or in all."
+            "A limit is reached: too many connections, too many requests of the user or tenant, or too many event streams of the session, the user, the tenant or the server."
         }
         BUS_CLOSED_STATUS => "The server is shutting down.",
         _ => code.descriptor().description,

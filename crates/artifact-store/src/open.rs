@@ -45,7 +45,7 @@ pub fn drivers() -> Result<Registry, StoreError> {
     Ok(registry)
 }
 
-/// Opens the store that `config` names, with a compiled-in driver, behind the [`Gate`].
+/// Opens the store that `config` names, with a compiled-in driver, behind the [`Gate`](crate::Gate).
 ///
 /// This requires a Tokio runtime. [`close`](ArtifactStore::close) the store before the process ends, so that background
 /// tasks are not interrupted. There is no fallback to another driver.

@@ -18,8 +18,8 @@ pub trait GetResultExt {
     /// symbolic link, the link is.
     ///
     /// The file is whole or absent: the bytes go to a temporary file in the same folder, are flushed to the disk, and
-    /// the file is renamed. Then the folder is flushed. After an error, or if the future is dropped, an existing file
-    /// is unchanged and the temporary file is deleted. Only if the error is about flushing the folder, the new file is
+    /// the file is renamed. Then the folder is flushed. After an error, or if the future is dropped before
+    /// the rename begins, an existing file is unchanged and the temporary file is deleted. Only if the error is about flushing the folder, the new file is
     /// there, but may be lost in a power failure. The disk is accessed on tokio's threads for blocking calls. The
     /// permissions are those of a new file, as the process's umask gives them.
     ///
@@ -76,8 +76,9 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
     // The file writes in the background: this waits for the last piece and returns its error.
     file.flush().await?;
     let file = file.into_std().await;
+    // Two steps, because a blocking call goes on when the future is dropped: a slow flush must not end in a rename.
+    run_blocking(move || file.sync_all()).await?;
     run_blocking(move || {
-        file.sync_all()?;
         temporary.persist(&path)?;
         sync_folder(&folder)
     })

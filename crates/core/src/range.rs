@@ -72,6 +72,10 @@ impl From<RangeTo<u64>> for ByteRange {
 
 impl From<RangeInclusive<u64>> for ByteRange {
     fn from(range: RangeInclusive<u64>) -> Self {
+        // Also the state of a range whose iteration has ended, whose bounds are not specified.
+        if range.is_empty() {
+            return Self::Bounded { start: *range.start(), end: *range.start() };
+        }
         let (start, last) = range.into_inner();
         match last.checked_add(1) {
             Some(end) => Self::Bounded { start, end },
@@ -114,5 +118,8 @@ mod tests {
         ] {
             assert_eq!(range.resolve(10), bytes, "{range:?}");
         }
+        let mut iterated = 0..=3;
+        iterated.by_ref().for_each(drop);
+        assert!(ByteRange::from(iterated).resolve(10).is_empty());
     }
 }

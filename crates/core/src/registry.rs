@@ -291,6 +291,11 @@ impl Registry {
         self.drivers.get(name).ok_or_else(|| {
             StoreError::invalid(match self.missing.get(name) {
                 Some(reason) => format!("the driver {name} {reason}"),
+                // It may be a URL with a password.
+                None if name.contains([':', '/', '@']) => {
+                    let known: Vec<_> = self.drivers.keys().copied().collect();
+                    format!("a URL is not the name of a driver; known: {}", known.join(", "))
+                }
                 None => format!(
                     "there is no driver '{name}'; {}",
                     suggest_name(name, self.drivers.keys().copied())

@@ -51,6 +51,14 @@ fn a_reader_is_never_told_to_repeat_or_suspend_its_call() {
 }
 
 #[test]
+fn a_broken_connection_of_the_store_is_never_the_end_of_the_input_or_output() {
+    for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::BrokenPipe, io::ErrorKind::WriteZero] {
+        let broken = StoreError::unavailable("the connection broke").with_source(io::Error::from(kind));
+        assert_eq!(io::Error::from(broken).kind(), io::ErrorKind::ResourceBusy);
+    }
+}
+
+#[test]
 fn the_error_of_the_store_and_its_source_are_kept() {
     let error = io::Error::from(caused_by(io::ErrorKind::PermissionDenied));
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());

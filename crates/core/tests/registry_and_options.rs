@@ -111,6 +111,14 @@ fn an_unknown_driver_lists_the_known_ones() {
 }
 
 #[test]
+fn a_url_in_place_of_a_drivers_name_is_not_repeated_because_it_may_have_a_password() {
+    let mut registry = Registry::new();
+    registry.register(Arc::new(InmemDriver)).unwrap();
+    let error = registry.driver("postgres://ada:hunter2@db/artifacts").unwrap_err();
+    assert_eq!(error.to_string(), "a URL is not the name of a driver; known: inmem");
+}
+
+#[test]
 fn a_missing_driver_that_is_explained_says_how_to_get_it_until_it_is_registered() {
     let mut registry = Registry::new();
     registry.explain_missing("inmem", "is not compiled in; enable the feature `inmem`");

@@ -70,6 +70,10 @@ impl FromStr for IpNetwork {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| InvalidIpNetwork)?;
+        // `contains` compares IPv4 addresses as such, so a network of mapped ones would have no address.
+        if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+            return Err(InvalidIpNetwork);
+        }
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             // `parse` alone would also take a sign.
@@ -128,6 +132,7 @@ mod tests {
             "a/8",
             "10.0.0.0/8/8",
             "1.2.3.4 ",
+            "::ffff:10.0.0.0/104",
         ] {
             assert_eq!(text.parse::<IpNetwork>(), Err(InvalidIpNetwork), "{text}");
         }

@@ -85,7 +85,7 @@ fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), Com
     if public.symlink_metadata().is_ok() {
         return Err(file_exists(public, instead));
     }
-    if is_named {
+    if is_named && !folder_of(public).starts_with(key.dir) {
         // Before the private folder, whose parents would otherwise be as closed as it is.
         create_public_folder(folder_of(public))?;
     }
@@ -133,10 +133,12 @@ fn write_new(path: &Path, mode: u32, content: &str, instead: &str) -> Result<(),
         _ => CommandError::failed(format!("{} cannot be written: {error}", path.display())),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    file.set_permissions(Permissions::from_mode(mode))
+    let written = file
+        .set_permissions(Permissions::from_mode(mode))
         .and_then(|()| file.write_all(content.as_bytes()))
-        .and_then(|()| file.sync_all())
-        .map_err(failed)
+        .and_then(|()| file.sync_all());
+    // A part of a file would block the next attempt.
+    written.inspect_err(|_| drop(std::fs::remove_file(path))).map_err(failed)
 }
 
 fn file_exists(path: &Path, instead: &str) -> CommandError {

@@ -21,7 +21,8 @@ use super::{ErrorKind, StoreError};
 /// | `Unavailable` | that of the operating system (`StorageFull`, `TimedOut`, …) if it is known, otherwise `ResourceBusy` |
 /// | `Backend` | that of the operating system (`PermissionDenied`, `ReadOnlyFilesystem`, …) if it is known, otherwise `Other` |
 ///
-/// The kind is never `Interrupted` or `WouldBlock`: readers repeat or suspend a call on these.
+/// The kind is never `Interrupted` or `WouldBlock`, on which readers repeat or suspend a call. It is never
+/// `UnexpectedEof`, `BrokenPipe` or `WriteZero` either, which many programs take for the end of their input or output.
 ///
 /// # Examples
 /// ```
@@ -55,5 +56,14 @@ fn system_kind(error: &StoreError) -> Option<io::ErrorKind> {
     let mut sources =
         std::iter::successors(error.source(), |error: &&(dyn Error + 'static)| (*error).source());
     let system = sources.find_map(|source| source.downcast_ref::<io::Error>())?;
-    Some(system.kind()).filter(|kind| !matches!(kind, io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock))
+    Some(system.kind()).filter(|kind| {
+        !matches!(
+            kind,
+            io::ErrorKind::Interrupted
+                | io::ErrorKind::WouldBlock
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::WriteZero
+        )
+    })
 }

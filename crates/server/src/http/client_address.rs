@@ -50,7 +50,7 @@ fn rightmost_untrusted(
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     for line in lines.into_iter().rev() {
         // Commas within quotes split too. Otherwise a client could open a quote and hide the entry of a proxy.
-        for entry in line.to_str().unwrap_or_default().rsplit(',') {
+        for entry in String::from_utf8_lossy(line.as_bytes()).rsplit(',') {
             let Some(address) = parse(entry.trim()) else { return last };
             last = address.to_canonical();
             if !is_trusted(last, trusted) {
@@ -69,7 +69,12 @@ fn parse_node(text: &str) -> Option<IpAddr> {
 }
 
 /// Parses the parameter `for` of an element of `Forwarded`.
+///
+/// A part of a quoted value is not an element: a client can choose the `Host` that a proxy repeats in quotes.
 fn parse_forwarded(element: &str) -> Option<IpAddr> {
+    if element.matches('"').count() % 2 == 1 || element.contains('\\') {
+        return None;
+    }
     let node = element.split(';').find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
         name.eq_ignore_ascii_case("for").then_some(value)
@@ -79,6 +84,8 @@ fn parse_forwarded(element: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
@@ -121,6 +128,14 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_a_client_that_are_no_ascii_hide_no_entry_of_a_proxy() {
+        let line = HeaderValue::from_bytes(b"\xe9, 1.2.3.4").unwrap();
+        let headers = [(HeaderName::from_static("x-forwarded-for"), line)].into_iter().collect();
+        let client = client_address([10, 0, 0, 1].into(), &headers, &["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(client.to_string(), "1.2.3.4");
+    }
+
+    #[test]
     fn the_standard_header_says_the_same() {
         for (value, expected) in [
             ("for=1.2.3.4", "1.2.3.4"),
@@ -130,6 +145,9 @@ mod tests {
             ("for=1.2.3.4, proto=https", "10.0.0.1"),
             // A quote that a client opens does not hide the entry of the proxy.
             ("for=\"6.6.6.6, for=1.2.3.4", "1.2.3.4"),
+            // A value that a proxy quotes is not an entry, whatever the client wrote into it.
+            ("for=1.2.3.4;host=\"x,for=6.6.6.6;y\"", "10.0.0.1"),
+            ("host=\"x,for=6.6.6.6;y\";for=1.2.3.4", "10.0.0.1"),
         ] {
             assert_eq!(client("10.0.0.1", &[("forwarded", value)]), expected, "{value}");
         }

@@ -1,7 +1,7 @@
 //! [`DataDir`]: the directory of `artifactd dev`, locked for one process, with files that only their owner can read.
 //! This module must never know what the files mean.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,7 @@ impl DataDir {
         let file = path.join(LOCK_FILE);
         let failed =
             |error: io::Error| CommandError::failed(format!("cannot lock {}: {error}", file.display()));
+        check_is_no_link(&file).map_err(failed)?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -75,14 +76,15 @@ impl DataDir {
         self.lock.write_all(format!("{}\n{url}\n", std::process::id()).as_bytes())
     }
 
-    /// Reads a file, and removes the access of other users to it. `None` if the file does not exist.
+    /// Reads a file that this process's user owns and nobody else can access. `None` if the file does not exist.
+    ///
+    /// Other files are refused: the directory may come from somebody else, for example with a checkout of a repository.
     pub(super) fn read_private(&self, name: &str) -> Result<Option<String>, CommandError> {
         let path = self.file(name);
         let read = || -> io::Result<String> {
+            check_is_no_link(&path)?;
             let file = File::open(&path)?;
-            if file.metadata()?.permissions().mode() & 0o077 != 0 {
-                file.set_permissions(Permissions::from_mode(0o600))?;
-            }
+            check_is_private(&file.metadata()?)?;
             let mut text = String::new();
             file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
             Ok(text)
@@ -103,6 +105,25 @@ impl DataDir {
         write_private_file(&path, text.as_bytes())
             .map_err(|error| CommandError::failed(format!("cannot write {}: {error}", path.display())))
     }
+}
+
+/// Refuses a symbolic link, which could lead to any file of the user.
+fn check_is_no_link(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file that other users can access.
+fn check_is_private(metadata: &Metadata) -> io::Result<()> {
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let reason = "other users can access it, so it may not be a secret";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    Ok(())
 }
 
 /// The error about a directory that another process has locked. `holder` is the content of the lock file: the process
@@ -163,15 +184,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_closed_to_them_when_it_is_read() {
+    fn a_file_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let opened = DataDir::open(dir.path()).unwrap();
-        std::fs::write(opened.file("key"), "secret").unwrap();
-        std::fs::set_permissions(opened.file("key"), Permissions::from_mode(0o644)).unwrap();
+        opened.write_private("key", "secret").unwrap();
         assert_eq!(opened.read_private("key").unwrap().as_deref(), Some("secret"));
-        let mode = std::fs::metadata(opened.file("key")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        std::fs::set_permissions(opened.file("key"), Permissions::from_mode(0o644)).unwrap();
+        let refused = format!("{:?}", opened.read_private("key").unwrap_err());
+        assert!(refused.contains("other users can access it") && refused.contains("delete it"), "{refused}");
         assert_eq!(opened.read_private("absent").unwrap(), None);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_neither_followed_nor_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("target");
+        std::fs::write(&target, "of somebody").unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::os::unix::fs::symlink(&target, data.join(LOCK_FILE)).unwrap();
+        assert!(format!("{:?}", DataDir::open(&data).unwrap_err()).contains("symbolic link"));
+        std::fs::remove_file(data.join(LOCK_FILE)).unwrap();
+        let opened = DataDir::open(&data).unwrap();
+        std::os::unix::fs::symlink(&target, opened.file("key")).unwrap();
+        assert!(format!("{:?}", opened.read_private("key").unwrap_err()).contains("symbolic link"));
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "of somebody");
     }
 
     #[test]

@@ -175,9 +175,10 @@ mod tests {
     #[test]
     fn a_key_that_cannot_be_used_is_named_and_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(KEY_FILE), "mine").unwrap();
+        let data_dir = DataDir::open(dir.path()).unwrap();
+        data_dir.write_private(KEY_FILE, "mine").unwrap();
         let settings = Settings::from_layers(None, std::iter::empty(), &[]).unwrap();
-        let opened = DevIdentity::open(&DataDir::open(dir.path()).unwrap(), &settings, false);
+        let opened = DevIdentity::open(&data_dir, &settings, false);
         let error = format!("{:?}", opened.err().unwrap());
         assert!(error.contains("dev-key.pem: ") && error.contains("delete it"), "{error}");
         assert_eq!(std::fs::read_to_string(dir.path().join(KEY_FILE)).unwrap(), "mine");

@@ -19,7 +19,7 @@ impl Algorithm {
     /// All six algorithms.
     pub const ALL: [Self; 6] = [Self::Rs256, Self::Rs384, Self::Rs512, Self::Es256, Self::Es384, Self::Es512];
 
-    /// The name in the header of a token and in configurations.
+    /// The name of the algorithm, as in token headers and configurations.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -38,7 +38,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The name of an unsupported algorithm.
+/// The error for a name that is not one of the six algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownAlgorithm;
 

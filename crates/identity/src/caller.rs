@@ -1,5 +1,5 @@
-//! Reads the token from request headers, and builds the caller from its claims. This module must never
-//! use a signing key or a set of keys.
+//! Reads the token from request headers, and builds the caller from the claims of the token. This module must never use
+//! a signing key or a set of keys.
 
 use artifact_store_core::{Scope, ScopePart};
 use artifact_store_protocol::Code;
@@ -13,7 +13,8 @@ const TENANT_HEADER: &str = "x-harbor-tenant";
 const USER_HEADER: &str = "x-harbor-user";
 const SESSION_HEADER: &str = "x-harbor-session";
 
-/// The token of a request: from the Authorization header, or from `access_token` if there is no such header.
+/// The token of a request: from the Authorization header. If the request has no such header, `access_token` is the
+/// token.
 pub(super) fn bearer_token<'a>(
     headers: &'a HeaderMap,
     access_token: Option<&'a str>,
@@ -42,8 +43,8 @@ pub fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool {
     bearer_token(headers, access_token).map_or_else(|refusal| refusal.code() == Code::AuthRejected, |_| true)
 }
 
-/// The caller that the verified token and the headers name. If `session_bound`, a session header must be equal to the
-/// session of the token.
+/// The caller that the verified token and the headers name. The session header has priority over the session of the
+/// token. If `session_bound` is true, a session header that differs from the token is refused.
 pub(super) fn build_caller(
     token: &VerifiedToken,
     headers: &HeaderMap,
@@ -92,7 +93,7 @@ pub(super) fn build_caller(
     Ok(caller)
 }
 
-/// The value of an identity header, if the request has it.
+/// The value of an identity header. `None`: the request does not have the header.
 fn identity_header(headers: &HeaderMap, name: &str) -> Result<Option<ScopePart>, Refusal> {
     let mut sent = headers.get_all(name).iter();
     let Some(value) = sent.next() else { return Ok(None) };

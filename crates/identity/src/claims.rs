@@ -1,12 +1,12 @@
-//! The claims of a token. A claim of the wrong type makes the whole token invalid; it never counts as absent.
-//! This module must never use a signing key or a set of keys.
+//! The claims of a token. A claim of the wrong type makes the whole token invalid. Such a claim is never treated as
+//! absent. This module must never use a signing key or a set of keys.
 
 use serde::{Deserialize, Deserializer};
 
 use super::rules::Rules;
 use super::token_error::TokenError;
 
-/// The claims that are used; others are ignored. A duplicate claim makes the token invalid.
+/// The claims that are used. Other claims are ignored. A duplicate claim makes the token invalid.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     #[serde(default, deserialize_with = "deserialize_non_null")]
@@ -47,7 +47,7 @@ impl ValidityTimes {
         self.exp
     }
 
-    /// Checks that `now` is within the times, with the clock skew of `rules`.
+    /// Checks that the token is valid at `now`, with the clock skew of `rules`.
     pub(super) fn check(self, rules: &Rules, now: f64) -> Result<(), TokenError> {
         let skew = rules.clock_skew.as_secs_f64();
         if now >= self.exp + skew {
@@ -61,7 +61,8 @@ impl ValidityTimes {
 }
 
 impl Claims {
-    /// Checks times, issuer and audience, and returns the times. `now` is in seconds since the Unix epoch.
+    /// Checks the times, the issuer and the audience of the token. Returns the times. `now` is in seconds since the
+    /// Unix epoch.
     pub(super) fn check(&self, rules: &Rules, now: f64) -> Result<ValidityTimes, TokenError> {
         let times = ValidityTimes { exp: self.exp.ok_or(TokenError::NoExpiry)?, nbf: self.nbf };
         times.check(rules, now)?;

@@ -1,7 +1,7 @@
-//! Fetches a JWK set over HTTP, with limits on time, bytes and addresses. It follows no redirect.
+//! Fetches a JWK set over HTTP, with limits on time, bytes and addresses. Redirects are not followed.
 //!
-//! Each request uses a new connection. Minutes pass between two requests, so a pool would only hold connections that the
-//! provider has closed. This module must never know what the set is for.
+//! Each request uses a new connection. Minutes pass between two requests, so the provider would have closed a pooled
+//! connection. This module must never know what the set is used for.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,15 +41,16 @@ pub(super) struct Fetcher {
 /// A successful response.
 pub(super) struct JwksResponse {
     pub(super) json: Vec<u8>,
-    /// The `max-age` of the response.
+    /// The lifetime from `Cache-Control`. `None`: the response names no lifetime.
     pub(super) max_age: Option<Duration>,
 }
 
 impl Fetcher {
-    /// Loads the trusted certificates of this machine if the URL is https. Blocks on the disk.
+    /// Creates a fetcher. If the URL is https, loads the trusted certificates of this machine, which blocks on the
+    /// disk.
     ///
     /// # Errors
-    /// A sentence if this machine has no trusted certificate.
+    /// The rest of a sentence that starts with the URL, if this machine has no trusted certificate.
     pub(super) fn new(url: JwksUrl) -> Result<Self, String> {
         let tls = if url.is_tls() { Some(tls_connector()?) } else { None };
         Ok(Self { url, tls })
@@ -62,7 +63,7 @@ impl Fetcher {
     /// Fetches the set.
     ///
     /// # Errors
-    /// The rest of a sentence that starts with the URL, without any text of the response.
+    /// The rest of a sentence that starts with the URL. It contains no text of the response.
     pub(super) async fn fetch(&self) -> Result<JwksResponse, String> {
         timeout(TOTAL_TIMEOUT, self.fetch_without_timeout())
             .await
@@ -79,7 +80,7 @@ impl Fetcher {
         self.request_over(stream).await
     }
 
-    /// Connects to the first address of the host that is allowed and accepts.
+    /// Tries the addresses of the host in order. Returns the first connection that succeeds to an allowed address.
     async fn connect(&self) -> Result<TcpStream, String> {
         let addresses = tokio::net::lookup_host((self.url.host(), self.url.port()))
             .await
@@ -95,7 +96,7 @@ impl Fetcher {
     }
 
     async fn connect_to(&self, address: SocketAddr) -> Result<TcpStream, String> {
-        // The address is checked at each connection, because a name can resolve to another address each time.
+        // Every connection checks the address, because a name can resolve to another address each time.
         self.url.allows(address.ip()).map_err(|why| format!("is not allowed: {why}"))?;
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -142,7 +143,8 @@ impl Fetcher {
             }
             Ok(JwksResponse { json, max_age })
         };
-        // The connection must be polled, because it does the I/O. If it fails, the exchange returns the error.
+        // The connection must be polled, because it does the I/O of the exchange. If the connection fails, the exchange
+        // returns the error.
         tokio::pin!(exchange);
         tokio::select! {
             biased;
@@ -159,7 +161,7 @@ impl fmt::Debug for Fetcher {
 }
 
 /// A TLS client with the trusted certificates of this machine. The crypto provider is explicit, because rustls selects
-/// none by itself if several are linked.
+/// no provider if several are linked.
 fn tls_connector() -> Result<TlsConnector, String> {
     let loaded = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -180,11 +182,12 @@ fn tls_connector() -> Result<TlsConnector, String> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The lifetime from `Cache-Control`. Zero for `no-store` and `no-cache`.
+/// Returns the lifetime from `Cache-Control`. Zero for `no-store` and `no-cache`. `None` if there is no valid
+/// `max-age`.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let mut age = None;
     for value in headers.get_all(CACHE_CONTROL) {
-        // A line that is not visible ASCII is ignored; the other lines count.
+        // A line that is not visible ASCII is ignored. The other lines are used.
         for directive in value.to_str().unwrap_or_default().split(',') {
             let (name, seconds) = directive.split_once('=').unwrap_or((directive, ""));
             match name.trim().to_ascii_lowercase().as_str() {

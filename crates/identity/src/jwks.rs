@@ -1,7 +1,7 @@
 //! The public keys that tokens are verified with, read from a JWK set (RFC 7517).
 //!
-//! A key determines the algorithms that it may verify, by its type, curve, `alg`, `use` and `key_ops`. This module
-//! must never know a token.
+//! The type, curve, `alg`, `use` and `key_ops` of a key determine which algorithms the key may verify. This module must
+//! never know a token.
 
 use std::fmt;
 
@@ -35,8 +35,8 @@ pub(super) struct KeySet {
     ignored: Vec<IgnoredKey>,
 }
 
-/// The SHA-256 of a key and its id. Two keys with the same id have different fingerprints, and so has a key under two
-/// ids.
+/// The SHA-256 of a key and its id. Two keys with the same id have different fingerprints. One key under two ids has
+/// two fingerprints.
 pub(super) type Fingerprint = [u8; 32];
 
 /// A key, prepared for each algorithm that it may verify.
@@ -57,8 +57,11 @@ enum VerifyingKey {
 /// Why no key could be selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeySelectionError {
+    /// No key of the set has the id of the token.
     UnknownKid,
+    /// The matching keys are for other algorithms than that of the token.
     OtherAlgorithm,
+    /// The token has no key id, and several keys are for its algorithm.
     KidNeeded,
 }
 
@@ -67,15 +70,16 @@ struct JwkSetDocument {
     keys: Vec<Value>,
 }
 
-/// Why a verifier that accepts every algorithm ignores this key of a set: the rest of a sentence that starts with the key.
-/// `None` if it verifies tokens with the key.
+/// The reason why a verifier ignores this key, although it allows every algorithm. The reason is the rest of a sentence
+/// that starts with the key. `None`: the key is usable.
 pub fn unusable_key_reason(jwk: &Value) -> Option<String> {
     Key::new(jwk, &Algorithm::ALL, &[]).err().map(|unusable| unusable.message())
 }
 
 impl KeySet {
-    /// Parses a JWK set. It ignores private, symmetric, malformed and weak keys, keys of other types, uses or
-    /// algorithms than `allowed`, and a key with the id of an earlier one. A set without a usable key is an error.
+    /// Parses a JWK set. Private, symmetric, malformed and weak keys are ignored. Keys of unsupported types and uses,
+    /// and keys for none of the `allowed` algorithms, are ignored too. A key is also ignored if an earlier key has the
+    /// same id and one of the same algorithms. A set without a usable key is an error.
     pub(super) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
         let document: JwkSetDocument = serde_json::from_slice(json)
             .map_err(|error| format!("is not a JWK set ({{\"keys\": […]}}), line {}", error.line()))?;
@@ -103,15 +107,16 @@ impl KeySet {
         Ok(Self { keys, ignored })
     }
 
-    /// Logs the ignored keys, except those that the previous set `before` has ignored too.
+    /// Logs the ignored keys, except the keys that the previous set `before` has ignored too.
     pub(super) fn log_ignored_keys(&self, before: Option<&Self>) {
-        let known = |it: &&IgnoredKey| before.is_none_or(|before| !before.ignored.contains(it));
-        for IgnoredKey { kid, why } in self.ignored.iter().filter(known) {
+        let is_new = |key: &&IgnoredKey| before.is_none_or(|before| !before.ignored.contains(key));
+        for IgnoredKey { kid, why } in self.ignored.iter().filter(is_new) {
             tracing::warn!(kid, "a key of the JWK set is left out: it {why}");
         }
     }
 
-    /// Selects the key for a token of `algorithm` with the key id `kid`, or without one.
+    /// Selects the key for a token of `algorithm`. `kid` is the key id in the token, or `None` if the token has no key
+    /// id.
     pub(super) fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&Key, KeySelectionError> {
         let fits = |key: &&Key| key.is_for(algorithm);
         let Some(kid) = kid else {
@@ -132,7 +137,7 @@ impl KeySet {
     /// Returns true if [`select`](Self::select) would still return the key of this fingerprint for a token of
     /// `algorithm` with the id of the key.
     pub(super) fn still_selects_by_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
-        // A set has at most one key of an id and algorithm.
+        // For each pair of an id and an algorithm, a set has at most one key.
         self.keys.iter().any(|key| key.is_for(algorithm) && key.fingerprint == *fingerprint)
     }
 
@@ -148,16 +153,18 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// The number of keys that `other` does not have.
+    /// The number of keys of this set that `other` does not have.
     pub(super) fn count_missing_in(&self, other: &Self) -> usize {
-        let known = |key: &&Key| other.keys.iter().any(|it| it.is_same(key));
+        let known = |key: &&Key| other.keys.iter().any(|other_key| other_key.is_same(key));
         self.keys.iter().filter(|key| !known(key)).count()
     }
 }
 
 impl Key {
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let Some((_, key)) = self.verifying_keys.iter().find(|(of, _)| *of == algorithm) else {
+        let Some((_, key)) =
+            self.verifying_keys.iter().find(|(key_algorithm, _)| *key_algorithm == algorithm)
+        else {
             return false;
         };
         match key {
@@ -174,17 +181,18 @@ impl Key {
     }
 
     fn is_for(&self, algorithm: Algorithm) -> bool {
-        self.verifying_keys.iter().any(|(of, _)| *of == algorithm)
+        self.verifying_keys.iter().any(|(key_algorithm, _)| *key_algorithm == algorithm)
     }
 
-    /// Returns true for the same key with the same id and algorithms.
+    /// Returns true if `other` is the same key with the same id and the same algorithms.
     fn is_same(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
             && self.verifying_keys.len() == other.verifying_keys.len()
             && self.verifying_keys.iter().all(|(algorithm, _)| other.is_for(*algorithm))
     }
 
-    /// Parses a key that does not conflict with `others`.
+    /// Parses a key. `others` are the earlier keys of the set. A key is refused if one of them has the same id and one
+    /// of the same algorithms.
     fn new(jwk: &Value, allowed: &[Algorithm], others: &[Self]) -> Result<Self, UnusableKey> {
         let Value::Object(members) = jwk else { return Err("is not an object".into()) };
         if let Some(name) = PRIVATE_MEMBERS.into_iter().find(|name| members.contains_key(*name)) {
@@ -239,8 +247,8 @@ impl Key {
         let verifying_keys = algorithms
             .into_iter()
             .map(|algorithm| {
-                // `jsonwebtoken` parses a key only when it verifies the first token. The key is parsed here too, so that
-                // the operator sees an error at the start.
+                // `jsonwebtoken` parses a key only when the first token is verified. The key is parsed here too, so
+                // that the operator sees an error at the start.
                 let checked = ParsedPublicKey::new(aws_lc_algorithm(algorithm), &encoded).ok()?;
                 let key = match jsonwebtoken_algorithm(algorithm) {
                     Some(name) => VerifyingKey::JsonWebToken(name, decoding_key.clone()),
@@ -268,7 +276,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Each part is hashed with its length, so that the end of one part is never taken for the start of the next.
+/// Returns the fingerprint of a key. The length of each part is hashed too, so that the boundaries between the parts
+/// belong to the fingerprint.
 fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]) -> Fingerprint {
     let mut context = digest::Context::new(&SHA256);
     let curve = curve.filter(|_| kty == "EC");
@@ -283,18 +292,18 @@ fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]
 }
 
 fn may_verify(members: &serde_json::Map<String, Value>) -> Result<bool, String> {
-    let usage = string_member(members, "use")?.is_none_or(|usage| usage == "sig");
-    let operations = match members.get("key_ops") {
+    let use_allows = string_member(members, "use")?.is_none_or(|usage| usage == "sig");
+    let operations_allow = match members.get("key_ops") {
         None => true,
         Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
         Some(_) => return Err("has a 'key_ops' that is not a list".into()),
     };
-    Ok(usage && operations)
+    Ok(use_allows && operations_allow)
 }
 
 fn parse_rsa(members: &serde_json::Map<String, Value>) -> Result<(Vec<u8>, DecodingKey), String> {
     let (mut n, mut e) = (base64url_member(members, "n")?, base64url_member(members, "e")?);
-    // Some encoders keep the sign byte of the DER integer.
+    // Some encoders keep the sign byte of the DER integer, so leading zeros are removed.
     for number in [&mut n, &mut e] {
         let zeros = number.iter().take_while(|byte| **byte == 0).count();
         number.drain(..zeros);
@@ -310,7 +319,8 @@ fn parse_rsa(members: &serde_json::Map<String, Value>) -> Result<(Vec<u8>, Decod
         .map_err(|_| "is not a valid key of its type".to_owned())
 }
 
-/// The uncompressed point of an EC key.
+/// Returns the uncompressed point of an EC key, and the key for `jsonwebtoken`. `width` is the size of a coordinate in
+/// bytes.
 fn parse_ec(
     members: &serde_json::Map<String, Value>,
     width: usize,
@@ -324,7 +334,7 @@ fn parse_ec(
     Ok((point, decoding_key))
 }
 
-/// The algorithm in `jsonwebtoken`, which has no ES512.
+/// The algorithm in `jsonwebtoken`. `None` for ES512, which `jsonwebtoken` does not have.
 fn jsonwebtoken_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
     match algorithm {
         Algorithm::Rs256 => Some(jsonwebtoken::Algorithm::RS256),

@@ -1,4 +1,4 @@
-//! A JWK set file that can change while the server runs: [`JwksFile`]. This module must never know its content.
+//! A JWK set file that can change while the server runs: [`JwksFile`]. This module must never parse the content.
 
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -9,18 +9,18 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::jwks::MAX_JWKS_BYTES;
 
-/// How old the last change must be, so that unchanged metadata proves unchanged content. Two writes within one tick of
-/// the file system clock leave the same times.
+/// If the last change of a file is older than this, unchanged metadata proves unchanged content. The metadata of a
+/// younger file proves nothing, because two writes within one tick of the file system clock have the same times.
 const MIN_SETTLED_AGE: Duration = Duration::from_secs(2);
 
 /// The file, with its state at the last read.
 #[derive(Debug)]
 pub(super) struct JwksFile {
     path: PathBuf,
-    /// The metadata of the file before the last read. `None` if the file had changed too recently for
-    /// [`MIN_SETTLED_AGE`].
+    /// The metadata of the file before the last read. `None` before the first read, after an error, and if the last
+    /// change was younger than [`MIN_SETTLED_AGE`].
     stamp: Option<FileStamp>,
-    /// The SHA-256 of the content at the last read.
+    /// The SHA-256 of the content at the last read. `None` before the first read.
     content_digest: Option<[u8; 32]>,
 }
 
@@ -43,13 +43,13 @@ impl JwksFile {
         &self.path
     }
 
-    /// The content if it differs from the last read. Blocks on the disk.
+    /// Returns the content if it differs from the last read, otherwise `None`. Blocks on the disk.
     ///
     /// # Errors
     /// The rest of a sentence that starts with the path.
     pub(super) fn read_if_changed(&mut self) -> Result<Option<Vec<u8>>, String> {
         let previous = self.stamp.take();
-        // The metadata is read first, so that a write during the read is seen the next time.
+        // The metadata is read first, so that the next call notices a write during this read.
         let stamp = FileStamp::of(&self.path).map_err(|error| format!("cannot be opened: {error}"))?;
         if previous == Some(stamp) {
             self.stamp = previous;
@@ -63,7 +63,7 @@ impl JwksFile {
         Ok(changed.then_some(json))
     }
 
-    /// The content, changed or not. Blocks on the disk.
+    /// Returns the content, changed or not. The result is never `None`. Blocks on the disk.
     ///
     /// # Errors
     /// The rest of a sentence that starts with the path.

@@ -1,8 +1,8 @@
-//! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. A request with an unknown key
-//! id causes a refresh and waits up to 3 s for its end.
+//! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. A request with an unknown
+//! key id causes a refresh and waits up to 3 s for the end of the refresh.
 //!
-//! Two rules keep requests from causing many fetches: at most one attempt at a time, and none within the minimum
-//! interval after the start of the last one. This module must never know where keys come from.
+//! Two rules limit how many fetches requests can cause. At most one attempt runs at a time. A request starts no attempt
+//! within the minimum interval after the start of the last attempt. This module must never know where keys come from.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -20,9 +20,10 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
 /// The current key set, and the state of its refreshes.
 pub(super) struct Keyring {
     set: RwLock<Arc<KeySet>>,
-    /// Notifies of a changed set. The value has no meaning.
+    /// Notifies its receivers when the set has changed. The value `()` has no meaning.
     changed: watch::Sender<()>,
-    /// Shortest time between the starts of two attempts. `None`: requests cannot cause a refresh.
+    /// Shortest time between the starts of two attempts. The limit applies to attempts that requests cause. `None`:
+    /// requests cannot cause a refresh.
     min_interval: Option<Duration>,
     state: Mutex<RefreshState>,
     /// Wakes the refresher.
@@ -32,11 +33,11 @@ pub(super) struct Keyring {
     refreshes: RefreshCounter,
 }
 
-/// Whether an attempt runs, and when the last one started.
+/// The state of the attempts to refresh the keys.
 #[derive(Default)]
 struct RefreshState {
     in_progress: bool,
-    /// When the last attempt started.
+    /// When the last attempt started. `None`: no attempt has started yet.
     last: Option<Instant>,
 }
 
@@ -46,7 +47,8 @@ impl Keyring {
         Self::new(set, None)
     }
 
-    /// Keys that requests can refresh. The given set counts as an attempt that has just started.
+    /// Keys that requests can refresh. The minimum interval begins now, as if an attempt for the given set had just
+    /// started.
     pub(super) fn refreshable(set: KeySet, min_interval: Duration) -> Self {
         let keys = Self::new(set, Some(min_interval));
         keys.state().last = Some(Instant::now());
@@ -95,9 +97,10 @@ impl Keyring {
         self.changed.subscribe()
     }
 
-    /// Requests a refresh and waits until it ends, at most 3 s. Returns at once if no refresh runs and none may start.
+    /// Requests a refresh and waits for its end, at most 3 s. Returns at once if no refresh runs and the rules do not
+    /// allow a new one.
     pub(super) async fn wait_for_refresh(&self) {
-        // Subscribe before the request, so that the end is not missed.
+        // The subscription begins before the request, so that the end of the refresh is not missed.
         let mut ended = self.ended.subscribe();
         if self.request_refresh() {
             // The caller looks at the current keys again, whatever the result.
@@ -131,8 +134,8 @@ impl Keyring {
         ended.borrow().1
     }
 
-    /// Starts an attempt unless one runs. `ended` is notified of the end of the running attempt. Returns true if it was
-    /// started here.
+    /// Starts an attempt unless one runs. The next change of `ended` is the end of the attempt that then runs. Returns
+    /// true if this call has started the attempt.
     fn start_refresh(&self, ended: &mut watch::Receiver<(u64, bool)>) -> bool {
         let mut state = self.state();
         ended.mark_unchanged();
@@ -144,8 +147,8 @@ impl Keyring {
         true
     }
 
-    /// Waits until `when`, or until a refresh is requested, and marks an attempt as running. Returns true if the attempt
-    /// was requested.
+    /// Waits until `when`, or until a refresh is requested. Then marks an attempt as running. Returns true if the
+    /// attempt was requested, and false if `when` was reached.
     pub(super) async fn wait_until_due(&self, when: Instant) -> bool {
         loop {
             let is_due = tokio::select! {
@@ -164,7 +167,7 @@ impl Keyring {
         }
     }
 
-    /// Marks the running attempt as ended. The caller has replaced the set if it succeeded.
+    /// Marks the running attempt as ended. If the attempt succeeded, the caller has already replaced the set.
     pub(super) fn finish_refresh(&self, succeeded: bool) {
         let mut state = self.state();
         state.in_progress = false;

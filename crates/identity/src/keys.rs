@@ -1,7 +1,7 @@
-//! Keys and tokens for trials, small installations and tests: [`generate`] creates a key, [`Minter`] signs tokens with
-//! it.
+//! Keys and tokens for trials, small installations and tests: [`generate`] creates a key. [`Minter`] signs tokens with
+//! the key.
 //!
-//! Verification does not need this module: a server holds public keys only.
+//! Verification does not need this module, because a server has public keys only.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::algorithm::Algorithm;
 
-/// Why a key cannot be created, parsed or used. The text contains nothing of the key.
+/// Why a key cannot be created, parsed or used. The text contains no part of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyError(&'static str);
 
@@ -75,7 +75,7 @@ pub struct TokenClaims {
     pub audience: Option<String>,
 }
 
-/// Signs tokens with a private key: ES256, ES384, ES512 by its curve, RS256 with RSA.
+/// Signs tokens with a private key. The curve of an EC key selects ES256, ES384 or ES512. An RSA key signs with RS256.
 pub struct Minter {
     key: Key,
     algorithm: Algorithm,
@@ -98,10 +98,11 @@ struct Payload<'a> {
 
 impl Minter {
     /// Parses an unencrypted private key: PKCS#8, SEC 1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA PRIVATE KEY`). `kid` is the
-    /// key id in its tokens; the default is the thumbprint of the key (RFC 7638).
+    /// key id in the tokens. `None`: the key id is the thumbprint of the key (RFC 7638).
     ///
     /// # Errors
-    /// [`KeyError`].
+    /// [`KeyError`] if `text` is not PEM, does not contain exactly one private key, or contains a private key that is
+    /// encrypted or of an unsupported type.
     pub fn from_pem(text: &str, kid: Option<String>) -> Result<Self, KeyError> {
         const UNSUPPORTED: KeyError = KeyError(
             "the key is of a type that is not supported; it takes EC P-256, P-384 or P-521, or RSA from 2048 bits",
@@ -125,17 +126,17 @@ impl Minter {
         Ok(Self { key, algorithm, kid, public })
     }
 
-    /// The key id in its tokens.
+    /// The key id in the tokens of this minter.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The signature algorithm of its tokens.
+    /// The signature algorithm of the tokens of this minter.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The JWK set that verifies its tokens: the content of a `jwks.json`.
+    /// The JWK set that verifies the tokens of this minter: the content of a `jwks.json`.
     pub fn jwks(&self) -> String {
         let mut jwk = self.public.clone();
         jwk["kid"] = json!(self.kid);
@@ -144,7 +145,7 @@ impl Minter {
         format!("{:#}\n", json!({ "keys": [jwk] }))
     }
 
-    /// Signs a token with `claims` that is valid from now for `ttl`, in whole seconds.
+    /// Signs a token with `claims` that is valid from now for `ttl`. A fraction of a second in `ttl` is ignored.
     ///
     /// # Errors
     /// [`KeyError`] if signing fails, or the clock is before 1970.
@@ -188,7 +189,7 @@ impl fmt::Debug for Minter {
     }
 }
 
-/// Parses `der` as any of the supported kinds of key.
+/// Parses `der` as a key of any supported kind. `None`: the key is of no supported kind.
 fn parse_der(der: &[u8]) -> Option<(Key, Algorithm)> {
     let curves = [
         (&ECDSA_P256_SHA256_FIXED_SIGNING, Algorithm::Es256),
@@ -204,7 +205,7 @@ fn parse_der(der: &[u8]) -> Option<(Key, Algorithm)> {
         .or_else(|| Some((Key::Rsa(RsaKeyPair::from_pkcs8(der).ok()?), Algorithm::Rs256)))
 }
 
-/// The required members of the JWK: the input of the thumbprint.
+/// Returns the members of the JWK that RFC 7638 requires. They are the input of the thumbprint.
 fn public_jwk(key: &Key, algorithm: Algorithm) -> Value {
     match key {
         Key::Rsa(key) => {
@@ -227,8 +228,8 @@ fn public_jwk(key: &Key, algorithm: Algorithm) -> Value {
     }
 }
 
-/// RFC 7638: the SHA-256 of the required members, sorted by name and without spaces. `serde_json` writes the map in
-/// exactly that form, because the values are base64url.
+/// Returns the thumbprint of RFC 7638: the SHA-256 of the required members as JSON, sorted by name and without spaces.
+/// `serde_json` writes exactly this form, because the values are base64url and need no escaping.
 fn thumbprint(public: &Value) -> String {
     BASE64URL_NOPAD.encode(digest(&SHA256, public.to_string().as_bytes()).as_ref())
 }

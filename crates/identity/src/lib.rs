@@ -1,11 +1,12 @@
 //! Identifies the sender of a request: verifies bearer tokens against the keys of a JWK set and the configured rules.
 //!
 //! [`Verifier`] is the entry point. Keys come from a file (module `jwks_file`) or from a provider (module `fetch`). A
-//! background task (module `refresher`) keeps them fresh, and requests read them from the `keyring`. The token
-//! cache avoids verifying the same token again.
+//! background task (module `refresher`) refreshes the keys, and requests read them from the `keyring`. Because of the
+//! token cache, the signature of a token is usually checked only once.
 //!
-//! All six algorithms take the same path. `jsonwebtoken`, which uses aws-lc, checks the signatures. aws-lc itself checks
-//! ES512. A key that a token contains or refers to is never used. This crate must never know what a caller may do.
+//! The steps of a verification are the same for all six algorithms. `jsonwebtoken`, which uses aws-lc, checks the
+//! signatures of five algorithms. It has no ES512, so aws-lc checks ES512 directly. A key that a token contains or
+//! refers to is never used. This crate must never know what a caller may do.
 
 mod algorithm;
 mod caller;

@@ -10,11 +10,12 @@ use super::clock::unix_now;
 use super::keyring::Keyring;
 use super::token::VerifiedToken;
 
-/// The longest wait between two checks. The system clock can be set meanwhile, and timers stop while the machine is
-/// suspended.
+/// The longest wait between two checks. A longer wait could miss the expiry: the system clock can be set during the
+/// wait, and timers stop while the machine is suspended.
 const POLL_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The lifetime of a verified token: until it expires, or its key is withdrawn or replaced.
+/// The lifetime of a verified token. The lifetime ends when the token expires, or when the key of the token is
+/// withdrawn or replaced.
 pub struct TokenLifetime {
     token: Arc<VerifiedToken>,
     keys: Arc<Keyring>,

@@ -1,4 +1,4 @@
-//! The background task that keeps keys fresh: [`JwksRefresher`]. It polls a file, or fetches from a provider.
+//! The background task that keeps keys fresh: [`JwksRefresher`]. The task polls a file, or fetches from a provider.
 //!
 //! If a refresh fails, the previous keys stay in use: a provider that is down must not lock out all callers. This
 //! module must never know a request.
@@ -31,7 +31,7 @@ impl Drop for JwksRefresher {
 /// How often a provider is asked for keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RefreshSchedule {
-    /// Time between two refreshes if nothing fails and no request needs an unknown key.
+    /// Time between two refreshes, if no refresh fails and no token names an unknown key.
     pub(super) interval: Duration,
     /// Shortest time between the starts of two attempts.
     pub(super) min_interval: Duration,
@@ -44,10 +44,12 @@ impl RefreshSchedule {
         max_age.unwrap_or(self.interval).min(self.interval).max(self.min_interval)
     }
 
-    /// The delay after `failures` consecutive failures: exponential, at most the interval. `jitter` (0 to 255)
-    /// subtracts up to a quarter, so that servers that failed together do not retry together.
-    fn delay_after_failures(&self, failures: u32, jitter: u8) -> Duration {
-        let doubled = self.min_interval.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
+    /// The delay after a failure. `earlier_failures` is the number of consecutive failures before this one. Each
+    /// earlier failure doubles the delay, up to the interval. `jitter` (0 to 255) subtracts up to a quarter of the
+    /// delay. So servers that failed at the same time do not retry at the same time.
+    fn delay_after_failures(&self, earlier_failures: u32, jitter: u8) -> Duration {
+        let doubled =
+            self.min_interval.saturating_mul(1_u32.checked_shl(earlier_failures).unwrap_or(u32::MAX));
         let wait = doubled.min(self.interval);
         wait.saturating_sub(wait / 4 * u32::from(jitter) / 255).max(self.min_interval)
     }
@@ -83,7 +85,8 @@ impl JwksRefresher {
                         last_error = None;
                         replace_keys(&keys, set);
                     }
-                    // A poll logs an error once. A request logs it each time, because its sender looks for the result.
+                    // If polls fail with the same error, the error is logged once. A requested attempt always logs its
+                    // error, because somebody waits for the result.
                     Some(Err(why)) if requested || last_error.as_ref() != Some(&why) => {
                         keys.refreshes().count_failure();
                         tracing::warn!("identity.jwks_file: {path} {why}; the keys from before stay");
@@ -97,7 +100,8 @@ impl JwksRefresher {
         Self(tokio::spawn(task).abort_handle())
     }
 
-    /// Spawns a task that fetches from a provider by `schedule`, and whenever the keyring requests it.
+    /// Spawns a task that fetches from a provider by `schedule`, and whenever the keyring requests a refresh. `max_age`
+    /// is the lifetime that the provider sent with the first set.
     pub(super) fn spawn_for_provider(
         keys: Arc<Keyring>,
         fetcher: Fetcher,
@@ -133,7 +137,7 @@ impl JwksRefresher {
     }
 }
 
-/// Fetches and parses the set once.
+/// Fetches and parses the set once. Returns the set and the `max-age` of the response.
 ///
 /// # Errors
 /// The rest of a sentence that starts with the URL.
@@ -157,7 +161,7 @@ fn replace_keys(keys: &Keyring, set: KeySet) {
 
 fn random_jitter() -> u8 {
     let mut byte = [0];
-    // Without randomness all servers wait equally long, which is acceptable.
+    // If the random source fails, all servers wait equally long, which is acceptable.
     let _ = getrandom::fill(&mut byte);
     byte[0]
 }

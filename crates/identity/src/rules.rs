@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use super::algorithm::Algorithm;
 
-/// What a token must satisfy in addition to its signature. By default all algorithms are allowed, issuer and audience
-/// are not checked, and clocks may differ by one minute.
+/// What a token must satisfy in addition to its signature. By default all algorithms are allowed, the issuer and the
+/// audience are not checked, and clocks may differ by one minute.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The allowed algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// What `iss` must be. `None`: not checked.
+    /// The required value of `iss`. `None`: `iss` is not checked.
     pub issuer: Option<String>,
-    /// What `aud` must be or contain. `None`: not checked.
+    /// The value that `aud` must be or contain. `None`: `aud` is not checked.
     pub audience: Option<String>,
-    /// How far clocks may differ.
+    /// How far the clocks of the issuer and of this server may differ.
     pub clock_skew: Duration,
     /// Values of `typ` that are allowed in addition to `JWT`, `at+jwt`, `application/at+jwt` and an absent `typ`.
     pub types: Vec<String>,
-    /// Whether the token alone names the session. If false, the header `X-Harbor-Session` overrides its claim.
+    /// Whether the token alone names the session. If false, the header `X-Harbor-Session` overrides the token's claim
+    /// `session`.
     pub session_bound: bool,
 }
 

@@ -28,8 +28,7 @@ struct Header {
     b64: Option<bool>,
 }
 
-/// The types of access tokens that are always accepted (RFC 8725 §3.11, RFC 9068 §2.1). A token without a type is
-/// accepted too.
+/// The values of `typ` that are always accepted (RFC 8725 §3.11, RFC 9068 §2.1). A token without `typ` is accepted too.
 const ACCESS_TOKEN_TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 
 /// Longest token type that can be configured, in bytes.
@@ -39,7 +38,7 @@ const MAX_TYPE_BYTES: usize = 128;
 pub const LEGAL_TYPES: &str =
     "a list of token types such as my-token+jwt, each of 1 to 128 letters, digits and !#$&-^_.+/";
 
-/// Returns true if `text` is a legal token type: a media type, or its part after `application/`.
+/// Returns true if `text` is a legal token type: a media type, or the part of a media type after `application/`.
 pub fn is_token_type(text: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
@@ -47,16 +46,17 @@ pub fn is_token_type(text: &str) -> bool {
     text.len() <= MAX_TYPE_BYTES && text.split('/').count() <= 2 && text.split('/').all(is_part)
 }
 
-/// A verified token, with the key that verified it.
+/// A verified token, with the fingerprint of the key that verified it.
 #[derive(Debug, Clone)]
 pub(super) struct VerifiedToken {
     pub(super) tenant: Option<String>,
     pub(super) user: Option<String>,
     pub(super) session: Option<String>,
-    /// Has the token scope `admin`.
+    /// Whether the token has the scope `admin`.
     pub(super) admin: bool,
-    /// Has the token scope `console:fleet`.
+    /// Whether the token has the scope `console:fleet`.
     pub(super) fleet: bool,
+    /// Whether the token has the scope `artifacts:delete`.
     pub(super) delete: bool,
     times: ValidityTimes,
     key: Fingerprint,
@@ -69,12 +69,12 @@ pub(super) struct VerifiedToken {
 enum KeyLookup {
     /// By the key id (`kid`) in the token.
     ByKid,
-    /// By its algorithm alone, because the token has no key id.
+    /// By the algorithm alone, because the token has no key id.
     WithoutKid,
 }
 
 impl VerifiedToken {
-    /// Returns true if the token is still valid at `now` and its key is still in `keys`.
+    /// Returns true if the token is still valid at `now`, and `keys` would select the same key for it again.
     pub(super) fn is_still_valid(&self, keys: &KeySet, rules: &Rules, now: f64) -> bool {
         self.times.check(rules, now).is_ok() && self.is_verified_by(keys)
     }
@@ -108,8 +108,7 @@ impl VerifiedToken {
     }
 }
 
-/// Verifies `token` and returns its claims. The caller has checked its length. `now` is in seconds since the Unix
-/// epoch.
+/// Verifies `token`. The caller has already checked the length of the token. `now` is in seconds since the Unix epoch.
 pub(super) fn verify(
     token: &[u8],
     keys: &KeySet,
@@ -149,7 +148,8 @@ pub(super) fn verify(
     Ok(VerifiedToken::new(claims, times, key.fingerprint(), algorithm, lookup))
 }
 
-/// Parses a JSON object. serde alone would also accept an array of the member values.
+/// Parses a JSON object. serde would also accept an array of the member values, so the first byte is checked. `None`:
+/// the text is not an object of this type.
 fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
 }

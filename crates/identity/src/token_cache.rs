@@ -1,7 +1,9 @@
-//! A cache of verified tokens: [`TokenCache`]. A hit costs a hash instead of a signature check.
+//! A cache of verified tokens: [`TokenCache`]. For a cached token, the server computes a hash instead of checking a
+//! signature.
 //!
-//! The cache holds the SHA-256 of at most [`CAPACITY`] tokens, never a token itself, and no rejected token. It does not
-//! check validity. After each hit, the verifier must check the times and the key again.
+//! The cache contains the hashes and the claims of at most [`CAPACITY`] verified tokens. It never contains the text of
+//! a token, and nothing about rejected tokens. The cache does not check validity. So after each hit, the verifier must
+//! check the times and the key again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,13 +15,14 @@ use super::token::VerifiedToken;
 
 /// Most tokens in the cache.
 pub(super) const CAPACITY: usize = 4096;
-/// The number of shards. Each has its own lock, so that threads rarely wait for each other. The hash of a token selects
-/// its shard.
+/// The number of shards. Each shard has its own lock, so that threads rarely wait for each other. The hash of a token
+/// selects the shard.
 const SHARDS: usize = 16;
-/// Longest tenant, user or session in the cache, in bytes. A legal one is never longer. The limit keeps the cache below
-/// a few MiB.
+/// Longest tenant, user or session in the cache, in bytes. A legal tenant, user or session is never longer. Because of
+/// this limit, the cache needs only a few MiB.
 const MAX_PART_BYTES: usize = 256;
-/// How many recently used tokens an insertion skips before it evicts the next one anyway.
+/// How many recently used tokens an insertion skips. After that, the insertion evicts the next token, recently used or
+/// not.
 const MAX_SKIPPED: usize = 8;
 
 /// The SHA-256 of a token.
@@ -28,12 +31,13 @@ pub(super) type TokenHash = [u8; 32];
 /// Verified tokens by hash.
 pub(super) struct TokenCache(Vec<Mutex<Shard>>);
 
-/// A shard with CLOCK eviction: if it is full, the hand skips slots that were used since its last pass and evicts the
-/// next one.
+/// A part of the cache with CLOCK eviction. If the shard is full, the hand skips the slots that were used since the
+/// last pass of the hand. Then the token in the next slot is evicted.
 #[derive(Default)]
 struct Shard {
     indices: HashMap<TokenHash, usize>,
     slots: Vec<Slot>,
+    /// The index of the slot that the next eviction looks at first.
     hand: usize,
 }
 
@@ -49,14 +53,14 @@ impl TokenCache {
         Self((0..SHARDS).map(|_| Mutex::default()).collect())
     }
 
-    /// The key of a token in the cache.
+    /// The hash under which a token is stored in the cache.
     pub(super) fn hash(token: &[u8]) -> TokenHash {
         let mut hash = TokenHash::default();
         hash.copy_from_slice(digest(&SHA256, token).as_ref());
         hash
     }
 
-    /// The cached token.
+    /// Returns the verified token with this hash. `None`: the token is not cached.
     pub(super) fn get(&self, token: &TokenHash) -> Option<Arc<VerifiedToken>> {
         self.with_shard(token, |shard| {
             let slot = shard.slots.get_mut(*shard.indices.get(token)?)?;
@@ -65,7 +69,8 @@ impl TokenCache {
         })?
     }
 
-    /// Inserts a token. If the shard is full, it evicts one that was not used recently.
+    /// Inserts a token. If the shard is full, another token is evicted. A token with an identity that is too long is
+    /// not inserted.
     pub(super) fn insert(&self, token: TokenHash, verified: &Arc<VerifiedToken>) {
         let parts = [&verified.tenant, &verified.user, &verified.session];
         if parts.into_iter().flatten().any(|part| part.len() > MAX_PART_BYTES) {
@@ -77,7 +82,7 @@ impl TokenCache {
 
     fn with_shard<T>(&self, token: &TokenHash, action: impl FnOnce(&mut Shard) -> T) -> Option<T> {
         let shard = self.0.get(usize::from(token[0]) % SHARDS)?;
-        // A poisoned lock is still used: after a panic, a shard misses a token at worst.
+        // A poisoned lock is still used. After a panic, at worst a token is missing in the shard.
         Some(action(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::jwks::KeySelectionError;
 
-/// Why a token was rejected. The text is a fixed sentence, safe to show to a client.
+/// Why a token was rejected. The text is a fixed sentence that a client may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenError {
     TooLong,

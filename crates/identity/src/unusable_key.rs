@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-/// Most ignored keys of a set that are logged one by one.
+/// The maximum number of ignored keys of a set that are logged. Each of them has its own line.
 pub(super) const MAX_IGNORED_LOGGED: usize = 16;
-/// Most characters of a key id in the log, because it comes from outside.
+/// The maximum number of characters of a key id in the log. The id is truncated, because it comes from outside.
 const MAX_KID_CHARS: usize = 64;
 
 /// A key of the set that is ignored.
@@ -25,7 +25,8 @@ impl IgnoredKey {
 
 /// Why a key is ignored.
 pub(super) enum UnusableKey {
-    /// The type, algorithm or use of the key is not supported. A set may contain such keys, so this is not an error.
+    /// The type, algorithm or use of the key is not supported. A set may contain such keys, so they are never the error
+    /// of a set.
     Unsupported(&'static str),
     /// The key is malformed.
     Malformed(String),
@@ -59,7 +60,8 @@ impl UnusableKey {
         }
     }
 
-    /// The error about a set without any usable key, if this key is the reason.
+    /// The error of a set that has no usable key. `None`: this key is not a reason for the error, because it is only
+    /// unsupported. `index` is the position of the key in the set, from 0.
     pub(super) fn key_set_error(&self, index: usize) -> Option<String> {
         match self {
             Self::Unsupported(_) => None,

@@ -1,19 +1,19 @@
 //! The URL of a JWK set: [`JwksUrl`], and the addresses that its host may resolve to.
 //!
-//! The URL is part of the configuration. Even so, the server must not connect to the metadata service of a cloud
-//! machine, nor request keys from another machine without TLS. This module must never know a response.
+//! The URL is part of the configuration. Even so, two things are refused: a connection to the metadata service of a
+//! cloud machine, and a request to another machine without TLS. This module must never know a response.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::Uri;
 
-/// The URL of the JWK set of a key provider: https, or http if the host is this machine.
+/// The URL under which a provider serves its JWK set. It is https, or http if the host is this machine.
 ///
 /// `Display` and `Debug` show scheme, host and path. The query can contain a secret and is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JwksUrl {
-    /// A name or an address; IPv6 without brackets.
+    /// A name or an address. An IPv6 address is without brackets.
     host: String,
     port: u16,
     tls: bool,
@@ -27,7 +27,7 @@ impl JwksUrl {
     /// Parses a URL.
     ///
     /// # Errors
-    /// A sentence that contains no user name, password or query.
+    /// A sentence that says what is wrong. It contains no user name, password or query.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.contains('#') {
             return Err("the URL has a fragment (#…), which is never sent; leave it out".into());
@@ -73,10 +73,10 @@ impl JwksUrl {
         Ok(url)
     }
 
-    /// Checks that a connection to this address of the host is allowed.
+    /// Checks that the server may connect to `address`, which the host resolves to.
     ///
     /// # Errors
-    /// A sentence.
+    /// A sentence that names the host and the address.
     pub(super) fn allows(&self, address: IpAddr) -> Result<(), String> {
         let address = address.to_canonical();
         if !self.tls && !address.is_loopback() {

@@ -26,7 +26,7 @@ use super::token_error::TokenError;
 use super::url::JwksUrl;
 use crate::settings::IdentitySettings;
 
-/// Why a configuration of keys was refused: one line that names the key of the configuration or the set.
+/// Why a configuration was refused. The text is one line that names the configuration key or the JWK set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -43,7 +43,7 @@ impl std::error::Error for ConfigError {}
 pub enum OpenError {
     /// The configuration or the configured file is invalid.
     Config(ConfigError),
-    /// The configured provider does not return a usable set: a sentence.
+    /// The configured provider does not return a usable set. The text is a sentence that says why.
     Provider(String),
 }
 
@@ -66,9 +66,9 @@ pub struct KeyRefresher {
 }
 
 impl KeyRefresher {
-    /// Reads the file or asks the provider now. Returns true if the refresh succeeded. If it failed, the previous keys
-    /// stay and the log says why. For fixed keys it does nothing and returns true. Never returns after the verifier is
-    /// dropped.
+    /// Reads the file or asks the provider now. Returns true if the refresh succeeded. If the refresh failed, returns
+    /// false, the previous keys stay, and the log says why. If the keys come from [`Verifier::from_jwks`], this does
+    /// nothing and returns true. After the verifier is dropped, this never returns.
     pub async fn refresh(&self) -> bool {
         !self.is_refreshable || self.keys.refresh().await
     }
@@ -76,27 +76,27 @@ impl KeyRefresher {
 
 /// Verifies tokens against a set of keys and the configured rules.
 ///
-/// It caches verified tokens by hash, until they expire or their key is withdrawn.
+/// A verified token is cached by its hash. The cached token is used until it expires or its key is withdrawn.
 #[derive(Debug)]
 pub struct Verifier {
     keys: Arc<Keyring>,
     rules: Rules,
     cache: TokenCache,
-    /// The task that keeps the keys fresh.
+    /// The task that refreshes the keys. `None`: the keys do not change.
     refresher: Option<JwksRefresher>,
 }
 
 impl Verifier {
-    /// Opens a verifier with the keys of the configured file or provider, and keeps them fresh until it is dropped. A
-    /// changed file is loaded within a second. A provider is asked at the configured interval, and when a token names
-    /// an unknown key. If a refresh fails, the failure is logged and the previous keys stay.
+    /// Opens a verifier with the keys of the configured file or provider. The keys are refreshed until the verifier is
+    /// dropped. A changed file is loaded within a second. A provider is asked at the configured interval, and when a
+    /// token names an unknown key. If a refresh fails, the failure is logged and the previous keys stay.
     ///
     /// Needs a tokio runtime with time enabled, and with I/O enabled for a provider.
     ///
     /// # Errors
-    /// [`OpenError::Config`] if neither is configured, or the file cannot be read, is larger than 1 MiB, is not a JWK
-    /// set, or has no usable key. [`OpenError::Provider`] if the provider does not respond, or its response has one
-    /// of these defects.
+    /// [`OpenError::Config`] if not exactly one of file and provider is configured. The same if the file cannot be
+    /// read, is larger than 1 MiB, is not a JWK set, or has no usable key. [`OpenError::Provider`] if the provider does
+    /// not respond, or the response is not a usable JWK set of at most 1 MiB.
     pub async fn open(settings: &IdentitySettings) -> Result<Self, OpenError> {
         let rules = Rules {
             algorithms: settings.jwt_algorithms.clone(),
@@ -130,7 +130,7 @@ impl Verifier {
         Ok(Self { keys, rules, cache: TokenCache::new(), refresher: Some(refresher) })
     }
 
-    /// A verifier with the keys of a given JWK set, which do not change.
+    /// A verifier with the keys of `json`, a JWK set. The keys do not change.
     ///
     /// # Errors
     /// [`ConfigError`] if `json` is not a JWK set, or has no usable key.
@@ -151,11 +151,13 @@ impl Verifier {
         self.keys.refreshes().counts()
     }
 
-    /// The caller of a request with these headers, by the current keys. `access_token` is a query parameter of the
-    /// event stream, used only if there is no Authorization header.
+    /// The caller of a request with these headers, by the current keys. `access_token` is the query parameter of the
+    /// event stream. It is used only if there is no Authorization header.
     ///
     /// # Errors
-    /// `identity_required`, `auth_rejected` (with the cause for the log).
+    /// `identity_required` if the token is missing, or the identity is incomplete, illegal or different in the headers.
+    /// `auth_rejected` if the token is invalid (with a cause for the log), or if there are several Authorization
+    /// headers.
     pub fn identify(&self, headers: &HeaderMap, access_token: Option<&str>) -> Result<Caller, Refusal> {
         let token = bearer_token(headers, access_token)?;
         build_caller(&*self.verify(token).map_err(auth_rejected)?, headers, self.rules.session_bound)
@@ -211,7 +213,7 @@ impl Verifier {
     }
 }
 
-/// The error about a configuration with neither a file nor a provider.
+/// The error about a configuration without a file and without a provider.
 pub const NO_SOURCE: &str = "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not start; make keys \
                              with 'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set identity.jwks_url to \
                              the JWK set of the issuer of the tokens";
@@ -236,7 +238,7 @@ async fn open_provider(
     Ok((keys, refresher))
 }
 
-/// The path, and the folder that it starts at if it is relative.
+/// The path for a message. If the path is relative, the text names the working directory too.
 fn located(path: &Path) -> String {
     match std::env::current_dir() {
         Ok(dir) if path.is_relative() => {

@@ -1,4 +1,5 @@
-//! A runtime with its own axum application serves the protocol beside its own routes.
+//! A runtime has its own axum application. The application serves the protocol in addition to the routes of the
+//! runtime.
 //!
 //! ```sh
 //! artifactd keygen keys

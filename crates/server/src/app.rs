@@ -1,4 +1,4 @@
-//! The state that all handlers share: [`App`]. It must never know a route or a handler.
+//! The state that all handlers share: [`App`]. This module must never know a route or a handler.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,7 +29,7 @@ pub struct App {
     pub(crate) trusted_proxies: Vec<IpNetwork>,
     /// Memory for the bodies of puts.
     pub(crate) put_memory: BodyMemory,
-    /// Memory for the bodies of all other methods, so that they do not wait behind puts.
+    /// Memory for the bodies of all other methods, so that these bodies do not wait for memory that puts use.
     pub(crate) other_memory: BodyMemory,
     /// Number of requests whose response has not ended. Event streams are not counted, because they do not end.
     pub(crate) in_flight: watch::Sender<usize>,
@@ -39,7 +39,7 @@ pub struct App {
     pub(crate) metrics: Metrics,
     /// Limits the requests in progress of each user and tenant.
     pub(crate) request_limiter: Arc<RequestLimiter>,
-    /// Returns the counts of the log, if the process counts its lines.
+    /// Returns the counts of the log. `None`: the process does not count the lines of its log.
     pub(crate) log_counts: Option<fn() -> LogCounts>,
 }
 
@@ -72,12 +72,12 @@ impl App {
         }
     }
 
-    /// Returns how many connections are open, by activity, and totals since the start.
+    /// Returns the number of open connections by activity, and the totals since the start.
     pub fn connection_counts(&self) -> ConnectionCounts {
         self.connections.counts()
     }
 
-    /// Adds the counts of the process's log to `GET /metrics`. `counts` is called for each request.
+    /// Adds the counts of the process's log to `GET /metrics`. Each request of that route calls `counts`.
     #[must_use]
     pub fn with_log_counts(mut self, counts: fn() -> LogCounts) -> Self {
         self.log_counts = Some(counts);

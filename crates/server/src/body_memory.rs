@@ -1,16 +1,17 @@
-//! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory in steps while its bytes arrive, and
-//! never for bytes that were not sent.
+//! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory in steps while its bytes arrive.
+//! Apart from the rest of a step, no memory is reserved for bytes that the client has not sent.
 //!
 //! The memory has three parts. The first bytes of every body are reserved from the *small* part, so that a short
 //! request never waits behind long bodies. All further bytes are reserved from the *large* part. A tenant may use at
 //! most half of each of these two parts.
 //!
-//! Bodies that hold memory and wait for more could wait for each other forever. So one waiting body at a time may use
-//! the *overflow* part, which is as large as the largest body. That body can always be read to its end, and then the
-//! next one can.
+//! Bodies that hold memory and wait for more could wait for each other forever. To prevent this, one waiting body at a
+//! time may use the *overflow* part, which is as large as the largest body. So the body that uses the overflow part can
+//! always be read to its end. Then the next waiting body gets the part.
 //!
-//! While a body waits for memory, the body that lags most behind the minimum rate is aborted, if it lags more than
-//! [`LAG_LIMIT`] and holds the memory that is needed.
+//! While a body waits for memory, another body can be aborted. Only bodies that lag more than [`LAG_LIMIT`] and hold
+//! memory of the needed part, or the overflow part, are considered. Of these, the body that lags most behind the
+//! minimum rate is aborted.
 //!
 //! This module must never know the content of a body.
 
@@ -34,13 +35,13 @@ const SMALL_BODIES: u64 = 1024;
 const SMALL_STEP: u64 = 4 * 1024;
 /// The step in which memory of the large part is reserved, in bytes.
 const LARGE_STEP: u64 = 64 * 1024;
-/// A tenant may use each part divided by this number.
+/// The limit of a tenant for a part is the size of the part, divided by this number.
 const TENANT_DIVISOR: u64 = 2;
-/// The minimum rate of a body. A body that arrives slower lags, and its lag is limited.
+/// The minimum rate of a body. A body that arrives more slowly lags, and the server limits how far a body may lag.
 pub(crate) const MIN_BYTES_PER_SECOND: u64 = 32 * 1024;
-/// The maximum lag of a body while another one waits for its memory.
+/// If a body lags more than this and another body waits for memory that the slow body holds, the slow body is aborted.
 const LAG_LIMIT: Duration = Duration::from_secs(2);
-/// How often a waiting body checks whether another one is too slow.
+/// How often a waiting body checks whether another body is too slow.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Memory for bodies in flight. Clones share the memory.
@@ -70,7 +71,7 @@ impl BodyMemory {
         Self { state: Arc::new(Mutex::new(state)), largest_body, timeout }
     }
 
-    /// Registers a body of `tenant`. It holds no memory yet.
+    /// Registers a body of `tenant`. The body holds no memory yet.
     pub(crate) fn start_body(&self, tenant: &str) -> BodyPermit {
         let wake = Arc::new(Notify::new());
         let body = self.lock().start_body(tenant, Arc::clone(&wake));
@@ -78,25 +79,27 @@ impl BodyMemory {
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryState> {
-        // A poisoned lock is still used, because no code that holds it can panic during a change.
+        // A poisoned lock is still used, because no code that holds the lock can panic during a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The memory that a body holds. Dropping this frees it.
+/// The memory that a body holds. Dropping the permit frees the memory.
 #[derive(Debug)]
 pub(crate) struct BodyPermit {
     memory: BodyMemory,
     body: u64,
     /// Notified when memory was granted, and when the body is aborted.
     wake: Arc<Notify>,
+    /// The bytes that the body holds, including those of the overflow part.
     held: u64,
     /// The total time that the body has waited for memory.
     waited: Duration,
 }
 
 impl BodyPermit {
-    /// Waits for `next`, the body's next chunk. Fails if the body lags too far or is aborted meanwhile.
+    /// Waits for `next`, the body's next chunk. Fails with `TooSlow` if the body lags too far, or is aborted during the
+    /// wait.
     pub(crate) async fn receive<T>(&mut self, next: impl Future<Output = T>) -> Result<T, BodyAbort> {
         let Some(deadline) = self.memory.lock().start_receive(self.body, self.memory.timeout) else {
             return Err(BodyAbort::TooSlow);
@@ -123,7 +126,7 @@ impl BodyPermit {
     }
 
     /// Reserves memory for the body, of which `received` bytes have arrived in total and `received_now` just now. Waits
-    /// if no memory is free.
+    /// if no memory is free. Fails with `NoMemory` if the waits of the body exceed the timeout.
     pub(crate) async fn reserve(&mut self, received: u64, received_now: u64) -> Result<(), BodyAbort> {
         self.memory.lock().reduce_lag(self.body, min_rate_time(received_now));
         let needed = round_up(received.min(self.memory.largest_body));

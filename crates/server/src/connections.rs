@@ -1,5 +1,5 @@
-//! Connections: which are admitted, what each one does, and where its requests begin and end. This module must
-//! never know a handler.
+//! Connections: which connections are admitted, what each connection does, and where the requests of a connection begin
+//! and end. This module must never know a handler.
 
 mod activity;
 mod counts;

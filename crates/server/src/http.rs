@@ -1,7 +1,7 @@
 //! The protocol over HTTP: the handlers, the router, and the middleware around every request.
 //!
-//! It translates between bytes and the protocol's types. It must never know who may do what, which the resolver
-//! decides, or which driver stores the bytes.
+//! This module translates between bytes and the protocol's types. It must never know who may do what, because the
+//! resolver decides that. It must never know which driver stores the bytes.
 
 mod access_log;
 mod auth;
@@ -48,7 +48,7 @@ pub fn router(app: &Arc<App>, settings: &ServerSettings) -> Router {
     with_layers(routing::routes(app, false), app, settings)
 }
 
-/// Returns the router of a server of its own, which also serves `/`.
+/// Returns the router of a [`Server`](crate::Server). Unlike [`router`], it also serves `/`.
 pub(crate) fn server_router(app: &Arc<App>, settings: &ServerSettings) -> Router {
     with_layers(routing::routes(app, true), app, settings)
 }
@@ -63,7 +63,8 @@ fn with_layers(mut router: Router<Arc<App>>, app: &Arc<App>, settings: &ServerSe
         .with_state(Arc::clone(app))
 }
 
-/// Prepares a request of a connection for the router. `has_fragment`: the request's target has a fragment.
+/// Prepares a request of a connection for the router. `has_fragment` says whether the request's target has a fragment.
+/// `guard` is dropped when the body is read or drained.
 pub(crate) fn prepare_request(
     app: &App,
     request: Request<Incoming>,
@@ -80,7 +81,7 @@ pub(crate) fn mark_refused(request: &mut Request<Body>) {
 
 /// Prepares a response of the router for the connection.
 pub(crate) fn finish_response(mut response: Response) -> Response {
-    // axum derives `Content-Length: 0` from the empty body; in a 304 it would mean the artifact's length (RFC 9110
+    // For an empty body, axum sets `Content-Length: 0`. In a 304 this would say that the artifact is empty (RFC 9110
     // §8.6).
     if response.status() == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove(CONTENT_LENGTH);

@@ -1,4 +1,5 @@
-//! [`IpNetwork`]: the addresses of a network, written in CIDR notation. This module must never know why they are listed.
+//! [`IpNetwork`]: the addresses of a network, written in CIDR notation. This module must never know why a network is
+//! listed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::str::FromStr;
 /// use artifact_store_server::IpNetwork;
 /// let network: IpNetwork = "10.0.0.0/8".parse()?;
 /// assert!(network.contains("10.1.2.3".parse().unwrap()));
-/// assert!("10.1.2.3/8".parse::<IpNetwork>().is_err()); // It has bits beyond the prefix.
+/// assert!("10.1.2.3/8".parse::<IpNetwork>().is_err()); // The address has bits beyond the prefix.
 /// # Ok::<(), artifact_store_server::InvalidIpNetwork>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,8 @@ impl fmt::Display for InvalidIpNetwork {
 impl std::error::Error for InvalidIpNetwork {}
 
 impl IpNetwork {
-    /// Returns whether the network has this address. An IPv4 address that is mapped to IPv6 is the IPv4 address.
+    /// Returns whether the network contains this address. An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is compared
+    /// as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.shares_prefix(address.to_canonical())
     }
@@ -76,7 +78,7 @@ impl FromStr for IpNetwork {
         }
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            // `parse` alone would also take a sign.
+            // `parse` would also accept a sign, so the digits are checked first.
             Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
                 digits.parse().map_err(|_| InvalidIpNetwork)?
             }

@@ -1,8 +1,8 @@
 //! The metrics of the server: requests, connections, event streams, calls of the store, and the process.
 //!
-//! Each group consists of a few atomics that the working code increments. A group writes its own metric families for
-//! `GET /metrics`. Every label value comes from a table that is fixed at compile time, so the number of series is
-//! limited, whatever clients send.
+//! Each group of metrics consists of a few atomics. The code that does the work increments them. A group writes its own
+//! metric families for `GET /metrics`. Every label value comes from a table that is fixed at compile time, so the
+//! number of series is limited, whatever clients send.
 //!
 //! This module must never know a tenant, a user, an id or a file name.
 
@@ -34,7 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) requests: Arc<RequestMetrics>,
     pub(crate) connections: Arc<ConnectionMetrics>,
     pub(crate) event_streams: Arc<EventStreamMetrics>,
-    /// Set if the store is a [`MeasuredStore`].
+    /// `None`: the store is not a [`MeasuredStore`].
     pub(crate) store: Option<Arc<StoreMetrics>>,
     pub(crate) process: ProcessMetrics,
     pub(crate) exposition: Exposition,

@@ -1,7 +1,7 @@
 //! The OpenAPI document of the server: every route, every code, and examples that a test sends to a real server.
 //!
-//! It is generated from the data that the server works with: the table of routes, their declared fields, the registry
-//! of codes, the methods, and the protocol's types. It must never know a request.
+//! The document is generated from data that the server uses too: the table of routes and their fields, the registry of
+//! codes, the methods, and the types of the protocol. This module must never know a request.
 
 mod examples;
 mod operations;
@@ -32,8 +32,8 @@ const DESCRIPTION: &str = "Artifacts of agent runtimes: put, get, list and delet
     receive events. Every error response has the body `Envelope`; branch on its `code`. Every response has an `X-Request-Id`, under \
     which the operator finds the cause in the log.";
 
-/// Returns the document (OpenAPI 3.1.0) as JSON. It is the same for every server of this version, whatever its
-/// configuration.
+/// Returns the document (OpenAPI 3.1.0) as JSON. The document is the same for every server of this version, whatever
+/// its configuration.
 ///
 /// # Examples
 /// ```
@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    /// Collects the members with this name of all objects in the document.
+    /// Appends to `found` the value of every member `name` in `value`, at any depth.
     fn members<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
         match value {
             Value::Object(all) => {
@@ -148,7 +148,7 @@ mod tests {
     fn every_body_has_a_schema_or_generators_leave_it_out() {
         let document = document();
         for content in all(&document["paths"], "content") {
-            // An example may also have a member with this name, and it is a string.
+            // An example may also have a member `content`, but there the value is a string.
             for (media_type, body) in content.as_object().into_iter().flatten() {
                 assert!(body["schema"].is_object(), "{media_type}: {body}");
             }

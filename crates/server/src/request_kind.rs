@@ -3,7 +3,7 @@
 
 use axum::http::Method;
 
-/// The routes that are always served.
+/// The paths of probes. Probes are served even if all slots are taken.
 const PROBES: &[&str] = &["/healthz", "/readyz", "/metrics"];
 
 /// A kind of request.
@@ -41,7 +41,7 @@ impl RequestKind {
         }
     }
 
-    /// Returns the label of the metrics.
+    /// Returns the label of this kind in the metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Probe => "probe",
@@ -53,7 +53,7 @@ impl RequestKind {
         }
     }
 
-    /// Returns the plural for the log.
+    /// Returns the name of several requests of this kind, for the log.
     pub(crate) const fn plural(self) -> &'static str {
         match self {
             Self::Probe => "probes",

@@ -1,5 +1,5 @@
-//! Limits on the requests in progress of one user and of one tenant: [`RequestLimiter`]. Without them, slow uploads and
-//! stalled downloads of a single caller could occupy every connection.
+//! Limits on the requests in progress of one user and of one tenant: [`RequestLimiter`]. Without these limits, slow
+//! uploads and stalled downloads of a single caller could occupy every connection.
 //!
 //! Event streams have their own limits. This module must never know what a request asks for.
 
@@ -23,7 +23,7 @@ struct TenantRequests {
     users: HashMap<ScopePart, usize>,
 }
 
-/// A request in progress. It is counted until this is dropped.
+/// The permit of a request in progress. The request is counted until the permit is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestPermit {
     limiter: Arc<RequestLimiter>,
@@ -53,7 +53,7 @@ impl RequestLimiter {
         Some(RequestPermit { limiter: Arc::clone(self), tenant: tenant.clone(), user: user.clone() })
     }
 
-    /// Locks the table. A poisoned lock is still used, because no code that holds it can panic during a change.
+    /// Locks the table. A poisoned lock is still used, because no code that holds the lock can panic during a change.
     fn tenants(&self) -> MutexGuard<'_, HashMap<ScopePart, TenantRequests>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
-//! The table of routes. Every route is listed here, so that tests can iterate over them. It must never know a handler.
+//! The table of routes. Every route is listed here, so that tests can iterate over all routes. This module must never
+//! know a handler.
 
 mod fields;
 mod hints;
@@ -34,10 +35,11 @@ pub(crate) enum RouteKind {
     Root,
 }
 
-/// The path of the page that says what the server is. An application that mounts the router has its own.
+/// The path of the page that says what the server is. An application that mounts the router has its own route for this
+/// path.
 pub(crate) const ROOT: &str = "/";
 
-/// Every route. A mounted router has all of them except `/`.
+/// Every route. A mounted router has every route except `/`.
 pub const ROUTES: &[Route] = &[
     Route { path: "/v1/control/{method}", verbs: &["POST"], token: true, kind: RouteKind::Control },
     Route { path: "/v1/events", verbs: &["GET"], token: true, kind: RouteKind::Events },
@@ -66,7 +68,7 @@ impl Route {
         }
     }
 
-    /// Returns the headers that the route reads, without those of the identity.
+    /// Returns the headers that the route reads, without the [`IDENTITY_HEADERS`] and the [`RANGE_HEADERS`].
     pub(crate) const fn headers(&self) -> &'static [RequestField] {
         match self.kind {
             RouteKind::Events => fields::EVENTS_HEADERS,

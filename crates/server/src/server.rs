@@ -39,9 +39,10 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
 /// How long to wait if the system cannot accept a connection, for example because no file descriptor is left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(500);
-/// The same wait if a connection was just evicted, so that a file descriptor is free in a moment.
+/// How long to wait instead if a connection was just evicted. The wait is short, because a file descriptor becomes free
+/// in a moment.
 const EVICTED_ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
-/// How often a queued request checks whether another connection can be evicted by now.
+/// How often a queued request checks whether a connection can now be evicted for it.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a comment is written to an event stream whose client has closed its half of the connection.
 const HALF_CLOSED_COMMENT_INTERVAL: Duration = Duration::from_secs(2);
@@ -49,7 +50,7 @@ const HALF_CLOSED_COMMENT_INTERVAL: Duration = Duration::from_secs(2);
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// How long connections may take to close after the last response.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same time if a response was aborted. Its client gets no complete response in any case.
+/// The same time if the grace period has ended. It is short, because some responses are incomplete in any case.
 const ABORTED_CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A server that is bound to its address.
@@ -87,8 +88,8 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` resolves, then shuts down. From then on no connection is accepted. Requests in flight have
-    /// the grace period to end, then event streams end.
+    /// Serves until `stop` resolves, then shuts down. During the shutdown no connection is accepted, and queued
+    /// requests are refused. Requests in flight have the grace period to end. After that, event streams end.
     pub async fn run(self, stop: impl Future<Output = ()>) -> ShutdownOutcome {
         let Self { listener, app, settings } = self;
         let graceful = GracefulShutdown::new();
@@ -122,7 +123,7 @@ impl Server {
             Err(_) => ShutdownOutcome::Aborted(*app.in_flight.borrow() + *unsent.borrow()),
         };
         app.resolver.close_events().await;
-        // The remaining connections only wait for their clients.
+        // The remaining connections only wait for their clients, so they get little time.
         let close_timeout =
             if outcome == ShutdownOutcome::Complete { CLOSE_TIMEOUT } else { ABORTED_CLOSE_TIMEOUT };
         let _ = timeout(close_timeout, connections).await;
@@ -143,7 +144,7 @@ fn http1_builder(header_timeout: Duration) -> http1::Builder {
     builder
 }
 
-/// What is needed to serve a connection.
+/// Everything that is needed to serve a connection. Each connection gets a clone.
 #[derive(Clone)]
 struct ConnectionService {
     router: Router,
@@ -156,7 +157,7 @@ struct ConnectionService {
     unsent: watch::Sender<usize>,
 }
 
-/// Accepts connections forever. The table decides which are admitted.
+/// Accepts connections and never returns. The table decides which connections are admitted.
 async fn accept(listener: TcpListener, connections: ConnectionService, graceful: &GracefulShutdown) {
     let table = Arc::clone(&connections.app.connections);
     let refuser = ConnectionRefuser::new(http::too_many_connections);
@@ -214,7 +215,8 @@ impl ConnectionService {
         let Self { router, app, builder, write_timeout, queue_timeout, unsent } = self;
         let AdmittedConnection { handle, close } = connection;
         let _open_connection = app.metrics.connections.accept();
-        // Small responses are sent immediately. If this fails, the connection is dead, and the next read reports it.
+        // This option sends small responses immediately. If setting it fails, the connection is dead, and the next read
+        // reports the error.
         let _ = stream.set_nodelay(true);
         let client = Arc::new(stream);
         let mut stream = TimeoutStream::new(SharedSocket::new(Arc::clone(&client)));
@@ -245,7 +247,8 @@ impl ConnectionService {
         });
         let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
         let reason = tokio::select! {
-            // Biased: `watch_streams` must run before the connection, which then polls the response for the comment.
+            // Biased: `watch_streams` must be polled before the connection. `watch_streams` requests a comment, and the
+            // connection then polls the response for the comment.
             biased;
             _ = close => "closed for a new connection".to_owned(),
             () = shared_socket::wait_for_reset(&client) => "reset by the client".to_owned(),
@@ -259,7 +262,7 @@ impl ConnectionService {
     }
 }
 
-/// Waits until a request is admitted or refused. Returns whether it is admitted.
+/// Waits until a request is admitted or refused. Returns whether the request is admitted.
 async fn wait_for_admission(
     admission: RequestAdmission,
     state: &ConnectionState,
@@ -285,7 +288,7 @@ async fn wait_for_admission(
 }
 
 /// Makes an event stream write a comment at intervals after its client has closed its half of the connection. Such a
-/// client may be gone, and only writing shows it. Never returns.
+/// client may be gone, and only a write shows whether the client still exists. Never returns.
 async fn watch_streams(client: &TcpStream, state: &ConnectionState) {
     state.wait_for_stream().await;
     shared_socket::wait_for_half_close(client).await;

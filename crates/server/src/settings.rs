@@ -1,4 +1,4 @@
-//! Limits and timeouts of a server: [`ServerSettings`]. It must never know how they are configured.
+//! Limits and timeouts of a server: [`ServerSettings`]. This module must never know how the settings are configured.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use crate::ip_network::IpNetwork;
 /// Settings of a [`Server`](crate::Server) and of a [`router`](crate::router).
 ///
 /// The defaults are those of the keys `server.*` in `docs/protocol/config.md`. A mounted router uses `allowed_origins`,
-/// `body_timeout`, `trusted_proxies`, `event_streams` and the two `max_requests_*`. The other settings are about connections, which the
-/// application around it accepts itself.
+/// `trusted_proxies` and the two `max_requests_*`, and `body_timeout` for the bodies of control requests. Most other
+/// settings are about connections, which the application that mounts the router accepts itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
     /// The address to listen on.
@@ -22,19 +22,21 @@ pub struct ServerSettings {
     /// The networks of the proxies whose `X-Forwarded-For` or `Forwarded` names the client, for the access log. In a
     /// mounted router, the application provides the address of the connection as `ConnectInfo<SocketAddr>`.
     pub trusted_proxies: Vec<IpNetwork>,
-    /// How long the head of a request may take. Also how long a connection may be idle.
+    /// How long the head of a request may take. A connection may be idle for the same time.
     pub header_timeout: Duration,
-    /// How long a body may make no progress, in either direction.
+    /// How long the body of a request or of a response may make no progress.
     pub body_timeout: Duration,
     /// The maximum number of open connections, without the reserve.
     pub max_connections: usize,
-    /// Additional connections in the reserve. On them probes are answered, and other requests wait.
+    /// The number of connections in the reserve, in addition to `max_connections`. A probe on such a connection is
+    /// answered. Any other request waits for a regular connection.
     pub reserved_connections: usize,
-    /// The maximum number of connections of one client address. `None`: no separate limit.
+    /// The maximum number of connections of one client address. `None`: there is no limit for each client.
     pub max_connections_per_client: Option<usize>,
-    /// How long a request may wait if all connections are taken.
+    /// How long a request in the reserve may wait for a regular connection.
     pub queue_timeout: Duration,
-    /// The maximum numbers of open event streams.
+    /// The maximum numbers of open event streams. This crate does not apply them: pass the same numbers to the resolver
+    /// in its `ResolverOptions`.
     pub event_streams: EventStreamSettings,
     /// The maximum number of requests in progress of one user, without event streams. Default: half of the connections.
     pub max_requests_per_user: usize,

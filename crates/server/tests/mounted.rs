@@ -1,9 +1,9 @@
-//! The example of a runtime that mounts the router, over real connections.
+//! A test of the example `mounted`, in which a runtime mounts the router. The requests use real connections.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 #[path = "../examples/mounted.rs"]
-#[allow(unreachable_pub)] // An example is a program: nothing outside it sees its items.
+#[allow(unreachable_pub)] // An example is a program: no other crate uses its items.
 mod mounted;
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The caller of a valid token and headers, or its refusal.
+//! Which caller a valid token and the headers name, and which combinations are refused.
 
 use artifact_store_identity::{Algorithm, Rules};
 use artifact_store_protocol::Code;

@@ -45,7 +45,7 @@ impl Signer {
         Minter::from_pem(&self.pem, Some("k1".into())).unwrap()
     }
 
-    /// The public key as a JWK, with changed members (null removes one).
+    /// The public key as a JWK with changed members. A change to null removes the member.
     pub(crate) fn jwk(&self, changes: &Value) -> Value {
         let mut set: Value = serde_json::from_str(&self.minter().jwks()).unwrap();
         let mut jwk = set["keys"][0].take();
@@ -79,7 +79,7 @@ impl Signer {
         }
     }
 
-    /// A valid token with changed header members and claims (null removes one).
+    /// A valid token with changed header members and claims. A change to null removes the member or claim.
     pub(crate) fn token(&self, header: &Value, claims: &Value) -> String {
         let header = with_changes(json!({ "alg": self.algorithm.name(), "kid": "k1", "typ": "JWT" }), header);
         self.token_from_json(&header.to_string(), &with_changes(valid_claims(), claims).to_string())

@@ -1,4 +1,4 @@
-//! Tokens that are forged, stale or broken. The message says which check failed and repeats nothing of the token.
+//! Tokens that are forged, stale or broken. The message says which check failed and repeats no part of the token.
 
 use artifact_store_identity::{Algorithm, Rules, Verifier};
 use artifact_store_protocol::Code;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Signer, identify, signing_input, token_of_length, unix_now, valid_claims, with_changes};
 
-/// A key, and a verifier with this key that checks issuer and audience. `required_claims` are the claims that it
-/// requires.
+/// A key, and a verifier with this key. The verifier checks issuer and audience. `required_claims` are the claims with
+/// the issuer and the audience that the verifier accepts.
 struct Issuer {
     es: Signer,
     required_claims: Value,

@@ -1,4 +1,5 @@
-//! Private keys and the tokens they sign. The crate `jsonwebtoken` is the second implementation that confirms both.
+//! Private keys and the tokens that they sign. The crate `jsonwebtoken`, another implementation, checks keys and tokens
+//! too.
 
 use std::time::Duration;
 

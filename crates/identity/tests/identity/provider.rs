@@ -80,7 +80,8 @@ impl Provider {
         }
     }
 
-    /// A verifier that fetches again only if a token names an unknown key, and not within `min_interval`.
+    /// A verifier that fetches again only if a token names an unknown key. Two such fetches are at least `min_interval`
+    /// apart.
     pub(crate) async fn verifier(&self, min_interval: Duration) -> Result<Verifier, OpenError> {
         Verifier::open(&self.settings(Duration::from_hours(1), min_interval)).await
     }

@@ -42,7 +42,8 @@ async fn a_changed_file_is_loaded_however_it_is_written() {
     wait_until_accepted("replaced by a rename", &verifier, &tokens[2]).await;
     identify(&verifier, &tokens[1]).unwrap_err();
 
-    // As Kubernetes does: the path is a symlink to a symlink, and a rename replaces it.
+    // Kubernetes updates a file in this way: the path is a symlink to a symlink, and a rename replaces the first
+    // symlink.
     std::fs::write(&fresh, content(&keys[3])).unwrap();
     let (link, new_link) = (dir.path().join("link"), dir.path().join("new_link"));
     std::os::unix::fs::symlink(&fresh, &link).unwrap();

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::common::{Signer, headers, identify, jwk_set};
 use crate::provider::{Behavior, Provider};
 
-/// An interval that is long enough for a few requests, and short enough to wait for.
+/// An interval between fetches. A few requests fit in it, and a test can wait for its end.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A key and its key id.

@@ -1,4 +1,4 @@
-//! Cached tokens: the result is the same as for a token that is not cached.
+//! A cached token has the same result as a token that is not cached.
 
 use std::time::Duration;
 

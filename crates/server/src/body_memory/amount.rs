@@ -1,4 +1,4 @@
-//! An amount of memory, split into the parts that it is reserved from. It must never know a body or a tenant.
+//! An amount of memory, in bytes of the small and of the large part. This module must never know a body or a tenant.
 
 /// The maximum number of bytes of each body that are reserved from the small part.
 pub(super) const SMALL_BODY: u64 = 64 * 1024;
@@ -11,7 +11,7 @@ pub(super) struct MemoryAmount {
 }
 
 impl MemoryAmount {
-    /// Returns what a body that holds `from` bytes needs in addition to hold `to` bytes.
+    /// Returns the amount that a body needs in addition, if it holds `from` bytes and shall hold `to` bytes.
     pub(super) fn increase(from: u64, to: u64) -> Self {
         let small = to.min(SMALL_BODY) - from.min(SMALL_BODY);
         Self { small, large: (to - from).saturating_sub(small) }
@@ -27,7 +27,7 @@ impl MemoryAmount {
         self.large = self.large.saturating_sub(less.large);
     }
 
-    /// Returns `self`, with zero for each part that is zero in `other`.
+    /// Returns `self`, but zero for each part that is zero in `other`.
     pub(super) const fn masked_by(self, other: Self) -> Self {
         Self {
             small: if other.small > 0 { self.small } else { 0 },
@@ -35,7 +35,8 @@ impl MemoryAmount {
         }
     }
 
-    /// Returns `more`, with zero for each part that fits: where `self` plus `more` does not exceed `capacity`.
+    /// Returns `more`, but zero for each part that is large enough: `self` plus `more` does not exceed `capacity`.
+    /// `self` is the amount in use.
     pub(super) const fn shortage(self, more: Self, capacity: Self) -> Self {
         Self {
             small: if self.small + more.small > capacity.small { more.small } else { 0 },

@@ -1,5 +1,5 @@
-//! The accounting of body memory: which body holds how much, which one waits, and which one is granted memory.
-//! [`MemoryState`] never waits itself.
+//! The accounting of body memory: how much each body holds, which bodies wait, and which body is granted memory. The
+//! methods of [`MemoryState`] never wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,12 +13,14 @@ use super::amount::MemoryAmount;
 #[derive(Debug)]
 struct BodyEntry {
     tenant: Arc<str>,
+    /// What the body holds of the small and the large part. Memory of the overflow part is not included.
     held: MemoryAmount,
     /// The amount that the body waits for. `None` if it does not wait.
     requested: Option<MemoryAmount>,
     /// How far the body lags behind the minimum rate. The current wait for bytes is not included.
     lag: Duration,
-    /// Since when the server has been waiting for more bytes of the body.
+    /// Since when the server has been waiting for more bytes of the body. `None`: the server does not wait for bytes of
+    /// this body.
     receiving_since: Option<Instant>,
     is_aborted: bool,
     wake: Arc<Notify>,
@@ -45,13 +47,13 @@ pub(super) struct MemoryState {
     tenant_limit: MemoryAmount,
     held: MemoryAmount,
     tenants: HashMap<Arc<str>, TenantUsage>,
-    /// By number. A body that starts later has a higher number.
+    /// All bodies by number. A body that starts later has a higher number.
     bodies: BTreeMap<u64, BodyEntry>,
     /// Bodies that wait for memory, in the order of their requests.
     waiting: Vec<u64>,
     /// The body that uses the overflow part.
     overflow_holder: Option<u64>,
-    /// The tenant that was assigned the overflow part last. Another tenant has priority over it.
+    /// The tenant that was assigned the overflow part last. Waiting bodies of other tenants get the part first.
     last_overflow_tenant: Option<Arc<str>>,
     next_number: u64,
 }
@@ -121,8 +123,8 @@ impl MemoryState {
         self.grant_requests();
     }
 
-    /// Records that the server waits for more bytes of the body. Returns the deadline, or `None` if the body was
-    /// aborted.
+    /// Records that the server waits for more bytes of the body. Returns when the lag of the body reaches `timeout`.
+    /// `None`: the body was aborted.
     pub(super) fn start_receive(&mut self, number: u64, timeout: Duration) -> Option<Instant> {
         let body = self.bodies.get_mut(&number).filter(|body| !body.is_aborted)?;
         let now = Instant::now();
@@ -138,8 +140,8 @@ impl MemoryState {
         }
     }
 
-    /// Reduces the lag of the body by `expected_time`: how long the received bytes take at the minimum rate. The lag
-    /// never falls below zero, so a body that was fast before gets no extra time later.
+    /// Reduces the lag of the body by `expected_time`: the time that the received bytes take at the minimum rate. The
+    /// lag never falls below zero, so a body that was fast before gets no extra time later.
     pub(super) fn reduce_lag(&mut self, number: u64, expected_time: Duration) {
         if let Some(body) = self.bodies.get_mut(&number) {
             body.lag = body.lag.saturating_sub(expected_time);
@@ -150,12 +152,12 @@ impl MemoryState {
         self.bodies.get(&number).is_none_or(|body| body.is_aborted)
     }
 
-    /// Returns whether the body has the memory that it requested.
+    /// Returns whether the body has all the memory that it requested.
     pub(super) fn is_granted(&self, number: u64) -> bool {
         self.bodies.get(&number).is_some_and(|body| body.requested.is_none())
     }
 
-    /// Requests memory. Returns whether it was granted immediately.
+    /// Requests memory. Returns whether the memory was granted immediately.
     pub(super) fn request(&mut self, number: u64, amount: MemoryAmount) -> bool {
         if let Some(body) = self.bodies.get_mut(&number) {
             body.requested = Some(amount);
@@ -174,8 +176,9 @@ impl MemoryState {
         self.grant_requests();
     }
 
-    /// Grants requests in their order. No request overtakes one that waits for the same part, or for the limit of the
-    /// same tenant.
+    /// Grants requests in their order. If a request waits for a part, no later request gets memory of this part. If a
+    /// request waits because of the limit of its tenant, only later requests of the same tenant get no memory of the
+    /// part.
     fn grant_requests(&mut self) {
         let mut blocked = MemoryAmount::default();
         let mut blocked_tenants: HashMap<Arc<str>, MemoryAmount> = HashMap::new();
@@ -218,7 +221,8 @@ impl MemoryState {
         }
     }
 
-    /// Assigns the overflow part to the first waiting body of another tenant than before, or else to the first one.
+    /// Assigns the overflow part to the first waiting body of another tenant than last time. If there is no such body,
+    /// the first waiting body gets the part.
     fn assign_overflow(&mut self) {
         let is_of_another_tenant = |number: &&u64| {
             self.bodies
@@ -234,8 +238,8 @@ impl MemoryState {
         self.waiting.retain(|number| Some(*number) != chosen);
     }
 
-    /// Aborts the body that lags most, if it lags more than `lag_limit` and holds memory that the waiting body `number`
-    /// needs.
+    /// Frees memory for the waiting body `number`. Of the bodies that hold memory of the needed part and lag more than
+    /// `lag_limit`, the one that lags most is aborted.
     pub(super) fn abort_slow_body(&mut self, number: u64, lag_limit: Duration) {
         let Some((requested, tenant)) =
             self.bodies.get(&number).and_then(|body| Some((body.requested?, Arc::clone(&body.tenant))))
@@ -247,9 +251,10 @@ impl MemoryState {
         let total_shortage = self.held.shortage(requested, self.capacity);
         let (overflow_holder, now) = (self.overflow_holder, Instant::now());
         let holds_needed_memory = |number: u64, body: &BodyEntry| {
-            let is_of_tenant = body.tenant == tenant && !body.held.masked_by(tenant_shortage).is_zero();
+            let holds_tenant_memory =
+                body.tenant == tenant && !body.held.masked_by(tenant_shortage).is_zero();
             overflow_holder == Some(number)
-                || is_of_tenant
+                || holds_tenant_memory
                 || (tenant_shortage.is_zero() && !body.held.masked_by(total_shortage).is_zero())
         };
         let slowest = self
@@ -259,7 +264,7 @@ impl MemoryState {
             .filter(|(number, body)| holds_needed_memory(**number, body))
             .map(|(_, body)| body)
             .max_by_key(|body| body.lag(now));
-        // If this body was aborted already, it frees its memory in a moment, so no other body is aborted now.
+        // If the slowest body was aborted already, it frees its memory in a moment. So no other body is aborted now.
         if let Some(body) = slowest.filter(|body| !body.is_aborted) {
             body.is_aborted = true;
             body.wake.notify_one();

@@ -28,7 +28,7 @@ fn spawn_reserve(mut permit: BodyPermit, to: u64) -> JoinHandle<Result<BodyPermi
     tokio::spawn(async move { permit.reserve(to, 0).await.map(|()| permit) })
 }
 
-/// Waits for a next chunk, which never arrives, until the body is aborted.
+/// Waits for a chunk that never arrives, until the body is aborted.
 fn spawn_receive(mut permit: BodyPermit) -> JoinHandle<Result<(), BodyAbort>> {
     tokio::spawn(async move { permit.receive(std::future::pending()).await })
 }
@@ -47,7 +47,7 @@ async fn bytes_that_were_not_sent_are_not_reserved() {
     for number in 0..400 {
         all.push(received(&memory, &format!("tenant {}", number % 2), 1).await);
     }
-    // Another tenant still gets its whole limit.
+    // Another tenant still gets all the memory that a tenant may use.
     let large = received(&memory, "other", LARGEST).await;
     let larger = received(&memory, "other", LARGEST).await;
     drop((all, large, larger));
@@ -89,7 +89,7 @@ async fn a_tenant_gets_up_to_its_limit_and_others_do_not_wait() {
     ];
     settle().await;
     assert!(modest.iter().all(JoinHandle::is_finished));
-    // Half of the large part holds 2 of these bodies, and the overflow part holds 1.
+    // Half of the large part has space for 2 of these bodies, and the overflow part for 1.
     let granted = greedy.iter().filter(|body| body.is_finished()).count();
     assert!(granted <= 4, "{granted} bodies of the greedy tenant have memory");
 }
@@ -118,7 +118,8 @@ async fn bodies_that_hold_memory_and_wait_for_more_all_complete() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_gets_no_memory_in_time_is_aborted_and_leaves_nothing_behind() {
     let memory = memory();
-    // Bodies that were read and are being processed hold the whole limit of the tenant, and the overflow part too.
+    // Bodies that were read hold all the memory that the tenant may use, and the overflow part too. The bodies keep the
+    // memory while they are processed.
     let held: Vec<_> = (0..10).map(|_| spawn_reserve(memory.start_body("a"), LARGEST)).collect();
     settle().await;
     let started = Instant::now();
@@ -144,8 +145,8 @@ async fn a_slow_body_is_aborted_once_another_waits_and_not_before() {
         "a slow body was aborted although no other body waits"
     );
     let started = Instant::now();
-    // The slow bodies hold nearly the whole limit of the tenant. The first body gets the overflow part. The second one
-    // needs memory of the slow bodies.
+    // The slow bodies hold nearly all the memory that the tenant may use. The first body gets the overflow part. The
+    // second one needs memory of the slow bodies.
     let first = received(&memory, "a", LARGEST).await;
     let second = received(&memory, "a", LARGEST).await;
     assert!(started.elapsed() < LAG_LIMIT, "{:?}", started.elapsed());
@@ -194,7 +195,7 @@ async fn a_body_alone_may_lag_until_the_timeout() {
         }
     };
     assert_eq!(aborted, BodyAbort::TooSlow);
-    // The bytes that arrived at once give no extra time.
+    // The bytes that arrived at the beginning give the body no extra time.
     let took = started.elapsed();
     assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_secs(2), "{took:?}");
 }

@@ -1,26 +1,27 @@
-//! What a connection does, and which slots it counts against.
+//! What a connection does, and which kind of slot it occupies.
 
 use crate::request_kind::RequestKind;
 
 /// What a connection does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activity {
-    /// Its first complete head has not arrived.
+    /// The first complete head has not arrived.
     FirstHead,
     /// Between two requests.
     Idle,
     /// A request was read and waits for a slot.
     Queued(RequestKind),
+    /// A request is being served.
     Serving(RequestKind),
 }
 
-/// Which slots a connection counts against.
+/// Which kind of slot a connection occupies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ConnectionClass {
-    /// It has a slot of `server.max_connections`.
+    /// The connection has one of the `server.max_connections` slots.
     Regular,
-    /// It has a slot of the reserve.
+    /// The connection has a slot of the reserve.
     Reserved,
-    /// Its request was refused. It is open only until the response is sent.
+    /// The request was refused. The connection is open only until the response is sent.
     Closing,
 }

@@ -1,18 +1,18 @@
-//! The number of connections, by what they do, for the log and the metrics.
+//! The numbers of connections by activity, for the log and the metrics.
 
 use std::fmt;
 
 use super::activity::{Activity, ConnectionClass};
 use crate::request_kind::RequestKind;
 
-/// Numbers of connections: what they do now, and totals since the start.
+/// Numbers of connections: the current numbers by slot and by activity, and the totals since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
     /// Connections with one of the `server.max_connections` slots.
     pub regular: usize,
     /// Connections in the reserve.
     pub reserved: usize,
-    /// Connections that were refused and are open only until the response is sent.
+    /// Connections whose queued request was refused. They are open only until the response is sent.
     pub closing: usize,
     /// Of all connections: those whose first complete head has not arrived.
     pub first_head: usize,

@@ -1,12 +1,13 @@
 //! Finds requests whose target has a fragment: [`FragmentDetector`].
 //!
-//! A fragment is not allowed in a request (RFC 9112 §3.2), but hyper drops it silently. So the detector scans the bytes
-//! of a connection as they arrive, and only the lines of heads. It skips the body of a request with a known length.
-//! After a chunked body, or one whose length is unclear, it stops scanning the connection.
+//! A fragment is not allowed in a request (RFC 9112 §3.2), but hyper drops it silently. So the detector scans the heads
+//! of all requests while the bytes of a connection arrive. If the length of a body is known, the body is skipped. If a
+//! body is chunked or its length is unclear, the detector does not scan the rest of the connection.
 //!
-//! It neither changes nor delays any byte. A request whose fragment is not found is served as hyper reads it.
+//! The detector neither changes nor delays any byte. If a fragment is not found, the request is served without the
+//! fragment, as hyper reads it.
 
-/// How many bytes of a header line are stored. A valid `Content-Length` is shorter.
+/// How many bytes of a header line are stored. A line with a valid `Content-Length` is shorter.
 const MAX_LINE_BYTES: usize = 64;
 
 /// Scans the requests of one connection.
@@ -17,7 +18,7 @@ pub(crate) struct FragmentDetector {
     requests: u64,
     /// The first bytes of the current header line.
     line: Vec<u8>,
-    /// The `Content-Length` of the current request.
+    /// The `Content-Length` of the current request. `None`: no such header has been read.
     length: Option<u64>,
 }
 
@@ -30,14 +31,15 @@ enum ParseState {
     RequestLine,
     /// In a header line.
     Header,
-    /// In a body, with the number of bytes to come.
+    /// In a body. The number says how many bytes of the body are still to come.
     Body(u64),
     /// The start of the next request is unknown.
     Unknown,
 }
 
 impl FragmentDetector {
-    /// Scans the next bytes. Returns the number of the first request in them whose target has a fragment.
+    /// Scans the next bytes. If a target in these bytes has a fragment, returns the number of its request on the
+    /// connection, from 1. `None`: no fragment was found.
     pub(crate) fn scan(&mut self, mut bytes: &[u8]) -> Option<u64> {
         let mut found = None;
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -108,8 +110,7 @@ impl FragmentDetector {
 mod tests {
     use super::*;
 
-    /// Scans the bytes as a whole and one by one, and checks that the result is the same. Returns the number of the
-    /// request, from 1.
+    /// Scans the bytes as a whole and one by one, and checks that both results are equal. Returns the result of `scan`.
     fn scan_all(bytes: &str) -> Option<u64> {
         let whole = FragmentDetector::default().scan(bytes.as_bytes());
         let mut one_by_one = FragmentDetector::default();
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn bodies_of_known_length_are_skipped_and_the_number_of_the_request_is_returned() {
         let plain = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
-        // Its body looks like a request line with a fragment.
+        // The body of this request looks like a request line with a fragment.
         let put = "PUT /a HTTP/1.1\r\nhost: a\r\ncontent-length:  6 \r\n\r\nGET /#";
         let fragment = "GET /#a HTTP/1.1\r\nHost: a\r\n\r\n";
         assert_eq!(scan_all(&[plain, put, plain].concat()), None);

@@ -1,10 +1,10 @@
 //! The response to a head that is not HTTP or is too large: [`HeadErrorStream`].
 //!
-//! hyper answers such a request itself, with an empty body, because it has no request to hand to a service. This stream
-//! replaces that response with one that has the usual headers and body.
+//! hyper calls no service for such a head. Instead, hyper itself writes a response with an empty body. This stream
+//! replaces the response of hyper with a response that has the usual headers and body.
 //!
-//! It does so only if all earlier requests are answered and their responses are flushed. Anything that the connection
-//! writes then is hyper's own response, so no byte of an artifact is ever replaced.
+//! The stream replaces bytes only if all earlier requests are answered and their responses are flushed. Bytes that are
+//! written then are hyper's own response, so no byte of an artifact is ever replaced.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::fragment_detector::FragmentDetector;
 use super::state::ConnectionState;
 
-/// A connection whose responses to malformed heads are replaced. It also looks for fragments in the requests it reads.
+/// A connection whose responses to malformed heads are replaced. The stream also looks for fragments in the requests
+/// that are read from it.
 #[derive(Debug)]
 pub(crate) struct HeadErrorStream<S> {
     stream: S,
@@ -24,6 +25,7 @@ pub(crate) struct HeadErrorStream<S> {
     /// Number of the last request whose response has been flushed.
     last_flushed: u64,
     make_response: fn() -> Vec<u8>,
+    /// `None` until the first byte of hyper's own response is written.
     replacement: Option<Replacement>,
     fragments: FragmentDetector,
 }
@@ -35,8 +37,8 @@ struct Replacement {
 }
 
 impl<S> HeadErrorStream<S> {
-    /// `make_response` returns the response to send instead of hyper's. Every request that hyper reads must be
-    /// registered with [`ConnectionState::begin_request`] of `state`.
+    /// `make_response` returns the bytes that are sent instead of hyper's own response. Every request that hyper reads
+    /// must be registered with [`ConnectionState::begin_request`] of `state`.
     pub(crate) fn new(stream: S, state: Arc<ConnectionState>, make_response: fn() -> Vec<u8>) -> Self {
         Self {
             stream,
@@ -50,7 +52,8 @@ impl<S> HeadErrorStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> HeadErrorStream<S> {
-    /// Writes the replacement instead of `length` bytes of hyper's response. Returns `length`, as if they were written.
+    /// Writes the replacement instead of `length` bytes of hyper's response. Returns `length`, as if all bytes of hyper
+    /// were written.
     fn poll_replace(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         let Self { stream, make_response, replacement, .. } = self;
         let Replacement { bytes, written } =
@@ -111,7 +114,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadErrorStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Both are read before the flush, because a flush includes only the responses that ended before it began.
+        // Both values are read before the flush, because a flush includes only the responses that ended before the
+        // flush began.
         let (last_ended, unsent) = (self.state.last_ended(), self.state.unsent_responses());
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.last_flushed = last_ended;
@@ -146,7 +150,7 @@ mod tests {
         let guard = state.begin_request();
         stream.write_all(b"response, ").await.unwrap();
         drop(guard);
-        // Not flushed: it may be the end of the response.
+        // The response is not flushed yet, so these bytes may be its end.
         stream.write_all(b"end, ").await.unwrap();
         stream.flush().await.unwrap();
         stream.write_all(b"the library's").await.unwrap();

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Maximum number of refusals that are being sent at once. Further connections are closed without a response.
+/// Maximum number of refusals that are sent at the same time. Further connections are closed without a response.
 const MAX_REFUSALS: usize = 64;
 /// How long sending a refusal may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,7 +29,8 @@ impl ConnectionRefuser {
         Self { permits: Arc::new(Semaphore::new(MAX_REFUSALS)), make_response }
     }
 
-    /// Sends the refusal on `stream`, whatever the client requests, and closes the connection. Does not wait for it.
+    /// Sends the refusal on `stream`, whatever the client requests, and closes the connection. A task does this, so
+    /// this function returns at once.
     pub(crate) fn refuse(&self, stream: TcpStream) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
         let response = (self.make_response)();

@@ -1,8 +1,8 @@
 //! A client's socket that can be watched while hyper owns the connection: [`SharedSocket`].
 //!
 //! A client may close its half of the connection after a request and still wait for the response. hyper does not read
-//! in the meantime, so it does not notice if the client is gone altogether. The system distinguishes the two: a socket
-//! whose connection was reset has an error, a half-closed one has none.
+//! in the meantime, so it does not notice if the client is gone. The operating system distinguishes the two cases: a
+//! socket whose connection was reset has an error, but a half-closed socket has no error.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 /// How often to check again for the end of input if the client has sent bytes that are not read yet.
 const PEEK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A socket with several owners. One of them reads and writes.
+/// A socket with several owners. Only one owner reads and writes.
 #[derive(Debug)]
 pub(crate) struct SharedSocket(Arc<TcpStream>);
 
@@ -31,11 +31,11 @@ impl SharedSocket {
 
 /// Waits until the client has reset the connection.
 pub(crate) async fn wait_for_reset(stream: &TcpStream) {
-    // An error of this call means that the socket can no longer be used, so the result does not matter.
+    // If this call fails, the socket can no longer be used. So the result does not matter.
     let _ = stream.ready(Interest::ERROR).await;
 }
 
-/// Waits until the client has closed its half of the connection.
+/// Waits until the client has closed its half of the connection, or the socket has an error.
 pub(crate) async fn wait_for_half_close(stream: &TcpStream) {
     let mut byte = [0];
     while let Ok(1..) = stream.peek(&mut byte).await {

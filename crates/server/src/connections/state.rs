@@ -1,6 +1,6 @@
-//! The requests and responses of one connection: [`ConnectionState`] counts the requests that were read, the responses
-//! that have ended, and the ended responses that are not sent yet. When every request is answered and every response is
-//! sent, it marks the connection as idle through its [`ConnectionHandle`].
+//! The requests and responses of one connection: [`ConnectionState`]. The state counts the requests that were read, the
+//! responses that have ended, and the ended responses that are not sent yet. When every request is answered and every
+//! response is sent, the table is told that the connection is idle.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::table::{ConnectionHandle, RequestAdmission};
 use crate::request_kind::RequestKind;
 
-/// A comment of an event stream. Clients ignore it.
+/// A comment of an event stream. Clients ignore comments.
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
 /// The requests and responses of one connection.
@@ -25,17 +25,18 @@ pub(crate) struct ConnectionState {
     requests_read: AtomicU64,
     /// Number of the first request whose target has a fragment. 0: none.
     fragment_request: AtomicU64,
+    /// Number of the last request whose response has ended. 0: none.
     last_ended: AtomicU64,
     /// Responses that have ended but whose last bytes are not sent yet.
     unsent: AtomicUsize,
-    /// The same count for all connections together.
+    /// The number of such responses of all connections together.
     all_unsent: watch::Sender<usize>,
     /// Request bodies that are neither read to their end nor dropped.
     bodies: AtomicUsize,
     /// Notified when the first response that is an event stream begins.
     stream_started: Notify,
-    /// The client has closed its half of the connection during an event stream, and the stream has written nothing
-    /// since.
+    /// Whether the client has closed its half of the connection during an event stream, and no comment was written
+    /// since then.
     is_half_closed: AtomicBool,
     handle: Option<ConnectionHandle>,
 }
@@ -56,13 +57,13 @@ impl ConnectionState {
         }
     }
 
-    /// Registers a request that was read. The guard must be attached to its response.
+    /// Registers a request that was read. The guard must be attached to the response of the request.
     pub(crate) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         let number = self.requests_read.fetch_add(1, Ordering::AcqRel) + 1;
         RequestGuard { state: Arc::clone(self), number }
     }
 
-    /// Records that the target of request `number`, which is not read yet, has a fragment.
+    /// Records that the target of request `number` has a fragment. hyper has not parsed this request yet.
     pub(crate) fn mark_fragment(&self, number: u64) {
         let _ = self.fragment_request.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
     }
@@ -84,12 +85,12 @@ impl ConnectionState {
         self.handle.as_ref().is_none_or(ConnectionHandle::cancel_wait)
     }
 
-    /// Returns whether the next response is the last one.
+    /// Returns whether the connection must be closed after its next response.
     pub(crate) fn must_close(&self) -> bool {
         self.handle.as_ref().is_some_and(ConnectionHandle::must_close)
     }
 
-    /// Registers a request body. The guard must be held as long as the body is read.
+    /// Registers a request body. The guard must be dropped when the body is read or drained.
     pub(crate) fn begin_body(self: &Arc<Self>) -> BodyGuard {
         self.bodies.fetch_add(1, Ordering::AcqRel);
         BodyGuard(Arc::clone(self))
@@ -101,8 +102,8 @@ impl ConnectionState {
     }
 
     /// Records that the client has closed its half while an event stream is sent. The stream then writes a comment,
-    /// which shows whether the client still reads. Only the connection's own task may call this, because it must poll
-    /// the response afterwards.
+    /// which shows whether the client still reads. Only the task of the connection may call this, because the task must
+    /// poll the response afterwards.
     pub(crate) fn set_half_closed(&self) {
         self.is_half_closed.store(true, Ordering::Release);
     }
@@ -135,7 +136,7 @@ impl ConnectionState {
         self.unsent.load(Ordering::Acquire)
     }
 
-    /// Records that the last bytes of `count` ended responses have been sent. They no longer count as unsent.
+    /// Records that the last bytes of `count` ended responses have been sent. These responses are no longer unsent.
     pub(crate) fn mark_sent(&self, count: usize) {
         if count > 0 {
             self.unsent.fetch_sub(count, Ordering::AcqRel);
@@ -164,7 +165,7 @@ impl Drop for BodyGuard {
     }
 }
 
-/// A request, from its head to the end of its response.
+/// A request in progress, from its head to the end of its response.
 #[derive(Debug)]
 pub(crate) struct RequestGuard {
     state: Arc<ConnectionState>,
@@ -173,7 +174,7 @@ pub(crate) struct RequestGuard {
 
 impl RequestGuard {
     /// Returns whether the request's target has a fragment. Only the first such request of a connection is recorded,
-    /// because it ends the connection.
+    /// because the connection is closed after it.
     pub(crate) fn has_fragment(&self) -> bool {
         self.state.fragment_request.load(Ordering::Acquire) == self.number
     }
@@ -200,8 +201,9 @@ impl Drop for RequestGuard {
 /// A response body that holds the guard of its request.
 #[derive(Debug)]
 struct TrackedBody {
-    /// Declared first, so that it is dropped before `inner`. Its drop counts the response as unsent, and then the drop
-    /// of `inner` ends the count as in flight. So the response is counted at every moment.
+    /// This field is declared first, so that the guard is dropped before `inner`. The drop of the guard counts the
+    /// response as unsent. Then the drop of `inner` removes the request from the requests in flight. So a shutdown
+    /// finds the response in one of the two counts at every moment.
     guard: RequestGuard,
     inner: Body,
     is_stream: bool,

@@ -1,16 +1,16 @@
-//! The table of open connections. It decides which new connection gets a slot, which request waits for one, and which
-//! connection is closed for a new one.
+//! The table of open connections. It decides which new connection gets a slot, which request waits for a slot, and
+//! which connection is closed for a new connection.
 //!
 //! There are `max` regular slots. If all are taken, a new connection evicts the connection that has waited longest for
-//! its first complete head. If there is none, it evicts the connection that has been idle for longest. A connection
-//! that serves a request keeps its slot.
+//! its first complete head. If no connection waits for its head, the new connection evicts the connection that has been
+//! idle longest. A connection that serves a request keeps its slot.
 //!
-//! If no connection can be evicted, the new one goes to the reserve. Its head is read there, and a probe is answered.
-//! Any other request waits in a queue for a regular slot. If the reserve is full too, its oldest connection is closed
-//! for the new one.
+//! If no connection can be evicted, the new connection gets a slot of the reserve. Its head is read, and a probe is
+//! answered. Any other request waits in a queue for a regular slot. If the reserve is full too, the oldest connection
+//! in the reserve is closed for the new connection. A connection that answers a probe is closed last.
 //!
-//! A connection that was accepted less than [`FIRST_HEAD_GRACE`] ago had little time to send its first head. It is not
-//! evicted while the reserve has a free slot.
+//! A connection that was accepted less than [`FIRST_HEAD_GRACE`] ago had little time to send its first head. Such a
+//! connection is not evicted while the reserve has a free slot.
 //!
 //! This module must never know a socket or a route.
 
@@ -25,8 +25,8 @@ use super::activity::{Activity, ConnectionClass};
 use super::counts::ConnectionCounts;
 use crate::request_kind::RequestKind;
 
-/// Maximum number of connections that are open only to send a refusal, in addition to all others. Above it, the oldest
-/// of them is closed.
+/// Maximum number of connections that are open only to send a refusal, in addition to all others. If there are more,
+/// the oldest of these connections is closed.
 const MAX_CLOSING: usize = 64;
 /// A connection is not evicted for a missing first head before this time has passed.
 const FIRST_HEAD_GRACE: Duration = Duration::from_millis(250);
@@ -40,7 +40,7 @@ pub(crate) struct ConnectionLimits {
     pub(crate) max: usize,
     /// Number of slots in the reserve, in addition to `max`. At least 1.
     pub(crate) reserved: usize,
-    /// For each client address. `None`: no limit.
+    /// Maximum number of connections of one client. `None`: no limit.
     pub(crate) per_client: Option<usize>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct ConnectionTable {
 
 #[derive(Debug, Default)]
 struct TableState {
-    /// Incremented by every event. It provides ids and the order of events.
+    /// A counter that every event increments. It provides the ids and the order of events.
     clock: u64,
     entries: HashMap<u64, ConnectionEntry>,
     /// Connections that may be evicted, in the order of eviction.
@@ -74,11 +74,12 @@ struct ConnectionEntry {
     activity: Activity,
     /// Number of requests that were read.
     requests: u64,
-    /// `None`: the connection is not evicted.
+    /// The position in the order of eviction. `None`: the connection has a regular slot and serves a request, so it is
+    /// not evicted.
     key: Option<EvictionKey>,
     /// Sends the decision to a queued request.
     decision: Option<oneshot::Sender<QueueDecision>>,
-    /// Dropping this closes the connection.
+    /// Dropping this sender closes the connection.
     _close: oneshot::Sender<()>,
 }
 
@@ -93,9 +94,11 @@ struct ClientConnections {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct EvictionKey {
     class: ConnectionClass,
+    /// Rank 0 is evicted before rank 1. Regular connections: 0 waits for its first head, 1 is idle. Reserved
+    /// connections: 1 serves a probe, 0 does anything else. Closing connections: always 0.
     rank: u8,
-    /// The order within a rank: the counter `clock` when a regular connection last changed, or when a reserved
-    /// connection was accepted.
+    /// The order within a rank, a value of the counter `clock`. Regular connections: when the connection last changed.
+    /// All others: when the connection was accepted.
     since: u64,
     id: u64,
 }
@@ -104,7 +107,7 @@ struct EvictionKey {
 #[derive(Debug)]
 pub(crate) struct AdmittedConnection {
     pub(crate) handle: ConnectionHandle,
-    /// Resolves when the connection must be closed.
+    /// Resolves when the server must close the connection.
     pub(crate) close: oneshot::Receiver<()>,
 }
 
@@ -148,8 +151,8 @@ impl ConnectionTable {
         Admission { connection, report }
     }
 
-    /// Closes one connection that serves no request, because the system has no resources for another one. Returns false
-    /// if there is no such connection.
+    /// Closes one regular connection that serves no request, because the system has no resources for another
+    /// connection. Returns false if every regular connection serves a request.
     pub(crate) fn evict_one(&self) -> bool {
         let state = &mut *self.state();
         let candidate = state
@@ -177,6 +180,8 @@ impl TableState {
         self.clock
     }
 
+    /// Returns the counts to log. `None`: a regular slot is free, or the last report was made less than
+    /// [`REPORT_INTERVAL`] ago.
     fn report(&mut self, limits: &ConnectionLimits, now: Instant) -> Option<ConnectionCounts> {
         let is_due = self
             .last_report
@@ -188,6 +193,9 @@ impl TableState {
         Some(self.counts)
     }
 
+    /// Inserts a new connection. If necessary, evicts other connections first. Returns the id of the new connection,
+    /// and a receiver that resolves when the server must close it. `None`: the client is at its limit, and none of its
+    /// connections can be evicted.
     fn insert_new(
         &mut self,
         limits: &ConnectionLimits,
@@ -197,22 +205,22 @@ impl TableState {
         if let (Some(limit), Some(known)) = (limits.per_client, self.clients.get(&client))
             && known.open >= limit
         {
-            let Some(own) = self.eviction_candidate(&known.evictable, now) else {
+            let Some(evicted) = self.eviction_candidate(&known.evictable, now) else {
                 self.counts.refused += 1;
                 return None;
             };
-            self.evict(own);
+            self.evict(evicted);
         }
         self.admit_queued(limits, now);
         let mut class = ConnectionClass::Reserved;
         if self.queue.is_empty() && self.free_regular_slot(limits, now) {
             class = ConnectionClass::Regular;
         } else if self.counts.reserved >= limits.reserved
-            && let Some(head) = self.first_evictable(ConnectionClass::Regular)
+            && let Some(evicted) = self.first_evictable(ConnectionClass::Regular)
         {
-            self.evict(head);
-            // If a request was queued, it now has the regular slot, and the new connection gets the free slot of the
-            // reserve.
+            self.evict(evicted);
+            // If a request was queued, its connection now has the regular slot. Then the new connection gets the slot
+            // in the reserve that has become free.
             self.admit_queued(limits, now);
             if self.counts.regular < limits.max {
                 class = ConnectionClass::Regular;
@@ -243,7 +251,7 @@ impl TableState {
         Some((id, closed))
     }
 
-    /// Frees a regular slot if none is free. Returns whether one is free now.
+    /// If no regular slot is free, tries to free one by an eviction. Returns whether a regular slot is free now.
     fn free_regular_slot(&mut self, limits: &ConnectionLimits, now: Instant) -> bool {
         if self.counts.regular < limits.max {
             return true;
@@ -255,10 +263,11 @@ impl TableState {
         })
     }
 
-    /// Returns the regular connection of `keys` to evict: the one that has waited longest for its first head, if that
-    /// is too long, otherwise the one that has been idle longest.
+    /// Returns the regular connection of `keys` to evict. First choice: the connection that has waited longest for its
+    /// first head, if it has waited for at least [`FIRST_HEAD_GRACE`]. Second choice: the connection that has been idle
+    /// longest.
     fn eviction_candidate(&self, keys: &BTreeSet<EvictionKey>, now: Instant) -> Option<u64> {
-        // The lower bounds of two ranks, see `insert`: 0 waits for the first head, 1 is idle.
+        // The lower bounds of the two ranks of regular connections: 0 waits for the first head, 1 is idle.
         let first_head_start = EvictionKey { class: ConnectionClass::Regular, rank: 0, since: 0, id: 0 };
         let idle_start = EvictionKey { rank: 1, ..first_head_start };
         let is_late = |key: &&EvictionKey| {
@@ -266,7 +275,7 @@ impl TableState {
             accepted_at
                 .is_some_and(|accepted_at| now.saturating_duration_since(accepted_at) >= FIRST_HEAD_GRACE)
         };
-        // The connection that has waited longest comes first. If it is not late, no other is.
+        // The connection that has waited longest comes first. If this connection is not late, no other connection is.
         let late = keys.range(first_head_start..idle_start).next().filter(is_late);
         let candidate = late
             .or_else(|| keys.range(idle_start..).next().filter(|key| key.class == ConnectionClass::Regular));
@@ -275,8 +284,8 @@ impl TableState {
 
     /// Returns the first evictable connection of a class.
     fn first_evictable(&self, class: ConnectionClass) -> Option<u64> {
-        let least = EvictionKey { class, rank: 0, since: 0, id: 0 };
-        self.evictable.range(least..).next().filter(|key| key.class == class).map(|key| key.id)
+        let lower_bound = EvictionKey { class, rank: 0, since: 0, id: 0 };
+        self.evictable.range(lower_bound..).next().filter(|key| key.class == class).map(|key| key.id)
     }
 
     /// Inserts an entry into every index.
@@ -304,7 +313,7 @@ impl TableState {
         self.entries.insert(id, entry);
     }
 
-    /// Removes an entry from every index, except from the number of its client's open connections.
+    /// Removes an entry from every index. The number of open connections of its client does not change.
     fn detach(&mut self, id: u64) -> Option<ConnectionEntry> {
         let entry = self.entries.remove(&id)?;
         if let Some(key) = entry.key {
@@ -319,6 +328,7 @@ impl TableState {
         Some(entry)
     }
 
+    /// Changes an entry and its position in every index.
     fn update(&mut self, id: u64, update: impl FnOnce(&mut ConnectionEntry)) {
         if let Some(mut entry) = self.detach(id) {
             update(&mut entry);
@@ -326,7 +336,8 @@ impl TableState {
         }
     }
 
-    /// Removes a connection from the table. This closes it if it is open. Returns false if it is not in the table.
+    /// Removes a connection from the table. If the connection is open, this closes it. Returns false if the table does
+    /// not have the connection.
     fn remove(&mut self, id: u64) -> bool {
         let Some(entry) = self.detach(id) else { return false };
         if let Some(client) = self.clients.get_mut(&entry.client) {
@@ -344,7 +355,7 @@ impl TableState {
         }
     }
 
-    /// Refuses a queued request.
+    /// Refuses a queued request. Its connection is then open only until the response is sent.
     fn refuse(&mut self, id: u64) {
         self.counts.refused += 1;
         self.update(id, |entry| {
@@ -362,7 +373,7 @@ impl TableState {
         }
     }
 
-    /// Gives regular slots that are free or can be freed to queued requests.
+    /// Gives regular slots to queued requests, as long as a slot is free or can be freed by an eviction.
     fn admit_queued(&mut self, limits: &ConnectionLimits, now: Instant) {
         while let Some(id) = self.queue.first().copied()
             && self.free_regular_slot(limits, now)
@@ -381,7 +392,7 @@ impl TableState {
     }
 }
 
-/// A connection in the table. Dropping this removes it.
+/// A connection in the table. Dropping the handle removes the connection from the table.
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     table: Arc<ConnectionTable>,
@@ -393,7 +404,7 @@ pub(crate) struct ConnectionHandle {
 pub(crate) enum RequestAdmission {
     Served,
     Refused,
-    /// The decision follows. If its sender is dropped, the request is refused.
+    /// The request waits for a slot. The receiver gets the decision. If the sender is dropped, the request is refused.
     Queued(oneshot::Receiver<QueueDecision>),
 }
 
@@ -408,7 +419,7 @@ impl ConnectionHandle {
     /// Registers a request whose head was read, and admits, queues or refuses it.
     pub(crate) fn begin_request(&self, kind: RequestKind) -> RequestAdmission {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
-        // A connection without an entry was evicted. It closes in a moment, so its request is refused.
+        // A connection without an entry was evicted and is closed in a moment. So its request is refused.
         let Some(class) = state.entries.get(&self.id).map(|entry| entry.class) else {
             return RequestAdmission::Refused;
         };
@@ -433,8 +444,8 @@ impl ConnectionHandle {
         RequestAdmission::Queued(decision)
     }
 
-    /// Tries again to admit queued requests. Since the last try, a connection may have exceeded the time for its first
-    /// head, and can now be evicted.
+    /// Tries again to admit queued requests. Since the last try, the time of a connection for its first head may have
+    /// ended. Such a connection can now be evicted.
     pub(crate) fn retry_queue(&self) {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
         state.admit_queued(limits, Instant::now());
@@ -449,7 +460,9 @@ impl ConnectionHandle {
         state.entries.get(&self.id).is_some_and(|entry| entry.class == ConnectionClass::Regular)
     }
 
-    /// Marks the connection as idle if exactly `requests` requests were read and all of them are answered.
+    /// Marks the connection as idle. The caller has seen that `requests` requests were read and all of them are
+    /// answered. If another request was read since then, this does nothing. If requests are queued and the connection
+    /// is regular, this closes the connection instead, so that a queued request gets the slot.
     pub(crate) fn mark_idle(&self, requests: u64) {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
         let Some(entry) = state.entries.get(&self.id) else { return };
@@ -464,8 +477,8 @@ impl ConnectionHandle {
         }
     }
 
-    /// Returns whether the connection must close after its next response: it has no regular slot, or requests are
-    /// queued.
+    /// Returns whether the connection must be closed after its next response. This is so if the connection has no
+    /// regular slot, or if requests are queued.
     pub(crate) fn must_close(&self) -> bool {
         let state = self.table.state();
         let class = state.entries.get(&self.id).map(|entry| entry.class);
@@ -482,7 +495,8 @@ impl Drop for ConnectionHandle {
     }
 }
 
-/// Returns the key of a client. For IPv6 it is the /64 network, because one client usually has a whole network.
+/// Returns the address under which the connections of a client are counted. For IPv6 it is the /64 network, because one
+/// client usually has a whole network.
 fn client_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

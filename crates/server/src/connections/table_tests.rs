@@ -26,6 +26,7 @@ fn serving(table: &Arc<ConnectionTable>, kind: RequestKind) -> AdmittedConnectio
     connection
 }
 
+/// A connection in the reserve whose request waits for a slot.
 fn queued(table: &Arc<ConnectionTable>) -> (AdmittedConnection, oneshot::Receiver<QueueDecision>) {
     let connection = connect(table, A);
     let RequestAdmission::Queued(decision) = connection.handle.begin_request(RequestKind::Control) else {
@@ -56,7 +57,7 @@ fn a_new_connection_evicts_the_one_that_waits_longest_for_a_head_then_the_longes
     assert!(!is_closed(&mut idle[0]));
     served.push(serving(&table, RequestKind::Upload));
     assert!(is_closed(&mut idle[0]));
-    // Every regular connection serves a request, so none is evicted.
+    // Every regular connection serves a request, so no connection is evicted.
     let probe = serving(&table, RequestKind::Probe);
     assert!(!served.iter_mut().any(is_closed));
     assert!(probe.handle.must_close());
@@ -74,7 +75,8 @@ fn a_new_connection_without_a_head_is_evicted_only_if_the_reserve_is_full() {
     let (mut first, mut decision) = queued(&table);
     assert!(!without_head.iter_mut().any(is_closed));
     assert!(decision.try_recv().is_err());
-    // The reserve is full now: the oldest connection is evicted, and the queued request gets its slot.
+    // The reserve is full now. So the oldest regular connection is evicted, and the queued request gets the slot of
+    // that connection.
     let next = connect(&table, A);
     assert!(is_closed(&mut without_head[0]));
     assert!(!is_closed(&mut without_head[1]));
@@ -98,20 +100,21 @@ fn a_queued_request_gets_the_slot_of_a_connection_whose_head_is_late() {
 fn queued_requests_are_served_in_order_and_the_first_is_refused_when_the_reserve_is_full() {
     let table = table(1, 2, None);
     let first = serving(&table, RequestKind::Stream);
-    let (_one, mut told_one) = queued(&table);
-    let (mut two, mut told_two) = queued(&table);
-    assert!(told_one.try_recv().is_err());
-    let (three, mut told_three) = queued(&table);
-    assert_eq!(told_one.try_recv(), Ok(QueueDecision::Refuse));
-    // While others wait, a served connection closes with its response.
+    let (_one, mut decision_one) = queued(&table);
+    let (mut two, mut decision_two) = queued(&table);
+    assert!(decision_one.try_recv().is_err());
+    let (three, mut decision_three) = queued(&table);
+    assert_eq!(decision_one.try_recv(), Ok(QueueDecision::Refuse));
+    // While requests are queued, a regular connection is closed after its response.
     assert!(first.handle.must_close());
     drop(first);
-    assert_eq!(told_two.try_recv(), Ok(QueueDecision::Serve));
-    assert!(told_three.try_recv().is_err());
-    // The second connection becomes idle, so the queued request of the third gets its slot.
+    assert_eq!(decision_two.try_recv(), Ok(QueueDecision::Serve));
+    assert!(decision_three.try_recv().is_err());
+    // The second connection becomes idle, so it is closed, and the queued request of the third connection gets the
+    // slot.
     two.handle.mark_idle(1);
     assert!(is_closed(&mut two));
-    assert_eq!(told_three.try_recv(), Ok(QueueDecision::Serve));
+    assert_eq!(decision_three.try_recv(), Ok(QueueDecision::Serve));
     assert!(!three.handle.must_close() && three.handle.cancel_wait());
     assert_eq!((table.counts().closing, table.counts().refused), (1, 1));
 }
@@ -174,7 +177,7 @@ fn a_connection_that_reads_its_next_request_is_not_idle() {
     let table = table(1, 1, None);
     let connection = serving(&table, RequestKind::Upload);
     assert!(matches!(connection.handle.begin_request(RequestKind::Control), RequestAdmission::Served));
-    // The call for the first request comes late, after the second request was read.
+    // This call for the first request comes late: the second request was already read.
     connection.handle.mark_idle(1);
     assert_eq!(table.counts().serving(RequestKind::Control), 1);
     connection.handle.mark_idle(2);

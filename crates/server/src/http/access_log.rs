@@ -29,17 +29,17 @@ use crate::app::App;
 use crate::metrics::{FinishedRequest, OpenStream, RequestMetrics};
 use crate::request_limiter::RequestPermit;
 
-/// What becomes known about a request while it is handled. It is passed in the request's extensions.
+/// What becomes known about a request while it is handled. The handlers get it from the request's extensions.
 #[derive(Debug)]
 pub(super) struct RequestContext {
     id: String,
     /// The scope of the verified caller.
     caller: OnceLock<Scope>,
-    /// The artifact that the request names, or that it has stored.
+    /// The artifact that the request names or has stored.
     artifact: OnceLock<ArtifactId>,
-    /// The control method, if it is a known one.
+    /// The control method. Empty if the request has no known control method.
     control: OnceLock<&'static str>,
-    /// Counts against the limits of the user and the tenant until the response has ended.
+    /// The permit of the request limiter. It is dropped when the response has ended.
     permit: OnceLock<RequestPermit>,
 }
 
@@ -62,7 +62,7 @@ impl RequestContext {
         let _ = self.artifact.set(id.clone());
     }
 
-    /// The same for the text of a request. A text that is not an id is not logged.
+    /// Sets the artifact from the id in a request. If `id` is not a legal id, nothing is set.
     pub(super) fn set_requested_artifact(&self, id: &str) {
         if let Ok(id) = id.parse() {
             self.set_artifact(&id);
@@ -78,7 +78,7 @@ impl RequestContext {
     }
 }
 
-/// Marks a response as an event stream, which the client or the bus ends. A shutdown does not wait for it.
+/// Marks a response as an event stream. A shutdown does not wait for the end of such a response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventStreamMarker;
 
@@ -86,7 +86,7 @@ pub(super) struct EventStreamMarker;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NoFreeSlotMarker;
 
-/// Counts a request as in flight until it is dropped.
+/// Counts a request as in flight until the guard is dropped.
 #[derive(Debug)]
 struct InFlightGuard(watch::Sender<usize>);
 
@@ -124,7 +124,8 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
         body_progress: body_progress.clone(),
         sent: 0,
     };
-    // If the client disconnects, this future is dropped here. That drops the entry, which logs the request as cut.
+    // If the client disconnects, this future is dropped at the await below. Then the entry is dropped too, and
+    // logs the request as cut.
     let mut response = match MalformedHead::response(&request) {
         Some(response) => response,
         None if request.extensions().get::<NoFreeSlotMarker>().is_some() => {
@@ -151,22 +152,26 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     response.map(|inner| Body::new(LoggedBody { inner, entry, remaining }))
 }
 
-/// The log entry of a request. Dropping it writes the entry, when the response has ended or was cut.
+/// The log entry of a request. It is written when it is dropped, that is, after the response has ended or was cut.
 #[derive(Debug)]
 struct AccessLogEntry {
+    /// The path template of the route. `None`: no route has the path.
     route: Option<String>,
     method: Method,
-    /// The address of the client. `None` in a mounted router whose application does not provide it.
+    /// The address of the client. `None` in a mounted router whose application does not provide the address.
     client: Option<IpAddr>,
     context: Arc<RequestContext>,
     started: Instant,
+    /// `None`: there was no response before the client disconnected.
     status: Option<StatusCode>,
+    /// `None`: the request was not refused.
     refusal: Option<RefusalLog>,
     /// Whether the response was sent completely.
     is_complete: bool,
+    /// `None` for an event stream.
     in_flight: Option<InFlightGuard>,
     metrics: Arc<RequestMetrics>,
-    /// Set for an event stream, which was counted when it began.
+    /// Set for an event stream. The request was counted when the stream began, so it is not counted at the end.
     stream: Option<OpenStream>,
     /// `None` in a mounted router.
     body_progress: Option<Arc<BodyProgress>>,
@@ -226,7 +231,7 @@ impl Drop for AccessLogEntry {
     }
 }
 
-/// Milliseconds with three digits after the point.
+/// Returns the duration in milliseconds, rounded to three digits after the point.
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -236,7 +241,7 @@ fn millis(duration: Duration) -> f64 {
 struct LoggedBody {
     inner: Body,
     entry: AccessLogEntry,
-    /// How many bytes of the `Content-Length` are not sent yet.
+    /// How many bytes of the `Content-Length` are not sent yet. `None`: the response has no `Content-Length`.
     remaining: Option<u64>,
 }
 

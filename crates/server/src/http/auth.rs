@@ -1,4 +1,5 @@
-//! Authentication by types: a handler gets a [`Caller`] only from an extractor that has verified the token.
+//! Authentication of requests. The types guarantee that no handler forgets it: a handler gets a [`Caller`] only from an
+//! extractor that has verified the token.
 
 use std::sync::Arc;
 
@@ -39,8 +40,8 @@ impl FromRequestParts<Arc<App>> for VerifiedCaller {
     }
 }
 
-/// A verified caller of the event stream. Browsers cannot send headers there, so the token may be in the query. The
-/// stream continues as long as the token is valid.
+/// A verified caller of the event stream, and the lifetime of the token. The token may be in the query, because the
+/// `EventSource` of a browser cannot send headers. The stream ends when the token is no longer valid.
 #[derive(Debug)]
 pub(super) struct VerifiedSubscriber(pub(super) VerifiedCaller, pub(super) TokenLifetime);
 

@@ -1,5 +1,6 @@
-//! Checks of the headers that change the meaning of a request's body. The server uses the body as it is, as a whole. If
-//! a header says otherwise, using the body anyway would store or do something that was not requested.
+//! Checks of the headers that change the meaning of a request's body. The server always uses the whole body, without
+//! decoding it. A header can say that the body is encoded, or only a part. If such a header were ignored, the server
+//! would store or do something that was not requested.
 //!
 //! This module must never know what a body is for.
 
@@ -8,28 +9,28 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderName}
 
 use super::response::ErrorResponse;
 
-/// The encoding of a part of a mail. It does not belong to HTTP, but some clients send it.
+/// The encoding of a body in e-mail (MIME). This header does not belong to HTTP, but some clients send it.
 const CONTENT_TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
 /// Partial uploads (the drafts of "Resumable Uploads for HTTP").
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 const UPLOAD_INCOMPLETE: HeaderName = HeaderName::from_static("upload-incomplete");
-/// Headers with a method that replaces the method of the request line.
+/// Headers with a method that is to replace the method of the request line.
 const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-method-override"),
 ];
 
-/// Rejects headers that say that the body is not exactly the requested bytes. `verb` is the method of the request line.
+/// Rejects headers that change the meaning of the body or of the method. `verb` is the method of the request line.
 pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-    // RFC 9110 §14.5: a server without partial PUTs must not store a part as the whole.
+    // RFC 9110 §14.5: a server that does not support partial PUTs must not store a part as the whole.
     if headers.contains_key(CONTENT_RANGE) {
         return Err(ErrorResponse::invalid(
             "Content-Range is not supported; send the whole body, without it",
         ));
     }
-    // Each header, with the value that says that the body is whole.
+    // Each header, with the value for a whole body.
     let parts = [(UPLOAD_OFFSET, "0"), (UPLOAD_COMPLETE, "?1"), (UPLOAD_INCOMPLETE, "?0")];
     if parts.iter().any(|(name, whole)| !all_elements(headers, name, |value| value == *whole)) {
         return Err(ErrorResponse::invalid(
@@ -57,7 +58,8 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
     Ok(())
 }
 
-/// Returns whether every element of the lists under `name` satisfies `is_valid`.
+/// Returns whether every element of every header `name` satisfies `is_valid`. Each header is a list with commas. Empty
+/// elements are skipped. Returns false if a header is not visible ASCII.
 fn all_elements(headers: &HeaderMap, name: &HeaderName, is_valid: impl Fn(&str) -> bool) -> bool {
     headers.get_all(name).iter().all(|list| {
         list.to_str().is_ok_and(|list| {

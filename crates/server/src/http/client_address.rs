@@ -1,9 +1,10 @@
-//! The address of the client of a request, for the access log: that of the connection, or behind trusted proxies the one
-//! that they name. It must never know what the address is used for.
+//! The address of the client of a request, for the access log. It is the address of the connection. If the connection
+//! comes from a trusted proxy, it is the address that the trusted proxies name. This module must never know what the
+//! address is used for.
 //!
-//! Each proxy appends the address that it was called from to `X-Forwarded-For` (or `Forwarded`, RFC 7239). A client may
-//! have invented every entry to the left of those that trusted proxies appended. So the entries are read from the right,
-//! and the first address that is not a trusted proxy is the client.
+//! Each proxy appends the address that it was called from to `X-Forwarded-For` (or `Forwarded`, RFC 7239). The trusted
+//! proxies append their entries at the right. A client may have invented every entry to the left of these. So the
+//! entries are read from the right, and the first address that is not a trusted proxy is the client.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,8 +17,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Returns the client's address. `peer` is the address of the connection.
 ///
-/// If a request has both headers and they disagree, the client may have sent the one that the proxies do not append to.
-/// Then the peer is returned.
+/// If a request has both headers and they name different addresses, `peer` is returned. In this case the client may
+/// have sent the header that the proxies do not write.
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNetwork]) -> IpAddr {
     let peer = peer.to_canonical();
     let find = |name: &HeaderName, parse: fn(&str) -> Option<IpAddr>| {
@@ -37,8 +38,9 @@ fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Returns the first address from the right that is not trusted. If there is none, or an entry that cannot be parsed
-/// comes first, returns the last address that was parsed.
+/// Reads the entries from the right and returns the first address that is not trusted. The search stops at an entry
+/// that cannot be parsed. If no untrusted address is found, returns the last address that was parsed, or `peer` if
+/// there is none.
 fn rightmost_untrusted(
     peer: IpAddr,
     headers: &HeaderMap,
@@ -61,7 +63,7 @@ fn rightmost_untrusted(
     last
 }
 
-/// Parses an address with or without a port; one of IPv6 may be in brackets.
+/// Parses an address with or without a port. An IPv6 address may be in brackets.
 fn parse_node(text: &str) -> Option<IpAddr> {
     let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
@@ -114,7 +116,7 @@ mod tests {
             ("[2001:db8::7]:80", "2001:db8::7"),
             ("[2001:db8::7]", "2001:db8::7"),
             ("::ffff:1.2.3.4", "1.2.3.4"),
-            // An entry that cannot be read hides what is left of it.
+            // An entry that cannot be parsed hides the entries to the left of it.
             ("1.2.3.4, unknown", "10.0.0.1"),
             ("1.2.3.4, x, 10.0.0.2", "10.0.0.2"),
             ("10.0.0.3, 10.0.0.2", "10.0.0.3"),

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::response::ErrorResponse;
 
-/// The headers for which the record must be read before the bytes.
+/// If a request has one of these headers, the record must be read before the bytes.
 const CONDITIONS: [HeaderName; 6] =
     [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
@@ -20,13 +20,13 @@ pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
     CONDITIONS.iter().any(|name| headers.contains_key(name))
 }
 
-/// Returns the entity tag: the SHA-256 in quotes. It is a strong tag, because it identifies the bytes.
+/// Returns the entity tag: the SHA-256 in quotes. The tag is strong, because the SHA-256 identifies the bytes.
 pub(super) fn entity_tag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-/// Returns the creation time of the record in whole seconds, as in HTTP dates. It is never later than `now`, the date
-/// of the response, even if the store's clock is ahead (RFC 9110 §8.8.2.1).
+/// Returns the creation time of the record in whole seconds, as in HTTP dates. If the clock of the store is ahead, the
+/// time is later than `now`, the date of the response. Then `now` is returned (RFC 9110 §8.8.2.1).
 pub(super) fn last_modified(record: &Record, now: SystemTime) -> SystemTime {
     let seconds = u64::try_from(record.created_at.as_micros() / 1_000_000).unwrap_or_default();
     (UNIX_EPOCH + Duration::from_secs(seconds)).min(now)
@@ -64,21 +64,21 @@ pub(super) fn evaluate(headers: &HeaderMap, record: &Record, now: SystemTime) ->
     }
 }
 
-/// Returns whether the conditions of an upload allow it. The collection that it is sent to has no tag and no date. So
-/// `If-Match` never holds, and `If-None-Match` always does.
+/// Returns whether the conditions of an upload allow the upload. The target of an upload, `/v1/artifacts`, has no tag
+/// and no date. So `If-Match` never holds, `If-None-Match` always holds, and conditions with dates are ignored.
 pub(super) fn allows_upload(headers: &HeaderMap) -> bool {
     !headers.contains_key(IF_MATCH)
 }
 
-/// The error if a condition does not hold. No protocol code has the status 412, which HTTP clients expect.
-/// `invalid_request` is the code of any request that cannot be served as it is.
+/// The error if a condition does not hold. HTTP clients expect the status 412, which no protocol code has. So the error
+/// has this status and the code `invalid_request`, the code of any request that cannot be served as it is.
 pub(super) fn precondition_failed() -> ErrorResponse {
     ErrorResponse::new(Code::InvalidRequest, "a condition of the request does not hold; nothing was done")
         .with_status(StatusCode::PRECONDITION_FAILED)
 }
 
-/// Returns whether the request's range applies: `If-Range` is absent, or names the bytes of `record`. A weak tag never
-/// names them.
+/// Returns whether the request's range applies. It applies if `If-Range` is absent, or is the strong entity tag or the
+/// exact date of `record`. A weak tag never matches.
 pub(super) fn if_range_matches(headers: &HeaderMap, record: &Record, now: SystemTime) -> bool {
     let Some(value) = headers.get(IF_RANGE) else { return true };
     let text = value.to_str().unwrap_or_default().trim();
@@ -92,15 +92,16 @@ fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
-/// Returns the date under `name`. A value that is not a date, or is sent twice, is ignored (RFC 9110 §13.1).
+/// Returns the date in the header `name`. `None`: the header is absent, is sent twice, or is not a date. Such a header
+/// is ignored (RFC 9110 §13.1).
 fn single_date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     parse_date(value)
 }
 
-/// Returns whether a list under `name` is `*`, which matches any artifact, or has a tag for which `is_match` returns
-/// true.
+/// Returns whether one of the headers `name` is `*`, which matches any artifact, or has a tag for which `is_match`
+/// returns true. The arguments of `is_match` are whether the tag is weak, and the quoted text of the tag.
 fn any_tag(headers: &HeaderMap, name: &HeaderName, is_match: impl Fn(bool, &str) -> bool) -> bool {
     headers.get_all(name).iter().any(|list| {
         let list = list.to_str().unwrap_or_default().trim();
@@ -108,7 +109,8 @@ fn any_tag(headers: &HeaderMap, name: &HeaderName, is_match: impl Fn(bool, &str)
     })
 }
 
-/// Returns the tags of a list: whether each is weak, and its quoted text. A malformed tag ends the list.
+/// Returns the tags of a list. Each item is whether the tag is weak, and the quoted text of the tag. The tags after a
+/// malformed tag are ignored.
 fn tags(list: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut rest = list;
     std::iter::from_fn(move || {

@@ -135,7 +135,7 @@ async fn read_bytes(mut body: ControlBody) -> Result<(Bytes, BodyPermit), ErrorR
     Ok((all.into(), body.memory))
 }
 
-/// Reads the body of a put and decodes it while it arrives.
+/// Reads the body of a put. The body is decoded while it arrives.
 async fn read_put(
     mut body: ControlBody,
     limit: SizeLimit,
@@ -149,7 +149,7 @@ async fn read_put(
     Ok((decoder.finish()?, body.memory))
 }
 
-/// A request body, with the memory that it holds.
+/// A request body, with the permit for the memory that the body holds.
 struct ControlBody {
     memory: BodyPermit,
     chunks: BodyDataStream,
@@ -163,7 +163,7 @@ impl ControlBody {
         Self { memory, chunks: body.into_data_stream(), announced, received: 0 }
     }
 
-    /// Rejects a body whose announced length exceeds `limit`.
+    /// Rejects a body whose `Content-Length` exceeds `limit`.
     fn check_announced_length(
         &self,
         limit: u64,
@@ -179,7 +179,7 @@ impl ControlBody {
         Ok(chunk)
     }
 
-    /// Reserves memory for the last chunk, of `bytes` bytes.
+    /// Reserves memory for the last chunk, which has `bytes` bytes.
     async fn reserve(&mut self, bytes: usize) -> Result<(), ErrorResponse> {
         self.memory.reserve(self.received, bytes as u64).await.map_err(aborted_body)
     }

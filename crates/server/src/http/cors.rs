@@ -1,5 +1,5 @@
 //! The CORS layer. Only pages of the configured origins, compared exactly, may call this server from a browser. Without
-//! configured origins there is no CORS.
+//! configured origins, no response has CORS headers.
 
 use std::time::Duration;
 

@@ -20,7 +20,8 @@ static LENIENT_BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
     specification.encoding().ok()
 });
 
-/// Returns the SHA-256 that a request announces for its body. Digests of other algorithms are ignored.
+/// Returns the SHA-256 of the body that the header `Content-Digest` names. Digests of other algorithms are ignored.
+/// `None`: the request names no SHA-256.
 ///
 /// # Errors
 /// `invalid_request` if the header is malformed.
@@ -30,14 +31,14 @@ pub(super) fn content_digest(headers: &HeaderMap) -> Result<Option<Digest>, Erro
         let members = field.to_str().ok().and_then(parse).ok_or_else(|| {
             ErrorResponse::invalid("Content-Digest is not legal; it takes sha-256=:<base64 of the SHA-256>:")
         })?;
-        // If a key is repeated, the last one counts, as in all structured fields.
+        // If a key is repeated, the last digest is used, as in all structured fields.
         digest = members.or(digest);
     }
     Ok(digest)
 }
 
-/// Parses one header line. Outer `None`: malformed. Inner `None`: without a SHA-256.
-#[allow(clippy::option_option)] // Malformed, and without a SHA-256.
+/// Parses one header line. Outer `None`: the line is malformed. Inner `None`: the line has no SHA-256.
+#[allow(clippy::option_option)] // A malformed line differs from a line without a SHA-256.
 fn parse(field: &str) -> Option<Option<Digest>> {
     let mut digest = None;
     for member in field.split(',') {
@@ -59,9 +60,9 @@ fn is_key(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.*".contains(&b))
 }
 
-/// Returns whether `text` is a list of parameters, which may follow a member's value (RFC 9651 §3.1.2). Other text is
-/// refused: it may be a member whose comma is missing, and then its digest would not be compared. A quoted string with
-/// a comma or a semicolon is refused too, because no digest needs one.
+/// Returns whether `text` is a list of parameters, which may follow a member's value (RFC 9651 §3.1.2). Any other text
+/// is refused. It may be a further member after a missing comma, and its digest would not be compared. A quoted string
+/// with a comma or a semicolon is refused too, because no digest needs one.
 fn are_parameters(text: &str) -> bool {
     let mut parts = text.split(';');
     parts.next() == Some("")

@@ -61,8 +61,8 @@ pub(super) async fn download(
         return Ok(artifact_response(&record, inline, StatusCode::OK, length, Body::empty()));
     }
 
-    // With conditions the record is read first, so that bytes which are not sent are not opened. Without conditions
-    // that step is not needed.
+    // If the request has conditions, the record is read first. So the store opens no bytes if they are not sent.
+    // Without conditions this step is not needed.
     let mut part = None;
     if conditional::is_conditional(headers) {
         let record = app.resolver.stat(caller, &task, &id).await?;
@@ -83,8 +83,8 @@ pub(super) async fn download(
     Ok(response)
 }
 
-/// Evaluates the conditions. Returns the response 304 if the client has the bytes, and an error if a condition does not
-/// hold.
+/// Evaluates the conditions. Returns a response with the status 304 if the client already has the bytes, and an error
+/// if a condition does not hold. `None`: the request must be served.
 fn evaluate_conditions(
     headers: &HeaderMap,
     record: &Record,
@@ -96,7 +96,8 @@ fn evaluate_conditions(
     }
 }
 
-/// Returns the requested range if it may be served. `None`: the whole artifact.
+/// Returns the requested range. `None`: the whole artifact must be sent, because there is no range or the range is
+/// ignored.
 fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRange>, ErrorResponse> {
     let mut ranges = headers.get_all(RANGE).iter();
     let (Some(range), None) = (ranges.next(), ranges.next()) else { return Ok(None) };
@@ -106,8 +107,8 @@ fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRan
     match range::parse(range.to_str().unwrap_or_default(), record.size) {
         RequestedRange::Whole => Ok(None),
         RequestedRange::Part(part) => Ok(Some(part)),
-        // No protocol code has the status 416, which HTTP clients expect. `invalid_request` is the code of any request
-        // that cannot be served as it is.
+        // HTTP clients expect the status 416, which no protocol code has. So the error has this status and the code
+        // `invalid_request`, the code of any request that cannot be served as it is.
         RequestedRange::Unsatisfiable => {
             let error = ErrorResponse::new(Code::InvalidRequest, "the range covers no byte of this artifact")
                 .with_status(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -119,7 +120,7 @@ fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRan
     }
 }
 
-/// Returns a response with the artifact's headers. They keep a browser from running the bytes.
+/// Returns a response with the artifact's headers. Because of these headers, a browser does not run the bytes.
 fn artifact_response(
     record: &Record,
     inline: bool,
@@ -155,7 +156,7 @@ fn not_modified(record: &Record) -> axum::response::Response {
 /// caller.
 fn set_cache_headers(response: &mut axum::response::Response, record: &Record) {
     insert_header(response, ETAG, &conditional::entity_tag(&record.digest));
-    // hyper's own date may be a second old, and `Last-Modified` must not be later than `Date`.
+    // `Last-Modified` must not be later than `Date`. hyper's own `Date` may be a second old, so `Date` is set here.
     let now = SystemTime::now();
     insert_header(response, DATE, &httpdate::fmt_http_date(now));
     insert_header(response, LAST_MODIFIED, &httpdate::fmt_http_date(conditional::last_modified(record, now)));

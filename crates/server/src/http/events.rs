@@ -54,13 +54,14 @@ fn subscribe(app: &App, verified: &VerifiedCaller, request: &Request) -> Result<
     };
     let kinds = parse_kinds(request.headers())?;
     let last_event_id = request.headers().get(LAST_EVENT_ID);
-    // Neither `?` nor an id that is not valid text is ever in the history.
+    // An id that is not visible ASCII is replaced by `?`. The history contains no such id and no `?`, so the result is
+    // the same.
     let last_event_id = last_event_id.map(|id| id.to_str().unwrap_or("?").to_owned());
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
     Ok(app.resolver.subscribe(verified.caller(), SubscribeOptions { all_tenants, kinds, last_event_id })?)
 }
 
-/// Returns the requested event types. Empty: all types.
+/// Returns the requested event types. An empty list means all types.
 fn parse_kinds(headers: &HeaderMap) -> Result<Vec<EventKind>, ErrorResponse> {
     let mut kinds = Vec::new();
     for value in headers.get_all(EVENT_TYPE) {
@@ -78,7 +79,7 @@ fn parse_kinds(headers: &HeaderMap) -> Result<Vec<EventKind>, ErrorResponse> {
     Ok(kinds)
 }
 
-/// Returns the stream for a subscriber. It ends when the token is no longer valid.
+/// Returns the stream for a subscriber. The stream ends when the token is no longer valid, or the subscription ends.
 fn event_stream(
     subscription: Subscription,
     lifetime: TokenLifetime,
@@ -89,7 +90,7 @@ fn event_stream(
     let rest = stream::unfold(open, async |open| {
         let (mut subscription, mut ended, metrics) = open?;
         let delivery = tokio::select! {
-            // After the token has ended, pending events are not delivered either.
+            // Biased: if the token is no longer valid, pending events must not be delivered.
             biased;
             () = &mut ended => return Some((Event::default().comment(TOKEN_EXPIRED), None)),
             delivery = subscription.next() => delivery?,

@@ -1,7 +1,7 @@
-//! `GET /metrics`: all counts of the server, in a format of Prometheus. It needs no token, so it must never show
-//! anything of a tenant.
+//! `GET /metrics`: all counts of the server, in a format of Prometheus. The route needs no token, so the text must
+//! never show anything of a tenant.
 //!
-//! It calls neither the store nor anything else that may be unavailable.
+//! The handler does not call the store, or anything else that may be unavailable.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Collector for MetricsCollector {
     }
 }
 
-/// The functions that write the families, each from a part of the app.
+/// The functions that write the metric families. Each function writes the families of one part of the app.
 const FAMILIES: &[fn(&App, &mut Families<'_>) -> fmt::Result] = &[
     |app, families| app.metrics.requests.encode(families, *app.in_flight.borrow() as u64),
     |app, families| app.metrics.connections.encode(families),
@@ -147,7 +147,8 @@ fn build(app: &App, families: &mut Families<'_>) -> fmt::Result {
     families.info(Family::new("artifactd_build", "Version and commit of this build."), &labels)
 }
 
-/// Returns the format that `Accept` prefers. Default: that of Prometheus. If both have the same weight: `OpenMetrics`.
+/// Returns `OpenMetrics` if `Accept` names this format with at least the weight of the Prometheus format. Otherwise
+/// returns the Prometheus format.
 fn negotiate_format(headers: &HeaderMap) -> Format {
     let weight_of = |format: Format| {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -162,7 +163,7 @@ fn negotiate_format(headers: &HeaderMap) -> Format {
     }
 }
 
-/// Returns the weight of a media range for a format. `None` if it names another media type or version.
+/// Returns the weight of a media range for a format. `None`: the range names another media type or version.
 fn parse_weight(range: &str, format: Format) -> Option<f32> {
     let mut parts = range.split(';').map(str::trim);
     if !parts.next()?.eq_ignore_ascii_case(format.essence()) {

@@ -1,5 +1,6 @@
 //! `GET /healthz`, `/readyz`, `/openapi.json` and `/`: whether the process runs, whether it can serve requests, the API
-//! description, and what the server is. They need no token, so they must never show anything of a tenant.
+//! description, and what the server is. These routes need no token, so their responses must never show anything of a
+//! tenant.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
-//! Query parameters. Only declared names are accepted, each once unless it is repeatable. Percent-encoding and UTF-8
-//! are checked.
+//! Query parameters. Only declared names are accepted. A name that is not repeatable may be sent once. Percent-encoding
+//! and UTF-8 are checked.
 
 use percent_encoding::percent_decode_str;
 
@@ -39,7 +39,7 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// Removes and returns the first parameter of this name.
+    /// Removes and returns the first parameter of this name. `None`: there is no such parameter.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(index).1)
@@ -51,7 +51,8 @@ impl Query {
     }
 }
 
-/// Returns the token in the query of an event stream. Whether the query is valid is checked later.
+/// Returns the token in the query of an event stream. The other parameters are checked later. `None`: the query has no
+/// token.
 pub(super) fn access_token(raw: &str) -> Option<String> {
     let value = raw.split('&').find_map(|pair| pair.strip_prefix("access_token="))?;
     decode(value).filter(|token| !token.is_empty())
@@ -67,7 +68,8 @@ fn undeclared_parameter(name: &str, declared: &[RequestField]) -> ErrorResponse 
     ErrorResponse::invalid(format!("the query parameter `{short}` is not declared; declared are {declared}"))
 }
 
-/// Decodes percent-encoding, and `+` as a space, as HTML forms encode it. `None` if it is malformed or not UTF-8.
+/// Decodes percent-encoding. A `+` becomes a space, because HTML forms encode a space as `+`. `None`: the text is
+/// malformed or not UTF-8.
 fn decode(text: &str) -> Option<String> {
     let mut rest = text;
     while let Some(index) = rest.find('%') {

@@ -14,7 +14,7 @@ pub(super) enum RequestedRange {
 }
 
 /// Parses `range` for an artifact of `size` bytes. A malformed range, another unit, and several ranges are ignored, as
-/// the RFC allows: a multipart response would cost the server more than the client.
+/// the RFC allows. Several ranges would need a multipart response, which costs the server more than the client.
 pub(super) fn parse(range: &str, size: u64) -> RequestedRange {
     let Some((unit, set)) = range.split_once('=') else { return RequestedRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -31,15 +31,17 @@ pub(super) fn parse(range: &str, size: u64) -> RequestedRange {
         }
         (Some(Some(first)), Some(None)) => RequestedRange::Part(ByteRange::From(first)),
         (Some(None), Some(Some(0))) => RequestedRange::Unsatisfiable,
-        // A suffix of an empty artifact is the whole artifact, and `Content-Range` cannot express it.
+        // A suffix of an empty artifact is the whole artifact. `Content-Range` cannot express this range, so the
+        // response has the status 200.
         (Some(None), Some(Some(_))) if size == 0 => RequestedRange::Whole,
         (Some(None), Some(Some(length))) => RequestedRange::Part(ByteRange::Suffix(length)),
         _ => RequestedRange::Whole,
     }
 }
 
-/// Parses digits. Outer `None`: malformed. Inner `None`: no digits. A number above 64 bits becomes the largest one.
-#[allow(clippy::option_option)] // Malformed, and missing.
+/// Parses a position. Outer `None`: the text is malformed. Inner `None`: the text is empty. A number that needs more
+/// than 64 bits becomes `u64::MAX`.
+#[allow(clippy::option_option)] // A malformed position differs from a missing one.
 fn parse_position(text: &str) -> Option<Option<u64>> {
     if text.is_empty() {
         return Some(None);

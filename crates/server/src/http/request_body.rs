@@ -1,13 +1,14 @@
-//! The body of a request: a timeout for one that stalls or arrives too slowly, and draining of one that is dropped
-//! before its end.
+//! The body of a request. A body that stalls or arrives too slowly fails. A body that is dropped before its end is
+//! drained.
 //!
-//! A client that sends a byte now and then must not occupy its connection forever, nor a connection of the store. So the
-//! server adds up how long it waits for a body. Received bytes reduce this sum by the time that they take at the minimum
-//! rate. The sum never falls below zero, so a body that was fast before gets no extra time later. If the sum exceeds a
-//! limit, the body fails. Only waiting for the client counts, not the time that the store takes.
+//! A client that sends a byte now and then must not occupy its connection forever, and must not occupy a connection of
+//! the store forever. Each wait for more bytes of a body has a timeout. In addition, the server adds up how long it
+//! waits for the body. Received bytes reduce this sum by the time that they take at the minimum rate. The sum never
+//! falls below zero, so a body that was fast before gets no extra time later. If the sum exceeds a limit, the body
+//! fails. The sum contains only the time in which the server waits for the client, not the time that the store takes.
 //!
-//! If a server responds before it has read the body and then closes the connection, the connection is reset, and the
-//! client may not see the response. So a body that is dropped before its end is drained in the background, within
+//! A server may respond before it has read the body, and then close the connection. Then the connection is reset, and
+//! the client may not see the response. So a body that is dropped before its end is drained in the background, within
 //! limits, while the response is sent.
 
 use std::io;
@@ -30,24 +31,24 @@ use crate::metrics::RequestMetrics;
 
 /// Maximum number of bytes that are drained.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
-/// Maximum time of draining.
+/// Maximum time for which a body is drained.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The maximum of the waiting time of a body, in multiples of the stall timeout.
+/// A body fails if the sum of its waits exceeds this multiple of the stall timeout.
 const MAX_STALL_TIMEOUTS: u32 = 10;
 
-/// How far a request's body was read. It is passed in the request's extensions.
+/// How far a request's body was read. The access log gets this from the request's extensions.
 #[derive(Debug)]
 pub(super) struct BodyProgress {
-    /// The client waits for `100 Continue` before it sends the body.
-    is_expected: bool,
-    /// The body was polled, which makes hyper send `100 Continue`.
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    expects_continue: bool,
+    /// Whether the body was polled. A poll makes hyper send `100 Continue`.
     is_polled: AtomicBool,
     received: AtomicU64,
 }
 
 impl BodyProgress {
-    /// Returns the number of bytes that were read, without those that were drained.
+    /// Returns the number of bytes that were read. Drained bytes are not included.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -55,11 +56,12 @@ impl BodyProgress {
     /// Returns whether the client still waits for a `100 Continue` that it will not get. The connection must then be
     /// closed.
     pub(super) fn is_pending(&self) -> bool {
-        self.is_expected && !self.is_polled.load(Ordering::Acquire)
+        self.expects_continue && !self.is_polled.load(Ordering::Acquire)
     }
 }
 
-/// Wraps a request's body. `guard` is dropped when the body is read or drained. `metrics` counts the received bytes.
+/// Wraps a request's body, and checks the head of the request. `has_fragment` says whether the target has a fragment.
+/// `guard` is dropped when the body is read or drained. `metrics` counts the received bytes.
 pub(super) fn wrap_body(
     request: Request<Incoming>,
     has_fragment: bool,
@@ -69,9 +71,9 @@ pub(super) fn wrap_body(
 ) -> Request<Body> {
     let (mut parts, inner) = request.into_parts();
     MalformedHead::insert_error_if_malformed(&mut parts, has_fragment);
-    let is_expected = parts.headers.contains_key(EXPECT) && !inner.is_end_stream();
+    let expects_continue = parts.headers.contains_key(EXPECT) && !inner.is_end_stream();
     let progress = Arc::new(BodyProgress {
-        is_expected,
+        expects_continue,
         is_polled: AtomicBool::new(false),
         received: AtomicU64::new(0),
     });
@@ -89,7 +91,7 @@ struct RequestBody {
     progress: Arc<BodyProgress>,
     metrics: Arc<RequestMetrics>,
     stall_timeout: Duration,
-    /// The current stall, if the server waits for the body.
+    /// The current stall. `None`: the server does not wait for the body.
     stall: Option<Stall>,
     /// How long the server has waited for the body, minus the time that the received bytes take at the minimum rate.
     waited: Duration,
@@ -153,7 +155,7 @@ impl HttpBody for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        // Polling would make hyper send `100 Continue`.
+        // If the client waits for `100 Continue`, the body is not drained, because polling would make hyper send it.
         if inner.is_end_stream() || self.progress.is_pending() {
             return;
         }

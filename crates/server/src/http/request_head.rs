@@ -1,6 +1,6 @@
 //! Checks of a request's head that hyper does not make: exactly one valid host, no fragment in the target, and a body
-//! whose end is unambiguous. If proxies and servers read a head differently, bytes of one caller can pass as another
-//! caller's request.
+//! whose end is unambiguous. If a proxy and a server read a head differently, the server can take bytes of one caller
+//! for a request of another caller.
 
 use std::net::Ipv6Addr;
 
@@ -12,14 +12,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::response::ErrorResponse;
 
-/// The error in a head. It is passed in the request's extensions, because the connection cannot send the response
-/// itself.
+/// The error in a head. The router gets the error from the request's extensions and responds, because the connection
+/// cannot respond itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MalformedHead(&'static str);
 
 impl MalformedHead {
-    /// Checks a head and inserts the error into `parts`, if there is one. `has_fragment` comes from the connection,
-    /// because hyper drops the fragment.
+    /// Checks a head. If the head has an error, inserts the error into `parts`. `has_fragment` comes from the
+    /// connection, because hyper drops the fragment.
     pub(super) fn insert_error_if_malformed(parts: &mut Parts, has_fragment: bool) {
         let authority = parts.uri.authority().map(Authority::as_str);
         let target_error = if has_fragment {
@@ -34,8 +34,8 @@ impl MalformedHead {
         }
     }
 
-    /// Returns the error response, if the request has an error. The connection is closed after it, so nothing that
-    /// follows is read.
+    /// Returns the error response. `None`: the head has no error. The connection is closed after the error response, so
+    /// no further request is read.
     pub(super) fn response<B>(request: &Request<B>) -> Option<Response> {
         let Self(message) = *request.extensions().get::<Self>()?;
         let error =
@@ -74,7 +74,7 @@ fn is_host(text: &[u8]) -> bool {
             if address.parse::<Ipv6Addr>().is_err() && !is_future_address(address) {
                 return false;
             }
-            // The address was checked, so any valid name is returned for the check below.
+            // The address is already checked. `literal` is a name that passes the check below.
             ("literal", port)
         }
         None => text.split_at(text.find(':').unwrap_or(text.len())),

@@ -22,11 +22,13 @@ pub(super) type HandlerResult = Result<axum::response::Response, ErrorResponse>;
 /// The value of `Retry-After`, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
-/// A refusal, with what its HTTP response has in addition.
+/// A refusal, with the status and the headers of its HTTP response.
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     refusal: Refusal,
+    /// `None`: the status of the code.
     status: Option<StatusCode>,
+    /// Headers in addition to those of every refusal.
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -62,7 +64,7 @@ impl ErrorResponse {
         .with_header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
     }
 
-    /// Sets another status than the code's, if HTTP has a more specific one.
+    /// Sets the status, for cases in which HTTP has a more specific status than that of the code.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
         self
@@ -86,7 +88,7 @@ impl From<Envelope> for ErrorResponse {
     }
 }
 
-/// What the access log says about a refusal. It is passed in the response's extensions.
+/// What the access log says about a refusal. The access log gets it from the response's extensions.
 #[derive(Debug, Clone)]
 pub(super) struct RefusalLog {
     pub(super) code: Code,
@@ -102,7 +104,8 @@ impl ErrorResponse {
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match code_status {
-            // RFC 6750 §3: a request without a token gets no error code.
+            // RFC 6750 §3: the response to a request without a token contains no error code. For such a request, the
+            // extractor has already set the header.
             StatusCode::UNAUTHORIZED if !fields.contains_key(WWW_AUTHENTICATE) => {
                 let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
                 fields.insert(WWW_AUTHENTICATE, challenge);
@@ -173,7 +176,7 @@ pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         let next = error.to_string();
-        // The text of an error often ends with that of its source already.
+        // The text of an error often ends with the text of its source.
         if !text.ends_with(&next) {
             text.push_str(": ");
             text.push_str(&next);
@@ -183,7 +186,8 @@ pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Returns a JSON response that must not be cached. It ends with a line feed, so that a terminal shows it whole.
+/// Returns a JSON response that must not be cached. The body ends with a line feed, so that the prompt of a terminal
+/// begins on a new line.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> HandlerResult {
     let mut body = serde_json::to_vec(body).map_err(|error| {
         Refusal::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
@@ -193,7 +197,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> HandlerResult {
     Ok(json_text(status, body))
 }
 
-/// Returns a response whose body is JSON text already.
+/// Returns a response whose body is JSON text. The response must not be cached.
 pub(super) fn json_text(status: StatusCode, body: impl Into<Body>) -> axum::response::Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -203,13 +207,14 @@ pub(super) fn json_text(status: StatusCode, body: impl Into<Body>) -> axum::resp
     response
 }
 
-/// Returns a layer that turns a panic of a handler into an error response. Its message is only logged.
+/// Returns a layer that turns a panic of a handler into an error response. The message of the panic is logged and not
+/// sent.
 pub(super) fn catch_panic() -> CatchPanicLayer<fn(Box<dyn Any + Send + 'static>) -> axum::response::Response>
 {
     CatchPanicLayer::custom(panic_response as fn(_) -> _)
 }
 
-#[allow(clippy::needless_pass_by_value)] // The signature is the layer's.
+#[allow(clippy::needless_pass_by_value)] // The layer requires this signature.
 fn panic_response(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
     let text = panic
         .downcast_ref::<String>()

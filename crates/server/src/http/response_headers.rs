@@ -1,5 +1,5 @@
-//! The headers of every response: the request id, which a proxy or a client may have chosen, and the instruction not to
-//! guess the media type.
+//! The headers of every response: the request id, and the instruction not to guess the media type. A proxy or a client
+//! may choose the request id.
 
 use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
@@ -11,16 +11,16 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Returns 128 random bits as hex.
 pub fn random_id() -> String {
     let mut bits = [0_u8; 16];
-    // If the random source fails, ids repeat. Only the log depends on them.
+    // If the random source fails, all ids are the same. Only the log depends on different ids.
     let _ = getrandom::fill(&mut bits);
     HEXLOWER.encode(&bits)
 }
 
-/// The longest request id that is taken over, in bytes.
+/// The longest request id that is accepted from a request, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Returns the id of a request: the one that it brings if that is well-formed, otherwise a random one. Well-formed is one
-/// header of 1 to 128 visible ASCII characters without quotes.
+/// Returns the id of a request. If the request has exactly one header `X-Request-Id`, with 1 to 128 visible ASCII
+/// characters without quotes, this is the id. Otherwise the id is random.
 pub(super) fn request_id(headers: &HeaderMap) -> String {
     let mut sent = headers.get_all(X_REQUEST_ID).iter();
     let (Some(id), None) = (sent.next(), sent.next()) else { return random_id() };

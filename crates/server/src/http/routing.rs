@@ -29,8 +29,8 @@ fn handler(route: &Route) -> MethodRouter<Arc<App>> {
     }
 }
 
-/// Returns the router of all routes, without middleware around it. Without `has_root`, `/` is left to the application
-/// around it.
+/// Returns the router of all routes, without the middleware of the whole server. If `has_root` is false, the router has
+/// no route `/`, because the application that mounts the router has its own route `/`.
 pub(super) fn routes(app: &Arc<App>, has_root: bool) -> Router<Arc<App>> {
     let mut router = Router::new();
     for route in ROUTES.iter().filter(|route| has_root || route.path != ROOT) {
@@ -42,7 +42,7 @@ pub(super) fn routes(app: &Arc<App>, has_root: bool) -> Router<Arc<App>> {
         .with_state(Arc::clone(app))
 }
 
-/// Rejects a verb that the route does not have, before authentication.
+/// Rejects a verb that the route does not have. This happens before authentication.
 async fn check_verb(route: &'static Route, request: Request, next: Next) -> Response {
     if route.verbs.contains(&request.method().as_str()) {
         return next.run(request).await;

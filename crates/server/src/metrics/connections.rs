@@ -14,7 +14,7 @@ pub(crate) struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// Counts a connection that was accepted. It counts as open until the returned value is dropped.
+    /// Counts a connection that was accepted. The connection is counted as open until the returned value is dropped.
     pub(crate) fn accept(self: &Arc<Self>) -> OpenConnection {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         OpenConnection(Arc::clone(self))
@@ -35,7 +35,7 @@ impl ConnectionMetrics {
     }
 }
 
-/// An open connection.
+/// An open connection. Dropping this counts the connection as ended.
 #[derive(Debug)]
 pub(crate) struct OpenConnection(Arc<ConnectionMetrics>);
 

@@ -19,7 +19,7 @@ pub(crate) struct EventStreamMetrics {
 }
 
 impl EventStreamMetrics {
-    /// Counts a stream that has begun. It counts as open until the returned value is dropped.
+    /// Counts a stream that has begun. The stream is counted as open until the returned value is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> OpenStream {
         self.begun.fetch_add(1, Ordering::Relaxed);
         OpenStream(Arc::clone(self))
@@ -64,7 +64,7 @@ impl EventStreamMetrics {
     }
 }
 
-/// An open event stream.
+/// An open event stream. Dropping this counts the stream as ended.
 #[derive(Debug)]
 pub(crate) struct OpenStream(Arc<EventStreamMetrics>);
 

@@ -1,8 +1,8 @@
-//! The text of all metrics, in one of two formats: [`Format`] and [`Exposition`], which limits the number of texts in
+//! The text of all metrics. [`Format`] is one of two formats. [`Exposition`] makes the texts and limits their number in
 //! memory.
 //!
 //! Any client may request the text and may then read it slowly. So if many texts are still being read, further requests
-//! share the latest text, which is at most 1 second old, and no new one is made.
+//! get the latest text, as long as it is less than 1 second old. A new text is made only after that.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-/// If at least this number of texts is in memory, further requests share the latest text.
+/// If at least this number of texts is in memory, requests share the latest text.
 const MAX_UNSHARED: usize = 8;
 /// The maximum age of a shared text.
 const MAX_SHARED_AGE: Duration = Duration::from_secs(1);
@@ -57,10 +57,10 @@ impl Format {
     }
 }
 
-/// Makes texts and counts how many are still being read.
+/// Makes the texts, and counts the texts that are still in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition {
-    /// Cloned into every text, so that its reference count shows the number of texts.
+    /// Every text has a clone of this, so the reference count minus 1 is the number of texts in memory.
     texts: Arc<()>,
     /// The latest text of each format.
     latest: Mutex<Vec<CachedText>>,
@@ -73,7 +73,7 @@ struct CachedText {
     text: Bytes,
 }
 
-/// A text that is counted until it is dropped.
+/// A text that is counted as in memory until it is dropped.
 struct CountedText(String, #[allow(dead_code)] Arc<()>);
 
 impl AsRef<[u8]> for CountedText {
@@ -83,9 +83,11 @@ impl AsRef<[u8]> for CountedText {
 }
 
 impl Exposition {
-    /// Returns what `collector` writes now, or what it wrote at most 1 second ago if many texts are being read.
+    /// Returns the text that `collector` writes now. If many texts are being read, returns the latest text if it is
+    /// less than 1 second old.
     pub(crate) fn text(&self, format: Format, collector: Box<dyn Collector>) -> Result<Bytes, fmt::Error> {
-        // Only one text is made at a time. That takes less than a millisecond and waits for nothing.
+        // The lock allows only one text to be made at a time. Making a text takes less than a millisecond and waits for
+        // nothing.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::strong_count(&self.texts) > MAX_UNSHARED {
             let shared = latest.iter().find(|latest| latest.format == format);
@@ -138,7 +140,7 @@ mod tests {
         let slow: Vec<Bytes> = (0..1000).map(|_| next()).collect();
         let mut addresses: Vec<_> = slow.iter().map(|text| text.as_ptr()).collect();
         addresses.dedup();
-        // The first 8 texts are unshared. Further ones are made only when the shared text is 1 second old.
+        // The first 8 texts are not shared. Further texts are made only when the shared text is 1 second old.
         assert!((8..100).contains(&addresses.len()), "{}", addresses.len());
         drop(slow);
         assert_ne!(next().as_ptr(), next().as_ptr());

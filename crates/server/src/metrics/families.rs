@@ -1,4 +1,4 @@
-//! Writes metric families in either format: [`Families`]. It must never know what is counted.
+//! Writes metric families in either format: [`Families`]. This module must never know what is counted.
 
 use std::fmt;
 
@@ -87,7 +87,7 @@ impl<'a> Families<'a> {
         self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
     }
 
-    /// Writes a family of histograms, without those that are empty.
+    /// Writes a family of histograms. Empty histograms are left out.
     pub(crate) fn histograms<'d, L: EncodeLabelSet>(
         &mut self,
         family: Family,
@@ -109,7 +109,7 @@ impl<'a> Families<'a> {
         Ok(())
     }
 
-    /// Writes a family whose value is always 1 and whose labels carry the information.
+    /// Writes a family whose value is always 1. The information is in the labels.
     pub(crate) fn info(&mut self, family: Family, labels: &impl EncodeLabelSet) -> fmt::Result {
         let Family { name, unit, help } = family;
         self.0.encode_descriptor(name, help, unit, MetricType::Info)?.encode_info(labels)

@@ -1,9 +1,10 @@
-//! A histogram of durations: [`DurationHistogram`]. It consists of atomics, so that recording never waits.
+//! A histogram of durations: [`DurationHistogram`]. The histogram consists of atomics, so that recording a duration
+//! never waits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the buckets, in seconds. One more bucket follows the last bound.
+/// The upper bounds of the buckets, in seconds. After these 19 buckets follows one bucket without an upper bound.
 pub(crate) const BUCKET_BOUNDS: [f64; 19] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0, 60.0,
@@ -21,9 +22,9 @@ pub(crate) struct DurationHistogram {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistogramSnapshot {
     pub(crate) count: u64,
-    /// In seconds.
+    /// The sum of all durations, in seconds.
     pub(crate) sum: f64,
-    /// Each bucket: its upper bound, and the number of durations in it alone.
+    /// Each bucket: its upper bound, and the number of durations in this bucket. Smaller buckets are not included.
     pub(crate) buckets: [(f64, u64); BUCKETS],
 }
 
@@ -45,7 +46,7 @@ impl DurationHistogram {
         }
         for (row, count) in snapshot.buckets.iter_mut().zip(&self.buckets) {
             row.1 = count.load(Ordering::Relaxed);
-            // The sum of the buckets, so that it is consistent with them at any moment.
+            // The count is the sum of the buckets, so that it always agrees with the buckets.
             snapshot.count += row.1;
         }
         snapshot.sum = Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64();

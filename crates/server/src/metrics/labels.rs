@@ -10,7 +10,7 @@ use crate::routes::{ROUTES, RouteKind};
 /// The label of a value that is not in a table.
 const OTHER: &str = "other";
 
-/// The path template of a route, and the control method if the route has a known one.
+/// The path template of a route, and the control method. `control` is empty if the request has no known control method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) route: &'static str,
@@ -40,7 +40,8 @@ pub(crate) fn endpoint_index(route: Option<&str>, control: Option<&str>) -> usiz
     found.unwrap_or(ENDPOINTS.len() - 1)
 }
 
-/// Returns whether the route of an endpoint has a method.
+/// Returns whether the route of an endpoint has an HTTP method. `endpoint` and `method` are indices in [`ENDPOINTS`]
+/// and [`METHODS`].
 pub(crate) fn allows_method(endpoint: usize, method: usize) -> bool {
     let Some(endpoint) = ENDPOINTS.get(endpoint) else { return false };
     let verbs = ROUTES.iter().find(|route| route.path == endpoint.route).map_or(&[][..], |route| route.verbs);
@@ -58,13 +59,13 @@ pub(crate) fn method_index(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
 }
 
-/// The outcome of a request: its status, and the code if it was refused.
+/// The outcome of a request: its status, and the code if the request was refused. Otherwise `code` is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestOutcome {
     pub(crate) status: &'static str,
     pub(crate) code: &'static str,
-    /// Status and code, for [`outcome_index`]. A code without a status: any status that is not in a table. Neither: no
-    /// response.
+    /// Status and code, for [`outcome_index`]. `(None, Some(code))`: the code with a status that is in no table.
+    /// `(None, None)`: no response. `(Some(0), None)`: any other outcome.
     key: (Option<u16>, Option<Code>),
 }
 
@@ -87,12 +88,12 @@ const STATUSES: &[(u16, &str)] = &[
     (501, "501"),
     (503, "503"),
 ];
-/// The label if the client disconnected before there was a status.
+/// The label if the client disconnected before the server had a response.
 const NO_STATUS: &str = "none";
 
 /// The statuses of responses that are not refusals.
 const SUCCESSES: [u16; 4] = [200, 201, 206, 304];
-/// The statuses that a code has in addition to its own.
+/// Statuses that a code can have in addition to its own status.
 const REFINED_STATUSES: [(u16, Code); 4] = [
     (412, Code::InvalidRequest),
     (416, Code::InvalidRequest),

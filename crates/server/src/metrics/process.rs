@@ -1,7 +1,7 @@
 //! Metrics of the process, with the names that all Prometheus clients use: [`ProcessMetrics`].
 //!
-//! They are read from `/proc`, which is in memory, with a few system calls. On systems without `/proc`, that is,
-//! outside Linux, they are left out.
+//! The values are read from `/proc` with a few system calls. `/proc` is in memory, so the reads do not wait for a disk.
+//! Only Linux has `/proc` in this form. On other systems the metrics are left out.
 //!
 //! This module must never know anything of a request.
 
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use super::families::{Families, Family};
 
-/// How many ticks the kernel reports for one second of CPU time. It is the same on every architecture that Rust's
-/// standard library supports.
+/// How many ticks the kernel reports for one second of CPU time. The number is the same on every architecture that
+/// Rust's standard library supports.
 const TICKS_PER_SECOND: u32 = 100;
 
-/// The metrics of the process. Only the start time is stored. The other values are read when they are written.
+/// The metrics of the process. Only the start time is stored. All other values are read when the metrics are requested.
 #[derive(Debug)]
 pub(crate) struct ProcessMetrics {
-    /// Seconds since 1970.
+    /// When the process was started, in seconds since 1970. `None`: `/proc` cannot be read.
     started: Option<f64>,
 }
 
@@ -70,8 +70,8 @@ fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-/// Returns the number of open file descriptors. Newer kernels report it as the size of the directory. On older ones the
-/// entries are counted.
+/// Returns the number of open file descriptors. Newer kernels report the number as the size of the directory. Older
+/// kernels report the size 0. Then the entries are counted.
 fn open_fds() -> Option<u64> {
     let directory = "/proc/self/fd";
     match fs::metadata(directory).ok()?.len() {
@@ -80,7 +80,7 @@ fn open_fds() -> Option<u64> {
     }
 }
 
-/// Returns the first number after a name at the start of a line.
+/// Finds the first line that starts with `name`. Returns the number that follows the name.
 fn number_after(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
@@ -96,7 +96,7 @@ fn boot_time(stat: &str) -> Option<f64> {
 struct ProcStat {
     cpu: Duration,
     threads: u64,
-    /// Time after the start of the machine.
+    /// When the process was started, as a time after the start of the machine.
     started: Duration,
 }
 

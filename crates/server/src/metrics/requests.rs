@@ -14,9 +14,9 @@ use super::labels::{self, ENDPOINTS, METHODS, OTHER_METHOD, OUTCOMES};
 /// Counts of requests, their durations, and the bytes of their bodies.
 #[derive(Debug)]
 pub(crate) struct RequestMetrics {
-    /// By endpoint, method and outcome. Every possible series has a counter.
+    /// Requests by endpoint, method and outcome. Every possible combination has a counter.
     ended: Box<[AtomicU64]>,
-    /// By endpoint and method. Methods that a route does not have share one histogram.
+    /// Durations by endpoint and method. Methods that a route does not have share one histogram.
     durations: Box<[DurationHistogram]>,
     cut: AtomicU64,
     received: AtomicU64,
@@ -26,12 +26,14 @@ pub(crate) struct RequestMetrics {
 /// A request whose response has ended or was cut.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FinishedRequest<'a> {
-    /// The path template of the route.
+    /// The path template of the route. `None`: no route has the path.
     pub(crate) route: Option<&'a str>,
-    /// The control method, if it is a known one.
+    /// The control method. `None`: the request has no known control method.
     pub(crate) control: Option<&'static str>,
     pub(crate) method: &'a Method,
+    /// `None`: there was no response before the client disconnected.
     pub(crate) status: Option<StatusCode>,
+    /// The code of the refusal. `None`: the request was not refused.
     pub(crate) code: Option<Code>,
     pub(crate) duration: Duration,
     /// Whether the response was not sent completely.
@@ -69,7 +71,7 @@ impl RequestMetrics {
         }
     }
 
-    /// Counts received bytes of a request body.
+    /// Counts bytes of a request body that were received.
     pub(crate) fn count_received_bytes(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! Counts of store calls: [`MeasuredStore`], which wraps a store, and [`StoreMetrics`], its counts.
+//! Counts of store calls. [`MeasuredStore`] wraps a store and counts its calls. [`StoreMetrics`] has the counts.
 //!
-//! `MeasuredStore` changes no result and delays nothing. A get counts as done when it returns the stream. The bytes of
-//! the stream are counted while they are read.
+//! `MeasuredStore` changes no result and delays nothing. The call of a get ends when the store returns the stream. The
+//! bytes of the stream are counted while they are read.
 //!
 //! This module must never look at a scope, an id or a byte.
 
@@ -34,7 +34,7 @@ const VERBS: [(Verb, &str); 9] = [
     (Verb::Close, "close"),
 ];
 
-/// The outcomes of a call, as labels: three special ones, then the names of [`ErrorKind`].
+/// The outcomes of a call, as labels. The first three are not errors. The others are the names of [`ErrorKind`].
 const OUTCOMES: [&str; 12] = [
     "ok",
     "not_found",
@@ -52,7 +52,8 @@ const OUTCOMES: [&str; 12] = [
 const OK: usize = 0;
 const NOT_FOUND: usize = 1;
 const CANCELED: usize = 2;
-/// Outcomes that are shown even if their count is zero, so that an alert sees the first occurrence.
+/// Outcomes that are written even if their count is zero. Otherwise an alert on an increase would miss the first
+/// occurrence.
 const ALWAYS_SHOWN: [&str; 4] = ["ok", "unavailable", "corrupt", "backend"];
 
 /// Returns the index of a failure in [`OUTCOMES`].
@@ -84,7 +85,7 @@ pub struct StoreMetrics {
     calls: [VerbCalls; VERBS.len()],
     read: AtomicU64,
     written: AtomicU64,
-    /// Streams of a get that failed while they were read, by the kind of failure.
+    /// Streams of gets that failed while they were read, by the kind of the failure.
     failed_reads: [AtomicU64; OUTCOMES.len()],
     /// Sweeps by this server, by result.
     sweeps: [AtomicU64; SWEEP_RESULTS.len()],
@@ -211,7 +212,8 @@ pub struct MeasuredStore {
 }
 
 impl MeasuredStore {
-    /// Wraps `store`, which should be behind its [`Gate`](artifact_store_core::Gate), as callers see it.
+    /// Wraps `store`. The store should already be behind its [`Gate`](artifact_store_core::Gate), so that the calls are
+    /// counted as callers see them.
     pub fn new(store: Arc<dyn ArtifactStore>) -> Self {
         Self { metrics: Arc::new(StoreMetrics::new(store.driver())), store }
     }
@@ -240,7 +242,8 @@ impl MeasuredStore {
         result
     }
 
-    /// Like [`measure_lookup`](Self::measure_lookup), for a call that cannot end with `not_found` if it succeeds.
+    /// Like [`measure_lookup`](Self::measure_lookup), for calls that always find something: a successful call counts as
+    /// `ok`.
     async fn measure<T>(
         &self,
         verb: Verb,
@@ -256,7 +259,7 @@ impl MeasuredStore {
     }
 }
 
-/// Counts a call when it is dropped, however it ends.
+/// Counts a call when the guard is dropped, however the call ends.
 struct CallGuard<'a> {
     metrics: &'a StoreMetrics,
     verb: Verb,

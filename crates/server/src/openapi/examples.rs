@@ -1,5 +1,5 @@
-//! The examples of the document. A test sends each of them to a real server. Every member of an example's response must
-//! be in the real response with the same value, except for values that differ between servers or over time.
+//! The examples of the document. A test sends each of them to a real server. The real response must have every member
+//! of the example's response, with the same value. The test ignores values that differ between servers or over time.
 
 use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Method, PROTOCOL_VERSION, SUBSCRIBER_LIMIT_STATUS};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::routes::unknown_method;
 use utoipa::openapi::example::{Example, ExampleBuilder};
 
-/// A request of a method, and its response.
+/// A request of a control method, and its response.
 pub(super) struct MethodExample {
     /// A short name.
     pub(super) name: &'static str,
@@ -20,7 +20,7 @@ const ID: &str = "default_3fa544f46fbee0bfcad16448071dd15f";
 /// The bytes of the artifact, in base64.
 const HELLO: &str = "aGVsbG8sIGhhcmJvcgo=";
 
-/// Returns the example of a method.
+/// Returns the example of a control method.
 pub(super) fn for_method(method: Method) -> MethodExample {
     let (name, request, response) = match method {
         Method::ArtifactsPut => ("hello", put(), json!({"ref": reference()})),
@@ -124,7 +124,7 @@ fn drivers() -> Value {
     })
 }
 
-/// Returns the example of an error.
+/// Returns the example of an error with this code and status.
 pub(super) fn error(code: Code, status: u16) -> Example {
     value(json!({"code": code, "message": message(code, status)}))
 }

@@ -25,9 +25,9 @@ use crate::metrics::Format;
 use crate::routes::{IDENTITY_HEADERS, RANGE_HEADERS, ROUTES, RequestField, Route, RouteKind};
 use crate::server_description::ServerDescription;
 
-/// The codes of any request.
+/// The codes with which any request can be refused.
 const COMMON_ERRORS: &[Code] = &[Code::InvalidRequest, Code::RuntimeError];
-/// The codes of any request that needs a token.
+/// The codes with which any request that needs a token can be refused.
 const TOKEN_ERRORS: &[Code] =
     &[Code::AuthRejected, Code::IdentityRequired, Code::InvalidRequest, Code::RuntimeError];
 
@@ -58,7 +58,7 @@ pub(super) fn paths() -> Paths {
     paths.build()
 }
 
-/// Starts an operation with everything that is common to the operations of a route.
+/// Starts an operation of `route`, with everything that all operations of the route have in common.
 fn operation_builder(route: &Route, tag: &str, id: &str, summary: &str) -> OperationBuilder {
     let mut operation = OperationBuilder::new().tag(tag).operation_id(Some(id)).summary(Some(summary));
     let identity = if route.token { IDENTITY_HEADERS } else { &[] };
@@ -145,9 +145,9 @@ fn body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBod
         .build()
 }
 
-/// Adds links from the ref in a response to the operations that take its id as a parameter. A control method takes the id
-/// in a member of its request body. A link to it is not possible: OpenAPI can set only a whole request body by an
-/// expression, and client generators reject an expression within the body.
+/// Adds links from the ref in a response to the operations that take the id of the ref as a parameter. A control method
+/// takes the id in a member of its request body. A link to such a method is not possible. In OpenAPI an expression can
+/// only set a whole request body, and client generators reject an expression within the body.
 fn with_links(mut response: ResponseBuilder) -> ResponseBuilder {
     const ID: &str = "$response.body#/ref/id";
     for operation in ["bytes.get", "bytes.head"] {
@@ -157,7 +157,7 @@ fn with_links(mut response: ResponseBuilder) -> ResponseBuilder {
     response
 }
 
-/// Returns the operation of a route. For the control plane, it describes unknown methods.
+/// Returns the operation of a route. For the route of the control plane, this is the operation of unknown methods.
 fn operation(route: &Route, is_head: bool) -> Operation {
     match route.kind {
         RouteKind::Control => unknown_control_method(route),
@@ -240,8 +240,8 @@ fn content(schema: impl Into<RefOr<Schema>>) -> Content {
     ContentBuilder::new().schema(Some(schema)).build()
 }
 
-/// Adds content with an artifact's bytes. Their media type is that of the artifact, but client generators need a
-/// specific one.
+/// Adds content with an artifact's bytes. The media type of the bytes is that of the artifact, so it can be any
+/// (`*/*`). Client generators need a specific media type, so there is a second entry.
 fn with_bytes(response: ResponseBuilder) -> ResponseBuilder {
     response.content(OCTET_STREAM, content(bytes_schema())).content("*/*", content(bytes_schema()))
 }
@@ -282,13 +282,14 @@ fn upload(route: &Route) -> Operation {
         .build()
 }
 
-/// The headers for caches of every response about an artifact, and the headers of a response with its bytes.
+/// The headers for caches. Every successful download and every 304 has them.
 const CACHE_HEADERS: &[(&str, &str)] = &[
     ("ETag", "The SHA-256 in hex, in quotes."),
     ("Last-Modified", "When the store accepted the artifact; never later than `Date`."),
     ("Cache-Control", "`private, immutable`."),
     ("Vary", "`authorization, x-harbor-session`."),
 ];
+/// The further headers of a successful download.
 const DOWNLOAD_HEADERS: &[(&str, &str)] = &[
     ("Accept-Ranges", "`bytes`."),
     ("Content-Disposition", "`attachment` or `inline`, and the filename."),
@@ -350,7 +351,8 @@ fn probe(
     public_operation(route, is_head, (id, summary), ok, &[("application/json", content(schema))])
 }
 
-/// An operation that needs no token. The response to HEAD is without `contents`.
+/// Returns an operation that needs no token. `contents` are the media types of the body and their schemas. The response
+/// to HEAD has no body.
 fn public_operation(
     route: &Route,
     is_head: bool,

@@ -1,5 +1,5 @@
-//! The responses of operations: one for each status, with the refusals from the registry of codes. It must never know a
-//! route.
+//! The responses of operations: one for each status. The descriptions of refusals come from the registry of codes. This
+//! module must never know a route.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ use super::schemas::{REQUEST_ID, schema_ref};
 /// The responses of an operation.
 pub(super) struct OperationResponses {
     responses: ResponsesBuilder,
+    /// The codes of the refusals, by status.
     refusals: BTreeMap<u16, Vec<Code>>,
     /// Whether the operation is HEAD. Its responses have no bodies.
     is_head: bool,
@@ -24,7 +25,7 @@ pub(super) struct OperationResponses {
 
 impl OperationResponses {
     pub(super) fn new() -> Self {
-        // Any request may find that there are too many connections.
+        // Any request may be refused because there are too many connections.
         let refusals = BTreeMap::from([(SUBSCRIBER_LIMIT_STATUS, vec![Code::RuntimeError])]);
         Self { responses: ResponsesBuilder::new(), refusals, is_head: false }
     }
@@ -41,7 +42,7 @@ impl OperationResponses {
         self
     }
 
-    /// Adds refusals with their own status.
+    /// Adds a refusal for each code, with the status of the code.
     pub(super) fn with_errors(mut self, codes: &[Code]) -> Self {
         for code in codes {
             self = self.with_error(code.status(), *code);
@@ -49,7 +50,7 @@ impl OperationResponses {
         self
     }
 
-    /// Adds a refusal with another status than the code's own.
+    /// Adds a refusal with this status, which may differ from the status of the code.
     pub(super) fn with_error(mut self, status: u16, code: Code) -> Self {
         let codes = self.refusals.entry(status).or_default();
         if !codes.contains(&code) {

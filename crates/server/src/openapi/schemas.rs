@@ -1,4 +1,4 @@
-//! The components of the document: the schemas of bodies and headers. It must never know a route.
+//! The components of the document: the schemas of bodies and headers. This module must never know a route.
 
 use artifact_store_protocol::{
     DeleteRequest, DeleteResponse, DriversResponse, Envelope, EventData, EventKind, GetRefRequest,
@@ -58,7 +58,7 @@ fn add_schema<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
     T::schemas(schemas);
 }
 
-/// Adds what the library cannot express.
+/// Adds to the document what the types of the library cannot express: a required header, and a constant value.
 pub(super) fn amend(document: &mut Value) {
     document["components"]["headers"][REQUEST_ID]["required"] = json!(true);
     let schemas = document["components"]["schemas"].as_object_mut();
@@ -105,8 +105,8 @@ pub(super) fn bytes_schema() -> Schema {
     string_schema().format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary))).into()
 }
 
-/// The schema of the event stream. Its format is binary, because a client that reads it as one text waits for an end
-/// that never comes.
+/// The schema of the event stream. The format is binary. For a text, a client would wait for the end of the stream,
+/// which never comes.
 pub(super) fn stream_schema() -> Schema {
     string_schema()
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
@@ -137,7 +137,7 @@ pub(super) fn field_schema(field: &RequestField, location: &ParameterIn) -> Sche
     one.into()
 }
 
-/// Returns the description of a field. It says how several values are written, if the schema does not.
+/// Returns the description of a field. The description says how several values are written, if the schema does not.
 pub(super) fn field_description(field: &RequestField, location: &ParameterIn) -> String {
     if !(field.is_repeatable && is_header(location)) {
         return field.description.to_owned();
@@ -149,8 +149,8 @@ pub(super) fn field_description(field: &RequestField, location: &ParameterIn) ->
     }
 }
 
-/// The schema of a header with several values. In HTTP they are one string with commas, and some client generators do
-/// not accept an array here.
+/// The schema of a header with several values. In HTTP the values are one string with commas. Some client generators do
+/// not accept an array in a header.
 fn list_schema(field: &RequestField) -> ObjectBuilder {
     let ValueType::OneOf(words) = field.value_type else { return string_schema() };
     let word = format!("(?:{})", words.join("|").replace('.', "\\."));

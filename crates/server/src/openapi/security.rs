@@ -1,11 +1,11 @@
-//! The security schemes of the document: where a token is sent. It must never know a route.
+//! The security schemes of the document: where a token is sent. This module must never know a route.
 
 use utoipa::openapi::schema::ComponentsBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-/// The name of the scheme of a token in the header `Authorization`.
+/// The name of the scheme for a token in the header `Authorization`.
 pub(super) const BEARER: &str = "bearer";
-/// The name of the scheme of a token in the query, and of its query parameter.
+/// The name of the scheme for a token in the query. The query parameter has the same name.
 pub(super) const ACCESS_TOKEN: &str = "access_token";
 
 pub(super) fn add_schemes(components: ComponentsBuilder) -> ComponentsBuilder {

@@ -1,5 +1,5 @@
-//! The messages of refusals that no route serves: each says what would be served instead. They consist of fixed text and
-//! the table of routes, so they never repeat what a client sent.
+//! The messages for requests that no route serves. Each message says what the server serves instead. The messages
+//! consist of fixed text and the table of routes, so they never repeat what a client sent.
 
 use std::sync::LazyLock;
 

@@ -1,16 +1,16 @@
-//! The declaration of a query parameter or a header. The code that parses requests and the OpenAPI document use the
-//! same declarations, so their names always agree.
+//! The declaration of a query parameter or a header. The parser of queries and the OpenAPI document use the same
+//! declarations, so the names of query parameters always agree.
 
 /// A query parameter or a header of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestField {
-    /// Its name. The name of a header is in lower case.
+    /// The name. The name of a header is in lower case.
     pub(crate) name: &'static str,
-    /// Whether it may be sent more than once.
+    /// Whether the field may be sent more than once.
     pub(crate) is_repeatable: bool,
-    /// The kind of its value.
+    /// The kind of the field's value.
     pub(crate) value_type: ValueType,
-    /// Its description, in one sentence.
+    /// The description for the OpenAPI document.
     pub(crate) description: &'static str,
 }
 

@@ -1,8 +1,8 @@
-//! Sets `ARTIFACTD_COMMIT` for the program: the variable of the environment, or the commit of the git checkout that
-//! contains this package, or `unknown`.
+//! Sets `ARTIFACTD_COMMIT` for the program. If the environment has a variable of this name, its value is used.
+//! Otherwise it is the commit of the git checkout that contains this package. Without a checkout it is `unknown`.
 //!
-//! The script watches only the files that a commit or a checkout changes, so that cargo runs it again only for a new
-//! commit.
+//! The script watches only files that change with a commit or a checkout, so that cargo runs the script again only for
+//! a new commit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ fn is_commit_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The commit of the checkout at `root`, and the files that determine it. `None` if `root` is not a checkout.
+/// The commit of the checkout at `root`, and the files that determine it. The result is `None` if `root` is not a
+/// checkout. The commit is `None` if it cannot be found.
 pub(crate) fn find_commit(root: &Path) -> Option<(Option<String>, Vec<PathBuf>)> {
     let mut git_dir = root.join(".git");
     // In a worktree or a submodule, `.git` is a file with the path of the directory.
@@ -60,8 +61,8 @@ pub(crate) fn find_commit(root: &Path) -> Option<(Option<String>, Vec<PathBuf>)>
             packed.lines().find_map(|line| parse_hash(line.strip_suffix(name)?.strip_suffix(' ')?))
         }),
     };
-    // A watched path that does not exist would make cargo rebuild every time. The next commit creates the file, so the
-    // nearest directory that exists is watched.
+    // cargo rebuilds every time if a watched path does not exist. If the file of the branch does not exist, the next
+    // commit creates it. So the nearest existing directory is watched instead.
     watched.extend(loose.ancestors().find(|path| path.exists()).map(Path::to_owned));
     watched.extend(Some(packed).filter(|packed| packed.is_file()));
     Some((commit, watched))

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! URL is `inmem:` (the default), `fs:some/folder`, `sqlite:some.db`, `postgres://…` or `s3://bucket/prefix`. Without
-//! `--delete` the file's artifact stays, so that a second run finds it. Every run puts and deletes a small temporary
-//! artifact.
+//! `--delete` the artifact of FILE is not deleted, so that a second run finds it. Every run puts and deletes a small
+//! temporary artifact.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // This is a command-line program.
 
 use std::error::Error;
@@ -76,8 +76,8 @@ async fn embed(file: &Path, url: &str, delete: bool) -> Result<(), Box<dyn Error
     println!("ref     {}", serde_json::to_string(&reference)?);
     println!("digest  sha256 {}", reference.sha256);
 
-    // 5. Read the whole artifact. The gate compares the SHA-256 during the read; the example computes it again to print
-    //    it.
+    // 5. Read the whole artifact. The gate compares the SHA-256 during the read. This example computes the SHA-256
+    //    again, to show that the bytes are equal.
     let (digest, took) = measure(read_back(&*store, &reference)).await;
     let digest = digest?;
     println!(

@@ -7,21 +7,21 @@ use artifact_store_core::Body;
 #[cfg(feature = "tokio")]
 use std::{io, path::Path};
 
-/// The largest piece that is read from a file at once. It is that of a driver's pieces.
+/// The largest piece that is read from a file at once, in bytes. The pieces of drivers have the same limit.
 #[cfg(feature = "tokio")]
 const FILE_PIECE_BYTES: usize = artifact_store_core::MAX_PIECE_BYTES;
 
 /// More ways to make a [`Body`].
 pub trait BodyExt: Sized {
-    /// A body that streams the file `path`. The file is opened now, and read as the store asks for bytes, on tokio's
-    /// threads for blocking calls.
+    /// A body that streams the file `path`. This call opens the file. The file is read while the store asks for bytes,
+    /// on tokio's threads for blocking calls.
     ///
-    /// The length of the body is that of the file now. If the file has another length when it is read, the put is
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored. A pipe or a device has no
-    /// length.
+    /// The length of the body is the length of the file when it is opened. If the file has another length when it is
+    /// read, the put fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored. The body
+    /// of a pipe or a device has no length.
     ///
     /// # Errors
-    /// Those of the file system; [`IsADirectory`](io::ErrorKind::IsADirectory) for a folder.
+    /// The errors of the file system; [`IsADirectory`](io::ErrorKind::IsADirectory) if `path` is a folder.
     ///
     /// # Examples
     /// ```
@@ -43,10 +43,10 @@ pub trait BodyExt: Sized {
     fn from_path(path: impl AsRef<Path>) -> impl Future<Output = io::Result<Self>> + Send + 'static;
 
     /// A body that streams the data of an HTTP message, for example of an `axum::body::Body`. Trailers are ignored. If
-    /// the message announces its length, so does the body.
+    /// the message announces its length, the body has this length.
     ///
-    /// An error of the message ends the put as [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with that error
-    /// as its source, and nothing is stored.
+    /// If the message ends with an error, the put fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument),
+    /// and nothing is stored. The source of this error is the error of the message.
     #[cfg(feature = "http-body")]
     fn from_http_body<B>(body: B) -> Self
     where

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// The driver and options of a store to open.
 ///
-/// It can be deserialized from any `serde` format; unknown keys are errors. For the URL form, see
+/// A `Config` can be deserialized from any `serde` format; unknown keys are errors. For the URL form, see
 /// [`FromStr`](#impl-FromStr-for-Config).
 ///
 /// # Examples
@@ -36,24 +36,25 @@ use serde_json::Value;
 pub struct Config {
     /// The driver's name.
     pub driver: String,
-    /// The driver's own options, by name. Each driver's table lists them.
+    /// The driver's own options, by name. The driver's `DriverInfo` lists the options that it has.
     #[serde(default)]
     pub options: OptionValues,
-    /// Whether whole reads are compared with their SHA-256 (`always` or `never`). Reads from memory are never compared.
+    /// Whether a read of a whole artifact is compared with the artifact's SHA-256 (`always` or `never`). Reads from a
+    /// driver whose bytes cannot change, such as `inmem`, are never compared.
     #[serde(default, deserialize_with = "deserialize_verify_reads")]
     pub verify_reads: VerifyReads,
-    /// A secret of at least 16 bytes. Processes with the same secret accept each other's cursors. If it is not set,
+    /// A secret of at least 16 bytes. Processes with the same secret accept each other's cursors. If no secret is set,
     /// cursors are valid only until the process ends.
     #[serde(default)]
     pub cursor_secret: Option<Secret>,
-    /// The largest artifact in bytes. The driver's own limit still applies, and is the default. In a file, a number or
-    /// a text such as `4MiB`.
+    /// The largest artifact in bytes. The driver's own limit applies too; `None` means that only this limit applies. In
+    /// a file, the value is a number or a text such as `4MiB`.
     #[serde(default, deserialize_with = "deserialize_size")]
     pub max_artifact_bytes: Option<u64>,
 }
 
 impl Config {
-    /// The driver called `driver` with default options.
+    /// A configuration of the driver called `driver` with default options.
     pub fn new(driver: impl Into<String>) -> Self {
         Self {
             driver: driver.into(),
@@ -71,7 +72,7 @@ impl Config {
         self
     }
 
-    /// Sets whether whole reads are compared with their SHA-256.
+    /// Sets whether a read of a whole artifact is compared with the artifact's SHA-256.
     #[must_use]
     pub fn verify_reads(mut self, verify_reads: VerifyReads) -> Self {
         self.verify_reads = verify_reads;
@@ -85,14 +86,14 @@ impl Config {
         self
     }
 
-    /// Limits artifacts to `bytes`.
+    /// Sets the size of the largest artifact, in bytes.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = Some(bytes);
         self
     }
 
-    /// Sets one of the configuration's own keys from a text, as in a URL.
+    /// Sets a key of the configuration itself (not an option of the driver) from a text, as in a URL.
     pub(crate) fn set_key(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
         match name {
             "verify_reads" => self.verify_reads = parse_verify_reads(value)?,

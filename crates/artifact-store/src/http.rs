@@ -13,9 +13,9 @@ use http_body::{Body, Frame, SizeHint};
 
 /// The bytes of a get as an [`http_body::Body`], for responses of axum and hyper and for requests of clients.
 ///
-/// Made from a [`GetResult`] it knows its exact length, so a server sends `content-length`. Made from a [`ByteStream`]
-/// it does not. An error of the store ends the body as an error: the connection breaks, and the client sees that the
-/// bytes are not complete.
+/// A body made from a [`GetResult`] knows its exact length, so a server sends `content-length`. A body made from a
+/// [`ByteStream`] does not know its length. If the store fails, the body ends with an error: the connection breaks, and
+/// the client sees that the bytes are not complete.
 ///
 /// # Examples
 /// ```
@@ -34,7 +34,7 @@ use http_body::{Body, Frame, SizeHint};
 #[derive(Debug)]
 pub struct HttpBody {
     stream: ByteStream,
-    /// The number of bytes that are left, if it is known.
+    /// The number of bytes that the stream has not returned yet. `None` if it is not known.
     left: Option<u64>,
     has_ended: bool,
 }

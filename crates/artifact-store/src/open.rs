@@ -1,4 +1,4 @@
-//! Opening the store that a [`Config`] names: [`open`] and its variants. What they do is in [`OpenOptions`].
+//! Opening the store that a [`Config`] names: [`open`] and its variants. [`OpenOptions`] contains the steps of opening.
 //!
 //! Only [`drivers`] knows particular drivers; the other functions must never know one.
 
@@ -72,8 +72,8 @@ pub async fn open(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError>
     OpenOptions::new().open(config).await
 }
 
-/// As [`open`], with the drivers of `registry`: the compiled-in ones of [`drivers`], some of your own, or both. To set
-/// more than the registry, use [`OpenOptions`].
+/// As [`open`], with the drivers of `registry`. A registry can have the compiled-in drivers of [`drivers`], your own
+/// drivers, or both. To set more than the registry, use [`OpenOptions`].
 ///
 /// # Errors
 /// As [`open`].
@@ -81,9 +81,9 @@ pub async fn open_with(registry: &Registry, config: &Config) -> Result<Arc<dyn A
     OpenOptions::new().registry(registry.clone()).open(config).await
 }
 
-/// As [`open`], but returns an error if the store is on the local disk and its path does not exist. For tools that
-/// inspect a store: a mistake in the path must not create another store. A store on a server or in memory is opened as
-/// by [`open`].
+/// As [`open`], but returns an error if the store is on the local disk and its path does not exist. This is for tools
+/// that inspect a store: a mistake in the path must not create another store. A store on a server or in memory is
+/// opened as by [`open`].
 ///
 /// # Errors
 /// As [`open`]; `InvalidArgument` if the path does not exist.
@@ -120,9 +120,9 @@ pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<
 }
 
 /// Deletes the orphans of killed processes in the location that `config` names: temporary files, unreferenced bytes and
-/// empty directories. With [`SweepMode::DryRun`] it only counts them and changes nothing. Opening a store deletes most
-/// orphans too; a sweep deletes all of them, and may run while stores are open. Only one sweep of a location runs at a
-/// time. If another one is running, the summary is [`busy`](SweepSummary::busy).
+/// empty directories. With [`SweepMode::DryRun`] the sweep only counts the orphans and changes nothing. Opening a store
+/// also deletes most orphans. A sweep deletes all of them, and may run while stores are open. Only one sweep of a
+/// location runs at a time. If another sweep is running, the summary is [`busy`](SweepSummary::busy).
 ///
 /// # Errors
 /// As [`open`]; `InvalidArgument` if the path does not exist. Data of artifacts is never deleted, even after an error.
@@ -162,8 +162,8 @@ pub async fn sweep_with(
     })
 }
 
-/// Returns the features of the storage that `config` names. Empty if all storages of the driver have the same features.
-/// This opens the location and closes it again.
+/// Returns the features of the storage that `config` names. The list is empty if all storages of the driver have the
+/// same features. This opens the location and closes it again.
 ///
 /// # Errors
 /// As [`open`].
@@ -205,7 +205,7 @@ pub async fn probe_with(registry: &Registry, config: &Config) -> Result<Vec<Stor
 }
 
 /// Opens the event log that all processes on the location share; `None` if the driver has no event log. The log has its
-/// own connections, so close it separately.
+/// own connections, so close the log in addition to the store.
 ///
 /// # Errors
 /// As [`open`].

@@ -1,4 +1,4 @@
-//! [`OpenOptions`]: how a store is opened, apart from which one.
+//! [`OpenOptions`]: how a store is opened. Which store is opened is in the [`Config`].
 //!
 //! This module must never know a particular driver.
 
@@ -14,8 +14,8 @@ use crate::open::{check_path_exists, drivers, resolve};
 
 /// How a store is opened: with which drivers, clock and gate, and whether it may be created or written.
 ///
-/// A [`Config`] says which store; it comes from a file or a URL. These options come from the program. The functions
-/// [`open`](crate::open), [`open_with`](crate::open_with), [`open_existing`](crate::open_existing) and
+/// A [`Config`] says which store is opened, and comes from a file or a URL. `OpenOptions` are set by the program. The
+/// functions [`open`](crate::open), [`open_with`](crate::open_with), [`open_existing`](crate::open_existing) and
 /// [`open_read_only`](crate::open_read_only) are short forms.
 ///
 /// # Examples
@@ -57,7 +57,7 @@ impl OpenOptions {
         Self { registry: None, clock: Arc::new(SystemClock), gate: None, create: true, read_only: false }
     }
 
-    /// Opens with the drivers of `registry`: those of [`drivers`](crate::drivers), some of your own, or both.
+    /// Opens with the drivers of `registry`: the compiled-in [`drivers`](crate::drivers), your own drivers, or both.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
         self
@@ -69,23 +69,24 @@ impl OpenOptions {
         self
     }
 
-    /// Sets the options of the [`Gate`]. They override those of the configuration, with two exceptions: of two limits on
-    /// the size of artifacts the smaller one holds, and without a cursor key the configuration's secret holds. Reads
-    /// from memory are never verified.
+    /// Sets the options of the [`Gate`]. They override the options of the configuration, with two exceptions. Of two
+    /// limits on the size of artifacts, the smaller one applies. If `options` has no cursor key, the configuration's
+    /// cursor secret is used. Reads from a driver whose bytes cannot change, such as `inmem`, are never verified.
     pub fn gate(mut self, options: GateOptions) -> Self {
         self.gate = Some(options);
         self
     }
 
-    /// Whether a missing location is created; true by default. If false, a store on the local disk whose path does not
-    /// exist is an error. A store on a server or in memory is opened all the same.
+    /// Whether a missing location is created; true by default. If false, [`open`](Self::open) returns an error if the
+    /// store is on the local disk and its path does not exist. A store on a server or in memory is opened in both
+    /// cases.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
     /// Whether the store is opened for reading only, as by [`open_read_only`](crate::open_read_only); false by default.
-    /// If true, nothing is created either.
+    /// If true, a missing location is not created, whatever [`create`](Self::create) says.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -94,7 +95,7 @@ impl OpenOptions {
     /// Opens the store that `config` names.
     ///
     /// # Errors
-    /// As [`open`](crate::open); `InvalidArgument` if the path does not exist and is not to be created.
+    /// As [`open`](crate::open); `InvalidArgument` if the path does not exist and the options do not allow creating it.
     pub async fn open(&self, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let registry = self.registry.clone().map_or_else(drivers, Ok)?;
         if self.read_only || !self.create {
@@ -116,10 +117,11 @@ impl OpenOptions {
         Ok(Arc::new(Gate::new(store, gate)?))
     }
 
-    /// The options of the gate: those of `config`, and over them those that the program set.
+    /// The options of the gate. The options that the program set override those of `config`, as [`gate`](Self::gate)
+    /// describes.
     fn gate_options(&self, config: &Config, bytes_cannot_change: bool) -> Result<GateOptions, StoreError> {
         let secret = config.cursor_secret.as_ref();
-        let configured =
+        let configured_key =
             secret.map(|secret| CursorKey::from_secret(secret.reveal().as_bytes())).transpose()?;
         let verify_reads = match &self.gate {
             _ if bytes_cannot_change => VerifyReads::Never,
@@ -131,6 +133,6 @@ impl OpenOptions {
         Ok(GateOptions::default()
             .with_verify_reads(verify_reads)
             .with_max_artifact_bytes(config.max_artifact_bytes.unwrap_or(u64::MAX).min(program_limit))
-            .with_cursor_key(program_key.or(configured).map_or_else(CursorKey::random, Ok)?))
+            .with_cursor_key(program_key.or(configured_key).map_or_else(CursorKey::random, Ok)?))
     }
 }

@@ -12,10 +12,10 @@ use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 use tokio::task;
 
-/// What a program does with the result of a get.
+/// More methods of a [`GetResult`].
 pub trait GetResultExt {
-    /// Writes the bytes into the file `path` and returns their number. An existing file is replaced; if `path` is a
-    /// symbolic link, the link is.
+    /// Writes the bytes into the file `path` and returns their number. An existing file is replaced. If `path` is a
+    /// symbolic link, the link is replaced, and its target is not changed.
     ///
     /// The file is whole or absent: the bytes go to a temporary file in the same folder, are flushed to the disk, and
     /// the file is renamed. Then the folder is flushed. After an error, or if the future is dropped before
@@ -24,8 +24,8 @@ pub trait GetResultExt {
     /// permissions are those of a new file, as the process's umask gives them.
     ///
     /// # Errors
-    /// Those of the file system, and those of the store's stream, as an [`io::Error`] with the
-    /// [`StoreError`](crate::StoreError) inside.
+    /// The errors of the file system. An error of the store's stream becomes an [`io::Error`] that contains
+    /// the [`StoreError`](crate::StoreError).
     ///
     /// # Examples
     /// ```
@@ -73,7 +73,7 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
         file.write_all(&piece).await?;
         written += piece.len() as u64;
     }
-    // The file writes in the background: this waits for the last piece and returns its error.
+    // `tokio::fs::File` writes in the background. `flush` waits for the last write and returns its error.
     file.flush().await?;
     let file = file.into_std().await;
     // Two steps, because a blocking call goes on when the future is dropped: a slow flush must not end in a rename.
@@ -86,7 +86,7 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
     Ok(written)
 }
 
-/// Creates a file with a random name in `folder`, which is deleted when its path is dropped.
+/// Creates a file with a random name in `folder`. The file is deleted when the returned path is dropped.
 fn create_temporary(folder: &Path) -> io::Result<(File, TempPath)> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifact-").suffix(".part");
@@ -101,7 +101,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Other systems cannot open a folder to flush it.
+/// Does nothing: systems other than Unix cannot open a folder to flush it.
 #[cfg(not(unix))]
 fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())

@@ -1,8 +1,8 @@
 //! The URL form of a [`Config`].
 //!
 //! The driver determines the meaning of the part after the scheme, but parsing does not know the driver. So [`parse`]
-//! stores that part under a name that no option can have. Once the driver is known, [`resolve`] converts it to options.
-//! This module must never know a particular driver.
+//! stores that part under a name that no option can have. Once the driver is known, [`resolve`] converts this part to
+//! options. This module must never know a particular driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -27,7 +27,7 @@ const CONFIG_KEYS: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_b
 /// `driver:path?option=value&…`, or `driver://…?option=value&…`.
 ///
 /// - `inmem:`, `fs:/var/lib/artifacts`, `fs:relative/folder`, `sqlite:artifacts.db`, `sqlite::memory:`.
-/// - An absolute path may follow an empty authority (`fs:///var/lib/artifacts`). A host is an error.
+/// - An absolute path may follow an empty authority (`fs:///var/lib/artifacts`). A host in its place is an error.
 /// - `s3://bucket/prefix?region=eu-central-1`: the host is the bucket, the path is the prefix.
 /// - `postgres://user:password@host/name?sslmode=require&schema=files`: the URL is passed to the database client
 ///   unchanged, including escapes. Only the parameters that are options of the driver or keys of [`Config`] are
@@ -135,8 +135,8 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
     }
 }
 
-/// Sets an option from a part of the URL. It is an error if the option is already set. `part` follows the words `the
-/// URL` in its message.
+/// Sets an option from a part of the URL. It is an error if the option is already set. In the error message, `part`
+/// follows the words `the URL`.
 fn set_option(
     given: &mut BTreeMap<String, Value>,
     option: &'static str,
@@ -201,7 +201,7 @@ fn parse_parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
     Ok(parameters)
 }
 
-/// Whether `text` may be the name of an option. Errors do not repeat other texts.
+/// Whether `text` may be the name of an option. An error does not repeat a text that is not such a name.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))

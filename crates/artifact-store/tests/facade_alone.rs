@@ -21,7 +21,7 @@ type AnyEventLog = (Arc<dyn EventLog>, NewEntry, LogEntry, LogPage);
 type AnyGate = (Gate, GateOptions, VerifyReads, CursorKey, FlagKind, ErrorContext, Verb);
 type Others = (SweepMode, SweepSummary, StoreFeature, Secret, MediaType<'static>, TaskPattern, TenantPattern);
 
-/// The names above that `use_every_verb` does not need: they are there, and are types.
+/// Names the types above that `use_every_verb` does not use. If one did not exist, this file would not compile.
 #[allow(clippy::type_complexity)] // A list of names.
 fn name_the_others(_: Option<(AnyDriver, AnyEventLog, AnyGate, Others, Arc<dyn Clock>, SystemClock)>) {}
 
@@ -110,7 +110,7 @@ async fn a_program_uses_every_verb_through_the_facade_alone() {
     name_the_others(None);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
-    // In a task: every future is `Send`, and needs nothing but the store.
+    // The program runs in a task of its own, which shows that every future is `Send` and `'static`.
     let program = async move {
         let config: Config = "inmem:".parse()?;
         let store = OpenOptions::new().open(&config).await?;

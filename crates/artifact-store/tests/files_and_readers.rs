@@ -44,7 +44,7 @@ impl Fixture {
     }
 }
 
-/// Bytes that are no repetition of a piece.
+/// Bytes that do not repeat, so that no two pieces are equal.
 fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|index| index.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect()
 }

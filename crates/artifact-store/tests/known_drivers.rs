@@ -1,5 +1,5 @@
-//! A driver that is known is compiled in, or its error names the feature that is missing. Run with each set of features:
-//! `.ci/run` does.
+//! A known driver is compiled in, or the error of opening it names the missing feature. `.ci/run` runs this test with
+//! each driver's feature alone.
 
 use artifact_store::{ErrorKind, drivers, open};
 

@@ -157,8 +157,8 @@ async fn the_smaller_of_two_limits_holds() {
     }
 }
 
-/// The capabilities of a driver before opening are those of its store. This test covers drivers whose location is on
-/// the disk or in memory. The matrix tests the others against their servers.
+/// A driver reports the same capabilities before opening as its store does. This test covers drivers whose location is
+/// on the disk or in memory. The test matrix covers the other drivers with their servers.
 #[tokio::test]
 async fn a_drivers_capabilities_are_those_of_its_stores() {
     let folder = tempfile::tempdir().unwrap();

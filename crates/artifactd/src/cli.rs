@@ -1,7 +1,8 @@
 //! The command line: a module for each command, and modules that they share. This module must never do the work of a
 //! command.
 //!
-//! Standard output has only data, so that scripts can use it. Messages, progress and errors go to standard error.
+//! Commands write only data to standard output, so that scripts can use it. Messages, progress and errors go to
+//! standard error.
 
 mod background_sweep;
 mod completions;
@@ -120,7 +121,8 @@ pub fn main() -> ExitCode {
             Command::Man(args) => man::run(args, Cli::command()).await,
         }
     });
-    // All stores are closed. The process does not wait for a thread that reads standard input.
+    // All stores are closed here. A thread may still wait for standard input, and the process must not wait for this
+    // thread.
     runtime.shutdown_background();
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -130,7 +132,8 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Prints the help, the version or the error of the arguments. It is a failure if standard output cannot be written.
+/// Prints the help, the version or the error about the arguments, and returns the exit code. It is a failure if the
+/// help or the version cannot be written to standard output.
 fn print_usage_error(usage_error: &clap::Error) -> ExitCode {
     let printed = usage_error.print().and_then(|()| std::io::stdout().flush());
     match printed {

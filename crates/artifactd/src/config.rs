@@ -1,4 +1,5 @@
-//! The configuration of the server: one file, the environment over it, flags over both.
+//! The configuration of the server: one file, the environment and flags. The environment overrides the file, and flags
+//! override both.
 //!
 //! [`keys::KEYS`] is the table of all keys. An error has one line for each mistake: where the value is, what is wrong and
 //! what is legal. Neither errors nor debug output contain a secret.
@@ -32,21 +33,22 @@ pub use values::ConfigValues;
 
 use layers::Layers;
 
-/// What a configuration is for: the keys that must be set depend on it.
+/// What a configuration is used for. The purpose determines which keys must be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// No key is required. The default driver is `inmem`, for runtimes that embed the store. It loses every artifact when
-    /// the process ends.
+    /// No key is required. The default driver is `inmem`, for runtimes that embed the store. This driver loses every
+    /// artifact when the process ends.
     Embed,
     /// A command uses the store: `artifacts.driver` must be set.
     OpenStore,
-    /// A server needs a source of keys, too.
+    /// A server runs: `artifacts.driver` and a source of the keys that verify tokens must be set.
     Serve,
 }
 
 impl Settings {
-    /// Loads `file` (YAML, TOML or JSON by its extension; `None` for defaults), the environment
-    /// (`ARTIFACTD__SERVER__BIND_ADDR=…`) over it, and `flags` (dotted key, value) over both. No key is required.
+    /// Loads `file` (YAML, TOML or JSON by its extension; `None` for no file), the environment
+    /// (`ARTIFACTD__SERVER__BIND_ADDR=…`) and `flags` (dotted key, value). The environment overrides the file, and
+    /// `flags` override both. No key is required.
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.

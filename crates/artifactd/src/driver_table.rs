@@ -1,4 +1,4 @@
-//! The drivers of this build with their capabilities and options, as data. This module must never know how they are
+//! The drivers of this build with their capabilities and options, as data. This module must never know how the data is
 //! printed.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use artifact_store::{Capabilities, DriverInfo, StoreError, StoreFeature};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
-/// A driver with its defaults, or with the configuration of an open store.
+/// A driver: its capabilities with default options, or those of an open store.
 #[derive(Serialize)]
 pub(crate) struct DriverDescription {
     pub(crate) driver: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct DriverDescription {
     pub(crate) capabilities: Capabilities,
     /// The form of a store URL, with the names of options in place of their values.
     pub(crate) url: String,
-    /// The features of the storage of an open store.
+    /// The features of the storage of an open store. `None` if no store is open.
     #[serde(rename = "abilities", skip_serializing_if = "Option::is_none")]
     pub(crate) features: Option<Vec<StoreFeature>>,
     pub(crate) options: Vec<OptionDescription>,
@@ -60,7 +60,7 @@ impl DriverDescription {
     }
 }
 
-/// The names of the limits. They are columns after those of the flags.
+/// The names of the limits. In a table, their columns follow the columns of the flags.
 pub(crate) const LIMIT_COLUMNS: [&str; 2] = ["max_artifact_bytes", "max_presign_expiry"];
 
 /// The largest artifact, as text.

@@ -28,9 +28,10 @@ use crate::config::{LogFormat, TelemetrySettings};
 
 /// The prefix of the targets of this project's crates.
 const OWN_TARGET_PREFIX: &str = "artifact";
-/// The lowest level of other crates that is logged. Below it, storage clients log bodies, headers and presigned URLs.
+/// The lowest level of other crates that is logged. Below this level, storage clients log bodies, headers and presigned
+/// URLs.
 const OTHER_CRATES_LEVEL: LevelFilter = LevelFilter::INFO;
-/// How long the process waits for unwritten lines before it ends.
+/// How long the process waits for unwritten lines before the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The log of this process, after [`init`].
@@ -67,7 +68,7 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
         }
         LogFormat::Text => layer.boxed(),
     };
-    // A program that embeds this library may have set a subscriber of its own.
+    // This fails if a program that embeds this library has set a subscriber of its own, which then stays in use.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(levels).with(layer));
     panics::install_hook();
     Ok(())
@@ -93,12 +94,12 @@ pub(crate) fn append_line(line: &str) -> bool {
     true
 }
 
-/// Waits until every line is written, at most 2 seconds. To be called before the process ends.
+/// Waits until every line is written, at most 2 seconds. Call this before the process ends.
 pub(crate) fn flush() {
     flush_with_timeout(FLUSH_TIMEOUT);
 }
 
-/// The same for a process that must end immediately: waits at most 200 milliseconds.
+/// As [`flush`], but waits at most 200 milliseconds. For a process that must end immediately.
 pub(crate) fn flush_briefly() {
     flush_with_timeout(FLUSH_TIMEOUT / 10);
 }
@@ -114,8 +115,8 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_default(level.min(OTHER_CRATES_LEVEL)).with_target(OWN_TARGET_PREFIX, level)
 }
 
-/// Standard error without the lock that the rest of the process shares. A write that blocks then blocks no other
-/// thread.
+/// Standard error without the lock that the rest of the process shares. So a write that blocks does not block other
+/// threads that write to standard error.
 fn standard_error() -> Box<dyn Write + Send> {
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(fd) => Box::new(File::from(fd)),

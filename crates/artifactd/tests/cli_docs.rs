@@ -1,5 +1,5 @@
-//! `artifactd docs`: the pages in the checkout are those that the program generates, and every change of a page is
-//! found.
+//! `artifactd docs`: the pages in the checkout are those that the program generates, and the command finds every change
+//! of a page.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 mod support;
@@ -71,7 +71,7 @@ fn every_page_says_that_it_is_generated() {
     }
 }
 
-/// The numbers of the lines to delete: rows of tables, or lines of a page without tables.
+/// The numbers of the lines that the test deletes: some rows of tables, or some lines of a page without tables.
 fn lines_to_delete(page: &str) -> Vec<usize> {
     let lines: Vec<_> = page.lines().collect();
     let is_row = |line: &str| line.starts_with('|') && !line.starts_with("|---");

@@ -236,7 +236,7 @@ fn a_get_can_be_interrupted_while_its_reader_is_stopped() {
     command.args(["get", &id, "--store", &store.url]).args(SESSION);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
-    // After the first byte, the rest waits: the pipe is smaller than the artifact.
+    // The pipe is smaller than the artifact, so the command waits until more bytes are read.
     stdout.read_exact(&mut [0]).unwrap();
     signal(&child, "-INT");
     wait_until(|| child.try_wait().unwrap().is_some());

@@ -1,5 +1,5 @@
-//! Commands that read a sqlite store change nothing, neither on read-only media nor as another user than the owner of
-//! the store.
+//! Commands that read a sqlite store change nothing. They work on read-only media, and for a user who does not own the
+//! store.
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, clippy::unwrap_used)] // Helpers of tests.
 
@@ -120,7 +120,7 @@ fn a_log_that_needs_recovery_is_named_on_read_only_media() {
     let store = SqliteStore::new();
     store.store.put(b"x", &[]);
     store.delete_lock_file();
-    // A killed server leaves a log without its index, which was in shared memory.
+    // A killed server leaves a log without an index, because the index was in shared memory.
     fs::write(store.dir.join("st.db-wal"), pseudorandom_bytes(4096)).unwrap();
     let mut command = on_read_only_media(&store.dir);
     let outcome = run(command.args(["ls", "--tenant", "acme", "--store", &store.store.url]), b"");
@@ -145,7 +145,7 @@ fn files_that_the_superuser_writes_belong_to_the_owner_of_the_database() {
     store.store.put(b"x", &[]);
     store.delete_lock_file();
     let database = store.dir.join("st.db");
-    // Other users cannot change the owner: all their files belong to them before and after.
+    // Users who are not the superuser cannot change the owner: all their files belong to them before and after.
     let owner = match chown(&database, Some(NOBODY), Some(NOBODY)) {
         Ok(()) => NOBODY,
         Err(_) => fs::metadata(&database).unwrap().uid(),
@@ -179,7 +179,7 @@ fn files_that_the_superuser_puts_into_a_store_belong_to_the_owner_of_its_directo
         Err(_) => fs::metadata(&root).unwrap().uid(),
     };
     for dir in ["tmp", "artifacts"] {
-        // Directories that exist belong to their owner, as those of a service do.
+        // The existing directories also get this owner, as in a store that a service has created.
         let _ = chown(root.join(dir), Some(owner), Some(owner));
     }
     let other = ["-", "--tenant", "other", "--user", "bob", "--session", "s-9"];
@@ -195,6 +195,6 @@ fn files_that_the_superuser_puts_into_a_store_belong_to_the_owner_of_its_directo
             }
         }
     }
-    // The directories of the new scope, and the file in them.
+    // At least the directories of the new scope and the file in them belong to the owner.
     assert!(entries_of_owner >= 2, "only {entries_of_owner} belong to {owner}");
 }

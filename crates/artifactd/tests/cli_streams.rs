@@ -114,7 +114,8 @@ fn a_standard_error_that_cannot_be_written_does_not_change_the_exit_code() {
 
 #[test]
 fn every_id_is_deleted_and_the_exit_code_is_right_if_standard_output_cannot_be_written() {
-    // Three ids exist, and the fourth does not. A missing artifact wins over a full disk.
+    // Three ids exist, and the fourth does not. The exit code of a missing artifact (4) wins over that of a full disk
+    // (1).
     for (ids, code_full, code_closed) in [(3, 1, 0), (4, 4, 4)] {
         for full in [true, false] {
             let store = TestStore::new("fs");
@@ -137,7 +138,7 @@ fn every_id_is_deleted_and_the_exit_code_is_right_if_standard_output_cannot_be_w
     }
 }
 
-/// Clippy finds these macros too, but not where its lint is allowed.
+/// Clippy finds these macros too, but not where the lint is allowed.
 #[test]
 fn no_source_of_the_program_uses_a_macro_that_panics_if_a_stream_is_broken() {
     let mut dirs = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];

@@ -56,7 +56,8 @@ fn listing(dir: &Path) -> Vec<String> {
         for entry in fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
             let metadata = fs::metadata(&path).unwrap();
-            // The index of the log of sqlite is shared memory. It may be written again, and has no data of its own.
+            // The index of the log of sqlite is shared memory. sqlite may write this file again, and the file contains
+            // no data of its own.
             let modified = (!path.to_str().unwrap().ends_with("-shm")).then(|| metadata.modified().unwrap());
             lines.push(format!("{} {} {modified:?}", path.display(), metadata.len()));
             if metadata.is_dir() {

@@ -46,7 +46,7 @@ impl Fixture {
         Self { addr: receiver.recv().unwrap(), token }
     }
 
-    /// Sends `request` and returns everything that the server sends until it closes the connection.
+    /// Sends `request` and returns everything that the server sends until the connection is closed.
     fn send(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -143,7 +143,7 @@ fn altered_bytes_are_an_error_and_not_an_empty_response() {
     }
 }
 
-/// Alters a byte of the artifact in each file below `dir` that contains it.
+/// Alters the first byte of the artifact in each file below `dir` that contains the artifact.
 fn alter(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let path = entry.path();

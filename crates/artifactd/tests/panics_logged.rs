@@ -1,4 +1,4 @@
-//! A panic is a line of the log, and the panicking thread waits for it only for a short time.
+//! A panic is a line of the log, and the panicking thread waits only a short time until the line is written.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, and what is tested.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,7 +21,7 @@ fn child(test: &str, stderr: Stdio) -> std::process::Child {
         .unwrap()
 }
 
-/// Logs, and panics in threads as a handler would.
+/// Starts the log, and panics in three threads, as the handler of a request would.
 fn log_and_panic() {
     artifactd::log::init(&Settings::from_layers(None, [], &[]).unwrap().telemetry).unwrap();
     for number in 0..3 {
@@ -54,11 +54,12 @@ fn a_panicking_thread_continues_if_nobody_reads_standard_error() {
         return log_and_panic();
     }
     let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // The pipe is full, so the child cannot write to standard error.
     writer.write_all(&vec![b'\n'; 64 * 1024]).unwrap();
     let mut child = child("a_panicking_thread_continues_if_nobody_reads_standard_error", writer.into());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.by_ref().any(|line| line == "alive"), "the process blocks or has ended");
-    // The reader reads again.
+    // The pipe is read again, so that the child can write its lines and end.
     thread::spawn(move || reader.read_to_end(&mut Vec::new()));
     lines.for_each(drop);
     assert!(child.wait().unwrap().success());

@@ -22,7 +22,8 @@ fn a_running_server_removes_orphans_of_other_processes_and_no_running_upload() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Opening the store also sweeps. After the first round, only the sweeps at intervals remove orphans.
+    // Opening the store also deletes orphans. In the second and third round, only the sweeps at intervals delete
+    // orphans.
     let mut result = Ok(());
     for round in 0..3 {
         let orphan = root.join(format!("tmp/put-{round:032x}"));

@@ -38,7 +38,7 @@ impl ManualClock {
             let later = Timestamp::from_micros(now).checked_add(duration);
             Some(later.unwrap_or(Timestamp::from_micros(i64::MAX)).as_micros())
         };
-        // Never an error: the closure always returns a value.
+        // `fetch_update` fails only if the closure returns `None`, and this closure never does.
         let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add);
     }
 }

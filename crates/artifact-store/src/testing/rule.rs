@@ -1,4 +1,4 @@
-//! [`Rule`]: what happens to which calls of a test store.
+//! [`Rule`]: which calls of a test store fail or are delayed, and which streams end early.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,34 +40,37 @@ impl Rule {
         Self::new(verb, Action::Fail(Arc::new(error)))
     }
 
-    /// The store does what was asked, but the caller gets an error, as if the answer was lost on the way.
+    /// The store executes the call, but the caller gets an error, as if the response was lost on the network.
     pub fn fail_after(verb: Verb, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
         Self::new(verb, Action::FailAfter(Arc::new(error)))
     }
 
-    /// A get succeeds, and its stream ends with the error after `bytes` bytes. A shorter stream ends as usual.
+    /// A get succeeds, and its stream ends with the error after `bytes` bytes. A stream of at most `bytes` bytes is not
+    /// changed.
     pub fn cut_stream(bytes: u64, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
         Self::new(Verb::Get, Action::CutStream(bytes, Arc::new(error)))
     }
 
-    /// The call waits for `duration` first, by tokio's clock: with `tokio::time::pause` no time is lost.
+    /// The call first waits for `duration` on tokio's clock. With `tokio::time::pause`, the test does not really wait.
     pub fn delay(verb: Verb, duration: Duration) -> Self {
         Self::new(verb, Action::Delay(duration))
     }
 
-    /// Applies only to calls with this scope. A listing has a pattern and no scope.
+    /// Applies only to calls with this scope. A listing has a pattern instead of a scope, so this rule never applies to
+    /// a listing.
     pub fn in_scope(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self
     }
 
-    /// Applies only to calls with this id. A put has no id: it is known only when the bytes have been read.
+    /// Applies only to calls with this id. The id of a put is known only when its bytes have been read, so this rule
+    /// never applies to a put.
     pub fn with_id(mut self, id: ArtifactId) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// Spares the first `calls` calls that the rule would apply to.
+    /// Does not apply to the first `calls` calls that match the verb, scope and id.
     pub fn skip(mut self, calls: u64) -> Self {
         self.skipped = calls;
         self
@@ -79,7 +82,7 @@ impl Rule {
         self
     }
 
-    /// Counts the call if it matches, and returns whether the rule applies to it.
+    /// Counts a call that matches, and returns whether the rule applies to the call.
     pub(super) fn applies(&mut self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> bool {
         let matches = self.verb == verb
             && self.scope.as_ref().is_none_or(|wanted| scope == Some(wanted))

@@ -1,4 +1,4 @@
-//! [`TestStore`]: a store that fails or delays calls by rule, and records them.
+//! [`TestStore`]: a store that fails or delays calls by rule, and records every call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,14 +23,15 @@ pub struct Call {
     pub scope: Option<Scope>,
     /// The id, if the verb takes one.
     pub id: Option<ArtifactId>,
-    /// The result. `None` while the call runs, and if its future was dropped.
+    /// The result. `None` while the call is running, and if the future of the call was dropped.
     pub result: Option<Result<(), ErrorKind>>,
 }
 
 /// A store that applies [`Rule`]s to the calls of another store and records every call.
 ///
-/// All rules that apply to a call are used: delays add up, and the first failure is the result. Errors of rules have the
-/// context of the call, as those of the [`Gate`] have.
+/// All rules that apply to a call are used. Their delays are added. Of several failures, the rule that was added first
+/// wins; a failure before the call wins over one after the call. The error of a rule gets the context of the call, as
+/// an error of the [`Gate`] does.
 #[derive(Debug)]
 pub struct TestStore {
     store: Arc<dyn ArtifactStore>,
@@ -49,11 +50,13 @@ struct Plan {
     delay: Duration,
     fail: Option<StoreError>,
     fail_after: Option<StoreError>,
+    /// How many bytes of the stream are returned before the error.
     cut: Option<(u64, MakeError)>,
 }
 
 /// A recorded call and its plan.
 struct Started {
+    /// The index of the call in `State::calls`.
     number: usize,
     context: ErrorContext,
     plan: Plan,
@@ -73,16 +76,17 @@ impl TestStore {
         Self::inmem_with_clock(Arc::new(SystemClock))
     }
 
-    /// As [`inmem`](Self::inmem), with the times of `clock`, for example of a [`ManualClock`](super::ManualClock).
+    /// As [`inmem`](Self::inmem), but records get their creation time from `clock`, for example a
+    /// [`ManualClock`](super::ManualClock).
     ///
     /// # Errors
-    /// As for that method.
+    /// As [`inmem`](Self::inmem).
     pub fn inmem_with_clock(clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let bare = Arc::new(InmemStore::new(InmemConfig::new().clock(clock)));
         Ok(Self::new(Arc::new(Gate::new(bare, GateOptions::default())?)))
     }
 
-    /// Adds a rule. It applies to calls that begin later.
+    /// Adds a rule for calls that begin later.
     pub fn add_rule(&self, rule: Rule) {
         self.state().rules.push(rule);
     }
@@ -97,7 +101,7 @@ impl TestStore {
         self.state().calls.clone()
     }
 
-    /// The state stays whole if a test panics while it holds the lock.
+    /// Ignores that the lock is poisoned: the state is consistent even if a thread panics while it holds the lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,7 +155,7 @@ impl TestStore {
     }
 }
 
-/// Ends `stream` with an error after `bytes` bytes, unless it has no more.
+/// Ends `stream` with an error after `bytes` bytes. A stream of at most `bytes` bytes is not changed.
 fn cut_stream(stream: ByteStream, bytes: u64, error: MakeError, context: ErrorContext) -> ByteStream {
     ByteStream::new(stream::unfold(Some((stream, bytes)), move |state| {
         let (error, context) = (Arc::clone(&error), context.clone());
@@ -162,7 +166,7 @@ fn cut_stream(stream: ByteStream, bytes: u64, error: MakeError, context: ErrorCo
                     let left = left - piece.len() as u64;
                     Some((Ok(piece), Some((stream, left))))
                 }
-                // Fewer bytes than the piece has, so the number fits into its length.
+                // `left` is smaller than the length of the piece, so it fits into a `usize`.
                 Ok(piece) if left > 0 => {
                     let rest = ByteStream::from_bytes(piece.slice(usize::try_from(left).ok()?..));
                     Some((Ok(piece.slice(..usize::try_from(left).ok()?)), Some((rest, 0))))

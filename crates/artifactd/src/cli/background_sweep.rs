@@ -10,11 +10,11 @@ use artifact_store::{Config, SweepMode};
 use artifact_store_server::StoreMetrics;
 use tokio::time::sleep;
 
-/// The range of the delay before the first sweep. It is random, so that servers that start together do not sweep
+/// The range of the delay before the first sweep. The delay is random, so that servers that start together do not sweep
 /// together.
 const FIRST_DELAY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
 
-/// Sweeps at intervals until it is dropped.
+/// Sweeps the store at intervals until the future is dropped.
 pub(super) async fn sweep_at_intervals(config: Config, interval: Duration, metrics: Arc<StoreMetrics>) {
     sleep(first_delay(interval, getrandom::u32().unwrap_or_default())).await;
     loop {
@@ -39,7 +39,8 @@ pub(super) async fn sweep_at_intervals(config: Config, interval: Duration, metri
     }
 }
 
-/// A random duration within [`FIRST_DELAY`], at most `interval`.
+/// A duration within [`FIRST_DELAY`], but at most `interval`. `random` selects it: 0 gives the shortest and `u32::MAX`
+/// the longest.
 fn first_delay(interval: Duration, random: u32) -> Duration {
     let (min, max) = (FIRST_DELAY.0.min(interval), FIRST_DELAY.1.min(interval));
     min + max.saturating_sub(min).mul_f64(f64::from(random) / f64::from(u32::MAX))

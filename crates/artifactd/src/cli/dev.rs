@@ -51,7 +51,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), CommandError> {
             bind_addr.ip()
         )));
     }
-    // Locked until this function returns.
+    // The directory is locked until this function returns.
     let mut dir = DataDir::open(&args.data_dir)?;
     let DevIdentity { verifier, token, expires_at } = DevIdentity::open(&dir, &settings, args.admin)?;
     serve(&settings, verifier, signals.shutdown, BIND_ADVICE, |listening| {
@@ -72,7 +72,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), CommandError> {
     .await
 }
 
-/// The arguments as keys of the configuration. `--set` comes last, so that it overrides the others.
+/// The arguments as keys of the configuration. `--set` comes last, so that it overrides the other arguments.
 fn flags(args: &DevArgs) -> Result<Vec<(String, String)>, CommandError> {
     let data_path = |name: &str| {
         let path = args.data_dir.join(name);

@@ -1,5 +1,5 @@
-//! `artifactd docs`: writes the generated pages of the documentation into a directory, or compares them with its files.
-//! This module must never know the content of a page.
+//! `artifactd docs`: writes the generated pages of the documentation into a directory, or compares the pages with the
+//! files of the directory. This module must never know the content of a page.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -125,7 +125,7 @@ fn stray_message(stray: &Path) -> String {
     format!("{} is not a generated page: remove it", stray.display())
 }
 
-/// The first line in which two different texts differ.
+/// Describes the first line in which two different texts differ: its number, the expected text and the found text.
 fn first_difference(expected: &str, found: &str) -> String {
     let (mut expected, mut found) = (expected.split('\n'), found.split('\n'));
     let mut number = 0;

@@ -92,7 +92,7 @@ async fn get(
     writer.finish().await
 }
 
-/// Refuses to print an artifact that is not text: its bytes may control the terminal.
+/// Returns an error if the artifact is not text: its bytes could control the terminal.
 fn require_text(record: &Record) -> Result<(), CommandError> {
     let media_type = record.options.media_type.as_deref();
     if media_type.is_some_and(|media_type| media_type.to_ascii_lowercase().starts_with("text/")) {
@@ -125,11 +125,12 @@ impl OutputWriter {
         }
     }
 
-    /// Ends after an error of the store in the middle of the bytes.
+    /// Ends the output after the store has failed in the middle of the bytes. Returns the error of the command.
     async fn abort(self, error: &artifact_store::StoreError) -> CommandError {
         match self {
             Self::Stdout(stdout) => {
-                // The bytes so far are correct and are written. The exit code says that they are not all.
+                // The bytes that were received so far are still written. The exit code says that the output is not
+                // complete.
                 let _ = stdout.finish().await;
                 CommandError::caused_by("standard output does not have all bytes of the artifact", error)
             }

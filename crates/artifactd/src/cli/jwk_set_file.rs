@@ -1,5 +1,5 @@
-//! A file with a JWK set that commands read and change: [`JwkSetFile`]. A change is atomic, and two of them at once do
-//! not lose each other's. This module must never write a private key.
+//! A file with a JWK set that commands read and change: [`JwkSetFile`]. A change is atomic. If two processes change the
+//! file at once, neither change is lost. This module must never write a private key.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::error::CommandError;
 use super::output_file::{IfExists, OutputFile};
 
-/// The largest file that is read, in bytes: the limit of the server.
+/// The largest file that is read, in bytes. The server has the same limit.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A JWK set and the file that it is in.
@@ -19,7 +19,7 @@ pub(super) struct JwkSetFile {
     path: PathBuf,
     /// The members of the document, such as `keys`.
     document: Map<String, Value>,
-    /// Held by whoever changes the set.
+    /// The locked folder, if the set is read to be changed. `None` if the set is only read.
     _lock: Option<File>,
 }
 
@@ -40,7 +40,8 @@ impl JwkSetFile {
         Ok(Self { path: path.to_owned(), document, _lock: None })
     }
 
-    /// Reads the set to change it. Others who do the same wait until this value is dropped.
+    /// Reads the set to change it. Other processes that call this function for the same folder wait until this value is
+    /// dropped.
     pub(super) fn read_locked(path: &Path) -> Result<Self, CommandError> {
         // The folder is locked, because a change replaces the file.
         let lock = File::open(folder_of(path)).and_then(|folder| folder.lock().map(|()| folder));
@@ -55,7 +56,7 @@ impl JwkSetFile {
         self.document.get("keys").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// Replaces the keys and writes the file. It keeps its mode and, if permitted, its owner.
+    /// Replaces the keys and writes the file. The file keeps its mode and, if permitted, its owner.
     pub(super) async fn replace_keys(mut self, keys: Vec<Value>) -> Result<(), CommandError> {
         self.document.insert("keys".to_owned(), Value::Array(keys));
         let text = format!("{:#}\n", Value::Object(self.document));

@@ -1,5 +1,5 @@
-//! `artifactd keygen`: generates a signing key and publishes the key that verifies its tokens. This module must never
-//! overwrite a key.
+//! `artifactd keygen`: generates a signing key, and writes the public key that verifies its tokens. This module must
+//! never overwrite a key.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -74,14 +74,17 @@ async fn add_to_set(key: &NewKey<'_>, set_file: &Path) -> Result<(), CommandErro
     let mut keys = set.keys().to_vec();
     keys.push(public_jwk(key.minter)?);
     write_private_key(key)?;
-    // A private key that is not published would block the next attempt. No token is signed with it.
+    // If the set cannot be written, the private key is removed: its file would block the next attempt, and no token is
+    // signed with it yet.
     set.replace_keys(keys).await.inspect_err(|_| drop(std::fs::remove_file(key.private)))
 }
 
-/// Writes the private key, and the public key into a new set. `is_named`: its file is an argument.
+/// Writes the private key, and the public key into a new set. `is_named` says whether the file of the set was given as
+/// an argument.
 fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), CommandError> {
     let instead = if is_named { "add to it with --add-to, or name another file" } else { OTHER_DIR };
-    // The private key is written first, and must not be left alone if the file of the public key exists.
+    // The private key is written first. This check comes before, so that no private key is written if the file of the
+    // public key exists.
     if public.symlink_metadata().is_ok() {
         return Err(file_exists(public, instead));
     }
@@ -109,8 +112,8 @@ fn write_private_key(key: &NewKey<'_>) -> Result<(), CommandError> {
     write_new(key.private, 0o600, key.pem, OTHER_DIR)
 }
 
-/// Creates the folder of the public key, which everyone may enter, whatever the umask. A folder that exists stays as it
-/// is.
+/// Creates the folder of the public key and its missing parents. Everyone may enter these folders, whatever the umask.
+/// A folder that already exists is not changed.
 fn create_public_folder(folder: &Path) -> Result<(), CommandError> {
     if folder.is_dir() {
         return Ok(());
@@ -126,7 +129,8 @@ fn cannot_create(dir: &Path, error: &io::Error) -> CommandError {
     CommandError::failed(format!("{} cannot be created: {error}", dir.display()))
 }
 
-/// Writes a file that does not exist. It has this mode whatever the umask. `instead` ends the error if it exists.
+/// Creates the file `path` with `content`. The file has the mode `mode`, whatever the umask. If the file exists, the
+/// error ends with `instead`, which says what to do.
 fn write_new(path: &Path, mode: u32, content: &str, instead: &str) -> Result<(), CommandError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => file_exists(path, instead),
@@ -145,7 +149,7 @@ fn file_exists(path: &Path, instead: &str) -> CommandError {
     CommandError::failed(format!("{} exists, and a key is never overwritten; {instead}", path.display()))
 }
 
-/// Warns if other users cannot open the file, so that a server with a user of its own cannot either.
+/// Warns if other users cannot open the file: a server that runs as another user could not read the file.
 fn warn_if_closed(public: &Path) {
     let absolute = std::path::absolute(public).unwrap_or_else(|_| public.to_owned());
     let closed = absolute.ancestors().find(|path| {

@@ -55,16 +55,16 @@ enum KeysCommand {
 /// A key of the set, as it is listed.
 #[derive(Debug, Serialize)]
 struct KeyRow {
-    /// Null if it has no id.
+    /// The id of the key. Null if the key has none.
     kid: Option<String>,
     /// Type and curve, such as `EC P-256`.
     #[serde(rename = "type")]
     key_type: String,
-    /// The only algorithm that it is for. Null if its type decides.
+    /// The only algorithm that the key may be used for. Null if the key does not name an algorithm.
     alg: Option<String>,
-    /// Whether a server with default settings verifies tokens with it.
+    /// Whether a server with default settings verifies tokens with this key.
     usable: bool,
-    /// Why it is not usable.
+    /// Why the key is not usable. Absent if it is usable.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }

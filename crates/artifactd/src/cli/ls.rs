@@ -1,4 +1,4 @@
-//! `artifactd ls`: lists artifacts, newest first. This module must never hold more than one page of records.
+//! `artifactd ls`: lists artifacts, newest first. This module must never keep more than one page of records in memory.
 
 mod rows;
 
@@ -106,7 +106,7 @@ impl ScopePatternArgs {
             None => TaskPattern::Any,
         };
         ScopePattern {
-            // The parser requires one of both arguments.
+            // clap requires either `--tenant` or `--all-tenants`.
             tenant: self.tenant.clone().map_or(TenantPattern::AllTenants, TenantPattern::One),
             user: self.user.clone(),
             session: self.session.clone(),

@@ -18,7 +18,7 @@ pub(super) async fn run(args: ManArgs, command: clap::Command) -> Result<(), Com
     let shown = args.dir.display().to_string();
     tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&args.dir)?;
-        // clap adds `help` to each command; a page for it would say nothing.
+        // clap adds the subcommand `help` to each command. A manual page for `help` would contain nothing new.
         clap_mangen::generate_to(command.disable_help_subcommand(true), &args.dir)
     })
     .await

@@ -1,5 +1,4 @@
-//! Writes a file atomically: the file has all its bytes, or there is no file. This module must never know what is
-//! written.
+//! Writes a file atomically: the file has all its bytes or does not exist. This module must never know what is written.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -22,10 +21,11 @@ pub(super) enum IfExists {
 #[derive(Debug)]
 pub(super) struct OutputFile {
     path: PathBuf,
-    /// The path is a pipe or a device. It is written directly, because it cannot be replaced.
+    /// Whether the path is a pipe or a device. Such a file is written directly, because it cannot be replaced.
     is_special: bool,
     if_exists: IfExists,
-    /// The file that is replaced. The new file gets its mode and, if permitted, its owner.
+    /// The metadata of the file that is replaced; `None` if no file is replaced. The new file gets the same mode and,
+    /// if permitted, the same owner.
     existing: Option<Box<Metadata>>,
 }
 
@@ -79,10 +79,12 @@ impl OutputFile {
     }
 }
 
-/// Writes a temporary file. Dropping it before [`finish`](Self::finish) deletes the file.
+/// Writes a temporary file. If the writer is dropped before [`finish`](Self::finish), the temporary file is deleted. A
+/// pipe or a device is written directly.
 #[derive(Debug)]
 pub(super) struct FileWriter {
     file: File,
+    /// `None` for a pipe or a device.
     temp: Option<TempPath>,
     output: OutputFile,
 }
@@ -92,11 +94,11 @@ impl FileWriter {
         self.file.write_all(bytes).await.map_err(|error| self.output.write_error(&error))
     }
 
-    /// Waits until the bytes are on the disk, so that a crash after [`finish`](Self::finish) leaves a whole file.
+    /// Waits until the bytes are on the disk, so that a crash after [`finish`](Self::finish) leaves a complete file.
     pub(super) async fn sync(&mut self) -> Result<(), CommandError> {
         let flushed = self.file.flush().await;
         let synced = match flushed {
-            // A pipe has nothing to synchronize.
+            // A pipe or a device has nothing to synchronize.
             Ok(()) if self.temp.is_some() => self.file.sync_all().await,
             other => other,
         };
@@ -118,8 +120,8 @@ impl FileWriter {
 fn create_temp_file(dir: &Path, existing: Option<&Metadata>) -> io::Result<(fs::File, TempPath)> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifactd-");
-    // A new file gets its mode from the umask. A file that replaces another is readable only by its owner until it has
-    // the mode of the other file. So nobody who could not read the other file can read the new one.
+    // A new file gets its mode from the umask. A file that replaces an existing file is readable only by its owner
+    // until the mode is copied. So a user who cannot read the existing file can never read the new one.
     #[cfg(unix)]
     if existing.is_none() {
         builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
@@ -141,7 +143,7 @@ fn copy_owner_and_mode(file: &fs::File, existing: &Metadata) -> io::Result<()> {
         let mut mode = existing.mode() & 0o777;
         if (new.uid(), new.gid()) != (existing.uid(), existing.gid())
             && fchown(file, Some(existing.uid()), Some(existing.gid())).is_err()
-            // A user may set a group that it belongs to, but not another owner.
+            // A user who is not the superuser may set one of its own groups, but not another owner.
             && fchown(file, None, Some(existing.gid())).is_err()
         {
             // The group could not be copied. The group permissions were meant for the old group, so this file gets

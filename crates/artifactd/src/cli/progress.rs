@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const WITH_LENGTH: &str = "{bar:32} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left";
 const WITHOUT_LENGTH: &str = "{spinner} {bytes}  {binary_bytes_per_sec}  {elapsed}";
 
-/// A bar, or a spinner if the length is unknown. It disappears when this is dropped.
+/// A bar, or a spinner if the length is unknown. The bar disappears when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Progress(ProgressBar);
 
@@ -20,7 +20,7 @@ impl Progress {
             Some(length) => (ProgressBar::new(length), WITH_LENGTH),
             None => (ProgressBar::no_length(), WITHOUT_LENGTH),
         };
-        // Hidden if standard error is not a terminal.
+        // indicatif hides the bar if standard error is not a terminal.
         bar.set_draw_target(ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
@@ -29,7 +29,7 @@ impl Progress {
         Self(bar)
     }
 
-    /// A function that adds a number of bytes.
+    /// Returns a function that adds a number of bytes to the progress.
     pub(super) fn counter(&self) -> impl Fn(usize) + Send + 'static {
         let bar = self.0.clone();
         move |bytes| bar.inc(bytes as u64)

@@ -75,7 +75,7 @@ pub(super) struct PutArgs {
     quiet: bool,
 }
 
-/// Parses a source.
+/// The parser of the argument `--source`, for clap.
 pub(super) fn source_parser() -> impl TypedValueParser<Value = Source> {
     PossibleValuesParser::new(Source::ALL.iter().map(|source| source.as_str()))
         .try_map(|name| name.parse::<Source>())
@@ -150,8 +150,9 @@ fn format_duration(elapsed: Duration) -> String {
 
 struct Input {
     reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// The length in bytes, if it is known.
     length: Option<u64>,
-    /// The input is typed in a terminal, so no progress may be drawn.
+    /// Whether the input is typed in a terminal. If so, no progress is drawn, because the two would mix.
     is_terminal: bool,
 }
 
@@ -193,7 +194,8 @@ impl PutArgs {
                 self.file.display()
             )));
         }
-        // Files that the system generates on read, such as those in /proc, have the size 0.
+        // Files that the system generates on read, such as those in /proc, have the size 0. So the length of a file of
+        // size 0 is not known.
         let length = Some(metadata.len()).filter(|length| metadata.is_file() && *length > 0);
         Ok(Input { reader: Box::new(file), length, is_terminal: false })
     }

@@ -1,6 +1,6 @@
 //! [`ConfigReloader`]: the reaction of `artifactd serve` to SIGHUP. It reads the configuration again, applies the log
-//! level, fetches the keys, and logs one line with the result and the keys that need a restart. This module must never
-//! restart a part of the server.
+//! level and fetches the signing keys again. Then it logs one line: the result, and the configuration keys whose
+//! changes need a restart. This module must never restart a part of the server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use crate::config::{ConfigError, ConfigValues, Purpose, Settings};
 use crate::log;
 
-/// How long fetching the keys may take. It is longer than the timeout of one request to the provider.
+/// How long fetching the signing keys may take. This is longer than the timeout of one request to the provider.
 const KEY_REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
-/// The key that is applied without a restart.
+/// The configuration key that is applied without a restart.
 const LOG_LEVEL_KEY: &str = "telemetry.log_level";
 
 /// The sources of a server's configuration, in addition to the environment.
@@ -25,7 +25,7 @@ pub(super) struct ConfigSources {
 }
 
 impl ConfigSources {
-    /// Loads the configuration, and the value that is set for each key.
+    /// Loads the configuration. Also returns the value that is set for each key.
     pub(super) fn load(&self) -> Result<(Settings, ConfigValues), ConfigError> {
         Settings::load_for(Purpose::Serve, self.file.as_deref(), &self.flags)
     }
@@ -37,7 +37,7 @@ pub(super) struct ConfigReloader {
     pub(super) sources: ConfigSources,
     /// The settings that the server runs with.
     pub(super) settings: Settings,
-    /// The values that were set at the start.
+    /// The values that were set for the configuration keys at the start.
     pub(super) values: ConfigValues,
     pub(super) keys: KeyRefresher,
 }
@@ -53,7 +53,7 @@ impl ConfigReloader {
     async fn reload(&mut self) {
         let sources = self.sources.clone();
         let loading = tokio::task::spawn_blocking(move || sources.load());
-        let keys = match timeout(KEY_REFRESH_TIMEOUT, self.keys.refresh()).await {
+        let key_status = match timeout(KEY_REFRESH_TIMEOUT, self.keys.refresh()).await {
             Ok(true) => "refreshed",
             Ok(false) => "could not be fetched, see the line before; the keys from before stay",
             Err(_) => "could not be fetched in 15 s; the keys from before stay",
@@ -65,7 +65,11 @@ impl ConfigReloader {
         let (settings, values) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::error!(error, keys, "SIGHUP: the configuration is not valid; the old one stays");
+                tracing::error!(
+                    error,
+                    keys = key_status,
+                    "SIGHUP: the configuration is not valid; the old one stays"
+                );
                 return;
             }
         };
@@ -78,7 +82,7 @@ impl ConfigReloader {
         let needs_restart = (!keys_of_restart.is_empty()).then(|| keys_of_restart.join(", "));
         tracing::info!(
             log_level = new.as_str().to_ascii_lowercase(),
-            keys,
+            keys = key_status,
             needs_restart,
             "SIGHUP: the configuration was read again"
         );
@@ -86,7 +90,8 @@ impl ConfigReloader {
         self.settings.telemetry.log_level = new;
     }
 
-    /// The keys whose values differ from those of the start and are not applied.
+    /// The configuration keys whose values differ from those at the start, and whose changes need a restart. Empty if
+    /// only the spelling of values has changed, because the settings are equal then.
     fn keys_that_need_restart<'a>(&'a self, settings: &Settings, values: &'a ConfigValues) -> Vec<&'a str> {
         let mut old = self.settings.clone();
         old.telemetry.log_level = settings.telemetry.log_level;

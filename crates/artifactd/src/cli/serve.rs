@@ -89,8 +89,8 @@ fn stopped_during_start() -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Serves until a signal. Once the server listens, `announcement` returns the text that follows the address on standard
-/// output. `bind_advice` says what to do if the server cannot listen.
+/// Serves until a signal arrives. Once the server listens, `announcement` returns the text that follows the address on
+/// standard output. `bind_advice` says what to do if the server cannot listen.
 pub(super) async fn serve(
     settings: &Settings,
     verifier: Verifier,
@@ -116,7 +116,7 @@ pub(super) async fn serve(
     let opened = OpenedStore { store: Arc::clone(&store), events: events.clone(), metrics };
     let sweep_task = start_sweeps(settings, &opened);
     let served = serve_store(settings, verifier, opened, shutdown, bind_advice, announcement).await;
-    // A running sweep is aborted. The next sweep removes the rest.
+    // A running sweep is aborted. The next sweep deletes the orphans that remain.
     if let Some(task) = sweep_task {
         task.abort();
         let _ = task.await;
@@ -143,7 +143,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Starts the sweeps, unless they are turned off or the store is in the memory of this process.
+/// Starts the sweeps. Returns `None` if sweeps are turned off, or if the store is in the memory of this process.
 fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task::JoinHandle<()>> {
     let interval = settings.artifacts.sweep_interval;
     let capabilities = opened.store.capabilities();
@@ -154,7 +154,7 @@ fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task
     })
 }
 
-/// Logs the capabilities of the store and the features of its storage. Neither contains a secret.
+/// Logs the capabilities of the store and the features of its storage. Capabilities and features contain no secret.
 async fn log_store(config: &Config, store: &dyn ArtifactStore) {
     let capabilities = store.capabilities();
     let flags: Vec<&str> =
@@ -182,7 +182,7 @@ async fn log_store(config: &Config, store: &dyn ArtifactStore) {
 /// An open store with its event log and metrics.
 struct OpenedStore {
     store: Arc<dyn ArtifactStore>,
-    /// Replicates events between the processes on one storage. Not every driver has one.
+    /// Replicates events between the processes on one storage. `None` if the driver has no event log.
     events: Option<Arc<dyn EventLog>>,
     /// Counts the calls of the store.
     metrics: Arc<StoreMetrics>,

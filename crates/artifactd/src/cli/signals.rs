@@ -1,7 +1,8 @@
 //! The signals of the process and the reaction to each. This module must never know what runs when a signal arrives.
 //!
-//! SIGTERM, SIGINT and SIGQUIT shut a server down gracefully. SIGHUP does the same for `dev`, because it means that
-//! the terminal was closed. For `serve` it reloads the configuration. SIGUSR1 and SIGUSR2 are ignored with a warning.
+//! SIGTERM, SIGINT and SIGQUIT shut a server down gracefully. For `dev`, SIGHUP does the same, because this signal
+//! means that the terminal was closed. For `serve`, SIGHUP reloads the configuration. SIGUSR1 and SIGUSR2 are ignored
+//! with a warning.
 
 use std::future::pending;
 
@@ -13,9 +14,10 @@ use crate::log;
 /// The reaction of a server to SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HangupAction {
-    /// Graceful shutdown. Nothing if the parent process set SIGHUP to be ignored, as `nohup` does.
+    /// SIGHUP shuts the server down gracefully. SIGHUP has no effect if the parent process set it to be ignored, as
+    /// `nohup` does.
     Shutdown,
-    /// Reload of the configuration.
+    /// SIGHUP reloads the configuration.
     Reload,
 }
 
@@ -23,7 +25,7 @@ pub(super) enum HangupAction {
 #[derive(Debug)]
 pub(super) struct ServerSignals {
     pub(super) shutdown: ShutdownSignals,
-    /// SIGHUP, if it reloads the configuration.
+    /// SIGHUP, if it reloads the configuration. Otherwise `None`.
     pub(super) reload: Option<Signal>,
 }
 
@@ -33,6 +35,7 @@ pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
+    /// `None` if SIGHUP reloads the configuration or is ignored.
     hangup: Option<Signal>,
 }
 
@@ -115,8 +118,9 @@ pub(super) async fn wait_for_signal() -> CommandError {
     }
 }
 
+/// Waits for a signal of this kind; forever if `kind` is `None`.
 async fn wait_for(kind: Option<SignalKind>) {
-    // Without a handler, the signal ends the process by its default action.
+    // If the handler cannot be registered, this waits forever, and the default action of the signal ends the process.
     match kind.and_then(|kind| signal(kind).ok()) {
         Some(mut signal) => drop(signal.recv().await),
         None => pending().await,
@@ -124,16 +128,17 @@ async fn wait_for(kind: Option<SignalKind>) {
 }
 
 /// Handles SIGXFSZ, so that a write beyond the limit of file sizes (`ulimit -f`) fails and does not end the process.
-/// Needs a runtime.
+/// Must be called within a tokio runtime.
 pub(super) fn handle_file_size_signal() {
-    // The number of SIGXFSZ on Linux (x86, ARM, RISC-V), the BSDs and macOS. The handler stays after the listener is
-    // dropped.
+    // The number of SIGXFSZ on Linux (x86, ARM, RISC-V), the BSDs and macOS. The handler stays registered after the
+    // returned listener is dropped.
     #[cfg(not(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc64")))]
     let _ = signal(SignalKind::from_raw(25));
 }
 
 /// Whether the parent process set SIGHUP to be ignored. False on a system without `/proc`.
 fn hangup_is_ignored() -> bool {
+    // Bit 0 of the mask is signal 1, which is SIGHUP.
     const HANGUP: u64 = 1;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use super::printable::printable;
 use crate::log;
 
-/// Writes a message to standard error, which may be closed. If there is a log, the message comes after its lines.
+/// Writes a message to standard error, which may be closed. If there is a log, the message is appended to the log, so
+/// that it comes after the earlier lines.
 pub(super) fn print_message(text: &str) {
     for line in text.lines() {
         let line = format!("{}\n", printable(line));

@@ -69,8 +69,8 @@ impl StoreArgs {
         self.select().map(Some)
     }
 
-    /// Opens a store that exists, does `work` with it and closes it. A store that does not exist is an error: a typing
-    /// error in its path must not create another store.
+    /// Opens an existing store, does `work` with the store and closes the store. If the store does not exist, this is
+    /// an error: a typing error in the path must not create another store.
     pub(super) async fn run_on_existing(
         &self,
         work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
@@ -99,7 +99,7 @@ impl StoreArgs {
     }
 }
 
-/// `work`, after a check that the store outlives this process.
+/// Wraps `work` in a function that first checks that the store outlives this process.
 fn with_persistence_check(
     work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
 ) -> impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError> {
@@ -122,7 +122,8 @@ impl SelectedStore {
         CommandError::from_open_error(error, &self.option_names)
     }
 
-    /// Opens the store, does `work` with it and closes it, even if the work fails. A signal drops the work.
+    /// Opens the store, does `work` with the store and closes the store, even if the work fails. A signal interrupts
+    /// the work, and the store is closed then, too.
     pub(super) async fn run(
         &self,
         opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,
@@ -144,8 +145,8 @@ impl SelectedStore {
     }
 }
 
-/// Refuses a store that exists only in the memory of this process. It would be empty at the start, and everything put
-/// into it would be lost at the end.
+/// Refuses a store that exists only in the memory of this process. Such a store is empty when the command starts, and
+/// everything that is put is lost when the command ends.
 fn require_persistent(store: &dyn ArtifactStore) -> Result<(), CommandError> {
     let capabilities = store.capabilities();
     if capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared) {

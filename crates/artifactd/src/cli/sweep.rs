@@ -1,5 +1,5 @@
 //! `artifactd sweep`: removes the leftovers of killed processes from a store. This module must never know which driver
-//! it sweeps.
+//! a store has.
 
 use std::fmt::Write as _;
 use std::pin::pin;

@@ -9,7 +9,7 @@ use super::printable::printable;
 /// The longest text of a cell, in characters. The JSON output has the whole text.
 const MAX_CELL_CHARS: usize = 64;
 
-/// A text and its style if colours are on.
+/// A text, and the style that is used if colours are on.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     text: String,
@@ -67,7 +67,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table with these columns. Those in `right_aligned` are aligned to the right.
+    /// A table with these columns. The columns whose titles are in `right_aligned` are aligned to the right.
     pub(super) fn new(
         titles: Vec<&'static str>,
         right_aligned: &'static [&'static str],
@@ -77,7 +77,7 @@ impl Table {
         Self { titles, right_aligned, widths, header_is_rendered: false, colours }
     }
 
-    /// Renders rows. The first call puts the header above them.
+    /// Renders rows. The first call puts the header above the rows.
     pub(super) fn render(&mut self, rows: &[Vec<Cell>]) -> String {
         for row in rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {

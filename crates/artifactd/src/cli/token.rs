@@ -58,7 +58,7 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
     let (pem, is_readable_by_others) = read_pem(&args.key)
         .map_err(|error| CommandError::failed(format!("{} cannot be read: {error}", args.key.display())))?;
     if is_readable_by_others {
-        // Not on standard output, which has only the token.
+        // The warning is not written to standard output, which contains only the token.
         stderr::print_message(&format!(
             "artifactd: warning: {} can be read by others on this machine; chmod 600 it",
             args.key.display()
@@ -84,7 +84,7 @@ fn parse_ttl(text: &str) -> Result<Duration, &'static str> {
         .ok_or("it takes a duration from 1s, such as 15m, 1h or 30d")
 }
 
-/// The text of the file, and whether its mode gives access to other users.
+/// The text of the file, and whether the mode of the file gives access to other users.
 fn read_pem(path: &Path) -> io::Result<(String, bool)> {
     let file = std::fs::File::open(path)?;
     let is_readable_by_others = file.metadata()?.permissions().mode() & 0o077 != 0;

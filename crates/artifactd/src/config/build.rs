@@ -73,7 +73,8 @@ fn server(layers: &Layers) -> Result<ServerSettings, Mistake> {
     })
 }
 
-/// A limit of requests. If it is not set, it is this number of quarters of the connections.
+/// The limit on requests that `key` sets. If `key` is not set, the limit is this number of quarters of
+/// `server.max_connections`, but at least 1.
 fn request_limit(layers: &Layers, key: &str, quarters: usize) -> Result<usize, Mistake> {
     let connections = layers.require("server.max_connections", parse::count)?;
     Ok(layers.get(key, parse::count)?.unwrap_or_else(|| (connections * quarters / 4).max(1)))
@@ -182,7 +183,8 @@ fn uploads_within_requests(layers: &Layers) -> Result<Option<Mistake>, Mistake> 
     })
 }
 
-/// A mistake if the first key is larger than the second one. It is about the key that is set.
+/// A mistake if the value of the key `small` is larger than that of the key `large`. The mistake names `small` if this
+/// key is set, otherwise `large`.
 fn at_most<T: Ord>(
     layers: &Layers,
     (small, large): (&str, &str),

@@ -17,7 +17,7 @@ use super::option_names::OptionNames;
 use super::source::working_directory_of;
 use super::{Purpose, parse, spellings};
 
-/// The similarity above which an option is suggested.
+/// The similarity, from 0 to 1, above which an option is suggested.
 const MIN_SIMILARITY: f64 = 0.8;
 
 /// The format of a driver key's value.
@@ -84,8 +84,8 @@ const KEY_PAIRS: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s
 /// The default driver of runtimes that embed the store. A server must name a driver.
 const DEFAULT_DRIVER: &str = "inmem";
 
-/// The configuration of the store, and for each option of its driver the location where it is or would be set. `None` if
-/// there is a mistake, which is added to `mistakes`.
+/// The configuration of the store, and for each option of its driver the location where the option is set or would be
+/// set. `None` if there is a mistake, which is added to `mistakes` or has been reported before.
 ///
 /// # Errors
 /// A bug in the table of keys.
@@ -114,8 +114,8 @@ pub(super) fn store_config(
         }
     };
     if !layers.is_set("artifacts.driver") {
-        // Whoever sets a key of a driver does not want the default driver, which loses every artifact. With
-        // `artifacts.driver`, a file may have the keys of several drivers.
+        // A user who sets a key of another driver does not want the default driver, which loses every artifact. If
+        // `artifacts.driver` is set, this is not checked, because a file may have the keys of several drivers.
         let stray = DRIVER_KEYS.iter().find(|row| row.driver != driver && layers.is_set(row.key));
         if let Some(stray) = stray {
             mistakes.push(stray_key(layers, stray.key));
@@ -165,21 +165,21 @@ fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> Strin
         Some(ValueFormat::Path(_)) => layers.get(&key, parse::text).ok().flatten(),
         _ => None,
     };
-    // `:memory:` of sqlite is not a path. The path is not repeated: it is the value of a secret key.
+    // `:memory:` of sqlite is not a path. The location does not contain the path, because the key may be secret.
     let folder = path
         .filter(|path| !path.starts_with(':'))
         .map_or_else(String::new, |path| working_directory_of(Path::new(&path)));
     if folder.is_empty() { location } else { format!("{location} (a relative path{folder})") }
 }
 
-/// The mistake of a key of another driver, if `artifacts.driver` is not set.
+/// The mistake that `key` belongs to another driver and `artifacts.driver` is not set.
 fn stray_key(layers: &Layers, key: &str) -> Mistake {
     let drivers: Vec<&str> = DRIVER_KEYS.iter().filter(|row| row.key == key).map(|row| row.driver).collect();
     let reason = format!("this key is of the driver {}; set artifacts.driver, too", drivers.join(" or "));
     layers.mistake(key, &reason)
 }
 
-/// The options that the keys of the driver set.
+/// The options that the keys of the driver, such as `artifacts.fs_root`, set.
 fn key_options(
     layers: &Layers,
     info: &DriverInfo,
@@ -218,7 +218,7 @@ fn key_options(
     Ok(options)
 }
 
-/// The options in the section of the driver's own options.
+/// The options that the section `artifacts.options` sets.
 fn section_options(
     layers: &Layers,
     info: &DriverInfo,
@@ -236,7 +236,8 @@ fn section_options(
             continue;
         };
         let value = normalized(spec.kind, value);
-        // Each option is checked without the other options of the section, so that an error is about this one.
+        // Each option is checked without the other options of the section, so that an error about another option does
+        // not hide an error about this one.
         let others = key_options.iter().map(|(option, value)| ((*option).to_owned(), value.clone()));
         let with_others = others.chain([(option.to_owned(), value.clone())]);
         if let Err(error) = Options::parse(info.name, info.options, with_others)
@@ -257,7 +258,7 @@ fn section_options(
     options
 }
 
-/// The value in a spelling that drivers accept. Options of drivers have fewer legal spellings than keys.
+/// The value in a spelling that drivers accept. Drivers accept fewer spellings than the configuration does.
 fn normalized(kind: OptionKind, value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
     let known = match kind {
@@ -274,7 +275,7 @@ fn normalized(kind: OptionKind, value: &Value) -> Value {
     known.unwrap_or_else(|| value.clone())
 }
 
-/// The mistake of an option that the driver does not have. Options are named as in the configuration.
+/// The mistake of an option that the driver does not have. The message names options as in the configuration.
 fn unknown_option(info: &DriverInfo, option: &str) -> String {
     let key = |option: &str| {
         row_of(info, option).map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned())
@@ -300,7 +301,7 @@ fn row_of(info: &DriverInfo, option: &str) -> Option<&'static DriverKey> {
     DRIVER_KEYS.iter().find(|row| row.driver == info.name && row.option == option)
 }
 
-/// The key that sets an option of this name, of any driver.
+/// The key that sets the option `option` of any driver. `None` if no key sets it.
 pub(super) fn key_of_option(option: &str) -> Option<&'static str> {
     DRIVER_KEYS.iter().find(|row| row.option == option).map(|row| row.key)
 }
@@ -337,7 +338,7 @@ impl ValueFormat {
                 if !text.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme)) {
                     return Some(format!("the driver {} takes a URL such as {example}", info.name));
                 }
-                // The client of the database gets the URL, and does not know the options of the driver.
+                // The URL is passed to the client of the database, which does not know the options of the driver.
                 let pairs = text.split_once('?').map_or("", |(_, query)| query).split('&');
                 let mut names = pairs.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
                 names.find_map(|name| key_of_parameter(info, name)).map(|key| {

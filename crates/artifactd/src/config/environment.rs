@@ -13,7 +13,7 @@ pub(super) const PREFIX: &str = "ARTIFACTD_";
 /// Variables that are not keys: the store of the command line, the commit of a build, the program that tests run.
 const NON_KEY_VARIABLES: [&str; 3] = ["ARTIFACTD_STORE", "ARTIFACTD_COMMIT", "ARTIFACTD_BIN"];
 
-/// The similarity above which a name is suggested.
+/// The similarity, from 0 to 1, above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
 /// Whether a variable that is not a key is accepted: it is in [`NON_KEY_VARIABLES`], or an orchestrator such as
@@ -26,7 +26,8 @@ pub(super) fn is_known(name: &str, value: &str) -> bool {
 /// container for each service. The caller has checked [`PREFIX`], so the service is called `artifactd` or
 /// `artifactd-…`.
 fn is_service_variable(name: &str, value: &str) -> bool {
-    // Two underscores separate the section of a key. The variables of a service have none, so this is a mistyped key.
+    // Two underscores separate the section of a key from its name. The variables of a service never contain two
+    // underscores in a row, so this variable is a mistyped key.
     if name.contains("__") {
         return false;
     }
@@ -61,6 +62,7 @@ fn is_transport(word: &str) -> bool {
 pub(super) fn unknown_variable(name: &str) -> String {
     let normalized = normalize(name);
     let keys = KEYS.iter().map(|key| key.name).filter(|key| *key != OPTIONS).map(variable_name);
+    // Of the variables that are not keys, users set only `ARTIFACTD_STORE`, so the others are not suggested.
     let suggestion = keys
         .chain(NON_KEY_VARIABLES.iter().take(1).map(|name| (*name).to_owned()))
         .map(|known| (similarity(&normalized, &normalize(&known)), known))
@@ -75,7 +77,7 @@ pub(super) fn unknown_variable(name: &str) -> String {
     }
 }
 
-/// How similar `name` is to `known`, from 0 to 1. A key without its section has the similarity 1.
+/// How similar `name` is to `known`, from 0 to 1. If `name` is `known` without its section, the similarity is 1.
 fn similarity(name: &str, known: &str) -> f64 {
     let is_suffix = known.strip_suffix(name).is_some_and(|section| section.ends_with('_'));
     if is_suffix && !name.is_empty() { 1.0 } else { strsim::jaro_winkler(name, known) }

@@ -12,7 +12,7 @@ const MAX_LISTED: usize = 50;
 /// the command line; the key; the value unless it is secret; and what is legal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mistake {
-    /// `None` if the mistake is that nothing is set.
+    /// `None` if the mistake is that a key is missing.
     source: Option<ValueSource>,
     reason: String,
 }
@@ -22,7 +22,7 @@ impl Mistake {
         Self { source: Some(source.clone()), reason: one_line(reason, usize::MAX) }
     }
 
-    /// A mistake that is written nowhere: a key is missing.
+    /// The mistake that a key is missing, which has no source.
     pub(super) fn of_absence(reason: impl Into<String>) -> Self {
         Self { source: None, reason: reason.into() }
     }
@@ -37,13 +37,14 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Why a configuration is refused: all its mistakes, each as one line. If there is one, the message is that line.
-/// Otherwise it is a heading and the lines below it, those of the file first, in its order.
+/// Why a configuration is refused: all its mistakes, each as one line. The message of one mistake is its line. The
+/// message of several mistakes is a heading with the lines below. The lines about the file come first, in the order of
+/// the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<Mistake>);
 
 impl ConfigError {
-    /// `mistakes` sorted by where they are.
+    /// Sorts `mistakes` by source: the file, the environment, the command line, and last those without a source.
     pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by_key(|mistake| mistake.source.as_ref().map_or((3, 0), ValueSource::rank));
         Self(mistakes)
@@ -73,7 +74,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// `text` on one line: control characters are escaped, and it is cut after `max_chars`.
+/// `text` on one line: control characters are escaped, and the text is cut after `max_chars` characters.
 pub(super) fn one_line(text: &str, max_chars: usize) -> String {
     let mut shown = String::new();
     for (count, c) in text.chars().enumerate() {

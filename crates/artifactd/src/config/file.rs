@@ -14,10 +14,11 @@ use super::tree::Node;
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Why a file cannot be used: the rest of a sentence that begins with its name and the position. It contains no text of
-/// the file, which may be a secret.
+/// Why a file cannot be used. The reason is the rest of a sentence that begins with the name of the file and the
+/// position. The reason contains no text of the file, because such a text may be a secret.
 #[derive(Debug)]
 pub(super) struct FileMistake {
+    /// `None` if the mistake is about the whole file, or if the parser does not report a position.
     pub(super) position: Option<Position>,
     pub(super) reason: String,
 }

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::keys::ValueKind;
 
-/// The similarity above which a word is suggested.
+/// The similarity, from 0 to 1, above which a word is suggested.
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// The end of a sentence that says what the value is not: `; write …`, or nothing.
+/// The end of the error message about an illegal value, such as `; write true`. Empty if no correction can be guessed.
 pub(super) fn hint(kind: &ValueKind, value: &Value) -> String {
     let hint = match (kind, value) {
         (ValueKind::Text, Value::Number(_) | Value::Bool(_)) => Some("write it in quotes".to_owned()),
@@ -26,7 +26,7 @@ pub(super) fn duration_hint(number: &str) -> String {
     format!("{number} has no unit: write {number}s for seconds, {number}m for minutes")
 }
 
-/// The value if it is a whole number without a unit.
+/// The digits of the value, if it is a whole number of at most 9 digits without a unit.
 pub(super) fn digits(value: &Value) -> Option<String> {
     let text = match value {
         Value::Number(number) => number.to_string(),

@@ -1,5 +1,6 @@
-//! [`KEYS`]: the table of every key of the configuration, with its kind, default and meaning. Files, environment,
-//! flags, error messages and the documentation are made from it. This module must never know a value that is set.
+//! [`KEYS`]: the table of every key of the configuration, with its kind, default and meaning. The table is used to read
+//! files, variables and flags, for error messages and for the documentation. This module must never know a value that
+//! is set.
 
 use std::ops::RangeInclusive;
 
@@ -77,7 +78,7 @@ impl ValueKind {
 pub struct Key {
     /// The dotted name.
     pub name: &'static str,
-    /// The type of its value.
+    /// The type of the key's value.
     pub kind: ValueKind,
     /// The value if the key is not set, as a user would write it. `None` if the key then has no value.
     pub default: Option<&'static str>,
@@ -102,10 +103,12 @@ impl Key {
     }
 }
 
+/// One hour in milliseconds.
 const HOUR: u64 = 3_600_000;
+/// One tebibyte in bytes.
 const TIB: u64 = 1 << 40;
-/// The largest limit of `artifacts.get` that can be set. The bytes are held in memory, and base64 makes them a third
-/// longer.
+/// The largest limit of `artifacts.get` that can be set. The server keeps the bytes of a response in memory, and base64
+/// makes them a third longer.
 const MAX_FETCH_BYTES: u64 = 64 << 20;
 
 /// The section whose keys are options of the driver.

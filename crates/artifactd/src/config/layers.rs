@@ -22,14 +22,15 @@ use super::{file, parse};
 /// The longest part of a name or value that an error repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 80;
 
-/// The values by dotted name. An option of the driver has the name `artifacts.options.OPTION`. There is no `Debug`,
-/// because some values are secret.
+/// The values by dotted name. An option of the driver has the name `artifacts.options.OPTION`. The type does not
+/// implement `Debug`, because some values are secret.
 #[derive(Default)]
 pub(super) struct Layers {
     values: BTreeMap<String, (ValueSource, Value)>,
-    /// The keys whose values are not legal, with the sources. They count as set, but have no value.
+    /// The keys whose values are not legal, with their sources. Such a key is treated as set, but has no value.
     illegal: BTreeMap<String, ValueSource>,
-    /// The keys and sections that a mistyped or broken one probably means. They are not reported as missing.
+    /// The keys and sections that the user probably meant with a mistyped or wrong one. They are not reported as
+    /// missing, because that mistake is already reported.
     meant: BTreeSet<String>,
     /// Whether the file could not be read or parsed, so that its keys are not known.
     file_is_unread: bool,
@@ -77,8 +78,8 @@ impl Layers {
                 continue;
             };
             let name = rest.to_lowercase().replace("__", ".");
-            // Only one spelling is legal. Otherwise the order of the environment would decide which of two values
-            // counts.
+            // Only one spelling of a name is legal. If there were two, the order of the environment would determine
+            // which value is used.
             if name.to_uppercase().replace('.', "__") != rest {
                 self.add_mistake(&source, "the name of a variable must be in upper case");
                 continue;
@@ -90,7 +91,7 @@ impl Layers {
         }
     }
 
-    /// Adds the values of flags: dotted name and value. The last flag of a name counts.
+    /// Adds the values of flags: dotted name and value. If a name occurs several times, the last value is used.
     pub(super) fn add_flags(&mut self, flags: &[(String, String)]) {
         for (name, value) in flags {
             self.add_value(ValueSource::Flags, name, Value::String(value.clone()));
@@ -100,7 +101,7 @@ impl Layers {
     /// Finds the values that are not legal, and returns all mistakes so far.
     pub(super) fn take_mistakes(&mut self) -> Vec<Mistake> {
         for (name, (source, value)) in &self.values {
-            // The driver checks its options.
+            // An option of the driver has no row in the table of keys: the driver checks its value.
             let Some(key) = key(name).filter(|key| !parse::is_legal(&key.kind, value)) else { continue };
             let reason = illegal_value(key, value);
             self.mistakes.push(Mistake::at(source, &format!("{name}: {reason}")));
@@ -116,7 +117,8 @@ impl Layers {
         ConfigValues(values.collect())
     }
 
-    /// The value of `name`, or its default if it is not set, parsed by `parse`. `None` if it has no default either.
+    /// The value of `name`, or its default if no legal value is set, parsed by `parse`. `None` if there is neither a
+    /// legal value nor a default.
     ///
     /// # Errors
     /// A bug in the table of keys.
@@ -169,17 +171,17 @@ impl Layers {
         }
     }
 
-    /// Where `name` is set, to whatever value.
+    /// The source of `name`, even if the value is not legal. `None` if `name` is not set.
     fn source(&self, name: &str) -> Option<&ValueSource> {
         self.values.get(name).map(|(source, _)| source).or_else(|| self.illegal.get(name))
     }
 
-    /// Whether `name` is set, to whatever value.
+    /// Whether `name` is set, even to a value that is not legal.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.source(name).is_some()
     }
 
-    /// Whether `name` is not set, and no other mistake is the reason for that.
+    /// Whether `name` is missing: it is not set, and no mistyped or wrong key or section probably means it.
     pub(super) fn is_absent(&self, name: &str) -> bool {
         let section = name.split_once('.').map_or(name, |(section, _)| section);
         !self.is_set(name) && ![name, section].iter().any(|name| self.meant.contains(*name))
@@ -190,8 +192,8 @@ impl Layers {
         self.file_is_unread
     }
 
-    /// Whether none of `names` has a value that is not legal. If one has, that value is the mistake, and its consequences
-    /// are not reported.
+    /// Whether none of `names` has a value that is not legal. If a name has such a value, only this value is reported,
+    /// and not its consequences.
     pub(super) fn are_legal(&self, names: &[&str]) -> bool {
         !names.iter().any(|name| self.illegal.contains_key(*name))
     }
@@ -260,7 +262,8 @@ impl Layers {
         }
     }
 
-    /// The mistake of an unknown key. The key that it probably means is not reported as missing.
+    /// The message about an unknown key. Also notes which key the user probably meant, so that this key is not reported
+    /// as missing.
     fn unknown_key(&mut self, name: &str) -> String {
         let shown = one_line(name, MAX_SHOWN_CHARS);
         if is_section(name) {
@@ -278,7 +281,7 @@ impl Layers {
     }
 }
 
-/// The name of the driver's option that the dotted `name` sets.
+/// The name of the driver's option that the dotted `name` sets. `None` if `name` is not in the section of options.
 fn option_of(name: &str) -> Option<&str> {
     name.strip_prefix(OPTIONS)?.strip_prefix('.').filter(|option| !option.is_empty())
 }

@@ -1,5 +1,5 @@
-//! [`OptionNames`]: where the user wrote each option of a driver. An error of opening a store then names what to
-//! correct. This module must never know a value.
+//! [`OptionNames`]: where the user wrote each option of a driver. With these names, an error of opening a store says
+//! what the user must correct. This module must never know a value.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ impl PartialEq for OptionNames {
 }
 
 impl OptionNames {
-    /// Calls `name` with each option of the driver.
+    /// The names of all options of the driver, as `name` returns them.
     pub(super) fn new(info: &DriverInfo, name: impl Fn(&'static str) -> String) -> Self {
         Self(info.options.iter().map(|spec| (spec.name, name(spec.name))).collect())
     }

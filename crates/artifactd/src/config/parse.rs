@@ -29,7 +29,7 @@ pub(super) fn is_legal(kind: &ValueKind, value: &Value) -> bool {
         ValueKind::JwksUrl => jwks_url(kind, value).is_some(),
         ValueKind::Origins => origins(kind, value).is_some(),
         ValueKind::Networks => networks(kind, value).is_some(),
-        // A driver checks its options. A key that is not supported is refused before.
+        // The driver checks its options. A key that is not supported has been refused before its value is checked.
         ValueKind::Options | ValueKind::Unsupported(_) => true,
     }
 }

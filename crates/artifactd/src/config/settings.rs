@@ -24,8 +24,8 @@ pub struct Settings {
 pub struct ArtifactsSettings {
     /// The configuration that `artifact_store::open` takes.
     pub store: artifact_store::Config,
-    /// For each option of the driver, the key, variable or part of a URL that sets it. An error from opening the
-    /// store names it.
+    /// For each option of the driver, the key, variable or part of a URL that sets it. An error of opening the store
+    /// contains this name.
     pub option_names: OptionNames,
     pub fetch_default_max_bytes: u64,
     pub fetch_hard_max_bytes: u64,
@@ -38,9 +38,10 @@ pub struct ArtifactsSettings {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct ProtocolSettings {
-    /// The largest artifact, on both planes. `None`: 4 MiB for `artifacts.put` alone.
+    /// The largest artifact in bytes, for `artifacts.put` and for uploads. `None`: 4 MiB for `artifacts.put`, and only
+    /// `max_upload_bytes` limits uploads.
     pub max_request_bytes: Option<u64>,
-    /// The largest upload of the byte plane. `None`: `max_request_bytes` if it is set, otherwise 1 GiB.
+    /// The largest upload of the byte plane, in bytes. `None`: `max_request_bytes` if it is set, otherwise 1 GiB.
     pub max_upload_bytes: Option<u64>,
 }
 
@@ -50,7 +51,7 @@ pub struct ProtocolSettings {
 pub struct TelemetrySettings {
     pub log_format: LogFormat,
     pub log_level: tracing::Level,
-    /// The `display_name` that `runtime.info` returns.
+    /// The `display_name` that `runtime.info` returns. `None`: it returns no name.
     pub service_name: Option<String>,
 }
 

@@ -26,7 +26,7 @@ pub(super) enum ValueSource {
 }
 
 impl ValueSource {
-    /// The order of sources in a list of mistakes: by line, then the environment, then the command line.
+    /// The sort key of a source in a list of mistakes: the file by line, then the environment, then the command line.
     pub(super) fn rank(&self) -> (u8, u64) {
         match self {
             Self::File(_, position) => (0, position.map_or(0, |position| position.line)),
@@ -50,7 +50,7 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// ` in the working directory DIR`, if `path` is relative; otherwise nothing.
+/// ` in the working directory DIR`, if `path` is relative. Empty if `path` is absolute.
 pub(super) fn working_directory_of(path: &Path) -> String {
     if path.is_absolute() {
         return String::new();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use artifact_store::core::{parse_duration, parse_size};
 
-/// A number of bytes: also `64M`, `64 MiB` and `64mib`. A single letter is a power of 1024.
+/// Parses a number of bytes. Unlike [`parse_size`], this function also accepts `64M`, `64 MiB` and `64mib`. A unit of
+/// one letter is a power of 1024.
 pub(super) fn size(text: &str) -> Option<u64> {
     parse_size(text).or_else(|| {
         let (number, unit) = split_unit(text)?;
@@ -26,7 +27,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
     })
 }
 
-/// A duration: also `10 s`, `10sec` and `5 minutes`.
+/// Parses a duration. Unlike [`parse_duration`], this function also accepts `10 s`, `10sec` and `5 minutes`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     parse_duration(text).or_else(|| {
         let (number, unit) = split_unit(text)?;
@@ -36,7 +37,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
             "min" | "mins" | "minute" | "minutes" => "m",
             "h" | "hr" | "hour" | "hours" => "h",
             "d" | "day" | "days" => "d",
-            // Whether `M` is a minute or a month is not certain.
+            // Only the lower-case `m` is a minute, because `M` could also mean a month.
             _ if unit == "m" => "m",
             _ => return None,
         };
@@ -44,7 +45,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     })
 }
 
-/// An address: also `localhost:PORT`, which is 127.0.0.1, and `:PORT` or `*:PORT`, which are all IPv4 addresses.
+/// Parses an address and a port. `localhost:PORT` means 127.0.0.1. `:PORT` and `*:PORT` mean all IPv4 addresses.
 pub(super) fn address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     text.parse().ok().or_else(|| {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::driver_keys::{key_of_option, option_names};
 use super::keys::{KEYS, OPTIONS};
 
-/// The similarity above which a name is suggested.
+/// The similarity, from 0 to 1, above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
 /// The end of a sentence about an unknown key.
@@ -41,11 +41,12 @@ impl fmt::Display for Suggestion {
     }
 }
 
-/// The key that `name` was probably meant to be.
+/// The key or section that `name` was probably meant to be. `None` if nothing is similar enough.
 fn nearest(name: &str) -> Option<String> {
     let (section, member) = name.rsplit_once('.').unwrap_or(("", name));
     // The name is right, but its section is wrong or missing.
-    if let Some(known) = key_names().find(|known| known.rsplit_once('.').is_some_and(|(_, it)| it == member))
+    if let Some(known) =
+        key_names().find(|known| known.rsplit_once('.').is_some_and(|(_, last)| last == member))
     {
         return Some(known.to_owned());
     }

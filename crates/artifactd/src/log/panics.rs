@@ -1,13 +1,14 @@
 //! Panics as lines of the log.
 //!
-//! The hook of the standard library writes to standard error directly. If nobody reads that, the panicking thread
-//! blocks. This module must never write to standard error itself.
+//! The hook of the standard library writes to standard error directly. If nobody reads standard error, that hook blocks
+//! the panicking thread. This module must never write to standard error itself.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
-/// How long a panicking thread waits until its line is written. It may be the last line of this process.
+/// How long a panicking thread waits until its line is written. The thread waits because the line may be the last one
+/// of this process.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Replaces the panic hook of this process by one that logs.

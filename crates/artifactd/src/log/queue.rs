@@ -1,5 +1,5 @@
-//! [`LineQueue`]: the lines that are not written yet. It has a limit, so that a log that nobody reads loses lines and
-//! does not fill the memory.
+//! [`LineQueue`]: the lines that are not written yet. The size of the queue is limited: if nobody reads the log, lines
+//! are dropped, and the memory does not fill up.
 //!
 //! This module must never block a thread that logs, and must never know where lines are written.
 
@@ -12,7 +12,7 @@ use super::LogCounts;
 
 /// The largest size of the queue, in bytes.
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// The memory of a line in addition to its bytes.
+/// The memory that a line takes in addition to its bytes, in bytes.
 const LINE_OVERHEAD: usize = 64;
 
 /// A line, and the lines that were dropped before it.
@@ -20,7 +20,7 @@ const LINE_OVERHEAD: usize = 64;
 pub(super) struct QueueItem {
     /// How many lines were dropped directly before this one, because the queue was full.
     pub(super) dropped: u64,
-    /// `None` if the dropped lines are the last ones so far.
+    /// `None` if no line has been queued after the dropped ones.
     pub(super) line: Option<Box<[u8]>>,
 }
 
@@ -41,7 +41,7 @@ struct State {
     bytes: usize,
     /// How many lines were dropped since the last one that was queued.
     dropped: u64,
-    /// The writer has written every line and was not woken since.
+    /// Whether the writer has finished every line and has not been woken since then.
     writer_is_idle: bool,
 }
 
@@ -68,7 +68,7 @@ impl LineQueue {
         }
     }
 
-    /// Waits for the next item. With this call, the caller has finished all previous items.
+    /// Waits for the next item. With this call, the caller confirms that it has finished all previous items.
     pub(super) fn recv(&self) -> QueueItem {
         let mut state = self.state();
         loop {

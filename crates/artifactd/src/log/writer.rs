@@ -1,4 +1,4 @@
-//! The thread that writes the log, line by line. It must never know the content of a line.
+//! The thread that writes the log, line by line. This module must never know the content of a line.
 //!
 //! A line that cannot be written is dropped and counted. Before the next line that can be written comes a line with the
 //! number of missing lines.
@@ -33,14 +33,15 @@ struct LogWriter<W> {
     format: LogFormat,
     /// How many lines are missing and not reported yet.
     missing: u64,
-    /// Only a part of the last line was written.
+    /// Whether only a part of the last line was written.
     last_line_is_partial: bool,
 }
 
 impl<W: Write> LogWriter<W> {
     fn write(&mut self, queue: &LineQueue, item: &QueueItem) {
         self.missing += item.dropped;
-        // If the report cannot be written, the line is not written either. Otherwise the gap before it would be hidden.
+        // If the report cannot be written, the line is not written either. Otherwise the log would hide that lines are
+        // missing before this one.
         let is_reported = self.report_missing().is_ok();
         let Some(line) = &item.line else { return };
         if is_reported && self.write_line(line).is_ok() {
@@ -59,7 +60,7 @@ impl<W: Write> LogWriter<W> {
         Ok(())
     }
 
-    /// Writes a line. If the line before it is partial, it ends that one first.
+    /// Writes a line. If the previous line is partial, a line break is written first.
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         if self.last_line_is_partial {
             write_all(&mut self.out, b"\n").map_err(|(_, error)| error)?;
@@ -72,7 +73,7 @@ impl<W: Write> LogWriter<W> {
     }
 }
 
-/// Writes all of `bytes`. An error has the number of bytes that were written before it.
+/// Writes all of `bytes`. The error contains the number of bytes that were written before the failure.
 fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while written < bytes.len() {
@@ -88,10 +89,10 @@ fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error
     Ok(())
 }
 
-/// The line with the number of missing lines. It is logged at every level.
+/// The line with the number of missing lines. This line is written at every log level.
 fn missing_lines_message(format: LogFormat, lines: u64) -> String {
     let mut time = String::new();
-    // Without a clock, the line has no time.
+    // If the time cannot be formatted, the line has no time.
     let _ = SystemTime.format_time(&mut format::Writer::new(&mut time));
     let message = "lines of the log are missing here: they could not be written, or not fast enough";
     match format {
@@ -151,6 +152,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[1], lines.len()), ("{}", "{\"t", 5), "{text}");
         let report: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+        // Two lines could not be written, and the queue had dropped five.
         assert_eq!((&report["lines"], &report["level"]), (&7.into(), &"WARN".into()));
         assert_eq!(lines[3..], ["{\"back\":1}", "{\"more\":1}"]);
         let counts = queue.counts();

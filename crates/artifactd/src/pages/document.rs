@@ -1,9 +1,9 @@
-//! [`Document`]: read access to the published OpenAPI document, with its references resolved. This module must never
-//! know a type of the protocol.
+//! [`Document`]: read access to the published OpenAPI document. The methods resolve references inside the document.
+//! This module must never know a type of the protocol.
 
 use serde_json::{Map, Value};
 
-/// The longest chain of references that is resolved.
+/// The longest chain of references that is resolved. The limit ends a cycle of references.
 const MAX_REFERENCES: usize = 16;
 
 /// An OpenAPI document.
@@ -18,7 +18,8 @@ pub(super) struct Operation<'a> {
     pub(super) value: &'a Value,
 }
 
-/// The target of a reference, and the name in the last reference of the chain.
+/// The value at the end of a chain of references. `name` is the name in the last reference, or `None` if there was no
+/// reference.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResolvedValue<'a> {
     pub(super) name: Option<&'a str>,
@@ -94,7 +95,7 @@ impl Document {
     }
 }
 
-/// The schema and examples of the JSON of a request body or response.
+/// The JSON content of a request body or response, with its schema and examples. `None` if there is no JSON content.
 pub(super) fn json_content(body: &Value) -> Option<&Value> {
     body.get("content")?.get("application/json")
 }

@@ -18,7 +18,7 @@ pub(super) struct MemberTables<'a> {
 }
 
 impl<'a> MemberTables<'a> {
-    /// The tables of all objects that can be reached from `roots`. Each root is a table.
+    /// The tables of all objects that can be reached from `roots`. Each root has a table of its own.
     pub(super) fn new(document: &'a Document, roots: &[&'a Value]) -> Self {
         let mut tables = Self { document, sections: BTreeSet::new() };
         tables.sections = tables.repeated(roots);
@@ -33,8 +33,8 @@ impl<'a> MemberTables<'a> {
         self.sections.iter().filter_map(|name| Some((*name, self.document.schema(name)?)))
     }
 
-    /// The rows of an object: member, type, whether it is always present, meaning. If a member is an object without a
-    /// section, the rows of its members follow, one level deep.
+    /// The rows of an object: member, type, whether the member is always present, meaning. If a member is an object
+    /// without a section, the rows of that object's own members follow, one level deep.
     pub(super) fn rows(&self, object: &'a Value) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         for member in self.declared(object) {
@@ -49,7 +49,7 @@ impl<'a> MemberTables<'a> {
     }
 
     fn row(&self, prefix: &str, member: Member<'a>) -> Vec<String> {
-        // For a member that may be absent, null means absent.
+        // For a member that may be absent, null means absent. So only the type of a required member mentions null.
         let nullable = member.required && self.document.non_null_schema(member.schema).1;
         let type_text = self.type_text(member.schema);
         vec![
@@ -70,7 +70,8 @@ impl<'a> MemberTables<'a> {
         }
     }
 
-    /// The meaning of a value: the description of the member, or of an alternative, or of its type.
+    /// The meaning of a value: the first description that is not empty, of the member, of an alternative or of the
+    /// type.
     fn meaning(&self, schema: &'a Value) -> String {
         let others = alternatives(schema).chain([self.document.non_null_schema(schema).0.value]);
         let mut descriptions = [schema].into_iter().chain(others).map(|schema| text(schema, "description"));
@@ -81,7 +82,8 @@ impl<'a> MemberTables<'a> {
         }
     }
 
-    /// The object whose members are rows of the surrounding table, because it has no section.
+    /// The object whose members are rows of the surrounding table, because the object has no section. `None` if the
+    /// type is not an object, or if the object has a section.
     fn inlined(&self, member_type: &SchemaType<'a>) -> Option<&'a Value> {
         let object = member_type.object?;
         object.name.is_none_or(|name| !self.sections.contains(name)).then_some(object.value)
@@ -115,13 +117,13 @@ impl<'a> MemberTables<'a> {
         uses.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect()
     }
 
-    /// The name of an object that would be nested two levels deep in a table.
+    /// The name of an object that would be nested two levels deep in a table. `None` if there is no such object.
     fn find_deeply_nested(&self, roots: &[&'a Value]) -> Option<&'a str> {
         let tables = roots.iter().copied().chain(self.sections().map(|(_, object)| object));
-        let first = tables.flat_map(|table| self.declared(table));
-        let inlined = first.filter_map(|member| self.inlined(&self.document.schema_type(member.schema)));
-        let second = inlined.flat_map(|object| self.declared(object));
-        second
+        let members = tables.flat_map(|table| self.declared(table));
+        let inlined = members.filter_map(|member| self.inlined(&self.document.schema_type(member.schema)));
+        let inner_members = inlined.flat_map(|object| self.declared(object));
+        inner_members
             .filter_map(|member| self.document.schema_type(member.schema).object?.name)
             .find(|name| !self.sections.contains(name))
     }

@@ -20,6 +20,7 @@ const TOKEN: &str = "\
 Every route except those [without a token](#without-a-token) takes `Authorization: Bearer <JWT>`, and these headers:";
 
 pub(super) fn page(document: &Document) -> String {
+    // The path that ends with `{method}` stands for every name that is not a method.
     let (others, mut methods): (Vec<_>, Vec<_>) =
         document.operations("control").into_iter().partition(|method| method.path.ends_with('}'));
     methods.sort_by_key(|method| Method::ALL.iter().position(|known| known.name() == method_name(*method)));

@@ -19,7 +19,7 @@ pub(super) const PARAMETER_COLUMNS: &[&str] = &["parameter", "in", "type", "requ
 /// The columns of a table of members of a response.
 pub(super) const RESPONSE_COLUMNS: &[&str] = &["member", "type", "always", "meaning"];
 
-/// The parameters and headers that many routes share. The page describes them once.
+/// The parameters and headers that many routes share. The page describes each of them once.
 #[derive(Debug)]
 pub(super) struct SharedParts {
     /// The rows of the parameters.
@@ -29,7 +29,8 @@ pub(super) struct SharedParts {
 }
 
 impl SharedParts {
-    /// The parameters of `first`, and the headers that every response of `all` has.
+    /// The shared parameters are those of the operation `first`. The shared headers are those that every response of
+    /// the operations `all` has.
     pub(super) fn new<'a>(
         document: &'a Document,
         members: &MemberTables<'a>,
@@ -153,13 +154,14 @@ pub(super) fn parameters<'a>(
     rows.collect()
 }
 
-/// The schema of a JSON response that is not an error.
+/// The schema of a JSON response. `None` if the response is an error or has no JSON.
 pub(super) fn success_schema(response: &Value) -> Option<&Value> {
     let schema = json_content(response)?.get("schema")?;
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 
-/// When a response is sent. An error code with its general meaning is shown without the meaning.
+/// When a response is sent. If a part of the description is only the general description of an error code, the code
+/// alone is shown.
 pub(super) fn response_meaning(response: &Value) -> String {
     let parts = text(response, "description").split("\n\n").map(|part| {
         let general =

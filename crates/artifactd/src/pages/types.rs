@@ -8,9 +8,10 @@ use super::markdown::code;
 /// The type of a value.
 #[derive(Debug, Clone)]
 pub(super) struct SchemaType<'a> {
-    /// The text in a table. For an object, only `object`, and for a list of them, `list of objects`.
+    /// The text for a table. For an object it is only `object`, and for a list of objects `list of objects`.
     pub(super) text: String,
-    /// The object, or the object of the list's items, if its members are declared.
+    /// The schema of the object, or of the objects in a list. `None` if there is no object, or if its schema declares
+    /// no members.
     pub(super) object: Option<ResolvedValue<'a>>,
     pub(super) is_list: bool,
 }
@@ -82,12 +83,12 @@ impl Document {
     }
 }
 
-/// The schemas of which a value matches one.
+/// The alternatives that a schema declares. A value matches at least one of them.
 pub(super) fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     items(schema, "oneOf").iter().chain(items(schema, "anyOf"))
 }
 
-/// The name of the type in a schema, other than null.
+/// The name of the type in a schema. In a list of types, the first one that is not null. Empty if no type is declared.
 fn type_name(schema: &Value) -> &str {
     let mut names = items(schema, "type").iter().filter_map(Value::as_str);
     match text(schema, "type") {

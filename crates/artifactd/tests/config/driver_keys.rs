@@ -36,7 +36,8 @@ fn the_keys_of_a_driver_become_its_options() {
     assert_eq!(load(Some(&file.path), &env, &[]).unwrap().artifacts.store, expected);
 }
 
-/// A key that is not set is not passed to the driver, so the default in the table must be that of the driver.
+/// A key that is not set is not passed to the driver. So the default in the table of keys must be the default of the
+/// driver.
 #[test]
 fn the_defaults_of_driver_keys_are_those_of_the_driver() {
     let registry = artifact_store::drivers().unwrap();

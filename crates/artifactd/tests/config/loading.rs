@@ -24,7 +24,8 @@ impl ConfigFile {
         load(Some(&self.path), &[], &[])
     }
 
-    /// The message of the only mistake, without the path of the file and the position, with which it must begin.
+    /// The message of the first mistake, without the path and the position. The line must begin with the path of the
+    /// file.
     pub(crate) fn load_error(&self) -> String {
         self.load_mistakes().remove(0).1
     }
@@ -42,7 +43,7 @@ impl ConfigFile {
     }
 }
 
-/// Loads a configuration that nothing is required of. The error is its only line.
+/// Loads a configuration in which no key is required. An error must have only one line, and this line is returned.
 pub(crate) fn load(
     file: Option<&Path>,
     env: &[(&str, &str)],

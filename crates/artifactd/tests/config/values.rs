@@ -162,12 +162,12 @@ fn toml_and_yaml_give_the_same_settings() {
     assert_eq!(ConfigFile::new("a.toml", TOML).load().unwrap(), yaml);
 }
 
-/// The pairs that the keys of s3 require.
+/// The pairs that must be set together with any key of s3.
 const S3: &[Pair] = &[("artifacts.driver", "s3"), ("artifacts.s3_bucket", "b")];
 const S3_WITH_ID: &[Pair] = &[S3[0], S3[1], ("artifacts.s3_access_key_id", "of the key")];
 const S3_WITH_SECRET: &[Pair] = &[S3[0], S3[1], ("artifacts.s3_secret_access_key", "of the key")];
 
-/// For each key a legal value other than its default, and the pairs that it requires.
+/// For each key: a legal value other than the default, and the pairs that must be set together with the key.
 const VALUES: &[(&str, &str, &[Pair])] = &[
     ("server.bind_addr", "0.0.0.0:1", &[]),
     ("server.shutdown_grace_period", "1s", &[]),

@@ -1,5 +1,6 @@
-//! A machine of a test's own: namespaces of mounts, network and processes, in which a test is root. It has copies of what the
-//! page changes, and a `systemctl` that does what systemd would do with the page's unit.
+//! A machine for one test: namespaces of mounts, network and processes, in which the test is root. The machine has
+//! copies of the folders that the page changes, and a `systemctl` that does what systemd would do with the unit of the
+//! page.
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,10 +13,10 @@ use tempfile::TempDir;
 
 use crate::page::{Step, steps};
 
-/// Set in the process that runs inside the namespaces.
+/// The environment variable that is set in the process inside the namespaces.
 const INSIDE: &str = "ARTIFACT_STORE_TEST_MACHINE";
 
-/// The name that the page's certificate is for.
+/// The URL of the server behind the proxy. The certificate of the page is for this host name.
 pub(crate) const PROXY: &str = "https://artifacts.example/store";
 
 const PROGRAMS: [(&str, &str); 7] = [
@@ -28,7 +29,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("nginx", "nginx-light"),
 ];
 
-/// Runs as root in the new namespaces. `$1` is a folder, `$2` the program.
+/// Runs as root in the new namespaces. `$1` is the home folder of the test, `$2` the program `artifactd`.
 const PREPARE: &str = r#"
 set -eu
 mount --make-rprivate /
@@ -73,8 +74,8 @@ pub(crate) struct Machine {
     home: TempDir,
 }
 
-/// Runs the body of the test `name` on a machine of its own. Creating the users of the page needs root: for another user the
-/// test does not run, and says so.
+/// Runs the body of the test `name` on a machine of its own. Creating the users of the page needs root: for another
+/// user, the test prints that it was not run, and ends.
 pub(crate) fn on_a_machine(name: &str, body: fn(&Machine)) {
     if std::env::var_os(INSIDE).is_some() {
         return body(&Machine::new());
@@ -172,7 +173,8 @@ impl Machine {
         self.sh("cat /run/artifactd.pid").trim().to_owned()
     }
 
-    /// The value of a series of the server's metrics, asked without the proxy.
+    /// The value of the series in the server's metrics; 0 if there is no such series. The server is asked directly,
+    /// without the proxy.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.sh("curl -fsS http://127.0.0.1:18080/metrics");
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -198,7 +200,7 @@ impl Answer {
         Self { status: status.into(), content_type: content_type.into(), body: output[..end].to_vec() }
     }
 
-    /// The code of an envelope, which has exactly the members of one.
+    /// The error code in the body. The body must be an envelope with exactly its two members.
     #[track_caller]
     pub(crate) fn code(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -211,7 +213,7 @@ impl Answer {
     }
 }
 
-/// Waits until the condition holds, at most 10 seconds.
+/// Waits until `condition` returns true, at most 10 seconds.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();

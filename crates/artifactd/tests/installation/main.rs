@@ -1,5 +1,5 @@
-//! The sections "Install it as a service" and "In front of it" of docs/operate.md, followed word by word: every command is
-//! run and every file is written as the page has it, on a machine of its own.
+//! The sections "Install it as a service" and "In front of it" of docs/operate.md, followed word by word: every command
+//! is run and every file is written exactly as on the page. Each test has a machine of its own.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.

@@ -1,4 +1,4 @@
-//! What docs/operate.md tells its reader to do, in its order.
+//! The steps that docs/operate.md tells its reader to follow, in the order of the page.
 
 use std::path::{Path, PathBuf};
 

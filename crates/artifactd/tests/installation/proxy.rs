@@ -13,13 +13,14 @@ const SERVICE: &str = "Install it as a service";
 const IN_FRONT: &str = "In front of it";
 const MIB: usize = 1 << 20;
 
-/// Counts the files in which nginx holds bodies back. They have no name any more.
+/// Counts the open temporary files in which nginx buffers bodies. nginx removes their names at once, so only the
+/// descriptors of its processes show these files.
 const HELD_BACK: &str = "find /proc/[0-9]*/fd -lname '/var/lib/nginx/*' 2>/dev/null | wc -l";
 
 fn install(machine: &Machine) {
     machine.follow(SERVICE);
     machine.follow(IN_FRONT);
-    // The master returns before its workers answer.
+    // The master process of nginx returns before its workers accept requests.
     wait_until("the proxy answers", || {
         machine.curl(&format!("-X POST {PROXY}/v1/control/runtime.info")).status != "000"
     });
@@ -46,7 +47,7 @@ fn a_large_body_streams_through_and_a_range_of_it_comes_back() {
         let mut upload = machine.start_curl(&format!("{end} -T - '{PROXY}/v1/artifacts?filename=large'"));
         let mut stdin = upload.stdin.take().unwrap();
         stdin.write_all(&body[..8 * MIB]).unwrap();
-        // The server has the upload before the client has sent all of it.
+        // The server receives the upload before the client has sent all bytes.
         wait_until("the server gets a body that has not ended", || {
             machine.metric("artifactd_connections{state=\"upload\"}") >= 1.0
         });
@@ -64,7 +65,7 @@ fn a_large_body_streams_through_and_a_range_of_it_comes_back() {
         assert!(range.body == body[from..=to], "the range has other bytes");
         let whole = machine.curl(&format!("{PROXY}/v1/artifacts/{id}"));
         assert!(whole.status == "200" && whole.body == body, "the download has other bytes");
-        // A client that reads slowly: the server waits for it, and nginx keeps nothing.
+        // A client reads slowly: the server waits for the client, and nginx buffers nothing in a file.
         let mut slow = machine.start_curl(&format!("--limit-rate 1M -o /dev/null {PROXY}/v1/artifacts/{id}"));
         wait_until("the download runs", || {
             machine.metric("artifactd_connections{state=\"download\"}") >= 1.0
@@ -97,7 +98,8 @@ fn an_event_arrives_at_once() {
         assert_eq!(put.status, "201");
         let mut seen = Vec::new();
         while !seen.iter().any(|line: &String| line.contains("artifacts.uploaded")) {
-            // Shorter than the time between two comments, which would flush a buffer.
+            // The timeout is shorter than the 15 seconds between two keep-alive comments, because a comment would flush
+            // a buffer.
             let line = lines.recv_timeout(Duration::from_secs(5));
             seen.push(line.unwrap_or_else(|_| panic!("the event is held back: {seen:?}")));
         }
@@ -162,8 +164,10 @@ fn the_body_limit_and_timeout_of_the_proxy_fit_those_of_the_server() {
     let request = parse_size(&value(&config, "max_request_bytes")).unwrap();
     let limit = value(&block, "client_max_body_size");
     let limit = limit.strip_suffix('m').unwrap().parse::<u64>().unwrap() << 20;
+    // `artifacts.put` sends the bytes as base64, which is a third longer. 1 MiB is for the JSON around them.
     let needed = request.div_ceil(3) * 4 + (1 << 20);
     assert!((needed..needed + (1 << 20)).contains(&limit), "{limit} bytes instead of {needed}");
     let seconds = value(&block, "proxy_read_timeout");
+    // An event stream has a keep-alive comment every 15 seconds.
     assert!(seconds.strip_suffix('s').unwrap().parse::<u64>().unwrap() > 15, "{seconds}");
 }

@@ -29,7 +29,7 @@ fn the_commands_of_the_page_install_a_server_that_runs_as_its_own_user() {
     });
 }
 
-/// The status of a request with the token in a file.
+/// Prints the status of a request with the token in the file TOKEN of the home folder.
 const STATUS: &str = "curl -s -o /dev/null -w '%{http_code}' -X POST -H 'Content-Type: application/json' -d '{}' \
                       -H \"Authorization: Bearer $(cat \"$HOME/TOKEN\")\" http://127.0.0.1:18080/v1/control/runtime.info";
 
@@ -40,7 +40,7 @@ fn the_token_of_the_page_has_the_issuer_and_audience_of_its_configuration() {
         |machine| {
             machine.follow(SERVICE);
             assert_eq!(machine.sh(&STATUS.replace("TOKEN", "token")), "200");
-            // Both are checked: a token without them is rejected.
+            // The server checks issuer and audience: a token without one of them is rejected.
             let token = "artifactd token --key /etc/artifactd/signer/private.pem --tenant acme --user ada --session s-1";
             let with = [("a", "--audience artifacts"), ("b", "--issuer https://artifacts.example")];
             for (name, flags) in with {

@@ -27,14 +27,14 @@ pub(crate) fn pseudorandom_bytes(length: usize) -> Vec<u8> {
     (0..length).map(next).collect()
 }
 
-/// The program, without the variables of the environment that it reads.
+/// The program, without the environment variables `ARTIFACTD_STORE` and `NO_COLOR`.
 pub(crate) fn artifactd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_artifactd"));
     command.env_remove("ARTIFACTD_STORE").env_remove("NO_COLOR");
     command
 }
 
-/// A store in a temporary directory that also has room for other files.
+/// A store in a temporary directory, beside which a test can write other files.
 pub(crate) struct TestStore {
     dir: TempDir,
     pub(crate) url: String,
@@ -47,14 +47,14 @@ impl TestStore {
         Self { dir, url }
     }
 
-    /// Creates the store: it then has one artifact of another tenant.
+    /// Creates the store by putting one artifact of another tenant.
     pub(crate) fn with_other_tenant(self) -> Self {
         let scope = ["-", "--tenant", "other", "--user", "bob", "--session", "s-9"];
         self.run_with_stdin("put", &scope, b"theirs").expect(0);
         self
     }
 
-    /// A store of each driver that needs no server and is persistent.
+    /// A store of each driver that is persistent and needs no server.
     pub(crate) fn of_each_driver() -> [Self; 2] {
         ["fs", "sqlite"].map(Self::new)
     }
@@ -127,7 +127,7 @@ fn contains_id(path: &Path, id: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Outcome(Output);
 
-/// Runs the command to its end.
+/// Runs the command until the process ends.
 pub(crate) fn run(command: &mut Command, stdin: &[u8]) -> Outcome {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -10,12 +10,12 @@ use artifact_store_server::random_id;
 
 use crate::cli::error::CommandError;
 
-/// The file that is locked. It names the process that holds the lock, and its address.
+/// The file that is locked. It contains the id of the process that holds the lock, and the URL of its server.
 const LOCK_FILE: &str = "dev.lock";
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// The directory of a running `artifactd dev`. The kernel releases its lock when the process ends, however it ends.
+/// The directory of a running `artifactd dev`. The kernel releases the lock when the process ends, even after a crash.
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
@@ -58,12 +58,12 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// The path of a file in it.
+    /// The path of the file `name` in the directory.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Tells other processes where this one listens.
+    /// Writes the URL of this server into the lock file, so that a second process can show it in its error.
     pub(super) fn set_url(&mut self, url: &str) -> Result<(), CommandError> {
         self.write_holder(url).map_err(|error| {
             CommandError::failed(format!("cannot write {}: {error}", self.file(LOCK_FILE).display()))
@@ -99,7 +99,7 @@ impl DataDir {
         }
     }
 
-    /// Writes a file atomically. Only its owner can read it, at every moment.
+    /// Writes a file atomically. At no time can another user read the file.
     pub(super) fn write_private(&self, name: &str, text: &str) -> Result<(), CommandError> {
         let path = self.file(name);
         write_private_file(&path, text.as_bytes())
@@ -142,7 +142,7 @@ fn is_in_use(path: &Path, holder: &str) -> CommandError {
     ))
 }
 
-/// Creates a directory that only its owner can access. A directory that exists stays as it is.
+/// Creates a directory that only its owner can access. A directory that already exists is not changed.
 fn create_private_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The key and the token of `artifactd dev`. Both stay in the data directory, so that a token is still valid after a
-//! restart. This module must never know a server.
+//! The key and the token of `artifactd dev`. Both are stored in the data directory, so that a token is still valid
+//! after a restart. This module must never know a server.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,8 +31,8 @@ pub(super) struct DevIdentity {
 }
 
 impl DevIdentity {
-    /// Opens the key and the token in `dir`. Creates what does not exist. Replaces a token that ends soon, or is not for
-    /// this key, these settings or these rights.
+    /// Reads the key and the token from `dir`, and creates them if they do not exist. Replaces the token if it expires
+    /// soon, or if it was made for another key, other settings or other rights.
     pub(super) fn open(dir: &DataDir, settings: &Settings, is_admin: bool) -> Result<Self, CommandError> {
         let minter = open_key(dir)?;
         let mut scopes = vec!["artifacts:delete".to_owned()];
@@ -84,7 +84,8 @@ fn open_key(dir: &DataDir) -> Result<Minter, CommandError> {
     Minter::from_pem(pem.reveal(), None).map_err(in_file)
 }
 
-/// Returns whether two tokens have the same claims apart from their times, and `old` does not end soon.
+/// Returns whether two tokens have the same claims except `iat` and `exp`, and `old` is valid for at least
+/// [`MIN_TIME_LEFT`].
 fn is_reusable(old: &str, new: &str) -> bool {
     let (Some(mut old), Some(mut new)) = (payload(old), payload(new)) else { return false };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -96,6 +97,7 @@ fn is_reusable(old: &str, new: &str) -> bool {
     is_long_enough && old == new
 }
 
+/// Seconds since the Unix epoch; 0 if there is no `exp`.
 fn expiry(claims: &Map<String, Value>) -> u64 {
     claims.get("exp").and_then(Value::as_u64).unwrap_or_default()
 }
@@ -142,7 +144,7 @@ mod tests {
         let issued = start(dir.path(), &[("identity.issuer", "i")], true);
         assert_ne!(issued.token, admin.token);
         assert_eq!(rights(&issued), (true, true));
-        // The key is the same, so tokens from before are good where their claims are.
+        // The key is the same, so the verifier also accepts the first token.
         admin.verifier.identify(&HeaderMap::new(), Some(&plain.token)).unwrap();
     }
 

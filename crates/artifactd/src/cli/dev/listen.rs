@@ -2,14 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Parses an address and a port. An empty host and `localhost` are 127.0.0.1, whatever the system resolves.
+/// Parses an address and a port. An empty host and `localhost` mean 127.0.0.1: the system is not asked to resolve a
+/// name.
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     if let Ok(addr) = text.parse() {
         return Ok(addr);
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let is_local = host.is_empty() || host.eq_ignore_ascii_case("localhost");
-    // `parse` alone would also take a sign.
+    // `parse` alone would also accept a plus sign.
     let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
     match port.parse::<u16>() {
         Ok(port) if is_local && is_number => Ok((Ipv4Addr::LOCALHOST, port).into()),
@@ -32,7 +33,7 @@ mod tests {
             ("LocalHost:0", "127.0.0.1:0"),
             (":18080", "127.0.0.1:18080"),
             ("18080", "127.0.0.1:18080"),
-            // It is refused later, because it is not a loopback address.
+            // The command refuses this address later, because it is not a loopback address.
             ("0.0.0.0:1", "0.0.0.0:1"),
         ] {
             assert_eq!(parse_listen(text).unwrap().to_string(), addr, "{text}");

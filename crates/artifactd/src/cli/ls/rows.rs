@@ -1,5 +1,5 @@
-//! The output of `ls`: lines of JSON, or a table without the columns that are equal in every row. This module must
-//! never read a store.
+//! The output of `ls`: lines of JSON, or a table without the parts of the scope that the arguments fix. This module
+//! must never read a store.
 
 use artifact_store::{Record, ScopePart, ScopePattern, TaskPattern, TenantPattern};
 use artifact_store_protocol::Row;
@@ -94,7 +94,7 @@ impl Rows {
         Ok(())
     }
 
-    /// The text of the records since the last call.
+    /// The text of the records that were added since the last call.
     pub(super) fn render(&mut self) -> String {
         match self {
             Self::Json { lines, .. } => std::mem::take(lines),

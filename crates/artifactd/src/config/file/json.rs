@@ -12,13 +12,13 @@ use super::FileMistake;
 use crate::config::source::Position;
 use crate::config::tree::{Member, Node, line_at};
 
-/// How deep sections may be in each other. No key is deeper than three.
+/// The largest depth of nested sections. The names of keys have at most three parts, so no legal file is deeper.
 const MAX_DEPTH: usize = 32;
 
 pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
     let document: &RawValue = serde_json::from_str(text).map_err(|error| {
         let position = Position { line: error.line() as u64, column: Some(error.column() as u64) };
-        // The other reasons of the parser may contain text of the file.
+        // The parser's other reasons are not shown, because they may contain text of the file.
         let reason = match error.classify() {
             Category::Eof => Some("the file ends too early"),
             _ => None,
@@ -28,7 +28,7 @@ pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
     node(text, document, 0)
 }
 
-/// `raw` is a part of `text`.
+/// Converts `raw`, which is a slice of `text`. `depth` is the number of sections around `raw`.
 fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
     let too_deep = || {
         let position = Some(Position::line(line_of(text, raw)));
@@ -47,12 +47,12 @@ fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
     members.collect::<Result<_, _>>().map(Node::Section)
 }
 
-/// The line of `raw`, which is a part of `text`.
+/// The line at which `raw` begins. `raw` is a slice of `text`.
 fn line_of(text: &str, raw: &RawValue) -> u64 {
     line_at(text, raw.get().as_ptr().addr().saturating_sub(text.as_ptr().addr()))
 }
 
-/// The members of an object in their order, with those that occur twice.
+/// The members of an object in the order of the file. A key that occurs twice has two members.
 struct RawMembers<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for RawMembers<'de> {

@@ -17,13 +17,14 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<FileMistake>> {
         let node = table(text, document.get_ref(), &mut mistakes);
         return if mistakes.is_empty() { Ok(node) } else { Err(mistakes) };
     }
-    // The reasons of the parser are fixed texts.
+    // The reasons of the parser are fixed texts, so they contain no text of the file.
     let mistake = |error: &toml::de::Error| {
         let position = error.span().map(|span| position(text, span.start));
         FileMistake::in_syntax("TOML", position, Some(error.message()))
     };
     let mut mistakes: Vec<FileMistake> = errors.iter().map(mistake).collect();
-    // After the first mistake of a line, the parser may find others that are only its consequences.
+    // After the first mistake of a line, the parser may find further mistakes that are only consequences of the first
+    // one.
     mistakes.dedup_by_key(|mistake| mistake.position.map(|position| position.line));
     Err(mistakes)
 }

@@ -25,7 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
     })
 }
 
-/// The reason of the parser. `None` if it may contain text of the file.
+/// Why the parser failed. `None` if the reason may contain text of the file.
 fn reason(error: &Error) -> Option<String> {
     match error {
         Error::UnknownAnchor { .. } => {
@@ -72,7 +72,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Leaf(value.into()))
     }
 
-    /// A number that no key takes: the value is shown as it is.
+    /// No key accepts so large a number. The number becomes a text, so that the error can show it unchanged.
     fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
         Ok(Node::Leaf(value.to_string().into()))
     }

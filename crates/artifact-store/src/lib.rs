@@ -22,7 +22,7 @@
 //! # }).unwrap();
 //! ```
 //!
-//! [`open`] selects the driver by name and wraps its store in the [`Gate`], which checks limits, the isolation of
+//! [`open`] selects the driver by name and wraps its store in the [`Gate`]. The gate checks limits, the isolation of
 //! scopes, digests and cursors in the same way for all drivers. The traits and types of the contract are in the crate
 //! [`artifact_store_core`]. To use your own driver, register it and call [`open_with`].
 //!

@@ -92,8 +92,8 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
 }
 
 /// As [`open_existing`], but for reading only. A sqlite store is opened without creating a file, migrating its schema
-/// or recovering its log, so it can be opened from read-only media and without write permission. Its puts and deletes
-/// are refused. Other drivers open the store as by [`open`].
+/// or recovering its log. So the store can be on read-only media, and the process needs no write permission. Puts and
+/// deletes are refused. Other drivers open the store as by [`open`].
 ///
 /// # Errors
 /// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing first. The

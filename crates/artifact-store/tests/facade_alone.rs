@@ -1,4 +1,4 @@
-//! A program that depends on the facade alone can write and name everything that a verb takes or gives.
+//! A program that depends on the facade alone can name every type that a verb accepts or returns.
 
 use std::sync::Arc;
 use std::time::Duration;

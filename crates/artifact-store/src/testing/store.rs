@@ -55,7 +55,7 @@ struct Plan {
 }
 
 /// A recorded call and its plan.
-struct Started {
+struct RecordedCall {
     /// The index of the call in `State::calls`.
     number: usize,
     context: ErrorContext,
@@ -107,7 +107,7 @@ impl TestStore {
     }
 
     /// Records a call and collects what the rules do to it.
-    fn begin(&self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> Started {
+    fn begin(&self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> RecordedCall {
         let mut state = self.state();
         let number = state.calls.len();
         state.calls.push(Call { verb, scope: scope.cloned(), id: id.cloned(), result: None });
@@ -130,16 +130,16 @@ impl TestStore {
             }
         }
         let context = ErrorContext { driver: self.store.driver(), verb, id: id.map(ToString::to_string) };
-        Started { number, context, plan }
+        RecordedCall { number, context, plan }
     }
 
     /// Runs the call as planned and records its result.
     async fn finish<T>(
         &self,
-        started: Started,
+        recorded: RecordedCall,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let Started { number, context, plan } = started;
+        let RecordedCall { number, context, plan } = recorded;
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
         }
@@ -190,8 +190,8 @@ impl ArtifactStore for TestStore {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        let started = self.begin(Verb::Put, Some(scope), None);
-        self.finish(started, self.store.put(scope, body, options)).await
+        let recorded = self.begin(Verb::Put, Some(scope), None);
+        self.finish(recorded, self.store.put(scope, body, options)).await
     }
 
     async fn get(
@@ -200,9 +200,9 @@ impl ArtifactStore for TestStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let mut started = self.begin(Verb::Get, Some(scope), Some(id));
-        let (cut, context) = (started.plan.cut.take(), started.context.clone());
-        let get = self.finish(started, self.store.get(scope, id, range)).await?;
+        let mut recorded = self.begin(Verb::Get, Some(scope), Some(id));
+        let (cut, context) = (recorded.plan.cut.take(), recorded.context.clone());
+        let get = self.finish(recorded, self.store.get(scope, id, range)).await?;
         Ok(match (get, cut) {
             (Some(get), Some((bytes, error))) => {
                 Some(GetResult { stream: cut_stream(get.stream, bytes, error, context), ..get })
@@ -212,18 +212,18 @@ impl ArtifactStore for TestStore {
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        let started = self.begin(Verb::Stat, Some(scope), Some(id));
-        self.finish(started, self.store.stat(scope, id)).await
+        let recorded = self.begin(Verb::Stat, Some(scope), Some(id));
+        self.finish(recorded, self.store.stat(scope, id)).await
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        let started = self.begin(Verb::Delete, Some(scope), Some(id));
-        self.finish(started, self.store.delete(scope, id)).await
+        let recorded = self.begin(Verb::Delete, Some(scope), Some(id));
+        self.finish(recorded, self.store.delete(scope, id)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        let started = self.begin(Verb::List, None, None);
-        self.finish(started, self.store.list(query)).await
+        let recorded = self.begin(Verb::List, None, None);
+        self.finish(recorded, self.store.list(query)).await
     }
 
     async fn presign(
@@ -232,22 +232,22 @@ impl ArtifactStore for TestStore {
         intent: &PresignIntent,
         expiry: Duration,
     ) -> Result<Option<PresignedRequest>, StoreError> {
-        let started = self.begin(Verb::Presign, Some(scope), Some(&intent.id()));
-        self.finish(started, self.store.presign(scope, intent, expiry)).await
+        let recorded = self.begin(Verb::Presign, Some(scope), Some(&intent.id()));
+        self.finish(recorded, self.store.presign(scope, intent, expiry)).await
     }
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
-        let started = self.begin(Verb::CommitUpload, Some(scope), Some(id));
-        self.finish(started, self.store.commit_upload(scope, id)).await
+        let recorded = self.begin(Verb::CommitUpload, Some(scope), Some(id));
+        self.finish(recorded, self.store.commit_upload(scope, id)).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        let started = self.begin(Verb::Health, None, None);
-        self.finish(started, self.store.health()).await
+        let recorded = self.begin(Verb::Health, None, None);
+        self.finish(recorded, self.store.health()).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let started = self.begin(Verb::Close, None, None);
-        self.finish(started, self.store.close()).await
+        let recorded = self.begin(Verb::Close, None, None);
+        self.finish(recorded, self.store.close()).await
     }
 }

@@ -73,7 +73,7 @@ pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
     match args.command {
         KeysCommand::List { file, json } => {
             let rows: Vec<KeyRow> = JwkSetFile::read(&file)?.keys().iter().map(KeyRow::new).collect();
-            stdout::print(&shown(&rows, json)?).await
+            stdout::print(&render_rows(&rows, json)?).await
         }
         KeysCommand::Retire { kid, file, json } => {
             let set = JwkSetFile::read_locked(&file)?;
@@ -92,7 +92,7 @@ pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
             }
             set.replace_keys(kept).await?;
             let rows: Vec<KeyRow> = retired.iter().map(KeyRow::new).collect();
-            let text = if json { shown(&rows, true)? } else { format!("{kid} is retired\n") };
+            let text = if json { render_rows(&rows, true)? } else { format!("{kid} is retired\n") };
             stdout::print(&text).await
         }
     }
@@ -117,7 +117,7 @@ impl KeyRow {
 }
 
 /// A table, or a JSON object on each line.
-fn shown(rows: &[KeyRow], json: bool) -> Result<String, CommandError> {
+fn render_rows(rows: &[KeyRow], json: bool) -> Result<String, CommandError> {
     if json {
         return rows.iter().map(json_line).collect();
     }

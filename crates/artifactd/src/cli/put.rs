@@ -1,4 +1,4 @@
-//! `artifactd put`: stores a file or standard input as an artifact. This module must never hold all bytes in memory.
+//! `artifactd put`: stores a file or standard input as an artifact. This module must never keep all bytes in memory.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -39,8 +39,8 @@ pub(super) async fn run(args: RmArgs) -> Result<(), CommandError> {
     args.store.run_on_existing(async |store| delete_all(&**store, &args).await).await
 }
 
-/// Tries every id. If several fail, the command ends with the smallest exit code, which is the most serious one: 1 (the
-/// artifact may still exist) wins over 4 (there is no such artifact).
+/// Tries every id. If several ids fail, the command ends with the smallest exit code, which is the most serious one: 1
+/// (the artifact may still exist) wins over 4 (there is no such artifact).
 async fn delete_all(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), CommandError> {
     let mut stdout = StdoutWriter::new();
     // If standard output cannot be written, the remaining ids are deleted nevertheless.

@@ -84,8 +84,8 @@ const KEY_PAIRS: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s
 /// The default driver of runtimes that embed the store. A server must name a driver.
 const DEFAULT_DRIVER: &str = "inmem";
 
-/// The configuration of the store, and for each option of its driver the location where the option is set or would be
-/// set. `None` if there is a mistake, which is added to `mistakes` or has been reported before.
+/// The configuration of the store. Also, for each option of its driver, the location where the option is set or would
+/// be set. `None` if there is a mistake, which is added to `mistakes` or has been reported before.
 ///
 /// # Errors
 /// A bug in the table of keys.
@@ -236,8 +236,8 @@ fn section_options(
             continue;
         };
         let value = normalized(spec.kind, value);
-        // Each option is checked without the other options of the section, so that an error about another option does
-        // not hide an error about this one.
+        // Each option is checked without the other options of the section. Otherwise an error about another option
+        // could hide an error about this one.
         let others = key_options.iter().map(|(option, value)| ((*option).to_owned(), value.clone()));
         let with_others = others.chain([(option.to_owned(), value.clone())]);
         if let Err(error) = Options::parse(info.name, info.options, with_others)

@@ -22,9 +22,9 @@ pub(super) fn is_known(name: &str, value: &str) -> bool {
     NON_KEY_VARIABLES.contains(&name) || is_service_variable(name, value)
 }
 
-/// Whether `name` and `value` have the form of the variables that Kubernetes and the links of Docker set in every
-/// container for each service. The caller has checked [`PREFIX`], so the service is called `artifactd` or
-/// `artifactd-…`.
+/// Whether `name` and `value` have the form of a service variable. Kubernetes and the links of Docker set such
+/// variables in every container for each service. The caller has checked [`PREFIX`], so the service is called
+/// `artifactd` or `artifactd-…`.
 fn is_service_variable(name: &str, value: &str) -> bool {
     // Two underscores separate the section of a key from its name. The variables of a service never contain two
     // underscores in a row, so this variable is a mistyped key.

@@ -22,7 +22,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct ArtifactsSettings {
-    /// The configuration that `artifact_store::open` takes.
+    /// The configuration that is passed to `artifact_store::open`.
     pub store: artifact_store::Config,
     /// For each option of the driver, the key, variable or part of a URL that sets it. An error of opening the store
     /// contains this name.

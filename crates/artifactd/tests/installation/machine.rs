@@ -1,6 +1,5 @@
 //! A machine for one test: namespaces of mounts, network and processes, in which the test is root. The machine has
-//! copies of the folders that the page changes, and a `systemctl` that does what systemd would do with the unit of the
-//! page.
+//! copies of the folders that the page changes. Its `systemctl` does with the unit of the page what systemd would do.
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

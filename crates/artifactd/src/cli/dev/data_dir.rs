@@ -32,7 +32,7 @@ impl DataDir {
         create_private_dir(path).map_err(|error| {
             CommandError::failed(format!("cannot create the data directory {shown}: {error}"))
         })?;
-        let file = path.join(LOCK_FILE);
+        let lock_path = path.join(LOCK_FILE);
         let failed =
             |error: io::Error| CommandError::failed(format!("cannot lock {}: {error}", file.display()));
         check_is_no_link(&file).map_err(failed)?;
@@ -42,14 +42,14 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&file)
+            .open(&lock_path)
             .map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = (&mut lock).take(MAX_FILE_BYTES).read_to_string(&mut holder);
-                return Err(is_in_use(path, &holder));
+                return Err(in_use_error(path, &holder));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }

@@ -72,16 +72,16 @@ impl DevIdentity {
 }
 
 fn open_key(dir: &DataDir) -> Result<Minter, CommandError> {
-    let in_file = |error: KeyError| {
+    let key_file_error = |error: KeyError| {
         let path = dir.file(KEY_FILE);
         CommandError::failed(format!("{}: {error}; delete it to have a new one", path.display()))
     };
     if let Some(pem) = dir.read_private(KEY_FILE)? {
-        return Minter::from_pem(&pem, None).map_err(in_file);
+        return Minter::from_pem(&pem, None).map_err(key_file_error);
     }
     let pem = generate().map_err(CommandError::failed)?;
     dir.write_private(KEY_FILE, pem.reveal())?;
-    Minter::from_pem(pem.reveal(), None).map_err(in_file)
+    Minter::from_pem(pem.reveal(), None).map_err(key_file_error)
 }
 
 /// Returns whether two tokens have the same claims except `iat` and `exp`, and `old` is valid for at least

@@ -31,14 +31,14 @@ impl InmemConfig {
         Self { max_artifact_bytes: u64::MAX, clock: Arc::new(SystemClock) }
     }
 
-    /// Limits artifacts to `bytes` bytes.
+    /// Sets the size limit of an artifact, in bytes.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
         self
     }
 
-    /// Sets the clock that stamps records.
+    /// Sets the clock for the time in records.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -1,6 +1,6 @@
 //! The artifacts of a store in memory: entries by (scope, id) in shards, and the same entries in listing order.
 //!
-//! This module must never use bodies, streams or futures: it holds plain data behind locks.
+//! This module must never use bodies, streams or futures: it contains plain data behind locks.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,8 @@ use artifact_store_core::{
 use bytes::Bytes;
 
 const SHARDS: usize = 32;
-/// Entries that a scan reads before it releases the lock over the sorted entries (some tens of microseconds).
+/// The number of entries that a scan reads before it releases the lock over the sorted entries. To read so many takes
+/// some tens of microseconds.
 const SCAN_BATCH: usize = 512;
 
 /// One artifact.
@@ -33,7 +34,7 @@ struct ArtifactKey {
     id: ArtifactId,
 }
 
-/// A prefix of a scope. The entries under each prefix are kept in listing order.
+/// A prefix of a scope. For each prefix, the entries are stored in listing order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum ScopePrefix {
     All,
@@ -76,8 +77,8 @@ pub(crate) struct ArtifactIndex {
     hasher: RandomState,
     shards: [Shard; SHARDS],
     sorted: RwLock<SortedEntries>,
-    /// Whether the store is closed. Written only while every lock is held, so it does not change under any of the
-    /// locks. A caller that finds no entry reads it to distinguish a missing artifact from a closed store.
+    /// Whether the store is closed. This is written only while every lock is held, so it does not change while a caller
+    /// holds one of the locks. Callers read it under a lock, to distinguish a missing artifact from a closed store.
     closed: AtomicBool,
 }
 
@@ -105,12 +106,13 @@ impl ArtifactIndex {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 
-    /// Fails if the store is closed. A caller that finds nothing under a lock must call this under the same lock.
+    /// Fails with `Closed` if the store is closed. A caller that looks up an artifact under a lock must call this under
+    /// the same lock.
     pub(crate) fn check_open(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
     }
 
-    /// The entry of an artifact.
+    /// The entry of an artifact; `None` if the artifact does not exist.
     pub(crate) fn get(
         &self,
         scope: &Scope,
@@ -122,7 +124,8 @@ impl ArtifactIndex {
         Ok(shard.get(&key).cloned())
     }
 
-    /// Inserts the entry that `create` returns, unless the artifact exists. Returns its entry, and how it came about.
+    /// Inserts the entry that `create` returns, unless the artifact exists. Returns the artifact's entry, and whether
+    /// this call created it.
     pub(crate) fn insert(
         &self,
         scope: &Scope,
@@ -204,7 +207,7 @@ impl ArtifactIndex {
 
     /// Closes the store and drops all artifacts. From then on every verb returns `Closed`.
     pub(crate) fn close(&self) {
-        // The lock order of all functions: the shards, then the sorted entries. Another order could deadlock.
+        // All functions lock the shards first, then the sorted entries. Another order could deadlock.
         let mut shards: Vec<_> = self.shards.iter().map(write_lock).collect();
         let mut sorted = write_lock(&self.sorted);
         self.closed.store(true, Ordering::Release);
@@ -238,6 +241,7 @@ impl ArtifactIndex {
             }
             listed += entries.len();
         }
+        // Each artifact has one sorted entry for each of the 4 prefixes of its scope.
         if listed != 4 * stored {
             problems.push(format!(
                 "{stored} artifacts are stored, but there are {listed} sorted entries instead of 4 each"

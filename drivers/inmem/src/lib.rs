@@ -16,21 +16,22 @@
 //! ```
 //!
 //! # Layout
-//! A sharded map from (scope, id) to record and bytes: gets of different artifacts rarely take the same lock. Beside
-//! the map there are sorted entries in listing order: one sequence for every session, user and tenant, and one for the
-//! whole store. A body that is in memory already is kept without a copy, so a small slice of a large buffer keeps the
-//! whole buffer alive. A streamed body is copied into segments of its own. Keys are structs of the plain scope: nothing
-//! is joined or escaped.
+//! A sharded map contains record and bytes by (scope, id), so gets of different artifacts rarely take the same lock.
+//! Beside the map there are sorted entries in listing order: one sequence for every session, user and tenant, and one
+//! for the whole store. A body that is already in memory is stored without a copy, so a small slice of a large buffer
+//! keeps the whole buffer alive. A streamed body is copied into segments of its own. The keys of the map are structs of
+//! scope and id, so no text is joined or escaped.
 //!
 //! # Commit point
-//! The insertion into the map and the sorted entries, under the shard's lock. It happens once all bytes are received
-//! and hashed. Before it nothing is visible. Dropping an unfinished put frees its memory.
+//! A put inserts the artifact into the map and the sorted entries, under the shard's lock. It does so after all bytes
+//! are received and hashed. Before the insertion, nothing is visible. Dropping an unfinished put frees its memory.
 //!
 //! # Concurrency
-//! There is one lock per shard and one lock over the sorted entries. A call locks the shard first, and holds no lock
-//! across an `await`. A listing holds the lock over the sorted entries for 512 rows at a time. If puts of the same
-//! bytes race, the first one to take the lock creates the artifact and the others find it. A stream holds its
-//! artifact's bytes, so it ends whole even if the artifact is deleted while it is read.
+//! There is one lock per shard and one lock over the sorted entries. A call that needs both takes the shard's lock
+//! first. No call holds a lock across an `await`. A listing holds the lock over the sorted entries for 512 rows at a
+//! time. If puts of the same bytes race, the first put that takes the lock creates the artifact, and the other puts
+//! find it. The stream of a get has references to the artifact's bytes. So the stream is complete even if the artifact
+//! is deleted meanwhile.
 //!
 //! # Flags and limits
 //! None: not `durable` (a reopened store is empty), not `shared` (another process cannot open the store). If set,
@@ -88,7 +89,7 @@ impl Driver for InmemDriver {
     }
 
     async fn sweep(&self, _: &Options, _: SweepMode) -> Result<SweepSummary, StoreError> {
-        // The memory of a process ends with it, so there are no orphans.
+        // The memory of a process is freed when it ends, so there are no orphans.
         Ok(SweepSummary::new(0).with_bytes(0))
     }
 }

@@ -11,11 +11,11 @@ use crate::blocking::run_blocking;
 use crate::config::InmemConfig;
 use crate::layout::{ArtifactEntry, ArtifactIndex};
 
-/// Length of the segments of a streamed artifact, in bytes. A longer one needs a large allocation, a shorter one makes
-/// many segments.
+/// The length of the segments of a streamed artifact, in bytes. Longer segments need large allocations, and shorter
+/// ones are many.
 const SEGMENT_BYTES: usize = 1024 * 1024;
-/// Bodies up to this size are hashed on the executor, in about 70 µs. To move the work to the blocking pool takes about
-/// as long.
+/// Bodies up to this size, in bytes, are hashed on the executor, in about 70 µs. To move the work to the blocking pool
+/// would take about as long.
 const INLINE_HASH_BYTES: usize = 128 * 1024;
 
 pub(crate) async fn put(

@@ -1,4 +1,4 @@
-//! Gets: ranges of an artifact's segments as a stream.
+//! Gets: a stream of the bytes of an artifact, or of a range.
 //!
 //! This module must never copy the bytes.
 
@@ -24,7 +24,7 @@ pub(crate) fn get(
     Ok(Some(GetResult { record: entry.record.clone(), range, stream }))
 }
 
-/// A stream of the bytes of `range`, without a copy.
+/// A stream of the bytes in `range`. It shares the segments' memory.
 fn stream_range(entry: &Arc<ArtifactEntry>, range: Range<u64>) -> ByteStream {
     let [segment] = entry.segments.as_slice() else {
         let entry = Arc::clone(entry);
@@ -41,7 +41,8 @@ fn stream_range(entry: &Arc<ArtifactEntry>, range: Range<u64>) -> ByteStream {
         .map_or_else(|| ByteStream::from_bytes(Bytes::new()), ByteStream::from_bytes)
 }
 
-/// The part of `segment` that lies in `range`, if any. The segment starts at byte `start` of its artifact.
+/// The part of `segment` that is in `range`; `None` if there is none. The segment starts at byte `start` of its
+/// artifact.
 #[allow(clippy::cast_possible_truncation)] // Both differences are at most the segment's length.
 fn slice_segment(segment: &Bytes, start: u64, range: &Range<u64>) -> Option<Bytes> {
     let end = start + segment.len() as u64;

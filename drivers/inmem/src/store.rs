@@ -13,7 +13,7 @@ use crate::config::{InmemConfig, NAME};
 use crate::layout::ArtifactIndex;
 use crate::{list, put, read};
 
-/// A store in memory. Dropping it drops its artifacts.
+/// A store in memory. Dropping the store drops its artifacts.
 #[derive(Debug)]
 pub struct InmemStore {
     config: InmemConfig,

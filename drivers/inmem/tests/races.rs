@@ -1,6 +1,6 @@
 //! Races that the conformance suite does not cover: reads and puts during a close, and listings during puts and
 //! deletes.
-#![allow(clippy::unwrap_used)] // A helper that fails fails its test.
+#![allow(clippy::unwrap_used)] // If a helper fails, its test fails.
 
 use std::sync::Arc;
 

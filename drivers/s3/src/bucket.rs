@@ -13,7 +13,8 @@ use crate::features::Versioning;
 /// Checks that the bucket exists.
 ///
 /// # Errors
-/// `Unavailable` if it does not exist; also the errors of a server that does not answer.
+/// `Unavailable` if the bucket does not exist or the server does not answer. A refusal of the request is not an error
+/// here.
 pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(), StoreError> {
     match client.head_bucket().bucket(&config.bucket).send().await {
         Ok(_) => Ok(()),
@@ -25,7 +26,7 @@ pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(
             ) {
                 RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Err(error::no_such_bucket(config)),
                 // An access key for objects need not have the permission for this request. Also, the response to a HEAD
-                // request does not say what is wrong. The next request gets that answer.
+                // request does not say what is wrong. The response to the next request does.
                 RequestError {
                     kind:
                         RequestErrorKind::AccessDenied
@@ -39,7 +40,7 @@ pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(
     }
 }
 
-/// The bucket's versioning. `Unknown` if the request fails: that is not an error.
+/// The bucket's versioning. A failed request is not an error: the result is `Unknown`.
 pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning {
     match client.get_bucket_versioning().bucket(&config.bucket).send().await {
         Ok(response) => match response.status() {
@@ -49,7 +50,8 @@ pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning
             Some(_) => Versioning::Unknown,
         },
         Err(error) => {
-            // moto gives the XML root another name, which the client does not parse.
+            // moto gives the XML root another name, so the client cannot parse the response. So the text of the
+            // response is searched.
             let response = error.raw_response().filter(|response| response.status().is_success());
             let body = response.and_then(|response| response.body().bytes()).map(String::from_utf8_lossy);
             match body {

@@ -1,7 +1,7 @@
 //! Cuts a body into the parts of an upload, and reuses their memory.
 //!
-//! A part is several megabytes. If each part is allocated anew, the memory stays with the allocator of the thread that
-//! freed it, and an upload takes several times what it holds. This module must never send a request.
+//! A part is several megabytes. If each part is allocated anew, the allocator reserves freed memory for the thread that
+//! freed it. Then an upload uses several times the memory of its parts. This module must never send a request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,14 +12,14 @@ use artifact_store_core::{BodyStream, Bytes, CompletedBody, Digest, StoreError};
 pub(crate) struct Chunks {
     body: BodyStream,
     size: usize,
-    /// Bytes that were read from the body and are in no chunk yet.
+    /// Bytes that were read from the body and are not in a chunk yet.
     unread: Bytes,
     /// The chunk that is being filled.
     buffer: Vec<u8>,
     pool: Arc<BufferPool>,
 }
 
-/// Buffers of dropped chunks: at most as many as there were chunks at the same time.
+/// The buffers of dropped chunks. Their number is at most the largest number of chunks that existed at the same time.
 #[derive(Debug, Default)]
 struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
@@ -34,8 +34,8 @@ impl BufferPool {
     }
 }
 
-/// A buffer that returns to the pool when its last reference is dropped. Until then the client may keep a chunk to send
-/// it again.
+/// A buffer that returns to the pool when its last reference is dropped. The S3 client may keep a reference, to send a
+/// part again.
 struct PooledBuffer {
     bytes: Vec<u8>,
     pool: Arc<BufferPool>,
@@ -59,7 +59,7 @@ impl Chunks {
         Self { body, size, unread: Bytes::new(), buffer: Vec::new(), pool: Arc::default() }
     }
 
-    /// The next chunk: full, or the last one; `None` after it.
+    /// The next chunk; `None` after the last one. Every chunk except the last is full.
     ///
     /// Cancel-safe: a dropped call loses no bytes.
     ///
@@ -90,7 +90,8 @@ impl Chunks {
         Bytes::from_owner(PooledBuffer { bytes, pool: Arc::clone(&self.pool) })
     }
 
-    /// Reads the next bytes and discards them. Returns `false` at the end.
+    /// Reads more of the body and discards it, with all bytes that are not returned yet. Returns `false` at the end of
+    /// the body.
     ///
     /// # Errors
     /// As [`BodyStream::next`].
@@ -100,7 +101,7 @@ impl Chunks {
         Ok(self.body.next().await?.is_some())
     }
 
-    /// The announced SHA-256 and length of the body, if both are announced.
+    /// The announced SHA-256 and length of the body; `None` unless both are announced.
     pub(crate) fn announced(&self) -> Option<(Digest, u64)> {
         self.body.announced_digest().zip(self.body.announced_length())
     }

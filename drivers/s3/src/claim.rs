@@ -2,15 +2,15 @@
 //!
 //! There are two methods:
 //! - **Reservation**, if the storage honours `If-None-Match` on `PutObject`. A put creates an empty object at the
-//!   artifact's key, marked as a reservation. The artifact then replaces it. Every other put of that artifact finds the
-//!   key taken.
+//!   artifact's key, marked as a reservation. The artifact then replaces the reservation. Meanwhile, the condition
+//!   refuses the reservation of every other put of that artifact.
 //! - **Claim**, if the storage honours no condition. A put writes an object beside the key and then lists the claims.
-//!   It continues if its claim is the only one. Otherwise, the put whose claim sorts first waits until the others are
-//!   gone. The others withdraw and retry. This needs only reads and writes, and a storage that lists a key once its put
-//!   was answered.
+//!   It continues if its claim is the only one. Otherwise, the put whose claim sorts first waits until the other claims
+//!   are gone. The other puts delete their claims and retry. This method needs no conditions, but a listing must show a
+//!   key as soon as its put is answered.
 //!
-//! A process that dies leaves its reservation or claim. Other puts wait as long as the requests that create an artifact
-//! may take, then delete the reservation or claim. This module must never use a record.
+//! A process that dies leaves its reservation or claim in the bucket. Other puts wait as long as the requests that
+//! create an artifact may take. Then they delete the reservation or claim. This module must never use a record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,39 +36,41 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// process may have seen the same dead reservation, and may by mistake delete the new one.
 const SETTLE_DELAY: Duration = Duration::from_secs(2);
 
-/// How an artifact's key is held.
+/// How a put excludes other puts of the same artifact.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// Not held: the condition on the request that creates the artifact decides, or no other process writes.
+    /// The put does not claim the key. Either the request that creates the artifact is conditional, or no other process
+    /// writes.
     None,
-    /// By a reservation with this mark, at the key itself.
+    /// The put has written a reservation with this mark, at the artifact's key.
     Reservation { mark: String },
-    /// By an object beside the key.
+    /// The put has written a claim at this key, beside the artifact's key.
     Object { key: String },
 }
 
-/// Waits for the claims of others. Remembers since when it has seen each one: a claim that exists for too long belongs
-/// to a dead process.
+/// Waits for the claims of others. Remembers when it first saw each claim, because a claim that exists for too long
+/// belongs to a dead process.
 #[derive(Debug)]
 pub(crate) struct ClaimWaiter {
-    /// How long a claim is valid.
+    /// How long a claim is valid. After this time, its process is treated as dead.
     lease: Duration,
     first_seen: HashMap<String, Instant>,
     retries: u32,
-    /// Whether the reservation of a dead process was deleted.
+    /// Whether this put has deleted the reservation of a dead process.
     pub(crate) removed_reservation: bool,
 }
 
 impl ClaimWaiter {
-    /// For an artifact of `size` bytes. A claim is valid as long as all attempts of the requests that create the
-    /// artifact may take.
+    /// Creates a waiter for an artifact of `size` bytes. A claim is valid as long as all attempts of the requests that
+    /// create the artifact may take.
     pub(crate) fn new(state: &StoreState, size: u64) -> Self {
         let attempts = u32::try_from(state.config.max_attempts).unwrap_or(u32::MAX);
         let lease = copy_timeout(&state.config, size).saturating_mul(attempts).saturating_add(SETTLE_DELAY);
         Self { lease, first_seen: HashMap::new(), retries: 0, removed_reservation: false }
     }
 
-    /// Whether the claim called `name` belongs to a dead process. `created_at` is by the storage's clock.
+    /// Whether the claim called `name` belongs to a dead process. `created_at` is from the storage's clock; `None` if
+    /// it is unknown.
     pub(crate) fn is_expired(&mut self, name: &str, created_at: Option<&DateTime>) -> bool {
         let now = SystemClock.now().as_micros() / 1_000_000;
         let max_age = (self.lease.saturating_add(MAX_CLOCK_SKEW)).as_secs();
@@ -78,7 +80,8 @@ impl ClaimWaiter {
         is_old || self.first_seen.entry(name.to_owned()).or_insert_with(Instant::now).elapsed() > self.lease
     }
 
-    /// Waits before the next attempt: longer each time, and random, so that two puts do not collide again and again.
+    /// Waits before the next attempt. The delay is longer each time, and random, so that two puts do not collide again
+    /// and again.
     pub(crate) async fn backoff(&mut self) {
         let base = Duration::from_millis(4).saturating_mul(1 << self.retries.min(8)).min(MAX_BACKOFF);
         self.retries += 1;
@@ -93,9 +96,9 @@ impl ClaimWaiter {
 #[derive(Debug)]
 pub(crate) enum ClaimOutcome {
     Acquired(Claim),
-    /// An object exists at the key: look it up.
+    /// An object exists at the key. The caller must look it up.
     KeyExists,
-    /// Another put holds the key. The attempt has waited for a moment.
+    /// Another put has claimed the key. This attempt has already waited, so the caller can retry at once.
     Retry,
 }
 
@@ -103,8 +106,9 @@ impl StoreState {
     /// Whether the put must claim the key before the request that creates the artifact. `create_is_conditional` says
     /// whether the storage honours `If-None-Match` on that request.
     ///
-    /// Another put of the same artifact may create it with `PutObject`. So no claim is needed only if the storage
-    /// honours `If-None-Match` on both requests: then it refuses the later one.
+    /// Another put of the same artifact may create it with `PutObject`. If the storage honours `If-None-Match` on both
+    /// requests, the storage refuses the later request, and no claim is needed. Otherwise a claim is needed, unless no
+    /// other process writes.
     pub(crate) fn needs_claim(&self, create_is_conditional: bool) -> bool {
         if self.config.single_writer {
             return false;
@@ -127,6 +131,7 @@ impl StoreState {
         }
     }
 
+    /// Tries to reserve the key for the put with `mark`.
     async fn reserve(
         self: &Arc<Self>,
         key: &str,
@@ -181,7 +186,7 @@ impl StoreState {
         outcome
     }
 
-    /// Writes the claim, and waits while it sorts before the claims of others.
+    /// Writes the claim at `claim_key`. Waits while other claims exist, if this claim sorts first.
     async fn wait_for_other_claims(
         &self,
         key: &str,
@@ -213,14 +218,14 @@ impl StoreState {
             if others.iter().any(|other| other.as_str() < claim_key) {
                 return Ok(ClaimOutcome::Retry);
             }
-            // This claim sorts first, so it waits until the others are gone.
+            // This claim sorts first, so this put waits until the other claims are gone.
             waiter.backoff().await;
             self.ensure_open()?;
         }
     }
 
-    /// Releases the key, whether the artifact was created or not. A reservation that was replaced stays as it is.
-    /// What cannot be deleted now is deleted in the background.
+    /// Releases the key, whether the artifact was created or not. If an artifact has replaced the reservation, nothing
+    /// is deleted. If the claim cannot be deleted now, it is deleted in the background.
     pub(crate) async fn release(self: &Arc<Self>, key: &str, claim: Claim) {
         match claim {
             Claim::None => {}
@@ -235,7 +240,7 @@ impl StoreState {
         }
     }
 
-    /// The mark of the reservation at the key; `None` if there is no object, or one that is not a reservation.
+    /// The mark of the reservation at the key; `None` if there is no object, or if the object is not a reservation.
     async fn reservation(&self, key: &str) -> Result<Option<String>, StoreError> {
         match self.client.head_object().bucket(&self.bucket).key(key).send().await {
             Ok(head) => Ok(head.metadata().and_then(|metadata| metadata.get(META_CLAIM)).cloned()),
@@ -246,7 +251,7 @@ impl StoreState {
         }
     }
 
-    /// Puts an empty object: a claim, or a reservation for the put with `mark`.
+    /// Puts an empty object: a reservation for the put with `mark`, or a claim if `mark` is `None`.
     async fn put_empty(
         &self,
         key: &str,

@@ -18,9 +18,9 @@ use aws_sdk_s3::config::{
 use crate::config::S3Config;
 use crate::error;
 
-/// An upload that is slower than this times out.
+/// A request that sends bytes may take one second more for each 256 KiB.
 const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 256 * 1024;
-/// A copy within the storage that is slower than this times out.
+/// A request that copies bytes within the storage may take one second more for each 16 MiB.
 const MIN_COPY_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -28,12 +28,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
     pub(crate) client: Client,
-    /// Signs URLs for another endpoint. It sends no request.
+    /// Signs URLs for the option `presign_endpoint`, and sends no request. `None` if the option is not set.
     pub(crate) presign_client: Option<Client>,
     pub(crate) credentials: SharedCredentialsProvider,
 }
 
-/// Builds the clients and checks that an access key is available. Sends nothing to the store.
+/// Builds the clients and checks that an access key is available. Sends nothing to the storage.
 ///
 /// # Errors
 /// `Backend` or `Unavailable` if the default credentials chain has no key.
@@ -65,7 +65,7 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
                 .with_max_backoff(MAX_BACKOFF),
         )
         .timeout_config(timeout_config(config, config.request_timeout));
-    // Endpoints in the environment are ignored: only the options say where artifacts go.
+    // Endpoints in the environment are ignored: only the options determine the storage.
     builder.set_endpoint_url(config.endpoint.clone());
     let presign_client = config
         .presign_endpoint
@@ -81,17 +81,17 @@ fn timeout_config(config: &S3Config, attempt: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// Configuration of a request that sends `bytes`: its timeout per attempt.
+/// The configuration of a request that sends `bytes` bytes. It sets the timeout of each attempt.
 pub(crate) fn with_send_timeout(config: &S3Config, bytes: u64) -> Builder {
     with_extra_seconds(config, bytes / MIN_UPLOAD_BYTES_PER_SECOND)
 }
 
-/// Configuration of a request that copies `bytes` within the storage: its timeout per attempt.
+/// The configuration of a request that copies `bytes` bytes within the storage. It sets the timeout of each attempt.
 pub(crate) fn with_copy_timeout(config: &S3Config, bytes: u64) -> Builder {
     with_extra_seconds(config, bytes / MIN_COPY_BYTES_PER_SECOND)
 }
 
-/// The timeout of one attempt to copy `bytes` within the storage, or to complete a multipart upload of that size.
+/// The timeout of one attempt to copy `bytes` bytes within the storage, or to complete a multipart upload of that size.
 pub(crate) fn copy_timeout(config: &S3Config, bytes: u64) -> Duration {
     config.request_timeout.saturating_add(Duration::from_secs(bytes / MIN_COPY_BYTES_PER_SECOND))
 }
@@ -101,7 +101,7 @@ fn with_extra_seconds(config: &S3Config, seconds: u64) -> Builder {
     Builder::new().timeout_config(timeout_config(config, attempt))
 }
 
-/// Configuration of a request that is sent once, without retries.
+/// The configuration of a request that is sent once, without retries.
 pub(crate) fn without_retries(config: &S3Config) -> Builder {
     Builder::new()
         .timeout_config(timeout_config(config, config.request_timeout))

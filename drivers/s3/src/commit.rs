@@ -1,7 +1,7 @@
 //! The commit point: creates the object at an artifact's key, once.
 //!
-//! It determines whether an object already exists at the key, and whether a request whose response was lost took
-//! effect. Neither depends on the source of the bytes. This module must never know how a body is read.
+//! This module finds out whether an object already exists at the key, and whether a request with a lost response took
+//! effect. It does so in the same way for every source of bytes. This module must never know how a body is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
-/// The delays before each retry, while a storage finishes the object at the key or another request for it is in
-/// progress.
+/// The delays before the retries. A put retries while the storage finishes the object at the key, or while another
+/// request for the key is in progress.
 const RETRY_DELAYS: [Duration; 8] = [
     Duration::from_millis(5),
     Duration::from_millis(10),
@@ -35,14 +35,15 @@ const RETRY_DELAYS: [Duration; 8] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
 ];
+
 /// Where the bytes of a new artifact come from.
 #[derive(Debug)]
 pub(crate) enum BodySource {
-    /// The request itself.
+    /// The request that creates the artifact contains the bytes.
     Bytes(Bytes),
-    /// Another object of the bucket. If `etag` is known, only an object with that tag is copied.
+    /// The bytes are another object of the bucket. If `etag` is set, the storage copies only an object with this tag.
     Copy { from: String, etag: Option<String> },
-    /// The parts of an upload to the artifact's key, which was created with this record's metadata.
+    /// The bytes are the parts of an upload to the artifact's key. The upload was created with this record's metadata.
     Multipart(MultipartUpload),
 }
 
@@ -99,8 +100,8 @@ impl StoreState {
         let if_exists =
             if create_is_conditional && !needs_claim { IfExists::Fail } else { IfExists::Overwrite };
         let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
-        // A condition on the request with the bytes, or on the request that reserves the key, decides alone. Then no
-        // lookup is needed before it.
+        // The request with the bytes, or the request that reserves the key, may be conditional. The storage then
+        // refuses this request if an object exists, so no lookup is needed before it.
         let condition_decides = if needs_claim {
             self.features().conditions.put
         } else {
@@ -117,7 +118,7 @@ impl StoreState {
                     KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
                     KeyStatus::WithoutRecord => is_without_record = true,
                     KeyStatus::Reserved { put_mark, .. } if put_mark == artifact.encoded.mark => {
-                        // This put's own reservation, whose response was lost.
+                        // This is the put's own reservation: the response to its request was lost.
                         *claim = Claim::Reservation { mark: put_mark };
                     }
                     KeyStatus::Reserved { put_mark, created_at } => {
@@ -191,7 +192,8 @@ impl StoreState {
         }
     }
 
-    /// After a failed request: looks up whether the artifact was created nevertheless.
+    /// Looks up whether the artifact exists although the request that creates it has failed. If not, returns the
+    /// failure.
     async fn resolve_failure(
         &self,
         key: &str,
@@ -206,18 +208,19 @@ impl StoreState {
             {
                 return Ok(created(artifact, companions));
             }
-            // The artifact exists: the request was refused because of it, or its response was lost.
+            // Another put has created the artifact, so the outcome of this request does not matter.
             Ok(Ok(KeyStatus::Artifact(existing))) if failed.kind == RequestErrorKind::OutcomeUnknown => {
                 return already_exists(&artifact, existing.record);
             }
-            // Some servers keep an object that they refused, without its metadata. It would block the key for ever.
+            // Some servers keep an object that they refused, without its metadata. Such an object would block the key
+            // forever.
             Ok(Ok(KeyStatus::WithoutRecord)) if failed.kind == RequestErrorKind::BadDigest => {
                 self.delete_object_with_retries(key).await;
             }
             _ => {}
         }
-        // The request may still be carried out, and then needs its record object and its index key. Otherwise a sweep
-        // deletes them.
+        // The server may still carry out the request. Then the artifact needs its record object and its index key. If
+        // the server does not, a sweep deletes both objects.
         if failed.kind == RequestErrorKind::OutcomeUnknown {
             companions.keep();
         }
@@ -269,7 +272,7 @@ impl StoreState {
                     .copy_object()
                     .bucket(&self.bucket)
                     .key(key)
-                    // The options allow no character that needs escaping, in neither name.
+                    // Neither the bucket nor the key needs escaping, because the options allow only plain characters.
                     .copy_source(format!("{}/{from}", self.bucket))
                     .set_copy_source_if_match(etag.clone())
                     .metadata_directive(MetadataDirective::Replace)
@@ -288,8 +291,8 @@ impl StoreState {
     }
 }
 
-/// The other objects of an artifact: its record object and its index key. They are written before it, so that an
-/// existing artifact is complete. They are deleted if the artifact is not created.
+/// The other objects of an artifact: its record object and its index key. They are written before the artifact, so that
+/// an artifact is complete from the start. They are deleted if the artifact is not created.
 #[derive(Debug, Default)]
 struct CompanionObjects {
     objects: Vec<TempObject>,

@@ -160,14 +160,14 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 /// `CompleteMultipartUpload`, `CopyObject`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConditionalCreate {
-    /// Each of them is probed, and the result is recorded in the bucket.
+    /// Each request is probed, and the results are recorded in the bucket.
     #[default]
     Probe,
-    /// It honours all three.
+    /// The storage honours it on all three requests.
     Yes,
-    /// It honours only `PutObject`.
+    /// The storage honours it only on `PutObject`.
     Put,
-    /// It honours none, or is not reliable.
+    /// The storage honours it on none of the three requests, or not reliably.
     No,
 }
 
@@ -181,7 +181,7 @@ pub enum ListingIndex {
     None,
 }
 
-/// An access key that the options set, instead of the default chain's.
+/// An access key from the options. It is used instead of the default credentials chain.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct AccessKey {
     pub(crate) id: String,
@@ -346,7 +346,7 @@ impl S3Config {
         self
     }
 
-    /// Sets the access key, instead of the default chain's.
+    /// Sets the access key. It is used instead of the default credentials chain.
     #[must_use]
     pub fn keys(mut self, access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
         self.access_key_id = Some(access_key_id.into());
@@ -361,7 +361,7 @@ impl S3Config {
         self
     }
 
-    /// Sets the address in presigned URLs.
+    /// Sets the address in presigned URLs, if clients reach the storage at another one than this process.
     #[must_use]
     pub fn presign_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.presign_endpoint = Some(endpoint.into());
@@ -375,7 +375,8 @@ impl S3Config {
         self
     }
 
-    /// Sets what the storage honours. With every value except [`ConditionalCreate::Probe`], the storage is not probed.
+    /// Sets on which requests the storage honours `If-None-Match`. With every value except
+    /// [`ConditionalCreate::Probe`], the storage is not probed.
     #[must_use]
     pub fn conditional_create(mut self, conditional: ConditionalCreate) -> Self {
         self.conditional_create = conditional;
@@ -390,7 +391,8 @@ impl S3Config {
         self
     }
 
-    /// Sets whether a store that is created by this opening has index keys. An existing store keeps what it has.
+    /// Sets whether a store that is created by this opening has index keys. In an existing store, this setting has no
+    /// effect.
     #[must_use]
     pub fn listing_index(mut self, index: ListingIndex) -> Self {
         self.listing_index = index;
@@ -425,7 +427,8 @@ impl S3Config {
         self
     }
 
-    /// Sets how many records a listing may read. A listing by the index may look at 100 times as many keys.
+    /// Sets how many records a listing may read. A listing of more records is refused. A listing by the index may look
+    /// at 100 times as many keys.
     #[must_use]
     pub fn max_scan(mut self, records: u64) -> Self {
         self.max_scan = records;
@@ -453,7 +456,7 @@ impl S3Config {
         self
     }
 
-    /// Sets after how long an unfinished upload counts as an orphan.
+    /// Sets after how long an unfinished upload is an orphan, which a sweep deletes.
     #[must_use]
     pub fn upload_ttl(mut self, ttl: Duration) -> Self {
         self.upload_ttl = ttl;
@@ -467,7 +470,8 @@ impl S3Config {
         self
     }
 
-    /// Sets above which size objects are copied in parts. The default is the protocol's limit; tests lower it.
+    /// Sets the size in bytes above which objects are copied in parts. The default is the protocol's limit. Tests lower
+    /// it.
     #[doc(hidden)]
     #[must_use]
     pub fn copy_limit(mut self, bytes: u64) -> Self {
@@ -493,18 +497,18 @@ impl S3Config {
         if self.presign_put { capabilities.with(Flag::PresignPut) } else { capabilities }
     }
 
-    /// The size limit of an artifact.
+    /// The size limit of an artifact, in bytes: the smallest of the option, 10 000 parts, and the protocol's limit.
     pub(crate) fn max_size(&self) -> u64 {
         let by_parts = self.part_size.saturating_mul(MAX_PARTS);
         self.max_artifact_bytes.min(by_parts).min(MAX_OBJECT_BYTES)
     }
 
-    /// The size of a part, which [`validate`](Self::validate) limits.
+    /// The size of a part in bytes. [`validate`](Self::validate) limits it to 64 MiB.
     pub(crate) fn part_bytes(&self) -> usize {
         usize::try_from(self.part_size).unwrap_or(usize::MAX)
     }
 
-    /// The access key, if the options set one.
+    /// The access key from the options; `None` if they set none.
     pub(crate) fn access_key(&self) -> Option<AccessKey> {
         let (id, secret) = self.access_key_id.clone().zip(self.secret_access_key.clone())?;
         Some(AccessKey { id, secret, session_token: self.session_token.clone() })

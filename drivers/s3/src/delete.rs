@@ -18,8 +18,8 @@ pub(crate) const CLEANUP_RETRY_DELAYS: [Duration; 4] =
 pub(crate) const DELETE_TEMP_OBJECT: Operation = Operation::delete("deleting a temporary object");
 
 impl StoreState {
-    /// Deletes the artifact and returns whether it existed. Sends two requests, one more for an index key, and one more
-    /// for a long record.
+    /// Deletes the artifact and returns whether it existed. Sends two requests, and one more for an index key. A long
+    /// record takes one request more, or two if the store has an index.
     pub(crate) async fn delete(self: Arc<Self>, scope: Scope, id: ArtifactId) -> Result<bool, StoreError> {
         let key = self.layout.artifact_key(&scope, &id);
         let _lock = self.lock_key(&key).await;
@@ -62,7 +62,8 @@ impl StoreState {
         for key in companions {
             let operation = Operation::delete("deleting an artifact's record object or index key");
             if self.delete_object(operation, &key).await.is_err() {
-                // The artifact is gone. A background task deletes the rest, or a sweep if that fails, too.
+                // The artifact is already deleted. A background task deletes this object. If the task fails, a sweep
+                // deletes it.
                 let state = Arc::clone(&self);
                 self.tasks.spawn_detached(async move { state.delete_object_with_retries(&key).await });
             }
@@ -81,7 +82,7 @@ impl StoreState {
         }
     }
 
-    /// Deletes an object that is not an artifact, with retries. After the last one, the object is left to a sweep.
+    /// Deletes an object that is not an artifact, with retries. If all attempts fail, the object is left to a sweep.
     pub(crate) async fn delete_object_with_retries(&self, key: &str) {
         for delay in CLEANUP_RETRY_DELAYS {
             if self.delete_object(DELETE_TEMP_OBJECT, key).await.is_ok() {

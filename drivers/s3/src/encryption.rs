@@ -1,10 +1,11 @@
 //! Encryption of records in objects' metadata: [`RecordKey`].
 //!
-//! The holder of a presigned URL receives the object's user metadata. An encrypted record reveals only its length.
-//! The key is stored in the bucket: this protects against holders of URLs, not against readers of the bucket.
+//! The holder of a presigned URL receives the object's user metadata. An encrypted record reveals only its length. The
+//! store's key is stored in the bucket. So encryption protects records from holders of URLs, but not from readers of
+//! the bucket.
 //!
-//! Each record is encrypted with AES-256-GCM and a key of its own: the HMAC-SHA256 of the put's random mark with the
-//! store's key. A mark is used once, so a fixed nonce is safe. This module must never send a request.
+//! Each record is encrypted with AES-256-GCM and a key of its own. That key is an HMAC-SHA256 of the put's random mark,
+//! made with the store's key. A mark is used once, so a fixed nonce is safe. This module must never send a request.
 
 use std::fmt;
 
@@ -14,16 +15,16 @@ use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 
 const DOMAIN: &[u8] = b"artifact-store s3 record v2\0";
-/// Bytes of a key's id.
+/// The length of a key's id, in bytes.
 pub(crate) const ID_BYTES: usize = 8;
 const KEY_BYTES: usize = 32;
-/// Bytes that encryption adds: the key's id and the tag.
+/// The number of bytes that encryption adds: the key's id and the tag.
 pub(crate) const OVERHEAD_BYTES: usize = ID_BYTES + 16;
 
 /// The id of a key. It precedes the ciphertext.
 pub(crate) type RecordKeyId = [u8; ID_BYTES];
 
-/// A key that encrypts records. Its debug output does not show it.
+/// A key that encrypts records. The debug output shows only its id.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RecordKey {
     id: RecordKeyId,
@@ -73,7 +74,8 @@ impl RecordKey {
         Some(Self { id, key })
     }
 
-    /// The id of this key, followed by `plaintext` encrypted for the put with this mark.
+    /// Encrypts `plaintext` for the put with this mark. Returns the id of this key, followed by the ciphertext and its
+    /// tag.
     ///
     /// # Errors
     /// `Backend` if the library fails.
@@ -85,8 +87,8 @@ impl RecordKey {
         Ok([&self.id[..], &bytes].concat())
     }
 
-    /// Decrypts `ciphertext`, which does not contain the id; `None` if it was altered, or encrypted with another key or
-    /// mark.
+    /// Decrypts `ciphertext`, which must not contain the key's id. Returns `None` if the ciphertext was altered, or was
+    /// encrypted with another key or mark.
     pub(crate) fn decrypt(&self, mark: &str, ciphertext: &[u8]) -> Option<Vec<u8>> {
         let mut bytes = ciphertext.to_vec();
         let length = self.derive_key(mark)?.open_in_place(nonce(), Aad::empty(), &mut bytes).ok()?.len();
@@ -94,7 +96,7 @@ impl RecordKey {
         Some(bytes)
     }
 
-    /// The key for the record of one put.
+    /// The key for the record of the put with this mark; `None` if the library fails.
     fn derive_key(&self, mark: &str) -> Option<LessSafeKey> {
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.key));
         context.update(DOMAIN);

@@ -1,6 +1,6 @@
 //! Maps errors of the S3 client to [`StoreError`], by the response's code and status and never by its text.
 //!
-//! This is the only module that maps them. No secret gets into an error: only the response of a failed request is kept.
+//! No other module maps these errors. An error contains the response, or the text of the client's error, but no secret.
 
 use std::error::Error;
 use std::fmt;
@@ -16,7 +16,7 @@ use aws_smithy_types::date_time::Format;
 use crate::config::S3Config;
 use crate::layout::Layout;
 
-/// Servers refuse signatures if the two clocks differ by more than this.
+/// Servers refuse signatures if their clock differs from the local clock by more than this.
 const MAX_CLOCK_SKEW_SECONDS: u64 = 15 * 60;
 
 /// Why a request failed, as far as callers act on it.
@@ -69,7 +69,7 @@ impl fmt::Display for ErrorDetail {
 
 impl Error for ErrorDetail {}
 
-/// What a request does, in words, and the IAM action that it needs.
+/// What a request does, in words, and the IAM action that the request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Operation {
     description: &'static str,
@@ -90,7 +90,7 @@ impl Operation {
         Self { description, action, resource: ResourceKind::Objects }
     }
 
-    /// An operation on the bucket. It requires permission for the IAM action `action`.
+    /// A request for the bucket. It needs `action` on the bucket.
     pub(crate) const fn bucket(description: &'static str, action: &'static str) -> Self {
         Self { description, action, resource: ResourceKind::Bucket }
     }
@@ -133,7 +133,7 @@ impl Operation {
 }
 
 /// Maps an error of the client. `operation` is the request that failed.
-#[allow(clippy::needless_pass_by_value)] // The error ends here: only its meaning is returned.
+#[allow(clippy::needless_pass_by_value)] // Callers do not need the error afterwards.
 pub(crate) fn from_sdk_error<E>(
     config: &S3Config,
     operation: Operation,
@@ -280,7 +280,7 @@ fn from_response(
     }
 }
 
-/// The server rejects the credentials themselves, whatever is asked.
+/// The error if the server rejects the credentials themselves, whatever the request is.
 fn rejected_credentials(server: &str, code: &str) -> StoreError {
     match code {
         "InvalidAccessKeyId" => StoreError::backend(format!("{server} does not know the access key id"))
@@ -344,7 +344,7 @@ fn clock_skew_error(server: &str) -> StoreError {
     ))
 }
 
-/// The bucket does not exist.
+/// The error for a bucket that does not exist.
 pub(crate) fn no_such_bucket(config: &S3Config) -> StoreError {
     let detail = format!(
         "there is no bucket '{}' at {}; create it, or name another one",
@@ -354,7 +354,7 @@ pub(crate) fn no_such_bucket(config: &S3Config) -> StoreError {
     StoreError::unavailable(detail).with_option("bucket")
 }
 
-/// The credentials provider returned no access key.
+/// The error for a credentials provider that returned no access key.
 pub(crate) fn credentials_error(error: &CredentialsError) -> StoreError {
     let failed = match error {
         CredentialsError::CredentialsNotLoaded(_) => StoreError::backend(
@@ -371,7 +371,7 @@ pub(crate) fn credentials_error(error: &CredentialsError) -> StoreError {
     failed.with_source(ErrorDetail(chain_text(error)))
 }
 
-/// The connection broke while a response body was read.
+/// The error for a connection that broke while a response body was read.
 pub(crate) fn body_read_error(config: &S3Config, error: &(dyn Error + 'static)) -> StoreError {
     StoreError::unavailable(format!(
         "the connection to {} broke while an artifact was read",
@@ -380,7 +380,7 @@ pub(crate) fn body_read_error(config: &S3Config, error: &(dyn Error + 'static)) 
     .with_source(ErrorDetail(chain_text(error)))
 }
 
-/// No bytes of a response body arrived within `request_timeout`.
+/// The error for a response body of which no bytes arrived within `request_timeout`.
 pub(crate) fn body_timeout(config: &S3Config) -> StoreError {
     StoreError::unavailable(format!(
         "{} stopped sending for longer than request_timeout",

@@ -1,4 +1,5 @@
-//! What the storage behind a store honours: [`StorageFeatures`], how that is known, and how operators see it.
+//! What the storage behind a store honours: [`StorageFeatures`], how the driver knows them, and their description for
+//! operators.
 //!
 //! Servers of this protocol differ, so nothing is assumed. This module must never send a request.
 
@@ -34,11 +35,11 @@ impl ConditionalRequests {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StorageFeatures {
     pub(crate) conditions: ConditionalRequests,
-    /// Whether it compares a body with the SHA-256 that is sent with it; `None` if not probed.
+    /// Whether the storage compares the body of a put with its announced SHA-256; `None` if not probed.
     pub(crate) checksum_on_put: Option<bool>,
-    /// Whether it compares a part of an upload with the CRC32C that is sent with it; `None` if not probed.
+    /// Whether the storage compares a part of an upload with its announced CRC32C; `None` if not probed.
     pub(crate) checksum_on_part: Option<bool>,
-    /// How much user metadata it keeps.
+    /// How much user metadata the storage keeps with an object.
     pub(crate) metadata_limit: MetadataLimit,
 }
 
@@ -53,7 +54,7 @@ impl StorageFeatures {
         }
     }
 
-    /// Whether parts of an upload are sent with a checksum. Only if the storage is known to compare it.
+    /// Whether parts of an upload are sent with a checksum: only if a probe has shown that the storage compares it.
     pub(crate) fn sends_part_checksums(self) -> bool {
         self.checksum_on_part == Some(true)
     }
@@ -65,7 +66,7 @@ pub(crate) enum Versioning {
     Off,
     Enabled,
     Suspended,
-    /// The access key may not ask, or the storage does not know the request.
+    /// The access key lacks the permission for the request, or the storage does not support it.
     Unknown,
 }
 
@@ -92,21 +93,21 @@ impl Versioning {
 pub(crate) enum FeatureSource {
     /// Probed when the store was opened, or later.
     Probed,
-    /// Recorded in `FORMAT` when the store was opened before.
+    /// Read from `FORMAT`, where an earlier opening recorded them.
     Recorded,
     /// Set by the option `conditional_create`.
     Configured,
 }
 
-/// The features, and what they depend on.
+/// The features, their source, and the settings of the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KnownFeatures {
     pub(crate) features: StorageFeatures,
     pub(crate) source: FeatureSource,
-    /// When the storage was probed.
+    /// When the storage was probed; `None` if it was not probed or the time is unknown.
     pub(crate) probed_at: Option<Timestamp>,
     pub(crate) versioning: Versioning,
-    /// The bucket's default retention, such as `GOVERNANCE, 30 days`.
+    /// The bucket's default retention, such as `GOVERNANCE, 30 days`; `None` if none is known.
     pub(crate) retention: Option<String>,
 }
 
@@ -225,7 +226,7 @@ fn bucket_features(known: &KnownFeatures) -> [StoreFeature; 2] {
     ]
 }
 
-/// What `FORMAT` and the options determine.
+/// The features that `FORMAT`, the protocol and the options determine.
 fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreFeature; 4] {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     [

@@ -54,8 +54,10 @@ pub(crate) struct FormatObject {
     pub(crate) endpoint: String,
     /// What the storage honours; `None` if it was not probed.
     pub(crate) features: Option<StorageFeatures>,
+    /// When the storage was probed; `None` if it was not probed.
     pub(crate) probed_at: Option<Timestamp>,
     pub(crate) versioning: Versioning,
+    /// The bucket's default retention; `None` if none is known.
     pub(crate) retention: Option<String>,
 }
 
@@ -81,7 +83,8 @@ impl FormatObject {
             "format": if self.format.record_key.is_some() { FORMAT_VERSION } else { 1 },
             "driver": NAME,
             "endpoint": self.endpoint,
-            // Older builds read this field, and rely on it for all three requests.
+            // Older builds read only this field of the conditions. For them, `true` means that all three requests
+            // honour it.
             "conditional_create": conditions.map(|conditions| conditions == ConditionalRequests::ALL),
             "conditional_put": conditions.map(|conditions| conditions.put),
             "conditional_complete": conditions.map(|conditions| conditions.complete),
@@ -151,7 +154,7 @@ impl FormatObject {
     }
 }
 
-/// All features; `None` if one is missing, as in objects of older builds.
+/// The recorded features; `None` if a required field is missing, as in objects of older builds.
 fn parse_features(value: &Value) -> Option<StorageFeatures> {
     Some(StorageFeatures {
         conditions: ConditionalRequests {
@@ -165,7 +168,7 @@ fn parse_features(value: &Value) -> Option<StorageFeatures> {
     })
 }
 
-/// Identifies a storage without its name: a hash of endpoint and region.
+/// A hash of endpoint and region. It identifies a storage without its address.
 fn fingerprint(config: &S3Config) -> String {
     let address = format!(
         "{}\0{}",

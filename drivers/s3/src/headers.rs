@@ -10,7 +10,7 @@ pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
 /// The longest media type that is also sent as the object's `Content-Type`.
 const MAX_CONTENT_TYPE_BYTES: usize = 255;
 
-/// The media type, if it can be sent in a header.
+/// The media type of the artifact; `None` if the artifact has none, or if it cannot be sent in a header.
 pub(crate) fn content_type(record: &Record) -> Option<String> {
     let is_valid = |text: &&String| {
         (1..=MAX_CONTENT_TYPE_BYTES).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))

@@ -14,15 +14,16 @@ fn locks() -> MutexGuard<'static, HashMap<String, Arc<AsyncMutex<()>>>> {
     LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Holds the lock of a key, or waits for it. Dropping it releases the lock.
+/// Holds the lock of a key, or waits for the lock. Dropping the guard releases the lock, or ends the wait.
 #[derive(Debug)]
 pub(crate) struct KeyLockGuard {
     name: String,
     lock: Option<Arc<AsyncMutex<()>>>,
+    /// `None` while the guard waits.
     held: Option<OwnedMutexGuard<()>>,
 }
 
-/// Acquires the lock called `name`, which names the store and the key.
+/// Acquires the lock called `name`. The name contains the server, the bucket and the key.
 pub(crate) async fn lock_key(name: String) -> KeyLockGuard {
     let lock = Arc::clone(locks().entry(name.clone()).or_default());
     let mut guard = KeyLockGuard { name, lock: Some(Arc::clone(&lock)), held: None };
@@ -35,7 +36,7 @@ impl Drop for KeyLockGuard {
         self.held = None;
         let mut locks = locks();
         self.lock = None;
-        // Each holder and each waiter has a reference. The last one removes the entry.
+        // The holder and each waiter have a reference. If only the map has a reference, nobody uses the lock any more.
         if let Entry::Occupied(entry) = locks.entry(std::mem::take(&mut self.name))
             && Arc::strong_count(entry.get()) == 1
         {

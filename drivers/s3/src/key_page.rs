@@ -20,12 +20,14 @@ pub(crate) struct KeyPage {
 }
 
 impl StoreState {
-    /// One page of the keys with `prefix`. `after` is the token of the page.
+    /// One page of the keys with `prefix`. `after` is the token of this page, from the page before; `None` for the
+    /// first page.
     pub(crate) async fn list_keys(&self, prefix: &str, after: Option<String>) -> Result<KeyPage, StoreError> {
         self.list_keys_from(prefix, after, None, PAGE_KEYS).await
     }
 
-    /// Like [`list_keys`](Self::list_keys), with at most `max` keys, and only those that sort after `start`.
+    /// Like [`list_keys`](Self::list_keys), with at most `max` keys, and only keys that sort after `start`, if it is
+    /// set.
     pub(crate) async fn list_keys_from(
         &self,
         prefix: &str,

@@ -1,11 +1,11 @@
 //! Keys in the bucket: [`Layout`]. The hashes come from core's key tokens. This module truncates and joins them.
 //!
-//! Keys are short, because servers that store objects as files put a key into one file name, encoded and with their own
-//! suffixes. The last component of an artifact's key identifies it: it hashes the whole scope and the id with 160 bits.
-//! The components before it only narrow listings, so 80 bits are enough. A collision there makes a listing look at more
-//! keys. The clear scope of each record is compared in any case.
+//! Keys are short, because some servers store each object as a file whose name contains the whole encoded key. The last
+//! component of an artifact's key identifies the artifact: it is a hash of 160 bits over the whole scope and the id.
+//! The components before it only narrow listings, so 80 bits are enough. If two of them collide, a listing only looks
+//! at more keys, because the listing also compares the scope in each record.
 //!
-//! The layout is fixed by [`FORMAT_VERSION`]: another layout needs another version. This module must never send a
+//! [`FORMAT_VERSION`] identifies the layout: a changed layout needs another version. This module must never send a
 //! request.
 
 use artifact_store_core::{
@@ -14,24 +14,25 @@ use artifact_store_core::{
 };
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
-/// The format version of stores that this build creates. It also reads version 1.
+/// The format version of stores that this build creates. This build also reads and writes stores of version 1.
 pub(crate) const FORMAT_VERSION: u64 = 2;
-/// Components of an artifact's key: tenant, user, session, and the name.
+/// The number of components of an artifact's key: tenant, user, session, and the name.
 pub(crate) const DEPTH: usize = 4;
-/// Base32 digits of a component that narrows listings: 80 bits.
+/// The number of base32 digits of a component that narrows listings: 80 bits.
 const COMPONENT_DIGITS: usize = 16;
-/// Base32 digits of an artifact's name: 160 bits.
+/// The number of base32 digits of an artifact's name: 160 bits.
 const NAME_DIGITS: usize = 32;
 const NAME_DOMAIN: &[u8] = b"artifact-store s3 key v1\0";
 /// The longest key that the protocol allows.
 const MAX_KEY_BYTES: usize = 1024;
 const RANDOM_DIGITS: usize = 32;
-/// Hex digits of a time in an index key.
+/// The number of hex digits of a time in an index key.
 const TIME_DIGITS: usize = 16;
-/// Base32 digits of a task in an index key. They distinguish the tasks of one session. The record decides.
+/// The number of base32 digits of a task in an index key. Two tasks may have the same digits, so a listing also
+/// compares the task in the record.
 const TASK_DIGITS: usize = 8;
-/// Hex digits of a mark in an index key. They make the index keys of two puts of one artifact at the same time
-/// different.
+/// The number of hex digits of a mark in an index key. Two puts of one artifact at the same time have different marks,
+/// and so different index keys.
 const MARK_DIGITS: usize = 8;
 
 /// 128 random bits in hex: a name that is used once.
@@ -61,22 +62,22 @@ impl Layout {
         &self.prefix
     }
 
-    /// The object that makes a prefix a store.
+    /// The key of the object `FORMAT`. A prefix with this object is a store.
     pub(crate) fn format_key(&self) -> String {
         format!("{}FORMAT", self.prefix)
     }
 
-    /// An object for a probe.
+    /// The key of an object that a probe writes.
     pub(crate) fn probe_key(&self, random: &str) -> String {
         format!("{}u/probe-{random}", self.prefix)
     }
 
-    /// The object that holds an encryption key of records.
+    /// The key of the object that contains the encryption key with this `id`.
     pub(crate) fn encryption_key_object(&self, id: &str) -> String {
         format!("{}k/{id}", self.prefix)
     }
 
-    /// The object that exists while a sweep is running.
+    /// The key of the object that exists while a sweep is running.
     pub(crate) fn sweep_key(&self) -> String {
         format!("{}SWEEP", self.prefix)
     }
@@ -101,33 +102,35 @@ impl Layout {
         format!("{}p/", self.prefix)
     }
 
-    /// The object of an artifact.
+    /// The key of an artifact's object.
     pub(crate) fn artifact_key(&self, scope: &Scope, id: &ArtifactId) -> String {
         format!("{}a/{}", self.prefix, path(scope, id))
     }
 
-    /// The record object of the artifact at `key`, if the metadata do not hold the record.
+    /// The key of the record object of the artifact at `key`. The object exists only if the record does not fit into
+    /// the metadata.
     pub(crate) fn record_object_key(&self, key: &str, random: &str) -> String {
         let path = key.strip_prefix(&self.artifacts_prefix()).unwrap_or(key);
         format!("{}o/{path}.{random}", self.prefix)
     }
 
-    /// A staged upload, whose artifact is not known yet.
+    /// The key of a staged upload, whose artifact is not known yet.
     pub(crate) fn staging_key(&self, random: &str) -> String {
         format!("{}u/{random}", self.prefix)
     }
 
-    /// The body of a presigned upload.
+    /// The key of the body of a presigned upload.
     pub(crate) fn upload_key(&self, scope: &Scope, id: &ArtifactId) -> String {
         format!("{}p/b/{}", self.prefix, path(scope, id))
     }
 
-    /// The intent of a presigned upload.
+    /// The key of the intent of a presigned upload.
     pub(crate) fn upload_intent_key(&self, scope: &Scope, id: &ArtifactId) -> String {
         format!("{}p/n/{}", self.prefix, path(scope, id))
     }
 
-    /// The artifact's key that the record object at `key` belongs to, and the record object's random name.
+    /// The key of the artifact that the record object at `key` belongs to, and the record object's random name. `None`
+    /// if `key` is not the key of a record object.
     pub(crate) fn artifact_of_record_object(&self, key: &str) -> Option<(String, String)> {
         let (path, random) = key.strip_prefix(&self.record_objects_prefix())?.rsplit_once('.')?;
         let valid = components(path).is_some() && random.len() == RANDOM_DIGITS;
@@ -139,7 +142,7 @@ impl Layout {
         format!("{}i/", self.prefix)
     }
 
-    /// The index key of an artifact that the put with this mark creates.
+    /// The index key that the put with this mark writes for the artifact of `record`.
     pub(crate) fn index_key(&self, record: &Record, mark: &str) -> String {
         let path = path(&record.scope, &record.id);
         let (session, name) = path.rsplit_once('/').unwrap_or_default();
@@ -184,7 +187,7 @@ impl Layout {
         IndexKeyFilter { prefix, task, artifacts }
     }
 
-    /// A claim on a key: of one put on its artifact's key, or of one sweep on [`Layout::sweep_key`].
+    /// The key of a claim on `claimed`. A put claims its artifact's key, and a sweep claims [`Layout::sweep_key`].
     pub(crate) fn claim_key(claimed: &str, random: &str) -> String {
         format!("{claimed}.{random}")
     }
@@ -202,7 +205,8 @@ impl Layout {
         components(key.strip_prefix(self.prefix.as_str())?.strip_prefix("a/")?)
     }
 
-    /// The filter for keys of artifacts that `pattern` covers. A task is not a component: only the record has it.
+    /// The filter for keys of artifacts that `pattern` covers. The filter ignores the task, because no component
+    /// contains only the task: callers compare the task in the record.
     pub(crate) fn key_filter(&self, pattern: &ScopePattern) -> KeyFilter {
         let components = [
             match &pattern.tenant {
@@ -224,7 +228,7 @@ impl Layout {
 /// Selects the artifact keys that a listing looks at.
 #[derive(Debug)]
 pub(crate) struct KeyFilter {
-    /// The prefix that all of them have.
+    /// The prefix of all selected keys.
     pub(crate) prefix: String,
     /// The components that a key must have; `None` matches every component.
     components: [Option<String>; DEPTH - 1],
@@ -240,7 +244,7 @@ impl KeyFilter {
     }
 }
 
-/// A parsed index key.
+/// A parsed index key, which leads to an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) created_at: Timestamp,
@@ -260,15 +264,17 @@ impl IndexEntry {
 /// Selects the index keys that a listing looks at.
 #[derive(Debug)]
 pub(crate) struct IndexKeyFilter {
-    /// The prefix that all of them have.
+    /// The prefix of all selected index keys.
     pub(crate) prefix: String,
+    /// The digits of the task that an index key must have; `None` matches every task.
     task: Option<String>,
     /// The filter for the keys of the artifacts.
     pub(crate) artifacts: KeyFilter,
 }
 
 impl IndexKeyFilter {
-    /// Returns `false` if the artifact of this entry cannot match the query. After `true`, the record decides.
+    /// Returns `false` if the artifact of this entry cannot match the query. If it returns `true`, the caller must
+    /// compare the record, because hashes can collide.
     pub(crate) fn matches(&self, layout: &Layout, entry: &IndexEntry) -> bool {
         self.task.as_ref().is_none_or(|task| *task == entry.task)
             && layout
@@ -282,7 +288,7 @@ impl IndexKeyFilter {
         self.is_ordered(layout).then(|| format!("{}{}", self.prefix, descending_digits(time)))
     }
 
-    /// Whether the keys are in the order of listings: whether the prefix names one session.
+    /// Whether the keys are in the order of listings. This is so if the prefix names one session.
     pub(crate) fn is_ordered(&self, layout: &Layout) -> bool {
         self.prefix[layout.index_prefix().len()..].matches('/').count() == DEPTH - 1
     }
@@ -295,7 +301,7 @@ impl IndexKeyFilter {
 
 /// A time as hex digits that sort the newest first.
 fn descending_digits(time: Timestamp) -> String {
-    // Flipping the sign bit sorts the numbers as unsigned; subtracting reverses the order.
+    // With the sign bit flipped, the order as unsigned numbers is the order of time. The subtraction reverses it.
     let shifted = time.as_micros().cast_unsigned() ^ (1 << 63);
     format!("{:016x}", u64::MAX - shifted)
 }
@@ -306,7 +312,7 @@ fn parse_descending(digits: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros(((u64::MAX - reversed) ^ (1 << 63)).cast_signed()))
 }
 
-/// Fails if a key is longer than the protocol allows: the prefix is too long for it.
+/// Fails with `InvalidArgument` if `key` is longer than the protocol allows, because the store's prefix is too long.
 pub(crate) fn check_key_length(key: &str) -> Result<(), StoreError> {
     if key.len() <= MAX_KEY_BYTES {
         return Ok(());
@@ -316,7 +322,7 @@ pub(crate) fn check_key_length(key: &str) -> Result<(), StoreError> {
     )))
 }
 
-/// The components of an artifact's key, joined by slashes.
+/// The components of the artifact's key, joined by slashes.
 fn path(scope: &Scope, id: &ArtifactId) -> String {
     let [tenant, user, session, task] = KeyToken::of_scope(scope);
     let mut hasher = Hasher::new();
@@ -337,12 +343,14 @@ fn short_hash(token: &KeyToken) -> String {
     hash.chars().take(COMPONENT_DIGITS).collect()
 }
 
-/// A tenant's component. It keeps the readable stub, for people who look into a bucket or set rules by tenant.
+/// A tenant's component: the readable start of the tenant, a dot, and a hash. By the readable start, people find a
+/// tenant in the bucket, or set rules for it.
 fn tenant_component(token: &KeyToken) -> String {
     let stub = token.as_str().split('.').next().unwrap_or_default();
     format!("{stub}.{}", short_hash(token))
 }
 
+/// Splits the path of an artifact's key into its components; `None` if `path` does not have this form.
 fn components(path: &str) -> Option<[&str; DEPTH]> {
     let mut parts = path.split('/');
     let mut next = |is_valid: &dyn Fn(&str) -> bool| parts.next().filter(|part| is_valid(part));
@@ -356,7 +364,7 @@ fn components(path: &str) -> Option<[&str; DEPTH]> {
     parts.next().is_none().then_some(components)
 }
 
-/// Whether `name` has the form of a tenant's component. Other names are not written by the driver.
+/// Whether `name` has the form of a tenant's component. The driver writes no other names there.
 fn is_tenant_component(name: &str) -> bool {
     name.split_once('.').is_some_and(|(stub, hash)| {
         (1..=12).contains(&stub.len())
@@ -414,7 +422,7 @@ mod tests {
         let (key, foreign) = (layout.artifact_key(&scope, &id()), layout.artifact_key(&other, &id()));
         let session = layout.key_filter(&ScopePattern::session_of(&scope));
         assert!(key.starts_with(&session.prefix) && !foreign.starts_with(&session.prefix));
-        // A user of any tenant: the prefix cannot express it, the components can.
+        // The pattern covers one user in all tenants. No prefix selects these keys, so the components are compared.
         let users = layout.key_filter(&ScopePattern::all_tenants().user(ScopePart::new("ada").unwrap()));
         assert_eq!(users.prefix, "a/");
         assert!(users.matches(&layout.artifact_components(&key).unwrap()));

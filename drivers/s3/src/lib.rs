@@ -12,56 +12,60 @@
 //! {prefix}p/…                                             presigned uploads
 //! {prefix}SWEEP                                           a sweep is running
 //! ```
-//! The name hashes the whole scope, including the task, and the id with 160 bits. The components before it have 80 bits
-//! each and come from core's [`KeyToken`](artifact_store_core::KeyToken)s. The tenant's component also starts with up
-//! to 12 readable characters of the tenant. The components only narrow listings: the record decides which scope an
-//! artifact belongs to.
+//! The name is a hash of 160 bits. It covers the whole scope, including the task, and the id. Each component before the
+//! name is a hash of 80 bits from one of core's [`KeyToken`](artifact_store_core::KeyToken)s. The tenant's component
+//! also starts with up to 12 readable characters of the tenant. The components only narrow listings: a listing also
+//! compares the scope in each record.
 //!
 //! An artifact's object holds exactly its bytes, so a presigned download serves them unchanged. Its user metadata hold
-//! the record, encrypted with AES-256-GCM and in base64url. The metadata entry is `artifact-record`. On storages that
-//! take only short values, `artifact-record-1` and so on hold the rest. So one GET or HEAD returns everything.
+//! the record, encrypted with AES-256-GCM and in base64url. The metadata entry is `artifact-record`. If the storage
+//! accepts only short values, the rest of the record is in `artifact-record-1` and so on. So one GET returns the bytes
+//! and the record, and one HEAD returns the record.
 //!
-//! The protocol allows 2 KiB for all user metadata. A longer record is first stored in an object of its own, which
-//! `artifact-record-at` names. Such an artifact costs one more request to put, get, stat, list and delete.
-//! `artifact-mark` is random and identifies a put. The object's content type is the artifact's media type if it can be
-//! sent in a header.
+//! The protocol allows 2 KiB for all user metadata. A longer record is first stored in an object of its own, which the
+//! entry `artifact-record-at` names. To put, get, stat, list or delete such an artifact takes one more request. With an
+//! index, a delete takes two more. `artifact-mark` is random and identifies a put. The object's content type is the
+//! artifact's media type if it can be sent in a header.
 //!
 //! This is format 2. Stores of format 1 keep the record in clear text in `artifact` or `artifact-side`, and have no
-//! index. They are read and written in their own format.
+//! index. The driver reads and writes such stores in format 1.
 //!
 //! An object at an artifact's key without the driver's metadata is not an artifact. Reads report it as missing, because
-//! some servers show bytes before metadata. A put waits about 2 seconds for it to become an artifact and then fails
-//! with `Corrupt`. Reads also fail with `Corrupt` if the driver's metadata were altered or belong to another scope or
-//! id, or if the object has another length. The [`Gate`](artifact_store_core::Gate) compares the bytes with their
-//! SHA-256 during the transfer.
+//! some servers show bytes before metadata. A put waits about 2 seconds for such an object to become an artifact and
+//! then fails with `Corrupt`. A read fails with `Corrupt` in three cases: the driver's metadata were altered, they
+//! belong to another scope or id, or the object's length differs from the record's. The
+//! [`Gate`](artifact_store_core::Gate) compares the bytes with their SHA-256 during the transfer.
 //!
 //! # Commit point
 //! One request creates the artifact's object with its metadata: `PutObject`, `CopyObject` or `CompleteMultipartUpload`.
 //!
-//! A body in memory, or a stream that ends within one part, is one `PutObject`. The server compares its SHA-256, and
-//! the bytes are not hashed again for the signature. A longer stream is uploaded in parts. If digest and length are
-//! announced, the parts go directly to the artifact's key. Otherwise they go to `u/`, and are copied within the storage
-//! once the id is known. No artifact is visible before its commit. Each part carries its CRC32C if the server compares
-//! it. If not, bytes that the network alters are detected only when they are read. The long record and the index key
-//! are written before the artifact, and deleted after it.
+//! A body in memory of at most 64 MiB, or a stream that ends within one part, is one `PutObject`. The driver sends its
+//! SHA-256, so that the server can compare the bytes. The bytes are not hashed again for the signature. A longer body
+//! is uploaded in parts. If digest and length are announced, the parts go directly to the artifact's key. Otherwise the
+//! parts go to `u/`. Once the id is known, the storage copies the staged object to the artifact's key. No artifact is
+//! visible before its commit. If the server compares checksums of parts, each part is sent with its CRC32C. Otherwise,
+//! altered bytes are detected only when the artifact is read. The long record and the index key are written before the
+//! artifact, and deleted after it.
 //!
-//! A put that ends early aborts its upload and deletes what it staged, in the background and with retries.
-//! [`close`](artifact_store_core::ArtifactStore::close) waits for that. A [sweep](S3Store::sweep) deletes what a killed
-//! process left, once it is older than `upload_ttl`, which must be longer than any upload takes. If a server cannot
-//! list multipart uploads, a rule of the bucket must abort them.
+//! A put that ends early aborts its upload and deletes its staged objects, in the background and with retries.
+//! [`close`](artifact_store_core::ArtifactStore::close) waits at most 20 seconds for these tasks. A
+//! [sweep](S3Store::sweep) deletes orphans of killed processes once they are older than `upload_ttl`. This time must be
+//! longer than any upload takes. If a server cannot list multipart uploads, a rule of the bucket must abort unfinished
+//! ones.
 //!
-//! A put whose response was lost is sent again. If an object exists by then, the mark tells whether this put created
-//! it; the result is `created` in that case, too. A put that fails with an unknown outcome looks once whether the
-//! artifact exists.
+//! If the response to the creating request is lost, the client sends the request again. If an artifact exists by then,
+//! its mark shows whether this put created it. If so, the result is `created`. If the outcome of the request stays
+//! unknown, the put looks once whether the artifact exists.
 //!
 //! # Concurrency
-//! Within a process, puts and deletes of one key run one after the other, even from several stores. Each one runs to
-//! completion once it has started, even if the caller drops its future.
+//! Within a process, puts and deletes of one key run one after the other, even from several stores. A commit or a
+//! delete that has started runs to completion, even if the caller drops its future.
 //!
-//! Between processes, `If-None-Match` decides if the storage honours it on the request that creates. If the storage
-//! honours it only on `PutObject`, the put reserves the key first. If the storage honours it nowhere, a claim beside
-//! the key decides. So of two processes that put the same bytes, exactly one gets `created`. Two processes that delete
-//! one artifact at the same moment may both get `true`.
+//! Between processes, the method depends on which requests honour `If-None-Match`. If both `PutObject` and the creating
+//! request honour it, the creating request carries the condition. If only `PutObject` honours it, the put reserves the
+//! key first. If `PutObject` does not honour it, the put writes a claim beside the key. So of two processes that put
+//! the same bytes, exactly one gets `created`. Two processes that delete one artifact at the same moment may both get
+//! `true`.
 //!
 //! What the storage honours is probed when a prefix is first opened. `FORMAT` records the result with the address, the
 //! bucket's versioning and the time. The storage is probed again at another address, after a change of the versioning,
@@ -69,30 +73,31 @@
 //! checksum.
 //!
 //! # Flags and limits
-//! `SHARED` and `DURABLE`. An artifact has at most 10 000 parts and 5 TiB.
+//! `shared`, `durable` and `presign_get`; also `presign_put`, unless the option `presign_put` is false. An artifact has
+//! at most 10 000 parts and 5 TiB.
 //!
 //! | method | requests, without the index key |
 //! |---|---|
-//! | put, at most one part | 1 if the condition decides; 2 with `single_writer`; 5 with a claim; 1 or 2 if it exists |
-//! | get | 1; 2 if it does not exist; 1 or 2 more for a range past the end, or a suffix that the server fails on |
-//! | stat | 1; 2 if the artifact does not exist, to distinguish that from a missing bucket |
+//! | put, in one request | 1 with a condition; 2 with `single_writer`; 5 with a claim; 1 or 2 if the artifact exists |
+//! | get | 1; 2 if the artifact does not exist; 1 or 2 more for a range past the end, or a suffix that fails |
+//! | stat | 1; 2 if the artifact does not exist: the second one checks that the bucket exists |
 //! | delete | 2 |
-//! | list | of a session: 1, and 1 for each row; of more: 1 for each 1000 keys, and 1 for each row |
+//! | list | of one session: 1, and 1 for each row; of a wider scope: 1 for each 1000 keys, and 1 for each row |
 //!
-//! The index key costs a put one more request, or two if the condition finds an existing artifact. It costs a delete
-//! one more. Opening an existing store costs three requests.
+//! With an index, a put sends one more request, or two more if the condition fails because the artifact exists. A
+//! delete sends one more. To open an existing store takes three requests.
 //!
 //! Without an index (`listing_index=none`, or format 1), each page looks at all keys in its scope and reads each
 //! record. A listing that would read more than `max_scan` records is refused, and the error says so.
 //!
-//! A put takes memory for `part_concurrency` parts and two more. A listing takes a page of keys and a page of rows. A
-//! get takes what the connection buffers. Each request waits `request_timeout` for its response, and one second more
-//! for each 256 KiB that it sends. The same timeout applies to each chunk of a body that is read.
+//! A put uses memory for `part_concurrency` parts and two more. A listing uses memory for a page of keys and a page of
+//! rows. A get uses only the buffer of its connection. Each request waits `request_timeout` for its response, and one
+//! second more for each 256 KiB that it sends. A read waits `request_timeout` for each chunk of the body.
 //!
 //! # Not done here
-//! - The driver does not encrypt objects, and sets no lifecycle and no versions. These are settings of the bucket. A
-//!   lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete does not
-//!   remove the old version: a lifecycle rule of the bucket has to.
+//! - The driver does not encrypt the bytes of artifacts, and sets no lifecycle and no versioning. These are settings of
+//!   the bucket. A lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete does
+//!   not remove the old version: only a lifecycle rule of the bucket removes it.
 //! - The driver does not defend against those who may write to the bucket.
 //! - If a server makes a copy or put visible piece by piece, the driver does not make it atomic.
 

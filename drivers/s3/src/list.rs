@@ -15,7 +15,7 @@ use crate::state::StoreState;
 /// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for a damaged
 /// artifact; `Unavailable`, `Backend`.
 pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, StoreError> {
-    // Even with an index, a scan counts the matches if only the records show what matches.
+    // If the total is asked for and only the records show which artifacts match, a scan is used even with an index.
     if state.format.indexed && !(query.counts_total() && index::needs_records_to_count(query)) {
         index::list(state, query).await
     } else {

@@ -22,9 +22,9 @@ const MAX_LOOKUPS: usize = 4;
 pub(crate) enum KeyStatus {
     /// No object.
     Absent,
-    /// An object without the driver's metadata: not an artifact, or one that a storage has not finished yet.
+    /// An object without the driver's metadata: not an artifact, or an artifact that the storage has not finished yet.
     WithoutRecord,
-    /// A reservation for the put with the mark `put_mark`. `created_at` is by the storage's clock.
+    /// A reservation for the put with the mark `put_mark`. `created_at` is from the storage's clock; `None` if unknown.
     Reserved { put_mark: String, created_at: Option<DateTime> },
     /// An artifact.
     Artifact(Box<ExistingArtifact>),
@@ -34,12 +34,13 @@ pub(crate) enum KeyStatus {
 #[derive(Debug)]
 pub(crate) struct ExistingArtifact {
     pub(crate) record: Record,
-    /// The mark of the put that created it.
+    /// The mark of the put that created the artifact; `None` if the metadata contain no mark.
     pub(crate) mark: Option<String>,
 }
 
 impl ExistingArtifact {
-    /// Fails unless the artifact has this scope and id. The hashes in keys can collide, so the clear names decide.
+    /// Fails unless the artifact has this scope and id. The hashes in keys can collide, so this compares the scope and
+    /// the id in the record.
     pub(crate) fn check(&self, key: &str, scope: &Scope, id: &ArtifactId) -> Result<(), StoreError> {
         if self.record.scope == *scope && self.record.id == *id {
             return Ok(());
@@ -61,7 +62,7 @@ impl StoreState {
     /// record.
     ///
     /// # Errors
-    /// `Corrupt` if the object has the driver's metadata and is not this artifact; `Unavailable`, `Backend`.
+    /// `Corrupt` if the object has the driver's metadata but is not this artifact; `Unavailable`, `Backend`.
     pub(crate) async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         Ok(match self.status(scope, id).await? {
             KeyStatus::Artifact(existing) => Some(existing.record),
@@ -81,8 +82,8 @@ impl StoreState {
 
     /// What exists at `key`, for callers that do not know the artifact's scope and id.
     ///
-    /// Looks again, up to [`MAX_LOOKUPS`] times, if the record object disappears between the two requests, as while an
-    /// artifact is deleted.
+    /// If the record object disappears between the two requests, as during a delete, looks again: [`MAX_LOOKUPS`] times
+    /// in all.
     pub(crate) async fn status_of_key(&self, key: &str) -> Result<KeyStatus, StoreError> {
         for _ in 0..MAX_LOOKUPS {
             let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
@@ -107,8 +108,8 @@ impl StoreState {
         Err(missing_record_object(key))
     }
 
-    /// What the object at `key` is. `None` if its record object is missing, as while an artifact is deleted. Then the
-    /// caller must look up the key again.
+    /// What the object at `key` is. `None` if its record object is missing, as during a delete. Then the caller must
+    /// look up the key again.
     pub(crate) async fn status_of_object(
         &self,
         key: &str,
@@ -139,8 +140,8 @@ impl StoreState {
         Ok(Some(KeyStatus::Artifact(Box::new(ExistingArtifact { record, mark }))))
     }
 
-    /// Decrypts `stored` if it is encrypted. Sends one request if the encryption key is not cached, which happens only
-    /// if two processes created the store at the same time.
+    /// Decrypts `stored` if it is encrypted. Sends one request if the encryption key is not cached, because it is not
+    /// the key in `FORMAT`. This happens if two processes created the store at the same time.
     pub(crate) async fn decrypt_record(
         &self,
         key: &str,
@@ -156,6 +157,7 @@ impl StoreState {
         encrypted.decrypt(key, &record_key)
     }
 
+    /// Fetches the encryption key `id` and caches it. `key` is the artifact's, for errors.
     async fn fetch_record_key(&self, key: &str, id: RecordKeyId) -> Result<RecordKey, StoreError> {
         let key_object = self.layout.encryption_key_object(&HEXLOWER.encode(&id));
         let missing = || {
@@ -196,7 +198,7 @@ impl StoreState {
     }
 
     /// Whether the artifact at `key` references the record object with this random name. Returns `true` if the metadata
-    /// are corrupt: nothing of a damaged artifact is deleted.
+    /// are corrupt, because no object of a damaged artifact may be deleted.
     pub(crate) async fn references_record_object(&self, key: &str, random: &str) -> Result<bool, StoreError> {
         let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
             Ok(head) => head,

@@ -1,4 +1,4 @@
-//! Multipart uploads: created, sent in parts, completed; aborted if nobody completes them.
+//! Multipart uploads: created, sent in parts, and completed. An upload that is not completed is aborted.
 //!
 //! This module must never use a record.
 
@@ -20,13 +20,13 @@ use crate::state::StoreState;
 
 /// The size of a part of a copy within the storage, unless `copy_limit` is smaller.
 const COPY_PART_BYTES: u64 = 1 << 30;
-/// The smallest part that the protocol allows, except for the last.
+/// The smallest size of a part that the protocol allows. The last part may be smaller.
 const MIN_PART_BYTES: u64 = 5 << 20;
 
 const ABORT: Operation = Operation::object("aborting an upload", "s3:AbortMultipartUpload");
 
-/// The checksum that is sent with each part, if the storage compares it. Processors have instructions for it, and
-/// servers commonly support it.
+/// The checksum that is sent with each part, if the storage compares it. CRC32C is fast, because processors have
+/// instructions for it, and most servers support it.
 pub(crate) const PART_CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32C;
 
 /// A multipart upload. Dropping it before it is completed aborts it in the background.
@@ -36,13 +36,14 @@ pub(crate) struct MultipartUpload {
     key: String,
     /// `None` once the upload is completed or aborted.
     upload_id: Option<String>,
-    /// The checksum of each part, if one is sent.
+    /// The algorithm of the checksum that is sent with each part; `None` if none is sent.
     checksum: Option<ChecksumAlgorithm>,
     parts: Vec<CompletedPart>,
 }
 
 impl MultipartUpload {
-    /// Creates an upload to `key`. This future must not be dropped: the upload's id would be lost.
+    /// Creates an upload to `key`. Callers must not drop this future: the upload's id would be lost, and nobody could
+    /// abort the upload.
     pub(crate) async fn create(
         state: Arc<StoreState>,
         key: String,
@@ -68,8 +69,8 @@ impl MultipartUpload {
         Ok(Self { state, key, upload_id: Some(upload_id), checksum, parts: Vec::new() })
     }
 
-    /// Sends `first_chunks` and then the rest of `chunks`, with `part_concurrency` parts at once. Holds at most that
-    /// many parts and two more in memory.
+    /// Sends `first_chunks` and then the rest of `chunks`, with at most `part_concurrency` parts at once. Keeps at most
+    /// two parts more than that in memory.
     pub(crate) async fn send_parts(
         &mut self,
         mut first_chunks: VecDeque<Bytes>,
@@ -109,7 +110,7 @@ impl MultipartUpload {
         Ok(())
     }
 
-    /// Completes the upload: the parts become one object, atomically. May be called again after a failure.
+    /// Completes the upload: the parts become one object, atomically. After a failure, the caller may call this again.
     pub(crate) async fn complete(&mut self, if_none_match: Option<String>) -> Result<(), RequestError> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(self.parts.clone())).build();
         let complete = self
@@ -132,11 +133,12 @@ impl MultipartUpload {
         Ok(())
     }
 
+    /// At least the size of the whole upload, in bytes: the last part may be smaller.
     fn max_bytes(&self) -> u64 {
         self.state.config.part_size.saturating_mul(self.parts.len() as u64)
     }
 
-    /// Marks the upload as completed: it is not aborted when it is dropped.
+    /// Marks the upload as completed, so that a drop does not abort it.
     pub(crate) fn mark_completed(mut self) {
         self.upload_id = None;
     }
@@ -163,7 +165,7 @@ impl Drop for MultipartUpload {
 }
 
 impl StoreState {
-    /// Aborts a multipart upload and returns whether it is gone.
+    /// Aborts a multipart upload. Returns `false` if the upload may still exist.
     pub(crate) async fn abort_upload(&self, key: &str, upload_id: &str) -> bool {
         let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload_id);
         match abort.send().await {
@@ -175,7 +177,7 @@ impl StoreState {
         }
     }
 
-    /// Aborts a multipart upload, with retries. After the last one, the upload is left to a sweep.
+    /// Aborts a multipart upload, with retries. If all attempts fail, the upload is left to a sweep.
     pub(crate) async fn abort_upload_with_retries(&self, key: &str, upload_id: &str) {
         for delay in CLEANUP_RETRY_DELAYS {
             if self.abort_upload(key, upload_id).await {
@@ -190,8 +192,8 @@ pub(crate) fn completed_part(number: i32, etag: Option<String>, checksum: Option
     CompletedPart::builder().part_number(number).set_e_tag(etag).set_checksum_crc32_c(checksum).build()
 }
 
-/// The CRC32C in base64, as the protocol requires. The driver computes it and sends it in a header. If the AWS SDK
-/// computed it, the SDK would also hash the bytes for the signature, or change how they are encoded.
+/// The CRC32C of `bytes` in base64, as the protocol requires. The driver computes it and sends it in a header. If the
+/// AWS SDK computed it, the SDK would also hash the bytes for the signature, or change how they are encoded.
 pub(crate) fn crc32c(bytes: &[u8]) -> String {
     let mut checksum = aws_smithy_checksums::ChecksumAlgorithm::Crc32c.into_impl();
     checksum.update(bytes);
@@ -224,11 +226,11 @@ async fn send_part(
         .send()
         .await
         .map_err(|error| state.request_error(Operation::write("sending a part"), error))?;
-    // A server that keeps checksums requires them again when the upload is completed.
+    // A server that stores the checksums of parts requires them again when the upload is completed.
     Ok(completed_part(number, sent.e_tag, checksum))
 }
 
-/// Copies an object of `size` bytes to `key` as the parts of an upload, which the caller completes.
+/// Copies an object of `size` bytes as parts of a new upload to `key`. The caller must complete the upload.
 pub(crate) async fn copy_in_parts(
     state: &Arc<StoreState>,
     from: &str,

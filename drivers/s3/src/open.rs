@@ -1,5 +1,5 @@
-//! Opens a store: finds the bucket, reads or writes `FORMAT`, and probes what the storage honours unless that is
-//! recorded.
+//! Opens a store: finds the bucket, reads or writes `FORMAT`, and probes what the storage honours unless a current
+//! result is recorded.
 //!
 //! This module must never touch an artifact.
 
@@ -24,7 +24,7 @@ use crate::state::StoreState;
 
 const READ_FORMAT: Operation = Operation::read("reading the store's FORMAT");
 const WRITE_FORMAT: Operation = Operation::write("writing the store's FORMAT");
-/// How long after a failed refresh of the features the next one may start.
+/// The shortest time between the starts of two refreshes of the features. It limits retries after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_hours(1);
 /// A larger object is not a `FORMAT`.
 const MAX_FORMAT_BYTES: i64 = 64 * 1024;
@@ -34,16 +34,18 @@ const MAX_FORMAT_BYTES: i64 = 64 * 1024;
 pub(crate) enum OpenMode {
     /// Creates the store if it does not exist. Probes the storage if the recorded features are missing or outdated.
     Open,
-    /// As `Open`, but always probes the storage.
+    /// As `Open`, but probes the storage even if the recorded features are current.
     Probe,
-    /// Fails if the store does not exist. Writes nothing.
+    /// Fails if the store does not exist. Writes nothing, so it never probes.
     Existing,
 }
 
 /// Finds the bucket, reads `FORMAT` and determines what the storage honours.
 ///
-/// The storage is probed if nothing is recorded, or if the record is of another address, of another versioning of the
-/// bucket, or older than a day. It is also probed if `mode` says so.
+/// If the option `conditional_create` sets the features, the storage is not probed. Otherwise the storage is probed if
+/// no features are recorded, or if the recorded features are of another address, of another versioning of the bucket,
+/// or older than a day. With [`OpenMode::Probe`], the storage is probed even if the recorded features are current. With
+/// [`OpenMode::Existing`], the storage is never probed.
 ///
 /// # Errors
 /// Everything that prevents the use of the store. Each message says what to do.
@@ -139,7 +141,8 @@ fn without_probe(
     OpenedFormat { known, format: object.format.clone() }
 }
 
-/// Creates the store. If several processes do so at the same time, the `FORMAT` of one of them decides.
+/// Creates the store. If several processes create it at the same time, each one continues with the `FORMAT` that it
+/// reads back.
 async fn create(
     config: &S3Config,
     client: &Client,
@@ -226,8 +229,8 @@ async fn put(
 }
 
 impl StoreState {
-    /// Starts a probe of the storage in the background if the last one is more than a day old. Until its end, puts use
-    /// the old result.
+    /// Starts a probe of the storage in the background if the last probe is more than a day old. Until the new probe
+    /// ends, puts use the old result.
     pub(crate) fn refresh_features(self: &Arc<Self>) {
         if !self.known.read().unwrap_or_else(PoisonError::into_inner).is_outdated() {
             return;

@@ -1,26 +1,27 @@
 //! Presigned URLs: a download of one artifact, an upload of one announced body.
 //!
-//! Signing is a local computation. A download costs the one request that reads the record, or two if the record is
-//! long. An upload costs the one request that stores its intent.
+//! Signing is a local computation. To presign a download takes one request, which reads the record, or two if the
+//! record is long. To presign an upload takes one request, which stores its intent.
 //!
 //! **Download.** A signed GET of exactly one key. The response headers are signed into the URL, so the holder cannot
 //! change them. Media type and file name come from the record through core's rules. The disposition is always
-//! `attachment`: a browser saves uploaded content and never runs it. `Cache-Control: private` keeps it out of shared
-//! caches. Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object itself is
-//! also an attachment. The URL of a deleted artifact returns nothing: it names a key, not bytes.
+//! `attachment`: a browser saves uploaded content and never runs it. `Cache-Control: private` keeps the content out of
+//! shared caches. Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object itself
+//! is also an attachment. A URL names a key, not bytes. So after the artifact is deleted, its URL returns an error.
 //!
 //! **What a download reveals.** The response contains the object's user metadata: the encrypted record and the mark. In
 //! a store of format 1, the record is in clear text, and the holder of the URL can read scope, tags and metadata of
 //! this one artifact.
 //!
-//! **Expiry.** `expires_at` is the requested expiry or the end of the signing key, whichever is earlier: a URL that is
-//! signed with temporary keys ends with them, whatever it says. Start and length come from the same moment, in whole
-//! seconds, rounded down. So the storage never accepts a URL for longer than `expires_at`. A key that ends too soon is
-//! fetched again. If the new key ends within a minute and before the requested expiry, the call fails as unavailable: a
-//! URL that expires at once is useless.
+//! **Expiry.** `expires_at` is the requested expiry or the end of the signing key, whichever is earlier. The storage
+//! refuses a URL after the end of its signing key, even if the URL itself allows a longer time. Start and length of the
+//! validity are computed from the same moment and rounded down to whole seconds. So the storage never accepts a URL for
+//! longer than `expires_at`. If a cached key ends too soon, the provider is asked for a new key. If the new key ends
+//! within a minute and before the requested expiry, the call fails with `Unavailable`, because a URL that expires at
+//! once is useless.
 //!
 //! **Endpoint.** URLs name `presign_endpoint` if it is set, because clients may reach the storage at another address
-//! than this process does. The host is part of what is signed.
+//! than this process does. The signature covers the host, so clients cannot replace it.
 //!
 //! This module must never know how an upload becomes an artifact.
 

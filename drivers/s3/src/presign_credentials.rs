@@ -1,6 +1,7 @@
-//! The access key that signs URLs, and how long a URL that it signs is valid: [`CredentialsCache`], [`UrlValidity`].
+//! The access key that signs URLs, and the time for which such a URL is valid: [`CredentialsCache`], [`UrlValidity`].
 //!
-//! A URL that is signed with temporary keys ends with them. This module must never know what a URL is for.
+//! A URL that is signed with a temporary key is not valid longer than the key. This module must never know what a URL
+//! is for.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,8 @@ use crate::error;
 
 /// The shortest validity of a URL, unless a shorter one is requested.
 const MIN_VALIDITY: Duration = Duration::from_mins(1);
-/// How long a key is cached. Then the provider is asked again, because a profile may have received another key.
+/// How long a key is cached. After that, the provider is asked again, because another key may have been set in the
+/// profile.
 const CACHE_TTL: Duration = Duration::from_mins(15);
 
 /// From when and for how long a URL is valid, both in whole seconds.
@@ -26,7 +28,8 @@ pub(crate) struct UrlValidity {
 }
 
 impl UrlValidity {
-    /// Valid from `now` for `expiry`, or until `key_expiry` if that is earlier. `None` if `key_expiry` is too soon.
+    /// Valid from `now` for `expiry`, or until `key_expiry` if that is earlier. Returns `None` if `key_expiry` is
+    /// earlier and less than [`MIN_VALIDITY`] from now. A key whose `key_expiry` is `None` does not expire.
     fn new(now: SystemTime, expiry: Duration, key_expiry: Option<SystemTime>) -> Option<Self> {
         let since_epoch = |time: SystemTime| {
             Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
@@ -47,7 +50,7 @@ impl UrlValidity {
         Timestamp::from_micros(i64::try_from(end.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// The configuration for the client.
+    /// Start and duration, as the client takes them.
     pub(crate) fn presigning_config(&self) -> Result<PresigningConfig, StoreError> {
         PresigningConfig::builder()
             .start_time(self.start)
@@ -68,7 +71,7 @@ impl UrlValidity {
     }
 }
 
-/// Caches the key that signs URLs. The default credentials chain may fetch it from another machine.
+/// Caches the key that signs URLs, because the default credentials chain may fetch the key from another machine.
 #[derive(Debug)]
 pub(crate) struct CredentialsCache {
     provider: SharedCredentialsProvider,
@@ -80,8 +83,8 @@ impl CredentialsCache {
         Self { provider, cached: Mutex::default() }
     }
 
-    /// The validity of a URL from now on, and the key that signs it, as the configuration of one request. Both are
-    /// returned together, because the validity depends on this key's end.
+    /// Returns the validity of a URL that is signed now, and the configuration of the request that signs it. The
+    /// configuration contains the key. Both are returned together, because the validity depends on the end of this key.
     pub(crate) async fn get(
         &self,
         expiry: Duration,
@@ -130,7 +133,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis)
     }
 
-    /// Start, duration and end in seconds.
+    /// Start, duration and end of the validity in seconds; `None` if no valid URL can be signed.
     fn validity_seconds(
         now: SystemTime,
         expiry: Duration,
@@ -168,7 +171,8 @@ mod tests {
         assert_eq!(validity_seconds(at(1000, 0), 5 * SECOND, Some(at(1010, 0))), Some((1000, 5, 1005)));
     }
 
-    /// Returns keys with these lifetimes in seconds, one after the other. Repeats the last one.
+    /// A provider whose first key is valid for the first of these lifetimes, and so on. Further keys have the last
+    /// lifetime. Lifetimes are in seconds.
     #[derive(Debug)]
     struct FakeProvider {
         lifetimes: Vec<u64>,

@@ -1,24 +1,25 @@
 //! Presigned uploads, from the intent to the artifact.
 //!
 //! **Intent.** A presign call stores the future artifact's scope, options, digest and size as JSON under
-//! `{prefix}p/n/…`. Only then it signs a PUT to `{prefix}p/b/…`. The announced length and SHA-256 are signed headers,
-//! so a server that checks them accepts these bytes and no others. The URL does not name an artifact's key, so nothing
-//! is visible. A later intent for the same id in the same scope replaces the earlier one: a commit uses its options,
-//! and an earlier URL still uploads the same bytes to the same key. An upload can be presigned even if the artifact
-//! already exists; its commit returns `AlreadyExists`. A URL accepts at most 5 GiB, as one PUT does. It is valid for at
-//! most half of `upload_ttl`: what arrives in the last moment can still be committed before a sweep takes the intent
-//! for an orphan.
+//! `{prefix}p/n/…`. Then it signs the URL of a PUT to `{prefix}p/b/…`. The announced length and SHA-256 are signed
+//! headers, so a server that checks them accepts only the announced bytes. The URL does not name an artifact's key, so
+//! no artifact is visible before the commit. A later intent for the same id in the same scope replaces the earlier one:
+//! a commit uses the options of the later intent, and an earlier URL still uploads the same bytes to the same key. An
+//! upload can be presigned even if the artifact already exists; its commit returns `AlreadyExists`. A URL accepts at
+//! most 5 GiB, as one PUT does. A URL is valid for at most half of `upload_ttl`. So a body that arrives in the last
+//! moment can still be committed before a sweep deletes its intent.
 //!
-//! **Commit.** The server is not trusted: some keep the bytes of a PUT that they refused, or check nothing. So a commit
-//! reads the uploaded body once, as a stream, and hashes it. Other bytes are deleted, and the call fails with
-//! `DigestMismatch`. The intent stays, and the upload can be tried again. The right bytes are copied within the storage
-//! to the artifact's key, with the record as their metadata. That is the commit point of every other put, too. Then the
-//! body and the intent are deleted. If the storage honours `x-amz-copy-source-if-match`, bytes that are replaced
-//! between the read and the copy are not copied.
+//! **Commit.** The server is not trusted: some servers keep the bytes of a PUT that they refused, or check nothing. So
+//! a commit reads the uploaded body once, as a stream, and hashes it. If the body is not the announced one, the commit
+//! deletes the body and fails with `DigestMismatch`. The intent remains, so the upload can be tried again. Otherwise
+//! the storage copies the body to the artifact's key, with the record as metadata. This copy is the commit point, as
+//! for other staged puts. Then the commit deletes the body and the intent. If the storage honours
+//! `x-amz-copy-source-if-match`, the storage refuses to copy a body that was replaced after the read.
 //!
 //! **Repeated and concurrent commits.** A commit of an existing artifact returns `AlreadyExists`, whoever created it,
-//! and deletes the body and the intent. Of several concurrent commits, one creates. A commit whose body another one
-//! deleted looks again whether the artifact exists. A sweep deletes what nobody commits.
+//! and deletes the body and the intent. Of several concurrent commits, one creates the artifact. If another commit
+//! deletes the body first, a commit looks again whether the artifact exists. A sweep deletes uploads that are never
+//! committed.
 //!
 //! This module must never know how a URL is signed.
 
@@ -42,7 +43,7 @@ use crate::temp_object::TempObject;
 /// The largest body of one PUT that the protocol allows.
 const MAX_UPLOAD_BYTES: u64 = 5 << 30;
 
-/// Stores the intent and signs the URL for the upload.
+/// Stores the intent and signs the URL of the upload.
 pub(crate) async fn presign_put(
     state: &Arc<StoreState>,
     scope: &Scope,
@@ -63,7 +64,7 @@ pub(crate) async fn presign_put(
     let (validity, credentials) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
     let now = state.config.clock.now();
     let record = Record::new(scope.clone(), intent.options.clone(), intent.digest, intent.size, now);
-    // What cannot become an artifact is refused before it is uploaded.
+    // A body whose record cannot be stored is refused before it is uploaded.
     encode_record(&record, &state.record_encoding())?;
     let json =
         serde_json::to_vec(&serde_json::json!({ "record": record, "expires_at": validity.expires_at() }))
@@ -123,7 +124,7 @@ struct UploadCommit {
 
 impl UploadCommit {
     async fn run(self) -> Result<Option<PutResult>, StoreError> {
-        // Within this process, the second commit finds the artifact and reads no body.
+        // With this lock, a second commit in this process finds the artifact and does not read the body.
         let _lock = self.state.lock_key(&self.body_key).await;
         if let Some(existing) = self.existing().await? {
             self.delete_upload().await;
@@ -134,7 +135,7 @@ impl UploadCommit {
                 self.delete_upload().await;
                 Ok(Some(result))
             }
-            // Meanwhile, another process may have committed the upload and deleted it.
+            // Meanwhile, another process may have committed the upload and deleted its body and its intent.
             other => match self.existing().await {
                 Ok(Some(existing)) => Ok(Some(existing)),
                 _ => other,
@@ -142,7 +143,7 @@ impl UploadCommit {
         }
     }
 
-    /// The result if the artifact already exists.
+    /// The result if the artifact already exists; `None` if it does not.
     async fn existing(&self) -> Result<Option<PutResult>, StoreError> {
         Ok(match self.state.status(&self.scope, &self.id).await? {
             KeyStatus::Artifact(existing) => {
@@ -152,6 +153,8 @@ impl UploadCommit {
         })
     }
 
+    /// Compares the body with its intent, and creates the artifact from it. `None` if the intent or the body does not
+    /// exist.
     async fn verify_and_copy(&self) -> Result<Option<PutResult>, StoreError> {
         let Some(intended) = self.read_intent().await? else { return Ok(None) };
         let Some(uploaded) = self.hash_body().await? else { return Ok(None) };
@@ -164,7 +167,7 @@ impl UploadCommit {
         state.commit_staged(self.body_key.clone(), uploaded.etag, record).await.map(Some)
     }
 
-    /// The record of the last intent.
+    /// The record of the last intent; `None` if there is no intent.
     async fn read_intent(&self) -> Result<Option<Record>, StoreError> {
         let (state, key) = (&self.state, &self.intent_key);
         let got = match state.client.get_object().bucket(&state.bucket).key(key).send().await {
@@ -189,7 +192,7 @@ impl UploadCommit {
         Err(StoreError::corrupt(format!("{key}: this upload intent is of another scope or id")))
     }
 
-    /// Reads and hashes the uploaded body; `None` if there is none.
+    /// Reads and hashes the uploaded body; `None` if there is no body.
     async fn hash_body(&self) -> Result<Option<UploadedBody>, StoreError> {
         let state = &self.state;
         let get = state.client.get_object().bucket(&state.bucket).key(&self.body_key);
@@ -210,22 +213,23 @@ impl UploadCommit {
             state.ensure_open()?;
             hasher.update(&chunk);
             size += chunk.len() as u64;
-            // If all chunks are already received, nothing in this loop waits. Without this it would block the executor.
+            // If all chunks are already received, no other `await` in this loop waits. This one lets other tasks run.
             tokio::task::consume_budget().await;
         }
         Ok(Some(UploadedBody { digest: hasher.finish(), size, etag: got.e_tag }))
     }
 
-    /// Deletes the body, then the intent: without an intent, nobody would look for the body.
+    /// Deletes the body, then the intent. A body without an intent cannot be committed.
     async fn delete_upload(&self) {
         TempObject::new(&self.state, self.body_key.clone()).delete().await;
         TempObject::new(&self.state, self.intent_key.clone()).delete().await;
     }
 }
 
-/// An uploaded body that was read.
+/// What a commit knows about an uploaded body after it has read the body.
 struct UploadedBody {
     digest: Digest,
     size: u64,
+    /// `None` if the storage returned no tag.
     etag: Option<String>,
 }

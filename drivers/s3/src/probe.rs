@@ -1,6 +1,7 @@
 //! Probes what the storage honours: conditions, checksums, size of user metadata.
 //!
-//! A probe deletes what it writes. If that fails, the error names the object. This module must never touch an artifact.
+//! A probe deletes the objects and uploads that it creates. If a deletion fails, the error names what may be left. This
+//! module must never touch an artifact.
 
 use std::time::Duration;
 
@@ -31,9 +32,9 @@ const READ: Operation = Operation::read("probing what the storage honours");
 const DELETE: Operation = Operation::delete("deleting a probe's object");
 const ABORT: Operation = Operation::object("aborting a probe's upload", "s3:AbortMultipartUpload");
 const BODY: &[u8] = b"probe";
-/// Concurrent puts in each round of the race.
+/// The number of concurrent puts in each round of the race.
 const RACE_WRITERS: usize = 6;
-/// Rounds of the race.
+/// The number of rounds of the race.
 const RACE_ROUNDS: usize = 4;
 /// How long the storage has to read the head of the first put before the second put is sent.
 const SECOND_PUT_DELAY: Duration = Duration::from_millis(200);
@@ -45,11 +46,11 @@ enum PartChecksums {
     Omitted,
 }
 
-/// What one upload shows.
+/// What the probe with one upload has shown.
 struct UploadFeatures {
     /// Whether the storage compares the checksum of a part.
     compares_checksum: bool,
-    /// Whether it honours the condition. `None` if the upload ended before it could be completed.
+    /// Whether the storage honours `If-None-Match` when an upload is completed. `None` if the upload ended before that.
     honours_condition: Option<bool>,
 }
 
@@ -58,9 +59,9 @@ struct UploadFeatures {
 pub(crate) struct FeatureProbe<'a> {
     config: &'a S3Config,
     client: &'a Client,
-    /// The object that the requests are tried on.
+    /// The key of an object that exists during the probe, so conditional requests to it must fail.
     key: String,
-    /// The object of the puts that should be refused.
+    /// The key for the racing puts, and for the put with a wrong checksum. Between the tests, no object exists there.
     refused_key: String,
 }
 
@@ -71,7 +72,7 @@ impl<'a> FeatureProbe<'a> {
         Ok(Self { config, client, key: key(random_hex()?), refused_key: key(random_hex()?) })
     }
 
-    /// Runs all probes. Deletes what they wrote, whatever their result.
+    /// Runs all probes. Deletes the objects that they wrote, also after a failure.
     pub(crate) async fn run(&self) -> Result<StorageFeatures, RequestError> {
         let result = self.probe_features().await;
         // Some storages keep an object that they refused, so both keys are deleted.
@@ -106,7 +107,8 @@ impl<'a> FeatureProbe<'a> {
         })
     }
 
-    /// Writes the object, with as much metadata as the storage keeps.
+    /// Writes the object at `key`, with as much metadata as the storage keeps. Returns the limit that the storage
+    /// accepted.
     async fn probe_metadata_limit(&self) -> Result<MetadataLimit, RequestError> {
         let mut refused = None;
         for limit in MetadataLimit::ALL {
@@ -131,13 +133,13 @@ impl<'a> FeatureProbe<'a> {
             }
             let head = self.client.head_object().bucket(&self.config.bucket).key(&self.key).send().await;
             let head = head.map_err(|error| self.request_error(READ, error))?;
-            let kept = |(name, value)| head.metadata().and_then(|kept| kept.get(name)) == Some(value);
-            if metadata.iter().all(kept) {
+            let is_kept = |(name, value)| head.metadata().and_then(|kept| kept.get(name)) == Some(value);
+            if metadata.iter().all(is_kept) {
                 return Ok(limit);
             }
         }
         match refused {
-            // The failure may have nothing to do with metadata.
+            // The server was too busy or did not answer, so the failure may have another reason than the metadata.
             Some(failed) if failed.kind == RequestErrorKind::OutcomeUnknown => Err(failed),
             refused => {
                 let reason = refused.map_or_else(
@@ -184,7 +186,8 @@ impl<'a> FeatureProbe<'a> {
         Ok(true)
     }
 
-    /// Sends two puts. The second is sent while the storage has only the start of the first body, which then continues.
+    /// Sends two conditional puts. The second put is sent while the storage has only the start of the first put's body.
+    /// After the second put, the rest of the first body is sent.
     async fn overtaken_put(&self) -> [Result<(), RequestError>; 2] {
         let (release, released) = oneshot::channel();
         let (first, second) = BODY.split_at(1);
@@ -192,7 +195,7 @@ impl<'a> FeatureProbe<'a> {
         let overtaking = async {
             sleep(SECOND_PUT_DELAY).await;
             let result = self.conditional_put(ByteStream::from_static(BODY)).await;
-            // If the first put has already failed, nobody receives this.
+            // If the first put has already failed, its body is dropped and does not receive this signal.
             let _ = release.send(());
             result
         };
@@ -209,7 +212,7 @@ impl<'a> FeatureProbe<'a> {
         put.send().await.map(drop).map_err(|error| self.request_error(PUT, error))
     }
 
-    /// Whether more than one of these puts succeeded. Deletes what they wrote.
+    /// Whether more than one of these puts succeeded. Deletes the object that they wrote.
     async fn has_several_successes(
         &self,
         results: impl IntoIterator<Item = Result<(), RequestError>>,
@@ -221,7 +224,7 @@ impl<'a> FeatureProbe<'a> {
                 Err(RequestError { kind: RequestErrorKind::AccessDenied, error }) => {
                     return Err(RequestError { kind: RequestErrorKind::AccessDenied, error });
                 }
-                // Refused by the condition, or because another put is in progress.
+                // The put was refused by the condition, or because another put is in progress.
                 Err(_) => {}
             }
         }
@@ -290,7 +293,7 @@ impl<'a> FeatureProbe<'a> {
         Ok((with_checksums.compares_checksum, honours_condition))
     }
 
-    /// Probes with one upload to the existing object.
+    /// Probes with one upload to the key of the existing object.
     async fn probe_upload(&self, part_checksums: PartChecksums) -> Result<UploadFeatures, RequestError> {
         let bucket = &self.config.bucket;
         let created = self
@@ -387,7 +390,7 @@ impl<'a> FeatureProbe<'a> {
         }
     }
 
-    /// The error for something that could not be deleted.
+    /// The error for an object or upload that could not be deleted. `what` names it.
     #[allow(clippy::unused_self)]
     fn left_behind(&self, failed: RequestError, what: &str) -> RequestError {
         let message = format!("{}; {what} may be left in the bucket: remove it by hand", failed.error);

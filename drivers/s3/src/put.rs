@@ -1,4 +1,4 @@
-//! Puts a body: in memory, as a short stream, or in parts.
+//! Puts a body: in one request if it is small enough, otherwise in parts.
 //!
 //! This module must never know how an artifact's object is committed.
 
@@ -119,7 +119,8 @@ async fn put_direct(
     tasks.run_to_completion(state.commit(artifact)).await
 }
 
-/// Stages the upload, because the artifact's key is known only at the end of the stream. Then copies it to that key.
+/// Stages the upload, because the artifact's key is known only at the end of the stream. Then copies the staged object
+/// to that key.
 async fn put_staged(
     state: Arc<StoreState>,
     scope: &Scope,
@@ -152,7 +153,8 @@ async fn put_staged(
         .await
 }
 
-/// Creates an upload. Runs to completion, so that the upload is known and aborted if the put is dropped.
+/// Creates a multipart upload. Runs to completion even if the put is dropped, because an upload can be aborted only if
+/// its id is known.
 async fn create_upload(
     state: &Arc<StoreState>,
     key: String,

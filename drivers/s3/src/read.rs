@@ -14,7 +14,7 @@ use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::lookup::{KeyStatus, ObjectHead, missing_record_object};
 use crate::state::StoreState;
 
-/// How many times a read is attempted if the artifact is replaced between its requests.
+/// How many times a read is attempted if the artifact is replaced between two requests of the read.
 const MAX_ATTEMPTS: usize = 4;
 
 /// The response to a GET request.
@@ -26,7 +26,7 @@ enum GetResponse {
     Object(Box<GetObjectOutput>, (Range<u64>, u64)),
 }
 
-/// Reads an artifact, whole or by range.
+/// Reads an artifact, whole or by range. `None` if the artifact does not exist.
 pub(crate) async fn get(
     state: &Arc<StoreState>,
     scope: &Scope,
@@ -83,7 +83,7 @@ fn wrong_range(key: &str) -> StoreError {
     StoreError::backend(format!("{key}: the store returned another range than requested"))
 }
 
-/// The result for an empty range.
+/// The result for an empty range; `None` if the artifact does not exist.
 async fn get_empty_range(
     state: &StoreState,
     scope: &Scope,
@@ -126,7 +126,8 @@ async fn send_get(
 ) -> Result<GetResponse, StoreError> {
     let get = state.client.get_object().bucket(&state.bucket).key(key).set_range(header);
     let is_suffix = matches!(range, Some(ByteRange::Suffix(_)));
-    // Some servers fail on a suffix longer than the object. It is sent once, because a bounded range can follow.
+    // Some servers fail on a suffix longer than the object. Such a request is sent without retries, because the caller
+    // can then send a bounded range.
     let result = if is_suffix {
         get.customize().config_override(client::without_retries(&state.config)).send().await
     } else {
@@ -135,7 +136,8 @@ async fn send_get(
     match result {
         Ok(object) => match received_range(&object) {
             Some(received) => Ok(GetResponse::Object(Box::new(object), received)),
-            // No header can state a range of an empty object.
+            // The header `Content-Range` cannot express a range of an empty object, so a server may send an invalid
+            // one.
             None if range.is_some() => Ok(GetResponse::RangeNotSatisfiable),
             None => Err(wrong_range(key)),
         },
@@ -151,7 +153,7 @@ async fn send_get(
     }
 }
 
-/// The range of bytes in a response, and the size of the object.
+/// The range of bytes in a response, and the size of the object. `None` if the headers are missing or not valid.
 fn received_range(object: &GetObjectOutput) -> Option<(Range<u64>, u64)> {
     let length = u64::try_from(object.content_length()?).ok()?;
     let Some(content_range) = object.content_range() else { return Some((0..length, length)) };
@@ -162,7 +164,7 @@ fn received_range(object: &GetObjectOutput) -> Option<(Range<u64>, u64)> {
     (range.end.checked_sub(range.start)? == length).then_some((range, size.parse().ok()?))
 }
 
-/// The body as a stream of exactly `expected` bytes. The stream holds the connection until its end.
+/// The body as a stream of exactly `expected` bytes. The stream uses a connection until it ends or is dropped.
 fn stream(state: Arc<StoreState>, body: aws_sdk_s3::primitives::ByteStream, expected: u64) -> ByteStream {
     let timeout = state.config.request_timeout;
     ByteStream::new(futures_util::stream::try_unfold((body, expected), move |(mut body, remaining)| {

@@ -1,8 +1,8 @@
-//! How a record is stored: in the metadata of the artifact's object or, if those are too small, in a record object that
-//! the metadata name.
+//! How a record is stored: in the metadata of the artifact's object. If the record is too long for the metadata, they
+//! name a record object.
 //!
 //! Stores of format 1 keep the record in clear text: its JSON in base64url, with a checksum. Stores of format 2 encrypt
-//! it with a [`RecordKey`]. Both are always readable. The store's format decides which one is written.
+//! the record with a [`RecordKey`]. The driver reads both forms, and writes the one of the store's format.
 //!
 //! This module must never send a request.
 
@@ -18,24 +18,27 @@ use crate::layout::random_hex;
 pub(crate) const META_RECORD: &str = "artifact";
 /// Format 1: the random name of the record object, a dot, and the SHA-256 of its content.
 pub(crate) const META_RECORD_OBJECT: &str = "artifact-side";
-/// Format 2: the encrypted record in base64url. If one value is too small, `artifact-record-1` and so on hold the rest.
+/// Format 2: the encrypted record in base64url. If the record is longer than one value may be, the rest is in
+/// `artifact-record-1` and so on.
 pub(crate) const META_ENCRYPTED_RECORD: &str = "artifact-record";
 /// Format 2: the random name and the SHA-256 of the record object, encrypted.
 pub(crate) const META_ENCRYPTED_RECORD_OBJECT: &str = "artifact-record-at";
-/// The key is reserved for the put with this mark. The object is not an artifact yet.
+/// The mark of the put that has reserved the object's key. The object is not an artifact yet.
 pub(crate) const META_CLAIM: &str = "artifact-claim";
-/// The random mark of a put. By it, a put recognizes its own object.
+/// The random mark of a put. By the mark of an existing object, a put recognizes whether it has created this object
+/// itself.
 pub(crate) const META_MARK: &str = "artifact-mark";
 
-/// The longest value of format 1. The protocol allows 2 KiB for all names and values together.
+/// The longest value of [`META_RECORD`], in bytes. The protocol allows 2 KiB for all names and values together.
 const MAX_INLINE_BYTES: usize = 1900;
 /// The longest encrypted record in metadata, in digits of base64url.
 const MAX_ENCRYPTED_BYTES: usize = 1750;
-/// The longest value on storages that take only short ones; `OpenStack` Swift takes 256 bytes.
+/// The longest value, in bytes, on storages that accept only short values. `OpenStack` Swift accepts 256 bytes.
 const SHORT_VALUE_BYTES: usize = 250;
 /// More values than any record needs.
 const MAX_VALUES: usize = 16;
-/// The largest record. The Gate limits options to 64 KiB. The rest is scope, digest and JSON escapes.
+/// The largest JSON of a record, in bytes. The Gate limits options to 64 KiB. The rest is for scope, digest and JSON
+/// escapes.
 pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
 /// Hex digits of the random name of a record object, and of a mark.
 const RANDOM_DIGITS: usize = 32;
@@ -78,7 +81,8 @@ impl MetadataLimit {
         }
     }
 
-    /// Metadata of the largest size that a record can have. The probe tests with it what the storage accepts.
+    /// Metadata at least as large as any that the driver writes in format 2 with this limit. The probe writes them to
+    /// test what the storage accepts.
     pub(crate) fn largest_metadata(self) -> HashMap<String, String> {
         let digits = match self {
             Self::OneValue | Self::ShortValues => MAX_ENCRYPTED_BYTES,
@@ -89,7 +93,7 @@ impl MetadataLimit {
         metadata
     }
 
-    /// `value` as one metadata entry or several.
+    /// Splits `value` into metadata entries: one with [`Self::OneValue`], otherwise as many as needed.
     fn split_value(self, value: &str) -> HashMap<String, String> {
         if self == Self::OneValue {
             return [(META_ENCRYPTED_RECORD.to_owned(), value.to_owned())].into();
@@ -103,7 +107,7 @@ impl MetadataLimit {
     }
 }
 
-/// Joins what [`MetadataLimit::split_value`] split; `None` if there is no such entry.
+/// Joins the values that [`MetadataLimit::split_value`] has split; `None` if there is no such entry.
 fn join_values(metadata: &HashMap<String, String>) -> Option<String> {
     let mut value = metadata.get(META_ENCRYPTED_RECORD)?.clone();
     for number in 1..MAX_VALUES {
@@ -116,7 +120,7 @@ fn join_values(metadata: &HashMap<String, String>) -> Option<String> {
 /// How records are written.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordEncoding {
-    /// The key that encrypts them; `None` in stores of format 1.
+    /// The key that encrypts records; `None` in stores of format 1.
     pub(crate) key: Option<RecordKey>,
     pub(crate) metadata_limit: MetadataLimit,
 }
@@ -126,7 +130,8 @@ pub(crate) struct RecordEncoding {
 pub(crate) struct EncodedRecord {
     /// The metadata of the artifact's object.
     pub(crate) metadata: HashMap<String, String>,
-    /// The record object, if the metadata do not hold the record. It must be written first.
+    /// The record object; `None` if the metadata contain the record. The record object must be written before the
+    /// artifact's object.
     pub(crate) record_object: Option<RecordObject>,
     /// The put's mark, which the metadata contain.
     pub(crate) mark: String,
@@ -135,7 +140,7 @@ pub(crate) struct EncodedRecord {
 /// A record that needs an object of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordObject {
-    /// The random end of its key.
+    /// The random end of the object's key.
     pub(crate) random: String,
     /// The record's JSON.
     pub(crate) json: Bytes,
@@ -144,11 +149,11 @@ pub(crate) struct RecordObject {
 /// What an object's metadata say about its record.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum StoredRecord {
-    /// The metadata hold the record.
+    /// The metadata contain the record.
     Inline(Box<Record>),
-    /// The metadata name the record object.
+    /// The metadata contain the random name and the digest of a record object.
     Object { random: String, digest: Digest },
-    /// One of the other two, encrypted. [`decrypt`](EncryptedRecord::decrypt) returns it.
+    /// An encrypted `Inline` or `Object`, which [`decrypt`](EncryptedRecord::decrypt) returns.
     Encrypted(EncryptedRecord),
 }
 
@@ -158,20 +163,21 @@ pub(crate) struct EncryptedRecord {
     key_id: RecordKeyId,
     mark: String,
     ciphertext: Vec<u8>,
-    /// Whether it is the name and digest of a record object, and not the record itself.
+    /// Whether the plaintext is the name and digest of a record object, and not the record itself.
     is_record_object: bool,
 }
 
 impl EncryptedRecord {
-    /// The id of the key that decrypts it.
+    /// The id of the key that decrypts this record.
     pub(crate) fn key_id(&self) -> RecordKeyId {
         self.key_id
     }
 
-    /// Decrypts it. Never returns `StoredRecord::Encrypted`.
+    /// Decrypts the record, or the name of its record object. Never returns `StoredRecord::Encrypted`.
     ///
     /// # Errors
-    /// `Corrupt` if this key does not decrypt it; `key` names the object.
+    /// `Corrupt` if `record_key` does not decrypt it, or if the plaintext is not valid. `key` is the object's key, for
+    /// the message.
     pub(crate) fn decrypt(&self, key: &str, record_key: &RecordKey) -> Result<StoredRecord, StoreError> {
         let altered = || StoreError::corrupt(format!("{key}: the metadata were altered"));
         let plaintext = record_key.decrypt(&self.mark, &self.ciphertext).ok_or_else(altered)?;
@@ -254,10 +260,10 @@ fn checksum(digest: &Digest) -> String {
     BASE64URL_NOPAD.encode(&digest.as_bytes()[..16])
 }
 
-/// Decodes `metadata`; `None` if they are not the driver's, so the object is not an artifact.
+/// Decodes `metadata`; `None` if the driver did not write them, so the object is not an artifact.
 ///
 /// # Errors
-/// `Corrupt` if they are the driver's and unreadable; `key` names the object.
+/// `Corrupt` if the driver wrote them but they are unreadable. `key` is the object's key, for the message.
 pub(crate) fn decode_record(
     key: &str,
     metadata: Option<&HashMap<String, String>>,
@@ -293,7 +299,7 @@ pub(crate) fn decode_record(
         .ok()
         .and_then(|digest| digest.try_into().ok())
         .ok_or_else(altered)?;
-    // It becomes a part of a key, so it must be a random name.
+    // The name becomes a part of an object's key, so only a random name in hex is accepted.
     if random.len() != 32 || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(altered());
     }
@@ -303,7 +309,7 @@ pub(crate) fn decode_record(
 /// Decodes the content of a record object.
 ///
 /// # Errors
-/// `Corrupt` if `json` does not have this digest.
+/// `Corrupt` if `json` does not have this digest, or is not a record. `key` is the object's key, for the message.
 pub(crate) fn decode_record_object(key: &str, json: &[u8], digest: &Digest) -> Result<Record, StoreError> {
     if Digest::of(json) != *digest {
         return Err(StoreError::corrupt(format!("{key}: the record was altered")));

@@ -1,5 +1,5 @@
-//! Small objects of the driver itself: `FORMAT`, encryption keys, records, index keys, claims. Only this module writes
-//! them.
+//! Small objects of the driver itself: `FORMAT`, encryption keys, records, index keys, claims. No other module writes
+//! such objects.
 //!
 //! This module must never know what an object is for.
 
@@ -19,12 +19,13 @@ use crate::error::{self, Operation, RequestError};
 pub(crate) enum IfExists {
     /// Overwrites the object.
     Overwrite,
-    /// Fails, by `If-None-Match: *`. Not every storage honours this condition.
+    /// Fails, because of the header `If-None-Match: *`. A storage that does not honour this header overwrites the
+    /// object.
     Fail,
 }
 
 impl IfExists {
-    /// The header `If-None-Match` of the request.
+    /// The value of the header `If-None-Match`; `None` if it is not sent.
     pub(crate) fn if_none_match(self) -> Option<String> {
         (self == Self::Fail).then(|| "*".to_owned())
     }
@@ -45,7 +46,7 @@ impl SmallObject {
         Self { key: key.into(), bytes: bytes.into(), metadata: None, if_exists: IfExists::Overwrite }
     }
 
-    /// Puts the object, with the checksum that a bucket with object lock requires.
+    /// Puts the object with its SHA-256. A bucket with object lock requires a checksum.
     pub(crate) async fn put(
         self,
         config: &S3Config,

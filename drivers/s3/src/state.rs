@@ -29,7 +29,7 @@ use crate::tasks::TaskTracker;
 #[derive(Debug)]
 pub(crate) struct StoreState {
     pub(crate) client: Client,
-    /// Signs URLs for `presign_endpoint`, if that option is set.
+    /// Signs URLs for `presign_endpoint`; `None` if that option is not set.
     pub(crate) presign_client: Option<Client>,
     /// The access key that signs URLs.
     pub(crate) presign_credentials: CredentialsCache,
@@ -37,11 +37,11 @@ pub(crate) struct StoreState {
     pub(crate) layout: Layout,
     pub(crate) config: S3Config,
     pub(crate) format: StoreFormat,
-    /// What the storage honours. Probed again once a day.
+    /// What the storage honours. The storage is probed again once a day.
     pub(crate) known: RwLock<KnownFeatures>,
     /// When a refresh of `known` last started.
     pub(crate) last_refresh: Mutex<Option<Instant>>,
-    /// The encryption keys of records that were needed so far.
+    /// A cache of the keys that encrypt records, by id. It contains the store's own key from the start.
     pub(crate) record_keys: RwLock<HashMap<RecordKeyId, RecordKey>>,
     pub(crate) tasks: Arc<TaskTracker>,
     closed: AtomicBool,
@@ -68,7 +68,7 @@ impl StoreState {
         }
     }
 
-    /// Marks the store as closed. Bodies in transfer end with their next chunk.
+    /// Marks the store as closed. A running put, listing or sweep fails with `Closed` before its next step.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
@@ -100,7 +100,7 @@ impl StoreState {
         RecordEncoding { key: self.format.record_key.clone(), metadata_limit: self.features().metadata_limit }
     }
 
-    /// Reads a body that must not exceed the size of a record.
+    /// Reads a whole body into memory. Fails with `Corrupt` if it is longer than the largest record.
     pub(crate) async fn read_small_body(
         &self,
         key: &str,
@@ -119,7 +119,7 @@ impl StoreState {
         }
     }
 
-    /// Checks that the store still exists. One request.
+    /// Checks that the object `FORMAT` still exists. Sends one request, and a second one if the object is missing.
     pub(crate) async fn health(&self) -> Result<Health, StoreError> {
         let key = self.layout.format_key();
         match self.client.get_object().bucket(&self.bucket).key(&key).send().await {

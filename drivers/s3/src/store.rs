@@ -21,7 +21,7 @@ use crate::sweep::{SweepReport, sweep};
 use crate::tasks::TaskTracker;
 use crate::{list, presign, presigned_upload, put, read};
 
-/// How long `close` waits for running tasks. That is longer than all delays of a cleanup in the background.
+/// How long `close` waits for running tasks. This is longer than the sum of the delays of a cleanup in the background.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Artifacts as objects in a bucket. Callers should wrap it in a [`Gate`](artifact_store_core::Gate).
@@ -39,11 +39,11 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// Opens the store. It creates the store if there is none under the prefix. It probes what the storage honours if
-    /// no current result is recorded for this address, and records the result.
+    /// Opens the store. If there is no store under the prefix, creates one. If no current result of a probe is recorded
+    /// for this address, probes what the storage honours and records the result.
     ///
     /// # Errors
-    /// `InvalidArgument` for a configuration that cannot work, or if the prefix holds something else; `Unavailable` if
+    /// `InvalidArgument` for a configuration that cannot work, or if something else uses the prefix; `Unavailable` if
     /// the server cannot be reached or the bucket does not exist; `Backend` if the access key, its secret, its
     /// permissions or the region are wrong. Each message says what to do.
     pub async fn open(config: S3Config) -> Result<Self, StoreError> {
@@ -80,7 +80,7 @@ impl S3Store {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(StoreError::closed)
     }
 
-    /// What the storage behind this store honours, and how that is known.
+    /// What the storage behind this store honours, and whether that was probed, recorded or configured.
     ///
     /// # Errors
     /// `Closed`.
@@ -90,8 +90,9 @@ impl S3Store {
         Ok(store_features(&known, &state.config, state.format.indexed, state.format.record_key.is_some()))
     }
 
-    /// Deletes orphans: what killed processes left and what is older than `upload_ttl`. Only one process sweeps a store
-    /// at a time. If another one does, the report says so and nothing is deleted.
+    /// Deletes orphans: objects and uploads that killed processes left, if they are older than `upload_ttl`. Only one
+    /// process sweeps a store at a time. If another process is sweeping, [`SweepReport::busy`] is `true` and nothing is
+    /// deleted.
     ///
     /// # Errors
     /// `Unavailable`, `Backend`, `Closed`.
@@ -99,7 +100,7 @@ impl S3Store {
         sweep(&self.state()?, SweepMode::Delete).await
     }
 
-    /// Counts what a [`sweep`](Self::sweep) would delete. Changes nothing.
+    /// Counts the objects and uploads that a [`sweep`](Self::sweep) would delete. Changes nothing.
     ///
     /// # Errors
     /// `Unavailable`, `Backend`, `Closed`.

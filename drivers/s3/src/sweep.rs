@@ -1,8 +1,8 @@
 //! Deletes the orphans of processes that died: [`SweepReport`] and the sweep.
 //!
-//! Only one process sweeps a store at a time: it creates the object `SWEEP`, and others do not sweep until that object
-//! is an hour old. If the storage honours no condition on `PutObject`, a sweep first claims that key, as a put claims
-//! its artifact's key.
+//! Only one process sweeps a store at a time. That process creates the object `SWEEP`, and deletes it at the end. Other
+//! processes do not sweep while that object exists and is less than an hour old. If the storage honours no condition on
+//! `PutObject`, a sweep first claims the key of `SWEEP`, as a put claims its artifact's key.
 //!
 //! This module must never delete an artifact, nor anything that is younger than `upload_ttl`.
 
@@ -23,7 +23,8 @@ use crate::state::StoreState;
 
 const DELETE: Operation = Operation::delete("deleting an orphan");
 const LOCK: Operation = Operation::write("writing the lock object of a sweep");
-/// How long the lock object excludes other sweeps, unless its sweep writes it again.
+/// How long the lock object excludes other sweeps. The time starts anew whenever the running sweep writes the object
+/// again.
 const LOCK_LEASE: Duration = Duration::from_hours(1);
 
 /// What a sweep did, or would do.
@@ -36,11 +37,11 @@ pub struct SweepReport {
     pub bytes: u64,
     /// Aborted multipart uploads.
     pub uploads: u64,
-    /// What was not deleted because it is younger than `upload_ttl`.
+    /// The number of objects and uploads that were not deleted because they are younger than `upload_ttl`.
     pub young: u64,
-    /// Whether the storage lists multipart uploads. If not, a rule of the bucket must abort them.
+    /// Whether the storage lists multipart uploads. If `false`, a rule of the bucket must abort unfinished uploads.
     pub uploads_known: bool,
-    /// Whether another process was sweeping, so that nothing was done.
+    /// Whether another process was sweeping. If `true`, this sweep did nothing.
     pub busy: bool,
 }
 
@@ -60,7 +61,7 @@ pub(crate) async fn sweep(state: &Arc<StoreState>, mode: SweepMode) -> Result<Sw
     }
     let result = sweep.run().await;
     if mode.deletes() {
-        // If this fails, the lock expires after an hour.
+        // If the deletion fails, the lock expires after an hour.
         let _ = state.delete_object(DELETE, &state.layout.sweep_key()).await;
     }
     result?;
@@ -69,7 +70,7 @@ pub(crate) async fn sweep(state: &Arc<StoreState>, mode: SweepMode) -> Result<Sw
 
 struct Sweep<'a> {
     state: &'a Arc<StoreState>,
-    /// What was created in this second or before may be an orphan.
+    /// A time in seconds since the Unix epoch. Objects and uploads that were created later are too young to be deleted.
     max_created_at: i64,
     mode: SweepMode,
     report: SweepReport,
@@ -82,6 +83,7 @@ struct Sweep<'a> {
 struct IndexKey {
     key: String,
     entry: IndexEntry,
+    /// `None` if the listing contains no time.
     created_at: Option<DateTime>,
 }
 
@@ -92,8 +94,8 @@ impl Sweep<'_> {
         self.delete_prefix(&state.layout.staging_prefix()).await?;
         self.delete_prefix(&state.layout.uploads_prefix()).await?;
         self.renew_lock().await?;
-        // This comes before record objects and index keys, because in a listing an object without a record looks like
-        // an artifact.
+        // Incomplete artifacts are deleted before index keys. In a listing of keys, an object without a record looks
+        // like an artifact, so its index key would not be deleted.
         self.delete_incomplete_artifacts().await?;
         self.renew_lock().await?;
         self.delete_record_objects().await?;
@@ -152,7 +154,7 @@ impl Sweep<'_> {
         if !self.mode.deletes() {
             return Ok(());
         }
-        // If another request writes the lock object now, its lease begins now, too.
+        // `false` means that another request writes the lock object at the same time. Then the lease also begins now.
         self.overwrite_lock().await.map(drop)
     }
 
@@ -172,16 +174,16 @@ impl Sweep<'_> {
         }
     }
 
-    /// Whether something that was created at this time is old enough to be deleted. Counts in the report what is too
-    /// young.
+    /// Whether an object or upload that was created at this time is old enough to be deleted. If not, adds 1 to `young`
+    /// in the report.
     fn is_old(&mut self, created_at: Option<&DateTime>) -> bool {
-        // Something without a time counts as young.
+        // An object without a time is treated as young.
         let is_old = created_at.is_some_and(|created_at| created_at.secs() <= self.max_created_at);
         self.report.young += u64::from(!is_old);
         is_old
     }
 
-    /// Aborts multipart uploads below the prefix.
+    /// Aborts old multipart uploads below the prefix. A dry run only counts them.
     async fn abort_uploads(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let operation = Operation::bucket("listing uploads", "s3:ListBucketMultipartUploads");
@@ -237,7 +239,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Deletes record objects that their artifact does not reference: it was deleted, or never created.
+    /// Deletes old record objects that no artifact references, because the artifact was deleted or never created.
     async fn delete_record_objects(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let mut after = None;
@@ -262,7 +264,8 @@ impl Sweep<'_> {
         }
     }
 
-    /// Deletes index keys whose artifact does not exist or was created by another put. Handles one session at a time.
+    /// Deletes old index keys whose artifact does not exist or was created by another put. Handles one session at a
+    /// time.
     async fn delete_index_keys(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         if !state.format.indexed {
@@ -340,8 +343,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Deletes objects at artifacts' keys that have no record: reservations and claims of puts that died, and
-    /// objects without metadata, which some storages keep after they refused an upload. One request for each artifact.
+    /// Deletes old objects below `a/` that are not artifacts: reservations and claims of puts that died, and objects
+    /// without metadata, which some storages keep after they refused an upload. Sends one request for each artifact.
     async fn delete_incomplete_artifacts(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);

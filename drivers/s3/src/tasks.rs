@@ -1,5 +1,5 @@
-//! Background tasks of a store: [`TaskTracker`]. Changes run to completion even if the caller drops its future, and
-//! `close` waits for them.
+//! Background tasks of a store: [`TaskTracker`]. A change runs to completion even if the caller drops its future, and
+//! `close` waits for running tasks.
 //!
 //! This module must never know what a task does.
 
@@ -17,7 +17,7 @@ pub(crate) struct TaskTracker {
     running: watch::Sender<usize>,
 }
 
-/// Counts one task as running until it is dropped.
+/// Counts one task as running until this guard is dropped.
 struct TaskGuard(Arc<TaskTracker>);
 
 impl TaskGuard {
@@ -51,7 +51,8 @@ impl TaskTracker {
         handle.await.map_err(|error| StoreError::backend("a task of the store failed").with_source(error))?
     }
 
-    /// Spawns `task`; nobody awaits it. Outside a runtime it does not run, and a sweep does its work.
+    /// Spawns `task` and does not wait for it. Outside a runtime, the task does not run: its objects are left to a
+    /// sweep.
     pub(crate) fn spawn_detached(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             let guard = TaskGuard::new(self);

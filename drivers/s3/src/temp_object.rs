@@ -1,4 +1,4 @@
-//! An object that is deleted unless it is kept: [`TempObject`].
+//! An object that is deleted unless [`keep`](TempObject::keep) is called: [`TempObject`].
 //!
 //! This module must never delete an artifact.
 
@@ -20,7 +20,7 @@ impl TempObject {
         Self { state: Arc::clone(state), key: Some(key) }
     }
 
-    /// Keeps the object.
+    /// Keeps the object: a drop no longer deletes the object.
     pub(crate) fn keep(mut self) {
         self.key = None;
     }

@@ -8,7 +8,7 @@ use artifact_store_core::StoreError;
 
 const MAX_PREFIX_BYTES: usize = 256;
 
-/// Refuses what cannot be a bucket's name, so that a typing error does not become a path.
+/// Refuses text that cannot be a bucket's name. Otherwise a typing error could become a path in the URL.
 pub(crate) fn check_bucket(bucket: &str) -> Result<(), StoreError> {
     let valid = (3..=255).contains(&bucket.len())
         && bucket.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -39,7 +39,7 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     ))
 }
 
-/// Refuses what cannot be a region's name.
+/// Refuses text that cannot be a region's name.
 pub(crate) fn check_region(region: &str) -> Result<(), StoreError> {
     let valid = (1..=64).contains(&region.len())
         && region.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
@@ -49,7 +49,8 @@ pub(crate) fn check_region(region: &str) -> Result<(), StoreError> {
     Err(StoreError::invalid_option("region", "is not a region name; expected one such as us-east-1"))
 }
 
-/// Refuses what is not an http or https address, and plain http to another machine unless `allow_http`.
+/// Refuses text that is not an http or https address. Also refuses plain http to another machine, unless `allow_http`
+/// is set.
 pub(crate) fn check_endpoint(
     option: &'static str,
     endpoint: &str,
@@ -84,7 +85,7 @@ pub(crate) fn check_endpoint(
     Ok(())
 }
 
-/// The host of `host:port`, without brackets.
+/// The host of `host:port`, without brackets; `None` if the host or the port is not valid.
 fn host_of(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {

@@ -20,13 +20,13 @@ fn garage_conforms_behind_the_gate() {
     run(&GatedHarness(Arc::new(S3Harness::new(S3Kind::Garage)))).assert_conforms();
 }
 
-// This server is slower. Behind the gate it would show nothing that Garage does not.
+// s3s-fs is slower, so it is tested only without the gate. Behind the gate, a test on it would show nothing new.
 #[test]
 fn s3s_fs_conforms() {
     run(&S3Harness::new(S3Kind::S3sFs)).assert_conforms();
 }
 
-// As slow: it handles every request in Python.
+// moto is as slow, because it handles every request in Python. It is also tested only without the gate.
 #[test]
 fn moto_conforms() {
     run(&S3Harness::new(S3Kind::Moto)).assert_conforms();

@@ -1,4 +1,4 @@
-//! The driver under faults: servers are killed, connections are cut or slow, objects are changed and deleted by others,
+//! The driver under faults: servers are killed, connections are cut or slow, other programs change and delete objects,
 //! puts end half-way.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.

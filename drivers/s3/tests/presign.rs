@@ -20,7 +20,7 @@ type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Runs every test on both servers.
+/// Runs every test on Garage and on s3s-fs.
 macro_rules! on_both {
     ($($name:ident),+ $(,)?) => {
         mod garage { $(
@@ -116,7 +116,7 @@ async fn presign_put(store: &S3Store, intent: &UploadIntent) -> PresignedRequest
     store.presign(&scope(), &intent, MINUTE).await.unwrap().expect("the upload was not presigned")
 }
 
-/// Checks that no upload left an orphan: a sweep would find it.
+/// Checks that a sweep finds no orphans.
 async fn assert_no_orphans(store: &S3Store) {
     let report = store.sweep().await.unwrap();
     assert_eq!((report.objects, report.uploads, report.young), (0, 0, 0), "there are orphans");
@@ -343,7 +343,8 @@ async fn an_upload_takes_the_announced_bytes_and_no_others(kind: S3Kind) -> Outc
     Ok(())
 }
 
-/// Puts bytes to the URL's key with the access key itself, without the checks of the URL.
+/// Puts bytes to the key that the URL names, signed with the access key. So the server does not compare them with the
+/// announced ones.
 async fn put_directly(kind: S3Kind, presigned: &PresignedRequest, bytes: &'static [u8]) -> Outcome {
     let server = S3::shared(kind).await?;
     let path = presigned.url.reveal().split_once('?').unwrap().0;
@@ -454,7 +455,7 @@ async fn an_upload_that_is_never_committed_is_swept(kind: S3Kind) -> Outcome {
     let intent = intent(&bytes, PutOptions::default());
     assert_eq!(upload(&presign_put(&store, &intent).await, &bytes).await, 200);
     assert_eq!(store.sweep().await?.young, 2, "body and intent are young");
-    // The storage's times are in whole seconds.
+    // The storage reports times in whole seconds, so this waits longer than `upload_ttl`.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let sweeper = S3Store::open(config.upload_ttl(Duration::from_secs(1))).await?;
     assert_eq!(sweeper.sweep().await?.objects, 2);

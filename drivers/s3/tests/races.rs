@@ -1,8 +1,9 @@
-//! Two processes put the same bytes at the same moment: exactly one of them gets `created`, whatever way the bytes take
-//! and whatever the storage honours.
+//! Two processes put the same bytes at the same moment: exactly one of them gets `created`, for every size and on every
+//! storage.
 //!
-//! Each writer is a process: this test program, started again with the environment variable `RACE_WRITER`. It reads the
-//! numbers of the rounds from its standard input, so that both start together, and prints the result of each put.
+//! Each writer is a process: this test program, started again with the environment variable `RACE_WRITER`. A writer
+//! starts a round when it reads the round's number from its standard input. So both writers start together. Each one
+//! prints the result of each put.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
@@ -20,9 +21,10 @@ use futures_util::stream;
 use harness::{MIB, TestBucket, fresh_bucket_and_prefix, scope, server};
 
 const VARIABLE: &str = "RACE_WRITER";
-/// Sizes and rounds: less than a part, 2 parts, 40 parts. A part is 5 MiB.
+/// The size of the bodies in bytes, and the number of rounds: less than a part, 2 parts, 40 parts. A part is 5 MiB.
 const SIZES: [(usize, u32); 3] = [(64 * 1024, 64), (8 * MIB, 64), (198 * MIB, 64)];
-/// Rounds with the largest size, unless `RACES=all` is set: 64 rounds send 25 GiB to the storage.
+/// The number of rounds with the largest size, unless `RACES=all` is set. All 64 rounds would send 25 GiB to the
+/// storage.
 const LONG_ROUNDS: u32 = 4;
 
 /// The body of a round: a stream without an announced length or digest.
@@ -134,7 +136,7 @@ async fn one_of_two_creates(kind: S3Kind, conditional: &str, size: usize, rounds
             let lines = writers.each_mut().map(|writer| writer.read_line("round"));
             let created = lines.each_ref().map(|line| line.contains("created"));
             let names = lines.each_ref().map(|line| line.rsplit(' ').next().unwrap().to_owned());
-            // Exactly one creates, and both return its options.
+            // Exactly one put creates the artifact, and both puts return the options of that put.
             if created[0] == created[1] || names[0] != names[1] {
                 wrong.push(lines.join(" | "));
             }
@@ -166,14 +168,14 @@ async fn one_of_two_processes_creates_on_s3s_fs() {
     races(S3Kind::S3sFs, "probe").await;
 }
 
-// moto honours the condition, but checks before it writes: both puts in a race may get `created`. An operator would set
-// the option.
+// moto honours the condition, but checks before it writes: both puts in a race may get `created`. So this test sets
+// `conditional_create`, as an operator would.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_processes_creates_on_moto_without_its_conditions() {
     races(S3Kind::Moto, "no").await;
 }
 
-/// The claim of a dead process blocks others no longer than its requests may take.
+/// The claim of a dead process blocks other puts no longer than the requests of a put may take.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_claim_of_a_dead_process_is_deleted_after_its_lease() {
     use ConditionalCreate::{Probe, Put};

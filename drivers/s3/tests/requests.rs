@@ -14,7 +14,7 @@ use artifact_store_s3::{ConditionalCreate, ListingIndex, S3Config, S3Store};
 use futures_util::{StreamExt, TryStreamExt};
 use harness::{MIB, TestBucket, config_at, fresh_prefix, piece, pieces, scope, server};
 
-/// Counts the requests of each call and compares them with a limit.
+/// Counts the requests of each call and compares their number with a limit.
 struct Budget<'a> {
     counter: &'a RequestCounter,
     lines: Vec<String>,
@@ -22,7 +22,7 @@ struct Budget<'a> {
 
 impl Budget<'_> {
     async fn check(&mut self, call: &str, limit: usize) {
-        // Requests of background tasks count, too.
+        // The requests of background tasks are included.
         tokio::time::sleep(Duration::from_millis(150)).await;
         let requests = self.counter.take();
         self.lines.push(format!("{call:<44} {:>3} of {limit}", requests.len()));
@@ -31,7 +31,7 @@ impl Budget<'_> {
     }
 }
 
-/// The limits of the methods whose requests differ between storages.
+/// The largest number of requests of those methods that differ between storages.
 #[derive(Clone, Copy)]
 struct Costs {
     put: usize,
@@ -42,7 +42,8 @@ struct Costs {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_that_honours_conditions_answers_within_the_budget() {
-    // One for the index key, one for the artifact. A put of an existing artifact deletes its index key again.
+    // A put sends two requests: one for the index key, one for the artifact. A put of an existing artifact also looks
+    // up the artifact, and deletes the index key.
     let honours = |config: S3Config| config.conditional_create(ConditionalCreate::Yes);
     within_budget(S3Kind::S3sFs, Costs { put: 2, again: 4, delete: 3 }, honours).await;
 }
@@ -57,7 +58,8 @@ async fn without_an_index_a_put_is_one_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_without_conditions_answers_within_the_budget() {
-    // A lookup, the claim, the list of claims, the index key, the artifact, the release of the claim.
+    // A put sends six requests: a lookup, the claim, the list of claims, the index key, the artifact, the release of
+    // the claim.
     within_budget(S3Kind::Garage, Costs { put: 6, again: 1, delete: 3 }, |config| config).await;
 }
 
@@ -75,7 +77,7 @@ async fn moto_answers_within_the_budget() {
     within_budget(S3Kind::Moto, Costs { put: 2, again: 4, delete: 3 }, honours).await;
 }
 
-/// The requests of a put in short form: method, directory below the prefix, status.
+/// The requests since the last call, in short form: method, first two characters of the key below the prefix, status.
 fn summary(counter: &RequestCounter, test_bucket: &TestBucket<'_>) -> Vec<String> {
     let below = format!("/{}/{}/", test_bucket.name, test_bucket.prefix);
     let directory = |target: &str| match target.strip_prefix(&below) {
@@ -115,7 +117,8 @@ async fn a_storage_that_checks_before_it_has_the_body_is_detected_without_a_race
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_that_may_honour_conditions_is_probed_within_the_budget() {
-    // 31 of them: two puts of which one is overtaken, and four rounds of six puts, each followed by a delete.
+    // 31 of these requests test racing puts: two puts, of which one overtakes the other, and a delete; then four rounds
+    // of six puts and a delete.
     let requests = probe_requests(S3Kind::Moto).await;
     println!("moto: {} requests", requests.len());
     assert!(requests.len() <= 24 + 28, "{}: {requests:#?}", requests.len());
@@ -158,7 +161,7 @@ async fn a_large_body_in_memory_is_one_put_and_already_exists_the_second_time() 
         PutOutcome::Created
     );
     assert_eq!(summary(&counter, &test_bucket), ["PUT i/ 200", "PUT a/ 200"]);
-    // The server answers before it has read the body, and the client may see only a broken connection.
+    // The server refuses the put before it has read the body, so the client may see only a broken connection.
     let existing = store.put(&scope(), body(), PutOptions::default()).await.unwrap();
     assert_eq!(existing.outcome, PutOutcome::AlreadyExists);
 }

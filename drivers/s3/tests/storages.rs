@@ -1,5 +1,5 @@
-//! The driver on storages with few permissions, versions, object lock, small metadata, or missing buckets; and the cost
-//! of a listing of many artifacts.
+//! The driver on storages with few permissions, versions, object lock, small metadata, or missing buckets. Also the
+//! cost of listing many artifacts.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests.
 
@@ -46,7 +46,8 @@ async fn a_missing_bucket_is_an_error_and_not_created() {
     }
 }
 
-/// The policy of `docs/drivers.md` for this bucket and prefix.
+/// The policy of `docs/drivers.md` for this bucket and prefix. It does not allow the action `without`, unless `without`
+/// is empty.
 fn minimal_policy(bucket: &str, prefix: &str, without: &str) -> String {
     let page = include_str!("../../../docs/drivers.md");
     let start = page.find("{\"Version\": \"2012-10-17\"").unwrap();
@@ -88,7 +89,7 @@ async fn the_minimal_policy_is_enough_for_every_method() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_permission_is_named_with_its_resource() {
     let test_bucket = TestBucket::new(server(S3Kind::Moto).await).await;
-    // The store exists, as for a replica with a smaller policy.
+    // The store already exists before a key with a smaller policy opens it.
     S3Store::open(test_bucket.config()).await.unwrap().close().await.unwrap();
     let bucket = format!("arn:aws:s3:::{}", test_bucket.name);
     let objects = format!("{bucket}/{}/*", test_bucket.prefix);
@@ -164,7 +165,7 @@ async fn versioning_that_is_enabled_later_is_detected_at_the_next_opening() {
         let puts = counter.take().into_iter().filter(|request| request.method == "PUT").count();
         (value(&store, "versioning"), puts)
     };
-    // Another address: the storage is probed once.
+    // The counter has another address than the server, so the first opening through it probes the storage.
     puts().await;
     assert_eq!(puts().await, ("off".to_owned(), 0), "the storage was probed again");
     let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
@@ -184,7 +185,7 @@ async fn versioning_that_is_enabled_later_is_detected_at_the_next_opening() {
     assert_eq!(again.outcome, PutOutcome::AlreadyExists);
 }
 
-/// Makes the recorded features this old.
+/// Changes the time of the probe in `FORMAT`, so that the recorded features have this age.
 async fn age(test_bucket: &TestBucket<'_>, age: Duration) {
     let key = format!("{}/FORMAT", test_bucket.prefix);
     let object = test_bucket.client.get_object().bucket(&test_bucket.name).key(&key).send().await.unwrap();
@@ -238,13 +239,13 @@ async fn the_holder_of_a_url_cannot_read_the_record() {
                 names.len() == 2 && names.contains(&record) && names.contains(&"artifact-mark"),
                 "{names:?}"
             );
-            // Neither in clear text nor in the encoding of metadata.
+            // The response must not reveal the record, neither in clear text nor in its decoded metadata.
             let mut text = answer.clone().into_bytes();
             for value in metadata.iter().flat_map(|line| line.rsplit(": ").next().unwrap().split('.')) {
                 text.extend(data_encoding::BASE64URL_NOPAD.decode(value.as_bytes()).unwrap_or_default());
             }
             let text = String::from_utf8_lossy(&text).into_owned();
-            // The response contains neither the URL's path nor the tenant's stub in the key.
+            // The record is JSON, so scope parts are searched in quotes.
             for word in ["\"acme\"", "\"ada\"", "\"s-1\"", "classified", "confidential", "secret-note"] {
                 assert!(!text.contains(word), "{kind:?}: {word} is revealed: {text}");
             }
@@ -305,7 +306,7 @@ async fn a_store_of_format_1_is_read_and_written_in_format_1() {
     assert_eq!(test_bucket.keys("").await.len(), 2, "FORMAT and the artifact");
 }
 
-/// How many artifacts the listing has: 1000, or the value of `LISTED`.
+/// The number of artifacts to list: the environment variable `LISTED`, or 1000 if it is not set.
 fn artifact_count() -> usize {
     std::env::var("LISTED").ok().and_then(|listed| listed.parse().ok()).unwrap_or(1000)
 }
@@ -350,7 +351,8 @@ async fn a_page_of_a_long_session_reads_only_the_records_of_that_page() {
                 start.elapsed()
             );
             if index == ListingIndex::Time {
-                // The last row of the previous page is read again: its key does not contain its id.
+                // The last row of the previous page is read again, because an index key does not show whether its id
+                // comes after the cursor.
                 let again = usize::from(page > 0);
                 let lists = requests.iter().filter(|request| request.method == "GET").count();
                 assert!(lists <= 1 + again, "{lists} lists");
@@ -375,7 +377,8 @@ async fn an_index_key_without_its_artifact_is_skipped_and_swept() {
     let store = S3Store::open(test_bucket.config().upload_ttl(Duration::ZERO)).await.unwrap();
     let put = store.put(&scope(), Body::from("kept"), PutOptions::default()).await.unwrap();
     let index = test_bucket.keys("i/").await.remove(0);
-    // Index keys of puts that died: with another time and mark, and of another artifact.
+    // Two index keys of puts that died. One is of the same artifact, with another time and mark. The other one is of
+    // another artifact.
     let (start, rest) = index.rsplit_once('/').unwrap();
     let [_, task, name, _] = rest.split('.').collect::<Vec<_>>()[..] else { panic!("{rest}") };
     test_bucket.replace(&format!("{start}/7fffffffffffffff.{task}.{name}.00000000"), b"", [].into()).await;
@@ -397,7 +400,7 @@ async fn a_sweep_deletes_bytes_without_a_record_together_with_their_index_key() 
     let test_bucket = TestBucket::new(server(S3Kind::Garage).await).await;
     let store = S3Store::open(test_bucket.config().upload_ttl(Duration::ZERO)).await.unwrap();
     let put = store.put(&scope(), Body::from("half"), PutOptions::default()).await.unwrap();
-    // What a put that died leaves on a storage that shows bytes before metadata.
+    // Some storages show bytes before metadata. On such a storage, a put that dies can leave an object like this.
     test_bucket.replace(&test_bucket.artifact().await, b"ha", [].into()).await;
     let counted = async || store.count_orphans().await.unwrap().objects == 2;
     eventually("both are old, and a dry run counts both", counted).await;
@@ -408,7 +411,7 @@ async fn a_sweep_deletes_bytes_without_a_record_together_with_their_index_key() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_sweeps_of_several_stores_delete_each_orphan_once() {
-    // Not s3s-fs: it answers 500 to a listing while objects of the bucket are deleted.
+    // s3s-fs is omitted, because it answers 500 to a listing while objects of the bucket are deleted.
     for kind in [S3Kind::Garage, S3Kind::Moto] {
         let test_bucket = TestBucket::new(server(kind).await).await;
         let mut stores = Vec::new();

@@ -1,9 +1,9 @@
-//! Lists by the index: its keys are ordered by time, so only the records of the page are read.
+//! Lists by the index. Index keys are ordered by time, so only the records of the page are read.
 //!
 //! The index keys of one session are in the order of listings, and a page starts at the key where the last page ended.
 //! The index keys of a wider scope are ordered only within each session: a listing looks at all of them, 1000 per
 //! request, and keeps the newest. An index key is skipped if its artifact is missing or was created by another put.
-//! Such a key was written by a put that died.
+//! Such a key is left by a put or a delete that did not finish.
 //!
 //! This module must never return a record that it has not read.
 
@@ -19,7 +19,7 @@ use crate::list::scan::{scan_limit_exceeded, size_matches};
 use crate::lookup::KeyStatus;
 use crate::state::StoreState;
 
-/// Keys that a listing may look at, for each record that it may read.
+/// The number of keys that a listing may look at, for each record that it may read.
 const KEYS_PER_RECORD: u64 = 100;
 /// The number of keys that one pass over a wide scope keeps.
 const MAX_KEPT_KEYS: usize = 2000;
@@ -51,10 +51,10 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
     loop {
         state.ensure_open()?;
         let needed = (limit + 1).saturating_sub(rows.len());
-        // How many rows match a filter is not known before they are read.
+        // Only the records show how many entries match the filter, so more records than needed are read at once.
         let count = if needed > 0 && scan.has_record_filter() { needed.max(concurrency) } else { needed };
-        // Once the page is full, the further entries with the time of the last row are read too, because ids decide the
-        // order of rows of one time.
+        // Rows of the same time are ordered by id, which index keys do not contain. So once the page is full, all other
+        // entries with the time of its last row are read, too.
         let entries = match rows.last() {
             Some((last, _)) if needed == 0 => scan.next_with_time(last.created_at).await?,
             _ => scan.next(count).await?,
@@ -78,7 +78,8 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
     Ok(Page::new(query, rows.into_iter().map(|(_, record)| record).collect(), total, has_more))
 }
 
-/// The records of these entries, if their artifacts exist.
+/// The records of these entries, with their positions. An entry is skipped if its artifact is missing or was created by
+/// another put.
 async fn read_rows(
     state: &StoreState,
     entries: Vec<IndexEntry>,
@@ -98,8 +99,8 @@ async fn read_rows(
     Ok(rows)
 }
 
-/// How many artifacts match. Counts the artifacts' keys if scope and size are enough. Otherwise counts index keys,
-/// which include the keys of puts that died, until a sweep deletes them.
+/// The number of artifacts that match `query`. Counts artifacts' keys if the query selects only by scope and size.
+/// Otherwise counts index keys. Then index keys of puts that died are included until a sweep deletes them.
 async fn count(
     state: &StoreState,
     query: &ListQuery,
@@ -151,27 +152,30 @@ struct IndexScan<'a> {
     key_filter: &'a IndexKeyFilter,
     /// Entries that were listed and not returned yet.
     ready: VecDeque<IndexEntry>,
-    /// The newest time that the query covers.
+    /// The newest time that the query covers; `None` if the query has no such limit.
     newest: Option<Timestamp>,
     progress: ScanProgress,
+    /// The number of keys that were looked at.
     scanned: u64,
 }
 
 /// How far a scan is.
 enum ScanProgress {
-    /// The keys are in order. The next page is the first one, or the one with this token.
+    /// The scope is one session, so the keys are in order. `token` is the token of the next page of keys; `None` for
+    /// the first page.
     Ordered {
         token: Option<String>,
         is_started: bool,
     },
-    /// The scope is wide. All entries up to this time and key are done.
+    /// The scope is wider than one session. All entries up to the time and key `after` are done; `None` if none is
+    /// done.
     Wide {
         after: Option<(Timestamp, String)>,
     },
     End,
 }
 
-/// Sorts a key as listings do.
+/// Sorts index keys by time, newest first, and keys of the same time by their text.
 type SortKey = (Reverse<Timestamp>, String);
 
 impl<'a> IndexScan<'a> {
@@ -210,7 +214,7 @@ impl<'a> IndexScan<'a> {
         Ok(entries)
     }
 
-    /// The next entries, as long as they have this time.
+    /// The next entries that have this time. Stops at the first entry with another time.
     async fn next_with_time(&mut self, time: Timestamp) -> Result<Vec<IndexEntry>, StoreError> {
         let mut entries = Vec::new();
         loop {
@@ -228,7 +232,7 @@ impl<'a> IndexScan<'a> {
         }
     }
 
-    /// Lists more keys. Returns `false` at the end.
+    /// Lists keys until an entry is ready. Returns `false` if no entries are left.
     async fn fill(&mut self, count: usize) -> Result<bool, StoreError> {
         while self.ready.is_empty() {
             self.state.ensure_open()?;
@@ -251,7 +255,7 @@ impl<'a> IndexScan<'a> {
     ) -> Result<(), StoreError> {
         let start = self.newest.filter(|_| !is_started);
         let start = start.and_then(|time| self.key_filter.start_after(&self.state.layout, time));
-        // One key more than needed shows whether the next entry has another time.
+        // One key more than needed is listed, because it may show that the next entry has another time.
         let max = i32::try_from(count.saturating_add(1)).unwrap_or(PAGE_KEYS).clamp(2, PAGE_KEYS);
         let max = if self.has_record_filter() || self.key_filter.filters_task() { PAGE_KEYS } else { max };
         let page = self.state.list_keys_from(&self.key_filter.prefix, token, start, max).await?;
@@ -270,7 +274,8 @@ impl<'a> IndexScan<'a> {
         Ok(())
     }
 
-    /// Makes one pass over all keys. Keeps the first ones after `after`, in the order of listings.
+    /// Makes one pass over all keys of the scope. Makes the first [`MAX_KEPT_KEYS`] entries after `after` ready, in the
+    /// order of listings.
     async fn fill_wide(&mut self, after: Option<(Timestamp, String)>) -> Result<(), StoreError> {
         let after: Option<SortKey> = after.map(|(time, key)| (Reverse(time), key));
         let mut kept: BinaryHeap<SortKey> = BinaryHeap::new();
@@ -307,7 +312,7 @@ impl<'a> IndexScan<'a> {
         Ok(())
     }
 
-    /// The entry of a key, if the query may cover it.
+    /// The entry of a key; `None` if the query cannot cover it.
     ///
     /// Entries with the time of the cursor are included: some of their rows come after the cursor, and only the records
     /// show which ones.

@@ -1,4 +1,4 @@
-//! Lists by a scan: over the keys of the artifacts that a query covers, with a HEAD request for each record.
+//! Lists by a scan: lists the keys of the artifacts that a query covers, and sends a HEAD request for each record.
 //!
 //! The number of keys that a scan may look at is limited. Its memory is limited to one page of keys and one page of
 //! rows. This module must never return a page unless it has looked at every key that the query covers.
@@ -38,7 +38,7 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
             .map(|key| async move { state.status_of_key(&key).await })
             .buffer_unordered(concurrency);
         while let Some(status) = statuses.next().await {
-            // A missing artifact was deleted after its key was listed.
+            // Otherwise, the artifact was deleted after its key was listed, or the object is not an artifact.
             if let KeyStatus::Artifact(existing) = status? {
                 rows.push(existing.record);
             }
@@ -59,7 +59,7 @@ pub(crate) fn scan_limit_exceeded(state: &StoreState) -> StoreError {
     ))
 }
 
-/// The key of an object that may be a row.
+/// The key of `object`; `None` if the query cannot cover it.
 fn matching_key(
     state: &StoreState,
     key_filter: &KeyFilter,
@@ -71,7 +71,7 @@ fn matching_key(
     (key_filter.matches(&components) && size_matches(object.size, filter)).then_some(key)
 }
 
-/// Whether an artifact matches the filter by its size, which is its object's size. An unknown size matches.
+/// Whether an artifact whose object has this `size` matches the filter's limits on sizes. An unknown size matches.
 pub(crate) fn size_matches(size: Option<i64>, filter: &Filter) -> bool {
     let size = size.and_then(|size| u64::try_from(size).ok());
     size.is_none_or(|size| {
@@ -79,8 +79,8 @@ pub(crate) fn size_matches(size: Option<i64>, filter: &Filter) -> bool {
     })
 }
 
-/// A row, ordered by its position in the listing. So the top of a heap is the last row of the page. It is dropped when
-/// an earlier row is found and the page is full.
+/// A row, ordered by its position in the listing. So the top of a heap is the last row of the page. If the page is full
+/// and an earlier row is found, the last row is dropped.
 struct Row {
     position: Position,
     record: Record,
@@ -106,11 +106,12 @@ impl PartialEq for Row {
 
 impl Eq for Row {}
 
-/// The first rows after the cursor: one more than the page has.
+/// The first rows after the cursor. One more than the page has shows whether another page follows.
 struct Rows<'a> {
     query: &'a ListQuery,
     after: Option<&'a Position>,
     capacity: usize,
+    /// All rows that match the query, also those before the cursor.
     matches: u64,
     heap: BinaryHeap<Row>,
 }

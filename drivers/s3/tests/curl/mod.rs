@@ -21,7 +21,7 @@ impl HttpClient for Curl {
     ) -> Result<HttpResponse, BoxError> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--include", "--path-as-is", "--max-time", "60"]);
-        // Removes the headers that curl would add, and its wait for `100 Continue`.
+        // Removes the headers that curl would add. Without `Expect`, curl does not wait for `100 Continue`.
         curl.args(["--header", "Content-Type:", "--header", "Expect:"]);
         for (name, value) in headers {
             // curl sets the length itself.
@@ -43,7 +43,8 @@ impl HttpClient for Curl {
 
 fn run(mut curl: Command, body: &[u8]) -> Result<HttpResponse, BoxError> {
     let mut curl = curl.spawn().map_err(|error| format!("cannot run curl; is it installed? {error}"))?;
-    // curl reads the whole body before it writes a response. If it needs no body, it closes the pipe.
+    // curl reads the whole body before it writes a response. If curl needs no body, it closes the pipe, so a failed
+    // write is not an error.
     if let Some(mut stdin) = curl.stdin.take() {
         let _ = stdin.write_all(body);
     }

@@ -42,6 +42,7 @@ async fn a_long_put_succeeds_whatever_the_server_compares(kind: S3Kind) {
     let store = test_bucket.open().await;
     let put = store.put(&scope(), pieces(11, 11, async {}), PutOptions::default()).await.unwrap();
     assert_eq!(put.outcome, PutOutcome::Created);
-    // A server that compares checksums keeps those of the parts with the completed object.
+    // A server that compares checksums stores the checksums of the parts with the completed object. The artifact must
+    // be readable nevertheless.
     assert_eq!(store.stat(&scope(), &put.record.id).await.unwrap(), Some(put.record));
 }

@@ -158,7 +158,8 @@ async fn every_method_fails(kind: S3Kind, mode: ProxyMode) {
     a_sweep_deletes_the_rest(&test_bucket).await;
 }
 
-/// The outcome of a put without a response is unknown, so its index key or claim is left to a sweep.
+/// If no response arrives, the put cannot know whether its artifact exists. So the put leaves its index key or claim to
+/// a sweep.
 async fn a_sweep_deletes_the_rest(test_bucket: &TestBucket<'_>) {
     let sweeper = S3Store::open(test_bucket.config().upload_ttl(Duration::ZERO)).await.unwrap();
     eventually("a sweep deletes what is left", || async {

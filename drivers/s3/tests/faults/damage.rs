@@ -1,4 +1,4 @@
-//! Objects that somebody else changes.
+//! Objects that another program changes.
 
 use artifact_store_backends::S3Kind;
 use artifact_store_core::{
@@ -119,7 +119,7 @@ async fn an_object_without_its_metadata_is_absent(kind: S3Kind) {
     assert!(!store.delete(&scope(), &id).await.unwrap());
     let page = store.list(&ListQuery::new(ScopePattern::exactly(&scope()))).await.unwrap();
     assert_eq!(page.rows, []);
-    // The driver does not overwrite it.
+    // A put does not overwrite such an object.
     let error = store.put(&scope(), Body::from(TEXT), PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("remove it by hand"), "{error}");

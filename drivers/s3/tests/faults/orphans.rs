@@ -21,7 +21,8 @@ on_both!(
     orphans_of_a_killed_process_are_spared_while_they_are_young_and_then_swept,
     a_sweep_spares_what_an_artifact_needs,
 );
-// moto reports the year 2010 for the start of every multipart upload, so none is young.
+// moto reports the year 2010 for the start of every multipart upload. So no upload is young, and the test of young
+// orphans is omitted.
 on_moto!(
     a_long_body_shorter_or_longer_than_announced_is_refused_and_leaves_nothing,
     a_long_body_of_another_digest_than_announced_is_refused_and_leaves_nothing,
@@ -98,7 +99,8 @@ async fn a_put_dropped_half_way_leaves_nothing_once_the_store_is_closed(kind: S3
     assert_eq!(test_bucket.residue().await, Vec::<String>::new());
 }
 
-/// A put of a process that dies at the 11th MiB: nothing of it runs after that, not even a destructor.
+/// Simulates a process that dies after it has sent 11 MiB of a put. After that, no code of the put runs, not even a
+/// destructor.
 fn killed_half_way(config: artifact_store_s3::S3Config) {
     let process = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -126,13 +128,14 @@ async fn orphans_of_a_killed_process_are_spared_while_they_are_young_and_then_sw
     let test_bucket = TestBucket::new(server(kind).await).await;
     let config = test_bucket.config();
     tokio::task::spawn_blocking(move || killed_half_way(config)).await.unwrap();
-    // As if it died between the end of the upload and the copy, and between the long record and the artifact.
+    // A process that dies between upload and copy leaves a staged object like this.
     test_bucket.replace(&format!("{}/u/{}", test_bucket.prefix, "0".repeat(32)), b"staged", [].into()).await;
     let mut metadata = Metadata::new();
     metadata.insert("note".into(), "x".repeat(5000).into());
     let store = S3Store::open(test_bucket.config().upload_ttl(Duration::from_hours(1))).await.unwrap();
     let options = PutOptions { metadata, ..PutOptions::default() };
     store.put(&scope(), Body::from("with much to say"), options).await.unwrap();
+    // A process that dies before it creates the artifact leaves a long record and an index key, as this deletion does.
     let artifact = test_bucket.artifact().await;
     test_bucket.client.delete_object().bucket(&test_bucket.name).key(artifact).send().await.unwrap();
 
@@ -165,7 +168,8 @@ async fn a_sweep_spares_what_an_artifact_needs(kind: S3Kind) {
     metadata.insert("note".into(), "x".repeat(5000).into());
     let options = PutOptions { metadata, ..PutOptions::default() };
     let put = store.put(&scope(), Body::from("with much to say"), options).await.unwrap();
-    // The objects of the artifact are old enough once a staged object of the same age is deleted.
+    // The staged object is younger than the artifact. So once a sweep deletes it, the artifact's objects are old
+    // enough, too.
     test_bucket.replace(&format!("{}/u/{}", test_bucket.prefix, "0".repeat(32)), b"staged", [].into()).await;
     eventually("the staged object is old", || async { store.sweep().await.unwrap().objects == 1 }).await;
     store.sweep().await.unwrap();

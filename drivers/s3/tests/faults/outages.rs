@@ -39,7 +39,7 @@ async fn a_server_killed_in_the_middle_of_a_long_put_ends_it_and_shows_nothing(k
     assert_eq!(put.outcome, PutOutcome::Created);
     assert_eq!(store.stat(&scope(), &put.record.id).await.unwrap(), Some(put.record));
 
-    // What the put could not delete is deleted in the background, or by a sweep after a second.
+    // If the put could not delete its upload, a background task or a sweep deletes it later.
     crate::harness::eventually("a sweep deletes the rest", || async {
         store.sweep().await.unwrap();
         test_bucket.residue().await.is_empty()
@@ -99,7 +99,7 @@ async fn a_bucket_deleted_under_the_store_is_an_error_and_not_absence(kind: S3Ki
             check("put", put.unwrap_err());
             check("long put", long.unwrap_err());
         }
-        // This server creates the bucket again, so acknowledged puts must exist.
+        // This server creates the bucket again, so both puts succeed, and their artifacts must exist.
         S3Kind::S3sFs => {
             for put in [put, long] {
                 let record = put.unwrap().record;

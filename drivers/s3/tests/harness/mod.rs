@@ -1,4 +1,5 @@
-//! Backends for the s3 driver: a prefix for each one, and a client of the bucket that is not the driver's.
+//! Backends for the s3 driver. Each backend is a prefix of a bucket. The tests look into the bucket with a client of
+//! their own.
 //!
 //! On s3s-fs and moto, each backend also has its own bucket: these servers scan the whole bucket for each listing,
 //! whatever the prefix.
@@ -90,12 +91,12 @@ fn config_in(server: &S3, bucket: &str, endpoint: &str, prefix: &str) -> S3Confi
         .keys(server.access_key_id(), server.secret_access_key())
 }
 
-/// As [`config_at`], at the server's own address.
+/// As [`config_at`], but at the server's own address.
 pub(crate) fn config(server: &S3, prefix: &str) -> S3Config {
     config_at(server, server.endpoint(), prefix)
 }
 
-/// A client that is not the driver's.
+/// A client of the server. The driver does not use it.
 pub(crate) fn sdk_client(server: &S3) -> Client {
     let keys = Credentials::new(server.access_key_id(), server.secret_access_key(), None, None, "tests");
     Client::from_conf(
@@ -160,7 +161,7 @@ impl Backend for S3Backend {
     }
 }
 
-/// Every key below the prefix.
+/// All keys below the prefix.
 pub(crate) async fn keys(server: &S3, bucket: &str, prefix: &str) -> Result<Vec<String>, BoxError> {
     let client = sdk_client(server);
     let mut pages =
@@ -172,11 +173,12 @@ pub(crate) async fn keys(server: &S3, bucket: &str, prefix: &str) -> Result<Vec<
     Ok(keys)
 }
 
-/// The objects and uploads that belong to no artifact, except `FORMAT` and the encryption key. An artifact with an
-/// encrypted record does not show which record object and which index key belong to it, so these are counted.
+/// The objects and uploads that belong to no artifact, except `FORMAT` and the encryption key. An encrypted record does
+/// not show which record object and which index key belong to its artifact. So for each artifact, this function
+/// compares the number of such objects that the artifact needs with the number that exist.
 pub(crate) async fn residue(server: &S3, bucket: &str, prefix: &str) -> Result<Vec<String>, BoxError> {
     let client = sdk_client(server);
-    let (mut lines, mut beside) = (Vec::new(), Vec::new());
+    let (mut lines, mut companions) = (Vec::new(), Vec::new());
     // For each artifact: how many record objects and index keys it needs.
     let mut artifacts: HashMap<String, (usize, usize)> = HashMap::new();
     for key in keys(server, bucket, prefix).await? {
@@ -185,7 +187,7 @@ pub(crate) async fn residue(server: &S3, bucket: &str, prefix: &str) -> Result<V
             continue;
         }
         if name.starts_with("o/") || name.starts_with("i/") {
-            beside.push(name);
+            companions.push(name);
             continue;
         }
         let Some(path) = name.strip_prefix("a/") else {
@@ -197,9 +199,9 @@ pub(crate) async fn residue(server: &S3, bucket: &str, prefix: &str) -> Result<V
                 let metadata = head.metadata.unwrap_or_default();
                 let has = |name| usize::from(metadata.contains_key(name));
                 let inline = has("artifact") + has("artifact-record");
-                let side = has("artifact-side") + has("artifact-record-at");
-                if inline + side == 1 {
-                    artifacts.insert(path.to_owned(), (side, 1));
+                let in_record_object = has("artifact-side") + has("artifact-record-at");
+                if inline + in_record_object == 1 {
+                    artifacts.insert(path.to_owned(), (in_record_object, 1));
                 } else {
                     lines.push(format!("the object {name}, without metadata"));
                 }
@@ -207,19 +209,19 @@ pub(crate) async fn residue(server: &S3, bucket: &str, prefix: &str) -> Result<V
             Err(error) => lines.push(format!("the object {name}, which cannot be read: {error}")),
         }
     }
-    for name in beside {
-        let left = match name.strip_prefix("i/") {
-            // tenant/user/session/time.task.name.mark
+    for name in companions {
+        let needed = match name.strip_prefix("i/") {
+            // The form is tenant/user/session/time.task.name.mark.
             Some(path) => path.rsplit_once('/').and_then(|(session, rest)| {
                 let name = rest.split('.').nth(2)?;
-                artifacts.get_mut(&format!("{session}/{name}")).map(|(_, index)| index)
+                artifacts.get_mut(&format!("{session}/{name}")).map(|(_, index_keys)| index_keys)
             }),
-            None => {
-                name[2..].rsplit_once('.').and_then(|(path, _)| artifacts.get_mut(path).map(|(side, _)| side))
-            }
+            None => name[2..]
+                .rsplit_once('.')
+                .and_then(|(path, _)| artifacts.get_mut(path).map(|(record_objects, _)| record_objects)),
         };
-        match left {
-            Some(left) if *left > 0 => *left -= 1,
+        match needed {
+            Some(needed) if *needed > 0 => *needed -= 1,
             _ => lines.push(format!("the object {name}")),
         }
     }
@@ -243,7 +245,7 @@ pub(crate) async fn uploads(
     Ok(uploads.filter_map(|upload| upload.key.zip(upload.upload_id)).collect())
 }
 
-/// Replaces the bytes of every object below a prefix. Keeps its metadata.
+/// Replaces the bytes of every object below a prefix, but not the metadata.
 pub(crate) async fn overwrite(server: &S3, bucket: &str, prefix: &str) -> Result<(), BoxError> {
     let client = sdk_client(server);
     for key in keys(server, bucket, prefix).await? {

@@ -1,4 +1,5 @@
-//! A bucket and a prefix for one test, on a shared server or one of its own, reached directly or through a proxy.
+//! A bucket and a prefix for one test. The server is shared, or only for this test. The test reaches it directly or
+//! through a proxy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::{config_in, eventually, fresh_bucket_and_prefix, keys, residue, sdk_c
 pub(crate) const MIB: usize = 1 << 20;
 
 /// A server of this kind. s3s-fs becomes slower with every object that was ever put there, so this process starts its
-/// own.
+/// own s3s-fs.
 pub(crate) async fn server(kind: S3Kind) -> &'static S3 {
     static OWN: OnceCell<S3> = OnceCell::const_new();
     match kind {
@@ -41,7 +42,7 @@ impl<'a> TestBucket<'a> {
         Self { server, client, name, prefix }
     }
 
-    /// The configuration, with small parts and short timeouts.
+    /// The configuration of a store in this bucket, with small parts and short timeouts.
     pub(crate) fn config(&self) -> S3Config {
         self.config_at(self.server.endpoint())
     }
@@ -78,7 +79,7 @@ impl<'a> TestBucket<'a> {
         head.metadata.unwrap_or_default()
     }
 
-    /// Replaces an object, as anybody can who may write to the bucket.
+    /// Writes or overwrites an object, without the driver. Everybody who may write to the bucket can do this.
     pub(crate) async fn replace(&self, key: &str, bytes: &[u8], metadata: HashMap<String, String>) {
         let put = self.client.put_object().bucket(&self.name).key(key).set_metadata(Some(metadata));
         put.body(ByteStream::from(bytes.to_vec())).send().await.unwrap();
@@ -107,7 +108,8 @@ pub(crate) fn gated(store: S3Store) -> Gate {
     Gate::new(Arc::new(store) as Arc<dyn ArtifactStore>, GateOptions::default()).unwrap()
 }
 
-/// A body of `count` pieces of 1 MiB. `then` runs before the piece `at`.
+/// A body of `count` pieces of 1 MiB. `then` runs before the piece number `at`, from 0. If `at` is `count`, `then`
+/// never runs.
 pub(crate) fn pieces(count: usize, at: usize, then: impl Future<Output = ()> + Send + 'static) -> Body {
     let mut then = Some(Box::pin(then));
     Body::from_stream(futures_util::stream::iter(0..count).then(move |number| {

@@ -32,8 +32,7 @@ pub(crate) fn failing_body(bytes: &Bytes) -> Body {
     Body::from_stream(stream::iter(chunks))
 }
 
-/// Returns a body that yields `first`, then neither yields more nor ends. The receiver gets a message when `first` was
-/// read.
+/// Returns a body that yields `first` and then waits forever. The receiver gets a message when `first` was read.
 pub(crate) fn stalled_body(first: &Bytes) -> (Body, oneshot::Receiver<()>) {
     let (reached, waiter) = oneshot::channel();
     let head = stream::iter((!first.is_empty()).then(|| Ok::<_, BoxError>(first.clone())));

@@ -17,7 +17,8 @@ use crate::harness::{Backend, StoreOptions};
 pub enum Outcome {
     /// The store keeps what the contract or an advertised flag promises.
     Passed,
-    /// The store does not advertise the flag, and the probe of its opposite ran and passed.
+    /// The store does not advertise the flag. The check has proved that the store behaves as a store without this flag
+    /// must.
     NotPromised,
 }
 
@@ -68,7 +69,8 @@ pub struct Check {
     pub name: &'static str,
     /// The group of the contract that the check belongs to.
     pub group: &'static str,
-    /// The flag that the check proves, set and unset. `None` if every driver must pass the check.
+    /// The flag that the check tests, whether the store advertises the flag or not. `None` if the check does not depend
+    /// on a flag.
     pub flag: Option<Flag>,
     pub(crate) run: for<'a> fn(&'a CheckContext) -> BoxFuture<'a, CheckResult>,
 }
@@ -117,7 +119,8 @@ impl CheckContext {
         Ok(())
     }
 
-    /// Waits until no residue is left. The residue of a dropped future is deleted in the background.
+    /// Waits until no residue is left, at most 6 seconds. A driver may delete the residue of a dropped future in the
+    /// background.
     pub(crate) async fn ensure_no_residue(&self) -> Result<(), Failure> {
         let mut last = Vec::new();
         for wait in [0, 5, 20, 50, 100, 200, 400, 800, 1600, 3000] {

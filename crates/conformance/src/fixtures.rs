@@ -51,7 +51,7 @@ pub(crate) fn random_bytes(seed: u64, length: usize) -> Bytes {
     all.into()
 }
 
-/// Returns the scope of a session. The names in checks are always valid.
+/// Returns the scope of a session. The names in checks are always valid, so this never fails.
 pub(crate) fn scope(tenant: &str, user: &str, session: &str) -> Result<Scope, StoreError> {
     Scope::new(tenant, user, session)
 }

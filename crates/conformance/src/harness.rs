@@ -13,7 +13,8 @@ use bytes::Bytes;
 pub struct StoreOptions {
     /// The clock that stamps records.
     pub clock: Arc<dyn Clock>,
-    /// The largest artifact that the store accepts, in bytes. A check sets a small limit to test that the store keeps it.
+    /// The largest artifact that the store accepts, in bytes. A check sets a small limit to test that the store
+    /// enforces the limit.
     pub max_artifact_bytes: u64,
 }
 
@@ -41,20 +42,21 @@ pub trait Harness: fmt::Debug + Send + Sync + 'static {
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Opens a bare store, which is a store without a gate, on this backend.
     ///
-    /// It may be the first store, a second one while the first is open, or one after the first was closed.
+    /// A check may open a second store while the first is open, or after the first was closed.
     ///
     /// # Errors
     /// The errors of the driver.
     async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError>;
 
-    /// Returns whether the storage outlives its stores. If it is memory, each open creates a new, empty store.
+    /// Returns whether the storage outlives its stores. `false` means that each open creates a new, empty store, as for
+    /// memory.
     fn is_persistent(&self) -> bool;
 
     /// Returns everything in the raw storage that belongs to no visible artifact, one line for each item: temporary
     /// files, orphan bytes, empty directories, incomplete uploads.
     ///
-    /// It reads the raw storage without the verbs of the driver. It is called while stores are open and after they are
-    /// closed.
+    /// The method reads the raw storage without the verbs of the driver. The suite calls it while stores are open and
+    /// after they are closed.
     ///
     /// # Errors
     /// If the raw storage cannot be read. The check fails with this error.
@@ -62,7 +64,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// Returns a plain HTTP client that can reach the storage, for presigned URLs.
     ///
-    /// A driver that presigns must return one.
+    /// The harness of a driver that presigns must return a client. `None` if the driver does not presign.
     fn http_client(&self) -> Option<Arc<dyn HttpClient>> {
         None
     }

@@ -1,4 +1,4 @@
-//! Liars: stores that tell one lie each, to prove that the suite notices it.
+//! Liars: stores that tell one lie each, to prove that the suite notices each lie.
 //!
 //! [`ALL`] pairs every [`Lie`] with the check that must fail. Every liar wraps an honest store ([`HonestHarness`]): the
 //! inmem driver with presigned URLs. So the checks of the presigning flags can be tested too.

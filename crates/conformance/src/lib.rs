@@ -1,4 +1,4 @@
-//! The contract of artifact-store as named checks, and the liars that prove that the checks fail if they must.
+//! The contract of artifact-store as named checks, and liars that prove that the checks detect broken stores.
 //!
 //! The author of a driver implements [`Harness`] and runs the whole list. A driver does not choose its checks.
 //!
@@ -14,10 +14,10 @@
 //! ```
 //!
 //! Each check ends with one of three outcomes: *passed*, *failed*, or *not promised*. All outcomes are counted, and no
-//! check is skipped. *Not promised* means that the store does not advertise the flag, and that the probe of its
-//! opposite ran and passed.
+//! check is skipped. *Not promised* means that the store does not advertise the flag, and that it behaves as a store
+//! without this flag must.
 //!
-//! After each check its stores are closed. Then the raw storage must hold no residue, and no task may be alive.
+//! After each check its stores are closed. Then the raw storage must contain no residue, and no task may be alive.
 //!
 //! The [`liars`] are wrappers around an honest store that each tell one lie. [`liars::ALL`] names the check
 //! that must fail for each lie.

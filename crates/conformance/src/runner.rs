@@ -1,7 +1,7 @@
 //! Runs checks and reports their results: [`run`] and [`Report`].
 //!
 //! Every check gets its own runtime and its own backend. After the check its stores are closed. Then the raw storage
-//! must hold no residue, and no task may be alive.
+//! must contain no residue, and no task may be alive.
 //!
 //! This module must never know a check by its name.
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::check::{Check, CheckContext, CheckResult, Failure, Outcome};
 use crate::harness::Harness;
 
-/// A check that takes longer fails, because it hangs.
+/// How long a check may take. A longer check fails, because it probably hangs.
 const CHECK_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The result of one check on one flavour.
@@ -43,7 +43,7 @@ impl Report {
         self.checks.iter().filter(|report| report.result == Ok(Outcome::Passed)).count()
     }
 
-    /// The number of checks whose flag is not promised. For each, the probe of the opposite passed.
+    /// The number of checks with the outcome [`NotPromised`](Outcome::NotPromised).
     pub fn not_promised(&self) -> usize {
         self.checks.iter().filter(|report| report.result == Ok(Outcome::NotPromised)).count()
     }
@@ -144,14 +144,15 @@ fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
             Ok(Err(panic)) => Err(Failure::new(format!("the check panicked: {panic}"))),
             Err(_) => Err(Failure::new(format!("the check hung for {} s", CHECK_TIMEOUT.as_secs()))),
         }?;
-        // The stores are still open here: they must delete the residue of the check without being opened again.
+        // The stores are still open here. An open store must delete the residue of the check by itself, without a
+        // second open.
         ctx.ensure_no_residue().await?;
         ctx.close_all().await?;
         ctx.ensure_no_residue().await?;
         ensure_no_task_alive().await?;
         Ok(outcome)
     });
-    // A check that hangs may never release a blocking thread, and the report must be written nevertheless.
+    // A check that hangs may block a thread forever. Because of this timeout, the report is written nevertheless.
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }

@@ -1,7 +1,8 @@
 //! A future that is polled by hand, one step at a time: [`SteppedFuture`].
 //!
-//! A runtime polls a future only when it was woken. A check that does the same counts the steps of the future, whatever
-//! time each step takes, and can drop it in any of them. This module must never know what the future does.
+//! Like a runtime, a check polls the future only when the future was woken. So the check can count the steps of the
+//! future, whatever time each step takes. It can also drop the future after any step. This module must never know what
+//! the future does.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ fn the_honest_store_passes_every_check_behind_the_gate() {
     run(&GatedHarness(Arc::new(HonestHarness))).assert_conforms();
 }
 
-/// A wrapper around a store that is already gated, such as a cache, puts a second gate in front of the first.
+/// A wrapper around a gated store, such as a cache, may be behind a second gate.
 #[test]
 fn the_honest_store_passes_every_check_behind_two_gates() {
     run(&GatedHarness(Arc::new(GatedHarness(Arc::new(HonestHarness))))).assert_conforms();
@@ -40,7 +40,8 @@ fn a_wrong_error_of_a_second_open_fails_only_the_check_of_its_flag() {
     );
 }
 
-/// Only drops in a few of the put's steps hit the commit, so a check at random moments would miss it.
+/// Only drops in a few of the put's steps hit the commit. A check with drops at random moments would sometimes miss
+/// this lie.
 #[test]
 fn a_destroyed_commit_is_found_every_time() {
     let mut named = checks();

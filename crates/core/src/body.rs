@@ -1,7 +1,7 @@
 //! The bytes of a put: [`Body`] as the caller builds it, and [`OpenBody`] as a driver reads it.
 //!
-//! A driver can reach the bytes only through [`Body::open`]. So length, limit, digest and hashing are handled once,
-//! here, while the bytes are read. This module must never know a runtime: nothing here spawns or blocks.
+//! A driver can reach the bytes only through [`Body::open`]. So this module hashes and counts the bytes and checks the
+//! limit, once for all drivers. This module must never know a runtime, so it spawns no task.
 
 mod constraints;
 mod in_memory;
@@ -52,11 +52,12 @@ impl Body {
         Self { source: BodySource::InMemory(bytes.into()), constraints: BodyConstraints::none() }
     }
 
-    /// A body that streams. The stream is polled only when the driver asks for more bytes, so back-pressure is kept.
+    /// A body that streams. The stream is polled only when the driver asks for more bytes, so a slow driver also slows
+    /// down the source.
     ///
-    /// An error of the stream ends the put as [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with that error
-    /// as its source, and nothing is stored. If the error is already a [`StoreError`], as in a copy from another store,
-    /// the put returns it unchanged.
+    /// If the stream returns an error, nothing is stored. The put then returns
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with the stream's error as its source. If the stream's
+    /// error is a [`StoreError`], as in a copy from another store, the put returns this [`StoreError`] itself.
     pub fn from_stream<S, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -66,29 +67,29 @@ impl Body {
         Self { source: BodySource::Stream(source), constraints: BodyConstraints::none() }
     }
 
-    /// Announces that the body is exactly `bytes` long. A body of another length is
+    /// Announces that the body is exactly `bytes` long. The put of a body with another length returns
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored.
     pub fn with_length(mut self, bytes: u64) -> Self {
         self.constraints.length = Some(bytes);
         self
     }
 
-    /// Announces the body's SHA-256. A body with another SHA-256 is
+    /// Announces the body's SHA-256. The put of a body with another SHA-256 returns
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch), and nothing is stored.
     pub fn with_digest(mut self, digest: Digest) -> Self {
         self.constraints.digest = Some(digest);
         self
     }
 
-    /// Limits the body to `bytes`. As soon as it is longer, the put fails with
-    /// [`TooLarge`](crate::ErrorKind::TooLarge). A body of exactly that size is accepted. If several limits are set,
-    /// the smallest one holds.
+    /// Limits the body to `bytes`. The put of a longer body fails with [`TooLarge`](crate::ErrorKind::TooLarge) as soon
+    /// as the limit is exceeded. A body of exactly this size is accepted. If several limits are set, the smallest one
+    /// applies.
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.constraints.limit = self.constraints.limit.min(bytes);
         self
     }
 
-    /// The length in bytes, if it is known before the end.
+    /// The length in bytes; `None` for a stream without an announced length.
     pub fn length(&self) -> Option<u64> {
         match &self.source {
             BodySource::InMemory(bytes) => Some(bytes.len() as u64),
@@ -96,13 +97,13 @@ impl Body {
         }
     }
 
-    /// The announced SHA-256, if there is one.
+    /// The announced SHA-256; `None` if none was announced.
     pub fn announced_digest(&self) -> Option<Digest> {
         self.constraints.digest
     }
 
-    /// An observer that receives the body's digest and size once the driver has read all of it. Several calls return
-    /// handles to the same observer.
+    /// An observer that receives the body's digest and size once the driver has read the whole body. Every call returns
+    /// a handle to the same observer.
     pub(crate) fn observer(&mut self) -> BodyObserver {
         self.constraints.observer.get_or_insert_default().clone()
     }
@@ -112,7 +113,8 @@ impl Body {
         self.constraints.limit
     }
 
-    /// For drivers: opens the body for reading, under the store's own limit of `max_artifact_bytes`.
+    /// For drivers: opens the body for reading. `max_artifact_bytes` is the store's own limit. The smaller of this
+    /// limit and the body's own [`limit`](Self::limit) applies.
     ///
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) if the known length is over a limit,
@@ -179,7 +181,7 @@ impl From<&'static str> for Body {
     }
 }
 
-/// A body that a driver has opened. If its length is known, it is within the limits.
+/// A body that a driver has opened. A known length is within the limits.
 #[derive(Debug)]
 pub enum OpenBody {
     /// All bytes are in memory: hash them and store them in one step.

@@ -13,16 +13,18 @@ pub enum FlagKind {
     /// The flag represents a verb. If the flag is advertised, the verb works. If not, the verb returns
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with this flag.
     Verb,
-    /// The flag represents a guarantee that no single call can refuse. Its description says what its absence means.
+    /// The flag represents a guarantee that no single call can refuse. The flag's description says what holds for a
+    /// store that does not advertise the flag.
     Guarantee,
 }
 
 macro_rules! flags {
     ($($(#[$meta:meta])* $name:ident = $name_text:literal, $kind:ident, $description:literal;)+) => {
-        /// An optional guarantee of a store. The conformance suite tests each flag both ways: advertised and not.
+        /// A verb or a guarantee that a store may advertise. The conformance suite tests each flag both ways:
+        /// advertised and not.
         ///
-        /// It is not `#[non_exhaustive]`: the suite selects the checks of each flag in a match without a wildcard, so
-        /// a flag without checks does not compile.
+        /// The enum is not `#[non_exhaustive]`. The suite matches on the flag without a wildcard, so a new flag without
+        /// checks does not compile.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Flag {
             $(#[doc = $description] $name,)+
@@ -104,7 +106,7 @@ impl Capabilities {
         self
     }
 
-    /// Limits artifacts to `bytes`: a body of exactly that size is stored, a larger one is
+    /// Limits artifacts to `bytes`. A body of exactly this size is stored. The put of a larger body returns
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
     #[must_use]
     pub const fn max_artifact_bytes(mut self, bytes: u64) -> Self {
@@ -153,8 +155,8 @@ impl fmt::Debug for Capabilities {
     }
 }
 
-/// A flat map: the name of each flag to a boolean, then the limits. `max_artifact_bytes` is omitted if there is no
-/// limit, `max_presign_expiry_seconds` if nothing can be presigned.
+/// A flat map: a boolean under the name of each flag, then the limits. `max_artifact_bytes` is omitted if there is no
+/// limit. `max_presign_expiry_seconds` is omitted if nothing can be presigned.
 impl Serialize for Capabilities {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -1,7 +1,7 @@
 //! Where a listing continues: [`Cursor`] for callers, [`Position`] for drivers, [`CursorKey`] to convert between them.
 //!
-//! A signed cursor is bound to its query and authenticated, so callers cannot forge one. It is not secret: it holds the
-//! position of the last row that the caller has seen. This module must never know a storage.
+//! A signed cursor is bound to its query and authenticated, so callers cannot forge one. A cursor is not secret: it
+//! contains only the position of the last row that the caller has received. This module must never know a storage.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
@@ -51,7 +51,8 @@ impl ScopeMark {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store scope mark v1\0");
         for part in [Some(scope.tenant()), Some(scope.user()), Some(scope.session()), scope.task()] {
-            // A part never contains a control character, so byte 1 cannot be a name and byte 0 cannot be within one.
+            // A part contains no control character. So no task is named `\u{1}`, and a zero byte can only be the end of
+            // a part.
             hasher.update(part.map_or("\u{1}", crate::ScopePart::as_str).as_bytes());
             hasher.update(&[0]);
         }
@@ -82,11 +83,12 @@ impl Position {
         }
     }
 
-    /// The position as a key: two keys compare bytewise as their positions compare, so an ordered key-value storage
-    /// lists rows in the order of the contract.
+    /// The position as a key. The bytewise order of keys is the order of their positions. So an ordered key-value
+    /// storage lists rows in the order of the contract.
     ///
     /// The key has 59 to 186 bytes: 8 for the time, newest first; the id; a zero byte; 16 for the scope mark. Keys of
-    /// different positions differ. The format never changes, so a storage may keep it. No key is a prefix of another.
+    /// different positions differ. The format never changes, so a storage may keep the keys. No key is a prefix of
+    /// another key.
     ///
     /// # Examples
     /// ```
@@ -112,10 +114,12 @@ impl Position {
     pub fn sort_key(&self) -> Vec<u8> {
         let id = self.id.as_str().as_bytes();
         let mut key = Vec::with_capacity(8 + id.len() + 1 + 16);
-        // With the sign bit flipped, unsigned order is signed order; inverted, the newest is first.
+        // The flipped sign bit gives unsigned numbers the order of the signed times. The inverted bits put the newest
+        // time first.
         let newest_first = !(self.created_at.as_micros().cast_unsigned() ^ (1 << 63));
         key.extend_from_slice(&newest_first.to_be_bytes());
-        // An id has no zero byte. With one at its end, an id sorts before the ids that it begins.
+        // An id contains no zero byte. The zero byte after an id sorts this id before every longer id that starts with
+        // it.
         key.extend_from_slice(id);
         key.push(0);
         key.extend_from_slice(self.scope_mark.as_bytes());
@@ -147,7 +151,7 @@ enum CursorRepr {
 /// Where the next page of a listing starts. Opaque to callers.
 ///
 /// A store behind a [`Gate`](crate::Gate) returns signed cursors, which are texts and can be sent over the wire. A bare
-/// driver returns decoded cursors, which hold a position and have no text.
+/// driver returns decoded cursors, which contain a position and have no text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cursor(CursorRepr);
 
@@ -196,8 +200,8 @@ fn invalid_cursor() -> StoreError {
 
 /// The key that authenticates cursors.
 ///
-/// With a random key, cursors are valid only until the process ends. Replicas that accept each other's cursors share a
-/// key.
+/// With a random key, cursors are valid only until the process ends. Replicas accept each other's cursors only if they
+/// share a key.
 #[derive(Clone)]
 pub struct CursorKey([u8; KEY_BYTES]);
 
@@ -230,7 +234,7 @@ impl CursorKey {
         Ok(Self(key))
     }
 
-    /// Encodes and signs `cursor`, bound to the query with the fingerprint `query`.
+    /// Encodes and signs `cursor`. The signature is valid only for the query whose fingerprint is `query`.
     pub(crate) fn sign(&self, cursor: &Cursor, query: &Digest) -> Cursor {
         let mut encoded = match &cursor.0 {
             CursorRepr::Signed(text) => [&[NESTED_KIND], text.as_bytes()].concat(),
@@ -247,7 +251,8 @@ impl CursorKey {
         Cursor(CursorRepr::Signed(BASE64URL_NOPAD.encode(&encoded)))
     }
 
-    /// Verifies a signed cursor and decodes it. An error if it is altered or belongs to another query.
+    /// Verifies and decodes a signed cursor. Returns an error if `cursor` is not signed, was altered or belongs to
+    /// another query.
     pub(crate) fn verify(&self, cursor: &Cursor, query: Digest) -> Result<Cursor, StoreError> {
         let CursorRepr::Signed(text) = &cursor.0 else { return Err(invalid_cursor()) };
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| invalid_cursor())?;

@@ -34,7 +34,7 @@ impl Digest {
         &self.0
     }
 
-    /// 64 lower-case hex digits.
+    /// The digest as 64 lower-case hex digits.
     pub fn to_hex(&self) -> String {
         HEXLOWER.encode(&self.0)
     }

@@ -23,13 +23,13 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The longest file name, in characters. A longer name loses its middle, so that the extension stays.
+/// The longest file name, in characters. The middle of a longer name is removed, so that the extension stays.
 const MAX_NAME_CHARS: usize = 200;
 /// How many characters at the end of a long name are kept.
 const KEPT_SUFFIX_CHARS: usize = 32;
 
-/// Media types that cannot run scripts, whatever their content is. HTML, XML (also SVG), PDF and JSON are not in the
-/// list.
+/// Media types that cannot run scripts, whatever their content is. All audio and video types are inline-safe too. HTML,
+/// XML (also SVG), PDF and JSON are not.
 const INLINE_TYPES: &[&str] =
     &["text/plain", "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
 
@@ -46,8 +46,9 @@ pub fn content_type(media_type: Option<&str>) -> &str {
     media_type.filter(|text| parse_sendable(text).is_some()).unwrap_or("application/octet-stream")
 }
 
-/// The value of `Content-Disposition` for a download. `inline` is used only for types that cannot run scripts. The name
-/// is given twice: in ASCII and in full. The value always consists of visible ASCII characters and spaces.
+/// The value of `Content-Disposition` for a download. It is `inline` only if `inline` is true and the media type cannot
+/// run scripts; otherwise it is `attachment`. The file name is given twice: in ASCII and in full. Without a file name,
+/// the value has no `filename`. The value always consists of visible ASCII characters and spaces.
 ///
 /// # Examples
 /// ```

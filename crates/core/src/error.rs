@@ -17,8 +17,8 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// What went wrong, as a closed list.
 ///
-/// It is deliberately not `#[non_exhaustive]`: the layer that maps kinds to wire codes matches them without a wildcard,
-/// so a new kind does not compile until it is mapped.
+/// The enum is deliberately not `#[non_exhaustive]`. The layer that maps kinds to wire codes matches without a
+/// wildcard, so a new kind without a code does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The body is larger than the limit. Reading stopped as soon as the limit was exceeded. Nothing was stored.
@@ -122,7 +122,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// Where an error happened. The [`Gate`](crate::Gate) adds it once, so drivers create errors without it.
+/// Where an error happened. The [`Gate`](crate::Gate) adds this context, so drivers create errors without a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorContext {
     /// The driver's name.
@@ -135,8 +135,8 @@ pub struct ErrorContext {
 
 /// The error of a store.
 ///
-/// Match [`StoreError::kind`] to handle it. The text is for operators: it may contain paths and hosts, so a server must
-/// never send it to a client. A missing artifact is not an error but `None`.
+/// Match [`StoreError::kind`] to handle the error. The text of the error is for operators. It may contain paths and
+/// hosts, so a server must never send the text to a client. A missing artifact is not an error but `None`.
 ///
 /// # Examples
 /// ```
@@ -183,7 +183,8 @@ impl StoreError {
     }
 
     /// The value of the driver's option `option` is invalid. `detail` continues the sentence after the option's name,
-    /// for example `is empty; it names a directory`. It must not repeat the value, which may be a misplaced secret.
+    /// for example `is empty; it names a directory`. `detail` must not repeat the value, which may be a secret in the
+    /// wrong option.
     ///
     /// # Examples
     /// ```
@@ -225,8 +226,8 @@ impl StoreError {
     }
 
     /// Adds a driver's option that may be the cause, for example an address that does not answer. The text then ends
-    /// with `; check the option '…'`. If the error is an [`invalid`](Self::invalid) one, its first option begins the
-    /// text, as with [`invalid_option`](Self::invalid_option).
+    /// with `; check the option '…'`. The text of an [`invalid`](Self::invalid) error begins with its first option
+    /// instead, as with [`invalid_option`](Self::invalid_option).
     ///
     /// # Examples
     /// ```
@@ -248,7 +249,7 @@ impl StoreError {
         self
     }
 
-    /// Sets where the error happened, unless it is already set: the innermost gate's context is kept.
+    /// Sets where the error happened. An existing context is not replaced, so the context of the innermost gate stays.
     #[must_use]
     pub fn with_context(mut self, context: impl FnOnce() -> ErrorContext) -> Self {
         self.0.context.get_or_insert_with(context);
@@ -260,7 +261,7 @@ impl StoreError {
         self.0.kind
     }
 
-    /// Details for the operator, in addition to the kind.
+    /// Details for the operator, in addition to the kind; `None` if the error has none.
     pub fn detail(&self) -> Option<&str> {
         self.0.detail.as_deref()
     }
@@ -271,8 +272,8 @@ impl StoreError {
         &self.0.options
     }
 
-    /// The error's text with each option's name replaced by `name(option)`: the configuration key, URL part or
-    /// environment variable in which the user set it.
+    /// The error's text, in which `name(option)` replaces each option's name. `name` returns where the user set the
+    /// option: a configuration key, a part of the URL or an environment variable.
     pub fn display_with_option_names(&self, name: impl Fn(&'static str) -> String) -> impl fmt::Display {
         fmt::from_fn(move |f| self.write(f, &name))
     }
@@ -285,7 +286,8 @@ impl StoreError {
             }
             f.write_str(": ")?;
         }
-        // For an invalid argument the detail is the whole sentence. For other kinds the kind comes first.
+        // For an invalid argument, the text is the first option's name and the detail, without the kind. For other
+        // kinds, the text begins with the kind.
         let mut hints = self.0.options.as_slice();
         match (&self.0.detail, self.0.kind) {
             (Some(detail), ErrorKind::InvalidArgument) => {
@@ -304,7 +306,7 @@ impl StoreError {
         Ok(())
     }
 
-    /// Where the error happened. Set once the error has passed a [`Gate`](crate::Gate).
+    /// Where the error happened; `None` until the error has passed a [`Gate`](crate::Gate).
     pub fn context(&self) -> Option<&ErrorContext> {
         self.0.context.as_ref()
     }

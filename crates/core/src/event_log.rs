@@ -12,9 +12,10 @@ use crate::error::StoreError;
 /// An entry to append.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewEntry {
-    /// The unique key of the entry. An entry that is appended twice with one key is stored once. Use 16 random bytes.
+    /// The unique key of the entry. An entry that is appended twice with the same key is stored once. Use 16 random
+    /// bytes.
     pub key: [u8; 16],
-    /// The content. Keep it small: a page of entries is held in memory.
+    /// The content. Keep the content small, because readers hold a page of entries in memory.
     pub bytes: Bytes,
 }
 
@@ -44,21 +45,22 @@ impl fmt::Debug for LogEntry {
 pub struct LogPage {
     /// The number of the log's newest entry; 0 if nothing was ever appended.
     pub last: u64,
-    /// The requested entries, oldest first. If the first number is higher than the requested one, the entries between
-    /// were dropped.
+    /// The requested entries, oldest first. If the first entry has a higher number than the reader expects, the log has
+    /// dropped the entries before it.
     pub entries: Vec<LogEntry>,
 }
 
 /// A log that all processes on one storage append to and read.
 ///
-/// Entries are numbered in the order in which they become visible: a reader that has read up to a number has missed no
-/// entry before it. The log keeps at least the newest 16 384 entries and drops older ones.
+/// Entries are numbered in the order in which they become visible. So no entry becomes visible later with a lower
+/// number than an entry that a reader has already read. The log keeps at least the newest 16 384 entries and drops
+/// older ones.
 #[async_trait]
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// Appends `entries` in order, all of them or none, and wakes every process in
     /// [`wait_for_entries`](Self::wait_for_entries). Entries whose key is already in the log are skipped, so a call
-    /// whose response was lost can be repeated. Returns the number of the log's newest entry: a reader that has read up
-    /// to this number has read these entries.
+    /// whose response was lost can be repeated. Returns the number of the log's newest entry. A reader that has read up
+    /// to this number has also read `entries`.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`. The entries may have been appended nevertheless.
@@ -70,14 +72,14 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Corrupt`, `Backend`.
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError>;
 
-    /// Waits, at most a few seconds, until there may be entries that were not there when the previous call returned. If
-    /// an entry is appended between two calls, the second call returns at once. Only one task may wait at a time.
+    /// Waits until the log may have entries that were appended after the previous call returned, at most a few seconds.
+    /// If an entry is appended between two calls, the second call returns at once. Only one task may wait at a time.
     /// Cancel-safe.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.
     async fn wait_for_entries(&self) -> Result<(), StoreError>;
 
-    /// Closes every connection. Later calls return `Closed`. Closing twice is allowed.
+    /// Closes every connection of the log. Later calls return `Closed`. A second `close` does nothing.
     async fn close(&self);
 }

@@ -18,7 +18,7 @@ use crate::scope::Scope;
 use crate::scoped::ScopedStore;
 use crate::store::{ArtifactStore, GetResult, PutResult};
 
-/// The media type that [`put_text`](ArtifactStoreExt::put_text) sets if the options name none.
+/// The media type that [`put_text`](ArtifactStoreExt::put_text) sets if the options have no media type.
 pub const TEXT_MEDIA_TYPE: &str = "text/plain; charset=utf-8";
 
 /// Convenience methods. Implemented for every store.
@@ -37,7 +37,7 @@ pub trait ArtifactStoreExt: ArtifactStore {
         self.put(scope, Body::from_bytes(bytes), options).await
     }
 
-    /// Puts a text with the media type [`TEXT_MEDIA_TYPE`], unless the options name another one.
+    /// Puts a text. If the options have no media type, the artifact gets [`TEXT_MEDIA_TYPE`].
     ///
     /// # Errors
     /// As [`put`](ArtifactStore::put).
@@ -65,7 +65,7 @@ pub trait ArtifactStoreExt: ArtifactStore {
         self.get(scope, id, Some(range.into())).await
     }
 
-    /// Reads a whole artifact of at most `max_bytes` into memory. `None` if it does not exist in this scope.
+    /// Reads a whole artifact of at most `max_bytes` into memory. `None` if the artifact does not exist in this scope.
     ///
     /// # Errors
     /// `TooLarge` for a larger artifact, before any byte is read; otherwise as [`get`](ArtifactStore::get).
@@ -78,7 +78,7 @@ pub trait ArtifactStoreExt: ArtifactStore {
         match self.get(scope, id, None).await? {
             Some(get) if get.record.size > max_bytes => Err(StoreError::too_large(max_bytes)),
             Some(get) => {
-                // At most `max_bytes`, as checked above.
+                // The size is at most `max_bytes`, as checked above.
                 let capacity = usize::try_from(get.record.size).unwrap_or_default();
                 get.stream.collect_with_capacity(max_bytes, capacity).await.map(Some)
             }
@@ -86,7 +86,7 @@ pub trait ArtifactStoreExt: ArtifactStore {
         }
     }
 
-    /// Reads a whole text of at most `max_bytes`. `None` if it does not exist in this scope.
+    /// Reads a whole text of at most `max_bytes`. `None` if the artifact does not exist in this scope.
     ///
     /// # Errors
     /// `InvalidArgument` if the artifact is not UTF-8; otherwise as [`get_bytes`](Self::get_bytes).
@@ -110,8 +110,9 @@ pub trait ArtifactStoreExt: ArtifactStore {
         Ok(self.stat(scope, id).await?.is_some())
     }
 
-    /// All rows of a listing as a stream. The next page is requested when the stream is polled for it. The listing
-    /// starts at the query's cursor; the query's limit is the page size. The stream holds the store, not a borrow of it.
+    /// All rows of a listing as a stream. The stream requests the next page only when it is polled for a row of this
+    /// page. The listing starts at the query's cursor, and the query's limit is the page size. The stream owns a clone
+    /// of the `Arc`, so it borrows nothing.
     fn list_all(self: &Arc<Self>, query: ListQuery) -> RecordStream {
         RecordStream::new(Arc::clone(self), query)
     }

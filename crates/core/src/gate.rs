@@ -94,10 +94,11 @@ impl Default for GateOptions {
 /// - A verb whose flag is not advertised returns `Unsupported`, and the driver is not called.
 /// - Bodies get the smaller of the caller's and the store's limit. The sizes of options and filters are limited.
 /// - The record that a put returns has the digest and size of the bytes that were read.
-/// - A result with another scope, id, range or filter than the request's is `Corrupt`. This is checked for every read
-///   and row.
-/// - A whole read ends successfully only if its SHA-256 is the record's. The last piece is held back until the SHA-256
-///   was compared. A read that is shorter or longer than its range is always `Corrupt`.
+/// - A result is `Corrupt` if its scope, id or range is not the requested one. A page is `Corrupt` if a row does not
+///   match the query, if rows are out of order, if there are too many rows, or if the total is missing or was not
+///   requested.
+/// - With [`VerifyReads::Always`], a whole read ends successfully only if its SHA-256 is the record's. The last piece
+///   is held back until the SHA-256 was compared. A read that is shorter or longer than its range is always `Corrupt`.
 /// - Returned cursors are signed, and passed cursors are verified.
 /// - Errors name driver, verb and id.
 #[derive(Debug)]
@@ -147,7 +148,8 @@ impl Gate {
     }
 }
 
-/// Checks that the record has the requested scope and id, and that its id matches its digest.
+/// Checks that the record has the requested scope and id, and that the id of the record matches its digest. If `id` is
+/// `None`, the request has no id to compare.
 fn check_record(record: &Record, scope: &Scope, id: Option<&ArtifactId>) -> Result<(), StoreError> {
     if record.scope != *scope {
         return Err(StoreError::corrupt("the store returned a record of another scope"));
@@ -167,8 +169,8 @@ fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if !page.rows.iter().all(|row| query.matches(row)) {
         return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
     }
-    // If the inner store is a gate too, the cursor of `query` is still signed by it. The inner gate has compared the
-    // first row with the position in this cursor.
+    // If the inner store is a gate too, the cursor of `query` is signed by the inner gate. This gate cannot decode the
+    // cursor, but the inner gate has already compared the first row with the position in the cursor.
     let is_signed = query.cursor().is_some_and(Cursor::is_signed);
     let mut previous = if is_signed { None } else { query.position()?.cloned() };
     for row in &page.rows {

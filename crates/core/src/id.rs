@@ -17,7 +17,7 @@ use crate::error::StoreError;
 pub const ID_HEX_DIGITS: usize = 32;
 /// The longest namespace, in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 128;
-/// The namespace of a put whose options name none.
+/// The namespace of a put whose options do not set a namespace.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 impl FromStr for Digest {
@@ -103,8 +103,8 @@ impl fmt::Debug for Namespace {
 
 /// An artifact's id: `{namespace}_{first 32 hex digits of the SHA-256}`.
 ///
-/// It is content-addressed: the same bytes in the same namespace have the same id. An id does not contain a scope and
-/// grants no access: reads name a scope too. Cheap to clone.
+/// It is content-addressed: the same bytes in the same namespace have the same id. An id contains no scope and grants
+/// no access: a read also needs the scope. Cheap to clone.
 ///
 /// # Examples
 /// ```

@@ -1,8 +1,8 @@
 //! The names of scopes and ids in a storage: [`KeyToken`].
 //!
 //! The format can never change, because it determines where stored artifacts are found. Test vectors in
-//! `tests/scope_and_key.rs` pin it. This module must never know a separator or a path: each driver joins tokens as its
-//! storage requires.
+//! `tests/scope_and_key.rs` pin the format. This module must never know a separator or a path: each driver joins tokens
+//! as its storage requires.
 
 use std::fmt;
 
@@ -18,13 +18,14 @@ pub const MAX_KEY_TOKEN_BYTES: usize = 45;
 const MAX_STUB_CHARS: usize = 12;
 const HASH_DOMAIN: &[u8] = b"artifact-store key v1\0";
 
-/// What a token names. It is part of the hash, so that a user and a session with the same name get different tokens.
+/// What a token names. The kind is part of the hash, so that a user and a session with the same name get different
+/// tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TokenKind {
     Tenant = b't' as isize,
     User = b'u' as isize,
     Session = b's' as isize,
-    /// Not `t`, which is the tenant's.
+    /// `k`, because `t` is the letter of the tenant.
     Task = b'k' as isize,
     Artifact = b'a' as isize,
 }
@@ -33,8 +34,9 @@ enum TokenKind {
 /// of domain-separated SHA-256 in lower-case base32.
 ///
 /// The token of any valid scope part fits in a file name and in an S3 key. Different tokens are also different on
-/// case-insensitive file systems. A missing task has a token that no task name can have. A token cannot be converted
-/// back, so the record contains the scope itself, which is compared on every read.
+/// case-insensitive file systems. A scope without a task has a task token that no task name can have. A token cannot be
+/// converted back to a name. So the record contains the scope itself, and every read compares this scope with the
+/// requested one.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyToken(String);
 
@@ -78,7 +80,7 @@ impl KeyToken {
         Self::new(TokenKind::Session, Some(session.as_str()))
     }
 
-    /// The token of a task; `None` for a scope without a task.
+    /// The token of a task. Pass `None` for a scope without a task.
     pub fn of_task(task: Option<&crate::ScopePart>) -> Self {
         Self::new(TokenKind::Task, task.map(crate::ScopePart::as_str))
     }

@@ -67,10 +67,10 @@
 //!
 //! # 5. A driver
 //!
-//! A driver implements the verbs. The two verbs that belong to flags have default bodies that return `Unsupported`.
-//! Read the body through [`Body::open`], which hashes and limits the bytes while they are read. Name keys with
-//! [`KeyToken`]. Build the result of a listing with [`Page::new`]. The following driver is complete but slow: it stores
-//! everything in a vector.
+//! A driver implements the verbs. `presign` and `commit_upload` belong to flags, so their default bodies return
+//! `Unsupported`. Read the body through [`Body::open`], which hashes and limits the bytes while they are read. Name
+//! keys with [`KeyToken`]. Build the result of a listing with [`Page::new`]. The following driver is complete but slow:
+//! it stores everything in a vector.
 //!
 //! ```
 #![doc = include_str!("../doc/vec_store.rs")]

@@ -13,7 +13,7 @@ use crate::record::{Record, Source};
 use crate::scope::ScopePattern;
 use crate::time::Timestamp;
 
-/// The number of rows of a page, if the query sets no limit.
+/// The largest number of rows of a page if the query sets no limit.
 pub const DEFAULT_LIST_LIMIT: u32 = 100;
 /// The largest number of rows of a page.
 pub const MAX_LIST_LIMIT: u32 = 1000;
@@ -52,7 +52,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Matches every row.
+    /// A filter that matches every row.
     pub fn new() -> Self {
         Self::default()
     }
@@ -169,15 +169,16 @@ impl ListQuery {
         self
     }
 
-    /// Starts after the page that returned `cursor`. The pattern and the filter must be those of that page; the limit may
-    /// differ.
+    /// Starts after the page that returned `cursor`; `None` starts at the first row. The pattern and the filter must be
+    /// the same as for this page. The limit may differ.
     #[must_use]
     pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;
         self
     }
 
-    /// Requests the total number of matching rows. This costs a count of all matches, so it is off by default.
+    /// Requests the total number of matching rows. By default no total is requested, because the store has to count all
+    /// matching rows.
     #[must_use]
     pub fn with_total(mut self) -> Self {
         self.counts_total = true;
@@ -204,22 +205,22 @@ impl ListQuery {
         self.counts_total
     }
 
-    /// The cursor after which the page starts.
+    /// The cursor after which the page starts; `None` for the first page.
     pub fn cursor(&self) -> Option<&Cursor> {
         self.cursor.as_ref()
     }
 
-    /// For drivers: the decoded position after which the page starts.
+    /// For drivers: the decoded position after which the page starts; `None` for the first page.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a cursor of another query, or one that no
-    /// [`Gate`](crate::Gate) has decoded.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a cursor of another query, or for a signed cursor,
+    /// which only a [`Gate`](crate::Gate) can decode.
     pub fn position(&self) -> Result<Option<&Position>, StoreError> {
         self.cursor.as_ref().map(|cursor| cursor.position(&self.fingerprint())).transpose()
     }
 
     /// Returns an error if a field of the filter has more than [`MAX_FILTER_VALUES`] values, or if a value is longer
-    /// than [`MAX_FILTER_VALUE_BYTES`]. These are limited because every row is compared with every value.
+    /// than [`MAX_FILTER_VALUE_BYTES`]. The limits exist because every row is compared with every value.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
@@ -244,11 +245,12 @@ impl ListQuery {
         self.pattern.matches(&record.scope) && self.filter.matches(record)
     }
 
-    /// The digest of the pattern and the filter, without the limit. A cursor is bound to it.
+    /// The digest of the pattern and the filter, without the limit. A cursor is valid only for queries with the same
+    /// digest.
     pub(crate) fn fingerprint(&self) -> Digest {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store query v1\0");
-        // Plain data with string keys: serializing it into memory cannot fail.
+        // The pattern and the filter are plain data with string keys, so serializing them into memory cannot fail.
         hasher.update(&serde_json::to_vec(&(&self.pattern, &self.filter)).unwrap_or_default());
         hasher.finish()
     }
@@ -257,9 +259,9 @@ impl ListQuery {
 /// A page of a listing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// The rows: newest first, then by id.
+    /// The rows: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark).
     pub rows: Vec<Record>,
-    /// The number of matching rows on all pages, if the query requested it.
+    /// The number of matching rows on all pages; `None` if the query did not request the total.
     pub total: Option<u64>,
     /// The cursor of the next page; `None` on the last page.
     pub next: Option<Cursor>,

@@ -1,8 +1,8 @@
-//! The media types that a filter selects: [`MediaRange`], the rule for the listings of all drivers.
+//! [`MediaRange`]: which media types a filter selects. The listings of all drivers use this rule.
 //!
-//! Stores with an index filter in their own queries, so SQL can express every step of the rule. A stored media type is
-//! normalized, and a range matches if the normalized text contains each of the range's parts. A stored media type may be
-//! any text. This module must never know how a driver stores a media type.
+//! Some stores filter with SQL, so SQL must be able to express every step of the rule. The rule normalizes the stored
+//! media type, which may be any text. A range matches if the normalized text contains every part of the range. This
+//! module must never know how a driver stores a media type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,8 +21,8 @@ use crate::error::StoreError;
 /// | `*/*` | every artifact that has a media type |
 ///
 /// An artifact without a media type matches no range. The comparison ignores ASCII case in type, subtype, parameter
-/// names and parameter values. It also ignores spaces, tabs and double quotes. If a quoted value of a stored media type
-/// contains a semicolon, it is treated as several parameters.
+/// names and parameter values. It also ignores spaces, tabs and double quotes. A quoted value that contains a semicolon
+/// is treated as several parameters of the stored media type.
 ///
 /// # Examples
 /// ```
@@ -53,9 +53,9 @@ impl MediaRange {
         self.matches_normalized(&Self::normalize(media_type))
     }
 
-    /// For drivers: the texts that the normalized form of a matching media type contains. A media type matches if its
-    /// form contains all of them. The first text starts with a space, which occurs only at the start of a normalized
-    /// form. No text contains a zero character.
+    /// For drivers: the parts of the range. A media type matches if its [normalized](Self::normalize) form contains
+    /// every part. The first part starts with a space, which occurs only at the start of a normalized form. No part
+    /// contains a zero character.
     pub fn parts(&self) -> &[String] {
         &self.parts
     }

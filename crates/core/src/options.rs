@@ -1,4 +1,4 @@
-//! A driver's options: [`OptionSpec`] describes an option, [`Options`] holds the parsed values.
+//! A driver's options: [`OptionSpec`] describes an option, and [`Options`] contains the parsed values.
 //!
 //! The table of a driver's `OptionSpec`s is the single source for the name, type, default and meaning of each option.
 //! Configuration files, URLs, error messages and docs use it. This module must never know a driver's name or a file
@@ -62,7 +62,7 @@ pub struct OptionSpec {
     pub name: &'static str,
     /// The type of the option's value.
     pub kind: OptionKind,
-    /// The default value, as a user would write it. `None` if the option is required or stays unset.
+    /// The default value, as a user would write it. `None` if the option has no default.
     pub default: Option<&'static str>,
     /// Whether the option must be set.
     pub required: bool,
@@ -86,7 +86,8 @@ enum OptionValue {
 pub struct Options(BTreeMap<&'static str, OptionValue>);
 
 impl Options {
-    /// Parses the `given` options according to `specs`. A value is JSON of the option's type, or a text as in a URL.
+    /// Parses the `given` options according to `specs`. A value is either JSON of the option's type, or a text as a URL
+    /// contains it.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown option, an option that is given twice, a
@@ -124,8 +125,9 @@ impl Options {
         Ok(Self(values))
     }
 
-    /// The default options, with an example value for each required option. They are for tables of capabilities: most
-    /// drivers know their capabilities only with complete options. Do not open a store with them.
+    /// The default options, with an example value for each required option. Use them to show the capabilities of a
+    /// driver that is not configured: most drivers need complete options for this. Do not open a store with them,
+    /// because the example values are not real.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a default is invalid, which is a bug in the table.
@@ -140,7 +142,7 @@ impl Options {
         Ok(Self(values))
     }
 
-    /// The value of a text or choice option; `None` if it is not set.
+    /// The value of a text or choice option; `None` if the option is not set or has another type.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(OptionValue::Text(text)) => Some(text),
@@ -149,7 +151,7 @@ impl Options {
         }
     }
 
-    /// The value of a size or count option; `None` if it is not set.
+    /// The value of a size or count option; `None` if the option is not set or has another type.
     pub fn number(&self, name: &str) -> Option<u64> {
         match self.0.get(name) {
             Some(OptionValue::Size(number) | OptionValue::Count(number)) => Some(*number),
@@ -157,7 +159,7 @@ impl Options {
         }
     }
 
-    /// The value of a duration option; `None` if it is not set.
+    /// The value of a duration option; `None` if the option is not set or has another type.
     pub fn duration(&self, name: &str) -> Option<Duration> {
         match self.0.get(name) {
             Some(OptionValue::Duration(duration)) => Some(*duration),
@@ -165,7 +167,7 @@ impl Options {
         }
     }
 
-    /// The value of a boolean option; `None` if it is not set.
+    /// The value of a boolean option; `None` if the option is not set or has another type.
     pub fn bool(&self, name: &str) -> Option<bool> {
         match self.0.get(name) {
             Some(OptionValue::Bool(on)) => Some(*on),
@@ -211,7 +213,7 @@ fn parse_value(spec: &OptionSpec, value: &Value) -> Result<OptionValue, StoreErr
         }
         _ => None,
     };
-    // The value is not repeated, because it may be a misplaced secret.
+    // The message does not repeat the value, which may be a secret in the wrong option.
     parsed.ok_or_else(|| {
         StoreError::invalid_option(spec.name, format!("is not legal; it takes {}", spec.kind.expected()))
     })

@@ -32,7 +32,7 @@ impl PresignIntent {
         }
     }
 
-    /// The id of the artifact: that of the download, or the one that the upload will have after the commit.
+    /// The id of the artifact to download, or the id that the uploaded artifact will have after the commit.
     pub fn id(&self) -> ArtifactId {
         match self {
             Self::Get { id } => id.clone(),
@@ -46,7 +46,7 @@ impl PresignIntent {
 pub struct UploadIntent {
     /// The SHA-256 of the body.
     pub digest: Digest,
-    /// Its length in bytes.
+    /// The length of the body in bytes.
     pub size: u64,
     /// The options of the put.
     pub options: PutOptions,
@@ -64,7 +64,7 @@ impl UploadIntent {
     }
 }
 
-/// A signed URL. Anyone who has it can use it, so its text is shown only by [`reveal`](Self::reveal).
+/// A signed URL. Anyone who has the URL can use it, so only [`reveal`](Self::reveal) shows the text.
 ///
 /// # Examples
 /// ```
@@ -74,7 +74,8 @@ impl UploadIntent {
 /// assert!(url.reveal().ends_with("5ec7e7"));
 /// ```
 ///
-/// It is deliberately not `Display`. A client would get a placeholder instead of the URL, or a log the secret:
+/// The type deliberately does not implement `Display`. If the text were a placeholder, a client could receive the
+/// placeholder. If the text were the URL, a log could contain the secret:
 /// ```compile_fail,E0599
 /// # use artifact_store_core::PresignedUrl;
 /// # let url = PresignedUrl::new("https://bucket.example/key?X-Amz-Signature=5ec7e7");

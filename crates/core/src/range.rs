@@ -7,8 +7,8 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToIncl
 /// A range of an artifact's bytes. A read resolves it against the artifact's size. A range past the end is not an error
 /// but empty. The result of the read contains the resolved range and the artifact's size.
 ///
-/// Every range of `u64` converts into it: `a..b`, `a..=b`, `a..`, `..b`, `..=b` and `..`. The last bytes are a
-/// [`Suffix`](Self::Suffix).
+/// Every range of `u64` converts into a `ByteRange`: `a..b`, `a..=b`, `a..`, `..b`, `..=b` and `..`. The last bytes are
+/// a [`Suffix`](Self::Suffix).
 ///
 /// # Examples
 /// ```
@@ -38,8 +38,8 @@ pub enum ByteRange {
 }
 
 impl ByteRange {
-    /// Resolves the range for an artifact of `total` bytes. The result is within `0..total`. If it is empty, it is
-    /// `n..n` with `n <= total`.
+    /// Resolves the range for an artifact of `total` bytes. The result is within `0..total`. An empty result is `n..n`
+    /// with `n <= total`.
     pub fn resolve(self, total: u64) -> Range<u64> {
         match self {
             Self::Bounded { start, end } => {
@@ -72,7 +72,7 @@ impl From<RangeTo<u64>> for ByteRange {
 
 impl From<RangeInclusive<u64>> for ByteRange {
     fn from(range: RangeInclusive<u64>) -> Self {
-        // Also the state of a range whose iteration has ended, whose bounds are not specified.
+        // A range is also empty after its iteration has ended. The bounds of such a range are not specified.
         if range.is_empty() {
             return Self::Bounded { start: *range.start(), end: *range.start() };
         }

@@ -14,11 +14,11 @@ use crate::id::{ArtifactId, Namespace};
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-/// The largest [`PutOptions`], in bytes of compact JSON. They are limited because records are read whole.
+/// The largest [`PutOptions`], in bytes of compact JSON. The limit exists because a record is always read as a whole.
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
-/// The deepest nesting of metadata, counted in containers including the metadata itself. Common JSON parsers accept
-/// deeper values.
+/// The largest number of nested containers in metadata, including the metadata object itself. Common JSON parsers
+/// accept more.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
 /// Custom metadata: a JSON object.
@@ -71,8 +71,8 @@ impl FromStr for Source {
     }
 }
 
-/// The metadata that a put sets. It is stored unchanged. If the artifact already exists, the first writer's options
-/// stay.
+/// The metadata that a put sets. The store keeps these options unchanged. If the artifact already exists, the options
+/// of the first put stay.
 ///
 /// # Examples
 /// ```
@@ -262,8 +262,8 @@ impl Record {
     }
 }
 
-/// A reference to an artifact, as runtimes pass it on and as it is sent over the wire. It grants no access: reading the
-/// bytes requires permission for the scope.
+/// A reference to an artifact, as runtimes pass it on and as it is sent over the wire. A ref grants no access: reading
+/// the bytes requires permission for the scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactRef {

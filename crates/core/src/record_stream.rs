@@ -14,10 +14,10 @@ use crate::list::ListQuery;
 use crate::record::Record;
 use crate::store::ArtifactStore;
 
-/// The rows of all pages of a listing. The next page is requested when the stream is polled for it.
+/// The rows of all pages of a listing. The stream requests the next page only when it is polled for a row of this page.
 ///
-/// It holds the store itself and borrows nothing, so it can be moved into a task or returned from a function. After an
-/// error it ends.
+/// The stream owns an `Arc` of the store and borrows nothing, so it can be moved into a task or returned from a
+/// function. The stream ends after an error.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct RecordStream(Pin<Box<dyn Stream<Item = Result<Record, StoreError>> + Send + 'static>>);
 

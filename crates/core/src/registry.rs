@@ -40,8 +40,8 @@ pub enum UrlForm {
     SchemeOnly,
     /// `fs:/path` or `fs:relative/path`. The path sets this option.
     Path(&'static str),
-    /// `s3://host/path`. The host sets one option. The path, without its leading slash, sets another one if it is not
-    /// empty.
+    /// `s3://host/path`. The host sets one option. A path that is not empty sets another option, without the leading
+    /// slash.
     HostAndPath {
         /// The option that the host sets.
         host: &'static str,
@@ -54,7 +54,7 @@ pub enum UrlForm {
 }
 
 impl UrlForm {
-    /// The option that holds a path on the local disk, if there is one.
+    /// The option whose value is a path on the local disk; `None` if the driver has no such option.
     pub const fn path_option(self) -> Option<&'static str> {
         match self {
             Self::Path(option) => Some(option),
@@ -103,7 +103,7 @@ impl SweepMode {
     }
 }
 
-/// The result of a sweep. With [`SweepMode::DryRun`], it says what a sweep would have deleted.
+/// The result of a sweep. With [`SweepMode::DryRun`], the numbers say what a sweep would delete.
 ///
 /// # Examples
 /// ```
@@ -117,13 +117,13 @@ impl SweepMode {
 #[non_exhaustive]
 pub struct SweepSummary {
     /// Number of deleted orphans: temporary files, unreferenced bytes and empty directories of processes that have
-    /// ended. In a dry run they were counted but not deleted.
+    /// ended. In a dry run, the number of orphans that were found.
     pub leftovers: u64,
     /// Number of bytes of the orphans; `None` if the driver does not know. The storage backend may release the space
     /// later.
     pub bytes: Option<u64>,
-    /// Number of items that were kept, because a process that uses them may still be running. Not included in
-    /// `leftovers`.
+    /// Number of items that were not deleted, because a process that uses them may still be running. `leftovers` does
+    /// not include these items.
     pub spared: u64,
     /// Whether another sweep of this location was running. If so, nothing was done and the counts are 0.
     pub busy: bool,
@@ -175,9 +175,10 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn ArtifactStore>, StoreError>;
 
-    /// Opens a store without a [`Gate`](crate::Gate) for reading; the location can be read-only. For tools. The driver creates no
-    /// file, runs no recovery and no migration. If the store needs one of these first, the error says so.
-    /// Puts and deletes may be refused. The default body calls [`open`](Self::open).
+    /// For tools: opens a store only for reading, without a [`Gate`](crate::Gate). The default body calls
+    /// [`open`](Self::open), which may change the location. A driver that overrides this method creates no file and
+    /// runs no recovery or migration, so the location can be read-only. If the store needs one of these steps first,
+    /// the error says so. Puts and deletes may be refused.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -189,8 +190,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         self.open(options, clock).await
     }
 
-    /// Opens the location that `options` name, returns the features of its storage, and closes it again. Empty if all
-    /// storages of this driver have the same features. The default body returns an empty list.
+    /// Opens the location that `options` name, reads the features of its storage, and closes the location again. The
+    /// result is empty if all storages of this driver have the same features. The default body returns an empty list.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -218,12 +219,12 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         self.store_features(options).await
     }
 
-    /// Opens the location that `options` name, deletes the orphans of processes that ended abnormally, and closes it
-    /// again. It does not affect artifacts or running processes. Only one sweep of a location runs at a time: a second
-    /// one returns [`SweepSummary::busy`] at once.
+    /// Opens the location that `options` name, deletes the orphans of processes that ended abnormally, and closes the
+    /// location again. A sweep does not affect artifacts or running processes. Only one sweep of a location runs at a
+    /// time: a second sweep returns [`SweepSummary::busy`] at once.
     ///
-    /// With [`SweepMode::DryRun`] it only counts the orphans. Then opening the location must not delete, create or
-    /// migrate anything either.
+    /// With [`SweepMode::DryRun`], a sweep only counts the orphans. Opening the location must not delete, create or
+    /// migrate anything then.
     ///
     /// # Errors
     /// As [`open`](Self::open). A dry run also fails if the store does not exist yet or has to be migrated first.
@@ -265,9 +266,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Explains why there is no driver `name`. The error of [`driver`](Self::driver) then says
-    /// `the driver NAME REASON` instead of that the name is unknown. A driver that is registered under this name
-    /// takes precedence.
+    /// Sets the reason why the driver `name` is missing. The error of [`driver`](Self::driver) for this name is then
+    /// `the driver NAME REASON`. If a driver is registered under this name, the reason is not used.
     ///
     /// # Examples
     /// ```
@@ -291,7 +291,7 @@ impl Registry {
         self.drivers.get(name).ok_or_else(|| {
             StoreError::invalid(match self.missing.get(name) {
                 Some(reason) => format!("the driver {name} {reason}"),
-                // It may be a URL with a password.
+                // The name is not repeated, because it may be a URL with a password.
                 None if name.contains([':', '/', '@']) => {
                     let known: Vec<_> = self.drivers.keys().copied().collect();
                     format!("a URL is not the name of a driver; known: {}", known.join(", "))

@@ -13,8 +13,8 @@ use crate::error::StoreError;
 /// The longest scope part, in bytes of UTF-8.
 pub const MAX_SCOPE_PART_BYTES: usize = 256;
 
-/// One part of a scope: 1 to 256 bytes of UTF-8 without control characters, otherwise not interpreted. `..`, `/`, `%2f`
-/// and emoji are valid names. Cheap to clone.
+/// One part of a scope: 1 to 256 bytes of UTF-8 without control characters. The text is not interpreted: `..`, `/`,
+/// `%2f` and emoji are valid names. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ScopePart(Arc<str>);
@@ -175,7 +175,8 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// The tenants that a listing includes. There is deliberately no empty value that means all tenants.
+/// The tenants that a listing includes. All tenants need the explicit value [`AllTenants`](Self::AllTenants), so a
+/// forgotten tenant never selects all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantPattern {
@@ -222,7 +223,8 @@ pub struct ScopePattern {
 }
 
 impl ScopePattern {
-    /// Only `scope`. If it has no task, only artifacts without a task.
+    /// A pattern that includes only `scope`. If `scope` has no task, the pattern includes only artifacts without a
+    /// task.
     pub fn exactly(scope: &Scope) -> Self {
         Self {
             tenant: TenantPattern::One(scope.tenant.clone()),

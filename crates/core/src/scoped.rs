@@ -23,8 +23,8 @@ use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 
 /// A store restricted to one scope, for code that must not choose scopes. Cheap to clone.
 ///
-/// No method takes a scope, so no method can access another one. The scope of a session does not include its tasks.
-/// There is no `close`: closing ends the store for every scope, so it belongs to whoever opened the store.
+/// No method takes a scope, so no method can access another scope. The scope of a session does not include its tasks.
+/// There is no `close`, because a close ends the store for every scope. Only the code that opened the store closes it.
 ///
 /// # Examples
 /// ```
@@ -167,7 +167,8 @@ impl<S: ArtifactStore + ?Sized> ScopedStore<S> {
         self.store.delete(&self.scope, id).await
     }
 
-    /// Lists at most `limit` rows of this scope.
+    /// Lists at most `limit` rows of this scope that match `filter`. Starts after `cursor`; `None` starts at the first
+    /// row.
     ///
     /// # Errors
     /// As [`ArtifactStore::list`].

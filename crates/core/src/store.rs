@@ -53,7 +53,8 @@ pub struct PutResult {
 pub struct GetResult {
     /// The artifact's record. The range was resolved against its `size`.
     pub record: Record,
-    /// The range of the returned bytes. It may be shorter than requested, and is empty if the request is past the end.
+    /// The range of the returned bytes. The range is shorter than requested if the artifact ends earlier. It is empty
+    /// if the requested range is past the end.
     pub range: Range<u64>,
     /// The bytes of this range.
     pub stream: ByteStream,
@@ -76,7 +77,7 @@ pub struct Health {
     pub status: HealthStatus,
     /// Whether puts are currently accepted: false if the storage is full or read-only.
     pub accepts_puts: bool,
-    /// A message for the operator, without secrets.
+    /// A message for the operator, without secrets; `None` if there is nothing to report.
     pub detail: Option<String>,
 }
 
@@ -86,7 +87,7 @@ impl Health {
         Self { status: HealthStatus::Ready, accepts_puts: true, detail: None }
     }
 
-    /// Reads work, but something else does not. `detail` says what does not work and what to do about it.
+    /// Reads and puts work, but something else does not. `detail` says what does not work and what to do about it.
     pub fn degraded(detail: impl Into<String>) -> Self {
         Self { status: HealthStatus::Degraded, accepts_puts: true, detail: Some(detail.into()) }
     }
@@ -110,8 +111,8 @@ impl Health {
 /// in return. Every driver guarantees the following, whatever its flags are:
 ///
 /// 1. A put writes the bytes, then the record. A delete removes the record, then the bytes. The record is the commit
-///    point: if it is visible, all its bytes can be read. A kill of the process at any moment leaves the whole artifact
-///    or none. It may also leave orphans, which a sweep deletes.
+///    point: if a record is visible, all its bytes can be read. A kill of the process at any moment leaves the whole
+///    artifact or none. A kill may also leave orphans, which a sweep deletes.
 /// 2. An artifact is never found outside its scope.
 /// 3. The same scope, namespace and bytes give the same id and are stored once, even in concurrent puts. Exactly one
 ///    put returns [`PutOutcome::Created`].
@@ -127,8 +128,8 @@ impl Health {
 /// 9. Listings are newest first, filtered in the storage and paged by position. If the storage has no index, the scan
 ///    is limited. Past the limit, the error says to narrow the scope.
 ///
-/// The conformance crate tests these guarantees, and each flag both ways, as far as one process can. Separate programs
-/// test that a driver survives kills and that its memory is bounded.
+/// The conformance crate tests these guarantees as far as one process can. It tests each flag both ways: advertised and
+/// not. Separate programs test that a driver survives kills and that its memory is bounded.
 ///
 /// Wrappers implement every verb and use `#[deny(clippy::missing_trait_methods)]`, so that no verb silently uses a
 /// default body.
@@ -142,12 +143,13 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
 
     /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves nothing behind.
     ///
-    /// The same bytes in one scope and namespace are one artifact, whoever puts them. The options of the second put, such
-    /// as its file name, are lost, and a [`delete`](Self::delete) by one producer removes the artifact for the other. If
-    /// producers must not share artifacts, give each of them its own [`namespace`](PutOptions::namespace).
+    /// The same bytes in one scope and namespace are one artifact, whoever puts them. The options of the second put,
+    /// such as its file name, are lost. A [`delete`](Self::delete) by one producer removes the artifact for all
+    /// producers. If producers must not share artifacts, give each of them its own
+    /// [`namespace`](PutOptions::namespace).
     ///
-    /// *The Gate guarantees:* the size of the options is within its limit; the body has the caller's and the store's
-    /// limit. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back on its errors; it
+    /// *The Gate guarantees:* the options are within their size limit; the body is limited by the caller and by the
+    /// store. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back if the body fails; it
     /// compares the full digest before it treats two bodies as equal; the first writer's record stays.
     ///
     /// # Errors
@@ -156,12 +158,12 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Backend`.
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError>;
 
-    /// Reads an artifact, whole or by range. `None` if it does not exist in this scope.
+    /// Reads an artifact, whole or by range. `None` if the artifact does not exist in this scope.
     ///
     /// *The Gate guarantees to the caller:* scope, id, range and length of the result are correct, and a whole read
     /// ends successfully only if its SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range`
-    /// resolved against the record's size; only the stored chunks that contain the range are read; data is read only as
-    /// the stream is polled.
+    /// resolved against the record's size; only the stored chunks that contain the range are read; data is read only
+    /// when the stream is polled.
     ///
     /// # Errors
     /// `Corrupt`, `Unavailable`, `Closed`, `Backend`. The stream may end with the same errors.
@@ -172,16 +174,16 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError>;
 
-    /// Reads an artifact's record without its bytes. `None` if it does not exist in this scope.
+    /// Reads an artifact's record without its bytes. `None` if the artifact does not exist in this scope.
     ///
     /// # Errors
     /// `Corrupt`, `Unavailable`, `Closed`, `Backend`.
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError>;
 
     /// Deletes an artifact. Returns `false` if it did not exist in this scope. After the call returns, no later read
-    /// finds the artifact. A stream that was opened before returns all bytes or fails.
+    /// finds the artifact. A stream that was opened before the delete returns all bytes or fails.
     ///
-    /// It deletes the artifact for everyone who put the same bytes in this scope and namespace, see [`put`](Self::put).
+    /// The artifact is deleted for everyone who put the same bytes in this scope and namespace, see [`put`](Self::put).
     ///
     /// # Errors
     /// `Corrupt` (what is stored under the artifact's key is not this artifact), `Unavailable`, `Closed`, `Backend`.
@@ -193,8 +195,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// *The Gate guarantees:* the cursor is authentic and belongs to this query. *The driver guarantees:* it filters
     /// and sorts in the storage, starts after [`ListQuery::position`] and builds the result with [`Page::new`]. If the
-    /// storage has no index and a scan exceeds its limit, it returns `InvalidArgument`, which says to narrow the scope.
-    /// It never returns an incomplete page as complete.
+    /// storage has no index and a scan exceeds its limit, the driver returns `InvalidArgument` with a message that says
+    /// to narrow the scope. The driver never returns an incomplete page as complete.
     ///
     /// # Errors
     /// `InvalidArgument` (cursor, scan limit), `Corrupt`, `Unavailable`, `Closed`, `Backend`.

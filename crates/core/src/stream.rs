@@ -13,8 +13,8 @@ use crate::error::StoreError;
 
 /// A stream of an artifact's bytes.
 ///
-/// It reads only when it is polled. Dropping it at any point leaves nothing behind. If the artifact is deleted during
-/// the read, the stream returns all bytes or fails. It never ends early without an error.
+/// The stream reads only when it is polled. A dropped stream leaves nothing behind. If the artifact is deleted during
+/// the read, the stream returns all bytes or fails. The stream never ends early without an error.
 ///
 /// # Examples
 /// ```

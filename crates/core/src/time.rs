@@ -32,8 +32,9 @@ const MIN_MICROS: i64 = -62_167_219_200_000_000;
 const MAX_MICROS: i64 = 253_402_207_200_000_000;
 
 impl Timestamp {
-    /// The time `micros` microseconds after the epoch. A value outside the years 0 to 9999 is clamped to the nearest
-    /// one inside. So the text form of every timestamp can be parsed again, even if a clock is broken.
+    /// The time `micros` microseconds after the epoch. A time before 0000-01-01T00:00:00Z or after 9999-12-30T22:00:00Z
+    /// is replaced by the nearer of these two. So the text form of every timestamp can be parsed again, even if a clock
+    /// is wrong.
     pub const fn from_micros(micros: i64) -> Self {
         if micros < MIN_MICROS {
             Self(MIN_MICROS)
@@ -50,7 +51,7 @@ impl Timestamp {
     }
 
     /// The time `duration` later. A fraction of a microsecond in `duration` is dropped. `None` if the result is after
-    /// the year 9999.
+    /// 9999-12-30T22:00:00Z.
     ///
     /// # Examples
     /// ```
@@ -90,7 +91,7 @@ const ZERO_TIME_MICROS: i64 = -62_135_596_800_000_000;
 impl Timestamp {
     /// Parses the RFC 3339 time in `text` as a lower bound. Fractions of a microsecond are rounded up, so that the
     /// bound matches the same timestamps as the exact time. `None`, which means no bound, for 0001-01-01T00:00:00Z in
-    /// any notation: clients that cannot omit a time send it as *unset*.
+    /// any notation. Clients that cannot omit a time send this value for an unset time.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the text is not an RFC 3339 time.
@@ -143,7 +144,7 @@ impl ParsedTime {
             (parse_digits_after(&mut rest, b":", 2)?, parse_digits_after(&mut rest, b":", 2)?);
         let (fraction, has_remainder) = parse_fraction(&mut rest)?;
         let offset = parse_offset(&mut rest)?;
-        // At most two digits, so they fit into an `i8`.
+        // Month and day have two digits, so they fit into an `i8`.
         let to_i8 = |number: i64| i8::try_from(number).ok();
         let date = jiff::civil::Date::new(i16::try_from(year).ok()?, to_i8(month)?, to_i8(day)?).ok()?;
         let days = i64::from((date - jiff::civil::date(1970, 1, 1)).get_days());
@@ -174,7 +175,7 @@ fn parse_digits_after(rest: &mut &[u8], separators: &[u8], count: usize) -> Opti
     separators.contains(separator).then(|| parse_digits(rest, count))?
 }
 
-/// Reads the optional fraction of a second: its microseconds, and whether it has a non-zero digit beyond them.
+/// Reads the optional fraction of a second. Returns its microseconds, and whether a digit after the sixth is not zero.
 fn parse_fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
     let Some(remaining) = rest.strip_prefix(b".") else { return Some((0, false)) };
     let length = remaining.iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -161,7 +161,7 @@ fn a_stream_yields_even_if_its_source_is_always_ready() {
     run(async {
         let endless = stream::repeat_with(|| Ok::<_, BoxError>(Bytes::new()));
         let mut stream = open_stream(Body::from_stream(endless)).unwrap();
-        // There is never a non-empty piece, so the future must become pending.
+        // The source returns only empty pieces, so the future must become pending.
         assert!(futures_util::FutureExt::now_or_never(stream.next()).is_none());
     });
 }
@@ -193,7 +193,7 @@ fn no_debug_output_of_a_body_shows_its_bytes() {
         format!("{:?}", secret().open(u64::MAX).unwrap().into_stream()),
     ];
     for shown in shown {
-        // As text, and as a list of numbers.
+        // The bytes must appear neither as text nor as a list of numbers.
         assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
     }
 }

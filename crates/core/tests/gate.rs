@@ -140,7 +140,7 @@ fn gate(fault: Fault, options: GateOptions) -> Gate {
 
 const BODY: &[u8] = &[42; 4500];
 
-/// A gate over a faulty store that holds [`BODY`] and three small artifacts, and the id of [`BODY`].
+/// Returns a gate over a faulty store with four artifacts, and the id of [`BODY`]. The other three artifacts are small.
 async fn filled_gate(fault: Fault, options: GateOptions) -> (Gate, ArtifactId) {
     let store = FaultyStore { inner: InmemStore::new(InmemConfig::new()), fault: Fault::None };
     for n in 0..3_u8 {

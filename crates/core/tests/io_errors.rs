@@ -33,7 +33,7 @@ fn every_kind_of_error_has_a_kind_of_io() {
             StoreError::unavailable("full").with_source(io::Error::from(io::ErrorKind::StorageFull)),
             io::ErrorKind::StorageFull,
         ),
-        // The kind of a store's error that the system's kind does not describe.
+        // For `Corrupt`, the kind of the system's error is not used.
         (StoreError::corrupt("short").with_source(io::Error::other("x")), io::ErrorKind::InvalidData),
     ] {
         let text = error.to_string();

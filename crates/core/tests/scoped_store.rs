@@ -35,7 +35,7 @@ fn a_scoped_handle_has_every_method_of_the_store() {
     let scoped =
         methods(include_str!("../src/scoped.rs"), "impl<S: ArtifactStore + ?Sized> ScopedStore<S> {");
     let missing: Vec<&String> = store.difference(&scoped).collect();
-    // Closing belongs to whoever opened the store, and a handle keeps its scope.
+    // Only the code that opened the store closes it, and a handle cannot change its scope.
     assert_eq!(missing, ["close", "scoped"]);
 }
 

@@ -13,8 +13,8 @@ fn position(micros: i64, namespace: &str, bytes: &[u8], user: &str) -> Position 
     }
 }
 
-/// Positions of few times, namespaces, bytes and scopes, so that ties are frequent. A namespace may look like the
-/// beginning of another id.
+/// Positions with few different times, namespaces, bytes and scopes, so that ties are frequent. One namespace has the
+/// text of an id, so that an id can begin another id.
 fn any_position() -> impl Strategy<Value = Position> {
     let micros = prop_oneof![
         prop::sample::select(vec![i64::MIN, -1_000_001, -1, 0, 1, 255, 256, 1_767_323_045_000_006, i64::MAX]),
@@ -28,7 +28,7 @@ fn any_position() -> impl Strategy<Value = Position> {
         .prop_map(|(micros, namespace, bytes, user)| position(micros, &namespace, bytes.as_bytes(), &user))
 }
 
-/// A storage keeps these keys. If one changes, its listings are out of order.
+/// Storages keep these keys. If the format changes, the listings of existing storages are out of order.
 #[test]
 fn a_sort_key_never_changes() {
     let key = position(1_767_323_045_000_006, "default", b"", "ada").sort_key();
@@ -46,7 +46,7 @@ fn a_sort_key_is_as_long_as_its_page_says() {
     assert_eq!(position(0, &"n".repeat(128), b"", "ada").sort_key().len(), 186);
 }
 
-/// The bytes after the id, whatever they are, must not decide this.
+/// The scope mark, which follows the id in the key, must not change this order.
 #[test]
 fn an_id_sorts_before_every_id_that_it_begins() {
     let namespace = format!("default_{}", &Digest::of(b"1").to_hex()[..32]);

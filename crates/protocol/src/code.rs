@@ -112,7 +112,7 @@ codes! {
         "No: check the method's name and the runtime's capabilities (runtime.info).";
 }
 
-/// The status of `runtime_error` if a limit is reached: of subscribers, connections or requests.
+/// The status of `runtime_error` if a limit on subscribers, connections or requests is reached.
 pub const SUBSCRIBER_LIMIT_STATUS: u16 = 429;
 /// The status of `runtime_error` on the event stream if the bus is closed.
 pub const BUS_CLOSED_STATUS: u16 = 503;

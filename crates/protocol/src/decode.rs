@@ -73,8 +73,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Converts an error to a refusal without the values that the error may repeat. It parses the messages of `serde`. Tests
-/// fail if a version of `serde` changes them.
+/// Converts an error to a refusal without the values that the error may repeat. It parses the messages of `serde`.
+/// Tests fail if a version of `serde` changes these messages.
 fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
     let (line, column) = (error.line(), error.column());
     if !error.is_data() {

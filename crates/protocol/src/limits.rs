@@ -35,7 +35,7 @@ impl PayloadLimits {
     /// # Errors
     /// [`Code::PayloadInvalid`].
     pub(crate) fn check_text(&self, field: &str, text: &str) -> Result<(), Envelope> {
-        // A string never has more characters than bytes.
+        // A string never has more characters than bytes, so a string with few bytes need not be counted.
         if text.len() > self.max_chars && text.chars().count() > self.max_chars {
             return Err(payload_invalid(format!(
                 "{field} holds a text of more than {} characters",

@@ -70,12 +70,14 @@ impl<'de> Deserialize<'de> for RawMetadata {
     }
 }
 
-/// Whether well-formed JSON escapes a surrogate without its pair. `serde_json` accepts that for raw values.
+/// Whether a string in well-formed JSON escapes a surrogate that is not half of a pair. `serde_json` does not check
+/// this in raw values.
 fn has_lone_surrogate(json: &str) -> bool {
     // The UTF-16 code unit of an escape `uXXXX`; `None` for a short escape such as `n`.
     let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
     let mut rest = json;
     while let Some((_, escape)) = rest.split_once('\\') {
+        // The length after the backslash: 1 for `n`, 5 for `uXXXX`, 11 for the pair `uXXXX\uXXXX`.
         let length = match unit(escape) {
             None => 1,
             Some(0xd800..=0xdbff) => {
@@ -134,8 +136,8 @@ impl PutOpts {
         }
     }
 
-    /// Parses the media type. `None` if it is absent, empty or too long; [`into_options`](Self::into_options) checks
-    /// its length.
+    /// Parses the media type. `None` if the media type is absent, empty or too long.
+    /// [`into_options`](Self::into_options) refuses one that is too long.
     ///
     /// # Errors
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not a media type.
@@ -184,7 +186,7 @@ impl PutOpts {
 /// Parses metadata that is known to be a JSON object, and checks it against the limits.
 fn parse_metadata(text: &str) -> Result<Value, Envelope> {
     // The text is a JSON object, so parsing fails for two reasons only: a number does not fit into an f64, or the depth
-    // is above the limit of the parser. That limit is far above the limit of the protocol.
+    // is above the limit of the parser. The parser's limit is far above the limit of the protocol.
     let value: Value = serde_json::from_str(text).map_err(|_| match nesting_depth(text) {
         depth if depth > PAYLOAD_LIMITS.max_depth => PAYLOAD_LIMITS.too_deep("metadata"),
         _ => payload_invalid(
@@ -231,7 +233,7 @@ impl CompactPayload<'_> {
         if let Some(value) = self.metadata {
             let _ = serde_json::to_writer(&mut metadata, value);
         }
-        // The raw metadata was counted as it was sent. Its compact form counts instead.
+        // The first count includes the raw metadata as it was sent. The size of the compact metadata replaces it.
         bytes.0 - raw + metadata.0
     }
 }

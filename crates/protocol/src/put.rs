@@ -20,9 +20,9 @@ use crate::schema;
 use crate::scope::RequestScope;
 use crate::size_limit::SizeLimit;
 
-/// The most bytes of JSON in a request; in a put, the value of the member `bytes` does not count. A payload within its
-/// limits is far below this, whatever its escapes and indentation. So a payload slightly above its limits is still read,
-/// and its refusal names the limit.
+/// The most bytes of JSON in a request. In a put, the value of the member `bytes` is not included. A payload within
+/// [`PAYLOAD_LIMITS`](crate::PAYLOAD_LIMITS) is much smaller, even with escapes and indentation. So a payload slightly
+/// above these limits is still read, and the refusal names the limit.
 pub const MAX_JSON_BYTES: u64 = 1024 * 1024;
 
 /// The request of `artifacts.put`. Its debug output shows the number of bytes, never the bytes.
@@ -47,7 +47,8 @@ impl fmt::Debug for PutRequest {
 }
 
 /// The request of `artifacts.put`.
-// The JSON without the value of `bytes`, which `PutDecoder` takes out. The line above is shown in the API document.
+// This is the JSON after `PutDecoder` has removed the value of `bytes`. The doc comment above is also a description in
+// the API document.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutJson {
@@ -76,8 +77,9 @@ impl ToSchema for PutRequest {
     }
 }
 
-/// The most bytes of JSON that a put of at most `limit` bytes may announce: its base64, plus [`MAX_JSON_BYTES`] for the
-/// rest and for escapes in the base64. A longer announced length is refused before any byte is read.
+/// The longest JSON, in bytes, that a put of at most `limit` artifact bytes may announce. It is the base64 of these
+/// bytes, plus [`MAX_JSON_BYTES`] for the other members and for escapes in the base64. A longer announced length is
+/// refused before any byte is read.
 ///
 /// # Examples
 /// ```
@@ -223,7 +225,7 @@ impl PutDecoder {
             (_, b',') if in_outer_object => self.member_part = MemberPart::Name,
             _ => {}
         }
-        // 6 bytes are enough to tell whether the name is `bytes`.
+        // A sixth byte shows that the name is longer than `bytes`, so further bytes are not stored.
         if in_outer_object
             && self.member_part == MemberPart::Name
             && matches!(self.state, LexerState::Text { .. })
@@ -272,7 +274,8 @@ impl PutDecoder {
     /// [`Code::InvalidRequest`]: see [`decode`]; [`Code::RequestTooLarge`].
     pub fn finish(mut self) -> Result<PutRequest, Envelope> {
         let json: PutJson = decode(&self.json)?;
-        // A member written as `"b\u0079tes"` is `bytes`, too. Its value was kept as text.
+        // A member written as `"b\u0079tes"` is `bytes`, too. `feed` does not recognize this name, so the base64 is
+        // still in `json.bytes`.
         self.base64.decode(json.bytes.as_bytes(), self.limit)?;
         self.base64.finish()?;
         Ok(PutRequest { scope: json.scope, bytes: self.base64.decoded.into(), opts: json.opts })
@@ -355,12 +358,13 @@ impl Base64Decoder {
         if self.decoded.len() as u64 > limit.bytes {
             return Err(limit.refusal());
         }
-        // If more groups follow although the limit is not exceeded, a group before them had padding.
+        // If `more` is not empty, the decoded groups exceed the limit unless the last one has padding. No group may
+        // follow padding.
         if more.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 
-    /// Reserves capacity for `more` bytes. It doubles the capacity, up to 3 bytes above the limit: a group of 3 bytes is
-    /// decoded before the limit is checked.
+    /// Reserves capacity for `more` bytes. The capacity doubles, but only up to 3 bytes above the limit. A group of 3
+    /// bytes is decoded before the limit is checked.
     fn reserve(&mut self, more: usize, limit: u64) {
         let need = self.decoded.len() + more;
         if need > self.decoded.capacity() {

@@ -1,5 +1,5 @@
-//! [`SizeLimit`]: the largest artifact that a request may bring, and what raises that limit. This module must never know
-//! how a limit is configured, or a store.
+//! [`SizeLimit`]: the largest artifact that a request may bring, and what raises that limit. This module must never
+//! know a store, nor how a configuration is read.
 
 use crate::code::Code;
 use crate::envelope::Envelope;

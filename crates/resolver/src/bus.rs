@@ -1,10 +1,10 @@
 //! The event bus: the latest events of every tenant, and the [`Subscription`]s that read them.
 //!
-//! By default the bus belongs to one process. Over an [`EventLog`] all processes on one storage share it: each appends
-//! its events to the log, and each reads the log and keeps the events here in the log's order.
+//! By default, each process has its own bus. With an [`EventLog`], all processes on one storage share a bus. Each
+//! process then appends its own events to the log, and reads the events of all processes in the log's order.
 //!
-//! A slow subscriber never delays another. If its next event is no longer kept, it gets [`Delivery::TooSlow`] and its
-//! subscription ends.
+//! A slow subscriber never delays another. If the bus has dropped an event that a subscriber has not read, the
+//! subscriber gets [`Delivery::TooSlow`] and its subscription ends.
 //!
 //! This module must never know who may subscribe to what.
 
@@ -29,11 +29,11 @@ use self::subscribers::Subscribers;
 pub use self::subscription::Subscription;
 use crate::refusal::Refusal;
 
-/// An event as the bus holds it.
+/// An event on the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The event's id. A subscriber can continue after it on any process of the bus. The id does not reveal how
-    /// many events there were.
+    /// The event's id. A subscriber can continue after this id on any process that shares the bus. The id does not
+    /// reveal how many events there were.
     pub id: String,
     /// The event's type, time, scope and payload.
     pub data: EventData,
@@ -46,7 +46,8 @@ pub enum Delivery {
     Event(Arc<Event>),
     /// Events are missing here. They were dropped before the subscriber came back, or lost before they reached the bus.
     Gap,
-    /// The subscriber read too slowly, and the bus dropped events that it had not read. No delivery follows.
+    /// The subscriber read too slowly, and the bus dropped events that the subscriber had not read. No delivery
+    /// follows.
     TooSlow,
 }
 
@@ -73,11 +74,11 @@ pub(crate) struct BusLimits {
     pub(crate) events_per_tenant: usize,
     /// The memory for the kept events of all tenants together, in bytes.
     pub(crate) events_bytes: usize,
-    /// The numbers of subscribers.
+    /// The limits on the numbers of subscribers.
     pub(crate) subscribers: SubscriberLimits,
 }
 
-/// The current and the total numbers of an event bus, for metrics.
+/// The numbers of subscribers and events of a bus, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EventCounts {
     /// Open subscriptions to single sessions.
@@ -154,8 +155,8 @@ impl EventBus {
         }
     }
 
-    /// Waits until the events published so far are in the event log and were read from it, for 1 second at most. After
-    /// this timeout the events are still delivered later. Without a log it returns at once.
+    /// Waits until the events published so far are in the event log and were read back from the log, at most 1 second.
+    /// After this timeout, the events are still delivered later. Without a log, the call returns at once.
     pub(crate) async fn flush(&self) {
         if let Some(replicator) = &self.replicator {
             replicator.flush().await;
@@ -196,7 +197,8 @@ impl EventBus {
         self.replicator.as_ref().and_then(LogReplicator::degraded_reason)
     }
 
-    /// Adds a subscriber. It starts after `last_event_id`, or with the next event if there is none.
+    /// Adds a subscriber. The subscriber starts after `last_event_id`. With `None`, it starts with the next event that
+    /// is published.
     ///
     /// # Errors
     /// If the bus is closed, or a limit on subscribers is reached.
@@ -218,7 +220,7 @@ impl EventBus {
                 return Err(Refusal::too_many_subscribers(limit));
             }
         };
-        // For the subscriber of a session, an event id of another tenant counts as unknown.
+        // For the subscriber of a session, an event id of another tenant is treated as unknown.
         let tenant = (scope == SubscriptionScope::Session).then(|| session.tenant());
         let position = last_event_id
             .map_or_else(|| state.history.end_position(), |id| state.history.position_after(id, tenant));
@@ -229,12 +231,13 @@ impl EventBus {
 }
 
 impl SharedBus {
-    /// A poisoned lock is used as usual: no code that holds the lock can panic in the middle of a change.
+    /// Locks the state. A poisoned lock is used as usual, because no code that holds the lock can panic in the middle
+    /// of a change.
     fn state(&self) -> MutexGuard<'_, BusState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an entry to the history and wakes the subscribers that it concerns.
+    /// Adds an entry to the history and wakes the subscribers that may receive the entry.
     fn push(&self, entry: HistoryEntry) {
         let mut guard = self.state();
         let state = &mut *guard;

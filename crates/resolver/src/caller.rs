@@ -47,15 +47,15 @@ impl Caller {
         self
     }
 
-    /// Adds `artifacts:delete`: the caller may delete artifacts of its own session, and nothing else.
+    /// Adds `artifacts:delete`: the caller may delete artifacts of its own session, but no other artifacts.
     #[must_use]
     pub fn with_delete(mut self) -> Self {
         self.delete = true;
         self
     }
 
-    /// Binds the caller to its session: a listing without a session covers this session alone, instead of every session
-    /// of the user. What `admin` and `console:fleet` allow beyond the session does not change.
+    /// Binds the caller to its session. A listing that names no session then covers only this session, instead of every
+    /// session of the user. The rights of `admin` and `console:fleet` do not change.
     #[must_use]
     pub fn with_bound_session(mut self) -> Self {
         self.session_bound = true;

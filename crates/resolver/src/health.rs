@@ -1,7 +1,8 @@
 //! Health of the store: [`StoreHealth`] checks the store once for all concurrent callers, and caches the result for
 //! 1 second.
 //!
-//! The store's own message may name a path, so it is not passed on. This module must never know who asks.
+//! The store's own message may name a path, so callers do not receive this message. This module must never know who
+//! asks.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ pub(crate) struct StoreHealth {
     last: Mutex<Option<Probe>>,
 }
 
-/// A health check. All callers that wait for it share it, and a caller that is cancelled does not cancel it.
+/// A health check, which all waiting callers share. A cancelled caller does not cancel the check.
 #[derive(Debug)]
 struct Probe {
     started: Instant,
@@ -41,8 +42,8 @@ impl Probe {
         Self { started: Instant::now(), result: result.boxed().shared() }
     }
 
-    /// Whether the result is recent, or will be. A check makes no progress while nobody waits for it, so a pending check
-    /// may be old.
+    /// Whether a caller may use this check, because its result is recent or it started recently. A check makes no
+    /// progress while no caller waits for it, so a pending check may be too old.
     fn is_fresh(&self) -> bool {
         match self.result.peek() {
             Some((at, _)) => at.elapsed() < CACHE_TTL,

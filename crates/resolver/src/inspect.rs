@@ -35,27 +35,27 @@ impl std::error::Error for Rejection {}
 /// The metadata of an upload that is about to be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Upload<'a> {
-    /// The scope that it is stored in.
+    /// The scope that the upload is stored in.
     pub scope: &'a Scope,
     /// The options of the put, as the uploader sent them.
     pub options: &'a PutOptions,
-    /// Its length in bytes, if it is known before the end.
+    /// The length of the upload in bytes; `None` if it is not known before the end.
     pub length: Option<u64>,
 }
 
 /// Inspects uploads before they are stored. A rejected upload leaves nothing behind.
 #[async_trait]
 pub trait Inspector: fmt::Debug + Send + Sync + 'static {
-    /// Inspects the metadata of an upload. `Ok(None)` accepts it without inspecting its bytes; `Ok(Some(…))` inspects
-    /// them.
+    /// Inspects the metadata of an upload. `Ok(None)` accepts the upload without inspecting its bytes. `Ok(Some(…))` is
+    /// the inspection of its bytes.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload before any of its bytes is read.
     async fn begin(&self, upload: Upload<'_>) -> Result<Option<Box<dyn Inspection>>, Rejection>;
 }
 
-/// Inspects the bytes of one upload as they arrive. Bytes may reach the storage meanwhile, but nothing is visible
-/// before [`finish`](Self::finish) returns `Ok`.
+/// Inspects the bytes of one upload as they arrive. The store may write bytes during the inspection, but the artifact
+/// is not visible before [`finish`](Self::finish) returns `Ok`.
 #[async_trait]
 pub trait Inspection: Send + 'static {
     /// Inspects the next chunk, in order. It has at most 256 KiB.
@@ -64,7 +64,7 @@ pub trait Inspection: Send + 'static {
     /// A [`Rejection`] ends the upload.
     async fn chunk(&mut self, chunk: &Bytes) -> Result<(), Rejection>;
 
-    /// Decides after all chunks.
+    /// Accepts or rejects the upload after all chunks.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload.
@@ -84,7 +84,8 @@ pub(crate) fn inspect_body(body: Body, inspection: Box<dyn Inspection>) -> Resul
             inspection.chunk(&chunk).await?;
             return Ok(Some((chunk, Some((chunks, inspection)))));
         }
-        // The body is complete and matches its announced length and digest. Only now may the inspection accept it.
+        // The body is complete and matches its announced length and digest. The inspection may accept a body only after
+        // this check.
         chunks.finish()?;
         inspection.finish().await?;
         Ok(None)

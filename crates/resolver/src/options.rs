@@ -12,21 +12,22 @@ use crate::inspect::Inspector;
 /// The settings of a [`Resolver`](crate::Resolver).
 #[derive(Debug, Clone)]
 pub struct ResolverOptions {
-    /// The largest artifact that is accepted, in bytes, by `artifacts.put` and by uploads
-    /// (`protocol.max_request_bytes`). `None`: 4 MiB for `artifacts.put`, and no limit for uploads beside
-    /// `max_upload_bytes`.
+    /// The largest artifact, in bytes, that `artifacts.put` and uploads accept (`protocol.max_request_bytes`). `None`
+    /// means 4 MiB for `artifacts.put`. Uploads are then limited by `max_upload_bytes` only.
     pub max_request_bytes: Option<u64>,
-    /// The largest upload that is accepted, in bytes, up to a `max_request_bytes` that is set
-    /// (`protocol.max_upload_bytes`). `None`: `max_request_bytes` if that is set, otherwise 1 GiB.
+    /// The largest upload, in bytes, that is accepted (`protocol.max_upload_bytes`). If `max_request_bytes` is set, it
+    /// limits uploads too. `None` means `max_request_bytes` if it is set, otherwise 1 GiB.
     pub max_upload_bytes: Option<u64>,
-    /// The number of bytes that `artifacts.get` returns at most if the request does not say (`artifacts.fetch_default_max_bytes`; 64 KiB).
+    /// The most bytes that `artifacts.get` returns if the request does not set a number
+    /// (`artifacts.fetch_default_max_bytes`; 64 KiB).
     pub fetch_default_max_bytes: u64,
-    /// The largest number of bytes that a request of `artifacts.get` can ask for (`artifacts.fetch_hard_max_bytes`; 1 MiB).
+    /// The most bytes that `artifacts.get` returns, whatever number the request sets (`artifacts.fetch_hard_max_bytes`;
+    /// 1 MiB).
     pub fetch_hard_max_bytes: u64,
     /// The number of events kept for each tenant, for subscribers that come back (1024).
     pub events_kept: usize,
-    /// The approximate memory for the kept events of all tenants together, in bytes (64 MiB). Above it, events of the
-    /// tenant with the most bytes are dropped first.
+    /// The approximate memory for the kept events of all tenants together, in bytes (64 MiB). Above this limit, events
+    /// of the tenant with the most bytes are dropped first.
     pub events_kept_bytes: usize,
     /// The most open subscriptions of a session (16).
     pub max_subscribers_per_session: usize,
@@ -62,7 +63,7 @@ impl Default for ResolverOptions {
 }
 
 impl ResolverOptions {
-    /// The configured limit of `artifacts.put`. The store may have a lower one, which is not applied here.
+    /// The configured limit of `artifacts.put`. A lower limit of the store is not applied here.
     pub(crate) fn put_limit(&self) -> SizeLimit {
         let bytes = self.max_request_bytes.unwrap_or(DEFAULT_MAX_REQUEST_BYTES);
         let source = if self.upload_limit().bytes > bytes {
@@ -73,7 +74,7 @@ impl ResolverOptions {
         SizeLimit { bytes, source }
     }
 
-    /// The configured limit of uploads. The store may have a lower one, which is not applied here.
+    /// The configured limit of uploads. A lower limit of the store is not applied here.
     pub(crate) fn upload_limit(&self) -> SizeLimit {
         let upload = self.max_upload_bytes.or(self.max_request_bytes).unwrap_or(DEFAULT_MAX_UPLOAD_BYTES);
         match self.max_request_bytes {
@@ -101,7 +102,7 @@ impl ResolverOptions {
 pub struct RuntimeDescription {
     /// The id of this process. It changes with every start.
     pub instance_id: String,
-    /// The name that the operator gave to the runtime.
+    /// The name that the operator gave to the runtime; `None` if it has no name.
     pub display_name: Option<String>,
     /// The version of the program.
     pub build_version: String,

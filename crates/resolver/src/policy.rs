@@ -21,7 +21,8 @@ pub(crate) enum VerbClass {
     CrossScopeRead,
     /// Changes what is stored.
     Mutation,
-    /// Needs `admin`, in the caller's own tenant too; for the caller's own artifacts `artifacts:delete` is enough.
+    /// Needs `admin`, even in the caller's own tenant. For artifacts of the caller's own session, `artifacts:delete` is
+    /// enough.
     AdminVerb,
 }
 
@@ -41,8 +42,8 @@ struct Rule {
     admin_names_others: bool,
 }
 
-/// The decision for a caller without scopes, and for each scope that a token may have. If it has several, one that
-/// allows is enough.
+/// The decision for a caller without token scopes, and for each token scope. If a caller has several token scopes, one
+/// that allows is enough.
 struct RoleDecisions {
     user: Decision,
     fleet: Decision,
@@ -56,7 +57,8 @@ const TABLE: [Rule; 4] = [
     Rule {
         class: VerbClass::ContentRead,
         own_tenant: RoleDecisions { user: Allow, fleet: Allow, delete: Allow, admin: Allow },
-        // No scope gives access to foreign content, and the answer never reveals that it exists.
+        // No token scope gives access to content of another tenant. The refusal never reveals whether the content
+        // exists.
         foreign_tenant: RoleDecisions {
             user: Deny(Code::NotFound),
             fleet: Deny(Code::NotFound),
@@ -107,7 +109,7 @@ const TABLE: [Rule; 4] = [
 
 impl VerbClass {
     fn rule(self) -> &'static Rule {
-        // The table has a row for each class, which a test checks.
+        // A test checks that the table has a row for each class.
         TABLE.iter().find(|rule| rule.class == self).unwrap_or(&TABLE[0])
     }
 }
@@ -124,11 +126,11 @@ impl RoleDecisions {
     }
 }
 
-/// A verb that the policy decides about.
+/// A verb that needs a [`Permission`].
 pub(crate) trait Verb {
-    /// Its row of the table.
+    /// The class of the verb, which selects the row of the table.
     const CLASS: VerbClass;
-    /// Its name in an audit event.
+    /// The name of the verb in an audit event.
     const NAME: &'static str;
     /// What a permission gives access to.
     type Target;
@@ -148,26 +150,26 @@ pub(crate) struct TargetParts {
     task: Option<ScopePart>,
 }
 
-/// The proof that a caller may do `V` to a target. It can be used once. Only [`authorize`] and [`authorize_events`]
-/// create one.
+/// The proof that a caller may perform the verb `V` on a target. A permission can be used once. Only [`authorize`] and
+/// [`authorize_events`] create one.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permission<V: Verb> {
     target: V::Target,
-    /// The audit event, if the target is not in the caller's own tenant.
+    /// The audit event; `None` if the target is in the caller's own tenant.
     audit: Option<(Scope, EventPayload)>,
     verb: PhantomData<V>,
 }
 
 impl<V: Verb> Permission<V> {
-    /// The target. Unlike [`into_audited_target`](Self::into_audited_target), this keeps the permission and publishes no
-    /// audit event.
+    /// The target. Unlike [`into_audited_target`](Self::into_audited_target), this method does not use up the
+    /// permission and publishes no audit event.
     pub(crate) fn target(&self) -> &V::Target {
         &self.target
     }
 
-    /// Uses the permission and returns its target. If the target is not in the caller's own tenant, this publishes the
-    /// audit event.
+    /// Uses the permission and returns its target. If the target is not in the caller's own tenant, the audit event is
+    /// published.
     pub(crate) fn into_audited_target(self, bus: &EventBus) -> V::Target {
         if let Some((scope, payload)) = self.audit {
             bus.publish(scope, payload);
@@ -176,7 +178,7 @@ impl<V: Verb> Permission<V> {
     }
 }
 
-/// Decides by the table. `requested` are the parts of the scope in the request.
+/// Decides by the table whether `caller` may perform `V`. `requested` contains the parts of the scope in the request.
 pub(crate) fn authorize<V: ScopedVerb>(
     caller: &Caller,
     requested: ScopeParts,
@@ -203,7 +205,7 @@ pub(crate) fn authorize<V: ScopedVerb>(
     // If a listing names no user, a caller that may not name others is limited to its own user.
     let user =
         if may_name_others { requested.user } else { requested.user.or_else(|| default_user::<V>(caller)) };
-    // A caller bound to its session is also limited to that session.
+    // If such a caller is bound to its session, the listing is also limited to this session.
     let session = if may_name_others {
         requested.session
     } else {
@@ -223,8 +225,8 @@ pub(crate) fn authorize<V: ScopedVerb>(
     Ok(Permission { target: V::target(parts)?, audit, verb: PhantomData })
 }
 
-/// Decides about a subscription. Every caller may subscribe to its own session. The table decides who may subscribe to
-/// all tenants.
+/// Decides whether `caller` may subscribe to `scope`. Every caller may subscribe to its own session. The table decides
+/// who may subscribe to all tenants.
 pub(crate) fn authorize_events(
     caller: &Caller,
     scope: SubscriptionScope,
@@ -264,12 +266,12 @@ fn fill_defaults(caller: &Caller, requested: ScopeParts) -> ScopeParts {
     }
 }
 
-/// The user of a listing that names none. Other verbs have no default.
+/// The default user of a listing: the caller's own user. `None` for other verbs, which have no default.
 fn default_user<V: Verb>(caller: &Caller) -> Option<ScopePart> {
     (V::CLASS == VerbClass::CrossScopeRead).then(|| caller.user().clone())
 }
 
-/// The session of a listing that names none, if the caller is bound to its session.
+/// The default session of a listing, if the caller is bound to its session. `None` for other callers and other verbs.
 fn default_session<V: Verb>(caller: &Caller) -> Option<ScopePart> {
     (V::CLASS == VerbClass::CrossScopeRead && caller.is_session_bound()).then(|| caller.session().clone())
 }

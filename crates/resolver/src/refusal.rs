@@ -12,7 +12,7 @@ use artifact_store_protocol::{
 use crate::inspect::Rejection;
 use crate::subscriber_limit::ReachedLimit;
 
-/// A refused request: the envelope for its sender, and the cause for the operator's log only.
+/// A refused request: the envelope for the client, and the cause for the operator's log only.
 pub struct Refusal {
     envelope: Envelope,
     status: u16,
@@ -20,7 +20,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with `code`. `message` is sent, so it holds fixed sentences and declared names only.
+    /// A refusal with `code`. `message` is sent to the client, so it must contain only fixed sentences and declared
+    /// names.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Envelope::new(code, message).into()
     }
@@ -65,7 +66,7 @@ impl Refusal {
         self.envelope.code
     }
 
-    /// The HTTP status: that of the code, except for `runtime_error` on the event stream.
+    /// The HTTP status. It is the status of the code, except for `runtime_error` on the event stream.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -114,7 +115,7 @@ impl Refusal {
             ErrorKind::Closed => {
                 Self::new(Code::RuntimeError, "the runtime is shutting down; try again in a moment")
             }
-            // No method requires these flags, so this is a bug of the runtime.
+            // No method requires these flags, so an `Unsupported` error is a bug of the runtime.
             ErrorKind::Unsupported(Flag::PresignPut | Flag::Durable | Flag::Shared) | ErrorKind::Backend => {
                 Self::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
             }
@@ -149,7 +150,7 @@ impl Operation {
     }
 }
 
-/// The message of the inspection, if it rejected the body.
+/// The message of the inspection that rejected the body; `None` if the error has another cause.
 fn find_rejection(error: &StoreError) -> Option<Cow<'static, str>> {
     let mut cause = error.source();
     while let Some(error) = cause {

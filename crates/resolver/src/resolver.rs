@@ -62,15 +62,15 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Creates a resolver over `store`, which should be behind its Gate: `artifact_store::open` opens such a store. Its
-    /// subscribers receive the events of this resolver only.
+    /// Creates a resolver over `store`, which should be behind its Gate: `artifact_store::open` opens such a store. The
+    /// subscribers of the new resolver receive only its own events.
     pub fn new(store: Arc<dyn ArtifactStore>, options: ResolverOptions) -> Self {
         let bus = EventBus::new(options.bus_limits());
         Self::with_bus(store, options, bus)
     }
 
-    /// Creates a resolver whose subscribers receive the events of every resolver on `log`, in one order. `log` is the
-    /// log of the storage of `store`, which `artifact_store::open_event_log` opens. Needs a Tokio runtime.
+    /// Creates a resolver whose subscribers receive the events of every resolver on `log`, in one order. `log` must be
+    /// on the same storage as `store`; `artifact_store::open_event_log` opens such a log. Needs a Tokio runtime.
     ///
     /// An upload or delete responds when its event was written to the log and read back, or after 1 second. While the
     /// log cannot be written, up to 8192 events wait in memory and are published later. Further events are lost.
@@ -114,8 +114,7 @@ impl Resolver {
     }
 }
 
-/// Parses the id in a request. `None` if the text is not an id: such an artifact does not exist, like any other missing
-/// one.
+/// Parses the id in a request. `None` if the text is not an id. The request is then refused as for a missing artifact.
 fn parse_id(text: &str) -> Result<Option<ArtifactId>, Refusal> {
     if text.is_empty() {
         return Err(Refusal::new(Code::InvalidRequest, "the member `id` is empty"));

@@ -1,6 +1,6 @@
 //! The limits on event streams that can refuse a subscriber: [`ReachedLimit`].
 
-/// The limit that refuses a subscriber, with its value.
+/// The reached limit, because of which a subscriber is refused. The number is the most open subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReachedLimit {
     Session(usize),

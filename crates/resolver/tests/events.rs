@@ -125,7 +125,7 @@ async fn a_subscriber_that_comes_back_continues_after_the_last_event_it_read() {
         |id: &str| SubscribeOptions { last_event_id: Some(id.to_owned()), ..SubscribeOptions::default() };
     let mut again = resolver.subscribe(&ada(), back(&event.id)).unwrap();
     assert_eq!(drain(&mut again), ["artifacts.uploaded", "artifacts.uploaded"]);
-    // An id that the bus does not know: first the gap, then the kept events, then new events.
+    // The bus does not know this id, so the subscriber receives a gap, then the kept events, then new events.
     let mut lost = resolver.subscribe(&ada(), back("0123456789abcdef")).unwrap();
     put_bytes(&resolver, &ada(), "d").await;
     assert_eq!(
@@ -145,7 +145,8 @@ async fn a_subscriber_that_comes_back_reads_all_events_that_are_still_kept() {
         ids.push(event.id.clone());
     }
     let up = "artifacts.uploaded";
-    // The bus keeps the last two events. After the first id one event is lost, after the second none.
+    // The bus keeps the last two events. A subscriber that continues after the first id has missed one event. After the
+    // second id, none is missed.
     for (last, expected) in [(0, vec!["gap", up, up]), (1, vec![up, up]), (2, vec![up]), (3, vec![])] {
         let back = SubscribeOptions { last_event_id: Some(ids[last].clone()), ..SubscribeOptions::default() };
         assert_eq!(drain(&mut resolver.subscribe(&ada(), back).unwrap()), expected, "{last}");

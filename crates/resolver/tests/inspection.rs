@@ -9,7 +9,8 @@ use artifact_store_protocol::{Code, ListRequest, PutOpts, PutRequest};
 use artifact_store_resolver::{Inspection, Inspector, Rejection, Resolver, ResolverOptions, Upload};
 use support::{ada, put_request, store};
 
-/// Rejects uploads named `bad`, with the byte `!`, or of exactly three bytes.
+/// Rejects uploads named `bad`, with the byte `!`, or of exactly three bytes. Accepts uploads named `unseen` without
+/// inspecting their bytes.
 #[derive(Debug)]
 struct StrictInspector;
 

@@ -51,7 +51,7 @@ async fn a_body_of_exactly_the_limit_is_stored_and_one_byte_more_is_not() {
         Resolver::new(store(), ResolverOptions { max_request_bytes: Some(5), ..ResolverOptions::default() });
     assert_eq!(code(resolver.put(&ada(), put_request("12345")).await), None);
     assert_eq!(code(resolver.put(&ada(), put_request("123456")).await), Some(Code::RequestTooLarge));
-    // The same for a stream: it is read no further than needed.
+    // An endless stream is refused too, because it is read only until the limit is exceeded.
     let upload = resolver.upload(&ada(), "", PutOpts::default(), endless()).await;
     assert_eq!(code(upload), Some(Code::RequestTooLarge));
     assert_eq!(resolver.list(&ada(), ListRequest::default()).await.unwrap().rows.len(), 1);
@@ -204,7 +204,7 @@ async fn pages_follow_each_other_and_a_cursor_belongs_to_its_query() {
             Some(Code::InvalidRequest)
         );
     }
-    // Empty and 0 count as absent, and a limit above the maximum is the maximum.
+    // An empty cursor and a limit of 0 are treated as absent. A limit above the maximum is treated as the maximum.
     for limit in [0, 5, u64::MAX] {
         assert_eq!(
             resolver.list(&ada(), page(limit, Some(String::new()), vec![])).await.unwrap().rows.len(),

@@ -1,5 +1,5 @@
-//! The rules of scopes, written a second time directly from the contract, against every combination of role, verb and
-//! parts.
+//! Tests every combination of role, verb and scope parts. The expected results are written a second time here, directly
+//! from the contract.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 mod support;

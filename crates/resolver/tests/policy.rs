@@ -8,7 +8,7 @@ use artifact_store_protocol::{
 use artifact_store_resolver::{Caller, Resolver};
 use support::{ada, caller, code, put_bytes, put_request, resolver, scope};
 
-/// The code of each verb on `scope` and `id`.
+/// The code with which each verb refuses `scope` and `id`; `None` if the verb succeeds.
 async fn answers(resolver: &Resolver, caller: &Caller, scope: &RequestScope, id: &str) -> [Option<Code>; 5] {
     let scope = || scope.clone();
     let id = || id.to_owned();
@@ -202,8 +202,7 @@ async fn the_shape_is_checked_before_the_tenant_and_the_tenant_before_user_and_p
     assert_eq!(code(resolver.put(&ada(), put.clone()).await), Some(Identity));
     put.scope = scope("acme", "ada", "s1");
     assert_eq!(code(resolver.put(&ada(), put).await), Some(Code::PayloadInvalid));
-    // A malformed expiry is an error of shape, which is checked before existence; existence is checked before
-    // capability.
+    // The expiry is part of the shape, which is checked before existence. Existence is checked before capability.
     let get_ref = |id: &str, expiry| GetRefRequest { id: id.into(), expiry, ..GetRefRequest::default() };
     let id = put_bytes(&resolver, &ada(), "mine").await;
     for (id, expiry, expected) in [

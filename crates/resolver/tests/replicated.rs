@@ -204,7 +204,7 @@ async fn events_wait_while_the_log_is_unavailable_and_uploads_do_not_wait_long()
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(is_silent(&mut events).await);
     let health = resolver.probe().await;
-    let subsystem = health.subsystems.iter().find(|it| it.subsystem == "events").unwrap();
+    let subsystem = health.subsystems.iter().find(|subsystem| subsystem.subsystem == "events").unwrap();
     assert_eq!(subsystem.status, Status::Degraded);
     log.set_fault(None);
     assert_eq!(receive(&mut events, 2).await, ids);
@@ -324,7 +324,7 @@ async fn a_dropped_resolver_leaves_no_task_behind() {
     let log = FaultyLog::new();
     let resolver = resolver_on(&log).await;
     drop(resolver);
-    // Each of the two tasks holds the log.
+    // Each of the two tasks holds an `Arc` of the log. Only the test's own `Arc` is left when both have ended.
     let begun = Instant::now();
     while Arc::strong_count(&log) > 1 {
         assert!(begun.elapsed() < Duration::from_secs(5));

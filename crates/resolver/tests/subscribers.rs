@@ -127,7 +127,11 @@ async fn a_subscriber_to_all_tenants_that_comes_back_gets_a_gap_for_the_dropped_
     let back = SubscribeOptions { last_event_id: Some(read), ..all_tenants() };
     let deliveries = drain(&mut resolver.subscribe(&watcher, back).unwrap());
     assert_eq!(deliveries.first().map(String::as_str), Some("gap"));
-    assert_eq!(deliveries.iter().filter(|it| it.starts_with("default_")).count(), 3, "{deliveries:?}");
+    assert_eq!(
+        deliveries.iter().filter(|delivery| delivery.starts_with("default_")).count(),
+        3,
+        "{deliveries:?}"
+    );
     assert!(deliveries.contains(&missed), "{deliveries:?}");
 }
 
@@ -162,7 +166,7 @@ async fn an_event_wakes_the_subscribers_of_its_own_session_and_no_other() {
     let mut all = resolver.subscribe(&watcher, all_tenants()).unwrap();
     assert_eq!(drain(&mut all), ["audit"]);
     let [foreign_wakes, own_wakes, all_wakes] = [(); 3].map(|()| Arc::new(WakeCounter::default()));
-    let mut foreign: Vec<_> = foreign.iter_mut().map(|it| Box::pin(it.next())).collect();
+    let mut foreign: Vec<_> = foreign.iter_mut().map(|subscription| Box::pin(subscription.next())).collect();
     let (mut own, mut all) = (pin!(own.next()), pin!(all.next()));
     let shared_waker = Waker::from(Arc::clone(&foreign_wakes));
     for waiting in &mut foreign {
@@ -192,7 +196,7 @@ async fn sessions_users_tenants_and_the_total_have_their_own_limits_and_ended_su
         }
     };
     let mut open = vec![subscribe(&resolver, &admin("a", "ada", "s1"))];
-    // A subscription to all tenants counts against the same limits.
+    // A subscription to all tenants is included in the same limits.
     open.push(resolver.subscribe(&admin("a", "ada", "s1"), all_tenants()).unwrap());
     assert_refused(&admin("a", "ada", "s1"), "this session has 2");
     open.push(subscribe(&resolver, &admin("a", "ada", "s2")));

@@ -35,7 +35,7 @@ check_group! { "atomicity":
     a_stream_is_freed_as_it_is_read,
 }
 
-/// The sizes of puts that must fail: in the first chunk, and far into the stream.
+/// The sizes of the bodies in bytes: less than one chunk of 10 KiB, 30 chunks, and more than 300 chunks.
 const SIZES: [usize; 3] = [100, 300 * KIB, 3 * MIB];
 
 /// Checks after a failed put of `bytes` that no verb sees the artifact, no residue is left, and the same put works.
@@ -61,8 +61,8 @@ async fn ensure_nothing_is_left(
     Ok(())
 }
 
-/// Waits until the put in `task` has read its body up to the message of `reached`. Fails with the put's error if it ends
-/// before.
+/// Waits for `reached`, which says that the put in `task` has read enough of its body. If the put ends before, this
+/// fails with the put's error.
 async fn wait_until_read(
     what: &str,
     reached: oneshot::Receiver<()>,
@@ -119,7 +119,7 @@ async fn a_body_over_its_limit_leaves_nothing(ctx: &CheckContext) -> CheckResult
             ensure_error_kind(put, expected, &what)?;
             ensure_nothing_is_left(ctx, &*store, &scope, &bytes, &what).await?;
         }
-        // The store must stop an endless stream at the limit, because it has no end.
+        // An endless stream has no end, so only the limit can stop the put.
         let endless = futures_util::stream::repeat_with(|| Ok::<_, BoxError>(Bytes::from_static(&[7; 4096])));
         let put = store.put(&scope, Body::from_stream(endless).with_limit(limit), PutOptions::default());
         ensure_error_kind(
@@ -195,7 +195,7 @@ async fn a_wrong_length_leaves_nothing(ctx: &CheckContext) -> CheckResult {
             let what = format!("{size} bytes announced as {announced}");
             let body = chunked_body(&bytes, 10 * KIB).with_length(announced);
             let put = store.put(&scope, body, PutOptions::default()).await;
-            // If the store has its own limit, a length over it may be refused as too large.
+            // If the store has its own limit, it may refuse a longer announced length as too large.
             let store_limit = store.capabilities().artifact_bytes_limit();
             let expected = |kind| match kind {
                 ErrorKind::TooLarge { limit } => limit == store_limit && announced > store_limit,
@@ -312,7 +312,7 @@ async fn a_put_can_be_cancelled_whatever_its_source_does(ctx: &CheckContext) -> 
     Ok(Outcome::Passed)
 }
 
-/// A chunk that counts itself in `alive` until it is dropped.
+/// A chunk that is included in the number `alive` until it is dropped.
 struct CountedChunk {
     bytes: Bytes,
     alive: Arc<AtomicUsize>,
@@ -330,7 +330,8 @@ impl Drop for CountedChunk {
     }
 }
 
-/// The store drops the chunks while it reads the body. A store that buffers the whole body keeps them.
+/// The store must drop chunks while it reads the body. A store that buffers the whole body has all chunks alive at
+/// once.
 async fn a_stream_is_freed_as_it_is_read(ctx: &CheckContext) -> CheckResult {
     const CHUNKS: usize = 256;
     const MAX_ALIVE: usize = 64;

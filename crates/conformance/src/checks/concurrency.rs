@@ -186,7 +186,8 @@ async fn a_get_racing_a_delete_ends_whole_or_fails(ctx: &CheckContext) -> CheckR
     Ok(Outcome::Passed)
 }
 
-/// If the store is shared, the other handle is a second open of the backend, as in another process.
+/// If the store is shared, the other handle is a second open of the backend, as in another process. Otherwise both
+/// handles are the same store.
 async fn a_put_is_seen_at_once_by_another_handle(ctx: &CheckContext) -> CheckResult {
     let one = ctx.open().await?;
     let two = if one.capabilities().has(Flag::Shared) { ctx.open().await? } else { Arc::clone(&one) };

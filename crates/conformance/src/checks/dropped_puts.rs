@@ -21,11 +21,11 @@ use crate::stepped::SteppedFuture;
 
 /// A body in one chunk, and one that is streamed in several.
 const SIZES: [usize; 2] = [500, 600 * KIB];
-/// How many polls before the last ones are tried. They are spread evenly.
+/// How many of the earlier polls are tried, spread evenly.
 const SPREAD_POLLS: usize = 6;
-/// How many of the last polls are tried more often, because the commit is among them.
+/// How many of the last polls are tried at more moments, because the commit is among them.
 const LAST_POLLS: usize = 3;
-/// The numbers of polls of puts that are polled without being woken, as in a `select`.
+/// Some puts are polled without being woken, as in a `select`. They are dropped after these numbers of polls.
 const POLLS_WITHOUT_WAKE: [usize; 6] = [1, 2, 4, 8, 16, 40];
 /// How many artifacts are read at once.
 const READERS: usize = 8;
@@ -52,7 +52,7 @@ struct DropPlan {
     retries: bool,
 }
 
-/// A put that was dropped, or that ended before.
+/// A put that was dropped, or that ended before the planned drop.
 struct DroppedPut {
     bytes: Bytes,
     /// Describes what was done. Failure messages quote it.
@@ -61,16 +61,16 @@ struct DroppedPut {
     is_stored: bool,
 }
 
-/// The drops of puts that end in `polls` polls.
-fn plan_drops(polls: usize) -> Vec<DropPlan> {
+/// The drops to try for a put that ends after `total_polls` polls.
+fn plan_drops(total_polls: usize) -> Vec<DropPlan> {
     let plan = |polls, moment| DropPlan { polls, moment, waits_for_wakes: true, retries: false };
-    let early = polls.saturating_sub(LAST_POLLS);
+    let early = total_polls.saturating_sub(LAST_POLLS);
     let step = early.div_ceil(SPREAD_POLLS).max(1);
     let mut plans = vec![plan(0, Moment::AtOnce)];
     for polls in (1..early).step_by(step) {
         plans.extend([plan(polls, Moment::AtOnce), plan(polls, Moment::Woken)]);
     }
-    for polls in early.max(1)..=polls {
+    for polls in early.max(1)..=total_polls {
         plans.extend([Moment::AtOnce, Moment::Later, Moment::Woken].map(|moment| plan(polls, moment)));
         plans.extend(
             [Moment::AtOnce, Moment::Woken].map(|moment| DropPlan { retries: true, ..plan(polls, moment) }),
@@ -172,7 +172,8 @@ async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Resu
     Ok(last.map(|(rows, _)| rows).unwrap_or_default())
 }
 
-/// Reads the artifact of a dropped put: whole with its own bytes if it is listed, or if a put returned.
+/// Reads the artifact of a dropped put. If a put returned, the artifact must be listed. A listed artifact must exist
+/// with its own bytes.
 async fn ensure_whole_or_nothing(
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -219,7 +220,7 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
 ) -> Result<(), Failure> {
     let mut all = Vec::new();
     for size in SIZES {
-        // A seed for each artifact, different from the seeds of the other size.
+        // Each artifact has its own seed. The seeds of the two sizes do not overlap.
         let mut seeds = ctx.seed.wrapping_add(1 + size as u64)..;
         let mut next_bytes = || random_bytes(seeds.next().unwrap_or_default(), size);
         let polls = count_polls(store, scope, &next_bytes()).await?;

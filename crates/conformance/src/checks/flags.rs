@@ -17,9 +17,10 @@ check_group! { "flags":
     the_largest_artifact_is_as_advertised,
 }
 
-/// Runs the probe of `flag` if it is advertised, otherwise the probe of its opposite.
+/// If the store advertises `flag`, tests what the flag promises. Otherwise tests that the store behaves as a store
+/// without the flag must.
 ///
-/// The match has no wildcard, so a flag without both probes does not compile.
+/// The match has no wildcard, so a flag without both tests does not compile.
 pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {
     let store = ctx.open().await?;
     let advertised = store.capabilities().has(flag);
@@ -148,8 +149,8 @@ async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
     Ok(())
 }
 
-/// For a store that is not shared. If the backend is persistent, a second open must fail. Otherwise it must open an
-/// empty store of its own.
+/// For a store that is not shared. If the backend is persistent, a second open must fail. Otherwise a second open must
+/// create another store, which is empty.
 async fn a_second_open_fails_or_sees_nothing(ctx: &CheckContext) -> Result<(), Failure> {
     let first = ctx.open().await?;
     let scope = default_scope()?;
@@ -159,7 +160,7 @@ async fn a_second_open_fails_or_sees_nothing(ctx: &CheckContext) -> Result<(), F
         let is_expected = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::InvalidArgument);
         let what = "a second open of a persistent backend, by a store that does not advertise shared";
         ensure_error_kind(ctx.open().await, is_expected, what)?;
-        // The refusal must leave the first store as it was, and a close must end the refusals.
+        // The refused open must not change the first store. After the first store is closed, an open must succeed.
         let back = first.get_bytes(&scope, &id_of(&bytes), u64::MAX).await?;
         ensure!(back.as_ref() == Some(&bytes), "a refused second open changed the store that is open");
         first.close().await?;

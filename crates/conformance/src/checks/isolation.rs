@@ -109,7 +109,8 @@ async fn presign_signs_nothing_in_a_neighbouring_scope(ctx: &CheckContext) -> Ch
     Ok(if promised { Outcome::Passed } else { Outcome::NotPromised })
 }
 
-/// An upload belongs to the scope that announced it. A commit of the same id in another scope must not get its bytes.
+/// An upload belongs to the scope that announced it. A commit of the same id in another scope must not get the bytes of
+/// the upload.
 async fn commit_upload_takes_nothing_of_a_neighbouring_scope(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let task_scope = default_scope()?.with_task("t-1")?;
@@ -152,7 +153,7 @@ async fn commit_upload_takes_nothing_of_a_neighbouring_scope(ctx: &CheckContext)
     Ok(Outcome::Passed)
 }
 
-/// Puts the same bytes with every weird part at every level of a scope. All are different artifacts.
+/// Puts the same bytes with every weird part at every level of a scope. Each put creates a different artifact.
 async fn weird_parts_never_meet(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let parts = weird_parts();

@@ -334,7 +334,7 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
     let session = default_scope()?;
     let mut kept = BTreeSet::new();
     let mut to_delete = Vec::new();
-    // Two rows have the same time, so that a page ends between them.
+    // Every two rows have the same time, so some pages of five rows end between two rows with the same time.
     for (n, moment) in (0..40_u64).zip((0_i64..).flat_map(|moment| [moment; 2])) {
         clock.set(START_MICROS + moment);
         let id = put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?.record.id;

@@ -59,7 +59,7 @@ async fn random_histories_agree_with_a_plain_map(ctx: &CheckContext) -> CheckRes
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
         let history = AtomicU32::new(0);
         runner.run(&steps(), |steps| {
-            // Every history has its own tenant, and so does every attempt to shrink it.
+            // Every history has its own tenant. Every attempt to shrink a history has a new tenant too.
             let tenant = format!("history {}", history.fetch_add(1, Ordering::Relaxed));
             runtime
                 .block_on(replay(&store, &tenant, seed, &steps))

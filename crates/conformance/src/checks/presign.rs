@@ -41,7 +41,7 @@ async fn presign_download(store: &dyn ArtifactStore, bytes: &Bytes) -> Result<Pr
     presigned.ok_or_else(|| Failure::new("an existing artifact is not presigned"))
 }
 
-/// The bytes come from a user, so a browser must not run them.
+/// The download must be an attachment: its bytes come from a user, so a browser must not run them.
 async fn a_presigned_download_says_what_it_is(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignGet) {
@@ -88,7 +88,7 @@ async fn send_to_url(
     response.map_err(|error| Failure::new(format!("no response to a presigned {method}: {error}")))
 }
 
-/// Returns `url` with another first digit of its signature, or with another last letter if it has no signature.
+/// Returns `url` with another first digit of its signature. A URL without a signature gets another last character.
 fn alter_signature(url: &str) -> String {
     let start = url.find("Signature=").map(|at| at + "Signature=".len());
     let at = start.unwrap_or(url.len().saturating_sub(1));
@@ -124,7 +124,7 @@ async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckRe
     Ok(Outcome::Passed)
 }
 
-/// The client that commits may be another one than the client that uploads, and several clients may commit.
+/// The client that commits need not be the client that uploads, and several clients may commit at the same time.
 async fn racing_commits_make_one_artifact(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignPut) {
@@ -211,7 +211,7 @@ async fn a_presigned_url_expires(ctx: &CheckContext) -> CheckResult {
     let before = SystemClock.now().as_micros();
     let presigned = store.presign(&scope, &intent, second).await?;
     let presigned = presigned.ok_or_else(|| Failure::new("an existing artifact is not presigned"))?;
-    // Storages sign times in whole seconds, so the lifetime may be longer.
+    // Storages sign times in whole seconds, so the lifetime may be longer than 1 s.
     let lifetime = presigned.expires_at.as_micros() - before;
     ensure!(
         (0..=3_000_000).contains(&lifetime),

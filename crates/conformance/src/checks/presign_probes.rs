@@ -1,4 +1,5 @@
-//! The probes of the presigning flags: advertised, and not advertised.
+//! The probes of the presigning flags. Each flag has one probe for a store that advertises it, and one for a store that
+//! does not.
 
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> 
             let length = body.len();
             let (status, _) = send(&*client, "PUT", &presigned, body).await?;
             ensure!(status >= 400, "the URL for an upload of {size} bytes accepted {length} other bytes");
-            // Some storages keep the bytes that they refuse. The commit must not accept them.
+            // Some storages keep the bytes that they refuse. The commit must not accept these bytes.
             match store.commit_upload(&scope, &id).await {
                 Ok(None) => {}
                 Ok(Some(_)) => return Err(Failure::new("a refused upload was committed")),

@@ -33,7 +33,7 @@ async fn round_trip(ctx: &CheckContext, length: usize) -> CheckResult {
     let mut before = None;
     for (how, seed) in [("in memory", ctx.seed), ("as a stream", ctx.seed + 1)] {
         let bytes = random_bytes(seed, length);
-        // Two puts of 0 bytes are the same artifact, and two puts of 1 byte may be.
+        // Two puts of 0 bytes are the same artifact. Two puts of 1 byte may be the same artifact.
         let exists = before.replace(bytes.clone()).as_ref() == Some(&bytes);
         let expected = if exists { PutOutcome::AlreadyExists } else { PutOutcome::Created };
         let body =
@@ -164,7 +164,7 @@ async fn the_record_has_every_put_option(ctx: &CheckContext) -> CheckResult {
     Ok(Outcome::Passed)
 }
 
-/// The gate accepts options up to a size and a depth. Every driver must store what the gate accepts.
+/// The gate accepts options up to the largest size and depth. Every driver must store what the gate accepts.
 async fn options_of_the_largest_size_come_back(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;

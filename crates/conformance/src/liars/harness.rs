@@ -1,6 +1,6 @@
 //! The harness of a liar: [`Liar`] creates backends whose stores or presigned URLs tell one [`Lie`].
 //!
-//! This module must never contain the lie of a verb: the store contains it.
+//! The lies of verbs are in the store. This module must never contain one.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -25,8 +25,8 @@ struct LyingBackend {
     lie: Lie,
     url_server: Arc<UrlServer>,
     shared: Arc<SharedState>,
-    /// With `Lie::SharesWithoutFlag` the store of the first open, which every later open returns. With
-    /// `Lie::SecondOpenIsABackendError` the store that was opened last.
+    /// With `Lie::SharesWithoutFlag`, the store of the first open, which every later open returns. With
+    /// `Lie::SecondOpenIsABackendError`, the store that was opened last. `None` with all other lies.
     latest: Mutex<Option<Arc<PresigningStore>>>,
 }
 

@@ -57,8 +57,8 @@ impl LyingStore {
             }
             position => position?,
         };
-        // A liar with a wrong order starts after the row that the cursor points at. The others start after all rows up
-        // to the position of the cursor.
+        // A liar with a wrong order starts after the row that the cursor points at. The other liars start after all
+        // rows up to the position of the cursor.
         let after = |position: &Position| match self.lie {
             Lie::OldestFirst | Lie::TiesBackwards => {
                 rows.iter().position(|row| Position::of(row) == *position).map_or(rows.len(), |n| n + 1)

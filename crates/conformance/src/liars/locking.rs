@@ -1,6 +1,6 @@
 //! An honest store that locks its storage: a second open is refused until the first store is closed.
 //!
-//! It is the inmem driver as it is, without presigned URLs and without the flag `shared`.
+//! The store is the unchanged inmem driver, so it has neither presigned URLs nor the flag `shared`.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,8 +10,8 @@ use artifact_store_inmem::{InmemConfig, InmemStore};
 use super::lock;
 use crate::harness::{Backend, Harness, StoreOptions};
 
-/// The harness of an honest store that cannot be opened twice. It must pass every check, or the suite asks more of such
-/// a store than the contract.
+/// The harness of an honest store that cannot be opened twice. This store must pass every check. Otherwise the suite
+/// requires more than the contract does.
 #[derive(Debug)]
 pub struct LockingHarness;
 

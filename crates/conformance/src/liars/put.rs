@@ -15,7 +15,8 @@ use super::lock;
 use super::shared_state::SharedState;
 use super::store::LyingStore;
 
-/// Adds a line to the residue if it is dropped while it is armed: the put that owns it was dropped before its end.
+/// Adds a line to the residue if this value is dropped while it is armed. This happens if the put is dropped while it
+/// reads the body.
 struct ResidueOnDrop<'a> {
     shared: &'a SharedState,
     armed: bool,
@@ -29,8 +30,8 @@ impl Drop for ResidueOnDrop<'_> {
     }
 }
 
-/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. A cleanup that does not
-/// know whether the commit has ended does the same.
+/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. This imitates a driver's
+/// cleanup that does not know whether the commit has ended.
 struct DestroyOnDrop<'a> {
     destroyed: &'a Mutex<HashSet<(Scope, ArtifactId)>>,
     key: Option<(Scope, ArtifactId)>,
@@ -63,7 +64,8 @@ impl LyingStore {
         let mut all = Vec::new();
         let mut held = Vec::new();
         loop {
-            // The liar that never yields polls its source to the end, and no other task can run in between.
+            // The liar that never yields polls each chunk until it is ready, and no other task can run on this thread
+            // in between.
             let next = if self.has_lie(Lie::NeverYields) {
                 poll_without_yielding(stream.next())
             } else {

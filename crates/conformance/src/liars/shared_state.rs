@@ -8,6 +8,7 @@ use artifact_store_core::Record;
 #[derive(Debug, Default)]
 pub(super) struct SharedState {
     pub(super) residue: Mutex<Vec<String>>,
-    /// The records that the stores of this backend list after a new open.
+    /// With `Lie::RemembersHalf`, the records of all puts. A store without rows lists these records, although their
+    /// bytes do not exist.
     pub(super) records: Mutex<Vec<Record>>,
 }

@@ -1,4 +1,5 @@
-//! The properties that a body must have, and those that it had at its end: [`BodyConstraints`] and [`CompletedBody`].
+//! [`BodyConstraints`]: what was announced for a body. [`CompletedBody`]: the size and digest of a body that was read
+//! to its end.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +15,7 @@ pub struct CompletedBody {
     pub size: u64,
 }
 
-/// Receives a body's size and digest once the driver has read all of it.
+/// Receives a body's size and digest once the driver has read the whole body.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BodyObserver(Arc<OnceLock<CompletedBody>>);
 
@@ -39,7 +40,7 @@ impl BodyConstraints {
         Self { length: None, digest: None, limit: u64::MAX, observer: None }
     }
 
-    /// Compares a body at its end with what was announced, and informs the observer.
+    /// Compares the digest and size of a whole body with the announced ones, and informs the observer.
     pub(super) fn complete(&self, digest: Digest, size: u64) -> Result<CompletedBody, StoreError> {
         if let Some(announced) = self.length.filter(|announced| size != *announced) {
             return Err(StoreError::invalid(format!(

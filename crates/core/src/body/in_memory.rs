@@ -20,7 +20,8 @@ impl InMemoryBody {
         Self { bytes, constraints }
     }
 
-    /// The number of bytes. A driver can use it to choose between one step and a stream.
+    /// The number of bytes. A driver can use this number to decide between storing the body in one step and streaming
+    /// it.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }

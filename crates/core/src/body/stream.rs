@@ -16,8 +16,8 @@ use crate::error::{BoxError, StoreError};
 /// that hashing one piece (about 0.14 ms) does not block an executor for long.
 pub const MAX_PIECE_BYTES: usize = 256 * 1024;
 
-/// The number of pieces, empty ones included, after which a stream yields to the executor. Without it, a task whose
-/// source is always ready could not be cancelled. With pieces of [`MAX_PIECE_BYTES`] this is about 1 ms of hashing.
+/// The number of pieces, empty ones included, after which a stream yields to the executor. Without the yield, a task
+/// whose source is always ready could not be cancelled. 8 pieces of [`MAX_PIECE_BYTES`] take about 1 ms to hash.
 const PIECES_PER_YIELD: u32 = 8;
 
 pub(super) type BoxedSource = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + 'static>>;
@@ -60,12 +60,12 @@ impl BodyStream {
         }
     }
 
-    /// The announced length in bytes, if there is one.
+    /// The announced length in bytes; `None` if none was announced. Bytes in memory always have a length.
     pub fn announced_length(&self) -> Option<u64> {
         self.constraints.length
     }
 
-    /// The announced SHA-256, if there is one. The body has this digest, or it fails at its end.
+    /// The announced SHA-256; `None` if none was announced. A body with another digest fails at its end.
     pub fn announced_digest(&self) -> Option<Digest> {
         self.constraints.digest
     }
@@ -153,9 +153,9 @@ impl BodyStream {
         }
     }
 
-    /// The next chunk of exactly `size` bytes; the last one may be shorter. `None` after the last one. For storages
-    /// that keep chunks of a fixed size. Bytes are copied only if pieces and chunks do not align. A driver that calls
-    /// this must not call [`next`](Self::next) on the same body.
+    /// The next chunk of exactly `size` bytes; the last chunk may be shorter. `None` after the last chunk. This is for
+    /// storages with chunks of a fixed size. Bytes are copied only if pieces and chunks do not align. A driver that
+    /// calls this method must not call [`next`](Self::next) on the same body.
     ///
     /// Cancel-safe: a dropped call loses no byte.
     ///

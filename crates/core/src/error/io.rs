@@ -7,8 +7,8 @@ use std::io;
 
 use super::{ErrorKind, StoreError};
 
-/// The store's error stays inside: [`io::Error::get_ref`] and [`io::Error::into_inner`] return it, so a caller can
-/// downcast to [`StoreError`] and match its kind.
+/// The [`io::Error`] contains the store's error. [`io::Error::get_ref`] and [`io::Error::into_inner`] return this
+/// error, so a caller can downcast it to [`StoreError`] and match its kind.
 ///
 /// | [`ErrorKind`] | [`io::ErrorKind`] |
 /// |---|---|
@@ -18,11 +18,12 @@ use super::{ErrorKind, StoreError};
 /// | `InvalidArgument` | `InvalidInput` |
 /// | `Conflict` | `AlreadyExists` |
 /// | `Closed` | `NotConnected` |
-/// | `Unavailable` | that of the operating system (`StorageFull`, `TimedOut`, …) if it is known, otherwise `ResourceBusy` |
-/// | `Backend` | that of the operating system (`PermissionDenied`, `ReadOnlyFilesystem`, …) if it is known, otherwise `Other` |
+/// | `Unavailable` | the kind of the operating system's error (`StorageFull`, `TimedOut`, …) if there is one among the sources, otherwise `ResourceBusy` |
+/// | `Backend` | the kind of the operating system's error (`PermissionDenied`, `ReadOnlyFilesystem`, …) if there is one among the sources, otherwise `Other` |
 ///
-/// The kind is never `Interrupted` or `WouldBlock`, on which readers repeat or suspend a call. It is never
-/// `UnexpectedEof`, `BrokenPipe` or `WriteZero` either, which many programs take for the end of their input or output.
+/// The kind is never `Interrupted` or `WouldBlock`, because readers repeat or suspend a call that fails with one of
+/// these kinds. The kind is also never `UnexpectedEof`, `BrokenPipe` or `WriteZero`, because many programs treat these
+/// kinds as the end of their input or output.
 ///
 /// # Examples
 /// ```
@@ -51,7 +52,8 @@ impl From<StoreError> for io::Error {
     }
 }
 
-/// The kind of the first error of the operating system among the sources of `error`.
+/// The kind of the first [`io::Error`] among the sources of `error`. `None` if there is none, or if its kind must
+/// not be used: see the documentation of `From<StoreError>`.
 fn system_kind(error: &StoreError) -> Option<io::ErrorKind> {
     let mut sources =
         std::iter::successors(error.source(), |error: &&(dyn Error + 'static)| (*error).source());

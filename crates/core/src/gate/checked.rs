@@ -1,4 +1,4 @@
-//! The Gate's check of read bytes: [`CheckedStream`] always checks the length, and the SHA-256 of a whole artifact.
+//! [`CheckedStream`] checks the bytes of a read for the Gate: always their length, and their SHA-256 if it is given.
 //!
 //! This module must never know a driver.
 
@@ -13,14 +13,15 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{ErrorContext, StoreError};
 use crate::stream::ByteStream;
 
-/// Forwards the driver's pieces. Large pieces are split, so that hashing one does not block an executor for long.
+/// Forwards the driver's pieces. If the bytes are hashed, large pieces are split, so that hashing one piece does not
+/// block an executor for long.
 ///
 /// The last piece is held back until length and digest have been checked. Otherwise a reader that counts bytes, such as
 /// an HTTP client, would accept a corrupt artifact as complete.
 pub(super) struct CheckedStream {
     source: ByteStream,
     pending: Bytes,
-    /// The number of bytes that were not read yet.
+    /// The number of bytes that the driver must still return.
     remaining: u64,
     /// The expected SHA-256 and the hasher. `None` if only the length is checked.
     digest: Option<(Digest, Hasher)>,
@@ -29,8 +30,8 @@ pub(super) struct CheckedStream {
     is_done: bool,
 }
 
-/// The number of empty pieces after which the stream yields. Without it, a task whose source always returns empty
-/// pieces could not be cancelled.
+/// The number of empty pieces after which the stream yields. Without the yield, a task whose source always returns
+/// empty pieces could not be cancelled.
 const EMPTY_PIECES_PER_YIELD: u32 = 64;
 
 impl CheckedStream {

@@ -1,6 +1,7 @@
 //! [`Timestamp`] from and into the times of std and, behind features, of `jiff` and `chrono`.
 //!
-//! A finer time is rounded down to a microsecond; a time outside the years 0 to 9999 becomes the nearest one inside.
+//! A finer time is rounded down to a microsecond. A time outside the range of [`Timestamp`] becomes the nearest
+//! timestamp.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +19,8 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Exact. If the platform has no such time (Windows has none before 1601), it is the epoch of Unix.
+/// The conversion is exact. If the platform cannot represent the time (Windows: before 1601), the result is the epoch
+/// of Unix.
 impl From<Timestamp> for SystemTime {
     fn from(timestamp: Timestamp) -> Self {
         let distance = Duration::from_micros(timestamp.as_micros().unsigned_abs());
@@ -39,11 +41,11 @@ impl From<jiff::Timestamp> for Timestamp {
     }
 }
 
-/// Exact.
+/// The conversion is exact.
 #[cfg(feature = "jiff")]
 impl From<Timestamp> for jiff::Timestamp {
     fn from(timestamp: Timestamp) -> Self {
-        // Never the default: the range of a timestamp is within that of jiff.
+        // The default is never used, because jiff can represent every timestamp.
         Self::from_microsecond(timestamp.as_micros()).unwrap_or_default()
     }
 }
@@ -56,11 +58,11 @@ impl<Zone: chrono::TimeZone> From<chrono::DateTime<Zone>> for Timestamp {
     }
 }
 
-/// Exact.
+/// The conversion is exact.
 #[cfg(feature = "chrono")]
 impl From<Timestamp> for chrono::DateTime<chrono::Utc> {
     fn from(timestamp: Timestamp) -> Self {
-        // Never the default: the range of a timestamp is within that of chrono.
+        // The default is never used, because chrono can represent every timestamp.
         Self::from_timestamp_micros(timestamp.as_micros()).unwrap_or_default()
     }
 }

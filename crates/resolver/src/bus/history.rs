@@ -1,7 +1,8 @@
 //! The latest events of each tenant, within a limit on their number per tenant and a limit in bytes over all tenants.
 //!
-//! A new event replaces the oldest event of the same tenant. Above the limit over all tenants, the oldest events of the
-//! tenant with the most bytes are dropped. So a tenant with many events does not drop the events of others.
+//! Above the number per tenant, a new event replaces the oldest event of the same tenant. Above the limit in bytes, the
+//! oldest events of the tenant with the most bytes are dropped. So a tenant with many events does not push out the
+//! events of others.
 //!
 //! This module must never know where events come from, nor who reads them.
 
@@ -24,7 +25,7 @@ pub(super) enum HistoryEntry {
     Lost,
 }
 
-/// The latest events. Each event and each loss has a number, which grows over all tenants.
+/// The latest events. Each event and each loss has a number. All tenants share one sequence of numbers.
 #[derive(Debug)]
 pub(super) struct EventHistory {
     max_per_tenant: usize,
@@ -35,7 +36,7 @@ pub(super) struct EventHistory {
     /// The tenants, ordered by the bytes of their events.
     by_bytes: BTreeSet<(usize, ScopePart)>,
     events_by_number: BTreeMap<u64, Arc<Event>>,
-    /// The dropped event with the highest number.
+    /// The dropped event with the highest number; `None` if no event was dropped.
     dropped: Option<DroppedEvent>,
     /// The numbers of the losses, ascending.
     losses: VecDeque<u64>,
@@ -72,12 +73,13 @@ pub(super) struct ReadPosition {
     /// Dropped events and losses below this number do not make the reader too slow: `has_gap` reports them, or they
     /// happened before the reader subscribed.
     pub(super) losses_known_below: u64,
-    /// Whether events between the last one that was read and `next` may be lost.
+    /// Whether the reader may have missed events between the last event that it read and `next`.
     pub(super) has_gap: bool,
 }
 
 impl EventHistory {
-    /// Keeps at most `max_per_tenant` events of each tenant, but at least one, and `max_bytes` of all tenants together.
+    /// Creates a history with at most `max_per_tenant` events of each tenant, and `max_bytes` of all tenants together.
+    /// A `max_per_tenant` of 0 is treated as 1.
     pub(super) fn new(max_per_tenant: usize, max_bytes: usize) -> Self {
         Self {
             max_per_tenant: max_per_tenant.max(1),
@@ -163,8 +165,8 @@ impl EventHistory {
 
     /// Records that events of unknown tenants were lost.
     pub(super) fn push_loss(&mut self) {
-        // Consecutive losses count as one, with the number of the last one. A reader that has read the previous loss
-        // still learns of the new one.
+        // Consecutive losses are stored as one loss with a new number. So a reader that has read the previous loss
+        // still learns of the new loss.
         if self.next_number > 0 && self.losses.back() == Some(&(self.next_number - 1)) {
             self.losses.pop_back();
         }
@@ -177,7 +179,8 @@ impl EventHistory {
         }
     }
 
-    /// The first entry from `number` on that is a loss, or an event of `tenant` (`None`: any tenant) that `matches`.
+    /// Finds the first entry with at least this `number`: a loss, or an event of `tenant` for which `matches` returns
+    /// true. `None` as `tenant` means any tenant.
     pub(super) fn next_from(
         &self,
         number: u64,
@@ -209,8 +212,8 @@ impl EventHistory {
         ReadPosition { next: self.next_number, losses_known_below: self.next_number, has_gap: false }
     }
 
-    /// The position of a reader of `tenant` (`None`: all tenants) whose last event was `id`. An unknown id belongs to
-    /// an event that was dropped, of another tenant, or of another bus. The reader then gets a gap and all kept events.
+    /// The position of a reader of `tenant` (`None`: all tenants) whose last event was `id`. The ids of the kept events
+    /// and of the event that was dropped last are known. For any other id, the reader gets a gap and all kept events.
     pub(super) fn position_after(&self, id: &str, tenant: Option<&ScopePart>) -> ReadPosition {
         let (found, first, dropped) = match tenant {
             None => (

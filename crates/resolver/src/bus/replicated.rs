@@ -27,8 +27,8 @@ const MAX_PENDING: usize = 8192;
 const APPEND_BATCH: usize = 256;
 /// The most events in one read.
 const READ_PAGE: u32 = 256;
-/// The number of newest log entries that a process reads at its start. Every log keeps at least this many. The entries
-/// are of all tenants; the limits of the bus decide how many of each tenant are kept.
+/// The number of newest log entries that a process reads at its start. Every log keeps at least this many. These
+/// entries belong to all tenants. The limits of the bus then apply to each tenant.
 const REPLAY_ENTRIES: u64 = 16_384;
 /// How long [`LogReplicator::flush`] waits at most.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ struct ReplicationState {
     entry_added: Notify,
     /// How many entries of this process were appended so far.
     appended: watch::Sender<u64>,
-    /// The highest sequence number in the log that an append of this process reported.
+    /// The highest sequence number that an append of this process has returned.
     own_sequence: AtomicU64,
     /// The sequence number up to which this process has read the log.
     read_sequence: watch::Sender<u64>,
@@ -119,8 +119,8 @@ impl LogReplicator {
         let (mut appended, mut read) = (state.appended.subscribe(), state.read_sequence.subscribe());
         let flushed = async {
             let _ = appended.wait_for(|appended| *appended >= count).await;
-            // This process must have read the events too. Otherwise a subscriber that comes after the response would
-            // receive them.
+            // The events must also be read back before the response. Otherwise a subscriber that connects after the
+            // response would receive them as new events.
             let _ = read.wait_for(|read| *read >= state.own_sequence.load(Ordering::SeqCst)).await;
         };
         let _ = timeout(FLUSH_TIMEOUT, flushed).await;
@@ -208,7 +208,7 @@ async fn run_reader(state: Arc<ReplicationState>, mut reader: LogReader) {
         let before = reader.position;
         let has_more = reader.read_page(&*state.log).await;
         if reader.position < before {
-            // The log was reset: the old numbers mean nothing any more.
+            // The log was reset, so `flush` must not wait for a number from before the reset.
             state.own_sequence.store(reader.position, Ordering::SeqCst);
         }
         state.read_sequence.send_replace(reader.position);
@@ -231,16 +231,17 @@ struct LogReader {
     /// The sequence number of the last entry that was read.
     position: u64,
     bus: Arc<SharedBus>,
-    /// Whether a page was read. Entries that the log dropped before the first one are not a loss.
+    /// Whether the first page was read. Entries that are missing before the first page are not a loss.
     has_read: bool,
 }
 
 impl LogReader {
-    /// Reads the next page. Returns whether the log may have more entries already. Cancel-safe.
+    /// Reads the next page. Returns true if the log may already have further entries. Cancel-safe.
     async fn read_page(&mut self, log: &dyn EventLog) -> Result<bool, StoreError> {
         let page = log.read(self.position, READ_PAGE).await?;
         if page.last < self.position {
-            // The storage was restored from an older copy: its numbers refer to other events now.
+            // The storage was restored from an older copy, so the numbers after `page.last` will belong to other
+            // events.
             self.position = page.last;
             self.bus.push(HistoryEntry::Lost);
             return Ok(true);
@@ -258,8 +259,8 @@ impl LogReader {
     }
 }
 
-/// Parses a log entry. An entry that cannot be parsed counts as a loss: either it is empty, which stands for lost
-/// events, or a newer version wrote it.
+/// Parses a log entry. An entry that cannot be parsed is a loss. It is either empty, which marks lost events, or a
+/// newer version wrote it.
 fn parse_entry(bytes: &[u8]) -> HistoryEntry {
     serde_json::from_slice(bytes)
         .map_or(HistoryEntry::Lost, |LoggedEvent { id, data }: LoggedEvent<EventData>| {
@@ -267,7 +268,8 @@ fn parse_entry(bytes: &[u8]) -> HistoryEntry {
         })
 }
 
-/// The backoff of a task while the log fails. It logs the first failure only; the delay doubles with each retry.
+/// The backoff of a task while the log fails. Only the first of consecutive failures is logged. The delay doubles with
+/// each retry.
 struct FailureBackoff<'a> {
     /// Whether the last attempt has failed.
     is_failing: &'a AtomicBool,

@@ -30,17 +30,16 @@ pub(super) struct Subscribers {
     tenants: HashMap<ScopePart, usize>,
     session_subscriptions: usize,
     all_tenants_subscriptions: usize,
-    /// Wakes the subscribers to all tenants. It carries no value.
+    /// Wakes the subscribers to all tenants. The channel carries no value.
     all_tenants_wakeup: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
 struct SessionSubscribers {
     count: usize,
-    /// Every dropped event of the session has a lower number than this. Only events that were dropped while the
-    /// session had subscribers count.
+    /// Every event of the session that was dropped while the session had subscribers has a number below this.
     dropped_below: u64,
-    /// Wakes the subscribers of the session. It carries no value.
+    /// Wakes the subscribers of the session. The channel carries no value.
     wakeup: watch::Sender<()>,
 }
 
@@ -62,8 +61,8 @@ impl Subscribers {
         (self.session_subscriptions, self.all_tenants_subscriptions)
     }
 
-    /// Adds a subscriber that belongs to `session`, and returns the receiver that wakes it. The subscriber counts
-    /// against the limits of its session even if `scope` is all tenants.
+    /// Adds a subscriber that belongs to `session`, and returns the receiver that wakes it. The subscriber is counted
+    /// for its session, user and tenant, even if `scope` is all tenants.
     pub(super) fn add(
         &mut self,
         session: &Scope,
@@ -136,7 +135,7 @@ impl Subscribers {
         }
     }
 
-    /// Every dropped event of the session has a lower number than this.
+    /// Every event of the session that was dropped while it had subscribers has a number below the returned one.
     pub(super) fn dropped_below(&self, session: &Scope) -> u64 {
         self.sessions.get(session).map_or(0, |entry| entry.dropped_below)
     }

@@ -28,7 +28,8 @@ impl Subscription {
     /// [`TooSlow`](Delivery::TooSlow). Cancel-safe: a dropped call loses no event.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
-            // Marked as seen before reading, so that an event in between wakes this task again.
+            // The wake-up is marked as seen before the history is read, so that an event in between wakes this task
+            // again.
             self.wakeup.borrow_and_update();
             if let Poll::Ready(delivery) = self.try_next() {
                 return delivery;

@@ -11,11 +11,11 @@ use crate::refusal::Refusal;
 /// The options of a subscription.
 #[derive(Debug, Clone, Default)]
 pub struct SubscribeOptions {
-    /// Whether to receive the events of every tenant, instead of the caller's session.
+    /// Whether to receive the events of every tenant, instead of the events of the caller's session.
     pub all_tenants: bool,
     /// The types of events to receive; empty: all.
     pub kinds: Vec<EventKind>,
-    /// The id of the last event that the subscriber has read.
+    /// The id of the last event that the subscriber has read; `None` to receive only new events.
     pub last_event_id: Option<String>,
 }
 
@@ -43,8 +43,8 @@ impl Resolver {
         self.bus.counts()
     }
 
-    /// Closes the event bus: subscriptions end, and new ones are refused. Waits for pending events to reach the log,
-    /// for 1 second at most. It does not close the store and the log.
+    /// Closes the event bus: subscriptions end, and new ones are refused. Waits for pending events to reach the log, at
+    /// most 1 second. The store and the log stay open.
     pub async fn close_events(&self) {
         self.bus.close().await;
     }

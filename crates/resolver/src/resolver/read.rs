@@ -57,8 +57,8 @@ impl Resolver {
         })
     }
 
-    /// Reads an artifact of the caller's own session as a stream, whole or by range. Waits for the first bytes. If the
-    /// store fails earlier, the call returns a refusal. Later only the stream can fail.
+    /// Reads an artifact of the caller's own session as a stream, whole or by range. The call waits for the first
+    /// bytes. A failure of the store before the first bytes is a refusal. A later failure is an error of the stream.
     ///
     /// # Errors
     /// `invalid_request`, `not_found`, `runtime_error`. The stream may end with the store's error. It never ends early
@@ -126,8 +126,8 @@ impl Resolver {
         if !capabilities.has(Flag::PresignGet) {
             return Err(presign_unsupported());
         }
-        // The longest expiry of the store may be shorter than the default. A requested expiry is never shortened: it is
-        // used or refused.
+        // The default expiry is shortened to the longest expiry of the store. A requested expiry is never shortened:
+        // the store refuses an expiry that is too long.
         let expiry = expiry.unwrap_or_else(|| {
             Duration::from_nanos(wire::DEFAULT_EXPIRY_NANOS).min(capabilities.presign_expiry_limit())
         });

@@ -1,4 +1,4 @@
-//! The methods that change what is stored: put, upload and delete. Each publishes its event after the store has
+//! The methods that change what is stored: put, upload and delete. Each method publishes its event after the store has
 //! confirmed the change.
 
 use artifact_store_core::{Body, ErrorKind, PutOutcome, Record, StoreError};
@@ -117,8 +117,8 @@ impl Resolver {
     }
 }
 
-/// The refusal of a put. A body that exceeds `limit` while it arrives has the same message as one whose announced length
-/// exceeds it.
+/// The refusal of a put. If a body exceeds `limit` while it arrives, the message is the same as for an announced length
+/// above `limit`.
 fn refusal_of_put(error: StoreError, limit: SizeLimit) -> Refusal {
     match error.kind() {
         ErrorKind::TooLarge { limit: bytes } if bytes == limit.bytes => {

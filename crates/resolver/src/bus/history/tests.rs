@@ -12,7 +12,8 @@ fn event(id: &str, tenant: &str) -> Arc<Event> {
     Arc::new(Event { id: id.to_owned(), data })
 }
 
-/// What a reader of `tenant` reads from `number` on: event ids, and `lost`.
+/// What a reader of `tenant` reads from `number` on: the ids of events, and `lost` for a loss. `None` means all
+/// tenants.
 fn read(history: &EventHistory, mut number: u64, tenant: Option<&str>) -> Vec<String> {
     let tenant = tenant.map(|tenant| ScopePart::new(tenant).unwrap());
     let mut read = Vec::new();

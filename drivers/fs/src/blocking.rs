@@ -1,8 +1,8 @@
 //! Blocking tasks: all disk access runs on the runtime's blocking pool.
 //!
 //! A task is short (a batch of bytes, a sync, a scan) and never waits for a caller's body, so a slow upload holds no
-//! thread. The number of running tasks is limited. This limits threads and open files, and lets `close` wait for the
-//! tasks that still run. This module must never know what a task does.
+//! thread. The number of running tasks is limited, which also limits threads and open files. `close` waits for the
+//! running tasks: it acquires all permits. This module must never know what a task does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use artifact_store_core::StoreError;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// Maximum number of concurrent tasks of one store. It is lower if the process may open few files.
+/// A store runs at most this many tasks at once. The limit is lower if the process may open fewer than 1024 files.
 const MAX_TASKS: usize = 64;
-/// The number of open files that is reserved for each task. A listing has the most: 10. So all tasks together stay
-/// below the limit of the process.
+/// The number of open files that is reserved for each task. A listing opens the most files: up to 10. So all tasks of a
+/// store together stay below the process's limit of open files.
 const FILES_PER_TASK: usize = 16;
 
 /// Runs the blocking tasks of one store.
@@ -34,7 +34,8 @@ pub(crate) struct CancellationToken {
 }
 
 impl CancellationToken {
-    /// Fails if the caller dropped the future of the call. Then nobody takes the result.
+    /// Returns `Unavailable` if the caller dropped the future of the call. The task can then stop, because nobody uses
+    /// its result.
     pub(crate) fn check_cancelled(&self) -> Result<(), StoreError> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(StoreError::unavailable("the call was cancelled"));
@@ -42,8 +43,8 @@ impl CancellationToken {
         Ok(())
     }
 
-    /// Fails if the caller dropped the future of the call, or if the store is closed. For tasks that should not delay
-    /// `close`.
+    /// Returns an error if the caller dropped the future of the call, or if the store is closed. Tasks that should not
+    /// delay `close` use this check.
     pub(crate) fn check_cancelled_or_closed(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::closed());
@@ -52,7 +53,8 @@ impl CancellationToken {
     }
 }
 
-/// The handle of a spawned task. Dropping it cancels the task; the task's result is then dropped on the blocking pool.
+/// The handle of a spawned task. Dropping the handle cancels the task. The task's result is then dropped on the
+/// blocking pool.
 #[derive(Debug)]
 pub(crate) struct BlockingTask<T> {
     task: JoinHandle<Result<T, StoreError>>,
@@ -77,7 +79,8 @@ impl<T> BlockingTask<T> {
 impl<T> Drop for BlockingTask<T> {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
-        // Stops a task that has not started yet. What its closure owns is dropped, which removes temporary files.
+        // `abort` stops only a task that has not started yet. It drops the task's closure. If the closure owns a
+        // temporary file, the drop removes the file.
         self.task.abort();
     }
 }
@@ -106,14 +109,14 @@ impl BlockingPool {
             let result = match cancel.check_cancelled() {
                 Ok(()) => result,
                 Err(cancelled) => {
-                    // The caller is gone. Its result is dropped while the permit is held, so `close` waits for the
-                    // cleanup.
+                    // The caller is gone. The result is dropped before the permit is released, so `close` waits until a
+                    // temporary file in the result is removed.
                     drop(result);
                     Err(cancelled)
                 }
             };
-            // The caller may take its result much later, because it may be waiting for a slow body. The result needs no
-            // permit until then.
+            // The caller may be waiting for a slow body and take this result much later. The permit is released now, so
+            // that other tasks can run until then.
             drop(permit);
             result
         });

@@ -50,11 +50,11 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 /// When acknowledged changes are synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// Before the call returns. The store is `DURABLE`.
+    /// Changes are synced before the call returns. The store has the flag `DURABLE`.
     #[default]
     Always,
-    /// When the operating system writes them back. A power failure may lose or truncate artifacts that were
-    /// acknowledged shortly before it. Every read detects a truncated file. Killing the process alone loses nothing.
+    /// The operating system syncs changes later. A power failure may lose or truncate artifacts that were acknowledged
+    /// shortly before the failure. Every read detects a truncated file. If only the process is killed, nothing is lost.
     Never,
 }
 
@@ -97,36 +97,37 @@ impl FsConfig {
         }
     }
 
-    /// Sets the sync policy. Processes that share a root should use the same policy: a put with [`SyncPolicy::Never`]
-    /// is durable only after something else has synced it.
+    /// Sets the sync policy. Processes that share a root should use the same policy: an artifact that was put under
+    /// [`SyncPolicy::Never`] is durable only after the operating system or another put has synced it.
     #[must_use]
     pub fn sync(mut self, policy: SyncPolicy) -> Self {
         self.sync = policy;
         self
     }
 
-    /// Limits a listing to reading `files` files. The default is [`DEFAULT_MAX_SCAN`].
+    /// Sets the number of files that one listing may read. A listing of more files is refused. The default is
+    /// [`DEFAULT_MAX_SCAN`].
     #[must_use]
     pub fn max_scan(mut self, files: u64) -> Self {
         self.max_scan = files;
         self
     }
 
-    /// Limits artifacts to `bytes` bytes.
+    /// Sets the largest size of an artifact, in bytes. By default the size is not limited.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
         self
     }
 
-    /// Sets the clock that stamps records.
+    /// Sets the clock that gives records their creation time. The default is the system clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The directory that holds the store.
+    /// The directory that contains the store.
     pub fn root(&self) -> &Path {
         &self.root
     }

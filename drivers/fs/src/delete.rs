@@ -35,7 +35,8 @@ fn remove_file(dirs: &ScopeDirs, key: &ArtifactKey) -> Result<bool, Errno> {
     Ok(removed)
 }
 
-/// Removes the empty directories on the path to `key`. Never fails: a sweep removes what cannot be removed now.
+/// Removes the empty directories on the path to `key`. Errors are ignored, because a sweep removes the remaining empty
+/// directories.
 pub(crate) fn prune_empty_dirs(dirs: &ScopeDirs, key: &ArtifactKey) {
     if let Ok(chain) = dirs.open_chain(key) {
         prune_chain(dirs, key, &chain);
@@ -46,7 +47,8 @@ pub(crate) fn prune_empty_dirs(dirs: &ScopeDirs, key: &ArtifactKey) {
 fn prune_chain(dirs: &ScopeDirs, key: &ArtifactKey, chain: &[OwnedFd]) {
     for depth in (0..chain.len()).rev() {
         let parent = if depth == 0 { dirs.artifacts_dir() } else { &chain[depth - 1] };
-        // The directory is not empty, does not exist any more or cannot be removed. In each case its parents stay too.
+        // The removal fails if the directory is not empty, does not exist any more or cannot be removed. Then this
+        // function does not remove the parents either.
         if rustix::fs::unlinkat(parent, key.dirs[depth].as_str(), AtFlags::REMOVEDIR).is_err() {
             return;
         }

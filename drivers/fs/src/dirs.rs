@@ -1,7 +1,7 @@
 //! Directories: opened one component at a time, relative to the parent's handle, without following symbolic links.
 //!
-//! This keeps all of the driver's file access below the root, whatever the root contains. A read resolves its path each
-//! time. Puts keep at most `MAX_CACHED` directories open. This module must never know what a file holds.
+//! So the driver never opens a file outside the root, even if the root contains links. A read resolves its path on each
+//! call. Puts use a cache of at most `MAX_CACHED` open directories. This module must never know what a file contains.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,15 +22,15 @@ pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// `NONBLOCK` has no effect on a regular file. If a named pipe was put in the place of a file, it
-/// keeps the read from blocking.
+/// `NONBLOCK` has no effect on a regular file. If someone replaced a file by a named pipe, an open with `NONBLOCK` does
+/// not wait for a writer of the pipe.
 const READ_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// Maximum number of cached directory handles.
 const MAX_CACHED: usize = 256;
 
-/// The number of files that this process may have open, or `None` if it is unlimited.
+/// The number of files that this process may have open, or `None` if this number is unlimited.
 pub(crate) fn open_files_limit() -> Option<usize> {
     getrlimit(Resource::Nofile).current.map(|files| usize::try_from(files).unwrap_or(usize::MAX))
 }
@@ -62,8 +62,8 @@ pub(crate) fn open_or_create_dir(parent: impl AsFd, name: &str) -> Result<OwnedF
     }
 }
 
-/// Gives `created` the owner and group of `parent` if they differ and this process runs as the superuser. Otherwise
-/// the store's own user could not open what the superuser created.
+/// Gives `created` the owner and group of `parent` if they differ and this process runs as the superuser. Otherwise the
+/// user who owns the store could not open files and directories that the superuser created.
 pub(crate) fn inherit_owner(created: impl AsFd, parent: impl AsFd) -> Result<(), Errno> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -84,7 +84,7 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> Result<(), Errno> {
 
 /// The names in `dir`, without `.` and `..`, in the order of the file system.
 ///
-/// A name that is not UTF-8 contains replacement characters. The store itself creates no such name.
+/// In a name that is not UTF-8, invalid bytes are replaced by U+FFFD. The store itself creates no such name.
 pub(crate) fn entry_names(dir: impl AsFd) -> Result<impl Iterator<Item = Result<String, Errno>>, Errno> {
     let name = |entry: rustix::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
     let is_entry = |name: &String| !matches!(name.as_str(), "." | "..");
@@ -93,7 +93,7 @@ pub(crate) fn entry_names(dir: impl AsFd) -> Result<impl Iterator<Item = Result<
         .filter(move |name| name.as_ref().map_or(true, is_entry)))
 }
 
-/// The first `depth` components of the path of a leaf directory.
+/// The first `depth` components of `leaf`, which is the path of a leaf directory.
 fn path_prefix(leaf: &str, depth: usize) -> &str {
     leaf.match_indices('/').nth(depth - 1).map_or(leaf, |(end, _)| &leaf[..end])
 }
@@ -106,11 +106,12 @@ pub(crate) struct ScopeDirs {
     cache: Mutex<DirCache>,
 }
 
-/// Open directories by path. The least recently used one is evicted first.
+/// A cache of open directories by path. The least recently used directory is evicted first.
 ///
-/// Under [`SyncPolicy::Always`] all parents of a cached directory were synced after it was created. As long as a
-/// directory exists, its parents exist too, because a directory with entries cannot be removed. Publishing into a
-/// directory that was removed fails. Then the put evicts it and its parents, and creates and syncs them again.
+/// Under [`SyncPolicy::Always`] all parents of a cached directory were synced after this directory was created. As long
+/// as a directory exists, its parents exist too, because a directory with entries cannot be removed. Publishing into a
+/// removed directory fails. Then the put evicts this directory and its parents from the cache, and creates and syncs
+/// them again.
 #[derive(Debug)]
 struct DirCache {
     /// The handle of each directory, and the value of `uses` at its last use.
@@ -148,7 +149,7 @@ impl ScopeDirs {
         Self { artifacts, sync, cache: Mutex::new(DirCache { dirs: HashMap::new(), uses: 0, capacity }) }
     }
 
-    /// The handle of the directory that holds all scope directories.
+    /// The handle of the directory that contains all scope directories.
     pub(crate) fn artifacts_dir(&self) -> &OwnedFd {
         &self.artifacts
     }
@@ -162,7 +163,7 @@ impl ScopeDirs {
         }
     }
 
-    /// Opens the file with one system call, `openat2`, in which the kernel refuses symbolic links in the whole path.
+    /// Opens the file with one system call, `openat2`. The kernel then refuses a symbolic link anywhere in the path.
     #[cfg(target_os = "linux")]
     fn open_by_path(&self, key: &ArtifactKey) -> Result<File, Errno> {
         use rustix::fs::ResolveFlags;
@@ -171,8 +172,8 @@ impl ScopeDirs {
         match retry_on_intr(|| {
             rustix::fs::openat2(&self.artifacts, path.as_str(), READ_FLAGS, Mode::empty(), resolve)
         }) {
-            // The kernel has no `openat2`, or a sandbox blocks it. Opening one component at a time returns the real
-            // error, if there is one.
+            // The kernel may not have `openat2`, or a sandbox may block it. Then the file is opened one component at a
+            // time. If the error has another cause, `open_by_walk` returns that error.
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => self.open_by_walk(key),
             opened => opened.map(File::from),
         }
@@ -192,12 +193,13 @@ impl ScopeDirs {
         open_file(&dir, key.file.as_str())
     }
 
-    /// Opens the leaf directory of `key`, and creates it and its parents if they do not exist.
+    /// Opens the leaf directory of `key`. Creates the leaf and its parents if they do not exist.
     ///
-    /// Under [`SyncPolicy::Always`] the entries of all its parents are synced.
+    /// Under [`SyncPolicy::Always`] every directory above the leaf is synced, so that the whole path survives a power
+    /// failure.
     ///
     /// # Errors
-    /// `NOENT` if a delete removed one of its parents at the same time. The caller should try again.
+    /// `NOENT` if a delete removed one of the leaf's parents at the same time. The caller should try again.
     pub(crate) fn open_or_create_leaf(&self, key: &ArtifactKey) -> Result<Arc<OwnedFd>, Errno> {
         self.open_leaf_by(key, |parent, name| open_or_create_dir(parent, name))
     }
@@ -225,8 +227,8 @@ impl ScopeDirs {
             let parent = opened.last().or(ancestor.as_ref()).map_or(&self.artifacts, |dir| &**dir);
             opened.push(Arc::new(open(parent, token.as_str())?));
         }
-        // Syncs only after all directories are created, so that a journaling file system writes its journal once.
-        // Existing directories are synced too: their creator may not have synced them yet.
+        // The first sync comes after all directories are created, so that a journaling file system writes its journal
+        // once. Directories that existed before are synced too, because their creator may not have synced them yet.
         if let [parents @ .., _leaf] = &opened[..] {
             self.sync(ancestor.as_deref().unwrap_or(&self.artifacts))?;
             parents.iter().try_for_each(|dir| self.sync(dir))?;
@@ -243,14 +245,14 @@ impl ScopeDirs {
         if self.sync.is_always() { sync_dir(dir) } else { Ok(()) }
     }
 
-    /// Syncs the entry of `file` under the name of `key`, and the entries of its parents. Returns `false` if
-    /// `key` no longer names this file: it was deleted or replaced.
+    /// Syncs the directory entry of `file`, whose path is given by `key`, and the entries of the parent directories.
+    /// Returns `false` if this path does not lead to `file` any more: the artifact was deleted or replaced.
     pub(crate) fn sync_entry(&self, key: &ArtifactKey, file: &File) -> Result<bool, Errno> {
         let expected = rustix::fs::fstat(file)?;
         let sync = || {
             let leaf = self.open_leaf(key)?;
-            // Another process may have removed a cached directory and created it again. Syncing the old directory would
-            // be useless, so this checks that the directory still holds the file.
+            // Another process may have removed a cached directory and created it again. Syncing the removed directory
+            // would be useless, so this checks that the opened directory contains the file.
             let found = rustix::fs::statat(&leaf, key.file.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
             if (found.st_dev, found.st_ino) != (expected.st_dev, expected.st_ino) {
                 return Err(Errno::NOENT);
@@ -281,7 +283,8 @@ impl ScopeDirs {
         self.cache().dirs.remove(path_prefix(&key.leaf_path(), depth));
     }
 
-    /// Opens the directories on the path to `key`, the tenant's first. Stops before the first one that does not exist.
+    /// Opens the directories on the path to `key`, the tenant's directory first. Stops at the first directory that does
+    /// not exist, and returns the directories above it.
     pub(crate) fn open_chain(&self, key: &ArtifactKey) -> Result<Vec<OwnedFd>, Errno> {
         let mut chain: Vec<OwnedFd> = Vec::with_capacity(DEPTH);
         for token in &key.dirs {
@@ -295,7 +298,8 @@ impl ScopeDirs {
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, DirCache> {
-        // The cache is consistent after every statement, so a panic in another thread does not damage it.
+        // The cache is consistent after every statement, so it can be used even if another thread panicked while it
+        // held the lock.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

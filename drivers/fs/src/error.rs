@@ -11,18 +11,20 @@ use rustix::io::Errno;
 
 /// Whether `error` means that the file system does not support an operation, rather than that the operation failed.
 ///
-/// The kernel returns `PERM` if a file system does not have an operation. If the permission on a directory is missing,
-/// it returns `ACCESS`.
+/// The kernel returns `PERM` if a file system does not have an operation. If the process has no permission on a
+/// directory, the kernel returns `ACCESS` instead.
 pub(crate) fn is_unsupported(error: Errno) -> bool {
     error == Errno::OPNOTSUPP || matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
 }
 
 /// The error for a failed `action`. Operators read the text, so it says what to do.
 ///
-/// A missing file is often not an error. Callers that expect one handle `NOENT` before they call this.
+/// A missing file is often not an error. Callers that expect a missing file handle `NOENT` before they call this
+/// function.
 pub(crate) fn map_io_error(action: impl Display, error: impl Into<io::Error>) -> StoreError {
     let error = error.into();
-    // The standard library returns this error itself, without a number: the file is shorter than it was before.
+    // The standard library returns this error itself, without an error number. The file became shorter after its length
+    // was read.
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return StoreError::corrupt(format!("{action}: the file was truncated")).with_source(error);
     }

@@ -15,7 +15,7 @@ use crate::error::map_io_error;
 
 /// The format version that this build reads and writes.
 pub(crate) const FORMAT_VERSION: u32 = 1;
-/// The marker file. A directory that has it is a store.
+/// The name of the marker file. A directory that contains this file is a store.
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
 /// The word before the version in the marker file.
 pub(crate) const FORMAT_NAME: &str = "artifact-store-fs";
@@ -35,7 +35,8 @@ const MAGIC: &[u8; 8] = b"ARTSTORE";
 /// Length of the footer: SHA-256 of record and record length (32 bytes), record length (4, little-endian), format
 /// version (4, little-endian), magic (8).
 const FOOTER_BYTES: usize = 32 + 4 + 4 + MAGIC.len();
-/// The largest record. The Gate limits options to 64 KiB. The rest is room for scope, digest and JSON escapes.
+/// The largest encoded record. The Gate limits the options in a record to 64 KiB. The remaining bytes are for the
+/// scope, the digest and JSON escapes.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 /// The number of bytes at the end of a file that are read first. They contain the whole record, unless its options are
 /// very large.
@@ -81,7 +82,7 @@ impl fmt::Display for ArtifactKey {
     }
 }
 
-/// Whether `name` has the form of a key token. Other names belong to an operator or to the file system.
+/// Whether `name` has the form of a key token. Below [`ARTIFACTS_DIR`], this driver creates no other names.
 pub(crate) fn is_key_token(name: &str) -> bool {
     name.len() <= MAX_KEY_TOKEN_BYTES
         && name.split_once('.').is_some_and(|(stub, hash)| {
@@ -102,8 +103,8 @@ pub(crate) fn is_temp_name(name: &str) -> bool {
 /// Encodes the trailer of an artifact's file, which follows the bytes: the record and the footer.
 ///
 /// # Errors
-/// `InvalidArgument` if the record is too large. `Backend` if decoding would not return an equal record. A put
-/// meets both errors before it publishes the file, so every acknowledged artifact can be read.
+/// `InvalidArgument` if the record is too large. `Backend` if decoding would not return an equal record. A put calls
+/// this function before it publishes the file, so every acknowledged artifact can be read.
 pub(crate) fn encode_trailer(record: &Record) -> Result<Vec<u8>, StoreError> {
     let mut trailer = serde_json::to_vec(record)
         .map_err(|error| StoreError::backend("the record cannot be encoded as JSON").with_source(error))?;

@@ -7,10 +7,10 @@
 //! <root>/artifacts/<tenant>/<user>/<session>/<task>/<id>    one file per artifact
 //! ```
 //! Each path component is a [`KeyToken`](artifact_store_core::KeyToken): at most 45 bytes, valid on every file system,
-//! whatever the names in the scope are. An artifact's file holds its bytes from offset 0, so `head` shows them. Then
-//! comes its record as JSON, then a footer of 48 bytes: the SHA-256 of the record and its length, the record's length,
-//! the format version and a magic word. Bytes and record are one file, so neither can exist without the other. Reading
-//! a record takes one open and one read of the file's end.
+//! whatever the names in the scope are. An artifact's file begins with the artifact's bytes, so `head` shows them. The
+//! record follows as JSON. The file ends with a footer of 48 bytes: the SHA-256 of the record and the record's length,
+//! this length itself, the format version and a magic word. Bytes and record are in one file, so neither can exist
+//! without the other. Reading a record takes one open and one read of the file's end.
 //!
 //! Each of the following is `Corrupt`: a file whose length differs from what its record says, an altered footer or
 //! record, and a record whose scope or id does not match the file's name. The [`Gate`](artifact_store_core::Gate)
@@ -18,66 +18,69 @@
 //!
 //! Directories are created with mode 0700 and files with 0600. A directory is opened relative to the handle of its
 //! parent, or by a path in which the kernel refuses symbolic links. So no link below the root is followed, and nothing
-//! outside the root is touched. The root itself must not be a link. A directory that holds anything other than a store
-//! is refused, so a wrong path does no harm.
+//! outside the root is touched. The root itself must not be a link. A directory that contains anything other than a
+//! store is refused, so a wrong path does no harm.
 //!
 //! # Commit point
 //! A put writes into `tmp`, syncs the file, and creates and syncs the scope's directories. Then one rename gives the
-//! file its final name. The rename never replaces a file. If the file system has no such rename, a hard link is used,
-//! which never replaces a file either. This is the commit point. Then the put syncs the leaf directory and returns.
+//! file its final name. This rename is the commit point. It never replaces a file. If the file system has no such
+//! rename, the put creates a hard link instead, which never replaces a file either. After the commit point the put
+//! syncs the leaf directory and returns.
 //!
 //! Under `sync = always` everything that an acknowledged put needs is on the disk: bytes, record, name, and the entry
-//! of each directory above. A put that finds its artifact existing syncs it too before it returns, because the put that
-//! created it may not have synced it yet. If the last sync fails, the put fails although the whole artifact may exist.
-//! A second put then returns it as existing.
+//! of each directory above. If a put finds that its artifact exists, this put syncs the artifact before it returns. The
+//! put that created the artifact may not have synced it yet. If the sync after the commit point fails, the put fails
+//! although the whole artifact may exist. A second put of the same bytes then returns `AlreadyExists`.
 //!
 //! A delete unlinks the file, syncs the directory and removes the directories that became empty.
 //!
-//! Killing the process at any moment leaves either the whole artifact or none, and perhaps a file in `tmp` or an empty
-//! directory. [`FsStore::open`] removes such files, [`FsStore::sweep`] removes both. A put locks (`flock`) the
-//! temporary file that it writes. The operating system releases the lock when the process ends. So a sweep in any
-//! process can distinguish orphans from files in use. A sweep holds a lock on the file `FORMAT`, so that only one runs
-//! at a time.
+//! If the process is killed at any moment, an artifact exists either whole or not at all. A file in `tmp` or an empty
+//! directory may remain. [`FsStore::open`] removes such files. [`FsStore::sweep`] removes such files and directories. A
+//! put locks (`flock`) the temporary file that it writes. The operating system releases the lock when the process ends.
+//! So a sweep in any process can distinguish orphans from files in use. A sweep holds a lock on the file `FORMAT`, so
+//! that only one sweep runs at a time.
 //!
 //! # Concurrency
-//! The rename or link decides between racing puts of one artifact: one put is `Created`, the others return its record.
-//! A delete may remove a directory into which a put is about to publish. Then the rename fails and the put retries it.
-//! The file system decides all races, so several processes may open one root. Reads take no lock. A file that is open
-//! stays readable after its delete.
+//! If several puts of one artifact race, only one rename or link succeeds. This put returns `Created`. The other puts
+//! return the record that it created. A delete may remove a directory into which a put is about to publish. Then the
+//! rename fails, and the put creates the directory again and retries. All races are resolved in the file system, so
+//! several processes may open one root. Reads take no lock. A file that is open stays readable after its delete.
 //!
 //! All disk access runs on the runtime's blocking pool, in tasks that never wait for a body: a slow upload holds no
-//! thread. A store runs at most 64 tasks at once, or fewer if the process may open fewer than 1024 files. At most 4 of
-//! them are listings, so that listings cannot take every permit. The reads of a streamed get are not part of this
+//! thread. A store runs at most 64 tasks at once, or fewer if the process may open fewer than 1024 files. At most 4
+//! listings run at once, so that listings do not use all tasks. The reads of a streamed get are not included in this
 //! limit.
 //!
-//! A streamed body is hashed in batches of 512 KiB, each while the previous one is written. A long read has one read of
-//! 512 KiB in flight while the previous one is consumed. A put holds at most about 1.5 MiB besides what the body's
-//! source holds; a get holds 1 MiB.
+//! A streamed body is stored in batches of 512 KiB. One batch is hashed while the previous batch is written. A long get
+//! reads blocks of 512 KiB. One block is read while the previous block is consumed. A put uses at most about 1.5 MiB of
+//! memory, besides the memory of the body's source. A get uses 1 MiB.
 //!
-//! [`close`](artifact_store_core::ArtifactStore::close) waits for the running tasks. A put whose body is still being
-//! received ends as `Closed` with its next batch. A listing ends as `Closed` at once. A stream that is being read may
-//! finish.
+//! [`close`](artifact_store_core::ArtifactStore::close) waits for the running tasks. A put that is still receiving its
+//! body returns `Closed` when it writes the next batch. A running listing returns `Closed` at once. A stream that is
+//! being read can still be read to its end.
 //!
 //! # Flags and limits
-//! `SHARED` always. `DURABLE` under `sync = always`. With `sync = never`, killing the process still loses nothing, but
-//! a power failure may. No presigning. `max_artifact_bytes` as configured.
+//! The flag `SHARED` is always set. The flag `DURABLE` is set under `sync = always`. With `sync = never`, a power
+//! failure may lose acknowledged artifacts, but killing the process loses nothing. Presigning is not supported.
+//! `max_artifact_bytes` is as configured.
 //!
-//! A listing has no index. It reads the end of every file in the directories that its scope covers, and keeps no more
-//! rows in memory than the page has. A listing of more than `max_scan` files is refused with a message. Each page is a
-//! new scan.
+//! A listing has no index. It reads the end of every file in the directories that the query covers. It keeps only the
+//! rows of one page in memory. A listing of more than `max_scan` files is refused with `InvalidArgument`. Each page is
+//! a new scan.
 //!
-//! Open files: one per active get, up to 10 per task, and up to 256 for directories that puts use repeatedly (at most
-//! one eighth of the process's limit of open files).
+//! A store has open: one file per active get, up to 10 files per task, and up to 256 cached directories for puts. The
+//! cache is limited to one eighth of the files that the process may open.
 //!
 //! # Not done here
-//! - No defence against users who can write in the root: they can also alter a file together with its record.
-//!   Accidental or partial changes are `Corrupt`.
+//! - The driver does not defend against users who can write in the root: they can alter a file together with its
+//!   record. Accidental or partial changes are detected as `Corrupt`.
 //! - Directories of the tree must not be moved while a store is open: a put that has a directory open would
 //!   publish into it at its new place.
-//! - No encryption, compression, quota, expiry or replication. Add them below (the file system) or above (a wrapper).
-//! - File systems without `flock` work, but their orphans are never swept. A file system needs a rename that does not
-//!   replace, or hard links. To check this, opening tries to publish a file and, under `sync = always`, to sync a
-//!   directory. It fails with a message if one of them does not work.
+//! - No encryption, compression, quota, expiry or replication. The file system or a wrapper around the store can add
+//!   these.
+//! - On a file system without `flock` the store works, but a sweep never removes temporary files. The file system must
+//!   support hard links or a rename that never replaces a file. To check this, opening a store publishes a file and,
+//!   under `sync = always`, syncs a directory. Opening fails with a message if one of these steps does not work.
 //! - On a network file system the store is only as linearizable as the caching of that file system allows.
 
 #[cfg(not(unix))]

@@ -1,7 +1,8 @@
 //! Listings: a scan of the directories that a query covers.
 //!
-//! There is no index: the scan reads each file's record. The number of files limits its time, the page size limits its
-//! memory. This module must never return a page without having scanned everything that the query covers.
+//! There is no index: the scan reads each file's record. The time of a scan grows with the number of files. The memory
+//! of a scan grows with the page size. This module must never return a page before it has scanned every file that the
+//! query covers.
 
 use std::collections::BinaryHeap;
 use std::fmt;
@@ -28,7 +29,7 @@ pub(crate) fn list(
     cancel: &CancellationToken,
     query: &ListQuery,
 ) -> Result<Page, StoreError> {
-    // One row more than the page has shows whether another page follows.
+    // The scan collects one row more than the page has. This row shows whether another page follows.
     let capacity = query.limit() as usize + 1;
     let mut scan = Scan {
         query,
@@ -69,8 +70,8 @@ fn scope_filter(pattern: &ScopePattern) -> [Option<KeyToken>; DEPTH] {
     ]
 }
 
-/// A row, ordered by its position in the listing. So the top of a heap is the last row of the page. It is dropped when
-/// an earlier row is found and the page is full.
+/// A row, ordered by its position in the listing. So the top of the heap is the last row of the page. If the page is
+/// full and the scan finds an earlier row, the top is dropped.
 struct HeapRow {
     position: Position,
     record: Record,

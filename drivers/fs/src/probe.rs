@@ -1,7 +1,7 @@
 //! Checks on opening that the file system can publish files: [`check_publishing`].
 //!
-//! Without this check the first put would fail. The error names the unsupported operation and what to use instead. This
-//! module must never touch an artifact.
+//! Without this check, a store would open but its first put would fail. The error of the check names the unsupported
+//! operation and what to use instead. This module must never touch an artifact.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -17,10 +17,11 @@ use crate::temp::{TempFile, TempFileError, random_temp_name};
 
 /// Publishes a file in the directory `tmp` of the root at `path`, as a put would, and removes it.
 ///
-/// If no file can be created, this returns `Ok` without a check, because a full or read-only disk can still be read.
+/// If a full or read-only disk prevents the check, this function returns `Ok`, because the store can still be read.
 ///
 /// # Errors
-/// `Backend` if the file system cannot publish atomically, or cannot sync a directory although `sync` requires it.
+/// `Backend` if the file system cannot create a file or publish it atomically, or cannot sync a directory although
+/// `sync` requires it. Any other error of publishing is mapped by [`map_io_error`].
 pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy) -> Result<(), StoreError> {
     let unsupported = |operation: String, advice: &str, error: Errno| {
         StoreError::backend(format!(
@@ -70,11 +71,11 @@ pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy
     }
 }
 
-/// The type of the file system of `dir`, by the name that `mount` uses.
+/// Describes the type of the file system that contains `dir`. The type has the name that `mount` uses.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn describe_file_system(dir: &OwnedFd) -> String {
     let Ok(stat) = rustix::fs::fstatfs(dir) else { return "an unknown file system".to_owned() };
-    // The number has 32 bits. On some kernels its type is wider or signed.
+    // The magic number has 32 bits. On some kernels the type of the field is wider or signed.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let magic = stat.f_type as u32;
     file_system_type(magic).map_or_else(

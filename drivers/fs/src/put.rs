@@ -22,9 +22,9 @@ use crate::temp::TempFile;
 pub(crate) const SINGLE_TASK_BYTES: usize = 1024 * 1024;
 /// A streamed body is written in batches of about this size. One batch is written while the next one is hashed.
 const BATCH_BYTES: usize = 512 * 1024;
-/// A batch of small chunks ends at this number of chunks, so that the list of chunks stays short.
+/// A batch has at most this many chunks, so that small chunks do not make the list of chunks long.
 const BATCH_CHUNKS: usize = 512;
-/// How many times a put tries to publish while deletes race with it.
+/// A put tries to publish at most this many times. An attempt fails if a racing delete removes the directory.
 const MAX_ATTEMPTS: u32 = 200;
 
 /// Stores a body that is in memory.
@@ -71,7 +71,8 @@ pub(crate) async fn put_stream(
         if batched_bytes >= BATCH_BYTES || chunks.len() >= BATCH_CHUNKS {
             let batch = std::mem::take(&mut chunks);
             batched_bytes = 0;
-            // Waits for the previous batch. If it failed, the put ends before it reads more from the source.
+            // Waits for the previous batch. If its write failed, the put returns the error before it reads more from
+            // the source.
             let temp = write.wait().await?;
             let state = Arc::clone(state);
             write.0 = Some(
@@ -100,7 +101,7 @@ pub(crate) async fn put_stream(
 struct PendingWrite(Option<BlockingTask<TempFile>>);
 
 impl PendingWrite {
-    /// Waits for the task and takes the file.
+    /// Waits for the task and returns the temporary file. Returns `None` if no batch was written yet.
     async fn wait(&mut self) -> Result<Option<TempFile>, StoreError> {
         match self.0.take() {
             Some(task) => task.join().await.map(Some),
@@ -121,8 +122,8 @@ struct Upload {
 
 /// Publishes the artifact, unless it already exists.
 ///
-/// Only [`TempFile::publish`] decides between racing puts, because it never replaces a file. [`existing_record`] is
-/// called before it only to avoid needless writes.
+/// If puts race, [`TempFile::publish`] succeeds for only one of them, because it never replaces a file. The earlier
+/// call of [`existing_record`] only avoids needless writes.
 fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Result<PutResult, StoreError> {
     let id = ArtifactId::new(&upload.options.namespace, &upload.digest);
     let key = ArtifactKey::new(&upload.scope, &id);
@@ -175,7 +176,7 @@ fn publish(
                 state.dirs.sync(&leaf).map_err(|error| map_io_error("syncing a directory", error))?;
                 return Ok(PutResult { record: record.clone(), outcome: PutOutcome::Created });
             }
-            // Another put came first. The next attempt reads its record.
+            // Another put has published the artifact first. The next attempt returns the record of that put.
             Err(Errno::EXIST) => {}
             // A delete in this or another process removed a directory that had become empty.
             Err(Errno::NOENT) => {
@@ -193,8 +194,8 @@ fn publish(
     )))
 }
 
-/// The record of the artifact if it already exists, made as durable as the policy requires. `None` if it does not
-/// exist.
+/// Returns the record of the artifact, or `None` if the artifact does not exist. Under `SyncPolicy::Always` this
+/// function syncs the artifact before it returns the record.
 fn existing_record(
     state: &StoreState,
     key: &ArtifactKey,
@@ -210,11 +211,11 @@ fn existing_record(
         )));
     }
     if state.sync.is_always() {
-        // The put that created the artifact may not have synced it yet, or may have failed to. This put acknowledges
-        // the artifact too, so it syncs it.
+        // The put that created the artifact may not have synced it yet, or its sync may have failed. This put
+        // acknowledges the artifact too, so this put must sync the artifact.
         file.sync_data().map_err(|error| map_io_error("syncing an artifact", error))?;
         if !state.dirs.sync_entry(key, &file).map_err(|error| map_io_error("syncing a directory", error))? {
-            // The artifact was deleted in between.
+            // The artifact was deleted after its file was opened.
             return Ok(None);
         }
     }

@@ -22,7 +22,8 @@ const INLINE_BYTES: u64 = 256 * 1024;
 /// A longer range is read in blocks of this size.
 const READ_BYTES: u64 = 512 * 1024;
 
-/// Streams the bytes `range` of `file`. Blocks until a small range is read.
+/// Returns a stream of the bytes `range` of `file`. A range of at most `INLINE_BYTES` is read before this function
+/// returns.
 ///
 /// # Errors
 /// `Corrupt` if the file ends too early, `Unavailable`, `Backend`. The same errors may end the stream.
@@ -55,7 +56,8 @@ fn read_range(file: &File, range: Range<u64>) -> Result<Bytes, StoreError> {
             return Err(StoreError::corrupt("the file was truncated while it was read"));
         }
     }
-    // A vector may have more capacity than requested. Then the read also returns what follows the range in the file.
+    // A vector may have more capacity than requested. Then the read also returns bytes that follow the range in the
+    // file.
     bytes.truncate(length);
     Ok(bytes.into())
 }
@@ -113,7 +115,7 @@ impl Stream for ChunkStream {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            // Reads one block ahead while this one is hashed or sent.
+            // The next block is read while the caller hashes or sends this block.
             self.spawn_next_read();
         }
         let length = self.buffer.len().min(MAX_PIECE_BYTES);

@@ -20,10 +20,10 @@ use crate::layout::{ARTIFACTS_DIR, FORMAT_FILE, FORMAT_NAME, FORMAT_VERSION, TMP
 use crate::probe::check_publishing;
 use crate::temp::TempFile;
 
-/// `mkfs` creates this directory at the top of a file system. A volume that holds nothing else counts as empty.
+/// `mkfs` creates this directory at the top of a file system. A root that contains nothing else is treated as empty.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// An open root. Its handles stay valid even if its path later leads elsewhere.
+/// An open root. The handles stay valid even if `path` later leads to another directory.
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
@@ -33,10 +33,11 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Opens the store at `path`, and creates it if nothing exists there. Also returns the handle of its artifacts.
+    /// Opens the store at `path`, and creates it if nothing exists there. Also returns the handle of the directory
+    /// `artifacts`.
     ///
     /// # Errors
-    /// `InvalidArgument` if the directory is not a store and must not become one; `Corrupt`, `Unavailable`, `Backend`.
+    /// `InvalidArgument` if `path` is not a store and cannot become one; `Corrupt`, `Unavailable`, `Backend`.
     pub(crate) fn open(path: &Path, sync: SyncPolicy) -> Result<(Self, OwnedFd), StoreError> {
         let path = normalize_path(path)?;
         let open_error =
@@ -51,14 +52,15 @@ impl Root {
         check_publishing(&tmp, &path, sync)?;
         if !has_marker {
             write_marker(&dir, &tmp)?;
-            // Another process may have written the marker first. This build must be able to read it.
+            // Another process may have written the marker first. So this checks that the marker has the format version
+            // of this build.
             check_marker(&dir, &path)?;
         }
-        // Created last, so that artifacts never exist in a directory without the marker.
+        // The directory `artifacts` is created last, so that artifacts never exist in a root without the marker.
         let artifacts = open_or_create_dir(&dir, ARTIFACTS_DIR).map_err(open_error)?;
         if sync.is_always() || !has_marker {
             match sync_dir(&dir) {
-                // Under `SyncPolicy::Never` nothing is promised, so the failure does not matter.
+                // Under `SyncPolicy::Never` the store is not durable, so this failure does not matter.
                 Err(error) if !sync.is_always() && is_unsupported(error) => {}
                 synced => synced.map_err(open_error)?,
             }
@@ -72,7 +74,7 @@ impl Root {
         &self.dir
     }
 
-    /// Whether the path still leads to this root, and whether its file system accepts writes.
+    /// Checks that the path still leads to this root. Returns whether the file system of the root accepts writes.
     ///
     /// # Errors
     /// `Unavailable` if the root was moved, removed or replaced.
@@ -187,7 +189,8 @@ fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
     })
 }
 
-/// Whether the marker exists. Fails if it is not the marker of this driver and format version.
+/// Returns whether the marker exists. Returns an error if the file `FORMAT` does not name this driver and this format
+/// version.
 fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
     let read_error = |error: std::io::Error| {
         map_io_error(format_args!("reading {FORMAT_FILE} in {}", path.display()), error)
@@ -213,7 +216,7 @@ fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
 }
 
 fn read_marker(file: File, text: &mut String) -> std::io::Result<()> {
-    // A marker has a few bytes. If another file has this name, only its beginning is read.
+    // A marker has about 20 bytes. A foreign file of this name may be large, so only its first 64 bytes are read.
     let mut bytes = Vec::new();
     file.take(64).read_to_end(&mut bytes)?;
     text.push_str(&String::from_utf8_lossy(&bytes));
@@ -248,7 +251,8 @@ fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
             // Another process has just created the store.
             FORMAT_FILE | LOST_AND_FOUND => true,
             TMP_DIR => contains_only(|name| is_temp_name(name) || is_removed_but_open(name))?,
-            // Another process may have created the store and put an artifact in between. Then the marker exists.
+            // Another process may have created the store and put an artifact after this process looked for the marker.
+            // Then the marker exists now.
             ARTIFACTS_DIR => contains_only(|_| false)? || check_marker(dir, path)?,
             _ => false,
         };

@@ -38,8 +38,8 @@ impl StoreState {
             .map_err(|error| map_io_error(format_args!("opening {key}"), error))?;
         let Some(file) = opened else { return Ok(None) };
         let record = read_record(&file, key, &mut Vec::new())?;
-        // The path contains only 160 bits of the hash of the tenant, the user, the session, the task and the id. The
-        // record contains the values themselves.
+        // Each component of the path contains only 160 bits of a hash: of the tenant, user, session, task or id. The
+        // record contains the values themselves, so this function compares them.
         if record.scope != *scope {
             return Err(StoreError::corrupt(format!("{key}: this artifact is of another scope")));
         }

@@ -33,7 +33,8 @@ const MAX_LISTINGS: usize = 4;
 pub struct FsStore {
     state: Arc<StoreState>,
     pool: BlockingPool,
-    /// Listings are long tasks. This limits them separately, so that they cannot take the permits of all verbs.
+    /// The permits of listings. Listings are long tasks. This separate limit keeps listings from using all permits of
+    /// `pool`.
     listings: Semaphore,
     capabilities: Capabilities,
 }
@@ -43,8 +44,8 @@ impl FsStore {
     /// processes that died.
     ///
     /// # Errors
-    /// `InvalidArgument` if the root's parent is missing, or if the root is not a directory, is a symbolic link, holds
-    /// anything other than a store, or holds a store of another format version; `Unavailable`; `Backend`.
+    /// `InvalidArgument` if the root's parent is missing, or if the root is not a directory, is a symbolic link,
+    /// contains anything other than a store, or contains a store of another format version; `Unavailable`; `Backend`.
     pub async fn open(config: FsConfig) -> Result<Self, StoreError> {
         let store = Self::open_without_sweep(config).await?;
         let state = Arc::clone(&store.state);
@@ -80,12 +81,12 @@ impl FsStore {
 
     /// Removes the temporary files of processes that died, and empty scope directories.
     ///
-    /// Files that are being written stay, whichever process writes them. A sweep is safe at any time, concurrently with
-    /// any verb. Its cost grows with the number of scopes. Only one sweep of a root runs at a time, across all
-    /// processes.
+    /// A sweep removes no file that a put of any process is still writing. A sweep is safe at any time, concurrently
+    /// with any verb. Its cost grows with the number of scopes. Only one sweep of a root runs at a time, across all
+    /// processes. If another sweep is running, this call removes nothing and returns a report with `busy` set.
     ///
     /// # Errors
-    /// `Closed`, `Unavailable`, `Backend`. What was removed before the error stays removed.
+    /// `Closed`, `Unavailable`, `Backend`. Files and directories that were removed before the error are not restored.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         let state = Arc::clone(&self.state);
         self.pool

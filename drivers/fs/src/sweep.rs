@@ -1,4 +1,4 @@
-//! Sweeps: remove what processes left behind that died during a put or delete. See [`SweepReport`].
+//! Sweeps: they remove the temporary files and empty directories of processes that died during a put or delete.
 //!
 //! This module must never remove a published file, or anything that does not belong to the driver.
 
@@ -27,7 +27,7 @@ pub struct SweepReport {
     pub live: u64,
     /// Empty scope directories that were removed.
     pub directories: u64,
-    /// Whether another sweep of the root was running. Then this one did nothing.
+    /// Whether another sweep of the root was running. If `true`, this sweep did nothing.
     pub busy: bool,
 }
 
@@ -53,7 +53,8 @@ pub(crate) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Removes the temporary files whose lock nobody holds, because their process died. A dry run only counts them.
+    /// Removes the temporary files that are not locked, because the processes that wrote them died. A dry run only
+    /// counts these files.
     pub(crate) fn sweep_temp_files(&mut self, tmp: &OwnedFd) -> Result<(), StoreError> {
         let sweep_error = |error: Errno| map_io_error("sweeping temporary files", error);
         for name in entry_names(tmp).map_err(sweep_error)? {
@@ -62,7 +63,8 @@ impl Sweep<'_> {
             if !is_temp_name(&name) {
                 continue;
             }
-            // The file was published or removed after its name was read, or it is not a file of this driver.
+            // Opening fails if the file was published or removed after its name was read, or if it is not a file of
+            // this driver.
             let Ok(file) = open_file(tmp, &name) else { continue };
             if !try_lock(&file) {
                 self.report.live += 1;
@@ -70,7 +72,7 @@ impl Sweep<'_> {
             }
             let stat = rustix::fs::fstat(&file).map_err(sweep_error)?;
             if self.mode.deletes() {
-                // Names are random and never reused, so the name belongs to the locked file, or to none.
+                // Names are random and never reused, so the name belongs to the locked file or does not exist any more.
                 match rustix::fs::unlinkat(tmp, name.as_str(), AtFlags::empty()) {
                     Ok(()) => {}
                     Err(Errno::NOENT) => continue,
@@ -78,7 +80,7 @@ impl Sweep<'_> {
                 }
             }
             self.report.files += 1;
-            // A file that was published by a hard link has two names. Its bytes stay.
+            // A file that was published by a hard link has a second name, so removing this name frees no bytes.
             if stat.st_nlink == 1 {
                 self.report.bytes += u64::try_from(stat.st_size).unwrap_or_default();
             }
@@ -86,8 +88,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes the empty scope directories below `artifacts`. A dry run only counts them. A put that is about to
-    /// publish into one creates it again.
+    /// Removes the empty scope directories below `artifacts`. A dry run only counts them. If a put is about to publish
+    /// into such a directory, the put creates the directory again.
     pub(crate) fn sweep_empty_dirs(&mut self, artifacts: &OwnedFd) -> Result<(), StoreError> {
         self.sweep_level(artifacts, 0).map(|_| ())
     }
@@ -110,7 +112,7 @@ impl Sweep<'_> {
             let subdir = match open_dir(dir, &name) {
                 Ok(subdir) => subdir,
                 Err(Errno::NOENT) => continue,
-                // This entry does not belong to the driver. A read that meets it returns an error.
+                // This entry does not belong to the driver. A read whose path contains this entry returns an error.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     empty = false;
                     continue;
@@ -130,8 +132,7 @@ impl Sweep<'_> {
     }
 }
 
-/// Locks `file`, unless its lock is held. Returns whether it succeeded. If the file system has no locks, every file
-/// counts as locked by a put.
+/// Tries to lock `file`. Returns `false` if a put holds the lock, or if the file system has no locks.
 fn try_lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
@@ -145,14 +146,15 @@ pub(crate) struct SweepLock {
 impl SweepLock {
     /// Acquires the lock. Returns `None` if another sweep holds it.
     ///
-    /// On a file system without locks every caller acquires it. Concurrent sweeps do no harm.
+    /// On a file system without locks, every call returns a `SweepLock`. Sweeps may then run at the same time, which
+    /// does no harm.
     pub(crate) fn try_acquire(root: &OwnedFd) -> Result<Option<Self>, StoreError> {
         let open = |access: OFlags| {
             let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             retry_on_intr(|| rustix::fs::openat(root, FORMAT_FILE, flags, Mode::empty()))
         };
-        // A network file system locks only files that are open for writing. Without the permission to write, the file
-        // is opened for reading.
+        // A network file system locks only files that are open for writing. If this process may not write the marker,
+        // the marker is opened for reading.
         let marker = open(OFlags::RDWR)
             .or_else(|_| open(OFlags::RDONLY))
             .map_err(|error| map_io_error(format_args!("opening {FORMAT_FILE}"), error))?;

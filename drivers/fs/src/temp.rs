@@ -2,7 +2,7 @@
 //!
 //! A temporary file is locked from its creation until it is closed. The operating system releases the lock when the
 //! process ends. So a sweep in any process can distinguish a file in use from an orphan. This module must never know
-//! what the file holds.
+//! what the file contains.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -20,7 +20,7 @@ use crate::layout::TEMP_PREFIX;
 /// Small chunks are buffered up to this many bytes before they are written.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A temporary file. Dropping it before it is published removes it.
+/// A temporary file. Dropping this value before the file is published removes the file.
 #[derive(Debug)]
 pub(crate) struct TempFile {
     file: Option<File>,
@@ -65,8 +65,8 @@ impl TempFile {
             let created = Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), linked: true };
             let Some(file) = &created.file else { continue };
             match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive)) {
-                // If this file system has no locks, a sweep gets none either: orphans stay until an operator removes
-                // them.
+                // If this file system has no locks, a sweep cannot lock the file either, and so never removes it. An
+                // operator must then remove orphans.
                 Ok(()) => {}
                 Err(error) if is_unsupported(error) => {}
                 Err(error) => return Err(TempFileError::Io(error)),
@@ -105,8 +105,8 @@ impl TempFile {
         match self.rename(&dir, name) {
             // The file system has no rename that never replaces a file. A hard link never replaces one either.
             Err(error) if is_unsupported(error) => match self.link(dir, name) {
-                // A mount of an object store returns `IO` if it has no hard links. A failing disk can return it too,
-                // but then later calls fail as well and report it.
+                // A mount of an object store returns `IO` if it has no hard links. A failing disk can return `IO` too,
+                // but then later calls fail as well and report the failing disk.
                 Err(Errno::IO) => Err(Errno::NOTSUP),
                 linked => linked,
             },
@@ -136,7 +136,8 @@ impl TempFile {
 
     fn unlink(&mut self) {
         if std::mem::take(&mut self.linked) {
-            // The name is random and never reused, so this removes no other file. A sweep handles a failure.
+            // The name is random and never reused, so this removes no other file. If the removal fails, a sweep removes
+            // the file.
             let _ = rustix::fs::unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty());
         }
     }
@@ -146,8 +147,8 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         let unpublished = self.linked;
         self.unlink();
-        // Closing a removed file frees its blocks. This takes long if the file is large, so it does not run on an
-        // executor's thread.
+        // Closing a removed file frees its blocks. This takes long if the file is large, so the blocking pool closes
+        // the file.
         if unpublished
             && let Some(file) = self.file.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()

@@ -1,5 +1,5 @@
 //! Faults: altered files, processes that die, dropped calls and racing calls.
-#![allow(clippy::unwrap_used)] // A helper that fails fails its test.
+#![allow(clippy::unwrap_used)] // If a helper panics, its test fails.
 
 mod common;
 mod harness;
@@ -358,7 +358,7 @@ async fn a_put_that_is_streamed_while_the_store_closes_ends_as_closed_and_leaves
 async fn slow_uploads_delay_neither_other_verbs_nor_close() {
     let test_dir = TestDir::new();
     let store = Arc::new(test_dir.open_unsynced().await);
-    // There are more uploads than concurrent tasks. Each has enough bytes to write one batch and wait for the next.
+    // There are more uploads than concurrent tasks. Each upload sends enough bytes for one batch and then stalls.
     let content = random_bytes(600 * 1024);
     let uploads: Vec<_> = (0..100)
         .map(|_| {
@@ -512,7 +512,8 @@ async fn puts_deletes_reads_and_sweeps_that_race_never_fail() {
     assert!(test_dir.files().is_empty());
 }
 
-/// The metadata is nested too deeply for a JSON reader. The Gate refuses it, and a bare driver must not acknowledge it.
+/// The metadata is nested too deeply for a JSON reader. The Gate refuses such metadata. A bare driver must not
+/// acknowledge the put either.
 #[tokio::test]
 async fn a_record_that_would_not_read_back_equal_is_not_acknowledged() {
     let test_dir = TestDir::new();

@@ -1,5 +1,5 @@
 //! The files on the disk, and which directories can become a store.
-#![allow(clippy::unwrap_used)] // A helper that fails fails its test.
+#![allow(clippy::unwrap_used)] // If a helper panics, its test fails.
 
 mod common;
 mod harness;

@@ -1,7 +1,7 @@
 //! File systems that support less than a local disk: opening a store names the unsupported operation.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic)] // A helper that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::panic)] // If a helper panics, its test fails.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,21 +14,22 @@ use artifact_store_fs::{FsConfig, FsStore, SyncPolicy};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-/// A FUSE file system over a directory, without a rename that does not replace. Dropping this value unmounts it.
+/// A FUSE file system that serves a directory and does not support `RENAME_NOREPLACE`. Dropping this value unmounts it.
 struct Mount {
     test_dir: TempDir,
     server: Child,
 }
 
 impl Mount {
-    /// `link` and `sync_dir` are the errors of a hard link and of the fsync of a directory. With `None` they work.
+    /// `link` is the error that creating a hard link returns. `sync_dir` is the error that syncing a directory returns.
+    /// `None` means that the operation works.
     fn new(link: Option<Errno>, sync_dir: Option<Errno>) -> Self {
         let test_dir = TempDir::new().unwrap();
         let [source, mount_point] = ["source", "mount"].map(|name| test_dir.path().join(name));
         fs::create_dir(&source).unwrap();
         fs::create_dir(&mount_point).unwrap();
         let error_number = |error: Option<Errno>| error.map_or(0, Errno::raw_os_error).to_string();
-        // Only the Python of the system finds the packages of the system.
+        // The package python3-fusepy is installed only for the Python of the operating system.
         let server = Command::new("/usr/bin/python3")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuse/passthrough.py"))
             .args([&source, &mount_point])

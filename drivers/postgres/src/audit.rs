@@ -29,7 +29,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Returns one line for each inconsistency or orphan in `schema` of the database at `url`. Returns nothing if the
+/// Returns one line for each inconsistency or orphan in `schema` of the database at `url`. The list is empty if the
 /// schema has no tables. Only a superuser sees the sessions of other roles.
 pub async fn audit(url: &str, schema: &str) -> Result<Vec<String>, StoreError> {
     let options = PgConnectOptions::from_str(url)

@@ -80,11 +80,12 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 /// When a put is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SynchronousCommit {
-    /// After it is on the server's disk. If the server is set to wait for its replicas too, it still does.
+    /// A put is acknowledged after it is on the server's disk. If the server is also set to wait for its replicas, the
+    /// put waits for them too.
     #[default]
     On,
-    /// After the server has it in memory. It survives a kill of this process, but not a kill of the server. The store
-    /// does not advertise [`Flag::Durable`].
+    /// A put is acknowledged when the server has it in memory. An acknowledged put survives a kill of this process, but
+    /// perhaps not a kill of the server. The store does not advertise [`Flag::Durable`].
     Off,
 }
 
@@ -183,8 +184,9 @@ impl PostgresConfig {
         self
     }
 
-    /// Sets how long a streamed put waits for a connection: 10 ms to 1 hour. Streamed puts may hold three quarters of
-    /// the connections, each for as long as its caller sends. Further ones wait in the order of their arrival.
+    /// Sets how long a streamed put waits for a connection: 10 ms to 1 hour. A streamed put uses its connection for as
+    /// long as its caller sends. Streamed puts may use three quarters of the connections. Further streamed puts wait in
+    /// the order of their arrival.
     #[must_use]
     pub fn upload_wait(mut self, wait: Duration) -> Self {
         self.upload_wait = wait;
@@ -205,7 +207,7 @@ impl PostgresConfig {
         self
     }
 
-    /// Sets the size limit of an artifact. Values above 1 TiB count as 1 TiB.
+    /// Sets the size limit of an artifact. A value above 1 TiB is treated as 1 TiB.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;

@@ -26,9 +26,11 @@ const URL_PARAMETERS: &[&str] = &[
     "sslrootcert",
     "user",
 ];
-/// A streamed put fails if its caller sends nothing for this long. Its open transaction blocks the server's vacuum.
+/// A streamed put fails if its caller sends nothing for this long. The limit exists because the open transaction keeps
+/// the server's vacuum from removing dead rows.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(5);
-/// How often the server checks during a statement whether its client is still connected, if it supports that.
+/// The interval at which the server checks, during a statement, whether the client is still connected. Some servers do
+/// not support this check.
 const CLIENT_CHECK_INTERVAL: &str = "2s";
 const MIN_SERVER_VERSION: i32 = 130_000;
 
@@ -82,8 +84,8 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
         ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
         ("default_transaction_isolation", "read committed".to_owned()),
         ("client_min_messages", "warning".to_owned()),
-        // Makes a page of a listing scan one index, whatever the statistics say. JIT does not pay off for short
-        // statements.
+        // With these settings, a page of a listing is a scan of one index, whatever the server's statistics are. JIT
+        // compilation costs more than it saves for short statements.
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
         ("enable_sort", "off".to_owned()),
@@ -92,9 +94,9 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
     ]))
 }
 
-/// Rejects a URL with another scheme, or with a parameter that sqlx would ignore or that would change settings which
-/// the store relies on. Returns whether the URL has an `application_name`. Errors never repeat the URL: it may contain
-/// a password.
+/// Rejects a URL with another scheme, or with a parameter that is not in [`URL_PARAMETERS`]. sqlx would ignore such a
+/// parameter, or the parameter would change settings that the store needs. Returns whether the URL has an
+/// `application_name`. Errors never repeat the URL, because the URL may contain a password.
 fn check_url(url: &str) -> Result<bool, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(StoreError::invalid_option(
@@ -168,7 +170,8 @@ impl ServerSettings {
         Ok(())
     }
 
-    /// Whether the server can cancel statements of disconnected clients: PostgreSQL 14 or newer, on most systems.
+    /// Returns whether the server can cancel the statements of disconnected clients. PostgreSQL 14 and newer can, on
+    /// most operating systems.
     async fn supports_client_checks(&self, conn: &mut PgConnection) -> bool {
         const SET: &str = "SELECT set_config('client_connection_check_interval', $1, false)";
         self.version >= 140_000 && sqlx::query(SET).bind(CLIENT_CHECK_INTERVAL).execute(conn).await.is_ok()
@@ -182,7 +185,7 @@ impl ServerSettings {
     ) -> SessionSetup {
         let commit = match config.synchronous_commit {
             SynchronousCommit::Off => "off",
-            // Every other value waits at least for the local disk, or for replicas too.
+            // With every other value, a commit waits at least for the local disk.
             SynchronousCommit::On if self.synchronous_commit == "off" => "on",
             SynchronousCommit::On => &self.synchronous_commit,
         };

@@ -1,4 +1,5 @@
-//! Deleting artifacts: record and chunks together, in one statement or, for large artifacts, in one transaction.
+//! Deletes the record and the chunks of an artifact together: in one statement, or, if the artifact is large, in one
+//! transaction.
 //!
 //! This module must never open a connection.
 

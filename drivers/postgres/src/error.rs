@@ -1,6 +1,6 @@
 //! Maps errors of the server and the connection to [`StoreError`], by SQLSTATE and by kind, never by message text.
 //!
-//! No other module maps them. This module must never know which verb failed.
+//! No other module maps these errors. This module must never know which verb failed.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub(crate) enum StatementError {
 }
 
 impl StatementError {
-    /// Whether the connection is unusable and a new one may work.
+    /// Whether the connection is unusable and a new connection may work.
     pub(crate) fn is_connection_lost(&self) -> bool {
         match self {
             Self::Sqlx(error) => is_connection_error(error),
@@ -25,8 +25,8 @@ impl StatementError {
         }
     }
 
-    /// Whether the statement may be sent again at once: the connection was lost, for example by a restart of the
-    /// server. A timeout is not retried, because it has already used up the time of the call.
+    /// Returns `true` if the connection was lost, for example by a restart of the server. The statement may then be
+    /// sent again at once. Returns `false` for a timeout, which has already used up the time of the call.
     pub(crate) fn is_retryable(&self) -> bool {
         matches!(self, Self::Sqlx(error) if is_connection_error(error))
     }
@@ -102,7 +102,8 @@ pub(crate) fn from_connect(error: sqlx::Error) -> StoreError {
     store_error.with_source(error)
 }
 
-/// The error of a connection that was not established in time, with the last error of an attempt if there was one.
+/// The error if no connection was established in time. `last` is the error of the last attempt, or `None` if no attempt
+/// has failed.
 pub(crate) fn connect_timeout(last: Option<sqlx::Error>) -> StoreError {
     last.map_or_else(
         || {
@@ -149,7 +150,7 @@ fn is_connection_error(error: &sqlx::Error) -> bool {
                 .try_downcast_ref::<PgDatabaseError>()
                 .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic));
             // 26000, 0A000: the prepared statement no longer exists or belongs to an older schema. A new connection
-            // prepares it again.
+            // prepares the statement again.
             fatal
                 || error
                     .code()

@@ -15,7 +15,7 @@ use crate::connect::{self, SessionSetup};
 use crate::pool::Pool;
 use crate::{error, row};
 
-/// One connection for appends and one for reads. The listen connection is separate.
+/// With two connections, an append and a read can run at the same time. The listen connection is a third one.
 const CONNECTIONS: u32 = 2;
 /// The notification channel of all stores. The payload is the schema's name.
 const CHANNEL: &str = "artifact_store_event";
@@ -23,7 +23,7 @@ const CHANNEL: &str = "artifact_store_event";
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// A listen connection that received nothing for this long is replaced, because it may be broken without an error.
 const MAX_SILENCE: Duration = Duration::from_mins(1);
-/// The minimum number of entries that are kept.
+/// The number of newest entries that a cleanup does not delete.
 const MIN_KEPT_ENTRIES: i64 = 16_384;
 /// The number of appended entries between two cleanups.
 const CLEANUP_INTERVAL: i64 = 1024;
@@ -57,8 +57,8 @@ impl PostgresEventLog {
         let connect = async {
             let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
             let mut listener = PgListener::connect_with(&pool).await?;
-            // No automatic reconnect: after a lost connection the caller reads the log first, so that it misses no
-            // entry.
+            // The listener must not reconnect by itself. After a lost connection the caller must read the log first.
+            // Otherwise the caller could miss an entry.
             listener.eager_reconnect(false);
             listener.listen(CHANNEL).await?;
             Ok(listener)
@@ -78,8 +78,8 @@ impl PostgresEventLog {
         else {
             *current = None;
             *current = Some(self.connect_listener().await?);
-            // Returns at once: entries that were appended before the connection began to listen are not notified, so
-            // the caller must read first.
+            // This returns at once. The server sends no notification for entries that were appended before the
+            // connection began to listen, so the caller must read the log first.
             return Ok(());
         };
         let receive = async {

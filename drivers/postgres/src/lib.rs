@@ -2,82 +2,88 @@
 //!
 //! # Layout
 //! The table `artifact` has one row for each record: the record as JSON with its SHA-256, and columns to search by. A
-//! row whose columns do not match its record is `Corrupt` for every read. The key is (scope mark, id).
-//! The scope mark is the first 128 bits of the SHA-256 of the scope. The clear scope is in every row; every read and
-//! every delete compares it. There is one index for each kind of listing: scope, session, user, tenant, everything.
-//! Each index ends in the order of a listing: (rank, id, scope mark), where the rank is the negated time. The scope
-//! mark is omitted in the index for one scope. A page is therefore a scan of one index, whatever its start. Texts are
-//! ordered by bytes (`COLLATE "C"`), as in the core.
+//! row whose columns do not match its record is `Corrupt` for every read. The key is (scope mark, id). The scope mark
+//! is the first 128 bits of the SHA-256 of the scope. Every row also contains the plain scope, and every read and every
+//! delete compares this scope. There is one index for each kind of listing: scope, session, user, tenant, all tenants.
+//! Within each index, rows are in the order of a listing: rank, id, scope mark. The rank is the negated time. In the
+//! index for one scope, the scope mark is the first column instead. A page is therefore a scan of one index, wherever
+//! the page begins. Texts are ordered by bytes (`COLLATE "C"`), as in the core.
 //!
 //! Bytes are split into chunks of 256 KiB, one row each, stored uncompressed outside of the row (`STORAGE EXTERNAL`). A
-//! range read fetches only the chunks that it touches. Blob numbers come from a sequence and are never reused, so a
-//! reader of a deleted artifact finds no chunks, never those of another artifact.
+//! range read fetches only the chunks that overlap the range. Blob numbers come from a sequence and are never reused,
+//! so a reader of a deleted artifact never finds chunks of another artifact.
 //!
-//! The table `artifact_store_version` marks the schema and holds its version. A schema of another application or of a
-//! newer build is rejected before anything is written. An older schema is migrated in one transaction under an advisory
-//! lock, so many processes may start at once. A current schema is only inspected, without a lock.
+//! The table `artifact_store_version` marks the schema as a store and contains its version. A schema of another
+//! application or of a newer build is rejected before anything is written. An older schema is migrated in one
+//! transaction under an advisory lock, so many processes may start at once. A current schema is only inspected, without
+//! a lock.
 //!
-//! Two more tables are the event log: one holds its entries, the other has one row that counts them
-//! ([`PostgresEventLog`]).
+//! Two more tables form the event log ([`PostgresEventLog`]). The table `event` contains the entries. The table
+//! `event_count` has one row, which contains the number of the last entry.
 //!
 //! # Commit point
-//! The commit of the transaction that inserts the record. A body of at most 1 MiB is stored by one statement with
-//! record and chunks, which is its own transaction and one round trip. A larger body is one transaction: its chunks as
-//! they arrive, the record last. A delete removes record and chunks in one transaction too. So no caller ever
-//! sees a partial artifact, and neither a kill nor a dropped future leaves orphans. [`PostgresStore::sweep`] removes
-//! the orphans of manual changes.
+//! The commit point is the commit of the transaction that inserts the record. One statement stores a body of at most 1
+//! MiB together with its record. This statement is a transaction of its own and needs one round trip. A larger body is
+//! stored in one transaction: the chunks as they arrive, the record last. A delete removes record and chunks in one
+//! transaction too. So no caller ever sees a partial artifact, and neither a kill nor a dropped future leaves orphans.
+//! [`PostgresStore::sweep`] removes the orphans of manual changes.
 //!
-//! If a response is lost, the driver finds out what happened. Each put writes a random number into its row. If the
-//! connection breaks, a put with all bytes in memory is sent once more. This second attempt waits for the first
-//! transaction if that is still running. The number in the existing row then tells whether this put inserted it
-//! (*created*) or another one did (*already exists*). If the row was deleted in between, the artifact is inserted
-//! again. If the response to the commit of a stream is lost and its row is not visible, the put is `Unavailable`: the
-//! artifact may still appear, complete, and sending it again is safe. A delete that is sent again and finds nothing is
-//! `Unavailable` too, because it is unknown whether it removed the artifact.
+//! If a response is lost, the driver checks whether the change was committed. Each put writes a random number into its
+//! row. If the connection breaks, a put of at most 1 MiB sends its statement once more. The second attempt waits for
+//! the first transaction if that transaction is still running. The number in the existing row then shows whether this
+//! put (*created*) or another put (*already exists*) inserted the row. If the row was deleted in between, the artifact
+//! is inserted again. If the response to the commit of a streamed put is lost and the row is not visible, the put
+//! returns `Unavailable`. The whole artifact may still appear, and the caller can safely send it again. If a delete is
+//! sent again and finds nothing, it returns `Unavailable` too, because it is unknown whether the first attempt deleted
+//! the artifact.
 //!
 //! # Concurrency
-//! Any number of processes may open one schema. Of identical concurrent puts, the primary key lets one create the
-//! artifact. The others wait for its transaction and return *already exists*. There is no other waiting between calls.
+//! Any number of processes may open one schema. If identical puts race, the primary key lets only one put create the
+//! artifact. The other puts wait for the transaction of this put and return *already exists*. In the database, only
+//! calls on the same artifact wait for each other.
 //!
 //! The driver has its own connection pool. It opens connections on demand, up to `max_connections`, and sends no ping
 //! around a statement. A connection returns to the pool only if every statement has completed and no transaction is
-//! open. Otherwise, for example after a dropped future or a timeout, it is closed, and the server rolls back. A
-//! connection that was idle for 30 seconds is pinged before use, and after 5 minutes it is dropped. If a connection was
-//! lost, for example by a restart of the server, all idle connections are dropped, and the statement is sent once more
-//! on a new one if it is safe to repeat. Connecting to a server that is starting, has no free connection or refuses
-//! connections is retried until `acquire_timeout`, with exponential backoff of which half is random.
+//! open. Otherwise, for example after a dropped future or a timeout, the connection is closed, and the server rolls
+//! back. A connection that was idle for 30 seconds is pinged before use, and after 5 minutes it is dropped. If a
+//! connection was lost, for example by a restart of the server, all idle connections are dropped, and the statement is
+//! sent once more on a new connection if this statement is safe to repeat. Connecting to a server that is starting, has
+//! no free connection or refuses connections is retried until `acquire_timeout`, with exponential backoff. Half of each
+//! delay is random.
 //!
-//! The event log is a handle of its own with at most three connections. An append is one statement, and its commit
-//! notifies the other processes. They read on from the last number that they have read. Appends wait for the lock of
-//! the counter row, so numbers become visible in order, and a reader misses none, even if its connection breaks. A
-//! reader that receives no notification polls every 5 seconds.
+//! The event log has its own connections, at most three. An append is one statement, and its commit notifies the other
+//! processes. Each process then reads the entries after the last number that it has read. Appends wait for the lock on
+//! the counter row, so numbers become visible in order. A reader therefore misses no entry, even if its connection
+//! breaks. A reader that receives no notification polls every 5 seconds.
 //!
-//! A streamed put of more than 1 MiB holds its connection until it ends, even if its caller is slow. Streamed puts may
-//! hold three quarters of the connections. Further ones wait up to `upload_wait`, in the order of their arrival. If a
-//! caller sends nothing for 5 minutes, its put fails. The open transaction of a streamed put keeps the server's vacuum
-//! from removing dead rows. Reads do not hold a connection: each statement reads at most 1 MiB, one statement ahead of
-//! the consumer.
+//! A streamed put of more than 1 MiB uses its connection until the put ends, even if its caller is slow. Streamed puts
+//! may use three quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their
+//! arrival. If a caller sends nothing for 5 minutes, its put fails. The open transaction of a streamed put keeps the
+//! server's vacuum from removing dead rows. Reads do not hold a connection: each statement reads at most 1 MiB, one
+//! statement ahead of the consumer.
 //!
-//! `statement_timeout` is set on every session. The driver also enforces it on its own side, with half a second added,
-//! so that a call to a server that does not respond ends as `Unavailable`. Servers that support it (14 and newer, on
-//! most systems) cancel the statements of disconnected clients.
+//! The server enforces `statement_timeout` on every session. The driver also enforces it, with half a second added, so
+//! that a call to a server that does not respond returns `Unavailable`. Servers of version 14 and newer, on most
+//! systems, cancel the statements of disconnected clients.
 //!
-//! Memory: an upload needs about 2 MiB plus the copies in the database client, a read about 2 MiB, a put from memory
-//! its body and a copy.
+//! Memory: an upload needs about 2 MiB plus the copies in the database client, a read needs about 2 MiB, and a put from
+//! memory needs its body and a copy of the body.
 //!
 //! # Flags and limits
-//! `shared`; and `durable`, unless `synchronous_commit=off`, or the server runs with `fsync` or `full_page_writes` off
-//! when the store is opened. If the server's default is not to wait for its disk, the store turns the wait on for its
-//! sessions; stronger settings stay. Presigning is not supported. An artifact has at most 1 TiB, or
-//! `max_artifact_bytes`. A listing with a selective filter scans all records of its scopes: filters have no index.
+//! The store has the flag `shared`. It also has the flag `durable`, unless `synchronous_commit=off` is set, or the
+//! server runs with `fsync` or `full_page_writes` off when the store is opened. If the server's setting is
+//! `synchronous_commit=off`, the store uses `on` for its sessions. The store does not change stronger settings.
+//! Presigning is not supported. An artifact has at most 1 TiB, or `max_artifact_bytes` if that is less. Filters have no
+//! index. So a listing whose filter matches few records scans all records of the scopes that it covers.
 //!
 //! The database must be UTF-8, and the server must be the primary: a standby lags behind. If a server becomes
 //! read-only, reads still work and the health is degraded. The role needs privileges on its schema, and the privilege
-//! to create it if it does not exist.
+//! to create the schema if it does not exist.
 //!
-//! TLS is set by `sslmode` in the URL. The default, `prefer`, encrypts if the server can, and verifies nothing.
-//! `verify-full` verifies the certificate against the authorities of the operating system, or against `sslrootcert`.
-//! What the URL omits is taken from the environment (`PGHOST`, `PGPASSWORD`, …), as in other clients.
+//! TLS is set by `sslmode` in the URL. The default, `prefer`, encrypts if the server supports TLS, and does not verify
+//! the server's certificate. `verify-full` verifies the certificate against the authorities of the operating system, or
+//! against `sslrootcert`. Values that the URL omits are read from the environment (`PGHOST`, `PGPASSWORD`, …), as in
+//! other clients.
 //!
 //! # Not done here
 //! The driver does not compare bytes with their SHA-256: the Gate does that. If an artifact is deleted while it is

@@ -1,8 +1,9 @@
-//! Listings: builds the SQL of a page from index, conditions and position. No other module builds SQL at run time.
+//! Listings: builds the SQL of a page from index, conditions and position. No other module builds statements for
+//! artifacts at run time.
 //!
 //! SQL is composed of literals in this module only. Every value is bound, and a list of values is one parameter, so
-//! that there are few distinct statements and all stay prepared. This module must never define what a query means: it
-//! must select the same records as `ListQuery::matches`.
+//! that there are few distinct statements and all stay prepared. This module must never give a query another meaning:
+//! it must select the same records as `ListQuery::matches`.
 
 use artifact_store_core::{
     Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
@@ -88,7 +89,8 @@ impl SqlBuilder {
     }
 }
 
-/// Builds the statement for one page. It fetches one row more than the limit, to know whether there is a next page.
+/// Builds the statement for one page. It fetches one row more than the limit. This row shows whether there is a next
+/// page.
 fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
     let index = ListIndex::of(query.pattern());
     let mut sql = SqlBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
@@ -103,7 +105,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
             sql.push(", ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec())).push(")");
         }
     }
-    // The index for one scope ends with the id.
+    // The index for one scope ends with the id, so the scope mark is omitted from the order.
     sql.push(match index {
         ListIndex::Scope(_) => " ORDER BY a.rank, a.id LIMIT ",
         _ => " ORDER BY a.rank, a.id, a.scope_mark LIMIT ",
@@ -118,7 +120,8 @@ fn count_query(query: &ListQuery) -> SqlBuilder {
     sql
 }
 
-/// The index that a listing scans: the narrowest one in which its rows are contiguous and in order.
+/// The index that a listing scans: the narrowest index that contains all rows of the listing in the order of the
+/// listing.
 enum ListIndex {
     Scope(ScopeMark),
     Session,
@@ -150,8 +153,8 @@ impl ListIndex {
 fn push_scope_conditions(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery) {
     sql.push(" WHERE TRUE");
     if let ListIndex::Scope(scope_mark) = index {
-        // With further conditions the server might choose another index. `decode` checks the scope of each row against
-        // its scope mark.
+        // The scope mark is the only condition on the scope. With further conditions the server might choose another
+        // index. `decode` checks the scope of each row against its scope mark.
         sql.push(" AND a.scope_mark = ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec()));
         push_filters(sql, query.filter());
         return;
@@ -180,8 +183,8 @@ fn push_scope_conditions(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQu
 
 fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = filter;
-    // Stored sizes are in a `bigint`, so larger limits can be clamped.
-    let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    // Stored sizes are at most `i64::MAX`, so a larger limit is equivalent to `i64::MAX`.
+    let clamp_to_i64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let bytes_array =
         |texts: &[String]| BindValue::BytesArray(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
     if !media_types.is_empty() {
@@ -192,10 +195,10 @@ fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
         sql.push(" AND a.source = ANY (").bind(BindValue::TextArray(words)).push(")");
     }
     if let Some(min_bytes) = min_bytes {
-        sql.push(" AND a.size >= ").int(size(*min_bytes));
+        sql.push(" AND a.size >= ").int(clamp_to_i64(*min_bytes));
     }
     if let Some(max_bytes) = max_bytes {
-        sql.push(" AND a.size <= ").int(size(*max_bytes));
+        sql.push(" AND a.size <= ").int(clamp_to_i64(*max_bytes));
     }
     // The rank is the negated time, so an earlier time has a larger rank.
     if let Some(created_after) = created_after {
@@ -209,8 +212,8 @@ fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
     }
 }
 
-/// The media type of a row, normalized like `MediaRange::normalize`. Its bytes are encoded with `escape`, because a
-/// text of PostgreSQL cannot contain a zero byte.
+/// The media type of a row, normalized like `MediaRange::normalize`. The bytes of the media type are encoded with
+/// `escape`, because a text of PostgreSQL cannot contain a zero byte.
 macro_rules! comparable_media_type {
     () => {
         r#"(' ' || translate(lower(encode(a.media_type, 'escape') COLLATE "C"), E' \t"', '') || ';')"#
@@ -218,7 +221,7 @@ macro_rules! comparable_media_type {
 }
 
 /// Adds the media type condition. All ranges without media type parameters share one bound parameter. Each range with
-/// media type parameters has its own.
+/// media type parameters has a bound parameter of its own.
 fn push_media_types(sql: &mut SqlBuilder, ranges: &[MediaRange]) {
     let (without_parameters, with_parameters): (Vec<_>, Vec<_>) =
         ranges.iter().partition(|range| range.parts().len() == 1);
@@ -238,12 +241,12 @@ fn like_patterns(range: &MediaRange) -> Vec<String> {
     range.parts().iter().map(|part| like_pattern(part)).collect()
 }
 
-/// A `LIKE` pattern for texts that contain `part`. If `part` starts with a space, the text must start with it.
+/// A `LIKE` pattern for texts that contain `part`. If `part` starts with a space, the text must start with `part`.
 fn like_pattern(part: &str) -> String {
     let mut pattern = String::from(if part.starts_with(' ') { "" } else { "%" });
     for byte in part.bytes() {
         match byte {
-            // `escape` doubles a backslash, and `LIKE` needs each of them escaped.
+            // The encoding `escape` doubles a backslash, and `LIKE` needs an escape for each of the two.
             b'\\' => pattern.push_str(r"\\\\"),
             b'%' | b'_' => pattern.extend(['\\', char::from(byte)]),
             0 | 0x80.. => {

@@ -1,6 +1,6 @@
 //! The connection pool: [`Pool`], and [`PooledConnection`] for a connection in use.
 //!
-//! It replaces sqlx's pool. This pool must never ping around each short statement, reuse a connection in the middle of
+//! This pool replaces sqlx's pool. It must never ping around each short statement, reuse a connection in the middle of
 //! a statement or a transaction, or wait for a server that does not respond. This module must never name a table.
 
 use std::fmt;
@@ -33,7 +33,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A statement with its bound values.
 pub(crate) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-/// A pool of connections. They are opened on demand.
+/// A pool of connections, which are opened on demand.
 pub(crate) struct Pool {
     options: PgConnectOptions,
     max_connections: u32,
@@ -41,14 +41,15 @@ pub(crate) struct Pool {
     upload_wait: Duration,
     response_timeout: Duration,
     connection_permits: Semaphore,
-    /// Limits the streamed puts, each of which holds a connection for as long as its caller sends. The remaining
-    /// connections serve everything else.
+    /// Limits the number of streamed puts, because a streamed put uses a connection for as long as its caller sends.
+    /// All other calls use the remaining connections.
     upload_permits: Semaphore,
     max_uploads: u32,
     idle_connections: Mutex<Vec<IdleConnection>>,
     /// Whether the last connection attempt failed.
     unreachable: AtomicBool,
-    /// Never has a permit. It is closed when the store closes.
+    /// A semaphore without permits. Waiting for a permit ends when the store closes, because the store then closes the
+    /// semaphore.
     close_signal: Semaphore,
 }
 
@@ -60,16 +61,16 @@ struct IdleConnection {
 /// The size of the values in the parameters and rows of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueSize {
-    /// Records and short bytes: the buffers of the connection stay as they are.
+    /// Records and short bytes. The buffers of the connection are not shrunk afterwards.
     Small,
-    /// Chunks: the buffers of the connection grow.
+    /// Chunks. They make the buffers of the connection grow, so the buffers are shrunk afterwards.
     Large,
 }
 
 /// The result of a statement that may have been retried.
 pub(crate) struct QueryResult {
     pub(crate) rows: Vec<PgRow>,
-    /// Whether the statement was sent twice. The server may have executed the first one too.
+    /// Whether the statement was sent twice. If `true`, the server may have executed both statements.
     pub(crate) retried: bool,
 }
 
@@ -97,7 +98,7 @@ impl Pool {
         self.acquire_timeout
     }
 
-    /// Executes a statement that is safe to repeat. If the connection is lost, retries once on a new one.
+    /// Executes a statement that is safe to repeat. If the connection is lost, retries once on another connection.
     pub(crate) async fn fetch_all<'q>(
         &self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
@@ -165,14 +166,14 @@ impl Pool {
         if self.is_closed() { Err(StoreError::closed()) } else { Ok(()) }
     }
 
-    /// Completes when the store closes.
+    /// Waits until the store closes. Returns the error `Closed`.
     pub(crate) async fn closed(&self) -> StoreError {
-        // There is never a permit, so this waits until the semaphore is closed.
+        // The semaphore never has a permit, so `acquire` waits until the semaphore is closed.
         let _ = self.close_signal.acquire().await;
         StoreError::closed()
     }
 
-    /// Acquires a connection. It returns to the pool on drop.
+    /// Acquires a connection. Dropping the connection returns it to the pool.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
         let deadline = Instant::now() + self.acquire_timeout;
         let permit = timeout_at(deadline, self.connection_permits.acquire())
@@ -205,14 +206,14 @@ impl Pool {
         ))
     }
 
-    /// Opens a new connection, and remembers whether that succeeded.
+    /// Opens a new connection, and sets `unreachable` if the attempt failed.
     async fn connect(&self, deadline: Instant) -> Result<PgConnection, StoreError> {
         let connected = connect(&self.options, deadline).await;
         self.unreachable.store(connected.is_err(), Ordering::Relaxed);
         connected
     }
 
-    /// Drops all idle connections. If one was lost, the others most likely are too.
+    /// Drops all idle connections. If one connection was lost, the other connections are most likely lost too.
     pub(crate) fn drop_idle(&self) {
         let idle = std::mem::take(&mut *self.lock_idle());
         drop(idle);
@@ -230,11 +231,12 @@ impl Pool {
         self.close_signal.is_closed()
     }
 
-    /// Fails the waiting calls, waits for running statements, and closes all connections.
+    /// Refuses the waiting calls with `Closed`, waits for running statements, and closes all connections.
     pub(crate) async fn close(&self) {
         self.close_signal.close();
         self.upload_permits.close();
-        // Waits for all holders. Each statement ends by its timeout, and a streamed put ends by the close signal.
+        // Waits until no connection is in use. A statement ends at its timeout at the latest. The close signal ends a
+        // streamed put.
         let permits = self.connection_permits.acquire_many(self.max_connections).await;
         self.connection_permits.close();
         drop(permits);
@@ -276,8 +278,8 @@ pub(crate) async fn connect(
     }
 }
 
-/// A connection in use. On drop it returns to the pool if every statement has completed and no transaction is open.
-/// Otherwise it is closed, and the server rolls back.
+/// A connection in use. When this value is dropped, the connection returns to the pool if every statement has completed
+/// and no transaction is open. Otherwise the connection is closed, and the server rolls back.
 pub(crate) struct PooledConnection<'a> {
     pool: &'a Pool,
     conn: Option<PgConnection>,
@@ -285,7 +287,7 @@ pub(crate) struct PooledConnection<'a> {
     is_ready: bool,
     /// Whether a transaction is open, or the session may hold an advisory lock.
     has_session_state: bool,
-    /// The size of the values that are sent and received. Large ones have grown the connection's buffers.
+    /// The size of the values that are sent and received. Large values make the connection's buffers grow.
     value_size: ValueSize,
     _permit: SemaphorePermit<'a>,
 }
@@ -302,8 +304,8 @@ impl<'a> PooledConnection<'a> {
         }
     }
 
-    /// Sets the size of the values that are sent and received. After large ones, the connection's buffers are shrunk
-    /// when it returns to the pool.
+    /// Sets the size of the values that are sent and received. After large values, the connection's buffers are shrunk
+    /// when the connection returns to the pool.
     pub(crate) fn with_value_size(mut self, value_size: ValueSize) -> Self {
         self.value_size = value_size;
         self
@@ -348,15 +350,15 @@ impl<'a> PooledConnection<'a> {
         self.fetch_all(sqlx::query("BEGIN")).await.map(drop)
     }
 
-    /// Commits. On an error, it is unknown whether the transaction was committed.
+    /// Commits. If the connection is lost, it is unknown whether the transaction was committed.
     pub(crate) async fn commit(&mut self) -> Result<(), StatementError> {
         self.fetch_all(sqlx::query("COMMIT")).await?;
         self.has_session_state = false;
         Ok(())
     }
 
-    /// Rolls back and keeps the connection, unless a statement was interrupted. In that case the connection is closed,
-    /// which rolls back too.
+    /// Rolls back and returns the connection to the pool. If a statement was interrupted, the connection is closed
+    /// instead, and the server rolls back.
     pub(crate) async fn rollback(mut self) {
         if self.is_ready && self.fetch_all(sqlx::query("ROLLBACK")).await.is_ok() {
             self.has_session_state = false;

@@ -1,4 +1,4 @@
-//! Writing artifacts: in one statement if all bytes are in memory, otherwise in one transaction.
+//! Writing artifacts: in one statement if the body has at most 1 MiB, otherwise in one transaction.
 //!
 //! This module must never open a connection.
 
@@ -19,7 +19,8 @@ use crate::{error, read};
 
 /// The number of chunks that one statement writes.
 pub(crate) const CHUNKS_PER_STATEMENT: usize = 4;
-/// A put fails after this many attempts in which the key was taken at the insert, but free at the next read.
+/// A put fails after this many attempts. An attempt fails if the insert finds a row with the same key, but another call
+/// deletes this row before it is read.
 const MAX_ATTEMPTS: u32 = 16;
 
 /// An artifact to store, without its bytes.
@@ -36,11 +37,11 @@ impl NewArtifact<'_> {
         NewRow::encode(Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now()))
     }
 
-    /// Returns the result of this put if a row has its key, or `None` if there is no such row any more. If the row has
-    /// `put_number`, an earlier attempt of this put inserted it.
+    /// Returns the result of this put if a row with its key exists, or `None` if there is no such row any more. If the
+    /// row has `put_number`, an earlier attempt of this put inserted the row, so the outcome is `Created`.
     ///
     /// # Errors
-    /// `Conflict` if the row is of bytes with another SHA-256; `Corrupt`, `Unavailable`, `Backend`, `Closed`.
+    /// `Conflict` if the row belongs to bytes with another SHA-256; `Corrupt`, `Unavailable`, `Backend`, `Closed`.
     async fn existing(&self, pool: &Pool, put_number: Option<i64>) -> Result<Option<PutResult>, StoreError> {
         let id = ArtifactId::new(&self.options.namespace, &self.completed.digest);
         let Some(existing) = read::find_row(pool, self.scope, &id).await? else { return Ok(None) };
@@ -55,10 +56,11 @@ impl NewArtifact<'_> {
     }
 }
 
-/// Stores an artifact whose chunks are all in memory: record and chunks in one statement, which is its own transaction.
+/// Stores an artifact whose chunks are all in memory. One statement inserts the record and the chunks. This statement
+/// is a transaction of its own.
 ///
-/// If the response is lost, the statement is sent again. It finds the row of the first attempt, or inserts it. The put
-/// number in the row tells whether this put inserted it.
+/// If the response is lost, the statement is sent again. The second attempt finds the row of the first attempt, or
+/// inserts the row. The put number in the row shows whether this put inserted it.
 pub(crate) async fn put_bytes(
     pool: &Pool,
     clock: &dyn Clock,
@@ -114,7 +116,8 @@ fn key_contention() -> StoreError {
 
 /// Stores a streamed body: its chunks as they arrive, its record last, all in one transaction.
 ///
-/// No connection is acquired before there are more bytes than fit into one statement.
+/// An upload permit and a connection for the upload are acquired only after the chunks of one full statement have
+/// arrived.
 pub(crate) async fn put_stream(
     pool: &Pool,
     clock: &dyn Clock,
@@ -204,7 +207,7 @@ impl Upload<'_> {
     ) -> Result<(), StoreError> {
         let mut chunks = first;
         while !chunks.is_empty() {
-            // The next chunks are received and hashed while the server writes these.
+            // The next chunks are received and hashed while the server writes these chunks.
             let ((), next) = try_join(self.append(&chunks), read_chunks(pool, body)).await?;
             chunks = next.chunks;
         }
@@ -248,7 +251,7 @@ impl Upload<'_> {
             let row = new.encode(clock)?;
             let inserted = self.conn.fetch_all(row.bind(sqlx::query(INSERT_RECORD)).bind(self.blob)).await?;
             if inserted.is_empty() {
-                // The key is taken. Its row may be deleted again before it is read here.
+                // A row with this key exists. Another call may delete this row before it is read here.
                 if let Some(put) = new.existing(pool, None).await? {
                     self.conn.rollback().await;
                     return Ok(put);

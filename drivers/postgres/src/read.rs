@@ -24,11 +24,12 @@ const CHUNKS_PER_STATEMENT: u64 = 4;
 pub(crate) struct StoredArtifact {
     pub(crate) blob: i64,
     pub(crate) record: Record,
-    /// All bytes, if they fit into one chunk. Record and bytes then come from one statement and so from one snapshot.
+    /// All bytes if they fit into one chunk, otherwise `None`. One statement reads the record together with a single
+    /// chunk, so both are from one snapshot.
     pub(crate) bytes: Option<Bytes>,
 }
 
-/// Finds a row, without its bytes.
+/// Finds the row of an artifact, without its bytes. Returns `None` if the artifact does not exist.
 pub(crate) async fn find_row(
     pool: &Pool,
     scope: &Scope,
@@ -42,7 +43,7 @@ pub(crate) async fn find_row(
     result.rows.first().map(|row| row::decode_for(row, scope, id)).transpose()
 }
 
-/// Finds an artifact, with its bytes if they fit into one chunk.
+/// Finds an artifact, with its bytes if they fit into one chunk. Returns `None` if the artifact does not exist.
 pub(crate) async fn find_artifact(
     pool: &Pool,
     scope: &Scope,
@@ -85,14 +86,14 @@ struct ChunkReader {
     size: u64,
     /// The bytes that the stream has not returned yet.
     remaining: Range<u64>,
-    /// Chunks that were read. The first one contains the next byte.
+    /// Chunks that were read. The first chunk contains the next byte of the stream.
     buffered: VecDeque<Bytes>,
     /// The index of the first chunk that has not been requested.
     next_index: u64,
     read_ahead: Option<ReadAheadTask>,
 }
 
-/// A task that reads the next chunks while the consumer uses the previous ones. It is aborted on drop.
+/// A task that reads the next chunks while the consumer uses the previous chunks. Dropping this value aborts the task.
 struct ReadAheadTask(JoinHandle<Result<VecDeque<Bytes>, StoreError>>);
 
 impl Drop for ReadAheadTask {
@@ -150,8 +151,8 @@ impl ChunkReader {
         Ok(Some(bytes))
     }
 
-    /// Spawns the read of the next chunks on the store's runtime. The caller that polls the stream may be on another
-    /// runtime, or on none.
+    /// Spawns the read of the next chunks on the store's runtime. The caller may poll the stream on another runtime, or
+    /// without a runtime. Returns `None` if all chunks of the range were requested.
     fn spawn_read_ahead(&mut self) -> Option<ReadAheadTask> {
         let end = schema::chunk_count(self.remaining.end).min(self.next_index + CHUNKS_PER_STATEMENT);
         let indexes = self.next_index..end;

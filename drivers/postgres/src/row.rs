@@ -1,7 +1,7 @@
 //! Encoding of records as rows, and decoding with checks.
 //!
-//! A row holds the complete record as JSON, with its SHA-256. The other columns are copies to search by. A row in which
-//! any of them was altered is corrupt. This module must never use a connection.
+//! A row contains the complete record as JSON, with the SHA-256 of this JSON. Other columns are copies of fields, for
+//! searching. A row in which any copy was altered is corrupt. This module must never use a connection.
 
 use artifact_store_core::{ArtifactId, Digest, Record, Scope, ScopeMark, StoreError};
 use sqlx::Row;
@@ -10,8 +10,8 @@ use sqlx::postgres::{PgRow, Postgres};
 use crate::error;
 use crate::pool::Statement;
 
-/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. It is a macro so that statements stay
-/// literals.
+/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro, so that each statement is a
+/// literal.
 macro_rules! columns {
     () => {
         "a.blob, a.put, a.rank, a.size, a.scope_mark, a.id, a.tenant, a.user_, a.session, a.task, a.source, \
@@ -20,8 +20,8 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// The `INSERT` of a record, which is the commit point. It returns no row if the key is taken. [`NewRow::bind`] binds
-/// its values; `$blob` is the expression for the blob number.
+/// The `INSERT` of a record. The commit of this statement is the commit point. The statement returns no row if a row
+/// with this key exists. [`NewRow::bind`] binds the values; `$blob` is the expression for the blob number.
 macro_rules! insert {
     ($blob:literal) => {
         concat!(
@@ -35,7 +35,7 @@ macro_rules! insert {
 }
 pub(crate) use insert;
 
-/// The condition that selects one artifact in `artifact AS a`: the key and the clear scope.
+/// The condition that selects one artifact in `artifact AS a`: the key and the plain scope.
 macro_rules! key_condition {
     () => {
         "a.scope_mark = $1 AND a.id = $2 AND a.tenant = $3 AND a.user_ = $4 AND a.session = $5 \
@@ -129,7 +129,7 @@ pub(crate) fn decode(row: &PgRow) -> Result<ExistingRow, StoreError> {
     Ok(ExistingRow { blob: get(row, "blob")?, put: get(row, "put")?, record })
 }
 
-/// Like [`decode`], and checks that the record has this `scope` and `id`.
+/// Like [`decode`], but also returns `Corrupt` if the record has another scope or id.
 pub(crate) fn decode_for(row: &PgRow, scope: &Scope, id: &ArtifactId) -> Result<ExistingRow, StoreError> {
     let existing = decode(row)?;
     if existing.record.scope != *scope || existing.record.id != *id {
@@ -138,7 +138,7 @@ pub(crate) fn decode_for(row: &PgRow, scope: &Scope, id: &ArtifactId) -> Result<
     Ok(existing)
 }
 
-/// The name of the scope's task, if it has one.
+/// The name of the scope's task, or `None` if the scope has no task.
 pub(crate) fn task_name(scope: &Scope) -> Option<&str> {
     scope.task().map(artifact_store_core::ScopePart::as_str)
 }

@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::error;
 
-/// The size of a chunk. Only the last chunk of an artifact is shorter. It is part of the layout: a change needs a new
-/// schema version.
+/// The size of a chunk. Only the last chunk of an artifact is shorter. The chunk size is part of the layout: a change
+/// needs a new schema version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// The maximum size of an artifact: 1 TiB.
@@ -104,7 +104,7 @@ enum SchemaState {
     Missing,
     /// The schema exists and is empty.
     Empty,
-    /// The schema contains a store of this version.
+    /// The schema contains a store. The value is its schema version.
     Store(i32),
 }
 
@@ -121,8 +121,8 @@ async fn inspect(conn: &mut PgConnection, name: &str) -> Result<SchemaState, Sto
     .fetch_one(&mut *conn)
     .await
     .map_err(error::from_sqlx)?;
-    let is = |column: &str| row.try_get::<bool, _>(column).map_err(error::from_sqlx);
-    if is("has_version_table")? {
+    let read_bool = |column: &str| row.try_get::<bool, _>(column).map_err(error::from_sqlx);
+    if read_bool("has_version_table")? {
         let found = sqlx::query_scalar::<_, i32>("SELECT version FROM artifact_store_version")
             .fetch_optional(&mut *conn)
             .await
@@ -136,13 +136,13 @@ async fn inspect(conn: &mut PgConnection, name: &str) -> Result<SchemaState, Sto
             _ => Err(StoreError::corrupt("the schema of the store has lost its version")),
         };
     }
-    if is("has_relations")? {
+    if read_bool("has_relations")? {
         return Err(StoreError::invalid_option(
             "schema",
             "names a schema with tables of another application; choose another schema for the store",
         ));
     }
-    Ok(if is("schema_exists")? { SchemaState::Empty } else { SchemaState::Missing })
+    Ok(if read_bool("schema_exists")? { SchemaState::Empty } else { SchemaState::Missing })
 }
 
 /// Returns an error unless the schema contains a store of the current version.
@@ -160,9 +160,9 @@ pub(crate) async fn require_current(conn: &mut PgConnection, name: &str) -> Resu
     }
 }
 
-/// Migrates the schema `name`, which must be a valid identifier, to the current version. All migrations and the version
-/// number are one transaction under an advisory lock, so that one process migrates at a time. A current schema is only
-/// inspected.
+/// Migrates the schema `name`, which must be a valid identifier, to the current version. One transaction under an
+/// advisory lock runs all migrations and sets the version number, so that only one process migrates at a time. A
+/// current schema is only inspected.
 pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), StoreError> {
     if inspect(conn, name).await? == SchemaState::Store(current_version()) {
         return Ok(());
@@ -173,7 +173,7 @@ pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), S
         .execute(&mut *conn)
         .await
         .map_err(error::from_sqlx)?;
-    // Another process may have migrated the schema before this one got the lock.
+    // Another process may have migrated the schema before this process got the lock.
     let from = match inspect(conn, name).await? {
         SchemaState::Missing => {
             let create = format!("CREATE SCHEMA \"{name}\"");

@@ -23,12 +23,12 @@ use crate::{delete, error, list, put, read, row, sweep};
 
 /// How long the store's health is degraded after a put that failed because the server's disk was full.
 const DISK_FULL_TTL: Duration = Duration::from_mins(1);
-/// A body in memory of at most this size is stored by one statement. A larger one is stored like a stream.
+/// A body in memory of at most this size is stored by one statement. A larger body is stored like a stream.
 const MAX_SINGLE_STATEMENT_BYTES: usize = put::CHUNKS_PER_STATEMENT * CHUNK_BYTES;
-/// A body of at most this size is hashed inline, a larger one on tokio's blocking pool.
+/// A body of at most this size is hashed inline, a larger body on tokio's blocking pool.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
 
-/// A store in one schema of a PostgreSQL database. It is the bare driver: applications open it with the crate
+/// A store in one schema of a PostgreSQL database. This is the bare driver. Applications open the store with the crate
 /// `artifact-store`, which adds the Gate.
 #[derive(Debug)]
 pub struct PostgresStore {
@@ -41,8 +41,8 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Opens the store. It must be called within a tokio runtime with timers enabled, and the store uses that runtime.
-    /// The schema is created or migrated if it is not current. Many processes may open it at once.
+    /// Opens the store. Call this function within a tokio runtime with timers enabled. The store uses that runtime. The
+    /// schema is created or migrated if it is not current. Many processes may open one schema at once.
     ///
     /// # Errors
     /// - `InvalidArgument`: an option is out of range, the URL is not usable, the schema belongs to another application
@@ -70,9 +70,10 @@ impl PostgresStore {
         })
     }
 
-    /// Deletes chunks that belong to no record, and counts their blobs. With [`SweepMode::DryRun`] it only counts.
-    /// Neither a kill nor a dropped future leaves orphans: they come from manual changes, or from a partly restored
-    /// backup. One sweep of a schema runs at a time, across all processes.
+    /// Deletes chunks that belong to no record, and counts their blobs. With [`SweepMode::DryRun`] this method only
+    /// counts the blobs. A kill or a dropped future leaves no orphans. Orphans come from manual changes, or from a
+    /// partly restored backup. Only one sweep of a schema runs at a time, across all processes. If another sweep is
+    /// running, the summary has `busy` set.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.
@@ -103,8 +104,8 @@ impl PostgresStore {
         }
     }
 
-    /// Notes whether the server's disk is full, as the `result` of a put shows it. No statement asks a server for its
-    /// free space.
+    /// Records whether the `result` of a put shows that the server's disk is full. No SQL statement returns the free
+    /// disk space of a server.
     fn note_disk_full(&self, result: &Result<PutResult, StoreError>) {
         let disk_full = match result {
             Ok(_) => None,

@@ -10,10 +10,11 @@ use crate::row;
 /// Deletes or counts the blobs whose chunks belong to no record.
 ///
 /// Record and chunks are inserted and deleted in one transaction, so orphans exist only after manual changes of the
-/// tables. Each step is one statement and so has one snapshot: of a concurrent put it sees both the record and the
-/// chunks, or neither.
+/// tables. Each step is one statement and so has one snapshot. This snapshot contains either both the record and the
+/// chunks of a concurrent put, or neither.
 ///
-/// One sweep of a schema runs at a time. It holds a session-level advisory lock, which ends with the connection.
+/// Only one sweep of a schema runs at a time. A sweep holds a session-level advisory lock. The server releases this
+/// lock when the connection closes.
 pub(crate) async fn sweep(pool: &Pool, mode: SweepMode) -> Result<SweepSummary, StoreError> {
     const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('artifact-store sweep ' || current_schema(), 0)) AS held";
     const UNLOCK: &str =

@@ -1,5 +1,5 @@
-//! Data that was altered outside of the store is `Corrupt` and never served. Artifacts that were deleted properly are
-//! not `Corrupt`.
+//! Data that was altered outside of the store is `Corrupt` and never served. Artifacts that were deleted through the
+//! store are not `Corrupt`.
 
 mod common;
 

@@ -157,7 +157,7 @@ async fn a_killed_server_keeps_acknowledged_entries_and_notifies_again_after_its
         server.start().await.unwrap();
         let page = log.read(round, 10).await.unwrap();
         assert_eq!(sequences_and_bytes(&page), [(round + 1, round.to_string().into())]);
-        // A broken connection is an error. The next call listens on a new one.
+        // A broken connection is an error. The next call listens on a new connection.
         while let Err(error) = log.wait_for_entries().await {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }

@@ -193,14 +193,14 @@ async fn durable_is_advertised_only_if_the_server_is_durable() {
     for setting in ["fsync", "full_page_writes"] {
         db.execute(&format!("ALTER SYSTEM SET {setting} = off")).await;
         db.execute("SELECT pg_reload_conf()").await;
-        let is = |value| {
+        let count_sql = |value| {
             format!("SELECT count(*) FROM pg_settings WHERE name = '{setting}' AND setting = '{value}'")
         };
-        wait_for_setting(&db, &is("off")).await;
+        wait_for_setting(&db, &count_sql("off")).await;
         assert!(!is_durable(SynchronousCommit::On).await, "{setting}");
         db.execute(&format!("ALTER SYSTEM SET {setting} = on")).await;
         db.execute("SELECT pg_reload_conf()").await;
-        wait_for_setting(&db, &is("on")).await;
+        wait_for_setting(&db, &count_sql("on")).await;
     }
 }
 

@@ -154,8 +154,8 @@ async fn a_connection_that_is_cut_half_way_leaves_no_partial_artifact_and_the_ne
         assert_eq!(store.list(&ListQuery::new(ScopePattern::all_tenants())).await.unwrap().rows.len(), 1);
         db.wait_until_clean().await;
     }
-    // A statement that fails on one connection is retried on the next. If no connection can carry a whole response, the
-    // read fails.
+    // A statement that fails on one connection is retried on another connection. If no connection can carry a whole
+    // response, the read fails.
     proxy.set_mode(ProxyMode::CutAfterToClient(2_000_000));
     assert_eq!(read(&*store, &existing).await.unwrap(), Some(bytes(1, 4 * MIB)));
     proxy.reset_all();
@@ -177,7 +177,7 @@ async fn a_large_artifact_is_deleted_even_if_the_connection_breaks_first() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.address()).await.unwrap();
     let store = gated(PostgresStore::open(db.config_through(&proxy)).await.unwrap());
-    // Larger than what one statement deletes.
+    // The artifact is larger than what one statement deletes.
     let body = body_stream(&bytes(1, 65 * MIB));
     let large = store.put(&scope(), body, PutOptions::default()).await.unwrap().record;
     // The first statement fails and is retried. A retried statement deletes no large artifact either.
@@ -194,8 +194,8 @@ async fn a_put_whose_response_is_lost_still_returns_created() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.address()).await.unwrap();
     let store = PostgresStore::open(db.config_through(&proxy)).await.unwrap();
-    // The first put opens the connection and prepares the statement. The response of the second is cut off after n * 4
-    // bytes.
+    // The first put opens the connection and prepares the statement. The proxy cuts off the response to the second put
+    // after 4n bytes.
     for n in 0..40_u64 {
         put(&store, &bytes(1000 + n, 50)).await;
         proxy.set_mode(ProxyMode::CutAfterToClient(n * 4));

@@ -144,7 +144,7 @@ async fn a_dropped_upload_leaves_nothing_and_its_connection_is_not_used_again() 
         db.wait_until_clean().await;
         assert_eq!(db.count("SELECT count(*) FROM chunk").await, 0);
     }
-    // Each future is dropped a little later than the previous one, to cover every moment.
+    // Each future is dropped a little later than the previous future, to cover many moments of a put.
     for micros in (0..12_000).step_by(300) {
         let put_task = store.put(&scope, body_stream(&bytes(micros, 2 * MIB)), PutOptions::default());
         let _ = tokio::time::timeout(Duration::from_micros(micros), put_task).await;

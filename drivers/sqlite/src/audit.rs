@@ -1,4 +1,4 @@
-//! The audit: a search for rows that belong to no artifact, directly in the tables. For tests.
+//! The audit: it searches the tables directly for rows that belong to no artifact. Only tests use it.
 //!
 //! This module must never write.
 
@@ -38,7 +38,7 @@ pub(crate) async fn find_orphans(conn: &mut SqliteConnection) -> Result<Vec<Stri
 
 /// Lists every orphan and inconsistency in the database file at `path`, one line each.
 ///
-/// A store may have the file open. A missing or empty file has none.
+/// A store may have the file open. For a missing or empty file the list is empty.
 pub async fn audit_file(path: &Path) -> Result<Vec<String>, StoreError> {
     if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
         return Ok(Vec::new());

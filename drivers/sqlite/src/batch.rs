@@ -9,10 +9,11 @@ use crate::error;
 use crate::job::ErasedJob;
 use crate::transaction::WriteTransaction;
 
-/// The error of a batch. None of its jobs took effect.
+/// The error of a batch. The transaction was rolled back, so none of the batch's jobs took effect.
 pub(crate) struct BatchError {
     pub(crate) error: sqlx::Error,
-    /// Whether one of the jobs may be the cause, so that the others may succeed in transactions of their own.
+    /// Whether one of the jobs may have caused the error. If `true`, the other jobs may succeed in transactions of
+    /// their own.
     pub(crate) caused_by_job: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Work that may wait for the disk or use the CPU for long, on the blocking pool of the runtime.
+//! [`run_blocking`]: runs work that may wait for the disk or use the CPU for long on the runtime's blocking pool.
 //!
 //! This module must never know what the work is.
 

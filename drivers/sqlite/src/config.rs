@@ -68,11 +68,11 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 /// When a put is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
-    /// After the put is synced to disk. It survives a power failure.
+    /// A put is acknowledged after it is synced to disk. An acknowledged put survives a power failure.
     #[default]
     Full,
-    /// After the put is written to the operating system. It survives a kill of the process, but perhaps not a power
-    /// failure. The store does not have [`Flag::Durable`] then.
+    /// A put is acknowledged after it is written to the operating system. An acknowledged put survives a kill of the
+    /// process, but perhaps not a power failure. The store does not have [`Flag::Durable`].
     Normal,
 }
 
@@ -104,7 +104,7 @@ impl SqliteConfig {
         Self { path: Some(path.as_ref().to_owned()), ..Self::memory() }
     }
 
-    /// A store in memory. Its artifacts are gone when the store is closed or dropped.
+    /// A store in memory. Its artifacts are lost when the store is closed or dropped.
     pub fn memory() -> Self {
         Self {
             path: None,
@@ -147,7 +147,7 @@ impl SqliteConfig {
         Ok(config)
     }
 
-    /// Sets when puts are acknowledged. It has no effect in memory.
+    /// Sets when puts are acknowledged. This setting has no effect on a database in memory.
     #[must_use]
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
@@ -161,7 +161,8 @@ impl SqliteConfig {
         self
     }
 
-    /// Sets the maximum number of concurrent reads, 1 to 64. In memory, one connection serves all reads and writes.
+    /// Sets the maximum number of concurrent reads, 1 to 64. A database in memory uses one connection for all reads and
+    /// writes.
     #[must_use]
     pub fn read_connections(mut self, connections: u32) -> Self {
         self.read_connections = connections;
@@ -175,14 +176,14 @@ impl SqliteConfig {
         self
     }
 
-    /// Sets the size of the largest artifact. Values above 1 TiB mean 1 TiB.
+    /// Sets the size of the largest artifact. A value above 1 TiB is treated as 1 TiB.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
         self
     }
 
-    /// Sets the clock for `created_at` of records.
+    /// Sets the clock that gives each record its `created_at`.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -14,9 +14,10 @@ use crate::config::{SqliteConfig, Synchronous};
 use crate::database_file::AccessMode;
 use crate::error;
 
-/// Page cache of the writer. The pages that one transaction changes should fit, so that no page is written twice.
+/// The size of the writer's page cache. The pages that one transaction changes should fit into this cache, so that no
+/// page is written twice.
 const WRITER_CACHE_KIB: u32 = 6 * 1024;
-/// Page cache of a reader. It holds the inner pages of the indexes.
+/// The size of a reader's page cache. The cache is meant for the inner pages of the indexes.
 const READER_CACHE_KIB: u32 = 2 * 1024;
 /// The file of the write-ahead log is truncated to this many bytes after a checkpoint.
 const WAL_BYTES_LIMIT: u32 = 16 * 1024 * 1024;
@@ -41,7 +42,7 @@ pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> Sqli
         .pragma("journal_size_limit", WAL_BYTES_LIMIT.to_string())
         .pragma("temp_store", "MEMORY")
         .pragma("trusted_schema", "OFF")
-        // On macOS, fsync alone does not reach the disk. Other systems ignore this.
+        // On macOS, data is not on the disk after an fsync alone. Other systems ignore this pragma.
         .pragma("fullfsync", "ON")
         .pragma("mmap_size", "0")
         .statement_cache_capacity(64)
@@ -55,7 +56,8 @@ pub(crate) fn reader_options(config: &SqliteConfig, path: &Path) -> SqliteConnec
         .pragma("query_only", "ON")
 }
 
-/// The options of a connection that reads with the given access mode.
+/// The options of a connection that reads with the given access mode. Returns `Unavailable` if the log must be
+/// recovered first.
 pub(crate) fn read_only_options(
     config: &SqliteConfig,
     path: &Path,
@@ -63,11 +65,11 @@ pub(crate) fn read_only_options(
 ) -> Result<SqliteConnectOptions, StoreError> {
     let options = reader_options(config, path);
     match access {
-        // The last connection checkpoints the log and deletes the files of the log. SQLite gives new files of the log
-        // the owner of the database.
+        // When the last connection closes, SQLite checkpoints the log and deletes the log's files. If SQLite creates
+        // these files, it gives them the owner of the database.
         AccessMode::ReadWrite => Ok(options),
         AccessMode::ReadOnly => Ok(options.read_only(true)),
-        // No process has the database open, and this process cannot write it. So no lock and no lock file is needed.
+        // No process has the database open, and this process does not write. So SQLite needs no lock and no lock file.
         AccessMode::Immutable => Ok(options.read_only(true).immutable(true)),
         AccessMode::NeedsRecovery => Err(StoreError::unavailable(
             "the database's write-ahead log must be recovered first, which needs write access; open the store once with \
@@ -78,7 +80,8 @@ pub(crate) fn read_only_options(
 
 /// Sets the journal mode of the database to a write-ahead log.
 ///
-/// SQLite does not apply `busy_timeout` to the lock that this needs, so this function retries until `timeout`.
+/// SQLite does not apply `busy_timeout` to the lock that this change needs, so this function retries for at most
+/// `timeout`.
 pub(crate) async fn enable_wal(conn: &mut SqliteConnection, timeout: Duration) -> Result<(), StoreError> {
     let deadline = Instant::now() + timeout;
     loop {

@@ -1,4 +1,5 @@
-//! The database file on disk: its creation, how it can be accessed, whether it was moved, and the free space around it.
+//! The database file on disk: its creation, how it can be accessed, whether it was moved, and the free space on its
+//! disk.
 //!
 //! This module must never name a table. It must never open the database file while a connection may have it open:
 //! closing any descriptor of a file releases all locks that the process holds on it.
@@ -16,14 +17,15 @@ use crate::error;
 
 /// Disk space that a transaction may need in addition to its bytes and the log.
 const HEADROOM_BYTES: u64 = 512 * 1024;
-/// On a disk that is nearly full, the log file is truncated to this size and not further.
+/// On a nearly full disk, the log file is truncated to this size. Otherwise it is truncated to the larger
+/// `WAL_BYTES_LIMIT` of the module `connect`.
 const WAL_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 /// `health` reports whether an artifact of this size could be put.
 const HEALTH_PUT_BYTES: u64 = 64 * 1024;
 
 /// Checks the path, and creates an empty file with mode 0600 if none exists.
 ///
-/// Returns the absolute path, so that SQLite cannot read it as a URI.
+/// Returns the absolute path, because SQLite could interpret a relative path as a URI.
 pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
     if path.as_os_str().is_empty() || path.to_str().is_none_or(|text| text.contains('\0')) {
         return Err(StoreError::invalid(
@@ -39,14 +41,15 @@ pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
         }
         _ => return Err(StoreError::invalid(format!("the directory of {} does not exist", path.display()))),
     }
-    // Checked here, because the error of SQLite would only say that the file cannot be opened.
+    // This is checked here, because SQLite would only report that the file cannot be opened.
     if path.parent().is_some_and(is_read_only) {
         let error = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
         return Err(error::from_io("opening the database for writing", error));
     }
     {
-        // Two stores of one process may create the same file at once. If one closed its descriptor while the other
-        // holds locks on the file, the locks would be released. So creating and closing happen under one mutex.
+        // Two stores of one process may create the same file at once. If one store closed its descriptor while the
+        // other store holds locks on the file, the operating system would release these locks. So a store creates and
+        // closes the file under one mutex.
         static CREATION: Mutex<()> = Mutex::new(());
         let _guard = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
         match set_owner_only(OpenOptions::new().write(true).create_new(true)).open(&path) {
@@ -65,13 +68,13 @@ pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
 /// How this process can read an existing database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccessMode {
-    /// The process can write the file and its directory. It reads with locks.
+    /// The process can write the file and its directory. SQLite reads with locks.
     ReadWrite,
     /// The process can only read. The log and its index exist, so other processes may write.
     ReadOnly,
     /// The process can only read. There is no log, so no process has the database open.
     Immutable,
-    /// The log must be recovered first, which a process that can only read cannot do.
+    /// The log must be recovered first. A process that can only read cannot do this.
     NeedsRecovery,
 }
 
@@ -108,7 +111,7 @@ fn is_writable(path: &Path) -> bool {
 
 /// Sets the owner and group of a new file to those of `like`, if they differ and this process runs as root.
 ///
-/// Otherwise root could leave files that the user of the store cannot open.
+/// Otherwise root could create files that the user of the store cannot open.
 pub(crate) fn copy_owner(file: &fs::File, like: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -149,7 +152,7 @@ pub(crate) enum Durability {
     NotSynced,
 }
 
-/// The database file, identified by its device and inode when the store opened.
+/// The path of the database file, and the device and inode that the file had when the store opened.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseFile {
     path: PathBuf,
@@ -169,19 +172,21 @@ impl DatabaseFile {
         &self.path
     }
 
-    /// Whether the path now names another file or no file. Further writes would go to the old file and be lost with it.
+    /// Returns `true` if the path now leads to another file or to no file. Further writes would go to the old file and
+    /// be lost with that file.
     pub(crate) fn has_moved(&self) -> bool {
         file_id(&self.path).map_or(true, |found| found != self.file_id)
     }
 
     /// Checks before a transaction that the file was not moved, and that there is room for `bytes`.
     ///
-    /// The disk must never become so full that the log cannot be checkpointed into the database. Then not even a delete
-    /// would have room. So on a disk that is nearly full, every transaction is preceded by a checkpoint, and
-    /// transactions with bytes that do not fit are refused.
+    /// The disk must never become so full that the log cannot be checkpointed into the database, because then even a
+    /// delete would have no room. So on a nearly full disk this method checkpoints the log before every transaction. It
+    /// refuses a transaction whose bytes do not fit.
     ///
     /// # Errors
-    /// `NotFound` if the file was moved and the transaction must be durable, `StorageFull` if there is no room.
+    /// [`sqlx::Error::Io`] with the kind `NotFound` if the file was moved and the transaction must be durable, or with
+    /// the kind `StorageFull` if there is no room.
     pub(crate) async fn check_room(
         &self,
         conn: &mut SqliteConnection,
@@ -194,12 +199,13 @@ impl DatabaseFile {
         if self.has_room(bytes, bytes) {
             return Ok(());
         }
-        // The checkpoint does nothing if readers of other processes block it, or if the disk is too full.
+        // The checkpoint may be incomplete, because readers block it or the disk is too full.
         let checkpointed = self.checkpoint(conn).await;
         if bytes == 0 {
             return Ok(());
         }
-        // Free pages within the file, which deleted artifacts leave, need no disk space.
+        // Deleted artifacts leave free pages within the file. A put into free pages needs no further disk space for the
+        // database.
         let free_pages = freelist_bytes(conn).await?;
         if self.has_room(bytes, bytes.saturating_sub(free_pages))
             || (checkpointed && self.has_room_with_wal_reuse(bytes, free_pages))
@@ -209,11 +215,11 @@ impl DatabaseFile {
         Err(sqlx::Error::Io(io::ErrorKind::StorageFull.into()))
     }
 
-    /// Checkpoints the log into the database. Returns whether the whole log was checkpointed and restarts at its
-    /// beginning.
+    /// Checkpoints the log into the database. Returns `true` if the whole log was checkpointed. The next transaction
+    /// then writes from the beginning of the log file.
     ///
-    /// The log file keeps up to [`WAL_RESERVE_BYTES`] as a reserve. If no other disk space is left, a delete, and a put
-    /// into the freed pages, can still write their log.
+    /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If no other disk space is left, deletes and
+    /// puts into free pages can still write to the log.
     async fn checkpoint(&self, conn: &mut SqliteConnection) -> bool {
         // At the next commit, SQLite truncates the log file to this limit if it is larger.
         let limit = format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}");
@@ -248,7 +254,8 @@ impl DatabaseFile {
         fs::metadata(&self.wal).map_or(0, |found| found.len())
     }
 
-    /// Whether the disk has room for `bytes` in the log, for `growth` of the database, and for the current log.
+    /// Whether the disk has room for `bytes` in the log, for `growth` of the database, and for the checkpoint of the
+    /// current log.
     fn has_room(&self, bytes: u64, growth: u64) -> bool {
         available_bytes(&self.path)
             .is_none_or(|available| available >= HEADROOM_BYTES + bytes + growth + self.wal_bytes())

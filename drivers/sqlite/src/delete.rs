@@ -11,7 +11,7 @@ use crate::pending::{StagedBlob, mark_for_deletion};
 use crate::transaction::WriteTransaction;
 use crate::{row, schema};
 
-/// An artifact of at most this many chunks is deleted in one transaction. A larger one is deleted in steps.
+/// An artifact of at most this many chunks is deleted in one transaction. A larger artifact is deleted in steps.
 const MAX_INLINE_CHUNKS: u64 = 8;
 /// Number of chunks that one step deletes from a large blob.
 const CHUNKS_PER_STEP: i64 = 32;
@@ -35,7 +35,8 @@ impl WriteJob for AbortUpload {
     }
 }
 
-/// Deletes those of `blobs` that are not artifacts.
+/// Deletes each of `blobs` whose row in `pending` belongs to this store or is marked for deletion. A committed blob has
+/// no row in `pending`, so this job does not delete it.
 pub(crate) struct ReleaseBlobs {
     pub(crate) blobs: Vec<i64>,
 }
@@ -65,7 +66,8 @@ impl WriteJob for ReleaseBlobs {
     }
 }
 
-/// Deletes an artifact. The record is deleted in this transaction, the chunks in this one or in later steps.
+/// Deletes an artifact. This transaction deletes the record, and also the chunks if the artifact is small. Later steps
+/// delete the chunks of a large artifact. Returns whether the artifact existed.
 pub(crate) struct DeleteArtifact {
     pub(crate) scope: Scope,
     pub(crate) id: ArtifactId,
@@ -133,9 +135,9 @@ impl WriteJob for MarkOwnUploadsDeleted {
     }
 }
 
-/// Deletes up to [`CHUNKS_PER_STEP`] chunks of a marked blob, and its pending row with the last chunk.
+/// Deletes up to [`CHUNKS_PER_STEP`] chunks of a marked blob. The last step also deletes the blob's row in `pending`.
 ///
-/// Returns whether the blob is completely deleted.
+/// Returns `true` if the blob is completely deleted.
 pub(crate) struct DeleteChunks {
     pub(crate) blob: i64,
 }

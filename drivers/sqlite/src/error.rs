@@ -1,6 +1,6 @@
 //! The mapping of sqlx and file system errors to [`StoreError`], by result code and never by text.
 //!
-//! This is the only module that maps them. It must never know which method of the store failed.
+//! No other module maps these errors. This module must never know which method of the store failed.
 
 use std::io;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     result_code(error).is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
 }
 
-/// Whether the disk had no room for the whole transaction, so that a part of it may fit.
+/// Whether the disk had no room for the whole transaction, so a smaller transaction may succeed.
 pub(crate) fn is_full(error: &sqlx::Error) -> bool {
     result_code(error).is_some_and(|code| code & 0xff == FULL)
 }
@@ -75,7 +75,8 @@ fn result_code(error: &sqlx::Error) -> Option<i32> {
 }
 
 fn from_result_code(code: i32) -> StoreError {
-    // A full disk does not always give SQLITE_FULL. A quota or the shared memory of the log gives a failed write.
+    // SQLite does not always report a full disk as SQLITE_FULL. If a quota is reached, or the log's shared memory
+    // cannot grow, SQLite reports a failed write.
     match code {
         IOERR_WRITE | IOERR_FSYNC | IOERR_DIR_FSYNC | IOERR_TRUNCATE | IOERR_SHMSIZE => {
             return StoreError::unavailable(

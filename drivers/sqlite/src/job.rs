@@ -10,8 +10,8 @@ use crate::transaction::WriteTransaction;
 
 /// The result of a job.
 ///
-/// The outer error breaks the transaction, and the job may run again in another one. The inner result is sent to the
-/// caller. With `Ok(Err(…))` the job is done, its caller gets the error, and the transaction goes on.
+/// An outer error breaks the transaction, and the job may run again in another transaction. The inner result is sent to
+/// the caller. With `Ok(Err(…))` the caller gets the error, and the transaction continues with the next job.
 pub(crate) type JobResult<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
 /// A unit of work that runs within one transaction.
@@ -23,8 +23,8 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
     type Output: Send + 'static;
     /// Whether the transaction must be synced to disk before the result is sent.
     ///
-    /// Staged chunks need no sync of their own. The record that makes them visible comes later in the same log, and the
-    /// sync of the record includes them.
+    /// Staged chunks need no sync of their own. The record that makes the chunks visible is written to the same log
+    /// later, and the sync of the record includes the chunks.
     const DURABLE: bool;
 
     /// The approximate number of bytes that the job writes.
@@ -37,8 +37,8 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
 
     /// Resets state that [`run`](Self::run) has set outside of the tables.
     ///
-    /// Called when the transaction has failed and is not run again. The blob numbers of the job will be allocated
-    /// again.
+    /// The writer calls this if the transaction has failed and the job is not run again. The blob numbers of the job
+    /// can then be allocated to another job.
     fn on_failure(&self) {}
 
     /// Blobs that must still be deleted if the transaction fails and is not run again. The writer deletes them later.
@@ -53,8 +53,8 @@ pub(crate) trait ErasedJob: Send {
     fn bytes(&self) -> usize;
     fn is_durable(&self) -> bool;
     fn blobs_to_release(&self) -> Vec<i64>;
-    /// Runs the job and keeps its output.
+    /// Runs the job and stores its output.
     async fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), sqlx::Error>;
-    /// Sends the result to the caller: the kept output after a commit, otherwise the error.
+    /// Sends the result to the caller: the stored output after a commit, or the error if the transaction failed.
     fn complete(self: Box<Self>, result: Result<(), Arc<sqlx::Error>>);
 }

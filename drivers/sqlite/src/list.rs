@@ -1,8 +1,8 @@
 //! Listings as SQL: the index, the conditions and the page. This is the only module that builds SQL text at runtime.
 //!
 //! The text is built only from literals of this module. Every value is bound, and a list of values is one parameter. So
-//! there are few different statements, and all of them stay prepared. This module must never decide what a query means:
-//! its conditions select the same records as `ListQuery::matches`.
+//! there are few different statements, and all of them stay prepared. This module must never give a query another
+//! meaning: its conditions select the same records as `ListQuery::matches`.
 
 use artifact_store_core::{
     Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
@@ -35,7 +35,7 @@ pub(crate) async fn list(readers: &ReaderPool, query: &ListQuery) -> Result<Page
     Ok(Page::new(query, records, total, more))
 }
 
-/// The statement for one page. It selects one row more than the limit, which shows whether there is another page.
+/// The statement for one page. It selects one row more than the limit. This row shows whether there is another page.
 fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sqlite> {
     let index = ListIndex::of(query.pattern());
     let mut sql = QueryBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
@@ -77,7 +77,8 @@ fn push_created_before(sql: &mut QueryBuilder<Sqlite>, moment: Timestamp) {
     sql.push(" AND a.rank >= ").push_bind(!moment.as_micros());
 }
 
-/// The index that a listing scans: the narrowest one in which its rows are contiguous and in order.
+/// The index that a listing scans: the narrowest index that contains all rows of the listing in the order of the
+/// listing.
 enum ListIndex {
     Scope(ScopeMark),
     Session,
@@ -114,7 +115,7 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &Li
         ListIndex::Session => " INDEXED BY artifact_by_session WHERE TRUE",
         ListIndex::User => " INDEXED BY artifact_by_user WHERE TRUE",
         ListIndex::Tenant => " INDEXED BY artifact_by_tenant WHERE TRUE",
-        // The rank is the complement of the time, so this index is the order of listings.
+        // The rank is the complement of the time, so the order of this index is the order of listings.
         ListIndex::AllTenants => " INDEXED BY artifact_by_rank WHERE TRUE",
     });
     if let ListIndex::Scope(scope_mark) = index {
@@ -162,7 +163,7 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before: _, tags } =
         filter;
     // Sizes in the table are at most `i64::MAX`, so a larger limit is equivalent to `i64::MAX`.
-    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let clamp_to_i64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     if !media_types.is_empty() {
         sql.push(" AND a.media_type IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(")
             .push_bind(media_types_json(media_types))
@@ -179,10 +180,10 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
             .push("))");
     }
     if let Some(min_bytes) = min_bytes {
-        sql.push(" AND a.size >= ").push_bind(bytes(*min_bytes));
+        sql.push(" AND a.size >= ").push_bind(clamp_to_i64(*min_bytes));
     }
     if let Some(max_bytes) = max_bytes {
-        sql.push(" AND a.size <= ").push_bind(bytes(*max_bytes));
+        sql.push(" AND a.size <= ").push_bind(clamp_to_i64(*max_bytes));
     }
     if let Some(created_after) = created_after {
         sql.push(" AND a.rank <= ").push_bind(!created_after.as_micros());

@@ -19,7 +19,7 @@ const RELOCK_ATTEMPTS: u32 = 200;
 /// The delay between two of these attempts.
 const RELOCK_DELAY: Duration = Duration::from_micros(200);
 
-/// A lock on the file `<path>-owners`, which every open store holds shared.
+/// A lock on the file `<path>-owners`. Every open store holds a shared lock.
 ///
 /// If a store is the only holder, every staged upload of another owner belongs to a process that has ended.
 ///
@@ -61,11 +61,11 @@ impl OwnersLock {
         Ok(())
     }
 
-    /// Whether no other store holds the lock.
+    /// Returns `true` if no other store holds the lock.
     ///
-    /// The lock is held shared before and after the call. It is released for a moment within the call, because no
-    /// operating system offers this check without a release. Call this only within a write transaction. Otherwise
-    /// another store could call it in this moment and take itself for the only holder.
+    /// This store holds the shared lock before and after the call. The call releases the lock for a moment, because no
+    /// operating system offers this check without a release. Call this method only within a write transaction.
+    /// Otherwise another store could make the same check in this moment and wrongly find that it is the only holder.
     pub(crate) fn is_only_holder(&self) -> Result<bool, StoreError> {
         let unlock_error = |error| error::from_io("unlocking the owners file", error);
         self.file.unlock().map_err(unlock_error)?;
@@ -83,9 +83,10 @@ impl OwnersLock {
         Err(StoreError::unavailable("the owners file is locked by another program"))
     }
 
-    /// Whether no store has the database at `path` open.
+    /// Returns `true` if no store has the database at `path` open.
     ///
-    /// Without the write lock, the answer is not certain: use it for counting, never for deleting. Creates no file.
+    /// The caller does not hold the write lock, so the result may already be outdated. Use the result for counting,
+    /// never for deleting. Creates no file.
     pub(crate) fn is_unlocked(path: &Path) -> Result<bool, StoreError> {
         match File::open(database_file::with_suffix(path, "-owners")) {
             Ok(file) => is_acquired(file.try_lock()),
@@ -95,7 +96,7 @@ impl OwnersLock {
     }
 }
 
-/// Converts the result of a lock attempt: `false` if another holder has the lock.
+/// Converts the result of a lock attempt. Returns `false` if the lock is held by another store or process.
 fn is_acquired(attempt: Result<(), TryLockError>) -> Result<bool, StoreError> {
     match attempt {
         Ok(()) => Ok(true),

@@ -1,5 +1,5 @@
-//! The rows of the table `pending`, each of a blob without a record: the lease of a staged upload, or a mark that the
-//! blob must be deleted (`renewed_at = 0`).
+//! The rows of the table `pending`. Each row belongs to a blob without a record. It is the lease of a staged upload,
+//! or, if `renewed_at = 0`, a mark that the blob must be deleted.
 //!
 //! This module must never touch a record.
 
@@ -19,12 +19,12 @@ pub(crate) struct StagedBlob(Arc<AtomicI64>);
 pub(crate) enum LeaseRenewal {
     /// The lease begins again from now.
     Renewed { blob: i64 },
-    /// The upload has no blob any more: its lease ended, and a sweep deleted it.
+    /// The upload cannot continue: its lease ended, and a sweep deleted the blob or marked it for deletion.
     Swept,
 }
 
 impl StagedBlob {
-    /// The blob number, if one is allocated.
+    /// The blob number, or `None` if the writer has not allocated a number yet.
     pub(crate) fn blob(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Acquire)).filter(|blob| *blob != 0)
     }
@@ -42,7 +42,8 @@ impl StagedBlob {
         Ok(blob)
     }
 
-    /// Clears the blob number, because its transaction was rolled back and the next upload can get the same number.
+    /// Clears the blob number, because the transaction that allocated the number was rolled back. The next upload can
+    /// get the same number.
     pub(crate) fn clear(&self) {
         self.0.store(0, Ordering::Release);
     }

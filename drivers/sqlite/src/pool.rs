@@ -1,8 +1,7 @@
 //! The pool of the connections that read: [`ReaderPool`].
 //!
-//! It replaces sqlx's pool, because each read is one short statement. This pool sends no ping before a statement and
-//! spawns no task after it, and its `close` returns when all connections are closed. This module must never name a
-//! table.
+//! This pool replaces sqlx's pool. Each read is one short statement, so this pool sends no ping before a statement and
+//! spawns no task after it. Its `close` returns when all connections are closed. This module must never name a table.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +18,11 @@ use crate::error;
 
 /// The longest time that a read waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-/// SQLite checks once per this many steps of its virtual machine whether a statement was abandoned. That is less than 1
-/// ms.
+/// After this many steps of its virtual machine, SQLite checks whether the statement was abandoned. These steps take
+/// less than 1 ms.
 const PROGRESS_STEPS: i32 = 4096;
 
-/// The connections that read. Each is opened when it is first needed and kept until the store closes.
+/// The connections that read. Each connection is opened when it is first needed, and stays open until the store closes.
 pub(crate) struct ReaderPool {
     options: SqliteConnectOptions,
     size: u32,
@@ -99,7 +98,7 @@ impl ReaderPool {
         Ok(connection)
     }
 
-    /// Waits for the running reads, refuses the waiting ones with `Closed`, and closes every connection.
+    /// Waits for the running reads, refuses the waiting reads with `Closed`, and closes every connection.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         self.closed.store(true, Ordering::Release);
         let all = self.permits.acquire_many(self.size).await;
@@ -126,8 +125,8 @@ impl fmt::Debug for ReaderPool {
 
 /// A connection that was acquired from the pool.
 ///
-/// It may be dropped while a statement runs. The connection runs its statements in order on its own thread, and an
-/// abandoned statement ends at the next check of the progress handler.
+/// This value may be dropped while a statement runs. The connection runs its statements in order on its own thread, and
+/// an abandoned statement ends at the next check of the progress handler.
 pub(crate) struct PooledConnection<'a> {
     pool: &'a ReaderPool,
     entry: Option<PoolEntry>,
@@ -147,7 +146,7 @@ impl PooledConnection<'_> {
         Ok(&mut entry.conn)
     }
 
-    /// Ends a statement and converts its error. A broken connection does not go back to the pool.
+    /// Marks that the statement has ended and converts its error. A broken connection is not returned to the pool.
     pub(crate) fn finish<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         self.running = false;
         if matches!(result, Err(sqlx::Error::WorkerCrashed)) {

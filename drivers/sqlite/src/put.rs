@@ -31,7 +31,7 @@ impl NewArtifact {
         blob: i64,
     ) -> JobResult<Option<Record>> {
         let Self { scope, options, body } = self;
-        // The time is taken here, under the write lock, so the order of times is the order of commits.
+        // The clock is read here, under the write lock, so that records are created in the order of their commits.
         let record =
             Record::new(scope.clone(), options.clone(), body.digest, body.size, transaction.clock.now());
         let encoded = match EncodedRecord::new(&record) {
@@ -118,7 +118,7 @@ fn total_bytes(chunks: &[Bytes]) -> usize {
     chunks.iter().map(Bytes::len).sum()
 }
 
-/// Stores a small artifact, record and chunks, within one transaction.
+/// Stores the record and the chunks of a small artifact in one transaction.
 pub(crate) struct PutArtifact {
     pub(crate) new: NewArtifact,
     pub(crate) chunks: Vec<Bytes>,
@@ -154,7 +154,7 @@ fn upload_swept() -> StoreError {
     StoreError::unavailable("the upload sent no bytes for too long and was deleted by a sweep")
 }
 
-/// Stages chunks of an upload. The first call also inserts the pending row of the upload.
+/// Stages chunks of an upload. The first job of an upload also inserts the upload's pending row.
 pub(crate) struct AppendChunks {
     pub(crate) staged: StagedBlob,
     pub(crate) first_index: u64,
@@ -186,7 +186,7 @@ impl WriteJob for AppendChunks {
     fn on_failure(&self) {
         if self.first_index == 0 {
             // The next upload can get the same blob number. Aborting this upload must not delete the chunks of the next
-            // one.
+            // upload.
             self.staged.clear();
         }
     }

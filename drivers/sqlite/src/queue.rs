@@ -24,7 +24,7 @@ pub(crate) struct QueuedJob<J: WriteJob> {
 }
 
 impl<J: WriteJob> QueuedJob<J> {
-    /// A job that the writer task runs for itself. It needs no permit, because it does not wait in the queue.
+    /// A job that the writer task runs for itself. This job needs no permit, because it does not wait in the queue.
     pub(crate) fn without_permit(job: J) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
         Self::with_permit(job, None)
     }
@@ -65,7 +65,7 @@ impl<J: WriteJob> ErasedJob for QueuedJob<J> {
                 Err(error::from_shared(error))
             }
         };
-        // The receiver is gone if the caller was dropped.
+        // Sending fails if the caller was dropped.
         let _ = self.result_sender.send(result);
     }
 }
@@ -76,7 +76,8 @@ pub(crate) enum WriterMessage {
     Stop,
 }
 
-/// A handle to wait for the result of a submitted job, like tokio's `JoinHandle`. Dropping it does not cancel the job.
+/// A handle to wait for the result of a submitted job, like tokio's `JoinHandle`. Dropping the handle does not cancel
+/// the job.
 #[derive(Debug)]
 pub(crate) struct JobHandle<T>(oneshot::Receiver<Result<T, StoreError>>);
 
@@ -111,7 +112,7 @@ impl JobQueue {
         !self.messages.is_closed()
     }
 
-    /// Refuses new jobs, and stops the writer task after the queued ones.
+    /// Refuses new jobs, and stops the writer task after the queued jobs.
     pub(crate) fn close(&self) {
         self.permits.close();
         // This fails if the writer task has already stopped.

@@ -1,7 +1,7 @@
 //! Reads of one artifact: its record, and its bytes as a stream of chunks.
 //!
-//! Each chunk is read by a statement of its own, so no statement stays open while the consumer is slow. An open read
-//! would block checkpoints of the write-ahead log. This module must never write.
+//! Each chunk is read by a statement of its own, so no statement stays open while the consumer is slow. An open
+//! statement would block checkpoints of the write-ahead log. This module must never write.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use crate::{error, row};
 pub(crate) struct StoredArtifact {
     pub(crate) blob: i64,
     pub(crate) record: Record,
-    /// All bytes, if the artifact has at most one chunk. Then one statement reads record and bytes, so no delete can
-    /// happen between two reads.
+    /// All bytes, or `None` if the artifact has more than one chunk. One statement reads the record together with a
+    /// single chunk, so no delete can happen between two reads.
     pub(crate) bytes: Option<Bytes>,
 }
 
-/// Reads an artifact or a range of it. Returns `None` if it does not exist.
+/// Reads an artifact or a range of its bytes. Returns `None` if the artifact does not exist.
 pub(crate) async fn get(
     readers: &Arc<ReaderPool>,
     handle: &Handle,
@@ -51,7 +51,7 @@ pub(crate) async fn get(
     Ok(Some(GetResult { record, range, stream }))
 }
 
-/// Reads the record of an artifact.
+/// Reads the record of an artifact. Returns `None` if the artifact does not exist.
 pub(crate) async fn stat(
     readers: &ReaderPool,
     scope: &Scope,
@@ -63,7 +63,8 @@ pub(crate) async fn stat(
     row.map(|row| decode_row(&row, scope, id).map(|(_, record)| record)).transpose()
 }
 
-/// Reads the record of an artifact, and its bytes if they are one chunk.
+/// Reads the record of an artifact, and its bytes if they fit into one chunk. Returns `None` if the artifact does not
+/// exist.
 pub(crate) async fn find_artifact(
     readers: &ReaderPool,
     scope: &Scope,
@@ -92,7 +93,7 @@ pub(crate) async fn find_artifact(
     Ok(Some(StoredArtifact { blob, record, bytes }))
 }
 
-/// Runs a `SELECT` by key.
+/// Runs `sql`, which selects one row by scope mark and id.
 async fn fetch_row(
     reader: &mut PooledConnection<'_>,
     sql: &'static str,
@@ -133,7 +134,8 @@ struct ChunkReader {
     next_chunk: Option<ChunkTask>,
 }
 
-/// A task that reads one chunk, if possible while the consumer handles the previous one. Dropping it aborts the read.
+/// A task that reads one chunk, if possible while the consumer handles the previous chunk. Dropping this value aborts
+/// the read.
 struct ChunkTask(JoinHandle<Result<Bytes, StoreError>>);
 
 impl Drop for ChunkTask {
@@ -157,7 +159,8 @@ pub(crate) fn chunk_stream(
 }
 
 impl ChunkReader {
-    /// Returns the next bytes of the range: one chunk, or the part of it that lies in the range.
+    /// Returns the next bytes of the range: one chunk, or the part of a chunk that lies in the range. Returns `None`
+    /// after the end of the range.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         if self.remaining.is_empty() {
             return Ok(None);
@@ -180,7 +183,8 @@ impl ChunkReader {
         Ok(Some(bytes))
     }
 
-    /// Spawns the read of a chunk on the runtime of the store. The consumer may poll on another runtime, or on none.
+    /// Spawns the read of a chunk on the runtime of the store. The consumer may poll on another runtime, or without a
+    /// runtime.
     fn spawn_read(&self, index: u64) -> ChunkTask {
         ChunkTask(self.handle.spawn(read_chunk(Arc::clone(&self.readers), self.blob, self.size, index)))
     }
@@ -198,7 +202,8 @@ async fn read_chunk(readers: Arc<ReaderPool>, blob: i64, size: u64, index: u64) 
     if let Some(data) = data.filter(|data| data.len() as u64 == expected_length) {
         return Ok(Bytes::from(data));
     }
-    // A delete removes the record before the chunks. If the record still exists, the chunk was lost in another way.
+    // A delete removes the record before the chunks. If the record still exists, no delete removed the chunk, so the
+    // database is damaged.
     let record =
         sqlx::query("SELECT 1 FROM artifact WHERE blob = ?").bind(blob).fetch_optional(reader.conn()?).await;
     match reader.finish(record)? {

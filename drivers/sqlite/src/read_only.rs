@@ -1,6 +1,7 @@
 //! [`ReadOnlyStore`]: a store for tools that only read a database.
 //!
-//! It creates no file, runs no migration and holds no lock between statements. This module must never write.
+//! This store creates no database, runs no migration and holds no lock between statements. This module must never
+//! write.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Encoding and decoding of records as rows.
 //!
-//! A row holds the whole record as JSON and the SHA-256 of this JSON. The other columns are copies of fields, for
-//! searching. A row in which any column was altered is corrupt. This module must never use a connection.
+//! A row contains the whole record as JSON and the SHA-256 of this JSON. The other columns are copies of fields, for
+//! searching. A row is corrupt if the JSON does not match its SHA-256, or if the scope, id, digest, size or time
+//! differs from the JSON. This module must never use a connection.
 
 use artifact_store_core::{Digest, Record, Scope, StoreError};
 use sqlx::Row;
@@ -9,7 +10,8 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::error;
 
-/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. A macro, so that statements stay literals.
+/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro, so that each statement is a
+/// literal.
 macro_rules! columns {
     () => {
         "a.blob, a.tenant, a.user, a.session, a.task, a.id, a.digest, a.size, a.created_at, a.record, a.record_digest"
@@ -76,8 +78,8 @@ where
 
 /// Encodes a list of byte strings as one parameter: a JSON array of hexadecimal strings.
 ///
-/// A statement decodes it with `SELECT unhex(value) FROM json_each(?)`. This keeps every byte, and the statement does
-/// not depend on the number of items.
+/// A statement decodes the parameter with `SELECT unhex(value) FROM json_each(?)`. This encoding preserves every byte,
+/// and the text of the statement does not depend on the number of items.
 pub(crate) fn hex_json_array<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut list = String::from("[");

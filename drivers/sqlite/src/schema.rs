@@ -10,7 +10,7 @@ use crate::error;
 /// The size of a chunk. Only the last chunk of an artifact is shorter. Another size would need a new schema version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The key of a chunk is its blob number, shifted left by this many bits, plus its index. So one b-tree holds all
+/// The key of a chunk is its blob number, shifted left by this many bits, plus its index. So one b-tree contains all
 /// chunks in reading order, without a second index.
 const CHUNK_INDEX_BITS: u32 = 22;
 
@@ -102,7 +102,7 @@ pub(crate) fn chunk_count(size: u64) -> u64 {
 pub(crate) enum DatabaseContents {
     /// No tables yet.
     Empty,
-    /// A store of this schema version.
+    /// A store. The value is its schema version.
     Store(i64),
 }
 
@@ -156,14 +156,14 @@ pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), S
     }
 }
 
-/// Migrates the database to the current version. All migrations, the version and the application id are one
-/// transaction.
+/// Migrates the database to the current version. One transaction runs all migrations and sets the version and the
+/// application id.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     if inspect(conn).await? == DatabaseContents::Store(current_version()) {
         return Ok(());
     }
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(error::from_sqlx)?;
-    // Another process may have migrated the database before this one got the lock.
+    // Another process may have migrated the database before this process got the lock.
     let from = match inspect(&mut transaction).await? {
         DatabaseContents::Empty => 0,
         DatabaseContents::Store(from) => from,

@@ -29,7 +29,7 @@ use crate::sweep::{DeleteMarkedBlobs, MarkOrphansDeleted, OrphanCounts, SweepLoc
 use crate::writer::{Writer, WriterConnection};
 use crate::{audit, error, list, read, upload};
 
-/// An in-memory body of at most this many bytes is stored by one job. A longer one is staged like a stream.
+/// An in-memory body of at most this many bytes is stored by one job. A longer body is staged like a stream.
 const MAX_SINGLE_JOB_BYTES: usize = 4 * CHUNK_BYTES;
 /// Bodies of at most this many bytes are hashed on the async thread, longer ones on the blocking pool.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
@@ -66,10 +66,10 @@ impl FileHandles {
 impl SqliteStore {
     /// Opens the store that `config` describes.
     ///
-    /// Call it within a tokio runtime with timers enabled. The store runs its tasks on that runtime.
+    /// Call this function within a tokio runtime with timers enabled. The store runs its tasks on that runtime.
     ///
-    /// Opening deletes the orphans of processes that have ended. If that takes longer than 2 seconds, it continues in
-    /// the background.
+    /// Opening deletes the orphans of processes that have ended. If this deletion takes longer than 2 seconds, it
+    /// continues in the background.
     ///
     /// # Errors
     /// - `InvalidArgument` for an option out of range, a missing directory, a symbolic link, or a database of another
@@ -83,7 +83,7 @@ impl SqliteStore {
         let queue = store.writer.queue();
         let orphans = queue.execute(MarkOrphansDeleted { owners }).await?;
         if orphans.blobs > 0 {
-            // Neither a timeout nor a failed deletion fails the open. The marked rows stay for the next sweep.
+            // Opening succeeds even after a timeout or a failed deletion. The next sweep deletes the marked blobs.
             let _ = timeout(OPEN_SWEEP_TIMEOUT, queue.execute(DeleteMarkedBlobs)).await;
         }
         Ok(store)
@@ -153,11 +153,13 @@ impl SqliteStore {
 
     /// Deletes the orphans that other stores left.
     ///
-    /// If no other store has the database open, all staged uploads of other stores are orphans. Otherwise only those
-    /// are orphans that received no bytes for an hour. Staged uploads of this store are never deleted.
+    /// If no other store has the database open, all staged uploads of other stores are orphans. Otherwise a staged
+    /// upload of another store is an orphan only if it received no bytes for an hour. Staged uploads of this store are
+    /// never deleted.
     ///
-    /// Opening a store does the same. A process that runs for a long time should call this regularly. One sweep of a
-    /// database runs at a time, across all processes.
+    /// Opening a store also deletes orphans. A process that runs for a long time should call this method regularly.
+    /// Only one sweep of a database runs at a time, across all processes. If another sweep is running, this call
+    /// deletes nothing and returns a report with `busy` set.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.
@@ -175,7 +177,8 @@ impl SqliteStore {
         Ok(SweepReport { swept: blobs, spared, bytes, busy: false })
     }
 
-    /// The lock that all open stores of this database share. `None` in memory.
+    /// The lock that all open stores of this database share, or `None` for a database in memory. Returns `Closed` after
+    /// the store was closed.
     fn owners(&self) -> Result<Option<Arc<OwnersLock>>, StoreError> {
         let Some(file) = &self.file else { return Ok(None) };
         file.owners().clone().map(Some).ok_or_else(StoreError::closed)

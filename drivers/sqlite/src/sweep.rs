@@ -32,7 +32,7 @@ pub struct SweepReport {
     pub spared: u64,
     /// Bytes of the deleted orphans. The database reuses their space; its file does not shrink.
     pub bytes: u64,
-    /// Whether another sweep of the database was running. Then this one did nothing.
+    /// Whether another sweep of the database was running. If `true`, this sweep did nothing.
     pub busy: bool,
 }
 
@@ -129,8 +129,8 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
 
 /// Counts orphans, their bytes, and the pending blobs that are not orphans.
 ///
-/// The first parameter is a time: an orphan is marked for deletion, or was last renewed before it. The second parameter
-/// is an owner, whose blobs are not counted.
+/// The first parameter is a time. An orphan is a blob that is marked for deletion or was last renewed before this time.
+/// The second parameter is an owner. The blobs of this owner are not counted.
 const COUNT_ORPHANS: &str = "WITH other AS (
          SELECT blob, renewed_at <= 0 OR renewed_at < ?1 AS gone FROM pending WHERE owner <> ?2)
      SELECT count(*) FILTER (WHERE gone) AS orphans, count(*) FILTER (WHERE NOT gone) AS spared,
@@ -145,8 +145,8 @@ enum OtherStores {
     Open,
 }
 
-/// A pending blob of another store that was last renewed before this time is an orphan. If no other store is open,
-/// every such blob is an orphan.
+/// Returns a time. A pending blob of another store is an orphan if it was last renewed before this time. If no other
+/// store is open, the time is `i64::MAX`, so that every such blob is an orphan.
 fn orphan_cutoff(other_stores: OtherStores) -> i64 {
     let lease = i64::try_from(UPLOAD_LEASE.as_micros()).unwrap_or(i64::MAX);
     match other_stores {

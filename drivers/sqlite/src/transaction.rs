@@ -1,4 +1,4 @@
-//! [`WriteTransaction`]: an open transaction, as its jobs use it. It allocates blob numbers.
+//! [`WriteTransaction`]: the open transaction in which jobs run. It also allocates blob numbers.
 //!
 //! This module must never know which jobs exist, or end the transaction.
 
@@ -14,7 +14,7 @@ pub(crate) struct WriteTransaction<'a> {
     /// The identifier of this open store in `pending` rows.
     pub(crate) owner: &'a [u8],
     counter: Option<BlobCounter>,
-    /// Blobs that the current job wants deleted after the commit.
+    /// Blobs of the current job that the writer must delete after the commit.
     to_delete: Vec<i64>,
 }
 
@@ -44,7 +44,8 @@ impl<'a> WriteTransaction<'a> {
         Ok(counter.next - 1)
     }
 
-    /// Releases an unused number if it was allocated last, so that a put of an existing artifact writes nothing.
+    /// Releases the unused number `blob` if no later number was allocated. So a put of an existing artifact does not
+    /// change the counter and writes nothing.
     pub(crate) fn release_blob(&mut self, blob: i64) {
         if let Some(counter) = self.counter.as_mut().filter(|counter| counter.next == blob + 1) {
             counter.next = blob;
@@ -57,7 +58,8 @@ impl<'a> WriteTransaction<'a> {
         self.to_delete.push(blob);
     }
 
-    /// Takes the blobs that the current job wants deleted after the commit. The next job begins with none.
+    /// Returns the blobs of the current job that the writer must delete after the commit. Clears the list for the next
+    /// job.
     pub(crate) fn take_blobs_to_delete(&mut self) -> Vec<i64> {
         std::mem::take(&mut self.to_delete)
     }

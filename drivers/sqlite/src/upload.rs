@@ -16,8 +16,8 @@ const JOB_CHUNKS: usize = 2;
 
 /// Stores a streamed body.
 ///
-/// After an error, the staged chunks are deleted before this returns. If the future is dropped, they are deleted soon
-/// after.
+/// After an error, this function deletes the staged chunks before it returns. If the future is dropped, the writer
+/// deletes the staged chunks soon afterwards.
 pub(crate) async fn put_stream(
     queue: &JobQueue,
     scope: Scope,
@@ -33,13 +33,14 @@ pub(crate) async fn put_stream(
     put
 }
 
-/// A staged upload. Dropping it before its end aborts it.
+/// A staged upload. Dropping this value before the upload is committed aborts the upload.
 struct StagedUpload<'a> {
     queue: &'a JobQueue,
     staged: StagedBlob,
     /// Number of chunks that were submitted to the writer.
     chunks_sent: u64,
-    /// Whether chunks may be staged that are neither committed nor deleted. If so, a failure must abort the upload.
+    /// Whether there may be staged chunks that are neither committed nor deleted. If `true`, a failure must abort the
+    /// upload.
     may_have_staged_chunks: bool,
 }
 
@@ -51,7 +52,7 @@ impl StagedUpload<'_> {
         mut body: BodyStream,
     ) -> Result<PutResult, StoreError> {
         let mut buffered: Vec<Bytes> = Vec::with_capacity(JOB_CHUNKS);
-        // While the writer runs one job, the bytes of the next one are received and hashed.
+        // While the writer runs one job, the bytes of the next job are received and hashed.
         let mut in_flight: Option<JobHandle<()>> = None;
         while let Some(chunk) = body.next_chunk(CHUNK_BYTES).await? {
             if buffered.len() == JOB_CHUNKS {
@@ -97,7 +98,7 @@ impl StagedUpload<'_> {
         if self.may_have_staged_chunks {
             self.may_have_staged_chunks = false;
             if let Ok(job) = self.queue.submit_now(AbortUpload { staged: self.staged.clone() }) {
-                // If the abort fails, the writer retries it later. The caller already gets the first error.
+                // If the abort fails, the writer retries the deletion later. The caller gets the error of the put.
                 let _ = job.wait().await;
             }
         }

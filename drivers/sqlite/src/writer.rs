@@ -1,6 +1,6 @@
 //! The writer: one task that takes jobs from a queue and runs many of them in each transaction (group commit).
 //!
-//! The task also decides the order of writes, and deletes large blobs in small steps. The jobs are in the modules
+//! The task also determines the order of writes, and deletes large blobs in small steps. The jobs are in the modules
 //! [`put`](crate::put), [`delete`](crate::delete) and [`sweep`](crate::sweep). This module must never contain SQL for
 //! artifacts.
 
@@ -25,7 +25,7 @@ use crate::queue::{JobQueue, QueuedJob, WriterMessage};
 
 /// The maximum number of jobs in one transaction.
 const BATCH_JOBS: usize = 64;
-/// A transaction that holds this many bytes takes no further job.
+/// If the jobs of a transaction have this many bytes, the writer adds no further job.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// A handle to the writer task.
@@ -81,7 +81,8 @@ impl Writer {
 
 /// The connection that the writer task uses.
 pub(crate) enum WriterConnection {
-    /// A connection of its own. `conn` is `None` after it broke, until the next transaction opens a new one.
+    /// A connection that only the writer uses. `conn` is `None` after the connection broke, until the next transaction
+    /// opens a new connection.
     Dedicated { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions>, file: DatabaseFile },
     /// The connection of the readers, because a database in memory has only one connection.
     Pooled(Arc<ReaderPool>),
@@ -110,7 +111,7 @@ struct WriterTask {
     /// The current setting of the connection.
     connection_synchronous: Synchronous,
     pending_deletions: VecDeque<PendingDeletion>,
-    /// Blobs whose deletion has failed so far.
+    /// Blobs whose deletion has failed. The writer retries the deletion after a later job.
     unreleased: Vec<i64>,
     is_stopping: bool,
 }
@@ -122,7 +123,7 @@ impl WriterTask {
             if jobs.is_empty() && self.pending_deletions.is_empty() && self.is_stopping {
                 break;
             }
-            // If another process holds the lock, this does not wait for the lock a second time.
+            // If the jobs failed because another process holds the lock, `retry_release` would wait for the lock again.
             if !jobs.is_empty() && !self.execute(jobs).await.is_err_and(|error| error::is_busy(&error)) {
                 self.retry_release().await;
             }
@@ -138,7 +139,7 @@ impl WriterTask {
     /// Takes the jobs of the next transaction from the queue.
     ///
     /// Waits for the first job, unless there are pending deletions. Then takes all queued jobs up to the limits. While
-    /// one transaction waits for the disk, the jobs of the next one queue up.
+    /// one transaction waits for the disk, the jobs of the next transaction queue up.
     async fn next_jobs(&mut self) -> Vec<Box<dyn ErasedJob>> {
         let mut jobs = Vec::new();
         let mut bytes = 0;
@@ -158,7 +159,7 @@ impl WriterTask {
                     bytes += job.bytes();
                     jobs.push(job);
                 }
-                // Jobs that were submitted before still run.
+                // Jobs that were submitted before the store closed still run.
                 Some(WriterMessage::Stop) => {
                     self.received.close();
                     self.is_stopping = true;
@@ -175,7 +176,7 @@ impl WriterTask {
     /// Runs jobs in one transaction.
     ///
     /// If a job breaks the transaction, each job runs again in a transaction of its own, so that no job fails because
-    /// of another one. Returns the error of the last transaction.
+    /// of another job. Returns the result of the last transaction.
     async fn execute(&mut self, mut jobs: Vec<Box<dyn ErasedJob>>) -> Result<(), Arc<sqlx::Error>> {
         match self.run_transaction(&mut jobs).await {
             Ok(to_delete) => {
@@ -200,7 +201,7 @@ impl WriterTask {
         }
     }
 
-    /// Sends the error to all jobs, and keeps their blobs for a later deletion.
+    /// Sends the error to the callers of all jobs, and adds the blobs of these jobs to `unreleased`. Returns the error.
     fn fail(&mut self, jobs: Vec<Box<dyn ErasedJob>>, error: sqlx::Error) -> Arc<sqlx::Error> {
         let error = Arc::new(error);
         for job in jobs {
@@ -215,12 +216,13 @@ impl WriterTask {
         if !self.unreleased.is_empty() {
             let (job, _) =
                 QueuedJob::without_permit(ReleaseBlobs { blobs: std::mem::take(&mut self.unreleased) });
-            // If this fails, `fail` keeps the blobs again.
+            // If this job fails, `fail` adds the blobs to `unreleased` again.
             let _ = self.execute(vec![job]).await;
         }
     }
 
-    /// Sends the results of committed jobs, or queues the deletions that come before their results.
+    /// Sends the results of committed jobs. If a job has blobs to delete, its result is sent after the deletion, which
+    /// this method queues.
     fn complete(&mut self, jobs: Vec<Box<dyn ErasedJob>>, to_delete: Vec<Vec<i64>>) {
         for (job, blobs) in jobs.into_iter().zip(to_delete) {
             if blobs.is_empty() {
@@ -278,8 +280,8 @@ impl WriterTask {
                 let bytes = jobs.iter().map(|job| job.bytes() as u64).sum();
                 match file.check_room(conn, durability, bytes).await {
                     Ok(()) => batch::run(conn, clock.as_ref(), owner, jobs).await,
-                    // Counts as caused by a job, so that each job runs in a transaction of its own. Jobs without bytes,
-                    // such as deletes, then succeed.
+                    // The error is treated as caused by a job, so that each job runs in a transaction of its own. Jobs
+                    // without bytes, such as deletes, then succeed.
                     Err(error) => Err(BatchError { error, caused_by_job: true }),
                 }
             }
@@ -292,10 +294,10 @@ impl WriterTask {
         result
     }
 
-    /// Deletes one step of chunks of the first pending deletion. Returns `false` if the step failed.
+    /// Runs one step of the first pending deletion. Returns `false` if the step failed.
     ///
-    /// After a failure, the blobs of this deletion are kept for a later attempt. They are also in `pending`, so a sweep
-    /// finds them.
+    /// After a failure, the blobs of this deletion are added to `unreleased`. These blobs are also in `pending`, so a
+    /// sweep finds them.
     async fn delete_step(&mut self) -> bool {
         let Some(mut first) = self.pending_deletions.pop_front() else { return true };
         let mut succeeded = true;
@@ -311,7 +313,7 @@ impl WriterTask {
             }
         }
         if !first.blobs.is_empty() {
-            // Goes to the back of the queue, so that a small deletion does not wait for a large one.
+            // This deletion goes to the back of the queue, so that a small deletion does not wait for a large deletion.
             self.pending_deletions.push_back(first);
         } else if let Some(job) = first.job {
             // The job succeeds even after a failed step, because it is committed.
@@ -320,7 +322,7 @@ impl WriterTask {
         succeeded
     }
 
-    /// Deletes one step of chunks of `blob`. Returns whether the blob is completely deleted, or `None` on failure.
+    /// Deletes the next chunks of `blob`. Returns whether the blob is completely deleted, or `None` if the step failed.
     async fn delete_chunks(&mut self, blob: i64) -> Option<bool> {
         let (step, is_complete) = QueuedJob::without_permit(DeleteChunks { blob });
         let mut jobs = vec![step];
@@ -336,7 +338,8 @@ impl WriterTask {
         let (own, _) = QueuedJob::without_permit(MarkOwnUploadsDeleted);
         // If this fails, the next open sweeps the blobs.
         let _ = self.execute(vec![own]).await;
-        // Stop at the first failure. If another process holds the lock, each further blob would wait for it again.
+        // Stop at the first failure. If another process holds the lock, each further blob would wait for the lock
+        // again.
         while !self.pending_deletions.is_empty() && self.delete_step().await {}
         for PendingDeletion { job, .. } in self.pending_deletions.drain(..) {
             if let Some(job) = job {

@@ -177,7 +177,7 @@ async fn freed_pages_can_be_used_by_puts_on_a_disk_without_a_free_block() {
     run_on_small_disks("freed_pages_can_be_used_by_puts_on_a_disk_without_a_free_block", &["24m"]);
 }
 
-/// Runs itself again on two small file systems.
+/// This test starts itself again on two small file systems.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_puts_and_never_a_delete() {
@@ -190,7 +190,7 @@ async fn a_full_disk_refuses_puts_and_never_a_delete() {
 /// Runs the test `name` of this program again on file systems of these sizes, each in a mount namespace of its own.
 #[cfg(target_os = "linux")]
 fn run_on_small_disks(name: &str, sizes: &[&str]) {
-    // Root can create a mount namespace. Other users need a user namespace around it.
+    // Root can create a mount namespace. Other users need a user namespace around the mount namespace.
     let is_permitted =
         Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
     let flags: &[&str] = if is_permitted { &["--mount"] } else { &["--map-root-user", "--mount"] };

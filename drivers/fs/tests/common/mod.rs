@@ -1,7 +1,7 @@
 //! Helpers that the tests share: directories for stores, access to their raw files, and bodies.
 
 #![allow(dead_code)] // Not every test that includes this file uses every helper.
-#![allow(clippy::unwrap_used, clippy::panic)] // A helper that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::panic)] // If a helper panics, its test fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ pub(crate) async fn drain(get: GetResult) -> Result<Bytes, StoreError> {
     get.stream.collect_bytes(u64::MAX).await
 }
 
-/// A body that yields `first`, then neither yields more nor ends.
+/// A body that yields `first`, and then waits forever.
 pub(crate) fn stalling_body(first: Bytes) -> Body {
     use futures_util::StreamExt;
     Body::from_stream(stream::iter([Ok::<_, BoxError>(first)]).chain(stream::pending()))

@@ -1,8 +1,11 @@
-"""A FUSE file system that passes calls through to a directory, without RENAME_NOREPLACE, like mounts of object stores.
+"""A FUSE file system that passes calls through to a directory.
+
+Like mounts of object stores, this file system does not support RENAME_NOREPLACE.
 
 usage: passthrough.py SOURCE MOUNT LINK FSYNCDIR
 
-LINK and FSYNCDIR are the error numbers of a hard link and of the fsync of a directory. With 0 they work.
+LINK is the error number that creating a hard link returns. FSYNCDIR is the error number that syncing a directory
+returns. 0 means that the operation works.
 """
 
 import os

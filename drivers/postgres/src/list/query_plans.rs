@@ -60,7 +60,7 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
                 "artifact_by_tenant",
                 "ROW(rank, id, scope_mark) >",
             ),
-            // The rank is the negated time, so this index is the order of listings.
+            // The rank is the negated time, so the order of this index is the order of listings.
             (ScopePattern::all_tenants(), "artifact_by_rank", "ROW(rank, id, scope_mark) >"),
         ] {
             for filter in [Filter::default(), narrow.clone()] {

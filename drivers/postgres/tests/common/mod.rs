@@ -1,5 +1,5 @@
 //! Helpers of the tests: a separate schema on a server, a direct connection to it, and artifacts to put.
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code)] // Each test file uses only a part of this module.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // All of it is test code.
 
 use std::net::SocketAddr;
@@ -152,7 +152,8 @@ fn pieces(bytes: &Bytes) -> impl Iterator<Item = Result<Bytes, BoxError>> + Send
     (0..bytes.len()).step_by(100_000).map(move |at| Ok(bytes.slice(at..bytes.len().min(at + 100_000))))
 }
 
-/// A streamed body that stops in the middle, notifies the receiver, and continues when the sender is used.
+/// A streamed body that pauses in the middle. The receiver is notified when the pause begins. The body continues when
+/// the sender sends or is dropped.
 pub(crate) fn paused_stream(bytes: &Bytes) -> (Body, oneshot::Receiver<()>, oneshot::Sender<()>) {
     let (reached_tx, reached_rx) = oneshot::channel();
     let (resume_tx, resume_rx) = oneshot::channel::<()>();

@@ -34,7 +34,7 @@ fn unique_schema() -> String {
     format!("t{}_{}_{}", since.as_micros(), std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// One schema. It is dropped with this value.
+/// One schema. Dropping this value also drops the schema.
 pub(crate) struct PostgresBackend {
     url: String,
     schema: String,
@@ -69,7 +69,7 @@ impl Backend for PostgresBackend {
 impl Drop for PostgresBackend {
     fn drop(&mut self) {
         let (url, schema) = (self.url.clone(), self.schema.clone());
-        // A separate runtime, because this value may be dropped while its runtime is shutting down.
+        // This uses a separate runtime, because the value may be dropped while its own runtime is shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(drop_schema(&url, &schema))
@@ -84,7 +84,7 @@ pub(crate) async fn drop_schema(url: &str, schema: &str) -> Result<(), BoxError>
     run(url, format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE")).await
 }
 
-/// Deletes the record of every artifact and leaves its bytes, like an interrupted delete.
+/// Deletes every record but no chunk, so that all chunks are orphans.
 #[allow(dead_code)] // Each test file uses a part of it.
 pub(crate) async fn drop_records(url: &str, schema: &str) -> Result<(), BoxError> {
     run(url, format!("DELETE FROM \"{schema}\".artifact")).await

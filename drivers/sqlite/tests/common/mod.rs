@@ -1,5 +1,5 @@
 //! Shared code of the tests: a directory with a database, a raw connection to it, and artifacts to put.
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code)] // Each test file uses only a part of this module.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // All of it is test code.
 
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> ErrorKi
     result.expect_err("the call succeeded").kind()
 }
 
-/// Inserts `count` staged uploads, as a killed process leaves them.
+/// Inserts `count` staged uploads, as a killed process leaves them. `renewed_at` is an SQL expression.
 pub(crate) async fn insert_orphans(database: &TestDatabase, count: u32, renewed_at: &str) {
     let mut raw = database.raw().await;
     for _ in 0..count {

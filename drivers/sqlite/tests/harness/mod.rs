@@ -76,7 +76,7 @@ impl Backend for SqliteBackend {
             for store in opened.iter().filter_map(Weak::upgrade) {
                 match store.audit().await {
                     Ok(found) => lines.extend(found),
-                    // A closed database in memory holds nothing.
+                    // A closed database in memory contains nothing.
                     Err(error) if error.kind() == ErrorKind::Closed => {}
                     Err(error) => return Err(error.into()),
                 }

@@ -19,9 +19,9 @@ pub trait GetResultExt {
     ///
     /// The file is whole or absent: the bytes go to a temporary file in the same folder, are flushed to the disk, and
     /// the file is renamed. Then the folder is flushed. After an error, or if the future is dropped before
-    /// the rename begins, an existing file is unchanged and the temporary file is deleted. Only if the error is about flushing the folder, the new file is
-    /// there, but may be lost in a power failure. The disk is accessed on tokio's threads for blocking calls. The
-    /// permissions are those of a new file, as the process's umask gives them.
+    /// the rename begins, an existing file is unchanged and the temporary file is deleted. Only if the error is about
+    /// flushing the folder, the new file is there, but may be lost in a power failure. The disk is accessed on tokio's
+    /// threads for blocking calls. The permissions are those of a new file, as the process's umask gives them.
     ///
     /// # Errors
     /// The errors of the file system. An error of the store's stream becomes an [`io::Error`] that contains

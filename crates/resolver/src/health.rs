@@ -65,7 +65,8 @@ impl StoreHealth {
                 last.take().filter(Probe::is_fresh).unwrap_or_else(|| Probe::start(Arc::clone(&self.store)));
             last.insert(probe).result.clone()
         };
-        result.await.1
+        let (_ready_at, health) = result.await;
+        health
     }
 }
 

@@ -89,7 +89,8 @@ fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), Com
         return Err(file_exists(public, instead));
     }
     if is_named && !folder_of(public).starts_with(key.dir) {
-        // Before the private folder, whose parents would otherwise be as closed as it is.
+        // This comes before the private folder is created. Creating that folder also creates its missing parents with
+        // mode 0700, and then other users could not reach a public folder below such a parent.
         create_public_folder(folder_of(public))?;
     }
     write_private_key(key)?;

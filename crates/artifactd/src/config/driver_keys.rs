@@ -332,7 +332,7 @@ impl ValueFormat {
         match self {
             Self::Path(example) => {
                 let is_url = text.contains("://") || text.starts_with(&format!("{}:", info.name));
-                is_url.then(|| format!("this is a URL; it takes a path such as {example}"))
+                is_url.then(|| format!("this is a URL; write a path such as {example}"))
             }
             Self::Url(schemes, example) => {
                 if !text.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme)) {

@@ -50,7 +50,7 @@ impl ConfigError {
         Self(mistakes)
     }
 
-    /// The line of each mistake.
+    /// The message of each mistake, as one line of text.
     pub fn lines(&self) -> Vec<String> {
         self.0.iter().map(ToString::to_string).collect()
     }

@@ -38,10 +38,11 @@ pub struct ArtifactsSettings {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct ProtocolSettings {
-    /// The largest artifact in bytes, for `artifacts.put` and for uploads. `None`: 4 MiB for `artifacts.put`, and only
-    /// `max_upload_bytes` limits uploads.
+    /// The largest artifact in bytes, for every way to store it. `None`: `artifacts.put` is limited to 4 MiB, and uploads
+    /// are limited by `max_upload_bytes` alone.
     pub max_request_bytes: Option<u64>,
-    /// The largest upload of the byte plane, in bytes. `None`: `max_request_bytes` if it is set, otherwise 1 GiB.
+    /// The largest upload of the byte plane, in bytes. It is at most `max_request_bytes` if both are set. `None`:
+    /// `max_request_bytes` if it is set, otherwise 1 GiB.
     pub max_upload_bytes: Option<u64>,
 }
 

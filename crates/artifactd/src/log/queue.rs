@@ -141,6 +141,7 @@ mod tests {
             queue.push(&long);
         }
         assert!(queue.state().bytes <= MAX_BYTES);
+        // Only 3 of the 10 lines fit: because of `LINE_OVERHEAD`, 4 lines need more than `MAX_BYTES`.
         assert_eq!(queue.counts().dropped_full, 7);
         queue.recv();
         queue.push(b"after them");

@@ -247,11 +247,11 @@ fn values_that_contradict_each_other_are_refused_with_one_line() {
         ),
         (
             vec![("artifacts.driver", "sqlite"), ("artifacts.dsn", "postgres://a:hunter2@h/d")],
-            "command line: artifacts.dsn: this is a URL; it takes a path such as /var/lib/artifactd/artifacts.db",
+            "command line: artifacts.dsn: this is a URL; write a path such as /var/lib/artifactd/artifacts.db",
         ),
         (
             vec![("artifacts.driver", "sqlite"), ("artifacts.dsn", "sqlite:hunter2")],
-            "command line: artifacts.dsn: this is a URL; it takes a path such as /var/lib/artifactd/artifacts.db",
+            "command line: artifacts.dsn: this is a URL; write a path such as /var/lib/artifactd/artifacts.db",
         ),
         (
             vec![("artifacts.driver", "sqlite"), ("artifacts.dsn", "hunter2\n")],

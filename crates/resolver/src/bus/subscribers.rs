@@ -70,14 +70,14 @@ impl Subscribers {
     ) -> Result<watch::Receiver<()>, ReachedLimit> {
         let (limits, tenant) = (self.limits, session.tenant());
         let user = (tenant.clone(), session.user().clone());
-        let count = |count: Option<&usize>| count.copied().unwrap_or_default();
+        let or_zero = |count: Option<&usize>| count.copied().unwrap_or_default();
         if self.sessions.get(session).map_or(0, |entry| entry.count) >= limits.per_session {
             return Err(ReachedLimit::Session(limits.per_session));
         }
-        if count(self.users.get(&user)) >= limits.per_user {
+        if or_zero(self.users.get(&user)) >= limits.per_user {
             return Err(ReachedLimit::User(limits.per_user));
         }
-        if count(self.tenants.get(tenant)) >= limits.per_tenant {
+        if or_zero(self.tenants.get(tenant)) >= limits.per_tenant {
             return Err(ReachedLimit::Tenant(limits.per_tenant));
         }
         if self.session_subscriptions + self.all_tenants_subscriptions >= limits.total {

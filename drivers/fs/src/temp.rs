@@ -27,7 +27,7 @@ pub(crate) struct TempFile {
     name: String,
     tmp: Arc<OwnedFd>,
     /// Whether the file still has its temporary name.
-    linked: bool,
+    has_temp_name: bool,
 }
 
 /// Why a temporary file could not be created.
@@ -62,7 +62,8 @@ impl TempFile {
             let file = retry_on_intr(|| rustix::fs::openat(tmp, name.as_str(), flags, FILE_MODE))
                 .map_err(TempFileError::Io)?;
             inherit_owner(&file, tmp).map_err(TempFileError::Io)?;
-            let created = Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), linked: true };
+            let created =
+                Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), has_temp_name: true };
             let Some(file) = &created.file else { continue };
             match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive)) {
                 // If this file system has no locks, a sweep cannot lock the file either, and so never removes it. An
@@ -118,7 +119,7 @@ impl TempFile {
     fn rename(&mut self, dir: impl AsFd, name: &str) -> Result<(), Errno> {
         use rustix::fs::RenameFlags;
         rustix::fs::renameat_with(&self.tmp, self.name.as_str(), dir, name, RenameFlags::NOREPLACE)?;
-        self.linked = false;
+        self.has_temp_name = false;
         Ok(())
     }
 
@@ -135,7 +136,7 @@ impl TempFile {
     }
 
     fn unlink(&mut self) {
-        if std::mem::take(&mut self.linked) {
+        if std::mem::take(&mut self.has_temp_name) {
             // The name is random and never reused, so this removes no other file. If the removal fails, a sweep removes
             // the file.
             let _ = rustix::fs::unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty());
@@ -145,7 +146,7 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        let unpublished = self.linked;
+        let unpublished = self.has_temp_name;
         self.unlink();
         // Closing a removed file frees its blocks. This takes long if the file is large, so the blocking pool closes
         // the file.

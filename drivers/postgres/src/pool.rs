@@ -317,7 +317,8 @@ impl<'a> PooledConnection<'a> {
         self
     }
 
-    /// Returns the connection to the pool after [`close_on_drop`](Self::close_on_drop).
+    /// Cancels [`close_on_drop`](Self::close_on_drop): the session has no state left, so the drop at the end of this
+    /// method returns the connection to the pool.
     pub(crate) fn release(mut self) {
         self.has_session_state = false;
     }

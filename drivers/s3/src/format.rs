@@ -83,8 +83,8 @@ impl FormatObject {
             "format": if self.format.record_key.is_some() { FORMAT_VERSION } else { 1 },
             "driver": NAME,
             "endpoint": self.endpoint,
-            // Older builds read only this field of the conditions. For them, `true` means that all three requests
-            // honour it.
+            // Of the four `conditional_*` fields, older builds read only this one. They take `true` to mean that put,
+            // complete and copy all honour `If-None-Match`.
             "conditional_create": conditions.map(|conditions| conditions == ConditionalRequests::ALL),
             "conditional_put": conditions.map(|conditions| conditions.put),
             "conditional_complete": conditions.map(|conditions| conditions.complete),

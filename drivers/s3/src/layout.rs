@@ -142,21 +142,22 @@ impl Layout {
         format!("{}i/", self.prefix)
     }
 
-    /// The index key that the put with this mark writes for the artifact of `record`.
+    /// The key of the index entry for the artifact of `record`. `mark` is the random mark of the put that writes the
+    /// entry.
     pub(crate) fn index_key(&self, record: &Record, mark: &str) -> String {
         let path = path(&record.scope, &record.id);
-        let (session, name) = path.rsplit_once('/').unwrap_or_default();
+        let (session_path, name) = path.rsplit_once('/').unwrap_or_default();
         let task: String =
             short_hash(&KeyToken::of_task(record.scope.task())).chars().take(TASK_DIGITS).collect();
         let mark: String = mark.chars().take(MARK_DIGITS).collect();
         let time = descending_digits(record.created_at);
-        format!("{}i/{session}/{time}.{task}.{name}.{mark}", self.prefix)
+        format!("{}i/{session_path}/{time}.{task}.{name}.{mark}", self.prefix)
     }
 
     /// Parses an index key; `None` if `key` is not one.
     pub(crate) fn index_entry(&self, key: &str) -> Option<IndexEntry> {
         let path = key.strip_prefix(self.prefix.as_str())?.strip_prefix("i/")?;
-        let (session, rest) = path.rsplit_once('/')?;
+        let (session_path, rest) = path.rsplit_once('/')?;
         let mut fields = rest.split('.');
         let (time, task, name, mark) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let valid = fields.next().is_none()
@@ -164,7 +165,7 @@ impl Layout {
             && is_hash(task, TASK_DIGITS)
             && mark.len() == MARK_DIGITS
             && mark.bytes().all(|b| b.is_ascii_hexdigit());
-        let artifact = format!("{session}/{name}");
+        let artifact = format!("{session_path}/{name}");
         components(&artifact).filter(|_| valid)?;
         Some(IndexEntry {
             created_at: parse_descending(time)?,
@@ -343,11 +344,11 @@ fn short_hash(token: &KeyToken) -> String {
     hash.chars().take(COMPONENT_DIGITS).collect()
 }
 
-/// A tenant's component: the readable start of the tenant, a dot, and a hash. By the readable start, people find a
-/// tenant in the bucket, or set rules for it.
+/// A tenant's component: up to 12 readable characters from the start of the tenant, a dot, and a hash. With the readable
+/// characters, people can find a tenant in the bucket, or write rules of the bucket for the tenant.
 fn tenant_component(token: &KeyToken) -> String {
-    let stub = token.as_str().split('.').next().unwrap_or_default();
-    format!("{stub}.{}", short_hash(token))
+    let readable = token.as_str().split('.').next().unwrap_or_default();
+    format!("{readable}.{}", short_hash(token))
 }
 
 /// Splits the path of an artifact's key into its components; `None` if `path` does not have this form.
@@ -366,9 +367,9 @@ fn components(path: &str) -> Option<[&str; DEPTH]> {
 
 /// Whether `name` has the form of a tenant's component. The driver writes no other names there.
 fn is_tenant_component(name: &str) -> bool {
-    name.split_once('.').is_some_and(|(stub, hash)| {
-        (1..=12).contains(&stub.len())
-            && stub.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    name.split_once('.').is_some_and(|(readable, hash)| {
+        (1..=12).contains(&readable.len())
+            && readable.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
             && is_hash(hash, COMPONENT_DIGITS)
     })
 }

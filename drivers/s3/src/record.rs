@@ -153,7 +153,7 @@ pub(crate) enum StoredRecord {
     Inline(Box<Record>),
     /// The metadata contain the random name and the digest of a record object.
     Object { random: String, digest: Digest },
-    /// An encrypted `Inline` or `Object`, which [`decrypt`](EncryptedRecord::decrypt) returns.
+    /// An `Inline` or `Object` in encrypted form. [`decrypt`](EncryptedRecord::decrypt) returns the decrypted form.
     Encrypted(EncryptedRecord),
 }
 

@@ -206,9 +206,9 @@ impl DatabaseFile {
         }
         // Deleted artifacts leave free pages within the file. A put into free pages needs no further disk space for the
         // database.
-        let free_pages = freelist_bytes(conn).await?;
-        if self.has_room(bytes, bytes.saturating_sub(free_pages))
-            || (checkpointed && self.has_room_with_wal_reuse(bytes, free_pages))
+        let free_page_bytes = freelist_bytes(conn).await?;
+        if self.has_room(bytes, bytes.saturating_sub(free_page_bytes))
+            || (checkpointed && self.has_room_with_wal_reuse(bytes, free_page_bytes))
         {
             return Ok(());
         }
@@ -234,17 +234,17 @@ impl DatabaseFile {
         if self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES) {
             return Ok(true);
         }
-        let free_pages = freelist_bytes(conn).await?;
-        Ok(self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES.saturating_sub(free_pages))
-            || self.has_room_with_wal_reuse(HEALTH_PUT_BYTES, free_pages))
+        let free_page_bytes = freelist_bytes(conn).await?;
+        Ok(self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES.saturating_sub(free_page_bytes))
+            || self.has_room_with_wal_reuse(HEALTH_PUT_BYTES, free_page_bytes))
     }
 
     /// Whether there is room for `bytes` after a checkpoint, when the log reuses the space of its file.
     ///
     /// The growth of the database, its index pages included, must fit into the free pages or on the disk. Otherwise the
     /// log could not be checkpointed afterwards.
-    fn has_room_with_wal_reuse(&self, bytes: u64, free_pages: u64) -> bool {
-        let growth = (bytes + HEADROOM_BYTES).saturating_sub(free_pages);
+    fn has_room_with_wal_reuse(&self, bytes: u64, free_page_bytes: u64) -> bool {
+        let growth = (bytes + HEADROOM_BYTES).saturating_sub(free_page_bytes);
         let needed = (bytes + HEADROOM_BYTES).saturating_sub(self.wal_bytes()) + growth;
         available_bytes(&self.path).is_none_or(|available| available >= needed)
     }

@@ -55,6 +55,7 @@ impl SweepReport {
 /// The file is never deleted. Otherwise two processes could lock two different files of the same name.
 #[derive(Debug)]
 pub(crate) struct SweepLock {
+    /// `None` for a dry run that could not open the file. It then holds no lock.
     _file: Option<File>,
 }
 

@@ -33,11 +33,11 @@ const READERS: usize = 8;
 /// When a put is dropped after its last poll.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// At once: what the poll has started in the background has hardly begun.
+    /// At once: the background work of the last poll has hardly begun.
     AtOnce,
-    /// A millisecond later: what the poll has started may be running.
+    /// A millisecond later: the background work of the last poll may be running.
     Later,
-    /// When the put was woken: what the poll has started has ended, but the put was not polled again.
+    /// After the put was woken, and before its next poll: the background work of the last poll has ended.
     Woken,
 }
 

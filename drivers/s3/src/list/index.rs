@@ -274,8 +274,8 @@ impl<'a> IndexScan<'a> {
         Ok(())
     }
 
-    /// Makes one pass over all keys of the scope. Makes the first [`MAX_KEPT_KEYS`] entries after `after` ready, in the
-    /// order of listings.
+    /// Reads all keys of a scope that is wider than one session. Puts the next entries after the position `after` into
+    /// `ready`, in the order of listings: at most [`MAX_KEPT_KEYS`].
     async fn fill_wide(&mut self, after: Option<(Timestamp, String)>) -> Result<(), StoreError> {
         let after: Option<SortKey> = after.map(|(time, key)| (Reverse(time), key));
         let mut kept: BinaryHeap<SortKey> = BinaryHeap::new();

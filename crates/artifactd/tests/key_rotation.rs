@@ -133,6 +133,19 @@ fn a_key_is_rotated_without_a_moment_in_which_no_token_is_accepted() {
 }
 
 #[test]
+fn a_key_whose_id_begins_with_a_hyphen_can_be_retired() {
+    let folder = open_folder();
+    call(&folder, &["keygen", "old", "--jwks", "etc/jwks.json"]).expect(0);
+    let [old] = <[String; 1]>::try_from(kids(&folder)).unwrap();
+    let set = folder.path().join("etc/jwks.json");
+    let text = std::fs::read_to_string(&set).unwrap();
+    std::fs::write(&set, text.replace(&old, "-2-old")).unwrap();
+    call(&folder, &["keygen", "new", "--add-to", "etc/jwks.json"]).expect(0);
+    call(&folder, &["keys", "retire", "-2-old", "--from", "etc/jwks.json"]).expect(0);
+    assert!(!kids(&folder).contains(&"-2-old".to_owned()));
+}
+
+#[test]
 fn keys_that_are_added_at_once_are_all_in_the_set() {
     let folder = open_folder();
     call(&folder, &["keygen", "0", "--jwks", "etc/jwks.json"]).expect(0);

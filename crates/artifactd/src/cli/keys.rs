@@ -42,6 +42,8 @@ enum KeysCommand {
     /// Remove a key from a JWK set: its tokens are rejected from then on
     Retire {
         /// The id of the key (kid), as list prints it
+        // A generated id is a hash in base64url, which may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// The JWK set that the server reads
         #[arg(long = "from", value_name = "FILE")]

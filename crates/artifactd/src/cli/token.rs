@@ -37,7 +37,7 @@ pub(super) struct TokenArgs {
     #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     ttl: Duration,
     /// The key id; without it, the thumbprint of the key, as keygen writes it
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     kid: Option<String>,
     /// The issuer (iss)
     #[arg(long)]

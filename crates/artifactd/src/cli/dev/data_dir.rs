@@ -34,8 +34,8 @@ impl DataDir {
         })?;
         let lock_path = path.join(LOCK_FILE);
         let failed =
-            |error: io::Error| CommandError::failed(format!("cannot lock {}: {error}", file.display()));
-        check_is_no_link(&file).map_err(failed)?;
+            |error: io::Error| CommandError::failed(format!("cannot lock {}: {error}", lock_path.display()));
+        check_is_no_link(&lock_path).map_err(failed)?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -128,7 +128,7 @@ fn check_is_private(metadata: &Metadata) -> io::Result<()> {
 
 /// The error about a directory that another process has locked. `holder` is the content of the lock file: the process
 /// id, then the URL if it listens already.
-fn is_in_use(path: &Path, holder: &str) -> CommandError {
+fn in_use_error(path: &Path, holder: &str) -> CommandError {
     let mut lines = holder.lines();
     let process = match lines.next().and_then(|line| line.parse::<u32>().ok()) {
         Some(pid) => format!("process {pid}"),

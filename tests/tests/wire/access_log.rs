@@ -157,15 +157,16 @@ fn a_well_formed_request_id_is_taken_over_and_any_other_is_replaced() {
             assert_eq!(refused.header(REQUEST_ID), Some(id));
             assert_members(&line_of(server, id), &json!({"code": "not_found", "user": "ada"}));
         }
-        let too_long = format!("{:0129}", 4711);
-        for id in ["odd 4711", "\"4711\"", "it's4711", "é4711", &too_long] {
+        // Not a number, because times, ports and own ids are in the log, too.
+        let too_long = format!("{:0>129}", "zebra");
+        for id in ["odd zebra", "\"zebra\"", "it'szebra", "ézebra", &too_long] {
             let answer = Request::get("/healthz").header("X-Request-Id", id).send(server);
             let own = answer.header(REQUEST_ID).unwrap();
             assert!(own.len() == 32 && own.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}: {own}");
         }
         // Of the odd ones none is in the log.
-        let log = server.log().replace("trace-4711", "");
-        assert!(!log.contains("4711"), "{log}");
+        let log = server.log();
+        assert!(!log.contains("zebra"), "{log}");
     });
 }
 

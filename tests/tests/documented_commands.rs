@@ -33,10 +33,10 @@ fn run_shell(dir: &Path, commands: &str) -> String {
     stdout
 }
 
-/// The program of `crates/artifact-store/examples/embed.rs`, which is built with the tests.
-fn embed_example() -> PathBuf {
+/// The program of `crates/artifact-store/examples/NAME.rs`, which is built with the tests.
+fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join("examples/embed");
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(path.is_file(), "no {}: build with --all-targets", path.display());
     path
 }
@@ -46,7 +46,7 @@ fn the_lines_of_the_start_page_print_what_the_page_explains() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("Cargo.lock"), [b'a'; 2100]).unwrap();
     let commands = code_block("docs/start.md", "--example embed");
-    let program = embed_example();
+    let program = example("embed");
     let commands = commands.replace("cargo run --release --example embed --", program.to_str().unwrap());
     let output = run_shell(dir.path(), &commands);
     let start = page("docs/start.md");
@@ -62,6 +62,21 @@ fn the_lines_of_the_start_page_print_what_the_page_explains() {
         assert_eq!(count, 3, "{label}\n{output}");
     }
     assert!(dir.path().join("artifacts/FORMAT").is_file() && dir.path().join("artifacts.db").is_file());
+}
+
+#[test]
+fn the_runtime_of_the_embed_page_stores_reads_and_deletes_on_every_embedded_driver() {
+    let dir = TempDir::new().unwrap();
+    for url in ["inmem:", "fs:artifacts", "sqlite:artifacts.db"] {
+        let output = Command::new(example("runtime")).arg(url).current_dir(dir.path()).output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{url}\n{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+        let words: Vec<_> = stdout.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(words, ["ref", "lines", "preview", "download", "delete"], "{url}\n{stdout}");
+        assert!(stdout.contains("lines    100000 with 404"), "{url}\n{stdout}");
+        assert!(stdout.contains("download 2200000 bytes to "), "{url}\n{stdout}");
+        assert!(stdout.contains("of 2200000 bytes: true"), "{url}\n{stdout}");
+    }
 }
 
 fn scope() -> Scope {

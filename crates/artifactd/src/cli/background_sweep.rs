@@ -10,12 +10,19 @@ use artifact_store::{Config, SweepMode};
 use artifact_store_server::StoreMetrics;
 use tokio::time::sleep;
 
+use crate::config::OptionNames;
+
 /// The range of the delay before the first sweep. The delay is random, so that servers that start together do not sweep
 /// together.
 const FIRST_DELAY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
 
-/// Sweeps the store at intervals until the future is dropped.
-pub(super) async fn sweep_at_intervals(config: Config, interval: Duration, metrics: Arc<StoreMetrics>) {
+/// Sweeps the store at intervals until the future is dropped. Errors name the options as `option_names` does.
+pub(super) async fn sweep_at_intervals(
+    config: Config,
+    option_names: OptionNames,
+    interval: Duration,
+    metrics: Arc<StoreMetrics>,
+) {
     sleep(first_delay(interval, getrandom::u32().unwrap_or_default())).await;
     loop {
         let swept = artifact_store::sweep(&config, SweepMode::Delete).await;
@@ -32,7 +39,8 @@ pub(super) async fn sweep_at_intervals(config: Config, interval: Duration, metri
                 "the store was swept; leftovers of killed processes were removed"
             ),
             Err(error) => {
-                tracing::warn!(%error, "the sweep of the store failed; the next one is after the interval");
+                let error = option_names.error_message(&error);
+                tracing::warn!(error, "the sweep of the store failed; the next one is after the interval");
             }
         }
         sleep(interval).await;

@@ -149,8 +149,8 @@ fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task
     let capabilities = opened.store.capabilities();
     let outlives_process = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
     (outlives_process && !interval.is_zero()).then(|| {
-        let config = settings.artifacts.store.clone();
-        tokio::spawn(sweep_at_intervals(config, interval, Arc::clone(&opened.metrics)))
+        let (config, names) = (settings.artifacts.store.clone(), settings.artifacts.option_names.clone());
+        tokio::spawn(sweep_at_intervals(config, names, interval, Arc::clone(&opened.metrics)))
     })
 }
 

@@ -1,0 +1,9 @@
+//! The core, through its public types.
+
+mod body;
+mod gate;
+mod io_errors;
+mod registry_and_options;
+mod scope_and_key;
+mod scoped_store;
+mod sort_key;

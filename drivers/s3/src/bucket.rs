@@ -7,40 +7,31 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::BucketVersioningStatus;
 
 use crate::config::S3Config;
-use crate::error::{self, Operation, RequestError, RequestErrorKind};
+use crate::error::{self, Operation, RequestErrorKind};
 use crate::features::Versioning;
 
 /// Checks that the bucket exists.
 ///
 /// # Errors
-/// `Unavailable` if the bucket does not exist or the server does not answer. A refusal of the request is not an error
-/// here.
+/// `Unavailable` if the bucket does not exist or the server does not answer. If the server refuses the request, the
+/// result is `Ok`.
 pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(), StoreError> {
-    match client.head_bucket().bucket(&config.bucket).send().await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            match error::from_sdk_error(
-                config,
-                Operation::bucket("looking for the bucket", "s3:ListBucket"),
-                error,
-            ) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Err(error::no_such_bucket(config)),
-                // An access key for objects need not have the permission for this request. Also, the response to a HEAD
-                // request does not say what is wrong. The response to the next request does.
-                RequestError {
-                    kind:
-                        RequestErrorKind::AccessDenied
-                        | RequestErrorKind::Rejected
-                        | RequestErrorKind::NotImplemented,
-                    ..
-                } => Ok(()),
-                failed => Err(failed.into()),
-            }
+    let Err(error) = client.head_bucket().bucket(&config.bucket).send().await else { return Ok(()) };
+    let operation = Operation::bucket("looking for the bucket", "s3:ListBucket");
+    let failed = error::from_sdk_error(config, operation, error);
+    match failed.kind {
+        // A status of 404 without a code. In this request, the missing thing is the bucket.
+        RequestErrorKind::NoSuchKey => Err(error::no_such_bucket(config)),
+        // An access key that may read and write objects may lack the permission for this request. If something else is
+        // wrong, the next request reports it: the response to a HEAD request does not say what is wrong.
+        RequestErrorKind::AccessDenied | RequestErrorKind::Rejected | RequestErrorKind::NotImplemented => {
+            Ok(())
         }
+        _ => Err(failed.into()),
     }
 }
 
-/// The bucket's versioning. A failed request is not an error: the result is `Unknown`.
+/// The bucket's versioning; `Unknown` if the request fails.
 pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning {
     match client.get_bucket_versioning().bucket(&config.bucket).send().await {
         Ok(response) => match response.status() {
@@ -50,8 +41,8 @@ pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning
             Some(_) => Versioning::Unknown,
         },
         Err(error) => {
-            // moto gives the XML root another name, so the client cannot parse the response. So the text of the
-            // response is searched.
+            // moto, a test server, gives the XML root another name, so the client cannot parse the response. In this
+            // case, the text of the response is searched.
             let response = error.raw_response().filter(|response| response.status().is_success());
             let body = response.and_then(|response| response.body().bytes()).map(String::from_utf8_lossy);
             match body {
@@ -64,7 +55,7 @@ pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning
     }
 }
 
-/// The bucket's default retention in words; `None` if there is none, or if the storage does not say.
+/// The bucket's default retention, such as `GOVERNANCE, 30 days`; `None` if there is none or the request fails.
 pub(crate) async fn retention(config: &S3Config, client: &Client) -> Option<String> {
     let response = client.get_object_lock_configuration().bucket(&config.bucket).send().await.ok()?;
     let retention = response.object_lock_configuration?.rule?.default_retention?;

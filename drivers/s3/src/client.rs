@@ -22,6 +22,7 @@ use crate::error;
 const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// A request that copies bytes within the storage may take one second more for each 16 MiB.
 const MIN_COPY_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
+/// The longest delay between two attempts of a request.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// The clients of a store.
@@ -30,6 +31,7 @@ pub(crate) struct Clients {
     pub(crate) client: Client,
     /// Signs URLs for the option `presign_endpoint`, and sends no request. `None` if the option is not set.
     pub(crate) presign_client: Option<Client>,
+    /// Provides the access key.
     pub(crate) credentials: SharedCredentialsProvider,
 }
 
@@ -45,17 +47,20 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
         (builder, SharedCredentialsProvider::new(credentials))
     } else {
         let region = Region::new(config.region.clone());
-        let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
-        let Some(credentials) = shared.credentials_provider() else {
+        let default_config = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
+        let Some(credentials) = default_config.credentials_provider() else {
             return Err(StoreError::backend("the default credentials chain has no provider"));
         };
-        (Builder::from(&shared), credentials)
+        (Builder::from(&default_config), credentials)
     };
+    // A missing key is reported now, and not by the first request.
     credentials.provide_credentials().await.map_err(|failed| error::credentials_error(&failed))?;
     let mut builder = builder
         .region(Region::new(config.region.clone()))
         .credentials_provider(credentials.clone())
         .force_path_style(config.path_style)
+        // The driver sends checksums itself, and the gate compares the bytes that are read. The driver also has its own
+        // timeouts for bodies.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -74,6 +79,7 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
     Ok(Clients { client: Client::from_conf(builder.build()), presign_client, credentials })
 }
 
+/// The timeouts of a request. One attempt may take `attempt`.
 fn timeout_config(config: &S3Config, attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(config.connect_timeout)
@@ -96,6 +102,7 @@ pub(crate) fn copy_timeout(config: &S3Config, bytes: u64) -> Duration {
     config.request_timeout.saturating_add(Duration::from_secs(bytes / MIN_COPY_BYTES_PER_SECOND))
 }
 
+/// The configuration of a request of which one attempt may take `seconds` longer than `request_timeout`.
 fn with_extra_seconds(config: &S3Config, seconds: u64) -> Builder {
     let attempt = config.request_timeout.saturating_add(Duration::from_secs(seconds));
     Builder::new().timeout_config(timeout_config(config, attempt))

@@ -24,6 +24,7 @@ pub(crate) const MAX_PRESIGN_EXPIRY: Duration = Duration::from_hours(7 * 24);
 const MAX_COPY_BYTES: u64 = 5 << 30;
 const MIB: u64 = 1 << 20;
 
+/// An option that may be omitted. `about` describes it for operators.
 const fn option(
     name: &'static str,
     kind: OptionKind,
@@ -102,7 +103,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         "listing_index",
         OptionKind::Choice(&["time", "none"]),
         Some("time"),
-        "Whether a new store has index keys ordered by time: a put sends one more request, and a page costs what it returns.",
+        "Whether a new store has index keys ordered by time: a put sends one more request, and a page reads only its own records.",
     ),
     option("presign_put", OptionKind::Bool, Some("true"), "Whether uploads can be presigned."),
     option(
@@ -163,18 +164,19 @@ pub enum ConditionalCreate {
     /// Each request is probed, and the results are recorded in the bucket.
     #[default]
     Probe,
-    /// The storage honours it on all three requests.
+    /// The storage honours `If-None-Match` on all three requests.
     Yes,
-    /// The storage honours it only on `PutObject`.
+    /// The storage honours `If-None-Match` only on `PutObject`.
     Put,
-    /// The storage honours it on none of the three requests, or not reliably.
+    /// The storage does not honour `If-None-Match` on these requests, or not reliably.
     No,
 }
 
 /// Whether a new store has index keys, so that a listing reads only what it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListingIndex {
-    /// Index keys ordered by time. A put and a delete send one more request, and a page of a session is a page of keys.
+    /// Index keys ordered by time. A put and a delete send one more request. A listing of a session reads only the keys
+    /// and records of its page.
     #[default]
     Time,
     /// No index. A listing reads the record of every artifact in its scope.
@@ -361,7 +363,7 @@ impl S3Config {
         self
     }
 
-    /// Sets the address in presigned URLs, if clients reach the storage at another one than this process.
+    /// Sets the address in presigned URLs, for clients that reach the storage at another address than this process.
     #[must_use]
     pub fn presign_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.presign_endpoint = Some(endpoint.into());
@@ -470,8 +472,8 @@ impl S3Config {
         self
     }
 
-    /// Sets the size in bytes above which objects are copied in parts. The default is the protocol's limit. Tests lower
-    /// it.
+    /// Sets the size in bytes above which objects are copied in parts. The default is the protocol's limit. Tests set a
+    /// lower size.
     #[doc(hidden)]
     #[must_use]
     pub fn copy_limit(mut self, bytes: u64) -> Self {
@@ -503,24 +505,26 @@ impl S3Config {
         self.max_artifact_bytes.min(by_parts).min(MAX_OBJECT_BYTES)
     }
 
-    /// The size of a part in bytes. [`validate`](Self::validate) limits it to 64 MiB.
+    /// The size of a part in bytes. [`validate`](Self::validate) limits it to 64 MiB, so it always fits into `usize`.
     pub(crate) fn part_bytes(&self) -> usize {
         usize::try_from(self.part_size).unwrap_or(usize::MAX)
     }
 
-    /// The access key from the options; `None` if they set none.
+    /// The access key from the options; `None` if the options contain no key.
     pub(crate) fn access_key(&self) -> Option<AccessKey> {
         let (id, secret) = self.access_key_id.clone().zip(self.secret_access_key.clone())?;
         Some(AccessKey { id, secret, session_token: self.session_token.clone() })
     }
 
-    /// The server's name in errors. It contains no secret.
+    /// The server's name in errors. It contains no secret, because [`validate`](Self::validate) refuses an endpoint
+    /// with a password.
     pub(crate) fn server_name(&self) -> &str {
         self.endpoint.as_deref().unwrap_or("AWS")
     }
 
     /// Refuses a configuration that cannot work, before any request is sent.
     pub(crate) fn validate(&self) -> Result<(), StoreError> {
+        // The option's name, its value, the smallest legal value and the largest legal value.
         let number_ranges = [
             ("part_size", self.part_size, 5 * MIB, 64 * MIB),
             ("part_concurrency", self.part_concurrency, 1, 16),
@@ -530,8 +534,9 @@ impl S3Config {
         ];
         for (name, value, min, max) in number_ranges {
             if !(min..=max).contains(&value) {
-                let max = if max == u64::MAX { "more".to_owned() } else { max.to_string() };
-                return Err(StoreError::invalid_option(name, format!("must be {min} to {max}, not {value}")));
+                let range =
+                    if max == u64::MAX { format!("{min} or more") } else { format!("{min} to {max}") };
+                return Err(StoreError::invalid_option(name, format!("must be {range}, not {value}")));
             }
         }
         for (name, value) in

@@ -344,8 +344,8 @@ fn short_hash(token: &KeyToken) -> String {
     hash.chars().take(COMPONENT_DIGITS).collect()
 }
 
-/// A tenant's component: up to 12 readable characters from the start of the tenant, a dot, and a hash. With the readable
-/// characters, people can find a tenant in the bucket, or write rules of the bucket for the tenant.
+/// A tenant's component: up to 12 readable characters from the start of the tenant, a dot, and a hash. With the
+/// readable characters, people can find a tenant in the bucket, or write rules of the bucket for the tenant.
 fn tenant_component(token: &KeyToken) -> String {
     let readable = token.as_str().split('.').next().unwrap_or_default();
     format!("{readable}.{}", short_hash(token))

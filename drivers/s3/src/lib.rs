@@ -7,70 +7,76 @@
 //! {prefix}a/{tenant}/{user}/{session}/{name}              one object per artifact
 //! {prefix}a/{tenant}/{user}/{session}/{name}.{random}     a claim on that key, while a put is running
 //! {prefix}i/{tenant}/{user}/{session}/{time}.{task}.{name}.{mark}   the index: one empty object per artifact
-//! {prefix}o/{tenant}/…/{name}.{random}                    a record that is too long for the artifact's metadata
+//! {prefix}o/{tenant}/…/{name}.{random}                    a record object: a record too long for the metadata
 //! {prefix}u/{random}                                      a staged upload, whose artifact is not known yet
 //! {prefix}p/…                                             presigned uploads
 //! {prefix}SWEEP                                           a sweep is running
 //! ```
 //! The name is a hash of 160 bits. It covers the whole scope, including the task, and the id. Each component before the
-//! name is a hash of 80 bits from one of core's [`KeyToken`](artifact_store_core::KeyToken)s. The tenant's component
-//! also starts with up to 12 readable characters of the tenant. The components only narrow listings: a listing also
-//! compares the scope in each record.
+//! name contains 80 bits of the hash in one of core's [`KeyToken`](artifact_store_core::KeyToken)s. The tenant's
+//! component also starts with up to 12 readable characters of the tenant. The components only narrow listings. Two
+//! tenants may have the same component, so a listing also compares the scope in each record.
 //!
-//! An artifact's object holds exactly its bytes, so a presigned download serves them unchanged. Its user metadata hold
-//! the record, encrypted with AES-256-GCM and in base64url. The metadata entry is `artifact-record`. If the storage
-//! accepts only short values, the rest of the record is in `artifact-record-1` and so on. So one GET returns the bytes
-//! and the record, and one HEAD returns the record.
+//! In an index key, `{time}` orders the newest artifacts first. `{task}` is the start of a hash of the task. `{mark}`
+//! is the start of the put's random mark.
 //!
-//! The protocol allows 2 KiB for all user metadata. A longer record is first stored in an object of its own, which the
-//! entry `artifact-record-at` names. To put, get, stat, list or delete such an artifact takes one more request. With an
-//! index, a delete takes two more. `artifact-mark` is random and identifies a put. The object's content type is the
-//! artifact's media type if it can be sent in a header.
+//! An artifact's object holds exactly the artifact's bytes, so a presigned download serves them unchanged. The object's
+//! user metadata hold the record, encrypted with AES-256-GCM and encoded in base64url. The name of the metadata entry
+//! is `artifact-record`. If the storage accepts only short values, the record is split, and the further parts are in
+//! `artifact-record-1`, `artifact-record-2` and so on. So one GET returns the bytes and the record, and one HEAD
+//! returns the record.
+//!
+//! The protocol allows 2 KiB for all user metadata. A longer record is stored in a record object, before the artifact's
+//! object is created. The metadata entry `artifact-record-at` names the record object. To put, get, stat, list or
+//! delete such an artifact takes one more request. With an index, a delete takes two more, because the index key is
+//! computed from the record. The metadata entry `artifact-mark` is random and identifies the put. The object's content
+//! type is the artifact's media type if it can be sent in a header.
 //!
 //! This is format 2. Stores of format 1 keep the record in clear text in `artifact` or `artifact-side`, and have no
 //! index. The driver reads and writes such stores in format 1.
 //!
 //! An object at an artifact's key without the driver's metadata is not an artifact. Reads report it as missing, because
-//! some servers show bytes before metadata. A put waits about 2 seconds for such an object to become an artifact and
-//! then fails with `Corrupt`. A read fails with `Corrupt` in three cases: the driver's metadata were altered, they
-//! belong to another scope or id, or the object's length differs from the record's. The
-//! [`Gate`](artifact_store_core::Gate) compares the bytes with their SHA-256 during the transfer.
+//! some servers show an object's bytes before its metadata. A put waits about 2 seconds for the metadata and then fails
+//! with `Corrupt`. A read fails with `Corrupt` in three cases: the driver's metadata were altered, they belong to
+//! another scope or id, or the object's length differs from the record's. The [`Gate`](artifact_store_core::Gate)
+//! compares the bytes with their SHA-256 during the transfer.
 //!
 //! # Commit point
 //! One request creates the artifact's object with its metadata: `PutObject`, `CopyObject` or `CompleteMultipartUpload`.
+//! It is called the creating request below.
 //!
-//! A body in memory of at most 64 MiB, or a stream that ends within one part, is one `PutObject`. The driver sends its
-//! SHA-256, so that the server can compare the bytes. The bytes are not hashed again for the signature. A longer body
-//! is uploaded in parts. If digest and length are announced, the parts go directly to the artifact's key. Otherwise the
-//! parts go to `u/`. Once the id is known, the storage copies the staged object to the artifact's key. No artifact is
-//! visible before its commit. If the server compares checksums of parts, each part is sent with its CRC32C. Otherwise,
-//! altered bytes are detected only when the artifact is read. The long record and the index key are written before the
-//! artifact, and deleted after it.
+//! A body in memory of at most 64 MiB, or a stream that ends within one part, is one `PutObject`. The driver sends the
+//! body's SHA-256, so that the server can compare the bytes. The bytes are not hashed again for the signature. A longer
+//! body is uploaded in parts. If digest and length are announced, the parts go directly to the artifact's key.
+//! Otherwise the parts go to `u/`. Once the id is known, the storage copies the staged object to the artifact's key. No
+//! artifact is visible before its commit. If the server compares checksums of parts, each part is sent with its CRC32C.
+//! Otherwise, altered bytes are detected only when the artifact is read. The record object and the index key are
+//! written before the artifact's object and deleted after it, so they exist as long as the artifact exists.
 //!
-//! A put that ends early aborts its upload and deletes its staged objects, in the background and with retries.
+//! A put that fails or is dropped aborts its upload and deletes its staged objects, in the background and with retries.
 //! [`close`](artifact_store_core::ArtifactStore::close) waits at most 20 seconds for these tasks. A
-//! [sweep](S3Store::sweep) deletes orphans of killed processes once they are older than `upload_ttl`. This time must be
-//! longer than any upload takes. If a server cannot list multipart uploads, a rule of the bucket must abort unfinished
-//! ones.
+//! [sweep](S3Store::sweep) deletes orphans of killed processes once the orphans are older than `upload_ttl`. So
+//! `upload_ttl` must be longer than any upload takes. If a server cannot list multipart uploads, a sweep does not find
+//! unfinished uploads. A lifecycle rule of the bucket must then abort them.
 //!
 //! If the response to the creating request is lost, the client sends the request again. If an artifact exists by then,
-//! its mark shows whether this put created it. If so, the result is `created`. If the outcome of the request stays
-//! unknown, the put looks once whether the artifact exists.
+//! its mark shows whether this put created it. If so, the result is `created`. If no attempt gets a response, the put
+//! looks once whether the artifact exists.
 //!
 //! # Concurrency
-//! Within a process, puts and deletes of one key run one after the other, even from several stores. A commit or a
-//! delete that has started runs to completion, even if the caller drops its future.
+//! Within a process, puts and deletes of one key run one after the other, even if the process has opened the store
+//! several times. A commit or a delete that has started runs to completion, even if the caller drops its future.
 //!
-//! Between processes, the method depends on which requests honour `If-None-Match`. If both `PutObject` and the creating
-//! request honour it, the creating request carries the condition. If only `PutObject` honours it, the put reserves the
-//! key first. If `PutObject` does not honour it, the put writes a claim beside the key. So of two processes that put
-//! the same bytes, exactly one gets `created`. Two processes that delete one artifact at the same moment may both get
-//! `true`.
+//! Between processes, puts of one key exclude each other. How they do this depends on the requests that honour
+//! `If-None-Match`. If both `PutObject` and the creating request honour it, the creating request carries the condition.
+//! If only `PutObject` honours it, the put reserves the key first. If `PutObject` does not honour it, the put writes a
+//! claim beside the key. In all three cases, if two processes put the same bytes, exactly one gets `created`. Two
+//! processes that delete one artifact at the same moment may both get `true`.
 //!
 //! What the storage honours is probed when a prefix is first opened. `FORMAT` records the result with the address, the
 //! bucket's versioning and the time. The storage is probed again at another address, after a change of the versioning,
-//! or after a day. The option `conditional_create` sets the result instead. Then nothing is probed, and parts carry no
-//! checksum.
+//! or after a day. If the option `conditional_create` is not `probe`, it sets the result. Then nothing is probed, and
+//! parts carry no checksum.
 //!
 //! # Flags and limits
 //! `shared`, `durable` and `presign_get`; also `presign_put`, unless the option `presign_put` is false. An artifact has
@@ -78,28 +84,29 @@
 //!
 //! | method | requests, without the index key |
 //! |---|---|
-//! | put, in one request | 1 with a condition; 2 with `single_writer`; 5 with a claim; 1 or 2 if the artifact exists |
+//! | put, of a body that fits into one request | 1 with a condition; 2 with `single_writer`; 5 with a claim; 1 or 2 if the artifact exists |
 //! | get | 1; 2 if the artifact does not exist; 1 or 2 more for a range past the end, or a suffix that fails |
 //! | stat | 1; 2 if the artifact does not exist: the second one checks that the bucket exists |
 //! | delete | 2 |
 //! | list | of one session: 1, and 1 for each row; of a wider scope: 1 for each 1000 keys, and 1 for each row |
 //!
-//! With an index, a put sends one more request, or two more if the condition fails because the artifact exists. A
-//! delete sends one more. To open an existing store takes three requests.
+//! With an index, a put sends one more request, which writes the index key. If the condition then fails because the
+//! artifact exists, a second one deletes the index key. A delete sends one more request. To open an existing store
+//! takes three requests.
 //!
 //! Without an index (`listing_index=none`, or format 1), each page looks at all keys in its scope and reads each
-//! record. A listing that would read more than `max_scan` records is refused, and the error says so.
+//! record. A listing that would read more than `max_scan` records is refused, and the error names this option.
 //!
-//! A put uses memory for `part_concurrency` parts and two more. A listing uses memory for a page of keys and a page of
-//! rows. A get uses only the buffer of its connection. Each request waits `request_timeout` for its response, and one
-//! second more for each 256 KiB that it sends. A read waits `request_timeout` for each chunk of the body.
+//! A put uses memory for `part_concurrency` parts and two further parts. A listing uses memory for a page of keys and a
+//! page of rows. A get uses only the buffer of its connection. Each request waits `request_timeout` for its response,
+//! and one second more for each 256 KiB that it sends. A read waits `request_timeout` for each chunk of the body.
 //!
 //! # Not done here
 //! - The driver does not encrypt the bytes of artifacts, and sets no lifecycle and no versioning. These are settings of
 //!   the bucket. A lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete does
 //!   not remove the old version: only a lifecycle rule of the bucket removes it.
 //! - The driver does not defend against those who may write to the bucket.
-//! - If a server makes a copy or put visible piece by piece, the driver does not make it atomic.
+//! - Some servers show a copy or a put before it is complete. The driver cannot make it atomic.
 
 mod bucket;
 mod chunks;
@@ -164,6 +171,7 @@ impl Driver for S3Driver {
     }
 
     fn capabilities(&self, options: &Options) -> Capabilities {
+        // With invalid options, no store can be opened, so there are no capabilities.
         S3Config::from_options(options, Arc::new(SystemClock))
             .map_or_else(|_| Capabilities::new(), |config| config.capabilities())
     }

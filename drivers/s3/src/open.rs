@@ -1,5 +1,5 @@
-//! Opens a store: finds the bucket, reads or writes `FORMAT`, and probes what the storage honours unless a current
-//! result is recorded.
+//! Opens a store: finds the bucket, and reads or writes `FORMAT`. If `FORMAT` records no current result of a probe,
+//! probes what the storage honours.
 //!
 //! This module must never touch an artifact.
 
@@ -26,7 +26,7 @@ const READ_FORMAT: Operation = Operation::read("reading the store's FORMAT");
 const WRITE_FORMAT: Operation = Operation::write("writing the store's FORMAT");
 /// The shortest time between the starts of two refreshes of the features. It limits retries after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_hours(1);
-/// A larger object is not a `FORMAT`.
+/// The largest object that is read as `FORMAT`, in bytes. The driver writes less than 1 KiB.
 const MAX_FORMAT_BYTES: i64 = 64 * 1024;
 
 /// How a store is opened.
@@ -42,10 +42,10 @@ pub(crate) enum OpenMode {
 
 /// Finds the bucket, reads `FORMAT` and determines what the storage honours.
 ///
-/// If the option `conditional_create` sets the features, the storage is not probed. Otherwise the storage is probed if
-/// no features are recorded, or if the recorded features are of another address, of another versioning of the bucket,
-/// or older than a day. With [`OpenMode::Probe`], the storage is probed even if the recorded features are current. With
-/// [`OpenMode::Existing`], the storage is never probed.
+/// If the option `conditional_create` sets the features, the storage is not probed. Otherwise the storage is probed in
+/// four cases: no features are recorded, they were recorded for another address, the bucket's versioning has changed
+/// since then, or they are older than a day. With [`OpenMode::Probe`], the storage is probed even if the recorded
+/// features are current. With [`OpenMode::Existing`], the storage is never probed.
 ///
 /// # Errors
 /// Everything that prevents the use of the store. Each message says what to do.
@@ -54,10 +54,10 @@ pub(crate) async fn open_format(
     client: &Client,
     mode: OpenMode,
 ) -> Result<OpenedFormat, StoreError> {
-    // Some storages create a bucket on the first write, so a mistyped bucket must be found before.
-    let (bucket, object, versioning) =
+    // Some storages create a missing bucket on the first write. So a mistyped bucket must be detected before any write.
+    let (bucket_check, object, versioning) =
         tokio::join!(check_bucket(config, client), read_format(config, client), versioning(config, client));
-    bucket?;
+    bucket_check?;
     let object = object?;
     let recorded = object.as_ref().and_then(|object| object.known_features(config));
     if let Some(features) = configured_features(config) {
@@ -87,9 +87,10 @@ pub(crate) async fn open_format(
             None => Err(no_store(config)),
         };
     }
-    let features = match (FeatureProbe::new(config, client)?.run().await, &object) {
+    let probe = FeatureProbe::new(config, client)?;
+    let features = match (probe.run().await, &object) {
         (Ok(features), _) => features,
-        // An access key that may only read is not used for puts, so the recorded or the minimal features are enough.
+        // An access key that may only read cannot put, so the recorded or the minimal features are enough.
         (Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }), Some(object))
             if mode != OpenMode::Probe =>
         {
@@ -105,14 +106,9 @@ pub(crate) async fn open_format(
     }
     let Some(object) = object else { return create(config, client, known).await };
     let format = object.format;
-    match write_format(
-        config,
-        client,
-        &FormatObject::new(format.clone(), config, &known),
-        IfExists::Overwrite,
-    )
-    .await
-    {
+    let new_object = FormatObject::new(format.clone(), config, &known);
+    match write_format(config, client, &new_object, IfExists::Overwrite).await {
+        // If the access key may not write `FORMAT`, the result is not recorded, and the next opening probes again.
         Ok(()) | Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }) => {
             Ok(OpenedFormat { known, format })
         }
@@ -120,12 +116,14 @@ pub(crate) async fn open_format(
     }
 }
 
+/// The error if there is no store under the prefix.
 fn no_store(config: &S3Config) -> StoreError {
     let key = Layout::new(&config.prefix).format_key();
     StoreError::invalid(format!("there is no store here: the bucket '{}' has no object {key}", config.bucket))
 }
 
-/// The recorded features, or the minimal ones, which are safe with every storage.
+/// The format of an existing store that is not probed. Uses the recorded features; if none are recorded, the minimal
+/// features, which assume that the storage honours no condition.
 fn without_probe(
     object: &FormatObject,
     recorded: Option<KnownFeatures>,
@@ -141,8 +139,8 @@ fn without_probe(
     OpenedFormat { known, format: object.format.clone() }
 }
 
-/// Creates the store. If several processes create it at the same time, each one continues with the `FORMAT` that it
-/// reads back.
+/// Creates the store, and records the features in `known`. If several processes create it at the same time, each
+/// process continues with the `FORMAT` that it reads back.
 async fn create(
     config: &S3Config,
     client: &Client,
@@ -152,8 +150,9 @@ async fn create(
         Some(format) => format,
         None => StoreFormat::new(config)?,
     };
-    // Written before `FORMAT`: if several processes create the store at once, only one `FORMAT` is kept, and the
-    // records that this process has encrypted must stay readable.
+    // The encryption key gets an object of its own, before `FORMAT`. If several processes create the store at once,
+    // only one `FORMAT` is kept. The other processes may already have encrypted records with their own keys, and these
+    // records must stay readable.
     if let Some(record_key) = &format.record_key {
         let key = Layout::new(&config.prefix).encryption_key_object(&record_key.id_text());
         put(config, client, &key, record_key.to_text().into_bytes(), IfExists::Overwrite).await?;
@@ -172,6 +171,7 @@ async fn create(
 async fn format_of_artifacts(config: &S3Config, client: &Client) -> Result<Option<StoreFormat>, StoreError> {
     let layout = Layout::new(&config.prefix);
     let operation = Operation::bucket("looking for artifacts under the prefix", "s3:ListBucket");
+    // The first key with a prefix; `None` if there is none.
     let first_key = async |prefix: String| {
         let list = client.list_objects_v2().bucket(&config.bucket).prefix(prefix).max_keys(1).send().await;
         let list = list.map_err(|error| error::from_sdk_error(config, operation, error))?;
@@ -190,6 +190,10 @@ async fn format_of_artifacts(config: &S3Config, client: &Client) -> Result<Optio
     Ok(Some(StoreFormat { indexed, ..StoreFormat::new(config)? }))
 }
 
+/// Reads `FORMAT`; `None` if it does not exist.
+///
+/// # Errors
+/// As [`FormatObject::parse`]; `Unavailable`, `Backend`.
 async fn read_format(config: &S3Config, client: &Client) -> Result<Option<FormatObject>, StoreError> {
     let key = Layout::new(&config.prefix).format_key();
     let got = match client.get_object().bucket(&config.bucket).key(&key).send().await {
@@ -200,6 +204,7 @@ async fn read_format(config: &S3Config, client: &Client) -> Result<Option<Format
         },
     };
     if got.content_length().is_none_or(|length| length > MAX_FORMAT_BYTES) {
+        // Something else wrote this object. Empty JSON fails with the error for that.
         return FormatObject::parse(&key, b"").map(Some);
     }
     let body = tokio::time::timeout(config.request_timeout, got.body.collect())
@@ -209,6 +214,7 @@ async fn read_format(config: &S3Config, client: &Client) -> Result<Option<Format
     FormatObject::parse(&key, &body.into_bytes()).map(Some)
 }
 
+/// Writes `FORMAT`.
 async fn write_format(
     config: &S3Config,
     client: &Client,
@@ -218,6 +224,7 @@ async fn write_format(
     put(config, client, &Layout::new(&config.prefix).format_key(), object.to_json(), if_exists).await
 }
 
+/// Writes one of the objects that belong to the store itself: `FORMAT`, or an encryption key.
 async fn put(
     config: &S3Config,
     client: &Client,
@@ -230,7 +237,7 @@ async fn put(
 
 impl StoreState {
     /// Starts a probe of the storage in the background if the last probe is more than a day old. Until the new probe
-    /// ends, puts use the old result.
+    /// ends, puts use the old result. Starts at most one probe in each [`RETRY_INTERVAL`].
     pub(crate) fn refresh_features(self: &Arc<Self>) {
         if !self.known.read().unwrap_or_else(PoisonError::into_inner).is_outdated() {
             return;
@@ -246,6 +253,7 @@ impl StoreState {
         self.tasks.spawn_detached(async move {
             match Box::pin(open_format(&state.config, &state.client, OpenMode::Open)).await {
                 Ok(opened) => *state.known.write().unwrap_or_else(PoisonError::into_inner) = opened.known,
+                // During an outage, the requests of callers fail, too, and report the outage.
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}
                 Err(error) => tracing::warn!(%error, "cannot probe what the storage honours"),
             }

@@ -352,8 +352,8 @@ impl<'a> FeatureProbe<'a> {
         let checksum = sends_checksums.then(|| crc32c(BODY));
         let sent = match send_part(checksum.clone()).await {
             Ok(sent) => sent,
-            // The upload cannot be completed: either the part that was refused above has ended it, or the storage refuses
-            // this part too.
+            // The upload cannot be completed: either the part that was refused above has ended it, or the storage
+            // refuses this part too.
             Err(RequestError {
                 kind:
                     RequestErrorKind::NoSuchUpload

@@ -39,7 +39,7 @@ pub(crate) struct StoreState {
     pub(crate) format: StoreFormat,
     /// What the storage honours. The storage is probed again once a day.
     pub(crate) known: RwLock<KnownFeatures>,
-    /// When a refresh of `known` last started.
+    /// When a refresh of `known` last started; `None` if none has started.
     pub(crate) last_refresh: Mutex<Option<Instant>>,
     /// A cache of the keys that encrypt records, by id. It contains the store's own key from the start.
     pub(crate) record_keys: RwLock<HashMap<RecordKeyId, RecordKey>>,
@@ -90,7 +90,7 @@ impl StoreState {
         error::from_sdk_error(&self.config, operation, error)
     }
 
-    /// Acquires this process's lock on the object at `key`.
+    /// Acquires the lock on the object at `key`. The lock excludes only other tasks of this process.
     pub(crate) async fn lock_key(&self, key: &str) -> KeyLockGuard {
         lock_key(format!("{} {} {key}", self.config.server_name(), self.bucket)).await
     }
@@ -100,7 +100,8 @@ impl StoreState {
         RecordEncoding { key: self.format.record_key.clone(), metadata_limit: self.features().metadata_limit }
     }
 
-    /// Reads a whole body into memory. Fails with `Corrupt` if it is longer than the largest record.
+    /// Reads a whole body into memory. Fails with `Corrupt` if the body is longer than the largest record. `key` is the
+    /// object's key, for the message.
     pub(crate) async fn read_small_body(
         &self,
         key: &str,
@@ -136,8 +137,9 @@ impl StoreState {
         }
     }
 
-    /// Fails if the bucket does not exist. The response to a HEAD request does not distinguish a missing object from a
-    /// missing bucket. On some servers, the response to a GET request does not either.
+    /// Fails if the bucket does not exist. Callers use this after a request has found no object, because the bucket may
+    /// be missing instead. The response to a HEAD request is the same in both cases. On some servers, the response to a
+    /// GET request is the same, too.
     pub(crate) async fn check_bucket(&self) -> Result<(), StoreError> {
         bucket::check_bucket(&self.config, &self.client).await
     }

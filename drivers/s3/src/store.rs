@@ -21,13 +21,14 @@ use crate::sweep::{SweepReport, sweep};
 use crate::tasks::TaskTracker;
 use crate::{list, presign, presigned_upload, put, read};
 
-/// How long `close` waits for running tasks. This is longer than the sum of the delays of a cleanup in the background.
+/// How long `close` waits for running tasks. A cleanup in the background waits 4.25 s in all between its attempts.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Artifacts as objects in a bucket. Callers should wrap it in a [`Gate`](artifact_store_core::Gate).
 pub struct S3Store {
     capabilities: Capabilities,
-    /// `None` once the store is closed. The connections close with the last method that is still running.
+    /// `None` once the store is closed. A method that is still running has a reference to the state, so the connections
+    /// close when the last such method ends.
     state: RwLock<Option<Arc<StoreState>>>,
     tasks: Arc<TaskTracker>,
 }
@@ -58,7 +59,7 @@ impl S3Store {
         Self::open_with(config, OpenMode::Probe).await
     }
 
-    /// Opens an existing store and writes nothing. What the storage honours is read from `FORMAT`.
+    /// Opens an existing store and writes nothing. What the storage honours is read from `FORMAT`, and not probed.
     ///
     /// # Errors
     /// As [`open`](Self::open); `InvalidArgument` if there is no store under the prefix.
@@ -66,6 +67,7 @@ impl S3Store {
         Self::open_with(config, OpenMode::Existing).await
     }
 
+    /// Opens the store. `mode` says whether it may be created and whether the storage is probed.
     async fn open_with(config: S3Config, mode: OpenMode) -> Result<Self, StoreError> {
         config.validate()?;
         let clients = connect(&config).await?;
@@ -76,6 +78,7 @@ impl S3Store {
         Ok(Self { capabilities, state: RwLock::new(Some(Arc::new(state))), tasks })
     }
 
+    /// The state of the open store. Fails with `Closed` once the store is closed.
     fn state(&self) -> Result<Arc<StoreState>, StoreError> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(StoreError::closed)
     }
@@ -136,6 +139,7 @@ impl ArtifactStore for S3Store {
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         let state = self.state()?;
         let record = state.stat(scope, id).await?;
+        // If the bucket does not exist, this must be an error and not a missing artifact.
         if record.is_none() {
             state.check_bucket().await?;
         }

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use artifact_store_core::{BodyStream, Bytes, CompletedBody, Digest, StoreError};
 
-/// A body cut into chunks of one size. The last may be smaller.
+/// A body cut into chunks of one size. The last chunk may be smaller.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     body: BodyStream,
+    /// The size of a chunk, in bytes.
     size: usize,
     /// Bytes that were read from the body and are not in a chunk yet.
     unread: Bytes,
@@ -24,10 +25,12 @@ pub(crate) struct Chunks {
 struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
 impl BufferPool {
+    /// Takes a buffer from the pool; `None` if the pool is empty.
     fn acquire(&self) -> Option<Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
+    /// Returns a buffer to the pool.
     fn release(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
@@ -69,7 +72,7 @@ impl Chunks {
         loop {
             if self.unread.is_empty() {
                 match self.body.next().await? {
-                    Some(piece) => self.unread = piece,
+                    Some(bytes) => self.unread = bytes,
                     None if self.buffer.is_empty() => return Ok(None),
                     None => return Ok(Some(self.take_chunk())),
                 }
@@ -85,13 +88,14 @@ impl Chunks {
         }
     }
 
+    /// Returns the bytes in `buffer` as a chunk. The next chunk gets another buffer.
     fn take_chunk(&mut self) -> Bytes {
         let bytes = std::mem::take(&mut self.buffer);
         Bytes::from_owner(PooledBuffer { bytes, pool: Arc::clone(&self.pool) })
     }
 
-    /// Reads more of the body and discards it, with all bytes that are not returned yet. Returns `false` at the end of
-    /// the body.
+    /// Reads the next bytes of the body and discards them. Also discards all bytes that [`next`](Self::next) has read
+    /// and not returned. Returns `false` at the end of the body.
     ///
     /// # Errors
     /// As [`BodyStream::next`].
@@ -101,7 +105,7 @@ impl Chunks {
         Ok(self.body.next().await?.is_some())
     }
 
-    /// The announced SHA-256 and length of the body; `None` unless both are announced.
+    /// The announced SHA-256 and length of the body; `None` if at least one of them is not announced.
     pub(crate) fn announced(&self) -> Option<(Digest, u64)> {
         self.body.announced_digest().zip(self.body.announced_length())
     }

@@ -17,7 +17,7 @@ use crate::record::MetadataLimit;
 pub(crate) struct StoreFormat {
     /// The key that encrypts new records; `None` in format 1.
     pub(crate) record_key: Option<RecordKey>,
-    /// Whether the store has index keys, ordered by time.
+    /// Whether the store has index keys, which are ordered by time.
     pub(crate) indexed: bool,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct FormatObject {
 }
 
 impl FormatObject {
-    /// The object that records `known`.
+    /// The object that records `format` and `known`.
     pub(crate) fn new(format: StoreFormat, config: &S3Config, known: &KnownFeatures) -> Self {
         let probed = known.source != FeatureSource::Configured;
         Self {
@@ -97,16 +97,18 @@ impl FormatObject {
             "retention": self.retention,
         });
         if let Some(record_key) = &self.format.record_key {
+            // The field `seal` contains the key that encrypts records.
             value["seal"] = record_key.to_text().into();
             value["listing_index"] = if self.format.indexed { "time" } else { "none" }.into();
         }
         value.to_string().into_bytes()
     }
 
-    /// Parses what [`to_json`](Self::to_json) or an older build wrote.
+    /// Parses what [`to_json`](Self::to_json) or an older build wrote. `key` is the object's key, for the message.
     ///
     /// # Errors
-    /// `InvalidArgument` for anything else.
+    /// `Corrupt` if the encryption key is unreadable; `InvalidArgument` if another program or a newer build wrote the
+    /// object.
     pub(crate) fn parse(key: &str, json: &[u8]) -> Result<Self, StoreError> {
         let value: Value = serde_json::from_slice(json).unwrap_or_default();
         if value["driver"] != NAME || !value["format"].is_u64() {
@@ -143,9 +145,11 @@ impl FormatObject {
     /// The recorded features, whatever their age; `None` if the storage was not probed, or was probed at another
     /// address.
     pub(crate) fn known_features(&self, config: &S3Config) -> Option<KnownFeatures> {
-        let features = self.features.filter(|_| self.endpoint == fingerprint(config))?;
+        if self.endpoint != fingerprint(config) {
+            return None;
+        }
         Some(KnownFeatures {
-            features,
+            features: self.features?,
             source: FeatureSource::Recorded,
             probed_at: self.probed_at,
             versioning: self.versioning,
@@ -168,7 +172,7 @@ fn parse_features(value: &Value) -> Option<StorageFeatures> {
     })
 }
 
-/// A hash of endpoint and region. It identifies a storage without its address.
+/// A hash of endpoint and region. It identifies a storage, but does not reveal the address.
 fn fingerprint(config: &S3Config) -> String {
     let address = format!(
         "{}\0{}",

@@ -9,8 +9,8 @@
 //! request.
 
 use artifact_store_core::{
-    ArtifactId, Hasher, KeyToken, Record, Scope, ScopePattern, StoreError, TaskPattern, TenantPattern,
-    Timestamp,
+    ArtifactId, Hasher, KeyToken, Record, Scope, ScopePart, ScopePattern, StoreError, TaskPattern,
+    TenantPattern, Timestamp,
 };
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
@@ -22,9 +22,11 @@ pub(crate) const DEPTH: usize = 4;
 const COMPONENT_DIGITS: usize = 16;
 /// The number of base32 digits of an artifact's name: 160 bits.
 const NAME_DIGITS: usize = 32;
+/// The first bytes of the hash's input. They separate an artifact's name from other hashes of the same tokens.
 const NAME_DOMAIN: &[u8] = b"artifact-store s3 key v1\0";
-/// The longest key that the protocol allows.
+/// The longest key that the protocol allows, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
+/// The number of hex digits of a random name: 128 bits.
 const RANDOM_DIGITS: usize = 32;
 /// The number of hex digits of a time in an index key.
 const TIME_DIGITS: usize = 16;
@@ -67,7 +69,7 @@ impl Layout {
         format!("{}FORMAT", self.prefix)
     }
 
-    /// The key of an object that a probe writes.
+    /// The key of an object that a probe writes. `random` makes the key unique.
     pub(crate) fn probe_key(&self, random: &str) -> String {
         format!("{}u/probe-{random}", self.prefix)
     }
@@ -107,14 +109,14 @@ impl Layout {
         format!("{}a/{}", self.prefix, path(scope, id))
     }
 
-    /// The key of the record object of the artifact at `key`. The object exists only if the record does not fit into
-    /// the metadata.
+    /// The key of the record object of the artifact at `key`. `random` makes the key unique. The object exists only if
+    /// the record does not fit into the metadata.
     pub(crate) fn record_object_key(&self, key: &str, random: &str) -> String {
         let path = key.strip_prefix(&self.artifacts_prefix()).unwrap_or(key);
         format!("{}o/{path}.{random}", self.prefix)
     }
 
-    /// The key of a staged upload, whose artifact is not known yet.
+    /// The key of a staged upload, whose artifact is not known yet. `random` makes the key unique.
     pub(crate) fn staging_key(&self, random: &str) -> String {
         format!("{}u/{random}", self.prefix)
     }
@@ -147,8 +149,7 @@ impl Layout {
     pub(crate) fn index_key(&self, record: &Record, mark: &str) -> String {
         let path = path(&record.scope, &record.id);
         let (session_path, name) = path.rsplit_once('/').unwrap_or_default();
-        let task: String =
-            short_hash(&KeyToken::of_task(record.scope.task())).chars().take(TASK_DIGITS).collect();
+        let task = task_digits(record.scope.task());
         let mark: String = mark.chars().take(MARK_DIGITS).collect();
         let time = descending_digits(record.created_at);
         format!("{}i/{session_path}/{time}.{task}.{name}.{mark}", self.prefix)
@@ -157,19 +158,22 @@ impl Layout {
     /// Parses an index key; `None` if `key` is not one.
     pub(crate) fn index_entry(&self, key: &str) -> Option<IndexEntry> {
         let path = key.strip_prefix(self.prefix.as_str())?.strip_prefix("i/")?;
-        let (session_path, rest) = path.rsplit_once('/')?;
-        let mut fields = rest.split('.');
+        let (session_path, last_component) = path.rsplit_once('/')?;
+        let mut fields = last_component.split('.');
         let (time, task, name, mark) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        let valid = fields.next().is_none()
+        let artifact_path = format!("{session_path}/{name}");
+        let is_valid = fields.next().is_none()
             && time.len() == TIME_DIGITS
             && is_hash(task, TASK_DIGITS)
             && mark.len() == MARK_DIGITS
-            && mark.bytes().all(|b| b.is_ascii_hexdigit());
-        let artifact = format!("{session_path}/{name}");
-        components(&artifact).filter(|_| valid)?;
+            && mark.bytes().all(|b| b.is_ascii_hexdigit())
+            && components(&artifact_path).is_some();
+        if !is_valid {
+            return None;
+        }
         Some(IndexEntry {
             created_at: parse_descending(time)?,
-            artifact_key: format!("{}a/{artifact}", self.prefix),
+            artifact_key: format!("{}a/{artifact_path}", self.prefix),
             task: task.to_owned(),
             mark: mark.to_owned(),
         })
@@ -178,27 +182,32 @@ impl Layout {
     /// The filter for index keys of artifacts that `pattern` covers.
     pub(crate) fn index_key_filter(&self, pattern: &ScopePattern) -> IndexKeyFilter {
         let artifacts = self.key_filter(pattern);
-        let prefix = format!("{}i/{}", self.prefix, &artifacts.prefix[self.artifacts_prefix().len()..]);
+        // After `i/`, index keys begin with the same components as artifacts' keys after `a/`.
+        let components = &artifacts.prefix[self.artifacts_prefix().len()..];
+        let prefix = format!("{}i/{components}", self.prefix);
         let task = match &pattern.task {
             TaskPattern::Any => None,
-            TaskPattern::NoTask => Some(None),
-            TaskPattern::One(task) => Some(Some(task)),
+            TaskPattern::NoTask => Some(task_digits(None)),
+            TaskPattern::One(task) => Some(task_digits(Some(task))),
         };
-        let task = task.map(|task| short_hash(&KeyToken::of_task(task)).chars().take(TASK_DIGITS).collect());
         IndexKeyFilter { prefix, task, artifacts }
     }
 
-    /// The key of a claim on `claimed`. A put claims its artifact's key, and a sweep claims [`Layout::sweep_key`].
+    /// The key of a claim on the key `claimed`. A put claims its artifact's key, and a sweep claims
+    /// [`Layout::sweep_key`]. `random` makes the claim's key unique.
     pub(crate) fn claim_key(claimed: &str, random: &str) -> String {
         format!("{claimed}.{random}")
     }
 
-    /// The key that this claim is on; `None` if `key` is not a claim.
+    /// The key that the claim at `key` claims; `None` if `key` is not the key of a claim.
     pub(crate) fn claimed_key<'a>(&self, key: &'a str) -> Option<&'a str> {
         let (claimed, random) = key.rsplit_once('.')?;
-        let valid = random.len() == RANDOM_DIGITS && random.bytes().all(|b| b.is_ascii_hexdigit());
-        let can_be_claimed = || self.artifact_components(claimed).is_some() || claimed == self.sweep_key();
-        (valid && can_be_claimed()).then_some(claimed)
+        let is_random = random.len() == RANDOM_DIGITS && random.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_random {
+            return None;
+        }
+        let can_be_claimed = self.artifact_components(claimed).is_some() || claimed == self.sweep_key();
+        can_be_claimed.then_some(claimed)
     }
 
     /// The components of an artifact's key; `None` if `key` is not one.
@@ -206,8 +215,8 @@ impl Layout {
         components(key.strip_prefix(self.prefix.as_str())?.strip_prefix("a/")?)
     }
 
-    /// The filter for keys of artifacts that `pattern` covers. The filter ignores the task, because no component
-    /// contains only the task: callers compare the task in the record.
+    /// The filter for keys of artifacts that `pattern` covers. The filter ignores the task, because no component of a
+    /// key is for the task alone. So callers compare the task in the record.
     pub(crate) fn key_filter(&self, pattern: &ScopePattern) -> KeyFilter {
         let components = [
             match &pattern.tenant {
@@ -218,6 +227,7 @@ impl Layout {
             pattern.session.as_ref().map(|session| short_hash(&KeyToken::of_session(session))),
         ];
         let mut prefix = self.artifacts_prefix();
+        // The prefix ends before the first component that the pattern leaves open.
         for component in components.iter().map_while(Option::as_ref) {
             prefix.push_str(component);
             prefix.push('/');
@@ -250,13 +260,14 @@ impl KeyFilter {
 pub(crate) struct IndexEntry {
     pub(crate) created_at: Timestamp,
     pub(crate) artifact_key: String,
+    /// The first digits of the hash of the artifact's task.
     task: String,
     /// The first digits of the mark of the put that wrote the index key.
     mark: String,
 }
 
 impl IndexEntry {
-    /// Whether the put with this mark wrote the index key.
+    /// Whether the put with this mark wrote the index key. `false` if there is no mark.
     pub(crate) fn has_mark(&self, mark: Option<&str>) -> bool {
         mark.is_some_and(|mark| mark.starts_with(&self.mark))
     }
@@ -267,15 +278,15 @@ impl IndexEntry {
 pub(crate) struct IndexKeyFilter {
     /// The prefix of all selected index keys.
     pub(crate) prefix: String,
-    /// The digits of the task that an index key must have; `None` matches every task.
+    /// The [`task_digits`] that an index key must have; `None` matches every task.
     task: Option<String>,
     /// The filter for the keys of the artifacts.
     pub(crate) artifacts: KeyFilter,
 }
 
 impl IndexKeyFilter {
-    /// Returns `false` if the artifact of this entry cannot match the query. If it returns `true`, the caller must
-    /// compare the record, because hashes can collide.
+    /// Returns `false` if the artifact of this entry cannot match the query. After `true`, the caller must still
+    /// compare the record, because two tasks or scopes may have the same hash.
     pub(crate) fn matches(&self, layout: &Layout, entry: &IndexEntry) -> bool {
         self.task.as_ref().is_none_or(|task| *task == entry.task)
             && layout
@@ -283,14 +294,15 @@ impl IndexKeyFilter {
                 .is_some_and(|components| self.artifacts.matches(&components))
     }
 
-    /// A key that sorts before all keys of `time` and of earlier times, and after the keys of later times. `None`
-    /// unless the prefix names one session, because only then are the keys in order.
+    /// A key that sorts before all keys of `time` and of earlier times, and after the keys of later times. `None` if
+    /// the prefix does not name one session, because then the keys are not in the order of time.
     pub(crate) fn start_after(&self, layout: &Layout, time: Timestamp) -> Option<String> {
         self.is_ordered(layout).then(|| format!("{}{}", self.prefix, descending_digits(time)))
     }
 
-    /// Whether the keys are in the order of listings. This is so if the prefix names one session.
+    /// Whether the keys are in the order of listings. They are if the prefix names one session.
     pub(crate) fn is_ordered(&self, layout: &Layout) -> bool {
+        // Each of the components tenant, user and session ends with a slash.
         self.prefix[layout.index_prefix().len()..].matches('/').count() == DEPTH - 1
     }
 
@@ -300,14 +312,14 @@ impl IndexKeyFilter {
     }
 }
 
-/// A time as hex digits that sort the newest first.
+/// A time as 16 hex digits. The digits of a newer time sort before the digits of an older time.
 fn descending_digits(time: Timestamp) -> String {
     // With the sign bit flipped, the order as unsigned numbers is the order of time. The subtraction reverses it.
     let shifted = time.as_micros().cast_unsigned() ^ (1 << 63);
     format!("{:016x}", u64::MAX - shifted)
 }
 
-/// Parses what [`descending_digits`] wrote.
+/// Parses what [`descending_digits`] wrote; `None` for anything else.
 fn parse_descending(digits: &str) -> Option<Timestamp> {
     let reversed = u64::from_str_radix(digits, 16).ok()?;
     Some(Timestamp::from_micros(((u64::MAX - reversed) ^ (1 << 63)).cast_signed()))
@@ -329,7 +341,7 @@ fn path(scope: &Scope, id: &ArtifactId) -> String {
     let mut hasher = Hasher::new();
     hasher.update(NAME_DOMAIN);
     for token in [&tenant, &user, &session, &task, &KeyToken::of_id(id)] {
-        // No token contains a slash.
+        // No token contains a slash, so the slash separates the tokens.
         hasher.update(token.as_str().as_bytes());
         hasher.update(b"/");
     }
@@ -338,10 +350,15 @@ fn path(scope: &Scope, id: &ArtifactId) -> String {
     format!("{}/{}/{}/{name}", tenant_component(&tenant), short_hash(&user), short_hash(&session))
 }
 
-/// The hash of a token, truncated.
+/// The first 80 bits of the hash at the end of a token.
 fn short_hash(token: &KeyToken) -> String {
     let hash = token.as_str().rsplit('.').next().unwrap_or_default();
     hash.chars().take(COMPONENT_DIGITS).collect()
+}
+
+/// The first 40 bits of the hash in the token of `task`, for index keys. `None` is an artifact without a task.
+fn task_digits(task: Option<&ScopePart>) -> String {
+    short_hash(&KeyToken::of_task(task)).chars().take(TASK_DIGITS).collect()
 }
 
 /// A tenant's component: up to 12 readable characters from the start of the tenant, a dot, and a hash. With the
@@ -354,26 +371,24 @@ fn tenant_component(token: &KeyToken) -> String {
 /// Splits the path of an artifact's key into its components; `None` if `path` does not have this form.
 fn components(path: &str) -> Option<[&str; DEPTH]> {
     let mut parts = path.split('/');
-    let mut next = |is_valid: &dyn Fn(&str) -> bool| parts.next().filter(|part| is_valid(part));
-    let is_component = |part: &str| is_hash(part, COMPONENT_DIGITS);
-    let components = [
-        next(&is_tenant_component)?,
-        next(&is_component)?,
-        next(&is_component)?,
-        next(&|part| is_hash(part, NAME_DIGITS))?,
-    ];
-    parts.next().is_none().then_some(components)
+    let (tenant, user, session, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_valid = parts.next().is_none()
+        && is_tenant_component(tenant)
+        && is_hash(user, COMPONENT_DIGITS)
+        && is_hash(session, COMPONENT_DIGITS)
+        && is_hash(name, NAME_DIGITS);
+    is_valid.then_some([tenant, user, session, name])
 }
 
-/// Whether `name` has the form of a tenant's component. The driver writes no other names there.
-fn is_tenant_component(name: &str) -> bool {
-    name.split_once('.').is_some_and(|(readable, hash)| {
-        (1..=12).contains(&readable.len())
-            && readable.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-            && is_hash(hash, COMPONENT_DIGITS)
-    })
+/// Whether `component` has the form that [`tenant_component`] writes.
+fn is_tenant_component(component: &str) -> bool {
+    let Some((readable, hash)) = component.split_once('.') else { return false };
+    (1..=12).contains(&readable.len())
+        && readable.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && is_hash(hash, COMPONENT_DIGITS)
 }
 
+/// Whether `text` consists of this number of base32 digits.
 fn is_hash(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
 }

@@ -43,7 +43,7 @@
 //!
 //! # Commit point
 //! One request creates the artifact's object with its metadata: `PutObject`, `CopyObject` or `CompleteMultipartUpload`.
-//! It is called the creating request below.
+//! This request is called the creating request below.
 //!
 //! A body in memory of at most 64 MiB, or a stream that ends within one part, is one `PutObject`. The driver sends the
 //! body's SHA-256, so that the server can compare the bytes. The bytes are not hashed again for the signature. A longer
@@ -84,7 +84,7 @@
 //!
 //! | method | requests, without the index key |
 //! |---|---|
-//! | put, of a body that fits into one request | 1 with a condition; 2 with `single_writer`; 5 with a claim; 1 or 2 if the artifact exists |
+//! | put, of a body that fits into one request | 1 with a condition; without a condition, 2 with `single_writer` and 5 with a claim; 1 or 2 if the artifact exists |
 //! | get | 1; 2 if the artifact does not exist; 1 or 2 more for a range past the end, or a suffix that fails |
 //! | stat | 1; 2 if the artifact does not exist: the second one checks that the bucket exists |
 //! | delete | 2 |

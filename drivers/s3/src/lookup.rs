@@ -39,8 +39,8 @@ pub(crate) struct ExistingArtifact {
 }
 
 impl ExistingArtifact {
-    /// Fails unless the artifact has this scope and id. The hashes in keys can collide, so this compares the scope and
-    /// the id in the record.
+    /// Fails with `Corrupt` if the artifact has another scope or id. Two artifacts may have the same hashes in their
+    /// keys, so this compares the scope and the id in the record. `key` is the artifact's key, for the message.
     pub(crate) fn check(&self, key: &str, scope: &Scope, id: &ArtifactId) -> Result<(), StoreError> {
         if self.record.scope == *scope && self.record.id == *id {
             return Ok(());
@@ -53,13 +53,13 @@ impl ExistingArtifact {
 #[derive(Debug)]
 pub(crate) struct ObjectHead<'a> {
     pub(crate) metadata: Option<&'a HashMap<String, String>>,
-    /// The size of the whole object, in bytes.
+    /// The size of the whole object, in bytes; `None` if the response does not say it.
     pub(crate) size: Option<u64>,
 }
 
 impl StoreState {
-    /// The record at an artifact's key; `None` if the artifact does not exist. One request, and one more for a long
-    /// record.
+    /// The record at an artifact's key; `None` if the artifact does not exist. Sends one request, and one more for a
+    /// record object.
     ///
     /// # Errors
     /// `Corrupt` if the object has the driver's metadata but is not this artifact; `Unavailable`, `Backend`.
@@ -82,8 +82,8 @@ impl StoreState {
 
     /// What exists at `key`, for callers that do not know the artifact's scope and id.
     ///
-    /// If the record object disappears between the two requests, as during a delete, looks again: [`MAX_LOOKUPS`] times
-    /// in all.
+    /// A delete may remove the record object between the two requests. Then this looks again, at most [`MAX_LOOKUPS`]
+    /// times in all.
     pub(crate) async fn status_of_key(&self, key: &str) -> Result<KeyStatus, StoreError> {
         for _ in 0..MAX_LOOKUPS {
             let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
@@ -108,8 +108,8 @@ impl StoreState {
         Err(missing_record_object(key))
     }
 
-    /// What the object at `key` is. `None` if its record object is missing, as during a delete. Then the caller must
-    /// look up the key again.
+    /// What the object at `key` is. `None` if its record object is missing, because a delete is in progress or the
+    /// artifact is damaged. After `None`, the caller must look up the key again.
     pub(crate) async fn status_of_object(
         &self,
         key: &str,
@@ -120,14 +120,15 @@ impl StoreState {
             Some(stored) => self.decrypt_record(key, stored).await?,
         };
         let record = match stored {
-            // `decrypt_record` never returns `Encrypted`.
+            // This never happens: `decrypt_record` does not return `Encrypted`.
             StoredRecord::Encrypted(_) => return Ok(Some(KeyStatus::WithoutRecord)),
             StoredRecord::Inline(record) => *record,
             StoredRecord::Object { random, digest } => {
-                match self.read_record_object(&self.layout.record_object_key(key, &random), &digest).await? {
-                    Some(record) => record,
-                    None => return Ok(None),
-                }
+                let record_object_key = self.layout.record_object_key(key, &random);
+                let Some(record) = self.read_record_object(&record_object_key, &digest).await? else {
+                    return Ok(None);
+                };
+                record
             }
         };
         if self.layout.artifact_key(&record.scope, &record.id) != key {
@@ -140,8 +141,10 @@ impl StoreState {
         Ok(Some(KeyStatus::Artifact(Box::new(ExistingArtifact { record, mark }))))
     }
 
-    /// Decrypts `stored` if it is encrypted. Sends one request if the encryption key is not cached, because it is not
-    /// the key in `FORMAT`. This happens if two processes created the store at the same time.
+    /// Decrypts `stored` if it is encrypted. `key` is the artifact's key, for the message.
+    ///
+    /// The encryption key in `FORMAT` is always cached. A record may have another key if two processes created the
+    /// store at the same time. The first record with such a key takes one request, which reads the key.
     pub(crate) async fn decrypt_record(
         &self,
         key: &str,
@@ -157,7 +160,7 @@ impl StoreState {
         encrypted.decrypt(key, &record_key)
     }
 
-    /// Fetches the encryption key `id` and caches it. `key` is the artifact's, for errors.
+    /// Fetches the encryption key with this `id` and caches it. `key` is the artifact's key, for the message.
     async fn fetch_record_key(&self, key: &str, id: RecordKeyId) -> Result<RecordKey, StoreError> {
         let key_object = self.layout.encryption_key_object(&HEXLOWER.encode(&id));
         let missing = || {
@@ -180,7 +183,8 @@ impl StoreState {
         Ok(record_key)
     }
 
-    /// The long record in the object at `key`; `None` if the object does not exist.
+    /// The record in the record object at `key`; `None` if this object does not exist. Fails with `Corrupt` if the
+    /// object's bytes do not have this `digest`.
     pub(crate) async fn read_record_object(
         &self,
         key: &str,
@@ -197,8 +201,8 @@ impl StoreState {
         decode_record_object(key, &json, digest).map(Some)
     }
 
-    /// Whether the artifact at `key` references the record object with this random name. Returns `true` if the metadata
-    /// are corrupt, because no object of a damaged artifact may be deleted.
+    /// Whether the artifact at `key` references the record object with this random name. If the artifact's metadata are
+    /// corrupt, returns `true`, so that the caller does not delete an object of a damaged artifact.
     pub(crate) async fn references_record_object(&self, key: &str, random: &str) -> Result<bool, StoreError> {
         let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
             Ok(head) => head,

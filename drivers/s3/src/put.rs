@@ -19,7 +19,7 @@ use crate::record::encode_record;
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
-/// A body in memory up to this size is sent in one request.
+/// A body in memory up to this size is sent in one request. This is also the largest size of a part.
 const MAX_SINGLE_PUT_BYTES: usize = 64 * 1024 * 1024;
 /// A body in memory up to this size is hashed on the executor's thread: at 1.8 GB/s this blocks it for 0.14 ms.
 const MAX_HASHED_INLINE: usize = 256 * 1024;
@@ -43,10 +43,12 @@ pub(crate) async fn put(
     }
 }
 
+/// The bytes of the body, and their SHA-256.
 async fn hash_body(body: InMemoryBody) -> Result<(Bytes, Digest), StoreError> {
     if body.len() <= MAX_HASHED_INLINE {
         return body.finish();
     }
+    // Hashing a longer body would block other tasks of the executor's thread.
     tokio::task::spawn_blocking(move || body.finish())
         .await
         .map_err(|error| StoreError::backend("hashing failed").with_source(error))?
@@ -77,9 +79,13 @@ async fn put_stream(
     let first = chunks.next().await?;
     let second = chunks.next().await?;
     state.ensure_open()?;
-    let Some((first, second)) = first.clone().zip(second) else {
-        let completed = chunks.finish()?;
-        return put_single(state, scope, options, first.unwrap_or_default(), completed.digest).await;
+    let (first, second) = match (first, second) {
+        (Some(first), Some(second)) => (first, second),
+        // The stream has ended within the first chunk, or is empty.
+        (first, _) => {
+            let completed = chunks.finish()?;
+            return put_single(state, scope, options, first.unwrap_or_default(), completed.digest).await;
+        }
     };
     let first_chunks = VecDeque::from([first, second]);
     if let Some((digest, size)) = chunks.announced() {
@@ -103,12 +109,13 @@ async fn put_direct(
         && existing.record.digest == record.digest
     {
         drop(first_chunks);
-        // The body must still be compared with the announced digest.
+        // The result is a success only if the body has the announced digest. So the body is read to its end.
         while chunks.skip().await? {
             state.ensure_open()?;
         }
         return Ok(PutResult { record: existing.record, outcome: PutOutcome::AlreadyExists });
     }
+    // If the existing artifact has another digest, `commit` fails with `Conflict`.
     let encoded = encode_record(&record, &state.record_encoding())?;
     let (metadata, media_type) = (Some(encoded.metadata.clone()), content_type(&record));
     let mut upload = create_upload(&state, key, metadata, media_type).await?;
@@ -128,9 +135,11 @@ async fn put_staged(
     first_chunks: VecDeque<Bytes>,
     mut chunks: Chunks,
 ) -> Result<PutResult, StoreError> {
-    let staged = state.layout.staging_key(&random_hex()?);
-    check_key_length(&staged)?;
-    let mut upload = create_upload(&state, staged.clone(), None, None).await?;
+    let staged_key = state.layout.staging_key(&random_hex()?);
+    check_key_length(&staged_key)?;
+    // The artifact's object gets the metadata and the media type, so the staged object needs none.
+    let (metadata, media_type) = (None, None);
+    let mut upload = create_upload(&state, staged_key.clone(), metadata, media_type).await?;
     upload.send_parts(first_chunks, &mut chunks).await?;
     let completed = chunks.finish()?;
     let record =
@@ -144,17 +153,18 @@ async fn put_staged(
                 upload.abort().await;
                 return Ok(PutResult { record: existing.record, outcome: PutOutcome::AlreadyExists });
             }
-            let staged_object = TempObject::new(&state, staged.clone());
-            upload.complete(None).await?;
-            let result = Arc::clone(&state).commit_staged(staged, None, record).await;
+            let staged_object = TempObject::new(&state, staged_key.clone());
+            let (if_none_match, etag) = (None, None);
+            upload.complete(if_none_match).await?;
+            let result = Arc::clone(&state).commit_staged(staged_key, etag, record).await;
             staged_object.delete().await;
             result
         })
         .await
 }
 
-/// Creates a multipart upload. Runs to completion even if the put is dropped, because an upload can be aborted only if
-/// its id is known.
+/// Creates a multipart upload to `key`. Runs to completion even if the put is dropped: the response contains the
+/// upload's id, and without the id nobody can abort the upload.
 async fn create_upload(
     state: &Arc<StoreState>,
     key: String,

@@ -14,7 +14,7 @@ use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::lookup::{KeyStatus, ObjectHead, missing_record_object};
 use crate::state::StoreState;
 
-/// How many times a read is attempted if the artifact is replaced between two requests of the read.
+/// The most attempts of a read. A read is repeated if the artifact is replaced between two requests of the read.
 const MAX_ATTEMPTS: usize = 4;
 
 /// The response to a GET request.
@@ -22,8 +22,14 @@ enum GetResponse {
     NotFound,
     /// The range starts past the end, or the server does not support this form of range.
     RangeNotSatisfiable,
-    /// The response, the range of bytes in it, and the size of the object.
-    Object(Box<GetObjectOutput>, (Range<u64>, u64)),
+    /// The object, or a range of it.
+    Object {
+        output: Box<GetObjectOutput>,
+        /// The range of bytes in the response.
+        received: Range<u64>,
+        /// The size of the whole object, in bytes.
+        size: u64,
+    },
 }
 
 /// Reads an artifact, whole or by range. `None` if the artifact does not exist.
@@ -36,30 +42,34 @@ pub(crate) async fn get(
     let key = state.layout.artifact_key(scope, id);
     let mut range = range;
     for _ in 0..MAX_ATTEMPTS {
-        let header = match range.map(range_header) {
+        let mut header = None;
+        if let Some(range) = range {
+            header = range_header(range);
             // An empty range cannot be written as a header.
-            Some(None) => return get_empty_range(state, scope, id, range).await,
-            Some(Some(header)) => Some(header),
-            None => None,
-        };
-        let (object, (received, size)) = match send_get(state, &key, header, range).await? {
+            if header.is_none() {
+                return get_empty_range(state, scope, id, range).await;
+            }
+        }
+        let (output, received, size) = match send_get(state, &key, header, range).await? {
             GetResponse::NotFound => {
                 state.check_bucket().await?;
                 return Ok(None);
             }
-            GetResponse::Object(object, received) => (object, received),
+            GetResponse::Object { output, received, size } => (output, received, size),
             GetResponse::RangeNotSatisfiable => {
                 let Some(record) = state.stat(scope, id).await? else { return Ok(None) };
-                let resolved = range.map_or(0..record.size, |range| range.resolve(record.size));
+                let resolved = resolve_range(range, record.size);
                 if resolved.is_empty() {
                     return Ok(Some(empty_result(record, resolved)));
                 }
+                // The next attempt requests the same bytes by their first and last position.
                 range = Some(resolved.into());
                 continue;
             }
         };
-        let head = ObjectHead { metadata: object.metadata(), size: Some(size) };
+        let head = ObjectHead { metadata: output.metadata(), size: Some(size) };
         let record = match state.status_of_object(&key, &head).await? {
+            // The record object is missing, because the artifact was deleted or replaced after the GET request.
             None => continue,
             Some(KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. }) => {
                 return Ok(None);
@@ -69,14 +79,19 @@ pub(crate) async fn get(
                 existing.record
             }
         };
-        let resolved = range.map_or(0..record.size, |range| range.resolve(record.size));
+        let resolved = resolve_range(range, record.size);
         if received != resolved {
             return Err(wrong_range(&key));
         }
-        let stream = stream(Arc::clone(state), object.body, resolved.end - resolved.start);
+        let stream = body_stream(Arc::clone(state), output.body, resolved.end - resolved.start);
         return Ok(Some(GetResult { record, range: resolved, stream }));
     }
     Err(missing_record_object(&key))
+}
+
+/// The positions of the bytes that `range` covers in an artifact of `size` bytes. `None` covers all bytes.
+fn resolve_range(range: Option<ByteRange>, size: u64) -> Range<u64> {
+    range.map_or(0..size, |range| range.resolve(size))
 }
 
 fn wrong_range(key: &str) -> StoreError {
@@ -88,22 +103,23 @@ async fn get_empty_range(
     state: &StoreState,
     scope: &Scope,
     id: &ArtifactId,
-    range: Option<ByteRange>,
+    range: ByteRange,
 ) -> Result<Option<GetResult>, StoreError> {
     let Some(record) = state.stat(scope, id).await? else {
         state.check_bucket().await?;
         return Ok(None);
     };
-    let resolved = range.map_or(0..record.size, |range| range.resolve(record.size));
+    let resolved = range.resolve(record.size);
     Ok(Some(empty_result(record, resolved)))
 }
 
+/// A result without bytes. `range` is the resolved range, which is empty.
 fn empty_result(record: Record, range: Range<u64>) -> GetResult {
     GetResult { record, range, stream: ByteStream::from_bytes(Bytes::new()) }
 }
 
-/// The `Range` header for `range`; `None` if the range is empty for every size. Numbers beyond the largest object are
-/// omitted, because not every server can parse them.
+/// The `Range` header for `range`; `None` if the range is empty in an object of any size. Numbers beyond the largest
+/// possible object are omitted, because some servers cannot parse them.
 fn range_header(range: ByteRange) -> Option<String> {
     match range {
         ByteRange::Bounded { start, end } if end <= start || start >= MAX_OBJECT_BYTES => None,
@@ -118,6 +134,7 @@ fn range_header(range: ByteRange) -> Option<String> {
     }
 }
 
+/// Sends the GET request. `header` is the [`range_header`] of `range`; both are `None` for the whole object.
 async fn send_get(
     state: &StoreState,
     key: &str,
@@ -126,8 +143,8 @@ async fn send_get(
 ) -> Result<GetResponse, StoreError> {
     let get = state.client.get_object().bucket(&state.bucket).key(key).set_range(header);
     let is_suffix = matches!(range, Some(ByteRange::Suffix(_)));
-    // Some servers fail on a suffix longer than the object. Such a request is sent without retries, because the caller
-    // can then send a bounded range.
+    // Some servers fail if a suffix is longer than the object. So a suffix is requested without retries. After a
+    // failure, the caller requests a bounded range instead.
     let result = if is_suffix {
         get.customize().config_override(client::without_retries(&state.config)).send().await
     } else {
@@ -135,9 +152,9 @@ async fn send_get(
     };
     match result {
         Ok(object) => match received_range(&object) {
-            Some(received) => Ok(GetResponse::Object(Box::new(object), received)),
-            // The header `Content-Range` cannot express a range of an empty object, so a server may send an invalid
-            // one.
+            Some((received, size)) => Ok(GetResponse::Object { output: Box::new(object), received, size }),
+            // The header `Content-Range` cannot express a range of an empty object. So a server may send an invalid
+            // header if the object is empty.
             None if range.is_some() => Ok(GetResponse::RangeNotSatisfiable),
             None => Err(wrong_range(key)),
         },
@@ -153,7 +170,7 @@ async fn send_get(
     }
 }
 
-/// The range of bytes in a response, and the size of the object. `None` if the headers are missing or not valid.
+/// The range of bytes in a response, and the size of the whole object. `None` if the headers are missing or not valid.
 fn received_range(object: &GetObjectOutput) -> Option<(Range<u64>, u64)> {
     let length = u64::try_from(object.content_length()?).ok()?;
     let Some(content_range) = object.content_range() else { return Some((0..length, length)) };
@@ -161,11 +178,17 @@ fn received_range(object: &GetObjectOutput) -> Option<(Range<u64>, u64)> {
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     let range = first..last.checked_add(1)?;
-    (range.end.checked_sub(range.start)? == length).then_some((range, size.parse().ok()?))
+    let size = size.parse().ok()?;
+    let range_length = range.end.checked_sub(range.start)?;
+    (range_length == length).then_some((range, size))
 }
 
-/// The body as a stream of exactly `expected` bytes. The stream uses a connection until it ends or is dropped.
-fn stream(state: Arc<StoreState>, body: aws_sdk_s3::primitives::ByteStream, expected: u64) -> ByteStream {
+/// The body as a stream of exactly `expected` bytes. The stream uses a connection until the stream ends or is dropped.
+fn body_stream(
+    state: Arc<StoreState>,
+    body: aws_sdk_s3::primitives::ByteStream,
+    expected: u64,
+) -> ByteStream {
     let timeout = state.config.request_timeout;
     ByteStream::new(futures_util::stream::try_unfold((body, expected), move |(mut body, remaining)| {
         let state = Arc::clone(&state);
@@ -190,6 +213,7 @@ fn stream(state: Arc<StoreState>, body: aws_sdk_s3::primitives::ByteStream, expe
     }))
 }
 
+/// The error for a body that ended `remaining` bytes too early.
 fn truncated(remaining: u64) -> StoreError {
     StoreError::unavailable(format!("the store ended an artifact {remaining} bytes before its end"))
 }

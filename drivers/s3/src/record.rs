@@ -1,8 +1,8 @@
-//! How a record is stored: in the metadata of the artifact's object. If the record is too long for the metadata, they
-//! name a record object.
+//! How a record is stored: in the metadata of the artifact's object. A record that is too long for the metadata is
+//! stored in a record object, and the metadata name this object.
 //!
 //! Stores of format 1 keep the record in clear text: its JSON in base64url, with a checksum. Stores of format 2 encrypt
-//! the record with a [`RecordKey`]. The driver reads both forms, and writes the one of the store's format.
+//! the record with a [`RecordKey`]. The driver reads both forms, and writes the form of the store's format.
 //!
 //! This module must never send a request.
 
@@ -25,17 +25,18 @@ pub(crate) const META_ENCRYPTED_RECORD: &str = "artifact-record";
 pub(crate) const META_ENCRYPTED_RECORD_OBJECT: &str = "artifact-record-at";
 /// The mark of the put that has reserved the object's key. The object is not an artifact yet.
 pub(crate) const META_CLAIM: &str = "artifact-claim";
-/// The random mark of a put. By the mark of an existing object, a put recognizes whether it has created this object
-/// itself.
+/// The random mark of the put that created the object. A put compares the mark of an existing object with its own mark,
+/// to find out whether it has created the object itself.
 pub(crate) const META_MARK: &str = "artifact-mark";
 
 /// The longest value of [`META_RECORD`], in bytes. The protocol allows 2 KiB for all names and values together.
 const MAX_INLINE_BYTES: usize = 1900;
-/// The longest encrypted record in metadata, in digits of base64url.
+/// The longest encrypted record in metadata, in digits of base64url. The rest of the 2 KiB is for the mark and for the
+/// names of at most 8 entries.
 const MAX_ENCRYPTED_BYTES: usize = 1750;
 /// The longest value, in bytes, on storages that accept only short values. `OpenStack` Swift accepts 256 bytes.
 const SHORT_VALUE_BYTES: usize = 250;
-/// More values than any record needs.
+/// The most entries that a record is read from. A record is split into at most 7 entries: 1750 / 250.
 const MAX_VALUES: usize = 16;
 /// The largest JSON of a record, in bytes. The Gate limits options to 64 KiB. The rest is for scope, digest and JSON
 /// escapes.
@@ -66,6 +67,7 @@ impl MetadataLimit {
         }
     }
 
+    /// The limit with this name; `None` if there is no such limit.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|limit| limit.as_str() == text)
     }
@@ -81,8 +83,8 @@ impl MetadataLimit {
         }
     }
 
-    /// Metadata at least as large as any that the driver writes in format 2 with this limit. The probe writes them to
-    /// test what the storage accepts.
+    /// Metadata that are at least as large as all metadata of format 2 with this limit. The probe writes them to test
+    /// what the storage accepts.
     pub(crate) fn largest_metadata(self) -> HashMap<String, String> {
         let digits = match self {
             Self::OneValue | Self::ShortValues => MAX_ENCRYPTED_BYTES,
@@ -93,7 +95,8 @@ impl MetadataLimit {
         metadata
     }
 
-    /// Splits `value` into metadata entries: one with [`Self::OneValue`], otherwise as many as needed.
+    /// Splits `value` into metadata entries. With [`Self::OneValue`], there is one entry. Otherwise, each entry has at
+    /// most 250 bytes.
     fn split_value(self, value: &str) -> HashMap<String, String> {
         if self == Self::OneValue {
             return [(META_ENCRYPTED_RECORD.to_owned(), value.to_owned())].into();
@@ -107,7 +110,7 @@ impl MetadataLimit {
     }
 }
 
-/// Joins the values that [`MetadataLimit::split_value`] has split; `None` if there is no such entry.
+/// Joins the values that [`MetadataLimit::split_value`] has split; `None` if the metadata contain no encrypted record.
 fn join_values(metadata: &HashMap<String, String>) -> Option<String> {
     let mut value = metadata.get(META_ENCRYPTED_RECORD)?.clone();
     for number in 1..MAX_VALUES {
@@ -157,7 +160,7 @@ pub(crate) enum StoredRecord {
     Encrypted(EncryptedRecord),
 }
 
-/// Encrypted metadata.
+/// An encrypted record, or the encrypted name and digest of a record object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EncryptedRecord {
     key_id: RecordKeyId,
@@ -176,10 +179,10 @@ impl EncryptedRecord {
     /// Decrypts the record, or the name of its record object. Never returns `StoredRecord::Encrypted`.
     ///
     /// # Errors
-    /// `Corrupt` if `record_key` does not decrypt it, or if the plaintext is not valid. `key` is the object's key, for
-    /// the message.
+    /// `Corrupt` if the ciphertext cannot be decrypted with `record_key`, or if the plaintext is not valid. `key` is
+    /// the object's key, for the message.
     pub(crate) fn decrypt(&self, key: &str, record_key: &RecordKey) -> Result<StoredRecord, StoreError> {
-        let altered = || StoreError::corrupt(format!("{key}: the metadata were altered"));
+        let altered = || altered_metadata(key);
         let plaintext = record_key.decrypt(&self.mark, &self.ciphertext).ok_or_else(altered)?;
         if !self.is_record_object {
             return Ok(StoredRecord::Inline(Box::new(parse(key, &plaintext)?)));
@@ -193,7 +196,7 @@ impl EncryptedRecord {
 /// Encodes `record`.
 ///
 /// # Errors
-/// `InvalidArgument` if the record is too large, `Backend` if it would not read back unchanged.
+/// `InvalidArgument` if the record is too large; `Backend` if decoding would not return the same record.
 pub(crate) fn encode_record(record: &Record, encoding: &RecordEncoding) -> Result<EncodedRecord, StoreError> {
     let json = serde_json::to_vec(record)
         .map_err(|error| StoreError::backend("the record is not JSON").with_source(error))?;
@@ -221,18 +224,20 @@ fn encode_encrypted(
     limit: MetadataLimit,
 ) -> Result<EncodedRecord, StoreError> {
     let mark = random_hex()?;
-    let digits = |bytes: usize| (bytes * 4).div_ceil(3);
-    let fits = digits(json.len() + crate::encryption::OVERHEAD_BYTES) <= MAX_ENCRYPTED_BYTES;
+    let encrypted_length = json.len() + crate::encryption::OVERHEAD_BYTES;
+    let fits = BASE64URL_NOPAD.encode_len(encrypted_length) <= MAX_ENCRYPTED_BYTES;
     let (mut metadata, record_object) = if fits && limit != MetadataLimit::OneShortValue {
-        (limit.split_value(&BASE64URL_NOPAD.encode(&key.encrypt(&mark, &json)?)), None)
+        let encrypted = key.encrypt(&mark, &json)?;
+        (limit.split_value(&BASE64URL_NOPAD.encode(&encrypted)), None)
     } else {
         let random = random_hex()?;
-        let name = HEXLOWER
+        let random_bytes = HEXLOWER
             .decode(random.as_bytes())
             .map_err(|error| StoreError::backend("a random name is not hex").with_source(error))?;
-        let encrypted = key.encrypt(&mark, &[&name, &Digest::of(&json).as_bytes()[..]].concat())?;
-        let value = (META_ENCRYPTED_RECORD_OBJECT.to_owned(), BASE64URL_NOPAD.encode(&encrypted));
-        ([value].into(), Some(RecordObject { random, json: json.into() }))
+        let plaintext = [&random_bytes[..], &Digest::of(&json).as_bytes()[..]].concat();
+        let encrypted = key.encrypt(&mark, &plaintext)?;
+        let entry = (META_ENCRYPTED_RECORD_OBJECT.to_owned(), BASE64URL_NOPAD.encode(&encrypted));
+        ([entry].into(), Some(RecordObject { random, json: json.into() }))
     };
     metadata.insert(META_MARK.to_owned(), mark.clone());
     Ok(EncodedRecord { metadata, record_object, mark })
@@ -243,56 +248,75 @@ fn encode_clear(json: Vec<u8>, limit: MetadataLimit) -> Result<EncodedRecord, St
     let mark = random_hex()?;
     let digest = Digest::of(&json);
     let inline = format!("{}.{}", BASE64URL_NOPAD.encode(&json), checksum(&digest));
-    let (value, record_object) = if inline.len() <= MAX_INLINE_BYTES && limit == MetadataLimit::OneValue {
-        ((META_RECORD, inline), None)
+    let (name, value, record_object) = if inline.len() <= MAX_INLINE_BYTES && limit == MetadataLimit::OneValue
+    {
+        (META_RECORD, inline, None)
     } else {
         let random = random_hex()?;
-        (
-            (META_RECORD_OBJECT, format!("{random}.{}", digest.to_hex())),
-            Some(RecordObject { random, json: json.into() }),
-        )
+        let value = format!("{random}.{}", digest.to_hex());
+        (META_RECORD_OBJECT, value, Some(RecordObject { random, json: json.into() }))
     };
-    let metadata = [value, (META_MARK, mark.clone())].map(|(name, value)| (name.to_owned(), value));
-    Ok(EncodedRecord { metadata: HashMap::from(metadata), record_object, mark })
+    let metadata = HashMap::from([(name.to_owned(), value), (META_MARK.to_owned(), mark.clone())]);
+    Ok(EncodedRecord { metadata, record_object, mark })
 }
 
+/// The first 128 bits of a digest in base64url.
 fn checksum(digest: &Digest) -> String {
     BASE64URL_NOPAD.encode(&digest.as_bytes()[..16])
 }
 
-/// Decodes `metadata`; `None` if the driver did not write them, so the object is not an artifact.
+/// Decodes `metadata`; `None` if they contain no record, so the object is not an artifact.
 ///
 /// # Errors
-/// `Corrupt` if the driver wrote them but they are unreadable. `key` is the object's key, for the message.
+/// `Corrupt` if `metadata` contain a record that is unreadable. `key` is the object's key, for the message.
 pub(crate) fn decode_record(
     key: &str,
     metadata: Option<&HashMap<String, String>>,
 ) -> Result<Option<StoredRecord>, StoreError> {
     let Some(metadata) = metadata else { return Ok(None) };
-    let altered = || StoreError::corrupt(format!("{key}: the metadata were altered"));
-    for (value, is_record_object) in
-        [(join_values(metadata), false), (metadata.get(META_ENCRYPTED_RECORD_OBJECT).cloned(), true)]
-    {
-        let Some(value) = value else { continue };
-        let bytes = BASE64URL_NOPAD.decode(value.as_bytes()).map_err(|_| altered())?;
-        let (key_id, ciphertext) = bytes.split_first_chunk::<ID_BYTES>().ok_or_else(altered)?;
-        let mark = metadata.get(META_MARK).ok_or_else(altered)?.clone();
-        return Ok(Some(StoredRecord::Encrypted(EncryptedRecord {
-            key_id: *key_id,
-            mark,
-            ciphertext: ciphertext.to_vec(),
-            is_record_object,
-        })));
+    let encrypted_record = join_values(metadata);
+    let is_record_object = encrypted_record.is_none();
+    if let Some(value) = encrypted_record.or_else(|| metadata.get(META_ENCRYPTED_RECORD_OBJECT).cloned()) {
+        let mark = metadata.get(META_MARK).ok_or_else(|| altered_metadata(key))?.clone();
+        return decode_encrypted(key, &value, mark, is_record_object).map(Some);
     }
     if let Some(value) = metadata.get(META_RECORD) {
-        let (json, sum) = value.split_once('.').ok_or_else(altered)?;
-        let json = BASE64URL_NOPAD.decode(json.as_bytes()).map_err(|_| altered())?;
-        if checksum(&Digest::of(&json)) != sum {
-            return Err(altered());
-        }
-        return Ok(Some(StoredRecord::Inline(Box::new(parse(key, &json)?))));
+        return decode_clear(key, value).map(Some);
     }
-    let Some(value) = metadata.get(META_RECORD_OBJECT) else { return Ok(None) };
+    if let Some(value) = metadata.get(META_RECORD_OBJECT) {
+        return decode_clear_record_object(key, value).map(Some);
+    }
+    Ok(None)
+}
+
+/// Decodes the joined value of [`META_ENCRYPTED_RECORD`]. If `is_record_object` is `true`, decodes the value of
+/// [`META_ENCRYPTED_RECORD_OBJECT`] instead.
+fn decode_encrypted(
+    key: &str,
+    value: &str,
+    mark: String,
+    is_record_object: bool,
+) -> Result<StoredRecord, StoreError> {
+    let bytes = BASE64URL_NOPAD.decode(value.as_bytes()).map_err(|_| altered_metadata(key))?;
+    let (key_id, ciphertext) = bytes.split_first_chunk::<ID_BYTES>().ok_or_else(|| altered_metadata(key))?;
+    let ciphertext = ciphertext.to_vec();
+    Ok(StoredRecord::Encrypted(EncryptedRecord { key_id: *key_id, mark, ciphertext, is_record_object }))
+}
+
+/// Decodes the value of [`META_RECORD`].
+fn decode_clear(key: &str, value: &str) -> Result<StoredRecord, StoreError> {
+    let altered = || altered_metadata(key);
+    let (json, expected_checksum) = value.split_once('.').ok_or_else(altered)?;
+    let json = BASE64URL_NOPAD.decode(json.as_bytes()).map_err(|_| altered())?;
+    if checksum(&Digest::of(&json)) != expected_checksum {
+        return Err(altered());
+    }
+    Ok(StoredRecord::Inline(Box::new(parse(key, &json)?)))
+}
+
+/// Decodes the value of [`META_RECORD_OBJECT`].
+fn decode_clear_record_object(key: &str, value: &str) -> Result<StoredRecord, StoreError> {
+    let altered = || altered_metadata(key);
     let (random, digest) = value.split_once('.').ok_or_else(altered)?;
     let digest: [u8; 32] = HEXLOWER
         .decode(digest.as_bytes())
@@ -300,10 +324,15 @@ pub(crate) fn decode_record(
         .and_then(|digest| digest.try_into().ok())
         .ok_or_else(altered)?;
     // The name becomes a part of an object's key, so only a random name in hex is accepted.
-    if random.len() != 32 || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if random.len() != RANDOM_DIGITS || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(altered());
     }
-    Ok(Some(StoredRecord::Object { random: random.to_owned(), digest: Digest::from_bytes(digest) }))
+    Ok(StoredRecord::Object { random: random.to_owned(), digest: Digest::from_bytes(digest) })
+}
+
+/// The error if the metadata of the object at `key` contain an unreadable record.
+fn altered_metadata(key: &str) -> StoreError {
+    StoreError::corrupt(format!("{key}: the metadata were altered"))
 }
 
 /// Decodes the content of a record object.
@@ -317,6 +346,7 @@ pub(crate) fn decode_record_object(key: &str, json: &[u8], digest: &Digest) -> R
     parse(key, json)
 }
 
+/// Parses the JSON of a record. `key` is the object's key, for the message.
 fn parse(key: &str, json: &[u8]) -> Result<Record, StoreError> {
     serde_json::from_slice(json)
         .map_err(|error| StoreError::corrupt(format!("{key}: the record is unreadable")).with_source(error))

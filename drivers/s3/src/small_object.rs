@@ -36,6 +36,7 @@ impl IfExists {
 pub(crate) struct SmallObject {
     pub(crate) key: String,
     pub(crate) bytes: Bytes,
+    /// The user metadata; `None` if the object has none.
     pub(crate) metadata: Option<HashMap<String, String>>,
     pub(crate) if_exists: IfExists,
 }

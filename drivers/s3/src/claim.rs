@@ -9,8 +9,8 @@
 //!   are gone. The other puts delete their claims and retry. This method needs no conditions, but a listing must show a
 //!   key as soon as its put is answered.
 //!
-//! A process that dies leaves its reservation or claim in the bucket. Other puts wait as long as the requests that
-//! create an artifact may take. Then they delete the reservation or claim. This module must never use a record.
+//! A process that dies leaves its reservation or claim in the bucket. Other puts first wait for the longest time that
+//! the requests of a live put may take. Then they delete the reservation or claim. This module must never use a record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,9 +31,10 @@ const CLAIM: Operation = Operation::write("claiming an artifact's key");
 const RELEASE: Operation = Operation::delete("releasing a claim on an artifact's key");
 /// How much the storage's clock may differ from the local clock.
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
+/// The longest base of a backoff. The delay itself is 0.5 to 1.5 times the base.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// How long a put that deleted the reservation of a dead process waits before it looks at its own reservation. Another
-/// process may have seen the same dead reservation, and may by mistake delete the new one.
+/// How long a put waits after it has replaced the reservation of a dead process by its own reservation. Another process
+/// may have seen the dead reservation, too, and may by mistake delete the new one. So the put looks again afterwards.
 const SETTLE_DELAY: Duration = Duration::from_secs(2);
 
 /// How a put excludes other puts of the same artifact.
@@ -54,14 +55,16 @@ pub(crate) enum Claim {
 pub(crate) struct ClaimWaiter {
     /// How long a claim is valid. After this time, its process is treated as dead.
     lease: Duration,
+    /// When this put first saw each claim, by the claim's name.
     first_seen: HashMap<String, Instant>,
+    /// How many times this put has waited.
     retries: u32,
     /// Whether this put has deleted the reservation of a dead process.
     pub(crate) removed_reservation: bool,
 }
 
 impl ClaimWaiter {
-    /// Creates a waiter for an artifact of `size` bytes. A claim is valid as long as all attempts of the requests that
+    /// Creates a waiter for an artifact of `size` bytes. The lease of a claim is the longest time that all attempts to
     /// create the artifact may take.
     pub(crate) fn new(state: &StoreState, size: u64) -> Self {
         let attempts = u32::try_from(state.config.max_attempts).unwrap_or(u32::MAX);
@@ -70,25 +73,32 @@ impl ClaimWaiter {
     }
 
     /// Whether the claim called `name` belongs to a dead process. `created_at` is from the storage's clock; `None` if
-    /// it is unknown.
+    /// this time is unknown.
     pub(crate) fn is_expired(&mut self, name: &str, created_at: Option<&DateTime>) -> bool {
         let now = SystemClock.now().as_micros() / 1_000_000;
         let max_age = (self.lease.saturating_add(MAX_CLOCK_SKEW)).as_secs();
         let is_old = created_at.is_some_and(|created_at| {
             now.saturating_sub(created_at.secs()) > i64::try_from(max_age).unwrap_or(i64::MAX)
         });
-        is_old || self.first_seen.entry(name.to_owned()).or_insert_with(Instant::now).elapsed() > self.lease
+        if is_old {
+            return true;
+        }
+        // The clocks may differ, so the local clock also measures how long the claim exists.
+        let first_seen = self.first_seen.entry(name.to_owned()).or_insert_with(Instant::now);
+        first_seen.elapsed() > self.lease
     }
 
     /// Waits before the next attempt. The delay is longer each time, and random, so that two puts do not collide again
     /// and again.
     pub(crate) async fn backoff(&mut self) {
-        let base = Duration::from_millis(4).saturating_mul(1 << self.retries.min(8)).min(MAX_BACKOFF);
+        let factor: u32 = 1 << self.retries.min(8);
+        let base = Duration::from_millis(4).saturating_mul(factor).min(MAX_BACKOFF);
         self.retries += 1;
         let mut random = [0; 1];
         // If the system has no randomness, the delay is not random.
         let _ = getrandom::fill(&mut random);
-        tokio::time::sleep(base / 2 + base.saturating_mul(u32::from(random[0])) / 255).await;
+        let random_part = base.saturating_mul(u32::from(random[0])) / 255;
+        tokio::time::sleep(base / 2 + random_part).await;
     }
 }
 
@@ -96,7 +106,7 @@ impl ClaimWaiter {
 #[derive(Debug)]
 pub(crate) enum ClaimOutcome {
     Acquired(Claim),
-    /// An object exists at the key. The caller must look it up.
+    /// An object may exist at the key. The caller must look up the key.
     KeyExists,
     /// Another put has claimed the key. This attempt has already waited, so the caller can retry at once.
     Retry,
@@ -107,8 +117,8 @@ impl StoreState {
     /// whether the storage honours `If-None-Match` on that request.
     ///
     /// Another put of the same artifact may create it with `PutObject`. If the storage honours `If-None-Match` on both
-    /// requests, the storage refuses the later request, and no claim is needed. Otherwise a claim is needed, unless no
-    /// other process writes.
+    /// requests, the storage refuses the later request, and no claim is needed. Otherwise a claim is needed. If the
+    /// option `single_writer` says that no other process writes, no claim is needed in any case.
     pub(crate) fn needs_claim(&self, create_is_conditional: bool) -> bool {
         if self.config.single_writer {
             return false;
@@ -117,7 +127,8 @@ impl StoreState {
         !put_is_conditional || !create_is_conditional
     }
 
-    /// Tries to claim the artifact's key.
+    /// Tries to claim the artifact's key for the put with `mark`: by a reservation if the storage honours
+    /// `If-None-Match` on `PutObject`, otherwise by an object beside the key.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: &str,
@@ -148,6 +159,7 @@ impl StoreState {
                 return Ok(ClaimOutcome::Retry);
             }
             Err(failed) => {
+                // The storage may have written the reservation in spite of the error.
                 self.release(key, Claim::Reservation { mark: mark.to_owned() }).await;
                 return Err(failed.into());
             }
@@ -160,6 +172,7 @@ impl StoreState {
             Ok(Some(found)) if found == mark => {
                 Ok(ClaimOutcome::Acquired(Claim::Reservation { mark: mark.to_owned() }))
             }
+            // Another process has deleted or replaced this put's reservation. The caller looks up what exists now.
             Ok(_) => Ok(ClaimOutcome::KeyExists),
             Err(error) => {
                 self.release(key, Claim::Reservation { mark: mark.to_owned() }).await;
@@ -186,7 +199,8 @@ impl StoreState {
         outcome
     }
 
-    /// Writes the claim at `claim_key`. Waits while other claims exist, if this claim sorts first.
+    /// Writes the claim on `key` at `claim_key`, and lists the other claims on `key`. If this claim sorts first, waits
+    /// until no other claim exists. If another claim sorts first, returns `Retry`.
     async fn wait_for_other_claims(
         &self,
         key: &str,
@@ -229,7 +243,7 @@ impl StoreState {
     pub(crate) async fn release(self: &Arc<Self>, key: &str, claim: Claim) {
         match claim {
             Claim::None => {}
-            Claim::Object { key } => TempObject::new(self, key).delete().await,
+            Claim::Object { key: claim_key } => TempObject::new(self, claim_key).delete().await,
             Claim::Reservation { mark } => {
                 if let Ok(Some(found)) = self.reservation(key).await
                     && found == mark

@@ -1,7 +1,8 @@
 //! The commit point: creates the object at an artifact's key, once.
 //!
-//! This module finds out whether an object already exists at the key, and whether a request with a lost response took
-//! effect. It does so in the same way for every source of bytes. This module must never know how a body is read.
+//! This module finds out whether an object already exists at the key. If a response is lost, this module finds out
+//! whether the request took effect. Both work in the same way for every source of bytes. This module must never know
+//! how a body is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,8 @@ use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
-/// The delays before the retries. A put retries while the storage finishes the object at the key, or while another
-/// request for the key is in progress.
+/// The delays before the retries, about 2 seconds in all. A put retries while the object at the key has no metadata
+/// yet, or while another request for the key is in progress.
 const RETRY_DELAYS: [Duration; 8] = [
     Duration::from_millis(5),
     Duration::from_millis(10),
@@ -41,7 +42,8 @@ const RETRY_DELAYS: [Duration; 8] = [
 pub(crate) enum BodySource {
     /// The request that creates the artifact contains the bytes.
     Bytes(Bytes),
-    /// The bytes are another object of the bucket. If `etag` is set, the storage copies only an object with this tag.
+    /// The bytes are in another object of the bucket, at the key `from`. If `etag` is set, the storage copies only an
+    /// object with this tag.
     Copy { from: String, etag: Option<String> },
     /// The bytes are the parts of an upload to the artifact's key. The upload was created with this record's metadata.
     Multipart(MultipartUpload),
@@ -56,8 +58,8 @@ pub(crate) struct NewArtifact {
 }
 
 impl StoreState {
-    /// Creates the artifact of `record` by a copy of a staged object within the storage. Does not delete the staged
-    /// object.
+    /// Creates the artifact of `record`: the storage copies the object at the key `staged`. If `etag` is set, the
+    /// storage copies only an object with this tag. Does not delete the staged object.
     pub(crate) async fn commit_staged(
         self: Arc<Self>,
         staged: String,
@@ -77,17 +79,18 @@ impl StoreState {
         let mut claim = Claim::None;
         let mut companions = CompanionObjects::default();
         let result = Arc::clone(&self).commit_locked(&key, artifact, &mut claim, &mut companions).await;
-        // Companion objects that `keep` was called for are not deleted.
+        // If the artifact was created, `companions` is empty, because `created` has called `keep`.
         companions.delete().await;
-        // After a success, the artifact has replaced the reservation.
-        match (result.is_ok(), claim) {
-            (true, Claim::Reservation { .. }) | (_, Claim::None) => {}
-            (_, claim) => self.release(&key, claim).await,
+        // After a success, an artifact has replaced the reservation, so there is no reservation to delete.
+        let is_replaced = result.is_ok() && matches!(claim, Claim::Reservation { .. });
+        if !is_replaced {
+            self.release(&key, claim).await;
         }
         result
     }
 
-    /// Commits with the lock of the key held. The caller releases `claim` and deletes `companions`.
+    /// Creates the artifact, or returns the existing one. The caller holds the lock of the key. Afterwards, the caller
+    /// releases `claim` and deletes `companions`, which this function has filled.
     async fn commit_locked(
         self: Arc<Self>,
         key: &str,
@@ -100,25 +103,30 @@ impl StoreState {
         let if_exists =
             if create_is_conditional && !needs_claim { IfExists::Fail } else { IfExists::Overwrite };
         let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
-        // The request with the bytes, or the request that reserves the key, may be conditional. The storage then
-        // refuses this request if an object exists, so no lookup is needed before it.
-        let condition_decides = if needs_claim {
+        // If the first request that writes to the key is conditional, the storage refuses this request if an object
+        // exists. So no lookup is needed before this request. With a claim, the first such request is the reservation.
+        // Without a claim, it is the request with the bytes.
+        let first_write_is_conditional = if needs_claim {
             self.features().conditions.put
         } else {
             create_is_conditional && matches!(artifact.source, BodySource::Bytes(_))
         };
-        let mut needs_lookup = !condition_decides;
+        let mut needs_lookup = !first_write_is_conditional;
         let mut delays = RETRY_DELAYS.into_iter();
         loop {
             self.ensure_open()?;
-            let mut is_without_record = false;
             if needs_lookup {
                 match self.status(&artifact.record.scope, &artifact.record.id).await? {
                     KeyStatus::Absent => {}
                     KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
-                    KeyStatus::WithoutRecord => is_without_record = true,
+                    // The storage may still be finishing this object.
+                    KeyStatus::WithoutRecord => {
+                        let Some(delay) = delays.next() else { break };
+                        tokio::time::sleep(delay).await;
+                        continue;
+                    }
                     KeyStatus::Reserved { put_mark, .. } if put_mark == artifact.encoded.mark => {
-                        // This is the put's own reservation: the response to its request was lost.
+                        // This put has made the reservation, but the response to its request was lost.
                         *claim = Claim::Reservation { mark: put_mark };
                     }
                     KeyStatus::Reserved { put_mark, created_at } => {
@@ -130,11 +138,6 @@ impl StoreState {
                         continue;
                     }
                 }
-            }
-            if is_without_record {
-                let Some(delay) = delays.next() else { break };
-                tokio::time::sleep(delay).await;
-                continue;
             }
             if needs_claim && matches!(claim, Claim::None) {
                 match self.claim(key, &artifact.encoded.mark, &mut waiter).await? {
@@ -153,12 +156,14 @@ impl StoreState {
             match failed.kind {
                 RequestErrorKind::PreconditionFailed => {
                     match self.status(&artifact.record.scope, &artifact.record.id).await? {
+                        // An earlier attempt of this request has created the artifact, but its response was lost.
                         KeyStatus::Artifact(existing)
                             if existing.mark.as_ref() == Some(&artifact.encoded.mark) =>
                         {
                             return Ok(created(artifact, companions));
                         }
                         KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
+                        // No object is at the key, so the condition on the tag of the copied object has failed.
                         KeyStatus::Absent
                             if matches!(artifact.source, BodySource::Copy { etag: Some(_), .. }) =>
                         {
@@ -166,6 +171,7 @@ impl StoreState {
                                 "the upload was replaced while it was committed; commit it again",
                             ));
                         }
+                        // The object was deleted, or is not an artifact yet. The put retries after a delay.
                         KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. } => {}
                     }
                 }
@@ -192,8 +198,8 @@ impl StoreState {
         }
     }
 
-    /// Looks up whether the artifact exists although the request that creates it has failed. If not, returns the
-    /// failure.
+    /// Looks up whether the artifact exists although the request that creates it has failed with `failed`. If the
+    /// artifact does not exist, returns this failure.
     async fn resolve_failure(
         &self,
         key: &str,
@@ -208,7 +214,7 @@ impl StoreState {
             {
                 return Ok(created(artifact, companions));
             }
-            // Another put has created the artifact, so the outcome of this request does not matter.
+            // Another put has created the artifact. So this put has the same result, whatever its own request did.
             Ok(Ok(KeyStatus::Artifact(existing))) if failed.kind == RequestErrorKind::OutcomeUnknown => {
                 return already_exists(&artifact, existing.record);
             }
@@ -219,8 +225,8 @@ impl StoreState {
             }
             _ => {}
         }
-        // The server may still carry out the request. Then the artifact needs its record object and its index key. If
-        // the server does not, a sweep deletes both objects.
+        // The server may still carry out the request, and then the artifact needs its record object and its index key.
+        // If the server does not carry out the request, a sweep deletes both objects.
         if failed.kind == RequestErrorKind::OutcomeUnknown {
             companions.keep();
         }
@@ -272,7 +278,7 @@ impl StoreState {
                     .copy_object()
                     .bucket(&self.bucket)
                     .key(key)
-                    // Neither the bucket nor the key needs escaping, because the options allow only plain characters.
+                    // The bucket and the key need no escaping, because the options allow only plain characters.
                     .copy_source(format!("{}/{from}", self.bucket))
                     .set_copy_source_if_match(etag.clone())
                     .metadata_directive(MetadataDirective::Replace)
@@ -295,12 +301,14 @@ impl StoreState {
 /// an artifact is complete from the start. They are deleted if the artifact is not created.
 #[derive(Debug, Default)]
 struct CompanionObjects {
+    /// The objects to delete if the artifact is not created.
     objects: Vec<TempObject>,
+    /// Whether all companion objects are written. If so, a retry does not write them again.
     is_written: bool,
 }
 
 impl CompanionObjects {
-    /// Writes the objects, once.
+    /// Writes the objects if they are not written yet. `key` is the artifact's key.
     async fn put(
         &mut self,
         state: &Arc<StoreState>,
@@ -311,13 +319,14 @@ impl CompanionObjects {
             return Ok(());
         }
         if let Some(record_object) = &artifact.encoded.record_object {
-            let key = state.layout.record_object_key(key, &record_object.random);
+            let record_object_key = state.layout.record_object_key(key, &record_object.random);
             let operation = Operation::write("putting a long record");
-            self.put_object(state, key, record_object.json.clone(), operation).await?;
+            self.put_object(state, record_object_key, record_object.json.clone(), operation).await?;
         }
         if state.format.indexed {
-            let key = state.layout.index_key(&artifact.record, &artifact.encoded.mark);
-            self.put_object(state, key, Bytes::new(), Operation::write("putting an index key")).await?;
+            let index_key = state.layout.index_key(&artifact.record, &artifact.encoded.mark);
+            let operation = Operation::write("putting an index key");
+            self.put_object(state, index_key, Bytes::new(), operation).await?;
         }
         self.is_written = true;
         Ok(())
@@ -336,10 +345,12 @@ impl CompanionObjects {
         Ok(())
     }
 
+    /// Keeps the objects: `delete` or a drop does not delete them any more.
     fn keep(&mut self) {
         self.objects.drain(..).for_each(TempObject::keep);
     }
 
+    /// Deletes the objects that `keep` has not kept.
     async fn delete(self) {
         for object in self.objects {
             object.delete().await;
@@ -347,6 +358,8 @@ impl CompanionObjects {
     }
 }
 
+/// The result of a put that has created the artifact. Keeps the companion objects. Marks the upload as completed, so
+/// that it is not aborted.
 fn created(artifact: NewArtifact, companions: &mut CompanionObjects) -> PutResult {
     companions.keep();
     if let BodySource::Multipart(upload) = artifact.source {
@@ -355,6 +368,8 @@ fn created(artifact: NewArtifact, companions: &mut CompanionObjects) -> PutResul
     PutResult { record: artifact.record, outcome: PutOutcome::Created }
 }
 
+/// The result of a put of `artifact` if an artifact with `record` exists. Fails with `Conflict` if the existing bytes
+/// have another digest.
 fn already_exists(artifact: &NewArtifact, record: Record) -> Result<PutResult, StoreError> {
     if record.digest != artifact.record.digest {
         return Err(StoreError::conflict(

@@ -11,15 +11,18 @@ use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::record::{META_MARK, StoredRecord, decode_record};
 use crate::state::StoreState;
 
-/// The delays after each attempt to delete an object or to abort an upload in the background.
+/// The delays after the attempts to delete an object or to abort an upload in the background. There is one attempt for
+/// each delay.
 pub(crate) const CLEANUP_RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
+/// The operation for errors when an object is deleted that is not an artifact.
 pub(crate) const DELETE_TEMP_OBJECT: Operation = Operation::delete("deleting a temporary object");
 
 impl StoreState {
-    /// Deletes the artifact and returns whether it existed. Sends two requests, and one more for an index key. A long
-    /// record takes one request more, or two if the store has an index.
+    /// Deletes the artifact and returns whether it existed. Sends two requests, and one more for an index key. A record
+    /// object takes one more request. If the store has an index, a record object takes two more, because the index key
+    /// is computed from the record.
     pub(crate) async fn delete(self: Arc<Self>, scope: Scope, id: ArtifactId) -> Result<bool, StoreError> {
         let key = self.layout.artifact_key(&scope, &id);
         let _lock = self.lock_key(&key).await;
@@ -33,12 +36,14 @@ impl StoreState {
                 failed => return Err(failed.into()),
             },
         };
+        // It must be possible to delete a damaged artifact. So an unreadable record is not an error here, but `None`.
         let stored = match decode_record(&key, head.metadata()) {
+            // The object is not an artifact.
             Ok(None) => return Ok(false),
             Ok(Some(stored)) => self.decrypt_record(&key, stored).await.ok(),
             Err(_) => None,
         };
-        // A damaged artifact must be deletable, so an unreadable record is not an error here.
+        // The keys of the artifact's record object and index key, as far as they are known.
         let mut companions = Vec::new();
         let record = match stored {
             Some(StoredRecord::Inline(record)) => Some(*record),
@@ -55,7 +60,9 @@ impl StoreState {
             Some(StoredRecord::Encrypted(_)) | None => None,
         };
         let mark = head.metadata().and_then(|metadata| metadata.get(META_MARK));
-        if let (true, Some(record), Some(mark)) = (self.format.indexed, record, mark) {
+        if self.format.indexed
+            && let (Some(record), Some(mark)) = (record, mark)
+        {
             companions.push(self.layout.index_key(&record, mark));
         }
         self.delete_object(Operation::delete("deleting an artifact"), &key).await?;

@@ -5,7 +5,8 @@
 //! the bucket.
 //!
 //! Each record is encrypted with AES-256-GCM and a key of its own. That key is an HMAC-SHA256 of the put's random mark,
-//! made with the store's key. A mark is used once, so a fixed nonce is safe. This module must never send a request.
+//! made with the store's key. A mark is used once, so each derived key encrypts one record, and a fixed nonce is safe.
+//! This module must never send a request.
 
 use std::fmt;
 
@@ -14,17 +15,19 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 
+/// The first bytes of the HMAC's input. They separate this use of the store's key from other uses.
 const DOMAIN: &[u8] = b"artifact-store s3 record v2\0";
 /// The length of a key's id, in bytes.
 pub(crate) const ID_BYTES: usize = 8;
+/// The length of a key of AES-256, in bytes.
 const KEY_BYTES: usize = 32;
-/// The number of bytes that encryption adds: the key's id and the tag.
+/// The number of bytes that encryption adds: the key's id, and the 16 bytes of the tag of AES-GCM.
 pub(crate) const OVERHEAD_BYTES: usize = ID_BYTES + 16;
 
 /// The id of a key. It precedes the ciphertext.
 pub(crate) type RecordKeyId = [u8; ID_BYTES];
 
-/// A key that encrypts records. The debug output shows only its id.
+/// A key that encrypts records. The debug output shows only the key's id.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RecordKey {
     id: RecordKeyId,
@@ -56,12 +59,12 @@ impl RecordKey {
         self.id
     }
 
-    /// The id in hex, as in the name of the key's object.
+    /// The id in hex, as in the name of the object that stores the key.
     pub(crate) fn id_text(&self) -> String {
         HEXLOWER.encode(&self.id)
     }
 
-    /// Id and key in hex, separated by a dot: the content of the key's object.
+    /// The id and the key in hex, separated by a dot: the content of the object that stores the key.
     pub(crate) fn to_text(&self) -> String {
         format!("{}.{}", self.id_text(), HEXLOWER.encode(&self.key))
     }
@@ -105,6 +108,7 @@ impl RecordKey {
     }
 }
 
+/// The nonce of every record. It is the same for all records, because each record has a key of its own.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }

@@ -16,10 +16,10 @@ use aws_smithy_types::date_time::Format;
 use crate::config::S3Config;
 use crate::layout::Layout;
 
-/// Servers refuse signatures if their clock differs from the local clock by more than this.
+/// Servers refuse a signature if their clock differs from the local clock by more than 15 minutes.
 const MAX_CLOCK_SKEW_SECONDS: u64 = 15 * 60;
 
-/// Why a request failed, as far as callers act on it.
+/// Why a request failed. There is one kind for each cause that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestErrorKind {
     /// The object does not exist.
@@ -34,13 +34,13 @@ pub(crate) enum RequestErrorKind {
     InvalidRange,
     /// The server does not implement this request.
     NotImplemented,
-    /// The access key may not do this.
+    /// The access key lacks the permission, or the server rejects the key itself.
     AccessDenied,
     /// The body does not match the announced checksum.
     BadDigest,
     /// Every other error response.
     Rejected,
-    /// No response arrived, or one that asks for a retry. The request may have been carried out.
+    /// No response arrived, or the server failed or is too busy. The server may have carried out the request.
     OutcomeUnknown,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for ErrorDetail {
 
 impl Error for ErrorDetail {}
 
-/// What a request does, in words, and the IAM action that the request needs.
+/// What a request does, in words for errors, and the IAM action that the request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Operation {
     description: &'static str,
@@ -110,7 +110,7 @@ impl Operation {
         Self::object(description, "s3:DeleteObject")
     }
 
-    /// The permission that is missing if the server denies this request.
+    /// The text for an error that names the permission of this request. The server has denied the request.
     fn missing_permission(self, config: &S3Config) -> String {
         let Self { action, resource, .. } = self;
         let bucket = &config.bucket;
@@ -162,17 +162,18 @@ where
     }
 }
 
-/// An error and its sources.
+/// The error itself, then its source, then the source of this source, and so on.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
-/// The texts of an error and of its sources.
+/// The texts of an error and of its sources, joined by colons.
 fn chain_text(error: &(dyn Error + 'static)) -> String {
     chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Whether the server's clock differs so much from the local clock that the server refuses signatures.
+/// Whether the server's clock differs so much from the local clock that the server refuses signatures. `date` is the
+/// header `Date` of the response; without this header, the result is `false`.
 fn is_clock_skewed(date: Option<&str>) -> bool {
     let server_time = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
     let local_seconds =
@@ -180,7 +181,8 @@ fn is_clock_skewed(date: Option<&str>) -> bool {
     server_time.is_some_and(|time| time.secs().abs_diff(local_seconds) > MAX_CLOCK_SKEW_SECONDS)
 }
 
-/// The kind of an error response, and the error for the caller.
+/// The kind of an error response, and the error for the caller. `code` is the error code of the protocol; `None` if the
+/// response has no code.
 fn from_response(
     config: &S3Config,
     operation: Operation,
@@ -297,6 +299,7 @@ fn rejected_credentials(server: &str, code: &str) -> StoreError {
     }
 }
 
+/// The kind and the error for a request that got no valid response. `doing` describes the request.
 fn from_missing_response<E>(
     config: &S3Config,
     doing: &str,
@@ -338,6 +341,7 @@ where
     }
 }
 
+/// The error if the clocks of the server and of this machine differ too much.
 fn clock_skew_error(server: &str) -> StoreError {
     StoreError::backend(format!(
         "{server} refuses the signature because its clock and this machine's differ by more than 15 minutes; correct the clocks"
@@ -380,7 +384,7 @@ pub(crate) fn body_read_error(config: &S3Config, error: &(dyn Error + 'static)) 
     .with_source(ErrorDetail(chain_text(error)))
 }
 
-/// The error for a response body of which no bytes arrived within `request_timeout`.
+/// The error if no bytes of a response body arrived within `request_timeout`.
 pub(crate) fn body_timeout(config: &S3Config) -> StoreError {
     StoreError::unavailable(format!(
         "{} stopped sending for longer than request_timeout",

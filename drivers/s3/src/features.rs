@@ -1,7 +1,7 @@
 //! What the storage behind a store honours: [`StorageFeatures`], how the driver knows them, and their description for
 //! operators.
 //!
-//! Servers of this protocol differ, so nothing is assumed. This module must never send a request.
+//! Servers of this protocol differ, so the driver probes them. This module must never send a request.
 
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ pub(crate) struct StorageFeatures {
 }
 
 impl StorageFeatures {
-    /// Features that are safe with every storage.
+    /// The features that are assumed without a probe: no conditions, no checksums of parts, and 2 KiB of user metadata,
+    /// as the protocol says.
     pub(crate) const fn minimal() -> Self {
         Self {
             conditions: ConditionalRequests::NONE,
@@ -71,6 +72,7 @@ pub(crate) enum Versioning {
 }
 
 impl Versioning {
+    /// The name in `FORMAT` and for operators.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -80,6 +82,7 @@ impl Versioning {
         }
     }
 
+    /// The versioning with this name; `Unknown` for any other text.
     pub(crate) fn parse(text: &str) -> Self {
         [Self::Off, Self::Enabled, Self::Suspended]
             .into_iter()
@@ -118,8 +121,8 @@ impl KnownFeatures {
     }
 }
 
-/// Whether a probe at `probed_at` must be repeated: it is [`MAX_AGE`] old or older, its time is more than `MAX_AGE` in
-/// the future because a clock was wrong, or the time is unknown.
+/// Whether a probe at `probed_at` must be repeated. There are three cases: the probe is at least [`MAX_AGE`] old; its
+/// time is unknown (`None`); or its time is more than `MAX_AGE` in the future, because a clock was wrong.
 pub(crate) fn is_outdated(probed_at: Option<Timestamp>) -> bool {
     let max_age = i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX);
     probed_at.is_none_or(|then| {
@@ -128,7 +131,8 @@ pub(crate) fn is_outdated(probed_at: Option<Timestamp>) -> bool {
     })
 }
 
-/// The features as operators see them.
+/// The features as operators see them. `indexed` says whether the store has index keys, and `encrypted` says whether
+/// its records are encrypted.
 pub(crate) fn store_features(
     known: &KnownFeatures,
     config: &S3Config,
@@ -269,13 +273,14 @@ fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreF
     ]
 }
 
-/// What a default retention means.
+/// What a default retention means, for operators.
 pub(crate) fn retention_notice() -> String {
     "The bucket has object lock with a default retention: a delete hides an object, and its bytes stay until the retention \
      ends; this also holds for staged uploads and for what probes and sweeps delete."
         .to_owned()
 }
 
+/// The time of a probe as the end of a phrase, such as ` at 2026-01-02T03:04:05Z`; empty if the time is unknown.
 fn recorded_at(probed_at: Option<Timestamp>) -> String {
     probed_at.map_or_else(String::new, |at| format!(" at {at}"))
 }

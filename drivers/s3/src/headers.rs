@@ -4,10 +4,12 @@
 
 use artifact_store_core::Record;
 
-/// The `Content-Disposition` of every artifact's object. Some servers ignore the headers of a presigned URL when they
-/// answer a range request, and a browser must not run uploaded content.
+/// The `Content-Disposition` of every artifact's object: a browser must save uploaded content and never run it. A
+/// presigned URL sets this header, too, but some servers ignore the headers of the URL when they answer a range
+/// request.
 pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
-/// The longest media type that is also sent as the object's `Content-Type`.
+/// The longest media type that becomes the object's `Content-Type`, in bytes. A longer media type is only in the
+/// record.
 const MAX_CONTENT_TYPE_BYTES: usize = 255;
 
 /// The media type of the artifact; `None` if the artifact has none, or if it cannot be sent in a header.

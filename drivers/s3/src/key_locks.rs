@@ -1,4 +1,5 @@
-//! One lock per key: within a process, changes of one object run one after the other, even from several stores.
+//! One lock per key: within a process, changes of one object run one after the other. The locks are global, because a
+//! process may open the same store several times.
 //!
 //! This module must never know what a lock protects.
 
@@ -18,6 +19,7 @@ fn locks() -> MutexGuard<'static, HashMap<String, Arc<AsyncMutex<()>>>> {
 #[derive(Debug)]
 pub(crate) struct KeyLockGuard {
     name: String,
+    /// The guard's reference to the lock; `None` only while the guard is dropped.
     lock: Option<Arc<AsyncMutex<()>>>,
     /// `None` while the guard waits.
     held: Option<OwnedMutexGuard<()>>,
@@ -36,7 +38,8 @@ impl Drop for KeyLockGuard {
         self.held = None;
         let mut locks = locks();
         self.lock = None;
-        // The holder and each waiter have a reference. If only the map has a reference, nobody uses the lock any more.
+        // The map has one reference, and each other guard of this key has one. If only the map has a reference, no
+        // guard is left, so the map does not need the lock any more.
         if let Entry::Occupied(entry) = locks.entry(std::mem::take(&mut self.name))
             && Arc::strong_count(entry.get()) == 1
         {

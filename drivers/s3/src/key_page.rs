@@ -8,7 +8,7 @@ use aws_sdk_s3::types::Object;
 use crate::error::Operation;
 use crate::state::StoreState;
 
-/// Keys in one response: the limit of the protocol.
+/// The largest number of keys in one response that the protocol allows.
 pub(crate) const PAGE_KEYS: i32 = 1000;
 
 /// One page of the keys with a prefix.
@@ -20,14 +20,13 @@ pub(crate) struct KeyPage {
 }
 
 impl StoreState {
-    /// One page of the keys with `prefix`. `after` is the token of this page, from the page before; `None` for the
-    /// first page.
+    /// One page of the keys with `prefix`. `after` is [`KeyPage::next`] of the page before; `None` for the first page.
     pub(crate) async fn list_keys(&self, prefix: &str, after: Option<String>) -> Result<KeyPage, StoreError> {
         self.list_keys_from(prefix, after, None, PAGE_KEYS).await
     }
 
-    /// Like [`list_keys`](Self::list_keys), with at most `max` keys, and only keys that sort after `start`, if it is
-    /// set.
+    /// Like [`list_keys`](Self::list_keys), with at most `max` keys. If `start` is set, returns only keys that sort
+    /// after `start`.
     pub(crate) async fn list_keys_from(
         &self,
         prefix: &str,

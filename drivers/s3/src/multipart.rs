@@ -18,9 +18,10 @@ use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::headers::CONTENT_DISPOSITION;
 use crate::state::StoreState;
 
-/// The size of a part of a copy within the storage, unless `copy_limit` is smaller.
+/// The largest part of a copy within the storage, in bytes. With 10 000 parts of 1 GiB, the largest object of 5 TiB can
+/// be copied.
 const COPY_PART_BYTES: u64 = 1 << 30;
-/// The smallest size of a part that the protocol allows. The last part may be smaller.
+/// The smallest part that the protocol allows, in bytes. Only the last part may be smaller.
 const MIN_PART_BYTES: u64 = 5 << 20;
 
 const ABORT: Operation = Operation::object("aborting an upload", "s3:AbortMultipartUpload");
@@ -42,8 +43,8 @@ pub(crate) struct MultipartUpload {
 }
 
 impl MultipartUpload {
-    /// Creates an upload to `key`. Callers must not drop this future: the upload's id would be lost, and nobody could
-    /// abort the upload.
+    /// Creates an upload to `key`. The object gets the metadata and the content type when the upload is completed.
+    /// Callers must not drop this future: the upload's id would be lost, and nobody could abort the upload.
     pub(crate) async fn create(
         state: Arc<StoreState>,
         key: String,
@@ -69,38 +70,39 @@ impl MultipartUpload {
         Ok(Self { state, key, upload_id: Some(upload_id), checksum, parts: Vec::new() })
     }
 
-    /// Sends `first_chunks` and then the rest of `chunks`, with at most `part_concurrency` parts at once. Keeps at most
-    /// two parts more than that in memory.
+    /// Sends `first_chunks` and then the rest of `chunks`. Sends at most `part_concurrency` parts at once, and keeps at
+    /// most two further parts in memory.
     pub(crate) async fn send_parts(
         &mut self,
-        mut first_chunks: VecDeque<Bytes>,
+        first_chunks: VecDeque<Bytes>,
         chunks: &mut Chunks,
     ) -> Result<(), StoreError> {
         let limit = usize::try_from(self.state.config.part_concurrency).unwrap_or(usize::MAX);
-        let (mut number, mut ended) = (0, false);
+        let (mut part_number, mut body_has_ended) = (0, false);
+        let mut waiting = first_chunks;
         let mut in_flight = FuturesUnordered::new();
         loop {
             self.state.ensure_open()?;
             while in_flight.len() < limit
-                && let Some(chunk) = first_chunks.pop_front()
+                && let Some(chunk) = waiting.pop_front()
             {
-                number += 1;
+                part_number += 1;
                 in_flight.push(send_part(
                     Arc::clone(&self.state),
                     &self.key,
                     self.upload_id.as_deref(),
                     self.checksum.clone(),
-                    number,
+                    part_number,
                     chunk,
                 ));
             }
-            if ended && first_chunks.is_empty() && in_flight.is_empty() {
+            if body_has_ended && waiting.is_empty() && in_flight.is_empty() {
                 break;
             }
             tokio::select! {
-                chunk = chunks.next(), if !ended && first_chunks.is_empty() => match chunk? {
-                    Some(chunk) => first_chunks.push_back(chunk),
-                    None => ended = true,
+                chunk = chunks.next(), if !body_has_ended && waiting.is_empty() => match chunk? {
+                    Some(chunk) => waiting.push_back(chunk),
+                    None => body_has_ended = true,
                 },
                 Some(part) = in_flight.next(), if !in_flight.is_empty() => self.parts.push(part?),
             }
@@ -110,7 +112,8 @@ impl MultipartUpload {
         Ok(())
     }
 
-    /// Completes the upload: the parts become one object, atomically. After a failure, the caller may call this again.
+    /// Completes the upload: the parts become one object, atomically. `if_none_match` is the value of the header
+    /// `If-None-Match`; `None` if it is not sent. After a failure, the caller may call this again.
     pub(crate) async fn complete(&mut self, if_none_match: Option<String>) -> Result<(), RequestError> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(self.parts.clone())).build();
         let complete = self
@@ -133,7 +136,7 @@ impl MultipartUpload {
         Ok(())
     }
 
-    /// At least the size of the whole upload, in bytes: the last part may be smaller.
+    /// An upper limit of the size of the whole upload, in bytes. The last part may be smaller than `part_size`.
     fn max_bytes(&self) -> u64 {
         self.state.config.part_size.saturating_mul(self.parts.len() as u64)
     }
@@ -188,6 +191,8 @@ impl StoreState {
     }
 }
 
+/// A sent part, as the request that completes the upload names it. `checksum` is the part's CRC32C in base64; `None` if
+/// the part was sent without it.
 pub(crate) fn completed_part(number: i32, etag: Option<String>, checksum: Option<String>) -> CompletedPart {
     CompletedPart::builder().part_number(number).set_e_tag(etag).set_checksum_crc32_c(checksum).build()
 }
@@ -200,6 +205,7 @@ pub(crate) fn crc32c(bytes: &[u8]) -> String {
     BASE64.encode(&checksum.finalize())
 }
 
+/// Sends one part. If `checksum` is set, also sends the part's CRC32C.
 async fn send_part(
     state: Arc<StoreState>,
     key: &str,
@@ -230,7 +236,8 @@ async fn send_part(
     Ok(completed_part(number, sent.e_tag, checksum))
 }
 
-/// Copies an object of `size` bytes as parts of a new upload to `key`. The caller must complete the upload.
+/// Copies the object at the key `from`, of `size` bytes, as parts of a new upload to `key`. The caller must complete
+/// the upload.
 pub(crate) async fn copy_in_parts(
     state: &Arc<StoreState>,
     from: &str,
@@ -242,6 +249,7 @@ pub(crate) async fn copy_in_parts(
     let mut upload =
         MultipartUpload::create(Arc::clone(state), key.to_owned(), Some(metadata), content_type, None)
             .await?;
+    // Tests set a small `copy_limit`, but a part must not be smaller than the protocol allows.
     let part_size = COPY_PART_BYTES.min(state.config.copy_limit.max(MIN_PART_BYTES));
     let (mut start, mut number) = (0, 0);
     while start < size {

@@ -1,4 +1,4 @@
-//! A request body that pauses in the middle until it is released: [`PausedBody`].
+//! A request body that pauses in the middle until another task lets it continue: [`PausedBody`].
 //!
 //! This module must never know what is sent.
 
@@ -10,16 +10,17 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
-/// A body of two chunks. The second is sent once the sender of `release` sends or is dropped.
+/// A body of two chunks. The second chunk is sent once the sender of `release` sends a value or is dropped.
 #[derive(Debug)]
 pub(crate) struct PausedBody {
+    /// The chunks; `None` once they are sent.
     first: Option<Bytes>,
     second: Option<Bytes>,
     release: oneshot::Receiver<()>,
 }
 
 impl PausedBody {
-    /// Neither chunk may be empty.
+    /// A body of `first` and `second`. Both chunks must contain bytes.
     pub(crate) fn new(first: Bytes, second: Bytes, release: oneshot::Receiver<()>) -> Self {
         Self { first: Some(first), second: Some(second), release }
     }
@@ -37,7 +38,7 @@ impl Body for PausedBody {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if self.second.is_some() {
-            // A dropped sender releases the body, too.
+            // The result does not matter: if the sender was dropped, the second chunk is sent, too.
             let _ = ready!(Pin::new(&mut self.release).poll(cx));
         }
         Poll::Ready(self.second.take().map(|second| Ok(Frame::data(second))))

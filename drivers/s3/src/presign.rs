@@ -1,27 +1,28 @@
 //! Presigned URLs: a download of one artifact, an upload of one announced body.
 //!
-//! Signing is a local computation. To presign a download takes one request, which reads the record, or two if the
-//! record is long. To presign an upload takes one request, which stores its intent.
+//! Signing is a local computation. To presign a download takes one request, which reads the record, or two requests if
+//! the artifact has a record object. To presign an upload takes one request, which stores the upload's intent.
 //!
 //! **Download.** A signed GET of exactly one key. The response headers are signed into the URL, so the holder cannot
 //! change them. Media type and file name come from the record through core's rules. The disposition is always
-//! `attachment`: a browser saves uploaded content and never runs it. `Cache-Control: private` keeps the content out of
-//! shared caches. Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object itself
-//! is also an attachment. A URL names a key, not bytes. So after the artifact is deleted, its URL returns an error.
+//! `attachment`, so that a browser saves uploaded content and never runs it. `Cache-Control: private` keeps the content
+//! out of shared caches. Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object
+//! itself is also an attachment. A URL names a key, not bytes. So after the artifact is deleted, its URL returns an
+//! error.
 //!
 //! **What a download reveals.** The response contains the object's user metadata: the encrypted record and the mark. In
 //! a store of format 1, the record is in clear text, and the holder of the URL can read scope, tags and metadata of
 //! this one artifact.
 //!
-//! **Expiry.** `expires_at` is the requested expiry or the end of the signing key, whichever is earlier. The storage
-//! refuses a URL after the end of its signing key, even if the URL itself allows a longer time. Start and length of the
-//! validity are computed from the same moment and rounded down to whole seconds. So the storage never accepts a URL for
-//! longer than `expires_at`. If a cached key ends too soon, the provider is asked for a new key. If the new key ends
-//! within a minute and before the requested expiry, the call fails with `Unavailable`, because a URL that expires at
-//! once is useless.
+//! **Expiry.** `expires_at` is the earlier of two times: the requested expiry, and the end of the access key that signs
+//! the URL. The storage refuses a URL after the end of this key, even if the URL itself allows a longer time. The start
+//! and the duration of the validity are computed from the same moment and rounded down to whole seconds. So the storage
+//! never accepts a URL after `expires_at`. If a cached key ends too soon, the provider is asked for a new key. If the
+//! new key ends within a minute and before the requested expiry, the call fails with `Unavailable`, because a URL that
+//! expires at once is useless.
 //!
-//! **Endpoint.** URLs name `presign_endpoint` if it is set, because clients may reach the storage at another address
-//! than this process does. The signature covers the host, so clients cannot replace it.
+//! **Endpoint.** If the option `presign_endpoint` is set, URLs contain this address, because clients may reach the
+//! storage at another address than this process. The signature covers the host, so clients cannot replace the host.
 //!
 //! This module must never know how an upload becomes an artifact.
 
@@ -58,6 +59,7 @@ pub(crate) async fn presign(
     }
 }
 
+/// Signs the URL of a download. `None` if the artifact does not exist.
 async fn presign_get(
     state: &StoreState,
     scope: &Scope,
@@ -69,6 +71,8 @@ async fn presign_get(
         return Ok(None);
     };
     let (filename, media_type) = (record.options.filename.as_deref(), record.options.media_type.as_deref());
+    let inline = false;
+    let disposition = content_disposition(filename, media_type, inline);
     let (validity, credentials) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
     let request = state
         .presign_client()
@@ -76,7 +80,7 @@ async fn presign_get(
         .bucket(&state.bucket)
         .key(state.layout.artifact_key(scope, id))
         .response_content_type(content_type(media_type))
-        .response_content_disposition(content_disposition(filename, media_type, false))
+        .response_content_disposition(disposition)
         .response_cache_control("private")
         .customize()
         .config_override(credentials)

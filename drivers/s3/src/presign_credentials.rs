@@ -1,7 +1,7 @@
 //! The access key that signs URLs, and the time for which such a URL is valid: [`CredentialsCache`], [`UrlValidity`].
 //!
-//! A URL that is signed with a temporary key is not valid longer than the key. This module must never know what a URL
-//! is for.
+//! A URL that is signed with a temporary key is valid at most until the end of the key. This module must never know
+//! what a URL is for.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,10 +14,10 @@ use tokio::sync::Mutex;
 
 use crate::error;
 
-/// The shortest validity of a URL, unless a shorter one is requested.
+/// The shortest time for which a URL is valid because its key ends. A caller may request a shorter time.
 const MIN_VALIDITY: Duration = Duration::from_mins(1);
-/// How long a key is cached. After that, the provider is asked again, because another key may have been set in the
-/// profile.
+/// How long a key is cached. After this time, the provider is asked again, because the operator may have set another
+/// key in the profile.
 const CACHE_TTL: Duration = Duration::from_mins(15);
 
 /// From when and for how long a URL is valid, both in whole seconds.
@@ -28,19 +28,19 @@ pub(crate) struct UrlValidity {
 }
 
 impl UrlValidity {
-    /// Valid from `now` for `expiry`, or until `key_expiry` if that is earlier. Returns `None` if `key_expiry` is
-    /// earlier and less than [`MIN_VALIDITY`] from now. A key whose `key_expiry` is `None` does not expire.
+    /// Valid from `now` for `expiry`, or until `key_expiry` if the key ends earlier. Returns `None` if the key ends
+    /// earlier and less than [`MIN_VALIDITY`] from now. If `key_expiry` is `None`, the key does not end.
     fn new(now: SystemTime, expiry: Duration, key_expiry: Option<SystemTime>) -> Option<Self> {
+        // The whole seconds since the Unix epoch.
         let since_epoch = |time: SystemTime| {
             Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
         };
         let (start, requested) = (since_epoch(now), Duration::from_secs(expiry.as_secs()));
         let available = key_expiry.map_or(Duration::MAX, |end| since_epoch(end).saturating_sub(start));
-        let duration = if available >= requested {
-            requested
-        } else {
-            Some(available).filter(|available| *available >= MIN_VALIDITY)?
-        };
+        let duration = available.min(requested);
+        if duration < requested && duration < MIN_VALIDITY {
+            return None;
+        }
         Some(Self { start: UNIX_EPOCH + start, duration })
     }
 
@@ -50,7 +50,7 @@ impl UrlValidity {
         Timestamp::from_micros(i64::try_from(end.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// Start and duration, as the client takes them.
+    /// The start and the duration, in the form that the S3 client needs for signing.
     pub(crate) fn presigning_config(&self) -> Result<PresigningConfig, StoreError> {
         PresigningConfig::builder()
             .start_time(self.start)
@@ -59,7 +59,7 @@ impl UrlValidity {
             .map_err(|error| StoreError::backend("no URL can be signed for so long").with_source(error))
     }
 
-    /// The URL, and the headers that must be sent with it.
+    /// The signed URL, the headers that must be sent with it, and when it expires.
     pub(crate) fn presigned_request(&self, request: &AwsPresignedRequest) -> PresignedRequest {
         let headers = request.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
         PresignedRequest {
@@ -75,6 +75,7 @@ impl UrlValidity {
 #[derive(Debug)]
 pub(crate) struct CredentialsCache {
     provider: SharedCredentialsProvider,
+    /// The key, and when it was fetched; `None` before the first fetch.
     cached: Mutex<Option<(Credentials, Instant)>>,
 }
 
@@ -83,8 +84,9 @@ impl CredentialsCache {
         Self { provider, cached: Mutex::default() }
     }
 
-    /// Returns the validity of a URL that is signed now, and the configuration of the request that signs it. The
-    /// configuration contains the key. Both are returned together, because the validity depends on the end of this key.
+    /// Returns the validity of a URL that is signed now for `expiry`, and the configuration of the request that signs
+    /// the URL. The configuration contains the key. Both are returned together, because the validity depends on the end
+    /// of this key. The provider may take `timeout` to return a key.
     pub(crate) async fn get(
         &self,
         expiry: Duration,

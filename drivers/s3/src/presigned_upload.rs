@@ -3,23 +3,23 @@
 //! **Intent.** A presign call stores the future artifact's scope, options, digest and size as JSON under
 //! `{prefix}p/n/…`. Then it signs the URL of a PUT to `{prefix}p/b/…`. The announced length and SHA-256 are signed
 //! headers, so a server that checks them accepts only the announced bytes. The URL does not name an artifact's key, so
-//! no artifact is visible before the commit. A later intent for the same id in the same scope replaces the earlier one:
-//! a commit uses the options of the later intent, and an earlier URL still uploads the same bytes to the same key. An
-//! upload can be presigned even if the artifact already exists; its commit returns `AlreadyExists`. A URL accepts at
-//! most 5 GiB, as one PUT does. A URL is valid for at most half of `upload_ttl`. So a body that arrives in the last
-//! moment can still be committed before a sweep deletes its intent.
+//! no artifact is visible before the commit. A later intent for the same id in the same scope replaces the earlier one.
+//! A commit uses the options of the later intent. An earlier URL still uploads the same bytes to the same key. If the
+//! artifact already exists, an upload can still be presigned, and its commit returns `AlreadyExists`. A URL accepts at
+//! most 5 GiB, the protocol's limit for one PUT. A URL is valid for at most half of `upload_ttl`. So a body that
+//! arrives in the last moment can still be committed before a sweep deletes its intent.
 //!
 //! **Commit.** The server is not trusted: some servers keep the bytes of a PUT that they refused, or check nothing. So
-//! a commit reads the uploaded body once, as a stream, and hashes it. If the body is not the announced one, the commit
-//! deletes the body and fails with `DigestMismatch`. The intent remains, so the upload can be tried again. Otherwise
-//! the storage copies the body to the artifact's key, with the record as metadata. This copy is the commit point, as
-//! for other staged puts. Then the commit deletes the body and the intent. If the storage honours
+//! a commit reads the uploaded body once, as a stream, and hashes it. If the body does not have the announced digest
+//! and size, the commit deletes the body and fails with `DigestMismatch`. The intent remains, so the upload can be
+//! tried again. Otherwise the storage copies the body to the artifact's key, with the record as metadata. This copy is
+//! the commit point, as for other staged puts. Then the commit deletes the body and the intent. If the storage honours
 //! `x-amz-copy-source-if-match`, the storage refuses to copy a body that was replaced after the read.
 //!
 //! **Repeated and concurrent commits.** A commit of an existing artifact returns `AlreadyExists`, whoever created it,
 //! and deletes the body and the intent. Of several concurrent commits, one creates the artifact. If another commit
-//! deletes the body first, a commit looks again whether the artifact exists. A sweep deletes uploads that are never
-//! committed.
+//! deletes the body before this commit reads it, this commit looks again whether the artifact exists. A sweep deletes
+//! uploads that are never committed.
 //!
 //! This module must never know how a URL is signed.
 
@@ -40,7 +40,7 @@ use crate::small_object::SmallObject;
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
-/// The largest body of one PUT that the protocol allows.
+/// The largest body of one PUT that the protocol allows, in bytes: 5 GiB.
 const MAX_UPLOAD_BYTES: u64 = 5 << 30;
 
 /// Stores the intent and signs the URL of the upload.
@@ -60,7 +60,9 @@ pub(crate) async fn presign_put(
     for key in [&body_key, &intent_key, &state.layout.artifact_key(scope, &id)] {
         check_key_length(key)?;
     }
-    let expiry = expiry.min((state.config.upload_ttl / 2).max(Duration::from_secs(1)));
+    // The other half of `upload_ttl` is for the commit.
+    let max_expiry = (state.config.upload_ttl / 2).max(Duration::from_secs(1));
+    let expiry = expiry.min(max_expiry);
     let (validity, credentials) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
     let now = state.config.clock.now();
     let record = Record::new(scope.clone(), intent.options.clone(), intent.digest, intent.size, now);
@@ -123,6 +125,7 @@ struct UploadCommit {
 }
 
 impl UploadCommit {
+    /// Creates the artifact, or returns the existing one. `None` if the intent or the body does not exist.
     async fn run(self) -> Result<Option<PutResult>, StoreError> {
         // With this lock, a second commit in this process finds the artifact and does not read the body.
         let _lock = self.state.lock_key(&self.body_key).await;
@@ -167,7 +170,7 @@ impl UploadCommit {
         state.commit_staged(self.body_key.clone(), uploaded.etag, record).await.map(Some)
     }
 
-    /// The record of the last intent; `None` if there is no intent.
+    /// The record in the stored intent; `None` if there is no intent.
     async fn read_intent(&self) -> Result<Option<Record>, StoreError> {
         let (state, key) = (&self.state, &self.intent_key);
         let got = match state.client.get_object().bucket(&state.bucket).key(key).send().await {
@@ -213,13 +216,14 @@ impl UploadCommit {
             state.ensure_open()?;
             hasher.update(&chunk);
             size += chunk.len() as u64;
-            // If all chunks are already received, no other `await` in this loop waits. This one lets other tasks run.
+            // If all chunks have already arrived, the other `await` in this loop never waits. This `await` lets other
+            // tasks run.
             tokio::task::consume_budget().await;
         }
         Ok(Some(UploadedBody { digest: hasher.finish(), size, etag: got.e_tag }))
     }
 
-    /// Deletes the body, then the intent. A body without an intent cannot be committed.
+    /// Deletes the body, then the intent.
     async fn delete_upload(&self) {
         TempObject::new(&self.state, self.body_key.clone()).delete().await;
         TempObject::new(&self.state, self.intent_key.clone()).delete().await;
@@ -230,6 +234,6 @@ impl UploadCommit {
 struct UploadedBody {
     digest: Digest,
     size: u64,
-    /// `None` if the storage returned no tag.
+    /// The tag of the object; `None` if the storage returned no tag.
     etag: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! An object that is deleted unless [`keep`](TempObject::keep) is called: [`TempObject`].
+//! An object that is deleted when it is no longer needed: [`TempObject`].
 //!
 //! This module must never delete an artifact.
 
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::delete::DELETE_TEMP_OBJECT;
 use crate::state::StoreState;
 
-/// A temporary object. Dropping it deletes the object in the background.
+/// A temporary object in the bucket. Dropping this value deletes the object in the background. After
+/// [`keep`](Self::keep), the object stays.
 #[derive(Debug)]
 pub(crate) struct TempObject {
     state: Arc<StoreState>,
@@ -16,11 +17,12 @@ pub(crate) struct TempObject {
 }
 
 impl TempObject {
+    /// A guard for the object at `key`. Sends no request.
     pub(crate) fn new(state: &Arc<StoreState>, key: String) -> Self {
         Self { state: Arc::clone(state), key: Some(key) }
     }
 
-    /// Keeps the object: a drop no longer deletes the object.
+    /// Keeps the object: it is not deleted.
     pub(crate) fn keep(mut self) {
         self.key = None;
     }

@@ -19,9 +19,10 @@ use crate::list::scan::{scan_limit_exceeded, size_matches};
 use crate::lookup::KeyStatus;
 use crate::state::StoreState;
 
-/// The number of keys that a listing may look at, for each record that it may read.
+/// The number of keys that a listing may look at, for each record that it may read. A key costs much less than a
+/// record: one request lists 1000 keys, but reads only one record.
 const KEYS_PER_RECORD: u64 = 100;
-/// The number of keys that one pass over a wide scope keeps.
+/// The number of keys that one pass over the keys of a wide scope keeps in memory.
 const MAX_KEPT_KEYS: usize = 2000;
 
 /// Whether the matches of `query` can only be counted by reading every record.
@@ -31,10 +32,12 @@ pub(crate) fn needs_records_to_count(query: &ListQuery) -> bool {
     let by_size = min_bytes.is_some() || max_bytes.is_some();
     let by_time = created_after.is_some() || created_before.is_some();
     let by_task = query.pattern().task != TaskPattern::Any;
+    // A listing of artifacts' keys contains sizes. Index keys contain times and tasks. If both are needed, the matches
+    // cannot be counted by keys.
     !media_types.is_empty() || !sources.is_empty() || !tags.is_empty() || (by_size && (by_time || by_task))
 }
 
-/// The page of `query`.
+/// The page of rows that `query` selects.
 ///
 /// # Errors
 /// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for an unreadable
@@ -46,15 +49,16 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
     let limit = query.limit() as usize;
     let mut scan = IndexScan::new(state, query, &key_filter, after);
     let mut rows: Vec<(Position, Record)> = Vec::new();
-    let mut read = 0_u64;
+    let mut records_read = 0_u64;
     let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
     loop {
         state.ensure_open()?;
+        // One row more than the page has shows whether another page follows.
         let needed = (limit + 1).saturating_sub(rows.len());
-        // Only the records show how many entries match the filter, so more records than needed are read at once.
+        // Only the records show which entries match the filter. So more records than needed are read at once.
         let count = if needed > 0 && scan.has_record_filter() { needed.max(concurrency) } else { needed };
-        // Rows of the same time are ordered by id, which index keys do not contain. So once the page is full, all other
-        // entries with the time of its last row are read, too.
+        // Rows of the same time are ordered by id, but index keys do not contain the id. So once the page is full, all
+        // other entries with the time of its last row are read, too.
         let entries = match rows.last() {
             Some((last, _)) if needed == 0 => scan.next_with_time(last.created_at).await?,
             _ => scan.next(count).await?,
@@ -62,8 +66,8 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
         if entries.is_empty() {
             break;
         }
-        read = read.saturating_add(entries.len() as u64);
-        if read > state.config.max_scan {
+        records_read = records_read.saturating_add(entries.len() as u64);
+        if records_read > state.config.max_scan {
             return Err(scan_limit_exceeded(state));
         }
         let mut found = read_rows(state, entries).await?;
@@ -99,8 +103,8 @@ async fn read_rows(
     Ok(rows)
 }
 
-/// The number of artifacts that match `query`. Counts artifacts' keys if the query selects only by scope and size.
-/// Otherwise counts index keys. Then index keys of puts that died are included until a sweep deletes them.
+/// The number of artifacts that match `query`. If the query selects only by scope and size, counts artifacts' keys.
+/// Otherwise counts index keys: this number includes index keys of puts that died, until a sweep deletes them.
 async fn count(
     state: &StoreState,
     query: &ListQuery,
@@ -140,6 +144,7 @@ async fn count(
     }
 }
 
+/// Whether the entry's time is within the filter's limits on times.
 fn time_matches(entry: &IndexEntry, filter: &Filter) -> bool {
     filter.created_after.is_none_or(|after| entry.created_at >= after)
         && filter.created_before.is_none_or(|before| entry.created_at <= before)
@@ -152,7 +157,7 @@ struct IndexScan<'a> {
     key_filter: &'a IndexKeyFilter,
     /// Entries that were listed and not returned yet.
     ready: VecDeque<IndexEntry>,
-    /// The newest time that the query covers; `None` if the query has no such limit.
+    /// The newest time that the query or its cursor allows; `None` if there is no such limit.
     newest: Option<Timestamp>,
     progress: ScanProgress,
     /// The number of keys that were looked at.
@@ -161,17 +166,19 @@ struct IndexScan<'a> {
 
 /// How far a scan is.
 enum ScanProgress {
-    /// The scope is one session, so the keys are in order. `token` is the token of the next page of keys; `None` for
-    /// the first page.
+    /// The scope is one session, so the keys are in order.
     Ordered {
+        /// The token of the next page of keys; `None` for the first page.
         token: Option<String>,
+        /// Whether the first page was listed.
         is_started: bool,
     },
-    /// The scope is wider than one session. All entries up to the time and key `after` are done; `None` if none is
-    /// done.
+    /// The scope is wider than one session.
     Wide {
+        /// The time and the key of the last entry that is done; `None` if no entry is done.
         after: Option<(Timestamp, String)>,
     },
+    /// All keys were listed.
     End,
 }
 
@@ -185,7 +192,8 @@ impl<'a> IndexScan<'a> {
         key_filter: &'a IndexKeyFilter,
         after: Option<&Position>,
     ) -> Self {
-        // Rows come newest first, so the cursor limits the newest time, as the filter does.
+        // Rows come newest first. So the rows after the cursor are not newer than the cursor. The filter may also limit
+        // the newest time.
         let newest_times = [after.map(|after| after.created_at), query.filter().created_before];
         let progress = if key_filter.is_ordered(&state.layout) {
             ScanProgress::Ordered { token: None, is_started: false }
@@ -196,10 +204,10 @@ impl<'a> IndexScan<'a> {
         Self { state, query, key_filter, ready: VecDeque::new(), newest, progress, scanned: 0 }
     }
 
-    /// The next entries, newest first: at least `count` if there are so many, and every further entry with the same
-    /// time as the last one. Empty at the end.
+    /// The next entries, newest first: `count` entries, and all further entries with the time of the last one. Fewer if
+    /// fewer entries are left; empty at the end.
     ///
-    /// The index does not order entries of one time, so the caller must sort them together.
+    /// The index does not order entries of one time by id, so the caller must sort them together.
     async fn next(&mut self, count: usize) -> Result<Vec<IndexEntry>, StoreError> {
         let mut entries = Vec::new();
         while entries.len() < count {
@@ -232,10 +240,12 @@ impl<'a> IndexScan<'a> {
         }
     }
 
-    /// Lists keys until an entry is ready. Returns `false` if no entries are left.
+    /// Lists keys until an entry is ready. Returns `false` if no entries are left. `count` is the number of entries
+    /// that the caller needs: it limits how many keys of a session one request lists.
     async fn fill(&mut self, count: usize) -> Result<bool, StoreError> {
         while self.ready.is_empty() {
             self.state.ensure_open()?;
+            // If more keys follow, `fill_ordered` or `fill_wide` sets the progress again.
             match std::mem::replace(&mut self.progress, ScanProgress::End) {
                 ScanProgress::End => return Ok(false),
                 ScanProgress::Ordered { token, is_started } => {
@@ -247,22 +257,32 @@ impl<'a> IndexScan<'a> {
         Ok(true)
     }
 
+    /// Lists the next page of keys of one session, and puts its entries into `ready`. The parameters `token` and
+    /// `is_started` are the fields of [`ScanProgress::Ordered`].
     async fn fill_ordered(
         &mut self,
         token: Option<String>,
         is_started: bool,
         count: usize,
     ) -> Result<(), StoreError> {
-        let start = self.newest.filter(|_| !is_started);
-        let start = start.and_then(|time| self.key_filter.start_after(&self.state.layout, time));
-        // One key more than needed is listed, because it may show that the next entry has another time.
-        let max = i32::try_from(count.saturating_add(1)).unwrap_or(PAGE_KEYS).clamp(2, PAGE_KEYS);
-        let max = if self.has_record_filter() || self.key_filter.filters_task() { PAGE_KEYS } else { max };
-        let page = self.state.list_keys_from(&self.key_filter.prefix, token, start, max).await?;
+        // Only the first page needs a start: the token says where a later page starts.
+        let start = match self.newest {
+            Some(time) if !is_started => self.key_filter.start_after(&self.state.layout, time),
+            _ => None,
+        };
+        let max_keys = if self.has_record_filter() || self.key_filter.filters_task() {
+            // Not every key leads to a row, so a full page is listed.
+            PAGE_KEYS
+        } else {
+            // One key more than needed is listed, because it may show that the next entry has another time.
+            i32::try_from(count.saturating_add(1)).unwrap_or(PAGE_KEYS).clamp(2, PAGE_KEYS)
+        };
+        let page = self.state.list_keys_from(&self.key_filter.prefix, token, start, max_keys).await?;
         self.count_scanned(page.objects.len())?;
         let entries: Vec<_> =
             page.objects.iter().filter_map(|object| self.matching_entry(object.key()?)).collect();
         for entry in entries {
+            // All further entries are older, so the progress stays `End`.
             if self.query.filter().created_after.is_some_and(|after| entry.created_at < after) {
                 return Ok(());
             }
@@ -274,8 +294,8 @@ impl<'a> IndexScan<'a> {
         Ok(())
     }
 
-    /// Reads all keys of a scope that is wider than one session. Puts the next entries after the position `after` into
-    /// `ready`, in the order of listings: at most [`MAX_KEPT_KEYS`].
+    /// Lists all keys of a scope that is wider than one session. Puts the first entries after `after` into `ready`,
+    /// newest first, at most [`MAX_KEPT_KEYS`]. The parameter `after` is the field of [`ScanProgress::Wide`].
     async fn fill_wide(&mut self, after: Option<(Timestamp, String)>) -> Result<(), StoreError> {
         let after: Option<SortKey> = after.map(|(time, key)| (Reverse(time), key));
         let mut kept: BinaryHeap<SortKey> = BinaryHeap::new();
@@ -294,6 +314,7 @@ impl<'a> IndexScan<'a> {
                     continue;
                 }
                 kept.push(sort_key);
+                // The top of the heap is the oldest entry.
                 if kept.len() > MAX_KEPT_KEYS {
                     kept.pop();
                     is_truncated = true;
@@ -305,17 +326,17 @@ impl<'a> IndexScan<'a> {
             }
         }
         let kept = kept.into_sorted_vec();
-        if let Some((time, key)) = kept.last().filter(|_| is_truncated) {
-            self.progress = ScanProgress::Wide { after: Some((time.0, key.clone())) };
+        if is_truncated && let Some((Reverse(time), key)) = kept.last() {
+            self.progress = ScanProgress::Wide { after: Some((*time, key.clone())) };
         }
         self.ready = kept.into_iter().filter_map(|(_, key)| self.state.layout.index_entry(&key)).collect();
         Ok(())
     }
 
-    /// The entry of a key; `None` if the query cannot cover it.
+    /// The entry of a key; `None` if the entry cannot match the query.
     ///
-    /// Entries with the time of the cursor are included: some of their rows come after the cursor, and only the records
-    /// show which ones.
+    /// Entries with the time of the cursor are included. Some of their rows may come after the cursor, and only the
+    /// records show which ones.
     fn matching_entry(&self, key: &str) -> Option<IndexEntry> {
         let entry = self.state.layout.index_entry(key)?;
         let is_not_too_new = self.newest.is_none_or(|newest| entry.created_at <= newest);

@@ -1,7 +1,7 @@
 //! Lists by a scan: lists the keys of the artifacts that a query covers, and sends a HEAD request for each record.
 //!
-//! The number of keys that a scan may look at is limited. Its memory is limited to one page of keys and one page of
-//! rows. This module must never return a page unless it has looked at every key that the query covers.
+//! The number of keys that a scan may look at is limited. A scan keeps only one page of keys and one page of rows in
+//! memory. This module must never return a page before it has looked at every key that the query covers.
 
 use std::collections::BinaryHeap;
 
@@ -13,7 +13,7 @@ use crate::layout::KeyFilter;
 use crate::lookup::KeyStatus;
 use crate::state::StoreState;
 
-/// The page of `query`.
+/// The page of rows that `query` selects.
 ///
 /// # Errors
 /// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for a damaged
@@ -38,7 +38,7 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
             .map(|key| async move { state.status_of_key(&key).await })
             .buffer_unordered(concurrency);
         while let Some(status) = statuses.next().await {
-            // Otherwise, the artifact was deleted after its key was listed, or the object is not an artifact.
+            // With another status, the artifact was deleted after its key was listed, or the object is not an artifact.
             if let KeyStatus::Artifact(existing) = status? {
                 rows.push(existing.record);
             }
@@ -59,7 +59,7 @@ pub(crate) fn scan_limit_exceeded(state: &StoreState) -> StoreError {
     ))
 }
 
-/// The key of `object`; `None` if the query cannot cover it.
+/// The key of `object`; `None` if the object cannot match the query.
 fn matching_key(
     state: &StoreState,
     key_filter: &KeyFilter,
@@ -79,8 +79,7 @@ pub(crate) fn size_matches(size: Option<i64>, filter: &Filter) -> bool {
     })
 }
 
-/// A row, ordered by its position in the listing. So the top of a heap is the last row of the page. If the page is full
-/// and an earlier row is found, the last row is dropped.
+/// A row, ordered by its position in the listing. So the top of a heap of rows is the row that comes last.
 struct Row {
     position: Position,
     record: Record,
@@ -106,12 +105,15 @@ impl PartialEq for Row {
 
 impl Eq for Row {}
 
-/// The first rows after the cursor. One more than the page has shows whether another page follows.
+/// Collects the first rows after the cursor. It keeps one row more than the page has: this row shows whether another
+/// page follows.
 struct Rows<'a> {
     query: &'a ListQuery,
+    /// The position of the cursor; `None` for the first page.
     after: Option<&'a Position>,
+    /// The number of rows to keep: the page and one more.
     capacity: usize,
-    /// All rows that match the query, also those before the cursor.
+    /// The number of all rows that match the query, including the rows before the cursor.
     matches: u64,
     heap: BinaryHeap<Row>,
 }
@@ -122,6 +124,7 @@ impl<'a> Rows<'a> {
         Ok(Self { query, after: query.position()?, capacity, matches: 0, heap: BinaryHeap::new() })
     }
 
+    /// Counts the record if it matches the query, and keeps it if it is one of the first rows after the cursor.
     fn push(&mut self, record: Record) {
         if !self.query.matches(&record) {
             return;
@@ -132,6 +135,7 @@ impl<'a> Rows<'a> {
             return;
         }
         if self.heap.len() == self.capacity {
+            // The heap is full. The new row is kept only if it comes before the heap's last row, which is then dropped.
             if self.heap.peek().is_some_and(|last| last.position <= position) {
                 return;
             }

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 /// A body of two chunks. The second chunk is sent once the sender of `release` sends a value or is dropped.
 #[derive(Debug)]
 pub(crate) struct PausedBody {
-    /// The chunks; `None` once they are sent.
+    /// `None` once this chunk is sent.
     first: Option<Bytes>,
+    /// `None` once this chunk is sent.
     second: Option<Bytes>,
     release: oneshot::Receiver<()>,
 }

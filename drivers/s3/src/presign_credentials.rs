@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::error;
 
-/// The shortest time for which a URL is valid because its key ends. A caller may request a shorter time.
+/// If the end of the key shortens the validity of a URL, the URL must still be valid for at least this time.
 const MIN_VALIDITY: Duration = Duration::from_mins(1);
 /// How long a key is cached. After this time, the provider is asked again, because the operator may have set another
 /// key in the profile.

@@ -223,7 +223,7 @@ impl UploadCommit {
         Ok(Some(UploadedBody { digest: hasher.finish(), size, etag: got.e_tag }))
     }
 
-    /// Deletes the body, then the intent.
+    /// Deletes the body, then the intent. If the process dies before the end, a sweep deletes what is left.
     async fn delete_upload(&self) {
         TempObject::new(&self.state, self.body_key.clone()).delete().await;
         TempObject::new(&self.state, self.intent_key.clone()).delete().await;

@@ -1,7 +1,7 @@
 //! Probes what the storage honours: conditions, checksums, size of user metadata.
 //!
-//! A probe deletes the objects and uploads that it creates. If a deletion fails, the error names what may be left. This
-//! module must never touch an artifact.
+//! A probe deletes the objects and uploads that it creates. If a deletion fails, the error names the object or the
+//! upload. This module must never touch an artifact.
 
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ const PUT: Operation = Operation::write("probing what the storage honours");
 const READ: Operation = Operation::read("probing what the storage honours");
 const DELETE: Operation = Operation::delete("deleting a probe's object");
 const ABORT: Operation = Operation::object("aborting a probe's upload", "s3:AbortMultipartUpload");
+/// The bytes of the objects that a probe writes.
 const BODY: &[u8] = b"probe";
 /// The number of concurrent puts in each round of the race.
 const RACE_WRITERS: usize = 6;
@@ -59,17 +60,19 @@ struct UploadFeatures {
 pub(crate) struct FeatureProbe<'a> {
     config: &'a S3Config,
     client: &'a Client,
-    /// The key of an object that exists during the probe, so conditional requests to it must fail.
+    /// The key of an object that exists during the probe. So requests for this key with `If-None-Match: *` must fail.
     key: String,
     /// The key for the racing puts, and for the put with a wrong checksum. Between the tests, no object exists there.
     refused_key: String,
 }
 
 impl<'a> FeatureProbe<'a> {
+    /// Prepares a probe with random keys. Sends no request.
     pub(crate) fn new(config: &'a S3Config, client: &'a Client) -> Result<Self, StoreError> {
         let layout = Layout::new(&config.prefix);
-        let key = |name: String| layout.probe_key(&name);
-        Ok(Self { config, client, key: key(random_hex()?), refused_key: key(random_hex()?) })
+        let key = layout.probe_key(&random_hex()?);
+        let refused_key = layout.probe_key(&random_hex()?);
+        Ok(Self { config, client, key, refused_key })
     }
 
     /// Runs all probes. Deletes the objects that they wrote, also after a failure.
@@ -77,7 +80,8 @@ impl<'a> FeatureProbe<'a> {
         let result = self.probe_features().await;
         // Some storages keep an object that they refused, so both keys are deleted.
         let deleted = [self.delete(&self.key).await, self.delete(&self.refused_key).await];
-        match (result, deleted.into_iter().collect::<Result<Vec<()>, RequestError>>()) {
+        let deleted: Result<Vec<()>, RequestError> = deleted.into_iter().collect();
+        match (result, deleted) {
             (Ok(features), Ok(_)) => Ok(features),
             (Err(failed), Ok(_)) | (Ok(_), Err(failed)) => Err(failed),
             // Two permissions may be missing. The error names both.
@@ -93,6 +97,7 @@ impl<'a> FeatureProbe<'a> {
         }
     }
 
+    /// Runs all probes. The caller deletes the objects that they wrote.
     async fn probe_features(&self) -> Result<StorageFeatures, RequestError> {
         let metadata_limit = self.probe_metadata_limit().await?;
         let put = self.honours_condition_on_put().await? && self.is_conditional_put_atomic().await?;
@@ -110,6 +115,7 @@ impl<'a> FeatureProbe<'a> {
     /// Writes the object at `key`, with as much metadata as the storage keeps. Returns the limit that the storage
     /// accepted.
     async fn probe_metadata_limit(&self) -> Result<MetadataLimit, RequestError> {
+        // The error of the last put that failed; `None` if all puts succeeded.
         let mut refused = None;
         for limit in MetadataLimit::ALL {
             let metadata = limit.largest_metadata();
@@ -117,22 +123,22 @@ impl<'a> FeatureProbe<'a> {
             let put = put.set_metadata(Some(metadata.clone()));
             if let Err(error) = put.customize().disable_payload_signing().send().await {
                 let failed = self.request_error(PUT, error);
-                if matches!(failed.kind, RequestErrorKind::AccessDenied) {
-                    return Err(failed);
-                }
-                if !matches!(
+                let may_be_refusal = matches!(
                     failed.kind,
                     RequestErrorKind::Rejected
                         | RequestErrorKind::NotImplemented
                         | RequestErrorKind::OutcomeUnknown
-                ) {
+                );
+                if !may_be_refusal {
                     return Err(failed);
                 }
+                // The storage may accept less metadata.
                 refused = Some(failed);
                 continue;
             }
             let head = self.client.head_object().bucket(&self.config.bucket).key(&self.key).send().await;
             let head = head.map_err(|error| self.request_error(READ, error))?;
+            // Some storages accept metadata and then return others.
             let is_kept = |(name, value)| head.metadata().and_then(|kept| kept.get(name)) == Some(value);
             if metadata.iter().all(is_kept) {
                 return Ok(limit);
@@ -155,13 +161,14 @@ impl<'a> FeatureProbe<'a> {
         }
     }
 
-    /// A put of `body` to `key`, with the SHA-256 of `checksummed`: the bytes of the body, except in the probe that
-    /// sends a wrong checksum.
+    /// A put of `body` to `key`, with the SHA-256 of `checksummed`. Callers pass the bytes of the body, or other bytes
+    /// to send a wrong checksum.
     fn put(&self, key: &str, checksummed: &[u8], body: ByteStream) -> PutObjectFluentBuilder {
         let put = self.client.put_object().bucket(&self.config.bucket).key(key).body(body);
         put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(sha256(checksummed))
     }
 
+    /// Whether the storage refuses a conditional put to the existing object.
     async fn honours_condition_on_put(&self) -> Result<bool, RequestError> {
         let put = self.put(&self.key, b"again", ByteStream::from_static(b"again")).if_none_match("*");
         let put = put.customize().disable_payload_signing();
@@ -186,25 +193,26 @@ impl<'a> FeatureProbe<'a> {
         Ok(true)
     }
 
-    /// Sends two conditional puts. The second put is sent while the storage has only the start of the first put's body.
-    /// After the second put, the rest of the first body is sent.
+    /// Sends two conditional puts, and returns the results of the first and the second put. The second put is sent
+    /// while the storage has only the start of the first put's body. Then the rest of the first body is sent.
     async fn overtaken_put(&self) -> [Result<(), RequestError>; 2] {
         let (release, released) = oneshot::channel();
-        let (first, second) = BODY.split_at(1);
-        let body = PausedBody::new(Bytes::from_static(first), Bytes::from_static(second), released);
-        let overtaking = async {
+        let (first_chunk, second_chunk) = BODY.split_at(1);
+        let body =
+            PausedBody::new(Bytes::from_static(first_chunk), Bytes::from_static(second_chunk), released);
+        let first_put = self.conditional_put(ByteStream::from_body_1_x(body));
+        let second_put = async {
             sleep(SECOND_PUT_DELAY).await;
             let result = self.conditional_put(ByteStream::from_static(BODY)).await;
             // If the first put has already failed, its body is dropped and does not receive this signal.
             let _ = release.send(());
             result
         };
-        let (overtaken, overtaking) =
-            tokio::join!(self.conditional_put(ByteStream::from_body_1_x(body)), overtaking);
-        [overtaken, overtaking]
+        let (first_result, second_result) = tokio::join!(first_put, second_put);
+        [first_result, second_result]
     }
 
-    /// One put with `If-None-Match: *`, without retries.
+    /// One put to `refused_key` with `If-None-Match: *`, without retries.
     async fn conditional_put(&self, body: ByteStream) -> Result<(), RequestError> {
         let put = self.put(&self.refused_key, BODY, body).if_none_match("*");
         let put =
@@ -212,7 +220,7 @@ impl<'a> FeatureProbe<'a> {
         put.send().await.map(drop).map_err(|error| self.request_error(PUT, error))
     }
 
-    /// Whether more than one of these puts succeeded. Deletes the object that they wrote.
+    /// Whether more than one of these puts to `refused_key` succeeded. Deletes the object that they wrote.
     async fn has_several_successes(
         &self,
         results: impl IntoIterator<Item = Result<(), RequestError>>,
@@ -221,9 +229,7 @@ impl<'a> FeatureProbe<'a> {
         for result in results {
             match result {
                 Ok(()) => successes += 1,
-                Err(RequestError { kind: RequestErrorKind::AccessDenied, error }) => {
-                    return Err(RequestError { kind: RequestErrorKind::AccessDenied, error });
-                }
+                Err(failed) if failed.kind == RequestErrorKind::AccessDenied => return Err(failed),
                 // The put was refused by the condition, or because another put is in progress.
                 Err(_) => {}
             }
@@ -232,6 +238,7 @@ impl<'a> FeatureProbe<'a> {
         Ok(successes > 1)
     }
 
+    /// Whether the storage refuses a conditional copy to the existing object.
     async fn honours_condition_on_copy(&self) -> Result<bool, RequestError> {
         let copy = self
             .client
@@ -246,7 +253,7 @@ impl<'a> FeatureProbe<'a> {
         self.is_condition_honoured(result)
     }
 
-    /// Whether a request was refused because its condition failed.
+    /// Whether the storage honours the condition: `true` if the request was refused because the condition failed.
     #[allow(clippy::unused_self)] // Consistent with the other methods.
     fn is_condition_honoured(&self, result: Result<(), RequestError>) -> Result<bool, RequestError> {
         match result {
@@ -260,6 +267,7 @@ impl<'a> FeatureProbe<'a> {
         }
     }
 
+    /// Whether the storage refuses a put with a wrong SHA-256.
     async fn compares_checksum_of_put(&self) -> Result<bool, RequestError> {
         let put = self.put(&self.refused_key, b"something else", ByteStream::from_static(BODY));
         match put.customize().disable_payload_signing().send().await {
@@ -277,7 +285,8 @@ impl<'a> FeatureProbe<'a> {
         }
     }
 
-    /// Whether the storage compares the checksum of a part, and whether it honours a condition on completing an upload.
+    /// Returns two answers: whether the storage compares the checksum of a part, and whether it honours a condition
+    /// when an upload is completed.
     async fn probe_multipart(&self) -> Result<(bool, bool), RequestError> {
         let with_checksums = match self.probe_upload(PartChecksums::Sent).await {
             // The storage refuses uploads with checksums of parts.
@@ -288,12 +297,13 @@ impl<'a> FeatureProbe<'a> {
         };
         let honours_condition = match with_checksums.honours_condition {
             Some(honours) => honours,
+            // The upload with checksums could not be completed.
             None => self.probe_upload(PartChecksums::Omitted).await?.honours_condition.unwrap_or(false),
         };
         Ok((with_checksums.compares_checksum, honours_condition))
     }
 
-    /// Probes with one upload to the key of the existing object.
+    /// Probes with one upload to the key of the existing object. Aborts the upload afterwards.
     async fn probe_upload(&self, part_checksums: PartChecksums) -> Result<UploadFeatures, RequestError> {
         let bucket = &self.config.bucket;
         let created = self
@@ -316,10 +326,14 @@ impl<'a> FeatureProbe<'a> {
             | Err(RequestError {
                 kind: RequestErrorKind::NoSuchUpload | RequestErrorKind::NoSuchKey, ..
             }) => result,
-            Err(failed) => Err(self.left_behind(failed, &format!("the upload {upload_id} to {}", self.key))),
+            Err(failed) => {
+                Err(self.cleanup_error(failed, &format!("the upload {upload_id} to {}", self.key)))
+            }
         }
     }
 
+    /// Sends a part to the upload and completes the upload. If parts have checksums, first sends a part with a wrong
+    /// checksum.
     async fn probe_part_and_complete(
         &self,
         upload_id: &str,
@@ -340,9 +354,10 @@ impl<'a> FeatureProbe<'a> {
                 .disable_payload_signing();
             part.send().await.map_err(|error| self.request_error(PUT, error))
         };
-        // The CRC32C of no bytes: wrong for `BODY`.
+        // This is the CRC32C of an empty part, so it is wrong for `BODY`.
+        let wrong_checksum = BASE64.encode(&[0; 4]);
         let compares_checksum = sends_checksums
-            && match send_part(Some(BASE64.encode(&[0; 4]))).await {
+            && match send_part(Some(wrong_checksum)).await {
                 Ok(_) | Err(RequestError { kind: RequestErrorKind::NotImplemented, .. }) => false,
                 Err(RequestError {
                     kind: RequestErrorKind::BadDigest | RequestErrorKind::Rejected, ..
@@ -352,8 +367,8 @@ impl<'a> FeatureProbe<'a> {
         let checksum = sends_checksums.then(|| crc32c(BODY));
         let sent = match send_part(checksum.clone()).await {
             Ok(sent) => sent,
-            // The upload cannot be completed: either the part that was refused above has ended it, or the storage
-            // refuses this part too.
+            // The upload cannot be completed. Either the part with the wrong checksum has ended the upload, or the
+            // storage refuses this part, too.
             Err(RequestError {
                 kind:
                     RequestErrorKind::NoSuchUpload
@@ -380,19 +395,20 @@ impl<'a> FeatureProbe<'a> {
         Ok(UploadFeatures { compares_checksum, honours_condition })
     }
 
+    /// Deletes an object of the probe. A missing object is not an error.
     async fn delete(&self, key: &str) -> Result<(), RequestError> {
         match self.client.delete_object().bucket(&self.config.bucket).key(key).send().await {
             Ok(_) => Ok(()),
             Err(error) => match self.request_error(DELETE, error) {
                 RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Ok(()),
-                failed => Err(self.left_behind(failed, &format!("the object {key}"))),
+                failed => Err(self.cleanup_error(failed, &format!("the object {key}"))),
             },
         }
     }
 
-    /// The error for an object or upload that could not be deleted. `what` names it.
-    #[allow(clippy::unused_self)]
-    fn left_behind(&self, failed: RequestError, what: &str) -> RequestError {
+    /// The error for an object or upload that could not be deleted. `what` names the object or upload.
+    #[allow(clippy::unused_self)] // Consistent with the other methods.
+    fn cleanup_error(&self, failed: RequestError, what: &str) -> RequestError {
         let message = format!("{}; {what} may be left in the bucket: remove it by hand", failed.error);
         let error = match failed.error.kind() {
             ErrorKind::Unavailable => StoreError::unavailable(message),
@@ -409,6 +425,7 @@ impl<'a> FeatureProbe<'a> {
     }
 }
 
+/// The SHA-256 of `bytes` in base64, as the protocol requires.
 fn sha256(bytes: &[u8]) -> String {
     BASE64.encode(Digest::of(bytes).as_bytes())
 }

@@ -1,10 +1,11 @@
 //! Deletes the orphans of processes that died: [`SweepReport`] and the sweep.
 //!
 //! Only one process sweeps a store at a time. That process creates the object `SWEEP`, and deletes it at the end. Other
-//! processes do not sweep while that object exists and is less than an hour old. If the storage honours no condition on
-//! `PutObject`, a sweep first claims the key of `SWEEP`, as a put claims its artifact's key.
+//! processes do not sweep while that object exists and is less than an hour old. If the storage does not honour
+//! `If-None-Match` on `PutObject`, a sweep first claims the key of `SWEEP`, as a put claims its artifact's key.
 //!
-//! This module must never delete an artifact, nor anything that is younger than `upload_ttl`.
+//! This module must never delete an artifact. It must never delete an object or upload that is younger than
+//! `upload_ttl`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,15 +28,15 @@ const LOCK: Operation = Operation::write("writing the lock object of a sweep");
 /// again.
 const LOCK_LEASE: Duration = Duration::from_hours(1);
 
-/// What a sweep did, or would do.
+/// What a sweep did. After a dry run: what a sweep would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
-    /// Deleted objects that belonged to no artifact: staged uploads, presigned uploads that nobody committed, long
-    /// records, index keys, claims, bytes without a record.
+    /// The number of deleted objects that belonged to no artifact: staged uploads, presigned uploads that nobody
+    /// committed, long records, index keys, claims, bytes without a record.
     pub objects: u64,
     /// The size of these objects, in bytes.
     pub bytes: u64,
-    /// Aborted multipart uploads.
+    /// The number of aborted multipart uploads.
     pub uploads: u64,
     /// The number of objects and uploads that were not deleted because they are younger than `upload_ttl`.
     pub young: u64,
@@ -88,14 +89,15 @@ struct IndexKey {
 }
 
 impl Sweep<'_> {
+    /// Deletes all kinds of orphans. The caller holds the lock, except in a dry run.
     async fn run(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         self.abort_uploads().await?;
         self.delete_prefix(&state.layout.staging_prefix()).await?;
         self.delete_prefix(&state.layout.uploads_prefix()).await?;
         self.renew_lock().await?;
-        // Incomplete artifacts are deleted before index keys. In a listing of keys, an object without a record looks
-        // like an artifact, so its index key would not be deleted.
+        // Incomplete artifacts must be deleted before index keys. In a listing of keys, an object without a record
+        // looks like an artifact, so `delete_index_keys` would keep its index key.
         self.delete_incomplete_artifacts().await?;
         self.renew_lock().await?;
         self.delete_record_objects().await?;
@@ -103,7 +105,8 @@ impl Sweep<'_> {
         self.delete_index_keys().await
     }
 
-    /// Tries to acquire the lock of the sweep. Returns `false` if another sweep holds it.
+    /// Tries to acquire the lock of the sweep. Returns `false` if another sweep holds the lock. `now` is in seconds
+    /// since the Unix epoch.
     async fn lock(&self, now: i64) -> Result<bool, StoreError> {
         let state = self.state;
         let key = state.layout.sweep_key();
@@ -114,6 +117,7 @@ impl Sweep<'_> {
                 if head.last_modified().is_some_and(|written| now.saturating_sub(written.secs()) < lease) {
                     return Ok(false);
                 }
+                // The lease has ended, so the other sweep is dead.
                 state.delete_object(DELETE, &key).await?;
             }
             Err(error) => match state.request_error(Operation::read("looking for another sweep"), error) {
@@ -129,9 +133,9 @@ impl Sweep<'_> {
             state.ensure_open()?;
             match state.claim_by_object(&key, &mut waiter).await? {
                 ClaimOutcome::Acquired(claim) => {
-                    let written = self.overwrite_lock().await;
+                    let is_acquired = self.overwrite_lock().await;
                     state.release(&key, claim).await;
-                    return written;
+                    return is_acquired;
                 }
                 ClaimOutcome::KeyExists => return Ok(false),
                 ClaimOutcome::Retry => {}
@@ -154,14 +158,17 @@ impl Sweep<'_> {
         if !self.mode.deletes() {
             return Ok(());
         }
-        // `false` means that another request writes the lock object at the same time. Then the lease also begins now.
+        // The result `false` means that another request writes the lock object now, so the lease also begins now.
         self.overwrite_lock().await.map(drop)
     }
 
+    /// The lock object. It is empty: its time of modification begins the lease.
     fn lock_object(&self) -> SmallObject {
         SmallObject::new(self.state.layout.sweep_key(), Bytes::new())
     }
 
+    /// Puts the lock object. Returns `false` if the storage refuses the put, because of the condition or of another
+    /// request for this key.
     async fn put_lock(&self, object: SmallObject) -> Result<bool, StoreError> {
         let state = self.state;
         match object.put(&state.config, &state.client, LOCK).await {
@@ -187,15 +194,16 @@ impl Sweep<'_> {
     async fn abort_uploads(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let operation = Operation::bucket("listing uploads", "s3:ListBucketMultipartUploads");
-        let (mut key, mut upload_id) = (None, None);
+        let (mut key_marker, mut upload_id_marker) = (None, None);
         loop {
             state.ensure_open()?;
             let list =
                 state.client.list_multipart_uploads().bucket(&state.bucket).prefix(state.layout.prefix());
-            let page = list.set_key_marker(key).set_upload_id_marker(upload_id).send().await;
+            let page = list.set_key_marker(key_marker).set_upload_id_marker(upload_id_marker).send().await;
             let page = match page {
                 Ok(page) => page,
                 Err(error) => match state.request_error(operation, error) {
+                    // `uploads_known` stays `false`.
                     RequestError { kind: RequestErrorKind::NotImplemented, .. } => return Ok(()),
                     failed => return Err(failed.into()),
                 },
@@ -212,8 +220,9 @@ impl Sweep<'_> {
             if !page.is_truncated().unwrap_or(false) {
                 return Ok(());
             }
-            (key, upload_id) = (page.next_key_marker, page.next_upload_id_marker);
-            if key.is_none() {
+            (key_marker, upload_id_marker) = (page.next_key_marker, page.next_upload_id_marker);
+            // Without a marker, the next request would list the first page again.
+            if key_marker.is_none() {
                 return Ok(());
             }
         }
@@ -271,7 +280,10 @@ impl Sweep<'_> {
         if !state.format.indexed {
             return Ok(());
         }
-        let (mut after, mut current) = (None, None::<(String, Vec<IndexKey>)>);
+        // The session whose keys are being collected, and these keys. Keys of one session follow each other in a
+        // listing.
+        let mut current: Option<(String, Vec<IndexKey>)> = None;
+        let mut after = None;
         loop {
             state.ensure_open()?;
             let page = state.list_keys(&state.layout.index_prefix(), after).await?;
@@ -284,8 +296,9 @@ impl Sweep<'_> {
                 match &mut current {
                     Some((current_session, keys)) if *current_session == session => keys.push(index_key),
                     _ => {
-                        if let Some((session, keys)) = current.replace((session, vec![index_key])) {
-                            self.delete_index_keys_of_session(&session, keys).await?;
+                        let previous = current.replace((session, vec![index_key]));
+                        if let Some((previous_session, keys)) = previous {
+                            self.delete_index_keys_of_session(&previous_session, keys).await?;
                         }
                     }
                 }
@@ -301,6 +314,8 @@ impl Sweep<'_> {
         }
     }
 
+    /// Deletes those of `keys` whose artifact does not exist or was created by another put. `session` is the prefix of
+    /// the session's path below `a/`.
     async fn delete_index_keys_of_session(
         &mut self,
         session: &str,
@@ -325,16 +340,11 @@ impl Sweep<'_> {
             let is_only_key = keys_per_artifact.get(entry.artifact_key.as_str()) == Some(&1);
             let exists =
                 artifacts.contains(&entry.artifact_key) && !self.incomplete.contains(&entry.artifact_key);
-            let is_used = match exists {
-                false => false,
-                true if is_only_key => true,
-                true => match state.status_of_key(&entry.artifact_key).await {
-                    Ok(KeyStatus::Artifact(existing)) => entry.has_mark(existing.mark.as_deref()),
-                    Ok(_) => false,
-                    // Nothing of a damaged artifact is deleted.
-                    Err(error) if error.kind() == ErrorKind::Corrupt => true,
-                    Err(error) => return Err(error),
-                },
+            let is_used = if exists && !is_only_key {
+                self.is_index_key_of_artifact(entry).await?
+            } else {
+                // To save a request, the only index key of an existing artifact is always kept.
+                exists
             };
             if !is_used && self.is_old(created_at.as_ref()) {
                 self.delete(key, Some(0)).await?;
@@ -343,8 +353,20 @@ impl Sweep<'_> {
         Ok(())
     }
 
+    /// Whether the put that wrote this index key also created the artifact. Returns `true` if the artifact is damaged,
+    /// so that the caller deletes no object of a damaged artifact.
+    async fn is_index_key_of_artifact(&self, entry: &IndexEntry) -> Result<bool, StoreError> {
+        match self.state.status_of_key(&entry.artifact_key).await {
+            Ok(KeyStatus::Artifact(existing)) => Ok(entry.has_mark(existing.mark.as_deref())),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes old objects below `a/` that are not artifacts: reservations and claims of puts that died, and objects
-    /// without metadata, which some storages keep after they refused an upload. Sends one request for each artifact.
+    /// without metadata. Some storages keep such an object after they refused an upload. Sends one request for each
+    /// artifact.
     async fn delete_incomplete_artifacts(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);

@@ -1,5 +1,5 @@
-//! Background tasks of a store: [`TaskTracker`]. A change runs to completion even if the caller drops its future, and
-//! `close` waits for running tasks.
+//! Background tasks of a store: [`TaskTracker`]. A put or delete that has started runs to completion, even if the
+//! caller drops its future. `close` waits for running tasks.
 //!
 //! This module must never know what a task does.
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 /// Counts the running tasks of one store.
 #[derive(Debug)]
 pub(crate) struct TaskTracker {
+    /// The number of running tasks.
     running: watch::Sender<usize>,
 }
 
@@ -51,8 +52,8 @@ impl TaskTracker {
         handle.await.map_err(|error| StoreError::backend("a task of the store failed").with_source(error))?
     }
 
-    /// Spawns `task` and does not wait for it. Outside a runtime, the task does not run: its objects are left to a
-    /// sweep.
+    /// Spawns `task` and does not wait for it. Outside a tokio runtime, the task does not run: a sweep later deletes
+    /// the objects that the task would have deleted.
     pub(crate) fn spawn_detached(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             let guard = TaskGuard::new(self);
@@ -63,11 +64,11 @@ impl TaskTracker {
         }
     }
 
-    /// Waits until no task is running, at most for `timeout`. Returns whether all tasks have ended.
+    /// Waits until no task is running, but at most for `timeout`. Returns `false` if a task is still running.
     pub(crate) async fn wait_idle(&self, timeout: Duration) -> bool {
         let mut running = self.running.subscribe();
-        tokio::time::timeout(timeout, running.wait_for(|running| *running == 0))
-            .await
-            .is_ok_and(|idle| idle.is_ok())
+        let idle = running.wait_for(|count| *count == 0);
+        // The outer error is the timeout. The inner error never happens, because `self` keeps the sender.
+        tokio::time::timeout(timeout, idle).await.is_ok_and(|idle| idle.is_ok())
     }
 }

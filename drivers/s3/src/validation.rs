@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use artifact_store_core::StoreError;
 
+/// The longest prefix of a store, in bytes. It leaves room for the longest key of the driver within the 1024 bytes of
+/// the protocol.
 const MAX_PREFIX_BYTES: usize = 256;
 
-/// Refuses text that cannot be a bucket's name. Otherwise a typing error could become a path in the URL.
+/// Refuses text that cannot be a bucket's name. In path-style requests, such text could change the path of the URL.
 pub(crate) fn check_bucket(bucket: &str) -> Result<(), StoreError> {
     let valid = (3..=255).contains(&bucket.len())
         && bucket.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -49,8 +51,8 @@ pub(crate) fn check_region(region: &str) -> Result<(), StoreError> {
     Err(StoreError::invalid_option("region", "is not a region name; expected one such as us-east-1"))
 }
 
-/// Refuses text that is not an http or https address. Also refuses plain http to another machine, unless `allow_http`
-/// is set.
+/// Refuses text that is not an http or https address. If `allow_http` is `false`, also refuses plain http to another
+/// machine. `option` is the option's name, for the message.
 pub(crate) fn check_endpoint(
     option: &'static str,
     endpoint: &str,
@@ -61,12 +63,14 @@ pub(crate) fn check_endpoint(
         let example = "it takes an address such as https://s3.example.com or http://127.0.0.1:3900";
         Err(StoreError::invalid_option(option, format!("{what}; {example}")))
     };
-    let (is_plain, rest) = match (endpoint.strip_prefix("https://"), endpoint.strip_prefix("http://")) {
-        (Some(rest), _) => (false, rest),
-        (None, Some(rest)) => (true, rest),
-        (None, None) => return invalid("is not an http or https URL"),
+    let (is_plain_http, address) = if let Some(address) = endpoint.strip_prefix("https://") {
+        (false, address)
+    } else if let Some(address) = endpoint.strip_prefix("http://") {
+        (true, address)
+    } else {
+        return invalid("is not an http or https URL");
     };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let authority = address.strip_suffix('/').unwrap_or(address);
     if authority.contains('@') {
         return invalid("contains a user name or password, which is not allowed");
     }
@@ -74,7 +78,7 @@ pub(crate) fn check_endpoint(
         return invalid("has more than a host and a port; bucket and prefix are separate options");
     }
     let Some(host) = host_of(authority) else { return invalid("has no valid host and port") };
-    if is_plain && !allow_http && !is_loopback(host) {
+    if is_plain_http && !allow_http && !is_loopback(host) {
         return Err(StoreError::invalid_option(
             option,
             "is plain http to another machine, so anybody between can read and alter the bytes; use https, or allow http if \
@@ -85,15 +89,20 @@ pub(crate) fn check_endpoint(
     Ok(())
 }
 
-/// The host of `host:port`, without brackets; `None` if the host or the port is not valid.
+/// The host of `host` or `host:port`, without the brackets of an IPv6 address; `None` if the host or the port is not
+/// valid.
 fn host_of(authority: &str) -> Option<&str> {
+    // Only the validity of the port matters here, so a missing port is replaced by a valid one.
+    let missing_port = "80";
     let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
+        Some(ip_and_port) => {
+            let (host, after_bracket) = ip_and_port.split_once(']')?;
             host.parse::<IpAddr>().ok()?;
-            (host, rest.strip_prefix(':').or(rest.is_empty().then_some("80"))?)
+            let port =
+                if after_bracket.is_empty() { missing_port } else { after_bracket.strip_prefix(':')? };
+            (host, port)
         }
-        None => authority.split_once(':').unwrap_or((authority, "80")),
+        None => authority.split_once(':').unwrap_or((authority, missing_port)),
     };
     let is_valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
     (!host.is_empty() && host.bytes().all(is_valid) && port.parse::<u16>().is_ok()).then_some(host)

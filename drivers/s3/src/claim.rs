@@ -4,10 +4,10 @@
 //! - **Reservation**, if the storage honours `If-None-Match` on `PutObject`. A put creates an empty object at the
 //!   artifact's key, marked as a reservation. The artifact then replaces the reservation. Meanwhile, the condition
 //!   refuses the reservation of every other put of that artifact.
-//! - **Claim**, if the storage honours no condition. A put writes an object beside the key and then lists the claims.
-//!   It continues if its claim is the only one. Otherwise, the put whose claim sorts first waits until the other claims
-//!   are gone. The other puts delete their claims and retry. This method needs no conditions, but a listing must show a
-//!   key as soon as its put is answered.
+//! - **Claim**, if the storage does not honour it. A put writes an object beside the key, its claim, and then lists all
+//!   claims on the key. The put continues if its claim is the only one. Otherwise, the put whose claim sorts first
+//!   waits until the other claims are gone. The other puts delete their claims and retry. This method needs no
+//!   conditions. But a listing must show each object whose put has been answered.
 //!
 //! A process that dies leaves its reservation or claim in the bucket. Other puts first wait for the longest time that
 //! the requests of a live put may take. Then they delete the reservation or claim. This module must never use a record.
@@ -229,6 +229,7 @@ impl StoreState {
             if others.is_empty() {
                 return Ok(ClaimOutcome::Acquired(Claim::Object { key: claim_key.to_owned() }));
             }
+            // A claim that sorts before this one has precedence.
             if others.iter().any(|other| other.as_str() < claim_key) {
                 return Ok(ClaimOutcome::Retry);
             }

@@ -72,6 +72,7 @@ impl StoreState {
 
     /// Creates the artifact, or returns the existing one.
     pub(crate) async fn commit(self: Arc<Self>, artifact: NewArtifact) -> Result<PutResult, StoreError> {
+        // The features are probed again once a day, in the background.
         self.refresh_features();
         let key = self.layout.artifact_key(&artifact.record.scope, &artifact.record.id);
         check_key_length(&key)?;
@@ -129,6 +130,7 @@ impl StoreState {
                         // This put has made the reservation, but the response to its request was lost.
                         *claim = Claim::Reservation { mark: put_mark };
                     }
+                    // Another put has reserved the key. If its process is dead, the reservation is deleted.
                     KeyStatus::Reserved { put_mark, created_at } => {
                         if waiter.is_expired(&put_mark, created_at.as_ref()) {
                             self.release(key, Claim::Reservation { mark: put_mark }).await;

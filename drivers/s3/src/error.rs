@@ -147,6 +147,7 @@ where
             let (code, message) = (context.err().code(), context.err().message());
             let status = context.raw().status().as_u16();
             let detail = ErrorDetail(format!("{status} {}: {}", code.unwrap_or("-"), message.unwrap_or("-")));
+            // Servers report a wrong clock with different codes, so the clocks are compared.
             let (kind, error) =
                 if matches!(status, 400 | 403) && is_clock_skewed(context.raw().headers().get("date")) {
                     (RequestErrorKind::Rejected, clock_skew_error(config.server_name()))

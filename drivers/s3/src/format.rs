@@ -80,6 +80,7 @@ impl FormatObject {
         let features = self.features;
         let conditions = features.map(|features| features.conditions);
         let mut value = json!({
+            // Only stores of format 2 have an encryption key.
             "format": if self.format.record_key.is_some() { FORMAT_VERSION } else { 1 },
             "driver": NAME,
             "endpoint": self.endpoint,

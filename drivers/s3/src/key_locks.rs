@@ -28,6 +28,7 @@ pub(crate) struct KeyLockGuard {
 /// Acquires the lock called `name`. The name contains the server, the bucket and the key.
 pub(crate) async fn lock_key(name: String) -> KeyLockGuard {
     let lock = Arc::clone(locks().entry(name.clone()).or_default());
+    // The guard is created before the wait. If the caller drops this future, the guard removes the lock from the map.
     let mut guard = KeyLockGuard { name, lock: Some(Arc::clone(&lock)), held: None };
     guard.held = Some(lock.lock_owned().await);
     guard

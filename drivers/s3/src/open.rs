@@ -74,6 +74,7 @@ pub(crate) async fn open_format(
             None => create(config, client, known).await,
         };
     }
+    // The recorded features are current, so the storage is not probed.
     if let (Some(object), Some(known)) = (&object, &recorded)
         && mode != OpenMode::Probe
         && known.versioning == versioning
@@ -81,6 +82,7 @@ pub(crate) async fn open_format(
     {
         return Ok(OpenedFormat { known: known.clone(), format: object.format.clone() });
     }
+    // A probe would write, so the recorded features are used even if they are outdated.
     if mode == OpenMode::Existing {
         return match &object {
             Some(object) => Ok(without_probe(object, recorded, versioning)),

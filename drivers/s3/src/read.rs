@@ -190,6 +190,7 @@ fn body_stream(
     expected: u64,
 ) -> ByteStream {
     let timeout = state.config.request_timeout;
+    // `remaining` is the number of bytes that must still arrive.
     ByteStream::new(futures_util::stream::try_unfold((body, expected), move |(mut body, remaining)| {
         let state = Arc::clone(&state);
         async move {

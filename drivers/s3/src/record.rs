@@ -105,8 +105,8 @@ impl MetadataLimit {
             0 => META_ENCRYPTED_RECORD.to_owned(),
             number => format!("{META_ENCRYPTED_RECORD}-{number}"),
         };
-        let values = value.as_bytes().chunks(SHORT_VALUE_BYTES).enumerate();
-        values.map(|(number, value)| (name(number), String::from_utf8_lossy(value).into_owned())).collect()
+        let parts = value.as_bytes().chunks(SHORT_VALUE_BYTES).enumerate();
+        parts.map(|(number, part)| (name(number), String::from_utf8_lossy(part).into_owned())).collect()
     }
 }
 

@@ -48,6 +48,7 @@ pub struct SweepReport {
 
 /// Deletes orphans. A dry run only counts them.
 pub(crate) async fn sweep(state: &Arc<StoreState>, mode: SweepMode) -> Result<SweepReport, StoreError> {
+    // All times here are in seconds.
     let ttl = i64::try_from(state.config.upload_ttl.as_secs()).unwrap_or(i64::MAX);
     let now = SystemClock.now().as_micros() / 1_000_000;
     let mut sweep = Sweep {

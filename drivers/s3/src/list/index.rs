@@ -73,13 +73,19 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
         let mut found = read_rows(state, entries).await?;
         found
             .retain(|(position, record)| query.matches(record) && after.is_none_or(|after| position > after));
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        sort_rows(&mut found);
         rows.append(&mut found);
     }
-    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sort_rows(&mut rows);
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    Ok(Page::new(query, rows.into_iter().map(|(_, record)| record).collect(), total, has_more))
+    let records = rows.into_iter().map(|(_, record)| record).collect();
+    Ok(Page::new(query, records, total, has_more))
+}
+
+/// Sorts rows by their position in the listing.
+fn sort_rows(rows: &mut [(Position, Record)]) {
+    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
 }
 
 /// The records of these entries, with their positions. An entry is skipped if its artifact is missing or was created by

@@ -79,8 +79,8 @@
 //! parts carry no checksum.
 //!
 //! # Flags and limits
-//! `shared`, `durable` and `presign_get`; also `presign_put`, unless the option `presign_put` is false. An artifact has
-//! at most 10 000 parts and 5 TiB.
+//! `shared`, `durable` and `presign_get`. If the option `presign_put` is true, also `presign_put`. An artifact has at
+//! most 10 000 parts and 5 TiB.
 //!
 //! | method | requests, without the index key |
 //! |---|---|

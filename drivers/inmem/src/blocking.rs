@@ -1,11 +1,11 @@
-//! Long work of the CPU, on the blocking pool of the runtime.
+//! [`run_blocking`]: runs work that uses the CPU for long on the runtime's blocking pool.
 //!
 //! This module must never know what the work is.
 
 use artifact_store_core::StoreError;
 use tokio::task::spawn_blocking;
 
-/// Runs `work` on the blocking pool.
+/// Runs `work` on the blocking pool. On the async thread, `work` would delay other tasks.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -1,6 +1,6 @@
 //! The configuration of an inmem store: [`InmemConfig`] and the driver options that set it.
 //!
-//! This module must never touch an artifact.
+//! This module must never read or write an artifact.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[OptionSpec {
     about: "The largest artifact. If unset, memory is the only limit.",
 }];
 
-/// The options of an inmem store.
+/// The configuration of an inmem store.
 #[derive(Debug, Clone)]
 pub struct InmemConfig {
     pub(crate) max_artifact_bytes: u64,
@@ -38,7 +38,7 @@ impl InmemConfig {
         self
     }
 
-    /// Sets the clock for the time in records.
+    /// Sets the clock that gives each record its `created_at`.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -15,9 +15,11 @@ use artifact_store_core::{
 };
 use bytes::Bytes;
 
+/// The number of shards of the map. Each shard has its own lock, so calls on different artifacts rarely wait for each
+/// other.
 const SHARDS: usize = 32;
-/// The number of entries that a scan reads before it releases the lock over the sorted entries. To read so many takes
-/// some tens of microseconds.
+/// The number of entries that a scan reads before it releases the lock over the sorted entries. Reading them takes less
+/// than 100 µs, so puts and deletes wait only for a short time.
 const SCAN_BATCH: usize = 512;
 
 /// One artifact.
@@ -28,13 +30,15 @@ pub(crate) struct ArtifactEntry {
     pub(crate) segments: Vec<Bytes>,
 }
 
+/// The key of an artifact in the map.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ArtifactKey {
     scope: Scope,
     id: ArtifactId,
 }
 
-/// A prefix of a scope. For each prefix, the entries are stored in listing order.
+/// A prefix of a scope: the first 0 to 3 of its parts tenant, user and session. Each prefix has its own sorted entries,
+/// so that a listing of this prefix scans no others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum ScopePrefix {
     All,
@@ -44,7 +48,7 @@ enum ScopePrefix {
 }
 
 impl ScopePrefix {
-    /// All prefixes of `scope`.
+    /// All four prefixes of `scope`.
     fn all_of(scope: &Scope) -> [Self; 4] {
         let (tenant, user, session) = (scope.tenant(), scope.user(), scope.session());
         [
@@ -55,7 +59,8 @@ impl ScopePrefix {
         ]
     }
 
-    /// The narrowest prefix that covers `pattern`.
+    /// The longest prefix that all scopes matching `pattern` have in common. The task of the pattern has no prefix of
+    /// its own.
     fn covering(pattern: &ScopePattern) -> Self {
         match (&pattern.tenant, &pattern.user, &pattern.session) {
             (TenantPattern::AllTenants, _, _) => Self::All,
@@ -69,6 +74,7 @@ impl ScopePrefix {
 }
 
 type Shard = RwLock<HashMap<ArtifactKey, Arc<ArtifactEntry>>>;
+/// The entries of each prefix in listing order. A prefix without artifacts is not in the map.
 type SortedEntries = HashMap<ScopePrefix, BTreeMap<Position, Arc<ArtifactEntry>>>;
 
 /// All artifacts of a store.
@@ -77,12 +83,14 @@ pub(crate) struct ArtifactIndex {
     hasher: RandomState,
     shards: [Shard; SHARDS],
     sorted: RwLock<SortedEntries>,
-    /// Whether the store is closed. This is written only while every lock is held, so it does not change while a caller
-    /// holds one of the locks. Callers read it under a lock, to distinguish a missing artifact from a closed store.
+    /// Whether the store is closed. `close` sets this flag while it holds every lock, so the flag does not change while
+    /// a caller holds any lock. `close` also clears the maps. So a caller that finds no artifact must read the flag
+    /// under the same lock.
     closed: AtomicBool,
 }
 
-// Only a panic between two map operations poisons a lock. The maps themselves stay consistent.
+// A lock is poisoned if a thread panics while it holds the lock. The operations of the maps do not panic, so each map
+// is still valid, and the poison is ignored.
 fn read_lock<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -101,6 +109,7 @@ impl ArtifactIndex {
         }
     }
 
+    /// The shard that contains `key`.
     #[allow(clippy::cast_possible_truncation)] // Only the low bits choose the shard.
     fn shard(&self, key: &ArtifactKey) -> &Shard {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
@@ -124,8 +133,8 @@ impl ArtifactIndex {
         Ok(shard.get(&key).cloned())
     }
 
-    /// Inserts the entry that `create` returns, unless the artifact exists. Returns the artifact's entry, and whether
-    /// this call created it.
+    /// If the artifact exists, returns its entry and `AlreadyExists`. Otherwise inserts the entry that `create` returns,
+    /// and returns this entry and `Created`.
     pub(crate) fn insert(
         &self,
         scope: &Scope,
@@ -150,7 +159,7 @@ impl ArtifactIndex {
         }
     }
 
-    /// Removes an artifact. Returns whether it existed.
+    /// Removes an artifact. Returns `true` if the artifact existed.
     pub(crate) fn remove(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
         let key = ArtifactKey { scope: scope.clone(), id: id.clone() };
         let mut shard = write_lock(self.shard(&key));
@@ -169,15 +178,18 @@ impl ArtifactIndex {
         Ok(true)
     }
 
-    /// The number of rows that a listing of `pattern` scans at most.
+    /// The largest number of rows that a listing of `pattern` may scan.
     pub(crate) fn row_count(&self, pattern: &ScopePattern) -> usize {
         read_lock(&self.sorted).get(&ScopePrefix::covering(pattern)).map_or(0, BTreeMap::len)
     }
 
-    /// Calls `visit` with each matching record after `after`, in order, until `visit` returns `false`.
+    /// Calls `visit` with each record that matches `query`, in listing order. Stops when `visit` returns `false`.
     ///
-    /// Releases the lock after each batch and continues by position, so that puts and deletes can run in between. Pages
-    /// are stable under such changes.
+    /// The scan starts with the first record behind the position `after`. If `after` is `None`, the scan starts with
+    /// the first record of all.
+    ///
+    /// The scan releases the lock after each batch, so that puts and deletes can run between two batches. The next
+    /// batch starts behind the last position. So no other record is skipped or visited twice.
     pub(crate) fn scan(
         &self,
         query: &ListQuery,
@@ -190,22 +202,25 @@ impl ArtifactIndex {
             self.check_open()?;
             let Some(entries) = sorted.get(&prefix) else { return Ok(()) };
             let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut last = None;
+            // The position of the last entry of this batch; `None` if the scan reaches the end of the entries.
+            let mut batch_end = None;
             for (scanned, (position, entry)) in entries.range((start, Bound::Unbounded)).enumerate() {
                 if query.matches(&entry.record) && !visit(&entry.record) {
                     return Ok(());
                 }
                 if scanned + 1 == SCAN_BATCH {
-                    last = Some(position.clone());
+                    batch_end = Some(position.clone());
                     break;
                 }
             }
-            let Some(last) = last else { return Ok(()) };
-            after = Some(last);
+            if batch_end.is_none() {
+                return Ok(());
+            }
+            after = batch_end;
         }
     }
 
-    /// Closes the store and drops all artifacts. From then on every verb returns `Closed`.
+    /// Closes the store and drops all artifacts. After this call, every verb returns `Closed`.
     pub(crate) fn close(&self) {
         // All functions lock the shards first, then the sorted entries. Another order could deadlock.
         let mut shards: Vec<_> = self.shards.iter().map(write_lock).collect();
@@ -217,16 +232,17 @@ impl ArtifactIndex {
         sorted.clear();
     }
 
-    /// Inconsistencies between the map and the sorted entries, one line each.
+    /// Lists the inconsistencies between the map and the sorted entries, one line each. The list is empty if there are
+    /// none.
     pub(crate) fn audit(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut listed = 0;
-        let mut stored = 0;
+        let mut sorted_count = 0;
+        let mut artifact_count = 0;
         for shard in &self.shards {
             let shard = read_lock(shard);
             let sorted = read_lock(&self.sorted);
             for (key, entry) in shard.iter() {
-                stored += 1;
+                artifact_count += 1;
                 let position = Position::of(&entry.record);
                 for prefix in ScopePrefix::all_of(&key.scope) {
                     if !sorted.get(&prefix).is_some_and(|entries| entries.contains_key(&position)) {
@@ -239,12 +255,12 @@ impl ArtifactIndex {
             if entries.is_empty() {
                 problems.push(format!("the sorted entries of {prefix:?} are empty but were not removed"));
             }
-            listed += entries.len();
+            sorted_count += entries.len();
         }
         // Each artifact has one sorted entry for each of the 4 prefixes of its scope.
-        if listed != 4 * stored {
+        if sorted_count != 4 * artifact_count {
             problems.push(format!(
-                "{stored} artifacts are stored, but there are {listed} sorted entries instead of 4 each"
+                "{artifact_count} artifacts are stored, but there are {sorted_count} sorted entries instead of 4 each"
             ));
         }
         problems

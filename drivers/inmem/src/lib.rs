@@ -1,6 +1,6 @@
 //! The `inmem` driver: artifacts in the memory of one process. They are lost when the process ends.
 //!
-//! Use it for tests, for development, and for runtimes whose artifacts need not outlive them.
+//! Use this driver for tests, for development, and for runtimes that need their artifacts only while they run.
 //!
 //! ```
 //! use artifact_store_core::{ArtifactStoreExt, PutOptions, Scope};
@@ -16,27 +16,28 @@
 //! ```
 //!
 //! # Layout
-//! A sharded map contains record and bytes by (scope, id), so gets of different artifacts rarely take the same lock.
-//! Beside the map there are sorted entries in listing order: one sequence for every session, user and tenant, and one
-//! for the whole store. A body that is already in memory is stored without a copy, so a small slice of a large buffer
-//! keeps the whole buffer alive. A streamed body is copied into segments of its own. The keys of the map are structs of
-//! scope and id, so no text is joined or escaped.
+//! A sharded map contains the record and the bytes of each artifact. Gets of different artifacts rarely take the same
+//! lock. The key of the map is a struct of scope and id, so no text is joined or escaped. Beside the map there are
+//! sorted entries in listing order: one sequence for each session, each user, each tenant, and the whole store.
+//!
+//! A body that is already in memory is stored without a copy. So a small slice of a large buffer keeps the whole buffer
+//! alive. A streamed body is stored in segments of 1 MiB.
 //!
 //! # Commit point
-//! A put inserts the artifact into the map and the sorted entries, under the shard's lock. It does so after all bytes
-//! are received and hashed. Before the insertion, nothing is visible. Dropping an unfinished put frees its memory.
+//! A put first receives and hashes all bytes. Then it inserts the artifact into the map and the sorted entries, under
+//! the shard's lock. Before the insertion, nothing is visible. Dropping an unfinished put frees its memory.
 //!
 //! # Concurrency
 //! There is one lock per shard and one lock over the sorted entries. A call that needs both takes the shard's lock
 //! first. No call holds a lock across an `await`. A listing holds the lock over the sorted entries for 512 rows at a
 //! time. If puts of the same bytes race, the first put that takes the lock creates the artifact, and the other puts
-//! find it. The stream of a get has references to the artifact's bytes. So the stream is complete even if the artifact
-//! is deleted meanwhile.
+//! find this artifact. The stream of a get holds references to the artifact's bytes. So the stream is complete even if
+//! the artifact is deleted while it is read.
 //!
 //! # Flags and limits
-//! None: not `durable` (a reopened store is empty), not `shared` (another process cannot open the store). If set,
-//! `max_artifact_bytes` limits the size of an artifact. A listing continues from its position in the sorted entries of
-//! its scope. Its cost grows with the rows that it scans, not with the size of the store.
+//! The driver has no flags. It is not `durable`, because a reopened store is empty. It is not `shared`, because another
+//! process cannot open the store. If the option `max_artifact_bytes` is set, it limits the size of an artifact. The cost
+//! of a page grows with the rows that the listing scans, not with the size of the store.
 //!
 //! # Not done here
 //! There is no limit on the sum of all artifacts, no eviction and no spilling to disk. Reads do not compare the bytes
@@ -89,7 +90,7 @@ impl Driver for InmemDriver {
     }
 
     async fn sweep(&self, _: &Options, _: SweepMode) -> Result<SweepSummary, StoreError> {
-        // The memory of a process is freed when it ends, so there are no orphans.
+        // When a process ends, its memory is freed. So there are no orphans.
         Ok(SweepSummary::new(0).with_bytes(0))
     }
 }

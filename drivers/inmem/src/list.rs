@@ -1,6 +1,6 @@
 //! Listings: the rows of a page, and the total if the query asks for it.
 //!
-//! This module must never hold a lock of the index itself.
+//! This module must never lock the index. [`ArtifactIndex`] takes its locks itself.
 
 use std::sync::Arc;
 
@@ -9,15 +9,20 @@ use artifact_store_core::{ListQuery, Page, Position, Record, StoreError};
 use crate::blocking::run_blocking;
 use crate::layout::ArtifactIndex;
 
-/// A listing that may scan more rows than this runs on the blocking pool.
+/// A listing that may scan more rows than this runs on the blocking pool. On the async thread, a longer scan would delay
+/// other tasks.
 const INLINE_SCAN_ROWS: usize = 4096;
 
 struct ListedRows {
+    /// The records of the page.
     records: Vec<Record>,
+    /// The number of all records that match the query. `None` if the query does not ask for this number.
     total: Option<u64>,
+    /// Whether another page follows.
     more: bool,
 }
 
+/// Returns one page of `query`, and the total if the query asks for it.
 pub(crate) async fn list(index: &Arc<ArtifactIndex>, query: &ListQuery) -> Result<Page, StoreError> {
     let after = query.position()?;
     let rows = if index.row_count(query.pattern()) <= INLINE_SCAN_ROWS {
@@ -29,25 +34,27 @@ pub(crate) async fn list(index: &Arc<ArtifactIndex>, query: &ListQuery) -> Resul
     Ok(Page::new(query, rows.records, rows.total, rows.more))
 }
 
+/// Reads the rows of one page. The page begins behind the position `after`, or with the first row if `after` is `None`.
 fn list_rows(
     index: &ArtifactIndex,
     query: &ListQuery,
     after: Option<&Position>,
 ) -> Result<ListedRows, StoreError> {
-    // One row more than the page has shows whether another page follows.
-    let capacity = query.limit() as usize + 1;
+    let limit = query.limit() as usize;
     let mut records = Vec::new();
+    // The scan reads up to one row more than the page has. This row shows whether another page follows.
     index.scan(query, after.cloned(), |record| {
         records.push(record.clone());
-        records.len() < capacity
+        records.len() <= limit
     })?;
-    let more = records.len() == capacity;
-    records.truncate(capacity - 1);
+    let more = records.len() > limit;
+    records.truncate(limit);
     let mut total = None;
     if query.counts_total() {
         let mut count = 0;
         index.scan(query, None, |_| {
             count += 1;
+            // `true` continues the scan.
             true
         })?;
         total = Some(count);

@@ -11,13 +11,14 @@ use crate::blocking::run_blocking;
 use crate::config::InmemConfig;
 use crate::layout::{ArtifactEntry, ArtifactIndex};
 
-/// The length of the segments of a streamed artifact, in bytes. Longer segments need large allocations, and shorter
-/// ones are many.
+/// The length of the segments of a streamed artifact, in bytes. Longer segments would need large allocations. Shorter
+/// segments would need many allocations.
 const SEGMENT_BYTES: usize = 1024 * 1024;
-/// Bodies up to this size, in bytes, are hashed on the executor, in about 70 µs. To move the work to the blocking pool
-/// would take about as long.
+/// Bodies of at most this many bytes are hashed on the async thread. This takes at most about 70 µs. Moving the work
+/// to the blocking pool would take about as long.
 const INLINE_HASH_BYTES: usize = 128 * 1024;
 
+/// Stores `body` as an artifact of `scope`, unless the artifact exists.
 pub(crate) async fn put(
     config: &InmemConfig,
     index: &ArtifactIndex,
@@ -32,13 +33,15 @@ pub(crate) async fn put(
         record: Record::new(scope.clone(), options, digest, size, config.clock.now()),
         segments,
     })?;
+    // An id contains only a part of the digest, so other bytes may already exist under the same id.
     if entry.record.digest != digest {
         return Err(StoreError::conflict("an artifact with the same id has another digest"));
     }
     Ok(PutResult { record: entry.record.clone(), outcome })
 }
 
-/// Reads the whole body. Returns its bytes in segments, its digest and its size.
+/// Reads the whole body. Returns the segments, the SHA-256 of all bytes, and the number of bytes. An empty body has no
+/// segment.
 async fn read_body(body: OpenBody) -> Result<(Vec<Bytes>, Digest, u64), StoreError> {
     match body {
         OpenBody::InMemory(body) => {
@@ -48,17 +51,16 @@ async fn read_body(body: OpenBody) -> Result<(Vec<Bytes>, Digest, u64), StoreErr
                 run_blocking(|| body.finish()).await?
             };
             let size = bytes.len() as u64;
-            Ok((if bytes.is_empty() { Vec::new() } else { vec![bytes] }, digest, size))
+            let segments = if bytes.is_empty() { Vec::new() } else { vec![bytes] };
+            Ok((segments, digest, size))
         }
         OpenBody::Stream(mut stream) => {
             let mut segments = Vec::new();
             while let Some(segment) = stream.next_chunk(SEGMENT_BYTES).await? {
-                // Copies a short segment, so that it does not keep a large buffer alive.
-                segments.push(if segment.len() < SEGMENT_BYTES {
-                    Bytes::copy_from_slice(&segment)
-                } else {
-                    segment
-                });
+                // A short segment may be a slice of a large buffer. A copy of the segment frees this buffer.
+                let is_short = segment.len() < SEGMENT_BYTES;
+                let segment = if is_short { Bytes::copy_from_slice(&segment) } else { segment };
+                segments.push(segment);
             }
             let completed = stream.finish()?;
             Ok((segments, completed.digest, completed.size))

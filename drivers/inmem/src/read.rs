@@ -11,6 +11,7 @@ use futures_util::stream;
 
 use crate::layout::{ArtifactEntry, ArtifactIndex};
 
+/// Reads an artifact, or a range of its bytes. Returns `None` if the artifact does not exist.
 pub(crate) fn get(
     index: &ArtifactIndex,
     scope: &Scope,
@@ -19,33 +20,36 @@ pub(crate) fn get(
 ) -> Result<Option<GetResult>, StoreError> {
     let Some(entry) = index.get(scope, id)? else { return Ok(None) };
     let size = entry.record.size;
-    let range = range.map_or(0..size, |range| range.resolve(size));
-    let stream = stream_range(&entry, range.clone());
-    Ok(Some(GetResult { record: entry.record.clone(), range, stream }))
+    let offsets = range.map_or(0..size, |range| range.resolve(size));
+    let stream = stream_range(&entry, offsets.clone());
+    Ok(Some(GetResult { record: entry.record.clone(), range: offsets, stream }))
 }
 
-/// A stream of the bytes in `range`. It shares the segments' memory.
+/// Streams the bytes in `range`, without a copy: the chunks of the stream are slices of the segments.
 fn stream_range(entry: &Arc<ArtifactEntry>, range: Range<u64>) -> ByteStream {
-    let [segment] = entry.segments.as_slice() else {
-        let entry = Arc::clone(entry);
-        let mut offset = 0;
-        let chunks = (0..entry.segments.len()).filter_map(move |n| {
-            let segment = &entry.segments[n];
-            let start = offset;
-            offset += segment.len() as u64;
-            slice_segment(segment, start, &range)
-        });
-        return ByteStream::new(stream::iter(chunks.map(Ok)));
-    };
-    slice_segment(segment, 0, &range)
-        .map_or_else(|| ByteStream::from_bytes(Bytes::new()), ByteStream::from_bytes)
+    if let [segment] = entry.segments.as_slice() {
+        return ByteStream::from_bytes(slice_segment(segment, 0, &range).unwrap_or_default());
+    }
+    let entry = Arc::clone(entry);
+    let mut next_start = 0;
+    let chunks = (0..entry.segments.len()).filter_map(move |index| {
+        let segment = &entry.segments[index];
+        let segment_start = next_start;
+        next_start += segment.len() as u64;
+        slice_segment(segment, segment_start, &range)
+    });
+    ByteStream::new(stream::iter(chunks.map(Ok)))
 }
 
-/// The part of `segment` that is in `range`; `None` if there is none. The segment starts at byte `start` of its
-/// artifact.
+/// Returns the part of `segment` that lies in `range`, or `None` if no byte of the segment does. The offsets
+/// `segment_start` and `range` are counted from the start of the artifact.
 #[allow(clippy::cast_possible_truncation)] // Both differences are at most the segment's length.
-fn slice_segment(segment: &Bytes, start: u64, range: &Range<u64>) -> Option<Bytes> {
-    let end = start + segment.len() as u64;
-    let (from, to) = (range.start.max(start), range.end.min(end));
-    (from < to).then(|| segment.slice((from - start) as usize..(to - start) as usize))
+fn slice_segment(segment: &Bytes, segment_start: u64, range: &Range<u64>) -> Option<Bytes> {
+    let segment_end = segment_start + segment.len() as u64;
+    let start = range.start.max(segment_start);
+    let end = range.end.min(segment_end);
+    if start >= end {
+        return None;
+    }
+    Some(segment.slice((start - segment_start) as usize..(end - segment_start) as usize))
 }

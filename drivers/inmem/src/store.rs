@@ -1,6 +1,6 @@
 //! [`InmemStore`]: the verbs of [`ArtifactStore`].
 //!
-//! This module must never use the maps of the index.
+//! This module must never access the maps of the index. It calls the methods of [`ArtifactIndex`].
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ impl InmemStore {
         Self { config, index: Arc::new(ArtifactIndex::new()) }
     }
 
-    /// Inconsistencies between the parts of the store, one line each. For the conformance suite.
+    /// Lists the inconsistencies between the parts of the store, one line each. The list is empty if there are none. For
+    /// the conformance suite.
     #[doc(hidden)]
     pub fn audit(&self) -> Vec<String> {
         self.index.audit()

@@ -189,7 +189,7 @@ impl ArtifactIndex {
     /// the first record of all.
     ///
     /// The scan releases the lock after each batch, so that puts and deletes can run between two batches. The next
-    /// batch starts behind the last position. So no other record is skipped or visited twice.
+    /// batch starts behind the last position. So a put or delete never makes the scan skip or repeat another record.
     pub(crate) fn scan(
         &self,
         query: &ListQuery,

@@ -17,9 +17,12 @@ pub(crate) const NAME: &str = "sqlite";
 /// The value of `path` for a database in memory.
 pub(crate) const MEMORY: &str = ":memory:";
 
+/// The largest legal `busy_timeout`.
 const MAX_BUSY_TIMEOUT: Duration = Duration::from_mins(10);
+/// The largest legal number of `read_connections`. Each connection needs a thread and about 2 MiB.
 const MAX_READ_CONNECTIONS: u32 = 64;
 
+/// The driver's options.
 pub(crate) const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "path",
@@ -123,10 +126,11 @@ impl SqliteConfig {
     /// `InvalidArgument` if the path is missing or a number is out of range.
     pub fn from_options(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let defaults = Self::memory();
-        let number = |name: &'static str, default: u32| {
-            options.number(name).map_or(Ok(default), |number| {
+        let u32_option = |name: &'static str, default: u32| match options.number(name) {
+            Some(number) => {
                 u32::try_from(number).map_err(|_| StoreError::invalid_option(name, "is too large"))
-            })
+            }
+            None => Ok(default),
         };
         let path = options
             .text("path")
@@ -138,8 +142,8 @@ impl SqliteConfig {
                 _ => Synchronous::Full,
             },
             busy_timeout: options.duration("busy_timeout").unwrap_or(defaults.busy_timeout),
-            read_connections: number("read_connections", defaults.read_connections)?,
-            page_size: number("page_size", defaults.page_size)?,
+            read_connections: u32_option("read_connections", defaults.read_connections)?,
+            page_size: u32_option("page_size", defaults.page_size)?,
             max_artifact_bytes: options.number("max_artifact_bytes").unwrap_or(defaults.max_artifact_bytes),
             clock,
         };
@@ -169,14 +173,14 @@ impl SqliteConfig {
         self
     }
 
-    /// Sets the page size of a new database: a power of two from 512 to 65536.
+    /// Sets the page size of a new database in bytes: a power of two from 512 to 65536.
     #[must_use]
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.page_size = bytes;
         self
     }
 
-    /// Sets the size of the largest artifact. A value above 1 TiB is treated as 1 TiB.
+    /// Sets the size limit of an artifact, in bytes. A value above 1 TiB is treated as 1 TiB.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
@@ -200,11 +204,12 @@ impl SqliteConfig {
         }
     }
 
+    /// The size limit of an artifact, in bytes.
     fn artifact_bytes_limit(&self) -> u64 {
         self.max_artifact_bytes.min(schema::MAX_ARTIFACT_BYTES)
     }
 
-    /// Checks the ranges of all values.
+    /// Returns `InvalidArgument` if a value is out of its range.
     pub(crate) fn validate(&self) -> Result<(), StoreError> {
         if self.busy_timeout > MAX_BUSY_TIMEOUT {
             return Err(StoreError::invalid_option("busy_timeout", "takes at most 10m"));

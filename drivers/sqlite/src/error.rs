@@ -12,7 +12,7 @@ pub(crate) fn from_sqlx(error: sqlx::Error) -> StoreError {
     from_shared(Arc::new(error))
 }
 
-/// Like [`from_sqlx`], for an error that several jobs of one transaction share.
+/// Like [`from_sqlx`], for the error of a transaction that is sent to the callers of several jobs.
 pub(crate) fn from_shared(error: Arc<sqlx::Error>) -> StoreError {
     let store_error = match &*error {
         sqlx::Error::PoolClosed => return StoreError::closed(),
@@ -21,12 +21,15 @@ pub(crate) fn from_shared(error: Arc<sqlx::Error>) -> StoreError {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
             StoreError::corrupt("a row of the database does not match the schema")
         }
-        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => StoreError::unavailable(
+        // `DatabaseFile::check_room` returns this kind if the file was moved.
+        sqlx::Error::Io(io_error) if io_error.kind() == io::ErrorKind::NotFound => StoreError::unavailable(
             "the database file was moved or removed under the open store; put it back and open it again",
         ),
-        sqlx::Error::Io(error) => from_io_kind(error.kind(), "accessing the database"),
-        other => result_code(other)
-            .map_or_else(|| StoreError::backend("the database returned an error"), from_result_code),
+        sqlx::Error::Io(io_error) => from_io_kind(io_error.kind(), "accessing the database"),
+        other => match result_code(other) {
+            Some(code) => from_result_code(code),
+            None => StoreError::backend("the database returned an error"),
+        },
     };
     store_error.with_source(error)
 }
@@ -36,17 +39,18 @@ pub(crate) fn from_io(operation: &str, error: io::Error) -> StoreError {
     from_io_kind(error.kind(), operation).with_source(error)
 }
 
-/// Whether another connection holds the lock, so that a retry may succeed.
+/// Returns `true` if the statement failed because another connection holds the lock. A retry may succeed.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
-    result_code(error).is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
+    result_code(error).is_some_and(|code| matches!(primary_code(code), BUSY | LOCKED))
 }
 
-/// Whether the disk had no room for the whole transaction, so a smaller transaction may succeed.
+/// Returns `true` if the disk had no room for the transaction. A smaller transaction may succeed.
 pub(crate) fn is_full(error: &sqlx::Error) -> bool {
-    result_code(error).is_some_and(|code| code & 0xff == FULL)
+    result_code(error).is_some_and(|code| primary_code(code) == FULL)
 }
 
-// https://www.sqlite.org/rescode.html: the low byte is the primary code, the whole number is the extended code.
+// The result codes of SQLite, from https://www.sqlite.org/rescode.html. The low byte is the primary code. The whole
+// number is the extended code, which is more precise.
 const PERM: i32 = 3;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
@@ -70,13 +74,19 @@ const IOERR_SHMSIZE: i32 = IOERR | 19 << 8;
 const IOERR_DATA: i32 = IOERR | 32 << 8;
 const IOERR_CORRUPTFS: i32 = IOERR | 33 << 8;
 
+/// The extended result code of SQLite, or `None` if the error did not come from SQLite.
 fn result_code(error: &sqlx::Error) -> Option<i32> {
     error.as_database_error()?.code()?.parse().ok()
 }
 
+fn primary_code(extended_code: i32) -> i32 {
+    extended_code & 0xff
+}
+
+/// Converts an extended result code.
 fn from_result_code(code: i32) -> StoreError {
     // SQLite does not always report a full disk as SQLITE_FULL. If a quota is reached, or the log's shared memory
-    // cannot grow, SQLite reports a failed write.
+    // cannot grow, SQLite reports a failed write. So these codes are mapped to `Unavailable`, like SQLITE_FULL.
     match code {
         IOERR_WRITE | IOERR_FSYNC | IOERR_DIR_FSYNC | IOERR_TRUNCATE | IOERR_SHMSIZE => {
             return StoreError::unavailable(
@@ -90,7 +100,7 @@ fn from_result_code(code: i32) -> StoreError {
         }
         _ => {}
     }
-    match code & 0xff {
+    match primary_code(code) {
         BUSY | LOCKED => StoreError::unavailable(
             "another connection held the database's lock for longer than busy_timeout",
         ),
@@ -115,6 +125,7 @@ fn from_result_code(code: i32) -> StoreError {
     }
 }
 
+/// Converts the kind of a file system error. `operation` names the operation that failed.
 fn from_io_kind(kind: io::ErrorKind, operation: &str) -> StoreError {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

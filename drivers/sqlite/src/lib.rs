@@ -4,15 +4,18 @@
 //! The table `artifact` has one row for each record: the record as JSON, the SHA-256 of this JSON, and copies of the
 //! fields that listings search by. A row whose scope, id, digest, size or time does not match its record is `Corrupt`
 //! in every read. The key is (scope mark, id). The scope mark is the first 128 bits of the SHA-256 of the scope. Every
-//! row also contains the plain scope, and every read compares this scope. There is one index for each kind of listing:
-//! scope, session, user, tenant, all tenants. Within each index, rows are in the order of rank, id and scope mark. The
-//! rank is the bitwise complement of the time. So each page is a scan of one index, wherever the page begins. Tags have
-//! a table of their own.
+//! row also contains the plain scope, and every read compares it with the requested scope. Tags have a table of their
+//! own.
 //!
-//! Bytes are split into chunks of 256 KiB, one row each. The integer key of a chunk is the blob number and the chunk's
-//! index within the blob. So the chunks of an artifact are contiguous, a range reads only the chunks that it overlaps,
-//! and no other index is needed. Blob numbers are never reused. So a reader of a deleted artifact never finds a chunk
-//! of another artifact. Blobs without a record (before the commit or after a delete) are listed in the table `pending`.
+//! There is one index for each kind of listing: scope, session, user, tenant, all tenants. Within each index, rows are in
+//! the order of rank, id and scope mark. The rank is the bitwise complement of the time, so newer rows come first. Each
+//! page is a scan of one index, wherever the page begins.
+//!
+//! Bytes are split into chunks of 256 KiB, one row each. The chunks of one artifact or one staged upload are a blob, and
+//! each blob has a number. The integer key of a chunk consists of the blob number and the chunk's index within the blob.
+//! So the chunks of an artifact are contiguous, a range reads only the chunks that it overlaps, and no other index is
+//! needed. The number of a committed blob is never reused. So a reader of a deleted artifact never finds a chunk of
+//! another artifact. Blobs without a record (before the commit or after a delete) are listed in the table `pending`.
 //!
 //! The header of the database contains an application id and the schema version. A database of another application or
 //! of a newer build is refused before anything is written. An older schema is migrated in one transaction. The file is
@@ -31,49 +34,50 @@
 //! of a put that fails or is dropped are deleted in the same way. If a process is killed, its staged blobs remain in
 //! `pending`. They are deleted when a store is opened or [swept](SqliteStore::sweep).
 //!
-//! A transaction that inserts or deletes a record is synced to disk (`synchronous=full`). A transaction that only
+//! With `synchronous=full`, a transaction that inserts or deletes a record is synced to disk. A transaction that only
 //! stages chunks is not synced. The record is written to the same log later, and the sync of the record includes the
 //! chunks.
 //!
 //! # Concurrency
 //! One task writes. It runs up to 64 queued jobs in one transaction, so many concurrent puts share one sync. It sends
-//! the result of each job after the transaction has ended. If a job breaks the transaction, each job of this
-//! transaction runs again in a transaction of its own, so that no job fails because of another job. Reads use a small
-//! pool of connections, and each read is one short statement. No statement stays open while a consumer is slow, because
-//! an open statement would block checkpoints of the log. A stream reads one chunk ahead. The statement of a dropped
-//! read ends within a millisecond.
+//! the result of each job after the transaction has ended. If a job makes the transaction fail, each job of this
+//! transaction runs again in a transaction of its own. So no job fails because of another job.
+//!
+//! Reads use a small pool of connections, and each read is one short statement. No statement stays open while a consumer
+//! is slow, because an open statement would block checkpoints of the log. A stream reads one chunk ahead. If a read is
+//! dropped, its statement ends within a millisecond.
 //!
 //! Several processes may open one file. SQLite's write lock allows one write transaction at a time, and `busy_timeout`
-//! limits the wait for this lock. Every open store holds a shared lock on the owners file. A sweep checks within a
-//! write transaction whether its store is the only holder of the owners lock. No other sweep can check this at the same
-//! time. If the store is the only holder, all pending blobs of other owners are orphans. Otherwise a pending blob of
-//! another owner is an orphan if it is marked for deletion or was not renewed for an hour.
+//! limits the wait for this lock. Every open store holds a shared lock on the owners file. A sweep checks whether its
+//! store is the only holder of this lock. The check runs within a write transaction, so no other sweep can check at the
+//! same time. If the store is the only holder, all pending blobs of other stores are orphans. Otherwise a pending blob
+//! of another store is an orphan if it is marked for deletion or was not renewed for an hour.
 //!
-//! Memory: an upload uses the memory of about 5 chunks, a read that of about 3 chunks, and a transaction about 4 MiB.
-//! The page cache is 6 MiB for the writer and 2 MiB for each reader.
+//! Memory: an upload holds about 5 chunks, a read holds about 3 chunks, and a transaction holds about 4 MiB. The page
+//! cache is 6 MiB for the writer and 2 MiB for each reader.
 //!
 //! # Flags and limits
 //! A store in a file has the flag `shared`, and the flag `durable` unless `synchronous=normal`. A store in memory has
 //! neither flag. Each open in memory creates a separate store, with one connection for all reads and writes. Presigning
-//! is not supported. An artifact has at most 1 TiB, or `max_artifact_bytes` if that is less. Filters have no index of
-//! their own. So a listing whose filter matches few records scans all records of the scopes that it covers.
+//! is not supported. The size limit of an artifact is 1 TiB, or `max_artifact_bytes` if this is less. Filters have no
+//! index of their own. So a listing whose filter matches few records scans all records of the listed scopes.
 //!
-//! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So a delete always has
-//! room, and it frees pages within the file. On a nearly full disk, up to 2 MiB of the log file remain as a reserve. If
-//! other programs then fill the disk completely, deletes and puts into the freed pages can still use the reserve. If
-//! other programs fill the disk before the log was checkpointed, deletes fail too until there is space again. Blobs
-//! that could not be deleted are deleted after a later write. While puts would be refused, `health` is degraded and its
-//! detail names the reason.
+//! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So the puts of this store
+//! leave room for deletes, and a delete frees pages within the database file. On a nearly full disk, up to 2 MiB of the
+//! log file remain as a reserve. If other programs then fill the disk completely, deletes and puts into the freed pages
+//! can still use the reserve. If other programs fill the disk before the log was checkpointed, deletes also fail until
+//! there is space again. Blobs that could not be deleted are deleted after a later write. While puts would be refused,
+//! `health` is degraded and its detail names the reason.
 //!
 //! [`open_read_only`](artifact_store_core::Driver::open_read_only) opens a store for inspection. It creates no database
 //! and changes no data. If the process can write the database, SQLite may create, checkpoint and delete the log's
-//! files. If the process cannot write, a database without a log is read without locks. If the log must be recovered
-//! first, opening then fails with a message.
+//! files. If the process cannot write, a database without a log is read without locks. If the process cannot write and
+//! the log must be recovered first, opening fails with a message.
 //!
 //! # Not done here
-//! - The file does not shrink after deletes. SQLite reuses the free pages, and `VACUUM` returns them to the disk.
+//! - The file does not shrink after deletes. SQLite reuses the free pages. The statement `VACUUM` shrinks the file.
 //! - Nothing is encrypted.
-//! - The driver does not compare the bytes with their SHA-256. The Gate compares them.
+//! - The driver does not compare the bytes with their SHA-256. The Gate, the wrapper around every driver, compares them.
 //! - A network file system that does not support a write-ahead log is refused. A network file system that wrongly
 //!   reports this support is not detected.
 //! - If an artifact is deleted while a stream reads it, the stream may fail as `Unavailable`.
@@ -133,8 +137,11 @@ impl Driver for SqliteDriver {
     }
 
     fn capabilities(&self, options: &Options) -> Capabilities {
-        SqliteConfig::from_options(options, Arc::new(SystemClock))
-            .map_or_else(|_| Capabilities::new(), |config| config.capabilities())
+        match SqliteConfig::from_options(options, Arc::new(SystemClock)) {
+            Ok(config) => config.capabilities(),
+            // `open` reports the invalid option.
+            Err(_) => Capabilities::new(),
+        }
     }
 
     async fn open(
@@ -154,6 +161,7 @@ impl Driver for SqliteDriver {
         let config = SqliteConfig::from_options(options, clock)?;
         match config.path.clone() {
             Some(path) => Ok(Arc::new(read_only::ReadOnlyStore::open(&config, path).await?)),
+            // A new database in memory is empty, so there is no data that the caller could change.
             None => Ok(Arc::new(SqliteStore::open(config).await?)),
         }
     }
@@ -163,6 +171,7 @@ impl Driver for SqliteDriver {
         if !mode.deletes() {
             return Ok(match config.path.clone() {
                 Some(path) => sweep::count_orphans(&config, path).await?.summary(),
+                // A new database in memory has no orphans.
                 None => SweepSummary::new(0).with_bytes(0),
             });
         }

@@ -1,8 +1,8 @@
 //! Encoding and decoding of records as rows.
 //!
 //! A row contains the whole record as JSON and the SHA-256 of this JSON. The other columns are copies of fields, for
-//! searching. A row is corrupt if the JSON does not match its SHA-256, or if the scope, id, digest, size or time
-//! differs from the JSON. This module must never use a connection.
+//! searching. A row is corrupt if the JSON does not match its SHA-256. A row is also corrupt if its scope, id, digest,
+//! size or time differs from the JSON. This module must never use a connection.
 
 use artifact_store_core::{Digest, Record, Scope, StoreError};
 use sqlx::Row;
@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::error;
 
-/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro, so that each statement is a
-/// literal.
+/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro instead of a constant, because
+/// `concat!` takes only literals.
 macro_rules! columns {
     () => {
         "a.blob, a.tenant, a.user, a.session, a.task, a.id, a.digest, a.size, a.created_at, a.record, a.record_digest"
@@ -40,7 +40,7 @@ impl EncodedRecord {
 /// Decodes a row into its blob number and its record.
 ///
 /// # Errors
-/// `Corrupt` if the columns of the row contradict each other.
+/// `Corrupt` if the JSON does not match its SHA-256, cannot be parsed, or differs from the other columns.
 pub(crate) fn decode(row: &SqliteRow) -> Result<(i64, Record), StoreError> {
     let json: &[u8] = column(row, "record")?;
     let digest: &[u8] = column(row, "record_digest")?;
@@ -49,7 +49,7 @@ pub(crate) fn decode(row: &SqliteRow) -> Result<(i64, Record), StoreError> {
     }
     let record: Record = serde_json::from_slice(json)
         .map_err(|error| StoreError::corrupt("a record in the database cannot be read").with_source(error))?;
-    let agrees = column::<&str>(row, "id")? == record.id.as_str()
+    let columns_match = column::<&str>(row, "id")? == record.id.as_str()
         && column::<&[u8]>(row, "digest")? == record.digest.as_bytes()
         && column::<i64>(row, "size")?.try_into() == Ok(record.size)
         && column::<i64>(row, "created_at")? == record.created_at.as_micros()
@@ -57,13 +57,13 @@ pub(crate) fn decode(row: &SqliteRow) -> Result<(i64, Record), StoreError> {
         && column::<&str>(row, "user")? == record.scope.user().as_str()
         && column::<&str>(row, "session")? == record.scope.session().as_str()
         && column::<Option<&str>>(row, "task")? == task_str(&record.scope);
-    if !agrees {
+    if !columns_match {
         return Err(StoreError::corrupt("a row of the database disagrees with its record"));
     }
     Ok((column(row, "blob")?, record))
 }
 
-/// The task of a scope as text, or `None` if it has no task.
+/// The task of a scope as text, or `None` if the scope has no task.
 pub(crate) fn task_str(scope: &Scope) -> Option<&str> {
     scope.task().map(artifact_store_core::ScopePart::as_str)
 }
@@ -76,15 +76,16 @@ where
     row.try_get(column).map_err(error::from_sqlx)
 }
 
-/// Encodes a list of byte strings as one parameter: a JSON array of hexadecimal strings.
+/// Encodes a list of byte strings as one parameter of a statement: a JSON array of hexadecimal strings.
 ///
-/// A statement decodes the parameter with `SELECT unhex(value) FROM json_each(?)`. This encoding preserves every byte,
+/// The statement decodes the parameter with `SELECT unhex(value) FROM json_each(?)`. This encoding preserves every byte,
 /// and the text of the statement does not depend on the number of items.
 pub(crate) fn hex_json_array<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut list = String::from("[");
     for item in items {
-        if list.len() > 1 {
+        let is_first = list.len() == 1;
+        if !is_first {
             list.push(',');
         }
         list.push('"');

@@ -7,14 +7,19 @@ use sqlx::{Connection, Row, SqliteConnection};
 
 use crate::error;
 
-/// The size of a chunk. Only the last chunk of an artifact is shorter. Another size would need a new schema version.
+/// The size of a chunk in bytes. Only the last chunk of an artifact may be shorter. Another size would need a new schema
+/// version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The key of a chunk is its blob number, shifted left by this many bits, plus its index. So one b-tree contains all
-/// chunks in reading order, without a second index.
+/// The number of low bits of a chunk's key that contain the chunk's index within its blob. The high bits contain the
+/// blob number. So one b-tree contains all chunks in reading order, without a second index.
 const CHUNK_INDEX_BITS: u32 = 22;
 
-/// The largest possible artifact in bytes: 1 TiB. Its chunks use all indexes.
+/// The largest index of a chunk within its blob.
+const MAX_CHUNK_INDEX: u64 = (1 << CHUNK_INDEX_BITS) - 1;
+
+/// The size limit of an artifact in bytes: 1 TiB. The chunks of an artifact of this size use every index up to
+/// [`MAX_CHUNK_INDEX`].
 pub(crate) const MAX_ARTIFACT_BYTES: u64 = (CHUNK_BYTES as u64) << CHUNK_INDEX_BITS;
 
 /// The application id in the header of the database: the letters `arts`.
@@ -24,15 +29,16 @@ const APPLICATION_ID: i32 = 0x6172_7473;
 const MIGRATIONS: &[&str] = &[V1];
 
 const V1: &str = "
--- The numbers of blobs. They only grow: whoever still reads a deleted blob finds nothing, never another blob's bytes.
+-- The next blob number. The number of a committed blob is never reused. So a reader of a deleted blob never finds the
+-- bytes of another blob.
 CREATE TABLE counter (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     next_blob INTEGER NOT NULL
 ) STRICT;
 INSERT INTO counter VALUES (1, 1);
 
--- The records. Whoever sees a row here can read all its chunks.
--- `media_type` and tags are kept as bytes, because texts with a zero character are not safe in every function.
+-- The records. If a row is here, all chunks of its artifact exist.
+-- `media_type` and tags are stored as bytes, because not every function of SQLite handles text with NUL characters.
 CREATE TABLE artifact (
     blob INTEGER PRIMARY KEY,
     scope_mark BLOB NOT NULL,
@@ -68,7 +74,7 @@ CREATE TABLE chunk (
     data BLOB NOT NULL
 ) STRICT;
 
--- Blobs without a record: uploads on their way, and (renewed_at = 0) blobs to be removed.
+-- Blobs without a record: staged uploads, and blobs that are marked for deletion (renewed_at = 0).
 CREATE TABLE pending (
     blob INTEGER PRIMARY KEY,
     owner BLOB NOT NULL,
@@ -83,13 +89,13 @@ pub(crate) const fn current_version() -> i64 {
 
 /// The key of a blob's chunk at `index`, counted from 0.
 pub(crate) fn chunk_key(blob: i64, index: u64) -> i64 {
-    // Bodies are limited to MAX_ARTIFACT_BYTES, so an index always fits.
-    (blob << CHUNK_INDEX_BITS) | (index & ((1 << CHUNK_INDEX_BITS) - 1)).cast_signed()
+    // Bodies are limited to MAX_ARTIFACT_BYTES, so no index is larger than MAX_CHUNK_INDEX.
+    (blob << CHUNK_INDEX_BITS) | (index & MAX_CHUNK_INDEX).cast_signed()
 }
 
 /// The first and last possible key of a chunk of `blob`.
 pub(crate) fn chunk_key_range(blob: i64) -> (i64, i64) {
-    (chunk_key(blob, 0), chunk_key(blob, (1 << CHUNK_INDEX_BITS) - 1))
+    (chunk_key(blob, 0), chunk_key(blob, MAX_CHUNK_INDEX))
 }
 
 /// The number of chunks of an artifact of `size` bytes.
@@ -106,17 +112,17 @@ pub(crate) enum DatabaseContents {
     Store(i64),
 }
 
-/// Determines the contents of the database, without changing it.
+/// Determines the contents of the database. Changes nothing.
 ///
 /// # Errors
-/// `InvalidArgument` for a database of another application or of a newer build; `Corrupt` if a store has lost its
-/// schema.
+/// - `InvalidArgument` for a database of another application or of a newer build.
+/// - `Corrupt` if the header marks the database as a store, but there is no schema.
 pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseContents, StoreError> {
     let row = sqlx::query(
         "SELECT (SELECT application_id FROM pragma_application_id) AS application_id,
                 (SELECT user_version FROM pragma_user_version) AS user_version,
                 (SELECT encoding FROM pragma_encoding) AS encoding,
-                EXISTS (SELECT 1 FROM sqlite_schema) AS used",
+                EXISTS (SELECT 1 FROM sqlite_schema) AS has_schema",
     )
     .fetch_one(&mut *conn)
     .await
@@ -124,9 +130,9 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
     let application_id: i64 = row.try_get("application_id").map_err(error::from_sqlx)?;
     let version: i64 = row.try_get("user_version").map_err(error::from_sqlx)?;
     let encoding: String = row.try_get("encoding").map_err(error::from_sqlx)?;
-    let used: bool = row.try_get("used").map_err(error::from_sqlx)?;
+    let has_schema: bool = row.try_get("has_schema").map_err(error::from_sqlx)?;
     let is_store = application_id == i64::from(APPLICATION_ID);
-    if is_store && (version < 1 || !used) {
+    if is_store && (version < 1 || !has_schema) {
         return Err(StoreError::corrupt("the database is marked as a store but has lost its schema"));
     }
     if is_store && version > current_version() {
@@ -135,7 +141,10 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
             current_version()
         )));
     }
-    if !is_store && (used || application_id != 0 || version != 0) || encoding != "UTF-8" {
+    // In the header of a new database, the application id and the version are 0.
+    let is_new = !has_schema && application_id == 0 && version == 0;
+    // The encoding of every store is UTF-8, which is SQLite's default.
+    if !(is_store || is_new) || encoding != "UTF-8" {
         return Err(StoreError::invalid(
             "the database belongs to another application; give the store a file of its own",
         ));
@@ -143,7 +152,7 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
     Ok(if is_store { DatabaseContents::Store(version) } else { DatabaseContents::Empty })
 }
 
-/// Returns an error unless the database is a store of the current schema version.
+/// Returns an error if the database is not a store, or is a store of another schema version.
 pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     match inspect(conn).await? {
         DatabaseContents::Store(found) if found == current_version() => Ok(()),
@@ -156,19 +165,22 @@ pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), S
     }
 }
 
-/// Migrates the database to the current version. One transaction runs all migrations and sets the version and the
-/// application id.
+/// Migrates an empty database or a store to the current version. One transaction runs all missing migrations and sets
+/// the version and the application id.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     if inspect(conn).await? == DatabaseContents::Store(current_version()) {
         return Ok(());
     }
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(error::from_sqlx)?;
-    // Another process may have migrated the database before this process got the lock.
-    let from = match inspect(&mut transaction).await? {
+    // The version is read again under the write lock, because another process may have migrated the database before
+    // this process got the lock.
+    let version = match inspect(&mut transaction).await? {
         DatabaseContents::Empty => 0,
-        DatabaseContents::Store(from) => from,
+        DatabaseContents::Store(version) => version,
     };
-    for migration in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or_default()) {
+    // `inspect` returns no negative version, so the conversion succeeds.
+    let applied_migrations = usize::try_from(version).unwrap_or_default();
+    for migration in MIGRATIONS.iter().skip(applied_migrations) {
         sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(error::from_sqlx)?;
     }
     let header =

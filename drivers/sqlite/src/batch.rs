@@ -1,6 +1,6 @@
-//! A batch: several jobs in one transaction, which this module commits or rolls back.
+//! A batch: several jobs in one transaction. This module begins the transaction, and commits it or rolls it back.
 //!
-//! This module must never know what a job does, or send its result.
+//! This module must never know what a job does, or send a job's result.
 
 use artifact_store_core::Clock;
 use sqlx::SqliteConnection;
@@ -24,7 +24,7 @@ impl BatchError {
     }
 }
 
-/// Runs `jobs` in one transaction. Returns, for each job, the blobs to delete after the commit.
+/// Runs `jobs` in one transaction. Returns one list for each job: the blobs to delete now, after the commit.
 pub(crate) async fn run(
     conn: &mut SqliteConnection,
     clock: &dyn Clock,
@@ -32,17 +32,7 @@ pub(crate) async fn run(
     jobs: &mut [Box<dyn ErasedJob>],
 ) -> Result<Vec<Vec<i64>>, BatchError> {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await.map_err(BatchError::outside_jobs)?;
-    let result = run_jobs(WriteTransaction::new(&mut *conn, clock, owner), jobs).await;
-    let result = match result {
-        Ok(to_delete) => {
-            let committed = sqlx::query("COMMIT").execute(&mut *conn).await;
-            // If the disk is too full for the batch, a single job may still fit.
-            committed
-                .map(|_| to_delete)
-                .map_err(|error| BatchError { caused_by_job: error::is_full(&error), error })
-        }
-        Err(failure) => Err(failure),
-    };
+    let result = run_and_commit(&mut *conn, clock, owner, jobs).await;
     if result.is_err() {
         // `ROLLBACK` fails if the error has already ended the transaction.
         let _ = sqlx::query("ROLLBACK").execute(&mut *conn).await;
@@ -50,6 +40,22 @@ pub(crate) async fn run(
     result
 }
 
+/// Runs `jobs` in the transaction that is open on `conn`, and commits it. Returns the blobs to delete for each job.
+async fn run_and_commit(
+    conn: &mut SqliteConnection,
+    clock: &dyn Clock,
+    owner: &[u8],
+    jobs: &mut [Box<dyn ErasedJob>],
+) -> Result<Vec<Vec<i64>>, BatchError> {
+    let to_delete = run_jobs(WriteTransaction::new(&mut *conn, clock, owner), jobs).await?;
+    match sqlx::query("COMMIT").execute(&mut *conn).await {
+        Ok(_) => Ok(to_delete),
+        // If the disk is too full for the whole batch, each job may still fit in a transaction of its own.
+        Err(error) => Err(BatchError { caused_by_job: error::is_full(&error), error }),
+    }
+}
+
+/// Runs `jobs` and stores the blob counter. Returns the blobs to delete for each job.
 async fn run_jobs(
     mut transaction: WriteTransaction<'_>,
     jobs: &mut [Box<dyn ErasedJob>],

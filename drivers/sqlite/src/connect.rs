@@ -1,4 +1,4 @@
-//! The settings of every connection, and the switch of the database to a write-ahead log.
+//! The settings of every connection, and the function that switches the database to a write-ahead log.
 //!
 //! This module must never name a table.
 
@@ -14,14 +14,14 @@ use crate::config::{SqliteConfig, Synchronous};
 use crate::database_file::AccessMode;
 use crate::error;
 
-/// The size of the writer's page cache. The pages that one transaction changes should fit into this cache, so that no
-/// page is written twice.
+/// The size of the writer's page cache, in KiB. The pages that one transaction changes should fit into this cache, so
+/// that no page is written twice. A transaction has about 4 MiB.
 const WRITER_CACHE_KIB: u32 = 6 * 1024;
-/// The size of a reader's page cache. The cache is meant for the inner pages of the indexes.
+/// The size of a reader's page cache, in KiB. It is large enough for the inner pages of the indexes.
 const READER_CACHE_KIB: u32 = 2 * 1024;
-/// The file of the write-ahead log is truncated to this many bytes after a checkpoint.
+/// After a checkpoint, the file of the write-ahead log is truncated to this many bytes.
 const WAL_BYTES_LIMIT: u32 = 16 * 1024 * 1024;
-/// The delay between two attempts to get the lock for the change of the journal mode.
+/// The delay between two attempts to change the journal mode.
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// Options of a connection that writes: to the file at `path`, or to a database in memory if `path` is `None`.
@@ -38,6 +38,7 @@ pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> Sqli
             Synchronous::Full => SqliteSynchronous::Full,
             Synchronous::Normal => SqliteSynchronous::Normal,
         })
+        // A negative cache size is a number of KiB, and a positive one is a number of pages.
         .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .pragma("journal_size_limit", WAL_BYTES_LIMIT.to_string())
         .pragma("temp_store", "MEMORY")
@@ -49,15 +50,15 @@ pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> Sqli
         .disable_statement_logging()
 }
 
-/// Options of a connection that reads.
+/// Options of a connection that only reads.
 pub(crate) fn reader_options(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
     writer_options(config, Some(path))
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"))
         .pragma("query_only", "ON")
 }
 
-/// The options of a connection that reads with the given access mode. Returns `Unavailable` if the log must be
-/// recovered first.
+/// Options of a connection that reads with the access mode `access`. Returns `Unavailable` if the log must be recovered
+/// first.
 pub(crate) fn read_only_options(
     config: &SqliteConfig,
     path: &Path,
@@ -65,8 +66,8 @@ pub(crate) fn read_only_options(
 ) -> Result<SqliteConnectOptions, StoreError> {
     let options = reader_options(config, path);
     match access {
-        // When the last connection closes, SQLite checkpoints the log and deletes the log's files. If SQLite creates
-        // these files, it gives them the owner of the database.
+        // Without `read_only`, SQLite may create the log's files, and gives them the owner of the database. When the
+        // last connection closes, SQLite checkpoints the log and deletes these files.
         AccessMode::ReadWrite => Ok(options),
         AccessMode::ReadOnly => Ok(options.read_only(true)),
         // No process has the database open, and this process does not write. So SQLite needs no lock and no lock file.
@@ -85,12 +86,13 @@ pub(crate) fn read_only_options(
 pub(crate) async fn enable_wal(conn: &mut SqliteConnection, timeout: Duration) -> Result<(), StoreError> {
     let deadline = Instant::now() + timeout;
     loop {
-        match sqlx::query_scalar::<_, String>("PRAGMA journal_mode = WAL")
+        let new_mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode = WAL")
             .persistent(false)
             .fetch_one(&mut *conn)
-            .await
-        {
+            .await;
+        match new_mode {
             Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
+            // SQLite returns the old mode if the file system does not support a write-ahead log.
             Ok(_) => {
                 return Err(StoreError::backend(
                     "the database cannot keep a write-ahead log here; put it on a local file system",

@@ -1,8 +1,8 @@
 //! The database file on disk: its creation, how it can be accessed, whether it was moved, and the free space on its
 //! disk.
 //!
-//! This module must never name a table. It must never open the database file while a connection may have it open:
-//! closing any descriptor of a file releases all locks that the process holds on it.
+//! This module must never name a table. It must never open the database file while a connection may have the file open.
+//! Otherwise closing the module's descriptor would release all locks that the process holds on this file.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -15,15 +15,15 @@ use sqlx::SqliteConnection;
 
 use crate::error;
 
-/// Disk space that a transaction may need in addition to its bytes and the log.
+/// Disk space that a transaction may need in addition to the bytes of its jobs, for example for index pages.
 const HEADROOM_BYTES: u64 = 512 * 1024;
-/// On a nearly full disk, the log file is truncated to this size. Otherwise it is truncated to the larger
-/// `WAL_BYTES_LIMIT` of the module `connect`.
+/// On a nearly full disk, the log file is truncated to this size. Otherwise the log file is truncated to
+/// `connect::WAL_BYTES_LIMIT`, which is larger.
 const WAL_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 /// `health` reports whether an artifact of this size could be put.
 const HEALTH_PUT_BYTES: u64 = 64 * 1024;
 
-/// Checks the path, and creates an empty file with mode 0600 if none exists.
+/// Checks `path`, and creates an empty file with mode 0600 if there is no file at this path.
 ///
 /// Returns the absolute path, because SQLite could interpret a relative path as a URI.
 pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
@@ -41,28 +41,33 @@ pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
         }
         _ => return Err(StoreError::invalid(format!("the directory of {} does not exist", path.display()))),
     }
-    // This is checked here, because SQLite would only report that the file cannot be opened.
+    // SQLite would only report that the file cannot be opened. This check gives the reason.
     if path.parent().is_some_and(is_read_only) {
         let error = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
         return Err(error::from_io("opening the database for writing", error));
     }
-    {
-        // Two stores of one process may create the same file at once. If one store closed its descriptor while the
-        // other store holds locks on the file, the operating system would release these locks. So a store creates and
-        // closes the file under one mutex.
-        static CREATION: Mutex<()> = Mutex::new(());
-        let _guard = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
-        match set_owner_only(OpenOptions::new().write(true).create_new(true)).open(&path) {
-            Ok(file) => path
-                .parent()
-                .map_or(Ok(()), |directory| copy_owner(&file, directory))
-                .map_err(|error| error::from_io("setting the owner of the database file", error))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error::from_io("creating the database file", error)),
-        }
-    }
+    create_empty_file(&path)?;
     require_regular_file(&path)?;
     Ok(path)
+}
+
+/// Creates an empty file with mode 0600 and closes it. Does nothing if `path` already exists.
+fn create_empty_file(path: &Path) -> Result<(), StoreError> {
+    // Two stores of one process may create the same file at once. If one store closed its descriptor while the other
+    // store holds locks on the file, the operating system would release these locks. So a store creates and closes the
+    // file under this mutex.
+    static CREATION: Mutex<()> = Mutex::new(());
+    let _guard = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = match set_owner_only(OpenOptions::new().write(true).create_new(true)).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error::from_io("creating the database file", error)),
+    };
+    if let Some(directory) = path.parent() {
+        copy_owner(&file, directory)
+            .map_err(|error| error::from_io("setting the owner of the database file", error))?;
+    }
+    Ok(())
 }
 
 /// How this process can read an existing database.
@@ -72,7 +77,7 @@ pub(crate) enum AccessMode {
     ReadWrite,
     /// The process can only read. The log and its index exist, so other processes may write.
     ReadOnly,
-    /// The process can only read. There is no log, so no process has the database open.
+    /// The process can only read. The log is missing or empty, so no process has the database open.
     Immutable,
     /// The log must be recovered first. A process that can only read cannot do this.
     NeedsRecovery,
@@ -80,23 +85,25 @@ pub(crate) enum AccessMode {
 
 /// Determines how this process can read the database at `path`. Creates no file.
 pub(crate) fn access_mode(path: &Path) -> Result<AccessMode, StoreError> {
-    let access = read_only_access_mode(path)?;
-    if is_writable(path)
-        && path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || is_writable(parent))
-    {
+    let read_only_mode = read_only_access_mode(path)?;
+    // The parent of a bare file name is the empty path, which cannot be checked.
+    let is_directory_writable =
+        path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || is_writable(parent));
+    if is_writable(path) && is_directory_writable {
         return Ok(AccessMode::ReadWrite);
     }
-    Ok(access)
+    Ok(read_only_mode)
 }
 
 /// Like [`access_mode`], but never returns [`AccessMode::ReadWrite`]. For a caller that must not write.
 pub(crate) fn read_only_access_mode(path: &Path) -> Result<AccessMode, StoreError> {
     require_regular_file(path)?;
-    let log = fs::metadata(with_suffix(path, "-wal")).map(|found| found.len());
-    let index = fs::metadata(with_suffix(path, "-shm")).is_ok();
-    Ok(match log {
-        Ok(_) if index => AccessMode::ReadOnly,
-        Ok(length) if length > 0 => AccessMode::NeedsRecovery,
+    let log_bytes = fs::metadata(with_suffix(path, "-wal")).map(|found| found.len());
+    let has_log_index = fs::metadata(with_suffix(path, "-shm")).is_ok();
+    Ok(match log_bytes {
+        Ok(_) if has_log_index => AccessMode::ReadOnly,
+        Ok(bytes) if bytes > 0 => AccessMode::NeedsRecovery,
+        // There is no log, or an empty log without an index.
         _ => AccessMode::Immutable,
     })
 }
@@ -109,17 +116,19 @@ fn is_writable(path: &Path) -> bool {
     return fs::metadata(path).is_ok_and(|found| !found.permissions().readonly());
 }
 
-/// Sets the owner and group of a new file to those of `like`, if they differ and this process runs as root.
+/// Sets the owner and group of the new file `file` to those of `model`, if this process runs as root.
 ///
-/// Otherwise root could create files that the user of the store cannot open.
-pub(crate) fn copy_owner(file: &fs::File, like: &Path) -> io::Result<()> {
+/// Without this change, root could create files that the user of the store cannot open.
+pub(crate) fn copy_owner(file: &fs::File, model: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
 
-        let (own, like) = (file.metadata()?, fs::metadata(like)?);
-        if (own.uid(), own.gid()) != (like.uid(), like.gid()) && rustix::process::geteuid().is_root() {
-            fchown(file, Some(like.uid()), Some(like.gid()))?;
+        let current = file.metadata()?;
+        let wanted = fs::metadata(model)?;
+        let differs = (current.uid(), current.gid()) != (wanted.uid(), wanted.gid());
+        if differs && rustix::process::geteuid().is_root() {
+            fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
         }
     }
     Ok(())
@@ -156,7 +165,9 @@ pub(crate) enum Durability {
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseFile {
     path: PathBuf,
+    /// The path of the log file.
     wal: PathBuf,
+    /// The result of [`file_id`] when the store opened.
     file_id: Option<(u64, u64)>,
 }
 
@@ -172,21 +183,22 @@ impl DatabaseFile {
         &self.path
     }
 
-    /// Returns `true` if the path now leads to another file or to no file. Further writes would go to the old file and
-    /// be lost with that file.
+    /// Returns `true` if the path now leads to another file or to no file. Further writes would then go to the old file.
+    /// A store that opens the path later would not find them.
     pub(crate) fn has_moved(&self) -> bool {
         file_id(&self.path).map_or(true, |found| found != self.file_id)
     }
 
-    /// Checks before a transaction that the file was not moved, and that there is room for `bytes`.
+    /// Checks before a transaction that the file was not moved, and that there is room for the `bytes` of its jobs.
     ///
-    /// The disk must never become so full that the log cannot be checkpointed into the database, because then even a
-    /// delete would have no room. So on a nearly full disk this method checkpoints the log before every transaction. It
-    /// refuses a transaction whose bytes do not fit.
+    /// The disk must never become so full that the log cannot be checkpointed into the database. Otherwise even a delete
+    /// would have no room. So on a nearly full disk, this method checkpoints the log before every transaction. It
+    /// refuses a transaction whose bytes do not fit. A transaction without bytes, such as a delete, always has room.
     ///
     /// # Errors
-    /// [`sqlx::Error::Io`] with the kind `NotFound` if the file was moved and the transaction must be durable, or with
-    /// the kind `StorageFull` if there is no room.
+    /// [`sqlx::Error::Io`] with one of these kinds:
+    /// - `NotFound` if the file was moved and `durability` is [`Durability::Synced`].
+    /// - `StorageFull` if there is no room.
     pub(crate) async fn check_room(
         &self,
         conn: &mut SqliteConnection,
@@ -196,11 +208,12 @@ impl DatabaseFile {
         if durability == Durability::Synced && self.has_moved() {
             return Err(sqlx::Error::Io(io::ErrorKind::NotFound.into()));
         }
+        // Each byte is written to the log, and a checkpoint later writes it to the database.
         if self.has_room(bytes, bytes) {
             return Ok(());
         }
-        // The checkpoint may be incomplete, because readers block it or the disk is too full.
-        let checkpointed = self.checkpoint(conn).await;
+        // The checkpoint is incomplete if readers block it or if the disk is too full.
+        let is_log_reusable = self.checkpoint(conn).await;
         if bytes == 0 {
             return Ok(());
         }
@@ -208,7 +221,7 @@ impl DatabaseFile {
         // database.
         let free_page_bytes = freelist_bytes(conn).await?;
         if self.has_room(bytes, bytes.saturating_sub(free_page_bytes))
-            || (checkpointed && self.has_room_with_wal_reuse(bytes, free_page_bytes))
+            || (is_log_reusable && self.has_room_with_wal_reuse(bytes, free_page_bytes))
         {
             return Ok(());
         }
@@ -221,15 +234,19 @@ impl DatabaseFile {
     /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If no other disk space is left, deletes and
     /// puts into free pages can still write to the log.
     async fn checkpoint(&self, conn: &mut SqliteConnection) -> bool {
-        // At the next commit, SQLite truncates the log file to this limit if it is larger.
-        let limit = format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}");
-        let _ = sqlx::query(sqlx::AssertSqlSafe(limit)).fetch_all(&mut *conn).await;
-        let result = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)");
-        let result = result.fetch_one(&mut *conn).await;
-        result.is_ok_and(|(busy, frames, checkpointed)| busy == 0 && frames == checkpointed)
+        // If the log file is larger than this limit, SQLite truncates it at the next commit. If this statement fails,
+        // the log file only stays larger.
+        let set_limit = format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}");
+        let _ = sqlx::query(sqlx::AssertSqlSafe(set_limit)).fetch_all(&mut *conn).await;
+        // The row contains: 1 if another connection blocked the checkpoint and otherwise 0, the frames in the log, and
+        // the frames that are checkpointed.
+        let result = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)")
+            .fetch_one(&mut *conn)
+            .await;
+        result.is_ok_and(|(blocked, log_frames, done_frames)| blocked == 0 && log_frames == done_frames)
     }
 
-    /// Whether there is room for a put of [`HEALTH_PUT_BYTES`].
+    /// Returns `true` if there is room for a put of [`HEALTH_PUT_BYTES`].
     pub(crate) async fn has_room_for_put(&self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         if self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES) {
             return Ok(true);
@@ -239,36 +256,38 @@ impl DatabaseFile {
             || self.has_room_with_wal_reuse(HEALTH_PUT_BYTES, free_page_bytes))
     }
 
-    /// Whether there is room for `bytes` after a checkpoint, when the log reuses the space of its file.
+    /// Returns `true` if there is room for `bytes` after a complete checkpoint. The next transaction then reuses the
+    /// space of the log file.
     ///
     /// The growth of the database, its index pages included, must fit into the free pages or on the disk. Otherwise the
-    /// log could not be checkpointed afterwards.
+    /// log could not be checkpointed afterwards. Also returns `true` if the system does not report the available space.
     fn has_room_with_wal_reuse(&self, bytes: u64, free_page_bytes: u64) -> bool {
-        let growth = (bytes + HEADROOM_BYTES).saturating_sub(free_page_bytes);
-        let needed = (bytes + HEADROOM_BYTES).saturating_sub(self.wal_bytes()) + growth;
-        available_bytes(&self.path).is_none_or(|available| available >= needed)
+        let written_bytes = bytes + HEADROOM_BYTES;
+        let log_growth = written_bytes.saturating_sub(self.wal_bytes());
+        let database_growth = written_bytes.saturating_sub(free_page_bytes);
+        available_bytes(&self.path).is_none_or(|available| available >= log_growth + database_growth)
     }
 
-    /// The size of the log file.
+    /// The size of the log file; 0 if there is no log file.
     fn wal_bytes(&self) -> u64 {
         fs::metadata(&self.wal).map_or(0, |found| found.len())
     }
 
-    /// Whether the disk has room for `bytes` in the log, for `growth` of the database, and for the checkpoint of the
-    /// current log.
-    fn has_room(&self, bytes: u64, growth: u64) -> bool {
-        available_bytes(&self.path)
-            .is_none_or(|available| available >= HEADROOM_BYTES + bytes + growth + self.wal_bytes())
+    /// Returns `true` if the disk has room for three things: the growth of the log, the growth of the database, and the
+    /// checkpoint of the current log. Also returns `true` if the system does not report the available space.
+    fn has_room(&self, log_growth: u64, database_growth: u64) -> bool {
+        let needed = HEADROOM_BYTES + log_growth + database_growth + self.wal_bytes();
+        available_bytes(&self.path).is_none_or(|available| available >= needed)
     }
 }
 
-/// Bytes of the free pages within the database file.
+/// The total size of the free pages within the database file, in bytes.
 async fn freelist_bytes(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
     const SQL: &str = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
     sqlx::query_scalar::<_, i64>(SQL).fetch_one(conn).await.map(i64::cast_unsigned)
 }
 
-/// Disk space that is available to this process. `None` if the system does not report it.
+/// The disk space that is available to this process, in bytes. `None` if the system does not report this number.
 fn available_bytes(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     return rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));

@@ -10,8 +10,9 @@ use crate::transaction::WriteTransaction;
 
 /// The result of a job.
 ///
-/// An outer error breaks the transaction, and the job may run again in another transaction. The inner result is sent to
-/// the caller. With `Ok(Err(…))` the caller gets the error, and the transaction continues with the next job.
+/// - `Err(…)`: a statement failed. The transaction is rolled back, and the job may run again in another transaction.
+/// - `Ok(Err(…))`: the caller gets this error. The transaction continues with the next job.
+/// - `Ok(Ok(…))`: the caller gets this output after the commit.
 pub(crate) type JobResult<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
 /// A unit of work that runs within one transaction.
@@ -27,7 +28,7 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
     /// later, and the sync of the record includes the chunks.
     const DURABLE: bool;
 
-    /// The approximate number of bytes that the job writes.
+    /// The approximate number of bytes that the job writes. 0 for a job that only deletes or marks rows.
     fn bytes(&self) -> usize {
         0
     }
@@ -41,13 +42,14 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
     /// can then be allocated to another job.
     fn on_failure(&self) {}
 
-    /// Blobs that must still be deleted if the transaction fails and is not run again. The writer deletes them later.
+    /// The blobs that this job should delete. If the transaction fails and the job is not run again, the writer deletes
+    /// these blobs later.
     fn blobs_to_release(&self) -> Vec<i64> {
         Vec::new()
     }
 }
 
-/// A queued job with its type erased.
+/// A queued [`WriteJob`] of any type. The writer runs jobs of different types in one transaction.
 #[async_trait]
 pub(crate) trait ErasedJob: Send {
     fn bytes(&self) -> usize;

@@ -16,12 +16,12 @@ use crate::{database_file, error};
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 /// The number of attempts of [`OwnersLock::is_only_holder`] to acquire the shared lock again.
 const RELOCK_ATTEMPTS: u32 = 200;
-/// The delay between two of these attempts.
+/// The delay between two attempts of [`OwnersLock::is_only_holder`]. All attempts take about 40 ms.
 const RELOCK_DELAY: Duration = Duration::from_micros(200);
 
 /// A lock on the file `<path>-owners`. Every open store holds a shared lock.
 ///
-/// If a store is the only holder, every staged upload of another owner belongs to a process that has ended.
+/// If a store is the only holder, every staged upload of another store was left by a process that has ended.
 ///
 /// The file is never deleted. Otherwise two processes could lock two different files of the same name.
 #[derive(Debug)]
@@ -30,9 +30,8 @@ pub(crate) struct OwnersLock {
 }
 
 impl OwnersLock {
-    /// Opens the lock file of the database at `path`. Does not acquire the lock.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = path;
+    /// Opens the lock file of the database file `database`. Does not acquire the lock.
+    pub(crate) fn open(database: &Path) -> Result<Self, StoreError> {
         let path = database_file::with_suffix(database, "-owners");
         if fs::symlink_metadata(&path).is_ok() {
             database_file::require_regular_file(&path)?;
@@ -47,7 +46,8 @@ impl OwnersLock {
         Ok(Self { file })
     }
 
-    /// Acquires the shared lock, waiting at most `timeout`. Another process holds the exclusive lock only for a moment.
+    /// Acquires the shared lock. Waits at most `timeout` while another store holds the exclusive lock in
+    /// [`is_only_holder`](Self::is_only_holder).
     pub(crate) async fn acquire_shared(&self, timeout: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + timeout;
         while !is_acquired(self.file.try_lock_shared())? {
@@ -63,9 +63,11 @@ impl OwnersLock {
 
     /// Returns `true` if no other store holds the lock.
     ///
-    /// This store holds the shared lock before and after the call. The call releases the lock for a moment, because no
-    /// operating system offers this check without a release. Call this method only within a write transaction.
-    /// Otherwise another store could make the same check in this moment and wrongly find that it is the only holder.
+    /// This store holds the shared lock before and after the call. The method releases the shared lock, tries to acquire
+    /// the exclusive lock, and acquires the shared lock again.
+    ///
+    /// Call this method only within a write transaction, so that no other store checks at the same time. Otherwise
+    /// another store could check while this store holds no lock. It would then wrongly find that it is the only holder.
     pub(crate) fn is_only_holder(&self) -> Result<bool, StoreError> {
         let unlock_error = |error| error::from_io("unlocking the owners file", error);
         self.file.unlock().map_err(unlock_error)?;
@@ -73,7 +75,7 @@ impl OwnersLock {
         if is_only_holder {
             self.file.unlock().map_err(unlock_error)?;
         }
-        // A process that only counts orphans may hold the lock for a moment.
+        // A process that counts orphans with `is_unlocked` may hold the exclusive lock for a moment.
         for _ in 0..RELOCK_ATTEMPTS {
             if is_acquired(self.file.try_lock_shared())? {
                 return Ok(is_only_holder);
@@ -83,12 +85,13 @@ impl OwnersLock {
         Err(StoreError::unavailable("the owners file is locked by another program"))
     }
 
-    /// Returns `true` if no store has the database at `path` open.
+    /// Returns `true` if no store has the database file `database` open.
     ///
     /// The caller does not hold the write lock, so the result may already be outdated. Use the result for counting,
     /// never for deleting. Creates no file.
-    pub(crate) fn is_unlocked(path: &Path) -> Result<bool, StoreError> {
-        match File::open(database_file::with_suffix(path, "-owners")) {
+    pub(crate) fn is_unlocked(database: &Path) -> Result<bool, StoreError> {
+        match File::open(database_file::with_suffix(database, "-owners")) {
+            // The lock is released when `file` is dropped here.
             Ok(file) => is_acquired(file.try_lock()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error::from_io("opening the owners file", error)),
@@ -96,7 +99,8 @@ impl OwnersLock {
     }
 }
 
-/// Converts the result of a lock attempt. Returns `false` if the lock is held by another store or process.
+/// Converts the result of a lock attempt. Returns `true` if the lock was acquired, and `false` if another store or
+/// process holds it.
 fn is_acquired(attempt: Result<(), TryLockError>) -> Result<bool, StoreError> {
     match attempt {
         Ok(()) => Ok(true),

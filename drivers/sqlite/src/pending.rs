@@ -1,5 +1,5 @@
-//! The rows of the table `pending`. Each row belongs to a blob without a record. It is the lease of a staged upload,
-//! or, if `renewed_at = 0`, a mark that the blob must be deleted.
+//! The rows of the table `pending`. Each row belongs to a blob without a record. If `renewed_at` is 0, the blob is marked
+//! for deletion. Otherwise the row is the lease of a staged upload, and `renewed_at` is the start of the lease.
 //!
 //! This module must never touch a record.
 
@@ -26,10 +26,13 @@ pub(crate) enum LeaseRenewal {
 impl StagedBlob {
     /// The blob number, or `None` if the writer has not allocated a number yet.
     pub(crate) fn blob(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|blob| *blob != 0)
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            blob => Some(blob),
+        }
     }
 
-    /// Allocates a blob, and inserts its row. The lease begins now.
+    /// Allocates a blob number and inserts its row into `pending`. The lease begins now. Returns the number.
     pub(crate) async fn allocate(&self, transaction: &mut WriteTransaction<'_>) -> Result<i64, sqlx::Error> {
         let blob = transaction.allocate_blob().await?;
         sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)")
@@ -66,12 +69,14 @@ impl StagedBlob {
     }
 }
 
-/// The current time for leases, by the system clock. Never 0, because 0 marks a blob for deletion.
+/// The current time for leases, in microseconds since the epoch. Never 0, because 0 marks a blob for deletion.
+///
+/// Leases use the system clock instead of the configured clock, because several processes compare them.
 pub(crate) fn lease_time() -> i64 {
     SystemClock.now().as_micros().max(1)
 }
 
-/// Marks a pending blob for deletion, and schedules the deletion for after the commit.
+/// Marks a pending blob for deletion. The writer deletes the blob after the commit.
 pub(crate) async fn mark_for_deletion(
     transaction: &mut WriteTransaction<'_>,
     blob: i64,

@@ -1,7 +1,8 @@
 //! The pool of the connections that read: [`ReaderPool`].
 //!
-//! This pool replaces sqlx's pool. Each read is one short statement, so this pool sends no ping before a statement and
-//! spawns no task after it. Its `close` returns when all connections are closed. This module must never name a table.
+//! This pool replaces sqlx's pool. Each read is one short statement. So unlike sqlx's pool, this pool sends no ping
+//! before a statement and spawns no task after the statement. The method [`ReaderPool::close`] returns when all
+//! connections are closed. This module must never name a table.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,15 +19,18 @@ use crate::error;
 
 /// The longest time that a read waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-/// After this many steps of its virtual machine, SQLite checks whether the statement was abandoned. These steps take
-/// less than 1 ms.
+/// The number of steps of SQLite's virtual machine between two calls of the progress handler. The handler ends an
+/// abandoned statement. These steps take less than 1 ms.
 const PROGRESS_STEPS: i32 = 4096;
 
 /// The connections that read. Each connection is opened when it is first needed, and stays open until the store closes.
 pub(crate) struct ReaderPool {
     options: SqliteConnectOptions,
+    /// The maximum number of connections.
     size: u32,
+    /// One permit for each connection.
     permits: Semaphore,
+    /// The connections that no caller uses.
     idle: Mutex<Vec<PoolEntry>>,
     closed: AtomicBool,
 }
@@ -39,13 +43,14 @@ struct PoolEntry {
 }
 
 impl PoolEntry {
-    /// Installs a progress handler on `conn`, so that an abandoned statement ends and does not delay the next one.
+    /// Installs a progress handler on `conn`. The handler ends an abandoned statement, so that it does not delay the
+    /// next statement.
     async fn new(mut conn: SqliteConnection) -> Result<Self, sqlx::Error> {
         let abandoned = Arc::new(AtomicBool::new(false));
         let is_abandoned = Arc::clone(&abandoned);
-        conn.lock_handle()
-            .await?
-            .set_progress_handler(PROGRESS_STEPS, move || !is_abandoned.load(Ordering::Relaxed));
+        // The statement continues while the handler returns `true`.
+        let progress_handler = move || !is_abandoned.load(Ordering::Relaxed);
+        conn.lock_handle().await?.set_progress_handler(PROGRESS_STEPS, progress_handler);
         Ok(Self { conn, abandoned })
     }
 
@@ -61,7 +66,7 @@ impl PoolEntry {
 }
 
 impl ReaderPool {
-    /// A pool of at most `size` connections that starts with `first`.
+    /// Creates a pool of at most `size` connections. The connection `first` is already open.
     pub(crate) async fn new(
         options: SqliteConnectOptions,
         size: u32,
@@ -87,23 +92,19 @@ impl ReaderPool {
         }
         let idle = self.idle().pop();
         let mut connection = PooledConnection { pool: self, entry: idle, running: false, _permit: permit };
-        let ready = match &mut connection.entry {
-            Some(entry) => entry.wait_for_abandoned().await,
-            empty => match self.options.connect().await {
-                Ok(conn) => PoolEntry::new(conn).await.map(|entry| *empty = Some(entry)),
-                Err(error) => Err(error),
-            },
-        };
-        connection.finish(ready)?;
+        let prepared = connection.prepare().await;
+        connection.finish(prepared)?;
         Ok(connection)
     }
 
     /// Waits for the running reads, refuses the waiting reads with `Closed`, and closes every connection.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         self.closed.store(true, Ordering::Release);
-        let all = self.permits.acquire_many(self.size).await;
+        // Each running read holds one permit. So this call returns when all running reads have ended.
+        let all_permits = self.permits.acquire_many(self.size).await;
         self.permits.close();
-        drop(all);
+        drop(all_permits);
+        // The first error, if any. The other connections are closed even after an error.
         let mut result = Ok(());
         loop {
             let idle = self.idle().pop();
@@ -129,13 +130,25 @@ impl fmt::Debug for ReaderPool {
 /// an abandoned statement ends at the next check of the progress handler.
 pub(crate) struct PooledConnection<'a> {
     pool: &'a ReaderPool,
+    /// `None` if the connection broke, or before [`prepare`](Self::prepare) has opened a new connection.
     entry: Option<PoolEntry>,
-    /// Whether a statement was started and its result has not been passed to [`finish`](Self::finish).
+    /// Whether a statement may be running. [`conn`](Self::conn) sets this flag, and [`finish`](Self::finish) clears it.
     running: bool,
     _permit: SemaphorePermit<'a>,
 }
 
 impl PooledConnection<'_> {
+    /// Opens a new connection if no idle connection was found. Otherwise waits until an abandoned statement of the idle
+    /// connection has ended.
+    async fn prepare(&mut self) -> Result<(), sqlx::Error> {
+        if let Some(entry) = &mut self.entry {
+            return entry.wait_for_abandoned().await;
+        }
+        let conn = self.pool.options.connect().await?;
+        self.entry = Some(PoolEntry::new(conn).await?);
+        Ok(())
+    }
+
     /// The connection, for one statement. Pass the result of the statement to [`finish`](Self::finish).
     pub(crate) fn conn(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         let entry = self
@@ -155,7 +168,7 @@ impl PooledConnection<'_> {
         result.map_err(error::from_sqlx)
     }
 
-    /// Marks that no statement runs any more. For a caller that does not pass results to [`finish`](Self::finish).
+    /// Marks that the statement has ended. For a caller that does not pass results to [`finish`](Self::finish).
     pub(crate) fn mark_idle(&mut self) {
         self.running = false;
     }

@@ -12,27 +12,27 @@ use crate::error;
 use crate::job::{ErasedJob, WriteJob};
 use crate::transaction::WriteTransaction;
 
-/// The limit of jobs that are queued or running. Further callers of [`JobQueue::submit`] wait.
+/// The maximum number of jobs of [`JobQueue::submit`] that are queued or running. Further callers wait.
 const QUEUE_JOBS: usize = 256;
 
 /// A job in the queue, with its output and the channel for its result.
 pub(crate) struct QueuedJob<J: WriteJob> {
     job: J,
+    /// `None` until the job has run.
     output: Option<Result<J::Output, StoreError>>,
     result_sender: oneshot::Sender<Result<J::Output, StoreError>>,
+    /// `None` if the job was queued without waiting for a permit.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<J: WriteJob> QueuedJob<J> {
     /// A job that the writer task runs for itself. This job needs no permit, because it does not wait in the queue.
     pub(crate) fn without_permit(job: J) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
-        Self::with_permit(job, None)
+        Self::create(job, None)
     }
 
-    fn with_permit(
-        job: J,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
+    /// Creates the queued job, and the handle on which the caller waits for the result.
+    fn create(job: J, permit: Option<OwnedSemaphorePermit>) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
         let (result_sender, receiver) = oneshot::channel();
         (Box::new(Self { job, output: None, result_sender, _permit: permit }), JobHandle(receiver))
     }
@@ -84,7 +84,8 @@ pub(crate) struct JobHandle<T>(oneshot::Receiver<Result<T, StoreError>>);
 impl<T> JobHandle<T> {
     /// Waits for the result.
     pub(crate) async fn wait(self) -> Result<T, StoreError> {
-        // Every submitted job gets a result, also while the store closes, unless the writer task panicked.
+        // The writer sends a result for every submitted job, even while the store closes. Receiving fails only if the
+        // writer task panicked.
         self.0.await.unwrap_or_else(|_| Err(writer_stopped()))
     }
 }
@@ -93,6 +94,7 @@ impl<T> JobHandle<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct JobQueue {
     messages: mpsc::UnboundedSender<WriterMessage>,
+    /// One permit for each job of [`submit`](Self::submit). The semaphore is closed when the store closes.
     permits: Arc<Semaphore>,
 }
 
@@ -107,7 +109,7 @@ impl JobQueue {
         (Self { messages, permits: Arc::new(Semaphore::new(QUEUE_JOBS)) }, received)
     }
 
-    /// Whether the writer task still receives jobs.
+    /// Returns `true` while the writer task receives jobs.
     pub(crate) fn is_running(&self) -> bool {
         !self.messages.is_closed()
     }
@@ -140,7 +142,7 @@ impl JobQueue {
         job: J,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<JobHandle<J::Output>, StoreError> {
-        let (job, handle) = QueuedJob::with_permit(job, permit);
+        let (job, handle) = QueuedJob::create(job, permit);
         let send_error = |_| if self.permits.is_closed() { StoreError::closed() } else { writer_stopped() };
         self.messages.send(WriterMessage::Job(job)).map_err(send_error)?;
         Ok(handle)

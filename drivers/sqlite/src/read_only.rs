@@ -1,6 +1,6 @@
 //! [`ReadOnlyStore`]: a store for tools that only read a database.
 //!
-//! This store creates no database, runs no migration and holds no lock between statements. This module must never
+//! This store creates no database, runs no migration and holds no lock between two statements. This module must never
 //! write.
 
 use std::path::PathBuf;
@@ -32,9 +32,9 @@ impl ReadOnlyStore {
     /// Opens the database at `path` for reading. This also works on read-only media and without write permission.
     ///
     /// # Errors
-    /// - `InvalidArgument` if the file contains no store, or a store that must be migrated first.
-    /// - `Unavailable` if the log must be recovered first, which needs write access.
-    /// - Otherwise the same errors as opening a store.
+    /// - `InvalidArgument` if the file does not contain a store, or contains a store that must be migrated first.
+    /// - `Unavailable` if the log must be recovered first, because the recovery needs write access.
+    /// - All errors of [`SqliteStore::open`](crate::SqliteStore::open).
     pub(crate) async fn open(config: &SqliteConfig, path: PathBuf) -> Result<Self, StoreError> {
         config.validate()?;
         let (path, access) = run_blocking(move || {

@@ -13,14 +13,18 @@ pub(crate) struct WriteTransaction<'a> {
     pub(crate) clock: &'a dyn Clock,
     /// The identifier of this open store in `pending` rows.
     pub(crate) owner: &'a [u8],
+    /// `None` until a job allocates a blob number.
     counter: Option<BlobCounter>,
     /// Blobs of the current job that the writer must delete after the commit.
     to_delete: Vec<i64>,
 }
 
-/// The blob counter: the value in the table, and the next number to allocate.
+/// The counter of blob numbers.
+#[derive(Clone, Copy)]
 struct BlobCounter {
+    /// The value in the table `counter`.
     stored: i64,
+    /// The next number to allocate.
     next: i64,
 }
 
@@ -30,30 +34,31 @@ impl<'a> WriteTransaction<'a> {
         Self { conn, clock, owner, counter: None, to_delete: Vec::new() }
     }
 
-    /// Allocates a number that no blob has had.
+    /// Allocates a blob number that no other blob uses or has used.
     pub(crate) async fn allocate_blob(&mut self) -> Result<i64, sqlx::Error> {
-        let counter = match &mut self.counter {
-            Some(counter) => counter,
-            none => {
-                let row = sqlx::query("SELECT next_blob FROM counter").fetch_one(&mut *self.conn).await?;
-                let stored = row.try_get(0)?;
-                none.insert(BlobCounter { stored, next: stored })
-            }
+        let BlobCounter { stored, next } = if let Some(counter) = self.counter {
+            counter
+        } else {
+            let row = sqlx::query("SELECT next_blob FROM counter").fetch_one(&mut *self.conn).await?;
+            let stored = row.try_get(0)?;
+            BlobCounter { stored, next: stored }
         };
-        counter.next += 1;
-        Ok(counter.next - 1)
+        self.counter = Some(BlobCounter { stored, next: next + 1 });
+        Ok(next)
     }
 
-    /// Releases the unused number `blob` if no later number was allocated. So a put of an existing artifact does not
-    /// change the counter and writes nothing.
+    /// Takes back the unused number `blob`, if it was the last number that was allocated. So a put of an existing
+    /// artifact does not change the counter and writes nothing.
     pub(crate) fn release_blob(&mut self, blob: i64) {
-        if let Some(counter) = self.counter.as_mut().filter(|counter| counter.next == blob + 1) {
+        if let Some(counter) = &mut self.counter
+            && counter.next == blob + 1
+        {
             counter.next = blob;
         }
     }
 
-    /// Schedules the deletion of `blob`, which is marked for deletion in `pending`, for after the commit. The result of
-    /// the job is sent when the deletion is done.
+    /// Makes the writer delete `blob` after the commit. The blob must be marked for deletion in `pending`. The result of
+    /// the current job is sent after this deletion.
     pub(crate) fn delete_after_commit(&mut self, blob: i64) {
         self.to_delete.push(blob);
     }
@@ -64,9 +69,10 @@ impl<'a> WriteTransaction<'a> {
         std::mem::take(&mut self.to_delete)
     }
 
-    /// Stores the blob counter, if numbers were allocated. This is the last statement before the commit.
+    /// Writes the blob counter to the table, if the counter has changed. This is the last statement before the commit.
     pub(crate) async fn store_counter(self) -> Result<(), sqlx::Error> {
-        if let Some(BlobCounter { next, .. }) = self.counter.filter(|counter| counter.next != counter.stored)
+        if let Some(BlobCounter { stored, next }) = self.counter
+            && next != stored
         {
             sqlx::query("UPDATE counter SET next_blob = ?").bind(next).execute(self.conn).await?;
         }

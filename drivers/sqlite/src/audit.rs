@@ -10,7 +10,10 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use crate::config::SqliteConfig;
 use crate::{connect, error};
 
-/// A label for each kind of orphan or inconsistency, and the query that finds it.
+/// A label for each kind of orphan or inconsistency, and the query that finds the affected blobs.
+///
+/// In a chunk's key, the low 22 bits are the index of the chunk, and the other bits are the blob number. The largest
+/// index is 4194303.
 const AUDIT_QUERIES: &[(&str, &str)] = &[
     ("pending blob", "SELECT blob FROM pending"),
     (
@@ -25,7 +28,7 @@ const AUDIT_QUERIES: &[(&str, &str)] = &[
     ("tags of no artifact, blob", "SELECT DISTINCT blob FROM tag WHERE blob NOT IN (SELECT blob FROM artifact)"),
 ];
 
-/// Lists every orphan and inconsistency in a database, one line each.
+/// Lists every orphan and inconsistency in a database, one line each. The list is empty if there are none.
 pub(crate) async fn find_orphans(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
     let mut lines = Vec::new();
     for (label, sql) in AUDIT_QUERIES {

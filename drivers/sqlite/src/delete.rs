@@ -11,12 +11,13 @@ use crate::pending::{StagedBlob, mark_for_deletion};
 use crate::transaction::WriteTransaction;
 use crate::{row, schema};
 
-/// An artifact of at most this many chunks is deleted in one transaction. A larger artifact is deleted in steps.
+/// An artifact of at most this many chunks (2 MiB) is deleted in one transaction. A larger artifact is deleted in steps,
+/// so that other jobs can run between two steps.
 const MAX_INLINE_CHUNKS: u64 = 8;
-/// Number of chunks that one step deletes from a large blob.
+/// The number of chunks (8 MiB) that one step deletes from a large blob.
 const CHUNKS_PER_STEP: i64 = 32;
 
-/// Aborts an upload. Does nothing if the upload has not begun or is committed.
+/// Aborts an upload: deletes its staged chunks. Does nothing if no chunks are staged or if the upload is committed.
 pub(crate) struct AbortUpload {
     pub(crate) staged: StagedBlob,
 }
@@ -35,8 +36,8 @@ impl WriteJob for AbortUpload {
     }
 }
 
-/// Deletes each of `blobs` whose row in `pending` belongs to this store or is marked for deletion. A committed blob has
-/// no row in `pending`, so this job does not delete it.
+/// Deletes blobs that have no record. The job deletes a blob only if its row in `pending` belongs to this store or is
+/// marked for deletion. The blob of an artifact has no row in `pending`, so the artifact is safe.
 pub(crate) struct ReleaseBlobs {
     pub(crate) blobs: Vec<i64>,
 }
@@ -66,8 +67,8 @@ impl WriteJob for ReleaseBlobs {
     }
 }
 
-/// Deletes an artifact. This transaction deletes the record, and also the chunks if the artifact is small. Later steps
-/// delete the chunks of a large artifact. Returns whether the artifact existed.
+/// Deletes an artifact. The job deletes the record, and also the chunks if the artifact is small. The chunks of a large
+/// artifact are deleted after the commit. Returns `true` if the artifact existed.
 pub(crate) struct DeleteArtifact {
     pub(crate) scope: Scope,
     pub(crate) id: ArtifactId,
@@ -79,7 +80,7 @@ impl WriteJob for DeleteArtifact {
     const DURABLE: bool = true;
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<bool> {
-        let deleted = sqlx::query(
+        let deleted_rows = sqlx::query(
             "DELETE FROM artifact
              WHERE scope_mark = ? AND id = ? AND tenant = ? AND user = ? AND session = ? AND task IS ?
              RETURNING blob, size",
@@ -92,11 +93,12 @@ impl WriteJob for DeleteArtifact {
         .bind(row::task_str(&self.scope))
         .fetch_all(&mut *transaction.conn)
         .await?;
-        let Some(deleted) = deleted.first() else { return Ok(Ok(false)) };
-        let blob: i64 = deleted.try_get("blob")?;
-        let size: i64 = deleted.try_get("size")?;
+        let Some(deleted_row) = deleted_rows.first() else { return Ok(Ok(false)) };
+        let blob: i64 = deleted_row.try_get("blob")?;
+        let size: i64 = deleted_row.try_get("size")?;
         sqlx::query("DELETE FROM tag WHERE blob = ?").bind(blob).execute(&mut *transaction.conn).await?;
-        if u64::try_from(size).is_ok_and(|size| schema::chunk_count(size) <= MAX_INLINE_CHUNKS) {
+        let is_small = u64::try_from(size).is_ok_and(|size| schema::chunk_count(size) <= MAX_INLINE_CHUNKS);
+        if is_small {
             let (first, last) = schema::chunk_key_range(blob);
             sqlx::query("DELETE FROM chunk WHERE key BETWEEN ? AND ?")
                 .bind(first)
@@ -104,6 +106,7 @@ impl WriteJob for DeleteArtifact {
                 .execute(&mut *transaction.conn)
                 .await?;
         } else {
+            // `renewed_at` is 0, so the blob is marked for deletion.
             sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, 0)")
                 .bind(blob)
                 .bind(transaction.owner)
@@ -115,7 +118,7 @@ impl WriteJob for DeleteArtifact {
     }
 }
 
-/// Marks all pending blobs of this store for deletion. The writer runs this when the store closes.
+/// Marks all pending blobs of this store for deletion. The writer runs this job when the store closes.
 pub(crate) struct MarkOwnUploadsDeleted;
 
 #[async_trait]
@@ -124,11 +127,11 @@ impl WriteJob for MarkOwnUploadsDeleted {
     const DURABLE: bool = false;
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
-        let own = sqlx::query("SELECT blob FROM pending WHERE owner = ?")
+        let rows = sqlx::query("SELECT blob FROM pending WHERE owner = ?")
             .bind(transaction.owner)
             .fetch_all(&mut *transaction.conn)
             .await?;
-        for row in own {
+        for row in rows {
             mark_for_deletion(transaction, row.try_get(0)?).await?;
         }
         Ok(Ok(()))

@@ -24,7 +24,8 @@ pub(crate) struct NewArtifact {
 }
 
 impl NewArtifact {
-    /// Inserts the record, which is the commit point. Returns `None` if the key exists.
+    /// Inserts the record for the bytes in `blob`. Returns the record, or `None` if the scope already has an artifact
+    /// with this id.
     async fn insert_record(
         &self,
         transaction: &mut WriteTransaction<'_>,
@@ -60,7 +61,8 @@ impl NewArtifact {
         .execute(&mut *transaction.conn)
         .await?
         .rows_affected();
-        if inserted == 0 {
+        let id_exists = inserted == 0;
+        if id_exists {
             return Ok(Ok(None));
         }
         if !options.tags.is_empty() {
@@ -73,8 +75,9 @@ impl NewArtifact {
         Ok(Ok(Some(record)))
     }
 
-    /// The result of a put whose key exists: `AlreadyExists` for the same bytes, the error `Conflict` for other bytes.
-    async fn existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
+    /// Returns the result of a put whose scope already has an artifact with this id: `AlreadyExists` if the artifact has
+    /// the same bytes, or the error `Conflict` if it has other bytes.
+    async fn result_for_existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
         let id = ArtifactId::new(&self.options.namespace, &self.body.digest);
         let row = sqlx::query(concat!(
             "SELECT ",
@@ -98,6 +101,7 @@ impl NewArtifact {
     }
 }
 
+/// Inserts `chunks` into `blob`. The first of them gets the index `first_index`.
 async fn insert_chunks(
     transaction: &mut WriteTransaction<'_>,
     blob: i64,
@@ -140,9 +144,10 @@ impl WriteJob for PutArtifact {
                 insert_chunks(transaction, blob, 0, &self.chunks).await?;
                 Ok(Ok(PutResult { record, outcome: PutOutcome::Created }))
             }
+            // The artifact exists, so the new blob is not needed.
             Ok(None) => {
                 transaction.release_blob(blob);
-                self.new.existing(transaction).await
+                self.new.result_for_existing(transaction).await
             }
             Err(error) => Ok(Err(error)),
         }
@@ -150,13 +155,14 @@ impl WriteJob for PutArtifact {
 }
 
 /// The error of an upload that a sweep deleted.
-fn upload_swept() -> StoreError {
+fn upload_swept_error() -> StoreError {
     StoreError::unavailable("the upload sent no bytes for too long and was deleted by a sweep")
 }
 
-/// Stages chunks of an upload. The first job of an upload also inserts the upload's pending row.
+/// Stages chunks of an upload. The first of these jobs also allocates the upload's blob and inserts its row in `pending`.
 pub(crate) struct AppendChunks {
     pub(crate) staged: StagedBlob,
+    /// The index of the first of `chunks` within the upload. 0 in the first job of the upload.
     pub(crate) first_index: u64,
     pub(crate) chunks: Vec<Bytes>,
 }
@@ -176,7 +182,7 @@ impl WriteJob for AppendChunks {
         } else {
             match self.staged.renew_lease(transaction).await? {
                 LeaseRenewal::Renewed { blob } => blob,
-                LeaseRenewal::Swept => return Ok(Err(upload_swept())),
+                LeaseRenewal::Swept => return Ok(Err(upload_swept_error())),
             }
         };
         insert_chunks(transaction, blob, self.first_index, &self.chunks).await?;
@@ -185,17 +191,18 @@ impl WriteJob for AppendChunks {
 
     fn on_failure(&self) {
         if self.first_index == 0 {
-            // The next upload can get the same blob number. Aborting this upload must not delete the chunks of the next
-            // upload.
+            // The allocation was rolled back, so another upload can get the same blob number. Without this call,
+            // aborting this upload would delete the chunks of the other upload.
             self.staged.clear();
         }
     }
 }
 
-/// Commits an upload: inserts its record and its last chunks, and deletes its pending row.
+/// Commits an upload: inserts its record and its last chunks, and deletes its row in `pending`.
 pub(crate) struct CommitUpload {
     pub(crate) staged: StagedBlob,
     pub(crate) new: NewArtifact,
+    /// The index of the first of `chunks` within the upload.
     pub(crate) first_index: u64,
     pub(crate) chunks: Vec<Bytes>,
 }
@@ -212,7 +219,7 @@ impl WriteJob for CommitUpload {
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
         let blob = match self.staged.renew_lease(transaction).await? {
             LeaseRenewal::Renewed { blob } => blob,
-            LeaseRenewal::Swept => return Ok(Err(upload_swept())),
+            LeaseRenewal::Swept => return Ok(Err(upload_swept_error())),
         };
         match self.new.insert_record(transaction, blob).await? {
             Ok(Some(record)) => {
@@ -223,10 +230,11 @@ impl WriteJob for CommitUpload {
                 insert_chunks(transaction, blob, self.first_index, &self.chunks).await?;
                 Ok(Ok(PutResult { record, outcome: PutOutcome::Created }))
             }
+            // The artifact exists, so the staged chunks are not needed.
             Ok(None) => {
-                let existing = self.new.existing(transaction).await?;
+                let result = self.new.result_for_existing(transaction).await?;
                 mark_for_deletion(transaction, blob).await?;
-                Ok(existing)
+                Ok(result)
             }
             Err(error) => Ok(Err(error)),
         }

@@ -24,8 +24,8 @@ use crate::{error, row};
 pub(crate) struct StoredArtifact {
     pub(crate) blob: i64,
     pub(crate) record: Record,
-    /// All bytes, or `None` if the artifact has more than one chunk. One statement reads the record together with a
-    /// single chunk, so no delete can happen between two reads.
+    /// All bytes, or `None` if the artifact has more than one chunk. The statement that reads the record also reads a
+    /// single chunk, so no delete can happen in between.
     pub(crate) bytes: Option<Bytes>,
 }
 
@@ -40,15 +40,15 @@ pub(crate) async fn get(
     let Some(StoredArtifact { blob, record, bytes }) = find_artifact(readers, scope, id).await? else {
         return Ok(None);
     };
-    let range = range.map_or(0..record.size, |range| range.resolve(record.size));
+    let offsets = range.map_or(0..record.size, |range| range.resolve(record.size));
     let stream = if let Some(bytes) = bytes {
-        // Offsets within one chunk fit into `usize`.
-        let index = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-        ByteStream::from_bytes(bytes.slice(index(range.start)..index(range.end)))
+        // Offsets within one chunk fit into `usize`, so the conversion succeeds.
+        let to_usize = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+        ByteStream::from_bytes(bytes.slice(to_usize(offsets.start)..to_usize(offsets.end)))
     } else {
-        chunk_stream(Arc::clone(readers), handle.clone(), blob, record.size, range.clone())
+        chunk_stream(Arc::clone(readers), handle.clone(), blob, record.size, offsets.clone())
     };
-    Ok(Some(GetResult { record, range, stream }))
+    Ok(Some(GetResult { record, range: offsets, stream }))
 }
 
 /// Reads the record of an artifact. Returns `None` if the artifact does not exist.
@@ -59,8 +59,9 @@ pub(crate) async fn stat(
 ) -> Result<Option<Record>, StoreError> {
     const SQL: &str =
         concat!("SELECT ", row::columns!(), " FROM artifact AS a WHERE a.scope_mark = ? AND a.id = ?");
-    let row = fetch_row(&mut readers.acquire().await?, SQL, scope, id).await?;
-    row.map(|row| decode_row(&row, scope, id).map(|(_, record)| record)).transpose()
+    let Some(row) = fetch_row(&mut readers.acquire().await?, SQL, scope, id).await? else { return Ok(None) };
+    let (_blob, record) = decode_row(&row, scope, id)?;
+    Ok(Some(record))
 }
 
 /// Reads the record of an artifact, and its bytes if they fit into one chunk. Returns `None` if the artifact does not
@@ -81,19 +82,20 @@ pub(crate) async fn find_artifact(
     let Some(row) = fetch_row(&mut readers.acquire().await?, SQL, scope, id).await? else { return Ok(None) };
     let (blob, record) = decode_row(&row, scope, id)?;
     let bytes = if record.size <= CHUNK_BYTES as u64 {
-        let data: Option<Vec<u8>> = row.try_get("data").map_err(error::from_sqlx)?;
-        let data = data.unwrap_or_default();
-        if data.len() as u64 != record.size {
-            return Err(chunk_missing());
+        let chunk: Option<Vec<u8>> = row.try_get("data").map_err(error::from_sqlx)?;
+        // An empty artifact has no chunk.
+        let bytes = chunk.unwrap_or_default();
+        if bytes.len() as u64 != record.size {
+            return Err(chunk_missing_error());
         }
-        Some(Bytes::from(data))
+        Some(Bytes::from(bytes))
     } else {
         None
     };
     Ok(Some(StoredArtifact { blob, record, bytes }))
 }
 
-/// Runs `sql`, which selects one row by scope mark and id.
+/// Runs `sql`, which selects one row by scope mark and id. Returns `None` if there is no such row.
 async fn fetch_row(
     reader: &mut PooledConnection<'_>,
     sql: &'static str,
@@ -108,7 +110,7 @@ async fn fetch_row(
     reader.finish(row)
 }
 
-/// Decodes a row and checks that it belongs to `scope` and `id`.
+/// Decodes a row into its blob number and its record. Returns `Corrupt` if the record has another scope or id.
 fn decode_row(row: &SqliteRow, scope: &Scope, id: &ArtifactId) -> Result<(i64, Record), StoreError> {
     let (blob, record) = row::decode(row)?;
     if record.scope != *scope || record.id != *id {
@@ -119,7 +121,7 @@ fn decode_row(row: &SqliteRow, scope: &Scope, id: &ArtifactId) -> Result<(i64, R
     Ok((blob, record))
 }
 
-fn chunk_missing() -> StoreError {
+fn chunk_missing_error() -> StoreError {
     StoreError::corrupt("a chunk of the artifact is missing or has the wrong length")
 }
 
@@ -128,14 +130,16 @@ struct ChunkReader {
     readers: Arc<ReaderPool>,
     handle: Handle,
     blob: i64,
+    /// The size of the artifact in bytes.
     size: u64,
-    /// The bytes that were not returned yet.
+    /// The offsets in the artifact of the bytes that were not returned yet.
     remaining: Range<u64>,
+    /// The read of the chunk at `remaining.start`. `None` if this read was not spawned yet.
     next_chunk: Option<ChunkTask>,
 }
 
-/// A task that reads one chunk, if possible while the consumer handles the previous chunk. Dropping this value aborts
-/// the read.
+/// A task that reads one chunk. It runs while the consumer handles the previous chunk. Dropping this value aborts the
+/// read.
 struct ChunkTask(JoinHandle<Result<Bytes, StoreError>>);
 
 impl Drop for ChunkTask {
@@ -144,7 +148,8 @@ impl Drop for ChunkTask {
     }
 }
 
-/// Streams the bytes of `range`, chunk by chunk. The range must lie within `size`.
+/// Streams the bytes of `range`, chunk by chunk. The artifact has `size` bytes, and the range must lie within them. The
+/// reads run on the runtime of `handle`.
 pub(crate) fn chunk_stream(
     readers: Arc<ReaderPool>,
     handle: Handle,
@@ -168,16 +173,17 @@ impl ChunkReader {
         let index = self.remaining.start / CHUNK_BYTES as u64;
         let chunk_start = index * CHUNK_BYTES as u64;
         let mut task = self.next_chunk.take().unwrap_or_else(|| self.spawn_read(index));
-        let chunk = (&mut task.0).await.map_err(|error| {
+        let read_result = (&mut task.0).await.map_err(|error| {
             StoreError::unavailable("the read was cancelled because its tokio runtime is shutting down")
                 .with_source(error)
-        })??;
+        })?;
+        let chunk = read_result?;
         let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
         if end < self.remaining.end {
             self.next_chunk = Some(self.spawn_read(index + 1));
         }
-        // Both offsets lie within one chunk, so they fit into `usize`.
-        let offset_in_chunk = |at: u64| usize::try_from(at - chunk_start).unwrap_or(CHUNK_BYTES);
+        // Both offsets lie within one chunk, so they fit into `usize`, and the conversion succeeds.
+        let offset_in_chunk = |offset: u64| usize::try_from(offset - chunk_start).unwrap_or(CHUNK_BYTES);
         let bytes = chunk.slice(offset_in_chunk(self.remaining.start)..offset_in_chunk(end));
         self.remaining.start = end;
         Ok(Some(bytes))
@@ -190,7 +196,7 @@ impl ChunkReader {
     }
 }
 
-/// Reads one chunk and checks its length.
+/// Reads the chunk at `index` of an artifact of `size` bytes, and checks the length of the chunk.
 async fn read_chunk(readers: Arc<ReaderPool>, blob: i64, size: u64, index: u64) -> Result<Bytes, StoreError> {
     let mut reader = readers.acquire().await?;
     let data = sqlx::query_scalar::<_, Vec<u8>>("SELECT data FROM chunk WHERE key = ?")
@@ -202,12 +208,11 @@ async fn read_chunk(readers: Arc<ReaderPool>, blob: i64, size: u64, index: u64) 
     if let Some(data) = data.filter(|data| data.len() as u64 == expected_length) {
         return Ok(Bytes::from(data));
     }
-    // A delete removes the record before the chunks. If the record still exists, no delete removed the chunk, so the
-    // database is damaged.
+    // A delete never removes a chunk before the record. So if the record still exists, the database is damaged.
     let record =
         sqlx::query("SELECT 1 FROM artifact WHERE blob = ?").bind(blob).fetch_optional(reader.conn()?).await;
     match reader.finish(record)? {
-        Some(_) => Err(chunk_missing()),
+        Some(_) => Err(chunk_missing_error()),
         None => Err(StoreError::unavailable("the artifact was deleted while it was being read")),
     }
 }

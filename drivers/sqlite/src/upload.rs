@@ -52,9 +52,10 @@ impl StagedUpload<'_> {
         mut body: BodyStream,
     ) -> Result<PutResult, StoreError> {
         let mut buffered: Vec<Bytes> = Vec::with_capacity(JOB_CHUNKS);
-        // While the writer runs one job, the bytes of the next job are received and hashed.
+        // The job that the writer runs now. Meanwhile the bytes of the next job are received and hashed.
         let mut in_flight: Option<JobHandle<()>> = None;
         while let Some(chunk) = body.next_chunk(CHUNK_BYTES).await? {
+            // A full buffer is submitted only if another chunk follows. The last chunks belong to the job that commits.
             if buffered.len() == JOB_CHUNKS {
                 if let Some(job) = in_flight.take() {
                     job.wait().await?;
@@ -82,7 +83,7 @@ impl StagedUpload<'_> {
         }
     }
 
-    /// Submits the job that stages `chunks`.
+    /// Submits a job that stages `chunks`.
     async fn append(&mut self, chunks: Vec<Bytes>) -> Result<JobHandle<()>, StoreError> {
         let first_index = self.chunks_sent;
         let count = chunks.len() as u64;
@@ -93,9 +94,10 @@ impl StagedUpload<'_> {
         Ok(job)
     }
 
-    /// Aborts the upload if chunks may be staged, and waits for the end of the abort.
+    /// Aborts the upload if chunks may be staged. Waits until the staged chunks are deleted.
     async fn abort(mut self) {
         if self.may_have_staged_chunks {
+            // So `drop` does not abort the upload again.
             self.may_have_staged_chunks = false;
             if let Ok(job) = self.queue.submit_now(AbortUpload { staged: self.staged.clone() }) {
                 // If the abort fails, the writer retries the deletion later. The caller gets the error of the put.
@@ -108,7 +110,7 @@ impl StagedUpload<'_> {
 impl Drop for StagedUpload<'_> {
     fn drop(&mut self) {
         if self.may_have_staged_chunks {
-            // Jobs run in the order of submission, so the abort runs after the last append.
+            // Jobs run in the order of submission, so this job runs after the last `AppendChunks` of the upload.
             let _ = self.queue.submit_now(AbortUpload { staged: self.staged.clone() });
         }
     }

@@ -1,8 +1,8 @@
 //! Listings as SQL: the index, the conditions and the page. This is the only module that builds SQL text at runtime.
 //!
 //! The text is built only from literals of this module. Every value is bound, and a list of values is one parameter. So
-//! there are few different statements, and all of them stay prepared. This module must never give a query another
-//! meaning: its conditions select the same records as `ListQuery::matches`.
+//! there are few different statements, and all of them stay prepared. The conditions must select exactly the records
+//! that `ListQuery::matches` accepts. This module must never write.
 
 use artifact_store_core::{
     Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
@@ -21,11 +21,11 @@ pub(crate) async fn list(readers: &ReaderPool, query: &ListQuery) -> Result<Page
     let rows = page_query(query, position).build().fetch_all(reader.conn()?).await;
     let rows = reader.finish(rows)?;
     let more = rows.len() > limit;
-    let records: Vec<Record> = rows
-        .iter()
-        .take(limit)
-        .map(|row| row::decode(row).map(|(_, record)| record))
-        .collect::<Result<_, _>>()?;
+    let mut records: Vec<Record> = Vec::with_capacity(rows.len());
+    for row in rows.iter().take(limit) {
+        let (_blob, record) = row::decode(row)?;
+        records.push(record);
+    }
     let total = if query.counts_total() {
         let count = count_query(query).build_query_scalar::<i64>().fetch_one(reader.conn()?).await;
         Some(reader.finish(count)?.cast_unsigned())
@@ -37,12 +37,14 @@ pub(crate) async fn list(readers: &ReaderPool, query: &ListQuery) -> Result<Page
 
 /// The statement for one page. It selects one row more than the limit. This row shows whether there is another page.
 fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sqlite> {
-    let index = ListIndex::of(query.pattern());
+    let index = ListIndex::for_pattern(query.pattern());
     let mut sql = QueryBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
     push_conditions(&mut sql, &index, query);
-    // The position of a later page already excludes newer rows. A second condition on `rank` could make SQLite start
-    // its scan at `created_before` instead of at the position.
-    if let Some(created_before) = query.filter().created_before.filter(|_| position.is_none()) {
+    // Only the first page needs the condition `created_before`. The position of a later page already excludes newer
+    // rows. A second condition on `rank` could make SQLite start its scan at `created_before` instead of at the position.
+    if position.is_none()
+        && let Some(created_before) = query.filter().created_before
+    {
         push_created_before(&mut sql, created_before);
     }
     if let Some(Position { created_at, id, scope_mark }) = position {
@@ -64,22 +66,22 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sq
 /// The statement for the total count.
 fn count_query(query: &ListQuery) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT count(*) FROM artifact AS a");
-    push_conditions(&mut sql, &ListIndex::of(query.pattern()), query);
+    push_conditions(&mut sql, &ListIndex::for_pattern(query.pattern()), query);
     if let Some(created_before) = query.filter().created_before {
         push_created_before(&mut sql, created_before);
     }
     sql
 }
 
-/// Adds the condition `created_before`: created at `moment` or earlier. A rank is the bitwise complement of a time, so
-/// newer rows have smaller ranks, and `rank >= !moment` means `created_at <= moment`.
+/// Adds the condition `created_before`: the row was created at `moment` or earlier. A rank is the bitwise complement of
+/// a time, so newer rows have smaller ranks. Therefore `rank >= !moment` means `created_at <= moment`.
 fn push_created_before(sql: &mut QueryBuilder<Sqlite>, moment: Timestamp) {
     sql.push(" AND a.rank >= ").push_bind(!moment.as_micros());
 }
 
-/// The index that a listing scans: the narrowest index that contains all rows of the listing in the order of the
-/// listing.
+/// The index that a listing scans. It contains the rows in the order of listings.
 enum ListIndex {
+    /// The index of a single scope, with the mark of this scope.
     Scope(ScopeMark),
     Session,
     User,
@@ -88,7 +90,8 @@ enum ListIndex {
 }
 
 impl ListIndex {
-    fn of(pattern: &ScopePattern) -> Self {
+    /// The index with the fewest rows that contains all rows of `pattern`.
+    fn for_pattern(pattern: &ScopePattern) -> Self {
         let ScopePattern { tenant, user, session, task } = pattern;
         match (tenant, user, session) {
             (TenantPattern::One(tenant), Some(user), Some(session)) => {
@@ -109,16 +112,17 @@ impl ListIndex {
 
 /// Adds the index and all conditions except `created_before`.
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &ListQuery) {
-    // The index is named, so that statistics cannot make SQLite choose another plan.
+    // The statement names the index, so that statistics cannot make SQLite choose another one. Each text ends with a
+    // first condition, so that all further conditions begin with `AND`.
     sql.push(match index {
         ListIndex::Scope(_) => " INDEXED BY artifact_by_scope WHERE a.scope_mark = ",
         ListIndex::Session => " INDEXED BY artifact_by_session WHERE TRUE",
         ListIndex::User => " INDEXED BY artifact_by_user WHERE TRUE",
         ListIndex::Tenant => " INDEXED BY artifact_by_tenant WHERE TRUE",
-        // The rank is the complement of the time, so the order of this index is the order of listings.
         ListIndex::AllTenants => " INDEXED BY artifact_by_rank WHERE TRUE",
     });
     if let ListIndex::Scope(scope_mark) = index {
+        // The value for `a.scope_mark = `.
         sql.push_bind(scope_mark.as_bytes().to_vec());
     }
     let ScopePattern { tenant, user, session, task } = query.pattern();
@@ -143,8 +147,8 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &Li
     push_filters(sql, query.filter());
 }
 
-/// The media type of a row, normalized like `MediaRange::normalize`. The result is bytes, because not every function of
-/// SQLite handles text with NUL characters.
+/// SQL that normalizes the media type of a row like `MediaRange::normalize`. The result is bytes, because not every
+/// function of SQLite handles text with NUL characters.
 macro_rules! normalized_media_type {
     () => {
         "CAST(' ' || replace(replace(replace(lower(a.media_type), ' ', ''), char(9), ''), '\"', '') || ';' AS BLOB)"
@@ -153,18 +157,21 @@ macro_rules! normalized_media_type {
 
 /// The parts of each media range, as a JSON array of arrays.
 fn media_types_json(media_types: &[MediaRange]) -> String {
-    let lists =
-        media_types.iter().map(|range| row::hex_json_array(range.parts().iter().map(String::as_bytes)));
-    format!("[{}]", lists.collect::<Vec<_>>().join(","))
+    let lists: Vec<String> = media_types
+        .iter()
+        .map(|range| row::hex_json_array(range.parts().iter().map(String::as_bytes)))
+        .collect();
+    format!("[{}]", lists.join(","))
 }
 
 /// Adds the conditions of the filter except `created_before`.
 fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before: _, tags } =
         filter;
-    // Sizes in the table are at most `i64::MAX`, so a larger limit is equivalent to `i64::MAX`.
+    // Sizes in the table are less than `i64::MAX`, so a larger limit selects the same rows as `i64::MAX`.
     let clamp_to_i64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     if !media_types.is_empty() {
+        // A row matches a media range `r` if its normalized media type contains every part `p` of the range.
         sql.push(" AND a.media_type IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(")
             .push_bind(media_types_json(media_types))
             .push(concat!(

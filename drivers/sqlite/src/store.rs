@@ -1,4 +1,4 @@
-//! [`SqliteStore`]: how it is opened, swept and closed, and its implementation of `ArtifactStore`.
+//! [`SqliteStore`]: opening, sweeping and closing, and the implementation of `ArtifactStore`.
 //!
 //! This module must never contain SQL for artifacts.
 
@@ -31,9 +31,10 @@ use crate::{audit, error, list, read, upload};
 
 /// An in-memory body of at most this many bytes is stored by one job. A longer body is staged like a stream.
 const MAX_SINGLE_JOB_BYTES: usize = 4 * CHUNK_BYTES;
-/// Bodies of at most this many bytes are hashed on the async thread, longer ones on the blocking pool.
+/// Bodies of at most this many bytes are hashed on the async thread. Longer bodies are hashed on the blocking pool, so
+/// that they do not delay other tasks.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
-/// How long opening waits for the deletion of orphans. The rest is deleted in the background.
+/// How long opening waits for the deletion of orphans. The remaining orphans are deleted in the background.
 const OPEN_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A store in one SQLite database.
@@ -43,8 +44,10 @@ const OPEN_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct SqliteStore {
     readers: Arc<ReaderPool>,
     writer: Writer,
+    /// `None` for a database in memory.
     file: Option<FileHandles>,
     capabilities: Capabilities,
+    /// The runtime that runs the tasks of this store.
     handle: Handle,
     closed: AtomicBool,
 }
@@ -53,12 +56,13 @@ pub struct SqliteStore {
 #[derive(Debug)]
 struct FileHandles {
     database: DatabaseFile,
-    /// `None` after the store was closed.
+    /// The shared lock on the owners file. `None` after the store was closed.
     owners: Mutex<Option<Arc<OwnersLock>>>,
 }
 
 impl FileHandles {
-    fn owners(&self) -> MutexGuard<'_, Option<Arc<OwnersLock>>> {
+    /// Locks the mutex of `owners`.
+    fn lock_owners(&self) -> MutexGuard<'_, Option<Arc<OwnersLock>>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,6 +96,7 @@ impl SqliteStore {
     /// Like [`open`](Self::open), but deletes no orphans.
     pub(crate) async fn open_without_sweep(config: SqliteConfig) -> Result<Self, StoreError> {
         config.validate()?;
+        // The random identifier of this open store in the rows of `pending`.
         let mut owner = vec![0; 16];
         getrandom::fill(&mut owner).map_err(|error| {
             StoreError::unavailable("the operating system gives no randomness").with_source(error)
@@ -106,6 +111,7 @@ impl SqliteStore {
         let options = connect::writer_options(config, None);
         let mut conn = options.connect().await.map_err(error::from_sqlx)?;
         schema::migrate(&mut conn).await?;
+        // A second connection would open another database. So the writer uses the connection of the readers.
         let readers = Arc::new(ReaderPool::new(options, 1, conn).await?);
         let connection = WriterConnection::Pooled(Arc::clone(&readers));
         Ok(Self::from_parts(config, owner, readers, connection, None))
@@ -115,7 +121,8 @@ impl SqliteStore {
         let path = run_blocking(move || database_file::create_if_missing(&path)).await?;
         let options = connect::writer_options(config, Some(&path));
         let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-        // Inspected before anything is written or any file is created: the database may belong to another application.
+        // The database may belong to another application. So this check runs before the database is changed and before
+        // the owners file is created.
         schema::inspect(&mut conn).await?;
         let owners = {
             let path = path.clone();
@@ -125,8 +132,8 @@ impl SqliteStore {
         connect::enable_wal(&mut conn, config.busy_timeout).await?;
         schema::migrate(&mut conn).await?;
         let reader_options = connect::reader_options(config, &path);
-        let first = reader_options.connect().await.map_err(error::from_sqlx)?;
-        let readers = Arc::new(ReaderPool::new(reader_options, config.read_connections, first).await?);
+        let first_reader = reader_options.connect().await.map_err(error::from_sqlx)?;
+        let readers = Arc::new(ReaderPool::new(reader_options, config.read_connections, first_reader).await?);
         let database = DatabaseFile::new(path)?;
         let file = FileHandles { database: database.clone(), owners: Mutex::new(Some(owners)) };
         let connection =
@@ -172,7 +179,7 @@ impl SqliteStore {
         let lock = run_blocking(move || SweepLock::try_acquire(&path, SweepMode::Delete)).await?;
         let Some(_lock) = lock else { return Ok(SweepReport::busy()) };
         let OrphanCounts { blobs, bytes, spared } = queue.execute(MarkOrphansDeleted { owners }).await?;
-        // This includes blobs that this store could not delete earlier.
+        // This job also deletes blobs that this store marked earlier and could not delete.
         queue.execute(DeleteMarkedBlobs).await?;
         Ok(SweepReport { swept: blobs, spared, bytes, busy: false })
     }
@@ -181,10 +188,11 @@ impl SqliteStore {
     /// the store was closed.
     fn owners(&self) -> Result<Option<Arc<OwnersLock>>, StoreError> {
         let Some(file) = &self.file else { return Ok(None) };
-        file.owners().clone().map(Some).ok_or_else(StoreError::closed)
+        let Some(owners) = file.lock_owners().clone() else { return Err(StoreError::closed()) };
+        Ok(Some(owners))
     }
 
-    /// Lists everything in the database that belongs to no artifact, one line each. For tests.
+    /// Lists every orphan and inconsistency in the database, one line each. For tests.
     #[doc(hidden)]
     pub async fn audit(&self) -> Result<Vec<String>, StoreError> {
         let mut reader = self.readers.acquire().await?;
@@ -221,6 +229,7 @@ impl ArtifactStore for SqliteStore {
                 let new = NewArtifact { scope: scope.clone(), options, body };
                 queue.execute(PutArtifact { new, chunks: split_chunks(bytes) }).await
             }
+            // A long body in memory is stored like a stream.
             body => upload::put_stream(queue, scope.clone(), options, body.into_stream()).await,
         }
     }
@@ -253,10 +262,11 @@ impl ArtifactStore for SqliteStore {
     async fn health(&self) -> Result<Health, StoreError> {
         self.check_open()?;
         let mut reader = self.readers.acquire().await?;
+        // The table `counter` has one row. Reading this row checks that the database can be read.
         let mode = sqlx::query_scalar::<_, String>("SELECT journal_mode FROM pragma_journal_mode, counter")
             .fetch_one(reader.conn()?)
             .await;
-        let mode = reader.finish(mode)?;
+        let journal_mode = reader.finish(mode)?;
         let Some(file) = &self.file else { return Ok(Health::ready()) };
         if file.database.has_moved() {
             return Err(StoreError::unavailable(
@@ -267,7 +277,7 @@ impl ArtifactStore for SqliteStore {
         let has_room = reader.finish(has_room)?;
         Ok(if !self.writer.is_running() {
             Health::refusing_puts("the writer task has stopped; open the store again")
-        } else if mode != "wal" {
+        } else if journal_mode != "wal" {
             Health::degraded(
                 "the database no longer uses a write-ahead log, so reads and writes block each other; open the store again",
             )
@@ -282,19 +292,19 @@ impl ArtifactStore for SqliteStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.closed.store(true, Ordering::Release);
-        // The writer closes last, because the last connection checkpoints the log into the database.
-        let (readers, writer) = if self.file.is_some() {
-            let readers = self.readers.close().await;
-            (readers, self.writer.close().await)
+        // In a file, the writer closes last, because the last connection checkpoints the log into the database.
+        let (readers_result, writer_result) = if self.file.is_some() {
+            let readers_result = self.readers.close().await;
+            (readers_result, self.writer.close().await)
         } else {
-            // In memory, the writer uses the connection of the readers to delete staged uploads.
-            let writer = self.writer.close().await;
-            (self.readers.close().await, writer)
+            // In memory, the writer closes first. It still needs the connection of the readers to delete staged uploads.
+            let writer_result = self.writer.close().await;
+            (self.readers.close().await, writer_result)
         };
         if let Some(file) = &self.file {
-            file.owners().take();
+            file.lock_owners().take();
         }
-        readers.and(writer)
+        readers_result.and(writer_result)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Sweeping: [`SweepReport`], the lock that allows one sweep at a time, the count of orphans, and the jobs that mark
-//! and delete them.
+//! and delete orphans.
 //!
 //! An orphan is a blob in `pending` that no running store needs. This module must never delete a blob that has a
 //! record.
@@ -26,7 +26,7 @@ const UPLOAD_LEASE: Duration = Duration::from_hours(1);
 /// The result of a [`sweep`](crate::SqliteStore::sweep).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
-    /// Number of deleted orphans: staged uploads without an owner, and blobs of unfinished deletes.
+    /// Number of deleted orphans: staged uploads that no process continues, and blobs of unfinished deletes.
     pub swept: u64,
     /// Number of staged uploads that were kept, because their process may still run.
     pub spared: u64,
@@ -37,6 +37,7 @@ pub struct SweepReport {
 }
 
 impl SweepReport {
+    /// The report of a sweep that did nothing, because another sweep was running.
     pub(crate) fn busy() -> Self {
         Self { busy: true, ..Self::default() }
     }
@@ -55,30 +56,22 @@ impl SweepReport {
 /// The file is never deleted. Otherwise two processes could lock two different files of the same name.
 #[derive(Debug)]
 pub(crate) struct SweepLock {
-    /// `None` for a dry run that could not open the file. It then holds no lock.
+    /// The open file holds the lock until it is dropped. `None` for a dry run that could not open the file and holds no
+    /// lock.
     _file: Option<File>,
 }
 
 impl SweepLock {
-    /// Acquires the lock, or returns `None` if another sweep holds it.
+    /// Acquires the lock for a sweep of the database file `database`. Returns `None` if another sweep holds the lock.
     ///
-    /// A dry run creates no file: if the file does not exist, no sweep runs.
+    /// A dry run creates no file. If it cannot open the file, it continues without the lock.
     pub(crate) fn try_acquire(database: &Path, mode: SweepMode) -> Result<Option<Self>, StoreError> {
         let path = database_file::with_suffix(database, "-sweep");
         let file = if mode.deletes() {
-            if fs::symlink_metadata(&path).is_ok() {
-                database_file::require_regular_file(&path)?;
-            }
-            let file = database_file::set_owner_only(
-                OpenOptions::new().read(true).write(true).create(true).truncate(false),
-            )
-            .open(&path)
-            .map_err(|error| error::from_io("creating the sweep file", error))?;
-            database_file::copy_owner(&file, database)
-                .map_err(|error| error::from_io("setting the owner of the sweep file", error))?;
-            file
+            Self::open_or_create(database, &path)?
         } else {
-            // If the file cannot be opened, a sweep may or may not run. Counting is safe in both cases.
+            // If the file does not exist, no sweep is running. If this process has no permission to open the file,
+            // a sweep may be running. Counting is safe in both cases.
             let Ok(file) = File::open(&path) else { return Ok(Some(Self { _file: None })) };
             file
         };
@@ -88,9 +81,24 @@ impl SweepLock {
             Err(TryLockError::Error(error)) => Err(error::from_io("locking the sweep file", error)),
         }
     }
+
+    /// Opens the sweep file at `path`. A new file gets mode 0600 and the owner of the database file `database`.
+    fn open_or_create(database: &Path, path: &Path) -> Result<File, StoreError> {
+        if fs::symlink_metadata(path).is_ok() {
+            database_file::require_regular_file(path)?;
+        }
+        let file = database_file::set_owner_only(
+            OpenOptions::new().read(true).write(true).create(true).truncate(false),
+        )
+        .open(path)
+        .map_err(|error| error::from_io("creating the sweep file", error))?;
+        database_file::copy_owner(&file, database)
+            .map_err(|error| error::from_io("setting the owner of the sweep file", error))?;
+        Ok(file)
+    }
 }
 
-/// Counts the orphans that a sweep of the database at `path` would delete.
+/// Counts the orphans that a sweep of the database at `path` would delete. The report contains them as `swept`.
 ///
 /// Creates and changes no file, and does not checkpoint the log.
 ///
@@ -112,16 +120,17 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
     schema::require_current(&mut conn).await?;
     let row = sqlx::query(COUNT_ORPHANS)
         .bind(orphan_cutoff(other_stores))
+        // No store has an empty owner, so the blobs of every store are counted.
         .bind(&[][..])
         .fetch_one(&mut conn)
         .await
         .map_err(error::from_sqlx)?;
-    let number =
+    let count =
         |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned).map_err(error::from_sqlx);
     let report = SweepReport {
-        swept: number("orphans")?,
-        spared: number("spared")?,
-        bytes: number("bytes")?,
+        swept: count("orphans")?,
+        spared: count("spared")?,
+        bytes: count("bytes")?,
         busy: false,
     };
     conn.close().await.map_err(error::from_sqlx)?;
@@ -130,24 +139,27 @@ pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Resul
 
 /// Counts orphans, their bytes, and the pending blobs that are not orphans.
 ///
-/// The first parameter is a time. An orphan is a blob that is marked for deletion or was last renewed before this time.
-/// The second parameter is an owner. The blobs of this owner are not counted.
+/// The first parameter is the result of [`orphan_cutoff`]. An orphan is a blob that is marked for deletion or was last
+/// renewed before this time. The second parameter is an owner. The blobs of this owner are not counted.
+///
+/// In a chunk's key, the low 22 bits are the index of the chunk, and the other bits are the blob number. The largest
+/// index is 4194303.
 const COUNT_ORPHANS: &str = "WITH other AS (
-         SELECT blob, renewed_at <= 0 OR renewed_at < ?1 AS gone FROM pending WHERE owner <> ?2)
-     SELECT count(*) FILTER (WHERE gone) AS orphans, count(*) FILTER (WHERE NOT gone) AS spared,
+         SELECT blob, renewed_at <= 0 OR renewed_at < ?1 AS is_orphan FROM pending WHERE owner <> ?2)
+     SELECT count(*) FILTER (WHERE is_orphan) AS orphans, count(*) FILTER (WHERE NOT is_orphan) AS spared,
          (SELECT coalesce(sum(length(data)), 0) FROM other CROSS JOIN chunk
-          WHERE gone AND key BETWEEN blob << 22 AND (blob << 22) + 4194303) AS bytes
+          WHERE is_orphan AND key BETWEEN blob << 22 AND (blob << 22) + 4194303) AS bytes
      FROM other";
 
-/// Whether stores other than this one may have the database open.
+/// Whether other stores have the database open.
 #[derive(Debug, Clone, Copy)]
 enum OtherStores {
     None,
     Open,
 }
 
-/// Returns a time. A pending blob of another store is an orphan if it was last renewed before this time. If no other
-/// store is open, the time is `i64::MAX`, so that every such blob is an orphan.
+/// Returns a time in microseconds since the epoch. A pending blob of another store is an orphan if it was last renewed
+/// before this time. If no other store is open, the time is `i64::MAX`, so that all these blobs are orphans.
 fn orphan_cutoff(other_stores: OtherStores) -> i64 {
     let lease = i64::try_from(UPLOAD_LEASE.as_micros()).unwrap_or(i64::MAX);
     match other_stores {
@@ -156,7 +168,7 @@ fn orphan_cutoff(other_stores: OtherStores) -> i64 {
     }
 }
 
-/// The result of [`MarkOrphansDeleted`].
+/// The output of [`MarkOrphansDeleted`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OrphanCounts {
     /// Number of blobs that are marked for deletion.
@@ -167,7 +179,7 @@ pub(crate) struct OrphanCounts {
     pub(crate) spared: u64,
 }
 
-/// Marks the orphans of other stores for deletion.
+/// Marks the orphans of other stores for deletion. [`DeleteMarkedBlobs`] then deletes them.
 pub(crate) struct MarkOrphansDeleted {
     pub(crate) owners: Arc<OwnersLock>,
 }
@@ -178,8 +190,8 @@ impl WriteJob for MarkOrphansDeleted {
     const DURABLE: bool = false;
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<OrphanCounts> {
-        // `is_only_holder` requires the write lock, which this transaction holds. A store that opens from now on
-        // inserts its first pending row after this transaction.
+        // `is_only_holder` requires the write lock, which this transaction holds. A store that opens after the check
+        // inserts its first row into `pending` after this transaction, so this job cannot mark its blobs.
         let other_stores = match self.owners.is_only_holder() {
             Ok(true) => OtherStores::None,
             Ok(false) => OtherStores::Open,
@@ -198,12 +210,13 @@ impl WriteJob for MarkOrphansDeleted {
             .bind(transaction.owner)
             .fetch_one(&mut *transaction.conn)
             .await?;
-        let number = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-        Ok(Ok(OrphanCounts { blobs: number("orphans")?, bytes: number("bytes")?, spared: number("spared")? }))
+        let count = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+        Ok(Ok(OrphanCounts { blobs: count("orphans")?, bytes: count("bytes")?, spared: count("spared")? }))
     }
 }
 
-/// Deletes every marked blob, of any owner. Two stores may delete the same blob without harm.
+/// Deletes every blob that is marked for deletion, also those of other stores. If two stores delete the same blob at
+/// once, both succeed.
 pub(crate) struct DeleteMarkedBlobs;
 
 #[async_trait]

@@ -1,8 +1,7 @@
 //! The writer: one task that takes jobs from a queue and runs many of them in each transaction (group commit).
 //!
-//! The task also determines the order of writes, and deletes large blobs in small steps. The jobs are in the modules
-//! [`put`](crate::put), [`delete`](crate::delete) and [`sweep`](crate::sweep). This module must never contain SQL for
-//! artifacts.
+//! The task also deletes large blobs in small steps between the jobs. The jobs are in the modules [`put`](crate::put),
+//! [`delete`](crate::delete) and [`sweep`](crate::sweep). This module must never contain SQL for artifacts.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,7 +24,7 @@ use crate::queue::{JobQueue, QueuedJob, WriterMessage};
 
 /// The maximum number of jobs in one transaction.
 const BATCH_JOBS: usize = 64;
-/// If the jobs of a transaction have this many bytes, the writer adds no further job.
+/// If the jobs of a transaction have at least this many bytes, the writer adds no further job.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// A handle to the writer task.
@@ -52,23 +51,23 @@ impl Writer {
             synchronous,
             connection_synchronous: synchronous,
             pending_deletions: VecDeque::new(),
-            unreleased: Vec::new(),
+            failed_deletions: Vec::new(),
             is_stopping: false,
         };
         Self { queue, task: Mutex::new(Some(tokio::spawn(task.run()))) }
     }
 
-    /// The queue of the task.
+    /// The queue of the task's jobs.
     pub(crate) fn queue(&self) -> &JobQueue {
         &self.queue
     }
 
-    /// Whether the task still runs.
+    /// Returns `true` while the task runs.
     pub(crate) fn is_running(&self) -> bool {
         self.queue.is_running()
     }
 
-    /// Refuses new jobs, and waits for the queued jobs and the end of the task.
+    /// Refuses new jobs. Waits until the task has run the queued jobs and has ended.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         self.queue.close();
         let mut task = self.task.lock().await;
@@ -81,7 +80,7 @@ impl Writer {
 
 /// The connection that the writer task uses.
 pub(crate) enum WriterConnection {
-    /// A connection that only the writer uses. `conn` is `None` after the connection broke, until the next transaction
+    /// A connection that only the writer uses. After the connection broke, `conn` is `None`. The next transaction then
     /// opens a new connection.
     Dedicated { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions>, file: DatabaseFile },
     /// The connection of the readers, because a database in memory has only one connection.
@@ -97,13 +96,23 @@ impl fmt::Debug for WriterConnection {
 /// A committed job, and the blobs to delete before its result is sent.
 struct PendingDeletion {
     blobs: Vec<i64>,
-    job: Option<Box<dyn ErasedJob>>,
+    job: Box<dyn ErasedJob>,
+}
+
+/// The result of a deletion step for one blob.
+enum DeletionStep {
+    /// All chunks of the blob are deleted.
+    BlobDeleted,
+    /// The blob still has chunks, so another step is needed.
+    ChunksRemain,
+    Failed,
 }
 
 /// The state of the writer task.
 struct WriterTask {
     received: mpsc::UnboundedReceiver<WriterMessage>,
     connection: WriterConnection,
+    /// The identifier of this open store in `pending` rows.
     owner: Vec<u8>,
     clock: Arc<dyn Clock>,
     /// The configured setting. With [`Synchronous::Normal`] no transaction waits for the disk.
@@ -111,8 +120,9 @@ struct WriterTask {
     /// The current setting of the connection.
     connection_synchronous: Synchronous,
     pending_deletions: VecDeque<PendingDeletion>,
-    /// Blobs whose deletion has failed. The writer retries the deletion after a later job.
-    unreleased: Vec<i64>,
+    /// Blobs whose deletion has failed. The writer retries these deletions after later jobs.
+    failed_deletions: Vec<i64>,
+    /// Whether the queue accepts no further job. The task ends after the jobs that are already in the queue.
     is_stopping: bool,
 }
 
@@ -123,9 +133,13 @@ impl WriterTask {
             if jobs.is_empty() && self.pending_deletions.is_empty() && self.is_stopping {
                 break;
             }
-            // If the jobs failed because another process holds the lock, `retry_release` would wait for the lock again.
-            if !jobs.is_empty() && !self.execute(jobs).await.is_err_and(|error| error::is_busy(&error)) {
-                self.retry_release().await;
+            if !jobs.is_empty() {
+                let result = self.execute(jobs).await;
+                // If another process holds the lock, a retry would only wait for the lock again.
+                let is_locked = result.is_err_and(|error| error::is_busy(&error));
+                if !is_locked {
+                    self.retry_failed_deletions().await;
+                }
             }
             self.delete_step().await;
         }
@@ -138,15 +152,17 @@ impl WriterTask {
 
     /// Takes the jobs of the next transaction from the queue.
     ///
-    /// Waits for the first job, unless there are pending deletions. Then takes all queued jobs up to the limits. While
-    /// one transaction waits for the disk, the jobs of the next transaction queue up.
+    /// If the queue is empty and there are no pending deletions, waits for a job. Then takes all queued jobs up to the
+    /// limits of a transaction. While one transaction waits for the disk, callers queue the jobs of the next transaction.
+    ///
+    /// Returns an empty list if no job is queued and the task has pending deletions or is stopping.
     async fn next_jobs(&mut self) -> Vec<Box<dyn ErasedJob>> {
         let mut jobs = Vec::new();
         let mut bytes = 0;
-        while jobs.len() < BATCH_JOBS
-            && bytes < BATCH_BYTES
-            && !(self.is_stopping && self.received.is_empty())
-        {
+        while jobs.len() < BATCH_JOBS && bytes < BATCH_BYTES {
+            if self.is_stopping && self.received.is_empty() {
+                break;
+            }
             let can_wait = jobs.is_empty() && self.pending_deletions.is_empty();
             let message = match self.received.try_recv() {
                 Ok(message) => Some(message),
@@ -159,11 +175,12 @@ impl WriterTask {
                     bytes += job.bytes();
                     jobs.push(job);
                 }
-                // Jobs that were submitted before the store closed still run.
+                // The loop continues, because jobs that were submitted before the store closed still run.
                 Some(WriterMessage::Stop) => {
                     self.received.close();
                     self.is_stopping = true;
                 }
+                // All senders are dropped, or the receiver is closed, and no message is left.
                 None => {
                     self.is_stopping = true;
                     break;
@@ -175,8 +192,8 @@ impl WriterTask {
 
     /// Runs jobs in one transaction.
     ///
-    /// If a job breaks the transaction, each job runs again in a transaction of its own, so that no job fails because
-    /// of another job. Returns the result of the last transaction.
+    /// If a job makes the transaction fail, each job runs again in a transaction of its own. So no job fails because of
+    /// another job. Returns the result of the last transaction. The callers of the jobs get their results separately.
     async fn execute(&mut self, mut jobs: Vec<Box<dyn ErasedJob>>) -> Result<(), Arc<sqlx::Error>> {
         match self.run_transaction(&mut jobs).await {
             Ok(to_delete) => {
@@ -184,51 +201,52 @@ impl WriterTask {
                 Ok(())
             }
             Err(failure) if failure.caused_by_job && jobs.len() > 1 => {
-                let mut last = Ok(());
+                let mut last_result = Ok(());
                 for job in jobs {
-                    let mut single = vec![job];
-                    last = match self.run_transaction(&mut single).await {
+                    let mut single_job = vec![job];
+                    last_result = match self.run_transaction(&mut single_job).await {
                         Ok(to_delete) => {
-                            self.complete(single, to_delete);
+                            self.complete(single_job, to_delete);
                             Ok(())
                         }
-                        Err(failure) => Err(self.fail(single, failure.error)),
+                        Err(failure) => Err(self.fail(single_job, failure.error)),
                     };
                 }
-                last
+                last_result
             }
             Err(failure) => Err(self.fail(jobs, failure.error)),
         }
     }
 
-    /// Sends the error to the callers of all jobs, and adds the blobs of these jobs to `unreleased`. Returns the error.
+    /// Sends the error to the callers of all jobs. Adds the blobs that these jobs should delete to `failed_deletions`.
+    /// Returns the error.
     fn fail(&mut self, jobs: Vec<Box<dyn ErasedJob>>, error: sqlx::Error) -> Arc<sqlx::Error> {
         let error = Arc::new(error);
         for job in jobs {
-            self.unreleased.extend(job.blobs_to_release());
+            self.failed_deletions.extend(job.blobs_to_release());
             job.complete(Err(Arc::clone(&error)));
         }
         error
     }
 
     /// Retries the deletions that have failed, for example because the disk was full.
-    async fn retry_release(&mut self) {
-        if !self.unreleased.is_empty() {
-            let (job, _) =
-                QueuedJob::without_permit(ReleaseBlobs { blobs: std::mem::take(&mut self.unreleased) });
-            // If this job fails, `fail` adds the blobs to `unreleased` again.
+    async fn retry_failed_deletions(&mut self) {
+        if !self.failed_deletions.is_empty() {
+            let blobs = std::mem::take(&mut self.failed_deletions);
+            let (job, _) = QueuedJob::without_permit(ReleaseBlobs { blobs });
+            // If this job fails, `fail` adds the blobs to `failed_deletions` again.
             let _ = self.execute(vec![job]).await;
         }
     }
 
-    /// Sends the results of committed jobs. If a job has blobs to delete, its result is sent after the deletion, which
-    /// this method queues.
+    /// Sends the results of committed jobs. `to_delete` contains, for each job, the blobs to delete. If a job has such
+    /// blobs, this method queues their deletion, and the result of the job is sent after the deletion.
     fn complete(&mut self, jobs: Vec<Box<dyn ErasedJob>>, to_delete: Vec<Vec<i64>>) {
         for (job, blobs) in jobs.into_iter().zip(to_delete) {
             if blobs.is_empty() {
                 job.complete(Ok(()));
             } else {
-                self.pending_deletions.push_back(PendingDeletion { blobs, job: Some(job) });
+                self.pending_deletions.push_back(PendingDeletion { blobs, job });
             }
         }
     }
@@ -246,20 +264,7 @@ impl WriterTask {
             Durability::NotSynced => Synchronous::Normal,
         };
         let result = match connection {
-            WriterConnection::Pooled(readers) => match readers.acquire().await {
-                Ok(mut reader) => match reader.conn() {
-                    Ok(conn) => {
-                        let result = batch::run(conn, clock.as_ref(), owner, jobs).await;
-                        reader.mark_idle();
-                        result
-                    }
-                    Err(_) => Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed)),
-                },
-                Err(error) if error.kind() == ErrorKind::Closed => {
-                    Err(BatchError::outside_jobs(sqlx::Error::PoolClosed))
-                }
-                Err(_) => Err(BatchError::outside_jobs(sqlx::Error::PoolTimedOut)),
-            },
+            WriterConnection::Pooled(readers) => run_pooled(readers, clock.as_ref(), owner, jobs).await,
             WriterConnection::Dedicated { conn, options, file } => {
                 if conn.is_none() {
                     *conn = Some(options.connect().await.map_err(BatchError::outside_jobs)?);
@@ -269,7 +274,8 @@ impl WriterTask {
                     return Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed));
                 };
                 if needed_synchronous != *connection_synchronous {
-                    // This pragma takes effect when it is compiled, so a cached statement would have no effect.
+                    // This pragma takes effect when it is compiled. A cached statement would have no effect, so the
+                    // pragma is run with `raw_sql`, which caches nothing.
                     let pragma = match needed_synchronous {
                         Synchronous::Full => "PRAGMA synchronous = FULL",
                         Synchronous::Normal => "PRAGMA synchronous = NORMAL",
@@ -280,8 +286,8 @@ impl WriterTask {
                 let bytes = jobs.iter().map(|job| job.bytes() as u64).sum();
                 match file.check_room(conn, durability, bytes).await {
                     Ok(()) => batch::run(conn, clock.as_ref(), owner, jobs).await,
-                    // The error is treated as caused by a job, so that each job runs in a transaction of its own. Jobs
-                    // without bytes, such as deletes, then succeed.
+                    // With `caused_by_job: true`, each job runs again in a transaction of its own. Jobs without bytes,
+                    // such as deletes, then succeed.
                     Err(error) => Err(BatchError { error, caused_by_job: true }),
                 }
             }
@@ -294,57 +300,90 @@ impl WriterTask {
         result
     }
 
-    /// Runs one step of the first pending deletion. Returns `false` if the step failed.
+    /// Runs one step of the first pending deletion. Returns `false` if the step failed, and `true` if the step succeeded
+    /// or if there is no pending deletion.
     ///
-    /// After a failure, the blobs of this deletion are added to `unreleased`. These blobs are also in `pending`, so a
-    /// sweep finds them.
+    /// After a failure, the blobs of this deletion are added to `failed_deletions`. These blobs are also in `pending`,
+    /// so a sweep finds them.
     async fn delete_step(&mut self) -> bool {
-        let Some(mut first) = self.pending_deletions.pop_front() else { return true };
+        let Some(mut deletion) = self.pending_deletions.pop_front() else { return true };
         let mut succeeded = true;
-        if let Some(blob) = first.blobs.pop() {
+        if let Some(blob) = deletion.blobs.pop() {
             match self.delete_chunks(blob).await {
-                Some(true) => {}
-                Some(false) => first.blobs.push(blob),
-                None => {
+                DeletionStep::BlobDeleted => {}
+                DeletionStep::ChunksRemain => deletion.blobs.push(blob),
+                DeletionStep::Failed => {
                     succeeded = false;
-                    self.unreleased.push(blob);
-                    self.unreleased.append(&mut first.blobs);
+                    self.failed_deletions.push(blob);
+                    self.failed_deletions.append(&mut deletion.blobs);
                 }
             }
         }
-        if !first.blobs.is_empty() {
-            // This deletion goes to the back of the queue, so that a small deletion does not wait for a large deletion.
-            self.pending_deletions.push_back(first);
-        } else if let Some(job) = first.job {
+        if deletion.blobs.is_empty() {
             // The job succeeds even after a failed step, because it is committed.
-            job.complete(Ok(()));
+            deletion.job.complete(Ok(()));
+        } else {
+            // This deletion goes to the back of the queue, so that a small deletion does not wait for a large deletion.
+            self.pending_deletions.push_back(deletion);
         }
         succeeded
     }
 
-    /// Deletes the next chunks of `blob`. Returns whether the blob is completely deleted, or `None` if the step failed.
-    async fn delete_chunks(&mut self, blob: i64) -> Option<bool> {
-        let (step, is_complete) = QueuedJob::without_permit(DeleteChunks { blob });
+    /// Deletes the next chunks of `blob`.
+    async fn delete_chunks(&mut self, blob: i64) -> DeletionStep {
+        let (step, handle) = QueuedJob::without_permit(DeleteChunks { blob });
         let mut jobs = vec![step];
-        self.run_transaction(&mut jobs).await.ok()?;
+        if self.run_transaction(&mut jobs).await.is_err() {
+            return DeletionStep::Failed;
+        }
         for job in jobs {
             job.complete(Ok(()));
         }
-        is_complete.wait().await.ok()
-    }
-
-    /// Deletes the staged uploads of this store. None of them can be committed any more.
-    async fn delete_own_uploads(&mut self) {
-        let (own, _) = QueuedJob::without_permit(MarkOwnUploadsDeleted);
-        // If this fails, the next open sweeps the blobs.
-        let _ = self.execute(vec![own]).await;
-        // Stop at the first failure. If another process holds the lock, each further blob would wait for the lock
-        // again.
-        while !self.pending_deletions.is_empty() && self.delete_step().await {}
-        for PendingDeletion { job, .. } in self.pending_deletions.drain(..) {
-            if let Some(job) = job {
-                job.complete(Ok(()));
-            }
+        match handle.wait().await {
+            Ok(true) => DeletionStep::BlobDeleted,
+            Ok(false) => DeletionStep::ChunksRemain,
+            Err(_) => DeletionStep::Failed,
         }
     }
+
+    /// Deletes the staged uploads of this store. They can no longer be committed, because the store is closing.
+    async fn delete_own_uploads(&mut self) {
+        let (mark_job, _) = QueuedJob::without_permit(MarkOwnUploadsDeleted);
+        // If this job fails, the next open of a store deletes the blobs.
+        let _ = self.execute(vec![mark_job]).await;
+        while !self.pending_deletions.is_empty() {
+            let succeeded = self.delete_step().await;
+            if !succeeded {
+                // If another process holds the lock, each further step would wait for the lock again.
+                break;
+            }
+        }
+        // The jobs of the remaining deletions succeed, because they are committed.
+        for deletion in self.pending_deletions.drain(..) {
+            deletion.job.complete(Ok(()));
+        }
+    }
+}
+
+/// Runs one transaction over `jobs` on the connection of the readers. Returns, for each job, the blobs to delete after
+/// the commit.
+async fn run_pooled(
+    readers: &ReaderPool,
+    clock: &dyn Clock,
+    owner: &[u8],
+    jobs: &mut [Box<dyn ErasedJob>],
+) -> Result<Vec<Vec<i64>>, BatchError> {
+    let mut reader = match readers.acquire().await {
+        Ok(reader) => reader,
+        Err(error) if error.kind() == ErrorKind::Closed => {
+            return Err(BatchError::outside_jobs(sqlx::Error::PoolClosed));
+        }
+        Err(_) => return Err(BatchError::outside_jobs(sqlx::Error::PoolTimedOut)),
+    };
+    let Ok(conn) = reader.conn() else {
+        return Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed));
+    };
+    let result = batch::run(conn, clock, owner, jobs).await;
+    reader.mark_idle();
+    result
 }

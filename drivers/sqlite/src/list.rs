@@ -48,6 +48,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sq
         push_created_before(&mut sql, created_before);
     }
     if let Some(Position { created_at, id, scope_mark }) = position {
+        // The rank is the bitwise complement of the time.
         let rank = !created_at.as_micros();
         if let ListIndex::Scope(_) = index {
             // The scope mark is a hash of the scope, so it is the same in all rows of one scope.

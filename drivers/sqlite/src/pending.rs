@@ -10,7 +10,8 @@ use artifact_store_core::{Clock, SystemClock};
 
 use crate::transaction::WriteTransaction;
 
-/// The blob number of a staged upload: 0 until the writer allocates one.
+/// The blob number of a staged upload, shared by the upload and its jobs. The number is 0 until the writer allocates
+/// a blob.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StagedBlob(Arc<AtomicI64>);
 

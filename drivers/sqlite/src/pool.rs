@@ -83,15 +83,16 @@ impl ReaderPool {
 
     /// Acquires a connection for one or two statements. Dropping the connection returns it to the pool.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
-        let permit = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
+        let acquired = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
             .await
-            .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?
-            .map_err(|_| StoreError::closed())?;
+            .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?;
+        // This fails only if `close` has closed the semaphore.
+        let permit = acquired.map_err(|_| StoreError::closed())?;
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::closed());
         }
-        let idle = self.idle().pop();
-        let mut connection = PooledConnection { pool: self, entry: idle, running: false, _permit: permit };
+        let idle_entry = self.lock_idle().pop();
+        let mut connection = PooledConnection { pool: self, entry: idle_entry, running: false, _permit: permit };
         let prepared = connection.prepare().await;
         connection.finish(prepared)?;
         Ok(connection)
@@ -107,13 +108,14 @@ impl ReaderPool {
         // The first error, if any. The other connections are closed even after an error.
         let mut result = Ok(());
         loop {
-            let idle = self.idle().pop();
-            let Some(PoolEntry { conn, .. }) = idle else { return result };
+            let idle_entry = self.lock_idle().pop();
+            let Some(PoolEntry { conn, .. }) = idle_entry else { return result };
             result = result.and(conn.close().await.map_err(error::from_sqlx));
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PoolEntry>> {
+    /// Locks the list of idle connections.
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<PoolEntry>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -180,7 +182,7 @@ impl Drop for PooledConnection<'_> {
             if self.running {
                 entry.abandoned.store(true, Ordering::Relaxed);
             }
-            self.pool.idle().push(entry);
+            self.pool.lock_idle().push(entry);
         }
     }
 }

@@ -88,16 +88,21 @@ impl NewArtifact {
         .bind(id.as_str())
         .fetch_one(&mut *transaction.conn)
         .await?;
-        Ok(match row::decode(&row) {
-            Err(error) => Err(error),
-            Ok((_, record)) if record.scope != self.scope => {
-                Err(StoreError::corrupt("a row of the database is stored under the key of another scope"))
-            }
-            Ok((_, record)) if record.digest != self.body.digest => Err(StoreError::conflict(
+        let record = match row::decode(&row) {
+            Ok((_blob, record)) => record,
+            Err(error) => return Ok(Err(error)),
+        };
+        if record.scope != self.scope {
+            return Ok(Err(StoreError::corrupt(
+                "a row of the database is stored under the key of another scope",
+            )));
+        }
+        if record.digest != self.body.digest {
+            return Ok(Err(StoreError::conflict(
                 "bytes with another SHA-256 exist under this id; put these in another namespace",
-            )),
-            Ok((_, record)) => Ok(PutResult { record, outcome: PutOutcome::AlreadyExists }),
-        })
+            )));
+        }
+        Ok(Ok(PutResult { record, outcome: PutOutcome::AlreadyExists }))
     }
 }
 

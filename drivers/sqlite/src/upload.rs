@@ -26,11 +26,11 @@ pub(crate) async fn put_stream(
 ) -> Result<PutResult, StoreError> {
     let mut upload =
         StagedUpload { queue, staged: StagedBlob::default(), chunks_sent: 0, may_have_staged_chunks: false };
-    let put = upload.run(scope, options, body).await;
-    if put.is_err() {
+    let result = upload.run(scope, options, body).await;
+    if result.is_err() {
         upload.abort().await;
     }
-    put
+    result
 }
 
 /// A staged upload. Dropping this value before the upload is committed aborts the upload.
@@ -39,12 +39,13 @@ struct StagedUpload<'a> {
     staged: StagedBlob,
     /// Number of chunks that were submitted to the writer.
     chunks_sent: u64,
-    /// Whether there may be staged chunks that are neither committed nor deleted. If `true`, a failure must abort the
-    /// upload.
+    /// Whether some chunks may still be staged, that is, not yet committed or deleted. If `true`, a failure must abort
+    /// the upload.
     may_have_staged_chunks: bool,
 }
 
 impl StagedUpload<'_> {
+    /// Receives the body, submits its chunks to the writer, and commits the artifact.
     async fn run(
         &mut self,
         scope: Scope,

@@ -92,7 +92,8 @@ impl ReaderPool {
             return Err(StoreError::closed());
         }
         let idle_entry = self.lock_idle().pop();
-        let mut connection = PooledConnection { pool: self, entry: idle_entry, running: false, _permit: permit };
+        let mut connection =
+            PooledConnection { pool: self, entry: idle_entry, running: false, _permit: permit };
         let prepared = connection.prepare().await;
         connection.finish(prepared)?;
         Ok(connection)

@@ -18,7 +18,7 @@ const SEGMENT_BYTES: usize = 1024 * 1024;
 /// to the blocking pool would take about as long.
 const INLINE_HASH_BYTES: usize = 128 * 1024;
 
-/// Stores `body` as an artifact of `scope`, unless the artifact exists.
+/// Stores `body` as an artifact of `scope`. If the artifact already exists, returns the existing record.
 pub(crate) async fn put(
     config: &InmemConfig,
     index: &ArtifactIndex,

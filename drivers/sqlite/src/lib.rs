@@ -27,7 +27,7 @@
 //! The commit point is the commit of the transaction that inserts the record. The chunks of a small artifact are
 //! inserted in the same transaction. A larger artifact is staged under a pending blob in many short transactions. So a
 //! slow caller never holds the write lock, and the write-ahead log stays small. The last transaction checks that the
-//! pending blob still exists, inserts the record and deletes the row in `pending`.
+//! blob still has its row in `pending`, inserts the record and deletes this row.
 //!
 //! A delete removes the record in one transaction. For a large artifact, that transaction also inserts the blob into
 //! `pending`. Then the chunks of the artifact are deleted in small steps before the delete returns. The staged chunks
@@ -57,8 +57,8 @@
 //! cache is 6 MiB for the writer and 2 MiB for each reader.
 //!
 //! # Flags and limits
-//! A store in a file has the flag `shared`, and the flag `durable` unless `synchronous=normal`. A store in memory has
-//! neither flag. Each open in memory creates a separate store, with one connection for all reads and writes. Presigning
+//! A store in a file has the flag `shared`. With `synchronous=full`, it also has the flag `durable`. A store in memory
+//! has no flags. Each open in memory creates a separate store, with one connection for all reads and writes. Presigning
 //! is not supported. The size limit of an artifact is 1 TiB, or `max_artifact_bytes` if this is less. Filters have no
 //! index of their own. So a listing whose filter matches few records scans all records of the listed scopes.
 //!

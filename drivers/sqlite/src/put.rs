@@ -127,9 +127,10 @@ fn total_bytes(chunks: &[Bytes]) -> usize {
     chunks.iter().map(Bytes::len).sum()
 }
 
-/// Stores the record and the chunks of a small artifact in one transaction.
+/// Stores the record and all chunks of a small artifact in one transaction.
 pub(crate) struct PutArtifact {
     pub(crate) new: NewArtifact,
+    /// All bytes of the artifact.
     pub(crate) chunks: Vec<Bytes>,
 }
 

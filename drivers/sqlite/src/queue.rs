@@ -137,6 +137,7 @@ impl JobQueue {
         self.submit(job).await?.wait().await
     }
 
+    /// Sends a job to the writer task. Returns the handle on which the caller waits for the result.
     fn send<J: WriteJob>(
         &self,
         job: J,

@@ -30,7 +30,7 @@ pub struct SweepReport {
     pub swept: u64,
     /// Number of staged uploads that were kept, because their process may still run.
     pub spared: u64,
-    /// Bytes of the deleted orphans. The database reuses their space; its file does not shrink.
+    /// Bytes of the deleted orphans. The database reuses this space. The database file does not shrink.
     pub bytes: u64,
     /// Whether another sweep of the database was running. If `true`, this sweep did nothing.
     pub busy: bool,

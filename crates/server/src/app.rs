@@ -25,7 +25,7 @@ pub struct App {
     pub(crate) resolver: Resolver,
     pub(crate) verifier: Verifier,
     pub(crate) body_timeout: Duration,
-    /// The proxies whose headers name the client.
+    /// The proxies that the server trusts. Their headers `X-Forwarded-For` or `Forwarded` name the client.
     pub(crate) trusted_proxies: Vec<IpNetwork>,
     /// Memory for the bodies of puts.
     pub(crate) put_memory: BodyMemory,
@@ -39,15 +39,16 @@ pub struct App {
     pub(crate) metrics: Metrics,
     /// Limits the requests in progress of each user and tenant.
     pub(crate) request_limiter: Arc<RequestLimiter>,
-    /// Returns the counts of the log. `None`: the process does not count the lines of its log.
+    /// A function that returns the counts of the log's lines. `None`: the process does not count these lines.
     pub(crate) log_counts: Option<fn() -> LogCounts>,
 }
 
 impl App {
-    /// Creates the shared state for requests to `resolver`. `verifier` checks the tokens.
+    /// Creates the shared state. The handlers call `resolver`, and `verifier` checks the tokens.
     pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
-        let largest_put = max_put_json_bytes(resolver.put_limit().bytes);
-        let put_memory = largest_put.saturating_mul(2).max(MIN_BODY_MEMORY);
+        let largest_put_body = max_put_json_bytes(resolver.put_limit().bytes);
+        // Twice the largest body, because `BodyMemory` uses the size of one largest body as its overflow part.
+        let put_memory_bytes = largest_put_body.saturating_mul(2).max(MIN_BODY_MEMORY);
         let limits = ConnectionLimits {
             max: settings.max_connections,
             reserved: settings.reserved_connections,
@@ -58,7 +59,7 @@ impl App {
             verifier,
             body_timeout: settings.body_timeout,
             trusted_proxies: settings.trusted_proxies.clone(),
-            put_memory: BodyMemory::new(put_memory, largest_put, settings.body_timeout),
+            put_memory: BodyMemory::new(put_memory_bytes, largest_put_body, settings.body_timeout),
             other_memory: BodyMemory::new(MIN_BODY_MEMORY, MAX_JSON_BYTES, settings.body_timeout),
             in_flight: watch::Sender::new(0),
             is_shutting_down: AtomicBool::new(false),
@@ -77,7 +78,7 @@ impl App {
         self.connections.counts()
     }
 
-    /// Adds the counts of the process's log to `GET /metrics`. Each request of that route calls `counts`.
+    /// Adds the counts of the process's log to `GET /metrics`. Each request for the metrics calls `counts`.
     #[must_use]
     pub fn with_log_counts(mut self, counts: fn() -> LogCounts) -> Self {
         self.log_counts = Some(counts);

@@ -1,4 +1,4 @@
-//! Constants of the event stream, for its handler and for the documentation.
+//! Constants of the event stream. The handler uses them, and the documentation shows them.
 
 use std::time::Duration;
 
@@ -10,5 +10,5 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const GAP: &str = "stream.replay_unavailable";
 /// The last comment to a subscriber that reads too slowly.
 pub const TOO_SLOW: &str = "stream.subscriber_too_slow";
-/// The last comment when the token has expired or its key was removed.
+/// The last comment on a stream whose token is no longer valid: the token has expired, or its key was removed.
 pub const TOKEN_EXPIRED: &str = "stream.token_expired";

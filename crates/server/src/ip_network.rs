@@ -1,5 +1,5 @@
-//! [`IpNetwork`]: the addresses of a network, written in CIDR notation. This module must never know why a network is
-//! listed.
+//! [`IpNetwork`]: the addresses of a network, written in CIDR notation. This module must never know what a
+//! network is used for.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -40,8 +40,11 @@ impl IpNetwork {
         self.shares_prefix(address.to_canonical())
     }
 
+    /// Returns whether the first bits of `address`, as many as the prefix has, are those of the network.
     fn shares_prefix(&self, address: IpAddr) -> bool {
         let prefix = u32::from(self.prefix);
+        // A shift by the whole length returns `None`. This happens for a prefix of 0, and every address shares such a
+        // prefix.
         match (self.address, address) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 (a.to_bits() ^ b.to_bits()).checked_shr(32 - prefix).unwrap_or(0) == 0
@@ -49,11 +52,12 @@ impl IpNetwork {
             (IpAddr::V6(a), IpAddr::V6(b)) => {
                 (a.to_bits() ^ b.to_bits()).checked_shr(128 - prefix).unwrap_or(0) == 0
             }
+            // One is IPv4 and the other IPv6.
             _ => false,
         }
     }
 
-    /// Returns whether no bit beyond the prefix is set.
+    /// Returns whether all bits beyond the prefix are 0.
     fn has_no_host_bits(&self) -> bool {
         let prefix = u32::from(self.prefix);
         match self.address {
@@ -72,21 +76,22 @@ impl FromStr for IpNetwork {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| InvalidIpNetwork)?;
-        // `contains` compares IPv4 addresses as such, so a network of mapped ones would have no address.
+        // `contains` converts an IPv4-mapped address to IPv4 before it compares. So a network of IPv4-mapped addresses
+        // would contain no address.
         if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
             return Err(InvalidIpNetwork);
         }
-        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let max_prefix = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             // `parse` would also accept a sign, so the digits are checked first.
             Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
                 digits.parse().map_err(|_| InvalidIpNetwork)?
             }
             Some(_) => return Err(InvalidIpNetwork),
-            None => longest,
+            None => max_prefix,
         };
         let network = Self { address, prefix };
-        if prefix <= longest && network.has_no_host_bits() { Ok(network) } else { Err(InvalidIpNetwork) }
+        if prefix <= max_prefix && network.has_no_host_bits() { Ok(network) } else { Err(InvalidIpNetwork) }
     }
 }
 

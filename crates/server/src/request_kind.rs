@@ -1,9 +1,10 @@
-//! The kind of a request, derived from its method and path. Connections are counted by kind. If all slots are taken,
-//! only probes are served. This module must never know who sends a request.
+//! The kind of a request, derived from its method and path. Connections are counted by the kind of their request. If
+//! all regular connection slots are taken, a new connection is served at once only if its request is a probe. This
+//! module must never know who sends a request.
 
 use axum::http::Method;
 
-/// The paths of probes. Probes are served even if all slots are taken.
+/// The paths of probes. Probes are served even if all regular slots are taken.
 const PROBES: &[&str] = &["/healthz", "/readyz", "/metrics"];
 
 /// A kind of request.
@@ -30,12 +31,12 @@ impl RequestKind {
 
     /// Returns the kind of a request with this method and path.
     pub(crate) fn of(method: &Method, path: &str) -> Self {
-        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
         match path {
-            _ if PROBES.contains(&path) && reads => Self::Probe,
-            "/v1/events" if reads => Self::Stream,
+            _ if PROBES.contains(&path) && is_read => Self::Probe,
+            "/v1/events" if is_read => Self::Stream,
             "/v1/artifacts" if *method == Method::PUT => Self::Upload,
-            _ if path.starts_with("/v1/artifacts/") && reads => Self::Download,
+            _ if path.starts_with("/v1/artifacts/") && is_read => Self::Download,
             _ if path.starts_with("/v1/control/") => Self::Control,
             _ => Self::Other,
         }

@@ -19,7 +19,9 @@ pub(crate) struct RequestLimiter {
 
 #[derive(Debug, Default)]
 struct TenantRequests {
+    /// Number of the requests of all users of the tenant.
     requests: usize,
+    /// Number of the requests of each user.
     users: HashMap<ScopePart, usize>,
 }
 
@@ -36,15 +38,16 @@ impl RequestLimiter {
         Self { per_user, per_tenant, tenants: Mutex::default() }
     }
 
-    /// Counts a request of `caller`. Returns `None` if its user or its tenant is at the limit.
+    /// Counts a request of `caller`. Returns `None` if the user or the tenant of `caller` is at its limit.
     pub(crate) fn acquire(self: &Arc<Self>, caller: &Caller) -> Option<RequestPermit> {
         let (tenant, user) = (caller.tenant(), caller.user());
         let mut tenants = self.tenants();
-        if let Some(usage) = tenants.get(tenant)
-            && (usage.requests >= self.per_tenant
-                || usage.users.get(user).is_some_and(|requests| *requests >= self.per_user))
-        {
-            return None;
+        if let Some(usage) = tenants.get(tenant) {
+            let is_tenant_at_limit = usage.requests >= self.per_tenant;
+            let is_user_at_limit = usage.users.get(user).is_some_and(|requests| *requests >= self.per_user);
+            if is_tenant_at_limit || is_user_at_limit {
+                return None;
+            }
         }
         let usage = tenants.entry(tenant.clone()).or_default();
         usage.requests += 1;
@@ -62,15 +65,15 @@ impl RequestLimiter {
 impl Drop for RequestPermit {
     fn drop(&mut self) {
         let mut tenants = self.limiter.tenants();
-        let Some(tenant) = tenants.get_mut(&self.tenant) else { return };
-        tenant.requests = tenant.requests.saturating_sub(1);
-        if let Some(requests) = tenant.users.get_mut(&self.user) {
+        let Some(usage) = tenants.get_mut(&self.tenant) else { return };
+        usage.requests = usage.requests.saturating_sub(1);
+        if let Some(requests) = usage.users.get_mut(&self.user) {
             *requests = requests.saturating_sub(1);
             if *requests == 0 {
-                tenant.users.remove(&self.user);
+                usage.users.remove(&self.user);
             }
         }
-        if tenant.users.is_empty() {
+        if usage.users.is_empty() {
             tenants.remove(&self.tenant);
         }
     }

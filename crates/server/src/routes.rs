@@ -16,7 +16,7 @@ pub struct Route {
     pub path: &'static str,
     /// The HTTP methods of the route.
     pub verbs: &'static [&'static str],
-    /// Whether a request needs a token.
+    /// Whether a request for this route needs a token.
     pub token: bool,
     pub(crate) kind: RouteKind,
 }
@@ -68,7 +68,7 @@ impl Route {
         }
     }
 
-    /// Returns the headers that the route reads, without the [`IDENTITY_HEADERS`] and the [`RANGE_HEADERS`].
+    /// Returns the headers that the route reads, except the [`IDENTITY_HEADERS`] and the [`RANGE_HEADERS`].
     pub(crate) const fn headers(&self) -> &'static [RequestField] {
         match self.kind {
             RouteKind::Events => fields::EVENTS_HEADERS,

@@ -39,18 +39,20 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
 /// How long to wait if the system cannot accept a connection, for example because no file descriptor is left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(500);
-/// How long to wait instead if a connection was just evicted. The wait is short, because a file descriptor becomes free
-/// in a moment.
+/// How long to wait instead of [`ACCEPT_BACKOFF`] if a connection was just evicted. The wait is short, because the
+/// evicted connection frees its file descriptor in a moment.
 const EVICTED_ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// How often a queued request checks whether a connection can now be evicted for it.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// How often a comment is written to an event stream whose client has closed its half of the connection.
+/// How often a comment is written to an event stream whose client has closed its half of the connection. The write
+/// fails if the client is gone.
 const HALF_CLOSED_COMMENT_INTERVAL: Duration = Duration::from_secs(2);
 /// Minimum time between two log lines about failures to accept.
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// How long connections may take to close after the last response.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same time if the grace period has ended. It is short, because some responses are incomplete in any case.
+/// Replaces [`CLOSE_TIMEOUT`] if the grace period has ended. The time is short, because some responses are incomplete
+/// in any case.
 const ABORTED_CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A server that is bound to its address.
@@ -89,11 +91,12 @@ impl Server {
     }
 
     /// Serves until `stop` resolves, then shuts down. During the shutdown no connection is accepted, and queued
-    /// requests are refused. Requests in flight have the grace period to end. After that, event streams end.
+    /// requests are refused. Requests in flight may continue until the grace period ends. Then all event streams are
+    /// ended.
     pub async fn run(self, stop: impl Future<Output = ()>) -> ShutdownOutcome {
         let Self { listener, app, settings } = self;
         let graceful = GracefulShutdown::new();
-        let connections = ConnectionService {
+        let service = ConnectionService {
             router: http::server_router(&app, &settings),
             app: Arc::clone(&app),
             builder: http1_builder(settings.header_timeout),
@@ -101,21 +104,21 @@ impl Server {
             queue_timeout: settings.queue_timeout,
             unsent: watch::Sender::new(0),
         };
-        let mut unsent = connections.unsent.subscribe();
+        let mut unsent = service.unsent.subscribe();
         tokio::select! {
-            () = accept(listener, connections, &graceful) => {}
+            () = accept(listener, service, &graceful) => {}
             () = stop => {}
         }
-        // The listener is closed here.
+        // The listener was dropped with `accept`, so no further connection is accepted.
         app.is_shutting_down.store(true, Ordering::Release);
         app.connections.refuse_queued();
         let mut in_flight = app.in_flight.subscribe();
         let count = *in_flight.borrow();
         tracing::info!(in_flight = count, "shutting down");
-        let connections = tokio::spawn(graceful.shutdown());
+        let all_closed = tokio::spawn(graceful.shutdown());
         let all_sent = async {
             let _ = in_flight.wait_for(|count| *count == 0).await;
-            // A response that has ended may still have bytes that the client has not taken.
+            // After a response has ended, its last bytes may still be in the buffer of hyper.
             let _ = unsent.wait_for(|count| *count == 0).await;
         };
         let outcome = match timeout(settings.shutdown_grace_period, all_sent).await {
@@ -123,10 +126,10 @@ impl Server {
             Err(_) => ShutdownOutcome::Aborted(*app.in_flight.borrow() + *unsent.borrow()),
         };
         app.resolver.close_events().await;
-        // The remaining connections only wait for their clients, so they get little time.
+        // All responses are sent or given up. The remaining connections only need to close, so they get little time.
         let close_timeout =
             if outcome == ShutdownOutcome::Complete { CLOSE_TIMEOUT } else { ABORTED_CLOSE_TIMEOUT };
-        let _ = timeout(close_timeout, connections).await;
+        let _ = timeout(close_timeout, all_closed).await;
         outcome
     }
 }
@@ -150,16 +153,17 @@ struct ConnectionService {
     router: Router,
     app: Arc<App>,
     builder: http1::Builder,
+    /// How long a client may take no byte of its response.
     write_timeout: Duration,
-    /// How long a request may wait for a slot.
+    /// How long a queued request may wait for a regular connection slot.
     queue_timeout: Duration,
-    /// Responses that have ended but whose last bytes the clients have not taken.
+    /// Number of responses on all connections that have ended but whose last bytes are not flushed.
     unsent: watch::Sender<usize>,
 }
 
 /// Accepts connections and never returns. The table decides which connections are admitted.
-async fn accept(listener: TcpListener, connections: ConnectionService, graceful: &GracefulShutdown) {
-    let table = Arc::clone(&connections.app.connections);
+async fn accept(listener: TcpListener, service: ConnectionService, graceful: &GracefulShutdown) {
+    let table = Arc::clone(&service.app.connections);
     let refuser = ConnectionRefuser::new(http::too_many_connections);
     let mut last_report: Option<Instant> = None;
     loop {
@@ -176,23 +180,20 @@ async fn accept(listener: TcpListener, connections: ConnectionService, graceful:
                 }
                 match connection {
                     Some(connection) => {
-                        tokio::spawn(connections.clone().serve(
-                            stream,
-                            client,
-                            connection,
-                            graceful.watcher(),
-                        ));
+                        tokio::spawn(service.clone().serve(stream, client, connection, graceful.watcher()));
                     }
                     None => refuser.refuse(stream),
                 }
             }
             Err(error) if is_connection_error(&error) => {}
+            // For example, no file descriptor is left.
             Err(error) => {
                 if last_report.is_none_or(|last_report| last_report.elapsed() >= ACCEPT_REPORT_INTERVAL) {
                     last_report = Some(Instant::now());
                     tracing::error!(error = error.to_string(), "cannot accept connections; trying again");
                 }
-                sleep(if table.evict_one() { EVICTED_ACCEPT_BACKOFF } else { ACCEPT_BACKOFF }).await;
+                let backoff = if table.evict_one() { EVICTED_ACCEPT_BACKOFF } else { ACCEPT_BACKOFF };
+                sleep(backoff).await;
             }
         }
     }
@@ -205,27 +206,30 @@ fn is_connection_error(error: &io::Error) -> bool {
 }
 
 impl ConnectionService {
+    /// Serves one connection until it ends or must be closed. `watcher` tells the connection to end at a shutdown.
     async fn serve(
         self,
-        stream: TcpStream,
+        socket: TcpStream,
         peer: SocketAddr,
-        connection: AdmittedConnection,
+        admitted: AdmittedConnection,
         watcher: Watcher,
     ) {
         let Self { router, app, builder, write_timeout, queue_timeout, unsent } = self;
-        let AdmittedConnection { handle, close } = connection;
+        let AdmittedConnection { handle, close } = admitted;
+        // Counts the connection as open until this function returns.
         let _open_connection = app.metrics.connections.accept();
         // This option sends small responses immediately. If setting it fails, the connection is dead, and the next read
         // reports the error.
-        let _ = stream.set_nodelay(true);
-        let client = Arc::new(stream);
-        let mut stream = TimeoutStream::new(SharedSocket::new(Arc::clone(&client)));
+        let _ = socket.set_nodelay(true);
+        let socket = Arc::new(socket);
+        let mut timeout_stream = TimeoutStream::new(SharedSocket::new(Arc::clone(&socket)));
         // A client that does not read its response is disconnected.
-        stream.set_write_timeout(Some(write_timeout));
+        timeout_stream.set_write_timeout(Some(write_timeout));
         let state = Arc::new(ConnectionState::new(unsent, Some(handle)));
-        let stream = HeadErrorStream::new(Box::pin(stream), Arc::clone(&state), http::malformed_head);
+        let stream = HeadErrorStream::new(Box::pin(timeout_stream), Arc::clone(&state), http::malformed_head);
         let service = service_fn({
             let state = Arc::clone(&state);
+            // hyper calls this closure once for each request, in the order of the requests.
             move |request| {
                 let guard = state.begin_request();
                 let admission = state.admit_request(RequestKind::of(request.method(), request.uri().path()));
@@ -247,13 +251,15 @@ impl ConnectionService {
         });
         let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
         let reason = tokio::select! {
-            // Biased: `watch_streams` must be polled before the connection. `watch_streams` requests a comment, and the
-            // connection then polls the response for the comment.
+            // Biased: `watch_streams` must be polled before the connection. If `watch_streams` requests a comment, the
+            // connection then polls the response body, and the body returns the comment.
             biased;
             _ = close => "closed for a new connection".to_owned(),
-            () = shared_socket::wait_for_reset(&client) => "reset by the client".to_owned(),
-            () = watch_streams(&client, &state) => String::new(),
+            () = shared_socket::wait_for_reset(&socket) => "reset by the client".to_owned(),
+            // `watch_streams` never returns.
+            () = watch_streams(&socket, &state) => String::new(),
             result = connection => match result {
+                // The end of a connection without an error is not logged.
                 Ok(()) => return,
                 Err(error) => error.to_string(),
             },
@@ -273,27 +279,29 @@ async fn wait_for_admission(
         RequestAdmission::Refused => return false,
         RequestAdmission::Queued(decision) => decision,
     };
-    let waiting = async {
+    let final_decision = async {
         loop {
             match timeout(QUEUE_CHECK_INTERVAL, &mut decision).await {
+                // If the connection was evicted, its sender was dropped, and `decision` is an error.
                 Ok(decision) => return decision == Ok(QueueDecision::Serve),
                 Err(_) => state.retry_queue(),
             }
         }
     };
-    match timeout(queue_timeout, waiting).await {
+    match timeout(queue_timeout, final_decision).await {
         Ok(is_served) => is_served,
+        // The request may have got its slot at the last moment. In this case `cancel_wait` returns true.
         Err(_) => state.cancel_wait(),
     }
 }
 
 /// Makes an event stream write a comment at intervals after its client has closed its half of the connection. Such a
 /// client may be gone, and only a write shows whether the client still exists. Never returns.
-async fn watch_streams(client: &TcpStream, state: &ConnectionState) {
+async fn watch_streams(socket: &TcpStream, state: &ConnectionState) {
     state.wait_for_stream().await;
-    shared_socket::wait_for_half_close(client).await;
+    shared_socket::wait_for_half_close(socket).await;
     loop {
-        state.set_half_closed();
+        state.request_comment();
         sleep(HALF_CLOSED_COMMENT_INTERVAL).await;
     }
 }

@@ -9,7 +9,7 @@ use crate::ip_network::IpNetwork;
 ///
 /// The defaults are those of the keys `server.*` in `docs/protocol/config.md`. A mounted router uses `allowed_origins`,
 /// `trusted_proxies` and the two `max_requests_*`, and `body_timeout` for the bodies of control requests. Most other
-/// settings are about connections, which the application that mounts the router accepts itself.
+/// settings are about connections. An application that mounts the router accepts its connections itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
     /// The address to listen on.
@@ -31,7 +31,7 @@ pub struct ServerSettings {
     /// The number of connections in the reserve, in addition to `max_connections`. A probe on such a connection is
     /// answered. Any other request waits for a regular connection.
     pub reserved_connections: usize,
-    /// The maximum number of connections of one client address. `None`: there is no limit for each client.
+    /// The maximum number of connections of one client address. `None`: one client may have all connections.
     pub max_connections_per_client: Option<usize>,
     /// How long a request in the reserve may wait for a regular connection.
     pub queue_timeout: Duration,

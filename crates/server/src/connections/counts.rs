@@ -20,6 +20,7 @@ pub struct ConnectionCounts {
     pub idle: usize,
     /// Of all connections: those whose request waits for a slot.
     pub queued: usize,
+    /// Of all connections: those that serve a request, by the kind of the request.
     pub(crate) serving: [usize; RequestKind::ALL.len()],
     /// Total: connections that were accepted.
     pub accepted: u64,
@@ -53,7 +54,7 @@ impl ConnectionCounts {
     }
 }
 
-/// Lists the activities, the most frequent first.
+/// Lists the activities with their counts, the most frequent first, such as `3 uploads, 1 idle`.
 impl fmt::Display for ConnectionCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts: Vec<_> = RequestKind::ALL.map(|kind| (self.serving(kind), kind.plural())).into();

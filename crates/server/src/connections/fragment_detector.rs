@@ -4,10 +4,11 @@
 //! of all requests while the bytes of a connection arrive. If the length of a body is known, the body is skipped. If a
 //! body is chunked or its length is unclear, the detector does not scan the rest of the connection.
 //!
-//! The detector neither changes nor delays any byte. If a fragment is not found, the request is served without the
-//! fragment, as hyper reads it.
+//! The detector does not change or delay the bytes. If the detector misses a fragment, hyper drops the fragment, and
+//! the request is served.
 
-/// How many bytes of a header line are stored. A line with a valid `Content-Length` is shorter.
+/// How many bytes of a header line are stored. A line with `Content-Length` must be shorter, otherwise the length
+/// counts as unclear.
 const MAX_LINE_BYTES: usize = 64;
 
 /// Scans the requests of one connection.
@@ -45,10 +46,12 @@ impl FragmentDetector {
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
                 ParseState::Unknown => return found,
-                ParseState::Body(left) => {
-                    let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                    let left = left - skipped as u64;
-                    self.state = if left == 0 { ParseState::BeforeRequest } else { ParseState::Body(left) };
+                ParseState::Body(length) => {
+                    let skipped = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
+                    self.state = match length - skipped as u64 {
+                        0 => ParseState::BeforeRequest,
+                        remaining => ParseState::Body(remaining),
+                    };
                     bytes = &bytes[skipped..];
                     continue;
                 }
@@ -75,6 +78,7 @@ impl FragmentDetector {
         found
     }
 
+    /// Scans one byte of a header line. At the end of the line, evaluates the line.
     fn scan_header(&mut self, byte: u8) {
         if byte != b'\n' {
             if self.line.len() < MAX_LINE_BYTES {
@@ -84,6 +88,7 @@ impl FragmentDetector {
         }
         let is_complete = self.line.len() < MAX_LINE_BYTES;
         let line = self.line.trim_ascii();
+        // An empty line ends the head.
         if line.is_empty() {
             self.state = match self.length {
                 None | Some(0) => ParseState::BeforeRequest,
@@ -91,15 +96,20 @@ impl FragmentDetector {
             };
             return;
         }
-        let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()));
+        let name_length = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        // `value` begins with the colon.
+        let (name, value) = line.split_at(name_length);
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.state = ParseState::Unknown;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
             let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
-            match length.filter(|length| is_complete && self.length.is_none_or(|before| before == *length)) {
-                Some(length) => self.length = Some(length),
-                None => self.state = ParseState::Unknown,
+            // A request may repeat `Content-Length`, but only with the same value.
+            let is_consistent = self.length.is_none() || self.length == length;
+            if is_complete && length.is_some() && is_consistent {
+                self.length = length;
+            } else {
+                self.state = ParseState::Unknown;
             }
         }
         self.line.clear();

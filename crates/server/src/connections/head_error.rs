@@ -30,9 +30,11 @@ pub(crate) struct HeadErrorStream<S> {
     fragments: FragmentDetector,
 }
 
+/// The response that is sent instead of hyper's own response.
 #[derive(Debug)]
 struct Replacement {
     bytes: Vec<u8>,
+    /// How many of the bytes are already written.
     written: usize,
 }
 
@@ -52,8 +54,8 @@ impl<S> HeadErrorStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> HeadErrorStream<S> {
-    /// Writes the replacement instead of `length` bytes of hyper's response. Returns `length`, as if all bytes of hyper
-    /// were written.
+    /// Writes the replacement instead of `length` bytes of hyper's response. If the replacement was already written,
+    /// writes nothing. Returns `length`, so that hyper regards its own bytes as written.
     fn poll_replace(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         let Self { stream, make_response, replacement, .. } = self;
         let Replacement { bytes, written } =
@@ -67,7 +69,7 @@ impl<S: AsyncWrite + Unpin> HeadErrorStream<S> {
         Poll::Ready(Ok(length))
     }
 
-    /// Returns whether a response, or the rest of one, is still to be written.
+    /// Returns whether the response to a request that hyper has read is not yet written and flushed.
     fn is_responding(&self) -> bool {
         self.state.requests_read() != self.last_flushed
     }
@@ -79,10 +81,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadErrorStream<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
+        let filled_before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let this = &mut *self;
-        if let Some(number) = this.fragments.scan(&buffer.filled()[before..]) {
+        if let Some(number) = this.fragments.scan(&buffer.filled()[filled_before..]) {
             this.state.mark_fragment(number);
         }
         Poll::Ready(Ok(()))

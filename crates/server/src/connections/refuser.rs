@@ -32,6 +32,7 @@ impl ConnectionRefuser {
     /// Sends the refusal on `stream`, whatever the client requests, and closes the connection. A task does this, so
     /// this function returns at once.
     pub(crate) fn refuse(&self, stream: TcpStream) {
+        // Without a permit, `stream` is dropped, and the connection is closed without a response.
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
         let response = (self.make_response)();
         tokio::spawn(async move {
@@ -42,6 +43,7 @@ impl ConnectionRefuser {
     }
 }
 
+/// Sends `response` and waits until the client closes its half of the connection.
 async fn send(mut stream: TcpStream, response: &[u8]) -> std::io::Result<()> {
     stream.write_all(response).await?;
     stream.shutdown().await?;

@@ -1,8 +1,8 @@
 //! A client's socket that can be watched while hyper owns the connection: [`SharedSocket`].
 //!
-//! A client may close its half of the connection after a request and still wait for the response. hyper does not read
-//! in the meantime, so it does not notice if the client is gone. The operating system distinguishes the two cases: a
-//! socket whose connection was reset has an error, but a half-closed socket has no error.
+//! A client may close its half of the connection after a request and still wait for the response. While hyper sends the
+//! response, it does not read, so it does not notice if the client is gone. The operating system distinguishes the two
+//! cases: a socket whose connection was reset has an error, but a half-closed socket has no error.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// How often to check again for the end of input if the client has sent bytes that are not read yet.
+/// How often to look again for the end of input. Bytes that the client has sent before the end hide it until they are
+/// read.
 const PEEK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A socket with several owners. Only one owner reads and writes.
@@ -38,6 +39,7 @@ pub(crate) async fn wait_for_reset(stream: &TcpStream) {
 /// Waits until the client has closed its half of the connection, or the socket has an error.
 pub(crate) async fn wait_for_half_close(stream: &TcpStream) {
     let mut byte = [0];
+    // `peek` returns 0 at the end of input.
     while let Ok(1..) = stream.peek(&mut byte).await {
         sleep(PEEK_INTERVAL).await;
     }
@@ -52,6 +54,7 @@ impl AsyncRead for SharedSocket {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
             match self.0.try_read_buf(buffer) {
+                // The socket was not ready after all, so the loop waits again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result.map(|_| ())),
             }
@@ -60,7 +63,8 @@ impl AsyncRead for SharedSocket {
 }
 
 impl SharedSocket {
-    fn poll_with(
+    /// Waits until the socket is writable, and calls `write`.
+    fn poll_write_with(
         &self,
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
@@ -68,6 +72,7 @@ impl SharedSocket {
         loop {
             ready!(self.0.poll_write_ready(cx))?;
             match write(&self.0) {
+                // The socket was not ready after all, so the loop waits again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -77,7 +82,7 @@ impl SharedSocket {
 
 impl AsyncWrite for SharedSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_with(cx, |stream| stream.try_write(bytes))
+        self.poll_write_with(cx, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
@@ -85,7 +90,7 @@ impl AsyncWrite for SharedSocket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_with(cx, |stream| stream.try_write_vectored(slices))
+        self.poll_write_with(cx, |stream| stream.try_write_vectored(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -99,8 +104,8 @@ impl AsyncWrite for SharedSocket {
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Tokio's shutdown needs `&mut TcpStream`, but the stream is shared. Shutting down a duplicate of the file
         // descriptor has the same effect.
-        let handle = std::net::TcpStream::from(self.0.as_fd().try_clone_to_owned()?);
-        match handle.shutdown(Shutdown::Write) {
+        let duplicate = std::net::TcpStream::from(self.0.as_fd().try_clone_to_owned()?);
+        match duplicate.shutdown(Shutdown::Write) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(())),
         }

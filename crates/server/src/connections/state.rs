@@ -1,6 +1,6 @@
 //! The requests and responses of one connection: [`ConnectionState`]. The state counts the requests that were read, the
 //! responses that have ended, and the ended responses that are not sent yet. When every request is answered and every
-//! response is sent, the table is told that the connection is idle.
+//! response is sent, the connection is marked as idle in the table.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,22 +22,23 @@ const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 /// The requests and responses of one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
+    /// How many requests were read. Requests are numbered from 1.
     requests_read: AtomicU64,
     /// Number of the first request whose target has a fragment. 0: none.
     fragment_request: AtomicU64,
     /// Number of the last request whose response has ended. 0: none.
     last_ended: AtomicU64,
-    /// Responses that have ended but whose last bytes are not sent yet.
+    /// How many responses have ended but are not flushed to the socket yet.
     unsent: AtomicUsize,
-    /// The number of such responses of all connections together.
+    /// How many responses of all connections together are unsent.
     all_unsent: watch::Sender<usize>,
-    /// Request bodies that are neither read to their end nor dropped.
+    /// How many request bodies are being read or drained.
     bodies: AtomicUsize,
     /// Notified when the first response that is an event stream begins.
     stream_started: Notify,
-    /// Whether the client has closed its half of the connection during an event stream, and no comment was written
-    /// since then.
-    is_half_closed: AtomicBool,
+    /// Whether the event stream must write a comment, to test whether its client is still there.
+    needs_comment: AtomicBool,
+    /// The connection's entry in the table. `None` in tests, and while the state is dropped.
     handle: Option<ConnectionHandle>,
 }
 
@@ -52,7 +53,7 @@ impl ConnectionState {
             all_unsent,
             bodies: AtomicUsize::new(0),
             stream_started: Notify::new(),
-            is_half_closed: AtomicBool::new(false),
+            needs_comment: AtomicBool::new(false),
             handle,
         }
     }
@@ -63,7 +64,8 @@ impl ConnectionState {
         RequestGuard { state: Arc::clone(self), number }
     }
 
-    /// Records that the target of request `number` has a fragment. hyper has not parsed this request yet.
+    /// Records that the target of request `number` has a fragment, if no earlier request has one. hyper has not parsed
+    /// this request yet.
     pub(crate) fn mark_fragment(&self, number: u64) {
         let _ = self.fragment_request.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
     }
@@ -101,14 +103,14 @@ impl ConnectionState {
         self.stream_started.notified().await;
     }
 
-    /// Records that the client has closed its half while an event stream is sent. The stream then writes a comment,
-    /// which shows whether the client still reads. Only the task of the connection may call this, because the task must
-    /// poll the response afterwards.
-    pub(crate) fn set_half_closed(&self) {
-        self.is_half_closed.store(true, Ordering::Release);
+    /// Makes the event stream write a comment. The write shows whether a client that has closed its half of the
+    /// connection still reads. Only the task of the connection may call this, because the task must poll the response
+    /// afterwards.
+    pub(crate) fn request_comment(&self) {
+        self.needs_comment.store(true, Ordering::Release);
     }
 
-    /// Marks the connection as idle if no request is left.
+    /// Marks the connection as idle if every request is answered, every response is sent, and no body is being read.
     fn update_idle(&self) {
         let Some(handle) = &self.handle else { return };
         let read = self.requests_read();
@@ -148,7 +150,7 @@ impl ConnectionState {
 
 impl Drop for ConnectionState {
     fn drop(&mut self) {
-        // A connection that ends does not become idle.
+        // Without the handle, `mark_sent` cannot mark the connection as idle. A connection that ends is not idle.
         self.handle = None;
         self.mark_sent(self.unsent_responses());
     }
@@ -179,10 +181,10 @@ impl RequestGuard {
         self.state.fragment_request.load(Ordering::Acquire) == self.number
     }
 
-    /// Keeps the guard until `response` ends.
+    /// Moves the guard into the body of `response`, so that the guard is dropped when the response ends.
     pub(crate) fn attach_to(self, response: Response<Body>) -> Response<Body> {
-        let kind = response.headers().get(CONTENT_TYPE);
-        let is_stream = kind.is_some_and(|kind| kind == "text/event-stream");
+        let content_type = response.headers().get(CONTENT_TYPE);
+        let is_stream = content_type.is_some_and(|content_type| content_type == "text/event-stream");
         if is_stream {
             self.state.stream_started.notify_one();
         }
@@ -221,7 +223,7 @@ impl HttpBody for TrackedBody {
         // A frame of an event stream consists of complete lines, so a comment may be inserted between two frames.
         if frame.is_pending()
             && self.is_stream
-            && self.guard.state.is_half_closed.swap(false, Ordering::AcqRel)
+            && self.guard.state.needs_comment.swap(false, Ordering::AcqRel)
         {
             return Poll::Ready(Some(Ok(Frame::data(COMMENT))));
         }

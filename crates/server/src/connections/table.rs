@@ -5,9 +5,9 @@
 //! its first complete head. If no connection waits for its head, the new connection evicts the connection that has been
 //! idle longest. A connection that serves a request keeps its slot.
 //!
-//! If no connection can be evicted, the new connection gets a slot of the reserve. Its head is read, and a probe is
-//! answered. Any other request waits in a queue for a regular slot. If the reserve is full too, the oldest connection
-//! in the reserve is closed for the new connection. A connection that answers a probe is closed last.
+//! If no connection can be evicted, the new connection gets a slot of the reserve. There, a request that is a probe is
+//! served at once. Any other request waits in a queue for a regular slot. If the reserve is full too, the oldest
+//! connection in the reserve is closed for the new connection. A connection that serves a probe is closed last.
 //!
 //! A connection that was accepted less than [`FIRST_HEAD_GRACE`] ago had little time to send its first head. Such a
 //! connection is not evicted while the reserve has a free slot.
@@ -28,7 +28,7 @@ use crate::request_kind::RequestKind;
 /// Maximum number of connections that are open only to send a refusal, in addition to all others. If there are more,
 /// the oldest of these connections is closed.
 const MAX_CLOSING: usize = 64;
-/// A connection is not evicted for a missing first head before this time has passed.
+/// How long a new connection has time to send its first head before it may be evicted.
 const FIRST_HEAD_GRACE: Duration = Duration::from_millis(250);
 /// Minimum time between two reports that all slots are taken.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
@@ -77,7 +77,7 @@ struct ConnectionEntry {
     /// The position in the order of eviction. `None`: the connection has a regular slot and serves a request, so it is
     /// not evicted.
     key: Option<EvictionKey>,
-    /// Sends the decision to a queued request.
+    /// Sends the decision to a queued request. `None`: no request is queued.
     decision: Option<oneshot::Sender<QueueDecision>>,
     /// Dropping this sender closes the connection.
     _close: oneshot::Sender<()>,
@@ -142,7 +142,7 @@ impl ConnectionTable {
     pub(crate) fn admit(self: &Arc<Self>, client: IpAddr, now: Instant) -> Admission {
         let (state, limits) = (&mut *self.state(), &self.limits);
         state.counts.accepted += 1;
-        let report = state.report(limits, now);
+        let report = state.take_report(limits, now);
         let client = client_key(client);
         let connection = state.insert_new(limits, client, now).map(|(id, close)| {
             let handle = ConnectionHandle { table: Arc::clone(self), id };
@@ -175,6 +175,7 @@ impl ConnectionTable {
 }
 
 impl TableState {
+    /// Increments the clock and returns it.
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -182,7 +183,7 @@ impl TableState {
 
     /// Returns the counts to log. `None`: a regular slot is free, or the last report was made less than
     /// [`REPORT_INTERVAL`] ago.
-    fn report(&mut self, limits: &ConnectionLimits, now: Instant) -> Option<ConnectionCounts> {
+    fn take_report(&mut self, limits: &ConnectionLimits, now: Instant) -> Option<ConnectionCounts> {
         let is_due = self
             .last_report
             .is_none_or(|last_report| now.saturating_duration_since(last_report) >= REPORT_INTERVAL);
@@ -202,37 +203,13 @@ impl TableState {
         client: IpAddr,
         now: Instant,
     ) -> Option<(u64, oneshot::Receiver<()>)> {
-        if let (Some(limit), Some(known)) = (limits.per_client, self.clients.get(&client))
-            && known.open >= limit
-        {
-            let Some(evicted) = self.eviction_candidate(&known.evictable, now) else {
-                self.counts.refused += 1;
-                return None;
-            };
-            self.evict(evicted);
+        if !self.make_room_for_client(limits, client, now) {
+            self.counts.refused += 1;
+            return None;
         }
-        self.admit_queued(limits, now);
-        let mut class = ConnectionClass::Reserved;
-        if self.queue.is_empty() && self.free_regular_slot(limits, now) {
-            class = ConnectionClass::Regular;
-        } else if self.counts.reserved >= limits.reserved
-            && let Some(evicted) = self.first_evictable(ConnectionClass::Regular)
-        {
-            self.evict(evicted);
-            // If a request was queued, its connection now has the regular slot. Then the new connection gets the slot
-            // in the reserve that has become free.
-            self.admit_queued(limits, now);
-            if self.counts.regular < limits.max {
-                class = ConnectionClass::Regular;
-            }
-        }
-        while class == ConnectionClass::Reserved && self.counts.reserved >= limits.reserved {
-            let Some(first) = self.first_evictable(ConnectionClass::Reserved) else { break };
-            if self.queue.contains(&first) {
-                self.refuse(first);
-            } else {
-                self.evict(first);
-            }
+        let class = self.choose_class(limits, now);
+        if class == ConnectionClass::Reserved {
+            self.free_reserved_slot(limits);
         }
         let id = self.tick();
         let (close_sender, closed) = oneshot::channel();
@@ -249,6 +226,51 @@ impl TableState {
         self.clients.entry(client).or_default().open += 1;
         self.insert(id, entry);
         Some((id, closed))
+    }
+
+    /// If the client is at its limit, evicts one of its connections. Returns false if none of them can be evicted.
+    fn make_room_for_client(&mut self, limits: &ConnectionLimits, client: IpAddr, now: Instant) -> bool {
+        let (Some(limit), Some(known)) = (limits.per_client, self.clients.get(&client)) else { return true };
+        if known.open < limit {
+            return true;
+        }
+        let Some(candidate) = self.eviction_candidate(&known.evictable, now) else { return false };
+        self.evict(candidate);
+        true
+    }
+
+    /// Returns the class of a new connection. `Regular`: a regular slot is free now, if necessary after an eviction.
+    /// Queued requests get free regular slots first.
+    fn choose_class(&mut self, limits: &ConnectionLimits, now: Instant) -> ConnectionClass {
+        self.admit_queued(limits, now);
+        if self.queue.is_empty() && self.free_regular_slot(limits, now) {
+            return ConnectionClass::Regular;
+        }
+        // If the reserve is full, even a connection that is younger than `FIRST_HEAD_GRACE` is evicted.
+        if self.counts.reserved >= limits.reserved
+            && let Some(evicted) = self.first_evictable(ConnectionClass::Regular)
+        {
+            self.evict(evicted);
+            // If a request was queued, its connection now moves from the reserve to the regular slot. Then the new
+            // connection gets the slot in the reserve that has become free.
+            self.admit_queued(limits, now);
+            if self.counts.regular < limits.max {
+                return ConnectionClass::Regular;
+            }
+        }
+        ConnectionClass::Reserved
+    }
+
+    /// Closes connections in the reserve, the oldest first, until a slot of the reserve is free.
+    fn free_reserved_slot(&mut self, limits: &ConnectionLimits) {
+        while self.counts.reserved >= limits.reserved {
+            let Some(first) = self.first_evictable(ConnectionClass::Reserved) else { return };
+            if self.queue.contains(&first) {
+                self.refuse(first);
+            } else {
+                self.evict(first);
+            }
+        }
     }
 
     /// If no regular slot is free, tries to free one by an eviction. Returns whether a regular slot is free now.
@@ -270,16 +292,23 @@ impl TableState {
         // The lower bounds of the two ranks of regular connections: 0 waits for the first head, 1 is idle.
         let first_head_start = EvictionKey { class: ConnectionClass::Regular, rank: 0, since: 0, id: 0 };
         let idle_start = EvictionKey { rank: 1, ..first_head_start };
-        let is_late = |key: &&EvictionKey| {
-            let accepted_at = self.entries.get(&key.id).map(|entry| entry.accepted_at);
-            accepted_at
-                .is_some_and(|accepted_at| now.saturating_duration_since(accepted_at) >= FIRST_HEAD_GRACE)
-        };
-        // The connection that has waited longest comes first. If this connection is not late, no other connection is.
-        let late = keys.range(first_head_start..idle_start).next().filter(is_late);
-        let candidate = late
-            .or_else(|| keys.range(idle_start..).next().filter(|key| key.class == ConnectionClass::Regular));
-        candidate.map(|key| key.id)
+        // The connection that has waited longest comes first. If its first head is not late, no other first head is.
+        let longest_waiting = keys.range(first_head_start..idle_start).next();
+        if let Some(key) = longest_waiting
+            && self.is_first_head_late(key.id, now)
+        {
+            return Some(key.id);
+        }
+        let longest_idle =
+            keys.range(idle_start..).next().filter(|key| key.class == ConnectionClass::Regular);
+        longest_idle.map(|key| key.id)
+    }
+
+    /// Returns whether a connection that waits for its first head was accepted at least [`FIRST_HEAD_GRACE`] ago.
+    fn is_first_head_late(&self, id: u64, now: Instant) -> bool {
+        self.entries
+            .get(&id)
+            .is_some_and(|entry| now.saturating_duration_since(entry.accepted_at) >= FIRST_HEAD_GRACE)
     }
 
     /// Returns the first evictable connection of a class.
@@ -291,6 +320,7 @@ impl TableState {
     /// Inserts an entry into every index.
     fn insert(&mut self, id: u64, mut entry: ConnectionEntry) {
         let since = if entry.class == ConnectionClass::Regular { self.tick() } else { id };
+        // `EvictionKey::rank` explains the ranks. `None`: the connection is not evictable.
         let rank = match (entry.class, entry.activity) {
             (ConnectionClass::Regular, Activity::FirstHead) => Some(0),
             (ConnectionClass::Regular, Activity::Idle)
@@ -329,15 +359,15 @@ impl TableState {
     }
 
     /// Changes an entry and its position in every index.
-    fn update(&mut self, id: u64, update: impl FnOnce(&mut ConnectionEntry)) {
+    fn update(&mut self, id: u64, change: impl FnOnce(&mut ConnectionEntry)) {
         if let Some(mut entry) = self.detach(id) {
-            update(&mut entry);
+            change(&mut entry);
             self.insert(id, entry);
         }
     }
 
-    /// Removes a connection from the table. If the connection is open, this closes it. Returns false if the table does
-    /// not have the connection.
+    /// Removes a connection from the table. Dropping its entry closes the connection if it is open. Returns false if
+    /// the connection is not in the table.
     fn remove(&mut self, id: u64) -> bool {
         let Some(entry) = self.detach(id) else { return false };
         if let Some(client) = self.clients.get_mut(&entry.client) {
@@ -349,6 +379,7 @@ impl TableState {
         true
     }
 
+    /// Closes a connection and counts the eviction.
     fn evict(&mut self, id: u64) {
         if self.remove(id) {
             self.counts.evicted += 1;
@@ -444,8 +475,8 @@ impl ConnectionHandle {
         RequestAdmission::Queued(decision)
     }
 
-    /// Tries again to admit queued requests. Since the last try, the time of a connection for its first head may have
-    /// ended. Such a connection can now be evicted.
+    /// Tries again to admit queued requests. Since the last try, a connection without a first head may have become
+    /// older than [`FIRST_HEAD_GRACE`]. Such a connection can now be evicted.
     pub(crate) fn retry_queue(&self) {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
         state.admit_queued(limits, Instant::now());
@@ -495,8 +526,8 @@ impl Drop for ConnectionHandle {
     }
 }
 
-/// Returns the address under which the connections of a client are counted. For IPv6 it is the /64 network, because one
-/// client usually has a whole network.
+/// Returns the address under which the connections of a client are counted. For IPv6 this is the /64 network, because
+/// one client can usually use all addresses of such a network.
 fn client_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -10,11 +10,12 @@ fn table(max: usize, reserved: usize, per_client: Option<usize>) -> Arc<Connecti
     Arc::new(ConnectionTable::new(ConnectionLimits { max, reserved, per_client }))
 }
 
+/// Admits a new connection from `client`.
 fn connect(table: &Arc<ConnectionTable>, client: IpAddr) -> AdmittedConnection {
     table.admit(client, Instant::now()).connection.unwrap()
 }
 
-/// A connection whose first head is overdue.
+/// A connection that was accepted so long ago that its first head is late.
 fn late(table: &Arc<ConnectionTable>) -> AdmittedConnection {
     table.admit(A, Instant::now().checked_sub(FIRST_HEAD_GRACE).unwrap()).connection.unwrap()
 }
@@ -35,6 +36,7 @@ fn queued(table: &Arc<ConnectionTable>) -> (AdmittedConnection, oneshot::Receive
     (connection, decision)
 }
 
+/// Returns whether the table has closed the connection.
 fn is_closed(connection: &mut AdmittedConnection) -> bool {
     !matches!(connection.close.try_recv(), Err(oneshot::error::TryRecvError::Empty))
 }
@@ -123,7 +125,7 @@ fn queued_requests_are_served_in_order_and_the_first_is_refused_when_the_reserve
 fn a_request_that_stops_waiting_is_refused_and_leaves_the_reserve() {
     let table = table(1, 1, None);
     let _stream = serving(&table, RequestKind::Stream);
-    let (connection, _told) = queued(&table);
+    let (connection, _decision) = queued(&table);
     assert!(!connection.handle.cancel_wait());
     assert_eq!((table.counts().reserved, table.counts().closing, table.counts().queued), (0, 1, 0));
     let many: Vec<_> = (0..200).map(|_| queued(&table)).collect();

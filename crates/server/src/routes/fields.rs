@@ -59,7 +59,7 @@ const EVENT_KINDS: &[&str] = &[
     EventKind::AuditAdminScopeUsed.as_str(),
 ];
 
-// A new event kind needs its name above.
+// This fails to compile if a new event kind is missing in `EVENT_KINDS`.
 const _: () = assert!(EVENT_KINDS.len() == EventKind::ALL.len());
 
 /// The query parameters of a download.
@@ -131,7 +131,7 @@ pub(crate) const UPLOAD_QUERY: &[RequestField] = &[
 const SOURCES: &[&str] =
     &[Source::Tool.as_str(), Source::Planner.as_str(), Source::UserUpload.as_str(), Source::System.as_str()];
 
-// A new source needs its name above.
+// This fails to compile if a new source is missing in `SOURCES`.
 const _: () = assert!(SOURCES.len() == Source::ALL.len());
 
 /// The headers of an upload, without the media type.

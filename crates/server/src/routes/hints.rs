@@ -1,5 +1,5 @@
-//! The messages for requests that no route serves. Each message says what the server serves instead. The messages
-//! consist of fixed text and the table of routes, so they never repeat what a client sent.
+//! The messages for requests that no route serves. Each message says what the server serves instead. A message consists
+//! of fixed text and entries of the table of routes, so it never repeats what a client sent.
 
 use std::sync::LazyLock;
 
@@ -20,12 +20,12 @@ pub(crate) fn unknown_path() -> &'static str {
 /// The message for a verb that `route` does not have.
 pub(crate) fn unknown_verb(route: &Route) -> String {
     let verbs = route.verbs.join(" or ");
-    let instead = match route.kind {
+    let hint = match route.kind {
         RouteKind::Upload => "; a listing is POST /v1/control/artifacts.list",
         RouteKind::Download => "; to delete, POST /v1/control/artifacts.delete",
         _ => "",
     };
-    format!("this path takes {verbs}, not this verb{instead}")
+    format!("this path takes {verbs}, not this verb{hint}")
 }
 
 /// The message for a control method that does not exist.
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_path_verb_or_method_is_told_the_right_ones() {
+    fn the_message_for_a_wrong_path_verb_or_method_names_the_right_ones() {
         for route in ROUTES {
             assert!(unknown_path().contains(route.path), "{}", route.path);
             for verb in route.verbs {

@@ -1,17 +1,17 @@
-//! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory in steps while its bytes arrive.
-//! Apart from the rest of a step, no memory is reserved for bytes that the client has not sent.
+//! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory while its bytes arrive. The reserved
+//! amount is the number of received bytes, rounded up to a full step.
 //!
 //! The memory has three parts. The first bytes of every body are reserved from the *small* part, so that a short
 //! request never waits behind long bodies. All further bytes are reserved from the *large* part. A tenant may use at
 //! most half of each of these two parts.
 //!
 //! Bodies that hold memory and wait for more could wait for each other forever. To prevent this, one waiting body at a
-//! time may use the *overflow* part, which is as large as the largest body. So the body that uses the overflow part can
-//! always be read to its end. Then the next waiting body gets the part.
+//! time may use the *overflow* part. This part is as large as the largest body, so the body that uses it can always be
+//! read to its end. Then the next waiting body gets the overflow part.
 //!
-//! While a body waits for memory, another body can be aborted. Only bodies that lag more than [`LAG_LIMIT`] and hold
-//! memory of the needed part, or the overflow part, are considered. Of these, the body that lags most behind the
-//! minimum rate is aborted.
+//! A body *lags* if it arrives more slowly than the minimum rate. While a body waits for memory, a lagging body can be
+//! aborted to free memory. A candidate lags more than [`LAG_LIMIT`], and holds memory of the needed part or the
+//! overflow part. The candidate that lags most is aborted.
 //!
 //! This module must never know the content of a body.
 
@@ -29,7 +29,7 @@ mod tests;
 use amount::{MemoryAmount, SMALL_BODY};
 use state::MemoryState;
 
-/// The number of bodies whose first [`SMALL_BODY`] bytes fit in the small part together.
+/// The small part has space for the first [`SMALL_BODY`] bytes of this number of bodies.
 const SMALL_BODIES: u64 = 1024;
 /// The step in which memory of the small part is reserved, in bytes.
 const SMALL_STEP: u64 = 4 * 1024;
@@ -37,9 +37,9 @@ const SMALL_STEP: u64 = 4 * 1024;
 const LARGE_STEP: u64 = 64 * 1024;
 /// The limit of a tenant for a part is the size of the part, divided by this number.
 const TENANT_DIVISOR: u64 = 2;
-/// The minimum rate of a body. A body that arrives more slowly lags, and the server limits how far a body may lag.
+/// The minimum rate of a body. A body that arrives more slowly lags. The server limits how far a body may lag.
 pub(crate) const MIN_BYTES_PER_SECOND: u64 = 32 * 1024;
-/// If a body lags more than this and another body waits for memory that the slow body holds, the slow body is aborted.
+/// How far a body may lag while another body waits for its memory. A body that lags more can be aborted.
 const LAG_LIMIT: Duration = Duration::from_secs(2);
 /// How often a waiting body checks whether another body is too slow.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -48,7 +48,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct BodyMemory {
     state: Arc<Mutex<MemoryState>>,
+    /// The maximum size of a body, in bytes.
     largest_body: u64,
+    /// How long a body may wait for memory in total, and how far it may lag if no other body waits for its memory.
     timeout: Duration,
 }
 
@@ -65,7 +67,9 @@ impl BodyMemory {
     /// Creates a memory of `total` bytes for bodies of at most `largest_body` bytes. `timeout` limits how long a body
     /// may wait for memory, and how far it may lag behind the minimum rate.
     pub(crate) fn new(total: u64, largest_body: u64, timeout: Duration) -> Self {
+        // At most a quarter, so that a small `total` has memory for the other parts too.
         let small = (SMALL_BODY * SMALL_BODIES).min(total / 4);
+        // The large part gets what the small part and the overflow part leave.
         let large = total.saturating_sub(small).saturating_sub(largest_body);
         let state = MemoryState::new(MemoryAmount { small, large }, TENANT_DIVISOR);
         Self { state: Arc::new(Mutex::new(state)), largest_body, timeout }
@@ -88,6 +92,7 @@ impl BodyMemory {
 #[derive(Debug)]
 pub(crate) struct BodyPermit {
     memory: BodyMemory,
+    /// The number of the body in the state.
     body: u64,
     /// Notified when memory was granted, and when the body is aborted.
     wake: Arc<Notify>,
@@ -105,6 +110,7 @@ impl BodyPermit {
             return Err(BodyAbort::TooSlow);
         };
         tokio::select! {
+            // Biased: a chunk that has arrived is returned even if the body lags too far.
             biased;
             chunk = next => {
                 self.memory.lock().finish_receive(self.body);
@@ -116,6 +122,7 @@ impl BodyPermit {
     }
 
     async fn wait_for_abort(&self) {
+        // `wake` is also notified when memory is granted, so each notification is checked.
         loop {
             let notified = self.wake.notified();
             if self.memory.lock().is_aborted(self.body) {
@@ -125,10 +132,12 @@ impl BodyPermit {
         }
     }
 
-    /// Reserves memory for the body, of which `received` bytes have arrived in total and `received_now` just now. Waits
-    /// if no memory is free. Fails with `NoMemory` if the waits of the body exceed the timeout.
+    /// Reserves memory for the `received` bytes of the body that have arrived in total. `received_now` of these bytes
+    /// arrived after the last call. Waits if no memory is free. Fails with `NoMemory` if all waits of the body together
+    /// exceed the timeout.
     pub(crate) async fn reserve(&mut self, received: u64, received_now: u64) -> Result<(), BodyAbort> {
         self.memory.lock().reduce_lag(self.body, min_rate_time(received_now));
+        // The caller refuses a body that is larger than `largest_body`, so no memory is needed for the excess.
         let needed = round_up(received.min(self.memory.largest_body));
         if needed <= self.held {
             return Ok(());
@@ -159,7 +168,7 @@ impl Drop for BodyPermit {
     }
 }
 
-/// Returns the amount that is reserved for `bytes` bytes.
+/// Returns how many bytes are reserved for a body of which `bytes` bytes have arrived.
 const fn round_up(bytes: u64) -> u64 {
     if bytes <= SMALL_BODY { bytes.next_multiple_of(SMALL_STEP) } else { bytes.next_multiple_of(LARGE_STEP) }
 }

@@ -1,4 +1,5 @@
-//! An amount of memory, in bytes of the small and of the large part. This module must never know a body or a tenant.
+//! An amount of memory, in bytes of the small and of the large part of a `BodyMemory`. This module must never know a
+//! body or a tenant.
 
 /// The maximum number of bytes of each body that are reserved from the small part.
 pub(super) const SMALL_BODY: u64 = 64 * 1024;
@@ -11,23 +12,23 @@ pub(super) struct MemoryAmount {
 }
 
 impl MemoryAmount {
-    /// Returns the amount that a body needs in addition, if it holds `from` bytes and shall hold `to` bytes.
+    /// Returns the additional amount that a body needs to grow from `from` to `to` bytes.
     pub(super) fn increase(from: u64, to: u64) -> Self {
         let small = to.min(SMALL_BODY) - from.min(SMALL_BODY);
         Self { small, large: (to - from).saturating_sub(small) }
     }
 
-    pub(super) fn add(&mut self, more: Self) {
-        self.small += more.small;
-        self.large += more.large;
+    pub(super) fn add(&mut self, amount: Self) {
+        self.small += amount.small;
+        self.large += amount.large;
     }
 
-    pub(super) fn remove(&mut self, less: Self) {
-        self.small = self.small.saturating_sub(less.small);
-        self.large = self.large.saturating_sub(less.large);
+    pub(super) fn remove(&mut self, amount: Self) {
+        self.small = self.small.saturating_sub(amount.small);
+        self.large = self.large.saturating_sub(amount.large);
     }
 
-    /// Returns `self`, but zero for each part that is zero in `other`.
+    /// Returns `self`, with each part set to zero that is zero in `other`.
     pub(super) const fn masked_by(self, other: Self) -> Self {
         Self {
             small: if other.small > 0 { self.small } else { 0 },
@@ -35,12 +36,12 @@ impl MemoryAmount {
         }
     }
 
-    /// Returns `more`, but zero for each part that is large enough: `self` plus `more` does not exceed `capacity`.
-    /// `self` is the amount in use.
-    pub(super) const fn shortage(self, more: Self, capacity: Self) -> Self {
+    /// Returns which parts of the amount `requested` do not fit in `capacity` in addition to `self`, the amount in use.
+    /// The result is zero for a part that fits. For any other part it is the whole requested amount.
+    pub(super) const fn shortage(self, requested: Self, capacity: Self) -> Self {
         Self {
-            small: if self.small + more.small > capacity.small { more.small } else { 0 },
-            large: if self.large + more.large > capacity.large { more.large } else { 0 },
+            small: if self.small + requested.small > capacity.small { requested.small } else { 0 },
+            large: if self.large + requested.large > capacity.large { requested.large } else { 0 },
         }
     }
 

@@ -23,28 +23,41 @@ struct BodyEntry {
     /// this body.
     receiving_since: Option<Instant>,
     is_aborted: bool,
+    /// Notified when memory is granted, and when the body is aborted.
     wake: Arc<Notify>,
 }
 
 impl BodyEntry {
+    /// Returns how far the body lags, including the current wait for bytes.
     fn lag(&self, now: Instant) -> Duration {
         let waited =
             self.receiving_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.lag.saturating_add(waited)
     }
+
+    /// Ends the body's wait for memory.
+    fn grant(&mut self) {
+        self.requested = None;
+        self.wake.notify_one();
+    }
 }
 
 #[derive(Debug, Default)]
 struct TenantUsage {
+    /// What all bodies of the tenant hold, without the overflow part.
     held: MemoryAmount,
+    /// Number of the tenant's bodies.
     bodies: usize,
 }
 
 /// All bodies in flight.
 #[derive(Debug)]
 pub(super) struct MemoryState {
+    /// The sizes of the small and the large part.
     capacity: MemoryAmount,
+    /// How much of each part one tenant may hold.
     tenant_limit: MemoryAmount,
+    /// What all bodies hold, without the overflow part.
     held: MemoryAmount,
     tenants: HashMap<Arc<str>, TenantUsage>,
     /// All bodies by number. A body that starts later has a higher number.
@@ -55,7 +68,8 @@ pub(super) struct MemoryState {
     overflow_holder: Option<u64>,
     /// The tenant that was assigned the overflow part last. Waiting bodies of other tenants get the part first.
     last_overflow_tenant: Option<Arc<str>>,
-    next_number: u64,
+    /// The number of the body that started last.
+    last_number: u64,
 }
 
 impl MemoryState {
@@ -72,7 +86,7 @@ impl MemoryState {
             waiting: Vec::new(),
             overflow_holder: None,
             last_overflow_tenant: None,
-            next_number: 0,
+            last_number: 0,
         }
     }
 
@@ -86,13 +100,16 @@ impl MemoryState {
             && self.held == MemoryAmount::default()
     }
 
+    /// Registers a body of `tenant` and returns its number. `wake` is notified when memory is granted, and when the
+    /// body is aborted.
     pub(super) fn start_body(&mut self, tenant: &str, wake: Arc<Notify>) -> u64 {
+        // All bodies of a tenant share one allocation of its name.
         let tenant = self
             .tenants
             .get_key_value(tenant)
             .map_or_else(|| Arc::from(tenant), |(name, _)| Arc::clone(name));
         self.tenants.entry(Arc::clone(&tenant)).or_default().bodies += 1;
-        self.next_number += 1;
+        self.last_number += 1;
         let body = BodyEntry {
             tenant,
             held: MemoryAmount::default(),
@@ -102,18 +119,19 @@ impl MemoryState {
             is_aborted: false,
             wake,
         };
-        self.bodies.insert(self.next_number, body);
-        self.next_number
+        self.bodies.insert(self.last_number, body);
+        self.last_number
     }
 
+    /// Removes a body and frees its memory.
     pub(super) fn remove_body(&mut self, number: u64) {
         self.waiting.retain(|waiting| *waiting != number);
         let Some(body) = self.bodies.remove(&number) else { return };
         self.held.remove(body.held);
-        if let Some(tenant) = self.tenants.get_mut(&body.tenant) {
-            tenant.held.remove(body.held);
-            tenant.bodies = tenant.bodies.saturating_sub(1);
-            if tenant.bodies == 0 {
+        if let Some(usage) = self.tenants.get_mut(&body.tenant) {
+            usage.held.remove(body.held);
+            usage.bodies = usage.bodies.saturating_sub(1);
+            if usage.bodies == 0 {
                 self.tenants.remove(&body.tenant);
             }
         }
@@ -123,8 +141,8 @@ impl MemoryState {
         self.grant_requests();
     }
 
-    /// Records that the server waits for more bytes of the body. Returns when the lag of the body reaches `timeout`.
-    /// `None`: the body was aborted.
+    /// Records that the server waits for more bytes of the body. Returns the time at which the lag of the body will
+    /// reach `timeout` if no bytes arrive. `None`: the body was aborted.
     pub(super) fn start_receive(&mut self, number: u64, timeout: Duration) -> Option<Instant> {
         let body = self.bodies.get_mut(&number).filter(|body| !body.is_aborted)?;
         let now = Instant::now();
@@ -148,6 +166,7 @@ impl MemoryState {
         }
     }
 
+    /// Returns whether the body was aborted or removed.
     pub(super) fn is_aborted(&self, number: u64) -> bool {
         self.bodies.get(&number).is_none_or(|body| body.is_aborted)
     }
@@ -157,7 +176,7 @@ impl MemoryState {
         self.bodies.get(&number).is_some_and(|body| body.requested.is_none())
     }
 
-    /// Requests memory. Returns whether the memory was granted immediately.
+    /// Requests `amount` more memory for the body. Returns whether the memory was granted immediately.
     pub(super) fn request(&mut self, number: u64, amount: MemoryAmount) -> bool {
         if let Some(body) = self.bodies.get_mut(&number) {
             body.requested = Some(amount);
@@ -167,7 +186,7 @@ impl MemoryState {
         self.is_granted(number)
     }
 
-    /// Cancels the request for memory.
+    /// Cancels the body's request for memory.
     pub(super) fn cancel_request(&mut self, number: u64) {
         self.waiting.retain(|waiting| *waiting != number);
         if let Some(body) = self.bodies.get_mut(&number) {
@@ -176,9 +195,9 @@ impl MemoryState {
         self.grant_requests();
     }
 
-    /// Grants requests in their order. If a request waits for a part, no later request gets memory of this part. If a
-    /// request waits because of the limit of its tenant, only later requests of the same tenant get no memory of the
-    /// part.
+    /// Grants requests in the order in which they were made. A request that does not fit keeps waiting, and blocks the
+    /// parts that are too small for it: later requests get no memory of these parts. If a request does not fit because
+    /// of the limit of its tenant, it blocks only later requests of the same tenant.
     fn grant_requests(&mut self) {
         let mut blocked = MemoryAmount::default();
         let mut blocked_tenants: HashMap<Arc<str>, MemoryAmount> = HashMap::new();
@@ -186,33 +205,32 @@ impl MemoryState {
         for number in std::mem::take(&mut self.waiting) {
             let Some(body) = self.bodies.get_mut(&number) else { continue };
             let Some(requested) = body.requested else { continue };
-            let is_overflow_holder = self.overflow_holder == Some(number);
-            let tenant_held =
-                self.tenants.get(&body.tenant).map_or_else(MemoryAmount::default, |tenant| tenant.held);
-            let blocked_before = blocked_tenants.get(&body.tenant).copied().unwrap_or_default();
-            let mut tenant_shortage = tenant_held.shortage(requested, self.tenant_limit);
-            tenant_shortage.add(requested.masked_by(blocked_before));
-            let mut total_shortage = self.held.shortage(requested, self.capacity);
-            total_shortage.add(requested.masked_by(blocked));
-            let fits = tenant_shortage.is_zero() && total_shortage.is_zero();
-            if !is_overflow_holder && !fits {
-                if tenant_shortage.is_zero() {
-                    blocked.add(total_shortage);
-                } else {
-                    blocked_tenants.entry(Arc::clone(&body.tenant)).or_default().add(tenant_shortage);
-                }
-                still_waiting.push(number);
+            // The overflow part belongs to its holder alone, so its memory is not counted.
+            if self.overflow_holder == Some(number) {
+                body.grant();
                 continue;
             }
-            body.requested = None;
-            body.wake.notify_one();
-            // Memory of the overflow part belongs to its holder alone and is not counted.
-            if !is_overflow_holder {
+            let tenant_held =
+                self.tenants.get(&body.tenant).map_or_else(MemoryAmount::default, |tenant| tenant.held);
+            let tenant_blocked = blocked_tenants.get(&body.tenant).copied().unwrap_or_default();
+            // A part is short if it is too small for the request, or if an earlier request has blocked it.
+            let mut tenant_shortage = tenant_held.shortage(requested, self.tenant_limit);
+            tenant_shortage.add(requested.masked_by(tenant_blocked));
+            let mut total_shortage = self.held.shortage(requested, self.capacity);
+            total_shortage.add(requested.masked_by(blocked));
+            if tenant_shortage.is_zero() && total_shortage.is_zero() {
+                body.grant();
                 body.held.add(requested);
                 self.held.add(requested);
                 if let Some(tenant) = self.tenants.get_mut(&body.tenant) {
                     tenant.held.add(requested);
                 }
+            } else if tenant_shortage.is_zero() {
+                blocked.add(total_shortage);
+                still_waiting.push(number);
+            } else {
+                blocked_tenants.entry(Arc::clone(&body.tenant)).or_default().add(tenant_shortage);
+                still_waiting.push(number);
             }
         }
         self.waiting = still_waiting;
@@ -221,8 +239,8 @@ impl MemoryState {
         }
     }
 
-    /// Assigns the overflow part to the first waiting body of another tenant than last time. If there is no such body,
-    /// the first waiting body gets the part.
+    /// Assigns the overflow part to the first waiting body whose tenant is not `last_overflow_tenant`. If there is no
+    /// such body, the first waiting body gets the part. The holder needs no other memory, so its request is granted.
     fn assign_overflow(&mut self) {
         let is_of_another_tenant = |number: &&u64| {
             self.bodies
@@ -231,32 +249,32 @@ impl MemoryState {
         };
         let chosen = self.waiting.iter().find(is_of_another_tenant).or_else(|| self.waiting.first()).copied();
         let Some(body) = chosen.and_then(|number| self.bodies.get_mut(&number)) else { return };
-        body.requested = None;
-        body.wake.notify_one();
+        body.grant();
         self.last_overflow_tenant = Some(Arc::clone(&body.tenant));
         self.overflow_holder = chosen;
         self.waiting.retain(|number| Some(*number) != chosen);
     }
 
-    /// Frees memory for the waiting body `number`. Of the bodies that hold memory of the needed part and lag more than
-    /// `lag_limit`, the one that lags most is aborted.
+    /// Tries to free memory for the waiting body `number`. Considers the bodies that hold memory of the needed part or
+    /// the overflow part, and lag more than `lag_limit`. Of these, the body that lags most is aborted.
     pub(super) fn abort_slow_body(&mut self, number: u64, lag_limit: Duration) {
-        let Some((requested, tenant)) =
-            self.bodies.get(&number).and_then(|body| Some((body.requested?, Arc::clone(&body.tenant))))
-        else {
-            return;
-        };
+        let Some(waiting_body) = self.bodies.get(&number) else { return };
+        let Some(requested) = waiting_body.requested else { return };
+        let tenant = Arc::clone(&waiting_body.tenant);
         let tenant_held = self.tenants.get(&tenant).map_or_else(MemoryAmount::default, |tenant| tenant.held);
         let tenant_shortage = tenant_held.shortage(requested, self.tenant_limit);
         let total_shortage = self.held.shortage(requested, self.capacity);
         let (overflow_holder, now) = (self.overflow_holder, Instant::now());
         let holds_needed_memory = |number: u64, body: &BodyEntry| {
+            let holds_overflow_part = overflow_holder == Some(number);
             let holds_tenant_memory =
                 body.tenant == tenant && !body.held.masked_by(tenant_shortage).is_zero();
-            overflow_holder == Some(number)
-                || holds_tenant_memory
-                || (tenant_shortage.is_zero() && !body.held.masked_by(total_shortage).is_zero())
+            // Memory of other tenants does not help if the tenant is at its limit.
+            let holds_shared_memory =
+                tenant_shortage.is_zero() && !body.held.masked_by(total_shortage).is_zero();
+            holds_overflow_part || holds_tenant_memory || holds_shared_memory
         };
+        // Only bodies for whose bytes the server waits now: any other body waits for the server, not for its client.
         let slowest = self
             .bodies
             .iter_mut()

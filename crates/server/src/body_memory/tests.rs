@@ -16,16 +16,16 @@ fn memory() -> BodyMemory {
     BodyMemory::new(8 * 1024 * KIB, LARGEST, TIMEOUT)
 }
 
-/// A body that has received `bytes` bytes.
+/// Starts a body of which `bytes` bytes have arrived.
 async fn received(memory: &BodyMemory, tenant: &str, bytes: u64) -> BodyPermit {
     let mut permit = memory.start_body(tenant);
     permit.reserve(bytes, bytes).await.unwrap();
     permit
 }
 
-/// Reserves memory in the background, and waits for it if necessary.
-fn spawn_reserve(mut permit: BodyPermit, to: u64) -> JoinHandle<Result<BodyPermit, BodyAbort>> {
-    tokio::spawn(async move { permit.reserve(to, 0).await.map(|()| permit) })
+/// Reserves memory for `received` bytes in a task, and waits for the memory if necessary.
+fn spawn_reserve(mut permit: BodyPermit, received: u64) -> JoinHandle<Result<BodyPermit, BodyAbort>> {
+    tokio::spawn(async move { permit.reserve(received, 0).await.map(|()| permit) })
 }
 
 /// Waits for a chunk that never arrives, until the body is aborted.
@@ -181,16 +181,10 @@ async fn a_body_alone_may_lag_until_the_timeout() {
     let mut total = 100 * KIB;
     let aborted = loop {
         match permit.receive(sleep(Duration::from_secs(1))).await {
-            Ok(()) => permit
-                .reserve(
-                    {
-                        total += 1;
-                        total
-                    },
-                    1,
-                )
-                .await
-                .unwrap(),
+            Ok(()) => {
+                total += 1;
+                permit.reserve(total, 1).await.unwrap();
+            }
             Err(aborted) => break aborted,
         }
     };

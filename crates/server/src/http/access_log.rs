@@ -2,7 +2,7 @@
 //! access log, and counts requests, including those in flight.
 //!
 //! A log entry says who requested what: the client's address, the caller's tenant, user and session, and the artifact's
-//! id. It never contains a token, a query, a payload, or a header other than a request id.
+//! id. It never contains a token, a query, a body, or a header other than a request id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::app::App;
 use crate::metrics::{FinishedRequest, OpenStream, RequestMetrics};
 use crate::request_limiter::RequestPermit;
 
-/// What becomes known about a request while it is handled. The handlers get it from the request's extensions.
+/// What becomes known about a request while it is handled. The handlers get the context from the request's extensions.
 #[derive(Debug)]
 pub(super) struct RequestContext {
     id: String,
@@ -91,9 +91,9 @@ pub(super) struct NoFreeSlotMarker;
 struct InFlightGuard(watch::Sender<usize>);
 
 impl InFlightGuard {
-    fn new(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
+    fn new(in_flight: &watch::Sender<usize>) -> Self {
+        in_flight.send_modify(|count| *count += 1);
+        Self(in_flight.clone())
     }
 }
 
@@ -126,16 +126,17 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     };
     // If the client disconnects, this future is dropped at the await below. Then the entry is dropped too, and
     // logs the request as cut.
-    let mut response = match MalformedHead::response(&request) {
-        Some(response) => response,
-        None if request.extensions().get::<NoFreeSlotMarker>().is_some() => {
-            ErrorResponse::too_many_connections().into_response()
-        }
-        None => next.run(request).await,
+    let mut response = if let Some(response) = MalformedHead::response(&request) {
+        response
+    } else if request.extensions().get::<NoFreeSlotMarker>().is_some() {
+        ErrorResponse::too_many_connections().into_response()
+    } else {
+        next.run(request).await
     };
 
     entry.refusal = response.extensions_mut().remove::<RefusalLog>();
     entry.status = Some(response.status());
+    // A response to HEAD has no body, so it is complete now.
     entry.is_complete = entry.method == Method::HEAD;
     if response.extensions_mut().remove::<EventStreamMarker>().is_some() {
         entry.in_flight = None;
@@ -145,6 +146,7 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     entry.log_cause();
     let headers = response.headers_mut();
     set_headers(headers, &entry.context.id);
+    // The client waits for a `100 Continue` that it will not get, so the connection must be closed.
     if body_progress.is_some_and(|progress| progress.is_pending()) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -152,7 +154,7 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     response.map(|inner| Body::new(LoggedBody { inner, entry, remaining }))
 }
 
-/// The log entry of a request. It is written when it is dropped, that is, after the response has ended or was cut.
+/// The log entry of a request. Dropping the entry writes it. This happens after the response has ended or was cut.
 #[derive(Debug)]
 struct AccessLogEntry {
     /// The path template of the route. `None`: no route has the path.
@@ -171,7 +173,8 @@ struct AccessLogEntry {
     /// `None` for an event stream.
     in_flight: Option<InFlightGuard>,
     metrics: Arc<RequestMetrics>,
-    /// Set for an event stream. The request was counted when the stream began, so it is not counted at the end.
+    /// `None` for all other responses. The request for an event stream is counted when the stream begins, so it is not
+    /// counted again at the end.
     stream: Option<OpenStream>,
     /// `None` in a mounted router.
     body_progress: Option<Arc<BodyProgress>>,
@@ -180,6 +183,7 @@ struct AccessLogEntry {
 }
 
 impl AccessLogEntry {
+    /// Counts the request in the metrics.
     fn record_metrics(&self) {
         self.metrics.record(&FinishedRequest {
             route: self.route.as_deref(),
@@ -231,7 +235,7 @@ impl Drop for AccessLogEntry {
     }
 }
 
-/// Returns the duration in milliseconds, rounded to three digits after the point.
+/// Returns the duration in milliseconds, rounded to three decimal places.
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -282,6 +286,7 @@ impl HttpBody for LoggedBody {
 
 impl Drop for LoggedBody {
     fn drop(&mut self) {
+        // hyper may drop a body that is at its end without a last poll.
         self.entry.is_complete |= self.inner.is_end_stream();
     }
 }

@@ -1,5 +1,5 @@
-//! Authentication of requests. The types guarantee that no handler forgets it: a handler gets a [`Caller`] only from an
-//! extractor that has verified the token.
+//! Authentication of requests. A handler gets a [`Caller`] only from an extractor that has verified the token. So no
+//! handler can forget the authentication.
 
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ impl FromRequestParts<Arc<App>> for VerifiedSubscriber {
     }
 }
 
+/// Verifies the token of a request. `access_token` is the token in the query. `None`: the token must be in the header
+/// `Authorization`.
 async fn verify(
     parts: &Parts,
     app: &App,
@@ -65,6 +67,7 @@ async fn verify(
         if artifact_store_identity::has_token(&parts.headers, access_token) {
             return response;
         }
+        // A request without a token gets the challenge without an error code.
         response.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     })?;
     if let Some(context) = parts.extensions.get::<Arc<RequestContext>>() {

@@ -1,6 +1,6 @@
 //! Checks of the headers that change the meaning of a request's body. The server always uses the whole body, without
-//! decoding it. A header can say that the body is encoded, or only a part. If such a header were ignored, the server
-//! would store or do something that was not requested.
+//! decoding it. A header can say that the body is encoded, or that it is only a part of the content. If such a header
+//! were ignored, the server would store or do something that was not requested.
 //!
 //! This module must never know what a body is for.
 
@@ -11,11 +11,11 @@ use super::response::ErrorResponse;
 
 /// The encoding of a body in e-mail (MIME). This header does not belong to HTTP, but some clients send it.
 const CONTENT_TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
-/// Partial uploads (the drafts of "Resumable Uploads for HTTP").
+/// The headers of partial uploads (the drafts of "Resumable Uploads for HTTP").
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 const UPLOAD_INCOMPLETE: HeaderName = HeaderName::from_static("upload-incomplete");
-/// Headers with a method that is to replace the method of the request line.
+/// Headers by which a client asks the server to use another method than that of the request line.
 const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-http-method"),
@@ -30,9 +30,12 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
             "Content-Range is not supported; send the whole body, without it",
         ));
     }
-    // Each header, with the value for a whole body.
-    let parts = [(UPLOAD_OFFSET, "0"), (UPLOAD_COMPLETE, "?1"), (UPLOAD_INCOMPLETE, "?0")];
-    if parts.iter().any(|(name, whole)| !all_elements(headers, name, |value| value == *whole)) {
+    // Each header of partial uploads, with its value if the body is the whole content.
+    let partial_upload_headers = [(UPLOAD_OFFSET, "0"), (UPLOAD_COMPLETE, "?1"), (UPLOAD_INCOMPLETE, "?0")];
+    if partial_upload_headers
+        .iter()
+        .any(|(name, whole)| !all_elements(headers, name, |value| value == *whole))
+    {
         return Err(ErrorResponse::invalid(
             "partial uploads are not supported; send the whole body in one request",
         ));
@@ -40,9 +43,10 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
     if !all_elements(headers, &CONTENT_ENCODING, |coding| coding.eq_ignore_ascii_case("identity")) {
         return Err(ErrorResponse::invalid("Content-Encoding is not supported; send the body without it"));
     }
-    let is_identity =
+    // These MIME encodings leave the bytes unchanged.
+    let is_unencoded =
         |coding: &str| ["binary", "8bit", "7bit"].iter().any(|plain| coding.eq_ignore_ascii_case(plain));
-    if !all_elements(headers, &CONTENT_TRANSFER_ENCODING, is_identity) {
+    if !all_elements(headers, &CONTENT_TRANSFER_ENCODING, is_unencoded) {
         return Err(ErrorResponse::invalid(
             "Content-Transfer-Encoding is not supported; send the body without it",
         ));

@@ -1,10 +1,11 @@
-//! The address of the client of a request, for the access log. It is the address of the connection. If the connection
-//! comes from a trusted proxy, it is the address that the trusted proxies name. This module must never know what the
-//! address is used for.
+//! The address of the client of a request, for the access log. Normally this is the address of the connection. If the
+//! connection comes from a trusted proxy, the proxies name the address of the client in a header. This module must
+//! never know what the address is used for.
 //!
-//! Each proxy appends the address that it was called from to `X-Forwarded-For` (or `Forwarded`, RFC 7239). The trusted
-//! proxies append their entries at the right. A client may have invented every entry to the left of these. So the
-//! entries are read from the right, and the first address that is not a trusted proxy is the client.
+//! Each proxy appends an entry to `X-Forwarded-For` (or `Forwarded`, RFC 7239): the address from which the proxy got
+//! the request. So the entries of the trusted proxies are at the right. A client may have invented all entries to the
+//! left of them. So the entries are read from the right, and the first address that is not a trusted proxy is the
+//! client.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,18 +16,19 @@ use crate::ip_network::IpNetwork;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Returns the client's address. `peer` is the address of the connection.
+/// Returns the client's address. `peer` is the address of the connection. `trusted` lists the networks of the trusted
+/// proxies.
 ///
 /// If a request has both headers and they name different addresses, `peer` is returned. In this case the client may
 /// have sent the header that the proxies do not write.
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNetwork]) -> IpAddr {
     let peer = peer.to_canonical();
-    let find = |name: &HeaderName, parse: fn(&str) -> Option<IpAddr>| {
-        headers.contains_key(name).then(|| rightmost_untrusted(peer, headers, name, parse, trusted))
-    };
     if !is_trusted(peer, trusted) {
         return peer;
     }
+    let find = |name: &HeaderName, parse: fn(&str) -> Option<IpAddr>| {
+        headers.contains_key(name).then(|| rightmost_untrusted(peer, headers, name, parse, trusted))
+    };
     match (find(&X_FORWARDED_FOR, parse_node), find(&FORWARDED, parse_forwarded)) {
         (Some(address), None) | (None, Some(address)) => address,
         (Some(address), Some(other)) if address == other => address,
@@ -39,8 +41,8 @@ fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
 }
 
 /// Reads the entries from the right and returns the first address that is not trusted. The search stops at an entry
-/// that cannot be parsed. If no untrusted address is found, returns the last address that was parsed, or `peer` if
-/// there is none.
+/// that cannot be parsed. If no untrusted address is found, returns the last address that was parsed. If no address was
+/// parsed, returns `peer`.
 fn rightmost_untrusted(
     peer: IpAddr,
     headers: &HeaderMap,
@@ -51,7 +53,8 @@ fn rightmost_untrusted(
     let mut last = peer;
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     for line in lines.into_iter().rev() {
-        // Commas within quotes split too. Otherwise a client could open a quote and hide the entry of a proxy.
+        // The line is split at commas within quotes too. Otherwise a client could open a quote that hides the entry of
+        // a proxy.
         for entry in String::from_utf8_lossy(line.as_bytes()).rsplit(',') {
             let Some(address) = parse(entry.trim()) else { return last };
             last = address.to_canonical();
@@ -70,10 +73,13 @@ fn parse_node(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(in_brackets).or_else(with_port)
 }
 
-/// Parses the parameter `for` of an element of `Forwarded`.
+/// Parses the parameter `for` of an element of `Forwarded`. `None`: there is no such parameter, its value is not an
+/// address, or the text may be a part of a quoted value.
 ///
-/// A part of a quoted value is not an element: a client can choose the `Host` that a proxy repeats in quotes.
+/// A part of a quoted value must not count as an element. A proxy may repeat the `Host` of the request in quotes, and
+/// the client chooses this text.
 fn parse_forwarded(element: &str) -> Option<IpAddr> {
+    // With an odd number of quotes, the element begins or ends within a quoted value. A backslash can escape a quote.
     if element.matches('"').count() % 2 == 1 || element.contains('\\') {
         return None;
     }
@@ -81,7 +87,8 @@ fn parse_forwarded(element: &str) -> Option<IpAddr> {
         let (name, value) = pair.trim().split_once('=')?;
         name.eq_ignore_ascii_case("for").then_some(value)
     })?;
-    parse_node(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
+    let unquoted = node.strip_prefix('"').and_then(|node| node.strip_suffix('"'));
+    parse_node(unquoted.unwrap_or(node))
 }
 
 #[cfg(test)]
@@ -130,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_client_that_are_no_ascii_hide_no_entry_of_a_proxy() {
+    fn bytes_that_are_not_ascii_do_not_hide_the_entry_of_a_proxy() {
         let line = HeaderValue::from_bytes(b"\xe9, 1.2.3.4").unwrap();
         let headers = [(HeaderName::from_static("x-forwarded-for"), line)].into_iter().collect();
         let client = client_address([10, 0, 0, 1].into(), &headers, &["10.0.0.0/8".parse().unwrap()]);

@@ -25,14 +25,14 @@ pub(super) fn entity_tag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-/// Returns the creation time of the record in whole seconds, as in HTTP dates. If the clock of the store is ahead, the
-/// time is later than `now`, the date of the response. Then `now` is returned (RFC 9110 §8.8.2.1).
+/// Returns the creation time of the record, in whole seconds as in HTTP dates. `now` is the date of the response. If
+/// the clock of the store is ahead, the creation time is later than `now`. Then `now` is returned (RFC 9110 §8.8.2.1).
 pub(super) fn last_modified(record: &Record, now: SystemTime) -> SystemTime {
     let seconds = u64::try_from(record.created_at.as_micros() / 1_000_000).unwrap_or_default();
     (UNIX_EPOCH + Duration::from_secs(seconds)).min(now)
 }
 
-/// The result of a request's conditions, in the order of RFC 9110 §13.2.2.
+/// The result of a request's conditions. They are evaluated in the order of RFC 9110 §13.2.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConditionOutcome {
     /// All conditions hold, or there are none.
@@ -64,14 +64,15 @@ pub(super) fn evaluate(headers: &HeaderMap, record: &Record, now: SystemTime) ->
     }
 }
 
-/// Returns whether the conditions of an upload allow the upload. The target of an upload, `/v1/artifacts`, has no tag
+/// Returns whether the conditions in the headers allow the upload. The target of an upload, `/v1/artifacts`, has no tag
 /// and no date. So `If-Match` never holds, `If-None-Match` always holds, and conditions with dates are ignored.
 pub(super) fn allows_upload(headers: &HeaderMap) -> bool {
     !headers.contains_key(IF_MATCH)
 }
 
-/// The error if a condition does not hold. HTTP clients expect the status 412, which no protocol code has. So the error
-/// has this status and the code `invalid_request`, the code of any request that cannot be served as it is.
+/// Returns the error if a condition does not hold. HTTP clients expect the status 412, but no code of the protocol has
+/// this status. So the error has the status 412 and the code `invalid_request`, the code of any request that cannot be
+/// served as it is.
 pub(super) fn precondition_failed() -> ErrorResponse {
     ErrorResponse::new(Code::InvalidRequest, "a condition of the request does not hold; nothing was done")
         .with_status(StatusCode::PRECONDITION_FAILED)
@@ -112,14 +113,15 @@ fn any_tag(headers: &HeaderMap, name: &HeaderName, is_match: impl Fn(bool, &str)
 /// Returns the tags of a list. Each item is whether the tag is weak, and the quoted text of the tag. The tags after a
 /// malformed tag are ignored.
 fn tags(list: &str) -> impl Iterator<Item = (bool, &str)> {
-    let mut rest = list;
+    let mut remaining = list;
     std::iter::from_fn(move || {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
-        let is_weak = rest.starts_with("W/");
-        let quoted = rest.strip_prefix("W/").unwrap_or(rest);
-        let end = quoted.strip_prefix('"')?.find('"')? + 2;
-        let (tag, after) = quoted.split_at(end);
-        rest = after;
+        remaining = remaining.trim_start_matches([' ', '\t', ',']);
+        let is_weak = remaining.starts_with("W/");
+        let quoted = remaining.strip_prefix("W/").unwrap_or(remaining);
+        // The length of the text between the quotes, plus the two quotes.
+        let tag_length = quoted.strip_prefix('"')?.find('"')? + 2;
+        let (tag, after_tag) = quoted.split_at(tag_length);
+        remaining = after_tag;
         Some((is_weak, tag))
     })
 }

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::access_log::RequestContext;
 use super::auth::VerifiedCaller;
 use super::body_headers;
-use super::query::Query;
+use super::query::reject_parameters;
 use super::response::{ErrorResponse, HandlerResult, RETRY_AFTER_SECONDS, json};
 use crate::app::App;
 use crate::body_memory::{BodyAbort, BodyPermit};
@@ -29,13 +29,13 @@ pub(super) async fn control(
     State(app): State<Arc<App>>,
     verified: VerifiedCaller,
     method: Result<Path<String>, PathRejection>,
-    request: Request,
+    http_request: Request,
 ) -> HandlerResult {
     let method = method
         .ok()
         .and_then(|Path(name)| Method::from_name(&name))
         .ok_or_else(|| ErrorResponse::new(Code::UnknownMethod, unknown_method()))?;
-    let context = request.extensions().get::<Arc<RequestContext>>().cloned();
+    let context = http_request.extensions().get::<Arc<RequestContext>>().cloned();
     if let Some(context) = &context {
         context.set_control_method(method.name());
     }
@@ -44,15 +44,16 @@ pub(super) async fn control(
             context.set_requested_artifact(id);
         }
     };
-    Query::parse(request.uri().query(), &[])?;
-    body_headers::check_headers(request.method(), request.headers())?;
-    check_media_type(request.headers())?;
+    reject_parameters(http_request.uri().query())?;
+    body_headers::check_headers(http_request.method(), http_request.headers())?;
+    check_media_type(http_request.headers())?;
 
     let (caller, resolver) = (verified.caller(), &app.resolver);
     let memory = if method == Method::ArtifactsPut { &app.put_memory } else { &app.other_memory };
-    let body = ControlBody::new(memory.start_body(caller.tenant().as_str()), request.into_body());
+    let body = ControlBody::new(memory.start_body(caller.tenant().as_str()), http_request.into_body());
     match method {
         Method::ArtifactsPut => {
+            // `_memory` keeps the memory of the bytes reserved until the put has ended.
             let (request, _memory) = read_put(body, resolver.put_limit()).await?;
             let response = resolver.put(caller, request).await?;
             log_artifact(response.artifact.id.as_str());
@@ -94,26 +95,28 @@ pub(super) async fn control(
 
 /// Checks that the content type, if there is one, is JSON.
 fn check_media_type(headers: &HeaderMap) -> Result<(), ErrorResponse> {
-    let json = |value: &str| {
+    let is_json = |value: &str| {
         let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         essence == "application/json"
             || essence.strip_prefix("application/").is_some_and(|subtype| subtype.ends_with("+json"))
     };
-    if headers.get_all(CONTENT_TYPE).iter().all(|value| value.to_str().is_ok_and(json)) {
+    if headers.get_all(CONTENT_TYPE).iter().all(|value| value.to_str().is_ok_and(is_json)) {
         return Ok(());
     }
     Err(ErrorResponse::invalid("a control request is JSON; send it with Content-Type: application/json"))
 }
 
-/// The meaning of an empty body.
+/// What an empty body means for a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EmptyBody {
-    /// `{}`.
+    /// The same as the body `{}`.
     Object,
-    /// An error.
+    /// The body is malformed, because the method has required members.
     Malformed,
 }
 
+/// Reads and decodes the body of any method except a put. `empty` says what an empty body means. The memory of the body
+/// is free again when this function returns.
 async fn read_json<T: DeserializeOwned>(body: ControlBody, empty: EmptyBody) -> Result<T, ErrorResponse> {
     let (bytes, _memory) = read_bytes(body).await?;
     let bytes =
@@ -153,7 +156,9 @@ async fn read_put(
 struct ControlBody {
     memory: BodyPermit,
     chunks: BodyDataStream,
+    /// The length according to `Content-Length`, if this header was sent.
     announced: SizeHint,
+    /// How many bytes have arrived.
     received: u64,
 }
 
@@ -172,20 +177,22 @@ impl ControlBody {
         if self.announced.lower() > limit { Err(refusal().into()) } else { Ok(()) }
     }
 
+    /// Returns the next chunk. `None`: the body has ended.
     async fn next(&mut self) -> Result<Option<Bytes>, ErrorResponse> {
-        let chunk = self.memory.receive(self.chunks.next()).await.map_err(aborted_body)?;
-        let chunk = chunk.transpose().map_err(failed_body)?;
+        let chunk = self.memory.receive(self.chunks.next()).await.map_err(abort_error)?;
+        let chunk = chunk.transpose().map_err(read_error)?;
         self.received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         Ok(chunk)
     }
 
     /// Reserves memory for the last chunk, which has `bytes` bytes.
     async fn reserve(&mut self, bytes: usize) -> Result<(), ErrorResponse> {
-        self.memory.reserve(self.received, bytes as u64).await.map_err(aborted_body)
+        self.memory.reserve(self.received, bytes as u64).await.map_err(abort_error)
     }
 }
 
-fn aborted_body(abort: BodyAbort) -> ErrorResponse {
+/// Returns the error for a body that was aborted to limit memory.
+fn abort_error(abort: BodyAbort) -> ErrorResponse {
     match abort {
         BodyAbort::TooSlow => ErrorResponse::invalid("the body arrived too slowly; nothing was done"),
         BodyAbort::NoMemory => ErrorResponse::new(
@@ -196,7 +203,8 @@ fn aborted_body(abort: BodyAbort) -> ErrorResponse {
     }
 }
 
-fn failed_body(error: axum::Error) -> ErrorResponse {
+/// Returns the error for a body that could not be read.
+fn read_error(error: axum::Error) -> ErrorResponse {
     Refusal::new(Code::InvalidRequest, "the body ended early or stalled for too long; nothing was done")
         .with_cause(error)
         .into()

@@ -1,5 +1,5 @@
-//! `GET /metrics`: all counts of the server, in a format of Prometheus. The route needs no token, so the text must
-//! never show anything of a tenant.
+//! `GET /metrics`: all counts of the server, in the Prometheus or the `OpenMetrics` format. The route needs no token,
+//! so the text must never show anything of a tenant.
 //!
 //! The handler does not call the store, or anything else that may be unavailable.
 
@@ -15,14 +15,14 @@ use axum::response::Response;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::query::Query;
+use super::query::reject_parameters;
 use super::response::HandlerResult;
 use crate::app::App;
 use crate::metrics::{Families, Family, Format};
 use crate::request_kind::RequestKind;
 
 pub(super) async fn metrics(State(app): State<Arc<App>>, request: Request) -> HandlerResult {
-    Query::parse(request.uri().query(), &[])?;
+    reject_parameters(request.uri().query())?;
     let format = negotiate_format(request.headers());
     let collector = Box::new(MetricsCollector(Arc::clone(&app)));
     let text = app.metrics.exposition.text(format, collector).map_err(|error| {
@@ -31,9 +31,9 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Ha
     })?;
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
-    let kind = format!("{}; version={}; charset=utf-8", format.essence(), format.version());
-    if let Ok(kind) = HeaderValue::from_str(&kind) {
-        headers.insert(CONTENT_TYPE, kind);
+    let content_type = format!("{}; version={}; charset=utf-8", format.essence(), format.version());
+    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+        headers.insert(CONTENT_TYPE, content_type);
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("accept"));
@@ -147,8 +147,8 @@ fn build(app: &App, families: &mut Families<'_>) -> fmt::Result {
     families.info(Family::new("artifactd_build", "Version and commit of this build."), &labels)
 }
 
-/// Returns `OpenMetrics` if `Accept` names this format with at least the weight of the Prometheus format. Otherwise
-/// returns the Prometheus format.
+/// Returns `OpenMetrics` if `Accept` gives this format at least the weight of the Prometheus format. Otherwise returns
+/// the Prometheus format.
 fn negotiate_format(headers: &HeaderMap) -> Format {
     let weight_of = |format: Format| {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -173,6 +173,7 @@ fn parse_weight(range: &str, format: Format) -> Option<f32> {
     for (name, value) in parts.filter_map(|part| part.split_once('=')) {
         let value = value.trim().trim_matches('"');
         match name.trim().to_ascii_lowercase().as_str() {
+            // A malformed weight counts as 0.
             "q" => weight = value.parse().unwrap_or(0.0),
             "version" if value != format.version() => return None,
             _ => {}

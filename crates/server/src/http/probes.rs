@@ -9,31 +9,33 @@ use artifact_store_protocol::{Code, Status};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 
-use super::query::Query;
+use super::query::reject_parameters;
 use super::response::{ErrorResponse, HandlerResult, json, json_text};
 use crate::app::App;
 use crate::liveness::Liveness;
 use crate::server_description::ServerDescription;
 
+/// Says that the process runs.
 pub(super) async fn healthz(request: Request) -> HandlerResult {
-    Query::parse(request.uri().query(), &[])?;
+    reject_parameters(request.uri().query())?;
     json(StatusCode::OK, &Liveness::OK)
 }
 
 /// Returns the OpenAPI document.
 pub(super) async fn openapi(request: Request) -> HandlerResult {
-    Query::parse(request.uri().query(), &[])?;
+    reject_parameters(request.uri().query())?;
     Ok(json_text(StatusCode::OK, crate::openapi::text()))
 }
 
 /// Says what the server is.
 pub(super) async fn root(request: Request) -> HandlerResult {
-    Query::parse(request.uri().query(), &[])?;
+    reject_parameters(request.uri().query())?;
     json(StatusCode::OK, &ServerDescription::SELF)
 }
 
+/// Says whether the server can serve requests. Refuses if it cannot, and during a shutdown.
 pub(super) async fn readyz(State(app): State<Arc<App>>, request: Request) -> HandlerResult {
-    Query::parse(request.uri().query(), &[])?;
+    reject_parameters(request.uri().query())?;
     if app.is_shutting_down.load(Ordering::Acquire) {
         return Err(ErrorResponse::new(Code::RuntimeError, "the runtime is shutting down"));
     }

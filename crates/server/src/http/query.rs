@@ -1,5 +1,5 @@
-//! Query parameters. Only declared names are accepted. A name that is not repeatable may be sent once. Percent-encoding
-//! and UTF-8 are checked.
+//! Query parameters. Only declared names are accepted. A parameter that is not repeatable may be sent only once.
+//! Percent-encoding and UTF-8 are checked.
 
 use percent_encoding::percent_decode_str;
 
@@ -9,7 +9,7 @@ use crate::routes::RequestField;
 /// The maximum number of characters of an undeclared name in a message.
 const MAX_NAME_CHARS: usize = 64;
 
-/// The parameters of a request.
+/// The parameters of a request: names and decoded values, in the order of the query.
 #[derive(Debug, Default)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -51,6 +51,11 @@ impl Query {
     }
 }
 
+/// Refuses every query parameter, for a route without declared parameters. `raw` is the query string.
+pub(super) fn reject_parameters(raw: Option<&str>) -> Result<(), ErrorResponse> {
+    Query::parse(raw, &[]).map(|_| ())
+}
+
 /// Returns the token in the query of an event stream. The other parameters are checked later. `None`: the query has no
 /// token.
 pub(super) fn access_token(raw: &str) -> Option<String> {
@@ -58,26 +63,28 @@ pub(super) fn access_token(raw: &str) -> Option<String> {
     decode(value).filter(|token| !token.is_empty())
 }
 
+/// Returns the error for a parameter `name` that is not in `declared`.
 fn undeclared_parameter(name: &str, declared: &[RequestField]) -> ErrorResponse {
     let mut short: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
     if name.chars().count() > MAX_NAME_CHARS {
         short.push('…');
     }
-    let declared: Vec<String> = declared.iter().map(|field| format!("`{}`", field.name)).collect();
-    let declared = if declared.is_empty() { "none".to_owned() } else { declared.join(", ") };
-    ErrorResponse::invalid(format!("the query parameter `{short}` is not declared; declared are {declared}"))
+    let names: Vec<String> = declared.iter().map(|field| format!("`{}`", field.name)).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    ErrorResponse::invalid(format!("the query parameter `{short}` is not declared; declared are {names}"))
 }
 
 /// Decodes percent-encoding. A `+` becomes a space, because HTML forms encode a space as `+`. `None`: the text is
 /// malformed or not UTF-8.
 fn decode(text: &str) -> Option<String> {
-    let mut rest = text;
-    while let Some(index) = rest.find('%') {
-        let digits = rest.get(index + 1..index + 3)?;
+    // `percent_decode_str` accepts a `%` without two hex digits, so the digits are checked first.
+    let mut remaining = text;
+    while let Some(index) = remaining.find('%') {
+        let digits = remaining.get(index + 1..index + 3)?;
         if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }
-        rest = &rest[index + 3..];
+        remaining = &remaining[index + 3..];
     }
     let with_spaces = text.replace('+', " ");
     percent_decode_str(&with_spaces).decode_utf8().ok().map(Into::into)

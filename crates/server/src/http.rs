@@ -45,14 +45,15 @@ pub use response_headers::random_id;
 
 /// Returns the router of the protocol: all routes except `/`, with CORS, panic handling and the access log.
 pub fn router(app: &Arc<App>, settings: &ServerSettings) -> Router {
-    with_layers(routing::routes(app, false), app, settings)
+    with_layers(routing::mounted_routes(app), app, settings)
 }
 
 /// Returns the router of a [`Server`](crate::Server). Unlike [`router`], it also serves `/`.
 pub(crate) fn server_router(app: &Arc<App>, settings: &ServerSettings) -> Router {
-    with_layers(routing::routes(app, true), app, settings)
+    with_layers(routing::all_routes(app), app, settings)
 }
 
+/// Adds the middleware of the whole server to `router`.
 fn with_layers(mut router: Router<Arc<App>>, app: &Arc<App>, settings: &ServerSettings) -> Router {
     if let Some(cors) = cors::layer(&settings.allowed_origins) {
         router = router.layer(cors);
@@ -74,15 +75,15 @@ pub(crate) fn prepare_request(
     request_body::wrap_body(request, has_fragment, app.body_timeout, guard, &app.metrics.requests)
 }
 
-/// Marks a request for which no connection slot became free. The router refuses it.
+/// Marks a request for which no connection slot became free. The middleware `log_request` refuses such a request.
 pub(crate) fn mark_refused(request: &mut Request<Body>) {
     request.extensions_mut().insert(access_log::NoFreeSlotMarker);
 }
 
 /// Prepares a response of the router for the connection.
 pub(crate) fn finish_response(mut response: Response) -> Response {
-    // For an empty body, axum sets `Content-Length: 0`. In a 304 this would say that the artifact is empty (RFC 9110
-    // §8.6).
+    // For an empty body, axum sets `Content-Length: 0`. In a response with the status 304, this header would say that
+    // the artifact is empty (RFC 9110 §8.6).
     if response.status() == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove(CONTENT_LENGTH);
     }

@@ -1,4 +1,5 @@
-//! The digest headers of RFC 9530: a dictionary of algorithms, each with its digest as `:base64:`.
+//! The digest headers of RFC 9530. The value of such a header is a dictionary: the keys are algorithms, and each value
+//! is a digest, written as `:base64:`.
 
 use artifact_store_core::Digest;
 use axum::http::HeaderMap;
@@ -12,7 +13,7 @@ pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-d
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Base64 as structured fields allow it: padding may be missing, and the unused last bits may have any value (RFC 9651
-/// §4.2.7).
+/// §4.2.7). The padding is removed before decoding. `None` would mean that this specification is not valid.
 static LENIENT_BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
     let mut specification = Specification::new();
     specification.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
@@ -28,19 +29,25 @@ static LENIENT_BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
 pub(super) fn content_digest(headers: &HeaderMap) -> Result<Option<Digest>, ErrorResponse> {
     let mut digest = None;
     for field in headers.get_all(CONTENT_DIGEST) {
-        let members = field.to_str().ok().and_then(parse).ok_or_else(|| {
+        let parsed = field.to_str().ok().and_then(parse).ok_or_else(|| {
             ErrorResponse::invalid("Content-Digest is not legal; it takes sha-256=:<base64 of the SHA-256>:")
         })?;
         // If a key is repeated, the last digest is used, as in all structured fields.
-        digest = members.or(digest);
+        digest = parsed.sha_256.or(digest);
     }
     Ok(digest)
 }
 
-/// Parses one header line. Outer `None`: the line is malformed. Inner `None`: the line has no SHA-256.
-#[allow(clippy::option_option)] // A malformed line differs from a line without a SHA-256.
-fn parse(field: &str) -> Option<Option<Digest>> {
-    let mut digest = None;
+/// The content of a well-formed header line.
+#[derive(Debug, PartialEq, Eq)]
+struct DigestField {
+    /// `None`: the line has only digests of other algorithms.
+    sha_256: Option<Digest>,
+}
+
+/// Parses one header line. `None`: the line is malformed.
+fn parse(field: &str) -> Option<DigestField> {
+    let mut sha_256 = None;
     for member in field.split(',') {
         let (key, value) = member.trim_matches([' ', '\t']).split_once('=')?;
         let (value, parameters) = value.strip_prefix(':')?.split_once(':')?;
@@ -49,52 +56,64 @@ fn parse(field: &str) -> Option<Option<Digest>> {
         }
         let bytes = LENIENT_BASE64.as_ref()?.decode(value.trim_end_matches('=').as_bytes()).ok()?;
         if key == "sha-256" {
-            digest = Some(Digest::from_bytes(bytes.try_into().ok()?));
+            sha_256 = Some(Digest::from_bytes(bytes.try_into().ok()?));
         }
     }
-    Some(digest)
+    Some(DigestField { sha_256 })
 }
 
+/// Returns whether `text` is a key of a structured field (RFC 9651 §3.1.2).
 fn is_key(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase() || c == '*')
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.*".contains(&b))
 }
 
-/// Returns whether `text` is a list of parameters, which may follow a member's value (RFC 9651 §3.1.2). Any other text
-/// is refused. It may be a further member after a missing comma, and its digest would not be compared. A quoted string
-/// with a comma or a semicolon is refused too, because no digest needs one.
+/// Returns whether `text` is a list of parameters. Such a list may follow the value of a dictionary member (RFC 9651
+/// §3.1.2). Any other text is refused: it may be another member after a missing comma, and the digest of that member
+/// would be ignored. A quoted string with a comma or a semicolon is refused too, because no digest needs such a string.
 fn are_parameters(text: &str) -> bool {
     let mut parts = text.split(';');
     parts.next() == Some("")
         && parts.all(|parameter| {
+            // A parameter without a value is true, which is written `?1`.
             let (key, item) = parameter.split_once('=').unwrap_or((parameter, "?1"));
             is_key(key.trim_start_matches(' ')) && is_item(item)
         })
 }
 
+/// Returns whether `text` is the value of a parameter: a bare item (RFC 9651 §3.3).
 fn is_item(text: &str) -> bool {
-    let quoted = |text: &str| text.strip_prefix('"')?.strip_suffix('"').map(str::to_owned);
-    let number = |text: &str| {
-        let digits = text.strip_prefix(['-', '@']).unwrap_or(text);
-        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-        [whole, part].iter().all(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let token = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*')
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b))
-    };
-    if let Some(inner) = quoted(text) {
-        let plain = inner.replace("\\\\", "").replace("\\\"", "");
-        return plain.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+    if let Some(content) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        return is_string_content(content);
     }
     if let Some(bytes) = text.strip_prefix(':').and_then(|text| text.strip_suffix(':')) {
         let digits = bytes.trim_end_matches('=');
         return LENIENT_BASE64.as_ref().is_some_and(|base64| base64.decode(digits.as_bytes()).is_ok());
     }
-    matches!(text, "?0" | "?1") || number(text) || token(text)
+    matches!(text, "?0" | "?1") || is_number(text) || is_token(text)
 }
 
-/// Returns the header value for `digest`.
+/// Returns whether `content` may be between the quotes of a string: visible ASCII and spaces. A quote and a backslash
+/// must be escaped with a backslash.
+fn is_string_content(content: &str) -> bool {
+    let without_escapes = content.replace("\\\\", "").replace("\\\"", "");
+    without_escapes.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
+}
+
+/// Returns whether `text` is a number or a date. A date is a number after `@`.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '@']).unwrap_or(text);
+    let (integer, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    [integer, fraction].iter().all(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Returns whether `text` is a token.
+fn is_token(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b))
+}
+
+/// Returns the value of the header `Repr-Digest` for `digest`.
 pub(super) fn repr_digest(digest: &Digest) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("sha-256=:{}:", BASE64.encode(digest.as_bytes()))).ok()
 }
@@ -105,13 +124,18 @@ mod tests {
 
     const HELLO: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
 
+    /// The content of a line with this SHA-256.
+    fn with_sha_256(digest: Digest) -> Option<DigestField> {
+        Some(DigestField { sha_256: Some(digest) })
+    }
+
     #[test]
     fn a_sha_256_is_found_among_other_algorithms() {
         let hello = Digest::of(b"hello");
-        assert_eq!(parse(HELLO), Some(Some(hello)));
-        assert_eq!(parse(&format!("sha-512=:AAAA:, {HELLO}")), Some(Some(hello)));
-        assert_eq!(parse(&HELLO.replace("=:", ":").replacen("256:", "256=:", 1)), Some(Some(hello)));
-        assert_eq!(parse("sha-512=:AAAA:"), Some(None));
+        assert_eq!(parse(HELLO), with_sha_256(hello));
+        assert_eq!(parse(&format!("sha-512=:AAAA:, {HELLO}")), with_sha_256(hello));
+        assert_eq!(parse(&HELLO.replace("=:", ":").replacen("256:", "256=:", 1)), with_sha_256(hello));
+        assert_eq!(parse("sha-512=:AAAA:"), Some(DigestField { sha_256: None }));
     }
 
     #[test]
@@ -119,7 +143,7 @@ mod tests {
         for parameters in ["; a=1", ";a;b=?1;c=-1.5", ";d=\"x \\\" y\\\\\"", ";e=*to/k:en;f=:AA==:;g=@1"] {
             assert_eq!(
                 parse(&format!("{HELLO}{parameters}")),
-                Some(Some(Digest::of(b"hello"))),
+                with_sha_256(Digest::of(b"hello")),
                 "{parameters}"
             );
         }
@@ -155,6 +179,6 @@ mod tests {
     #[test]
     fn a_written_digest_field_is_parsed_back() {
         let digest = Digest::of(b"some bytes");
-        assert_eq!(parse(repr_digest(&digest).unwrap().to_str().unwrap()), Some(Some(digest)));
+        assert_eq!(parse(repr_digest(&digest).unwrap().to_str().unwrap()), with_sha_256(digest));
     }
 }

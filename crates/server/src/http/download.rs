@@ -61,8 +61,8 @@ pub(super) async fn download(
         return Ok(artifact_response(&record, inline, StatusCode::OK, length, Body::empty()));
     }
 
-    // If the request has conditions, the record is read first. So the store opens no bytes if they are not sent.
-    // Without conditions this step is not needed.
+    // The response to a request with conditions or a range may have no bytes. So the record of the artifact is read
+    // first, and the store opens the bytes only if they are sent. The response to any other request always has bytes.
     let mut part = None;
     if conditional::is_conditional(headers) {
         let record = app.resolver.stat(caller, &task, &id).await?;
@@ -83,8 +83,8 @@ pub(super) async fn download(
     Ok(response)
 }
 
-/// Evaluates the conditions. Returns a response with the status 304 if the client already has the bytes, and an error
-/// if a condition does not hold. `None`: the request must be served.
+/// Evaluates the conditions in `headers`. Returns a response with the status 304 if the client already has the bytes.
+/// Returns an error if a condition does not hold. `None`: the request must be served.
 fn evaluate_conditions(
     headers: &HeaderMap,
     record: &Record,
@@ -107,20 +107,24 @@ fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRan
     match range::parse(range.to_str().unwrap_or_default(), record.size) {
         RequestedRange::Whole => Ok(None),
         RequestedRange::Part(part) => Ok(Some(part)),
-        // HTTP clients expect the status 416, which no protocol code has. So the error has this status and the code
-        // `invalid_request`, the code of any request that cannot be served as it is.
-        RequestedRange::Unsatisfiable => {
-            let error = ErrorResponse::new(Code::InvalidRequest, "the range covers no byte of this artifact")
-                .with_status(StatusCode::RANGE_NOT_SATISFIABLE);
-            Err(match HeaderValue::from_str(&format!("bytes */{}", record.size)) {
-                Ok(size) => error.with_header(CONTENT_RANGE, size),
-                Err(_) => error,
-            })
-        }
+        RequestedRange::Unsatisfiable => Err(unsatisfiable_range(record.size)),
     }
 }
 
-/// Returns a response with the artifact's headers. Because of these headers, a browser does not run the bytes.
+/// Returns the error for a range without a byte of the artifact, which has `size` bytes. HTTP clients expect the status
+/// 416, but no code of the protocol has this status. So the error has the status 416 and the code `invalid_request`,
+/// the code of any request that cannot be served as it is.
+fn unsatisfiable_range(size: u64) -> ErrorResponse {
+    let error = ErrorResponse::new(Code::InvalidRequest, "the range covers no byte of this artifact")
+        .with_status(StatusCode::RANGE_NOT_SATISFIABLE);
+    match HeaderValue::from_str(&format!("bytes */{size}")) {
+        Ok(content_range) => error.with_header(CONTENT_RANGE, content_range),
+        Err(_) => error,
+    }
+}
+
+/// Returns a response with the artifact's headers. These headers prevent a browser from running scripts in the bytes.
+/// `inline` says whether a browser may show the artifact instead of saving it. `length` is the length of `body`.
 fn artifact_response(
     record: &Record,
     inline: bool,
@@ -145,6 +149,7 @@ fn artifact_response(
     response
 }
 
+/// Returns the response with the status 304.
 fn not_modified(record: &Record) -> axum::response::Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -165,8 +170,9 @@ fn set_cache_headers(response: &mut axum::response::Response, record: &Record) {
     headers.insert(VARY, HeaderValue::from_static("authorization, x-harbor-session"));
 }
 
+/// Sets the header `name`.
 fn insert_header(response: &mut axum::response::Response, name: HeaderName, value: &str) {
-    // The values consist of digits, hex and dates, so they are always legal.
+    // The values consist of digits, hex and dates, so they are always valid.
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

@@ -43,6 +43,7 @@ pub(super) async fn events(
     Ok(response)
 }
 
+/// Checks the query and the headers of a request, and subscribes to the events.
 fn subscribe(app: &App, verified: &VerifiedCaller, request: &Request) -> Result<Subscription, ErrorResponse> {
     let mut query = Query::parse(request.uri().query(), EVENTS_QUERY)?;
     let all_tenants = match query.take("admin").as_deref() {
@@ -54,8 +55,8 @@ fn subscribe(app: &App, verified: &VerifiedCaller, request: &Request) -> Result<
     };
     let kinds = parse_kinds(request.headers())?;
     let last_event_id = request.headers().get(LAST_EVENT_ID);
-    // An id that is not visible ASCII is replaced by `?`. The history contains no such id and no `?`, so the result is
-    // the same.
+    // An id that is not visible ASCII is not the id of an event. It is replaced by `?`, which is not the id of an event
+    // either.
     let last_event_id = last_event_id.map(|id| id.to_str().unwrap_or("?").to_owned());
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
     Ok(app.resolver.subscribe(verified.caller(), SubscribeOptions { all_tenants, kinds, last_event_id })?)
@@ -65,29 +66,35 @@ fn subscribe(app: &App, verified: &VerifiedCaller, request: &Request) -> Result<
 fn parse_kinds(headers: &HeaderMap) -> Result<Vec<EventKind>, ErrorResponse> {
     let mut kinds = Vec::new();
     for value in headers.get_all(EVENT_TYPE) {
-        for name in value.to_str().unwrap_or("?").split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let kind = EventKind::from_name(name).ok_or_else(|| {
-                let legal: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-                ErrorResponse::invalid(format!(
-                    "the header X-Harbor-Event-Type is not legal; it takes {}",
-                    legal.join(", ")
-                ))
-            })?;
-            kinds.push(kind);
+        // A value that is not visible ASCII becomes `?`, which is not a type, so the request is refused.
+        let names = value.to_str().unwrap_or("?").split(',').map(str::trim);
+        for name in names.filter(|name| !name.is_empty()) {
+            kinds.push(EventKind::from_name(name).ok_or_else(unknown_kind)?);
         }
     }
     Ok(kinds)
 }
 
-/// Returns the stream for a subscriber. The stream ends when the token is no longer valid, or the subscription ends.
+/// Returns the error for an event type that does not exist.
+fn unknown_kind() -> ErrorResponse {
+    let legal: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    ErrorResponse::invalid(format!(
+        "the header X-Harbor-Event-Type is not legal; it takes {}",
+        legal.join(", ")
+    ))
+}
+
+/// Returns the stream for a subscriber. The stream begins with the time after which the client should reconnect. The
+/// stream ends when the token is no longer valid, or the subscription ends.
 fn event_stream(
     subscription: Subscription,
     lifetime: TokenLifetime,
     metrics: Arc<EventStreamMetrics>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let first = stream::once(async { Event::default().retry(RETRY) });
+    let retry_time = stream::once(async { Event::default().retry(RETRY) });
+    // The state of the stream. `None`: the stream ends.
     let open = Some((subscription, Box::pin(lifetime.ended()), metrics));
-    let rest = stream::unfold(open, async |open| {
+    let events = stream::unfold(open, async |open| {
         let (mut subscription, mut ended, metrics) = open?;
         let delivery = tokio::select! {
             // Biased: if the token is no longer valid, pending events must not be delivered.
@@ -106,7 +113,7 @@ fn event_stream(
         };
         Some((event, Some((subscription, ended, metrics))))
     });
-    first.chain(rest).map(Ok)
+    retry_time.chain(events).map(Ok)
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ pub(super) enum RequestedRange {
     Unsatisfiable,
 }
 
-/// Parses `range` for an artifact of `size` bytes. A malformed range, another unit, and several ranges are ignored, as
-/// the RFC allows. Several ranges would need a multipart response, which costs the server more than the client.
+/// Parses `range`, the value of the header, for an artifact of `size` bytes. A malformed range, another unit, and
+/// several ranges are ignored, as the RFC allows. Several ranges would need a multipart response, which costs the
+/// server more than the client.
 pub(super) fn parse(range: &str, size: u64) -> RequestedRange {
     let Some((unit, set)) = range.split_once('=') else { return RequestedRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -24,29 +25,44 @@ pub(super) fn parse(range: &str, size: u64) -> RequestedRange {
         return RequestedRange::Whole;
     };
     match (parse_position(first), parse_position(last)) {
-        (Some(Some(first)), Some(Some(last))) if last < first => RequestedRange::Whole,
-        (Some(Some(first)), Some(_)) if first >= size => RequestedRange::Unsatisfiable,
-        (Some(Some(first)), Some(Some(last))) => {
+        (Position::Number(first), Position::Number(last)) if last < first => RequestedRange::Whole,
+        (Position::Number(first), Position::Number(_) | Position::Missing) if first >= size => {
+            RequestedRange::Unsatisfiable
+        }
+        (Position::Number(first), Position::Number(last)) => {
             RequestedRange::Part(ByteRange::Bounded { start: first, end: last.saturating_add(1) })
         }
-        (Some(Some(first)), Some(None)) => RequestedRange::Part(ByteRange::From(first)),
-        (Some(None), Some(Some(0))) => RequestedRange::Unsatisfiable,
+        (Position::Number(first), Position::Missing) => RequestedRange::Part(ByteRange::From(first)),
+        // Without a first position, the number is the length of a suffix.
+        (Position::Missing, Position::Number(0)) => RequestedRange::Unsatisfiable,
         // A suffix of an empty artifact is the whole artifact. `Content-Range` cannot express this range, so the
         // response has the status 200.
-        (Some(None), Some(Some(_))) if size == 0 => RequestedRange::Whole,
-        (Some(None), Some(Some(length))) => RequestedRange::Part(ByteRange::Suffix(length)),
-        _ => RequestedRange::Whole,
+        (Position::Missing, Position::Number(_)) if size == 0 => RequestedRange::Whole,
+        (Position::Missing, Position::Number(length)) => RequestedRange::Part(ByteRange::Suffix(length)),
+        (Position::Missing, Position::Missing) | (Position::Malformed, _) | (_, Position::Malformed) => {
+            RequestedRange::Whole
+        }
     }
 }
 
-/// Parses a position. Outer `None`: the text is malformed. Inner `None`: the text is empty. A number that needs more
-/// than 64 bits becomes `u64::MAX`.
-#[allow(clippy::option_option)] // A malformed position differs from a missing one.
-fn parse_position(text: &str) -> Option<Option<u64>> {
+/// The text before or after the hyphen of a range.
+enum Position {
+    /// There is no text.
+    Missing,
+    Number(u64),
+    /// The text is not a number.
+    Malformed,
+}
+
+/// Parses a position. A number that needs more than 64 bits becomes `u64::MAX`.
+fn parse_position(text: &str) -> Position {
     if text.is_empty() {
-        return Some(None);
+        return Position::Missing;
     }
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| Some(text.parse().unwrap_or(u64::MAX)))
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Position::Malformed;
+    }
+    Position::Number(text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The body of a request. A body that stalls or arrives too slowly fails. A body that is dropped before its end is
 //! drained.
 //!
-//! A client that sends a byte now and then must not occupy its connection forever, and must not occupy a connection of
-//! the store forever. Each wait for more bytes of a body has a timeout. In addition, the server adds up how long it
-//! waits for the body. Received bytes reduce this sum by the time that they take at the minimum rate. The sum never
-//! falls below zero, so a body that was fast before gets no extra time later. If the sum exceeds a limit, the body
-//! fails. The sum contains only the time in which the server waits for the client, not the time that the store takes.
+//! A client that sends a byte now and then must not occupy its connection or a connection of the store forever. Each
+//! wait for more bytes of a body has a timeout. In addition, the server adds up how long it waits for the body.
+//! Received bytes reduce this sum by the time that they take at the minimum rate. The sum never falls below zero, so a
+//! body that was fast before gets no extra time later. If the sum exceeds a limit, the body fails. The sum contains
+//! only the time in which the server waits for the client, not the time that the store takes.
 //!
-//! A server may respond before it has read the body, and then close the connection. Then the connection is reset, and
-//! the client may not see the response. So a body that is dropped before its end is drained in the background, within
-//! limits, while the response is sent.
+//! A server may respond before it has read the body. If it then closes the connection, the connection is reset, and the
+//! client may not see the response. So a body that is dropped before its end is drained in the background while the
+//! response is sent. The drained bytes and the time are limited.
 
 use std::io;
 use std::pin::Pin;
@@ -54,7 +54,7 @@ impl BodyProgress {
     }
 
     /// Returns whether the client still waits for a `100 Continue` that it will not get. The connection must then be
-    /// closed.
+    /// closed, because the server does not know whether the client will send the body.
     pub(super) fn is_pending(&self) -> bool {
         self.expects_continue && !self.is_polled.load(Ordering::Acquire)
     }
@@ -86,15 +86,17 @@ pub(super) fn wrap_body(
 
 #[derive(Debug)]
 struct RequestBody {
-    /// `None` after the end or an error.
+    /// `None` after the end of the body, or after an error of hyper.
     inner: Option<Incoming>,
     progress: Arc<BodyProgress>,
     metrics: Arc<RequestMetrics>,
+    /// How long one wait for more bytes may take.
     stall_timeout: Duration,
     /// The current stall. `None`: the server does not wait for the body.
     stall: Option<Stall>,
     /// How long the server has waited for the body, minus the time that the received bytes take at the minimum rate.
     waited: Duration,
+    /// `None` only while the body is dropped.
     guard: Option<BodyGuard>,
 }
 
@@ -103,6 +105,20 @@ struct RequestBody {
 struct Stall {
     since: Instant,
     timer: Pin<Box<Sleep>>,
+}
+
+impl RequestBody {
+    /// Waits while no bytes arrive. Resolves when this wait, or the sum of all waits, is too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let remaining = self.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(self.waited);
+        let max_wait = self.stall_timeout.min(remaining);
+        let stall = self
+            .stall
+            .get_or_insert_with(|| Stall { since: Instant::now(), timer: Box::pin(sleep(max_wait)) });
+        ready!(stall.timer.as_mut().poll(cx));
+        self.stall = None;
+        Poll::Ready(())
+    }
 }
 
 impl HttpBody for RequestBody {
@@ -117,13 +133,7 @@ impl HttpBody for RequestBody {
         this.progress.is_polled.store(true, Ordering::Release);
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
-            let left = this.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(this.waited);
-            let wait = this.stall_timeout.min(left);
-            let stall = this
-                .stall
-                .get_or_insert_with(|| Stall { since: Instant::now(), timer: Box::pin(sleep(wait)) });
-            ready!(stall.timer.as_mut().poll(cx));
-            this.stall = None;
+            ready!(this.poll_stall(cx));
             let error =
                 io::Error::new(io::ErrorKind::TimedOut, "the request's body stalled, or arrived too slowly");
             return Poll::Ready(Some(Err(error.into())));
@@ -169,16 +179,15 @@ impl Drop for RequestBody {
     }
 }
 
+/// Reads and drops at most [`MAX_DRAINED_BYTES`] bytes of a body.
 async fn drain(mut inner: Incoming, metrics: Arc<RequestMetrics>) {
-    let mut left = MAX_DRAINED_BYTES;
+    let mut remaining = MAX_DRAINED_BYTES;
     loop {
         let next = std::future::poll_fn(|cx| Pin::new(&mut inner).poll_frame(cx)).await;
         let Some(Ok(frame)) = next else { return };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         metrics.count_received_bytes(length);
-        match left.checked_sub(length) {
-            Some(rest) => left = rest,
-            None => return,
-        }
+        let Some(new_remaining) = remaining.checked_sub(length) else { return };
+        remaining = new_remaining;
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of a request's head that hyper does not make: exactly one valid host, no fragment in the target, and a body
-//! whose end is unambiguous. If a proxy and a server read a head differently, the server can take bytes of one caller
-//! for a request of another caller.
+//! whose end is unambiguous. If a proxy and a server read a head differently, the server can mistake bytes of one
+//! caller for a request of another caller (request smuggling).
 
 use std::net::Ipv6Addr;
 
@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::response::ErrorResponse;
 
-/// The error in a head. The router gets the error from the request's extensions and responds, because the connection
-/// cannot respond itself.
+/// The error in a head. The head is checked before the router is called, and no response can be sent at that point. So
+/// the error is stored in the request's extensions, and the middleware `log_request` responds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MalformedHead(&'static str);
 
@@ -47,6 +47,7 @@ impl MalformedHead {
 const INVALID_HOST: &str =
     "the request's host is not valid: expected a name or an address, with or without a port";
 
+/// Returns the message about the first error in the headers. `None`: there is no error.
 fn header_error(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
@@ -68,28 +69,28 @@ fn header_error(version: Version, headers: &HeaderMap) -> Option<&'static str> {
 /// Returns whether `text` is `uri-host [ ":" port ]` with a host that is not empty.
 fn is_host(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
-    let (host, port) = match text.strip_prefix('[') {
-        Some(literal) => {
-            let Some((address, port)) = literal.split_once(']') else { return false };
-            if address.parse::<Ipv6Addr>().is_err() && !is_future_address(address) {
-                return false;
-            }
-            // The address is already checked. `literal` is a name that passes the check below.
-            ("literal", port)
-        }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    let is_port = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
-    !host.is_empty() && is_name(host) && is_port
+    if let Some(literal) = text.strip_prefix('[') {
+        let Some((address, port)) = literal.split_once(']') else { return false };
+        let is_address = address.parse::<Ipv6Addr>().is_ok() || is_future_address(address);
+        return is_address && is_port_suffix(port);
+    }
+    let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+    !host.is_empty() && is_name(host) && is_port_suffix(port)
+}
+
+/// Returns whether `text` is empty, or a colon and a port. The port may be empty.
+fn is_port_suffix(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// Returns whether `text` is a `reg-name` of RFC 3986.
 fn is_name(text: &str) -> bool {
-    let mut escapes = text.split('%');
-    escapes.next().is_some_and(|plain| plain.bytes().all(is_name_byte))
-        && escapes.all(|escape| {
-            let bytes = escape.as_bytes();
+    // The first part is before any `%`. Each further part must begin with two hex digits.
+    let mut parts = text.split('%');
+    parts.next().is_some_and(|plain| plain.bytes().all(is_name_byte))
+        && parts.all(|part| {
+            let bytes = part.as_bytes();
             bytes.len() >= 2
                 && bytes[..2].iter().all(u8::is_ascii_hexdigit)
                 && bytes[2..].iter().copied().all(is_name_byte)

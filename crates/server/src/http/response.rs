@@ -26,7 +26,7 @@ pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     refusal: Refusal,
-    /// `None`: the status of the code.
+    /// `None`: the response has the status of the refusal's code.
     status: Option<StatusCode>,
     /// Headers in addition to those of every refusal.
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -39,6 +39,7 @@ impl ErrorResponse {
         Refusal::new(code, message).into()
     }
 
+    /// Creates a refusal with the code `invalid_request`.
     pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, message)
     }
@@ -64,7 +65,7 @@ impl ErrorResponse {
         .with_header(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
     }
 
-    /// Sets the status, for cases in which HTTP has a more specific status than that of the code.
+    /// Sets the status, for cases in which HTTP has a more specific status than the code of the refusal.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
         self
@@ -92,6 +93,7 @@ impl From<Envelope> for ErrorResponse {
 #[derive(Debug, Clone)]
 pub(super) struct RefusalLog {
     pub(super) code: Code,
+    /// `None`: the refusal has no cause besides the request itself.
     pub(super) cause: Option<String>,
 }
 
@@ -100,18 +102,18 @@ impl ErrorResponse {
     fn into_parts(self) -> (StatusCode, HeaderMap, Vec<u8>, RefusalLog) {
         let Self { refusal, status, headers } = self;
         let code_status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut fields: HeaderMap = headers.into_iter().collect();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut all_headers: HeaderMap = headers.into_iter().collect();
+        all_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        all_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match code_status {
             // RFC 6750 §3: the response to a request without a token contains no error code. For such a request, the
             // extractor has already set the header.
-            StatusCode::UNAUTHORIZED if !fields.contains_key(WWW_AUTHENTICATE) => {
+            StatusCode::UNAUTHORIZED if !all_headers.contains_key(WWW_AUTHENTICATE) => {
                 let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-                fields.insert(WWW_AUTHENTICATE, challenge);
+                all_headers.insert(WWW_AUTHENTICATE, challenge);
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                fields.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+                all_headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
             }
             _ => {}
         }
@@ -119,7 +121,7 @@ impl ErrorResponse {
         let mut body = serde_json::to_vec(refusal.envelope()).unwrap_or_default();
         body.push(b'\n');
         let log = RefusalLog { code: refusal.code(), cause: refusal.cause().map(error_chain) };
-        (status.unwrap_or(code_status), fields, body, log)
+        (status.unwrap_or(code_status), all_headers, body, log)
     }
 }
 
@@ -146,6 +148,8 @@ pub(crate) fn too_many_connections() -> Vec<u8> {
     raw_response(ErrorResponse::too_many_connections())
 }
 
+/// Formats a response as HTTP/1.1 and logs it. Such a response is sent without the router, so the middleware does not
+/// log it and does not add headers.
 fn raw_response(response: ErrorResponse) -> Vec<u8> {
     let (status, mut headers, body, RefusalLog { code, .. }) = response.into_parts();
     let request_id = super::response_headers::random_id();

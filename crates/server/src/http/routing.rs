@@ -15,6 +15,7 @@ use super::{control, download, events, metrics, probes, upload};
 use crate::app::App;
 use crate::routes::{ROOT, ROUTES, Route, RouteKind, unknown_path, unknown_verb};
 
+/// Returns the handler of a route, for any verb. `check_verb` rejects the verbs that the route does not have.
 fn handler(route: &Route) -> MethodRouter<Arc<App>> {
     match route.kind {
         RouteKind::Control => any(control::control),
@@ -29,13 +30,22 @@ fn handler(route: &Route) -> MethodRouter<Arc<App>> {
     }
 }
 
-/// Returns the router of all routes, without the middleware of the whole server. If `has_root` is false, the router has
-/// no route `/`, because the application that mounts the router has its own route `/`.
-pub(super) fn routes(app: &Arc<App>, has_root: bool) -> Router<Arc<App>> {
+/// Returns the router of all routes, without the middleware of the whole server.
+pub(super) fn all_routes(app: &Arc<App>) -> Router<Arc<App>> {
+    bind(app, ROUTES.iter())
+}
+
+/// Like [`all_routes`], but without the route `/`. The application that mounts the router has its own route `/`.
+pub(super) fn mounted_routes(app: &Arc<App>) -> Router<Arc<App>> {
+    bind(app, ROUTES.iter().filter(|route| route.path != ROOT))
+}
+
+/// Returns a router that binds each of `routes` to its handler.
+fn bind(app: &Arc<App>, routes: impl Iterator<Item = &'static Route>) -> Router<Arc<App>> {
     let mut router = Router::new();
-    for route in ROUTES.iter().filter(|route| has_root || route.path != ROOT) {
-        let check_verb = from_fn(async |request: Request, next: Next| check_verb(route, request, next).await);
-        router = router.route(route.path, handler(route).layer(check_verb));
+    for route in routes {
+        let verb_layer = from_fn(async |request: Request, next: Next| check_verb(route, request, next).await);
+        router = router.route(route.path, handler(route).layer(verb_layer));
     }
     router
         .fallback(async || ErrorResponse::new(Code::UnknownMethod, unknown_path()))

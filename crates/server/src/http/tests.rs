@@ -94,6 +94,7 @@ impl Fixture {
     }
 }
 
+/// Replaces the names in braces in the path of a route by legal values.
 fn example(path: &str) -> String {
     path.replace("{method}", "runtime.info").replace("{id}", "default_00000000000000000000000000000000")
 }
@@ -179,7 +180,7 @@ async fn json_ends_with_a_line_feed_that_the_length_counts() {
 }
 
 #[tokio::test]
-async fn a_wrong_path_verb_or_method_is_told_the_right_one() {
+async fn the_message_for_a_wrong_path_verb_or_method_names_the_right_one() {
     let fixture = Fixture::new(&[]).await;
     for (verb, path, right) in [
         (

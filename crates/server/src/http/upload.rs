@@ -62,20 +62,23 @@ pub(super) async fn upload(
     let mut response = json(status, &PutResponse::new(&uploaded.record))?;
     if uploaded.created {
         let id = utf8_percent_encode(uploaded.record.id.as_str(), ESCAPE_SET);
-        let task = match task.as_str() {
+        let task_query = match task.as_str() {
             "" => String::new(),
             task => format!("?task={}", utf8_percent_encode(task, ESCAPE_SET)),
         };
-        // Relative to the request's own path `/v1/artifacts`, because a proxy may serve it under another path.
-        if let Ok(location) = HeaderValue::from_str(&format!("artifacts/{id}{task}")) {
+        // The location is relative to the path of this request, `/v1/artifacts`, because a proxy may serve this path
+        // under another name.
+        if let Ok(location) = HeaderValue::from_str(&format!("artifacts/{id}{task_query}")) {
             response.headers_mut().insert(LOCATION, location);
         }
     }
     Ok(response)
 }
 
+/// Parses the query parameter `source`. An empty value counts as absent, and the result is then `None`.
 fn parse_source(text: Option<String>) -> Result<Option<Source>, ErrorResponse> {
-    text.filter(|text| !text.is_empty()).map(|text| text.parse()).transpose().map_err(|_| {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse::<Source>().map(Some).map_err(|_| {
         let legal: Vec<&str> = Source::ALL.iter().map(|source| source.as_str()).collect();
         ErrorResponse::invalid(format!(
             "the query parameter `source` is not legal; it takes one of {}",
@@ -84,7 +87,7 @@ fn parse_source(text: Option<String>) -> Result<Option<Source>, ErrorResponse> {
     })
 }
 
-/// Returns the value of a header that may be sent only once.
+/// Returns the value of a header that may be sent only once. `None`: the header is absent.
 fn single_value(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ErrorResponse> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), second) = (values.next(), values.next()) else { return Ok(None) };

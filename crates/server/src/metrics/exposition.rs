@@ -1,8 +1,9 @@
-//! The text of all metrics. [`Format`] is one of two formats. [`Exposition`] makes the texts and limits their number in
-//! memory.
+//! The text of all metrics. [`Format`] is the format of a text. [`Exposition`] makes the texts and limits how many of
+//! them are in memory.
 //!
-//! Any client may request the text and may then read it slowly. So if many texts are still being read, further requests
-//! get the latest text, as long as it is less than 1 second old. A new text is made only after that.
+//! Any client may request the text and may then read it slowly. The text stays in memory until it is read. So if many
+//! texts are in memory, further requests share the latest text. A new text is made only when the latest text is 1
+//! second old.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-/// If at least this number of texts is in memory, requests share the latest text.
+/// If this number of texts or more is in memory, requests share the latest text.
 const MAX_UNSHARED: usize = 8;
 /// The maximum age of a shared text.
 const MAX_SHARED_AGE: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ impl Format {
 /// Makes the texts, and counts the texts that are still in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition {
-    /// Every text has a clone of this, so the reference count minus 1 is the number of texts in memory.
+    /// Every text has a clone of this `Arc`, so the reference count minus 1 is the number of texts in memory.
     texts: Arc<()>,
     /// The latest text of each format.
     latest: Mutex<Vec<CachedText>>,
@@ -73,7 +74,7 @@ struct CachedText {
     text: Bytes,
 }
 
-/// A text that is counted as in memory until it is dropped.
+/// A text with a clone of [`Exposition::texts`], which counts the text until it is dropped.
 struct CountedText(String, #[allow(dead_code)] Arc<()>);
 
 impl AsRef<[u8]> for CountedText {
@@ -83,20 +84,20 @@ impl AsRef<[u8]> for CountedText {
 }
 
 impl Exposition {
-    /// Returns the text that `collector` writes now. If many texts are being read, returns the latest text if it is
-    /// less than 1 second old.
+    /// Returns the text that `collector` writes now. If many texts are in memory and the latest text is less than 1
+    /// second old, returns the latest text instead.
     pub(crate) fn text(&self, format: Format, collector: Box<dyn Collector>) -> Result<Bytes, fmt::Error> {
-        // The lock allows only one text to be made at a time. Making a text takes less than a millisecond and waits for
-        // nothing.
+        // While the lock is held, no other text is made. Making a text takes less than a millisecond, because it does
+        // not wait for anything.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::strong_count(&self.texts) > MAX_UNSHARED {
-            let shared = latest.iter().find(|latest| latest.format == format);
-            if let Some(shared) = shared.filter(|shared| shared.created.elapsed() < MAX_SHARED_AGE) {
-                return Ok(shared.text.clone());
+            let cached = latest.iter().find(|cached| cached.format == format);
+            if let Some(cached) = cached.filter(|cached| cached.created.elapsed() < MAX_SHARED_AGE) {
+                return Ok(cached.text.clone());
             }
         }
         let text = Bytes::from_owner(CountedText(format.encode(collector)?, Arc::clone(&self.texts)));
-        latest.retain(|latest| latest.format != format);
+        latest.retain(|cached| cached.format != format);
         latest.push(CachedText { format, created: Instant::now(), text: text.clone() });
         Ok(text)
     }

@@ -1,4 +1,4 @@
-//! Writes metric families in either format: [`Families`]. This module must never know what is counted.
+//! Writes metric families in the format of the encoder: [`Families`]. This module must never know what is counted.
 
 use std::fmt;
 

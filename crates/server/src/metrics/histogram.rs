@@ -15,6 +15,7 @@ const BUCKETS: usize = BUCKET_BOUNDS.len() + 1;
 #[derive(Debug, Default)]
 pub(crate) struct DurationHistogram {
     buckets: [AtomicU64; BUCKETS],
+    /// The sum of all durations, in nanoseconds.
     nanos: AtomicU64,
 }
 
@@ -24,11 +25,13 @@ pub(crate) struct HistogramSnapshot {
     pub(crate) count: u64,
     /// The sum of all durations, in seconds.
     pub(crate) sum: f64,
-    /// Each bucket: its upper bound, and the number of durations in this bucket. Smaller buckets are not included.
+    /// Each bucket: its upper bound in seconds, and the number of durations in this bucket alone. The last upper bound
+    /// is infinite.
     pub(crate) buckets: [(f64, u64); BUCKETS],
 }
 
 impl DurationHistogram {
+    /// Counts a duration in the first bucket whose upper bound is not smaller.
     pub(crate) fn record(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = BUCKET_BOUNDS.partition_point(|bound| *bound < seconds);
@@ -41,13 +44,14 @@ impl DurationHistogram {
 
     pub(crate) fn snapshot(&self) -> HistogramSnapshot {
         let mut snapshot = HistogramSnapshot { count: 0, sum: 0.0, buckets: [(f64::INFINITY, 0); BUCKETS] };
-        for (row, bound) in snapshot.buckets.iter_mut().zip(BUCKET_BOUNDS) {
-            row.0 = bound;
+        // The last bucket keeps its infinite bound, because `BUCKET_BOUNDS` has one element less.
+        for ((upper_bound, _), bound) in snapshot.buckets.iter_mut().zip(BUCKET_BOUNDS) {
+            *upper_bound = bound;
         }
-        for (row, count) in snapshot.buckets.iter_mut().zip(&self.buckets) {
-            row.1 = count.load(Ordering::Relaxed);
-            // The count is the sum of the buckets, so that it always agrees with the buckets.
-            snapshot.count += row.1;
+        for ((_, count), bucket) in snapshot.buckets.iter_mut().zip(&self.buckets) {
+            *count = bucket.load(Ordering::Relaxed);
+            // The total is the sum of the buckets, so that it always agrees with the buckets.
+            snapshot.count += *count;
         }
         snapshot.sum = Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64();
         snapshot

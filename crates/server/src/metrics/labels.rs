@@ -23,15 +23,15 @@ pub(crate) static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     for route in ROUTES {
         endpoints.push(Endpoint { route: route.path, control: "" });
         if route.kind == RouteKind::Control {
-            let of = |method: &ControlMethod| Endpoint { route: route.path, control: method.name() };
-            endpoints.extend(ControlMethod::ALL.iter().map(of));
+            let endpoint = |method: &ControlMethod| Endpoint { route: route.path, control: method.name() };
+            endpoints.extend(ControlMethod::ALL.iter().map(endpoint));
         }
     }
     endpoints.push(Endpoint { route: OTHER, control: "" });
     endpoints
 });
 
-/// Returns the index in [`ENDPOINTS`] of a request.
+/// Returns the index in [`ENDPOINTS`] of a request with this route and this control method.
 pub(crate) fn endpoint_index(route: Option<&str>, control: Option<&str>) -> usize {
     let control = control.unwrap_or_default();
     let found = route.and_then(|route| {
@@ -59,13 +59,14 @@ pub(crate) fn method_index(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
 }
 
-/// The outcome of a request: its status, and the code if the request was refused. Otherwise `code` is empty.
+/// The outcome of a request: its status, and the code of the refusal. `code` is empty if the request was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestOutcome {
     pub(crate) status: &'static str,
     pub(crate) code: &'static str,
-    /// Status and code, for [`outcome_index`]. `(None, Some(code))`: the code with a status that is in no table.
-    /// `(None, None)`: no response. `(Some(0), None)`: any other outcome.
+    /// The status and the code by which [`outcome_index`] finds the outcome. `(None, None)`: no response.
+    /// `(None, Some(code))`: the code with a status that is in no table. `(Some(0), None)`: every other outcome; 0 is
+    /// not a status, so no request has this key.
     key: (Option<u16>, Option<Code>),
 }
 
@@ -104,31 +105,34 @@ const REFINED_STATUSES: [(u16, Code); 4] = [
 /// Every outcome. The last ones have the status `other`: one for each code, then one without a code.
 pub(crate) static OUTCOMES: LazyLock<Vec<RequestOutcome>> = LazyLock::new(|| {
     let code_label = |code: Option<Code>| code.map_or("", Code::as_str);
-    let known = |(status, code): (u16, Option<Code>)| RequestOutcome {
+    let known_status = |(status, code): (u16, Option<Code>)| RequestOutcome {
         status: status_label(status),
         code: code_label(code),
         key: (Some(status), code),
     };
     let mut outcomes = vec![RequestOutcome { status: NO_STATUS, code: "", key: (None, None) }];
-    outcomes.extend(SUCCESSES.map(|status| known((status, None))));
-    outcomes.extend(Code::ALL.iter().map(|code| known((code.status(), Some(*code)))));
-    outcomes.extend(REFINED_STATUSES.map(|(status, code)| known((status, Some(code)))));
-    let other =
+    outcomes.extend(SUCCESSES.map(|status| known_status((status, None))));
+    outcomes.extend(Code::ALL.iter().map(|code| known_status((code.status(), Some(*code)))));
+    outcomes.extend(REFINED_STATUSES.map(|(status, code)| known_status((status, Some(code)))));
+    let other_status =
         |code: Option<Code>| RequestOutcome { status: OTHER, code: code_label(code), key: (None, code) };
-    outcomes.extend(Code::ALL.iter().map(|code| other(Some(*code))));
+    outcomes.extend(Code::ALL.iter().map(|code| other_status(Some(*code))));
     outcomes.push(RequestOutcome { status: OTHER, code: "", key: (Some(0), None) });
     outcomes
 });
 
+/// Returns the label of a status: the status itself, or `other`.
 fn status_label(status: u16) -> &'static str {
     STATUSES.iter().find(|(known, _)| *known == status).map_or(OTHER, |(_, text)| text)
 }
 
-/// Returns the index of an outcome in [`OUTCOMES`].
+/// Returns the index of an outcome in [`OUTCOMES`]. `status` is `None` if there was no response. `code` is `None` if
+/// the request was not refused.
 pub(crate) fn outcome_index(status: Option<StatusCode>, code: Option<Code>) -> usize {
     let index_of = |key: (Option<u16>, Option<Code>)| OUTCOMES.iter().position(|outcome| outcome.key == key);
     let exact = index_of((status.map(|status| status.as_u16()), code));
-    exact.or_else(|| code.and_then(|code| index_of((None, Some(code))))).unwrap_or(OUTCOMES.len() - 1)
+    let code_with_other_status = || index_of((None, Some(code?)));
+    exact.or_else(code_with_other_status).unwrap_or(OUTCOMES.len() - 1)
 }
 
 #[cfg(test)]

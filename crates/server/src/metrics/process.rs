@@ -66,6 +66,7 @@ impl ProcessMetrics {
     }
 }
 
+/// Returns the text of a file. `None`: the file cannot be read.
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
@@ -80,12 +81,13 @@ fn open_fds() -> Option<u64> {
     }
 }
 
-/// Finds the first line that starts with `name`. Returns the number that follows the name.
+/// Finds the first line that starts with `name`. Returns the number that follows the name. `None`: there is no such
+/// line or no number.
 fn number_after(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-/// Returns when the machine was started, in seconds since 1970.
+/// Returns when the machine was started, in seconds since 1970. `stat` is the text of `/proc/stat`.
 #[allow(clippy::cast_precision_loss)] // A number of this size is exact.
 fn boot_time(stat: &str) -> Option<f64> {
     number_after(stat, "btime ").map(|seconds| seconds as f64)
@@ -94,6 +96,7 @@ fn boot_time(stat: &str) -> Option<f64> {
 /// The fields of `/proc/self/stat` that are used.
 #[derive(Debug, PartialEq, Eq)]
 struct ProcStat {
+    /// CPU time in user and system mode.
     cpu: Duration,
     threads: u64,
     /// When the process was started, as a time after the start of the machine.
@@ -101,16 +104,17 @@ struct ProcStat {
 }
 
 impl ProcStat {
+    /// Parses the text of `/proc/self/stat`. `None`: the text has another form.
     fn parse(text: &str) -> Option<Self> {
         // The program's name is in parentheses and may itself contain parentheses.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         // The manual (proc_pid_stat) numbers the fields from 1. The first field after the name is number 3.
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        let ticks = |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000)) / TICKS_PER_SECOND;
+        let duration = |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000)) / TICKS_PER_SECOND;
         Some(Self {
-            cpu: ticks(field(14)?.saturating_add(field(15)?)),
+            cpu: duration(field(14)?.saturating_add(field(15)?)),
             threads: field(20)?,
-            started: ticks(field(22)?),
+            started: duration(field(22)?),
         })
     }
 }

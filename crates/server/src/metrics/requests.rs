@@ -14,12 +14,17 @@ use super::labels::{self, ENDPOINTS, METHODS, OTHER_METHOD, OUTCOMES};
 /// Counts of requests, their durations, and the bytes of their bodies.
 #[derive(Debug)]
 pub(crate) struct RequestMetrics {
-    /// Requests by endpoint, method and outcome. Every possible combination has a counter.
+    /// Requests by endpoint, method and outcome. Every combination has a counter. The index of a counter is
+    /// `(endpoint * METHODS.len() + method) * OUTCOMES.len() + outcome`.
     ended: Box<[AtomicU64]>,
-    /// Durations by endpoint and method. Methods that a route does not have share one histogram.
+    /// Durations by endpoint and method. The index of a histogram is `endpoint * METHODS.len() + method`. For each
+    /// endpoint, all methods that the route does not have share one histogram.
     durations: Box<[DurationHistogram]>,
+    /// Responses that were not sent completely.
     cut: AtomicU64,
+    /// Bytes of request bodies.
     received: AtomicU64,
+    /// Bytes of response bodies.
     sent: AtomicU64,
 }
 
@@ -54,16 +59,17 @@ impl Default for RequestMetrics {
 }
 
 impl RequestMetrics {
+    /// Counts a request whose response has ended.
     pub(crate) fn record(&self, request: &FinishedRequest<'_>) {
         let endpoint = labels::endpoint_index(request.route, request.control);
         let method = labels::method_index(request.method);
         let outcome = labels::outcome_index(request.status, request.code);
-        let of_method = |method: usize| endpoint * METHODS.len() + method;
-        if let Some(count) = self.ended.get(of_method(method) * OUTCOMES.len() + outcome) {
+        let pair_index = |method: usize| endpoint * METHODS.len() + method;
+        if let Some(count) = self.ended.get(pair_index(method) * OUTCOMES.len() + outcome) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let timed = if labels::allows_method(endpoint, method) { method } else { OTHER_METHOD };
-        if let Some(durations) = self.durations.get(of_method(timed)) {
+        let timed_method = if labels::allows_method(endpoint, method) { method } else { OTHER_METHOD };
+        if let Some(durations) = self.durations.get(pair_index(timed_method)) {
             durations.record(request.duration);
         }
         if request.cut {
@@ -83,7 +89,7 @@ impl RequestMetrics {
 
     /// Writes the metric families. `in_flight` is the number of requests whose response has not ended.
     pub(crate) fn encode(&self, families: &mut Families<'_>, in_flight: u64) -> fmt::Result {
-        let pair = |index: usize| {
+        let endpoint_and_method = |index: usize| {
             let (endpoint, method) = (index / METHODS.len(), index % METHODS.len());
             ENDPOINTS.get(endpoint).zip(METHODS.get(method))
         };
@@ -92,7 +98,7 @@ impl RequestMetrics {
             if count == 0 {
                 return None;
             }
-            let (endpoint, method) = pair(index / OUTCOMES.len())?;
+            let (endpoint, method) = endpoint_and_method(index / OUTCOMES.len())?;
             let outcome = OUTCOMES.get(index % OUTCOMES.len())?;
             let labels = [
                 ("route", endpoint.route),
@@ -111,7 +117,7 @@ impl RequestMetrics {
             ended,
         )?;
         let durations = self.durations.iter().enumerate().filter_map(|(index, durations)| {
-            let (endpoint, method) = pair(index)?;
+            let (endpoint, method) = endpoint_and_method(index)?;
             Some(([("route", endpoint.route), ("control", endpoint.control), ("method", *method)], durations))
         });
         families.histograms(

@@ -1,7 +1,7 @@
 //! Counts of store calls. [`MeasuredStore`] wraps a store and counts its calls. [`StoreMetrics`] has the counts.
 //!
-//! `MeasuredStore` changes no result and delays nothing. The call of a get ends when the store returns the stream. The
-//! bytes of the stream are counted while they are read.
+//! `MeasuredStore` does not change or delay results. A get counts as ended when the store returns the stream. The bytes
+//! of the stream are counted while they are read.
 //!
 //! This module must never look at a scope, an id or a byte.
 
@@ -52,8 +52,8 @@ const OUTCOMES: [&str; 12] = [
 const OK: usize = 0;
 const NOT_FOUND: usize = 1;
 const CANCELED: usize = 2;
-/// Outcomes that are written even if their count is zero. Otherwise an alert on an increase would miss the first
-/// occurrence.
+/// Outcomes that are written even if their count is zero. Without the zero, Prometheus would see the first occurrence
+/// as a new series and not as an increase, so an alert on increases would miss it.
 const ALWAYS_SHOWN: [&str; 4] = ["ok", "unavailable", "corrupt", "backend"];
 
 /// Returns the index of a failure in [`OUTCOMES`].
@@ -74,6 +74,7 @@ const fn failure_index(kind: ErrorKind) -> usize {
 /// The calls of one verb.
 #[derive(Debug, Default)]
 struct VerbCalls {
+    /// Calls that have ended, by outcome.
     ended: [AtomicU64; OUTCOMES.len()],
     durations: DurationHistogram,
 }
@@ -83,7 +84,9 @@ struct VerbCalls {
 pub struct StoreMetrics {
     driver: &'static str,
     calls: [VerbCalls; VERBS.len()],
+    /// Bytes that were read out of the store.
     read: AtomicU64,
+    /// Bytes of artifacts that were created in the store.
     written: AtomicU64,
     /// Streams of gets that failed while they were read, by the kind of the failure.
     failed_reads: [AtomicU64; OUTCOMES.len()],
@@ -121,6 +124,7 @@ impl StoreMetrics {
         }
     }
 
+    /// Counts a call that has ended. `outcome` is an index in [`OUTCOMES`].
     fn record(&self, verb: Verb, outcome: usize, duration: Duration) {
         let calls = VERBS.iter().position(|(known, _)| *known == verb).and_then(|verb| self.calls.get(verb));
         let Some(calls) = calls else { return };
@@ -130,6 +134,7 @@ impl StoreMetrics {
         calls.durations.record(duration);
     }
 
+    /// Counts a chunk of a get's stream: its number of bytes, or the kind of the failure.
     fn record_read(&self, chunk: Result<usize, ErrorKind>) {
         match chunk {
             Ok(bytes) => {
@@ -232,7 +237,7 @@ impl MeasuredStore {
         is_found: impl Fn(&T) -> bool,
     ) -> Result<T, StoreError> {
         let metrics = &self.metrics;
-        let mut call_guard = CallGuard { metrics, verb, begun: Instant::now(), outcome: CANCELED };
+        let mut call_guard = CallGuard { metrics, verb, started: Instant::now(), outcome: CANCELED };
         let result = call.await;
         call_guard.outcome = match &result {
             Ok(value) if is_found(value) => OK,
@@ -252,6 +257,7 @@ impl MeasuredStore {
         self.measure_lookup(verb, call, |_| true).await
     }
 
+    /// Counts the bytes of a put that has created an artifact.
     fn record_write(&self, put: &PutResult) {
         if put.outcome == PutOutcome::Created {
             self.metrics.written.fetch_add(put.record.size, Ordering::Relaxed);
@@ -263,13 +269,14 @@ impl MeasuredStore {
 struct CallGuard<'a> {
     metrics: &'a StoreMetrics,
     verb: Verb,
-    begun: Instant,
+    started: Instant,
+    /// An index in [`OUTCOMES`]. `CANCELED` until the call returns.
     outcome: usize,
 }
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
-        self.metrics.record(self.verb, self.outcome, self.begun.elapsed());
+        self.metrics.record(self.verb, self.outcome, self.started.elapsed());
     }
 }
 

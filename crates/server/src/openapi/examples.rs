@@ -129,10 +129,12 @@ pub(super) fn error(code: Code, status: u16) -> Example {
     value(json!({"code": code, "message": message(code, status)}))
 }
 
+/// Returns an example with this value.
 pub(super) fn value(value: Value) -> Example {
     ExampleBuilder::new().value(Some(value)).build()
 }
 
+/// Returns a message that a real refusal with this code and status can have.
 fn message(code: Code, status: u16) -> &'static str {
     match (code, status) {
         (_, 412) => "a condition of the request does not hold; nothing was done",

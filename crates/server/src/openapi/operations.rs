@@ -31,6 +31,9 @@ const COMMON_ERRORS: &[Code] = &[Code::InvalidRequest, Code::RuntimeError];
 const TOKEN_ERRORS: &[Code] =
     &[Code::AuthRejected, Code::IdentityRequired, Code::InvalidRequest, Code::RuntimeError];
 
+/// The OAuth scopes of a security requirement. There are none, because the security schemes are not OAuth.
+const NO_SCOPES: [&str; 0] = [];
+
 /// The media type of bytes whose type is unknown.
 const OCTET_STREAM: &str = "application/octet-stream";
 
@@ -62,7 +65,7 @@ pub(super) fn paths() -> Paths {
 fn operation_builder(route: &Route, tag: &str, id: &str, summary: &str) -> OperationBuilder {
     let mut operation = OperationBuilder::new().tag(tag).operation_id(Some(id)).summary(Some(summary));
     let identity = if route.token { IDENTITY_HEADERS } else { &[] };
-    // The token in the query is described as a security scheme.
+    // The token in the query is described as a security scheme, so it is not a parameter.
     for field in route.query().iter().filter(|field| field.name != ACCESS_TOKEN) {
         operation = operation.parameter(parameter(field, ParameterIn::Query));
     }
@@ -70,14 +73,15 @@ fn operation_builder(route: &Route, tag: &str, id: &str, summary: &str) -> Opera
         operation = operation.parameter(parameter(field, ParameterIn::Header));
     }
     if route.token {
-        operation = operation.security(SecurityRequirement::new(BEARER, [""; 0]));
+        operation = operation.security(SecurityRequirement::new(BEARER, NO_SCOPES));
     }
     if route.kind == RouteKind::Events {
-        operation = operation.security(SecurityRequirement::new(ACCESS_TOKEN, [""; 0]));
+        operation = operation.security(SecurityRequirement::new(ACCESS_TOKEN, NO_SCOPES));
     }
     operation
 }
 
+/// A parameter in the query or in a header.
 fn parameter(field: &RequestField, location: ParameterIn) -> ParameterBuilder {
     let (description, schema) = (field_description(field, &location), field_schema(field, &location));
     ParameterBuilder::new()
@@ -98,6 +102,7 @@ fn path_parameter(name: &str, description: &str) -> ParameterBuilder {
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
 }
 
+/// Returns the operation of a control method.
 fn control(route: &Route, method: Method) -> Operation {
     use Code::{IdentityScopeRequired, NotFound, PayloadInvalid, PresignUnsupported, ScopeMismatch};
     let (request, response, codes): (_, _, &[Code]) = match method {
@@ -145,9 +150,9 @@ fn body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBod
         .build()
 }
 
-/// Adds links from the ref in a response to the operations that take the id of the ref as a parameter. A control method
-/// takes the id in a member of its request body. A link to such a method is not possible. In OpenAPI an expression can
-/// only set a whole request body, and client generators reject an expression within the body.
+/// Adds links from the ref in a response to the operations that take the id of the ref as a parameter. Links to control
+/// methods are not possible, because these methods take the id in a member of the request body. In OpenAPI an
+/// expression can only set the whole request body, and client generators reject an expression within the body.
 fn with_links(mut response: ResponseBuilder) -> ResponseBuilder {
     const ID: &str = "$response.body#/ref/id";
     for operation in ["bytes.get", "bytes.head"] {
@@ -236,12 +241,13 @@ fn events(route: &Route) -> Operation {
     .build()
 }
 
+/// Content without an example.
 fn content(schema: impl Into<RefOr<Schema>>) -> Content {
     ContentBuilder::new().schema(Some(schema)).build()
 }
 
-/// Adds content with an artifact's bytes. The media type of the bytes is that of the artifact, so it can be any
-/// (`*/*`). Client generators need a specific media type, so there is a second entry.
+/// Adds content with an artifact's bytes. The response has the media type of the artifact, so any media type is
+/// possible (`*/*`). Client generators need a specific media type, so there is a second entry.
 fn with_bytes(response: ResponseBuilder) -> ResponseBuilder {
     response.content(OCTET_STREAM, content(bytes_schema())).content("*/*", content(bytes_schema()))
 }
@@ -299,10 +305,11 @@ const DOWNLOAD_HEADERS: &[(&str, &str)] = &[
 
 fn download(route: &Route, is_head: bool) -> Operation {
     let response = |description: &str, headers: &[&[(&str, &str)]]| {
-        let all = headers.iter().copied().flatten();
-        all.fold(ResponseBuilder::new().description(description), |response, (name, description)| {
-            response.header(*name, header(description))
-        })
+        let mut response = ResponseBuilder::new().description(description);
+        for (name, header_description) in headers.iter().copied().flatten() {
+            response = response.header(*name, header(header_description));
+        }
+        response
     };
     let (id, summary) = if is_head {
         ("bytes.head", "Returns the headers of a download without the bytes.")
@@ -340,6 +347,7 @@ fn download(route: &Route, is_head: bool) -> Operation {
         .build()
 }
 
+/// Returns an operation that needs no token and returns JSON.
 fn probe(
     route: &Route,
     is_head: bool,
@@ -351,8 +359,8 @@ fn probe(
     public_operation(route, is_head, (id, summary), ok, &[("application/json", content(schema))])
 }
 
-/// Returns an operation that needs no token. `contents` are the media types of the body and their schemas. The response
-/// to HEAD has no body.
+/// Returns an operation that needs no token. `ok` is the response with the status 200, without its body. `contents` are
+/// the media types of the body and their schemas. The response to HEAD has no body.
 fn public_operation(
     route: &Route,
     is_head: bool,
@@ -363,9 +371,11 @@ fn public_operation(
     let responses = if is_head {
         OperationResponses::for_head().with_response(200, ok)
     } else {
-        let add_content =
-            |ok: ResponseBuilder, (kind, content): &(&str, Content)| ok.content(*kind, content.clone());
-        OperationResponses::new().with_response(200, contents.iter().fold(ok, add_content))
+        let mut ok = ok;
+        for (media_type, content) in contents {
+            ok = ok.content(*media_type, content.clone());
+        }
+        OperationResponses::new().with_response(200, ok)
     };
     let id = if is_head { format!("{id}.head") } else { id.to_owned() };
     operation_builder(route, "probes", &id, summary)
@@ -380,8 +390,8 @@ fn metrics(route: &Route, is_head: bool) -> Operation {
         )
         .header("Vary", header("`accept`."));
     let text = ObjectBuilder::new().schema_type(Type::String).build();
-    let content = || content(text.clone());
-    let contents = [Format::Prometheus, Format::OpenMetrics].map(|format| (format.essence(), content()));
+    let contents =
+        [Format::Prometheus, Format::OpenMetrics].map(|format| (format.essence(), content(text.clone())));
     public_operation(
         route,
         is_head,

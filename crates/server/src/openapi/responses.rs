@@ -68,10 +68,12 @@ impl OperationResponses {
     }
 }
 
+/// Returns a reference to the header `X-Request-Id`.
 fn request_id() -> Ref {
     Ref::new(format!("#/components/headers/{REQUEST_ID}"))
 }
 
+/// Returns the response for all refusals with `status`. `codes` are their codes.
 fn error_response(status: u16, codes: &[Code], is_head: bool) -> RefOr<Response> {
     let descriptions: Vec<String> =
         codes.iter().map(|code| format!("`{code}`: {}", error_description(status, *code))).collect();

@@ -16,7 +16,7 @@ use crate::liveness::Liveness;
 use crate::routes::{RequestField, ValueType};
 use crate::server_description::ServerDescription;
 
-/// The name of the header that every response has.
+/// The name of the component for the header `X-Request-Id`, which every response has.
 pub(super) const REQUEST_ID: &str = "RequestId";
 /// The name of the schema of one event in the stream.
 const EVENT_FRAME: &str = "EventFrame";
@@ -53,12 +53,13 @@ pub(super) fn components() -> ComponentsBuilder {
         .header(REQUEST_ID, request_id.build())
 }
 
+/// Adds the schema of `T` and the schemas of the types that it contains.
 fn add_schema<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
     schemas.push((T::name().into_owned(), T::schema()));
     T::schemas(schemas);
 }
 
-/// Adds to the document what the types of the library cannot express: a required header, and a constant value.
+/// Adds to the document what the types of `utoipa` cannot express: a required header, and a constant value.
 pub(super) fn amend(document: &mut Value) {
     document["components"]["headers"][REQUEST_ID]["required"] = json!(true);
     let schemas = document["components"]["schemas"].as_object_mut();
@@ -105,8 +106,8 @@ pub(super) fn bytes_schema() -> Schema {
     string_schema().format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary))).into()
 }
 
-/// The schema of the event stream. The format is binary. For a text, a client would wait for the end of the stream,
-/// which never comes.
+/// The schema of the event stream. The format is binary, so that a generated client streams the body. With a text, the
+/// client would wait for the end of the body, but the stream does not end.
 pub(super) fn stream_schema() -> Schema {
     string_schema()
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
@@ -120,7 +121,7 @@ pub(super) fn field_schema(field: &RequestField, location: &ParameterIn) -> Sche
     if field.is_repeatable && is_header(location) {
         return list_schema(field).into();
     }
-    let one = match field.value_type {
+    let value_schema = match field.value_type {
         ValueType::Text => string_schema(),
         ValueType::ScopePart => {
             string_schema().max_length(Some(256)).pattern(Some("^[^\\x00-\\x1f\\x7f-\\x9f]*$"))
@@ -132,12 +133,13 @@ pub(super) fn field_schema(field: &RequestField, location: &ParameterIn) -> Sche
         }
     };
     if field.is_repeatable {
-        return utoipa::openapi::schema::Array::new(one).into();
+        return utoipa::openapi::schema::Array::new(value_schema).into();
     }
-    one.into()
+    value_schema.into()
 }
 
-/// Returns the description of a field. The description says how several values are written, if the schema does not.
+/// Returns the description of a field. For a repeatable header, the description also says how several values are
+/// written, because the schema does not say this.
 pub(super) fn field_description(field: &RequestField, location: &ParameterIn) -> String {
     if !(field.is_repeatable && is_header(location)) {
         return field.description.to_owned();

@@ -8,6 +8,7 @@ pub(super) const BEARER: &str = "bearer";
 /// The name of the scheme for a token in the query. The query parameter has the same name.
 pub(super) const ACCESS_TOKEN: &str = "access_token";
 
+/// Adds both schemes to the components of the document.
 pub(super) fn add_schemes(components: ComponentsBuilder) -> ComponentsBuilder {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
     let bearer = bearer

@@ -58,6 +58,7 @@ pub fn text() -> &'static str {
     &TEXT
 }
 
+/// Builds the document from the types of `utoipa`.
 fn openapi() -> OpenApi {
     let mut info = Info::new("Harbor Protocol: artifacts", PROTOCOL_VERSION);
     info.description = Some(DESCRIPTION.into());

@@ -36,6 +36,7 @@ impl ConnectionCounts {
         self.serving[kind as usize]
     }
 
+    /// Returns the count of the connections of this class.
     pub(super) fn class_mut(&mut self, class: ConnectionClass) -> &mut usize {
         match class {
             ConnectionClass::Regular => &mut self.regular,
@@ -44,6 +45,7 @@ impl ConnectionCounts {
         }
     }
 
+    /// Returns the count of the connections with this activity.
     pub(super) fn activity_mut(&mut self, activity: Activity) -> &mut usize {
         match activity {
             Activity::FirstHead => &mut self.first_head,

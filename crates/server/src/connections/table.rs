@@ -135,6 +135,7 @@ impl ConnectionTable {
     }
 
     fn state(&self) -> MutexGuard<'_, TableState> {
+        // A poisoned lock is still used, because one panic must not stop the whole server.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

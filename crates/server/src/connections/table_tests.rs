@@ -189,6 +189,7 @@ fn a_connection_that_reads_its_next_request_is_not_idle() {
 #[test]
 fn nothing_is_left_of_connections_that_have_ended() {
     let table = table(3, 3, Some(50));
+    // Different clients and kinds of requests. Some connections send no request, some become idle, and some end early.
     let mut open = Vec::new();
     for step in 0..500_usize {
         let client = if step % 3 == 0 { A } else { B };

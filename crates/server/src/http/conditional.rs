@@ -89,6 +89,7 @@ pub(super) fn if_range_matches(headers: &HeaderMap, record: &Record, now: System
     parse_date(value).is_some_and(|date| date == last_modified(record, now))
 }
 
+/// Parses an HTTP date. `None`: the value is not an HTTP date.
 fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
@@ -148,6 +149,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(784_111_778)
     }
 
+    /// Evaluates the headers `pairs` for the record of [`record`].
     fn outcome(pairs: &[(HeaderName, &str)]) -> ConditionOutcome {
         evaluate(&headers(pairs), &record(), now())
     }

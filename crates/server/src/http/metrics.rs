@@ -66,6 +66,7 @@ const FAMILIES: &[fn(&App, &mut Families<'_>) -> fmt::Result] = &[
     build,
 ];
 
+/// Writes the families of the connection table.
 fn connections(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let counts = app.connection_counts();
     let serving = RequestKind::ALL.map(|kind| (kind.as_str(), counts.serving(kind)));
@@ -89,6 +90,7 @@ fn connections(app: &App, families: &mut Families<'_>) -> fmt::Result {
     )
 }
 
+/// Writes the families of the resolver's event bus.
 fn events(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let counts = app.resolver.event_counts();
     families.counter(
@@ -111,6 +113,7 @@ fn events(app: &App, families: &mut Families<'_>) -> fmt::Result {
     )
 }
 
+/// Writes the families of the process's log, if the process counts the lines of its log.
 fn log(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let Some(counts) = app.log_counts.map(|counts| counts()) else { return Ok(()) };
     families.counter(
@@ -126,6 +129,7 @@ fn log(app: &App, families: &mut Families<'_>) -> fmt::Result {
     )
 }
 
+/// Writes the families of the keys that verify tokens.
 fn keys(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let refreshes = app.verifier.refreshes();
     families.counter(
@@ -141,6 +145,7 @@ fn keys(app: &App, families: &mut Families<'_>) -> fmt::Result {
     )
 }
 
+/// Writes the family that names the build.
 fn build(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let runtime = app.resolver.runtime();
     let labels = [("version", runtime.build_version.as_str()), ("commit", runtime.build_commit.as_str())];

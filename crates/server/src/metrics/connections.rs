@@ -20,6 +20,7 @@ impl ConnectionMetrics {
         OpenConnection(Arc::clone(self))
     }
 
+    /// Writes the metric families of this group.
     pub(crate) fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
         // This order of reads guarantees that `ended` never exceeds `accepted`.
         let ended = self.ended.load(Ordering::Acquire);

@@ -35,6 +35,7 @@ impl EventStreamMetrics {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Writes the metric families of this group.
     pub(crate) fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         // This order of reads guarantees that `ended` never exceeds `begun`.

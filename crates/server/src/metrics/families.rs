@@ -30,10 +30,12 @@ impl Family {
         Self { name, unit: None, help }
     }
 
+    /// A family of numbers of bytes.
     pub(crate) const fn bytes(name: &'static str, help: &'static str) -> Self {
         Self { name, unit: Some(&Unit::Bytes), help }
     }
 
+    /// A family of durations or times in seconds.
     pub(crate) const fn seconds(name: &'static str, help: &'static str) -> Self {
         Self { name, unit: Some(&Unit::Seconds), help }
     }

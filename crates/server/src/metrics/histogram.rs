@@ -42,6 +42,7 @@ impl DurationHistogram {
         }
     }
 
+    /// Returns the current contents.
     pub(crate) fn snapshot(&self) -> HistogramSnapshot {
         let mut snapshot = HistogramSnapshot { count: 0, sum: 0.0, buckets: [(f64::INFINITY, 0); BUCKETS] };
         // The last bucket keeps its infinite bound, because `BUCKET_BOUNDS` has one element less.

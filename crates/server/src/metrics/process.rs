@@ -31,6 +31,7 @@ impl Default for ProcessMetrics {
 }
 
 impl ProcessMetrics {
+    /// Writes the metric families of this group.
     pub(crate) fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
         if let Some(stat) = read("/proc/self/stat").and_then(|text| ProcStat::parse(&text)) {
             families.counter(

@@ -148,6 +148,7 @@ impl StoreMetrics {
         }
     }
 
+    /// Writes the metric families of this group.
     pub(crate) fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
         let driver = ("driver", self.driver);
         families.counters(

@@ -72,6 +72,7 @@ pub(super) fn for_method(method: Method) -> MethodExample {
     example
 }
 
+/// The request of `artifacts.put`.
 fn put() -> Value {
     json!({
         "bytes": HELLO,
@@ -82,6 +83,7 @@ fn put() -> Value {
     })
 }
 
+/// The ref of the artifact in all examples.
 fn reference() -> Value {
     json!({
         "id": ID, "mime_type": "text/plain", "size_bytes": 14, "filename": "hello.txt",
@@ -90,6 +92,7 @@ fn reference() -> Value {
     })
 }
 
+/// The response of `runtime.info`.
 fn info() -> Value {
     json!({
         "instance_id": "5f0c1d0e6b7a4c0f9a3e2d1c0b9a8f7e", "build_version": "0.1.0", "build_commit": "unknown",
@@ -100,6 +103,7 @@ fn info() -> Value {
     })
 }
 
+/// The capabilities of the driver sqlite.
 fn sqlite() -> Value {
     json!({
         "presign_get": false, "presign_put": false, "durable": true, "shared": true,
@@ -107,6 +111,7 @@ fn sqlite() -> Value {
     })
 }
 
+/// The response of `runtime.drivers`.
 fn drivers() -> Value {
     json!({
         "drivers": [

@@ -143,6 +143,7 @@ fn control(route: &Route, method: Method) -> Operation {
         .build()
 }
 
+/// A JSON request body with an example. The parts of `example` are its name and its value.
 fn body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBody {
     RequestBodyBuilder::new()
         .required(Some(Required::True))

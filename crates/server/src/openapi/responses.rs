@@ -105,6 +105,7 @@ fn error_response(status: u16, codes: &[Code], is_head: bool) -> RefOr<Response>
     response.into()
 }
 
+/// Returns the description of a refusal: that of the status if it is more specific, otherwise that of the code.
 fn error_description(status: u16, code: Code) -> &'static str {
     match status {
         412 => "`If-Match` or `If-Unmodified-Since` does not hold.",
@@ -123,7 +124,7 @@ pub(super) fn header(description: &str) -> utoipa::openapi::Header {
     HeaderBuilder::new().schema(Some(text)).description(Some(description)).build()
 }
 
-/// JSON content with a schema and an example.
+/// JSON content with a schema and an example. The parts of `example` are its name and its value.
 pub(super) fn json(schema: RefOr<utoipa::openapi::Schema>, example: Option<(&str, Value)>) -> Content {
     let example = example.map(|(name, value)| (name.to_owned(), examples::value(value)));
     ContentBuilder::new().schema(Some(schema)).examples_from_iter(example).build()

@@ -1,9 +1,9 @@
 //! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory while its bytes arrive. The reserved
 //! amount is the number of received bytes, rounded up to a full step.
 //!
-//! The memory has three parts. The first bytes of every body are reserved from the *small* part, so that a short
-//! request never waits behind long bodies. All further bytes are reserved from the *large* part. A tenant may use at
-//! most half of each of these two parts.
+//! The memory has three parts. The first [`SMALL_BODY`] bytes of every body are reserved from the *small* part, so that
+//! a short request never waits behind long bodies. All further bytes are reserved from the *large* part. A tenant may
+//! use at most half of each of these two parts.
 //!
 //! Bodies that hold memory and wait for more could wait for each other forever. To prevent this, one waiting body at a
 //! time may use the *overflow* part. This part is as large as the largest body, so the body that uses it can always be

@@ -91,8 +91,8 @@ impl Server {
     }
 
     /// Serves until `stop` resolves, then shuts down. During the shutdown no connection is accepted, and queued
-    /// requests are refused. Requests in flight may continue until the grace period ends. Then all event streams are
-    /// ended.
+    /// requests are refused. The server waits for the requests in flight, at most for the grace period. Then the server
+    /// ends all event streams.
     pub async fn run(self, stop: impl Future<Output = ()>) -> ShutdownOutcome {
         let Self { listener, app, settings } = self;
         let graceful = GracefulShutdown::new();
@@ -134,6 +134,7 @@ impl Server {
     }
 }
 
+/// Returns the settings of HTTP/1.1 for all connections.
 fn http1_builder(header_timeout: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -168,7 +169,7 @@ async fn accept(listener: TcpListener, service: ConnectionService, graceful: &Gr
     let mut last_report: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => {
+            Ok((socket, client)) => {
                 let Admission { connection, report } = table.admit(client.ip(), Instant::now());
                 if let Some(counts) = report {
                     let max = table.max_connections();
@@ -180,9 +181,9 @@ async fn accept(listener: TcpListener, service: ConnectionService, graceful: &Gr
                 }
                 match connection {
                     Some(connection) => {
-                        tokio::spawn(service.clone().serve(stream, client, connection, graceful.watcher()));
+                        tokio::spawn(service.clone().serve(socket, client, connection, graceful.watcher()));
                     }
-                    None => refuser.refuse(stream),
+                    None => refuser.refuse(socket),
                 }
             }
             Err(error) if is_connection_error(&error) => {}

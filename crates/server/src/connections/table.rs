@@ -159,13 +159,12 @@ impl ConnectionTable {
         let candidate = state
             .eviction_candidate(&state.evictable, Instant::now())
             .or_else(|| state.first_evictable(ConnectionClass::Regular));
-        candidate.is_some_and(|id| {
-            state.evict(id);
-            true
-        })
+        let Some(id) = candidate else { return false };
+        state.evict(id);
+        true
     }
 
-    /// Refuses all queued requests, and from now on every request that would be queued. For the shutdown.
+    /// Refuses all queued requests. From now on, a request that would be queued is refused too. For the shutdown.
     pub(crate) fn refuse_queued(&self) {
         let state = &mut *self.state();
         state.is_shutting_down = true;
@@ -196,8 +195,8 @@ impl TableState {
     }
 
     /// Inserts a new connection. If necessary, evicts other connections first. Returns the id of the new connection,
-    /// and a receiver that resolves when the server must close it. `None`: the client is at its limit, and none of its
-    /// connections can be evicted.
+    /// and a receiver that resolves when the server must close the connection. `None`: the client is at its limit, and
+    /// none of its connections can be evicted.
     fn insert_new(
         &mut self,
         limits: &ConnectionLimits,
@@ -279,11 +278,9 @@ impl TableState {
         if self.counts.regular < limits.max {
             return true;
         }
-        let candidate = self.eviction_candidate(&self.evictable, now);
-        candidate.is_some_and(|id| {
-            self.evict(id);
-            true
-        })
+        let Some(candidate) = self.eviction_candidate(&self.evictable, now) else { return false };
+        self.evict(candidate);
+        true
     }
 
     /// Returns the regular connection of `keys` to evict. First choice: the connection that has waited longest for its
@@ -318,7 +315,7 @@ impl TableState {
         self.evictable.range(lower_bound..).next().filter(|key| key.class == class).map(|key| key.id)
     }
 
-    /// Inserts an entry into every index.
+    /// Adds an entry to `entries` and to every index and count.
     fn insert(&mut self, id: u64, mut entry: ConnectionEntry) {
         let since = if entry.class == ConnectionClass::Regular { self.tick() } else { id };
         // `EvictionKey::rank` explains the ranks. `None`: the connection is not evictable.
@@ -344,7 +341,8 @@ impl TableState {
         self.entries.insert(id, entry);
     }
 
-    /// Removes an entry from every index. The number of open connections of its client does not change.
+    /// Removes an entry from `entries` and from every index and count. Only the number of open connections of its
+    /// client does not change.
     fn detach(&mut self, id: u64) -> Option<ConnectionEntry> {
         let entry = self.entries.remove(&id)?;
         if let Some(key) = entry.key {

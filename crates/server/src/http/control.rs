@@ -96,9 +96,9 @@ pub(super) async fn control(
 /// Checks that the content type, if there is one, is JSON.
 fn check_media_type(headers: &HeaderMap) -> Result<(), ErrorResponse> {
     let is_json = |value: &str| {
-        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        essence == "application/json"
-            || essence.strip_prefix("application/").is_some_and(|subtype| subtype.ends_with("+json"))
+        let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        media_type == "application/json"
+            || media_type.strip_prefix("application/").is_some_and(|subtype| subtype.ends_with("+json"))
     };
     if headers.get_all(CONTENT_TYPE).iter().all(|value| value.to_str().is_ok_and(is_json)) {
         return Ok(());

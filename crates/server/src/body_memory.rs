@@ -50,7 +50,7 @@ pub(crate) struct BodyMemory {
     state: Arc<Mutex<MemoryState>>,
     /// The maximum size of a body, in bytes.
     largest_body: u64,
-    /// How long a body may wait for memory in total, and how far it may lag if no other body waits for its memory.
+    /// How long a body may wait for memory in total. Also how far a body may lag if no other body waits for its memory.
     timeout: Duration,
 }
 

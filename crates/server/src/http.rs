@@ -1,7 +1,7 @@
 //! The protocol over HTTP: the handlers, the router, and the middleware around every request.
 //!
-//! This module translates between bytes and the protocol's types. It must never know who may do what, because the
-//! resolver decides that. It must never know which driver stores the bytes.
+//! This module translates between bytes and the protocol's types. This module must never know who may do what, because
+//! the resolver decides about access. It must never know which driver stores the bytes.
 
 mod access_log;
 mod auth;

@@ -40,11 +40,11 @@ impl IpNetwork {
         self.shares_prefix(address.to_canonical())
     }
 
-    /// Returns whether the first bits of `address`, as many as the prefix has, are those of the network.
+    /// Returns whether the first `prefix` bits of `address` are equal to those of the network.
     fn shares_prefix(&self, address: IpAddr) -> bool {
         let prefix = u32::from(self.prefix);
-        // A shift by the whole length returns `None`. This happens for a prefix of 0, and every address shares such a
-        // prefix.
+        // If the prefix is 0, the shift returns `None`, because all bits are shifted out. Then every address is in the
+        // network.
         match (self.address, address) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 (a.to_bits() ^ b.to_bits()).checked_shr(32 - prefix).unwrap_or(0) == 0
@@ -52,7 +52,7 @@ impl IpNetwork {
             (IpAddr::V6(a), IpAddr::V6(b)) => {
                 (a.to_bits() ^ b.to_bits()).checked_shr(128 - prefix).unwrap_or(0) == 0
             }
-            // One is IPv4 and the other IPv6.
+            // One address is IPv4, and the other is IPv6.
             _ => false,
         }
     }

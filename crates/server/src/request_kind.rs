@@ -1,5 +1,5 @@
 //! The kind of a request, derived from its method and path. Connections are counted by the kind of their request. If
-//! all regular connection slots are taken, a new connection is served at once only if its request is a probe. This
+//! all regular connection slots are taken, only probes are served at once on new connections. This
 //! module must never know who sends a request.
 
 use axum::http::Method;

@@ -126,7 +126,8 @@ impl Server {
             Err(_) => ShutdownOutcome::Aborted(*app.in_flight.borrow() + *unsent.borrow()),
         };
         app.resolver.close_events().await;
-        // All responses are sent or given up. The remaining connections only need to close, so they get little time.
+        // All responses are now sent or given up. The remaining connections only need to close, which takes little
+        // time.
         let close_timeout =
             if outcome == ShutdownOutcome::Complete { CLOSE_TIMEOUT } else { ABORTED_CLOSE_TIMEOUT };
         let _ = timeout(close_timeout, all_closed).await;
@@ -154,7 +155,7 @@ struct ConnectionService {
     router: Router,
     app: Arc<App>,
     builder: http1::Builder,
-    /// How long a client may take no byte of its response.
+    /// How long a client may go without reading any byte of its response.
     write_timeout: Duration,
     /// How long a queued request may wait for a regular connection slot.
     queue_timeout: Duration,

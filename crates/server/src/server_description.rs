@@ -1,4 +1,5 @@
-//! The body of `GET /`. It needs no token, so it must never say which build this is, or anything of a tenant.
+//! The body of `GET /`. The request needs no token, so the body must never say which build this is, or anything of a
+//! tenant.
 
 use artifact_store_protocol::PROTOCOL_VERSION;
 use serde::Serialize;

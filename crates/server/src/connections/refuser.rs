@@ -13,7 +13,7 @@ const MAX_REFUSALS: usize = 64;
 /// How long sending a refusal may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of bytes that are read from the client and dropped. Closing a socket with unread bytes resets the
-/// connection, and the client may then not see the response.
+/// connection, and then the client may not see the response.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024;
 
 /// Sends refusals to connections that are not served.
@@ -29,8 +29,8 @@ impl ConnectionRefuser {
         Self { permits: Arc::new(Semaphore::new(MAX_REFUSALS)), make_response }
     }
 
-    /// Sends the refusal on `stream`, whatever the client requests, and closes the connection. A task does this, so
-    /// this function returns at once.
+    /// Sends the refusal on `stream`, whatever the client requests, and closes the connection. The refusal is sent by a
+    /// new task, so this function returns at once.
     pub(crate) fn refuse(&self, stream: TcpStream) {
         // Without a permit, `stream` is dropped, and the connection is closed without a response.
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };

@@ -1,8 +1,9 @@
 //! A client's socket that can be watched while hyper owns the connection: [`SharedSocket`].
 //!
 //! A client may close its half of the connection after a request and still wait for the response. While hyper sends the
-//! response, it does not read, so it does not notice if the client is gone. The operating system distinguishes the two
-//! cases: a socket whose connection was reset has an error, but a half-closed socket has no error.
+//! response, hyper does not read from the socket. So hyper does not notice that a client is gone. The operating system
+//! distinguishes a client that is gone from a client that waits: a socket has an error if its connection was reset, but
+//! not if the client has only closed its half.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -16,8 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// How often to look again for the end of input. Bytes that the client has sent before the end hide it until they are
-/// read.
+/// How often to look again for the end of input. As long as unread bytes precede the end, `peek` returns these bytes.
 const PEEK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A socket with several owners. Only one owner reads and writes.

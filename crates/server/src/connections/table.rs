@@ -28,7 +28,7 @@ use crate::request_kind::RequestKind;
 /// Maximum number of connections that are open only to send a refusal, in addition to all others. If there are more,
 /// the oldest of these connections is closed.
 const MAX_CLOSING: usize = 64;
-/// How long a new connection has time to send its first head before it may be evicted.
+/// How much time a new connection has to send its first head. After this time, the connection may be evicted.
 const FIRST_HEAD_GRACE: Duration = Duration::from_millis(250);
 /// Minimum time between two reports that all slots are taken.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
@@ -53,7 +53,7 @@ pub(crate) struct ConnectionTable {
 
 #[derive(Debug, Default)]
 struct TableState {
-    /// A counter that every event increments. It provides the ids and the order of events.
+    /// A counter that provides the ids of connections and the order of events.
     clock: u64,
     entries: HashMap<u64, ConnectionEntry>,
     /// Connections that may be evicted, in the order of eviction.
@@ -74,8 +74,8 @@ struct ConnectionEntry {
     activity: Activity,
     /// Number of requests that were read.
     requests: u64,
-    /// The position in the order of eviction. `None`: the connection has a regular slot and serves a request, so it is
-    /// not evicted.
+    /// The position in the order of eviction. `None`: the connection is not evicted, because it has a regular slot and
+    /// serves a request.
     key: Option<EvictionKey>,
     /// Sends the decision to a queued request. `None`: no request is queued.
     decision: Option<oneshot::Sender<QueueDecision>>,
@@ -290,7 +290,8 @@ impl TableState {
         // The lower bounds of the two ranks of regular connections: 0 waits for the first head, 1 is idle.
         let first_head_start = EvictionKey { class: ConnectionClass::Regular, rank: 0, since: 0, id: 0 };
         let idle_start = EvictionKey { rank: 1, ..first_head_start };
-        // The connection that has waited longest comes first. If its first head is not late, no other first head is.
+        // The connection that has waited longest comes first. If its first head is not late, the other first heads are
+        // not late either.
         let longest_waiting = keys.range(first_head_start..idle_start).next();
         if let Some(key) = longest_waiting
             && self.is_first_head_late(key.id, now)
@@ -492,7 +493,7 @@ impl ConnectionHandle {
 
     /// Marks the connection as idle. The caller has seen that `requests` requests were read and all of them are
     /// answered. If another request was read since then, this does nothing. If requests are queued and the connection
-    /// is regular, this closes the connection instead, so that a queued request gets the slot.
+    /// is regular, the connection is closed instead. A queued request then gets the slot.
     pub(crate) fn mark_idle(&self, requests: u64) {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
         let Some(entry) = state.entries.get(&self.id) else { return };
@@ -507,8 +508,8 @@ impl ConnectionHandle {
         }
     }
 
-    /// Returns whether the connection must be closed after its next response. This is so if the connection has no
-    /// regular slot, or if requests are queued.
+    /// Returns whether the connection must be closed after its next response. This is necessary if the connection has
+    /// no regular slot, or if requests are queued.
     pub(crate) fn must_close(&self) -> bool {
         let state = self.table.state();
         let class = state.entries.get(&self.id).map(|entry| entry.class);

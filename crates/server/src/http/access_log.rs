@@ -39,7 +39,7 @@ pub(super) struct RequestContext {
     artifact: OnceLock<ArtifactId>,
     /// The control method. Empty if the request has no known control method.
     control: OnceLock<&'static str>,
-    /// The permit of the request limiter. It is dropped when the response has ended.
+    /// The permit of the request limiter. The permit is dropped when the response has ended.
     permit: OnceLock<RequestPermit>,
 }
 

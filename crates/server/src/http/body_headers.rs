@@ -1,6 +1,6 @@
 //! Checks of the headers that change the meaning of a request's body. The server always uses the whole body, without
-//! decoding it. A header can say that the body is encoded, or that it is only a part of the content. If such a header
-//! were ignored, the server would store or do something that was not requested.
+//! decoding it. A header can say that the body is encoded, or that the body is only a part of the content. If such a
+//! header were ignored, the server would store or do something that was not requested.
 //!
 //! This module must never know what a body is for.
 

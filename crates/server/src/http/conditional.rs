@@ -71,15 +71,15 @@ pub(super) fn allows_upload(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the error if a condition does not hold. HTTP clients expect the status 412, but no code of the protocol has
-/// this status. So the error has the status 412 and the code `invalid_request`, the code of any request that cannot be
-/// served as it is.
+/// this status. So the error has the status 412 and the code `invalid_request`. Any request that cannot be served as
+/// it is gets this code.
 pub(super) fn precondition_failed() -> ErrorResponse {
     ErrorResponse::new(Code::InvalidRequest, "a condition of the request does not hold; nothing was done")
         .with_status(StatusCode::PRECONDITION_FAILED)
 }
 
-/// Returns whether the request's range applies. It applies if `If-Range` is absent, or is the strong entity tag or the
-/// exact date of `record`. A weak tag never matches.
+/// Returns whether the request's range applies. The range applies if `If-Range` is absent, or is the strong entity tag
+/// or the exact date of `record`. A weak tag never matches.
 pub(super) fn if_range_matches(headers: &HeaderMap, record: &Record, now: SystemTime) -> bool {
     let Some(value) = headers.get(IF_RANGE) else { return true };
     let text = value.to_str().unwrap_or_default().trim();

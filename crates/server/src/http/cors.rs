@@ -1,5 +1,5 @@
-//! The CORS layer. Only pages of the configured origins, compared exactly, may call this server from a browser. Without
-//! configured origins, no response has CORS headers.
+//! The CORS layer. Only pages of the configured origins may read responses of this server in a browser. Origins are
+//! compared exactly. Without configured origins, no response has CORS headers.
 
 use std::time::Duration;
 

@@ -112,8 +112,8 @@ fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRan
 }
 
 /// Returns the error for a range without a byte of the artifact, which has `size` bytes. HTTP clients expect the status
-/// 416, but no code of the protocol has this status. So the error has the status 416 and the code `invalid_request`,
-/// the code of any request that cannot be served as it is.
+/// 416, but no code of the protocol has this status. So the error has the status 416 and the code `invalid_request`.
+/// Any request that cannot be served as it is gets this code.
 fn unsatisfiable_range(size: u64) -> ErrorResponse {
     let error = ErrorResponse::new(Code::InvalidRequest, "the range covers no byte of this artifact")
         .with_status(StatusCode::RANGE_NOT_SATISFIABLE);

@@ -55,8 +55,8 @@ fn subscribe(app: &App, verified: &VerifiedCaller, request: &Request) -> Result<
     };
     let kinds = parse_kinds(request.headers())?;
     let last_event_id = request.headers().get(LAST_EVENT_ID);
-    // An id that is not visible ASCII is not the id of an event. It is replaced by `?`, which is not the id of an event
-    // either.
+    // An id that is not visible ASCII belongs to no event. Such an id is replaced by `?`, which also belongs to no
+    // event.
     let last_event_id = last_event_id.map(|id| id.to_str().unwrap_or("?").to_owned());
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
     Ok(app.resolver.subscribe(verified.caller(), SubscribeOptions { all_tenants, kinds, last_event_id })?)

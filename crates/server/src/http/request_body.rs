@@ -7,9 +7,9 @@
 //! body that was fast before gets no extra time later. If the sum exceeds a limit, the body fails. The sum contains
 //! only the time in which the server waits for the client, not the time that the store takes.
 //!
-//! A server may respond before it has read the body. If it then closes the connection, the connection is reset, and the
-//! client may not see the response. So a body that is dropped before its end is drained in the background while the
-//! response is sent. The drained bytes and the time are limited.
+//! A server may respond before it has read the body. If the server then closes the connection, the connection is reset,
+//! and the client may not see the response. So a body that is dropped before its end is drained in the background while
+//! the response is sent. The drained bytes and the time are limited.
 
 use std::io;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A body fails if the sum of its waits exceeds this multiple of the stall timeout.
 const MAX_STALL_TIMEOUTS: u32 = 10;
 
-/// How far a request's body was read. The access log gets this from the request's extensions.
+/// How far a request's body was read. The access log gets the progress from the request's extensions.
 #[derive(Debug)]
 pub(super) struct BodyProgress {
     /// Whether the client waits for `100 Continue` before it sends the body.
@@ -165,7 +165,8 @@ impl HttpBody for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        // If the client waits for `100 Continue`, the body is not drained, because polling would make hyper send it.
+        // If the client waits for `100 Continue`, the body is not drained, because polling would make hyper send
+        // `100 Continue`.
         if inner.is_end_stream() || self.progress.is_pending() {
             return;
         }

@@ -1,6 +1,6 @@
 //! Checks of a request's head that hyper does not make: exactly one valid host, no fragment in the target, and a body
-//! whose end is unambiguous. If a proxy and a server read a head differently, the server can mistake bytes of one
-//! caller for a request of another caller (request smuggling).
+//! whose end is unambiguous. These checks prevent request smuggling. In such an attack, a proxy and a server read a
+//! head differently, and the server mistakes bytes of one caller for a request of another caller.
 
 use std::net::Ipv6Addr;
 

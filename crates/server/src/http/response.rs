@@ -89,7 +89,7 @@ impl From<Envelope> for ErrorResponse {
     }
 }
 
-/// What the access log says about a refusal. The access log gets it from the response's extensions.
+/// What the access log says about a refusal. The access log gets this value from the response's extensions.
 #[derive(Debug, Clone)]
 pub(super) struct RefusalLog {
     pub(super) code: Code,

@@ -17,7 +17,7 @@ pub(crate) struct Endpoint {
     pub(crate) control: &'static str,
 }
 
-/// Every endpoint. The last one is for requests without a route.
+/// Every endpoint. The last endpoint is for requests without a route.
 pub(crate) static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     let mut endpoints = Vec::new();
     for route in ROUTES {
@@ -48,7 +48,7 @@ pub(crate) fn allows_method(endpoint: usize, method: usize) -> bool {
     METHODS.get(method).is_some_and(|method| verbs.contains(method))
 }
 
-/// The HTTP methods. The last one is for all others.
+/// The HTTP methods. The last entry is for all other methods.
 pub(crate) const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", OTHER];
 /// The index of `other` in [`METHODS`].
@@ -102,7 +102,7 @@ const REFINED_STATUSES: [(u16, Code); 4] = [
     (BUS_CLOSED_STATUS, Code::RuntimeError),
 ];
 
-/// Every outcome. The last ones have the status `other`: one for each code, then one without a code.
+/// Every outcome. The last outcomes have the status `other`: one outcome for each code, then one without a code.
 pub(crate) static OUTCOMES: LazyLock<Vec<RequestOutcome>> = LazyLock::new(|| {
     let code_label = |code: Option<Code>| code.map_or("", Code::as_str);
     let known_status = |(status, code): (u16, Option<Code>)| RequestOutcome {

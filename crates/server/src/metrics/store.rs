@@ -52,8 +52,8 @@ const OUTCOMES: [&str; 12] = [
 const OK: usize = 0;
 const NOT_FOUND: usize = 1;
 const CANCELED: usize = 2;
-/// Outcomes that are written even if their count is zero. Without the zero, Prometheus would see the first occurrence
-/// as a new series and not as an increase, so an alert on increases would miss it.
+/// Outcomes that are written even if their count is zero. If a count first appeared as 1, Prometheus would see a new
+/// series and no increase. An alert on increases would then miss the first occurrence.
 const ALWAYS_SHOWN: [&str; 4] = ["ok", "unavailable", "corrupt", "backend"];
 
 /// Returns the index of a failure in [`OUTCOMES`].

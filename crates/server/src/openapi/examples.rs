@@ -1,4 +1,4 @@
-//! The examples of the document. A test sends each of them to a real server. The real response must have every member
+//! The examples of the document. A test sends each example to a real server. The real response must have every member
 //! of the example's response, with the same value. The test ignores values that differ between servers or over time.
 
 use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Method, PROTOCOL_VERSION, SUBSCRIBER_LIMIT_STATUS};

@@ -105,7 +105,8 @@ fn error_response(status: u16, codes: &[Code], is_head: bool) -> RefOr<Response>
     response.into()
 }
 
-/// Returns the description of a refusal: that of the status if it is more specific, otherwise that of the code.
+/// Returns the description of a refusal. Some statuses have their own description. For any other status, the
+/// description of the code is returned.
 fn error_description(status: u16, code: Code) -> &'static str {
     match status {
         412 => "`If-Match` or `If-Unmodified-Since` does not hold.",

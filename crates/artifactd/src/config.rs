@@ -67,7 +67,8 @@ impl Settings {
         flags: &[(String, String)],
     ) -> Result<(Self, ConfigValues), ConfigError> {
         let mut layers = read_layers(file, std::env::vars_os(), flags);
-        Ok((build::build_settings(&mut layers, purpose)?, layers.values()))
+        let settings = build::build_settings(&mut layers, purpose)?;
+        Ok((settings, layers.values()))
     }
 
     /// Loads as [`load`](Self::load) does, with `environment` in place of the environment of this process.

@@ -8,7 +8,7 @@ use artifact_store::{Capabilities, DriverInfo, StoreError, StoreFeature};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
-/// A driver: its capabilities with default options, or those of an open store.
+/// A driver with its options. The capabilities are those with default options, or those of an open store.
 #[derive(Serialize)]
 pub(crate) struct DriverDescription {
     pub(crate) driver: &'static str,

@@ -104,19 +104,21 @@ pub(crate) fn flush_briefly() {
     flush_with_timeout(FLUSH_TIMEOUT / 10);
 }
 
+/// Waits until every line is written, at most `timeout`.
 fn flush_with_timeout(timeout: Duration) {
     if let Some(log) = LOG.get() {
         log.queue.wait_until_written(timeout);
     }
 }
 
+/// The filter of the log: `level` for this project's crates, and at least [`OTHER_CRATES_LEVEL`] for other crates.
 fn targets(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
     Targets::new().with_default(level.min(OTHER_CRATES_LEVEL)).with_target(OWN_TARGET_PREFIX, level)
 }
 
-/// Standard error without the lock that the rest of the process shares. So a write that blocks does not block other
-/// threads that write to standard error.
+/// A handle of standard error that does not use the lock of `std::io::stderr`. So a write that blocks does not block
+/// other threads that write to standard error.
 fn standard_error() -> Box<dyn Write + Send> {
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(fd) => Box::new(File::from(fd)),

@@ -13,26 +13,25 @@ const TENANT_HEADER: &str = "x-harbor-tenant";
 const USER_HEADER: &str = "x-harbor-user";
 const SESSION_HEADER: &str = "x-harbor-session";
 
-/// The token of a request: from the Authorization header. If the request has no such header, `access_token` is the
-/// token.
+/// Returns the token in the Authorization header. If the request has no such header, returns `access_token`.
 pub(super) fn bearer_token<'a>(
     headers: &'a HeaderMap,
     access_token: Option<&'a str>,
 ) -> Result<&'a [u8], Refusal> {
-    let mut sent = headers.get_all(AUTHORIZATION).iter();
-    let Some(first) = sent.next() else {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(first) = values.next() else {
         return access_token
             .filter(|token| !token.is_empty())
             .map(str::as_bytes)
             .ok_or_else(missing_bearer_token);
     };
-    if sent.next().is_some() {
+    if values.next().is_some() {
         return Err(Refusal::new(Code::AuthRejected, "the request has more than one Authorization header"));
     }
     let value = first.as_bytes();
-    let split = value.iter().position(|byte| *byte == b' ').ok_or_else(missing_bearer_token)?;
-    let token = value[split..].trim_ascii();
-    if !value[..split].eq_ignore_ascii_case(b"bearer") || token.is_empty() {
+    let space = value.iter().position(|byte| *byte == b' ').ok_or_else(missing_bearer_token)?;
+    let token = value[space..].trim_ascii();
+    if !value[..space].eq_ignore_ascii_case(b"bearer") || token.is_empty() {
         return Err(missing_bearer_token());
     }
     Ok(token)
@@ -40,11 +39,15 @@ pub(super) fn bearer_token<'a>(
 
 /// Returns true if the request has a bearer token, valid or not.
 pub fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool {
-    bearer_token(headers, access_token).map_or_else(|refusal| refusal.code() == Code::AuthRejected, |_| true)
+    match bearer_token(headers, access_token) {
+        Ok(_) => true,
+        // `AuthRejected` means that there are several Authorization headers.
+        Err(refusal) => refusal.code() == Code::AuthRejected,
+    }
 }
 
-/// The caller that the verified token and the headers name. The session header has priority over the session of the
-/// token. If `session_bound` is true, a session header that differs from the token is refused.
+/// Returns the caller that the verified token and the headers name. The session header has priority over the session of
+/// the token. But if `session_bound` is true, a session header that differs from the token is refused.
 pub(super) fn build_caller(
     token: &VerifiedToken,
     headers: &HeaderMap,
@@ -103,7 +106,8 @@ fn identity_header(headers: &HeaderMap, name: &str) -> Result<Option<ScopePart>,
             "X-Harbor-Session, X-Harbor-Tenant and X-Harbor-User may each be sent once",
         ));
     }
-    utf8(value).ok_or_else(illegal_part).and_then(parse_part).map(Some)
+    let text = utf8(value).ok_or_else(illegal_part)?;
+    parse_part(text).map(Some)
 }
 
 fn utf8(value: &HeaderValue) -> Option<&str> {

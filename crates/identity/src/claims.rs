@@ -27,6 +27,7 @@ pub(super) struct Claims {
     aud: Option<Audience>,
 }
 
+/// The value of `aud`: a string or a list of strings (RFC 7519 §4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Audience {
@@ -81,7 +82,7 @@ impl Claims {
     }
 }
 
-/// Deserializes a member that may be missing, but not null.
+/// Deserializes a member that may be missing, but not null. Without this function, serde would accept null for `None`.
 pub(super) fn deserialize_non_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

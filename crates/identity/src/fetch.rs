@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, HOST, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -34,7 +35,7 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Fetches from one provider.
 pub(super) struct Fetcher {
     url: JwksUrl,
-    /// Set if the URL is https.
+    /// `None`: the URL is http.
     tls: Option<TlsConnector>,
 }
 
@@ -63,7 +64,7 @@ impl Fetcher {
     /// Fetches the set.
     ///
     /// # Errors
-    /// The rest of a sentence that starts with the URL. It contains no text of the response.
+    /// The rest of a sentence that starts with the URL. The error contains no text of the response.
     pub(super) async fn fetch(&self) -> Result<JwksResponse, String> {
         timeout(TOTAL_TIMEOUT, self.fetch_without_timeout())
             .await
@@ -80,7 +81,8 @@ impl Fetcher {
         self.request_over(stream).await
     }
 
-    /// Tries the addresses of the host in order. Returns the first connection that succeeds to an allowed address.
+    /// Tries the addresses of the host in order. Returns the first connection that succeeds to an allowed address. If
+    /// every address fails, returns the error of the last one.
     async fn connect(&self) -> Result<TcpStream, String> {
         let addresses = tokio::net::lookup_host((self.url.host(), self.url.port()))
             .await
@@ -105,16 +107,16 @@ impl Fetcher {
         }
     }
 
+    /// Sends the request over the connection `stream`, and reads the response.
     async fn request_over<S>(&self, stream: S) -> Result<JwksResponse, String>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let incomplete = |error: hyper::Error| format!("sent no complete response: {error}");
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
             .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
             .await
-            .map_err(incomplete)?;
+            .map_err(|error| incomplete_response(&error))?;
         let exchange = async {
             let request = Request::get(self.url.target())
                 .header(HOST, self.url.authority())
@@ -122,7 +124,7 @@ impl Fetcher {
                 .header(USER_AGENT, concat!("artifactd/", env!("CARGO_PKG_VERSION")))
                 .body(Empty::new())
                 .map_err(|_| "cannot be requested".to_owned())?;
-            let response = sender.send_request(request).await.map_err(incomplete)?;
+            let response = sender.send_request(request).await.map_err(|error| incomplete_response(&error))?;
             match response.status() {
                 StatusCode::OK => {}
                 status if status.is_redirection() => {
@@ -131,16 +133,7 @@ impl Fetcher {
                 status => return Err(format!("answered {}", status.as_u16())),
             }
             let max_age = max_age(response.headers());
-            let mut body = response.into_body();
-            let mut json = Vec::new();
-            while let Some(frame) = body.frame().await {
-                // Trailers are not part of the set.
-                let Ok(chunk) = frame.map_err(incomplete)?.into_data() else { continue };
-                if json.len() + chunk.len() > MAX_JWKS_BYTES {
-                    return Err("answered with more than 1 MiB, the limit for a JWK set".into());
-                }
-                json.extend_from_slice(&chunk);
-            }
+            let json = read_body(response.into_body()).await?;
             Ok(JwksResponse { json, max_age })
         };
         // The connection must be polled, because it does the I/O of the exchange. If the connection fails, the exchange
@@ -158,6 +151,25 @@ impl fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetcher").field("url", &self.url).finish_non_exhaustive()
     }
+}
+
+/// Reads a whole body of at most [`MAX_JWKS_BYTES`].
+async fn read_body(mut body: Incoming) -> Result<Vec<u8>, String> {
+    let mut json = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| incomplete_response(&error))?;
+        // A frame without data contains trailers, which are not part of the set.
+        let Ok(chunk) = frame.into_data() else { continue };
+        if json.len() + chunk.len() > MAX_JWKS_BYTES {
+            return Err("answered with more than 1 MiB, the limit for a JWK set".into());
+        }
+        json.extend_from_slice(&chunk);
+    }
+    Ok(json)
+}
+
+fn incomplete_response(error: &hyper::Error) -> String {
+    format!("sent no complete response: {error}")
 }
 
 /// A TLS client with the trusted certificates of this machine. The crypto provider is explicit, because rustls selects
@@ -187,7 +199,7 @@ fn tls_connector() -> Result<TlsConnector, String> {
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let mut age = None;
     for value in headers.get_all(CACHE_CONTROL) {
-        // A line that is not visible ASCII is ignored. The other lines are used.
+        // A header line that is not visible ASCII is ignored. The other lines are used.
         for directive in value.to_str().unwrap_or_default().split(',') {
             let (name, seconds) = directive.split_once('=').unwrap_or((directive, ""));
             match name.trim().to_ascii_lowercase().as_str() {

@@ -26,17 +26,20 @@ pub(super) const MAX_JWKS_BYTES: usize = 1 << 20;
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 
-/// Members that only a private or a symmetric key has.
+/// Members that only a private or a symmetric key has (RFC 7518 §6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
+/// The keys of a JWK set.
 #[derive(Debug)]
 pub(super) struct KeySet {
+    /// The usable keys.
     keys: Vec<Key>,
+    /// The keys that are not usable, for the log: at most [`MAX_IGNORED_LOGGED`], without duplicates.
     ignored: Vec<IgnoredKey>,
 }
 
-/// The SHA-256 of a key and its id. Two keys with the same id have different fingerprints. One key under two ids has
-/// two fingerprints.
+/// The SHA-256 of a key and its id. Two different keys with the same id have different fingerprints. One key under two
+/// ids has two fingerprints.
 pub(super) type Fingerprint = [u8; 32];
 
 /// A key, prepared for each algorithm that it may verify.
@@ -70,7 +73,7 @@ struct JwkSetDocument {
     keys: Vec<Value>,
 }
 
-/// The reason why a verifier ignores this key, although it allows every algorithm. The reason is the rest of a sentence
+/// Returns why a verifier that allows all algorithms would ignore the key `jwk`. The text is the rest of a sentence
 /// that starts with the key. `None`: the key is usable.
 pub fn unusable_key_reason(jwk: &Value) -> Option<String> {
     Key::new(jwk, &Algorithm::ALL, &[]).err().map(|unusable| unusable.message())
@@ -79,11 +82,16 @@ pub fn unusable_key_reason(jwk: &Value) -> Option<String> {
 impl KeySet {
     /// Parses a JWK set. Private, symmetric, malformed and weak keys are ignored. Keys of unsupported types and uses,
     /// and keys for none of the `allowed` algorithms, are ignored too. A key is also ignored if an earlier key has the
-    /// same id and one of the same algorithms. A set without a usable key is an error.
+    /// same id and one of the same algorithms.
+    ///
+    /// # Errors
+    /// The rest of a sentence that starts with the set, if `json` is not a JWK set or has no usable key.
     pub(super) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
         let document: JwkSetDocument = serde_json::from_slice(json)
             .map_err(|error| format!("is not a JWK set ({{\"keys\": […]}}), line {}", error.line()))?;
-        let (mut keys, mut ignored, mut cause) = (Vec::new(), Vec::new(), None);
+        let mut keys = Vec::new();
+        let mut ignored = Vec::new();
+        let mut first_error = None;
         for (index, jwk) in document.keys.iter().enumerate() {
             let unusable = match Key::new(jwk, allowed, &keys) {
                 Ok(key) => {
@@ -96,20 +104,20 @@ impl KeySet {
             if ignored.len() < MAX_IGNORED_LOGGED && !ignored.contains(&ignored_key) {
                 ignored.push(ignored_key);
             }
-            cause = cause.or_else(|| unusable.key_set_error(index));
+            first_error = first_error.or_else(|| unusable.key_set_error(index));
         }
         if keys.is_empty() {
             let names: Vec<&str> = allowed.iter().map(|algorithm| algorithm.name()).collect();
-            return Err(
-                cause.unwrap_or_else(|| format!("holds no key that verifies any of {}", names.join(", ")))
-            );
+            let no_key = || format!("holds no key that verifies any of {}", names.join(", "));
+            return Err(first_error.unwrap_or_else(no_key));
         }
         Ok(Self { keys, ignored })
     }
 
-    /// Logs the ignored keys, except the keys that the previous set `before` has ignored too.
-    pub(super) fn log_ignored_keys(&self, before: Option<&Self>) {
-        let is_new = |key: &&IgnoredKey| before.is_none_or(|before| !before.ignored.contains(key));
+    /// Logs the ignored keys. Keys that the set `previous` already ignored are not logged again. `None`: there is no
+    /// previous set.
+    pub(super) fn log_ignored_keys(&self, previous: Option<&Self>) {
+        let is_new = |key: &&IgnoredKey| previous.is_none_or(|previous| !previous.ignored.contains(key));
         for IgnoredKey { kid, why } in self.ignored.iter().filter(is_new) {
             tracing::warn!(kid, "a key of the JWK set is left out: it {why}");
         }
@@ -127,22 +135,22 @@ impl KeySet {
                 (None, _) => Err(KeySelectionError::OtherAlgorithm),
             };
         };
-        let mut named = self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
-        if named.peek().is_none() {
+        let mut with_kid = self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
+        if with_kid.peek().is_none() {
             return Err(KeySelectionError::UnknownKid);
         }
-        named.find(fits).ok_or(KeySelectionError::OtherAlgorithm)
+        with_kid.find(fits).ok_or(KeySelectionError::OtherAlgorithm)
     }
 
-    /// Returns true if [`select`](Self::select) would still return the key of this fingerprint for a token of
-    /// `algorithm` with the id of the key.
+    /// Returns true if [`select`](Self::select) would still return the key with this fingerprint. The token has the
+    /// algorithm `algorithm` and the id of this key.
     pub(super) fn still_selects_by_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
-        // For each pair of an id and an algorithm, a set has at most one key.
+        // The fingerprint includes the id. For each pair of an id and an algorithm, a set has at most one key.
         self.keys.iter().any(|key| key.is_for(algorithm) && key.fingerprint == *fingerprint)
     }
 
-    /// Returns true if [`select`](Self::select) would still return the key of this fingerprint for a token of
-    /// `algorithm` without a key id.
+    /// Returns true if [`select`](Self::select) would still return the key with this fingerprint. The token has the
+    /// algorithm `algorithm` and no key id.
     pub(super) fn still_selects_without_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
         let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
         fitting.next().is_some_and(|key| key.fingerprint == *fingerprint) && fitting.next().is_none()
@@ -161,6 +169,7 @@ impl KeySet {
 }
 
 impl Key {
+    /// Returns true if this key is for `algorithm`, and `signature` is its signature of `message`.
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let Some((_, key)) =
             self.verifying_keys.iter().find(|(key_algorithm, _)| *key_algorithm == algorithm)
@@ -191,8 +200,8 @@ impl Key {
             && self.verifying_keys.iter().all(|(algorithm, _)| other.is_for(*algorithm))
     }
 
-    /// Parses a key. `others` are the earlier keys of the set. A key is refused if one of them has the same id and one
-    /// of the same algorithms.
+    /// Parses a key for the `allowed` algorithms. `others` are the earlier keys of the set. If one of them has the same
+    /// id and one of the same algorithms, the key is refused.
     fn new(jwk: &Value, allowed: &[Algorithm], others: &[Self]) -> Result<Self, UnusableKey> {
         let Value::Object(members) = jwk else { return Err("is not an object".into()) };
         if let Some(name) = PRIVATE_MEMBERS.into_iter().find(|name| members.contains_key(*name)) {
@@ -229,8 +238,8 @@ impl Key {
                 ));
             }
         };
-        let named = string_member(members, "alg")?;
-        algorithms.retain(|algorithm| named.is_none_or(|named| named == algorithm.name()));
+        let alg = string_member(members, "alg")?;
+        algorithms.retain(|algorithm| alg.is_none_or(|alg| alg == algorithm.name()));
         algorithms.retain(|algorithm| allowed.contains(algorithm));
         if algorithms.is_empty() {
             return Err(UnusableKey::Unsupported("is for an algorithm (alg) that is not allowed here"));
@@ -238,21 +247,22 @@ impl Key {
         if !may_verify(members)? {
             return Err(UnusableKey::Unsupported("is not for verifying signatures (use, key_ops)"));
         }
-        let (encoded, decoding_key) = match curve {
-            _ if kty == "RSA" => parse_rsa(members)?,
-            Some("P-256") => parse_ec(members, 32)?,
-            Some("P-384") => parse_ec(members, 48)?,
+        // The coordinates of a P-256, P-384 or P-521 key have 256, 384 or 521 bits, rounded up to whole bytes.
+        let (encoded, decoding_key) = match (kty, curve) {
+            ("RSA", _) => parse_rsa(members)?,
+            (_, Some("P-256")) => parse_ec(members, 32)?,
+            (_, Some("P-384")) => parse_ec(members, 48)?,
             _ => parse_ec(members, 66)?,
         };
         let verifying_keys = algorithms
             .into_iter()
             .map(|algorithm| {
-                // `jsonwebtoken` parses a key only when the first token is verified. The key is parsed here too, so
-                // that the operator sees an error at the start.
-                let checked = ParsedPublicKey::new(aws_lc_algorithm(algorithm), &encoded).ok()?;
+                // `jsonwebtoken` parses a key only when the first token is verified. aws-lc parses every key here, so
+                // that the operator sees an invalid key at the start.
+                let parsed = ParsedPublicKey::new(aws_lc_algorithm(algorithm), &encoded).ok()?;
                 let key = match jsonwebtoken_algorithm(algorithm) {
                     Some(name) => VerifyingKey::JsonWebToken(name, decoding_key.clone()),
-                    None => VerifyingKey::AwsLc(checked),
+                    None => VerifyingKey::AwsLc(parsed),
                 };
                 Some((algorithm, key))
             })
@@ -276,13 +286,14 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Returns the fingerprint of a key. The length of each part is hashed too, so that the boundaries between the parts
-/// belong to the fingerprint.
+/// Returns the fingerprint of a key. `encoded` is the public key in the form that aws-lc parses. The length of each
+/// part is hashed before the part. Otherwise the parts "ab", "c" and the parts "a", "bc" would have the same hash.
 fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]) -> Fingerprint {
     let mut context = digest::Context::new(&SHA256);
+    // An RSA key has no curve. If it has a member `crv`, this member is ignored.
     let curve = curve.filter(|_| kty == "EC");
     for part in [kid.map(str::as_bytes), Some(kty.as_bytes()), curve.map(str::as_bytes), Some(encoded)] {
-        // An absent part has a length that no part can have.
+        // An absent part is hashed as the length `u64::MAX`, which no present part can have.
         context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
         context.update(part.unwrap_or_default());
     }
@@ -291,6 +302,7 @@ fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]
     fingerprint
 }
 
+/// Returns true if the members `use` and `key_ops` allow the key to verify signatures.
 fn may_verify(members: &serde_json::Map<String, Value>) -> Result<bool, String> {
     let use_allows = string_member(members, "use")?.is_none_or(|usage| usage == "sig");
     let operations_allow = match members.get("key_ops") {
@@ -301,9 +313,10 @@ fn may_verify(members: &serde_json::Map<String, Value>) -> Result<bool, String> 
     Ok(use_allows && operations_allow)
 }
 
+/// Returns the DER encoding of an RSA key for aws-lc, and the key for `jsonwebtoken`.
 fn parse_rsa(members: &serde_json::Map<String, Value>) -> Result<(Vec<u8>, DecodingKey), String> {
     let (mut n, mut e) = (base64url_member(members, "n")?, base64url_member(members, "e")?);
-    // Some encoders keep the sign byte of the DER integer, so leading zeros are removed.
+    // Some encoders keep the leading zero byte of a DER integer, so leading zeros are removed.
     for number in [&mut n, &mut e] {
         let zeros = number.iter().take_while(|byte| **byte == 0).count();
         number.drain(..zeros);
@@ -319,8 +332,8 @@ fn parse_rsa(members: &serde_json::Map<String, Value>) -> Result<(Vec<u8>, Decod
         .map_err(|_| "is not a valid key of its type".to_owned())
 }
 
-/// Returns the uncompressed point of an EC key, and the key for `jsonwebtoken`. `width` is the size of a coordinate in
-/// bytes.
+/// Returns the uncompressed point of an EC key for aws-lc, and the key for `jsonwebtoken`. `width` is the size of a
+/// coordinate in bytes.
 fn parse_ec(
     members: &serde_json::Map<String, Value>,
     width: usize,
@@ -329,6 +342,7 @@ fn parse_ec(
     if x.len() != width || y.len() != width {
         return Err(format!("has coordinates of a wrong size; those of its curve have {width} bytes"));
     }
+    // An uncompressed point: the marker byte 4, then the two coordinates.
     let point = [&[4][..], &x, &y].concat();
     let decoding_key = DecodingKey::from_ec_der(&point);
     Ok((point, decoding_key))
@@ -357,6 +371,7 @@ fn aws_lc_algorithm(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm 
     }
 }
 
+/// Returns the string in the member `name`. `None`: there is no such member.
 fn string_member<'a>(
     members: &'a serde_json::Map<String, Value>,
     name: &'static str,
@@ -368,6 +383,7 @@ fn string_member<'a>(
     }
 }
 
+/// Decodes the member `name`, which must exist.
 fn base64url_member(members: &serde_json::Map<String, Value>, name: &'static str) -> Result<Vec<u8>, String> {
     let text = string_member(members, name)?.ok_or_else(|| format!("has no '{name}'"))?;
     BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| format!("has a '{name}' that is not base64url"))

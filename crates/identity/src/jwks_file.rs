@@ -30,7 +30,9 @@ struct FileStamp {
     /// Device and inode.
     file: (u64, u64),
     length: u64,
+    /// The last change of the content, in seconds and nanoseconds since the Unix epoch.
     modified: (i64, i64),
+    /// The last change of the content or the metadata, in seconds and nanoseconds since the Unix epoch.
     changed: (i64, i64),
 }
 
@@ -63,7 +65,7 @@ impl JwksFile {
         Ok(changed.then_some(json))
     }
 
-    /// Returns the content, changed or not. The result is never `None`. Blocks on the disk.
+    /// Returns the content, even if it has not changed. So the result is never `None`. Blocks on the disk.
     ///
     /// # Errors
     /// The rest of a sentence that starts with the path.

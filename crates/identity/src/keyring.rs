@@ -22,8 +22,8 @@ pub(super) struct Keyring {
     set: RwLock<Arc<KeySet>>,
     /// Notifies its receivers when the set has changed. The value `()` has no meaning.
     changed: watch::Sender<()>,
-    /// Shortest time between the starts of two attempts. The limit applies to attempts that requests cause. `None`:
-    /// requests cannot cause a refresh.
+    /// The shortest time between the start of an attempt and the start of the next attempt that a request causes.
+    /// `None`: requests cannot cause a refresh.
     min_interval: Option<Duration>,
     state: Mutex<RefreshState>,
     /// Wakes the refresher.
@@ -78,14 +78,14 @@ impl Keyring {
         Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the set. Returns the number of new keys and of withdrawn keys.
+    /// Replaces the set. Returns the number of new keys and the number of withdrawn keys.
     pub(super) fn replace(&self, set: KeySet) -> (usize, usize) {
         let set = Arc::new(set);
         let mut current = self.set.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *current, Arc::clone(&set));
         drop(current);
         let (new, withdrawn) = (set.count_missing_in(&old), old.count_missing_in(&set));
-        // A new key can change the key that verifies a token without a key id.
+        // A new key is a change too: a token without a key id is no longer valid if two keys fit its algorithm.
         if new > 0 || withdrawn > 0 {
             self.changed.send_replace(());
         }
@@ -97,8 +97,8 @@ impl Keyring {
         self.changed.subscribe()
     }
 
-    /// Requests a refresh and waits for its end, at most 3 s. Returns at once if no refresh runs and the rules do not
-    /// allow a new one.
+    /// Requests a refresh and waits for its end, at most 3 s. If a refresh already runs, waits for the end of that one.
+    /// Returns at once if requests cannot cause a refresh, or if the minimum interval has not passed.
     pub(super) async fn wait_for_refresh(&self) {
         // The subscription begins before the request, so that the end of the refresh is not missed.
         let mut ended = self.ended.subscribe();
@@ -108,7 +108,8 @@ impl Keyring {
         }
     }
 
-    /// Starts an attempt, unless one runs or the minimum interval has not passed. Returns true if an attempt runs now.
+    /// Starts an attempt if none runs and the minimum interval has passed. Returns true if an attempt runs now, whether
+    /// this call or an earlier one has started it.
     fn request_refresh(&self) -> bool {
         let Some(min_interval) = self.min_interval else { return false };
         let mut state = self.state();
@@ -123,19 +124,21 @@ impl Keyring {
         true
     }
 
-    /// Refreshes now, regardless of the minimum interval. If an attempt already runs, waits for its end first. Returns
-    /// true if the refresh succeeded. Never returns if there is no refresher.
+    /// Refreshes now, regardless of the minimum interval. Returns true if the refresh succeeded. Never returns if there
+    /// is no refresher.
     pub(super) async fn refresh(&self) -> bool {
         let mut ended = self.ended.subscribe();
+        // An attempt that already runs may have read the keys before they changed, so its end is not enough.
         while !self.start_refresh(&mut ended) {
             let _ = ended.changed().await;
         }
         let _ = ended.changed().await;
-        ended.borrow().1
+        let (_, succeeded) = *ended.borrow();
+        succeeded
     }
 
-    /// Starts an attempt unless one runs. The next change of `ended` is the end of the attempt that then runs. Returns
-    /// true if this call has started the attempt.
+    /// Starts an attempt if none runs. Returns true if this call has started the attempt, and false if another attempt
+    /// runs. In both cases, the next change of `ended` is the end of the attempt that runs now.
     fn start_refresh(&self, ended: &mut watch::Receiver<(u64, bool)>) -> bool {
         let mut state = self.state();
         ended.mark_unchanged();
@@ -156,6 +159,7 @@ impl Keyring {
                 () = tokio::time::sleep_until(when) => true,
             };
             let mut state = self.state();
+            // The request has already marked the attempt as running.
             if state.in_progress {
                 return true;
             }
@@ -163,7 +167,7 @@ impl Keyring {
                 *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
                 return false;
             }
-            // The previous attempt has already fulfilled this request.
+            // An earlier attempt has already fulfilled the request that sent this notification.
         }
     }
 
@@ -171,7 +175,10 @@ impl Keyring {
     pub(super) fn finish_refresh(&self, succeeded: bool) {
         let mut state = self.state();
         state.in_progress = false;
-        self.ended.send_modify(|ended| *ended = (ended.0 + 1, succeeded));
+        self.ended.send_modify(|(count, last_succeeded)| {
+            *count += 1;
+            *last_succeeded = succeeded;
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, RefreshState> {

@@ -80,6 +80,7 @@ pub struct Minter {
     key: Key,
     algorithm: Algorithm,
     kid: String,
+    /// The public key, as [`public_jwk`] returns it.
     public: Value,
 }
 
@@ -189,23 +190,24 @@ impl fmt::Debug for Minter {
     }
 }
 
-/// Parses `der` as a key of any supported kind. `None`: the key is of no supported kind.
+/// Parses `der` as a key of any supported type. `None`: the type is not supported.
 fn parse_der(der: &[u8]) -> Option<(Key, Algorithm)> {
     let curves = [
         (&ECDSA_P256_SHA256_FIXED_SIGNING, Algorithm::Es256),
         (&ECDSA_P384_SHA384_FIXED_SIGNING, Algorithm::Es384),
         (&ECDSA_P521_SHA512_FIXED_SIGNING, Algorithm::Es512),
     ];
-    curves
-        .into_iter()
-        .find_map(|(curve, algorithm)| {
-            let key = EcdsaKeyPair::from_private_key_der(curve, der).ok()?;
-            Some((Key::Ec(key), algorithm))
-        })
-        .or_else(|| Some((Key::Rsa(RsaKeyPair::from_pkcs8(der).ok()?), Algorithm::Rs256)))
+    for (curve, algorithm) in curves {
+        if let Ok(key) = EcdsaKeyPair::from_private_key_der(curve, der) {
+            return Some((Key::Ec(key), algorithm));
+        }
+    }
+    let key = RsaKeyPair::from_pkcs8(der).ok()?;
+    Some((Key::Rsa(key), Algorithm::Rs256))
 }
 
-/// Returns the members of the JWK that RFC 7638 requires. They are the input of the thumbprint.
+/// Returns the public key as a JWK that has only the members that RFC 7638 requires. These members are the input of
+/// [`thumbprint`].
 fn public_jwk(key: &Key, algorithm: Algorithm) -> Value {
     match key {
         Key::Rsa(key) => {
@@ -230,6 +232,6 @@ fn public_jwk(key: &Key, algorithm: Algorithm) -> Value {
 
 /// Returns the thumbprint of RFC 7638: the SHA-256 of the required members as JSON, sorted by name and without spaces.
 /// `serde_json` writes exactly this form, because the values are base64url and need no escaping.
-fn thumbprint(public: &Value) -> String {
-    BASE64URL_NOPAD.encode(digest(&SHA256, public.to_string().as_bytes()).as_ref())
+fn thumbprint(public_jwk: &Value) -> String {
+    BASE64URL_NOPAD.encode(digest(&SHA256, public_jwk.to_string().as_bytes()).as_ref())
 }

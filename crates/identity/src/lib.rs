@@ -4,9 +4,9 @@
 //! background task (module `refresher`) refreshes the keys, and requests read them from the `keyring`. Because of the
 //! token cache, the signature of a token is usually checked only once.
 //!
-//! The steps of a verification are the same for all six algorithms. `jsonwebtoken`, which uses aws-lc, checks the
-//! signatures of five algorithms. It has no ES512, so aws-lc checks ES512 directly. A key that a token contains or
-//! refers to is never used. This crate must never know what a caller may do.
+//! The steps of a verification are the same for all six algorithms. The crate `jsonwebtoken` checks the signatures of
+//! five algorithms. `jsonwebtoken` does not support ES512, so this crate calls aws-lc directly for ES512. Keys that a
+//! token itself contains or links to are never used. This crate must never know what a caller may do.
 
 mod algorithm;
 mod caller;

@@ -31,14 +31,15 @@ impl TokenLifetime {
     pub async fn ended(self) {
         let mut changes = self.keys.changes();
         loop {
-            // The change is marked as seen before the keys are read, so that a later change wakes this task again.
+            // Earlier changes are marked as seen before the keys are read. So every later change wakes this task again.
             changes.borrow_and_update();
-            let left = self.token.expires_at() + self.clock_skew.as_secs_f64() - unix_now();
-            if left <= 0.0 || !self.token.is_verified_by(&self.keys.set()) {
+            let seconds_left = self.token.expires_at() + self.clock_skew.as_secs_f64() - unix_now();
+            if seconds_left <= 0.0 || !self.token.is_verified_by(&self.keys.set()) {
                 return;
             }
-            // A token can be valid for longer than a Duration can express.
-            let wait = Duration::try_from_secs_f64(left).unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL);
+            // The conversion fails if the token is valid for longer than a `Duration` can express.
+            let time_left = Duration::try_from_secs_f64(seconds_left).unwrap_or(POLL_INTERVAL);
+            let wait = time_left.min(POLL_INTERVAL);
             tokio::select! {
                 () = sleep(wait) => {}
                 _ = changes.changed() => {}

@@ -18,7 +18,7 @@ use super::keyring::Keyring;
 /// How often a file is checked for changes.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Handle of the task. Dropping it aborts the task.
+/// The handle of the task. Dropping the handle aborts the task.
 #[derive(Debug)]
 pub(super) struct JwksRefresher(AbortHandle);
 
@@ -46,12 +46,14 @@ impl RefreshSchedule {
 
     /// The delay after a failure. `earlier_failures` is the number of consecutive failures before this one. Each
     /// earlier failure doubles the delay, up to the interval. `jitter` (0 to 255) subtracts up to a quarter of the
-    /// delay. So servers that failed at the same time do not retry at the same time.
+    /// delay, but the result is not below the minimum. So servers that failed at the same time do not retry at the same
+    /// time.
     fn delay_after_failures(&self, earlier_failures: u32, jitter: u8) -> Duration {
         let doubled =
             self.min_interval.saturating_mul(1_u32.checked_shl(earlier_failures).unwrap_or(u32::MAX));
         let wait = doubled.min(self.interval);
-        wait.saturating_sub(wait / 4 * u32::from(jitter) / 255).max(self.min_interval)
+        let earlier = wait / 4 * u32::from(jitter) / 255;
+        wait.saturating_sub(earlier).max(self.min_interval)
     }
 }
 
@@ -59,6 +61,7 @@ impl JwksRefresher {
     /// Spawns a task that loads the file whenever it changes.
     pub(super) fn spawn_for_file(keys: Arc<Keyring>, mut file: JwksFile, algorithms: Vec<Algorithm>) -> Self {
         let task = async move {
+            // The last logged error. `None`: no error has occurred since the last set was loaded.
             let mut last_error = None;
             loop {
                 let requested = keys.wait_until_due(Instant::now() + POLL_INTERVAL).await;
@@ -74,25 +77,25 @@ impl JwksRefresher {
                 };
                 file = returned;
                 let path = file.path().display();
-                let set = match content {
-                    // The file is unchanged.
-                    Ok(None) => None,
-                    Ok(Some(json)) => Some(KeySet::parse(&json, &algorithms)),
-                    Err(why) => Some(Err(why)),
+                let loaded = match content {
+                    Ok(Some(json)) => KeySet::parse(&json, &algorithms).map(Some),
+                    Ok(None) => Ok(None),
+                    Err(why) => Err(why),
                 };
-                match set {
-                    Some(Ok(set)) => {
+                match loaded {
+                    Ok(Some(set)) => {
                         last_error = None;
                         replace_keys(&keys, set);
                     }
                     // If polls fail with the same error, the error is logged once. A requested attempt always logs its
                     // error, because somebody waits for the result.
-                    Some(Err(why)) if requested || last_error.as_ref() != Some(&why) => {
+                    Err(why) if requested || last_error.as_ref() != Some(&why) => {
                         keys.refreshes().count_failure();
                         tracing::warn!("identity.jwks_file: {path} {why}; the keys from before stay");
                         last_error = Some(why);
                     }
-                    Some(Err(_)) | None => {}
+                    // The file is unchanged, or its error is already logged.
+                    Ok(None) | Err(_) => {}
                 }
                 keys.finish_refresh(last_error.is_none());
             }
@@ -124,8 +127,8 @@ impl JwksRefresher {
                     }
                     Err(why) => {
                         keys.refreshes().count_failure();
+                        wait = schedule.delay_after_failures(failures, random_jitter());
                         failures += 1;
-                        wait = schedule.delay_after_failures(failures - 1, random_jitter());
                         let url = fetcher.url();
                         tracing::warn!(failures, "identity.jwks_url: {url} {why}; the keys from before stay");
                     }
@@ -149,6 +152,7 @@ pub(super) async fn load(
     Ok((KeySet::parse(&json, algorithms)?, max_age))
 }
 
+/// Replaces the keys by `set`, counts the success, and logs what has changed.
 fn replace_keys(keys: &Keyring, set: KeySet) {
     set.log_ignored_keys(Some(&keys.set()));
     let count = set.len();

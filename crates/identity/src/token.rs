@@ -14,7 +14,7 @@ use super::token_error::TokenError;
 /// Largest token that is accepted, in bytes.
 pub(super) const MAX_TOKEN_BYTES: usize = 16 << 10;
 
-/// The header members that are used. Keys in the token itself (`jwk`, `jku`, `x5u`, `x5c`) are ignored.
+/// The header members that are used. Members with a key or a link to a key (`jwk`, `jku`, `x5u`, `x5c`) are ignored.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -100,7 +100,7 @@ impl VerifiedToken {
         lookup: KeyLookup,
     ) -> Self {
         // Unknown scopes are ignored.
-        let has_scope = |scope: &str| claims.scopes.iter().any(|it| it == scope);
+        let has_scope = |scope: &str| claims.scopes.iter().any(|claimed| claimed == scope);
         let (admin, fleet) = (has_scope("admin"), has_scope("console:fleet"));
         let delete = has_scope("artifacts:delete");
         let Claims { tenant, user, session, .. } = claims;
@@ -115,11 +115,29 @@ pub(super) fn verify(
     rules: &Rules,
     now: f64,
 ) -> Result<VerifiedToken, TokenError> {
-    let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
-    let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+    let mut parts = token.split(|byte| *byte == b'.');
+    let (Some(header_part), Some(payload_part), Some(signature_part), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(TokenError::Malformed);
     };
-    let header: Header = parse_object(&decode_part(&token[..first])?).ok_or(TokenError::Malformed)?;
+    let header: Header = parse_object(&decode_part(header_part)?).ok_or(TokenError::Malformed)?;
+    let algorithm = check_header(&header, rules)?;
+    let key = keys.select(algorithm, header.kid.as_deref())?;
+    // The signature covers the header, the first dot and the payload.
+    let signed = &token[..header_part.len() + 1 + payload_part.len()];
+    if !key.verifies(algorithm, signed, &decode_part(signature_part)?) {
+        return Err(TokenError::Signature);
+    }
+    let payload = decode_part(payload_part)?;
+    let claims: Claims = parse_object(&payload).ok_or(TokenError::Claims)?;
+    let times = claims.check(rules, now)?;
+    let lookup = if header.kid.is_some() { KeyLookup::ByKid } else { KeyLookup::WithoutKid };
+    Ok(VerifiedToken::new(claims, times, key.fingerprint(), algorithm, lookup))
+}
+
+/// Checks that `rules` allow the algorithm and the type, and that the header needs no extension. Returns the algorithm.
+fn check_header(header: &Header, rules: &Rules) -> Result<Algorithm, TokenError> {
     let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenError::Algorithm)?;
     if !rules.algorithms.contains(&algorithm) {
         return Err(TokenError::Algorithm);
@@ -130,30 +148,25 @@ pub(super) fn verify(
     if header.b64 == Some(false) {
         return Err(TokenError::Unencoded);
     }
-    let allowed = |typ: &str| {
-        let mut types = ACCESS_TOKEN_TYPES.into_iter().chain(rules.types.iter().map(String::as_str));
-        types.any(|it| it.eq_ignore_ascii_case(typ))
-    };
-    if !header.typ.as_deref().is_none_or(allowed) {
-        return Err(TokenError::Type);
+    if let Some(typ) = &header.typ {
+        let mut allowed = ACCESS_TOKEN_TYPES.into_iter().chain(rules.types.iter().map(String::as_str));
+        if !allowed.any(|allowed_typ| allowed_typ.eq_ignore_ascii_case(typ)) {
+            return Err(TokenError::Type);
+        }
     }
-    let key = keys.select(algorithm, header.kid.as_deref())?;
-    if !key.verifies(algorithm, &token[..second], &decode_part(&token[second + 1..])?) {
-        return Err(TokenError::Signature);
-    }
-    let payload = decode_part(&token[first + 1..second])?;
-    let claims: Claims = parse_object(&payload).ok_or(TokenError::Claims)?;
-    let times = claims.check(rules, now)?;
-    let lookup = if header.kid.is_some() { KeyLookup::ByKid } else { KeyLookup::WithoutKid };
-    Ok(VerifiedToken::new(claims, times, key.fingerprint(), algorithm, lookup))
+    Ok(algorithm)
 }
 
 /// Parses a JSON object. serde would also accept an array of the member values, so the first byte is checked. `None`:
 /// the text is not an object of this type.
 fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
-    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
 }
 
+/// Decodes a part of a token from base64url.
 fn decode_part(part: &[u8]) -> Result<Vec<u8>, TokenError> {
     BASE64URL_NOPAD.decode(part).map_err(|_| TokenError::Malformed)
 }

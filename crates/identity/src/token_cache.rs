@@ -13,16 +13,16 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::token::VerifiedToken;
 
-/// Most tokens in the cache.
+/// The largest number of tokens in the cache.
 pub(super) const CAPACITY: usize = 4096;
 /// The number of shards. Each shard has its own lock, so that threads rarely wait for each other. The hash of a token
 /// selects the shard.
 const SHARDS: usize = 16;
-/// Longest tenant, user or session in the cache, in bytes. A legal tenant, user or session is never longer. Because of
-/// this limit, the cache needs only a few MiB.
+/// The longest tenant, user or session in the cache, in bytes. A legal tenant, user or session is never longer. Because
+/// of this limit, the cache needs only a few MiB.
 const MAX_PART_BYTES: usize = 256;
-/// How many recently used tokens an insertion skips. After that, the insertion evicts the next token, recently used or
-/// not.
+/// The largest number of recently used tokens that an insertion skips. After that, the insertion evicts the next
+/// token, even if it was recently used.
 const MAX_SKIPPED: usize = 8;
 
 /// The SHA-256 of a token.
@@ -66,11 +66,12 @@ impl TokenCache {
             let slot = shard.slots.get_mut(*shard.indices.get(token)?)?;
             slot.used = true;
             Some(Arc::clone(&slot.verified))
-        })?
+        })
+        .flatten()
     }
 
-    /// Inserts a token. If the shard is full, another token is evicted. A token with an identity that is too long is
-    /// not inserted.
+    /// Inserts a token. If the shard is full, another token is evicted. If the tenant, user or session is longer than
+    /// [`MAX_PART_BYTES`], the token is not inserted.
     pub(super) fn insert(&self, token: TokenHash, verified: &Arc<VerifiedToken>) {
         let parts = [&verified.tenant, &verified.user, &verified.session];
         if parts.into_iter().flatten().any(|part| part.len() > MAX_PART_BYTES) {
@@ -80,6 +81,8 @@ impl TokenCache {
         self.with_shard(&token, |shard| shard.insert(slot));
     }
 
+    /// Locks the shard of `token` and calls `action` with the shard. The result is never `None`, because every token
+    /// has a shard.
     fn with_shard<T>(&self, token: &TokenHash, action: impl FnOnce(&mut Shard) -> T) -> Option<T> {
         let shard = self.0.get(usize::from(token[0]) % SHARDS)?;
         // A poisoned lock is still used. After a panic, at worst a token is missing in the shard.
@@ -93,17 +96,17 @@ impl TokenCache {
 }
 
 impl Shard {
+    /// Stores `slot`: in place of the slot with the same token, or as a new slot. If the shard is full, in place of a
+    /// slot that is evicted.
     fn insert(&mut self, slot: Slot) {
-        let existing = self.indices.get(&slot.token).copied();
-        let index = match existing {
-            Some(index) => index,
-            None if self.slots.len() < CAPACITY / SHARDS => {
-                self.indices.insert(slot.token, self.slots.len());
-                self.slots.push(slot);
-                return;
-            }
-            None => self.select_victim(),
-        };
+        let same_token = self.indices.get(&slot.token).copied();
+        let is_full = self.slots.len() >= CAPACITY / SHARDS;
+        if same_token.is_none() && !is_full {
+            self.indices.insert(slot.token, self.slots.len());
+            self.slots.push(slot);
+            return;
+        }
+        let index = same_token.unwrap_or_else(|| self.select_victim());
         let Some(old) = self.slots.get_mut(index) else { return };
         self.indices.remove(&old.token);
         self.indices.insert(slot.token, index);

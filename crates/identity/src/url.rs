@@ -1,7 +1,8 @@
 //! The URL of a JWK set: [`JwksUrl`], and the addresses that its host may resolve to.
 //!
-//! The URL is part of the configuration. Even so, two things are refused: a connection to the metadata service of a
-//! cloud machine, and a request to another machine without TLS. This module must never know a response.
+//! The operator of the server sets the URL. Nevertheless two things are refused: a connection to the metadata service
+//! of a cloud machine (a link-local address), and a request to another machine without TLS. This module must never know
+//! a response.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -44,18 +45,15 @@ impl JwksUrl {
             "http" => false,
             _ => return Err(format!("it is neither https nor http; it takes {LEGAL}")),
         };
-        let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let literal: Option<IpAddr> = host.parse().ok();
-        let default = if tls { 443 } else { 80 };
-        let port = match authority.as_str().rsplit_once(':') {
-            Some((_, digits)) if !digits.ends_with(']') => digits.parse().ok().filter(|port| *port != 0),
-            _ => Some(default),
-        };
-        let Some(port) = port.filter(|_| !host.is_empty()) else {
+        let host = without_brackets(authority.host());
+        let ip: Option<IpAddr> = host.parse().ok();
+        let port = parse_port(authority.as_str(), if tls { 443 } else { 80 });
+        let (Some(port), false) = (port, host.is_empty()) else {
             return Err(format!("its host or port is not valid; it takes {LEGAL}"));
         };
-        if !tls && !host.eq_ignore_ascii_case("localhost") && !literal.is_some_and(|it| it.is_loopback()) {
+        let is_this_machine =
+            host.eq_ignore_ascii_case("localhost") || ip.is_some_and(|address| address.is_loopback());
+        if !tls && !is_this_machine {
             return Err(format!(
                 "'{host}' is not this machine, and plain http does not protect keys from being replaced on the way; use https"
             ));
@@ -67,8 +65,8 @@ impl JwksUrl {
             authority: authority.as_str().to_owned(),
             target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         };
-        if let Some(literal) = literal {
-            url.allows(literal)?;
+        if let Some(address) = ip {
+            url.allows(address)?;
         }
         Ok(url)
     }
@@ -85,11 +83,11 @@ impl JwksUrl {
                 self.host
             ));
         }
-        let link_local = match address {
-            IpAddr::V4(it) => it.is_link_local() || it == Ipv4Addr::BROADCAST,
-            IpAddr::V6(it) => it.is_unicast_link_local(),
+        let is_link_local_or_broadcast = match address {
+            IpAddr::V4(v4) => v4.is_link_local() || v4 == Ipv4Addr::BROADCAST,
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
         };
-        if link_local || address.is_unspecified() || address.is_multicast() {
+        if is_link_local_or_broadcast || address.is_unspecified() || address.is_multicast() {
             return Err(format!(
                 "'{}' is a link-local, unspecified, broadcast or multicast address ({address})",
                 self.host
@@ -116,6 +114,20 @@ impl JwksUrl {
 
     pub(super) fn target(&self) -> &str {
         &self.target
+    }
+}
+
+/// Removes the brackets that an IPv6 address has in a URL.
+fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Returns the port in `authority`, or `default` if the authority has no port. `None`: the port is not valid.
+fn parse_port(authority: &str, default: u16) -> Option<u16> {
+    match authority.rsplit_once(':') {
+        // If a bracket follows the last colon, the colon is part of an IPv6 address.
+        Some((_, digits)) if !digits.ends_with(']') => digits.parse::<u16>().ok().filter(|port| *port != 0),
+        _ => Some(default),
     }
 }
 

@@ -62,6 +62,7 @@ impl std::error::Error for OpenError {}
 #[derive(Debug, Clone)]
 pub struct KeyRefresher {
     keys: Arc<Keyring>,
+    /// Whether the keys come from a file or a provider. If false, the keys never change.
     is_refreshable: bool,
 }
 
@@ -94,9 +95,9 @@ impl Verifier {
     /// Needs a tokio runtime with time enabled, and with I/O enabled for a provider.
     ///
     /// # Errors
-    /// [`OpenError::Config`] if not exactly one of file and provider is configured. The same if the file cannot be
-    /// read, is larger than 1 MiB, is not a JWK set, or has no usable key. [`OpenError::Provider`] if the provider does
-    /// not respond, or the response is not a usable JWK set of at most 1 MiB.
+    /// [`OpenError::Config`] if the configuration has both a file and a provider, or none of them. Also if the file
+    /// cannot be read, is larger than 1 MiB, is not a JWK set, or has no usable key. [`OpenError::Provider`] if the
+    /// provider does not respond, or the response is not a usable JWK set of at most 1 MiB.
     pub async fn open(settings: &IdentitySettings) -> Result<Self, OpenError> {
         let rules = Rules {
             algorithms: settings.jwt_algorithms.clone(),
@@ -151,20 +152,23 @@ impl Verifier {
         self.keys.refreshes().counts()
     }
 
-    /// The caller of a request with these headers, by the current keys. `access_token` is the query parameter of the
-    /// event stream. It is used only if there is no Authorization header.
+    /// Verifies the token of a request with the current keys, and returns the caller that the token and the headers
+    /// name. `access_token` is a query parameter of the event stream. This parameter is used only if there is no
+    /// Authorization header.
     ///
     /// # Errors
-    /// `identity_required` if the token is missing, or the identity is incomplete, illegal or different in the headers.
-    /// `auth_rejected` if the token is invalid (with a cause for the log), or if there are several Authorization
-    /// headers.
+    /// `identity_required` if the token is missing, or if the identity is incomplete or illegal, or if a header names
+    /// another identity than the token. `auth_rejected` if the token is invalid (with a cause for the log), or if there
+    /// are several Authorization headers.
     pub fn identify(&self, headers: &HeaderMap, access_token: Option<&str>) -> Result<Caller, Refusal> {
         let token = bearer_token(headers, access_token)?;
-        build_caller(&*self.verify(token).map_err(auth_rejected)?, headers, self.rules.session_bound)
+        let verified = self.verify(token).map_err(auth_rejected)?;
+        build_caller(&verified, headers, self.rules.session_bound)
     }
 
-    /// Like [`identify`](Self::identify), but a token with an unknown key id waits for a refresh: at most 3 s, and only
-    /// if a refresh runs or may start now.
+    /// Like [`identify`](Self::identify). But if the key id of the token is unknown, this waits for a refresh of the
+    /// keys and verifies the token again. The wait is at most 3 s. There is no wait if requests cannot cause a refresh,
+    /// or if the minimum interval between two refreshes has not passed.
     ///
     /// # Errors
     /// As [`identify`](Self::identify).
@@ -176,8 +180,8 @@ impl Verifier {
         self.identify_with_lifetime(headers, access_token).await.map(|(caller, _)| caller)
     }
 
-    /// Like [`identify_or_refresh`](Self::identify_or_refresh), and returns the lifetime of the token, for responses
-    /// that may outlast the token.
+    /// Like [`identify_or_refresh`](Self::identify_or_refresh), and also returns the lifetime of the token. A response
+    /// that can take longer than the token is valid needs the lifetime.
     pub async fn identify_with_lifetime(
         &self,
         headers: &HeaderMap,
@@ -197,6 +201,7 @@ impl Verifier {
         Ok((caller, lifetime))
     }
 
+    /// Verifies `token` with the current keys. A token in the cache is used again if it is still valid.
     fn verify(&self, token: &[u8]) -> Result<Arc<VerifiedToken>, TokenError> {
         if token.len() > token::MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
@@ -222,6 +227,7 @@ pub const NO_SOURCE: &str = "identity.jwks_file and identity.jwks_url are not se
 pub const BOTH_SOURCES: &str =
     "identity.jwks_file is set too, and keys come from one source; remove one of the two";
 
+/// Fetches the first set of keys from the provider, and starts the task that refreshes the keys.
 async fn open_provider(
     url: &JwksUrl,
     algorithms: &[Algorithm],

@@ -1,11 +1,13 @@
 //! Builds [`Settings`] from the layers: parses each key by its kind, then checks the keys that depend on each other.
 
+use artifact_store::Config;
 use artifact_store_identity::{BOTH_SOURCES, IdentitySettings, NO_SOURCE};
 use artifact_store_server::{EventStreamSettings, ServerSettings};
 use tracing::Level;
 
 use super::error::{ConfigError, Mistake};
 use super::layers::Layers;
+use super::option_names::OptionNames;
 use super::settings::{ArtifactsSettings, LogFormat, ProtocolSettings, Settings, TelemetrySettings};
 use super::{Purpose, driver_keys, parse};
 
@@ -25,34 +27,38 @@ pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Se
     {
         mistakes.push(Mistake::of_absence(NO_SOURCE));
     }
-    let built = store_config.and_then(|store_config| {
-        // `store_config` has already added the mistake to `mistakes`.
-        let Some((store, option_names)) = store_config else { return Ok(None) };
-        Ok(Some(Settings {
-            server: server(layers)?,
-            identity: identity(layers)?,
-            artifacts: ArtifactsSettings {
-                store,
-                option_names,
-                fetch_default_max_bytes: layers.require("artifacts.fetch_default_max_bytes", parse::size)?,
-                fetch_hard_max_bytes: layers.require("artifacts.fetch_hard_max_bytes", parse::size)?,
-                heavy_output_threshold_bytes: layers
-                    .require("artifacts.heavy_output_threshold_bytes", parse::size)?,
-                sweep_interval: layers.require("artifacts.sweep_interval", parse::duration)?,
-            },
-            protocol: ProtocolSettings {
-                max_request_bytes: layers.get("protocol.max_request_bytes", parse::size)?,
-                max_upload_bytes: layers.get("protocol.max_upload_bytes", parse::size)?,
-            },
-            telemetry: telemetry(layers)?,
-        }))
-    });
-    match built {
-        Ok(Some(settings)) if mistakes.is_empty() => return Ok(settings),
-        Ok(_) => {}
+    match store_config {
+        Ok(Some((store, option_names))) => match all_sections(layers, store, option_names) {
+            Ok(settings) if mistakes.is_empty() => return Ok(settings),
+            Ok(_) => {}
+            Err(mistake) => mistakes.push(mistake),
+        },
+        // `driver_keys::store_config` has already added the mistake to `mistakes`.
+        Ok(None) => {}
         Err(mistake) => mistakes.push(mistake),
     }
     Err(ConfigError::new(mistakes))
+}
+
+fn all_sections(layers: &Layers, store: Config, option_names: OptionNames) -> Result<Settings, Mistake> {
+    Ok(Settings {
+        server: server(layers)?,
+        identity: identity(layers)?,
+        artifacts: ArtifactsSettings {
+            store,
+            option_names,
+            fetch_default_max_bytes: layers.require("artifacts.fetch_default_max_bytes", parse::size)?,
+            fetch_hard_max_bytes: layers.require("artifacts.fetch_hard_max_bytes", parse::size)?,
+            heavy_output_threshold_bytes: layers
+                .require("artifacts.heavy_output_threshold_bytes", parse::size)?,
+            sweep_interval: layers.require("artifacts.sweep_interval", parse::duration)?,
+        },
+        protocol: ProtocolSettings {
+            max_request_bytes: layers.get("protocol.max_request_bytes", parse::size)?,
+            max_upload_bytes: layers.get("protocol.max_upload_bytes", parse::size)?,
+        },
+        telemetry: telemetry(layers)?,
+    })
 }
 
 fn server(layers: &Layers) -> Result<ServerSettings, Mistake> {
@@ -73,8 +79,8 @@ fn server(layers: &Layers) -> Result<ServerSettings, Mistake> {
     })
 }
 
-/// The limit on requests that `key` sets. If `key` is not set, the limit is this number of quarters of
-/// `server.max_connections`, but at least 1.
+/// The limit on requests that `key` sets. If `key` is not set, the limit is `quarters` / 4 of `server.max_connections`,
+/// but at least 1.
 fn request_limit(layers: &Layers, key: &str, quarters: usize) -> Result<usize, Mistake> {
     let connections = layers.require("server.max_connections", parse::count)?;
     Ok(layers.get(key, parse::count)?.unwrap_or_else(|| (connections * quarters / 4).max(1)))
@@ -123,7 +129,8 @@ fn telemetry(layers: &Layers) -> Result<TelemetrySettings, Mistake> {
     })
 }
 
-/// Adds a mistake for each pair of legal values that contradict each other.
+/// Adds a mistake for each pair of legal values that contradict each other. Each check returns `None` if there is no
+/// contradiction. It also returns `None` if one of the two values is illegal, because that value is already reported.
 fn check_contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
     let found = [
         streams_within_connections(layers),
@@ -150,24 +157,30 @@ fn check_contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
     }
 }
 
+/// A mistake if there may be more event streams than connections.
 fn streams_within_connections(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
     let (streams, connections) = ("server.max_event_streams", "server.max_connections");
     if !layers.are_legal(&[streams, connections]) {
         return Ok(None);
     }
     let max_connections = layers.require(connections, parse::count)?;
-    let in_all = layers.get(streams, parse::count)?.filter(|in_all| *in_all > max_connections);
-    Ok(in_all.map(|in_all| {
-        layers.mistake(streams, &format!("{in_all} is larger than {connections}, which is {max_connections}"))
-    }))
+    Ok(match layers.get(streams, parse::count)? {
+        Some(in_all) if in_all > max_connections => Some(layers.mistake(
+            streams,
+            &format!("{in_all} is larger than {connections}, which is {max_connections}"),
+        )),
+        _ => None,
+    })
 }
 
+/// A mistake if the keys that verify tokens have two sources.
 fn one_source_of_keys(layers: &Layers) -> Option<Mistake> {
     let (file, url) = ("identity.jwks_file", "identity.jwks_url");
     let both = layers.is_set(file) && layers.is_set(url) && layers.are_legal(&[url]);
     both.then(|| layers.mistake(url, BOTH_SOURCES))
 }
 
+/// A mistake if the limit of uploads is larger than the limit of all artifacts.
 fn uploads_within_requests(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
     let (uploads, requests) = ("protocol.max_upload_bytes", "protocol.max_request_bytes");
     if !layers.are_legal(&[uploads, requests]) {
@@ -183,8 +196,8 @@ fn uploads_within_requests(layers: &Layers) -> Result<Option<Mistake>, Mistake> 
     })
 }
 
-/// A mistake if the value of the key `small` is larger than that of the key `large`. The mistake names `small` if this
-/// key is set, otherwise `large`.
+/// A mistake if the value of the key `small` is larger than that of the key `large`. The mistake is at `small` if
+/// `small` is set, otherwise at `large`. `show` formats a value for the message.
 fn at_most<T: Ord>(
     layers: &Layers,
     (small, large): (&str, &str),

@@ -29,8 +29,8 @@ pub(super) struct Layers {
     values: BTreeMap<String, (ValueSource, Value)>,
     /// The keys whose values are not legal, with their sources. Such a key is treated as set, but has no value.
     illegal: BTreeMap<String, ValueSource>,
-    /// The keys and sections that the user probably meant with a mistyped or wrong one. They are not reported as
-    /// missing, because that mistake is already reported.
+    /// The keys and sections that the user probably meant with a mistyped or wrong name. They are not reported as
+    /// missing, because the mistyped or wrong name is already reported.
     meant: BTreeSet<String>,
     /// Whether the file could not be read or parsed, so that its keys are not known.
     file_is_unread: bool,
@@ -71,16 +71,16 @@ impl Layers {
                 continue;
             }
             let source = ValueSource::Env(one_line(&variable, usize::MAX));
-            let Some(rest) = variable.strip_prefix(KEY_PREFIX) else {
+            let Some(key_part) = variable.strip_prefix(KEY_PREFIX) else {
                 if !environment::is_known(&variable, &value.to_string_lossy()) {
                     self.add_mistake(&source, &environment::unknown_variable(&variable));
                 }
                 continue;
             };
-            let name = rest.to_lowercase().replace("__", ".");
-            // Only one spelling of a name is legal. If there were two, the order of the environment would determine
-            // which value is used.
-            if name.to_uppercase().replace('.', "__") != rest {
+            let name = key_part.to_lowercase().replace("__", ".");
+            // Only one spelling of a name is legal. If two spellings were legal, the order of the variables would
+            // determine which value is used.
+            if name.to_uppercase().replace('.', "__") != key_part {
                 self.add_mistake(&source, "the name of a variable must be in upper case");
                 continue;
             }
@@ -102,7 +102,10 @@ impl Layers {
     pub(super) fn take_mistakes(&mut self) -> Vec<Mistake> {
         for (name, (source, value)) in &self.values {
             // An option of the driver has no row in the table of keys: the driver checks its value.
-            let Some(key) = key(name).filter(|key| !parse::is_legal(&key.kind, value)) else { continue };
+            let Some(key) = key(name) else { continue };
+            if parse::is_legal(&key.kind, value) {
+                continue;
+            }
             let reason = illegal_value(key, value);
             self.mistakes.push(Mistake::at(source, &format!("{name}: {reason}")));
             self.illegal.insert(name.clone(), source.clone());
@@ -181,10 +184,12 @@ impl Layers {
         self.source(name).is_some()
     }
 
-    /// Whether `name` is missing: it is not set, and no mistyped or wrong key or section probably means it.
+    /// Whether `name` is missing. This is false if `name` is set. It is also false if the user probably meant `name` or
+    /// its section with a mistyped or wrong name.
     pub(super) fn is_absent(&self, name: &str) -> bool {
         let section = name.split_once('.').map_or(name, |(section, _)| section);
-        !self.is_set(name) && ![name, section].iter().any(|name| self.meant.contains(*name))
+        let is_meant = self.meant.contains(name) || self.meant.contains(section);
+        !self.is_set(name) && !is_meant
     }
 
     /// Whether the file could not be read or parsed. If so, the checks that need the whole configuration are skipped.
@@ -192,8 +197,8 @@ impl Layers {
         self.file_is_unread
     }
 
-    /// Whether none of `names` has a value that is not legal. If a name has such a value, only this value is reported,
-    /// and not its consequences.
+    /// Returns false if one of `names` has an illegal value. That value is already reported, so checks that depend on
+    /// the value are skipped. A name that is not set counts as legal.
     pub(super) fn are_legal(&self, names: &[&str]) -> bool {
         !names.iter().any(|name| self.illegal.contains_key(*name))
     }
@@ -203,15 +208,15 @@ impl Layers {
         self.values.iter().filter_map(|(name, (_, value))| Some((option_of(name)?, name.as_str(), value)))
     }
 
-    /// Adds the members of the section `name` of a file.
-    fn add_section(&mut self, file: &ValueSource, name: &str, members: Vec<Member>) {
+    /// Adds the members of the section `section` of a file. The name of the outermost section is empty.
+    fn add_section(&mut self, file: &ValueSource, section: &str, members: Vec<Member>) {
         let mut seen = BTreeSet::new();
         for Member { key: member, line, node } in members {
             let source = match file {
                 ValueSource::File(path, _) => ValueSource::File(Arc::clone(path), Some(Position::line(line))),
                 other => other.clone(),
             };
-            let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
+            let name = if section.is_empty() { member.clone() } else { format!("{section}.{member}") };
             if !seen.insert(member.clone()) {
                 let shown = one_line(&name, MAX_SHOWN_CHARS);
                 self.add_mistake(&source, &format!("duplicate key '{shown}'; write it once"));
@@ -241,25 +246,33 @@ impl Layers {
         }
     }
 
+    /// Adds the value of a key or of an option of the driver. Whether the value is legal is checked later, in
+    /// [`take_mistakes`](Self::take_mistakes).
     fn add_value(&mut self, source: ValueSource, name: &str, value: Value) {
-        let reason = match key(name) {
-            _ if option_of(name).is_some() => None,
-            None => Some(self.unknown_key(name)),
-            Some(Key { kind: ValueKind::Unsupported(reason), .. }) => Some(format!("{name}: {reason}")),
-            Some(Key { kind: ValueKind::Options, .. }) => {
-                Some(format!("{name} is a section; set one of its keys, such as {name}.sync"))
-            }
-            Some(_) => None,
-        };
-        let reason = reason.or_else(|| {
-            value.is_null().then(|| format!("{name}: there is no value; leave the key out for its default"))
-        });
-        if let Some(reason) = reason {
+        if let Some(reason) = self.reason_to_refuse(name, &value) {
             self.add_mistake(&source, &reason);
         } else {
             self.illegal.remove(name);
             self.values.insert(name.to_owned(), (source, value));
         }
+    }
+
+    /// Why `name` cannot be set, or has no value. `None` if neither is the case.
+    fn reason_to_refuse(&mut self, name: &str, value: &Value) -> Option<String> {
+        let is_option = option_of(name).is_some();
+        if !is_option {
+            match key(name) {
+                None => return Some(self.unknown_key(name)),
+                Some(Key { kind: ValueKind::Unsupported(reason), .. }) => {
+                    return Some(format!("{name}: {reason}"));
+                }
+                Some(Key { kind: ValueKind::Options, .. }) => {
+                    return Some(format!("{name} is a section; set one of its keys, such as {name}.sync"));
+                }
+                Some(_) => {}
+            }
+        }
+        value.is_null().then(|| format!("{name}: there is no value; leave the key out for its default"))
     }
 
     /// The message about an unknown key. Also notes which key the user probably meant, so that this key is not reported
@@ -286,6 +299,7 @@ fn option_of(name: &str) -> Option<&str> {
     name.strip_prefix(OPTIONS)?.strip_prefix('.').filter(|option| !option.is_empty())
 }
 
+/// Whether there are keys below the dotted `name`.
 fn is_section(name: &str) -> bool {
     name == OPTIONS
         || KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
@@ -306,6 +320,7 @@ fn illegal_value(key: &Key, value: &Value) -> String {
     format!("{shown} is not legal; it takes {}{}", key.kind.expected(), hint(&key.kind, value))
 }
 
+/// The mistake that the program itself is wrong.
 fn bug(what: &str) -> Mistake {
     Mistake::of_absence(format!("{what}; this is a bug in artifactd"))
 }

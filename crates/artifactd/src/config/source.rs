@@ -20,8 +20,12 @@ impl Position {
 /// Where a value is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ValueSource {
+    /// The path of a file, and the position in it. `None`: the mistake is about the whole file, or the position is not
+    /// known.
     File(Arc<str>, Option<Position>),
+    /// The name of an environment variable.
     Env(String),
+    /// The command line.
     Flags,
 }
 

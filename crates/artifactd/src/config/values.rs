@@ -21,7 +21,8 @@ impl ConfigValues {
         names
     }
 
-    /// A key's value as it would be written in the environment, or its default if it is not set.
+    /// The value of the key `name` as it would be written in the environment. If the key is not set, its default.
+    /// `None`: the key has neither a value nor a default.
     fn text(&self, name: &str) -> Option<String> {
         match self.0.get(name) {
             Some(Value::String(text)) => Some(text.clone()),

@@ -12,7 +12,7 @@ use super::LogCounts;
 
 /// The largest size of the queue, in bytes.
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// The memory that a line takes in addition to its bytes, in bytes.
+/// An estimate of the memory that a line takes in addition to its bytes, in bytes.
 const LINE_OVERHEAD: usize = 64;
 
 /// A line, and the lines that were dropped before it.
@@ -28,7 +28,9 @@ pub(super) struct QueueItem {
 #[derive(Debug, Default)]
 pub(super) struct LineQueue {
     state: Mutex<State>,
+    /// Wakes the writer.
     not_empty: Condvar,
+    /// Wakes the threads that wait for the writer in [`wait_until_written`](Self::wait_until_written).
     all_written: Condvar,
     lines_written: AtomicU64,
     lines_dropped_full: AtomicU64,
@@ -38,6 +40,7 @@ pub(super) struct LineQueue {
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<QueueItem>,
+    /// The size of `lines`, with [`LINE_OVERHEAD`] for each line.
     bytes: usize,
     /// How many lines were dropped since the last one that was queued.
     dropped: u64,

@@ -1,7 +1,7 @@
 //! The thread that writes the log, line by line. This module must never know the content of a line.
 //!
-//! A line that cannot be written is dropped and counted. Before the next line that can be written comes a line with the
-//! number of missing lines.
+//! A line that cannot be written is dropped and counted. Before the next line that can be written, the thread writes a
+//! line with the number of missing lines.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -38,6 +38,7 @@ struct LogWriter<W> {
 }
 
 impl<W: Write> LogWriter<W> {
+    /// Writes the line of `item`, and before it the number of missing lines. Counts the result in `queue`.
     fn write(&mut self, queue: &LineQueue, item: &QueueItem) {
         self.missing += item.dropped;
         // If the report cannot be written, the line is not written either. Otherwise the log would hide that lines are
@@ -52,6 +53,7 @@ impl<W: Write> LogWriter<W> {
         }
     }
 
+    /// If lines are missing, writes a line with their number.
     fn report_missing(&mut self) -> io::Result<()> {
         if self.missing > 0 {
             self.write_line(missing_lines_message(self.format, self.missing).as_bytes())?;
@@ -81,7 +83,7 @@ fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error
             Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
             Ok(count) => written += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The parent process may share standard error and have made it non-blocking.
+            // The parent process may share standard error and may have made it non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY_DELAY),
             Err(error) => return Err((written, error)),
         }

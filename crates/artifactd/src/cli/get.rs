@@ -65,9 +65,10 @@ async fn get(
     output: Option<OutputFile>,
 ) -> Result<(), CommandError> {
     let id = parse_artifact_id(&args.id)?;
-    let get = store.get(&args.scope.scope(), &id, args.range).await?;
-    let GetResult { record, range, mut stream } = get.ok_or_else(artifact_not_found)?;
+    let found = store.get(&args.scope.scope(), &id, args.range).await?;
+    let GetResult { record, range, mut stream } = found.ok_or_else(artifact_not_found)?;
     let to_terminal = output.is_none() && std::io::stdout().is_terminal();
+    // `-o -` prints to a terminal even if the artifact is not text.
     if to_terminal && args.output.is_none() {
         require_text(&record)?;
     }
@@ -92,7 +93,7 @@ async fn get(
     writer.finish().await
 }
 
-/// Returns an error if the artifact is not text: its bytes could control the terminal.
+/// Returns an error if the media type of the artifact is not text: its bytes could control the terminal.
 fn require_text(record: &Record) -> Result<(), CommandError> {
     let media_type = record.options.media_type.as_deref();
     if media_type.is_some_and(|media_type| media_type.to_ascii_lowercase().starts_with("text/")) {
@@ -125,7 +126,7 @@ impl OutputWriter {
         }
     }
 
-    /// Ends the output after the store has failed in the middle of the bytes. Returns the error of the command.
+    /// Ends the output after the store failed to deliver all bytes. Returns the error of the command.
     async fn abort(self, error: &artifact_store::StoreError) -> CommandError {
         match self {
             Self::Stdout(stdout) => {
@@ -139,12 +140,12 @@ impl OutputWriter {
     }
 }
 
-/// Parses `A-B`, `A-` or `-N`, with the meaning of HTTP ranges.
+/// Parses `A-B`, `A-` or `-N`, with the meaning of HTTP ranges: `A-B` includes the byte B.
 fn parse_range(text: &str) -> Result<ByteRange, String> {
     let number = |text: &str| {
-        Some(text)
-            .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|text| text.parse::<u64>().ok())
+        // `parse` alone would also accept a plus sign.
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { text.parse::<u64>().ok() } else { None }
     };
     let parsed = match text.split_once('-') {
         Some(("", length)) => number(length).map(ByteRange::Suffix),

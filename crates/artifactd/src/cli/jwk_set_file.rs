@@ -19,7 +19,7 @@ pub(super) struct JwkSetFile {
     path: PathBuf,
     /// The members of the document, such as `keys`.
     document: Map<String, Value>,
-    /// The locked folder, if the set is read to be changed. `None` if the set is only read.
+    /// The locked folder. `None` if the set is only read, and not changed.
     _lock: Option<File>,
 }
 
@@ -43,7 +43,7 @@ impl JwkSetFile {
     /// Reads the set to change it. Other processes that call this function for the same folder wait until this value is
     /// dropped.
     pub(super) fn read_locked(path: &Path) -> Result<Self, CommandError> {
-        // The folder is locked, because a change replaces the file.
+        // The folder is locked and not the file, because a change replaces the file by a new one.
         let lock = File::open(folder_of(path)).and_then(|folder| folder.lock().map(|()| folder));
         let lock = lock.map_err(|error| {
             CommandError::failed(format!("the folder of {} cannot be locked: {error}", path.display()))

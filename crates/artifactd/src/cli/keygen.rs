@@ -74,8 +74,8 @@ async fn add_to_set(key: &NewKey<'_>, set_file: &Path) -> Result<(), CommandErro
     let mut keys = set.keys().to_vec();
     keys.push(public_jwk(key.minter)?);
     write_private_key(key)?;
-    // If the set cannot be written, the private key is removed: its file would block the next attempt, and no token is
-    // signed with it yet.
+    // If the set cannot be written, the private key is removed: an existing file would block the next attempt. No token
+    // is signed with this key yet.
     set.replace_keys(keys).await.inspect_err(|_| drop(std::fs::remove_file(key.private)))
 }
 
@@ -83,14 +83,13 @@ async fn add_to_set(key: &NewKey<'_>, set_file: &Path) -> Result<(), CommandErro
 /// an argument.
 fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), CommandError> {
     let instead = if is_named { "add to it with --add-to, or name another file" } else { OTHER_DIR };
-    // The private key is written first. This check comes before, so that no private key is written if the file of the
-    // public key exists.
+    // If the file of the public key exists, the command must fail before it writes the private key.
     if public.symlink_metadata().is_ok() {
         return Err(file_exists(public, instead));
     }
     if is_named && !folder_of(public).starts_with(key.dir) {
-        // This comes before the private folder is created. Creating that folder also creates its missing parents with
-        // mode 0700, and then other users could not reach a public folder below such a parent.
+        // The public folder is created before the private folder. Creating the private folder also creates its missing
+        // parents with mode 0700, and other users could not enter a public folder below such a parent.
         create_public_folder(folder_of(public))?;
     }
     write_private_key(key)?;
@@ -104,6 +103,7 @@ fn public_jwk(minter: &Minter) -> Result<Value, CommandError> {
     Ok(set["keys"][0].clone())
 }
 
+/// Creates the folder for its owner alone, and writes the private key into it.
 fn write_private_key(key: &NewKey<'_>) -> Result<(), CommandError> {
     DirBuilder::new()
         .recursive(true)
@@ -142,7 +142,7 @@ fn write_new(path: &Path, mode: u32, content: &str, instead: &str) -> Result<(),
         .set_permissions(Permissions::from_mode(mode))
         .and_then(|()| file.write_all(content.as_bytes()))
         .and_then(|()| file.sync_all());
-    // A part of a file would block the next attempt.
+    // A file that is not complete is removed, because it would block the next attempt.
     written.inspect_err(|_| drop(std::fs::remove_file(path))).map_err(failed)
 }
 
@@ -153,6 +153,7 @@ fn file_exists(path: &Path, instead: &str) -> CommandError {
 /// Warns if other users cannot open the file: a server that runs as another user could not read the file.
 fn warn_if_closed(public: &Path) {
     let absolute = std::path::absolute(public).unwrap_or_else(|_| public.to_owned());
+    // Other users need the permission to read the file, and the permission to enter each folder above the file.
     let closed = absolute.ancestors().find(|path| {
         let needed = if *path == absolute { 0o004 } else { 0o001 };
         path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & needed == 0)
@@ -166,6 +167,7 @@ fn warn_if_closed(public: &Path) {
     }
 }
 
+/// What the command prints at the end: the files that it wrote, and what the user does next.
 fn next_steps(args: &KeygenArgs, private: &Path, public: &Path, kid: &str) -> String {
     let (private, public) = (private.display(), public.display());
     let files = format!(
@@ -189,7 +191,7 @@ and when the last token of an old key has expired, retire that key:
 "
         );
     }
-    let closed = match args.jwks {
+    let note = match args.jwks {
         Some(_) => "",
         None => {
             "
@@ -208,6 +210,6 @@ Next, name the public key in the server's configuration:
 and sign a token, with --issuer and --audience if identity.issuer and identity.audience are set:
 
   artifactd token --key {private} --tenant acme --user ada --session s-1
-{closed}"
+{note}"
     )
 }

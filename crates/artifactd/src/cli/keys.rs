@@ -100,10 +100,12 @@ pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
     }
 }
 
+/// The id of a key. `None` if the key has none.
 fn kid_of(key: &Value) -> Option<&str> {
     key.get("kid").and_then(Value::as_str)
 }
 
+/// The error that no key in `keys` has the id `kid`. The message lists the ids of `keys`.
 fn no_such_key(kid: &str, file: &std::path::Path, keys: &[Value]) -> CommandError {
     let known: Vec<&str> = keys.iter().filter_map(kid_of).collect();
     CommandError::failed(format!("{} has no key '{kid}'; it has: {}", file.display(), known.join(", ")))
@@ -111,10 +113,16 @@ fn no_such_key(kid: &str, file: &std::path::Path, keys: &[Value]) -> CommandErro
 
 impl KeyRow {
     fn new(key: &Value) -> Self {
-        let text = |name: &str| key.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
-        let key_type = [text("kty"), text("crv")].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let member = |name: &str| key.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let type_parts: Vec<String> = [member("kty"), member("crv")].into_iter().flatten().collect();
         let reason = unusable_key_reason(key);
-        Self { kid: text("kid"), key_type, alg: text("alg"), usable: reason.is_none(), reason }
+        Self {
+            kid: member("kid"),
+            key_type: type_parts.join(" "),
+            alg: member("alg"),
+            usable: reason.is_none(),
+            reason,
+        }
     }
 }
 

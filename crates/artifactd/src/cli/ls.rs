@@ -131,14 +131,14 @@ impl FilterArgs {
 
 pub(super) async fn run(args: LsArgs) -> Result<(), CommandError> {
     let limit = if args.all { u64::MAX } else { args.limit.get() };
-    // One row more than the limit shows whether there are more artifacts.
+    // One row more than the limit shows whether there are more artifacts. `with_limit` clamps the size of a page.
     let page_size = u32::try_from(limit.saturating_add(1)).unwrap_or(MAX_LIST_LIMIT);
     let query = ListQuery::new(args.scopes.pattern()).with_filter(args.filter.filter()).with_limit(page_size);
     query.validate().map_err(CommandError::usage)?;
     args.store.run_on_read_only(async |store| print_records(store, query, limit, args.json).await).await
 }
 
-/// Prints the records page by page.
+/// Prints at most `limit` records, page by page.
 async fn print_records(
     store: &Arc<dyn ArtifactStore>,
     query: ListQuery,
@@ -151,6 +151,7 @@ async fn print_records(
     let mut stdout = StdoutWriter::new();
     let mut records = store.list_all(query);
     let mut listed = 0;
+    // Whether there are more artifacts than `limit`, or the error that ends the list early.
     let has_more = loop {
         match records.next().await {
             None => break Ok(false),
@@ -183,7 +184,7 @@ fn parse_byte_size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "it takes a size in bytes such as 4096, 64KiB or 4MiB".to_owned())
 }
 
-/// The first or last time of a range. `None` for the zero time, which does not limit the range.
+/// The first or the last time of a range. `None` if the user gave the zero time, which means no limit.
 #[derive(Debug, Clone, Copy)]
 struct TimeBound(Option<Timestamp>);
 
@@ -195,10 +196,15 @@ fn parse_upper_bound(text: &str) -> Result<TimeBound, StoreError> {
     parse_time_bound(text, Timestamp::upper_bound)
 }
 
-/// Parses a timestamp, or a date as the start of its day.
+/// Parses a timestamp, or a date as the start of its day in UTC. If `text` is neither, returns the error about a
+/// timestamp.
 fn parse_time_bound(
     text: &str,
     parse: fn(&str) -> Result<Option<Timestamp>, StoreError>,
 ) -> Result<TimeBound, StoreError> {
-    parse(text).or_else(|error| parse(&format!("{text}T00:00:00Z")).map_err(|_| error)).map(TimeBound)
+    let bound = match parse(text) {
+        Ok(bound) => bound,
+        Err(error) => parse(&format!("{text}T00:00:00Z")).map_err(|_| error)?,
+    };
+    Ok(TimeBound(bound))
 }

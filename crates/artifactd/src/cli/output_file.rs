@@ -17,7 +17,7 @@ pub(super) enum IfExists {
     Fail,
 }
 
-/// The path of a file to write, checked before any byte is read.
+/// The path of a file to write. The path is checked before the command reads the bytes to write.
 #[derive(Debug)]
 pub(super) struct OutputFile {
     path: PathBuf,
@@ -45,7 +45,7 @@ impl OutputFile {
             Ok(_) if if_exists == IfExists::Fail => {
                 Err(CommandError::failed(format!("{name} exists; give --force to replace it")))
             }
-            // The target of a link is replaced, not the link.
+            // If the path is a symbolic link, its target is replaced and not the link.
             Ok(metadata) => match path.canonicalize() {
                 Ok(path) => Ok(Self { existing: Some(Box::new(metadata)), ..new_file(path) }),
                 Err(error) => Err(CommandError::caused_by(format!("{name} cannot be replaced"), &error)),
@@ -98,7 +98,7 @@ impl FileWriter {
     pub(super) async fn sync(&mut self) -> Result<(), CommandError> {
         let flushed = self.file.flush().await;
         let synced = match flushed {
-            // A pipe or a device has nothing to synchronize.
+            // Only a temporary file is synchronized. A pipe or a device has no bytes on a disk.
             Ok(()) if self.temp.is_some() => self.file.sync_all().await,
             other => other,
         };
@@ -117,6 +117,7 @@ impl FileWriter {
     }
 }
 
+/// Creates a temporary file in `dir`. `existing` is the metadata of the file that it will replace, or `None`.
 fn create_temp_file(dir: &Path, existing: Option<&Metadata>) -> io::Result<(fs::File, TempPath)> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifactd-");
@@ -141,13 +142,13 @@ fn copy_owner_and_mode(file: &fs::File, existing: &Metadata) -> io::Result<()> {
 
         let new = file.metadata()?;
         let mut mode = existing.mode() & 0o777;
-        if (new.uid(), new.gid()) != (existing.uid(), existing.gid())
-            && fchown(file, Some(existing.uid()), Some(existing.gid())).is_err()
-            // A user who is not the superuser may set one of its own groups, but not another owner.
-            && fchown(file, None, Some(existing.gid())).is_err()
-        {
-            // The group could not be copied. The group permissions were meant for the old group, so this file gets
-            // none.
+        let has_same_owner = (new.uid(), new.gid()) == (existing.uid(), existing.gid());
+        // A user who is not the superuser may set one of its own groups, but not another owner.
+        let has_same_group = has_same_owner
+            || fchown(file, Some(existing.uid()), Some(existing.gid())).is_ok()
+            || fchown(file, None, Some(existing.gid())).is_ok();
+        if !has_same_group {
+            // The group permissions of the existing file are not meant for the group of the new file.
             mode &= 0o707;
         }
         file.set_permissions(Permissions::from_mode(mode))

@@ -12,6 +12,7 @@ const WITHOUT_LENGTH: &str = "{spinner} {bytes}  {binary_bytes_per_sec}  {elapse
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
+    /// Starts with 0 bytes. `length` is the expected number of bytes, or `None` if it is unknown.
     pub(super) fn start(length: Option<u64>, is_shown: bool) -> Self {
         if !is_shown {
             return Self(ProgressBar::hidden());

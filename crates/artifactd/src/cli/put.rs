@@ -119,12 +119,12 @@ async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> 
         Some(length) => body.with_length(length),
         None => body,
     };
-    let put = store.put(&args.scope.scope(), body, options).await?;
+    let result = store.put(&args.scope.scope(), body, options).await?;
     drop(progress);
     if !args.quiet {
-        print_message(&summary(&put, started.elapsed()));
+        print_message(&summary(&result, started.elapsed()));
     }
-    let PutResult { record, outcome } = put;
+    let PutResult { record, outcome } = result;
     if args.json {
         stdout::print(&json_line(&PutOutput { artifact: record.artifact_ref(), outcome })?).await
     } else {
@@ -132,11 +132,12 @@ async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> 
     }
 }
 
-fn summary(put: &PutResult, elapsed: Duration) -> String {
-    let size = BinaryBytes(put.record.size);
-    match put.outcome {
+/// The message about the outcome.
+fn summary(result: &PutResult, elapsed: Duration) -> String {
+    let size = BinaryBytes(result.record.size);
+    match result.outcome {
         PutOutcome::Created => format!("created: {size} in {}", format_duration(elapsed)),
-        PutOutcome::AlreadyExists => format!("already stored: {size}, since {}", put.record.created_at),
+        PutOutcome::AlreadyExists => format!("already stored: {size}, since {}", result.record.created_at),
     }
 }
 
@@ -150,9 +151,10 @@ fn format_duration(elapsed: Duration) -> String {
 
 struct Input {
     reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// The length in bytes, if it is known.
+    /// The length in bytes. `None` if it is not known.
     length: Option<u64>,
-    /// Whether the input is typed in a terminal. If so, no progress is drawn, because the two would mix.
+    /// Whether the input is typed in a terminal. If so, no progress is drawn, because the progress would mix with the
+    /// typed text.
     is_terminal: bool,
 }
 
@@ -176,6 +178,7 @@ impl PutArgs {
         }
     }
 
+    /// Opens the file or standard input.
     async fn open(&self) -> Result<Input, CommandError> {
         if self.reads_stdin() {
             let is_terminal = std::io::stdin().is_terminal();
@@ -196,7 +199,8 @@ impl PutArgs {
         }
         // Files that the system generates on read, such as those in /proc, have the size 0. So the length of a file of
         // size 0 is not known.
-        let length = Some(metadata.len()).filter(|length| metadata.is_file() && *length > 0);
+        let is_length_known = metadata.is_file() && metadata.len() > 0;
+        let length = is_length_known.then_some(metadata.len());
         Ok(Input { reader: Box::new(file), length, is_terminal: false })
     }
 }

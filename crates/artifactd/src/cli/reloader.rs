@@ -50,6 +50,7 @@ impl ConfigReloader {
         }
     }
 
+    /// Reloads once, and logs the result.
     async fn reload(&mut self) {
         let sources = self.sources.clone();
         let loading = tokio::task::spawn_blocking(move || sources.load());
@@ -73,21 +74,22 @@ impl ConfigReloader {
                 return;
             }
         };
-        let (old, new) = (self.settings.telemetry.log_level, settings.telemetry.log_level);
-        // The line below is logged at the more verbose of the old and the new level.
-        if new > old {
-            log::set_level(new);
+        let (old_level, new_level) = (self.settings.telemetry.log_level, settings.telemetry.log_level);
+        // The line below is logged at the more verbose of the old and the new level. A more verbose level is greater.
+        if new_level > old_level {
+            log::set_level(new_level);
         }
-        let keys_of_restart = self.keys_that_need_restart(&settings, &values);
-        let needs_restart = (!keys_of_restart.is_empty()).then(|| keys_of_restart.join(", "));
+        let restart_keys = self.keys_that_need_restart(&settings, &values);
+        // `None` if no restart is needed. Then the line has no such field.
+        let needs_restart = (!restart_keys.is_empty()).then(|| restart_keys.join(", "));
         tracing::info!(
-            log_level = new.as_str().to_ascii_lowercase(),
+            log_level = new_level.as_str().to_ascii_lowercase(),
             keys = key_status,
             needs_restart,
             "SIGHUP: the configuration was read again"
         );
-        log::set_level(new);
-        self.settings.telemetry.log_level = new;
+        log::set_level(new_level);
+        self.settings.telemetry.log_level = new_level;
     }
 
     /// The configuration keys whose values differ from those at the start, and whose changes need a restart. Empty if

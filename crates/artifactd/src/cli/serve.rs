@@ -82,8 +82,8 @@ fn start_log(settings: &Settings) -> Result<(), CommandError> {
     })
 }
 
-/// The result if a signal arrives before the server listens. No request is in progress, so there is nothing to finish.
-#[allow(clippy::unnecessary_wraps)] // The return type of its callers.
+/// The result if a signal arrives before the server listens. This is a success: there is no request to finish.
+#[allow(clippy::unnecessary_wraps)] // The callers return this result.
 fn stopped_during_start() -> Result<(), CommandError> {
     tracing::info!("stopped by a signal during the start");
     Ok(())
@@ -143,15 +143,17 @@ pub(super) async fn serve(
     }
 }
 
-/// Starts the sweeps. Returns `None` if sweeps are turned off, or if the store is in the memory of this process.
+/// Starts the task that sweeps the store. Returns `None` if sweeps are turned off, or if the store is in the memory of
+/// this process.
 fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task::JoinHandle<()>> {
     let interval = settings.artifacts.sweep_interval;
     let capabilities = opened.store.capabilities();
     let outlives_process = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
-    (outlives_process && !interval.is_zero()).then(|| {
-        let (config, names) = (settings.artifacts.store.clone(), settings.artifacts.option_names.clone());
-        tokio::spawn(sweep_at_intervals(config, names, interval, Arc::clone(&opened.metrics)))
-    })
+    if interval.is_zero() || !outlives_process {
+        return None;
+    }
+    let (config, names) = (settings.artifacts.store.clone(), settings.artifacts.option_names.clone());
+    Some(tokio::spawn(sweep_at_intervals(config, names, interval, Arc::clone(&opened.metrics))))
 }
 
 /// Logs the capabilities of the store and the features of its storage. Capabilities and features contain no secret.
@@ -197,6 +199,7 @@ impl OpenedStore {
     }
 }
 
+/// Listens, announces the address, and serves `opened` until a signal arrives.
 async fn serve_store(
     settings: &Settings,
     verifier: Verifier,
@@ -217,12 +220,12 @@ async fn serve_store(
         CommandError::failed(format!("cannot listen on {bind_addr}: {error}; {bind_advice}"))
     })?;
     let addr = server.local_addr().map_err(CommandError::failed)?;
-    let more = announcement(Listening {
+    let announced = announcement(Listening {
         addr,
         max_request_bytes: put_limit.bytes,
         max_upload_bytes: upload_limit.bytes,
     })?;
-    stdout::announce(format!("artifactd listens on http://{addr}\n{more}")).await;
+    stdout::announce(format!("artifactd listens on http://{addr}\n{announced}")).await;
     tracing::info!(address = addr.to_string(), driver = settings.artifacts.store.driver, "listening");
     Ok(server.run(shutdown.recv_first()).await)
 }

@@ -44,18 +44,17 @@ impl ServerSignals {
     ///
     /// # Errors
     /// A handler cannot be registered.
-    pub(super) fn listen(hangup: HangupAction) -> Result<Self, CommandError> {
-        Self::register(hangup)
+    pub(super) fn listen(action: HangupAction) -> Result<Self, CommandError> {
+        Self::register(action)
             .map_err(|error| CommandError::failed(format!("cannot register signal handlers: {error}")))
     }
 
     fn register(action: HangupAction) -> std::io::Result<Self> {
-        let is_handled = match action {
-            HangupAction::Reload => true,
-            HangupAction::Shutdown => !hangup_is_ignored(),
+        let (reload, hangup) = match action {
+            HangupAction::Reload => (Some(signal(SignalKind::hangup())?), None),
+            HangupAction::Shutdown if hangup_is_ignored() => (None, None),
+            HangupAction::Shutdown => (None, Some(signal(SignalKind::hangup())?)),
         };
-        let hangup = is_handled.then(|| signal(SignalKind::hangup())).transpose()?;
-        let (reload, hangup) = if action == HangupAction::Reload { (hangup, None) } else { (None, hangup) };
         let shutdown = ShutdownSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -100,7 +99,7 @@ impl ShutdownSignals {
     }
 }
 
-/// Waits for a signal; forever if there is no handler.
+/// Waits for a signal. Waits forever if `signal` is `None`.
 async fn recv_optional(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
@@ -108,7 +107,7 @@ async fn recv_optional(signal: Option<&mut Signal>) {
     }
 }
 
-/// Waits for a signal that ends a command other than a server.
+/// Waits for SIGINT, SIGTERM or SIGHUP, which end a command that is not a server. Returns the error with the exit code.
 pub(super) async fn wait_for_signal() -> CommandError {
     let hangup = if hangup_is_ignored() { None } else { Some(SignalKind::hangup()) };
     tokio::select! {
@@ -118,7 +117,7 @@ pub(super) async fn wait_for_signal() -> CommandError {
     }
 }
 
-/// Waits for a signal of this kind; forever if `kind` is `None`.
+/// Waits for a signal of this kind. Waits forever if `kind` is `None`.
 async fn wait_for(kind: Option<SignalKind>) {
     // If the handler cannot be registered, this waits forever, and the default action of the signal ends the process.
     match kind.and_then(|kind| signal(kind).ok()) {
@@ -130,8 +129,8 @@ async fn wait_for(kind: Option<SignalKind>) {
 /// Handles SIGXFSZ, so that a write beyond the limit of file sizes (`ulimit -f`) fails and does not end the process.
 /// Must be called within a tokio runtime.
 pub(super) fn handle_file_size_signal() {
-    // The number of SIGXFSZ on Linux (x86, ARM, RISC-V), the BSDs and macOS. The handler stays registered after the
-    // returned listener is dropped.
+    // 25 is the number of SIGXFSZ on Linux (x86, ARM, RISC-V), the BSDs and macOS. The handler stays registered after
+    // the returned listener is dropped.
     #[cfg(not(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc64")))]
     let _ = signal(SignalKind::from_raw(25));
 }

@@ -41,6 +41,7 @@ async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), CommandE
     }
 }
 
+/// The record as lines of a name and a value.
 fn format_record(record: &Record, driver: &str) -> Result<String, CommandError> {
     let Record { id, digest, size, scope, created_at, options } = record;
     let size =

@@ -12,7 +12,8 @@ use super::error::CommandError;
 /// How long a server waits until its announcement is written.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Writes to standard output. A reader that is slow or stopped does not block the thread that waits for signals.
+/// Writes to standard output without blocking the async runtime. So the command still reacts to signals if the reader
+/// of standard output is slow or stopped.
 #[derive(Debug)]
 pub(super) struct StdoutWriter(Stdout);
 
@@ -38,8 +39,8 @@ pub(super) async fn print(text: &str) -> Result<(), CommandError> {
     stdout.finish().await
 }
 
-/// Writes `text` to standard output and ignores every failure: a server runs on if standard output is closed, full or
-/// not read.
+/// Writes `text` to standard output and ignores every failure: a server keeps running if standard output is closed,
+/// full or not read.
 pub(super) async fn announce(text: String) {
     let writing = tokio::task::spawn_blocking(move || {
         let mut stdout = io::stdout().lock();

@@ -117,7 +117,7 @@ pub(super) struct SelectedStore {
 }
 
 impl SelectedStore {
-    /// The error if the store, or a second handle of it, cannot be opened.
+    /// The error of the command if the store cannot be opened.
     pub(super) fn open_error(&self, error: &StoreError) -> CommandError {
         CommandError::from_open_error(error, &self.option_names)
     }

@@ -165,10 +165,12 @@ fn streams_within_connections(layers: &Layers) -> Result<Option<Mistake>, Mistak
     }
     let max_connections = layers.require(connections, parse::count)?;
     Ok(match layers.get(streams, parse::count)? {
-        Some(in_all) if in_all > max_connections => Some(layers.mistake(
-            streams,
-            &format!("{in_all} is larger than {connections}, which is {max_connections}"),
-        )),
+        Some(in_all) if in_all > max_connections => {
+            Some(layers.mistake(
+                streams,
+                &format!("{in_all} is larger than {connections}, which is {max_connections}"),
+            ))
+        }
         _ => None,
     })
 }

@@ -37,10 +37,11 @@ struct DriverKey {
     key: &'static str,
     option: &'static str,
     format: ValueFormat,
-    /// An example value. `None` if the driver does not require the option.
+    /// If the driver requires the option: an example of its value. Otherwise `None`.
     required: Option<&'static str>,
 }
 
+/// A row of [`DRIVER_KEYS`]. A path and a URL are required, and other values are not.
 const fn driver_key(
     driver: &'static str,
     key: &'static str,
@@ -57,6 +58,7 @@ const fn driver_key(
 /// The two schemes that clients of PostgreSQL accept.
 const POSTGRES_SCHEMES: &[&str] = &["postgres", "postgresql"];
 
+/// Every key that sets an option of a driver.
 const DRIVER_KEYS: &[DriverKey] = &[
     driver_key("fs", "artifacts.fs_root", "root", ValueFormat::Path("/var/lib/artifactd")),
     driver_key("sqlite", "artifacts.dsn", "path", ValueFormat::Path("/var/lib/artifactd/artifacts.db")),
@@ -85,7 +87,7 @@ const KEY_PAIRS: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s
 const DEFAULT_DRIVER: &str = "inmem";
 
 /// The configuration of the store. Also, for each option of its driver, the location where the option is set or would
-/// be set. `None` if there is a mistake, which is added to `mistakes` or has been reported before.
+/// be set. `None` if there is a mistake. Then the mistake is in `mistakes`, or was reported before.
 ///
 /// # Errors
 /// A bug in the table of keys.
@@ -95,7 +97,9 @@ pub(super) fn store_config(
     mistakes: &mut Vec<Mistake>,
 ) -> Result<Option<(Config, OptionNames)>, Mistake> {
     let secret: Option<String> = layers.get("artifacts.cursor_secret", parse::text)?;
-    if let Some(Err(error)) = secret.as_ref().map(|secret| CursorKey::from_secret(secret.as_bytes())) {
+    if let Some(secret) = &secret
+        && let Err(error) = CursorKey::from_secret(secret.as_bytes())
+    {
         mistakes.push(layers.mistake("artifacts.cursor_secret", &error.to_string()));
     }
     let driver = layers.get("artifacts.driver", parse::text)?.unwrap_or_else(|| DEFAULT_DRIVER.to_owned());
@@ -121,6 +125,7 @@ pub(super) fn store_config(
             mistakes.push(stray_key(layers, stray.key));
             return Ok(None);
         }
+        // A mistyped key that probably means `artifacts.driver` is already reported.
         if !layers.is_absent("artifacts.driver") {
             return Ok(None);
         }
@@ -135,17 +140,16 @@ pub(super) fn store_config(
     }
     let mistakes_before = mistakes.len();
     let key_options = key_options(layers, info, mistakes)?;
-    let options = section_options(layers, info, &key_options, mistakes);
+    let section_options = section_options(layers, info, &key_options, mistakes);
     if mistakes.len() > mistakes_before {
         return Ok(None);
     }
     let mut config = Config::new(&driver);
-    for (option, value) in key_options
-        .iter()
-        .map(|(option, value)| (*option, value))
-        .chain(options.iter().map(|(option, value)| (option.as_str(), value)))
-    {
-        config = config.option(option, value.clone());
+    for (option, value) in key_options {
+        config = config.option(option, value);
+    }
+    for (option, value) in section_options {
+        config = config.option(option, value);
     }
     config.verify_reads = match layers.require("artifacts.verify_reads", parse::one_of)? {
         "never" => VerifyReads::Never,
@@ -156,7 +160,8 @@ pub(super) fn store_config(
     Ok(Some((config, names)))
 }
 
-/// Where an option of the driver is or would be set.
+/// Where an option of the driver is or would be set, as part of a sentence. If its value is a relative path, the text
+/// also names the working directory.
 fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> String {
     let row = row_of(info, option);
     let key = row.map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned());
@@ -165,11 +170,17 @@ fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> Strin
         Some(ValueFormat::Path(_)) => layers.get(&key, parse::text).ok().flatten(),
         _ => None,
     };
-    // `:memory:` of sqlite is not a path. The location does not contain the path, because the key may be secret.
-    let folder = path
-        .filter(|path| !path.starts_with(':'))
-        .map_or_else(String::new, |path| working_directory_of(Path::new(&path)));
-    if folder.is_empty() { location } else { format!("{location} (a relative path{folder})") }
+    // The text does not contain the path, because the key may be secret.
+    let working_directory = match path {
+        // `:memory:` of sqlite is not a path.
+        Some(path) if !path.starts_with(':') => working_directory_of(Path::new(&path)),
+        _ => String::new(),
+    };
+    if working_directory.is_empty() {
+        location
+    } else {
+        format!("{location} (a relative path{working_directory})")
+    }
 }
 
 /// The mistake that `key` belongs to another driver and `artifacts.driver` is not set.
@@ -196,6 +207,7 @@ fn key_options(
             }
             continue;
         }
+        // An illegal value is already reported. In this case `get` returns the default of the key, or `None`.
         let value = match format {
             ValueFormat::Boolean => layers.get(key, parse::boolean)?.map(Value::Bool),
             ValueFormat::Path(_) | ValueFormat::Url(..) | ValueFormat::Text => {
@@ -209,8 +221,10 @@ fn key_options(
         }
         options.extend(value.map(|value| (*option, value)));
     }
+    // Each key of a pair requires the other one.
     for (one, other) in KEY_PAIRS.iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
-        if keys_of(info).any(|key| key == *one) && layers.is_set(one) && layers.is_absent(other) {
+        let is_of_driver = keys_of(info).any(|key| key == *one);
+        if is_of_driver && layers.is_set(one) && layers.is_absent(other) {
             let reason = format!("this key requires {other}; set both, or neither");
             mistakes.push(layers.mistake(one, &reason));
         }
@@ -218,7 +232,7 @@ fn key_options(
     Ok(options)
 }
 
-/// The options that the section `artifacts.options` sets.
+/// The options that the section `artifacts.options` sets. `key_options` are the options that other keys set.
 fn section_options(
     layers: &Layers,
     info: &DriverInfo,
@@ -238,10 +252,11 @@ fn section_options(
         let value = normalized(spec.kind, value);
         // Each option is checked without the other options of the section. Otherwise an error about another option
         // could hide an error about this one.
-        let others = key_options.iter().map(|(option, value)| ((*option).to_owned(), value.clone()));
-        let with_others = others.chain([(option.to_owned(), value.clone())]);
-        if let Err(error) = Options::parse(info.name, info.options, with_others)
-            // An error about another option is reported when that option is checked.
+        let key_options = key_options.iter().map(|(option, value)| ((*option).to_owned(), value.clone()));
+        let with_this_option = key_options.chain([(option.to_owned(), value.clone())]);
+        let parsed = Options::parse(info.name, info.options, with_this_option);
+        // An error about another option is reported when that option is checked.
+        if let Err(error) = parsed
             && error.options().first() == Some(&spec.name)
         {
             let hint = match spec.kind {
@@ -261,7 +276,7 @@ fn section_options(
 /// The value in a spelling that drivers accept. Drivers accept fewer spellings than the configuration does.
 fn normalized(kind: OptionKind, value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
-    let known = match kind {
+    let accepted = match kind {
         OptionKind::Size if parse_size(text).is_none() => spellings::size(text).map(Value::from),
         OptionKind::Duration if parse_duration(text).is_none() => {
             spellings::duration(text).map(|duration| format!("{}ms", duration.as_millis()).into())
@@ -272,7 +287,7 @@ fn normalized(kind: OptionKind, value: &Value) -> Value {
         OptionKind::Bool => Some(text.to_ascii_lowercase().into()),
         _ => None,
     };
-    known.unwrap_or_else(|| value.clone())
+    accepted.unwrap_or_else(|| value.clone())
 }
 
 /// The mistake of an option that the driver does not have. The message names options as in the configuration.
@@ -297,6 +312,7 @@ fn unknown_option(info: &DriverInfo, option: &str) -> String {
     format!("the driver {} has no option '{option}'; {end}", info.name)
 }
 
+/// The row of the key that sets `option` of this driver. `None` if no key sets it.
 fn row_of(info: &DriverInfo, option: &str) -> Option<&'static DriverKey> {
     DRIVER_KEYS.iter().find(|row| row.driver == info.name && row.option == option)
 }
@@ -306,18 +322,15 @@ pub(super) fn key_of_option(option: &str) -> Option<&'static str> {
     DRIVER_KEYS.iter().find(|row| row.option == option).map(|row| row.key)
 }
 
-/// The options of all drivers.
+/// The names of the options of all drivers.
 pub(super) fn option_names() -> impl Iterator<Item = &'static str> {
-    let drivers = artifact_store::drivers();
-    let names: Vec<&str> = drivers
-        .iter()
-        .flat_map(|registry| {
-            registry
-                .drivers()
-                .flat_map(|driver| driver.info().options.iter().map(|spec| spec.name))
-                .collect::<Vec<_>>()
-        })
-        .collect();
+    let mut names = Vec::new();
+    // A registry that cannot be built is reported by `store_config`.
+    if let Ok(registry) = artifact_store::drivers() {
+        for driver in registry.drivers() {
+            names.extend(driver.info().options.iter().map(|spec| spec.name));
+        }
+    }
     names.into_iter()
 }
 
@@ -327,7 +340,8 @@ fn keys_of(info: &DriverInfo) -> impl Iterator<Item = &'static str> {
 }
 
 impl ValueFormat {
-    /// Why `text` does not have this format. The reason does not repeat the text, which may contain a password.
+    /// Why `text` does not have this format. `None` if it has. The reason does not repeat the text, which may contain a
+    /// password.
     fn mismatch(self, info: &DriverInfo, text: &str) -> Option<String> {
         match self {
             Self::Path(example) => {
@@ -339,9 +353,11 @@ impl ValueFormat {
                     return Some(format!("the driver {} takes a URL such as {example}", info.name));
                 }
                 // The URL is passed to the client of the database, which does not know the options of the driver.
-                let pairs = text.split_once('?').map_or("", |(_, query)| query).split('&');
-                let mut names = pairs.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
-                names.find_map(|name| key_of_parameter(info, name)).map(|key| {
+                let query = text.split_once('?').map_or("", |(_, query)| query);
+                let mut names =
+                    query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+                let key = names.find_map(|name| key_of_parameter(info, name));
+                key.map(|key| {
                     format!(
                         "the URL has a parameter that is not for the database but for the store; set {key}"
                     )

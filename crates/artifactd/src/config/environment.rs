@@ -10,8 +10,11 @@ pub(super) const KEY_PREFIX: &str = "ARTIFACTD__";
 /// The prefix of every variable of this program.
 pub(super) const PREFIX: &str = "ARTIFACTD_";
 
-/// Variables that are not keys: the store of the command line, the commit of a build, the program that tests run.
-const NON_KEY_VARIABLES: [&str; 3] = ["ARTIFACTD_STORE", "ARTIFACTD_COMMIT", "ARTIFACTD_BIN"];
+/// The variable that names the store of a command.
+const STORE_VARIABLE: &str = "ARTIFACTD_STORE";
+
+/// Variables that are not keys: the store of a command, the commit of a build, the program that tests run.
+const NON_KEY_VARIABLES: [&str; 3] = [STORE_VARIABLE, "ARTIFACTD_COMMIT", "ARTIFACTD_BIN"];
 
 /// The similarity, from 0 to 1, above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
@@ -43,7 +46,8 @@ fn is_service_variable(name: &str, value: &str) -> bool {
         return true;
     }
     // `…_PORT_80_TCP`, or the same with `_PROTO`, `_PORT` or `_ADDR` after it.
-    let parts: Vec<&str> = name.rsplit_once("_PORT_").map_or("", |(_, rest)| rest).split('_').collect();
+    let after_port = name.rsplit_once("_PORT_").map_or("", |(_, after)| after);
+    let parts: Vec<&str> = after_port.split('_').collect();
     let (number, transport, value_fits) = match parts[..] {
         [number, transport] => (number, transport, is_url),
         [number, transport, "PROTO"] => (number, transport, is_transport(value)),
@@ -54,6 +58,7 @@ fn is_service_variable(name: &str, value: &str) -> bool {
     value_fits && number.parse::<u16>().is_ok() && is_transport(&transport.to_ascii_lowercase())
 }
 
+/// Whether `word` is a protocol in the variables of a service.
 fn is_transport(word: &str) -> bool {
     matches!(word, "tcp" | "udp" | "sctp")
 }
@@ -62,9 +67,9 @@ fn is_transport(word: &str) -> bool {
 pub(super) fn unknown_variable(name: &str) -> String {
     let normalized = normalize(name);
     let keys = KEYS.iter().map(|key| key.name).filter(|key| *key != OPTIONS).map(variable_name);
-    // Of the variables that are not keys, users set only `ARTIFACTD_STORE`, so the others are not suggested.
+    // Users do not set the other variables that are not keys, so only `STORE_VARIABLE` is suggested.
     let suggestion = keys
-        .chain(NON_KEY_VARIABLES.iter().take(1).map(|name| (*name).to_owned()))
+        .chain([STORE_VARIABLE.to_owned()])
         .map(|known| (similarity(&normalized, &normalize(&known)), known))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY);

@@ -8,8 +8,8 @@ use super::source::ValueSource;
 /// The largest number of mistakes that a message lists.
 const MAX_LISTED: usize = 50;
 
-/// One reason why a configuration is refused, as one line. It names the file with the line, the environment variable or
-/// the command line; the key; the value unless it is secret; and what is legal.
+/// One reason why a configuration is refused, as one line. The line names the source of the value, the key, the value
+/// and what is legal. A secret value is not shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mistake {
     /// `None` if the mistake is that a key is missing.

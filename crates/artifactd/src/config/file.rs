@@ -24,10 +24,13 @@ pub(super) struct FileMistake {
 }
 
 impl FileMistake {
-    /// A mistake in the syntax of `format`.
+    /// A mistake in the syntax of `format`. `reason` is `None` if the reason may contain text of the file.
     fn in_syntax(format: &str, position: Option<Position>, reason: Option<&str>) -> Self {
-        let parts = [Some(format!("invalid {format}")), reason.map(ToOwned::to_owned)];
-        Self { position, reason: parts.into_iter().flatten().collect::<Vec<_>>().join(": ") }
+        let reason = match reason {
+            Some(reason) => format!("invalid {format}: {reason}"),
+            None => format!("invalid {format}"),
+        };
+        Self { position, reason }
     }
 }
 

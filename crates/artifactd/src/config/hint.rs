@@ -26,7 +26,7 @@ pub(super) fn duration_hint(number: &str) -> String {
     format!("{number} has no unit: write {number}s for seconds, {number}m for minutes")
 }
 
-/// The digits of the value, if it is a whole number of at most 9 digits without a unit.
+/// The digits of the value, if it is a whole number of at most 9 digits without a unit. Otherwise `None`.
 pub(super) fn digits(value: &Value) -> Option<String> {
     let text = match value {
         Value::Number(number) => number.to_string(),

@@ -13,7 +13,7 @@ pub enum ValueKind {
     Address,
     /// A number of bytes in this range.
     Size(RangeInclusive<u64>),
-    /// A duration in this range, in milliseconds.
+    /// A duration. The range is in milliseconds.
     Duration(RangeInclusive<u64>),
     /// An integer in this range.
     Count(RangeInclusive<u64>),
@@ -413,17 +413,19 @@ pub const KEYS: &[Key] = &[
     ),
 ];
 
-/// The row called `name`.
+/// The row of the key `name`. `None` if there is no such key.
 pub(super) fn key(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
+/// The size with the largest unit that divides it, as a user would write it.
 fn size(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find(|(bits, _)| bytes > 0 && bytes.is_multiple_of(1 << bits));
     unit.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))
 }
 
+/// The duration as a user would write it.
 fn duration(millis: u64) -> String {
     match millis {
         0 => "0s".into(),

@@ -56,9 +56,8 @@ pub(super) fn size(kind: &ValueKind, value: &Value) -> Option<u64> {
 pub(super) fn duration(kind: &ValueKind, value: &Value) -> Option<Duration> {
     let ValueKind::Duration(range) = kind else { return None };
     let duration = spellings::duration(value.as_str()?)?;
-    (Duration::from_millis(*range.start())..=Duration::from_millis(*range.end()))
-        .contains(&duration)
-        .then_some(duration)
+    let legal = Duration::from_millis(*range.start())..=Duration::from_millis(*range.end());
+    legal.contains(&duration).then_some(duration)
 }
 
 pub(super) fn count(kind: &ValueKind, value: &Value) -> Option<usize> {
@@ -128,7 +127,9 @@ fn is_origin(text: &str) -> bool {
         "https" => 443,
         _ => return false,
     };
-    let (name, port) = match host.rfind(':').filter(|colon| !host[*colon..].contains(']')) {
+    // If a bracket follows the last colon, the colon is part of an IPv6 address.
+    let port_colon = host.rfind(':').filter(|colon| !host[*colon..].contains(']'));
+    let (name, port) = match port_colon {
         Some(colon) => (&host[..colon], Some(&host[colon + 1..])),
         None => (host, None),
     };
@@ -140,8 +141,8 @@ fn is_origin(text: &str) -> bool {
         !name.is_empty() && name.bytes().all(is_allowed)
     };
     // Browsers write a port without leading zeros, and leave out the default port of the scheme.
-    is_valid_name
-        && port.is_none_or(|port| {
-            port.parse::<u16>().is_ok_and(|number| number != default_port && number.to_string() == port)
-        })
+    let is_valid_port = port.is_none_or(|port| {
+        port.parse::<u16>().is_ok_and(|number| number != default_port && number.to_string() == port)
+    });
+    is_valid_name && is_valid_port
 }

@@ -48,24 +48,33 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 /// Parses an address and a port. `localhost:PORT` means 127.0.0.1. `:PORT` and `*:PORT` mean all IPv4 addresses.
 pub(super) fn address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
-    text.parse().ok().or_else(|| {
-        let (host, port) = text.rsplit_once(':')?;
-        let ip = match host {
-            "" | "*" => Ipv4Addr::UNSPECIFIED,
-            _ if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST,
-            _ => return None,
-        };
-        port.bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| port.parse().ok())?
-            .map(|port| (ip, port).into())
-    })
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address);
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let ip = match host {
+        "" | "*" => Ipv4Addr::UNSPECIFIED,
+        _ if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST,
+        _ => return None,
+    };
+    // `parse` alone would also accept a plus sign.
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let port: u16 = port.parse().ok()?;
+    Some((ip, port).into())
 }
 
+/// Splits `text` into its leading digits and its unit. The unit may be empty. `None`: the text does not begin with a
+/// digit.
 fn split_unit(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    (digits > 0).then(|| (&text[..digits], text[digits..].trim_start()))
+    let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    if digits_end == 0 {
+        return None;
+    }
+    let (digits, unit) = text.split_at(digits_end);
+    Some((digits, unit.trim_start()))
 }
 
 #[cfg(test)]

@@ -59,9 +59,10 @@ fn nearest(name: &str) -> Option<String> {
             return Some(format!("{OPTIONS}.{member}"));
         }
     }
-    let sections = sections();
+    // A name without a dot may be meant as a section.
+    let sections = if section.is_empty() { sections() } else { Vec::new() };
     key_names()
-        .chain(sections.iter().copied().filter(|_| section.is_empty()))
+        .chain(sections)
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
@@ -76,8 +77,10 @@ fn section_of(key: &'static str) -> Option<&'static str> {
     key.split_once('.').map(|(section, _)| section)
 }
 
+/// The sections, each once.
 fn sections() -> Vec<&'static str> {
     let mut sections: Vec<&str> = key_names().filter_map(section_of).collect();
+    // The table of keys is ordered by section, so duplicates are adjacent.
     sections.dedup();
     sections
 }

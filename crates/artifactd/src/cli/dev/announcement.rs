@@ -33,8 +33,9 @@ impl Announcement {
             "sqlite" | "fs" => format!("{driver} in {}", self.data_dir.display()),
             _ => driver.clone(),
         };
-        let expires = i64::try_from(self.expires_at).unwrap_or_default().saturating_mul(1_000_000);
-        let expires = Timestamp::from_micros(expires).to_string().replace(".000000", "");
+        let expires_micros = i64::try_from(self.expires_at).unwrap_or_default().saturating_mul(1_000_000);
+        // The time is a whole second, so its fraction is not shown.
+        let expires = Timestamp::from_micros(expires_micros).to_string().replace(".000000", "");
         let mut text = String::new();
         // Writing into a `String` cannot fail.
         let _ = write!(

@@ -12,7 +12,7 @@ use crate::cli::error::CommandError;
 
 /// The file that is locked. It contains the id of the process that holds the lock, and the URL of its server.
 const LOCK_FILE: &str = "dev.lock";
-/// The largest file that is read, in bytes.
+/// The largest part of a file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// The directory of a running `artifactd dev`. The kernel releases the lock when the process ends, even after a crash.
@@ -70,15 +70,17 @@ impl DataDir {
         })
     }
 
+    /// Writes the process id and `url` into the lock file. `url` is empty until the server listens.
     fn write_holder(&mut self, url: &str) -> io::Result<()> {
         self.lock.set_len(0)?;
         self.lock.rewind()?;
         self.lock.write_all(format!("{}\n{url}\n", std::process::id()).as_bytes())
     }
 
-    /// Reads a file that this process's user owns and nobody else can access. `None` if the file does not exist.
+    /// Reads a file that only its owner can access. `None` if the file does not exist.
     ///
-    /// Other files are refused: the directory may come from somebody else, for example with a checkout of a repository.
+    /// A file that other users can access is refused, and so is a symbolic link: the directory may come from somebody
+    /// else, for example with a checkout of a repository.
     pub(super) fn read_private(&self, name: &str) -> Result<Option<String>, CommandError> {
         let path = self.file(name);
         let read = || -> io::Result<String> {
@@ -99,7 +101,7 @@ impl DataDir {
         }
     }
 
-    /// Writes a file atomically. At no time can another user read the file.
+    /// Writes a file atomically. Other users can never read the file, not even while it is written.
     pub(super) fn write_private(&self, name: &str, text: &str) -> Result<(), CommandError> {
         let path = self.file(name);
         write_private_file(&path, text.as_bytes())
@@ -126,17 +128,20 @@ fn check_is_private(metadata: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// The error about a directory that another process has locked. `holder` is the content of the lock file: the process
-/// id, then the URL if it listens already.
+/// The error about a directory that another process has locked. `holder` is the content of the lock file: a line with
+/// the process id, and a line with the URL. The second line is empty if the server does not listen yet.
 fn in_use_error(path: &Path, holder: &str) -> CommandError {
     let mut lines = holder.lines();
     let process = match lines.next().and_then(|line| line.parse::<u32>().ok()) {
         Some(pid) => format!("process {pid}"),
         None => "another process".to_owned(),
     };
-    let at = lines.next().filter(|url| !url.is_empty()).map(|url| format!(" at {url}")).unwrap_or_default();
+    let at_url = match lines.next() {
+        Some(url) if !url.is_empty() => format!(" at {url}"),
+        _ => String::new(),
+    };
     CommandError::failed(format!(
-        "{} is the data directory of a running artifactd dev: {process}{at}; use that one, stop it, or choose another --data-dir \
+        "{} is the data directory of a running artifactd dev: {process}{at_url}; use that one, stop it, or choose another --data-dir \
          and --listen",
         path.display()
     ))
@@ -150,6 +155,7 @@ fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Writes a temporary file that only its owner can access, and renames it to `path`.
 fn write_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", random_id()));

@@ -19,7 +19,7 @@ const KEY_FILE: &str = "dev-key.pem";
 pub(super) const TOKEN_FILE: &str = "dev-token";
 /// How long a new token is valid.
 const TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
-/// A token with less time left than this is replaced at the start.
+/// At the start, a token that expires sooner than this is replaced.
 const MIN_TIME_LEFT: Duration = Duration::from_hours(2 * 24);
 
 /// A verifier with the key, and the token.
@@ -56,21 +56,21 @@ impl DevIdentity {
             ..Rules::default()
         };
         let verifier = Verifier::from_jwks(&minter.jwks(), rules).map_err(CommandError::failed)?;
-        let new = minter.mint(&claims, TOKEN_TTL).map_err(CommandError::failed)?;
-        let old = dir
-            .read_private(TOKEN_FILE)?
-            .filter(|old| verifier.identify(&HeaderMap::new(), Some(old)).is_ok() && is_reusable(old, &new));
-        let token = if let Some(old) = old {
-            old
-        } else {
-            dir.write_private(TOKEN_FILE, &new)?;
-            new
+        let new_token = minter.mint(&claims, TOKEN_TTL).map_err(CommandError::failed)?;
+        let is_accepted = |token: &str| verifier.identify(&HeaderMap::new(), Some(token)).is_ok();
+        let token = match dir.read_private(TOKEN_FILE)? {
+            Some(old_token) if is_accepted(&old_token) && is_reusable(&old_token, &new_token) => old_token,
+            _ => {
+                dir.write_private(TOKEN_FILE, &new_token)?;
+                new_token
+            }
         };
         let expires_at = payload(&token).map_or(0, |claims| expiry(&claims));
         Ok(Self { verifier, token, expires_at })
     }
 }
 
+/// Reads the private key from `dir`, and creates it if it does not exist.
 fn open_key(dir: &DataDir) -> Result<Minter, CommandError> {
     let key_file_error = |error: KeyError| {
         let path = dir.file(KEY_FILE);
@@ -102,7 +102,7 @@ fn expiry(claims: &Map<String, Value>) -> u64 {
     claims.get("exp").and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// The claims of a token, without any check.
+/// The claims of a token, without any check. `None` if the token has no legible claims.
 fn payload(token: &str) -> Option<Map<String, Value>> {
     let part = BASE64URL_NOPAD.decode(token.split('.').nth(1)?.as_bytes()).ok()?;
     serde_json::from_slice(&part).ok()

@@ -29,12 +29,15 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<FileMistake>> {
     Err(mistakes)
 }
 
+/// The line and the column at a byte offset of `text`.
 fn position(text: &str, offset: usize) -> Position {
     let before = text.get(..offset).unwrap_or_default();
     let column = before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1;
     Position { line: line_at(text, offset), column: Some(column) }
 }
 
+/// Converts a table. The table of the parser may have another order than the file, so the keys are sorted by their
+/// offset in `text`.
 fn table(text: &str, table: &DeTable<'_>, mistakes: &mut Vec<FileMistake>) -> Node {
     let mut members: Vec<(usize, &Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)> =
         table.iter().map(|(key, value)| (key.span().start, key, value)).collect();
@@ -47,12 +50,15 @@ fn table(text: &str, table: &DeTable<'_>, mistakes: &mut Vec<FileMistake>) -> No
     Node::Section(members.collect())
 }
 
+/// Converts a value. A number that is too large is added to `mistakes`.
 fn node(text: &str, value: &Spanned<DeValue<'_>>, mistakes: &mut Vec<FileMistake>) -> Node {
+    // `None` if the number is too large.
     let leaf = match value.get_ref() {
         DeValue::Table(members) => return table(text, members, mistakes),
         DeValue::String(value) => Some(value.to_string().into()),
         DeValue::Boolean(value) => Some((*value).into()),
         DeValue::Integer(value) => i64::from_str_radix(value.as_str(), value.radix()).ok().map(Value::from),
+        // JSON has no infinite number and no NaN. Such a value becomes a text.
         DeValue::Float(value) => {
             let parsed = value.as_str().parse().ok().and_then(Number::from_f64);
             Some(parsed.map_or_else(|| value.as_str().into(), Value::Number))

@@ -26,18 +26,18 @@ pub(super) struct ResolvedValue<'a> {
     pub(super) value: &'a Value,
 }
 
-/// The text of a member; empty if there is none.
+/// The text of the member `member` of `value`. Empty if there is no such member or if it is not a text.
 pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The entries of the object `member`; none if there is no such member.
+/// The names and values in the object `member` of `value`. Empty if there is no such object.
 pub(super) fn entries<'a>(value: &'a Value, member: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let object = value.get(member).and_then(Value::as_object);
     object.into_iter().flat_map(Map::iter).map(|(name, value)| (name.as_str(), value))
 }
 
-/// The items of the array `member`; none if there is no such member.
+/// The items of the array `member` of `value`. Empty if there is no such array.
 pub(super) fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
     value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
@@ -60,7 +60,7 @@ impl Document {
         operations
     }
 
-    /// The security schemes of the operation.
+    /// The definitions of the security schemes of the operation.
     pub(super) fn security_schemes(&self, operation: Operation<'_>) -> Vec<&Value> {
         let names =
             items(operation.value, "security").iter().filter_map(Value::as_object).flat_map(Map::keys);
@@ -68,7 +68,7 @@ impl Document {
         names.filter_map(|name| schemes?.get(name)).collect()
     }
 
-    /// The schema of this name.
+    /// The schema of this name. `None` if there is no such schema.
     pub(super) fn schema(&self, name: &str) -> Option<&Value> {
         self.0.pointer("/components/schemas")?.get(name)
     }

@@ -48,6 +48,7 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     for (number, kind) in (1_u64..).zip(EventKind::ALL) {
         // Neither serializing plain data nor writing into a `String` can fail.
         let data = serde_json::to_string(&sample(*kind)?).unwrap_or_default();
+        // Any 64-bit number can be an id.
         let id = number * 0x0123_4567_89ab_cdef;
         let _ = write!(frames, "id: {id:016x}\nevent: {kind}\ndata: {data}\n\n");
     }
@@ -78,21 +79,21 @@ fn comments() -> Vec<Vec<String>> {
     .collect()
 }
 
-/// The members of `data`, and the members of the payload of each type.
+/// Adds the tables of the members of `data`, and of the members of the payload of each type.
 fn data_section(page: &mut Markdown, document: &Document) -> Result<(), StoreError> {
     page.heading(2, "Data");
     let Some(schema) = document.schema("EventData") else { return Ok(()) };
-    let mut roots = vec![schema];
-    let payload = document.schema("EventPayload");
-    let payloads = payload.map_or(&[][..], |payload| items(payload, "oneOf"));
-    roots.extend(payloads.iter().map(|payload| document.resolve(payload).value));
+    let alternatives = document.schema("EventPayload").map_or(&[][..], |payload| items(payload, "oneOf"));
+    let payloads: Vec<&Value> =
+        alternatives.iter().map(|alternative| document.resolve(alternative).value).collect();
+    let roots = [vec![schema], payloads.clone()].concat();
     let members = MemberTables::new(document, &roots);
     page.paragraph(text(schema, "description"));
     page.table(routes::RESPONSE_COLUMNS, &members.rows(schema));
     for kind in EventKind::ALL {
         let sample = json!(sample(*kind)?.payload);
         page.heading(3, &format!("The payload of {}", code(kind)));
-        if let Some(payload) = roots[1..].iter().find(|payload| declares(payload, &sample)) {
+        if let Some(payload) = payloads.iter().find(|payload| declares(payload, &sample)) {
             page.table(routes::RESPONSE_COLUMNS, &members.rows(payload));
         }
     }
@@ -104,7 +105,7 @@ fn data_section(page: &mut Markdown, document: &Document) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Whether the schema declares all members of the sample.
+/// Whether the schema `payload` declares all members of `sample`.
 fn declares(payload: &Value, sample: &Value) -> bool {
     let declared =
         |name: &String| payload.get("properties").is_some_and(|members| members.get(name).is_some());

@@ -59,6 +59,7 @@ impl Markdown {
     }
 }
 
+/// A table with a header, a separator line and `rows`.
 fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = row(titles.iter().copied());
     let _ = writeln!(text, "|{}", "---|".repeat(titles.len()));
@@ -66,6 +67,7 @@ fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A line of a table.
 fn row<'a>(cells: impl Iterator<Item = &'a str>) -> String {
     let mut text = String::from("|");
     for cell in cells {
@@ -91,7 +93,7 @@ pub(super) fn anchor(text: &str) -> String {
     chars.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-/// The text of a cell for `value`.
+/// `yes` if `value` is true, else `no`.
 pub(super) fn yes_or_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }

@@ -22,6 +22,7 @@ impl<'a> MemberTables<'a> {
     pub(super) fn new(document: &'a Document, roots: &[&'a Value]) -> Self {
         let mut tables = Self { document, sections: BTreeSet::new() };
         tables.sections = tables.repeated(roots);
+        // Each new section has a table of its own, in which other objects may be nested too deeply.
         while let Some(name) = tables.find_deeply_nested(roots) {
             tables.sections.insert(name);
         }
@@ -40,17 +41,20 @@ impl<'a> MemberTables<'a> {
         for member in self.declared(object) {
             rows.push(self.row("", member));
             let member_type = self.document.schema_type(member.schema);
+            let Some(inner_object) = self.inlined(&member_type) else { continue };
             let list = if member_type.is_list { "[]" } else { "" };
-            for inner in self.inlined(&member_type).into_iter().flat_map(|inner| self.declared(inner)) {
+            for inner in self.declared(inner_object) {
                 rows.push(self.row(&format!("{}{list}.", member.name), inner));
             }
         }
         rows
     }
 
+    /// The row of a member. `prefix` is put before the name of the member.
     fn row(&self, prefix: &str, member: Member<'a>) -> Vec<String> {
+        let (_, is_nullable) = self.document.non_null_schema(member.schema);
         // For a member that may be absent, null means absent. So only the type of a required member mentions null.
-        let nullable = member.required && self.document.non_null_schema(member.schema).1;
+        let nullable = member.required && is_nullable;
         let type_text = self.type_text(member.schema);
         vec![
             code(format!("{prefix}{}", member.name)),
@@ -63,7 +67,8 @@ impl<'a> MemberTables<'a> {
     /// The type of a value as text, with a link if the type has a section.
     pub(super) fn type_text(&self, schema: &'a Value) -> String {
         let value_type = self.document.schema_type(schema);
-        match value_type.object.and_then(|object| object.name).filter(|name| self.sections.contains(name)) {
+        let object_name = value_type.object.and_then(|object| object.name);
+        match object_name.filter(|name| self.sections.contains(name)) {
             Some(name) if value_type.is_list => format!("list of [{name}](#{})", anchor(name)),
             Some(name) => format!("[{name}](#{})", anchor(name)),
             None => value_type.text,
@@ -73,8 +78,9 @@ impl<'a> MemberTables<'a> {
     /// The meaning of a value: the first description that is not empty, of the member, of an alternative or of the
     /// type.
     fn meaning(&self, schema: &'a Value) -> String {
-        let others = alternatives(schema).chain([self.document.non_null_schema(schema).0.value]);
-        let mut descriptions = [schema].into_iter().chain(others).map(|schema| text(schema, "description"));
+        let (non_null, _) = self.document.non_null_schema(schema);
+        let schemas = [schema].into_iter().chain(alternatives(schema)).chain([non_null.value]);
+        let mut descriptions = schemas.map(|schema| text(schema, "description"));
         let meaning = descriptions.find(|description| !description.is_empty()).unwrap_or_default();
         match schema.get("default") {
             Some(default) if !default.is_null() => format!("{meaning} Default: `{default}`."),
@@ -89,6 +95,7 @@ impl<'a> MemberTables<'a> {
         object.name.is_none_or(|name| !self.sections.contains(name)).then_some(object.value)
     }
 
+    /// The members that an object declares. The required members come first.
     fn declared(&self, object: &'a Value) -> Vec<Member<'a>> {
         let object = self.document.resolve(object).value;
         let required = items(object, "required");
@@ -99,17 +106,18 @@ impl<'a> MemberTables<'a> {
         members
     }
 
-    /// The names of the objects that are used in more than one place.
+    /// The names of the objects that are used in more than one place, in all objects that can be reached from `roots`.
     fn repeated(&self, roots: &[&'a Value]) -> BTreeSet<&'a str> {
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
         let mut unvisited = roots.to_vec();
-        while let Some(object) = unvisited.pop() {
-            for member in self.declared(object) {
+        while let Some(parent) = unvisited.pop() {
+            for member in self.declared(parent) {
                 let Some(object) = self.document.schema_type(member.schema).object else { continue };
                 let Some(name) = object.name else { continue };
                 let count = uses.entry(name).or_default();
                 *count += 1;
-                if *count == 1 {
+                let is_first_use = *count == 1;
+                if is_first_use {
                     unvisited.push(object.value);
                 }
             }
@@ -129,9 +137,11 @@ impl<'a> MemberTables<'a> {
     }
 }
 
+/// A member that an object declares.
 #[derive(Debug, Clone, Copy)]
 struct Member<'a> {
     name: &'a str,
     schema: &'a Value,
+    /// Whether the member is always present.
     required: bool,
 }

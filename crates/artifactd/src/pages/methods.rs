@@ -21,12 +21,12 @@ Every route except those [without a token](#without-a-token) takes `Authorizatio
 
 pub(super) fn page(document: &Document) -> String {
     // The path that ends with `{method}` stands for every name that is not a method.
-    let (others, mut methods): (Vec<_>, Vec<_>) =
+    let (unknown_methods, mut methods): (Vec<_>, Vec<_>) =
         document.operations("control").into_iter().partition(|method| method.path.ends_with('}'));
     methods.sort_by_key(|method| Method::ALL.iter().position(|known| known.name() == method_name(*method)));
-    let all = [methods.clone(), others.clone(), routes::all(document)].concat();
-    let members = MemberTables::new(document, &body_schemas(document, &all));
-    let shared = SharedParts::new(document, &members, methods.first(), &all);
+    let operations = [methods.clone(), unknown_methods.clone(), routes::all(document)].concat();
+    let members = MemberTables::new(document, &body_schemas(document, &operations));
+    let shared = SharedParts::new(document, &members, methods.first(), &operations);
 
     let mut page = Markdown::with_title("Methods and routes");
     page.paragraph(INTRO);
@@ -53,7 +53,7 @@ pub(super) fn page(document: &Document) -> String {
         add_examples(&mut page, response_json(document, method), "Its answer");
     }
     page.heading(2, "Any other method");
-    for method in others {
+    for method in unknown_methods {
         routes::add_section(&mut page, document, &members, &shared, method);
     }
     page.heading(2, "Objects in several places");
@@ -82,7 +82,7 @@ fn body_schemas<'a>(document: &'a Document, operations: &[Operation<'a>]) -> Vec
     schemas
 }
 
-/// Adds the table of the members of a body.
+/// Adds the table of the members of a body. `json` is the JSON content of the body, or `None` if there is no body.
 fn add_body<'a>(
     page: &mut Markdown,
     members: &MemberTables<'a>,
@@ -104,7 +104,7 @@ fn add_errors(page: &mut Markdown, document: &Document, method: Operation<'_>) {
     page.table(&["HTTP", "refused with"], &rows);
 }
 
-/// Adds the examples of a body.
+/// Adds the examples of a body. `json` is the JSON content of the body, or `None` if there is no body.
 fn add_examples(page: &mut Markdown, json: Option<&Value>, title: &str) {
     let Some(json) = json else { return };
     for (_, example) in entries(json, "examples") {
@@ -115,15 +115,18 @@ fn add_examples(page: &mut Markdown, json: Option<&Value>, title: &str) {
     }
 }
 
-/// The name of the method.
+/// The name of the method, which is the last part of its path.
 fn method_name(operation: Operation<'_>) -> &str {
     operation.path.rsplit('/').next().unwrap_or_default()
 }
 
+/// The JSON content of the request. `None` if the request has no JSON body.
 fn request_json(operation: Operation<'_>) -> Option<&Value> {
     json_content(operation.value.get("requestBody")?)
 }
 
+/// The JSON content of the response with status 200. `None` if there is none.
 fn response_json<'a>(document: &'a Document, operation: Operation<'a>) -> Option<&'a Value> {
-    json_content(document.responses(operation).find(|(status, _)| *status == "200")?.1)
+    let (_, response) = document.responses(operation).find(|(status, _)| *status == "200")?;
+    json_content(response)
 }

@@ -29,8 +29,8 @@ pub(super) struct SharedParts {
 }
 
 impl SharedParts {
-    /// The shared parameters are those of the operation `first`. The shared headers are those that every response of
-    /// the operations `all` has.
+    /// The shared parameters are the parameters of the operation `first`. The shared headers are the headers that every
+    /// response of the operations `all` has.
     pub(super) fn new<'a>(
         document: &'a Document,
         members: &MemberTables<'a>,
@@ -39,11 +39,13 @@ impl SharedParts {
     ) -> Self {
         let parameters = first.map(|first| parameters(document, members, *first)).unwrap_or_default();
         let mut responses = all.iter().flat_map(|operation| document.responses(*operation));
-        let names = |response| entries(response, "headers").map(|(name, _)| name.to_owned()).collect();
-        let mut headers: BTreeSet<String> =
-            responses.next().map(|(_, response)| names(response)).unwrap_or_default();
+        let header_names = |response: &Value| -> BTreeSet<String> {
+            entries(response, "headers").map(|(name, _)| name.to_owned()).collect()
+        };
+        let first_response = responses.next();
+        let mut headers = first_response.map(|(_, response)| header_names(response)).unwrap_or_default();
         for (_, response) in responses {
-            let present: BTreeSet<_> = names(response);
+            let present = header_names(response);
             headers.retain(|name| present.contains(name));
         }
         Self { parameters, headers }
@@ -86,7 +88,7 @@ pub(super) fn add_sections<'a>(
     }
 }
 
-/// Adds the section of one route.
+/// Adds the section of one route: its summary, parameters, body and responses.
 pub(super) fn add_section<'a>(
     page: &mut Markdown,
     document: &'a Document,
@@ -114,8 +116,10 @@ pub(super) fn add_section<'a>(
     schemas.dedup();
     for schema in schemas {
         let rows = members.rows(schema);
-        page.paragraph(if rows.is_empty() { "" } else { "The JSON of the answer:" });
-        page.table(RESPONSE_COLUMNS, &rows);
+        if !rows.is_empty() {
+            page.paragraph("The JSON of the answer:");
+            page.table(RESPONSE_COLUMNS, &rows);
+        }
     }
 }
 
@@ -134,7 +138,7 @@ pub(super) fn parameters<'a>(
         };
         (parameter, type_text)
     });
-    // A token in the query is a security scheme in the document, but a parameter for a client.
+    // A token in the query is a security scheme in the OpenAPI document. For a client it is a parameter.
     let schemes = document.security_schemes(route).into_iter();
     let query_tokens = schemes.filter(|scheme| text(scheme, "type") == "apiKey");
     let mut rows: Vec<_> = declared.chain(query_tokens.map(|token| (token, "string".to_owned()))).collect();
@@ -160,8 +164,8 @@ pub(super) fn success_schema(response: &Value) -> Option<&Value> {
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 
-/// When a response is sent. If a part of the description is only the general description of an error code, the code
-/// alone is shown.
+/// When a response is sent, from its description. A part that is only the general description of an error code is
+/// replaced by the name of this code, because `errors.md` has the description.
 pub(super) fn response_meaning(response: &Value) -> String {
     let parts = text(response, "description").split("\n\n").map(|part| {
         let general =
@@ -181,9 +185,9 @@ fn headers(document: &Document, shared: &SharedParts, route: Operation<'_>) -> V
             statuses_by_header.entry((name, text(header, "description"))).or_default().push(status);
         }
     }
-    let all = document.responses(route).count();
+    let response_count = document.responses(route).count();
     let statuses_text = |statuses: &[&str]| {
-        if statuses.len() == all { "every answer".to_owned() } else { statuses.join(", ") }
+        if statuses.len() == response_count { "every answer".to_owned() } else { statuses.join(", ") }
     };
     let rows = statuses_by_header
         .iter()
@@ -191,6 +195,7 @@ fn headers(document: &Document, shared: &SharedParts, route: Operation<'_>) -> V
     rows.collect()
 }
 
+/// The verb and the path of a route, as inline code.
 fn title(route: Operation<'_>) -> String {
     code(format!("{} {}", route.verb.to_uppercase(), route.path))
 }

@@ -17,10 +17,11 @@ pub(super) struct SchemaType<'a> {
 }
 
 impl Document {
-    /// The schema without references and without "or null", and whether null is legal.
+    /// The schema with references resolved and without the alternative null, and whether null is legal.
     pub(super) fn non_null_schema<'a>(&'a self, schema: &'a Value) -> (ResolvedValue<'a>, bool) {
         let mut resolved = self.resolve(schema);
         for keyword in ["oneOf", "anyOf", "allOf"] {
+            // A combination with only one schema that is not null stands for this schema.
             let schemas = items(resolved.value, keyword);
             let mut non_null = schemas.iter().filter(|schema| text(schema, "type") != "null");
             if let (Some(only), None) = (non_null.next(), non_null.next()) {
@@ -37,10 +38,11 @@ impl Document {
         (resolved, nullable)
     }
 
-    /// The type of a value that is not null.
+    /// The type that a schema declares, without null.
     pub(super) fn schema_type<'a>(&'a self, schema: &'a Value) -> SchemaType<'a> {
         let (resolved, _) = self.non_null_schema(schema);
         let value = resolved.value;
+        // A type without an object.
         let scalar = |text: String| SchemaType { text, object: None, is_list: false };
         if let Some(constant) = value.get("const") {
             return scalar(literal(constant));
@@ -73,6 +75,7 @@ impl Document {
                 SchemaType { text: "object".into(), object: Some(resolved), is_list: false }
             }
             "" => scalar("any".into()),
+            // An integer with only one legal value.
             "integer"
                 if number(value, "minimum").is_some_and(|min| number(value, "maximum") == Some(min)) =>
             {
@@ -101,19 +104,23 @@ fn has_declared_members(schema: &Value) -> bool {
     schema.get("properties").and_then(Value::as_object).is_some_and(|members: &Map<_, _>| !members.is_empty())
 }
 
+/// A constant as inline code. A string has no quotes.
 fn literal(value: &Value) -> String {
     value.as_str().map_or_else(|| code(value), code)
 }
 
+/// The number in the member `name`. `None` if there is no such number.
 fn number<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
     schema.get(name).filter(|value| value.is_number())
 }
 
-/// The limits of a string or a number, in parentheses.
+/// The limits and the format of a string or a number, in parentheses. Empty if there are none.
 fn limits(schema: &Value) -> String {
     let number = |name| number(schema, name);
     let mut parts = Vec::new();
-    match (number("minimum").filter(|min| min.as_f64() != Some(0.0)), number("maximum")) {
+    // The minimum 0 is not shown.
+    let minimum = number("minimum").filter(|min| min.as_f64() != Some(0.0));
+    match (minimum, number("maximum")) {
         (Some(min), Some(max)) => parts.push(format!("{min} to {max}")),
         (Some(min), None) => parts.push(format!("from {min}")),
         (None, Some(max)) => parts.push(format!("at most {max}")),

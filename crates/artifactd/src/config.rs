@@ -2,7 +2,7 @@
 //! override both.
 //!
 //! [`keys::KEYS`] is the table of all keys. An error has one line for each mistake: where the value is, what is wrong and
-//! what is legal. Neither errors nor debug output contain a secret.
+//! what is legal. Errors and debug output contain no secret.
 
 mod build;
 mod driver_keys;

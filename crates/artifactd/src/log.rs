@@ -68,7 +68,8 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
         }
         LogFormat::Text => layer.boxed(),
     };
-    // This fails if a program that embeds this library has set a subscriber of its own, which then stays in use.
+    // This fails if a program that embeds this library has already set its own subscriber. That subscriber stays in
+    // use.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(levels).with(layer));
     panics::install_hook();
     Ok(())

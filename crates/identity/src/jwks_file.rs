@@ -9,8 +9,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::jwks::MAX_JWKS_BYTES;
 
-/// If the last change of a file is older than this, unchanged metadata proves unchanged content. The metadata of a
-/// younger file proves nothing, because two writes within one tick of the file system clock have the same times.
+/// If the last change of a file is older than this, unchanged metadata proves unchanged content. After a more recent
+/// change, unchanged metadata proves nothing: two writes within one tick of the file system clock have the same times.
 const MIN_SETTLED_AGE: Duration = Duration::from_secs(2);
 
 /// The file, with its state at the last read.

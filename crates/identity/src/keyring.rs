@@ -1,5 +1,5 @@
-//! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. A request with an unknown
-//! key id causes a refresh and waits up to 3 s for the end of the refresh.
+//! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. If a token has an unknown
+//! key id, its request causes a refresh and waits at most 3 s for the end of the refresh.
 //!
 //! Two rules limit how many fetches requests can cause. At most one attempt runs at a time. A request starts no attempt
 //! within the minimum interval after the start of the last attempt. This module must never know where keys come from.

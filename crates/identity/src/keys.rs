@@ -102,8 +102,8 @@ impl Minter {
     /// key id in the tokens. `None`: the key id is the thumbprint of the key (RFC 7638).
     ///
     /// # Errors
-    /// [`KeyError`] if `text` is not PEM, does not contain exactly one private key, or contains a private key that is
-    /// encrypted or of an unsupported type.
+    /// [`KeyError`] if `text` is not PEM or does not contain exactly one private key. [`KeyError`] also if the private
+    /// key is encrypted or has an unsupported type.
     pub fn from_pem(text: &str, kid: Option<String>) -> Result<Self, KeyError> {
         const UNSUPPORTED: KeyError = KeyError(
             "the key is of a type that is not supported; it takes EC P-256, P-384 or P-521, or RSA from 2048 bits",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::algorithm::Algorithm;
 
-/// What a token must satisfy in addition to its signature. By default all algorithms are allowed, the issuer and the
-/// audience are not checked, and clocks may differ by one minute.
+/// What a token must satisfy in addition to its signature. By default, all algorithms are allowed, and clocks may
+/// differ by one minute. The issuer and the audience are not checked.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The allowed algorithms.

@@ -74,7 +74,7 @@ enum KeyLookup {
 }
 
 impl VerifiedToken {
-    /// Returns true if the token is still valid at `now`, and `keys` would select the same key for it again.
+    /// Returns true if the token is still valid at `now`, and `keys` would select the same key for this token again.
     pub(super) fn is_still_valid(&self, keys: &KeySet, rules: &Rules, now: f64) -> bool {
         self.times.check(rules, now).is_ok() && self.is_verified_by(keys)
     }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::Uri;
 
-/// The URL under which a provider serves its JWK set. It is https, or http if the host is this machine.
+/// The URL of the JWK set of a provider. The scheme is https, or http if the host is this machine.
 ///
 /// `Display` and `Debug` show scheme, host and path. The query can contain a secret and is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl JwksUrl {
     /// Parses a URL.
     ///
     /// # Errors
-    /// A sentence that says what is wrong. It contains no user name, password or query.
+    /// A sentence that says what is wrong. The sentence contains no user name, password or query.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.contains('#') {
             return Err("the URL has a fragment (#…), which is never sent; leave it out".into());

@@ -95,9 +95,10 @@ impl Verifier {
     /// Needs a tokio runtime with time enabled, and with I/O enabled for a provider.
     ///
     /// # Errors
-    /// [`OpenError::Config`] if the configuration has both a file and a provider, or none of them. Also if the file
-    /// cannot be read, is larger than 1 MiB, is not a JWK set, or has no usable key. [`OpenError::Provider`] if the
-    /// provider does not respond, or the response is not a usable JWK set of at most 1 MiB.
+    /// [`OpenError::Config`] if the configuration has a file and a provider, or none of the two. [`OpenError::Config`]
+    /// also if the file cannot be read, is larger than 1 MiB, or is not a JWK set with a usable key.
+    /// [`OpenError::Provider`] if the provider does not respond. [`OpenError::Provider`] also if the response is larger
+    /// than 1 MiB, or is not a JWK set with a usable key.
     pub async fn open(settings: &IdentitySettings) -> Result<Self, OpenError> {
         let rules = Rules {
             algorithms: settings.jwt_algorithms.clone(),
@@ -157,9 +158,9 @@ impl Verifier {
     /// Authorization header.
     ///
     /// # Errors
-    /// `identity_required` if the token is missing, or if the identity is incomplete or illegal, or if a header names
-    /// another identity than the token. `auth_rejected` if the token is invalid (with a cause for the log), or if there
-    /// are several Authorization headers.
+    /// `identity_required` if the token is missing, or if the identity is incomplete or illegal. `identity_required`
+    /// also if a header names another identity than the token. `auth_rejected` if the token is invalid (with a cause
+    /// for the log), or if there are several Authorization headers.
     pub fn identify(&self, headers: &HeaderMap, access_token: Option<&str>) -> Result<Caller, Refusal> {
         let token = bearer_token(headers, access_token)?;
         let verified = self.verify(token).map_err(auth_rejected)?;

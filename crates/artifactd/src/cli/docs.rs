@@ -91,7 +91,7 @@ fn check(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
     Err(CommandError::failed(format!("{shown} differs from the pages that this build generates\n{wrong}")))
 }
 
-/// The content of the file; `None` if it does not exist.
+/// The content of the file. `None` if the file does not exist.
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>, CommandError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

@@ -88,8 +88,8 @@ fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), Com
         return Err(file_exists(public, instead));
     }
     if is_named && !folder_of(public).starts_with(key.dir) {
-        // The public folder is created before the private folder. Creating the private folder also creates its missing
-        // parents with mode 0700, and other users could not enter a public folder below such a parent.
+        // The public folder is created before the private folder. The private folder is created with all its missing
+        // parents, which get the mode 0700. Other users could not enter a public folder below such a parent.
         create_public_folder(folder_of(public))?;
     }
     write_private_key(key)?;

@@ -24,8 +24,8 @@ pub(super) struct OutputFile {
     /// Whether the path is a pipe or a device. Such a file is written directly, because it cannot be replaced.
     is_special: bool,
     if_exists: IfExists,
-    /// The metadata of the file that is replaced; `None` if no file is replaced. The new file gets the same mode and,
-    /// if permitted, the same owner.
+    /// The metadata of the file that is replaced. The new file gets the same mode and, if permitted, the same owner.
+    /// `None` if no file is replaced.
     existing: Option<Box<Metadata>>,
 }
 

@@ -1,6 +1,7 @@
-//! [`ConfigReloader`]: the reaction of `artifactd serve` to SIGHUP. It reads the configuration again, applies the log
-//! level and fetches the signing keys again. Then it logs one line: the result, and the configuration keys whose
-//! changes need a restart. This module must never restart a part of the server.
+//! [`ConfigReloader`]: the reaction of `artifactd serve` to SIGHUP. The reloader reads the configuration again, applies
+//! the log level and fetches the keys that verify tokens again. Then the reloader logs one line with the result. The
+//! line also names the changed configuration keys that need a restart. This module must never restart a part of the
+//! server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use tokio::time::timeout;
 use crate::config::{ConfigError, ConfigValues, Purpose, Settings};
 use crate::log;
 
-/// How long fetching the signing keys may take. This is longer than the timeout of one request to the provider.
+/// How long fetching the keys that verify tokens may take. This timeout is longer than the timeout of one request to
+/// the provider, which is 5 s.
 const KEY_REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
 /// The configuration key that is applied without a restart.
 const LOG_LEVEL_KEY: &str = "telemetry.log_level";
@@ -39,6 +41,7 @@ pub(super) struct ConfigReloader {
     pub(super) settings: Settings,
     /// The values that were set for the configuration keys at the start.
     pub(super) values: ConfigValues,
+    /// Fetches the keys that verify tokens again.
     pub(super) keys: KeyRefresher,
 }
 
@@ -92,8 +95,8 @@ impl ConfigReloader {
         self.settings.telemetry.log_level = new_level;
     }
 
-    /// The configuration keys whose values differ from those at the start, and whose changes need a restart. Empty if
-    /// only the spelling of values has changed, because the settings are equal then.
+    /// The configuration keys that have changed since the start and need a restart. Empty if only the spelling of
+    /// values has changed, because the settings are equal then.
     fn keys_that_need_restart<'a>(&'a self, settings: &Settings, values: &'a ConfigValues) -> Vec<&'a str> {
         let mut old = self.settings.clone();
         old.telemetry.log_level = settings.telemetry.log_level;

@@ -43,7 +43,7 @@ pub(super) async fn run(args: RmArgs) -> Result<(), CommandError> {
 /// (the artifact may still exist) wins over 4 (there is no such artifact).
 async fn delete_all(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), CommandError> {
     let mut stdout = StdoutWriter::new();
-    // If standard output cannot be written, the remaining ids are deleted nevertheless.
+    // A failure of standard output does not stop the loop: the remaining ids are still deleted.
     let mut stdout_error: Option<CommandError> = None;
     let mut worst: Option<CommandError> = None;
     for text in &args.ids {

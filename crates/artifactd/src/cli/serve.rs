@@ -42,7 +42,7 @@ pub(super) struct ServeArgs {
     /// The configuration file, YAML or TOML; none: only the environment and --set
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Set a key over file and environment; may be repeated
+    /// Set a key of the configuration, which overrides the file and the environment; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_key_value)]
     set: Vec<(String, String)>,
 }

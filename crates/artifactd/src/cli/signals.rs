@@ -126,7 +126,8 @@ async fn wait_for(kind: Option<SignalKind>) {
     }
 }
 
-/// Handles SIGXFSZ, so that a write beyond the limit of file sizes (`ulimit -f`) fails and does not end the process.
+/// Handles SIGXFSZ. Without a handler, a write beyond the limit of file sizes (`ulimit -f`) ends the process. With a
+/// handler, the write fails.
 /// Must be called within a tokio runtime.
 pub(super) fn handle_file_size_signal() {
     // 25 is the number of SIGXFSZ on Linux (x86, ARM, RISC-V), the BSDs and macOS. The handler stays registered after

@@ -34,7 +34,7 @@ impl StoreArgs {
     /// The store that the arguments or the environment name.
     ///
     /// # Errors
-    /// Neither the arguments nor the environment name a store, or the configuration is wrong.
+    /// No store is named in the arguments or the environment, or the configuration is wrong.
     pub(super) fn select(&self) -> Result<SelectedStore, CommandError> {
         let (url, source) = match (&self.store, &self.config) {
             (Some(url), _) => (url.reveal().to_owned(), "--store"),
@@ -60,7 +60,7 @@ impl StoreArgs {
         Ok(SelectedStore { config, option_names })
     }
 
-    /// Like [`select`](Self::select), but returns `None` if neither the arguments nor the environment name a store.
+    /// Like [`select`](Self::select), but returns `None` if no store is named in the arguments or the environment.
     pub(super) fn select_optional(&self) -> Result<Option<SelectedStore>, CommandError> {
         let is_in_environment = env::var_os(STORE_VARIABLE).is_some_and(|url| !url.is_empty());
         if self.store.is_none() && self.config.is_none() && !is_in_environment {

@@ -32,7 +32,7 @@ impl Cell {
         Self { text: printable(text).into_owned(), style: Style::new() }
     }
 
-    /// ✓ if `is_set`, else –.
+    /// A cell with ✓ if `is_set` is true, else with –.
     pub(super) fn check_mark(is_set: bool) -> Self {
         if !is_set {
             return Self::dash();
@@ -40,7 +40,7 @@ impl Cell {
         Self { text: "✓".to_owned(), style: AnsiColor::Green.on_default() }
     }
 
-    /// –, for a value that does not exist.
+    /// A cell with –, for a value that does not exist.
     pub(super) fn dash() -> Self {
         Self { text: "–".to_owned(), style: Style::new().dimmed() }
     }
@@ -67,7 +67,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table with these columns. The columns whose titles are in `right_aligned` are aligned to the right.
+    /// A table with these columns. A column is aligned to the right if its title is in `right_aligned`. If `colours` is
+    /// false, the styles of cells are ignored.
     pub(super) fn new(
         titles: Vec<&'static str>,
         right_aligned: &'static [&'static str],

@@ -19,8 +19,8 @@ const NON_KEY_VARIABLES: [&str; 3] = [STORE_VARIABLE, "ARTIFACTD_COMMIT", "ARTIF
 /// The similarity, from 0 to 1, above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
-/// Whether a variable that is not a key is accepted: it is in [`NON_KEY_VARIABLES`], or an orchestrator such as
-/// Kubernetes sets it for a service that is called `artifactd`.
+/// Whether a variable that is not a key is accepted. Accepted are the variables in [`NON_KEY_VARIABLES`], and the
+/// variables that an orchestrator such as Kubernetes sets for a service with the name `artifactd`.
 pub(super) fn is_known(name: &str, value: &str) -> bool {
     NON_KEY_VARIABLES.contains(&name) || is_service_variable(name, value)
 }
@@ -45,7 +45,7 @@ fn is_service_variable(name: &str, value: &str) -> bool {
     if name.ends_with("_PORT") && is_url {
         return true;
     }
-    // `…_PORT_80_TCP`, or the same with `_PROTO`, `_PORT` or `_ADDR` after it.
+    // `…_PORT_80_TCP`, `…_PORT_80_TCP_PROTO`, `…_PORT_80_TCP_PORT` or `…_PORT_80_TCP_ADDR`.
     let after_port = name.rsplit_once("_PORT_").map_or("", |(_, after)| after);
     let parts: Vec<&str> = after_port.split('_').collect();
     let (number, transport, value_fits) = match parts[..] {

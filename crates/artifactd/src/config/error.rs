@@ -37,9 +37,9 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Why a configuration is refused: all its mistakes, each as one line. The message of one mistake is its line. The
-/// message of several mistakes is a heading with the lines below. The lines about the file come first, in the order of
-/// the file.
+/// Why a configuration is refused: all its mistakes, each as one line. If there is one mistake, the message is its
+/// line. If there are several mistakes, the message is a heading with the lines below. The lines about the file come
+/// first, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<Mistake>);
 

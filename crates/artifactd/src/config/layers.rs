@@ -27,7 +27,7 @@ const MAX_SHOWN_CHARS: usize = 80;
 #[derive(Default)]
 pub(super) struct Layers {
     values: BTreeMap<String, (ValueSource, Value)>,
-    /// The keys whose values are not legal, with their sources. Such a key is treated as set, but has no value.
+    /// The keys with an illegal value, and the source of the value. Such a key is treated as set, but has no value.
     illegal: BTreeMap<String, ValueSource>,
     /// The keys and sections that the user probably meant with a mistyped or wrong name. They are not reported as
     /// missing, because the mistyped or wrong name is already reported.
@@ -120,8 +120,8 @@ impl Layers {
         ConfigValues(values.collect())
     }
 
-    /// The value of `name`, or its default if no legal value is set, parsed by `parse`. `None` if there is neither a
-    /// legal value nor a default.
+    /// The value of `name`, parsed by `parse`. If no legal value is set, the default of `name`. `None` if there is no
+    /// default.
     ///
     /// # Errors
     /// A bug in the table of keys.
@@ -257,7 +257,7 @@ impl Layers {
         }
     }
 
-    /// Why `name` cannot be set, or has no value. `None` if neither is the case.
+    /// Why a value cannot be added: `name` cannot be set, or the value is null. `None` if the value can be added.
     fn reason_to_refuse(&mut self, name: &str, value: &Value) -> Option<String> {
         let is_option = option_of(name).is_some();
         if !is_option {

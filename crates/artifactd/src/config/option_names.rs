@@ -9,7 +9,7 @@ use artifact_store::{DriverInfo, StoreError, UrlForm};
 #[derive(Debug, Clone, Default)]
 pub struct OptionNames(BTreeMap<&'static str, String>);
 
-/// Always equal: two configurations with the same values are equal, wherever the values are written.
+/// Always equal: the comparison of two configurations must not depend on where their values are written.
 impl PartialEq for OptionNames {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -17,12 +17,12 @@ impl PartialEq for OptionNames {
 }
 
 impl OptionNames {
-    /// The names of all options of the driver, as `name` returns them.
+    /// The names of all options of the driver. The function `name` returns the name of an option.
     pub(super) fn new(info: &DriverInfo, name: impl Fn(&'static str) -> String) -> Self {
         Self(info.options.iter().map(|spec| (spec.name, name(spec.name))).collect())
     }
 
-    /// The names for a store whose URL is in `source`, such as `--store`.
+    /// The names for a store with a URL. `source` is the argument or variable with the URL, such as `--store`.
     pub fn from_url(driver: &str, source: &str) -> Self {
         let Ok(registry) = artifact_store::drivers() else { return Self::default() };
         // A driver that does not exist has no options.

@@ -24,8 +24,8 @@ pub struct Settings {
 pub struct ArtifactsSettings {
     /// The configuration that is passed to `artifact_store::open`.
     pub store: artifact_store::Config,
-    /// For each option of the driver, the key, variable or part of a URL that sets it. An error of opening the store
-    /// contains this name.
+    /// For each option of the driver, the key, variable or part of a URL that sets the option. If the store cannot be
+    /// opened, the error contains this name.
     pub option_names: OptionNames,
     pub fetch_default_max_bytes: u64,
     pub fetch_hard_max_bytes: u64,
@@ -52,7 +52,7 @@ pub struct ProtocolSettings {
 pub struct TelemetrySettings {
     pub log_format: LogFormat,
     pub log_level: tracing::Level,
-    /// The `display_name` that `runtime.info` returns. `None`: it returns no name.
+    /// The `display_name` that `runtime.info` returns. `None`: `runtime.info` returns no name.
     pub service_name: Option<String>,
 }
 

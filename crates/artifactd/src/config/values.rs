@@ -22,7 +22,7 @@ impl ConfigValues {
     }
 
     /// The value of the key `name` as it would be written in the environment. If the key is not set, its default.
-    /// `None`: the key has neither a value nor a default.
+    /// `None`: the key is not set and has no default.
     fn text(&self, name: &str) -> Option<String> {
         match self.0.get(name) {
             Some(Value::String(text)) => Some(text.clone()),

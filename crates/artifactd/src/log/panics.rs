@@ -11,7 +11,7 @@ use std::time::Duration;
 /// of this process.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Replaces the panic hook of this process by one that logs.
+/// Sets a panic hook that logs, in place of the panic hook of this process.
 pub(super) fn install_hook() {
     panic::set_hook(Box::new(log_panic));
 }
@@ -20,7 +20,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let text = panic.payload_as_str().unwrap_or("no text");
     let at = panic.location().map(ToString::to_string);
     let thread = std::thread::current();
-    // Captured if RUST_BACKTRACE is set.
+    // The backtrace is captured only if RUST_BACKTRACE is set.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(at, thread = thread.name(), backtrace, "panicked: {text}");

@@ -46,7 +46,7 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     ));
     let mut frames = format!("retry: {retry}\n\n");
     for (number, kind) in (1_u64..).zip(EventKind::ALL) {
-        // Neither serializing plain data nor writing into a `String` can fail.
+        // Serializing plain data cannot fail, and writing into a `String` cannot fail.
         let data = serde_json::to_string(&sample(*kind)?).unwrap_or_default();
         // Any 64-bit number can be an id.
         let id = number * 0x0123_4567_89ab_cdef;

@@ -88,8 +88,8 @@ impl<'a> MemberTables<'a> {
         }
     }
 
-    /// The object whose members are rows of the surrounding table, because the object has no section. `None` if the
-    /// type is not an object, or if the object has a section.
+    /// The object of a type, if the object has no section. Then the members of the object are rows of the surrounding
+    /// table. `None` if the type is not an object, or if the object has a section.
     fn inlined(&self, member_type: &SchemaType<'a>) -> Option<&'a Value> {
         let object = member_type.object?;
         object.name.is_none_or(|name| !self.sections.contains(name)).then_some(object.value)
@@ -106,7 +106,8 @@ impl<'a> MemberTables<'a> {
         members
     }
 
-    /// The names of the objects that are used in more than one place, in all objects that can be reached from `roots`.
+    /// The names of the objects that are used in more than one place. All objects that can be reached from `roots` are
+    /// searched.
     fn repeated(&self, roots: &[&'a Value]) -> BTreeSet<&'a str> {
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
         let mut unvisited = roots.to_vec();

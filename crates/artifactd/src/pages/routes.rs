@@ -164,8 +164,8 @@ pub(super) fn success_schema(response: &Value) -> Option<&Value> {
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 
-/// When a response is sent, from its description. A part that is only the general description of an error code is
-/// replaced by the name of this code, because `errors.md` has the description.
+/// When a response is sent, from its description. If a part of the description is only the general description of an
+/// error code, the part is replaced by the name of the code.
 pub(super) fn response_meaning(response: &Value) -> String {
     let parts = text(response, "description").split("\n\n").map(|part| {
         let general =
@@ -175,7 +175,8 @@ pub(super) fn response_meaning(response: &Value) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// The rows of the headers of the responses. Headers with the same name and meaning are one row.
+/// The rows of the headers of the responses. If several responses have a header with the same name and meaning, the
+/// header has one row.
 fn headers(document: &Document, shared: &SharedParts, route: Operation<'_>) -> Vec<Vec<String>> {
     let mut statuses_by_header: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (status, response) in document.responses(route) {

@@ -10,7 +10,7 @@ use artifact_store_server::random_id;
 
 use crate::cli::error::CommandError;
 
-/// The file that is locked. It contains the id of the process that holds the lock, and the URL of its server.
+/// The file that is locked. The file contains the id of the process that holds the lock, and the URL of its server.
 const LOCK_FILE: &str = "dev.lock";
 /// The largest part of a file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
@@ -63,7 +63,7 @@ impl DataDir {
         self.path.join(name)
     }
 
-    /// Writes the URL of this server into the lock file, so that a second process can show it in its error.
+    /// Writes the URL of this server into the lock file. A second process shows the URL in its error.
     pub(super) fn set_url(&mut self, url: &str) -> Result<(), CommandError> {
         self.write_holder(url).map_err(|error| {
             CommandError::failed(format!("cannot write {}: {error}", self.file(LOCK_FILE).display()))

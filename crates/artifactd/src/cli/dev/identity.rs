@@ -84,8 +84,8 @@ fn open_key(dir: &DataDir) -> Result<Minter, CommandError> {
     Minter::from_pem(pem.reveal(), None).map_err(key_file_error)
 }
 
-/// Returns whether two tokens have the same claims except `iat` and `exp`, and `old` is valid for at least
-/// [`MIN_TIME_LEFT`].
+/// Returns true if the tokens `old` and `new` have equal claims except `iat` and `exp`, and `old` is still valid for at
+/// least [`MIN_TIME_LEFT`].
 fn is_reusable(old: &str, new: &str) -> bool {
     let (Some(mut old), Some(mut new)) = (payload(old), payload(new)) else { return false };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -97,12 +97,12 @@ fn is_reusable(old: &str, new: &str) -> bool {
     is_long_enough && old == new
 }
 
-/// Seconds since the Unix epoch; 0 if there is no `exp`.
+/// The claim `exp`, in seconds since the Unix epoch. 0 if there is no `exp`.
 fn expiry(claims: &Map<String, Value>) -> u64 {
     claims.get("exp").and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// The claims of a token, without any check. `None` if the token has no legible claims.
+/// The claims of a token, without any check. `None` if the claims cannot be decoded.
 fn payload(token: &str) -> Option<Map<String, Value>> {
     let part = BASE64URL_NOPAD.decode(token.split('.').nth(1)?.as_bytes()).ok()?;
     serde_json::from_slice(&part).ok()

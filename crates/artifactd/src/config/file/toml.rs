@@ -23,8 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<FileMistake>> {
         FileMistake::in_syntax("TOML", position, Some(error.message()))
     };
     let mut mistakes: Vec<FileMistake> = errors.iter().map(mistake).collect();
-    // After the first mistake of a line, the parser may find further mistakes that are only consequences of the first
-    // one.
+    // The first mistake of a line can cause further mistakes in this line, so only the first mistake is reported.
     mistakes.dedup_by_key(|mistake| mistake.position.map(|position| position.line));
     Err(mistakes)
 }
@@ -36,8 +35,8 @@ fn position(text: &str, offset: usize) -> Position {
     Position { line: line_at(text, offset), column: Some(column) }
 }
 
-/// Converts a table. The table of the parser may have another order than the file, so the keys are sorted by their
-/// offset in `text`.
+/// Converts a table. The order of the parser's table can differ from the order of the file. So the keys are sorted by
+/// their offset in `text`.
 fn table(text: &str, table: &DeTable<'_>, mistakes: &mut Vec<FileMistake>) -> Node {
     let mut members: Vec<(usize, &Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)> =
         table.iter().map(|(key, value)| (key.span().start, key, value)).collect();

@@ -32,7 +32,7 @@ fn reason(error: &Error) -> Option<String> {
             Some("unknown anchor; quote a value that begins with an asterisk".into())
         }
         Error::MultipleDocuments { .. } => Some("more than one document".into()),
-        // The reasons of the scanner are fixed texts, except that this one contains a character of the file.
+        // The reasons of the scanner are fixed texts. Only this reason contains a character of the file.
         Error::ExternalMessage { msg, .. } if msg.starts_with("unexpected character") => {
             Some("unexpected character".into())
         }
@@ -72,7 +72,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Leaf(value.into()))
     }
 
-    /// No key accepts so large a number. The number becomes a text, so that the error can show it unchanged.
+    /// No key accepts a number that needs more than 64 bits. The number becomes a text, so that the error shows all its
+    /// digits.
     fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
         Ok(Node::Leaf(value.to_string().into()))
     }

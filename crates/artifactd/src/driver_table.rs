@@ -35,6 +35,7 @@ pub(crate) struct OptionDescription {
 }
 
 impl DriverDescription {
+    /// A description without features.
     pub(crate) fn new(info: &DriverInfo, capabilities: Capabilities) -> Self {
         let options = info.options.iter().map(|spec| {
             let OptionSpec { name, kind, default, required, about } = *spec;

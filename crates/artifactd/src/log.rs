@@ -39,6 +39,7 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
     queue: Arc<LineQueue>,
+    /// Changes the lowest level that is logged.
     level: Handle<Targets, Registry>,
 }
 
@@ -51,7 +52,8 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
         return Ok(());
     }
     let queue = Arc::new(LineQueue::default());
-    let (levels, level) = reload::Layer::new(targets(settings.log_level));
+    let (level_filter, level) = reload::Layer::new(targets(settings.log_level));
+    // This fails if another thread has called `init` at the same time.
     if LOG.set(Log { queue: Arc::clone(&queue), level }).is_err() {
         return Ok(());
     }
@@ -70,7 +72,7 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
     };
     // This fails if a program that embeds this library has already set its own subscriber. That subscriber stays in
     // use.
-    let _ = tracing::subscriber::set_global_default(Registry::default().with(levels).with(layer));
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(level_filter).with(layer));
     panics::install_hook();
     Ok(())
 }

@@ -118,6 +118,7 @@ fn parse_part(text: &str) -> Result<ScopePart, Refusal> {
     ScopePart::new(text).map_err(|error| illegal_part().with_cause(error))
 }
 
+/// The refusal of a tenant, user or session that is not legal.
 fn illegal_part() -> Refusal {
     Refusal::new(
         Code::IdentityRequired,

@@ -97,6 +97,7 @@ impl Fetcher {
         Err(why)
     }
 
+    /// Connects to one address of the host.
     async fn connect_to(&self, address: SocketAddr) -> Result<TcpStream, String> {
         // Every connection checks the address, because a name can resolve to another address each time.
         self.url.allows(address.ip()).map_err(|why| format!("is not allowed: {why}"))?;

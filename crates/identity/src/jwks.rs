@@ -23,6 +23,7 @@ use super::unusable_key::{IgnoredKey, MAX_IGNORED_LOGGED, UnusableKey};
 /// The largest JWK set that is read, in bytes.
 pub(super) const MAX_JWKS_BYTES: usize = 1 << 20;
 
+/// The sizes of RSA keys that the algorithms of aws-lc accept (`RSA_PKCS1_2048_8192_SHA256` and others).
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 
@@ -189,6 +190,7 @@ impl Key {
         self.fingerprint
     }
 
+    /// Returns true if this key may verify signatures of `algorithm`.
     fn is_for(&self, algorithm: Algorithm) -> bool {
         self.verifying_keys.iter().any(|(key_algorithm, _)| *key_algorithm == algorithm)
     }
@@ -219,6 +221,7 @@ impl Key {
         Ok(key)
     }
 
+    /// Parses the members of a key for the `allowed` algorithms.
     fn parse_members(
         members: &serde_json::Map<String, Value>,
         allowed: &[Algorithm],

@@ -95,6 +95,7 @@ impl FileStamp {
     }
 }
 
+/// Reads the file, which must not be larger than [`MAX_JWKS_BYTES`].
 fn read_content(path: &Path) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     let mut json = Vec::new();

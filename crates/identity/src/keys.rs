@@ -168,6 +168,7 @@ impl Minter {
         Ok(token)
     }
 
+    /// Returns the signature of `message` in the form that a JWT contains.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let random = SystemRandom::new();
         let result = match &self.key {

@@ -65,6 +65,7 @@ impl JwksRefresher {
             let mut last_error = None;
             loop {
                 let requested = keys.wait_until_due(Instant::now() + POLL_INTERVAL).await;
+                // The closure takes `file` and returns it, because another thread runs the closure.
                 let read = tokio::task::spawn_blocking(move || {
                     let content = if requested { file.read() } else { file.read_if_changed() };
                     (file, content)
@@ -163,6 +164,7 @@ fn replace_keys(keys: &Keyring, set: KeySet) {
     }
 }
 
+/// A random number for [`RefreshSchedule::delay_after_failures`].
 fn random_jitter() -> u8 {
     let mut byte = [0];
     // If the random source fails, all servers wait equally long, which is acceptable.

@@ -96,6 +96,7 @@ impl JwksUrl {
         Ok(())
     }
 
+    /// The host without brackets.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -112,6 +113,7 @@ impl JwksUrl {
         &self.authority
     }
 
+    /// The path and the query, for the request line.
     pub(super) fn target(&self) -> &str {
         &self.target
     }

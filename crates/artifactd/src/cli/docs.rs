@@ -37,6 +37,7 @@ pub(super) async fn run(args: DocsArgs) -> Result<(), CommandError> {
     if args.check { check(&args.dir, &pages) } else { write(&args.dir, &pages).await }
 }
 
+/// Writes the pages that differ from their files, and prints the paths of these files.
 async fn write(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
     let shown = dir.display();
     fs::create_dir_all(dir)
@@ -61,6 +62,7 @@ async fn write(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Compares the pages with the files in `dir`. Returns an error that lists every difference.
 fn check(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
     let mut wrong = String::new();
     for page in pages {
@@ -127,11 +129,12 @@ fn stray_message(stray: &Path) -> String {
 
 /// Describes the first line in which two different texts differ: its number, the expected text and the found text.
 fn first_difference(expected: &str, found: &str) -> String {
-    let (mut expected, mut found) = (expected.split('\n'), found.split('\n'));
+    let (mut expected_lines, mut found_lines) = (expected.split('\n'), found.split('\n'));
     let mut number = 0;
     loop {
         number += 1;
-        let (expected_line, found_line) = (expected.next(), found.next());
+        // `None` after the last line of a text.
+        let (expected_line, found_line) = (expected_lines.next(), found_lines.next());
         if expected_line != found_line || expected_line.is_none() {
             return format!(
                 "in line {number}\n    expected: {}\n    found:    {}",
@@ -142,6 +145,7 @@ fn first_difference(expected: &str, found: &str) -> String {
     }
 }
 
+/// The text that stands for a line in a message. `None` is the end of the file.
 fn shown_line(line: Option<&str>) -> &str {
     match line {
         None => "(the end of the file)",

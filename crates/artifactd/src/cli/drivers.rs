@@ -50,6 +50,7 @@ pub(super) async fn run(args: DriversArgs) -> Result<(), CommandError> {
 }
 
 impl DriversArgs {
+    /// Opens the store, and prints its driver with the features of its storage.
     async fn print_store(&self, selected: &SelectedStore) -> Result<(), CommandError> {
         let config = &selected.config;
         let work = async |store: &Arc<dyn ArtifactStore>| {
@@ -67,6 +68,7 @@ impl DriversArgs {
         selected.run(artifact_store::open_read_only(config), work).await
     }
 
+    /// Prints tables, or lines of JSON.
     async fn print(&self, descriptions: &[DriverDescription]) -> Result<(), CommandError> {
         let text = if self.json {
             descriptions.iter().map(json_line).collect::<Result<String, _>>()?

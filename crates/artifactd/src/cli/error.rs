@@ -67,6 +67,7 @@ impl CommandError {
         Self { exit_code: 128 + number, message: message.to_owned() }
     }
 
+    /// Exit code 1: `message`, and below it each cause if there is one.
     fn with_optional_cause(message: String, cause: Option<&(dyn Error + 'static)>) -> Self {
         match cause {
             Some(cause) => Self::caused_by(message, cause),

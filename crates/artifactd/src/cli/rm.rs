@@ -76,6 +76,7 @@ async fn delete_all(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), Comm
     }
 }
 
+/// Deletes the artifact with the id `text`. A text that is not an id, and an id without an artifact, are errors.
 async fn delete_one(store: &dyn ArtifactStore, args: &RmArgs, text: &str) -> Result<(), CommandError> {
     let id = parse_artifact_id(text)?;
     if store.delete(&args.scope.scope(), &id).await? { Ok(()) } else { Err(artifact_not_found()) }

@@ -230,6 +230,7 @@ async fn serve_store(
     Ok(server.run(shutdown.recv_first()).await)
 }
 
+/// The options of the resolver: limits from `settings`, and what the method `runtime.info` returns.
 fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> {
     let registry = artifact_store::drivers()?;
     let mut drivers = Vec::new();

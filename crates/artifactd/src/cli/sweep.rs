@@ -61,6 +61,7 @@ pub(super) async fn run(args: SweepArgs) -> Result<(), CommandError> {
     stdout::print(&text).await
 }
 
+/// The result of the sweep as one line of text.
 fn summary(swept: SweepSummary, mode: SweepMode) -> String {
     let is_dry_run = mode == SweepMode::DryRun;
     if swept.busy {

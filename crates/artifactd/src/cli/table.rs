@@ -96,6 +96,8 @@ impl Table {
         text
     }
 
+    /// Appends a line with the cells of `row`, padded to the widths of the columns. The last cell has no padding after
+    /// it.
     fn render_row(&self, text: &mut String, row: &[Cell]) {
         for (index, cell) in row.iter().enumerate() {
             let width = self.widths.get(index).copied().unwrap_or_default();

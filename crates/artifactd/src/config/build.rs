@@ -40,6 +40,7 @@ pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Se
     Err(ConfigError::new(mistakes))
 }
 
+/// The settings of all sections. `store` and `option_names` are already built from the section `artifacts`.
 fn all_sections(layers: &Layers, store: Config, option_names: OptionNames) -> Result<Settings, Mistake> {
     Ok(Settings {
         server: server(layers)?,

@@ -18,11 +18,12 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
+    /// A mistake in a value or a name that is written in `source`.
     pub(super) fn at(source: &ValueSource, reason: &str) -> Self {
         Self { source: Some(source.clone()), reason: one_line(reason, usize::MAX) }
     }
 
-    /// The mistake that a key is missing, which has no source.
+    /// The mistake that a key is missing. It has no source, because nothing is written.
     pub(super) fn of_absence(reason: impl Into<String>) -> Self {
         Self { source: None, reason: reason.into() }
     }

@@ -37,6 +37,7 @@ pub(super) fn digits(value: &Value) -> Option<String> {
     is_number.then_some(text)
 }
 
+/// How to correct an address: a port alone, a URL, or a name in place of an IP address. `None` for other values.
 fn address_hint(value: &Value) -> Option<String> {
     if let Some(port) = digits(value) {
         return Some(format!(
@@ -53,6 +54,7 @@ fn address_hint(value: &Value) -> Option<String> {
     (is_name && port.parse::<u16>().is_ok()).then(|| "write the IP address instead of the name".into())
 }
 
+/// How to correct another word for true or false, such as `yes` or `0`. `None` for other values.
 fn boolean_hint(value: &Value) -> Option<String> {
     let text = match value {
         Value::Number(number) => number.to_string(),
@@ -66,6 +68,7 @@ fn boolean_hint(value: &Value) -> Option<String> {
     }
 }
 
+/// The legal word that is most similar to `text`. `None` if no word is similar enough.
 fn word_hint(words: &[&'static str], text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
     words

@@ -1,6 +1,6 @@
-//! Parses the value of a key by its kind. A value of a file has a type of its own; a value of the environment or of a
-//! flag is a string. Each function returns `None` if the value is not legal. This module must never know which key a
-//! value belongs to.
+//! Parses the value of a key by its kind. A value of a file can be a number, a boolean, a list or a string. A value of
+//! the environment or of a flag is always a string. Each function returns `None` if the value is not legal. This module
+//! must never know which key a value belongs to.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -95,18 +95,23 @@ pub(super) fn jwks_url(kind: &ValueKind, value: &Value) -> Option<JwksUrl> {
 }
 
 pub(super) fn token_types(_: &ValueKind, value: &Value) -> Option<Vec<String>> {
-    list(value)?.into_iter().map(|text| is_token_type(text).then(|| text.to_owned())).collect()
+    let types = list(value)?;
+    let are_legal = types.iter().all(|text| is_token_type(text));
+    are_legal.then(|| types.into_iter().map(str::to_owned).collect())
 }
 
 pub(super) fn origins(_: &ValueKind, value: &Value) -> Option<Vec<String>> {
-    list(value)?.into_iter().map(|origin| is_origin(origin).then(|| origin.to_owned())).collect()
+    let origins = list(value)?;
+    let are_legal = origins.iter().all(|text| is_origin(text));
+    are_legal.then(|| origins.into_iter().map(str::to_owned).collect())
 }
 
 pub(super) fn networks(_: &ValueKind, value: &Value) -> Option<Vec<IpNetwork>> {
     list(value)?.into_iter().map(|network| network.parse().ok()).collect()
 }
 
-/// The items of an array or of a comma-separated string, in their order. Repeated items are dropped.
+/// The items of an array or of a comma-separated string, in their order. Repeated items are dropped. `None`: the value
+/// is not a list of strings.
 fn list(value: &Value) -> Option<Vec<&str>> {
     let mut items: Vec<&str> = match value {
         Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<_>>()?,

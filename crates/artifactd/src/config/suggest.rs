@@ -73,6 +73,7 @@ fn key_names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name)
 }
 
+/// The first part of a dotted name. `None` if the name has no dot.
 fn section_of(key: &'static str) -> Option<&'static str> {
     key.split_once('.').map(|(section, _)| section)
 }

@@ -65,6 +65,7 @@ impl LineQueue {
         self.wake_writer(&mut state);
     }
 
+    /// Wakes the writer if it waits for an item.
     fn wake_writer(&self, state: &mut State) {
         if std::mem::take(&mut state.writer_is_idle) {
             self.not_empty.notify_one();

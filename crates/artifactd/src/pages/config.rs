@@ -27,6 +27,7 @@ pub(super) fn page() -> String {
     page.finish()
 }
 
+/// The rows that show how a key is set in each source.
 fn spellings() -> Vec<Vec<String>> {
     [
         ("the file", "`driver: fs` in the section `artifacts:`"),

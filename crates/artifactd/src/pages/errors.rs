@@ -27,6 +27,7 @@ pub(super) fn page() -> String {
     page.finish()
 }
 
+/// The rows of the responses whose status is not the general status of their code.
 fn other_statuses() -> Vec<Vec<String>> {
     let events = "`GET /v1/events`";
     [
@@ -62,6 +63,7 @@ fn other_statuses() -> Vec<Vec<String>> {
     .collect()
 }
 
+/// The rows of the headers of error responses.
 fn headers() -> Vec<Vec<String>> {
     let retry_statuses =
         format!("{SUBSCRIBER_LIMIT_STATUS}, {BUS_CLOSED_STATUS}, and 500 if there is no memory for a body");

@@ -61,6 +61,7 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     Ok(page.finish())
 }
 
+/// The rows of the comments that a stream can contain, except the keep-alive.
 fn comments() -> Vec<Vec<String>> {
     [
         (GAP, "Events between the last one that you received and the next one are lost. List the artifacts again."),

@@ -70,6 +70,7 @@ impl Rows {
         Self::Json { driver, lines: String::new() }
     }
 
+    /// A table. A part of the scope has a column only if `pattern` does not fix this part.
     pub(super) fn table(pattern: &ScopePattern, colours: bool) -> Self {
         let mut columns =
             vec![Column::Id, Column::Size, Column::Created, Column::MediaType, Column::Filename];
@@ -84,6 +85,7 @@ impl Rows {
         Self::Table { columns, table: Table::new(titles, &["SIZE"], colours), cells: Vec::new() }
     }
 
+    /// Formats `record` and adds it.
     pub(super) fn push(&mut self, record: Record) -> Result<(), CommandError> {
         match self {
             Self::Json { driver, lines } => lines.push_str(&json_line(&Row::new(record, driver))?),

@@ -15,6 +15,7 @@ use crate::config::tree::{Member, Node, line_at};
 /// The largest depth of nested sections. The names of keys have at most three parts, so no legal file is deeper.
 const MAX_DEPTH: usize = 32;
 
+/// The whole document, or the first mistake in its syntax.
 pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
     let document: &RawValue = serde_json::from_str(text).map_err(|error| {
         let position = Position { line: error.line() as u64, column: Some(error.column() as u64) };

@@ -13,8 +13,9 @@ use super::FileMistake;
 use crate::config::source::Position;
 use crate::config::tree::{Member, Node};
 
+/// The whole document, or the first mistake in its syntax.
 pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
-    // Keys that occur twice are found later, with all other mistakes.
+    // Keys that occur twice are not an error of the parser. `Layers` reports them, with all other mistakes.
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();

@@ -103,7 +103,7 @@ impl Keyring {
         // The subscription begins before the request, so that the end of the refresh is not missed.
         let mut ended = self.ended.subscribe();
         if self.request_refresh() {
-            // The caller looks at the current keys again, whatever the result.
+            // The result is ignored: after the refresh or the timeout, the caller looks at the current keys again.
             let _ = timeout(REFRESH_TIMEOUT, ended.changed()).await;
         }
     }

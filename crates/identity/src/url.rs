@@ -47,7 +47,8 @@ impl JwksUrl {
         };
         let host = without_brackets(authority.host());
         let ip: Option<IpAddr> = host.parse().ok();
-        let port = parse_port(authority.as_str(), if tls { 443 } else { 80 });
+        let default_port = if tls { 443 } else { 80 };
+        let port = parse_port(authority.as_str(), default_port);
         let (Some(port), false) = (port, host.is_empty()) else {
             return Err(format!("its host or port is not valid; it takes {LEGAL}"));
         };

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use artifact_store::core::{OptionKind, Options, parse_duration, parse_size};
-use artifact_store::{Config, CursorKey, DriverInfo, Secret, VerifyReads};
+use artifact_store::{Config, CursorKey, DriverInfo, Registry, Secret, VerifyReads};
 use serde_json::Value;
 
 use super::error::Mistake;
@@ -117,26 +117,10 @@ pub(super) fn store_config(
             return Ok(None);
         }
     };
-    if !layers.is_set("artifacts.driver") {
-        // A user who sets a key of another driver does not want the default driver, which loses every artifact. If
-        // `artifacts.driver` is set, this is not checked, because a file may have the keys of several drivers.
-        let stray = DRIVER_KEYS.iter().find(|row| row.driver != driver && layers.is_set(row.key));
-        if let Some(stray) = stray {
-            mistakes.push(stray_key(layers, stray.key));
-            return Ok(None);
-        }
-        // A mistyped key that probably means `artifacts.driver` is already reported.
-        if !layers.is_absent("artifacts.driver") {
-            return Ok(None);
-        }
-        if purpose != Purpose::Embed {
-            let names: Vec<&str> = registry.drivers().map(|driver| driver.info().name).collect();
-            mistakes.push(Mistake::of_absence(format!(
-                "artifacts.driver is not set, and a server has no default driver; set it to one of {}",
-                names.join(", ")
-            )));
-            return Ok(None);
-        }
+    let has_driver =
+        layers.is_set("artifacts.driver") || may_use_default_driver(layers, purpose, &registry, mistakes);
+    if !has_driver {
+        return Ok(None);
     }
     let mistakes_before = mistakes.len();
     let key_options = key_options(layers, info, mistakes)?;
@@ -158,6 +142,36 @@ pub(super) fn store_config(
     config.cursor_secret = secret.map(Secret::new);
     let names = OptionNames::new(info, |option| location_of_option(layers, info, option));
     Ok(Some((config, names)))
+}
+
+/// Whether the store may have the default driver, because `artifacts.driver` is not set. If the result is false, the
+/// reason is in `mistakes`, or was reported before.
+fn may_use_default_driver(
+    layers: &Layers,
+    purpose: Purpose,
+    registry: &Registry,
+    mistakes: &mut Vec<Mistake>,
+) -> bool {
+    // A user who sets a key of another driver does not want the default driver, which loses every artifact. If
+    // `artifacts.driver` is set, this is not checked, because a file may have the keys of several drivers.
+    let stray = DRIVER_KEYS.iter().find(|row| row.driver != DEFAULT_DRIVER && layers.is_set(row.key));
+    if let Some(stray) = stray {
+        mistakes.push(stray_key(layers, stray.key));
+        return false;
+    }
+    // A mistyped key that probably means `artifacts.driver` is already reported.
+    if !layers.is_absent("artifacts.driver") {
+        return false;
+    }
+    if purpose != Purpose::Embed {
+        let names: Vec<&str> = registry.drivers().map(|driver| driver.info().name).collect();
+        mistakes.push(Mistake::of_absence(format!(
+            "artifacts.driver is not set, and a server has no default driver; set it to one of {}",
+            names.join(", ")
+        )));
+        return false;
+    }
+    true
 }
 
 /// Where an option of the driver is or would be set, as part of a sentence. If its value is a relative path, the text

@@ -1,5 +1,5 @@
 //! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. If a token has an unknown
-//! key id, its request causes a refresh and waits at most 3 s for the end of the refresh.
+//! key id, its request causes a refresh. The request waits at most 3 s for the end of the refresh.
 //!
 //! Two rules limit how many fetches requests can cause. At most one attempt runs at a time. A request starts no attempt
 //! within the minimum interval after the start of the last attempt. This module must never know where keys come from.
@@ -97,7 +97,7 @@ impl Keyring {
         self.changed.subscribe()
     }
 
-    /// Requests a refresh and waits for its end, at most 3 s. If a refresh already runs, waits for the end of that one.
+    /// Requests a refresh and waits for its end, at most 3 s. If a refresh already runs, waits for the end of this refresh.
     /// Returns at once if requests cannot cause a refresh, or if the minimum interval has not passed.
     pub(super) async fn wait_for_refresh(&self) {
         // The subscription begins before the request, so that the end of the refresh is not missed.

@@ -167,9 +167,9 @@ impl Verifier {
         build_caller(&verified, headers, self.rules.session_bound)
     }
 
-    /// Like [`identify`](Self::identify). But if the key id of the token is unknown, this waits for a refresh of the
-    /// keys and verifies the token again. The wait is at most 3 s. There is no wait if requests cannot cause a refresh,
-    /// or if the minimum interval between two refreshes has not passed.
+    /// Like [`identify`](Self::identify). But if the key id of the token is unknown, waits for a refresh of the keys and
+    /// verifies the token again. The wait is at most 3 s. There is no wait if requests cannot cause a refresh, or if the
+    /// minimum interval between two refreshes has not passed.
     ///
     /// # Errors
     /// As [`identify`](Self::identify).

@@ -1,5 +1,5 @@
-//! Environment variables that begin with `ARTIFACTD_` and are not keys: which of them are accepted, and what the others
-//! were probably meant to be. This module must never print a value.
+//! Environment variables that begin with `ARTIFACTD_` and are not keys. Some of these variables are accepted. For the
+//! others, this module suggests the variable that was probably meant. This module must never print a value.
 
 use std::net::IpAddr;
 
@@ -19,8 +19,8 @@ const NON_KEY_VARIABLES: [&str; 3] = [STORE_VARIABLE, "ARTIFACTD_COMMIT", "ARTIF
 /// The similarity, from 0 to 1, above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
-/// Whether a variable that is not a key is accepted. Accepted are the variables in [`NON_KEY_VARIABLES`], and the
-/// variables that an orchestrator such as Kubernetes sets for a service with the name `artifactd`.
+/// Whether a variable that is not a key is accepted. The variables in [`NON_KEY_VARIABLES`] are accepted. The variables
+/// that an orchestrator such as Kubernetes sets for a service with the name `artifactd` are accepted too.
 pub(super) fn is_known(name: &str, value: &str) -> bool {
     NON_KEY_VARIABLES.contains(&name) || is_service_variable(name, value)
 }

@@ -84,8 +84,8 @@ fn open_key(dir: &DataDir) -> Result<Minter, CommandError> {
     Minter::from_pem(pem.reveal(), None).map_err(key_file_error)
 }
 
-/// Returns true if the tokens `old` and `new` have equal claims except `iat` and `exp`, and `old` is still valid for at
-/// least [`MIN_TIME_LEFT`].
+/// Returns true if the token `old` can be used in place of the token `new`: their claims except `iat` and `exp` are
+/// equal, and `old` is valid for at least [`MIN_TIME_LEFT`] more.
 fn is_reusable(old: &str, new: &str) -> bool {
     let (Some(mut old), Some(mut new)) = (payload(old), payload(new)) else { return false };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -152,6 +152,7 @@ pub struct StoreError(Box<ErrorInner>);
 struct ErrorInner {
     kind: ErrorKind,
     detail: Option<Cow<'static, str>>,
+    /// The driver's options that may be the cause, the most likely one first.
     options: Vec<&'static str>,
     context: Option<ErrorContext>,
     source: Option<BoxError>,
@@ -278,7 +279,8 @@ impl StoreError {
         fmt::from_fn(move |f| self.write(f, &name))
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, name: &dyn Fn(&'static str) -> String) -> fmt::Result {
+    /// Writes the error's text. `option_name` returns the text to write for an option.
+    fn write(&self, f: &mut fmt::Formatter<'_>, option_name: &dyn Fn(&'static str) -> String) -> fmt::Result {
         if let Some(context) = &self.0.context {
             write!(f, "{} {}", context.driver, context.verb)?;
             if let Some(id) = &context.id {
@@ -288,20 +290,21 @@ impl StoreError {
         }
         // For an invalid argument, the text is the first option's name and the detail, without the kind. For other
         // kinds, the text begins with the kind.
-        let mut hints = self.0.options.as_slice();
+        let mut options_to_check = self.0.options.as_slice();
         match (&self.0.detail, self.0.kind) {
             (Some(detail), ErrorKind::InvalidArgument) => {
-                if let Some((option, others)) = hints.split_first() {
-                    write!(f, "{} ", name(option))?;
-                    hints = others;
+                if let Some((first, others)) = options_to_check.split_first() {
+                    write!(f, "{} ", option_name(first))?;
+                    options_to_check = others;
                 }
                 f.write_str(detail)?;
             }
             (Some(detail), kind) => write!(f, "{kind}: {detail}")?,
             (None, kind) => write!(f, "{kind}")?,
         }
-        for (index, option) in hints.iter().enumerate() {
-            write!(f, "{}{}", if index == 0 { "; check " } else { " and " }, name(option))?;
+        for (index, option) in options_to_check.iter().enumerate() {
+            let separator = if index == 0 { "; check " } else { " and " };
+            write!(f, "{separator}{}", option_name(option))?;
         }
         Ok(())
     }

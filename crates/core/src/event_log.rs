@@ -52,8 +52,8 @@ pub struct LogPage {
 
 /// A log that all processes on one storage append to and read.
 ///
-/// Entries are numbered in the order in which they become visible. So no entry becomes visible later with a lower
-/// number than an entry that a reader has already read. The log keeps at least the newest 16 384 entries and drops
+/// Entries are numbered in the order in which they become visible. So when a reader reads an entry, every entry with a
+/// lower number is already visible. The log keeps at least the newest 16 384 entries and drops
 /// older ones.
 #[async_trait]
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
@@ -72,8 +72,8 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Corrupt`, `Backend`.
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError>;
 
-    /// Waits until the log may have entries that were appended after the previous call returned, at most a few seconds.
-    /// If an entry is appended between two calls, the second call returns at once. Only one task may wait at a time.
+    /// Waits until entries may have been appended since the previous call returned. After a few seconds, the call returns
+    /// even if nothing was appended. If an entry is appended between two calls, the second call returns at once. Only one task may wait at a time.
     /// Cancel-safe.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub const MAX_NAMESPACE_BYTES: usize = 128;
 /// The namespace of a put whose options do not set a namespace.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+// Parsing can fail, so it is here: the module `digest` must never know an error.
 impl FromStr for Digest {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {

@@ -34,20 +34,24 @@ enum TokenKind {
 /// of domain-separated SHA-256 in lower-case base32.
 ///
 /// The token of any valid scope part fits in a file name and in an S3 key. Different tokens are also different on
-/// case-insensitive file systems. A scope without a task has a task token that no task name can have. A token cannot be
-/// converted back to a name. So the record contains the scope itself, and every read compares this scope with the
-/// requested one.
+/// case-insensitive file systems. If a scope has no task, its task token differs from the token of every task. A token
+/// cannot be converted back to a name. So the record contains the scope itself, and every read compares this scope with
+/// the requested scope.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyToken(String);
 
 impl KeyToken {
-    fn new(kind: TokenKind, text: Option<&str>) -> Self {
+    /// The token of `name`. `None` stands for the missing task of a scope without a task.
+    fn new(kind: TokenKind, name: Option<&str>) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(HASH_DOMAIN);
-        hasher.update(&[kind as u8, u8::from(text.is_some())]);
-        hasher.update(text.unwrap_or_default().as_bytes());
-        let hash = BASE32_NOPAD.encode(&hasher.finish().as_bytes()[..20]).to_ascii_lowercase();
-        let stub: String = text
+        // The second byte distinguishes a missing task from every task name.
+        hasher.update(&[kind as u8, u8::from(name.is_some())]);
+        hasher.update(name.unwrap_or_default().as_bytes());
+        let digest = hasher.finish();
+        let first_160_bits = &digest.as_bytes()[..20];
+        let hash = BASE32_NOPAD.encode(first_160_bits).to_ascii_lowercase();
+        let stub: String = name
             .unwrap_or("none")
             .chars()
             .take(MAX_STUB_CHARS)

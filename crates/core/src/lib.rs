@@ -38,38 +38,39 @@
 //! | scope | [`Scope`] | the owner of an artifact: tenant, user, session and optionally a task. Always valid |
 //! | body | [`Body`] | the bytes of a put: in memory, or a stream with an optional length and digest |
 //! | id | [`ArtifactId`] | `{namespace}_{32 hex digits of the SHA-256}`: the same bytes, the same id |
-//! | record | [`Record`] | the metadata of an artifact; the commit point of a put |
+//! | record | [`Record`] | the metadata of an artifact; a put is complete when its record is visible |
 //! | ref | [`ArtifactRef`] | the small part of a record that is passed on |
 //! | range | [`ByteRange`] | the bytes that a get requests |
 //! | query, page | [`ListQuery`], [`Page`] | a listing request, and one page of its result |
-//! | cursor | [`Cursor`] | where the next page starts; callers get it signed, drivers see a [`Position`] |
-//! | flag | [`Flag`] | an optional guarantee; [`Capabilities`] lists the flags of a store |
-//! | error | [`StoreError`] | the error of a verb; [`ErrorKind`] is the closed list to match on |
+//! | cursor | [`Cursor`] | where the next page starts; callers get it signed, drivers get a [`Position`] |
+//! | verb | [`ArtifactStore`] | a method of this trait, such as `put` |
+//! | flag | [`Flag`] | a verb or a guarantee that not every store has; [`Capabilities`] lists the flags of a store |
+//! | error | [`StoreError`] | the error of every verb; [`ErrorKind`] is the closed list to match on |
 //!
 //! # 3. Guarantees of every store
 //!
 //! - A put is atomic.
 //! - An artifact is never found outside its scope.
-//! - The same scope, namespace and bytes are one artifact, even in concurrent puts.
+//! - Puts of the same bytes into the same scope and namespace make one artifact, even if they run concurrently.
 //! - Memory per operation is constant.
 //! - After a put or delete returns, every later read sees its effect.
 //! - An error or a dropped future leaves nothing behind.
 //!
-//! The full list, with the duties of the driver, is on [`ArtifactStore`]. Streaming, ranges, filters and order are not
-//! flags: every driver must support them.
+//! The full list, with the duties of the driver, is on [`ArtifactStore`]. Every driver must
+//! support streaming, ranges, filters and the order of listings. They are not flags.
 //!
 //! # 4. The Gate
 //!
 //! The [`Gate`] is the wrapper between callers and drivers. It implements everything that is the same for all stores:
-//! the closed state, flags, limits, the check that each result belongs to its request, the SHA-256 of whole reads, cursors
-//! and the context of errors. So a driver is only storage, and a bug in a driver cannot give a caller an artifact of
-//! another tenant.
+//! the closed state, flags, limits, cursors and the context of errors. It checks that each result belongs to its request,
+//! and it compares each whole read with its SHA-256. So a driver is only storage, and a bug in a driver cannot give a
+//! caller an artifact of another tenant.
 //!
 //! # 5. A driver
 //!
-//! A driver implements the verbs. `presign` and `commit_upload` belong to flags, so their default bodies return
-//! `Unsupported`. Read the body through [`Body::open`], which hashes and limits the bytes while they are read. Name
-//! keys with [`KeyToken`]. Build the result of a listing with [`Page::new`]. The following driver is complete but slow:
+//! A driver implements the verbs. `presign` and `commit_upload` are optional: each belongs to a flag, and its default
+//! body returns `Unsupported`. Read the body of a put through [`Body::open`], which hashes and limits the bytes while
+//! they are read. Build storage keys from [`KeyToken`]s. Build the result of a listing with [`Page::new`]. The following driver is complete but slow:
 //! it stores everything in a vector.
 //!
 //! ```
@@ -88,11 +89,11 @@
 //! # 6. Conformance
 //!
 //! The conformance crate tests the contract with named checks. A driver's test provides a harness and runs all of them. Each
-//! flag is tested both ways: advertised and not. A driver must pass with and without the Gate.
+//! flag has checks for stores that advertise it and for stores that do not. A driver must pass with and without the Gate.
 //!
 //! # 7. Opening by name
 //!
-//! A [`Driver`] opens stores from [`Options`], which a table of [`OptionSpec`]s describes. A [`Registry`] finds drivers by
+//! A [`Driver`] opens stores from [`Options`]. A table of [`OptionSpec`]s describes these options. A [`Registry`] finds drivers by
 //! name; drivers do not register themselves. The facade crate `artifact-store` parses a configuration or a URL, opens the
 //! driver's store and wraps it in the Gate.
 

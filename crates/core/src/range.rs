@@ -72,13 +72,15 @@ impl From<RangeTo<u64>> for ByteRange {
 
 impl From<RangeInclusive<u64>> for ByteRange {
     fn from(range: RangeInclusive<u64>) -> Self {
-        // A range is also empty after its iteration has ended. The bounds of such a range are not specified.
+        // A `RangeInclusive` is also an iterator. After the iteration, the range is empty, but its bounds are unspecified
+        // and may look like those of a range with bytes.
         if range.is_empty() {
             return Self::Bounded { start: *range.start(), end: *range.start() };
         }
         let (start, last) = range.into_inner();
         match last.checked_add(1) {
             Some(end) => Self::Bounded { start, end },
+            // `last` is `u64::MAX`, so no exclusive end exists.
             None => Self::From(start),
         }
     }

@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
 /// The largest number of nested containers in metadata, including the metadata object itself. Common JSON parsers
-/// accept more.
+/// accept more levels, so they can read every record.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
 /// Custom metadata: a JSON object.
@@ -171,16 +171,18 @@ impl PutOptions {
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     pub fn validate(&self) -> Result<(), StoreError> {
-        // The depth is checked first, so that later recursion over the metadata is bounded.
-        let is_shallow = |value| is_within_depth(value, MAX_METADATA_DEPTH - 1);
-        if !self.metadata.values().all(is_shallow) {
+        // The depth is checked first, because `serde_json::to_writer` recurses into the metadata. The metadata object
+        // itself is the first level, so its values have one level less.
+        let is_value_within_depth = |value| is_within_depth(value, MAX_METADATA_DEPTH - 1);
+        if !self.metadata.values().all(is_value_within_depth) {
             return Err(StoreError::invalid(format!(
                 "the metadata is deeper than {MAX_METADATA_DEPTH} containers"
             )));
         }
-        let mut size = JsonSizeCounter { bytes: 0 };
-        match serde_json::to_writer(&mut size, self) {
+        let mut counter = JsonSizeCounter { bytes: 0 };
+        match serde_json::to_writer(&mut counter, self) {
             Ok(()) => Ok(()),
+            // The counter returns an I/O error if the JSON is too long.
             Err(error) if error.is_io() => Err(StoreError::invalid(format!(
                 "the options take more than {MAX_OPTIONS_BYTES} bytes of JSON"
             ))),
@@ -204,7 +206,8 @@ fn is_within_depth(value: &serde_json::Value, levels: usize) -> bool {
     }
 }
 
-/// Counts the bytes of the options' JSON without storing them. Writing fails past [`MAX_OPTIONS_BYTES`].
+/// Counts the bytes of the options' JSON without storing them. Writing fails if there are more than
+/// [`MAX_OPTIONS_BYTES`].
 struct JsonSizeCounter {
     bytes: usize,
 }

@@ -89,8 +89,8 @@ impl fmt::Debug for ScopePart {
 /// session.
 ///
 /// Every verb takes a scope, and an artifact is found only in the scope it was put into. The same id in another tenant,
-/// user, session or task is another artifact, or does not exist. A scope without a task is different from the scopes of
-/// all its tasks. Cheap to clone.
+/// user, session or task is another artifact, or does not exist. The scope of a session without a task is
+/// different from the scope of each of its tasks. Cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -263,7 +263,7 @@ impl ScopePattern {
         self
     }
 
-    /// Restricts the pattern to `task`.
+    /// Sets which tasks the pattern includes.
     #[must_use]
     pub fn task(mut self, task: TaskPattern) -> Self {
         self.task = task;

@@ -103,8 +103,9 @@ impl Health {
 /// # For callers
 /// Open a store through the facade crate, which wraps the driver in the [`Gate`](crate::Gate). Convenience methods
 /// (`put_text`, `get_bytes`, `scoped`, …) are on [`ArtifactStoreExt`](crate::ArtifactStoreExt). A missing artifact is
-/// `None` or `false`, never an error. All verbs may be called concurrently and are cancel-safe: a dropped future leaves
-/// the whole artifact or none of it, no lock, and no data that the driver does not delete itself.
+/// `None` or `false`, never an error. All verbs may be called concurrently and are cancel-safe. If the future of a call
+/// is dropped, the whole artifact exists or nothing of it. No lock stays behind. If data stays behind, the driver deletes
+/// it later.
 ///
 /// # For driver authors
 /// A driver is only storage. Each verb documents what the Gate guarantees to the driver and what the driver guarantees
@@ -116,20 +117,20 @@ impl Health {
 /// 2. An artifact is never found outside its scope.
 /// 3. The same scope, namespace and bytes give the same id and are stored once, even in concurrent puts. Exactly one
 ///    put returns [`PutOutcome::Created`].
-/// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (A store in memory holds each
-///    artifact's bytes once.)
+/// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (Exception: a store in memory holds
+///    each artifact's bytes once.)
 /// 5. [`close`](Self::close) is idempotent. After the call, every verb returns [`Closed`](crate::ErrorKind::Closed). A
 ///    dropped future leaves no lock, no temporary file and no visible partial artifact behind.
 /// 6. Operations are linearizable per scope and id: after a put returns, every get that starts later finds the
 ///    artifact. After a delete returns, no get finds it.
-/// 7. If [`Flag::Durable`] is advertised, acknowledged writes are durable. A driver option that weakens durability
-///    removes the flag.
+/// 7. If [`Flag::Durable`] is advertised, acknowledged writes are durable. If a driver option weakens durability, the
+///    store does not advertise the flag.
 /// 8. The driver handles timeouts and retries, and both are bounded. It retries only idempotent steps.
-/// 9. Listings are newest first, filtered in the storage and paged by position. If the storage has no index, the scan
-///    is limited. Past the limit, the error says to narrow the scope.
+/// 9. Listings are newest first, filtered in the storage and paged by position. If the storage has no index, the
+///    length of a scan is limited. A scan past the limit returns an error that says to narrow the scope.
 ///
-/// The conformance crate tests these guarantees as far as one process can. It tests each flag both ways: advertised and
-/// not. Separate programs test that a driver survives kills and that its memory is bounded.
+/// The conformance crate tests these guarantees as far as one process can. It tests each flag with stores that
+/// advertise it and with stores that do not. Separate programs test that a driver survives kills and that its memory is bounded.
 ///
 /// Wrappers implement every verb and use `#[deny(clippy::missing_trait_methods)]`, so that no verb silently uses a
 /// default body.
@@ -143,8 +144,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
 
     /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves nothing behind.
     ///
-    /// The same bytes in one scope and namespace are one artifact, whoever puts them. The options of the second put,
-    /// such as its file name, are lost. A [`delete`](Self::delete) by one producer removes the artifact for all
+    /// The same bytes in one scope and namespace are one artifact, whoever puts them. The options of a second put,
+    /// such as its file name, are ignored: the record keeps the options of the first put. A [`delete`](Self::delete) by one producer removes the artifact for all
     /// producers. If producers must not share artifacts, give each of them its own
     /// [`namespace`](PutOptions::namespace).
     ///
@@ -160,8 +161,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads an artifact, whole or by range. `None` if the artifact does not exist in this scope.
     ///
-    /// *The Gate guarantees to the caller:* scope, id, range and length of the result are correct, and a whole read
-    /// ends successfully only if its SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range`
+    /// *The Gate guarantees to the caller:* scope, id, range and length of the result match the request, and a whole
+    /// read ends successfully only if its SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range`
     /// resolved against the record's size; only the stored chunks that contain the range are read; data is read only
     /// when the stream is polled.
     ///
@@ -186,7 +187,7 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// The artifact is deleted for everyone who put the same bytes in this scope and namespace, see [`put`](Self::put).
     ///
     /// # Errors
-    /// `Corrupt` (what is stored under the artifact's key is not this artifact), `Unavailable`, `Closed`, `Backend`.
+    /// `Corrupt` (the data under the artifact's key does not belong to this artifact), `Unavailable`, `Closed`, `Backend`.
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError>;
 
     /// Lists records: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark). Pages are stable: a row that
@@ -208,8 +209,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// *The Gate guarantees:* the intent's flag is advertised, and `expiry` is within the store's limit and not zero.
     ///
     /// # Errors
-    /// `Unsupported` with the intent's flag, which the default body returns; `InvalidArgument`, `Unavailable`,
-    /// `Closed`, `Backend`.
+    /// `Unsupported` if the intent's flag is not advertised (the default body always returns this error);
+    /// `InvalidArgument`, `Unavailable`, `Closed`, `Backend`.
     async fn presign(
         &self,
         scope: &Scope,
@@ -221,12 +222,13 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Commits a presigned upload: compares the uploaded bytes with the announced ones, then creates the record. `None`
-    /// if nothing was announced or uploaded. Idempotent: a second commit returns [`PutOutcome::AlreadyExists`].
+    /// if the upload was not announced by [`presign`](Self::presign), or if nothing was uploaded. Idempotent: a second commit returns [`PutOutcome::AlreadyExists`].
     ///
     /// *The Gate guarantees:* [`Flag::PresignPut`] is advertised.
     ///
     /// # Errors
-    /// `Unsupported`, which the default body returns; `DigestMismatch`, `Conflict`, `Unavailable`, `Closed`, `Backend`.
+    /// `Unsupported` if [`Flag::PresignPut`] is not advertised (the default body always returns this error);
+    /// `DigestMismatch`, `Conflict`, `Unavailable`, `Closed`, `Backend`.
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
         let _ = (scope, id);
         Err(StoreError::unsupported(Flag::PresignPut))
@@ -238,8 +240,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Backend`. The error says what is wrong and what to do about it.
     async fn health(&self) -> Result<Health, StoreError>;
 
-    /// Closes the store. No verb starts afterwards, and the driver's background tasks have stopped when `close`
-    /// returns. Idempotent.
+    /// Closes the store. Later calls of other verbs return `Closed`. When `close` returns, the driver's background tasks
+    /// have stopped. Idempotent.
     ///
     /// # Errors
     /// `Backend` if the storage did not close cleanly. The store is closed nevertheless.

@@ -29,9 +29,13 @@ impl BodyObserver {
 /// The announced length and digest of a body, its limit, and its observer.
 #[derive(Debug, Clone)]
 pub(super) struct BodyConstraints {
+    /// The announced length in bytes; `None` if none was announced.
     pub(super) length: Option<u64>,
+    /// The announced SHA-256; `None` if none was announced.
     pub(super) digest: Option<Digest>,
+    /// The largest allowed length in bytes; `u64::MAX` if no limit was set.
     pub(super) limit: u64,
+    /// The receiver of the size and digest; `None` if nobody asked for an observer.
     pub(super) observer: Option<BodyObserver>,
 }
 
@@ -42,17 +46,21 @@ impl BodyConstraints {
 
     /// Compares the digest and size of a whole body with the announced ones, and informs the observer.
     pub(super) fn complete(&self, digest: Digest, size: u64) -> Result<CompletedBody, StoreError> {
-        if let Some(announced) = self.length.filter(|announced| size != *announced) {
+        if let Some(announced) = self.length
+            && announced != size
+        {
             return Err(StoreError::invalid(format!(
                 "the body ended after {size} of its announced {announced} bytes"
             )));
         }
-        if let Some(announced) = self.digest.filter(|announced| *announced != digest) {
+        if let Some(announced) = self.digest
+            && announced != digest
+        {
             return Err(StoreError::digest_mismatch(announced, digest));
         }
         let completed = CompletedBody { digest, size };
         if let Some(BodyObserver(cell)) = &self.observer {
-            // A body is completed once, so the cell is empty.
+            // `set` fails only if the cell is full. A body is completed once, so the cell is empty.
             let _ = cell.set(completed);
         }
         Ok(completed)

@@ -31,8 +31,8 @@ impl InMemoryBody {
         self.bytes.is_empty()
     }
 
-    /// Hashes the bytes and compares the digest with the announced one. This takes about 0.5 ms per MiB, so call it
-    /// only where blocking is allowed.
+    /// Hashes the bytes and compares the digest with the announced one. Returns the bytes and their digest. This takes
+    /// about 0.5 ms per MiB, so call it only where blocking is allowed.
     ///
     /// # Errors
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch).

@@ -27,6 +27,7 @@ pub(super) type BoxedSource = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>
 /// The driver calls [`next`](BodyStream::next) until it returns `None`, then [`finish`](BodyStream::finish). On any
 /// error the driver rolls back, returns this error and leaves nothing behind.
 pub struct BodyStream {
+    /// `None` for a body in memory, and after the source has ended or failed.
     source: Option<BoxedSource>,
     /// The bytes that the source has returned and that were not hashed yet.
     pending: Bytes,
@@ -47,6 +48,8 @@ enum StreamState {
 }
 
 impl BodyStream {
+    /// For a streamed body, `source` is set and `pending` is empty. For a body in memory, `source` is `None` and `pending`
+    /// contains all bytes.
     pub(super) fn new(source: Option<BoxedSource>, pending: Bytes, constraints: BodyConstraints) -> Self {
         Self {
             source,
@@ -97,6 +100,7 @@ impl BodyStream {
     }
 
     async fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
+        // A piece that is already pending also counts as a piece. The loop counts the pieces that it reads.
         if !self.pending.is_empty() {
             self.yield_if_due().await;
         }
@@ -108,12 +112,7 @@ impl BodyStream {
             };
             match piece {
                 Some(Ok(piece)) => self.pending = piece,
-                Some(Err(error)) => {
-                    return Err(match error.downcast::<StoreError>() {
-                        Ok(error) => *error,
-                        Err(error) => StoreError::invalid("the body's source failed").with_source(error),
-                    });
-                }
+                Some(Err(error)) => return Err(source_error(error)),
                 None => {
                     let digest = std::mem::take(&mut self.hasher).finish();
                     self.state = StreamState::Completed(self.constraints.complete(digest, self.bytes_read)?);
@@ -127,7 +126,9 @@ impl BodyStream {
         if self.bytes_read > self.constraints.limit {
             return Err(StoreError::too_large(self.constraints.limit));
         }
-        if let Some(announced) = self.constraints.length.filter(|announced| self.bytes_read > *announced) {
+        if let Some(announced) = self.constraints.length
+            && self.bytes_read > announced
+        {
             return Err(StoreError::invalid(format!(
                 "the body is longer than its announced {announced} bytes"
             )));
@@ -143,9 +144,10 @@ impl BodyStream {
             self.pieces_since_yield = 0;
             let mut has_yielded = false;
             poll_fn(|cx| {
-                if std::mem::replace(&mut has_yielded, true) {
+                if has_yielded {
                     return Poll::Ready(());
                 }
+                has_yielded = true;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             })
@@ -162,6 +164,7 @@ impl BodyStream {
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn next_chunk(&mut self, size: usize) -> Result<Option<Bytes>, StoreError> {
+        // A size of 0 would return empty chunks without end.
         let size = size.max(1);
         loop {
             if self.partial_chunk.len() >= size {
@@ -172,6 +175,7 @@ impl BodyStream {
                     return Ok(Some(piece));
                 }
                 Some(piece) => {
+                    // Room for one chunk, and for the end of its last piece, which belongs to the next chunk.
                     if self.partial_chunk.capacity() < size {
                         self.partial_chunk.reserve(size + MAX_PIECE_BYTES - self.partial_chunk.len());
                     }
@@ -192,6 +196,15 @@ impl BodyStream {
             StreamState::Completed(completed) if self.partial_chunk.is_empty() => Ok(completed),
             _ => Err(StoreError::backend("the driver finished a body that it had not read to its end")),
         }
+    }
+}
+
+/// The error of a put whose body's source failed with `error`. `Body::from_stream` promises that a [`StoreError`] of the
+/// source is returned itself.
+fn source_error(error: BoxError) -> StoreError {
+    match error.downcast::<StoreError>() {
+        Ok(store_error) => *store_error,
+        Err(other_error) => StoreError::invalid("the body's source failed").with_source(other_error),
     }
 }
 

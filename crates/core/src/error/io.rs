@@ -52,20 +52,19 @@ impl From<StoreError> for io::Error {
     }
 }
 
-/// The kind of the first [`io::Error`] among the sources of `error`. `None` if there is none, or if its kind must
-/// not be used: see the documentation of `From<StoreError>`.
+/// The kind of the first [`io::Error`] among the sources of `error`. `None` if no source is an [`io::Error`], or if its
+/// kind is one that `From<StoreError>` must never return.
 fn system_kind(error: &StoreError) -> Option<io::ErrorKind> {
     let mut sources =
-        std::iter::successors(error.source(), |error: &&(dyn Error + 'static)| (*error).source());
-    let system = sources.find_map(|source| source.downcast_ref::<io::Error>())?;
-    Some(system.kind()).filter(|kind| {
-        !matches!(
-            kind,
-            io::ErrorKind::Interrupted
-                | io::ErrorKind::WouldBlock
-                | io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::WriteZero
-        )
-    })
+        std::iter::successors(error.source(), |source: &&(dyn Error + 'static)| (*source).source());
+    let kind = sources.find_map(|source| source.downcast_ref::<io::Error>())?.kind();
+    let is_misleading = matches!(
+        kind,
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::WriteZero
+    );
+    if is_misleading { None } else { Some(kind) }
 }

@@ -20,13 +20,16 @@ use crate::stream::ByteStream;
 /// an HTTP client, would accept a corrupt artifact as complete.
 pub(super) struct CheckedStream {
     source: ByteStream,
+    /// Bytes that the driver has returned and the reader has not received. If `remaining` is 0, this is the last piece.
     pending: Bytes,
-    /// The number of bytes that the driver must still return.
+    /// The number of bytes that must still be counted (and hashed, if `digest` is set).
     remaining: u64,
     /// The expected SHA-256 and the hasher. `None` if only the length is checked.
     digest: Option<(Digest, Hasher)>,
     context: ErrorContext,
+    /// The number of empty pieces since the last yield.
     empty_pieces: u32,
+    /// Whether the stream has ended, successfully or with an error.
     is_done: bool,
 }
 
@@ -55,7 +58,7 @@ impl CheckedStream {
 
     fn poll_checked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
         loop {
-            // The last piece stays pending until the source has ended: see the end of this loop.
+            // If `remaining` is 0, `pending` is the last piece. It stays pending until the source has ended.
             if !self.pending.is_empty() && self.remaining > 0 {
                 let max_bytes = if self.digest.is_some() { MAX_PIECE_BYTES } else { usize::MAX };
                 let piece = self.pending.split_to(self.pending.len().min(max_bytes));
@@ -69,9 +72,11 @@ impl CheckedStream {
                 if remaining > 0 {
                     return Poll::Ready(Some(Ok(piece)));
                 }
+                // All bytes of the range are counted, so any other bytes are too many.
                 if !self.pending.is_empty() {
                     return Poll::Ready(Some(Err(too_long())));
                 }
+                // Holds back the last piece.
                 self.pending = piece;
             }
             match ready!(self.source.poll_next_unpin(cx)) {
@@ -103,7 +108,7 @@ impl CheckedStream {
                         ))));
                     }
                     let last = std::mem::take(&mut self.pending);
-                    return Poll::Ready((!last.is_empty()).then_some(Ok(last)));
+                    return Poll::Ready(if last.is_empty() { None } else { Some(Ok(last)) });
                 }
             }
         }
@@ -117,12 +122,12 @@ impl Stream for CheckedStream {
         if self.is_done {
             return Poll::Ready(None);
         }
-        let polled = ready!(self.poll_checked(cx));
-        if !matches!(polled, Some(Ok(_))) {
+        let item = ready!(self.poll_checked(cx));
+        if !matches!(item, Some(Ok(_))) {
             self.is_done = true;
         }
         let context = &self.context;
-        Poll::Ready(polled.map(|piece| piece.map_err(|error| error.with_context(|| context.clone()))))
+        Poll::Ready(item.map(|piece| piece.map_err(|error| error.with_context(|| context.clone()))))
     }
 }
 

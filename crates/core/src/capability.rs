@@ -81,6 +81,7 @@ impl fmt::Display for Flag {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
+    /// A set of bits: the bit `flag as u32` is 1 if `flag` is advertised.
     flags: u32,
     max_artifact_bytes: u64,
     max_presign_expiry: Duration,

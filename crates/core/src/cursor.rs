@@ -22,7 +22,7 @@ const POSITION_KIND: u8 = 1;
 const NESTED_KIND: u8 = 2;
 /// The length of the tag at the end of an encoded cursor: the first half of an HMAC-SHA256.
 const TAG_BYTES: usize = 16;
-// HMAC-SHA256 uses a key of one 64-byte block. It pads a shorter key with zeros itself.
+/// The length of an HMAC-SHA256 key: one block of SHA-256. HMAC pads a shorter key with zeros.
 const KEY_BYTES: usize = 64;
 /// The length of the kind, the time and the scope mark of an encoded position. The id follows.
 const FIXED_BYTES: usize = 1 + 8 + 16;
@@ -40,8 +40,8 @@ pub struct Position {
     pub scope_mark: ScopeMark,
 }
 
-/// The first 128 bits of the SHA-256 of a scope: a total order over scopes that every driver can store and compare
-/// bytewise.
+/// The first 128 bits of the SHA-256 of a scope. Every driver can store a mark and compare marks bytewise, so all drivers
+/// sort rows of different scopes in the same order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeMark([u8; 16]);
 
@@ -51,8 +51,8 @@ impl ScopeMark {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store scope mark v1\0");
         for part in [Some(scope.tenant()), Some(scope.user()), Some(scope.session()), scope.task()] {
-            // A part contains no control character. So no task is named `\u{1}`, and a zero byte can only be the end of
-            // a part.
+            // `\u{1}` stands for a missing task, and a zero byte ends each part. A part contains no control character, so
+            // it contains neither of them.
             hasher.update(part.map_or("\u{1}", crate::ScopePart::as_str).as_bytes());
             hasher.update(&[0]);
         }
@@ -114,12 +114,13 @@ impl Position {
     pub fn sort_key(&self) -> Vec<u8> {
         let id = self.id.as_str().as_bytes();
         let mut key = Vec::with_capacity(8 + id.len() + 1 + 16);
-        // The flipped sign bit gives unsigned numbers the order of the signed times. The inverted bits put the newest
-        // time first.
-        let newest_first = !(self.created_at.as_micros().cast_unsigned() ^ (1 << 63));
+        // With its sign bit flipped, a signed time becomes an unsigned number, and the order of times stays the same.
+        let oldest_first = self.created_at.as_micros().cast_unsigned() ^ (1 << 63);
+        // Inverting all bits reverses the order.
+        let newest_first = !oldest_first;
         key.extend_from_slice(&newest_first.to_be_bytes());
-        // An id contains no zero byte. The zero byte after an id sorts this id before every longer id that starts with
-        // it.
+        // An id contains no zero byte. So with a zero byte at its end, an id sorts before every longer id that starts
+        // with the same text.
         key.extend_from_slice(id);
         key.push(0);
         key.extend_from_slice(self.scope_mark.as_bytes());
@@ -144,7 +145,9 @@ impl PartialOrd for Position {
 
 #[derive(Clone, PartialEq, Eq)]
 enum CursorRepr {
+    /// The text of a cursor that is not verified yet.
     Signed(String),
+    /// `query` is the fingerprint of the query that the cursor belongs to.
     Decoded { position: Position, query: Digest },
 }
 
@@ -177,6 +180,8 @@ impl Cursor {
         Self(CursorRepr::Decoded { position, query })
     }
 
+    /// The position of a decoded cursor. Returns an error if the cursor is signed, or if it does not belong to the query
+    /// whose fingerprint is `query`.
     pub(crate) fn position(&self, query: &Digest) -> Result<&Position, StoreError> {
         match &self.0 {
             CursorRepr::Decoded { position, query: cursor_query } if cursor_query == query => Ok(position),
@@ -237,6 +242,7 @@ impl CursorKey {
     /// Encodes and signs `cursor`. The signature is valid only for the query whose fingerprint is `query`.
     pub(crate) fn sign(&self, cursor: &Cursor, query: &Digest) -> Cursor {
         let mut encoded = match &cursor.0 {
+            // The inner store is a gate too. This gate signs the cursor of the inner gate again.
             CursorRepr::Signed(text) => [&[NESTED_KIND], text.as_bytes()].concat(),
             CursorRepr::Decoded { position, .. } => {
                 let mut encoded = vec![POSITION_KIND];
@@ -260,17 +266,19 @@ impl CursorKey {
         let (encoded, tag) = bytes.split_at(tag_at);
         self.mac(encoded, &query).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
         // From here on, the cursor is known to be signed with this key.
-        if let [NESTED_KIND, text @ ..] = encoded {
-            return Ok(Cursor::from_text(std::str::from_utf8(text).map_err(|_| invalid_cursor())?));
+        if let [NESTED_KIND, nested @ ..] = encoded {
+            let nested_text = std::str::from_utf8(nested).map_err(|_| invalid_cursor())?;
+            return Ok(Cursor::from_text(nested_text));
         }
         if encoded.len() <= FIXED_BYTES || encoded[0] != POSITION_KIND {
             return Err(invalid_cursor());
         }
+        // The layout of `sign`: the kind, the time, the scope mark, the id.
         let mut created_at = [0; 8];
         created_at.copy_from_slice(&encoded[1..9]);
         let mut mark = [0; 16];
         mark.copy_from_slice(&encoded[9..25]);
-        let id = std::str::from_utf8(&encoded[25..]).map_err(|_| invalid_cursor())?;
+        let id = std::str::from_utf8(&encoded[FIXED_BYTES..]).map_err(|_| invalid_cursor())?;
         let position = Position {
             created_at: Timestamp::from_micros(i64::from_be_bytes(created_at)),
             id: id.parse().map_err(|_| invalid_cursor())?,
@@ -279,6 +287,7 @@ impl CursorKey {
         Ok(Cursor::decoded(position, query))
     }
 
+    /// The HMAC of the query's fingerprint and the encoded cursor, before it is finalized.
     fn mac(&self, encoded: &[u8], query: &Digest) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new(&self.0.into());
         mac.update(query.as_bytes());

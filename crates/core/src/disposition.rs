@@ -63,6 +63,7 @@ pub fn content_disposition(filename: Option<&str>, media_type: Option<&str>, inl
     let Some(name) = filename.map(sanitize_filename).filter(|name| !name.is_empty()) else {
         return kind.to_owned();
     };
+    // `"` and `\` have a meaning in a quoted string. Some clients decode `%41` in it.
     let ascii: String = name
         .chars()
         .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' })
@@ -85,16 +86,19 @@ fn parse_sendable(text: &str) -> Option<MediaType<'_>> {
 /// Replaces separators and control, bidirectional and invisible characters, and limits the length.
 fn sanitize_filename(name: &str) -> String {
     let safe: Vec<char> = name.trim().chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
-    let name: String = if safe.len() <= MAX_NAME_CHARS {
+    let short: String = if safe.len() <= MAX_NAME_CHARS {
         safe.into_iter().collect()
     } else {
-        let (head, tail) = (MAX_NAME_CHARS - KEPT_SUFFIX_CHARS - 1, safe.len() - KEPT_SUFFIX_CHARS);
-        safe[..head].iter().chain(&['_']).chain(&safe[tail..]).collect()
+        // A `_` replaces the removed middle.
+        let prefix = &safe[..MAX_NAME_CHARS - KEPT_SUFFIX_CHARS - 1];
+        let suffix = &safe[safe.len() - KEPT_SUFFIX_CHARS..];
+        prefix.iter().chain(&['_']).chain(suffix).collect()
     };
-    // `.` and `..` name directories. A name of more dots is replaced too.
-    if name.chars().all(|c| c == '.') { "_".repeat(name.chars().count()) } else { name }
+    // `.` and `..` name directories. Every name of dots only is replaced.
+    if short.chars().all(|c| c == '.') { "_".repeat(short.chars().count()) } else { short }
 }
 
+/// Whether `c` is a control character, a path separator, a quote, or an invisible or bidirectional character of Unicode.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(

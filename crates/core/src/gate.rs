@@ -119,10 +119,14 @@ impl Gate {
     pub fn new(store: Arc<dyn ArtifactStore>, options: GateOptions) -> Result<Self, StoreError> {
         let capabilities = store.capabilities();
         let limit = options.max_artifact_bytes.min(capabilities.artifact_bytes_limit());
+        let cursor_key = match options.cursor_key {
+            Some(key) => key,
+            None => CursorKey::random()?,
+        };
         Ok(Self {
             verify_reads: options.verify_reads,
             capabilities: capabilities.max_artifact_bytes(limit),
-            cursor_key: options.cursor_key.map_or_else(CursorKey::random, Ok)?,
+            cursor_key,
             closed: AtomicBool::new(false),
             store,
         })
@@ -162,6 +166,7 @@ fn check_record(record: &Record, scope: &Scope, id: Option<&ArtifactId>) -> Resu
     Ok(())
 }
 
+/// Checks that the page belongs to `query`: the number of rows, their order, the filter and the total.
 fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if page.rows.len() > query.limit() as usize {
         return Err(StoreError::corrupt("the store returned more rows than the limit"));
@@ -169,8 +174,8 @@ fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if !page.rows.iter().all(|row| query.matches(row)) {
         return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
     }
-    // If the inner store is a gate too, the cursor of `query` is signed by the inner gate. This gate cannot decode the
-    // cursor, but the inner gate has already compared the first row with the position in the cursor.
+    // If this gate wraps another gate, the cursor of `query` is signed by the inner gate, and only the inner gate can
+    // decode it. The inner gate has already compared the first row with the position in this cursor.
     let is_signed = query.cursor().is_some_and(Cursor::is_signed);
     let mut previous = if is_signed { None } else { query.position()?.cloned() };
     for row in &page.rows {
@@ -210,9 +215,9 @@ impl ArtifactStore for Gate {
             if put.record.options.namespace != namespace {
                 return Err(StoreError::corrupt("the store returned a record of another namespace"));
             }
-            if observer.completed()
-                != Some(CompletedBody { digest: put.record.digest, size: put.record.size })
-            {
+            // `completed` is `None` if the driver has not read the whole body. The record is wrong then, too.
+            let recorded = CompletedBody { digest: put.record.digest, size: put.record.size };
+            if observer.completed() != Some(recorded) {
                 return Err(StoreError::corrupt("the store returned a record of other bytes"));
             }
             Ok(put)
@@ -237,8 +242,9 @@ impl ArtifactStore for Gate {
                     get.range
                 )));
             }
-            let verify = self.verify_reads == VerifyReads::Always && requested == whole;
-            let digest = verify.then_some(get.record.digest);
+            // The record has only the digest of all bytes, so a read of a part cannot be compared.
+            let is_verified = self.verify_reads == VerifyReads::Always && requested == whole;
+            let digest = is_verified.then_some(get.record.digest);
             let context = self.context(Verb::Get, Some(id));
             let stream = CheckedStream::new(get.stream, requested.end - requested.start, digest, context);
             Ok(Some(GetResult { stream: stream.into(), ..get }))
@@ -265,11 +271,13 @@ impl ArtifactStore for Gate {
         self.run(Verb::List, None, async {
             query.validate()?;
             let fingerprint = query.fingerprint();
-            let cursor =
-                query.cursor().map(|cursor| self.cursor_key.verify(cursor, fingerprint)).transpose()?;
-            let query = query.clone().with_cursor(cursor);
-            let page = self.store.list(&query).await?;
-            check_page(&page, &query)?;
+            let inner_cursor = match query.cursor() {
+                Some(cursor) => Some(self.cursor_key.verify(cursor, fingerprint)?),
+                None => None,
+            };
+            let inner_query = query.clone().with_cursor(inner_cursor);
+            let page = self.store.list(&inner_query).await?;
+            check_page(&page, &inner_query)?;
             let next = page.next.map(|next| self.cursor_key.sign(&next, &fingerprint));
             Ok(Page { next, ..page })
         })
@@ -285,18 +293,18 @@ impl ArtifactStore for Gate {
         let id = intent.id();
         self.run(Verb::Presign, Some(&id), async {
             self.require_flag(intent.flag())?;
-            let limit = self.capabilities.presign_expiry_limit();
-            if expiry.is_zero() || expiry > limit {
+            let expiry_limit = self.capabilities.presign_expiry_limit();
+            if expiry.is_zero() || expiry > expiry_limit {
                 return Err(StoreError::invalid(format!(
                     "the expiry of a presigned URL must be more than 0 and at most {} seconds",
-                    limit.as_secs()
+                    expiry_limit.as_secs()
                 )));
             }
             if let PresignIntent::Put(upload) = intent {
                 upload.options.validate()?;
-                let limit = self.capabilities.artifact_bytes_limit();
-                if upload.size > limit {
-                    return Err(StoreError::too_large(limit));
+                let bytes_limit = self.capabilities.artifact_bytes_limit();
+                if upload.size > bytes_limit {
+                    return Err(StoreError::too_large(bytes_limit));
                 }
             }
             self.store.presign(scope, intent, expiry).await

@@ -23,7 +23,8 @@ pub const MAX_FILTER_VALUES: usize = 256;
 /// The longest value of a filter, in bytes.
 pub const MAX_FILTER_VALUE_BYTES: usize = 4096;
 
-/// Conditions on rows. A row must match one value of each field. An empty field matches every row.
+/// Conditions on rows. A row must match every field. If a field has several values, the row must match one of them. A
+/// field without a value (`None` or an empty list) matches every row.
 ///
 /// # Examples
 /// ```
@@ -162,7 +163,7 @@ impl ListQuery {
         self
     }
 
-    /// Sets the largest number of rows per page. It is clamped to 1 to [`MAX_LIST_LIMIT`].
+    /// Sets the largest number of rows per page, clamped to the range from 1 to [`MAX_LIST_LIMIT`].
     #[must_use]
     pub fn with_limit(mut self, rows: u32) -> Self {
         self.limit = rows.clamp(1, MAX_LIST_LIMIT);
@@ -170,7 +171,7 @@ impl ListQuery {
     }
 
     /// Starts after the page that returned `cursor`; `None` starts at the first row. The pattern and the filter must be
-    /// the same as for this page. The limit may differ.
+    /// the same as in the query of that page. The limit may differ.
     #[must_use]
     pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;
@@ -268,12 +269,13 @@ pub struct Page {
 }
 
 impl Page {
-    /// For drivers: the page for `query`. `has_more` says whether rows follow the last one.
+    /// For drivers: the page for `query`. `total` is `None` if the query does not request it. `has_more` says whether
+    /// the listing has more rows after the last row of `rows`.
     pub fn new(query: &ListQuery, rows: Vec<Record>, total: Option<u64>, has_more: bool) -> Self {
-        let next = rows
-            .last()
-            .filter(|_| has_more)
-            .map(|last| Cursor::decoded(Position::of(last), query.fingerprint()));
+        let next = match rows.last() {
+            Some(last) if has_more => Some(Cursor::decoded(Position::of(last), query.fingerprint())),
+            _ => None,
+        };
         Self { rows, total, next }
     }
 }

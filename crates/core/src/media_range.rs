@@ -21,8 +21,8 @@ use crate::error::StoreError;
 /// | `*/*` | every artifact that has a media type |
 ///
 /// An artifact without a media type matches no range. The comparison ignores ASCII case in type, subtype, parameter
-/// names and parameter values. It also ignores spaces, tabs and double quotes. A quoted value that contains a semicolon
-/// is treated as several parameters of the stored media type.
+/// names and parameter values. It also ignores spaces, tabs and double quotes. If a quoted value of the stored media type
+/// contains a semicolon, the text after it is compared as if it were another parameter.
 ///
 /// # Examples
 /// ```
@@ -55,7 +55,7 @@ impl MediaRange {
 
     /// For drivers: the parts of the range. A media type matches if its [normalized](Self::normalize) form contains
     /// every part. The first part starts with a space, which occurs only at the start of a normalized form. No part
-    /// contains a zero character.
+    /// contains a zero character, which some SQL databases refuse in a text.
     pub fn parts(&self) -> &[String] {
         &self.parts
     }
@@ -123,6 +123,8 @@ impl fmt::Display for MediaRange {
 fn parse(text: &str) -> Option<Vec<String>> {
     let mut pieces = split_unquoted(text)?.into_iter();
     let (kind, subtype) = pieces.next()?.split_once('/')?;
+    // The part for type and subtype. A range such as `image/*` has the part ` image/`, and `*/*` has a space, which is at
+    // the start of every normalized media type.
     let mut first = String::from(" ");
     match (kind, subtype) {
         ("*", "*") => {}
@@ -155,21 +157,25 @@ fn parse(text: &str) -> Option<Vec<String>> {
 
 /// Splits `text` at semicolons outside quotes and trims the pieces; `None` if a quote is not closed.
 fn split_unquoted(text: &str) -> Option<Vec<&str>> {
-    let (mut pieces, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, c) in text.char_indices() {
+    let mut pieces = Vec::new();
+    let mut piece_start = 0;
+    let mut in_quotes = false;
+    // Whether the previous character is a backslash that escapes this character.
+    let mut escaped = false;
+    for (index, c) in text.char_indices() {
         match c {
             _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            ';' if !quoted => {
-                pieces.push(&text[start..at]);
-                start = at + 1;
+            '\\' if in_quotes => escaped = true,
+            '"' => in_quotes = !in_quotes,
+            ';' if !in_quotes => {
+                pieces.push(text[piece_start..index].trim_matches([' ', '\t']));
+                piece_start = index + 1;
             }
             _ => {}
         }
     }
-    pieces.push(&text[start..]);
-    (!quoted).then(|| pieces.into_iter().map(|piece| piece.trim_matches([' ', '\t'])).collect())
+    pieces.push(text[piece_start..].trim_matches([' ', '\t']));
+    if in_quotes { None } else { Some(pieces) }
 }
 
 /// Whether `text` is a token without a wildcard.
@@ -183,7 +189,8 @@ fn is_token(text: &str) -> bool {
 
 /// Whether `text` is exactly one quoted string of RFC 9110 §5.6.4.
 fn is_quoted(text: &str) -> bool {
-    let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
+    let Some(inside) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return false };
+    // Whether the previous character is a backslash that escapes this character.
     let mut escaped = false;
     for c in inside.chars() {
         if c.is_control() && c != '\t' {

@@ -34,17 +34,18 @@ impl<'a> MediaType<'a> {
     }
 }
 
-/// Whether `text` is `*( OWS ";" OWS [ parameter ] )`.
+/// Whether `text` is `*( OWS ";" OWS [ parameter ] )` (RFC 9110 §5.6.6). OWS is optional whitespace.
 fn is_parameter_list(mut text: &str) -> bool {
     loop {
-        let next = text.trim_start_matches(is_whitespace);
-        if next.is_empty() {
-            // Whitespace is valid only before a semicolon.
+        let trimmed = text.trim_start_matches(is_whitespace);
+        if trimmed.is_empty() {
+            // Whitespace at the end is invalid: it belongs before or directly after a semicolon.
             return text.is_empty();
         }
-        let Some(after) = next.strip_prefix(';') else { return false };
-        let Some(rest) = skip_parameter(after.trim_start_matches(is_whitespace)) else { return false };
-        text = rest;
+        let Some(after_semicolon) = trimmed.strip_prefix(';') else { return false };
+        let parameter = after_semicolon.trim_start_matches(is_whitespace);
+        let Some(after_parameter) = skip_parameter(parameter) else { return false };
+        text = after_parameter;
     }
 }
 
@@ -65,9 +66,10 @@ fn skip_parameter(text: &str) -> Option<&str> {
 /// Skips a quoted string whose opening quote was already read, and returns the rest; `None` if it is malformed.
 fn skip_quoted(text: &str) -> Option<&str> {
     let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
+    while let Some((index, character)) = characters.next() {
         match character {
-            '"' => return text.get(at + 1..),
+            '"' => return text.get(index + 1..),
+            // A backslash escapes the next character, which may be a quote.
             '\\' => {
                 characters.next().filter(|(_, escaped)| is_quotable(*escaped))?;
             }
@@ -78,9 +80,10 @@ fn skip_quoted(text: &str) -> Option<&str> {
     None
 }
 
-/// Splits `text` after the token at its start. The token may be empty.
+/// Splits `text` into the token at its start and the rest. The token may be empty.
 fn split_token(text: &str) -> (&str, &str) {
-    text.split_at(text.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(text.len()))
+    let token_length = text.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(text.len());
+    text.split_at(token_length)
 }
 
 /// RFC 9110's `tchar`.

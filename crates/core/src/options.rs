@@ -70,6 +70,7 @@ pub struct OptionSpec {
     pub about: &'static str,
 }
 
+/// A value of the [`OptionKind`] with the same name.
 #[derive(Clone, PartialEq)]
 enum OptionValue {
     Text(String),
@@ -182,22 +183,27 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Lists the known `names`, with a suggestion if one of them is similar to `name`.
+/// The smallest similarity of a known name that is suggested for a misspelled one. The Jaro-Winkler similarity goes from
+/// 0 (nothing in common) to 1 (equal).
+const MIN_SUGGESTED_SIMILARITY: f64 = 0.8;
+
+/// Lists the known `names` for an error message, with a suggestion if one of them is similar to `name`.
 pub(crate) fn suggest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
-    let near = names
-        .iter()
-        .copied()
-        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let similarity = |known: &str| strsim::jaro_winkler(name, known);
+    let nearest = names.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     let list =
         if names.is_empty() { "none are known".to_owned() } else { format!("known: {}", names.join(", ")) };
-    match near.filter(|near| strsim::jaro_winkler(name, near) > 0.8) {
-        Some(near) => format!("did you mean '{near}'? {list}"),
-        None => list,
+    match nearest {
+        Some(nearest) if similarity(nearest) > MIN_SUGGESTED_SIMILARITY => {
+            format!("did you mean '{nearest}'? {list}")
+        }
+        _ => list,
     }
 }
 
+/// Parses `value` as the type of `spec`. A value from a URL is always a text.
 fn parse_value(spec: &OptionSpec, value: &Value) -> Result<OptionValue, StoreError> {
     let parsed = match (spec.kind, value) {
         (OptionKind::Text, Value::String(text)) => Some(OptionValue::Text(text.clone())),
@@ -229,7 +235,7 @@ fn parse_value(spec: &OptionSpec, value: &Value) -> Result<OptionValue, StoreErr
 /// ```
 pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_unit(text)?;
-    let factor: u64 = match unit {
+    let unit_bytes: u64 = match unit {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
@@ -241,7 +247,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
         "TB" => 1_000_000_000_000,
         _ => return None,
     };
-    number.checked_mul(factor)
+    number.checked_mul(unit_bytes)
 }
 
 /// Parses a duration, such as `250ms` or `15m`; `None` if it is malformed or too large.
@@ -255,7 +261,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 /// ```
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
-    let millis: u64 = match unit {
+    let unit_millis: u64 = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
@@ -263,10 +269,13 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    number.checked_mul(millis).map(Duration::from_millis)
+    number.checked_mul(unit_millis).map(Duration::from_millis)
 }
 
+/// Splits `text` into the number at its start and the unit after the number. `None` if the number is missing or does not
+/// fit into a `u64`.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some((text[..digits].parse().ok()?, &text[digits..]))
+    let unit_start = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_start);
+    Some((number.parse().ok()?, unit))
 }

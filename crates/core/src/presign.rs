@@ -41,7 +41,7 @@ impl PresignIntent {
     }
 }
 
-/// A body that a client will upload directly to the storage. The URL accepts no body with another digest or length.
+/// A body that a client will upload directly to the storage. The URL accepts only a body with this digest and length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UploadIntent {
     /// The SHA-256 of the body.

@@ -14,7 +14,8 @@ use crate::list::ListQuery;
 use crate::record::Record;
 use crate::store::ArtifactStore;
 
-/// The rows of all pages of a listing. The stream requests the next page only when it is polled for a row of this page.
+/// The rows of all pages of a listing. The stream requests the next page only when it is polled after the last row
+/// of a page.
 ///
 /// The stream owns an `Arc` of the store and borrows nothing, so it can be moved into a task or returned from a
 /// function. The stream ends after an error.
@@ -23,13 +24,15 @@ pub struct RecordStream(Pin<Box<dyn Stream<Item = Result<Record, StoreError>> + 
 
 impl RecordStream {
     pub(crate) fn new<S: ArtifactStore + ?Sized>(store: Arc<S>, query: ListQuery) -> Self {
+        // The state is the query of the next page; `None` after the last page.
         let pages = stream::try_unfold(Some(query), move |query| {
             let store = Arc::clone(&store);
             async move {
                 let Some(query) = query else { return Ok::<_, StoreError>(None) };
                 let page = store.list(&query).await?;
-                let rest = page.next.map(|next| query.with_cursor(Some(next)));
-                Ok(Some((stream::iter(page.rows.into_iter().map(Ok)), rest)))
+                let next_query = page.next.map(|cursor| query.with_cursor(Some(cursor)));
+                let rows = stream::iter(page.rows.into_iter().map(Ok));
+                Ok(Some((rows, next_query)))
             }
         });
         Self(Box::pin(pages.try_flatten()))

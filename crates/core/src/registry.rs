@@ -288,20 +288,23 @@ impl Registry {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the registered drivers, or says why this one is
     /// [missing](Self::explain_missing).
     pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
-        self.drivers.get(name).ok_or_else(|| {
-            StoreError::invalid(match self.missing.get(name) {
-                Some(reason) => format!("the driver {name} {reason}"),
-                // The name is not repeated, because it may be a URL with a password.
-                None if name.contains([':', '/', '@']) => {
-                    let known: Vec<_> = self.drivers.keys().copied().collect();
-                    format!("a URL is not the name of a driver; known: {}", known.join(", "))
-                }
-                None => format!(
-                    "there is no driver '{name}'; {}",
-                    suggest_name(name, self.drivers.keys().copied())
-                ),
-            })
-        })
+        if let Some(driver) = self.drivers.get(name) {
+            return Ok(driver);
+        }
+        if let Some(reason) = self.missing.get(name) {
+            return Err(StoreError::invalid(format!("the driver {name} {reason}")));
+        }
+        let known_names = self.drivers.keys().copied();
+        if name.contains([':', '/', '@']) {
+            // The message does not repeat the name, because it may be a URL with a password.
+            let known_names: Vec<_> = known_names.collect();
+            return Err(StoreError::invalid(format!(
+                "a URL is not the name of a driver; known: {}",
+                known_names.join(", ")
+            )));
+        }
+        let suggestion = suggest_name(name, known_names);
+        Err(StoreError::invalid(format!("there is no driver '{name}'; {suggestion}")))
     }
 
     /// All drivers, in the order of their names.

@@ -38,7 +38,9 @@ impl ByteStream {
 
     /// A stream of bytes in memory, as one piece without a copy. If `bytes` is empty, the stream has no piece.
     pub fn from_bytes(bytes: Bytes) -> Self {
-        Self::new(futures_util::stream::iter((!bytes.is_empty()).then_some(Ok(bytes))))
+        // An `Option` iterates over one piece or none.
+        let piece = if bytes.is_empty() { None } else { Some(Ok(bytes)) };
+        Self::new(futures_util::stream::iter(piece))
     }
 
     /// Reads the whole stream into memory, up to `max_bytes`.
@@ -49,7 +51,8 @@ impl ByteStream {
         self.collect_with_capacity(max_bytes, 0).await
     }
 
-    /// As [`collect_bytes`](Self::collect_bytes), with an initial capacity of `capacity` bytes.
+    /// As [`collect_bytes`](Self::collect_bytes), with an initial capacity of `capacity` bytes. A stream of one piece is
+    /// not copied, so it needs no capacity.
     pub(crate) async fn collect_with_capacity(
         mut self,
         max_bytes: u64,

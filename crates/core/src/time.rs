@@ -90,8 +90,8 @@ const ZERO_TIME_MICROS: i64 = -62_135_596_800_000_000;
 
 impl Timestamp {
     /// Parses the RFC 3339 time in `text` as a lower bound. Fractions of a microsecond are rounded up, so that the
-    /// bound matches the same timestamps as the exact time. `None`, which means no bound, for 0001-01-01T00:00:00Z in
-    /// any notation. Clients that cannot omit a time send this value for an unset time.
+    /// bound matches the same timestamps as the exact time. Returns `None` (no bound) for 0001-01-01T00:00:00Z in any
+    /// notation: clients that cannot omit a time send this time if none is set.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the text is not an RFC 3339 time.
@@ -137,21 +137,24 @@ impl ParsedTime {
 
     fn try_parse(text: &str) -> Option<Self> {
         let mut rest = text.as_bytes();
-        let (year, month) = (parse_digits(&mut rest, 4)?, parse_digits_after(&mut rest, b"-", 2)?);
-        let (day, hour) =
-            (parse_digits_after(&mut rest, b"-", 2)?, parse_digits_after(&mut rest, b"Tt ", 2)?);
-        let (minute, second) =
-            (parse_digits_after(&mut rest, b":", 2)?, parse_digits_after(&mut rest, b":", 2)?);
-        let (fraction, has_remainder) = parse_fraction(&mut rest)?;
-        let offset = parse_offset(&mut rest)?;
+        let year = parse_digits(&mut rest, 4)?;
+        let month = parse_digits_after(&mut rest, b"-", 2)?;
+        let day = parse_digits_after(&mut rest, b"-", 2)?;
+        let hour = parse_digits_after(&mut rest, b"Tt ", 2)?;
+        let minute = parse_digits_after(&mut rest, b":", 2)?;
+        let second = parse_digits_after(&mut rest, b":", 2)?;
+        let (fraction_micros, has_remainder) = parse_fraction(&mut rest)?;
+        let offset_minutes = parse_offset(&mut rest)?;
         // Month and day have two digits, so they fit into an `i8`.
         let to_i8 = |number: i64| i8::try_from(number).ok();
         let date = jiff::civil::Date::new(i16::try_from(year).ok()?, to_i8(month)?, to_i8(day)?).ok()?;
         let days = i64::from((date - jiff::civil::date(1970, 1, 1)).get_days());
-        let minutes = (days * 24 + hour) * 60 + minute - offset;
+        let utc_minutes = (days * 24 + hour) * 60 + minute - offset_minutes;
         let is_valid_time = rest.is_empty() && hour < 24 && minute < 60;
-        let is_valid_second = second < 60 || (second == 60 && minutes.rem_euclid(24 * 60) == 24 * 60 - 1);
-        let micros = (minutes * 60 + second) * 1_000_000 + fraction;
+        // Leap seconds are inserted only in the last minute of a day in UTC.
+        let is_last_minute_of_day = utc_minutes.rem_euclid(24 * 60) == 24 * 60 - 1;
+        let is_valid_second = second < 60 || (second == 60 && is_last_minute_of_day);
+        let micros = (utc_minutes * 60 + second) * 1_000_000 + fraction_micros;
         (is_valid_time && is_valid_second).then_some(Self { micros, has_remainder })
     }
 
@@ -161,37 +164,51 @@ impl ParsedTime {
     }
 }
 
+// Each of the following functions reads from the start of `rest`, and `rest` then starts after the bytes that were read.
+// `None` means that the text is malformed.
+
 /// Reads the next `count` digits as a number.
 fn parse_digits(rest: &mut &[u8], count: usize) -> Option<i64> {
-    let (number, remaining) = rest.split_at_checked(count)?;
+    let (digits, remaining) = rest.split_at_checked(count)?;
     *rest = remaining;
-    number.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+    let mut number = 0_i64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + i64::from(digit - b'0');
+    }
+    Some(number)
 }
 
 /// Reads one of `separators`, then the next `count` digits as a number.
 fn parse_digits_after(rest: &mut &[u8], separators: &[u8], count: usize) -> Option<i64> {
     let (separator, remaining) = rest.split_first()?;
+    if !separators.contains(separator) {
+        return None;
+    }
     *rest = remaining;
-    separators.contains(separator).then(|| parse_digits(rest, count))?
+    parse_digits(rest, count)
 }
 
 /// Reads the optional fraction of a second. Returns its microseconds, and whether a digit after the sixth is not zero.
 fn parse_fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
-    let Some(remaining) = rest.strip_prefix(b".") else { return Some((0, false)) };
-    let length = remaining.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (fraction, remaining) = remaining.split_at(length);
+    let Some(after_dot) = rest.strip_prefix(b".") else { return Some((0, false)) };
+    let length = after_dot.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (fraction, remaining) = after_dot.split_at(length);
     *rest = remaining;
-    let digit = |index: usize| i64::from(fraction.get(index).map_or(0, |digit| digit - b'0'));
+    // A missing digit counts as 0.
+    let digit = |index: usize| i64::from(fraction.get(index).map_or(0, |byte| byte - b'0'));
     let micros = (0..6).fold(0, |sum, index| sum * 10 + digit(index));
     let has_remainder = fraction.iter().skip(6).any(|digit| *digit != b'0');
     (length > 0).then_some((micros, has_remainder))
 }
 
-/// Reads the offset from UTC, in minutes.
+/// Reads the offset from UTC, in minutes: 0 for `Z`, 90 for `+01:30`.
 fn parse_offset(rest: &mut &[u8]) -> Option<i64> {
-    let (sign, remaining) = rest.split_first()?;
+    let (sign_byte, remaining) = rest.split_first()?;
     *rest = remaining;
-    let sign = match sign {
+    let sign = match sign_byte {
         b'Z' | b'z' => return Some(0),
         b'+' => 1,
         b'-' => -1,

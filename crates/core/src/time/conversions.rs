@@ -12,6 +12,7 @@ impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         // A `Duration` has less than 2^64 seconds, so its microseconds and nanoseconds fit into an `i128`.
         let signed = |value: u128| i128::try_from(value).unwrap_or(i128::MAX);
+        // For a time before 1970, the error contains the distance to 1970, and `div_euclid` rounds down.
         Self::from_micros_wide(match time.duration_since(UNIX_EPOCH) {
             Ok(after) => signed(after.as_micros()),
             Err(before) => (-signed(before.duration().as_nanos())).div_euclid(1000),

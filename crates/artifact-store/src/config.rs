@@ -47,8 +47,8 @@ pub struct Config {
     /// cursors are valid only until the process ends.
     #[serde(default)]
     pub cursor_secret: Option<Secret>,
-    /// The largest artifact in bytes. The driver's own limit applies too; `None` means that only this limit applies. In
-    /// a file, the value is a number or a text such as `4MiB`.
+    /// The largest artifact in bytes. The driver's own limit applies too; `None` means that only the driver's limit
+    /// applies. In a file, the value is a number or a text such as `4MiB`.
     #[serde(default, deserialize_with = "deserialize_size")]
     pub max_artifact_bytes: Option<u64>,
 }

@@ -35,20 +35,20 @@ use http_body::{Body, Frame, SizeHint};
 pub struct HttpBody {
     stream: ByteStream,
     /// The number of bytes that the stream has not returned yet. `None` if it is not known.
-    left: Option<u64>,
+    remaining: Option<u64>,
     has_ended: bool,
 }
 
 impl From<GetResult> for HttpBody {
     fn from(get: GetResult) -> Self {
         let length = get.range.end.saturating_sub(get.range.start);
-        Self { stream: get.stream, left: Some(length), has_ended: false }
+        Self { stream: get.stream, remaining: Some(length), has_ended: false }
     }
 }
 
 impl From<ByteStream> for HttpBody {
     fn from(stream: ByteStream) -> Self {
-        Self { stream, left: None, has_ended: false }
+        Self { stream, remaining: None, has_ended: false }
     }
 }
 
@@ -66,7 +66,7 @@ impl Body for HttpBody {
         let item = ready!(Pin::new(&mut self.stream).poll_next(cx));
         match &item {
             Some(Ok(piece)) => {
-                self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+                self.remaining = self.remaining.map(|bytes| bytes.saturating_sub(piece.len() as u64));
             }
             Some(Err(_)) | None => self.has_ended = true,
         }
@@ -78,7 +78,7 @@ impl Body for HttpBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -87,14 +87,15 @@ pub(crate) fn data_stream<B: Body>(body: B) -> impl Stream<Item = Result<Bytes, 
     let mut body = Box::pin(body);
     futures_util::stream::poll_fn(move |cx| {
         loop {
-            return Poll::Ready(match ready!(body.as_mut().poll_frame(cx)) {
-                None => None,
-                Some(Err(error)) => Some(Err(error)),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(mut data) => Some(Ok(data.copy_to_bytes(data.remaining()))),
-                    Err(_trailers) => continue,
-                },
-            });
+            let frame = match ready!(body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            };
+            // A frame without data contains trailers, which are skipped.
+            if let Ok(mut data) = frame.into_data() {
+                return Poll::Ready(Some(Ok(data.copy_to_bytes(data.remaining()))));
+            }
         }
     })
 }

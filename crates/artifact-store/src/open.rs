@@ -19,6 +19,7 @@ macro_rules! register_drivers {
         $(
             #[cfg(feature = $feature)]
             $registry.register(Arc::new($driver))?;
+            // The registry uses this reason only if the driver is not registered.
             $registry.explain_missing(
                 $feature,
                 concat!("is not compiled in; enable the feature `", $feature, "` of `artifact-store`"),
@@ -27,8 +28,8 @@ macro_rules! register_drivers {
     };
 }
 
-/// The drivers that are compiled in, according to the crate's features. The error for a driver that is known but not
-/// compiled in names its feature.
+/// The drivers that are compiled in, according to the crate's features. If a known driver is not compiled in, its
+/// error names the feature to enable.
 ///
 /// # Errors
 /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if two drivers have the same name, which is a bug in this
@@ -108,9 +109,13 @@ pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<
     let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
     let is_persistent = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
-    let path = info.url.path_option().and_then(|name| options.text(name)).filter(|_| is_persistent);
-    // If it is unknown whether the path exists, opening the store reports the reason.
-    if let Some(path) = path.filter(|path| Path::new(path).try_exists().is_ok_and(|exists| !exists)) {
+    if !is_persistent {
+        return Ok(());
+    }
+    let Some(path) = info.url.path_option().and_then(|name| options.text(name)) else { return Ok(()) };
+    // `try_exists` fails if a parent folder cannot be read. Opening the store then reports the reason.
+    let is_missing = matches!(Path::new(path).try_exists(), Ok(false));
+    if is_missing {
         return Err(StoreError::invalid(format!(
             "there is no {} store at {path}; check the path",
             info.name

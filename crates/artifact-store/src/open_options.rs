@@ -38,8 +38,10 @@ use crate::open::{check_path_exists, drivers, resolve};
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing until a store is opened with them"]
 pub struct OpenOptions {
+    /// `None` for the compiled-in drivers.
     registry: Option<Registry>,
     clock: Arc<dyn Clock>,
+    /// `None` for the options in the configuration.
     gate: Option<GateOptions>,
     create: bool,
     read_only: bool,
@@ -52,7 +54,8 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// The compiled-in drivers, the system's clock and the gate of the configuration. A missing location is created.
+    /// The compiled-in drivers, the system's clock, and the gate options of the configuration. A missing location is
+    /// created.
     pub fn new() -> Self {
         Self { registry: None, clock: Arc::new(SystemClock), gate: None, create: true, read_only: false }
     }
@@ -69,9 +72,9 @@ impl OpenOptions {
         self
     }
 
-    /// Sets the options of the [`Gate`]. They override the options of the configuration, with two exceptions. Of two
-    /// limits on the size of artifacts, the smaller one applies. If `options` has no cursor key, the configuration's
-    /// cursor secret is used. Reads from a driver whose bytes cannot change, such as `inmem`, are never verified.
+    /// Sets the options of the [`Gate`]. They override the options of the configuration, with two exceptions. If both set a
+    /// limit on the size of artifacts, the smaller limit applies. If `options` has no cursor key, the configuration's
+    /// cursor secret is used. Whatever the options are, reads from a driver whose bytes cannot change, such as `inmem`, are never verified.
     pub fn gate(mut self, options: GateOptions) -> Self {
         self.gate = Some(options);
         self
@@ -97,7 +100,10 @@ impl OpenOptions {
     /// # Errors
     /// As [`open`](crate::open); `InvalidArgument` if the path does not exist and the options do not allow creating it.
     pub async fn open(&self, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-        let registry = self.registry.clone().map_or_else(drivers, Ok)?;
+        let registry = match &self.registry {
+            Some(registry) => registry.clone(),
+            None => drivers()?,
+        };
         if self.read_only || !self.create {
             check_path_exists(&registry, config)?;
         }
@@ -120,19 +126,27 @@ impl OpenOptions {
     /// The options of the gate. The options that the program set override those of `config`, as [`gate`](Self::gate)
     /// describes.
     fn gate_options(&self, config: &Config, bytes_cannot_change: bool) -> Result<GateOptions, StoreError> {
-        let secret = config.cursor_secret.as_ref();
-        let configured_key =
-            secret.map(|secret| CursorKey::from_secret(secret.reveal().as_bytes())).transpose()?;
-        let verify_reads = match &self.gate {
-            _ if bytes_cannot_change => VerifyReads::Never,
-            Some(gate) => gate.verify_reads,
-            None => config.verify_reads,
+        let configured_key = match &config.cursor_secret {
+            Some(secret) => Some(CursorKey::from_secret(secret.reveal().as_bytes())?),
+            None => None,
         };
-        let program_limit = self.gate.as_ref().map_or(u64::MAX, |gate| gate.max_artifact_bytes);
-        let program_key = self.gate.as_ref().and_then(|gate| gate.cursor_key.clone());
+        let configured_limit = config.max_artifact_bytes.unwrap_or(u64::MAX);
+        // The options that the program set with `gate`.
+        let program = self.gate.as_ref();
+        let program_key = program.and_then(|gate| gate.cursor_key.clone());
+        let program_limit = program.map_or(u64::MAX, |gate| gate.max_artifact_bytes);
+        let verify_reads = if bytes_cannot_change {
+            VerifyReads::Never
+        } else {
+            program.map_or(config.verify_reads, |gate| gate.verify_reads)
+        };
+        let cursor_key = match program_key.or(configured_key) {
+            Some(key) => key,
+            None => CursorKey::random()?,
+        };
         Ok(GateOptions::default()
             .with_verify_reads(verify_reads)
-            .with_max_artifact_bytes(config.max_artifact_bytes.unwrap_or(u64::MAX).min(program_limit))
-            .with_cursor_key(program_key.or(configured_key).map_or_else(CursorKey::random, Ok)?))
+            .with_max_artifact_bytes(configured_limit.min(program_limit))
+            .with_cursor_key(cursor_key))
     }
 }

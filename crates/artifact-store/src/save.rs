@@ -17,11 +17,13 @@ pub trait GetResultExt {
     /// Writes the bytes into the file `path` and returns their number. An existing file is replaced. If `path` is a
     /// symbolic link, the link is replaced, and its target is not changed.
     ///
-    /// The file is whole or absent: the bytes go to a temporary file in the same folder, are flushed to the disk, and
-    /// the file is renamed. Then the folder is flushed. After an error, or if the future is dropped before
-    /// the rename begins, an existing file is unchanged and the temporary file is deleted. Only if the error is about
-    /// flushing the folder, the new file is there, but may be lost in a power failure. The disk is accessed on tokio's
-    /// threads for blocking calls. The permissions are those of a new file, as the process's umask gives them.
+    /// The file is whole or absent. The bytes go to a temporary file in the same folder and are flushed to the disk. Then
+    /// the temporary file is renamed to `path`, and the folder is flushed. After an error, or if the future is dropped
+    /// before the rename begins, an existing file is unchanged and the temporary file is deleted. There is one exception:
+    /// if flushing the folder fails, the new file exists, but it may be lost in a power failure.
+    ///
+    /// The disk is accessed on tokio's threads for blocking calls. The file gets the permissions of any new file: read
+    /// and write for all, restricted by the process's umask.
     ///
     /// # Errors
     /// The errors of the file system. An error of the store's stream becomes an [`io::Error`] that contains
@@ -62,6 +64,7 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     };
+    // The closure must own `folder`, so it returns `folder` with the file.
     let (file, temporary, folder) = run_blocking(move || {
         let (file, temporary) = create_temporary(&folder)?;
         Ok((file, temporary, folder))
@@ -76,7 +79,8 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
     // `tokio::fs::File` writes in the background. `flush` waits for the last write and returns its error.
     file.flush().await?;
     let file = file.into_std().await;
-    // Two steps, because a blocking call goes on when the future is dropped: a slow flush must not end in a rename.
+    // A blocking call goes on even if this future is dropped. So the flush and the rename are two calls: if the future is
+    // dropped during a slow flush, no rename follows.
     run_blocking(move || file.sync_all()).await?;
     run_blocking(move || {
         temporary.persist(&path)?;
@@ -90,6 +94,7 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
 fn create_temporary(folder: &Path) -> io::Result<(File, TempPath)> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifact-").suffix(".part");
+    // Without this call, `tempfile` gives permissions to the owner only.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     Ok(builder.tempfile_in(folder)?.into_parts())
@@ -107,6 +112,7 @@ fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Runs `work` on a thread for blocking calls. If `work` panics, the result is an error.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -1,5 +1,5 @@
-//! Tools for tests of programs that use a store: failures, delays and a record of calls by [`TestStore`], and a clock
-//! that is set by hand by [`ManualClock`]. Enabled by the feature `testing`.
+//! Tools for tests of programs that use a store. [`TestStore`] makes calls fail or wait, and records every call.
+//! [`ManualClock`] is a clock that the test sets. Enabled by the feature `testing`.
 //!
 //! # Examples
 //! ```

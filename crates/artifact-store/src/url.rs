@@ -27,7 +27,7 @@ const CONFIG_KEYS: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_b
 /// `driver:path?option=value&…`, or `driver://…?option=value&…`.
 ///
 /// - `inmem:`, `fs:/var/lib/artifacts`, `fs:relative/folder`, `sqlite:artifacts.db`, `sqlite::memory:`.
-/// - An absolute path may follow an empty authority (`fs:///var/lib/artifacts`). A host in its place is an error.
+/// - An absolute path may follow an empty authority (`fs:///var/lib/artifacts`). A host before the path is an error.
 /// - `s3://bucket/prefix?region=eu-central-1`: the host is the bucket, the path is the prefix.
 /// - `postgres://user:password@host/name?sslmode=require&schema=files`: the URL is passed to the database client
 ///   unchanged, including escapes. Only the parameters that are options of the driver or keys of [`Config`] are
@@ -47,7 +47,7 @@ impl FromStr for Config {
 
 // Errors do not repeat a URL or a value, because a misplaced URL may contain a password.
 fn parse(url: &str) -> Result<Config, StoreError> {
-    let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+    let Some((scheme, after_scheme)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return Err(StoreError::invalid(
             "not a store URL: expected driver:path, for example fs:/var/lib/artifacts or inmem:",
         ));
@@ -55,7 +55,7 @@ fn parse(url: &str) -> Result<Config, StoreError> {
     if url.contains('#') {
         return Err(StoreError::invalid("a store URL has no fragment; write %23 for a # in it"));
     }
-    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (location, query) = after_scheme.split_once('?').unwrap_or((after_scheme, ""));
     let mut config = Config::new(scheme);
     let authority = location.strip_prefix("//");
     if authority.is_none() && !location.is_empty() {
@@ -86,11 +86,11 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
     if let Some(Value::String(path)) = given.remove(PATH_KEY) {
         return match info.url {
             UrlForm::Path(option) => set_option(given, option, path, "'s path"),
-            _ => Err(no_path(info)),
+            _ => Err(path_not_allowed(info)),
         };
     }
-    let Some(Value::String(rest)) = given.remove(AUTHORITY_KEY) else { return Ok(()) };
-    let (location, query) = rest.split_once('?').unwrap_or((&rest, ""));
+    let Some(Value::String(authority)) = given.remove(AUTHORITY_KEY) else { return Ok(()) };
+    let (location, query) = authority.split_once('?').unwrap_or((&authority, ""));
     let mut client_parameters = Vec::new();
     for parameter in parse_parameters(query)? {
         let is_option = info.options.iter().any(|spec| spec.name == parameter.name);
@@ -123,11 +123,11 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
             }
             Ok(())
         }
-        // An absolute path after an empty authority.
+        // The host is empty, as in `fs:///path`, so the location is an absolute path.
         UrlForm::Path(option) if location.starts_with('/') => {
             set_option(given, option, decode(location)?, "'s path")
         }
-        UrlForm::SchemeOnly if location.starts_with('/') => Err(no_path(info)),
+        UrlForm::SchemeOnly if location.starts_with('/') => Err(path_not_allowed(info)),
         UrlForm::Path(_) | UrlForm::SchemeOnly => Err(StoreError::invalid(format!(
             "the URL {0}://… names a host; write {0}:/… for an absolute path and {0}:… for a relative one",
             info.name
@@ -149,8 +149,8 @@ fn set_option(
     Err(StoreError::invalid_option(option, format!("is given twice: as the URL{part}, and by name")))
 }
 
-/// The error for a path in the URL of a driver that has none.
-fn no_path(info: &DriverInfo) -> StoreError {
+/// The error for a path in a URL whose driver takes no path.
+fn path_not_allowed(info: &DriverInfo) -> StoreError {
     StoreError::invalid(format!(
         "the driver {} has no path; write {}",
         info.name,
@@ -167,6 +167,7 @@ struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
+    /// The decoded value.
     fn value(&self) -> Result<String, StoreError> {
         let Some((_, value)) = self.raw.split_once('=') else {
             let name = &self.name;
@@ -175,7 +176,7 @@ impl Parameter<'_> {
         decode(value)
     }
 
-    /// The value, if the name is a valid option name.
+    /// The decoded value. Returns an error if the name cannot be the name of an option.
     fn option_value(&self) -> Result<String, StoreError> {
         if !is_name(&self.name) {
             return Err(StoreError::invalid(
@@ -191,10 +192,11 @@ fn parse_parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
     let mut seen = BTreeSet::new();
     let mut parameters = Vec::new();
     for raw in query.split('&').filter(|raw| !raw.is_empty()) {
-        let name = decode(raw.split_once('=').map_or(raw, |(name, _)| name))?;
+        let raw_name = raw.split_once('=').map_or(raw, |(raw_name, _)| raw_name);
+        let name = decode(raw_name)?;
         if !seen.insert(name.clone()) {
-            let name = if is_name(&name) { &name } else { "a parameter" };
-            return Err(StoreError::invalid(format!("{name} is given twice in a store URL")));
+            let shown_name = if is_name(&name) { &name } else { "a parameter" };
+            return Err(StoreError::invalid(format!("{shown_name} is given twice in a store URL")));
         }
         parameters.push(Parameter { raw, name });
     }
@@ -207,11 +209,13 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
+/// Whether `scheme` has the characters and the length of a URL scheme.
 fn is_scheme(scheme: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&scheme.len())
         && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
+/// Decodes the percent-escapes in `text`.
 fn decode(text: &str) -> Result<String, StoreError> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded

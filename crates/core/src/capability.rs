@@ -20,8 +20,8 @@ pub enum FlagKind {
 
 macro_rules! flags {
     ($($(#[$meta:meta])* $name:ident = $name_text:literal, $kind:ident, $description:literal;)+) => {
-        /// A verb or a guarantee that a store may advertise. The conformance suite tests each flag both ways:
-        /// advertised and not.
+        /// A verb or a guarantee that a store may advertise. The conformance suite tests each flag with stores
+        /// that advertise it and with stores that do not.
         ///
         /// The enum is not `#[non_exhaustive]`. The suite matches on the flag without a wildcard, so a new flag without
         /// checks does not compile.

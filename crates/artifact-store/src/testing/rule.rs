@@ -12,13 +12,18 @@ pub(super) type MakeError = Arc<dyn Fn() -> StoreError + Send + Sync>;
 /// What a rule does to a call.
 #[derive(Clone)]
 pub(super) enum Action {
+    /// The error instead of the call.
     Fail(MakeError),
+    /// The error after the call.
     FailAfter(MakeError),
+    /// The number of bytes that the stream returns, and the error after these bytes.
     CutStream(u64, MakeError),
+    /// The delay before the call.
     Delay(Duration),
 }
 
-/// What happens to the calls of one verb. Without modifiers a rule applies to every call of its verb.
+/// What happens to the calls of one verb. A new rule applies to every call of its verb; methods such as
+/// [`in_scope`](Self::in_scope) and [`times`](Self::times) restrict it.
 #[derive(Clone)]
 #[must_use = "a rule does nothing until it is added to a store"]
 pub struct Rule {
@@ -26,26 +31,29 @@ pub struct Rule {
     pub(super) action: Action,
     scope: Option<Scope>,
     id: Option<ArtifactId>,
-    skipped: u64,
-    times: u64,
+    /// The number of matching calls to which the rule does not apply yet.
+    calls_to_skip: u64,
+    /// The number of calls to which the rule may still apply.
+    remaining_calls: u64,
 }
 
 impl Rule {
     fn new(verb: Verb, action: Action) -> Self {
-        Self { verb, action, scope: None, id: None, skipped: 0, times: u64::MAX }
+        Self { verb, action, scope: None, id: None, calls_to_skip: 0, remaining_calls: u64::MAX }
     }
 
-    /// The call fails, and the store is not called.
+    /// The call fails with the result of `error`, and the store is not called.
     pub fn fail(verb: Verb, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
         Self::new(verb, Action::Fail(Arc::new(error)))
     }
 
-    /// The store executes the call, but the caller gets an error, as if the response was lost on the network.
+    /// The store executes the call, but the caller gets the result of `error`, as if the response was lost on the
+    /// network.
     pub fn fail_after(verb: Verb, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
         Self::new(verb, Action::FailAfter(Arc::new(error)))
     }
 
-    /// A get succeeds, and its stream ends with the error after `bytes` bytes. A stream of at most `bytes` bytes is not
+    /// A get succeeds, and its stream ends with the result of `error` after `bytes` bytes. A stream of at most `bytes` bytes is not
     /// changed.
     pub fn cut_stream(bytes: u64, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
         Self::new(Verb::Get, Action::CutStream(bytes, Arc::new(error)))
@@ -72,13 +80,13 @@ impl Rule {
 
     /// Does not apply to the first `calls` calls that match the verb, scope and id.
     pub fn skip(mut self, calls: u64) -> Self {
-        self.skipped = calls;
+        self.calls_to_skip = calls;
         self
     }
 
     /// Applies to at most `calls` calls.
     pub fn times(mut self, calls: u64) -> Self {
-        self.times = calls;
+        self.remaining_calls = calls;
         self
     }
 
@@ -90,12 +98,12 @@ impl Rule {
         if !matches {
             return false;
         }
-        if self.skipped > 0 {
-            self.skipped -= 1;
+        if self.calls_to_skip > 0 {
+            self.calls_to_skip -= 1;
             return false;
         }
-        let applies = self.times > 0;
-        self.times = self.times.saturating_sub(1);
+        let applies = self.remaining_calls > 0;
+        self.remaining_calls = self.remaining_calls.saturating_sub(1);
         applies
     }
 }
@@ -113,8 +121,8 @@ impl fmt::Debug for Rule {
             .field("action", &action)
             .field("scope", &self.scope)
             .field("id", &self.id)
-            .field("skip", &self.skipped)
-            .field("times", &self.times)
+            .field("skip", &self.calls_to_skip)
+            .field("times", &self.remaining_calls)
             .finish()
     }
 }

@@ -30,7 +30,7 @@ pub struct Call {
 /// A store that applies [`Rule`]s to the calls of another store and records every call.
 ///
 /// All rules that apply to a call are used. Their delays are added. Of several failures, the rule that was added first
-/// wins; a failure before the call wins over one after the call. The error of a rule gets the context of the call, as
+/// wins. But a failure before the call ([`Rule::fail`]) wins over a failure after the call ([`Rule::fail_after`]). The error of a rule gets the context of the call, as
 /// an error of the [`Gate`] does.
 #[derive(Debug)]
 pub struct TestStore {
@@ -47,10 +47,13 @@ struct State {
 /// What the rules do to one call.
 #[derive(Default)]
 struct Plan {
+    /// The delay before the call; zero for no delay.
     delay: Duration,
+    /// The error instead of the call.
     fail: Option<StoreError>,
+    /// The error after the call.
     fail_after: Option<StoreError>,
-    /// How many bytes of the stream are returned before the error.
+    /// How many bytes of the stream are returned before the error, and the error.
     cut: Option<(u64, MakeError)>,
 }
 
@@ -145,7 +148,10 @@ impl TestStore {
         }
         let result = match plan.fail {
             Some(error) => Err(error),
-            None => call.await.and_then(|value| plan.fail_after.map_or(Ok(value), Err)),
+            None => match (call.await, plan.fail_after) {
+                (Ok(_), Some(error)) => Err(error),
+                (result, _) => result,
+            },
         };
         let result = result.map_err(|error| error.with_context(|| context));
         if let Some(call) = self.state().calls.get_mut(number) {
@@ -157,22 +163,25 @@ impl TestStore {
 
 /// Ends `stream` with an error after `bytes` bytes. A stream of at most `bytes` bytes is not changed.
 fn cut_stream(stream: ByteStream, bytes: u64, error: MakeError, context: ErrorContext) -> ByteStream {
+    // The state is the rest of the stream and the number of bytes to return before the error; `None` after an error.
     ByteStream::new(stream::unfold(Some((stream, bytes)), move |state| {
         let (error, context) = (Arc::clone(&error), context.clone());
         async move {
-            let (mut stream, left) = state?;
+            let (mut stream, remaining) = state?;
             match stream.next().await? {
-                Ok(piece) if piece.len() as u64 <= left => {
-                    let left = left - piece.len() as u64;
-                    Some((Ok(piece), Some((stream, left))))
+                Ok(piece) if piece.len() as u64 <= remaining => {
+                    let remaining = remaining - piece.len() as u64;
+                    Some((Ok(piece), Some((stream, remaining))))
                 }
-                // `left` is smaller than the length of the piece, so it fits into a `usize`.
-                Ok(piece) if left > 0 => {
-                    let rest = ByteStream::from_bytes(piece.slice(usize::try_from(left).ok()?..));
-                    Some((Ok(piece.slice(..usize::try_from(left).ok()?)), Some((rest, 0))))
+                Ok(piece) if remaining > 0 => {
+                    // `remaining` is smaller than the length of the piece, so it fits into a `usize`.
+                    let cut_at = usize::try_from(remaining).ok()?;
+                    // The next poll finds the bytes after the cut and returns the error.
+                    let after_cut = ByteStream::from_bytes(piece.slice(cut_at..));
+                    Some((Ok(piece.slice(..cut_at)), Some((after_cut, 0))))
                 }
                 Ok(_) => Some((Err(error().with_context(|| context)), None)),
-                Err(error) => Some((Err(error), None)),
+                Err(store_error) => Some((Err(store_error), None)),
             }
         }
     }))

@@ -7,8 +7,8 @@ use artifact_store_core::Body;
 #[cfg(feature = "tokio")]
 use std::{io, path::Path};
 
-/// The largest piece that is read from a file at once, in bytes. The driver would get a larger piece split into pieces of
-/// this size.
+/// The largest piece that is read from a file at once, in bytes. The driver would get a larger piece split into pieces
+/// of this size.
 #[cfg(feature = "tokio")]
 const FILE_PIECE_BYTES: usize = artifact_store_core::MAX_PIECE_BYTES;
 

@@ -72,9 +72,10 @@ impl OpenOptions {
         self
     }
 
-    /// Sets the options of the [`Gate`]. They override the options of the configuration, with two exceptions. If both set a
-    /// limit on the size of artifacts, the smaller limit applies. If `options` has no cursor key, the configuration's
-    /// cursor secret is used. Whatever the options are, reads from a driver whose bytes cannot change, such as `inmem`, are never verified.
+    /// Sets the options of the [`Gate`]. They override the options of the configuration, with two exceptions. If both
+    /// set a limit on the size of artifacts, the smaller limit applies. If `options` has no cursor key, the
+    /// configuration's cursor secret is used. Whatever the options are, reads from a driver whose bytes cannot change,
+    /// such as `inmem`, are never verified.
     pub fn gate(mut self, options: GateOptions) -> Self {
         self.gate = Some(options);
         self

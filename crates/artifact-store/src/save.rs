@@ -17,10 +17,10 @@ pub trait GetResultExt {
     /// Writes the bytes into the file `path` and returns their number. An existing file is replaced. If `path` is a
     /// symbolic link, the link is replaced, and its target is not changed.
     ///
-    /// The file is whole or absent. The bytes go to a temporary file in the same folder and are flushed to the disk. Then
-    /// the temporary file is renamed to `path`, and the folder is flushed. After an error, or if the future is dropped
-    /// before the rename begins, an existing file is unchanged and the temporary file is deleted. There is one exception:
-    /// if flushing the folder fails, the new file exists, but it may be lost in a power failure.
+    /// The file is whole or absent. The bytes go to a temporary file in the same folder and are flushed to the disk.
+    /// Then the temporary file is renamed to `path`, and the folder is flushed. After an error, or if the future is
+    /// dropped before the rename begins, an existing file is unchanged and the temporary file is deleted. There is one
+    /// exception: if flushing the folder fails, the new file exists, but it may be lost in a power failure.
     ///
     /// The disk is accessed on tokio's threads for blocking calls. The file gets the permissions of any new file: read
     /// and write for all, restricted by the process's umask.
@@ -79,8 +79,8 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
     // `tokio::fs::File` writes in the background. `flush` waits for the last write and returns its error.
     file.flush().await?;
     let file = file.into_std().await;
-    // A blocking call goes on even if this future is dropped. So the flush and the rename are two calls: if the future is
-    // dropped during a slow flush, no rename follows.
+    // A blocking call goes on even if this future is dropped. So the flush and the rename are two calls: if the future
+    // is dropped during a slow flush, no rename follows.
     run_blocking(move || file.sync_all()).await?;
     run_blocking(move || {
         temporary.persist(&path)?;

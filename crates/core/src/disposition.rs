@@ -98,7 +98,8 @@ fn sanitize_filename(name: &str) -> String {
     if short.chars().all(|c| c == '.') { "_".repeat(short.chars().count()) } else { short }
 }
 
-/// Whether `c` is a control character, a path separator, a quote, or an invisible or bidirectional character of Unicode.
+/// Whether `c` is a control character, a path separator, a quote, or an invisible or bidirectional character of
+/// Unicode.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(

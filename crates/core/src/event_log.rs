@@ -72,9 +72,9 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Corrupt`, `Backend`.
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError>;
 
-    /// Waits until entries may have been appended since the previous call returned. After a few seconds, the call returns
-    /// even if nothing was appended. If an entry is appended between two calls, the second call returns at once. Only one task may wait at a time.
-    /// Cancel-safe.
+    /// Waits until entries may have been appended since the previous call returned. After a few seconds, the call
+    /// returns even if nothing was appended. If an entry is appended between two calls, the second call returns at
+    /// once. Only one task may wait at a time. Cancel-safe.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.

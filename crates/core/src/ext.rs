@@ -52,7 +52,8 @@ pub trait ArtifactStoreExt: ArtifactStore {
     }
 
     /// Reads a part of an artifact, as [`get`](ArtifactStore::get). `range` is a range such as `2..5`, `2..=4`, `2..`,
-    /// `..5` or `..`, or a [`ByteRange`] such as [`ByteRange::Suffix`]. `None` if the artifact does not exist in this scope.
+    /// `..5` or `..`, or a [`ByteRange`] such as [`ByteRange::Suffix`]. `None` if the artifact does not exist in this
+    /// scope.
     ///
     /// # Errors
     /// As [`get`](ArtifactStore::get).
@@ -78,8 +79,8 @@ pub trait ArtifactStoreExt: ArtifactStore {
         match self.get(scope, id, None).await? {
             Some(get) if get.record.size > max_bytes => Err(StoreError::too_large(max_bytes)),
             Some(get) => {
-                // The size is at most `max_bytes`, as checked above, so the caller accepts this capacity. A size that does
-                // not fit into a `usize` gives the capacity 0.
+                // The size is at most `max_bytes`, as checked above, so the caller accepts this capacity. A size that
+                // does not fit into a `usize` gives the capacity 0.
                 let capacity = usize::try_from(get.record.size).unwrap_or_default();
                 get.stream.collect_with_capacity(max_bytes, capacity).await.map(Some)
             }
@@ -112,8 +113,8 @@ pub trait ArtifactStoreExt: ArtifactStore {
     }
 
     /// All rows of a listing as a stream. The stream requests the next page only when it is polled after the last
-    /// row of a page. The listing starts at the query's cursor, and the query's limit is the page size. The stream owns a clone
-    /// of the `Arc`, so it borrows nothing.
+    /// row of a page. The listing starts at the query's cursor, and the query's limit is the page size. The stream owns
+    /// a clone of the `Arc`, so it borrows nothing.
     fn list_all(self: &Arc<Self>, query: ListQuery) -> RecordStream {
         RecordStream::new(Arc::clone(self), query)
     }

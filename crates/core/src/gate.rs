@@ -1,7 +1,7 @@
 //! The [`Gate`]: the single wrapper between callers and drivers.
 //!
-//! It implements everything that is the same for all stores: the closed state, flags, limits, the check that each result
-//! belongs to its request, digests of reads, cursors and error context. This module must never know a driver.
+//! It implements everything that is the same for all stores: the closed state, flags, limits, the check that each
+//! result belongs to its request, digests of reads, cursors and error context. This module must never know a driver.
 
 mod checked;
 

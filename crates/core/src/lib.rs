@@ -62,16 +62,16 @@
 //! # 4. The Gate
 //!
 //! The [`Gate`] is the wrapper between callers and drivers. It implements everything that is the same for all stores:
-//! the closed state, flags, limits, cursors and the context of errors. It checks that each result belongs to its request,
-//! and it compares each whole read with its SHA-256. So a driver is only storage, and a bug in a driver cannot give a
-//! caller an artifact of another tenant.
+//! the closed state, flags, limits, cursors and the context of errors. It checks that each result belongs to its
+//! request, and it compares each whole read with its SHA-256. So a driver is only storage, and a bug in a driver cannot
+//! give a caller an artifact of another tenant.
 //!
 //! # 5. A driver
 //!
 //! A driver implements the verbs. `presign` and `commit_upload` are optional: each belongs to a flag, and its default
 //! body returns `Unsupported`. Read the body of a put through [`Body::open`], which hashes and limits the bytes while
-//! they are read. Build storage keys from [`KeyToken`]s. Build the result of a listing with [`Page::new`]. The following driver is complete but slow:
-//! it stores everything in a vector.
+//! they are read. Build storage keys from [`KeyToken`]s. Build the result of a listing with [`Page::new`]. The
+//! following driver is complete but slow: it stores everything in a vector.
 //!
 //! ```
 #![doc = include_str!("../doc/vec_store.rs")]
@@ -88,14 +88,15 @@
 //!
 //! # 6. Conformance
 //!
-//! The conformance crate tests the contract with named checks. A driver's test provides a harness and runs all of them. Each
-//! flag has checks for stores that advertise it and for stores that do not. A driver must pass with and without the Gate.
+//! The conformance crate tests the contract with named checks. A driver's test provides a harness and runs all of them.
+//! Each flag has checks for stores that advertise it and for stores that do not. A driver must pass with and without
+//! the Gate.
 //!
 //! # 7. Opening by name
 //!
-//! A [`Driver`] opens stores from [`Options`]. A table of [`OptionSpec`]s describes these options. A [`Registry`] finds drivers by
-//! name; drivers do not register themselves. The facade crate `artifact-store` parses a configuration or a URL, opens the
-//! driver's store and wraps it in the Gate.
+//! A [`Driver`] opens stores from [`Options`]. A table of [`OptionSpec`]s describes these options. A [`Registry`] finds
+//! drivers by name; drivers do not register themselves. The facade crate `artifact-store` parses a configuration or a
+//! URL, opens the driver's store and wraps it in the Gate.
 
 mod body;
 mod capability;

@@ -1,7 +1,7 @@
 //! Listings: [`ListQuery`], its [`Filter`] and the resulting [`Page`].
 //!
-//! The order is fixed: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark). This module must never know how
-//! a driver finds rows.
+//! The order is fixed: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark). This module must never know
+//! how a driver finds rows.
 
 use serde::Serialize;
 

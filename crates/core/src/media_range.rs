@@ -21,8 +21,8 @@ use crate::error::StoreError;
 /// | `*/*` | every artifact that has a media type |
 ///
 /// An artifact without a media type matches no range. The comparison ignores ASCII case in type, subtype, parameter
-/// names and parameter values. It also ignores spaces, tabs and double quotes. If a quoted value of the stored media type
-/// contains a semicolon, the text after it is compared as if it were another parameter.
+/// names and parameter values. It also ignores spaces, tabs and double quotes. If a quoted value of the stored media
+/// type contains a semicolon, the text after it is compared as if it were another parameter.
 ///
 /// # Examples
 /// ```
@@ -123,8 +123,8 @@ impl fmt::Display for MediaRange {
 fn parse(text: &str) -> Option<Vec<String>> {
     let mut pieces = split_unquoted(text)?.into_iter();
     let (kind, subtype) = pieces.next()?.split_once('/')?;
-    // The part for type and subtype. A range such as `image/*` has the part ` image/`, and `*/*` has a space, which is at
-    // the start of every normalized media type.
+    // The part for type and subtype. A range such as `image/*` has the part ` image/`, and `*/*` has a space, which is
+    // at the start of every normalized media type.
     let mut first = String::from(" ");
     match (kind, subtype) {
         ("*", "*") => {}

@@ -183,8 +183,8 @@ impl fmt::Debug for Options {
     }
 }
 
-/// The smallest similarity of a known name that is suggested for a misspelled one. The Jaro-Winkler similarity goes from
-/// 0 (nothing in common) to 1 (equal).
+/// A known name is suggested for a misspelled name if their Jaro-Winkler similarity is above this value. The similarity
+/// goes from 0 (nothing in common) to 1 (equal).
 const MIN_SUGGESTED_SIMILARITY: f64 = 0.8;
 
 /// Lists the known `names` for an error message, with a suggestion if one of them is similar to `name`.
@@ -272,8 +272,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(unit_millis).map(Duration::from_millis)
 }
 
-/// Splits `text` into the number at its start and the unit after the number. `None` if the number is missing or does not
-/// fit into a `u64`.
+/// Splits `text` into the number at its start and the unit after the number. `None` if the number is missing or does
+/// not fit into a `u64`.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let unit_start = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_start);

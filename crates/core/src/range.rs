@@ -72,8 +72,8 @@ impl From<RangeTo<u64>> for ByteRange {
 
 impl From<RangeInclusive<u64>> for ByteRange {
     fn from(range: RangeInclusive<u64>) -> Self {
-        // A `RangeInclusive` is also an iterator. After the iteration, the range is empty, but its bounds are unspecified
-        // and may look like those of a range with bytes.
+        // A `RangeInclusive` is also an iterator. After the iteration, the range is empty, but its bounds are
+        // unspecified and may look like those of a range with bytes.
         if range.is_empty() {
             return Self::Bounded { start: *range.start(), end: *range.start() };
         }

@@ -285,8 +285,8 @@ impl Registry {
     /// The driver called `name`.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the registered drivers, or says why this one is
-    /// [missing](Self::explain_missing).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the registered drivers, or says why this one
+    /// is [missing](Self::explain_missing).
     pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
         if let Some(driver) = self.drivers.get(name) {
             return Ok(driver);

@@ -104,8 +104,8 @@ impl Health {
 /// Open a store through the facade crate, which wraps the driver in the [`Gate`](crate::Gate). Convenience methods
 /// (`put_text`, `get_bytes`, `scoped`, …) are on [`ArtifactStoreExt`](crate::ArtifactStoreExt). A missing artifact is
 /// `None` or `false`, never an error. All verbs may be called concurrently and are cancel-safe. If the future of a call
-/// is dropped, the whole artifact exists or nothing of it. No lock stays behind. If data stays behind, the driver deletes
-/// it later.
+/// is dropped, the whole artifact exists or nothing of it. No lock stays behind. If data stays behind, the driver
+/// deletes it later.
 ///
 /// # For driver authors
 /// A driver is only storage. Each verb documents what the Gate guarantees to the driver and what the driver guarantees
@@ -130,7 +130,8 @@ impl Health {
 ///    length of a scan is limited. A scan past the limit returns an error that says to narrow the scope.
 ///
 /// The conformance crate tests these guarantees as far as one process can. It tests each flag with stores that
-/// advertise it and with stores that do not. Separate programs test that a driver survives kills and that its memory is bounded.
+/// advertise it and with stores that do not. Separate programs test that a driver survives kills and that its memory is
+/// bounded.
 ///
 /// Wrappers implement every verb and use `#[deny(clippy::missing_trait_methods)]`, so that no verb silently uses a
 /// default body.
@@ -145,9 +146,9 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves nothing behind.
     ///
     /// The same bytes in one scope and namespace are one artifact, whoever puts them. The options of a second put,
-    /// such as its file name, are ignored: the record keeps the options of the first put. A [`delete`](Self::delete) by one producer removes the artifact for all
-    /// producers. If producers must not share artifacts, give each of them its own
-    /// [`namespace`](PutOptions::namespace).
+    /// such as its file name, are ignored: the record keeps the options of the first put. A [`delete`](Self::delete) by
+    /// one producer removes the artifact for all producers. If producers must not share artifacts, give each of them
+    /// its own [`namespace`](PutOptions::namespace).
     ///
     /// *The Gate guarantees:* the options are within their size limit; the body is limited by the caller and by the
     /// store. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back if the body fails; it
@@ -187,7 +188,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// The artifact is deleted for everyone who put the same bytes in this scope and namespace, see [`put`](Self::put).
     ///
     /// # Errors
-    /// `Corrupt` (the data under the artifact's key does not belong to this artifact), `Unavailable`, `Closed`, `Backend`.
+    /// `Corrupt` (the data under the artifact's key does not belong to this artifact), `Unavailable`, `Closed`,
+    /// `Backend`.
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError>;
 
     /// Lists records: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark). Pages are stable: a row that
@@ -222,7 +224,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Commits a presigned upload: compares the uploaded bytes with the announced ones, then creates the record. `None`
-    /// if the upload was not announced by [`presign`](Self::presign), or if nothing was uploaded. Idempotent: a second commit returns [`PutOutcome::AlreadyExists`].
+    /// if the upload was not announced by [`presign`](Self::presign), or if nothing was uploaded. Idempotent: a second
+    /// commit returns [`PutOutcome::AlreadyExists`].
     ///
     /// *The Gate guarantees:* [`Flag::PresignPut`] is advertised.
     ///
@@ -240,8 +243,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Backend`. The error says what is wrong and what to do about it.
     async fn health(&self) -> Result<Health, StoreError>;
 
-    /// Closes the store. Later calls of other verbs return `Closed`. When `close` returns, the driver's background tasks
-    /// have stopped. Idempotent.
+    /// Closes the store. Later calls of other verbs return `Closed`. When `close` returns, the driver's background
+    /// tasks have stopped. Idempotent.
     ///
     /// # Errors
     /// `Backend` if the storage did not close cleanly. The store is closed nevertheless.

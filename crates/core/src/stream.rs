@@ -51,8 +51,8 @@ impl ByteStream {
         self.collect_with_capacity(max_bytes, 0).await
     }
 
-    /// As [`collect_bytes`](Self::collect_bytes), with an initial capacity of `capacity` bytes. A stream of one piece is
-    /// not copied, so it needs no capacity.
+    /// As [`collect_bytes`](Self::collect_bytes), with an initial capacity of `capacity` bytes. A stream of one piece
+    /// is not copied, so it needs no capacity.
     pub(crate) async fn collect_with_capacity(
         mut self,
         max_bytes: u64,

@@ -164,8 +164,8 @@ impl ParsedTime {
     }
 }
 
-// Each of the following functions reads from the start of `rest`, and `rest` then starts after the bytes that were read.
-// `None` means that the text is malformed.
+// Each of the following functions reads from the start of `rest`, and `rest` then starts after the bytes that were
+// read. `None` means that the text is malformed.
 
 /// Reads the next `count` digits as a number.
 fn parse_digits(rest: &mut &[u8], count: usize) -> Option<i64> {

@@ -11,14 +11,14 @@ use crate::envelope::Envelope;
 
 /// The most characters of a member's name in a message. Names are untrusted input, too.
 const MAX_NAME_CHARS: usize = 64;
-/// The most characters of the legal values in a message.
+/// The most characters of the list of legal values in a message.
 const MAX_LEGAL_CHARS: usize = 400;
 
 /// Decodes `json` as a request.
 ///
 /// # Errors
-/// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not JSON, a member is not declared or
-/// missing, or a value has another type. The message names the member, and the legal type of a value.
+/// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not JSON, if a member is unknown or
+/// missing, or if a value has another type. The message names the member, and for a value its legal type.
 ///
 /// # Examples
 /// ```
@@ -73,35 +73,33 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Converts an error to a refusal without the values that the error may repeat. It parses the messages of `serde`.
-/// Tests fail if a version of `serde` changes these messages.
+/// Converts an error to a refusal without the values that the error may repeat. `path` names the member that the error
+/// is about; `.` is the whole body. This function parses the messages of `serde`. Tests fail if a version of `serde`
+/// changes these messages.
 fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
-    let (line, column) = (error.line(), error.column());
     if !error.is_data() {
+        let (line, column) = (error.line(), error.column());
         return Envelope::invalid(format!("the body is not JSON: line {line}, column {column}"));
     }
-    let text = error.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let full_text = error.to_string();
+    let text = full_text.rsplit_once(" at line ").map_or(full_text.as_str(), |(text, _position)| text);
     // `serde` writes the legal values last, after the rejected value.
     let legal = text.rsplit_once(", expected ").map(|(_, legal)| match legal {
         "u64" => "a whole number, 0 or more".to_owned(),
         legal => truncate(legal, MAX_LEGAL_CHARS),
     });
-    let quoted =
-        |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next()).map(printable_name);
-    let inside = if path == "." { String::new() } else { format!(" of `{}`", printable_name(path)) };
-    // The name of the member may contain the same separator, so the last match is the right one.
-    let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected "));
-    let message = if let Some((member, _)) = unknown {
+    let message = if let Some(member) = unknown_member(text) {
         let declared = legal.as_deref().unwrap_or("none").trim_start_matches("one of ");
         // The path ends with the member itself. The part before it is the object that contains the member.
-        let outer = path.strip_suffix(member).and_then(|outer| outer.strip_suffix('.')).unwrap_or_default();
-        let inside =
-            if outer.is_empty() { String::new() } else { format!(" of `{}`", printable_name(outer)) };
-        format!("the member `{}`{inside} is not declared; declared are {declared}", printable_name(member))
-    } else if let Some(member) = quoted("missing field `") {
-        format!("the member `{member}`{inside} is missing")
-    } else if let Some(member) = quoted("duplicate field `") {
+        let object =
+            path.strip_suffix(member).and_then(|object| object.strip_suffix('.')).unwrap_or_default();
+        let suffix = of_object(object);
+        format!("the member `{}`{suffix} is not declared; declared are {declared}", printable_name(member))
+    } else if let Some(member) = quoted_name(text, "missing field `") {
+        // The path is the object without the member.
+        let suffix = of_object(if path == "." { "" } else { path });
+        format!("the member `{member}`{suffix} is missing")
+    } else if let Some(member) = quoted_name(text, "duplicate field `") {
         format!("the member `{member}` is given twice")
     } else if path == "." {
         format!("the body is not legal: expected {}", legal.as_deref().unwrap_or("an object"))
@@ -112,14 +110,35 @@ fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
     Envelope::invalid(message)
 }
 
+/// The member's name in a message of `serde` about an unknown member; `None` for another message.
+fn unknown_member(text: &str) -> Option<&str> {
+    let after_start = text.strip_prefix("unknown field `")?;
+    // The name of the member may contain the same separator, so the last match is the right one.
+    let (member, _legal) = after_start.rsplit_once("`, expected ")?;
+    Some(member)
+}
+
+/// The name between `start`, which ends with a backtick, and the next backtick. `None` if `text` does not begin with
+/// `start`.
+fn quoted_name(text: &str, start: &str) -> Option<String> {
+    let after_start = text.strip_prefix(start)?;
+    after_start.split('`').next().map(printable_name)
+}
+
+/// The words of a message that name the object of a member. Empty for the whole body, whose `object` is empty.
+fn of_object(object: &str) -> String {
+    if object.is_empty() { String::new() } else { format!(" of `{}`", printable_name(object)) }
+}
+
 /// A member's name, shortened and without control characters, for a message.
 fn printable_name(text: &str) -> String {
     truncate(text, MAX_NAME_CHARS)
 }
 
-fn truncate(text: &str, chars: usize) -> String {
-    let mut short: String = text.chars().filter(|c| !c.is_control()).take(chars).collect();
-    if text.chars().count() > chars {
+/// At most the first `max_chars` characters of `text`, without control characters. If `text` is longer, a `…` follows.
+fn truncate(text: &str, max_chars: usize) -> String {
+    let mut short: String = text.chars().filter(|c| !c.is_control()).take(max_chars).collect();
+    if text.chars().count() > max_chars {
         short.push('…');
     }
     short

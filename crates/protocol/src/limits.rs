@@ -10,7 +10,7 @@ pub const MIN_EXPIRY_NANOS: u64 = 60 * 1_000_000_000;
 /// The longest expiry of a presigned URL, in nanoseconds: 7 days.
 pub const MAX_EXPIRY_NANOS: u64 = 7 * 24 * 60 * 60 * 1_000_000_000;
 
-/// The limits of a control payload. A payload exactly at a limit is valid.
+/// The limits of a control payload: the options of a put. A payload exactly at a limit is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PayloadLimits {
     /// The most bytes of its compact JSON.
@@ -69,17 +69,18 @@ impl PayloadLimits {
 
     /// As [`check_value`](Self::check_value), with at most `levels` nested containers.
     fn check_value_at(&self, field: &str, value: &Value, levels: usize) -> Result<(), Envelope> {
-        let below = || levels.checked_sub(1).ok_or_else(|| self.too_deep(field));
+        // How many levels a container leaves for its items. If `levels` is 0, no container is allowed.
+        let levels_for_items = || levels.checked_sub(1).ok_or_else(|| self.too_deep(field));
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
             Value::String(text) => self.check_text(field, text),
             Value::Array(items) => {
-                let below = below()?;
+                let item_levels = levels_for_items()?;
                 self.check_list_length(field, items.len())?;
-                items.iter().try_for_each(|item| self.check_value_at(field, item, below))
+                items.iter().try_for_each(|item| self.check_value_at(field, item, item_levels))
             }
             Value::Object(members) => {
-                let below = below()?;
+                let item_levels = levels_for_items()?;
                 if members.len() > self.max_keys {
                     return Err(payload_invalid(format!(
                         "{field} holds an object of more than {} members",
@@ -88,7 +89,7 @@ impl PayloadLimits {
                 }
                 members.iter().try_for_each(|(name, value)| {
                     self.check_text(field, name)?;
-                    self.check_value_at(field, value, below)
+                    self.check_value_at(field, value, item_levels)
                 })
             }
         }

@@ -50,8 +50,8 @@ pub struct PutOpts {
     pub metadata: Option<RawMetadata>,
 }
 
-/// A JSON object that has not been checked against the limits. It stays text until the check, so deep nesting or huge
-/// numbers in hostile input are not parsed.
+/// A JSON object that has not been checked against the limits. It stays text until [`PutOpts::into_options`] parses it.
+/// So if its nesting or a number is beyond the limits of the parser, the refusal is about the metadata.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct RawMetadata(Box<RawValue>);
@@ -74,19 +74,23 @@ impl<'de> Deserialize<'de> for RawMetadata {
 /// this in raw values.
 fn has_lone_surrogate(json: &str) -> bool {
     // The UTF-16 code unit of an escape `uXXXX`; `None` for a short escape such as `n`.
-    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
+    let code_unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
     let mut rest = json;
+    // `escape` starts after the backslash.
     while let Some((_, escape)) = rest.split_once('\\') {
         // The length after the backslash: 1 for `n`, 5 for `uXXXX`, 11 for the pair `uXXXX\uXXXX`.
-        let length = match unit(escape) {
+        let length = match code_unit(escape) {
             None => 1,
+            // A high surrogate. A low surrogate must follow.
             Some(0xd800..=0xdbff) => {
-                let low = escape.get(5..).and_then(|next| next.strip_prefix('\\')).and_then(unit);
+                let next_escape = escape.get(5..).and_then(|next| next.strip_prefix('\\'));
+                let low = next_escape.and_then(code_unit);
                 if !matches!(low, Some(0xdc00..=0xdfff)) {
                     return true;
                 }
                 11
             }
+            // A low surrogate without a high surrogate before it.
             Some(0xdc00..=0xdfff) => return true,
             Some(_) => 5,
         };
@@ -137,7 +141,7 @@ impl PutOpts {
     }
 
     /// Parses the media type. `None` if the media type is absent, empty or too long.
-    /// [`into_options`](Self::into_options) refuses one that is too long.
+    /// [`into_options`](Self::into_options) refuses a media type that is too long.
     ///
     /// # Errors
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not a media type.
@@ -152,13 +156,14 @@ impl PutOpts {
         })
     }
 
-    /// Checks everything against [`PAYLOAD_LIMITS`] and converts it to the store's options.
+    /// Checks the options against [`PAYLOAD_LIMITS`] and converts them to the store's options.
     ///
     /// # Errors
     /// [`Code::PayloadInvalid`](crate::Code::PayloadInvalid) with a message that names the limit;
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the namespace or the media type is not valid.
     pub fn into_options(self) -> Result<PutOptions, Envelope> {
         let namespace = self.namespace()?;
+        // Only checks the media type: the store keeps it as it was written.
         self.media_type()?;
         for (field, text) in [("mime_type", &self.mime_type), ("filename", &self.filename)] {
             PAYLOAD_LIMITS.check_text(field, text.as_deref().unwrap_or_default())?;
@@ -187,11 +192,13 @@ impl PutOpts {
 fn parse_metadata(text: &str) -> Result<Value, Envelope> {
     // The text is a JSON object, so parsing fails for two reasons only: a number does not fit into an f64, or the depth
     // is above the limit of the parser. The parser's limit is far above the limit of the protocol.
-    let value: Value = serde_json::from_str(text).map_err(|_| match nesting_depth(text) {
-        depth if depth > PAYLOAD_LIMITS.max_depth => PAYLOAD_LIMITS.too_deep("metadata"),
-        _ => payload_invalid(
+    let value: Value = serde_json::from_str(text).map_err(|_| {
+        if nesting_depth(text) > PAYLOAD_LIMITS.max_depth {
+            return PAYLOAD_LIMITS.too_deep("metadata");
+        }
+        payload_invalid(
             "metadata holds a value that is not a text, boolean, null or finite 64-bit number".into(),
-        ),
+        )
     })?;
     PAYLOAD_LIMITS.check_value("metadata", &value)?;
     Ok(value)
@@ -216,25 +223,27 @@ fn nesting_depth(json: &str) -> usize {
     max_depth
 }
 
-/// A payload as compact JSON, whose size is limited.
+/// The options of a put, to compute the size of their compact JSON.
 struct CompactPayload<'a> {
     opts: &'a PutOpts,
+    /// The parsed metadata of `opts`; `None` if there is none.
     metadata: Option<&'a Value>,
 }
 
 impl CompactPayload<'_> {
     /// The size of the compact JSON in bytes.
     fn size(&self) -> usize {
-        let mut bytes = ByteCounter(0);
-        let raw = self.opts.metadata.as_ref().map_or(0, |raw| raw.0.get().len());
         // Serializing plain data into a counter cannot fail.
-        let _ = serde_json::to_writer(&mut bytes, self.opts);
-        let mut metadata = ByteCounter(0);
+        let mut opts = ByteCounter(0);
+        let _ = serde_json::to_writer(&mut opts, self.opts);
+        let mut compact_metadata = ByteCounter(0);
         if let Some(value) = self.metadata {
-            let _ = serde_json::to_writer(&mut metadata, value);
+            let _ = serde_json::to_writer(&mut compact_metadata, value);
         }
-        // The first count includes the raw metadata as it was sent. The size of the compact metadata replaces it.
-        bytes.0 - raw + metadata.0
+        // `opts` includes the metadata as it was sent, for example with indentation. Its size is replaced by the size
+        // of the compact metadata.
+        let raw_metadata_bytes = self.opts.metadata.as_ref().map_or(0, |raw| raw.0.get().len());
+        opts.0 - raw_metadata_bytes + compact_metadata.0
     }
 }
 

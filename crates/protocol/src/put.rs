@@ -110,11 +110,13 @@ pub struct PutDecoder {
     /// The JSON without the value of `bytes`.
     json: Vec<u8>,
     state: LexerState,
+    /// The number of objects and arrays that are open.
     depth: u32,
     /// Whether the outermost value is an object.
     is_object: bool,
     member_part: MemberPart,
-    /// The name of the current member of the outermost object, cut off after 6 bytes: longer names are not `bytes`.
+    /// The first 6 bytes of the current member's name in the outermost object. They are enough to compare the name with
+    /// `bytes`.
     member_name: Vec<u8>,
     base64: Base64Decoder,
 }
@@ -134,15 +136,18 @@ impl fmt::Debug for PutDecoder {
 enum LexerState {
     /// Outside of a string.
     Structure,
-    /// In a string that is not the value of `bytes`.
+    /// In a string that is not the value of `bytes`. `escaped`: the previous byte is a backslash that escapes the next
+    /// byte.
     Text { escaped: bool },
     /// In the value of `bytes`.
     Base64Text,
-    /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`.
-    Base64Escape { digits: u8, value: u32 },
+    /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`. `next_digit` is 0 after
+    /// the backslash; 1 to 4 mean that this hex digit of a `\u` escape is next. `value` is the number of the digits so
+    /// far.
+    Base64Escape { next_digit: u8, value: u32 },
 }
 
-/// The current part of a member of the outermost object.
+/// The current part of a member of the outermost object. `is_bytes`: the member's name is `bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MemberPart {
     Name,
@@ -172,6 +177,7 @@ impl PutDecoder {
     pub fn feed(&mut self, mut chunk: &[u8]) -> Result<(), Envelope> {
         while let Some(&byte) = chunk.first() {
             if self.state == LexerState::Base64Text {
+                // Decodes the base64 before the closing quote or the next escape in one step.
                 let end = chunk.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(chunk.len());
                 self.base64.decode(&chunk[..end], self.limit)?;
                 chunk = &chunk[end..];
@@ -181,7 +187,7 @@ impl PutDecoder {
                         self.state = LexerState::Structure;
                         self.push_json(b'"')?;
                     }
-                    Some(_) => self.state = LexerState::Base64Escape { digits: 0, value: 0 },
+                    Some(_) => self.state = LexerState::Base64Escape { next_digit: 0, value: 0 },
                     None => break,
                 }
             } else {
@@ -196,11 +202,14 @@ impl PutDecoder {
     fn step(&mut self, byte: u8) -> Result<(), Envelope> {
         let in_outer_object = self.depth == 1 && self.is_object;
         match (self.state, byte) {
-            (LexerState::Base64Escape { digits, value }, _) => return self.step_escape(byte, digits, value),
+            (LexerState::Base64Escape { next_digit, value }, _) => {
+                return self.step_escape(byte, next_digit, value);
+            }
             (LexerState::Text { escaped: true }, _) => self.state = LexerState::Text { escaped: false },
             (LexerState::Text { .. }, b'\\') => self.state = LexerState::Text { escaped: true },
             (LexerState::Text { .. }, b'"') => self.state = LexerState::Structure,
             (LexerState::Text { .. }, _) => {}
+            // From here on, the state is `Structure`.
             (_, b'"') if in_outer_object && self.member_part == (MemberPart::Value { is_bytes: true }) => {
                 self.state = LexerState::Base64Text;
             }
@@ -209,6 +218,7 @@ impl PutDecoder {
                 if in_outer_object && self.member_part == MemberPart::Name {
                     self.member_name.clear();
                 }
+                // The opening quote is not a byte of the name.
                 return self.push_json(byte);
             }
             (_, b'{' | b'[') => {
@@ -245,19 +255,20 @@ impl PutDecoder {
         Ok(())
     }
 
-    /// Processes a byte of an escape within the value of `bytes`.
-    fn step_escape(&mut self, byte: u8, digits: u8, value: u32) -> Result<(), Envelope> {
-        let unescaped = match (digits, byte) {
+    /// Processes a byte of an escape within the value of `bytes`. [`LexerState::Base64Escape`] explains `next_digit`
+    /// and `value`.
+    fn step_escape(&mut self, byte: u8, next_digit: u8, value: u32) -> Result<(), Envelope> {
+        let unescaped = match (next_digit, byte) {
             (0, b'/') => b'/',
             (0, b'u') => {
-                self.state = LexerState::Base64Escape { digits: 1, value: 0 };
+                self.state = LexerState::Base64Escape { next_digit: 1, value: 0 };
                 return Ok(());
             }
             (1..=4, _) => {
                 let digit = char::from(byte).to_digit(16).ok_or_else(invalid_base64)?;
                 let value = value * 16 + digit;
-                if digits < 4 {
-                    self.state = LexerState::Base64Escape { digits: digits + 1, value };
+                if next_digit < 4 {
+                    self.state = LexerState::Base64Escape { next_digit: next_digit + 1, value };
                     return Ok(());
                 }
                 u8::try_from(value).map_err(|_| invalid_base64())?
@@ -274,8 +285,8 @@ impl PutDecoder {
     /// [`Code::InvalidRequest`]: see [`decode`]; [`Code::RequestTooLarge`].
     pub fn finish(mut self) -> Result<PutRequest, Envelope> {
         let json: PutJson = decode(&self.json)?;
-        // A member written as `"b\u0079tes"` is `bytes`, too. `feed` does not recognize this name, so the base64 is
-        // still in `json.bytes`.
+        // In JSON, `"b\u0079tes"` is another notation of the name `bytes`. `feed` does not recognize it, so the base64
+        // of this member is still in `json.bytes`. Otherwise, `json.bytes` is empty.
         self.base64.decode(json.bytes.as_bytes(), self.limit)?;
         self.base64.finish()?;
         Ok(PutRequest { scope: json.scope, bytes: self.base64.decoded.into(), opts: json.opts })
@@ -302,11 +313,12 @@ struct Base64Decoder {
     decoded: Vec<u8>,
     /// The characters of an incomplete group of four.
     partial_group: Vec<u8>,
-    /// Whether padding was decoded. No text may follow it.
+    /// Whether padding was decoded. No text may follow padding.
     is_padded: bool,
 }
 
 impl Base64Decoder {
+    /// Decodes the next part of the base64, which may end within a group.
     fn decode(&mut self, text: &[u8], limit: SizeLimit) -> Result<(), Envelope> {
         if text.is_empty() {
             return Ok(());
@@ -314,40 +326,44 @@ impl Base64Decoder {
         if self.is_padded {
             return Err(invalid_base64());
         }
-        let fill =
-            if self.partial_group.is_empty() { 0 } else { text.len().min(4 - self.partial_group.len()) };
-        let (head, text) = text.split_at(fill);
+        // The first characters complete the group that the previous part has begun.
+        let missing = if self.partial_group.is_empty() { 0 } else { 4 - self.partial_group.len() };
+        let (head, tail) = text.split_at(missing.min(text.len()));
         self.partial_group.extend_from_slice(head);
         if self.partial_group.len() == 4 {
             let group = std::mem::take(&mut self.partial_group);
             self.decode_groups(&group, limit)?;
-            if self.is_padded && !text.is_empty() {
+            if self.is_padded && !tail.is_empty() {
                 return Err(invalid_base64());
             }
         }
-        let (groups, rest) = text.split_at(text.len() / 4 * 4);
-        self.decode_groups(groups, limit)?;
-        if self.is_padded && !rest.is_empty() {
+        let (whole_groups, partial_group) = tail.split_at(tail.len() / 4 * 4);
+        self.decode_groups(whole_groups, limit)?;
+        if self.is_padded && !partial_group.is_empty() {
             return Err(invalid_base64());
         }
-        self.partial_group.extend_from_slice(rest);
+        self.partial_group.extend_from_slice(partial_group);
         Ok(())
     }
 
-    fn decode_groups(&mut self, text: &[u8], limit: SizeLimit) -> Result<(), Envelope> {
-        if text.is_empty() {
+    /// Decodes `groups`, whose length is a multiple of 4.
+    fn decode_groups(&mut self, groups: &[u8], limit: SizeLimit) -> Result<(), Envelope> {
+        if groups.is_empty() {
             return Ok(());
         }
         let start = self.decoded.len();
-        // Decodes the groups that fit and the one that may exceed the limit. Whether and why a put is refused must not
-        // depend on how the body is divided into chunks.
+        // Decodes the groups that fit into the limit, and one more group, which may exceed it. Later groups are not
+        // decoded, so an error in them does not hide that the limit is exceeded. So the refusal does not depend on how
+        // the body is divided into chunks.
         let room = usize::try_from(limit.bytes).unwrap_or(usize::MAX).saturating_sub(start);
-        let (text, more) = text.split_at(text.len().min((room / 3).saturating_add(1).saturating_mul(4)));
-        let most = text.len() / 4 * 3;
-        self.reserve(most, limit.bytes);
-        self.decoded.resize(start + most, 0);
+        let max_groups = (room / 3).saturating_add(1);
+        let (text, undecoded) = groups.split_at(groups.len().min(max_groups.saturating_mul(4)));
+        // The number of decoded bytes if there is no padding.
+        let max_length = text.len() / 4 * 3;
+        self.reserve(max_length, limit.bytes);
+        self.decoded.resize(start + max_length, 0);
         let length = BASE64.decode_mut(text, &mut self.decoded[start..]).map_err(|_| invalid_base64())?;
-        if length < most {
+        if length < max_length {
             // Padding ends the base64, so only the last group may have it.
             if text[..text.len() - 4].contains(&b'=') {
                 return Err(invalid_base64());
@@ -358,22 +374,23 @@ impl Base64Decoder {
         if self.decoded.len() as u64 > limit.bytes {
             return Err(limit.refusal());
         }
-        // If `more` is not empty, the decoded groups exceed the limit unless the last one has padding. No group may
-        // follow padding.
-        if more.is_empty() { Ok(()) } else { Err(invalid_base64()) }
+        // Undecoded groups after decoded groups within the limit mean that the last decoded group has padding. No group
+        // may follow padding.
+        if undecoded.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 
-    /// Reserves capacity for `more` bytes. The capacity doubles, but only up to 3 bytes above the limit. A group of 3
-    /// bytes is decoded before the limit is checked.
-    fn reserve(&mut self, more: usize, limit: u64) {
-        let need = self.decoded.len() + more;
-        if need > self.decoded.capacity() {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(3);
-            let room = (self.decoded.capacity() * 2).min(limit).max(need);
-            self.decoded.reserve_exact(room - self.decoded.len());
+    /// Reserves capacity for `additional` bytes. The capacity doubles, but only up to 3 bytes above `limit`: a group of
+    /// 3 bytes is decoded before the limit is checked.
+    fn reserve(&mut self, additional: usize, limit: u64) {
+        let needed = self.decoded.len() + additional;
+        if needed > self.decoded.capacity() {
+            let max_capacity = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(3);
+            let new_capacity = (self.decoded.capacity() * 2).min(max_capacity).max(needed);
+            self.decoded.reserve_exact(new_capacity - self.decoded.len());
         }
     }
 
+    /// Checks that the base64 does not end within a group.
     fn finish(&mut self) -> Result<(), Envelope> {
         if self.partial_group.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }

@@ -1,7 +1,7 @@
 //! The requests of all methods except `artifacts.put`, which has its own module. A request with an unknown member is
 //! refused, and the error names the member.
 //!
-//! Numbers are counts, sizes and durations. None can be negative.
+//! Numbers are counts, sizes and durations, so all numbers are unsigned.
 
 use artifact_store_core::{Filter, MediaRange, Source, StoreError, Timestamp};
 use serde::de::{Error as _, Unexpected};
@@ -198,7 +198,7 @@ fn deserialize_sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     Ok(names.into_iter().map(|name| name.0).collect())
 }
 
-/// A media range, written as a string.
+/// A media range, written as a string. Its error describes the legal values and does not repeat the string.
 struct MediaRangeText(MediaRange);
 
 impl<'de> Deserialize<'de> for MediaRangeText {
@@ -232,6 +232,7 @@ fn deserialize_bound<'de, D: Deserializer<'de>>(
     parse: fn(&str) -> Result<Option<Timestamp>, StoreError>,
 ) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    // The error must not repeat the text.
     parse(&text).map_err(|_| {
         D::Error::invalid_value(
             Unexpected::Other("another text"),

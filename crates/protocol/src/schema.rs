@@ -85,6 +85,7 @@ impl PartialSchema for Base64 {
 
 impl ToSchema for Base64 {}
 
+/// The schema of a string that must be one of `values`.
 pub(crate) fn string_enum<'a>(values: impl Iterator<Item = &'a str>, description: &str) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -154,7 +155,7 @@ impl ToSchema for CapabilitiesSchema {
 
 /// The schema of the expiry of a presigned URL.
 pub(crate) fn expiry_schema() -> Schema {
-    let nanos = |from, to| {
+    let range = |from, to| {
         let number = ObjectBuilder::new().schema_type(Type::Integer);
         number
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
@@ -165,8 +166,8 @@ pub(crate) fn expiry_schema() -> Schema {
         "How long the URL is valid, in nanoseconds: 1 minute to 7 days; absent, null or 0: 15 minutes.";
     AnyOf::builder()
         .item(ObjectBuilder::new().schema_type(Type::Null))
-        .item(nanos(0_u64, 0_u64))
-        .item(nanos(MIN_EXPIRY_NANOS, MAX_EXPIRY_NANOS))
+        .item(range(0_u64, 0_u64))
+        .item(range(MIN_EXPIRY_NANOS, MAX_EXPIRY_NANOS))
         .description(Some(description))
         .build()
         .into()

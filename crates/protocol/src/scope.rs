@@ -50,21 +50,11 @@ impl RequestScope {
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if a part is longer than 256 bytes or contains a control
     /// character. The message names the part.
     pub fn parts(&self) -> Result<ScopeParts, Envelope> {
-        let part = |name: &str, text: &str| {
-            match text {
-            "" => Ok(None),
-            text => ScopePart::new(text).map(Some).map_err(|_| {
-                Envelope::invalid(format!(
-                    "the member `scope.{name}` is not legal; it takes 1 to 256 bytes without control characters"
-                ))
-            }),
-        }
-        };
         Ok(ScopeParts {
-            tenant: part("tenant", &self.tenant)?,
-            user: part("user", &self.user)?,
-            session: part("session", &self.session)?,
-            task: part("task", &self.task)?,
+            tenant: parse_part("tenant", &self.tenant)?,
+            user: parse_part("user", &self.user)?,
+            session: parse_part("session", &self.session)?,
+            task: parse_part("task", &self.task)?,
         })
     }
 
@@ -72,6 +62,19 @@ impl RequestScope {
     pub fn of_task(task: impl Into<String>) -> Self {
         Self { task: task.into(), ..Self::default() }
     }
+}
+
+/// Parses the part `name` of a scope; `None` if `text` is empty.
+fn parse_part(name: &str, text: &str) -> Result<Option<ScopePart>, Envelope> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let part = ScopePart::new(text).map_err(|_| {
+        Envelope::invalid(format!(
+            "the member `scope.{name}` is not legal; it takes 1 to 256 bytes without control characters"
+        ))
+    })?;
+    Ok(Some(part))
 }
 
 impl From<&Scope> for RequestScope {

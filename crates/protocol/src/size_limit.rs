@@ -1,5 +1,5 @@
-//! [`SizeLimit`]: the largest artifact that a request may bring, and what raises that limit. This module must never
-//! know a store, nor how a configuration is read.
+//! [`SizeLimit`]: the largest artifact that a request may bring, and the setting that raises this limit. This module
+//! must never know a store or how a configuration is read.
 
 use crate::code::Code;
 use crate::envelope::Envelope;
@@ -9,12 +9,12 @@ pub const DEFAULT_MAX_REQUEST_BYTES: u64 = 4 << 20;
 /// The largest upload of the byte plane that is accepted if nothing is configured, in bytes: 1 GiB.
 pub const DEFAULT_MAX_UPLOAD_BYTES: u64 = 1 << 30;
 
-/// What limits the size of an artifact. The refusal of a larger one names it.
+/// The setting that limits the size of an artifact. The refusal of a larger artifact names this setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitSource {
     /// `protocol.max_request_bytes`.
     MaxRequestBytes,
-    /// `protocol.max_request_bytes`, and the byte plane accepts larger artifacts.
+    /// `protocol.max_request_bytes`, if the byte plane accepts larger artifacts. The refusal then names the byte plane.
     MaxRequestBytesOfPut,
     /// `protocol.max_upload_bytes`.
     MaxUploadBytes,
@@ -34,12 +34,12 @@ pub enum LimitSource {
 pub struct SizeLimit {
     /// The number of bytes. An artifact of exactly this size is accepted.
     pub bytes: u64,
-    /// What limits it.
+    /// The setting that this number comes from.
     pub source: LimitSource,
 }
 
 impl SizeLimit {
-    /// The refusal of a larger artifact. Its message says what raises the limit.
+    /// The refusal of a larger artifact. The message says which setting raises the limit.
     pub fn refusal(self) -> Envelope {
         let bytes = self.bytes;
         let message = match self.source {

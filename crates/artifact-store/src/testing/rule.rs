@@ -53,8 +53,8 @@ impl Rule {
         Self::new(verb, Action::FailAfter(Arc::new(error)))
     }
 
-    /// A get succeeds, and its stream ends with the result of `error` after `bytes` bytes. A stream of at most `bytes` bytes is not
-    /// changed.
+    /// A get succeeds, and its stream ends with the result of `error` after `bytes` bytes. A stream of at most `bytes`
+    /// bytes is not changed.
     pub fn cut_stream(bytes: u64, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
         Self::new(Verb::Get, Action::CutStream(bytes, Arc::new(error)))
     }

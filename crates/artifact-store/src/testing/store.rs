@@ -30,8 +30,8 @@ pub struct Call {
 /// A store that applies [`Rule`]s to the calls of another store and records every call.
 ///
 /// All rules that apply to a call are used. Their delays are added. Of several failures, the rule that was added first
-/// wins. But a failure before the call ([`Rule::fail`]) wins over a failure after the call ([`Rule::fail_after`]). The error of a rule gets the context of the call, as
-/// an error of the [`Gate`] does.
+/// wins. But a failure before the call ([`Rule::fail`]) wins over a failure after the call ([`Rule::fail_after`]). The
+/// error of a rule gets the context of the call, as an error of the [`Gate`] does.
 #[derive(Debug)]
 pub struct TestStore {
     store: Arc<dyn ArtifactStore>,

@@ -48,8 +48,8 @@ enum StreamState {
 }
 
 impl BodyStream {
-    /// For a streamed body, `source` is set and `pending` is empty. For a body in memory, `source` is `None` and `pending`
-    /// contains all bytes.
+    /// For a streamed body, `source` is set and `pending` is empty. For a body in memory, `source` is `None` and
+    /// `pending` contains all bytes.
     pub(super) fn new(source: Option<BoxedSource>, pending: Bytes, constraints: BodyConstraints) -> Self {
         Self {
             source,
@@ -199,8 +199,8 @@ impl BodyStream {
     }
 }
 
-/// The error of a put whose body's source failed with `error`. `Body::from_stream` promises that a [`StoreError`] of the
-/// source is returned itself.
+/// The error of a put whose body's source failed with `error`. `Body::from_stream` promises that a [`StoreError`] of
+/// the source is returned itself.
 fn source_error(error: BoxError) -> StoreError {
     match error.downcast::<StoreError>() {
         Ok(store_error) => *store_error,

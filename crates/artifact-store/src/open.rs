@@ -52,9 +52,9 @@ pub fn drivers() -> Result<Registry, StoreError> {
 /// tasks are not interrupted. There is no fallback to another driver.
 ///
 /// # Errors
-/// - `InvalidArgument`: an unknown driver (the message lists the known ones), an unknown option, an invalid value, or a
-///   location that the driver cannot use (a directory or database of another program or a newer version, a missing
-///   parent directory).
+/// - `InvalidArgument`: an unknown driver (the message lists the known drivers), an unknown option, or an invalid value.
+///   Also a location that the driver cannot use: a directory or database of another program or a newer version, or a
+///   path whose parent directory is missing.
 /// - `Unavailable`: another process has locked the location, or the location is not reachable at the moment.
 /// - `Corrupt`, `Backend`: the location is damaged, or access is denied (read-only, no permission).
 ///
@@ -103,8 +103,8 @@ pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, S
     OpenOptions::new().read_only(true).open(config).await
 }
 
-/// Returns an error if the configuration names a path that does not exist, and a store at this path would be
-/// persistent.
+/// Returns an error if the configuration names a path that does not exist. Only the path of a persistent store is
+/// checked.
 pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
@@ -209,8 +209,8 @@ pub async fn probe_with(registry: &Registry, config: &Config) -> Result<Vec<Stor
     })
 }
 
-/// Opens the event log that all processes on the location share; `None` if the driver has no event log. The log has its
-/// own connections, so close the log in addition to the store.
+/// Opens the event log that all processes on the location share; `None` if the driver has no event log. The log has
+/// other connections than the store, so close the log, too.
 ///
 /// # Errors
 /// As [`open`].

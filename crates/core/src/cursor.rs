@@ -40,8 +40,8 @@ pub struct Position {
     pub scope_mark: ScopeMark,
 }
 
-/// The first 128 bits of the SHA-256 of a scope. Every driver can store a mark and compare marks bytewise, so all
-/// drivers sort rows of different scopes in the same order.
+/// The first 128 bits of the SHA-256 of a scope. Every driver can store marks and compare them bytewise. So all drivers
+/// sort rows of different scopes in the same order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeMark([u8; 16]);
 
@@ -51,8 +51,8 @@ impl ScopeMark {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store scope mark v1\0");
         for part in [Some(scope.tenant()), Some(scope.user()), Some(scope.session()), scope.task()] {
-            // `\u{1}` stands for a missing task, and a zero byte ends each part. A part contains no control character,
-            // so it contains neither of them.
+            // `\u{1}` stands for a missing task, and a zero byte ends each part. Both are control characters, which a
+            // part never contains.
             hasher.update(part.map_or("\u{1}", crate::ScopePart::as_str).as_bytes());
             hasher.update(&[0]);
         }

@@ -94,9 +94,9 @@ impl Default for GateOptions {
 /// - A verb whose flag is not advertised returns `Unsupported`, and the driver is not called.
 /// - Bodies get the smaller of the caller's and the store's limit. The sizes of options and filters are limited.
 /// - The record that a put returns has the digest and size of the bytes that were read.
-/// - A result is `Corrupt` if its scope, id or range is not the requested one. A page is `Corrupt` if a row does not
-///   match the query, if rows are out of order, if there are too many rows, or if the total is missing or was not
-///   requested.
+/// - A result with another scope, id or range than requested is `Corrupt`.
+/// - A page is `Corrupt` if a row does not match the query, if rows are out of order, or if there are too many rows. It
+///   is also `Corrupt` if a requested total is missing, or if it has a total that was not requested.
 /// - With [`VerifyReads::Always`], a whole read ends successfully only if its SHA-256 is the record's. The last piece
 ///   is held back until the SHA-256 was compared. A read that is shorter or longer than its range is always `Corrupt`.
 /// - Returned cursors are signed, and passed cursors are verified.
@@ -136,7 +136,7 @@ impl Gate {
         ErrorContext { driver: self.store.driver(), verb, id: id.map(|id| id.as_str().to_owned()) }
     }
 
-    /// Runs `call` unless the gate is closed, and adds the context to its error.
+    /// Runs `call`, or returns `Closed` if the gate is closed. Adds the context to an error.
     async fn run<T>(
         &self,
         verb: Verb,
@@ -174,8 +174,8 @@ fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if !page.rows.iter().all(|row| query.matches(row)) {
         return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
     }
-    // If this gate wraps another gate, the cursor of `query` is signed by the inner gate, and only the inner gate can
-    // decode it. The inner gate has already compared the first row with the position in this cursor.
+    // If this gate wraps another gate, the inner gate has signed the cursor of `query`. Only the inner gate can decode
+    // this cursor. The inner gate has already compared the first row with the position in this cursor.
     let is_signed = query.cursor().is_some_and(Cursor::is_signed);
     let mut previous = if is_signed { None } else { query.position()?.cloned() };
     for row in &page.rows {

@@ -40,8 +40,8 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// A name that separates artifacts of different purposes within one scope: 1 to 128 characters of `[A-Za-z0-9._-]`, not
-/// starting with a dot. Cheap to clone.
+/// A name that separates artifacts of different purposes within one scope. It has 1 to 128 characters of
+/// `[A-Za-z0-9._-]` and does not start with a dot. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Namespace(Arc<str>);

@@ -123,8 +123,8 @@ impl fmt::Display for MediaRange {
 fn parse(text: &str) -> Option<Vec<String>> {
     let mut pieces = split_unquoted(text)?.into_iter();
     let (kind, subtype) = pieces.next()?.split_once('/')?;
-    // The part for type and subtype. A range such as `image/*` has the part ` image/`, and `*/*` has a space, which is
-    // at the start of every normalized media type.
+    // The part for type and subtype. For `image/*` it is ` image/`. For `*/*` it is only the space at the start of every
+    // normalized media type.
     let mut first = String::from(" ");
     match (kind, subtype) {
         ("*", "*") => {}

@@ -187,7 +187,7 @@ impl fmt::Debug for Options {
 /// goes from 0 (nothing in common) to 1 (equal).
 const MIN_SUGGESTED_SIMILARITY: f64 = 0.8;
 
-/// Lists the known `names` for an error message, with a suggestion if one of them is similar to `name`.
+/// Lists the known `names` for an error message. If a known name is similar to `name`, the text suggests it.
 pub(crate) fn suggest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();

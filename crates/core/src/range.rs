@@ -73,7 +73,7 @@ impl From<RangeTo<u64>> for ByteRange {
 impl From<RangeInclusive<u64>> for ByteRange {
     fn from(range: RangeInclusive<u64>) -> Self {
         // A `RangeInclusive` is also an iterator. After the iteration, the range is empty, but its bounds are
-        // unspecified and may look like those of a range with bytes.
+        // unspecified. So only `is_empty` recognizes this case.
         if range.is_empty() {
             return Self::Bounded { start: *range.start(), end: *range.start() };
         }

@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
 /// The largest number of nested containers in metadata, including the metadata object itself. Common JSON parsers
-/// accept more levels, so they can read every record.
+/// accept more than 64 levels, so clients can read every record.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
 /// Custom metadata: a JSON object.

@@ -48,8 +48,8 @@ pub enum UrlForm {
         /// The option that the path sets.
         path: &'static str,
     },
-    /// `postgres://…`. The whole URL sets this option and is passed to the storage's client, without the parameters
-    /// that are options of the driver or of the configuration.
+    /// `postgres://…`. The whole URL sets this option, and the driver passes it to the storage's client. Parameters
+    /// that are options of the driver or of the configuration are removed first.
     FullUrl(&'static str),
 }
 
@@ -73,7 +73,7 @@ impl UrlForm {
     }
 }
 
-/// A feature that some storages of one protocol support and others do not, as the driver detected it.
+/// An optional feature of a storage, as the driver detected it. For example, not every S3 server has the same features.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StoreFeature {
     /// The feature's name, such as `conditional_create`.
@@ -91,7 +91,7 @@ pub enum SweepMode {
     /// Orphans are deleted and counted.
     #[default]
     Delete,
-    /// Orphans are only counted. Neither the sweep nor opening the store creates, changes or migrates anything.
+    /// Orphans are only counted. The sweep opens the location without creating, changing or migrating anything.
     DryRun,
 }
 
@@ -223,8 +223,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// location again. A sweep does not affect artifacts or running processes. Only one sweep of a location runs at a
     /// time: a second sweep returns [`SweepSummary::busy`] at once.
     ///
-    /// With [`SweepMode::DryRun`], a sweep only counts the orphans. Opening the location must not delete, create or
-    /// migrate anything then.
+    /// With [`SweepMode::DryRun`], a sweep only counts the orphans. It must open the location without deleting, creating
+    /// or migrating anything.
     ///
     /// # Errors
     /// As [`open`](Self::open). A dry run also fails if the store does not exist yet or has to be migrated first.
@@ -285,8 +285,8 @@ impl Registry {
     /// The driver called `name`.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) that lists the registered drivers, or says why this one
-    /// is [missing](Self::explain_missing).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if no driver has this name. The message lists the
+    /// registered drivers, or says why the driver is [missing](Self::explain_missing).
     pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
         if let Some(driver) = self.drivers.get(name) {
             return Ok(driver);

@@ -155,15 +155,15 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// compares the full digest before it treats two bodies as equal; the first writer's record stays.
     ///
     /// # Errors
-    /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed or its length is not the announced
-    /// one), `Conflict` (the id belongs to another digest), `Corrupt` (the data stored under the id cannot be read),
+    /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed, or its length is not the announced
+    /// length), `Conflict` (the id belongs to another digest), `Corrupt` (the data stored under the id cannot be read),
     /// `Unavailable`, `Closed`, `Backend`.
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError>;
 
     /// Reads an artifact, whole or by range. `None` if the artifact does not exist in this scope.
     ///
-    /// *The Gate guarantees to the caller:* scope, id, range and length of the result match the request, and a whole
-    /// read ends successfully only if its SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range`
+    /// *The Gate guarantees to the caller:* scope, id, range and length of the result match the request. A whole read
+    /// ends successfully only if its SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range`
     /// resolved against the record's size; only the stored chunks that contain the range are read; data is read only
     /// when the stream is polled.
     ///
@@ -198,8 +198,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// *The Gate guarantees:* the cursor is authentic and belongs to this query. *The driver guarantees:* it filters
     /// and sorts in the storage, starts after [`ListQuery::position`] and builds the result with [`Page::new`]. If the
-    /// storage has no index and a scan exceeds its limit, the driver returns `InvalidArgument` with a message that says
-    /// to narrow the scope. The driver never returns an incomplete page as complete.
+    /// storage has no index, a scan has a limit. Past this limit the driver returns `InvalidArgument`, and the message
+    /// says to narrow the scope. The driver never returns an incomplete page as complete.
     ///
     /// # Errors
     /// `InvalidArgument` (cursor, scan limit), `Corrupt`, `Unavailable`, `Closed`, `Backend`.

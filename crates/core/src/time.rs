@@ -63,13 +63,15 @@ impl Timestamp {
     /// # Ok::<(), artifact_store_core::StoreError>(())
     /// ```
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
-        Self::from_micros_exact(self.0.checked_add(i64::try_from(duration.as_micros()).ok()?)?)
+        let micros = i64::try_from(duration.as_micros()).ok()?;
+        Self::from_micros_exact(self.0.checked_add(micros)?)
     }
 
     /// The time `duration` earlier. A fraction of a microsecond in `duration` is dropped. `None` if the result is
     /// before the year 0.
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
-        Self::from_micros_exact(self.0.checked_sub(i64::try_from(duration.as_micros()).ok()?)?)
+        let micros = i64::try_from(duration.as_micros()).ok()?;
+        Self::from_micros_exact(self.0.checked_sub(micros)?)
     }
 
     /// The time `micros` microseconds after the epoch; `None` outside the range.
@@ -80,7 +82,7 @@ impl Timestamp {
     /// The nearest timestamp to `micros` microseconds after the epoch.
     fn from_micros_wide(micros: i128) -> Self {
         let clamped = micros.clamp(i128::from(MIN_MICROS), i128::from(MAX_MICROS));
-        // Within the range of an `i64` after the clamp.
+        // After the clamp, the number fits into an `i64`.
         Self(i64::try_from(clamped).unwrap_or_default())
     }
 }
@@ -106,7 +108,8 @@ impl Timestamp {
     /// ```
     pub fn lower_bound(text: &str) -> Result<Option<Self>, StoreError> {
         let parsed = ParsedTime::parse(text)?;
-        Ok(parsed.is_set().then(|| Self::from_micros(parsed.micros + i64::from(parsed.has_remainder))))
+        let rounded_up = parsed.micros + i64::from(parsed.has_remainder);
+        Ok(parsed.is_set().then(|| Self::from_micros(rounded_up)))
     }
 
     /// Parses the RFC 3339 time in `text` as an upper bound. Fractions of a microsecond are rounded down; otherwise as
@@ -158,7 +161,7 @@ impl ParsedTime {
         (is_valid_time && is_valid_second).then_some(Self { micros, has_remainder })
     }
 
-    /// Whether this is not the zero time of Go.
+    /// Whether the client has set the time: false for the zero time of Go.
     fn is_set(&self) -> bool {
         self.micros != ZERO_TIME_MICROS || self.has_remainder
     }

@@ -146,9 +146,11 @@ impl PutOpts {
     /// # Errors
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not a media type.
     pub fn media_type(&self) -> Result<Option<MediaType<'_>>, Envelope> {
-        let within_limit =
-            |text: &&str| !text.is_empty() && PAYLOAD_LIMITS.check_text("mime_type", text).is_ok();
-        let Some(text) = self.mime_type.as_deref().filter(within_limit) else { return Ok(None) };
+        let Some(text) = self.mime_type.as_deref() else { return Ok(None) };
+        let is_too_long = PAYLOAD_LIMITS.check_text("mime_type", text).is_err();
+        if text.is_empty() || is_too_long {
+            return Ok(None);
+        }
         MediaType::parse(text).map(Some).ok_or_else(|| {
             Envelope::invalid(
                 "the media type is not valid; it takes `type/subtype` without `*`, and parameters such as `; charset=utf-8`",

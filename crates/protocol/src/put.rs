@@ -90,8 +90,8 @@ pub const fn max_put_json_bytes(limit: u64) -> u64 {
     limit.div_ceil(3).saturating_mul(4).saturating_add(MAX_JSON_BYTES)
 }
 
-/// Decodes the JSON of `artifacts.put` while it arrives. It holds the decoded bytes and the rest of the JSON only. Its
-/// debug output shows neither.
+/// Decodes the JSON of `artifacts.put` while it arrives. It holds only the decoded bytes and the rest of the JSON. Its
+/// debug output shows only their lengths.
 ///
 /// # Examples
 /// ```

@@ -44,7 +44,7 @@ impl BodyConstraints {
         Self { length: None, digest: None, limit: u64::MAX, observer: None }
     }
 
-    /// Compares the digest and size of a whole body with the announced ones, and informs the observer.
+    /// Compares the digest and size of a whole body with the announced values, and informs the observer.
     pub(super) fn complete(&self, digest: Digest, size: u64) -> Result<CompletedBody, StoreError> {
         if let Some(announced) = self.length
             && announced != size

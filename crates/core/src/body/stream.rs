@@ -12,8 +12,8 @@ use super::constraints::{BodyConstraints, CompletedBody};
 use crate::digest::{Digest, Hasher};
 use crate::error::{BoxError, StoreError};
 
-/// The largest piece that a [`BodyStream`] returns, in bytes. Larger pieces of the source are split without a copy, so
-/// that hashing one piece (about 0.14 ms) does not block an executor for long.
+/// The largest piece that a [`BodyStream`] returns, in bytes. Larger pieces of the source are split without a copy.
+/// Hashing one piece takes about 0.14 ms, so it does not block an executor for long.
 pub const MAX_PIECE_BYTES: usize = 256 * 1024;
 
 /// The number of pieces, empty ones included, after which a stream yields to the executor. Without the yield, a task
@@ -175,7 +175,7 @@ impl BodyStream {
                     return Ok(Some(piece));
                 }
                 Some(piece) => {
-                    // Room for one chunk, and for the end of its last piece, which belongs to the next chunk.
+                    // The partial chunk has less than `size` bytes, and the next piece has at most `MAX_PIECE_BYTES`.
                     if self.partial_chunk.capacity() < size {
                         self.partial_chunk.reserve(size + MAX_PIECE_BYTES - self.partial_chunk.len());
                     }

@@ -3,8 +3,8 @@
 //! By default, each process has its own bus. With an [`EventLog`], all processes on one storage share a bus. Each
 //! process then appends its own events to the log, and reads the events of all processes in the log's order.
 //!
-//! A slow subscriber never delays another. If the bus has dropped an event that a subscriber has not read, the
-//! subscriber gets [`Delivery::TooSlow`] and its subscription ends.
+//! A slow subscriber never delays another subscriber. The bus keeps a limited number of events and drops the oldest. A
+//! subscriber that has not read a dropped event gets [`Delivery::TooSlow`], and its subscription ends.
 //!
 //! This module must never know who may subscribe to what.
 
@@ -32,8 +32,8 @@ use crate::refusal::Refusal;
 /// An event on the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The event's id. A subscriber can continue after this id on any process that shares the bus. The id does not
-    /// reveal how many events there were.
+    /// The event's id. A subscriber can continue after this id on any process that shares the bus. The number of events
+    /// cannot be derived from the id.
     pub id: String,
     /// The event's type, time, scope and payload.
     pub data: EventData,
@@ -44,10 +44,11 @@ pub struct Event {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events are missing here. They were dropped before the subscriber came back, or lost before they reached the bus.
+    /// Events are missing at this point. The bus dropped them while the subscriber was not connected, or they were lost
+    /// before they reached the bus.
     Gap,
-    /// The subscriber read too slowly, and the bus dropped events that the subscriber had not read. No delivery
-    /// follows.
+    /// The subscriber read too slowly, so the bus dropped events that the subscriber had not read. This is the last
+    /// delivery of the subscription.
     TooSlow,
 }
 
@@ -64,6 +65,7 @@ pub(crate) enum SubscriptionScope {
 #[derive(Debug)]
 pub(crate) struct EventBus {
     shared: Arc<SharedBus>,
+    /// `None` if the bus is for this process alone.
     replicator: Option<LogReplicator>,
 }
 
@@ -89,7 +91,7 @@ pub struct EventCounts {
     pub refused_subscribers: u64,
     /// Subscriptions ended because they read too slowly, since the start.
     pub too_slow_subscribers: u64,
-    /// Events that are kept for subscribers that come back.
+    /// Events that are kept for subscribers that connect again.
     pub kept_events: usize,
     /// The approximate memory of the kept events, in bytes.
     pub kept_bytes: usize,
@@ -97,9 +99,10 @@ pub struct EventCounts {
 
 #[derive(Debug)]
 struct SharedBus {
-    /// Hashes event numbers to ids that hide the numbers: a tenant must not learn how many events the others have.
+    /// Hashes event numbers to event ids. An id must hide its number: from numbers, a tenant could learn how many
+    /// events other tenants have.
     ids: RandomState,
-    /// How many events this process has published.
+    /// How many events this process has published. The next event gets this number.
     published: AtomicU64,
     state: Mutex<BusState>,
 }
@@ -131,20 +134,21 @@ impl EventBus {
         Self { shared, replicator: None }
     }
 
-    /// Creates the bus that all processes on `log` share. It starts with the newest events of the log. Needs a Tokio
-    /// runtime.
+    /// Creates the bus that all processes on `log` share. The bus starts with the newest events of the log. The call
+    /// needs a Tokio runtime.
     pub(crate) async fn replicated(limits: BusLimits, log: Arc<dyn EventLog>) -> Result<Self, StoreError> {
-        let Self { shared, .. } = Self::new(limits);
+        let shared = Self::new(limits).shared;
         let replicator = LogReplicator::start(log, Arc::clone(&shared)).await?;
         Ok(Self { shared, replicator: Some(replicator) })
     }
 
-    /// Which processes receive the events that are published here.
+    /// Which processes receive the events of this process: only itself, or every process on the event log.
     pub(crate) fn reach(&self) -> BusReach {
         if self.replicator.is_some() { BusReach::Shared } else { BusReach::Local }
     }
 
-    /// Publishes an event of `scope`. Never waits. After [`close`](Self::close) no subscriber receives it.
+    /// Publishes an event of `scope`. The call never waits. An event that is published after [`close`](Self::close) is
+    /// dropped.
     pub(crate) fn publish(&self, scope: Scope, payload: EventPayload) {
         let data = EventData { kind: payload.kind(), occurred_at: SystemClock.now(), scope, payload };
         let number = self.shared.published.fetch_add(1, Ordering::Relaxed);
@@ -155,15 +159,16 @@ impl EventBus {
         }
     }
 
-    /// Waits until the events published so far are in the event log and were read back from the log, at most 1 second.
-    /// After this timeout, the events are still delivered later. Without a log, the call returns at once.
+    /// Waits until the events published so far are in the event log and were read back from the log. Waits for at
+    /// most 1 second. Events that are not in the log by then are still delivered later. Without a log, the call returns
+    /// at once.
     pub(crate) async fn flush(&self) {
         if let Some(replicator) = &self.replicator {
             replicator.flush().await;
         }
     }
 
-    /// Closes the bus. Open subscriptions end after they have read the kept events; new ones are refused.
+    /// Closes the bus. An open subscription ends after it has read the kept events. New subscriptions are refused.
     pub(crate) async fn close(&self) {
         if let Some(replicator) = &self.replicator {
             replicator.flush().await;
@@ -192,13 +197,16 @@ impl EventBus {
         }
     }
 
-    /// Why the bus is degraded at present; `None` if it works.
+    /// Why the bus is degraded at present; `None` if the bus works.
     pub(crate) fn degraded_reason(&self) -> Option<&'static str> {
         self.replicator.as_ref().and_then(LogReplicator::degraded_reason)
     }
 
-    /// Adds a subscriber. The subscriber starts after `last_event_id`. With `None`, it starts with the next event that
-    /// is published.
+    /// Adds a subscriber of the caller's `session`. `scope` says whether the subscriber receives the events of this
+    /// session or of all tenants. If `kinds` is empty, the subscriber receives every kind of event.
+    ///
+    /// The subscriber starts after the event with the id `last_event_id`. `None` means that it starts with the next
+    /// event that is published.
     ///
     /// # Errors
     /// If the bus is closed, or a limit on subscribers is reached.
@@ -220,10 +228,16 @@ impl EventBus {
                 return Err(Refusal::too_many_subscribers(limit));
             }
         };
-        // For the subscriber of a session, an event id of another tenant is treated as unknown.
-        let tenant = (scope == SubscriptionScope::Session).then(|| session.tenant());
-        let position = last_event_id
-            .map_or_else(|| state.history.end_position(), |id| state.history.position_after(id, tenant));
+        // A subscriber to one session searches the id among its own tenant's events only. So it cannot find out whether
+        // another tenant has an event with this id.
+        let tenant = match scope {
+            SubscriptionScope::Session => Some(session.tenant()),
+            SubscriptionScope::AllTenants => None,
+        };
+        let position = match last_event_id {
+            Some(id) => state.history.position_after(id, tenant),
+            None => state.history.end_position(),
+        };
         drop(state);
         let bus = Arc::clone(&self.shared);
         Ok(Subscription { bus, session: session.clone(), scope, kinds, position, is_ended: false, wakeup })
@@ -231,8 +245,8 @@ impl EventBus {
 }
 
 impl SharedBus {
-    /// Locks the state. A poisoned lock is used as usual, because no code that holds the lock can panic in the middle
-    /// of a change.
+    /// Locks the state. A poisoned lock is used like any other lock: the code that changes the state cannot panic, so
+    /// the state is always consistent.
     fn state(&self) -> MutexGuard<'_, BusState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,31 +254,35 @@ impl SharedBus {
     /// Adds an entry to the history and wakes the subscribers that may receive the entry.
     fn push(&self, entry: HistoryEntry) {
         let mut guard = self.state();
-        let state = &mut *guard;
-        if state.closed {
+        if guard.closed {
             return;
         }
+        let BusState { history, subscribers, .. } = &mut *guard;
         let HistoryEntry::Event(event) = entry else {
-            state.history.push_loss();
-            state.subscribers.wake_all();
+            // Nobody knows whose events were lost.
+            history.push_loss();
+            subscribers.wake_all();
             return;
         };
-        let wakers = state.subscribers.wakers(&event.data.scope);
-        let BusState { history, subscribers, .. } = state;
+        let wakers = subscribers.wakers(&event.data.scope);
         history.push(event, |number, dropped| subscribers.mark_dropped(number, &dropped.data.scope));
+        // A subscriber that wakes locks the state, so the lock is released before the subscribers are woken.
         drop(guard);
-        for waker in wakers.into_iter().flatten() {
+        for waker in wakers {
             waker.send_replace(());
         }
     }
 
+    /// The id of the event with this number: 16 hexadecimal digits.
     fn event_id(&self, number: u64) -> String {
         format!("{:016x}", self.ids.hash_one(number))
     }
 
-    /// The idempotency key of an event in the log.
+    /// The unique key of the event with this number in the log. The log stores an entry once, even if the entry is
+    /// appended again with the same key.
     fn log_key(&self, number: u64) -> [u8; 16] {
-        let half = |which: u8| u128::from(self.ids.hash_one((number, which)));
-        (half(0) << 64 | half(1)).to_be_bytes()
+        // A hash has 64 bits, and the key has 128.
+        let hash_half = |half: u8| u128::from(self.ids.hash_one((number, half)));
+        (hash_half(0) << 64 | hash_half(1)).to_be_bytes()
     }
 }

@@ -1,18 +1,19 @@
 //! The policy between callers and an artifact store, without HTTP: authorization, limits, codes and events.
 //!
-//! A [`Resolver`] wraps a store behind its Gate and has one call for each method of the protocol. Each call takes a
-//! [`Caller`], an identity that has already been verified. The resolver:
+//! A [`Resolver`] wraps a store and has one call for each method of the protocol. The store should be behind the gate,
+//! the wrapper that checks what holds for every driver. Each call takes a [`Caller`], an identity that has already been
+//! verified. The resolver:
 //!
-//! - decides by the table of scopes who may do what;
+//! - decides who may do what, by the table in its module `policy`;
 //! - enforces `max_request_bytes` and `max_upload_bytes` while bytes arrive;
 //! - answers `presign_unsupported` if the store does not presign;
-//! - hides foreign artifacts as `not_found`;
+//! - answers every read of another tenant's content with `not_found`, whether the artifact exists or not;
 //! - passes uploads to an [`Inspector`];
 //! - publishes an event for each upload, each delete and each use of admin rights in another tenant.
 //!
 //! A refused call returns a [`Refusal`]: a code, a safe message, and a cause for the log.
 //!
-//! This crate knows the store by its trait and flags, never by its driver's name, and it must never know HTTP.
+//! This crate decides by the trait and the flags of the store, never by the name of its driver. It must never know HTTP.
 
 mod bus;
 mod caller;

@@ -1,10 +1,10 @@
 //! The latest events of each tenant, within a limit on their number per tenant and a limit in bytes over all tenants.
 //!
-//! Above the number per tenant, a new event replaces the oldest event of the same tenant. Above the limit in bytes, the
-//! oldest events of the tenant with the most bytes are dropped. So a tenant with many events does not push out the
-//! events of others.
+//! If a tenant has its largest number of events, a new event replaces the oldest event of this tenant. If all events
+//! together exceed the limit in bytes, the oldest events of the tenant with the most bytes are dropped. So a tenant with
+//! many events does not push out the events of other tenants.
 //!
-//! This module must never know where events come from, nor who reads them.
+//! This module must never know where events come from or who reads them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,33 +14,40 @@ use artifact_store_core::ScopePart;
 use super::Event;
 use super::size::event_size;
 
-/// The most losses that are remembered.
+/// The most losses that are remembered. This limits their memory to 8 KiB. A subscriber that has not read a forgotten
+/// loss is treated as too slow.
 const MAX_LOSSES: usize = 1024;
 
 /// An entry of the history: an event or a loss.
 #[derive(Debug, Clone)]
 pub(super) enum HistoryEntry {
     Event(Arc<Event>),
-    /// Events that were lost before they reached the bus, or that this version cannot parse. Their tenants are unknown.
+    /// A loss: events that did not reach the bus, or that this version cannot parse. The tenants of these events are
+    /// unknown.
     Lost,
 }
 
 /// The latest events. Each event and each loss has a number. All tenants share one sequence of numbers.
 #[derive(Debug)]
 pub(super) struct EventHistory {
+    /// The most events of one tenant.
     max_per_tenant: usize,
+    /// The most bytes of all events together.
     max_bytes: usize,
+    /// The bytes of all kept events.
     bytes: usize,
+    /// The number of the next event or loss.
     next_number: u64,
+    /// Only tenants with at least one kept event.
     tenants: HashMap<ScopePart, TenantHistory>,
-    /// The tenants, ordered by the bytes of their events.
+    /// Each tenant with the bytes of its events, the fewest bytes first.
     by_bytes: BTreeSet<(usize, ScopePart)>,
     events_by_number: BTreeMap<u64, Arc<Event>>,
     /// The dropped event with the highest number; `None` if no event was dropped.
     dropped: Option<DroppedEvent>,
     /// The numbers of the losses, ascending.
     losses: VecDeque<u64>,
-    /// Losses below this number are forgotten.
+    /// Losses with lower numbers are forgotten. 0 if no loss is forgotten.
     losses_known_from: u64,
 }
 
@@ -48,6 +55,7 @@ pub(super) struct EventHistory {
 struct TenantHistory {
     events: VecDeque<StoredEvent>,
     bytes: usize,
+    /// The event of this tenant that was dropped last; `None` if no event was dropped.
     dropped: Option<DroppedEvent>,
 }
 
@@ -70,10 +78,10 @@ struct DroppedEvent {
 pub(super) struct ReadPosition {
     /// The number of the next event to read.
     pub(super) next: u64,
-    /// Dropped events and losses below this number do not make the reader too slow: `has_gap` reports them, or they
-    /// happened before the reader subscribed.
+    /// The reader is not too slow because of dropped events or losses with lower numbers than this. Either `has_gap`
+    /// reports them, or they happened before the reader subscribed.
     pub(super) losses_known_below: u64,
-    /// Whether the reader may have missed events between the last event that it read and `next`.
+    /// Whether the reader may have missed events before `next`, after the last event that it has read.
     pub(super) has_gap: bool,
 }
 
@@ -95,7 +103,7 @@ impl EventHistory {
         }
     }
 
-    /// The number of the next entry.
+    /// The number of the next event or loss that will be added.
     pub(super) fn next_number(&self) -> u64 {
         self.next_number
     }
@@ -105,17 +113,19 @@ impl EventHistory {
         (self.events_by_number.len(), self.bytes)
     }
 
-    /// From this number on, no event was dropped and no loss is forgotten.
+    /// The lowest number from which the history is complete: every event and every loss with this number or a higher
+    /// one is still known.
     pub(super) fn complete_from(&self) -> u64 {
-        self.dropped.as_ref().map_or(0, |dropped| dropped.number + 1).max(self.losses_known_from)
+        let events_complete_from = self.dropped.as_ref().map_or(0, |dropped| dropped.number + 1);
+        events_complete_from.max(self.losses_known_from)
     }
 
-    /// From this number on, no loss is forgotten.
+    /// The lowest number from which every loss is still known. Events may have been dropped.
     pub(super) fn losses_known_from(&self) -> u64 {
         self.losses_known_from
     }
 
-    /// Adds an event. Calls `on_drop` for each event that is dropped to make room.
+    /// Adds an event. Calls `on_drop` with the number and the event for each event that is dropped to make room.
     pub(super) fn push(&mut self, event: Arc<Event>, mut on_drop: impl FnMut(u64, &Event)) {
         let (number, bytes) = (self.next_number, event_size(&event));
         let tenant = event.data.scope.tenant().clone();
@@ -131,17 +141,25 @@ impl EventHistory {
             self.drop_oldest(&tenant, &mut on_drop);
         }
         while self.bytes > self.max_bytes {
-            // The new event always stays, whatever its size: the waiting subscribers have not read it yet.
-            let holds_only_new_event = |other: &ScopePart| {
-                *other == tenant && self.tenants.get(other).is_none_or(|history| history.events.len() < 2)
-            };
-            let mut by_size = self.by_bytes.iter().rev().map(|(_, tenant)| tenant);
-            let Some(largest) = by_size.find(|tenant| !holds_only_new_event(tenant)).cloned() else { return };
+            let Some(largest) = self.largest_tenant(&tenant) else { return };
             self.drop_oldest(&largest, &mut on_drop);
         }
     }
 
-    /// Drops the oldest event of `tenant`.
+    /// The tenant with the most bytes, from which the oldest event may be dropped. `None` if no event may be dropped.
+    ///
+    /// `newest_tenant` is the tenant of the newest event. The newest event always stays, even if it alone exceeds the
+    /// limit in bytes, because the waiting subscribers have not read it yet.
+    fn largest_tenant(&self, newest_tenant: &ScopePart) -> Option<ScopePart> {
+        let has_older_event = |tenant: &ScopePart| {
+            tenant != newest_tenant
+                || self.tenants.get(tenant).is_some_and(|history| history.events.len() > 1)
+        };
+        let mut largest_first = self.by_bytes.iter().rev().map(|(_, tenant)| tenant);
+        largest_first.find(|tenant| has_older_event(tenant)).cloned()
+    }
+
+    /// Drops the oldest event of `tenant`, and calls `on_drop` with its number and the event.
     fn drop_oldest(&mut self, tenant: &ScopePart, on_drop: &mut impl FnMut(u64, &Event)) {
         let Some(history) = self.tenants.get_mut(tenant) else { return };
         self.by_bytes.remove(&(history.bytes, tenant.clone()));
@@ -151,7 +169,8 @@ impl EventHistory {
             self.bytes -= first.bytes;
             on_drop(first.number, &first.event);
             let dropped = DroppedEvent { number: first.number, id: first.event.id.clone() };
-            if self.dropped.as_ref().is_none_or(|latest| latest.number < dropped.number) {
+            let is_highest = self.dropped.as_ref().is_none_or(|highest| highest.number < dropped.number);
+            if is_highest {
                 self.dropped = Some(dropped.clone());
             }
             history.dropped = Some(dropped);
@@ -165,9 +184,10 @@ impl EventHistory {
 
     /// Records that events of unknown tenants were lost.
     pub(super) fn push_loss(&mut self) {
-        // Consecutive losses are stored as one loss with a new number. So a reader that has read the previous loss
-        // still learns of the new loss.
-        if self.next_number > 0 && self.losses.back() == Some(&(self.next_number - 1)) {
+        // Consecutive losses are stored as one loss, to save memory. It gets a new number, so a reader that has read the
+        // previous loss still learns of the new loss.
+        let follows_a_loss = self.losses.back().is_some_and(|last| last + 1 == self.next_number);
+        if follows_a_loss {
             self.losses.pop_back();
         }
         self.losses.push_back(self.next_number);
@@ -179,31 +199,34 @@ impl EventHistory {
         }
     }
 
-    /// Finds the first entry with at least this `number`: a loss, or an event of `tenant` for which `matches` returns
-    /// true. `None` as `tenant` means any tenant.
+    /// Finds the first entry whose number is at least `from`, and returns it with its number. The entry is a loss, or an
+    /// event of `tenant` for which `matches` returns true. If `tenant` is `None`, events of all tenants are searched.
+    /// Returns `None` if there is no such entry.
     pub(super) fn next_from(
         &self,
-        number: u64,
+        from: u64,
         tenant: Option<&ScopePart>,
         matches: impl Fn(&Event) -> bool,
     ) -> Option<(u64, HistoryEntry)> {
-        let event = match tenant {
+        let next_event = match tenant {
             None => {
-                let mut events = self.events_by_number.range(number..);
+                let mut events = self.events_by_number.range(from..);
                 events.find(|(_, event)| matches(event)).map(|(number, event)| (*number, event))
             }
             Some(tenant) => self.tenants.get(tenant).and_then(|history| {
-                let skip = history.events.partition_point(|stored| stored.number < number);
+                let skip = history.events.partition_point(|stored| stored.number < from);
                 let mut events = history.events.range(skip..);
                 events.find(|stored| matches(&stored.event)).map(|stored| (stored.number, &stored.event))
             }),
         };
-        let loss = self.losses.get(self.losses.partition_point(|loss| *loss < number)).copied();
-        match (event, loss) {
-            (Some((number, event)), loss) if loss.is_none_or(|loss| number < loss) => {
-                Some((number, HistoryEntry::Event(Arc::clone(event))))
+        let next_loss = self.losses.get(self.losses.partition_point(|loss| *loss < from)).copied();
+        match (next_event, next_loss) {
+            (Some((event_number, _)), Some(loss_number)) if loss_number < event_number => {
+                Some((loss_number, HistoryEntry::Lost))
             }
-            (_, loss) => loss.map(|loss| (loss, HistoryEntry::Lost)),
+            (Some((event_number, event)), _) => Some((event_number, HistoryEntry::Event(Arc::clone(event)))),
+            (None, Some(loss_number)) => Some((loss_number, HistoryEntry::Lost)),
+            (None, None) => None,
         }
     }
 
@@ -212,28 +235,34 @@ impl EventHistory {
         ReadPosition { next: self.next_number, losses_known_below: self.next_number, has_gap: false }
     }
 
-    /// The position of a reader of `tenant` (`None`: all tenants) whose last event was `id`. The ids of the kept events
-    /// and of the event that was dropped last are known. For any other id, the reader gets a gap and all kept events.
+    /// The position of a reader of `tenant` whose last event has this `id`. `None` as `tenant` means all tenants.
+    ///
+    /// The history knows the ids of the kept events, and the id of the event that was dropped last. For any other id,
+    /// the reader gets a gap and then all kept events.
     pub(super) fn position_after(&self, id: &str, tenant: Option<&ScopePart>) -> ReadPosition {
-        let (found, first, dropped) = match tenant {
-            None => (
-                self.events_by_number.iter().find(|(_, event)| event.id == id).map(|(number, _)| *number),
-                self.events_by_number.keys().next().copied(),
-                self.dropped.as_ref(),
-            ),
+        // The number of the event with this id, the number of the oldest kept event, and the event dropped last.
+        let (found, oldest, last_dropped) = match tenant {
+            None => {
+                let found = self.events_by_number.iter().find(|(_, event)| event.id == id);
+                let oldest = self.events_by_number.keys().next().copied();
+                (found.map(|(number, _)| *number), oldest, self.dropped.as_ref())
+            }
             Some(tenant) => self.tenants.get(tenant).map_or((None, None, None), |history| {
                 let found = history.events.iter().find(|stored| stored.event.id == id);
-                let first = history.events.front().map(|stored| stored.number);
-                (found.map(|stored| stored.number), first, history.dropped.as_ref())
+                let oldest = history.events.front().map(|stored| stored.number);
+                (found.map(|stored| stored.number), oldest, history.dropped.as_ref())
             }),
         };
-        let (next, has_gap) = match (found, dropped) {
-            (Some(found), dropped) => (found + 1, dropped.is_some_and(|dropped| dropped.number > found)),
+        let (next, missed_dropped_events) = match (found, last_dropped) {
+            // Among all tenants, an event that is newer than the found event may already have been dropped.
+            (Some(number), dropped) => (number + 1, dropped.is_some_and(|dropped| dropped.number > number)),
+            // The reader has read the event that was dropped last, so it has missed no event.
             (None, Some(dropped)) if dropped.id == id => (dropped.number + 1, false),
-            _ => (first.unwrap_or(self.next_number), true),
+            _ => (oldest.unwrap_or(self.next_number), true),
         };
         let losses_known_below = if tenant.is_none() { self.complete_from() } else { self.losses_known_from };
-        ReadPosition { next, losses_known_below, has_gap: has_gap || next < self.losses_known_from }
+        let missed_losses = next < self.losses_known_from;
+        ReadPosition { next, losses_known_below, has_gap: missed_dropped_events || missed_losses }
     }
 }
 

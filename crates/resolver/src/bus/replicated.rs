@@ -1,8 +1,8 @@
 //! Replication between processes through an event log. One task appends the events that this process publishes. Another
-//! task reads the log.
+//! task reads the events of all processes from the log and adds them to the bus.
 //!
-//! Both tasks retry after every failure of the log. Meanwhile published events wait in memory. Reading continues where
-//! it stopped. This module must never know what an event means.
+//! Both tasks retry after every failure of the log. While the log cannot be written, published events wait in memory.
+//! After a failed read, the next read begins at the same entry. This module must never know what an event means.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -27,18 +27,21 @@ const MAX_PENDING: usize = 8192;
 const APPEND_BATCH: usize = 256;
 /// The most events in one read.
 const READ_PAGE: u32 = 256;
-/// The number of newest log entries that a process reads at its start. Every log keeps at least this many. These
-/// entries belong to all tenants. The limits of the bus then apply to each tenant.
+/// The number of newest log entries, of all tenants together, that a process reads at its start. Every log keeps at
+/// least this many. The bus then keeps only as many of these events as its own limits allow.
 const REPLAY_ENTRIES: u64 = 16_384;
 /// How long [`LogReplicator::flush`] waits at most.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The delay before the first retry.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest delay between two retries.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Connects the bus to the event log. Dropping it stops both tasks.
+/// Connects the bus to the event log. Dropping the `LogReplicator` stops both of its tasks.
 #[derive(Debug)]
 pub(super) struct LogReplicator {
     state: Arc<ReplicationState>,
+    /// The task that appends, and the task that reads.
     tasks: [AbortHandle; 2],
 }
 
@@ -47,6 +50,7 @@ pub(super) struct LogReplicator {
 struct ReplicationState {
     log: Arc<dyn EventLog>,
     pending: Mutex<PendingEntries>,
+    /// Wakes the task that appends.
     entry_added: Notify,
     /// How many entries of this process were appended so far.
     appended: watch::Sender<u64>,
@@ -54,7 +58,9 @@ struct ReplicationState {
     own_sequence: AtomicU64,
     /// The sequence number up to which this process has read the log.
     read_sequence: watch::Sender<u64>,
+    /// Whether the last append has failed.
     append_failing: AtomicBool,
+    /// Whether the last read has failed.
     read_failing: AtomicBool,
 }
 
@@ -62,13 +68,13 @@ struct ReplicationState {
 #[derive(Debug, Default)]
 struct PendingEntries {
     entries: VecDeque<NewEntry>,
-    /// How many entries were ever added.
+    /// How many entries were ever added, including those that were appended since.
     count: u64,
     /// Whether events were lost because the queue was full.
     overflowed: bool,
 }
 
-/// An event as it is written to the log, in JSON.
+/// An event as it is written to the log, in JSON. `D` is `&EventData` to write an event and `EventData` to read one.
 #[derive(Serialize, Deserialize)]
 struct LoggedEvent<D> {
     id: String,
@@ -78,6 +84,7 @@ struct LoggedEvent<D> {
 impl LogReplicator {
     /// Reads the newest entries of the log, then starts both tasks.
     pub(super) async fn start(log: Arc<dyn EventLog>, bus: Arc<SharedBus>) -> Result<Self, StoreError> {
+        // No entry has a number above `u64::MAX`. So this read returns no entry, only the number of the newest entry.
         let last = log.read(u64::MAX, 1).await?.last;
         let mut reader = LogReader { position: last.saturating_sub(REPLAY_ENTRIES), bus, has_read: false };
         while reader.read_page(&*log).await? {}
@@ -91,12 +98,12 @@ impl LogReplicator {
             append_failing: AtomicBool::new(false),
             read_failing: AtomicBool::new(false),
         });
-        let appender = tokio::spawn(run_appender(Arc::clone(&state))).abort_handle();
-        let reader = tokio::spawn(run_reader(Arc::clone(&state), reader)).abort_handle();
-        Ok(Self { state, tasks: [appender, reader] })
+        let append_task = tokio::spawn(run_appender(Arc::clone(&state))).abort_handle();
+        let read_task = tokio::spawn(run_reader(Arc::clone(&state), reader)).abort_handle();
+        Ok(Self { state, tasks: [append_task, read_task] })
     }
 
-    /// Queues an event for the log. Never waits.
+    /// Queues an event for the log, with `key` as the unique key of its log entry. The call never waits.
     pub(super) fn publish(&self, key: [u8; 16], event: &Event) {
         let logged = LoggedEvent { id: event.id.clone(), data: &event.data };
         // Serializing an event cannot fail.
@@ -112,28 +119,33 @@ impl LogReplicator {
         self.state.entry_added.notify_one();
     }
 
-    /// Waits until the events queued so far are in the log and were read from it, at most [`FLUSH_TIMEOUT`].
+    /// Waits until the events queued so far are in the log and were read back from the log, at most [`FLUSH_TIMEOUT`].
     pub(super) async fn flush(&self) {
         let state = &self.state;
         let count = state.pending().count;
-        let (mut appended, mut read) = (state.appended.subscribe(), state.read_sequence.subscribe());
+        let mut appended = state.appended.subscribe();
+        let mut read_sequence = state.read_sequence.subscribe();
         let flushed = async {
+            // `wait_for` fails only if the sender is dropped, and `state` owns both senders.
             let _ = appended.wait_for(|appended| *appended >= count).await;
-            // The events must also be read back before the response. Otherwise a subscriber that connects after the
-            // response would receive them as new events.
-            let _ = read.wait_for(|read| *read >= state.own_sequence.load(Ordering::SeqCst)).await;
+            // The events must also be read back before the client gets its response. Otherwise a subscriber that
+            // connects after the response would receive these events as new ones.
+            let _ = read_sequence.wait_for(|read| *read >= state.own_sequence.load(Ordering::SeqCst)).await;
         };
+        // After the timeout, the events are still appended and read in the background.
         let _ = timeout(FLUSH_TIMEOUT, flushed).await;
     }
 
-    /// Why replication is degraded at present; `None` if it works.
+    /// Why replication is degraded at present; `None` if replication works.
     pub(super) fn degraded_reason(&self) -> Option<&'static str> {
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         if is_set(&self.state.append_failing) {
             return Some("events wait: the event log cannot be written at present");
         }
-        is_set(&self.state.read_failing)
-            .then_some("events come late: the event log cannot be read at present")
+        if is_set(&self.state.read_failing) {
+            return Some("events come late: the event log cannot be read at present");
+        }
+        None
     }
 
     /// Stops both tasks.
@@ -160,14 +172,14 @@ impl ReplicationState {
         self.pending().entries.iter().take(APPEND_BATCH).cloned().collect()
     }
 
-    /// Removes the first `count` entries, which are in the log now.
+    /// Removes the first `count` pending entries, because they are in the log now.
     fn mark_appended(&self, count: usize) {
         let mut pending = self.pending();
         pending.entries.drain(..count);
         if std::mem::take(&mut pending.overflowed) {
-            // An entry without bytes marks lost events. The queue has room: `count` entries were just removed.
-            let halves = [RandomState::new().hash_one(pending.count), RandomState::new().hash_one(count)];
-            let key = (u128::from(halves[0]) << 64 | u128::from(halves[1])).to_be_bytes();
+            // An entry without bytes marks lost events. The queue has room for it, because `count` entries were just
+            // removed.
+            let key = random_key();
             pending.entries.push_back(NewEntry { key, bytes: Bytes::new() });
             pending.count += 1;
             tracing::error!(
@@ -178,6 +190,12 @@ impl ReplicationState {
         drop(pending);
         self.appended.send_modify(|appended| *appended += count as u64);
     }
+}
+
+/// A random key for a log entry. Each `RandomState` hashes with other random keys.
+fn random_key() -> [u8; 16] {
+    let random_half = || u128::from(RandomState::new().hash_one(()));
+    (random_half() << 64 | random_half()).to_be_bytes()
 }
 
 /// Appends the pending entries to the log until the task is aborted.
@@ -205,10 +223,11 @@ async fn run_appender(state: Arc<ReplicationState>) {
 async fn run_reader(state: Arc<ReplicationState>, mut reader: LogReader) {
     let mut backoff = FailureBackoff::new(&state.read_failing, "the event log cannot be read; trying again");
     loop {
-        let before = reader.position;
+        let position_before = reader.position;
         let has_more = reader.read_page(&*state.log).await;
-        if reader.position < before {
-            // The log was reset, so `flush` must not wait for a number from before the reset.
+        if reader.position < position_before {
+            // The log was restored from an older copy and continues at a lower number. `flush` must not wait for the
+            // higher number of an earlier append.
             state.own_sequence.store(reader.position, Ordering::SeqCst);
         }
         state.read_sequence.send_replace(reader.position);
@@ -231,26 +250,29 @@ struct LogReader {
     /// The sequence number of the last entry that was read.
     position: u64,
     bus: Arc<SharedBus>,
-    /// Whether the first page was read. Entries that are missing before the first page are not a loss.
+    /// Whether any entry or page was read. The log may have dropped entries that are older than the first one that is
+    /// read, and such entries are not a loss.
     has_read: bool,
 }
 
 impl LogReader {
-    /// Reads the next page. Returns true if the log may already have further entries. Cancel-safe.
+    /// Reads the next page into the bus. Returns true if the log may have further entries, and false if everything was
+    /// read. Cancel-safe.
     async fn read_page(&mut self, log: &dyn EventLog) -> Result<bool, StoreError> {
         let page = log.read(self.position, READ_PAGE).await?;
         if page.last < self.position {
-            // The storage was restored from an older copy, so the numbers after `page.last` will belong to other
-            // events.
+            // The storage was restored from an older copy. The log will give the numbers after `page.last` to new
+            // events, so reading continues there.
             self.position = page.last;
             self.bus.push(HistoryEntry::Lost);
             return Ok(true);
         }
         let is_full = page.entries.len() == READ_PAGE as usize;
         for LogEntry { sequence, bytes } in page.entries {
-            if std::mem::replace(&mut self.has_read, true) && sequence != self.position + 1 {
+            if self.has_read && sequence != self.position + 1 {
                 self.bus.push(HistoryEntry::Lost);
             }
+            self.has_read = true;
             self.position = sequence;
             self.bus.push(parse_entry(&bytes));
         }
@@ -259,13 +281,13 @@ impl LogReader {
     }
 }
 
-/// Parses a log entry. An entry that cannot be parsed is a loss. It is either empty, which marks lost events, or a
-/// newer version wrote it.
+/// Parses a log entry. An entry that cannot be parsed counts as a loss. Such an entry is empty, which marks lost events,
+/// or a newer version of this program wrote it.
 fn parse_entry(bytes: &[u8]) -> HistoryEntry {
-    serde_json::from_slice(bytes)
-        .map_or(HistoryEntry::Lost, |LoggedEvent { id, data }: LoggedEvent<EventData>| {
-            HistoryEntry::Event(Arc::new(Event { id, data }))
-        })
+    match serde_json::from_slice::<LoggedEvent<EventData>>(bytes) {
+        Ok(LoggedEvent { id, data }) => HistoryEntry::Event(Arc::new(Event { id, data })),
+        Err(_) => HistoryEntry::Lost,
+    }
 }
 
 /// The backoff of a task while the log fails. Only the first of consecutive failures is logged. The delay doubles with
@@ -273,7 +295,9 @@ fn parse_entry(bytes: &[u8]) -> HistoryEntry {
 struct FailureBackoff<'a> {
     /// Whether the last attempt has failed.
     is_failing: &'a AtomicBool,
+    /// The log message for the first failure.
     message: &'static str,
+    /// The longest delay before the next retry.
     delay: Duration,
 }
 
@@ -287,10 +311,11 @@ impl<'a> FailureBackoff<'a> {
         if !self.is_failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "{}", self.message);
         }
-        // Half of the delay is random, so that processes do not retry at the same moment.
-        let random = RandomState::new().hash_one(()) % 512;
+        // Half of the delay is random, so that processes do not retry at the same moment. The random part is a multiple
+        // of 1/512 of this half.
         let half = self.delay / 2;
-        sleep(half + half * u32::try_from(random).unwrap_or_default() / 512).await;
+        let random_512ths = u32::try_from(RandomState::new().hash_one(()) % 512).unwrap_or_default();
+        sleep(half + half * random_512ths / 512).await;
         self.delay = (self.delay * 2).min(MAX_BACKOFF);
     }
 

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use super::Event;
 
-/// The memory of an event besides its text: the struct, its entries in the maps, and the rounding of allocations.
+/// An estimate of the bytes that an event takes in addition to its JSON: the struct, its entries in the maps, and the
+/// rounding of allocations.
 const OVERHEAD: usize = 1024;
 
 /// The approximate memory of `event` in bytes: the length of its JSON plus a fixed overhead.

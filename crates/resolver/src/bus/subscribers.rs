@@ -1,4 +1,4 @@
-//! The subscribers of a bus: their numbers for each session, user and tenant, and how to wake them.
+//! The subscribers of a bus: how many each session, user and tenant has, and how to wake them.
 //!
 //! An event wakes the subscribers of its own session and the subscribers to all tenants. The cost of an event does not
 //! grow with the number of other subscribers. This module must never know what an event means.
@@ -25,10 +25,15 @@ pub(crate) struct SubscriberLimits {
 #[derive(Debug)]
 pub(super) struct Subscribers {
     limits: SubscriberLimits,
+    /// By the scope of the session, without a task.
     sessions: HashMap<Scope, SessionSubscribers>,
+    /// The number of subscribers by tenant and user.
     users: HashMap<(ScopePart, ScopePart), usize>,
+    /// The number of subscribers by tenant.
     tenants: HashMap<ScopePart, usize>,
+    /// The number of subscriptions to single sessions.
     session_subscriptions: usize,
+    /// The number of subscriptions to all tenants.
     all_tenants_subscriptions: usize,
     /// Wakes the subscribers to all tenants. The channel carries no value.
     all_tenants_wakeup: watch::Sender<()>,
@@ -37,7 +42,8 @@ pub(super) struct Subscribers {
 #[derive(Debug, Default)]
 struct SessionSubscribers {
     count: usize,
-    /// Every event of the session that was dropped while the session had subscribers has a number below this.
+    /// The number after the last dropped event of the session; 0 if none was dropped. Only events that were dropped
+    /// while the session had subscribers are counted.
     dropped_below: u64,
     /// Wakes the subscribers of the session. The channel carries no value.
     wakeup: watch::Sender<()>,
@@ -56,31 +62,38 @@ impl Subscribers {
         }
     }
 
-    /// The number of subscriptions to single sessions, and to all tenants.
+    /// The number of subscriptions to single sessions, and the number of subscriptions to all tenants.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.session_subscriptions, self.all_tenants_subscriptions)
     }
 
-    /// Adds a subscriber that belongs to `session`, and returns the receiver that wakes it. The subscriber is counted
-    /// for its session, user and tenant, even if `scope` is all tenants.
+    /// Adds a subscriber that belongs to `session`, and returns the receiver that wakes the subscriber. The subscriber
+    /// is counted for its session, user and tenant, even if `scope` is all tenants.
+    ///
+    /// # Errors
+    /// The limit that is already reached. Then no subscriber is added.
     pub(super) fn add(
         &mut self,
         session: &Scope,
         scope: SubscriptionScope,
     ) -> Result<watch::Receiver<()>, ReachedLimit> {
-        let (limits, tenant) = (self.limits, session.tenant());
+        let limits = self.limits;
+        let tenant = session.tenant();
         let user = (tenant.clone(), session.user().clone());
-        let or_zero = |count: Option<&usize>| count.copied().unwrap_or_default();
-        if self.sessions.get(session).map_or(0, |entry| entry.count) >= limits.per_session {
+        let session_count = self.sessions.get(session).map_or(0, |entry| entry.count);
+        let user_count = self.users.get(&user).copied().unwrap_or(0);
+        let tenant_count = self.tenants.get(tenant).copied().unwrap_or(0);
+        let total_count = self.session_subscriptions + self.all_tenants_subscriptions;
+        if session_count >= limits.per_session {
             return Err(ReachedLimit::Session(limits.per_session));
         }
-        if or_zero(self.users.get(&user)) >= limits.per_user {
+        if user_count >= limits.per_user {
             return Err(ReachedLimit::User(limits.per_user));
         }
-        if or_zero(self.tenants.get(tenant)) >= limits.per_tenant {
+        if tenant_count >= limits.per_tenant {
             return Err(ReachedLimit::Tenant(limits.per_tenant));
         }
-        if self.session_subscriptions + self.all_tenants_subscriptions >= limits.total {
+        if total_count >= limits.total {
             return Err(ReachedLimit::Total);
         }
         *self.users.entry(user).or_default() += 1;
@@ -108,6 +121,7 @@ impl Subscribers {
         }
     }
 
+    /// The counter of the open subscriptions to `scope`.
     fn subscription_count(&mut self, scope: SubscriptionScope) -> &mut usize {
         match scope {
             SubscriptionScope::Session => &mut self.session_subscriptions,
@@ -115,10 +129,16 @@ impl Subscribers {
         }
     }
 
-    /// The senders that wake the subscribers of an event of `scope`.
-    pub(super) fn wakers(&self, scope: &Scope) -> [Option<watch::Sender<()>>; 2] {
-        let session = self.sessions.get(&session_scope(scope)).map(|entry| entry.wakeup.clone());
-        [session, (self.all_tenants_subscriptions > 0).then(|| self.all_tenants_wakeup.clone())]
+    /// The senders that wake the subscribers who may receive an event of `scope`. Empty if there is no such subscriber.
+    pub(super) fn wakers(&self, scope: &Scope) -> Vec<watch::Sender<()>> {
+        let mut wakers = Vec::new();
+        if let Some(entry) = self.sessions.get(&session_scope(scope)) {
+            wakers.push(entry.wakeup.clone());
+        }
+        if self.all_tenants_subscriptions > 0 {
+            wakers.push(self.all_tenants_wakeup.clone());
+        }
+        wakers
     }
 
     pub(super) fn wake_all(&self) {
@@ -128,14 +148,15 @@ impl Subscribers {
         }
     }
 
-    /// Notes that an event of `scope` was dropped.
+    /// Notes that the event with this number was dropped. `scope` is the scope of the event.
     pub(super) fn mark_dropped(&mut self, number: u64, scope: &Scope) {
         if let Some(entry) = self.sessions.get_mut(&session_scope(scope)) {
             entry.dropped_below = number + 1;
         }
     }
 
-    /// Every event of the session that was dropped while it had subscribers has a number below the returned one.
+    /// The number after the last event of the session that was dropped while the session had subscribers; 0 if none was
+    /// dropped.
     pub(super) fn dropped_below(&self, session: &Scope) -> u64 {
         self.sessions.get(session).map_or(0, |entry| entry.dropped_below)
     }
@@ -146,7 +167,7 @@ fn session_scope(scope: &Scope) -> Scope {
     Scope::from_parts(scope.tenant().clone(), scope.user().clone(), scope.session().clone(), None)
 }
 
-/// Decrements a count, and removes it at zero.
+/// Decrements the count of `key`. Removes the entry when the count reaches 0, so that the map does not grow forever.
 fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     if let Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() = count.get().saturating_sub(1);

@@ -1,5 +1,6 @@
-//! One subscriber: its position on the bus, and what it reads next. This module must never know who may subscribe to
-//! what.
+//! One subscriber: its position on the bus, and what it reads next.
+//!
+//! This module must never know who may subscribe to what.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,26 +16,33 @@ use super::{Delivery, Event, SharedBus, SubscriptionScope};
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) bus: Arc<SharedBus>,
+    /// The session that the subscriber belongs to, without a task.
     pub(super) session: Scope,
+    /// Whether the subscriber receives the events of `session` or of all tenants.
     pub(super) scope: SubscriptionScope,
+    /// The kinds of events to receive. Empty means every kind.
     pub(super) kinds: Vec<EventKind>,
     pub(super) position: ReadPosition,
+    /// Whether `TooSlow` was delivered.
     pub(super) is_ended: bool,
+    /// Changes when there may be something new to read.
     pub(super) wakeup: watch::Receiver<()>,
 }
 
 impl Subscription {
-    /// Waits for the next event. Returns `None` if the bus is closed and everything was read, and after
-    /// [`TooSlow`](Delivery::TooSlow). Cancel-safe: a dropped call loses no event.
+    /// Waits for the next delivery. Returns `None` at the end of the subscription: after
+    /// [`TooSlow`](Delivery::TooSlow), or after the last event of a closed bus. Cancel-safe: a dropped call loses no
+    /// event.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
-            // The wake-up is marked as seen before the history is read, so that an event in between wakes this task
-            // again.
+            // Mark the wake-up as seen, then read the history. In this order, an event that is published during the read
+            // still wakes this task.
             self.wakeup.borrow_and_update();
             if let Poll::Ready(delivery) = self.try_next() {
                 return delivery;
             }
-            if self.wakeup.changed().await.is_err() {
+            let sender_is_dropped = self.wakeup.changed().await.is_err();
+            if sender_is_dropped {
                 return None;
             }
         }
@@ -48,14 +56,16 @@ impl Subscription {
         let bus = Arc::clone(&self.bus);
         let mut state = bus.state();
         let history = &state.history;
+        // Entries with numbers below `dropped_below` may be missing, and this subscriber would have read them.
         let (tenant, dropped_below) = match self.scope {
             SubscriptionScope::AllTenants => (None, history.complete_from()),
             SubscriptionScope::Session => {
-                let dropped_below = state.subscribers.dropped_below(&self.session);
-                (Some(self.session.tenant()), dropped_below.max(history.losses_known_from()))
+                let events_dropped_below = state.subscribers.dropped_below(&self.session);
+                (Some(self.session.tenant()), events_dropped_below.max(history.losses_known_from()))
             }
         };
-        if dropped_below > self.position.next.max(self.position.losses_known_below) {
+        let handled_below = self.position.next.max(self.position.losses_known_below);
+        if dropped_below > handled_below {
             self.is_ended = true;
             state.too_slow_subscribers += 1;
             return Poll::Ready(Some(Delivery::TooSlow));
@@ -65,6 +75,7 @@ impl Subscription {
         }
         let next = history.next_from(self.position.next, tenant, |event| self.matches(event));
         let Some((number, entry)) = next else {
+            // The next search starts at the end, because no kept entry is for this subscriber.
             self.position.next = history.next_number();
             return if state.closed { Poll::Ready(None) } else { Poll::Pending };
         };
@@ -75,17 +86,19 @@ impl Subscription {
         }))
     }
 
+    /// Whether the subscriber receives `event`.
     fn matches(&self, event: &Event) -> bool {
-        let (kind, scope, session) = (event.data.kind, &event.data.scope, &self.session);
-        let in_scope = match self.scope {
+        let event_scope = &event.data.scope;
+        let is_in_scope = match self.scope {
             SubscriptionScope::AllTenants => true,
             SubscriptionScope::Session => {
-                scope.tenant() == session.tenant()
-                    && scope.user() == session.user()
-                    && scope.session() == session.session()
+                event_scope.tenant() == self.session.tenant()
+                    && event_scope.user() == self.session.user()
+                    && event_scope.session() == self.session.session()
             }
         };
-        in_scope && (self.kinds.is_empty() || self.kinds.contains(&kind))
+        let is_requested_kind = self.kinds.is_empty() || self.kinds.contains(&event.data.kind);
+        is_in_scope && is_requested_kind
     }
 }
 

@@ -16,8 +16,9 @@ use artifact_store_core::{Scope, ScopePart};
 /// # Ok::<(), artifact_store_core::StoreError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)] // Each is a right of its own.
+#[allow(clippy::struct_excessive_bools)] // Each flag is independent of the others.
 pub struct Caller {
+    /// The scope of the session, without a task.
     session: Scope,
     admin: bool,
     fleet: bool,
@@ -26,7 +27,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A caller in the session of `scope` (its task is ignored), without `admin`, `console:fleet` and `artifacts:delete`.
+    /// A caller in the session of `scope`, with no token scope: without `admin`, `console:fleet` and `artifacts:delete`.
+    /// The task of `scope` is ignored.
     pub fn new(scope: &Scope) -> Self {
         let session =
             Scope::from_parts(scope.tenant().clone(), scope.user().clone(), scope.session().clone(), None);
@@ -47,7 +49,7 @@ impl Caller {
         self
     }
 
-    /// Adds `artifacts:delete`: the caller may delete artifacts of its own session, but no other artifacts.
+    /// Adds `artifacts:delete`: the caller may delete artifacts of its own session, but not those of other sessions.
     #[must_use]
     pub fn with_delete(mut self) -> Self {
         self.delete = true;

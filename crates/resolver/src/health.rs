@@ -1,8 +1,8 @@
 //! Health of the store: [`StoreHealth`] checks the store once for all concurrent callers, and caches the result for
 //! 1 second.
 //!
-//! The store's own message may name a path, so callers do not receive this message. This module must never know who
-//! asks.
+//! Callers get a fixed text instead of the store's own message, because that message may name a path. This module must
+//! never know who asks.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,10 +22,11 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct StoreHealth {
     store: Arc<dyn ArtifactStore>,
+    /// The latest check, which may still run; `None` before the first check.
     last: Mutex<Option<Probe>>,
 }
 
-/// A health check, which all waiting callers share. A cancelled caller does not cancel the check.
+/// A health check that all waiting callers share. If one caller is cancelled, the check goes on for the others.
 #[derive(Debug)]
 struct Probe {
     started: Instant,
@@ -42,11 +43,13 @@ impl Probe {
         Self { started: Instant::now(), result: result.boxed().shared() }
     }
 
-    /// Whether a caller may use this check, because its result is recent or it started recently. A check makes no
-    /// progress while no caller waits for it, so a pending check may be too old.
+    /// Whether a caller may use this check. A finished check must have a recent result, and a running check must have
+    /// started recently.
+    ///
+    /// A running check can be old: it makes progress only while a caller polls its future.
     fn is_fresh(&self) -> bool {
         match self.result.peek() {
-            Some((at, _)) => at.elapsed() < CACHE_TTL,
+            Some((ready_at, _)) => ready_at.elapsed() < CACHE_TTL,
             None => self.started.elapsed() < CHECK_TIMEOUT,
         }
     }
@@ -61,8 +64,8 @@ impl StoreHealth {
     pub(crate) async fn get(&self) -> SubsystemHealth {
         let result = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let probe =
-                last.take().filter(Probe::is_fresh).unwrap_or_else(|| Probe::start(Arc::clone(&self.store)));
+            let fresh = last.take().filter(Probe::is_fresh);
+            let probe = fresh.unwrap_or_else(|| Probe::start(Arc::clone(&self.store)));
             last.insert(probe).result.clone()
         };
         let (_ready_at, health) = result.await;
@@ -70,8 +73,9 @@ impl StoreHealth {
     }
 }
 
+/// Asks the store for its health. An error, a panic or no answer within [`CHECK_TIMEOUT`] means `unavailable`.
 async fn check(store: &dyn ArtifactStore) -> SubsystemHealth {
-    // A panic in the driver must not reach the caller; it makes the store unavailable.
+    // A panic in the driver must not reach the caller.
     let health = AssertUnwindSafe(async { store.health().await }).catch_unwind();
     let (status, detail) = match tokio::time::timeout(CHECK_TIMEOUT, health).await {
         Ok(Ok(Ok(health))) => match health.status {

@@ -1,4 +1,4 @@
-//! The hook that lets an embedding runtime inspect uploads before they are stored: [`Inspector`].
+//! [`Inspector`]: a hook with which the program that embeds this crate inspects uploads before they are stored.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,8 @@ use futures_util::stream;
 pub struct Rejection(Cow<'static, str>);
 
 impl Rejection {
-    /// Creates a rejection. `message` is sent with `payload_invalid`, so it must not contain bytes of the upload.
+    /// Creates a rejection. The uploader receives `message` with the code `payload_invalid`. It must not contain bytes of
+    /// the upload.
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self(message.into())
     }
@@ -43,11 +44,11 @@ pub struct Upload<'a> {
     pub length: Option<u64>,
 }
 
-/// Inspects uploads before they are stored. A rejected upload leaves nothing behind.
+/// Inspects uploads before they are stored. Nothing of a rejected upload is stored.
 #[async_trait]
 pub trait Inspector: fmt::Debug + Send + Sync + 'static {
-    /// Inspects the metadata of an upload. `Ok(None)` accepts the upload without inspecting its bytes. `Ok(Some(…))` is
-    /// the inspection of its bytes.
+    /// Inspects the metadata of an upload. `Ok(None)` accepts the upload, and its bytes are not inspected. `Ok(Some(…))`
+    /// returns the [`Inspection`] that inspects its bytes.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload before any of its bytes is read.
@@ -58,13 +59,13 @@ pub trait Inspector: fmt::Debug + Send + Sync + 'static {
 /// is not visible before [`finish`](Self::finish) returns `Ok`.
 #[async_trait]
 pub trait Inspection: Send + 'static {
-    /// Inspects the next chunk, in order. It has at most 256 KiB.
+    /// Inspects the next chunk of the upload. Chunks come in order, and each has at most 256 KiB.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload.
     async fn chunk(&mut self, chunk: &Bytes) -> Result<(), Rejection>;
 
-    /// Accepts or rejects the upload after all chunks.
+    /// Accepts or rejects the upload after its last chunk.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload.
@@ -78,17 +79,17 @@ pub(crate) fn inspect_body(body: Body, inspection: Box<dyn Inspection>) -> Resul
         OpenBody::Stream(stream) => *stream,
         in_memory @ OpenBody::InMemory(_) => in_memory.into_stream(),
     };
-    let inspected = stream::try_unfold(Some((chunks, inspection)), async |state| {
-        let Some((mut chunks, mut inspection)) = state else { return Ok::<_, BoxError>(None) };
+    let inspected = stream::try_unfold((chunks, inspection), async |(mut chunks, mut inspection)| {
         if let Some(chunk) = chunks.next().await? {
             inspection.chunk(&chunk).await?;
-            return Ok(Some((chunk, Some((chunks, inspection)))));
+            let next_state = (chunks, inspection);
+            return Ok(Some((chunk, next_state)));
         }
-        // The body is complete and matches its announced length and digest. The inspection may accept a body only after
-        // this check.
+        // `chunks.finish` fails if the body does not have its announced length and digest. The inspection must not accept
+        // such a body, so this check comes first.
         chunks.finish()?;
         inspection.finish().await?;
-        Ok(None)
+        Ok::<_, BoxError>(None)
     });
     let mut body = Body::from_stream(inspected).with_limit(limit);
     if let Some(length) = length {

@@ -15,8 +15,8 @@ pub struct ResolverOptions {
     /// The largest artifact, in bytes, that `artifacts.put` and uploads accept (`protocol.max_request_bytes`). `None`
     /// means 4 MiB for `artifacts.put`. Uploads are then limited by `max_upload_bytes` only.
     pub max_request_bytes: Option<u64>,
-    /// The largest upload, in bytes, that is accepted (`protocol.max_upload_bytes`). If `max_request_bytes` is set, it
-    /// limits uploads too. `None` means `max_request_bytes` if it is set, otherwise 1 GiB.
+    /// The largest upload, in bytes, that is accepted (`protocol.max_upload_bytes`). `None` means
+    /// `max_request_bytes` if that is set, otherwise 1 GiB. If both are set, the smaller limit holds for uploads.
     pub max_upload_bytes: Option<u64>,
     /// The most bytes that `artifacts.get` returns if the request does not set a number
     /// (`artifacts.fetch_default_max_bytes`; 64 KiB).
@@ -24,7 +24,7 @@ pub struct ResolverOptions {
     /// The most bytes that `artifacts.get` returns, whatever number the request sets (`artifacts.fetch_hard_max_bytes`;
     /// 1 MiB).
     pub fetch_hard_max_bytes: u64,
-    /// The number of events kept for each tenant, for subscribers that come back (1024).
+    /// The number of events kept for each tenant, for subscribers that connect again (1024).
     pub events_kept: usize,
     /// The approximate memory for the kept events of all tenants together, in bytes (64 MiB). Above this limit, events
     /// of the tenant with the most bytes are dropped first.
@@ -37,7 +37,7 @@ pub struct ResolverOptions {
     pub max_subscribers_per_tenant: usize,
     /// The most open subscriptions in total (512).
     pub max_subscribers: usize,
-    /// Inspects uploads before they are stored; none by default.
+    /// Inspects uploads before they are stored. `None`, the default, accepts every upload.
     pub inspector: Option<Arc<dyn Inspector>>,
     /// The data for `runtime.info` and `runtime.drivers`.
     pub runtime: RuntimeDescription,
@@ -63,9 +63,10 @@ impl Default for ResolverOptions {
 }
 
 impl ResolverOptions {
-    /// The configured limit of `artifacts.put`. A lower limit of the store is not applied here.
+    /// The configured limit of `artifacts.put`. The limit of the store, which may be lower, is not applied here.
     pub(crate) fn put_limit(&self) -> SizeLimit {
         let bytes = self.max_request_bytes.unwrap_or(DEFAULT_MAX_REQUEST_BYTES);
+        // The source selects the error message. If an upload may be larger than a put, the message says so.
         let source = if self.upload_limit().bytes > bytes {
             LimitSource::MaxRequestBytesOfPut
         } else {
@@ -74,15 +75,18 @@ impl ResolverOptions {
         SizeLimit { bytes, source }
     }
 
-    /// The configured limit of uploads. A lower limit of the store is not applied here.
+    /// The configured limit of uploads. The limit of the store, which may be lower, is not applied here.
     pub(crate) fn upload_limit(&self) -> SizeLimit {
-        let upload = self.max_upload_bytes.or(self.max_request_bytes).unwrap_or(DEFAULT_MAX_UPLOAD_BYTES);
+        let max_upload = self.max_upload_bytes.or(self.max_request_bytes).unwrap_or(DEFAULT_MAX_UPLOAD_BYTES);
         match self.max_request_bytes {
-            Some(bytes) if bytes <= upload => SizeLimit { bytes, source: LimitSource::MaxRequestBytes },
-            _ => SizeLimit { bytes: upload, source: LimitSource::MaxUploadBytes },
+            Some(max_request) if max_request <= max_upload => {
+                SizeLimit { bytes: max_request, source: LimitSource::MaxRequestBytes }
+            }
+            _ => SizeLimit { bytes: max_upload, source: LimitSource::MaxUploadBytes },
         }
     }
 
+    /// The limits of the event bus.
     pub(crate) fn bus_limits(&self) -> BusLimits {
         BusLimits {
             events_per_tenant: self.events_kept,
@@ -108,8 +112,9 @@ pub struct RuntimeDescription {
     pub build_version: String,
     /// The commit that the program was built from.
     pub build_commit: String,
-    /// The surfaces that are served in addition to the methods: `bytes`, `events`.
+    /// The parts of the HTTP interface that are served in addition to the methods: `bytes` (upload and download) and
+    /// `events` (the event stream).
     pub surfaces: Vec<&'static str>,
-    /// Every driver in this build, with its default capabilities. The resolver marks the active one.
+    /// Every driver in this build, with its default capabilities. The resolver marks the driver of its store as active.
     pub drivers: Vec<DriverRow>,
 }

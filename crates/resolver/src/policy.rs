@@ -1,4 +1,7 @@
-//! Authorization: the table of scopes as data, and [`Permission`], the proof that the table allows a call.
+//! Authorization: the table of token scopes as data, and [`Permission`], the proof that the table allows a call.
+//!
+//! *Token scope* means a right in the caller's token: `admin`, `console:fleet` or `artifacts:delete`. *Scope* alone
+//! means the tenant, user, session and task of artifacts.
 //!
 //! Each method of the resolver takes its target from a [`Permission`] of its own verb. Only [`authorize`] and
 //! [`authorize_events`] create permissions. This module must never know a store.
@@ -15,9 +18,9 @@ use crate::refusal::Refusal;
 /// The class of a verb. Each class has a row in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VerbClass {
-    /// Reads content by id.
+    /// Reads the content of one artifact.
     ContentRead,
-    /// Reads across scopes, metadata only.
+    /// Reads metadata of many artifacts, or events. It may cover several scopes.
     CrossScopeRead,
     /// Changes what is stored.
     Mutation,
@@ -26,14 +29,14 @@ pub(crate) enum VerbClass {
     AdminVerb,
 }
 
-/// A cell of the table.
+/// A cell of the table: whether the call is allowed, or the code of its refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
     Allow,
     Deny(Code),
 }
 
-/// A row of the table: the decisions in the caller's own tenant and in a foreign one.
+/// A row of the table: the decisions in the caller's own tenant and in another tenant.
 struct Rule {
     class: VerbClass,
     own_tenant: RoleDecisions,
@@ -42,9 +45,10 @@ struct Rule {
     admin_names_others: bool,
 }
 
-/// The decision for a caller without token scopes, and for each token scope. If a caller has several token scopes, one
-/// that allows is enough.
+/// The decision for a caller without token scopes, and for each token scope. A caller with several token scopes is
+/// allowed if one of them allows the call.
 struct RoleDecisions {
+    /// For a caller without token scopes.
     user: Decision,
     fleet: Decision,
     delete: Decision,
@@ -109,20 +113,22 @@ const TABLE: [Rule; 4] = [
 
 impl VerbClass {
     fn rule(self) -> &'static Rule {
-        // A test checks that the table has a row for each class.
+        // The table has a row for each class, as the test `every_class_has_its_row` checks. So `&TABLE[0]` is never used.
         TABLE.iter().find(|rule| rule.class == self).unwrap_or(&TABLE[0])
     }
 }
 
 impl RoleDecisions {
+    /// The decision for `caller` with all its token scopes.
     fn for_caller(&self, caller: &Caller) -> Decision {
-        let of_scopes = [
+        let by_token_scope = [
             (caller.is_admin(), self.admin),
             (caller.has_fleet(), self.fleet),
             (caller.has_delete(), self.delete),
         ];
-        let allows = of_scopes.into_iter().any(|(has_scope, decision)| has_scope && decision == Allow);
-        if allows { Allow } else { self.user }
+        let is_allowed =
+            by_token_scope.into_iter().any(|(has_scope, decision)| has_scope && decision == Allow);
+        if is_allowed { Allow } else { self.user }
     }
 }
 
@@ -132,17 +138,20 @@ pub(crate) trait Verb {
     const CLASS: VerbClass;
     /// The name of the verb in an audit event.
     const NAME: &'static str;
-    /// What a permission gives access to.
+    /// What a permission gives access to: a scope, a pattern of scopes, or the scope of a subscription.
     type Target;
 }
 
 /// A verb whose request names a scope.
 pub(crate) trait ScopedVerb: Verb {
-    /// Builds the target from the parts of the scope, after defaults and checks.
+    /// Builds the target from the parts of an authorized scope.
+    ///
+    /// # Errors
+    /// `identity_required` if the verb needs a part that is missing.
     fn target(parts: TargetParts) -> Result<Self::Target, Refusal>;
 }
 
-/// The parts of an authorized scope.
+/// The parts of an authorized scope. `None` means that the request does not name the part, and that it has no default.
 pub(crate) struct TargetParts {
     tenant: ScopePart,
     user: Option<ScopePart>,
@@ -156,7 +165,8 @@ pub(crate) struct TargetParts {
 #[must_use]
 pub(crate) struct Permission<V: Verb> {
     target: V::Target,
-    /// The audit event; `None` if the target is in the caller's own tenant.
+    /// The audit event and the caller's session, in which it is published. `None` if the target is in the caller's own
+    /// tenant.
     audit: Option<(Scope, EventPayload)>,
     verb: PhantomData<V>,
 }
@@ -178,40 +188,42 @@ impl<V: Verb> Permission<V> {
     }
 }
 
-/// Decides by the table whether `caller` may perform `V`. `requested` contains the parts of the scope in the request.
+/// Decides by the table whether `caller` may perform the verb `V`. `requested` contains the parts of the scope in the
+/// request.
+///
+/// # Errors
+/// The code in the table, or `identity_required` if the scope is incomplete or names a user or session that the caller
+/// may not name.
 pub(crate) fn authorize<V: ScopedVerb>(
     caller: &Caller,
     requested: ScopeParts,
 ) -> Result<Permission<V>, Refusal> {
     let rule = V::CLASS.rule();
     let requested = fill_defaults(caller, requested);
-    let foreign = requested.tenant.as_ref().is_some_and(|tenant| tenant != caller.tenant());
-    match if foreign { rule.foreign_tenant.for_caller(caller) } else { rule.own_tenant.for_caller(caller) } {
-        Allow => {}
-        Deny(code) => return Err(refusal(code, V::CLASS)),
+    let is_foreign = requested.tenant.as_ref().is_some_and(|tenant| tenant != caller.tenant());
+    let decisions = if is_foreign { &rule.foreign_tenant } else { &rule.own_tenant };
+    if let Deny(code) = decisions.for_caller(caller) {
+        return Err(denied(code, V::CLASS));
     }
     let Some(tenant) = requested.tenant else { return Err(incomplete_scope()) };
-    let may_name_others = foreign || (caller.is_admin() && rule.admin_names_others);
-    let contradicts =
-        |part: &Option<ScopePart>, verified: &ScopePart| part.as_ref().is_some_and(|part| part != verified);
-    if !may_name_others
-        && (contradicts(&requested.user, caller.user()) || contradicts(&requested.session, caller.session()))
-    {
+    let may_name_others = is_foreign || (caller.is_admin() && rule.admin_names_others);
+    let names_other_user = requested.user.as_ref().is_some_and(|user| user != caller.user());
+    let names_other_session = requested.session.as_ref().is_some_and(|session| session != caller.session());
+    if !may_name_others && (names_other_user || names_other_session) {
         return Err(Refusal::new(
             Code::IdentityRequired,
             "the scope names another user or session than the verified identity",
         ));
     }
-    // If a listing names no user, a caller that may not name others is limited to its own user.
-    let user =
-        if may_name_others { requested.user } else { requested.user.or_else(|| default_user::<V>(caller)) };
-    // If such a caller is bound to its session, the listing is also limited to this session.
-    let session = if may_name_others {
-        requested.session
-    } else {
-        requested.session.or_else(|| default_session::<V>(caller))
-    };
-    let audit = foreign.then(|| {
+    let mut user = requested.user;
+    let mut session = requested.session;
+    if !may_name_others {
+        // A listing without a user or session must not show the artifacts of other users, or, if the caller is bound to
+        // its session, those of other sessions.
+        user = user.or_else(|| default_user::<V>(caller));
+        session = session.or_else(|| default_session::<V>(caller));
+    }
+    let audit = is_foreign.then(|| {
         let payload = EventPayload::AdminScopeUsed {
             method: V::NAME.into(),
             admin_scope: admin_scope(caller).into(),
@@ -227,6 +239,9 @@ pub(crate) fn authorize<V: ScopedVerb>(
 
 /// Decides whether `caller` may subscribe to `scope`. Every caller may subscribe to its own session. The table decides
 /// who may subscribe to all tenants.
+///
+/// # Errors
+/// The code in the table.
 pub(crate) fn authorize_events(
     caller: &Caller,
     scope: SubscriptionScope,
@@ -235,7 +250,7 @@ pub(crate) fn authorize_events(
         return Ok(Permission { target: scope, audit: None, verb: PhantomData });
     }
     if let Deny(code) = Events::CLASS.rule().foreign_tenant.for_caller(caller) {
-        return Err(refusal(code, Events::CLASS));
+        return Err(denied(code, Events::CLASS));
     }
     let payload = EventPayload::AdminScopeUsed {
         method: Events::NAME.into(),
@@ -248,12 +263,13 @@ pub(crate) fn authorize_events(
     Ok(Permission { target: scope, audit, verb: PhantomData })
 }
 
-/// The token scope that lets the caller access other tenants.
+/// The name of the token scope that allowed an access to another tenant.
 fn admin_scope(caller: &Caller) -> &'static str {
     if caller.is_admin() { "admin" } else { "console:fleet" }
 }
 
-/// Replaces a scope without tenant, user and session by the caller's own session.
+/// If the request names neither a tenant nor a user nor a session, fills in the caller's own. Otherwise returns
+/// `requested` unchanged.
 fn fill_defaults(caller: &Caller, requested: ScopeParts) -> ScopeParts {
     if requested.tenant.is_some() || requested.user.is_some() || requested.session.is_some() {
         return requested;
@@ -283,7 +299,8 @@ fn incomplete_scope() -> Refusal {
     )
 }
 
-fn refusal(code: Code, class: VerbClass) -> Refusal {
+/// The refusal with the code from the table, with a message that says what the caller's token needs.
+fn denied(code: Code, class: VerbClass) -> Refusal {
     match (code, class) {
         (Code::NotFound, _) => Refusal::not_found(),
         (Code::ScopeMismatch, _) => Refusal::new(code, "a change in another tenant needs the scope admin"),
@@ -295,6 +312,10 @@ fn refusal(code: Code, class: VerbClass) -> Refusal {
     }
 }
 
+/// The target of a verb that needs a whole scope.
+///
+/// # Errors
+/// `identity_required` if the user or the session is missing.
 fn complete_scope(parts: TargetParts) -> Result<Scope, Refusal> {
     match (parts.user, parts.session) {
         (Some(user), Some(session)) => Ok(Scope::from_parts(parts.tenant, user, session, parts.task)),
@@ -302,6 +323,8 @@ fn complete_scope(parts: TargetParts) -> Result<Scope, Refusal> {
     }
 }
 
+/// Defines verbs, one in each line: its type, its class, its name, the type of its target, and the function that builds
+/// the target.
 macro_rules! verbs {
     ($($name:ident: $class:ident, $verb_name:expr, $target:ty, $build_target:expr;)+) => {
         $(
@@ -339,7 +362,8 @@ impl Verb for Events {
     type Target = SubscriptionScope;
 }
 
-/// A listing covers every user and session if none is named, and all tasks of a session if no task is named.
+/// The scopes that a listing covers. If the request does not name a user, session or task, the listing covers all of
+/// them.
 fn list_pattern(parts: TargetParts) -> ScopePattern {
     ScopePattern {
         user: parts.user,

@@ -20,8 +20,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with `code`. `message` is sent to the client, so it must contain only fixed sentences and declared
-    /// names.
+    /// A refusal with `code`. The client receives `message`. So it must contain only fixed sentences and names from the
+    /// protocol, and nothing of another tenant.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Envelope::new(code, message).into()
     }
@@ -39,6 +39,7 @@ impl Refusal {
         Self::new(Code::NotFound, "there is no such artifact in this scope")
     }
 
+    /// The refusal of a subscriber because of this limit.
     pub(crate) fn too_many_subscribers(reached: ReachedLimit) -> Self {
         let too_many = |who: &str, limit: usize| {
             Cow::Owned(format!(
@@ -56,6 +57,7 @@ impl Refusal {
         Self { status: SUBSCRIBER_LIMIT_STATUS, ..Self::new(Code::RuntimeError, message) }
     }
 
+    /// The refusal of a subscriber because the event bus is closed.
     pub(crate) fn bus_closed() -> Self {
         let message = "the runtime is shutting down; connect again in a moment";
         Self { status: BUS_CLOSED_STATUS, ..Self::new(Code::RuntimeError, message) }
@@ -66,7 +68,8 @@ impl Refusal {
         self.envelope.code
     }
 
-    /// The HTTP status. It is the status of the code, except for `runtime_error` on the event stream.
+    /// The HTTP status. It is the status of the code, except for a refused subscription to events. That refusal has the
+    /// code `runtime_error` with the status 429 or 503.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -81,7 +84,8 @@ impl Refusal {
         self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
 
-    /// Converts a store's error. The match is exhaustive on purpose.
+    /// Converts a store's error. `operation` is the operation that failed. The match has no wildcard, so a new kind of
+    /// error without a code does not compile.
     pub(crate) fn from_store_error(error: StoreError, operation: Operation) -> Self {
         let refusal = match error.kind() {
             ErrorKind::TooLarge { limit } => {
@@ -92,13 +96,11 @@ impl Refusal {
             }
             ErrorKind::Unsupported(Flag::PresignGet) => presign_unsupported(),
             ErrorKind::InvalidArgument => {
-                return match (operation, find_rejection(&error)) {
-                    (Operation::Put, Some(message)) => {
-                        Self::new(Code::PayloadInvalid, message).with_cause(error)
-                    }
-                    (operation, _) => Self::new(Code::InvalidRequest, operation.invalid_argument_message())
-                        .with_cause(error),
-                };
+                let rejection = if operation == Operation::Put { find_rejection(&error) } else { None };
+                match rejection {
+                    Some(message) => Self::new(Code::PayloadInvalid, message),
+                    None => Self::new(Code::InvalidRequest, operation.invalid_argument_message()),
+                }
             }
             ErrorKind::Conflict => Self::new(
                 Code::InvalidRequest,
@@ -115,7 +117,7 @@ impl Refusal {
             ErrorKind::Closed => {
                 Self::new(Code::RuntimeError, "the runtime is shutting down; try again in a moment")
             }
-            // No method requires these flags, so an `Unsupported` error is a bug of the runtime.
+            // No method of the protocol needs these flags. So this error can only come from a bug in the runtime.
             ErrorKind::Unsupported(Flag::PresignPut | Flag::Durable | Flag::Shared) | ErrorKind::Backend => {
                 Self::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
             }
@@ -124,8 +126,8 @@ impl Refusal {
     }
 }
 
-/// The operation that failed. It selects the message for an invalid argument, because the store's own text may name a
-/// path.
+/// The operation that failed. Each operation has a fixed message for an invalid argument. The store's own message is not
+/// sent, because it may name a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Put,
@@ -136,6 +138,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// The message for the client if the store refuses an argument of this operation.
     const fn invalid_argument_message(self) -> &'static str {
         match self {
             Self::Put => "the body ended early, stalled, or is not as long as announced; nothing was stored",
@@ -150,18 +153,19 @@ impl Operation {
     }
 }
 
-/// The message of the inspection that rejected the body; `None` if the error has another cause.
+/// Searches the causes of `error` for a [`Rejection`] and returns its message. `None` if no inspection rejected the body.
 fn find_rejection(error: &StoreError) -> Option<Cow<'static, str>> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(rejection) = error.downcast_ref::<Rejection>() {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(rejection) = cause.downcast_ref::<Rejection>() {
             return Some(rejection.message().clone());
         }
-        cause = error.source();
+        next = cause.source();
     }
     None
 }
 
+/// The refusal if the store does not presign downloads.
 pub(crate) fn presign_unsupported() -> Refusal {
     Refusal::new(
         Code::PresignUnsupported,

@@ -1,7 +1,7 @@
 //! One call for each method of the protocol: [`Resolver`].
 //!
-//! Every call checks in the same order: the form of the request; tenant; user and session; limits of the payload and
-//! size; existence; capability.
+//! Every call checks in the same order: the form of the request; tenant; user and session; payload and size; whether the
+//! artifact exists; whether the store has the needed capability.
 
 mod events;
 mod read;
@@ -62,20 +62,21 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Creates a resolver over `store`, which should be behind its Gate: `artifact_store::open` opens such a store. The
-    /// subscribers of the new resolver receive only its own events.
+    /// Creates a resolver over `store`. The store should be behind its gate: `artifact_store::open` opens such a store.
+    /// Subscribers receive only the events of this resolver.
     pub fn new(store: Arc<dyn ArtifactStore>, options: ResolverOptions) -> Self {
         let bus = EventBus::new(options.bus_limits());
         Self::with_bus(store, options, bus)
     }
 
     /// Creates a resolver whose subscribers receive the events of every resolver on `log`, in one order. `log` must be
-    /// on the same storage as `store`; `artifact_store::open_event_log` opens such a log. Needs a Tokio runtime.
+    /// on the same storage as `store`; `artifact_store::open_event_log` opens such a log. The call needs a Tokio runtime.
     ///
-    /// An upload or delete responds when its event was written to the log and read back, or after 1 second. While the
-    /// log cannot be written, up to 8192 events wait in memory and are published later. Further events are lost.
+    /// An upload or delete returns when its event was written to the log and read back from the log. It waits for this at
+    /// most 1 second. While the log cannot be written, up to 8192 events wait in memory and are published later. Further
+    /// events are lost.
     ///
-    /// The resolver does not close `log`: close it after [`close_events`](Self::close_events).
+    /// The resolver does not close `log`. Close `log` after [`close_events`](Self::close_events).
     ///
     /// # Errors
     /// If the log cannot be read.
@@ -100,21 +101,27 @@ impl Resolver {
 
     /// The largest artifact that `artifacts.put` accepts: the smaller of the configured limit and the limit of the store.
     pub fn put_limit(&self) -> SizeLimit {
-        self.limit_by_store(self.options.put_limit())
+        self.apply_store_limit(self.options.put_limit())
     }
 
     /// The largest artifact that an upload may have: the smaller of the configured limit and the limit of the store.
     pub fn upload_limit(&self) -> SizeLimit {
-        self.limit_by_store(self.options.upload_limit())
+        self.apply_store_limit(self.options.upload_limit())
     }
 
-    fn limit_by_store(&self, configured: SizeLimit) -> SizeLimit {
-        let bytes = self.store.capabilities().artifact_bytes_limit();
-        if bytes < configured.bytes { SizeLimit { bytes, source: LimitSource::Store } } else { configured }
+    /// The smaller of `configured` and the limit of the store.
+    fn apply_store_limit(&self, configured: SizeLimit) -> SizeLimit {
+        let store_bytes = self.store.capabilities().artifact_bytes_limit();
+        if store_bytes < configured.bytes {
+            SizeLimit { bytes: store_bytes, source: LimitSource::Store }
+        } else {
+            configured
+        }
     }
 }
 
-/// Parses the id in a request. `None` if the text is not an id. The request is then refused as for a missing artifact.
+/// Parses the id in a request. Returns `None` if the text is not an id. The caller then refuses the request with
+/// `not_found`, as for a missing artifact.
 fn parse_id(text: &str) -> Result<Option<ArtifactId>, Refusal> {
     if text.is_empty() {
         return Err(Refusal::new(Code::InvalidRequest, "the member `id` is empty"));

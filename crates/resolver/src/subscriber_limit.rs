@@ -1,6 +1,6 @@
 //! The limits on event streams that can refuse a subscriber: [`ReachedLimit`].
 
-/// The reached limit, because of which a subscriber is refused. The number is the most open subscriptions.
+/// The limit because of which a subscriber is refused. The number is the limit: the most subscriptions that may be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReachedLimit {
     Session(usize),

@@ -13,9 +13,9 @@ use crate::refusal::Refusal;
 pub struct SubscribeOptions {
     /// Whether to receive the events of every tenant, instead of the events of the caller's session.
     pub all_tenants: bool,
-    /// The types of events to receive; empty: all.
+    /// The types of events to receive. Empty means all types.
     pub kinds: Vec<EventKind>,
-    /// The id of the last event that the subscriber has read; `None` to receive only new events.
+    /// The id of the last event that the subscriber has read. `None` means that it receives only new events.
     pub last_event_id: Option<String>,
 }
 
@@ -24,8 +24,8 @@ impl Resolver {
     /// audit event.
     ///
     /// # Errors
-    /// `identity_scope_required`; `runtime_error` with status 429 (the session, the user, the tenant or the process has
-    /// too many subscriptions) or 503 (the bus is closed).
+    /// `identity_scope_required` (the caller may not read the events of every tenant). `runtime_error` with status 429
+    /// (the session, the user, the tenant or the process has too many subscriptions) or 503 (the bus is closed).
     pub fn subscribe(&self, caller: &Caller, options: SubscribeOptions) -> Result<Subscription, Refusal> {
         let SubscribeOptions { all_tenants, kinds, last_event_id } = options;
         let scope = if all_tenants { SubscriptionScope::AllTenants } else { SubscriptionScope::Session };
@@ -43,8 +43,8 @@ impl Resolver {
         self.bus.counts()
     }
 
-    /// Closes the event bus: subscriptions end, and new ones are refused. Waits for pending events to reach the log, at
-    /// most 1 second. The store and the log stay open.
+    /// Closes the event bus: open subscriptions end, and new subscriptions are refused. First waits at most 1 second
+    /// until all pending events are in the log. The store and the log stay open.
     pub async fn close_events(&self) {
         self.bus.close().await;
     }

@@ -22,7 +22,7 @@ use crate::refusal::{Operation, Refusal, presign_unsupported};
 pub struct DownloadResult {
     /// The artifact's record.
     pub record: Record,
-    /// The range of bytes in `stream`.
+    /// The range of the artifact's bytes that `stream` contains: the requested range, cut at the end of the artifact.
     pub range: std::ops::Range<u64>,
     /// The bytes of `range`.
     pub stream: ByteStream,
@@ -37,6 +37,7 @@ impl Resolver {
         let id = parse_id(&request.id)?;
         let permission: Permission<policy::Get> = authorize(caller, request.scope.parts()?)?;
         let max_length = self.options.fetch_hard_max_bytes;
+        // A `max_bytes` of 0 means the same as no `max_bytes`.
         let length = match request.max_bytes.unwrap_or_default() {
             0 => self.options.fetch_default_max_bytes.min(max_length),
             bytes => bytes.min(max_length),
@@ -57,12 +58,15 @@ impl Resolver {
         })
     }
 
-    /// Reads an artifact of the caller's own session as a stream, whole or by range. The call waits for the first
-    /// bytes. A failure of the store before the first bytes is a refusal. A later failure is an error of the stream.
+    /// Reads an artifact of the caller's own session as a stream. An empty `task` means no task. `None` as `range` means
+    /// the whole artifact.
+    ///
+    /// The call waits for the first bytes. If the store fails before the first bytes, the call returns a refusal. If the
+    /// store fails later, the stream returns the error.
     ///
     /// # Errors
-    /// `invalid_request`, `not_found`, `runtime_error`. The stream may end with the store's error. It never ends early
-    /// without an error.
+    /// `invalid_request`, `not_found`, `runtime_error`. A stream that ends before the end of the range always ends with
+    /// the store's error.
     pub async fn download(
         &self,
         caller: &Caller,
@@ -75,11 +79,12 @@ impl Resolver {
         let DownloadResult { record, range, mut stream } = self.read(permission, id, range).await?;
         let first = stream.next().await.transpose();
         let first = first.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
+        // The returned stream yields the first chunk again, then the chunks that are not read yet.
         let stream = ByteStream::new(stream::iter(first.map(Ok)).chain(stream));
         Ok(DownloadResult { record, range, stream })
     }
 
-    /// Returns the record of an artifact of the caller's own session.
+    /// Returns the record of an artifact of the caller's own session. An empty `task` means no task.
     ///
     /// # Errors
     /// `invalid_request`, `not_found`, `runtime_error`.
@@ -94,6 +99,8 @@ impl Resolver {
             .ok_or_else(Refusal::not_found)
     }
 
+    /// Reads an artifact that `permission` gives access to. `None` as `id` means that the text in the request is not an
+    /// id; the refusal is then `not_found`. `None` as `range` means the whole artifact.
     async fn read(
         &self,
         permission: Permission<policy::Get>,
@@ -126,8 +133,8 @@ impl Resolver {
         if !capabilities.has(Flag::PresignGet) {
             return Err(presign_unsupported());
         }
-        // The default expiry is shortened to the longest expiry of the store. A requested expiry is never shortened:
-        // the store refuses an expiry that is too long.
+        // The default expiry is shortened to the longest expiry of the store. A requested expiry is not shortened: if it
+        // is too long, the store refuses it.
         let expiry = expiry.unwrap_or_else(|| {
             Duration::from_nanos(wire::DEFAULT_EXPIRY_NANOS).min(capabilities.presign_expiry_limit())
         });
@@ -151,6 +158,7 @@ impl Resolver {
         let permission: Permission<policy::List> = authorize(caller, request.scope.parts()?)?;
         let pattern = permission.into_audited_target(&self.bus);
         let mut query = ListQuery::new(pattern).with_filter(request.filter()).with_total();
+        // A limit of 0 means the same as no limit in the request.
         if let Some(limit) = request.limit.filter(|limit| *limit > 0) {
             query = query.with_limit(u32::try_from(limit).unwrap_or(u32::MAX));
         }

@@ -18,6 +18,7 @@ impl Resolver {
         check_identity(caller, request)?;
         let runtime = &self.options.runtime;
         let mut capabilities: Vec<_> = Method::ALL.iter().map(|method| method.surface()).collect();
+        // `Method::ALL` lists the methods of one surface together, so equal names are neighbours.
         capabilities.dedup();
         capabilities.extend(&runtime.surfaces);
         Ok(InfoResponse {
@@ -61,8 +62,8 @@ impl Resolver {
         Ok(self.probe().await)
     }
 
-    /// The health of the runtime, for probes without an identity. The store is checked at most once a second, with a
-    /// timeout of 2 seconds.
+    /// The health of the runtime, for health probes that send no identity. The store is checked at most once a second,
+    /// with a timeout of 2 seconds.
     pub async fn probe(&self) -> HealthResponse {
         let (status, detail) = if self.bus.is_closed() {
             (Status::Unavailable, Some("the bus is closed: the runtime is shutting down"))
@@ -73,12 +74,14 @@ impl Resolver {
         };
         let events = SubsystemHealth { subsystem: "events", status, detail };
         let subsystems = vec![self.health.get().await, events];
+        // `Status` is ordered from best to worst, so the maximum is the worst status.
         let status = subsystems.iter().map(|subsystem| subsystem.status).max().unwrap_or(Status::Ready);
         HealthResponse { status, subsystems, protocol_version: PROTOCOL_VERSION }
     }
 }
 
-/// Checks the identity in a body: each part that is not empty must equal the verified one.
+/// Checks the identity in the body of a request. Each part that is not empty must equal the same part of the verified
+/// identity.
 fn check_identity(caller: &Caller, request: &RuntimeRequest) -> Result<(), Refusal> {
     let identity = &request.identity;
     let parts = [

@@ -16,7 +16,7 @@ use crate::refusal::{Operation, Refusal};
 /// The result of an upload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UploadResult {
-    /// The artifact's record: the new one, or the one that already existed.
+    /// The artifact's record. If the artifact already existed, this is its existing record.
     pub record: Record,
     /// Whether the artifact is new.
     pub created: bool,
@@ -37,8 +37,8 @@ impl Resolver {
 
     /// Stores a streamed body in the caller's own session. An empty `task` means no task.
     ///
-    /// The upload is atomic. After a refusal nothing is visible and nothing is left behind. If the future is dropped,
-    /// the artifact exists as a whole or not at all; if it exists, its event may be missing.
+    /// The upload is atomic. After a refusal, no artifact is visible and no bytes remain in the storage. If the future is
+    /// dropped, the artifact exists as a whole or not at all. If it exists, its event may be missing.
     ///
     /// # Errors
     /// As [`put`](Self::put). Also `invalid_request` if the body fails, ends early, or does not match its announced
@@ -53,6 +53,8 @@ impl Resolver {
         self.store_body(caller, &RequestScope::of_task(task), opts, body, self.upload_limit()).await
     }
 
+    /// Checks, authorizes and inspects a put or an upload, stores its body, and publishes the event. `limit` is the
+    /// largest size of the body.
     async fn store_body(
         &self,
         caller: &Caller,
@@ -61,6 +63,7 @@ impl Resolver {
         body: Body,
         limit: SizeLimit,
     ) -> Result<UploadResult, Refusal> {
+        // Errors in the form of the request come before the authorization. The remaining options are checked after it.
         let requested = scope.parts()?;
         opts.namespace()?;
         opts.media_type()?;
@@ -117,8 +120,8 @@ impl Resolver {
     }
 }
 
-/// The refusal of a put. If a body exceeds `limit` while it arrives, the message is the same as for an announced length
-/// above `limit`.
+/// The refusal of a put that failed with `error`. A body that exceeds `limit` while it arrives gets the same message as
+/// a body whose announced length exceeds `limit`.
 fn refusal_of_put(error: StoreError, limit: SizeLimit) -> Refusal {
     match error.kind() {
         ErrorKind::TooLarge { limit: bytes } if bytes == limit.bytes => {

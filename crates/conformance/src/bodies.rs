@@ -1,4 +1,4 @@
-//! Bodies for checks: in chunks, generated, failing, stalled or paused, and helpers that read a stored body.
+//! Bodies for checks: in chunks, generated, failing, stalled or paused. And helpers that read the result of a get.
 
 use artifact_store_core::{Body, BoxError, Digest, GetResult, StoreError};
 use bytes::Bytes;
@@ -16,14 +16,15 @@ pub(crate) fn chunked_body(bytes: &Bytes, chunk_size: usize) -> Body {
     Body::from_stream(stream::iter(chunks))
 }
 
-/// Returns a body and its digest. The body generates its chunks, so that it is never in memory as a whole.
-pub(crate) fn generated_body(seed: u64, chunks: usize, chunk_size: usize) -> (Body, Digest) {
+/// Returns a body of `chunk_count` chunks of `chunk_size` bytes, and the digest of the body. Chunk n consists of the
+/// random bytes of the seed `seed + n`. The chunks are generated one by one, so the body is never in memory as a whole.
+pub(crate) fn generated_body(seed: u64, chunk_count: usize, chunk_size: usize) -> (Body, Digest) {
     let mut hasher = artifact_store_core::Hasher::new();
-    for n in 0..chunks {
+    for n in 0..chunk_count {
         hasher.update(&random_bytes(seed + n as u64, chunk_size));
     }
-    let all = (0..chunks).map(move |n| Ok::<_, BoxError>(random_bytes(seed + n as u64, chunk_size)));
-    (Body::from_stream(stream::iter(all)), hasher.finish())
+    let chunks = (0..chunk_count).map(move |n| Ok::<_, BoxError>(random_bytes(seed + n as u64, chunk_size)));
+    (Body::from_stream(stream::iter(chunks)), hasher.finish())
 }
 
 /// Returns a body that yields `bytes` and then an error.
@@ -32,30 +33,33 @@ pub(crate) fn failing_body(bytes: &Bytes) -> Body {
     Body::from_stream(stream::iter(chunks))
 }
 
-/// Returns a body that yields `first` and then waits forever. The receiver gets a message when `first` was read.
+/// Returns a body that yields `first` and then waits forever. The receiver gets a message when the store has read
+/// `first`.
 pub(crate) fn stalled_body(first: &Bytes) -> (Body, oneshot::Receiver<()>) {
-    let (reached, waiter) = oneshot::channel();
+    let (send_reached, reached) = oneshot::channel();
+    // An empty `first` is no chunk at all.
     let head = stream::iter((!first.is_empty()).then(|| Ok::<_, BoxError>(first.clone())));
     let tail = stream::once(async move {
-        let _ = reached.send(());
+        let _ = send_reached.send(());
         std::future::pending().await
     });
-    (Body::from_stream(head.chain(tail)), waiter)
+    (Body::from_stream(head.chain(tail)), reached)
 }
 
 /// Returns a body that yields `first`, waits, and then yields `rest`.
 ///
-/// The receiver gets a message when `first` was read. The body waits until something is sent to the sender.
+/// The receiver gets a message when the store has read `first`. The body then waits until the caller sends a message
+/// with the sender.
 pub(crate) fn paused_body(first: &Bytes, rest: &Bytes) -> (Body, oneshot::Receiver<()>, oneshot::Sender<()>) {
-    let (reached, waiter) = oneshot::channel();
+    let (send_reached, reached) = oneshot::channel();
     let (resume, resumed) = oneshot::channel();
     let (first, rest) = (first.clone(), rest.clone());
     let tail = stream::once(async move {
-        let _ = reached.send(());
+        let _ = send_reached.send(());
         let _ = resumed.await;
         Ok::<_, BoxError>(rest)
     });
-    (Body::from_stream(stream::iter([Ok(first)]).chain(tail)), waiter, resume)
+    (Body::from_stream(stream::iter([Ok(first)]).chain(tail)), reached, resume)
 }
 
 /// Reads all bytes of a get.

@@ -15,7 +15,7 @@ use crate::harness::{Backend, StoreOptions};
 /// The outcome of a check that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The store keeps what the contract or an advertised flag promises.
+    /// The store does what the contract or an advertised flag promises.
     Passed,
     /// The store does not advertise the flag. The check has proved that the store behaves as a store without this flag
     /// must.
@@ -65,12 +65,12 @@ pub type CheckResult = Result<Outcome, Failure>;
 /// One clause of the contract, as data.
 #[derive(Clone, Copy)]
 pub struct Check {
-    /// The name: a sentence that is false for a store that fails the check.
+    /// The name: a sentence that is true for a store that passes the check, and false for a store that fails it.
     pub name: &'static str,
     /// The group of the contract that the check belongs to.
     pub group: &'static str,
-    /// The flag that the check tests, whether the store advertises the flag or not. `None` if the check does not depend
-    /// on a flag.
+    /// The flag that the check tests. The check runs for stores with and without the flag. `None` if the check does not
+    /// depend on a flag.
     pub flag: Option<Flag>,
     pub(crate) run: for<'a> fn(&'a CheckContext) -> BoxFuture<'a, CheckResult>,
 }
@@ -85,8 +85,9 @@ impl fmt::Debug for Check {
 #[derive(Debug)]
 pub(crate) struct CheckContext {
     backend: Box<dyn Backend>,
+    /// The stores to close after the check.
     opened: Mutex<Vec<Arc<dyn ArtifactStore>>>,
-    /// The seed of everything random in the check.
+    /// The seed of all random values in the check.
     pub(crate) seed: u64,
 }
 
@@ -104,8 +105,12 @@ impl CheckContext {
         self.open_with(&StoreOptions::default()).await
     }
 
-    pub(crate) async fn open_with(&self, with: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-        let store = self.backend.open(with).await?;
+    /// Opens a store as [`open`](Self::open), with these options.
+    pub(crate) async fn open_with(
+        &self,
+        options: &StoreOptions,
+    ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let store = self.backend.open(options).await?;
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)
     }
@@ -119,10 +124,11 @@ impl CheckContext {
         Ok(())
     }
 
-    /// Waits until no residue is left, at most 6 seconds. A driver may delete the residue of a dropped future in the
-    /// background.
+    /// Waits until no residue is left, at most 6 seconds. The waiting is necessary because a driver may delete the residue
+    /// of a dropped future in the background.
     pub(crate) async fn ensure_no_residue(&self) -> Result<(), Failure> {
         let mut last = Vec::new();
+        // The sum of these delays is 6 seconds.
         for wait in [0, 5, 20, 50, 100, 200, 400, 800, 1600, 3000] {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             last = self
@@ -139,7 +145,7 @@ impl CheckContext {
     }
 }
 
-/// Fails the check unless the condition holds.
+/// Fails the check with the formatted reason if the condition is false.
 macro_rules! ensure {
     ($condition:expr, $($reason:tt)+) => {
         if !$condition {
@@ -148,7 +154,8 @@ macro_rules! ensure {
     };
 }
 
-/// Fails the check unless both values are equal, and shows them.
+/// Fails the check if the values differ. The left value is the actual one, and the right value is the expected one. The
+/// failure shows the formatted reason and both values.
 macro_rules! ensure_eq {
     ($left:expr, $right:expr, $($reason:tt)+) => {
         match (&$left, &$right) {
@@ -164,7 +171,7 @@ macro_rules! ensure_eq {
 
 pub(crate) use {ensure, ensure_eq};
 
-/// Fails unless `result` is an error of a kind that `is_expected` accepts.
+/// Ensures that `result` is an error of a kind for which `is_expected` returns true. `what` names the call in the failure.
 pub(crate) fn ensure_error_kind<T>(
     result: Result<T, StoreError>,
     is_expected: impl FnOnce(ErrorKind) -> bool,

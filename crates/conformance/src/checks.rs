@@ -38,7 +38,8 @@ pub fn all() -> Vec<Check> {
     .concat()
 }
 
-/// Defines the list of a group. The name of a function is the name of the check.
+/// Defines the list `CHECKS` of a group. Each entry is the name of a function, which is also the name of the check. A check
+/// of a flag has `= Flag` after its name.
 macro_rules! check_group {
     ($group:literal: $($name:ident $(= $flag:ident)?),+ $(,)?) => {
         pub(crate) const CHECKS: &[$crate::check::Check] = &[$($crate::check::Check {

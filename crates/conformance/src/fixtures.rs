@@ -1,6 +1,6 @@
 //! Test data and helpers that checks share: reproducible bytes, scopes, queries and a clock that is set by hand.
 //!
-//! Only checks assert. A helper fails only if its own work fails.
+//! A helper tests nothing. It fails only if its own work fails.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::check::Failure;
 pub(crate) const KIB: usize = 1024;
 pub(crate) const MIB: usize = 1024 * KIB;
 
-/// A small and fast random number generator whose output is reproducible (`SplitMix64`, Steele et al. 2014).
+/// A small and fast random number generator (`SplitMix64`, Steele et al. 2014). The same seed gives the same numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 
@@ -40,9 +40,10 @@ impl Rng {
     }
 }
 
-/// Returns `length` bytes that are reproducible and different for every seed.
+/// Returns `length` random bytes. The same seed gives the same bytes.
 pub(crate) fn random_bytes(seed: u64, length: usize) -> Bytes {
     let mut random = Rng::new(seed);
+    // The loop appends 8 bytes at a time, so it may append up to 7 bytes too many.
     let mut all = Vec::with_capacity(length + 8);
     while all.len() < length {
         all.extend_from_slice(&random.next_u64().to_le_bytes());
@@ -51,7 +52,7 @@ pub(crate) fn random_bytes(seed: u64, length: usize) -> Bytes {
     all.into()
 }
 
-/// Returns the scope of a session. The names in checks are always valid, so this never fails.
+/// Returns the scope of a session, without a task. Returns an error only if a name is invalid.
 pub(crate) fn scope(tenant: &str, user: &str, session: &str) -> Result<Scope, StoreError> {
     Scope::new(tenant, user, session)
 }
@@ -61,7 +62,8 @@ pub(crate) fn default_scope() -> Result<Scope, StoreError> {
     scope("acme", "ada", "s-1")
 }
 
-/// Returns five scopes that differ in one part from the default scope with the task `t-1`, and the name of that part.
+/// Returns five scopes. Each differs in one part from the default scope with the task `t-1`, and comes with the name of
+/// this part.
 pub(crate) fn neighbouring_scopes() -> Result<[(&'static str, Scope); 5], StoreError> {
     Ok([
         ("tenant", scope("acme2", "ada", "s-1")?.with_task("t-1")?),
@@ -91,14 +93,14 @@ pub(crate) async fn put(
     store.put(scope, Body::from_bytes(bytes.clone()), PutOptions::default()).await
 }
 
-/// Waits for `future` for at most 20 s. `what` names the event in the failure.
+/// Waits for `future`, at most 20 s. After this timeout, the failure says that `what` did not happen.
 pub(crate) async fn with_timeout<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::time::timeout(Duration::from_secs(20), future)
         .await
         .map_err(|_| Failure::new(format!("{what} did not happen within 20 s")))
 }
 
-/// Lists every row of `query`, page by page with `limit` rows a page.
+/// Lists every row of `query`, in pages of at most `limit` rows.
 pub(crate) async fn list_all_rows(
     store: &dyn ArtifactStore,
     query: &ListQuery,
@@ -114,7 +116,7 @@ pub(crate) async fn list_all_rows(
         rows.extend(page.rows);
         match page.next {
             None => return Ok(rows),
-            next => cursor = next,
+            Some(next) => cursor = Some(next),
         }
     }
     Err(Failure::new("the listing does not end after 10000 pages"))

@@ -62,9 +62,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// If the raw storage cannot be read. The check fails with this error.
     async fn residue(&self) -> Result<Vec<String>, BoxError>;
 
-    /// Returns a plain HTTP client that can reach the storage, for presigned URLs.
+    /// Returns a plain HTTP client that can reach the storage, for presigned URLs. `None` if the driver does not presign.
     ///
-    /// The harness of a driver that presigns must return a client. `None` if the driver does not presign.
+    /// The backend of a driver that presigns must return a client.
     fn http_client(&self) -> Option<Arc<dyn HttpClient>> {
         None
     }

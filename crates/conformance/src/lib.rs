@@ -1,6 +1,6 @@
 //! The contract of artifact-store as named checks, and liars that prove that the checks detect broken stores.
 //!
-//! The author of a driver implements [`Harness`] and runs the whole list. A driver does not choose its checks.
+//! The author of a driver implements [`Harness`] and runs the whole list. Every driver must run every check.
 //!
 //! ```no_run
 //! # use artifact_store_conformance::{GatedHarness, Harness, run};
@@ -14,13 +14,13 @@
 //! ```
 //!
 //! Each check ends with one of three outcomes: *passed*, *failed*, or *not promised*. All outcomes are counted, and no
-//! check is skipped. *Not promised* means that the store does not advertise the flag, and that it behaves as a store
-//! without this flag must.
+//! check is skipped. *Not promised* means that the store does not advertise the flag of the check. The check has then
+//! tested that the store behaves as a store without this flag must.
 //!
-//! After each check its stores are closed. Then the raw storage must contain no residue, and no task may be alive.
+//! After each check its stores are closed. Then the raw storage must contain no residue: nothing that belongs to no
+//! visible artifact. No task may be alive.
 //!
-//! The [`liars`] are wrappers around an honest store that each tell one lie. [`liars::ALL`] names the check
-//! that must fail for each lie.
+//! The [`liars`] are stores that each break one promise. [`liars::ALL`] names the check that must fail for each of them.
 
 mod bodies;
 mod check;

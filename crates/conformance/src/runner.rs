@@ -1,7 +1,7 @@
 //! Runs checks and reports their results: [`run`] and [`Report`].
 //!
 //! Every check gets its own runtime and its own backend. After the check its stores are closed. Then the raw storage
-//! must contain no residue, and no task may be alive.
+//! must contain no residue (see [`Backend::residue`](crate::Backend::residue)), and no task may be alive.
 //!
 //! This module must never know a check by its name.
 
@@ -48,7 +48,7 @@ impl Report {
         self.checks.iter().filter(|report| report.result == Ok(Outcome::NotPromised)).count()
     }
 
-    /// The checks that failed, with the reasons.
+    /// The checks that failed, each with the reason.
     pub fn failures(&self) -> impl Iterator<Item = (&Check, &Failure)> {
         self.checks
             .iter()
@@ -85,14 +85,15 @@ impl fmt::Display for Report {
 
 /// The seed of this run: `CONFORMANCE_SEED` if it is set to a number, otherwise a number from the clock.
 pub fn seed() -> u64 {
-    let given = std::env::var("CONFORMANCE_SEED").ok().and_then(|seed| seed.parse().ok());
-    given.unwrap_or_else(|| {
+    let configured = std::env::var("CONFORMANCE_SEED").ok().and_then(|seed| seed.parse().ok());
+    configured.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         u64::from(now.subsec_nanos()) ^ (now.as_secs() << 20)
     })
 }
 
-/// Runs every check of the suite on one flavour. Call it outside a runtime, because each check builds its own.
+/// Runs every check of the suite on one flavour. Call this function outside a Tokio runtime, because it builds a runtime
+/// for each check.
 ///
 /// # Examples
 /// The whole test of a driver:
@@ -108,7 +109,8 @@ pub fn run(harness: &dyn Harness) -> Report {
     run_checks(harness, &crate::checks::all(), seed(), |_| ())
 }
 
-/// Runs `checks` on one flavour, and calls `progress` with the report of each check when the check ends.
+/// Runs `checks` on one flavour with this seed. Calls `progress` with the report of each check when the check ends. Call
+/// this function outside a Tokio runtime, as [`run`].
 pub fn run_checks(
     harness: &dyn Harness,
     checks: &[Check],
@@ -127,6 +129,7 @@ pub fn run_checks(
     Report { flavour, seed, checks: reports }
 }
 
+/// Runs one check in its own runtime and on its own backend.
 fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let result = runtime.block_on(async {
@@ -140,23 +143,26 @@ fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
             async move { (check.run)(&ctx).await }
         });
         let outcome = match tokio::time::timeout(CHECK_TIMEOUT, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(Failure::new(format!("the check panicked: {panic}"))),
-            Err(_) => Err(Failure::new(format!("the check hung for {} s", CHECK_TIMEOUT.as_secs()))),
-        }?;
-        // The stores are still open here. An open store must delete the residue of the check by itself, without a
-        // second open.
+            Ok(Ok(result)) => result?,
+            Ok(Err(panic)) => return Err(Failure::new(format!("the check panicked: {panic}"))),
+            Err(_) => {
+                return Err(Failure::new(format!("the check hung for {} s", CHECK_TIMEOUT.as_secs())));
+            }
+        };
+        // The stores are still open here. An open store must delete the residue of the check by itself. It must not wait
+        // for the next open of the backend.
         ctx.ensure_no_residue().await?;
         ctx.close_all().await?;
         ctx.ensure_no_residue().await?;
         ensure_no_task_alive().await?;
         Ok(outcome)
     });
-    // A check that hangs may block a thread forever. Because of this timeout, the report is written nevertheless.
+    // A check that hangs may block a thread of the runtime forever. With this timeout, the run goes on after 5 seconds.
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }
 
+/// Waits until no task of the runtime is alive, at most 2 seconds.
 async fn ensure_no_task_alive() -> Result<(), Failure> {
     let metrics = tokio::runtime::Handle::current().metrics();
     for _ in 0..200 {

@@ -1,8 +1,9 @@
 //! A future that is polled by hand, one step at a time: [`SteppedFuture`].
 //!
-//! Like a runtime, a check polls the future only when the future was woken. So the check can count the steps of the
-//! future, whatever time each step takes. It can also drop the future after any step. This module must never know what
-//! the future does.
+//! A step is one poll. Like a runtime, a check can poll the future only when the future was woken. So the check can count
+//! the steps of the future, and the count does not depend on time. It can also drop the future after any step.
+//!
+//! This module must never know what the future does.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::sync::Notify;
 
-/// A future and the wakes that it received.
+/// A future and a signal that stores its wake-ups.
 pub(crate) struct SteppedFuture<'a, T> {
     future: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
     wakes: Arc<WakeSignal>,
@@ -37,10 +38,10 @@ impl<'a, T> SteppedFuture<'a, T> {
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
-    /// Waits until the future is woken. It does not poll the future. Cancel-safe.
+    /// Waits until the future is woken, without polling the future. Cancel-safe.
     pub(crate) async fn woken(&mut self) {
-        // A future that used up the cooperative budget of its task wakes itself, and gets a new budget only after a
-        // yield.
+        // Tokio gives every task a cooperative budget. When the future has used up the budget, it wakes itself at once.
+        // The task gets a new budget only when it yields.
         tokio::task::yield_now().await;
         self.wakes.0.notified().await;
     }

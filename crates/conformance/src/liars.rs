@@ -1,7 +1,8 @@
-//! Liars: stores that tell one lie each, to prove that the suite notices each lie.
+//! Liars: stores that each break one promise, to prove that the suite notices it. The broken promise is the store's
+//! [`Lie`].
 //!
 //! [`ALL`] pairs every [`Lie`] with the check that must fail. Every liar wraps an honest store ([`HonestHarness`]): the
-//! inmem driver with presigned URLs. So the checks of the presigning flags can be tested too.
+//! inmem driver with presigned URLs. The URLs are needed to test the checks of the presigning flags.
 
 mod harness;
 mod honest;
@@ -21,6 +22,7 @@ pub use honest::HonestHarness;
 pub use lie::Lie;
 pub use locking::LockingHarness;
 
+/// Locks `mutex`, even if another thread panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

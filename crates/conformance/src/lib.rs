@@ -17,8 +17,8 @@
 //! check is skipped. *Not promised* means that the store does not advertise the flag of the check. The check has then
 //! tested that the store behaves as a store without this flag must.
 //!
-//! After each check its stores are closed. Then the raw storage must contain no residue: nothing that belongs to no
-//! visible artifact. No task may be alive.
+//! After each check its stores are closed. Then no task may be alive, and every item in the raw storage must belong
+//! to a visible artifact. Other items are called residue.
 //!
 //! The [`liars`] are stores that each break one promise. [`liars::ALL`] names the check that must fail for each of them.
 

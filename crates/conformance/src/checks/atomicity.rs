@@ -35,10 +35,11 @@ check_group! { "atomicity":
     a_stream_is_freed_as_it_is_read,
 }
 
-/// The sizes of the bodies in bytes: less than one chunk of 10 KiB, 30 chunks, and more than 300 chunks.
+/// The sizes of the bodies in bytes. As streams with chunks of 10 KiB, they have 1 chunk, 30 chunks and 308 chunks.
 const SIZES: [usize; 3] = [100, 300 * KIB, 3 * MIB];
 
-/// Checks after a failed put of `bytes` that no verb sees the artifact, no residue is left, and the same put works.
+/// After a failed put of `bytes`, ensures that no verb sees the artifact and that no residue is left. Then puts the same
+/// bytes again, which must succeed, and deletes them. `what` describes the failed put.
 async fn ensure_nothing_is_left(
     ctx: &CheckContext,
     store: &dyn ArtifactStore,
@@ -61,8 +62,8 @@ async fn ensure_nothing_is_left(
     Ok(())
 }
 
-/// Waits for `reached`, which says that the put in `task` has read enough of its body. If the put ends before, this
-/// fails with the put's error.
+/// Waits until the put in `task` has read its body up to the point where the body sends the message `reached`. `what`
+/// describes this event. If the put ends before this point, the failure shows the put's error.
 async fn wait_until_read(
     what: &str,
     reached: oneshot::Receiver<()>,
@@ -93,6 +94,7 @@ async fn nothing_is_visible_before_the_end(ctx: &CheckContext) -> CheckResult {
         let rows = list_all_rows(&*store, &scope_query(&scope), 10).await?;
         ensure!(rows.is_empty(), "list shows half an artifact");
         ensure!(resume.send(()).is_ok(), "the store dropped the body before its end");
+        // The three errors: the timeout, a panic of the task, and the failure of the put.
         let put = with_timeout("the put", task).await???;
         ensure_eq!(put.outcome, PutOutcome::Created, "the put that paused");
         store.delete(&scope, &put.record.id).await?;
@@ -195,7 +197,7 @@ async fn a_wrong_length_leaves_nothing(ctx: &CheckContext) -> CheckResult {
             let what = format!("{size} bytes announced as {announced}");
             let body = chunked_body(&bytes, 10 * KIB).with_length(announced);
             let put = store.put(&scope, body, PutOptions::default()).await;
-            // If the store has its own limit, it may refuse a longer announced length as too large.
+            // A store with its own limit may refuse an announced length above this limit as too large.
             let store_limit = store.capabilities().artifact_bytes_limit();
             let expected = |kind| match kind {
                 ErrorKind::TooLarge { limit } => limit == store_limit && announced > store_limit,
@@ -240,7 +242,7 @@ async fn a_dropped_get_leaves_nothing(ctx: &CheckContext) -> CheckResult {
         let get = store.get(&scope, &id, None).await?;
         let mut stream = get.ok_or_else(|| Failure::new("the artifact does not exist"))?.stream;
         for _ in 0..chunks {
-            // A store may serve the artifact in one chunk. Then there are fewer chunks to read.
+            // A store may serve the artifact in few chunks, so the stream may end before `chunks` chunks.
             if stream.next().await.transpose()?.is_none() {
                 break;
             }
@@ -283,7 +285,8 @@ async fn a_failed_put_leaves_the_existing_artifact(ctx: &CheckContext) -> CheckR
     Ok(Outcome::Passed)
 }
 
-/// The source is always ready, with empty chunks or with bytes. The put must yield, or nobody can cancel it.
+/// The source is always ready and never ends. So the put never has to wait, but it must yield to the runtime. Otherwise
+/// no timeout can cancel it.
 async fn a_put_can_be_cancelled_whatever_its_source_does(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
@@ -299,7 +302,8 @@ async fn a_put_can_be_cancelled_whatever_its_source_does(ctx: &CheckContext) -> 
         let cancelled =
             with_timeout(&format!("cancelling a put of an endless source of {what}"), task).await??;
         match cancelled {
-            Err(_) => {}
+            // The timeout of 100 ms has dropped the put, as it must.
+            Err(_elapsed) => {}
             Ok(Ok(_)) => return Err(Failure::new(format!("a put of an endless source of {what} succeeded"))),
             Ok(Err(error)) => {
                 return Err(Failure::new(format!("a put of an endless source of {what} failed: {error}")));
@@ -312,7 +316,7 @@ async fn a_put_can_be_cancelled_whatever_its_source_does(ctx: &CheckContext) -> 
     Ok(Outcome::Passed)
 }
 
-/// A chunk that is included in the number `alive` until it is dropped.
+/// The bytes of a chunk. `alive` is the number of chunks that are not dropped yet, and includes this one.
 struct CountedChunk {
     bytes: Bytes,
     alive: Arc<AtomicUsize>,
@@ -330,10 +334,11 @@ impl Drop for CountedChunk {
     }
 }
 
-/// The store must drop chunks while it reads the body. A store that buffers the whole body has all chunks alive at
-/// once.
+/// A store must drop chunks while it reads the body. A store that buffers the whole body keeps all chunks alive at the
+/// same time.
 async fn a_stream_is_freed_as_it_is_read(ctx: &CheckContext) -> CheckResult {
     const CHUNKS: usize = 256;
+    /// 64 chunks of 128 KiB are 8 MiB, a quarter of the body. A store may buffer this much.
     const MAX_ALIVE: usize = 64;
     let store = ctx.open().await?;
     let scope = default_scope()?;

@@ -58,8 +58,8 @@ async fn sixteen_racing_puts_make_one_artifact(ctx: &CheckContext) -> CheckResul
     Ok(Outcome::Passed)
 }
 
-/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Some order of the operations must explain every
-/// result.
+/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Each result must be possible in some order of the
+/// operations.
 async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let seed = ctx.seed;
@@ -70,7 +70,7 @@ async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
     for task in join_all(tasks).await {
         task??;
     }
-    // All tasks have ended, so the verbs must agree with each other.
+    // All tasks have ended and nothing changes any more, so `get` and `list` must agree.
     for user in ["ada", "bob"] {
         let scope = scope("acme", user, "s-1")?;
         let rows = list_all_rows(&*store, &scope_query(&scope), 7).await?;
@@ -92,10 +92,12 @@ async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
 /// The number of artifacts that the tasks share.
 const ARTIFACTS: usize = 10;
 
+/// The bytes of artifact `n`. The table has five lengths. Adding `n` gives each of the 10 artifacts its own length.
 fn artifact_bytes(seed: u64, n: usize) -> bytes::Bytes {
     random_bytes(seed + n as u64, [0, 100, 20 * KIB, 300 * KIB, 700 * KIB][n % 5] + n)
 }
 
+/// Runs 12 random operations. `seed` and `task`, the number of the task, determine them.
 async fn run_mixed_operations(store: &dyn ArtifactStore, seed: u64, task: u64) -> Result<(), Failure> {
     let mut random = Rng::new(seed ^ (task << 32));
     for _ in 0..12 {
@@ -146,6 +148,7 @@ async fn a_put_racing_a_delete_ends_whole(ctx: &CheckContext) -> CheckResult {
     for (round, size) in [10, 300 * KIB, 3 * MIB].into_iter().cycle().take(30).enumerate() {
         let bytes = random_bytes(ctx.seed + (round % 3) as u64, size);
         let id = id_of(&bytes);
+        // In every second round, the artifact exists already before the race.
         if round % 2 == 0 {
             put(&*store, &scope, &bytes).await?;
         }
@@ -186,8 +189,8 @@ async fn a_get_racing_a_delete_ends_whole_or_fails(ctx: &CheckContext) -> CheckR
     Ok(Outcome::Passed)
 }
 
-/// If the store is shared, the other handle is a second open of the backend, as in another process. Otherwise both
-/// handles are the same store.
+/// If the store is shared, the other handle is a second store on the same backend, as another process has it. If the
+/// store is not shared, both handles are the same store.
 async fn a_put_is_seen_at_once_by_another_handle(ctx: &CheckContext) -> CheckResult {
     let one = ctx.open().await?;
     let two = if one.capabilities().has(Flag::Shared) { ctx.open().await? } else { Arc::clone(&one) };
@@ -210,10 +213,10 @@ async fn a_put_is_seen_at_once_by_another_handle(ctx: &CheckContext) -> CheckRes
             reader.stat(&scope, &put.record.id).await?.is_none(),
             "the other handle sees a deleted artifact"
         );
-        let left =
+        let remaining =
             list_all_rows(&**reader, &artifact_store_core::ListQuery::new(ScopePattern::all_tenants()), 100)
                 .await?;
-        ensure!(left.is_empty(), "the other handle lists a deleted artifact");
+        ensure!(remaining.is_empty(), "the other handle lists a deleted artifact");
     }
     Ok(Outcome::Passed)
 }

@@ -1,9 +1,9 @@
-//! Puts that are dropped in each of their steps, for the check that a dropped put leaves nothing.
+//! Puts that are dropped after each of their steps, for the check that a dropped put leaves nothing.
 //!
-//! A step ends at an await. What a driver has started in the background may go on after the drop, because a blocking
-//! call cannot be stopped. So a drop can hit a commit before it begins, while it runs, and after it has ended but
-//! before the put is polled again. Each of these drops must leave the whole artifact or none. The number of drops is
-//! limited, because some storages are slow.
+//! A step is one poll of the put. A driver may have started work in the background, such as a blocking call. This work
+//! cannot be stopped, so it may go on after the drop. A put can be dropped at three moments of its commit: before the
+//! commit begins, while it runs, or after it has ended and before the put is polled again. After each drop, the whole
+//! artifact must exist, or no part of it. Some storages are slow, so the number of drops is limited.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -19,13 +19,14 @@ use crate::check::{CheckContext, Failure, ensure, ensure_eq};
 use crate::fixtures::{KIB, id_of, list_all_rows, put, random_bytes, with_timeout};
 use crate::stepped::SteppedFuture;
 
-/// A body in one chunk, and one that is streamed in several.
+/// The sizes of the bodies in bytes. In chunks of 100 KiB, they have 1 chunk and 6 chunks.
 const SIZES: [usize; 2] = [500, 600 * KIB];
-/// How many of the earlier polls are tried, spread evenly.
+/// Before the last polls, puts are dropped after at most this many different polls, at equal distances.
 const SPREAD_POLLS: usize = 6;
-/// How many of the last polls are tried at more moments, because the commit is among them.
+/// After each of this many last polls, puts are dropped at more moments, because the commit happens in one of them.
 const LAST_POLLS: usize = 3;
-/// Some puts are polled without being woken, as in a `select`. They are dropped after these numbers of polls.
+/// Some puts are polled although nothing woke them, as happens in `select!`. They are dropped after these numbers of
+/// polls.
 const POLLS_WITHOUT_WAKE: [usize; 6] = [1, 2, 4, 8, 16, 40];
 /// How many artifacts are read at once.
 const READERS: usize = 8;
@@ -37,35 +38,38 @@ enum Moment {
     AtOnce,
     /// A millisecond later: the background work of the last poll may be running.
     Later,
-    /// After the put was woken, and before its next poll: the background work of the last poll has ended.
+    /// When the put was woken, before its next poll: the background work of the last poll has ended.
     Woken,
 }
 
 /// How a put is polled and dropped.
 #[derive(Debug, Clone, Copy)]
 struct DropPlan {
+    /// The number of polls before the drop.
     polls: usize,
     moment: Moment,
-    /// Whether each poll waits for a wake.
+    /// Whether the put is polled again only when it was woken. The first poll never waits.
     waits_for_wakes: bool,
-    /// Whether the same bytes are put again at once, as by a client that tries again.
+    /// Whether the same bytes are put again at once after the drop, as a client does that retries.
     retries: bool,
 }
 
 /// A put that was dropped, or that ended before the planned drop.
 struct DroppedPut {
     bytes: Bytes,
-    /// Describes what was done. Failure messages quote it.
+    /// The description of the put and its drop, for failures.
     what: String,
-    /// Whether a put of these bytes returned.
+    /// Whether a put of these bytes has returned. Then the artifact must exist.
     is_stored: bool,
 }
 
 /// The drops to try for a put that ends after `total_polls` polls.
 fn plan_drops(total_polls: usize) -> Vec<DropPlan> {
     let plan = |polls, moment| DropPlan { polls, moment, waits_for_wakes: true, retries: false };
+    // The number of polls before the last ones.
     let early = total_polls.saturating_sub(LAST_POLLS);
     let step = early.div_ceil(SPREAD_POLLS).max(1);
+    // Without any poll, the put is dropped before it begins.
     let mut plans = vec![plan(0, Moment::AtOnce)];
     for polls in (1..early).step_by(step) {
         plans.extend([plan(polls, Moment::AtOnce), plan(polls, Moment::Woken)]);
@@ -82,7 +86,8 @@ fn plan_drops(total_polls: usize) -> Vec<DropPlan> {
     plans
 }
 
-/// Puts `bytes`, polls the put as planned and drops it.
+/// Starts a put of `bytes`, and polls and drops it by the plan. `total_polls` is the number of polls that a put of this
+/// size needs, for the description.
 async fn drop_put(
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -135,7 +140,7 @@ async fn drop_put(
     Ok(DroppedPut { bytes, what, is_stored })
 }
 
-/// Counts the polls of a put that is not dropped.
+/// Puts `bytes` completely, and returns the number of polls that the put needed.
 async fn count_polls(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) -> Result<usize, Failure> {
     let body = chunked_body(bytes, 100 * KIB);
     let mut stepped = SteppedFuture::new(store.put(scope, body, PutOptions::default()));
@@ -150,8 +155,10 @@ async fn count_polls(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) ->
     }
 }
 
-/// Waits until neither the rows nor the residue change, and returns the rows.
+/// Waits until the rows and the residue stop changing, and returns the rows. They have stopped if four looks in a row,
+/// at intervals of 30 ms, see the same.
 async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<Vec<Record>, Failure> {
+    /// 200 looks at intervals of 30 ms take 6 s.
     const LOOKS: usize = 200;
     const QUIET_LOOKS: usize = 4;
     let mut last = None;
@@ -172,8 +179,8 @@ async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Resu
     Ok(last.map(|(rows, _)| rows).unwrap_or_default())
 }
 
-/// Reads the artifact of a dropped put. If a put returned, the artifact must be listed. A listed artifact must exist
-/// with its own bytes.
+/// Ensures that the artifact of a dropped put exists as a whole or not at all. `rows` is a listing of the whole store. If
+/// a put of the bytes has returned, the artifact must be listed. A listed artifact must be readable with its own bytes.
 async fn ensure_whole_or_nothing(
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -188,13 +195,13 @@ async fn ensure_whole_or_nothing(
         let listed = if is_listed { "listed" } else { "not listed" };
         Failure::new(format!("{what}: the artifact is {listed}, and reading it fails: {error}"))
     })?;
-    // A commit that ended after the listing is not listed, but its artifact is whole.
+    // An artifact that is not listed may still exist, because its commit may have ended after the listing.
     ensure!(back.is_some() || !is_listed, "{what}: the artifact is listed, but get does not find it");
     ensure!(back.is_none_or(|back| back == dropped.bytes), "{what}: the artifact has other bytes");
     Ok(())
 }
 
-/// Puts the bytes of a dropped put again and reads them back.
+/// Puts the bytes of a dropped put again and reads them back. `rows` is a listing from before this put.
 async fn ensure_next_put_works(
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -212,7 +219,8 @@ async fn ensure_next_put_works(
     Ok(())
 }
 
-/// Drops puts in each of their steps. When the store is quiet, each must have left the whole artifact or none.
+/// Drops puts after each of their steps. When the store has stopped changing, each artifact must exist as a whole or not
+/// at all.
 pub(super) async fn ensure_drops_leave_whole_or_nothing(
     ctx: &CheckContext,
     store: &dyn ArtifactStore,
@@ -220,7 +228,7 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
 ) -> Result<(), Failure> {
     let mut all = Vec::new();
     for size in SIZES {
-        // Each artifact has its own seed. The seeds of the two sizes do not overlap.
+        // Each artifact has its own seed, so its bytes differ from all others. The two sizes begin at different seeds.
         let mut seeds = ctx.seed.wrapping_add(1 + size as u64)..;
         let mut next_bytes = || random_bytes(seeds.next().unwrap_or_default(), size);
         let polls = count_polls(store, scope, &next_bytes()).await?;
@@ -242,9 +250,11 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
         stream::iter(dropped.iter().map(Ok))
             .try_for_each_concurrent(READERS, |dropped| ensure_next_put_works(store, scope, rows, dropped))
             .await?;
+        // `ensure_next_put_works` has put the bytes of every dropped put again.
         all.extend(dropped.into_iter().map(|dropped| DroppedPut { is_stored: true, ..dropped }));
     }
-    // A late cleanup of a dropped put must not destroy the artifact of the next put.
+    // The cleanup of a dropped put may come late. It must not destroy the artifact of the next put, so every artifact is
+    // read again.
     let rows = list_all_rows(store, &ListQuery::new(ScopePattern::all_tenants()), 100).await?;
     let rows = rows.as_slice();
     stream::iter(all.iter().map(Ok))

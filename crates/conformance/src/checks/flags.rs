@@ -1,4 +1,5 @@
-//! Flags and limits: a check proves what the store advertises, and the opposite of what it does not advertise.
+//! Flags and limits: the store must do what it advertises. Without a flag, it must behave as a store without this flag
+//! must.
 
 use artifact_store_core::{
     ArtifactStoreExt, Body, ErrorKind, Flag, ListQuery, PresignIntent, PutOptions, PutOutcome, ScopePattern,
@@ -20,12 +21,12 @@ check_group! { "flags":
 /// If the store advertises `flag`, tests what the flag promises. Otherwise tests that the store behaves as a store
 /// without the flag must.
 ///
-/// The match has no wildcard, so a flag without both tests does not compile.
+/// The match has no wildcard. So a new flag does not compile until it has both tests.
 pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {
     let store = ctx.open().await?;
     let advertised = store.capabilities().has(flag);
-    // A store that is not shared may refuse a second open. So the probes of verbs use this store. The other probes open
-    // the backend themselves, so this store is closed before.
+    // The probes of `Durable` and `Shared` open the backend themselves. A store that is not shared may refuse a second
+    // open, so this store is closed first. The probes of the other flags use this store.
     if matches!(flag, Flag::Durable | Flag::Shared) {
         store.close().await?;
     }
@@ -50,7 +51,8 @@ async fn shared_is_as_advertised(ctx: &CheckContext) -> CheckResult {
     probe(ctx, Flag::Shared).await
 }
 
-/// Puts artifacts of several sizes, with and without a task. Puts and deletes one more, and closes the store.
+/// Opens a store, puts artifacts of several sizes, with and without a task, and closes the store. Also puts one more
+/// artifact and deletes it. Returns the records and the bytes of the artifacts that are not deleted.
 async fn put_artifacts(ctx: &CheckContext) -> Result<Vec<(artifact_store_core::Record, Bytes)>, Failure> {
     let store = ctx.open().await?;
     let mut artifacts = Vec::new();
@@ -67,6 +69,7 @@ async fn put_artifacts(ctx: &CheckContext) -> Result<Vec<(artifact_store_core::R
     Ok(artifacts)
 }
 
+/// For a store that is durable: after each of two reopenings, every artifact must exist.
 async fn reopening_finds_everything(ctx: &CheckContext) -> Result<(), Failure> {
     ensure!(ctx.backend().is_persistent(), "the store advertises durable, but its backend is not persistent");
     let artifacts = put_artifacts(ctx).await?;
@@ -89,6 +92,8 @@ async fn reopening_finds_everything(ctx: &CheckContext) -> Result<(), Failure> {
     Ok(())
 }
 
+/// For a store that is not durable: after reopening, each artifact must exist as a whole or not at all. The verbs must
+/// agree about this. If the backend is not persistent, no artifact may exist.
 async fn reopening_finds_whole_or_nothing(ctx: &CheckContext) -> Result<(), Failure> {
     let artifacts = put_artifacts(ctx).await?;
     let store = ctx.open().await?;
@@ -113,6 +118,7 @@ async fn reopening_finds_whole_or_nothing(ctx: &CheckContext) -> Result<(), Fail
     Ok(())
 }
 
+/// For a store that is shared: two stores that are open on the same backend must see each other's changes at once.
 async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
     ensure!(ctx.backend().is_persistent(), "the store advertises shared, but its backend is not persistent");
     let one = ctx.open().await?;
@@ -140,8 +146,8 @@ async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
         );
     }
     // Put through both stores at once, then close one of them.
-    let (a, b) = tokio::join!(put(&*one, &scope, &large), put(&*two, &scope, &large));
-    let created = [a?, b?].iter().filter(|put| put.outcome == PutOutcome::Created).count();
+    let (put_one, put_two) = tokio::join!(put(&*one, &scope, &large), put(&*two, &scope, &large));
+    let created = [put_one?, put_two?].iter().filter(|put| put.outcome == PutOutcome::Created).count();
     ensure_eq!(created, 1, "the number of racing stores that created");
     one.close().await?;
     let back = two.get_bytes(&scope, &id_of(&large), u64::MAX).await?;
@@ -149,8 +155,8 @@ async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
     Ok(())
 }
 
-/// For a store that is not shared. If the backend is persistent, a second open must fail. Otherwise a second open must
-/// create another store, which is empty.
+/// For a store that is not shared. If the backend is persistent, a second open must fail. If the backend is not
+/// persistent, a second open must create another store, which is empty.
 async fn a_second_open_fails_or_sees_nothing(ctx: &CheckContext) -> Result<(), Failure> {
     let first = ctx.open().await?;
     let scope = default_scope()?;
@@ -184,26 +190,26 @@ async fn the_largest_artifact_is_as_advertised(ctx: &CheckContext) -> CheckResul
         let store = ctx.open_with(&options).await?;
         let scope = default_scope()?;
         ensure_eq!(store.capabilities().artifact_bytes_limit(), limit as u64, "the advertised limit");
-        let fits = random_bytes(ctx.seed, limit);
-        let over = random_bytes(ctx.seed, limit + 1);
-        for (how, fits, over) in [
-            ("in memory", Body::from_bytes(fits.clone()), Body::from_bytes(over.clone())),
-            ("a stream", chunked_body(&fits, 999), chunked_body(&over, 999)),
+        let allowed = random_bytes(ctx.seed, limit);
+        let too_large = random_bytes(ctx.seed, limit + 1);
+        for (how, allowed_body, too_large_body) in [
+            ("in memory", Body::from_bytes(allowed.clone()), Body::from_bytes(too_large.clone())),
+            ("a stream", chunked_body(&allowed, 999), chunked_body(&too_large, 999)),
         ] {
             let expected = |kind| kind == ErrorKind::TooLarge { limit: limit as u64 };
             ensure_error_kind(
-                store.put(&scope, over, PutOptions::default()).await,
+                store.put(&scope, too_large_body, PutOptions::default()).await,
                 expected,
                 &format!("n + 1 bytes, {how}"),
             )?;
-            store.put(&scope, fits, PutOptions::default()).await?;
+            store.put(&scope, allowed_body, PutOptions::default()).await?;
         }
         // The limit holds for presigned uploads too.
         if store.capabilities().has(Flag::PresignPut) {
             let result = store
                 .presign(
                     &scope,
-                    &PresignIntent::Put(presign_probes::upload_intent(&over)),
+                    &PresignIntent::Put(presign_probes::upload_intent(&too_large)),
                     presign_probes::MINUTE,
                 )
                 .await;

@@ -29,7 +29,7 @@ check_group! { "isolation":
     a_scoped_handle_cannot_escape,
 }
 
-/// Puts bytes into the task `t-1` of the default scope.
+/// Puts bytes into the task `t-1` of the default scope, and returns the scope and the bytes.
 async fn put_in_task(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(Scope, Bytes), Failure> {
     let scope = default_scope()?.with_task("t-1")?;
     let bytes = random_bytes(ctx.seed, 100);
@@ -135,10 +135,11 @@ async fn commit_upload_takes_nothing_of_a_neighbouring_scope(ctx: &CheckContext)
     let sent = client.request("PUT", presigned.url.reveal(), &presigned.headers, bytes.clone()).await;
     let status = sent.map_err(|error| Failure::new(format!("no response to an upload: {error}")))?.status;
     ensure!(status < 300, "a presigned upload was refused with status {status}");
+    // The first round ends with the commit of the upload. In the second round, that commit is repeated.
     for when in ["before", "after"] {
         for (part, scope) in neighbouring_scopes()? {
-            let claimed = store.commit_upload(&scope, &id).await?;
-            ensure!(claimed.is_none(), "{when} its commit, an upload is committed across the {part}");
+            let committed = store.commit_upload(&scope, &id).await?;
+            ensure!(committed.is_none(), "{when} its commit, an upload is committed across the {part}");
             ensure!(
                 store.get(&scope, &id, None).await?.is_none(),
                 "{when} its commit, an upload is read across the {part}"
@@ -153,11 +154,12 @@ async fn commit_upload_takes_nothing_of_a_neighbouring_scope(ctx: &CheckContext)
     Ok(Outcome::Passed)
 }
 
-/// Puts the same bytes with every weird part at every level of a scope. Each put creates a different artifact.
+/// Puts the same bytes with every weird part at every level of a scope. Each put must create its own artifact.
 async fn weird_parts_never_meet(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let parts = weird_parts();
     let bytes = random_bytes(ctx.seed, 50);
+    // Four scopes, each with `part` at another level, and the name of this level.
     let scopes = |part: &str| {
         Ok::<_, artifact_store_core::StoreError>([
             ("tenant", Scope::new(part, "u", "s")?),
@@ -166,7 +168,8 @@ async fn weird_parts_never_meet(ctx: &CheckContext) -> CheckResult {
             ("task", Scope::new("x", "u", "s")?.with_task(part)?),
         ])
     };
-    // A scope without a task must differ from every task, whatever name the storage writes for *no task*.
+    // A storage may write a scope without a task under a name such as `none`. It must not confuse this scope with a task
+    // of the same name.
     put(&*store, &Scope::new("x", "u", "s")?, &bytes).await?;
     for part in &parts {
         for (level, scope) in scopes(part)? {

@@ -54,8 +54,8 @@ async fn after_close_every_verb_says_closed(ctx: &CheckContext) -> CheckResult {
         options: PutOptions::default(),
     };
     for intent in [PresignIntent::Get { id: id_of(b"x") }, PresignIntent::Put(upload)] {
-        // A bare driver without the flag uses the default body of the verb, which returns `Unsupported` even after
-        // close.
+        // A driver without the flag does not implement `presign`. The default implementation in the trait returns
+        // `Unsupported`, even after close.
         let expected = |kind| kind == ErrorKind::Closed || kind == ErrorKind::Unsupported(intent.flag());
         ensure_error_kind(store.presign(&scope, &intent, minute).await, expected, "presign after close")?;
     }

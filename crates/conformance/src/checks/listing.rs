@@ -30,7 +30,7 @@ check_group! { "listing":
     a_cursor_of_another_query_is_refused,
 }
 
-/// Opens a store whose clock the check sets.
+/// Opens a store with a clock that the check sets. Returns the store and the clock.
 async fn open_with_clock(
     ctx: &CheckContext,
 ) -> Result<(Arc<dyn ArtifactStore>, Arc<ManualClock>), StoreError> {
@@ -50,18 +50,20 @@ async fn a_listing_covers_exactly_its_scopes(ctx: &CheckContext) -> CheckResult 
             }
         }
     }
-    for one in &scopes {
-        put(&*store, one, &random_bytes(ctx.seed, 30)).await?;
+    for scope in &scopes {
+        put(&*store, scope, &random_bytes(ctx.seed, 30)).await?;
     }
     let part = |text: &str| ScopePart::new(text);
     let task = |text: &str| Ok::<_, StoreError>(TaskPattern::One(ScopePart::new(text)?));
-    let one = &scopes[0];
+    let session = &scopes[0];
+    let session_with_task = &scopes[1];
     let tenant = || Ok::<_, StoreError>(ScopePattern::tenant(ScopePart::new("t")?));
+    // Each pattern, and the number of scopes that it matches.
     let patterns = [
-        (ScopePattern::exactly(one), 1),
-        (ScopePattern::exactly(&scopes[1]), 1),
-        (ScopePattern::session_of(one), 3),
-        (ScopePattern::session_of(one).task(TaskPattern::NoTask), 1),
+        (ScopePattern::exactly(session), 1),
+        (ScopePattern::exactly(session_with_task), 1),
+        (ScopePattern::session_of(session), 3),
+        (ScopePattern::session_of(session).task(TaskPattern::NoTask), 1),
         (tenant()?, 12),
         (tenant()?.user(part("u")?), 6),
         (tenant()?.session(part("s")?), 6),
@@ -95,7 +97,9 @@ async fn every_filter_keeps_what_it_says(ctx: &CheckContext) -> CheckResult {
         [None, Some("text/plain"), Some("image/png"), Some("text/pla"), Some("TEXT/PLAIN"), Some("a\u{0}b")];
     let tags: [&[&str]; 6] = [&[], &["red"], &["red", "blue"], &["re"], &["RED", "q\"'%_"], &["a\u{0}b", ""]];
     let mut all: Vec<Record> = Vec::new();
-    for (n, moment) in (0..36_usize).zip((0_i64..).step_by(10).flat_map(|moment| [moment; 3])) {
+    // Artifact n has n bytes. Three artifacts in a row have the same time, and the next three come 10 µs later.
+    let moments = (0_i64..).step_by(10).flat_map(|moment| [moment; 3]);
+    for (n, moment) in (0..36_usize).zip(moments) {
         clock.set(START_MICROS + moment);
         let options = PutOptions {
             media_type: types[n % 6].map(ToOwned::to_owned),
@@ -108,8 +112,9 @@ async fn every_filter_keeps_what_it_says(ctx: &CheckContext) -> CheckResult {
         );
     }
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
-    let at = |n: i64| Some(Timestamp::from_micros(START_MICROS + n));
+    let at = |moment: i64| Some(Timestamp::from_micros(START_MICROS + moment));
     let any = Filter::default;
+    // Each filter, and the number of artifacts that it matches.
     let filters = [
         (any(), 36),
         (Filter { media_types: ranges(&["text/plain"])?, ..any() }, 12),
@@ -157,6 +162,7 @@ async fn every_filter_keeps_what_it_says(ctx: &CheckContext) -> CheckResult {
     Ok(Outcome::Passed)
 }
 
+/// Parses each text as a media range.
 fn ranges(texts: &[&str]) -> Result<Vec<MediaRange>, StoreError> {
     texts.iter().map(|text| text.parse()).collect()
 }
@@ -198,6 +204,7 @@ async fn a_media_range_covers_what_it_says(ctx: &CheckContext) -> CheckResult {
             store.put(&scope, Body::from_bytes(random_bytes(ctx.seed + n as u64, 9)), options).await?.record,
         );
     }
+    // Each list of media ranges, and the number of artifacts that match at least one of them.
     for (texts, count) in [
         (&["text/plain"][..], 5),
         (&["TEXT/plain"], 5),
@@ -334,19 +341,24 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
     let session = default_scope()?;
     let mut kept = BTreeSet::new();
     let mut to_delete = Vec::new();
-    // Every two rows have the same time, so some pages of five rows end between two rows with the same time.
-    for (n, moment) in (0..40_u64).zip((0_i64..).flat_map(|moment| [moment; 2])) {
+    // Two rows in a row have the same time. A page has five rows, so some pages end between two rows of the same time.
+    let moments = (0_i64..).flat_map(|moment| [moment; 2]);
+    for (n, moment) in (0..40_u64).zip(moments) {
         clock.set(START_MICROS + moment);
         let id = put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?.record.id;
-        if n % 4 == 1 { to_delete.push(id) } else { _ = kept.insert(id) }
+        if n % 4 == 1 {
+            to_delete.push(id);
+        } else {
+            kept.insert(id);
+        }
     }
     let mut seen = Vec::new();
     let mut cursor = None;
     for round in 0_u64.. {
         let page = store.list(&scope_query(&session).with_limit(5).with_cursor(cursor)).await?;
         seen.extend(page.rows.iter().map(|row| row.id.clone()));
-        // Between two pages, put a newer row, an older row and a row with a time in between. Then delete a row, and the
-        // last row of the page if it is not one of `kept`. The cursor points at this last row.
+        // Between two pages, put a newer row, an older row and a row with a time in between. Then delete one of the rows
+        // to delete. The cursor points at the last row of the page, so this row is deleted too if it is not in `kept`.
         clock.set(START_MICROS + 1000);
         put(&*store, &session, &random_bytes(ctx.seed + 1000 + round, 8)).await?;
         clock.set(START_MICROS - 1000);
@@ -361,7 +373,7 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
             store.delete(&session, &id).await?;
         }
         match page.next {
-            // Every round adds rows after the cursor, so the listing does not end. 60 rounds cover all kept rows.
+            // Every round adds rows after the cursor, so the listing has no end. 60 rounds are enough for all kept rows.
             Some(next) if round < 60 => cursor = Some(next),
             _ => break,
         }
@@ -373,6 +385,7 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
     Ok(Outcome::Passed)
 }
 
+/// Puts three artifacts into the default scope, and returns the cursor after the first row of `query`.
 async fn first_cursor(
     store: &dyn ArtifactStore,
     ctx: &CheckContext,
@@ -402,6 +415,7 @@ async fn an_altered_cursor_is_refused(ctx: &CheckContext) -> CheckResult {
             store.list(&query.clone().with_cursor(Some(cursor.clone()))).await.is_ok(),
             "the unaltered cursor is refused"
         );
+        // Replace each character once.
         for n in 0..text.len() {
             let mut altered = text.as_bytes().to_vec();
             altered[n] = if altered[n] == b'A' { b'B' } else { b'A' };

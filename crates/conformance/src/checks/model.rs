@@ -1,4 +1,4 @@
-//! Random histories: a store and a plain map must return the same results.
+//! Random histories: the same random steps on a store and on a plain map must have the same results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +20,11 @@ check_group! { "model":
     random_histories_agree_with_a_plain_map,
 }
 
-/// One step of a history. The numbers choose among few scopes, bytes and namespaces, so that steps use the same
-/// artifacts.
+/// One step of a history.
+///
+/// `scope`, `bytes`, `namespace` and `source` are indexes into short lists. The lists are short so that several steps use
+/// the same artifact. `range` is the start and the end of a range; `None` means the whole artifact. `wide` lists the
+/// whole tenant instead of `scope`. `limit` is the most rows of a page.
 #[derive(Debug, Clone)]
 enum Step {
     Put { scope: usize, bytes: usize, namespace: usize, streamed: bool, source: usize },
@@ -30,6 +33,7 @@ enum Step {
     List { scope: usize, wide: bool, source: Option<usize>, limit: u32 },
 }
 
+/// Generates histories of 1 to 39 steps. The number before `=>` is the relative frequency of the step.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..3_usize, 0..5_usize, 0..2_usize, any::<bool>(), 0..4_usize).prop_map(
@@ -57,10 +61,11 @@ async fn random_histories_agree_with_a_plain_map(ctx: &CheckContext) -> CheckRes
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
-        let history = AtomicU32::new(0);
+        let next_history = AtomicU32::new(0);
         runner.run(&steps(), |steps| {
-            // Every history has its own tenant. Every attempt to shrink a history has a new tenant too.
-            let tenant = format!("history {}", history.fetch_add(1, Ordering::Relaxed));
+            // Every history has its own tenant, so it does not see the artifacts of other histories. After a failure,
+            // proptest tries shorter histories. Each of them has a new tenant too.
+            let tenant = format!("history {}", next_history.fetch_add(1, Ordering::Relaxed));
             runtime
                 .block_on(replay(&store, &tenant, seed, &steps))
                 .map_err(|failure| TestCaseError::fail(failure.to_string()))
@@ -72,8 +77,11 @@ async fn random_histories_agree_with_a_plain_map(ctx: &CheckContext) -> CheckRes
     }
 }
 
+/// The plain map: the record and the bytes of each artifact, by its scope and its id.
 type Model = BTreeMap<(Scope, String), (Record, bytes::Bytes)>;
 
+/// Performs `steps` on the store and on a new [`Model`], and compares the results. All scopes are in `tenant`. `seed`
+/// generates the bytes of the artifacts.
 async fn replay(
     store: &Arc<dyn ArtifactStore>,
     tenant: &str,
@@ -125,16 +133,17 @@ async fn replay(
                 match (get, expected) {
                     (None, None) => {}
                     (Some(get), Some((record, data))) => {
-                        let expected = range.map_or(0..record.size, |range| range.resolve(record.size));
+                        let served = range.map_or(0..record.size, |range| range.resolve(record.size));
                         ensure_eq!(
                             (&get.record, &get.range),
-                            (record, &expected),
+                            (record, &served),
                             "{step:?}: record and range"
                         );
-                        let expected = usize::try_from(expected.start)?..usize::try_from(expected.end)?;
-                        ensure!(read_to_end(get).await? == data.slice(expected), "{step:?}: the bytes");
+                        let served = usize::try_from(served.start)?..usize::try_from(served.end)?;
+                        ensure!(read_to_end(get).await? == data.slice(served), "{step:?}: the bytes");
                     }
                     (get, expected) => {
+                        // Exactly one of them has the artifact.
                         let exists = (get.is_some(), expected.is_some());
                         return Err(Failure::new(format!(
                             "{step:?}: whether the artifact exists in the store and in the map: {exists:?}"
@@ -170,7 +179,7 @@ async fn replay(
             }
         }
     }
-    // Delete all artifacts, so that the store does not grow with every history.
+    // Delete all artifacts of this history, so that the store does not grow.
     for (scope, id) in model.keys() {
         store.delete(scope, &id.parse()?).await?;
     }

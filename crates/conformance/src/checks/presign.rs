@@ -34,7 +34,7 @@ async fn presign_put_is_as_advertised(ctx: &CheckContext) -> CheckResult {
     probe(ctx, Flag::PresignPut).await
 }
 
-/// Presigns the download of `bytes` in the default scope.
+/// Presigns the download of the artifact with these bytes in the default scope.
 async fn presign_download(store: &dyn ArtifactStore, bytes: &Bytes) -> Result<PresignedRequest, Failure> {
     let presigned =
         store.presign(&default_scope()?, &PresignIntent::Get { id: id_of(bytes) }, MINUTE).await?;
@@ -49,7 +49,9 @@ async fn a_presigned_download_says_what_it_is(ctx: &CheckContext) -> CheckResult
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;
-    for (n, (filename, media_type, sent)) in [
+    // The file name and the media type of an artifact, and the media type that the response must have. A file name or a
+    // media type must not add a header to the response.
+    for (n, (filename, media_type, expected_type)) in [
         ("Übersicht.html", "text/html", "text/html"),
         ("a\r\nset-cookie: x=1\".svg", "image/svg+xml", "image/svg+xml"),
         ("plain.txt", "no type\r\nx: y", "application/octet-stream"),
@@ -63,11 +65,12 @@ async fn a_presigned_download_says_what_it_is(ctx: &CheckContext) -> CheckResult
         let presigned = presign_download(&*store, &bytes).await?;
         let response = send_to_url(&*client, "GET", presigned.url.reveal(), &presigned.headers).await?;
         ensure_eq!(response.status, 200, "the status of a presigned download");
+        // All values of the header with this name.
         let header = |name: &str| {
             let values = response.headers.iter().filter(|(header, _)| header == name);
             values.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
         };
-        ensure_eq!(header("content-type"), [sent], "the media type of a presigned download");
+        ensure_eq!(header("content-type"), [expected_type], "the media type of a presigned download");
         ensure!(header("set-cookie").is_empty(), "a file name added a header");
         let disposition = header("content-disposition");
         ensure!(
@@ -78,6 +81,7 @@ async fn a_presigned_download_says_what_it_is(ctx: &CheckContext) -> CheckResult
     Ok(Outcome::Passed)
 }
 
+/// Sends a request with an empty body to `url`, which may differ from the presigned URL.
 async fn send_to_url(
     client: &dyn HttpClient,
     method: &str,
@@ -88,13 +92,14 @@ async fn send_to_url(
     response.map_err(|error| Failure::new(format!("no response to a presigned {method}: {error}")))
 }
 
-/// Returns `url` with another first digit of its signature. A URL without a signature gets another last character.
+/// Returns `url` with another first digit in its signature. If `url` has no signature, its last character is replaced.
 fn alter_signature(url: &str) -> String {
-    let start = url.find("Signature=").map(|at| at + "Signature=".len());
-    let at = start.unwrap_or(url.len().saturating_sub(1));
-    let other = if url[at..].starts_with('0') { '1' } else { '0' };
-    let rest = url[at..].char_indices().nth(1).map_or("", |(next, _)| &url[at + next..]);
-    format!("{}{other}{rest}", &url[..at])
+    let signature_start = url.find("Signature=").map(|start| start + "Signature=".len());
+    let position = signature_start.unwrap_or(url.len().saturating_sub(1));
+    let (before, after) = url.split_at(position);
+    let mut following = after.chars();
+    let replacement = if following.next() == Some('0') { '1' } else { '0' };
+    format!("{before}{replacement}{}", following.as_str())
 }
 
 async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckResult {
@@ -115,6 +120,7 @@ async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckRe
     }
     let status = send_to_url(&*client, "GET", &alter_signature(url), headers).await?.status;
     ensure!(status >= 400, "an altered signature is accepted, with status {status}");
+    // The signature is in the query. Use the query of one URL with the path of the other URL.
     if let (Some((_, query)), Some((path, _))) = (url.split_once('?'), other.url.reveal().split_once('?')) {
         let status = send_to_url(&*client, "GET", &format!("{path}?{query}"), headers).await?.status;
         ensure!(status >= 400, "the signature of one artifact is accepted for another, with status {status}");
@@ -124,7 +130,7 @@ async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckRe
     Ok(Outcome::Passed)
 }
 
-/// The client that commits need not be the client that uploads, and several clients may commit at the same time.
+/// Several clients may commit the same upload at the same time. Only one of the commits creates the artifact.
 async fn racing_commits_make_one_artifact(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignPut) {

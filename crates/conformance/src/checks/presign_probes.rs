@@ -13,14 +13,18 @@ use crate::check::{CheckContext, Failure, ensure, ensure_eq, ensure_error_kind};
 use crate::fixtures::{MIB, default_scope, id_of, options_named, put, random_bytes};
 use crate::harness::HttpClient;
 
+/// The expiry of the URLs in the probes.
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
+/// Returns the HTTP client of the backend. Fails if the backend has none.
 pub(super) fn client(ctx: &CheckContext) -> Result<std::sync::Arc<dyn HttpClient>, Failure> {
     ctx.backend().http_client().ok_or_else(|| {
         Failure::new("the store advertises presigning, but its backend has no HTTP client to prove it")
     })
 }
 
+/// Sends a request to a presigned URL, and returns the status and the body of the response. `method` may differ from the
+/// method that the URL is for.
 pub(super) async fn send(
     client: &dyn HttpClient,
     method: &str,
@@ -34,6 +38,7 @@ pub(super) async fn send(
     Ok((response.status, response.body))
 }
 
+/// For a store with `PresignGet`: a URL downloads the bytes of an existing artifact, and allows no upload.
 pub(super) async fn get_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;
@@ -53,6 +58,7 @@ pub(super) async fn get_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> 
     Ok(())
 }
 
+/// For a store without `PresignGet`: presigning a download fails, whether the artifact exists or not.
 pub(super) async fn get_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let scope = default_scope()?;
     let bytes = random_bytes(ctx.seed, 10);
@@ -65,10 +71,12 @@ pub(super) async fn get_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactS
     Ok(())
 }
 
+/// Returns the announcement of an upload of `bytes` with the file name `upload`.
 pub(super) fn upload_intent(bytes: &Bytes) -> UploadIntent {
     UploadIntent { digest: Digest::of(bytes), size: bytes.len() as u64, options: options_named("upload") }
 }
 
+/// For a store with `PresignPut`: only the announced bytes can be uploaded, and they are visible only after the commit.
 pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;
@@ -82,8 +90,10 @@ pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> 
             store.commit_upload(&scope, &id).await?.is_none(),
             "an upload was committed before it arrived"
         );
-        let wrong = [random_bytes(ctx.seed + 1, size), random_bytes(ctx.seed, size + 1), good.slice(1..)];
-        for body in wrong {
+        let other_bytes = random_bytes(ctx.seed + 1, size);
+        let one_byte_more = random_bytes(ctx.seed, size + 1);
+        let one_byte_less = good.slice(1..);
+        for body in [other_bytes, one_byte_more, one_byte_less] {
             let length = body.len();
             let (status, _) = send(&*client, "PUT", &presigned, body).await?;
             ensure!(status >= 400, "the URL for an upload of {size} bytes accepted {length} other bytes");
@@ -115,6 +125,7 @@ pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> 
     Ok(())
 }
 
+/// For a store without `PresignPut`: presigning and committing an upload both fail.
 pub(super) async fn put_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let scope = default_scope()?;
     let intent = upload_intent(&random_bytes(ctx.seed, 10));

@@ -30,11 +30,13 @@ check_group! { "round trip":
 async fn round_trip(ctx: &CheckContext, length: usize) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
-    let mut before = None;
+    let mut bytes_before: Option<Bytes> = None;
     for (how, seed) in [("in memory", ctx.seed), ("as a stream", ctx.seed + 1)] {
         let bytes = random_bytes(seed, length);
-        // Two puts of 0 bytes are the same artifact. Two puts of 1 byte may be the same artifact.
-        let exists = before.replace(bytes.clone()).as_ref() == Some(&bytes);
+        // With a length of 0, both bodies are always equal, and with a length of 1 by chance. Equal bodies are the same
+        // artifact.
+        let exists = bytes_before.as_ref() == Some(&bytes);
+        bytes_before = Some(bytes.clone());
         let expected = if exists { PutOutcome::AlreadyExists } else { PutOutcome::Created };
         let body =
             if how == "in memory" { Body::from_bytes(bytes.clone()) } else { chunked_body(&bytes, 48 * KIB) };
@@ -169,12 +171,13 @@ async fn options_of_the_largest_size_come_back(ctx: &CheckContext) -> CheckResul
     let store = ctx.open().await?;
     let scope = default_scope()?;
     let mut deep = serde_json::json!("bottom");
-    // The metadata itself is the first container.
+    // The metadata itself is the first container, so the loop adds one container less than the largest depth.
     for depth in 1..MAX_METADATA_DEPTH {
         deep = if depth % 2 == 0 { serde_json::json!([deep]) } else { serde_json::json!({ "deeper": deep }) };
     }
     let mut options = PutOptions { filename: Some(String::new()), ..PutOptions::default() };
     options.metadata.insert("deep".into(), deep);
+    // A file name of this many letters gives the options exactly their largest size.
     let remaining = MAX_OPTIONS_BYTES - serde_json::to_vec(&options)?.len();
     options.filename = Some("x".repeat(remaining));
     ensure!(options.validate().is_ok(), "the options of the check itself are over the limit");

@@ -1,6 +1,6 @@
 //! The harness of a liar: [`Liar`] creates backends whose stores or presigned URLs tell one [`Lie`].
 //!
-//! The lies of verbs are in the store. This module must never contain one.
+//! The lies about verbs are in the modules `store`, `put` and `list`. This module must never contain a lie about a verb.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::store::LyingStore;
 use super::url_server::{SkippedChecks, UrlServer};
 use crate::harness::{Backend, Harness, HttpClient, HttpResponse, StoreOptions};
 
-/// A harness whose flavour tells one lie.
+/// The harness of the store that tells this lie.
 #[derive(Debug)]
 pub struct Liar(pub Lie);
 

@@ -28,6 +28,7 @@ pub(super) enum DigestCheck {
 #[derive(Debug)]
 pub(super) struct PresigningStore {
     pub(super) inner: Arc<InmemStore>,
+    /// Serves the presigned URLs.
     url_server: Arc<UrlServer>,
     uploads: StagedUploads,
 }
@@ -40,7 +41,11 @@ impl PresigningStore {
         Self { inner: Arc::new(InmemStore::new(config)), url_server, uploads: StagedUploads::default() }
     }
 
-    /// Commits an upload.
+    /// Commits an upload. Returns `None` if no upload of this id was received.
+    ///
+    /// # Errors
+    /// `DigestMismatch` if the received bytes do not have the announced digest and `digest_check` is `Perform`. The
+    /// received bytes are then discarded.
     pub(super) async fn commit(
         &self,
         scope: &Scope,
@@ -51,10 +56,10 @@ impl PresigningStore {
             return Ok(Some(PutResult { record, outcome: PutOutcome::AlreadyExists }));
         }
         let key = (scope.clone(), id.clone());
-        let received = lock(&self.uploads)
+        let staged = lock(&self.uploads)
             .get(&key)
             .and_then(|upload| Some((upload.received.clone()?, upload.intent.clone())));
-        let Some((bytes, UploadIntent { digest, options, .. })) = received else {
+        let Some((bytes, UploadIntent { digest, options, .. })) = staged else {
             // Another commit may have committed the upload in the meantime.
             let record = self.inner.stat(scope, id).await?;
             return Ok(record.map(|record| PutResult { record, outcome: PutOutcome::AlreadyExists }));
@@ -115,6 +120,7 @@ impl ArtifactStore for PresigningStore {
         intent: &PresignIntent,
         expiry: Duration,
     ) -> Result<Option<PresignedRequest>, StoreError> {
+        // Fails if the store is closed.
         self.inner.health().await?;
         if expiry.is_zero() || expiry > MAX_EXPIRY {
             return Err(StoreError::invalid(
@@ -162,7 +168,7 @@ impl ArtifactStore for PresigningStore {
     }
 }
 
-/// The harness of the honest store. The honest store must pass every check, or the suite is wrong.
+/// The harness of the honest store. The honest store must pass every check. Otherwise the suite is wrong.
 #[derive(Debug)]
 pub struct HonestHarness;
 

@@ -11,10 +11,14 @@ pub enum Lie {
     PresignIgnoresTask,
     CommitIgnoresTask,
     FoldsCase,
+    /// A scope without a task is stored as the task `none`.
     TaskNamedNoneIsNoTask,
+    /// The parts of a scope are joined with `/`, and a `/` in a part is not escaped.
     JoinsPartsRaw,
+    /// A listing of a tenant also shows every tenant whose name begins with the same text.
     TenantByPrefix,
     IgnoresRange,
+    /// A request for the last n bytes gets the bytes from n on.
     ShiftsSuffix,
     DropsLastKib,
     FlipsAByte,
@@ -22,37 +26,50 @@ pub enum Lie {
     ForgetsMetadata,
     StopsTextAtNul,
     RefusesLargeOptions,
+    /// Two ids are taken for equal if the first 12 digits of their digests are equal.
     IdOfTwelveDigits,
     AlwaysCreated,
     SecondWriterWins,
     AbsenceIsAnError,
     DeleteAlwaysTrue,
     StaleReadAfterDelete,
+    /// A put after a delete returns the deleted record and stores nothing.
     NeverForgetsAnId,
     IgnoresTagFilter,
     ComparesMediaTypesExactly,
+    /// The limits `min_bytes` and `max_bytes` of a filter exclude artifacts of exactly this size.
     SizeBoundsExclusive,
     OldestFirst,
+    /// Rows with the same time are ordered by descending id.
     TiesBackwards,
     IgnoresLimit,
     SkipsARowBetweenPages,
     RepeatsARowBetweenPages,
+    /// The total counts only the rows of the page.
     TotalOfThePage,
+    /// A cursor is a number of rows, so puts and deletes between two pages move the next page.
     CursorIsAnOffset,
     TakesAnyCursor,
     CursorOfAnyQuery,
+    /// The first chunk is visible as an artifact before the body ends.
     RecordBeforeBytes,
+    /// A body that is too large is cut at the limit and stored.
     CutsAtTheLimit,
+    /// A body of exactly the limit is refused.
     LimitOffByOne,
     IgnoresDigest,
     KeepsPartialBody,
     IgnoresLength,
+    /// A failed put leaves residue.
     LeaksATempFile,
+    /// A dropped put leaves residue.
     LeaksWhenDropped,
+    /// A put that is dropped during its commit leaves a record whose bytes are gone.
     DestroysADroppedCommit,
     LosesTheExistingArtifact,
     NeverYields,
     HoldsTheWholeBody,
+    /// A put first looks whether the artifact exists and stores it later, so racing puts all create it.
     ChecksThenActs,
     SeesPutsLate,
     UnhealthyAfterPut,
@@ -67,17 +84,24 @@ pub enum Lie {
     UploadVisibleBeforeCommit,
     UrlTakesAnyMethod,
     UrlTakesAnySignature,
+    /// The signature of one URL is accepted for every other URL.
     UrlTakesAnyKey,
     DownloadsInline,
     UploadTakesAnyBytes,
     CommitsUnverifiedBytes,
     EveryCommitCreates,
+    /// Advertises `durable`, but every open creates an empty store.
     SaysDurable,
+    /// After a reopening, records are listed although their bytes do not exist.
     RemembersHalf,
+    /// Advertises `shared`, but every open creates another store.
     SaysShared,
+    /// A second open shares the artifacts, but the store does not advertise `shared`.
     SharesWithoutFlag,
     SecondOpenIsABackendError,
+    /// The advertised largest artifact is twice the real limit.
     NumberTooLarge,
+    /// An expiry above the advertised longest expiry is accepted.
     ExpiryWithoutEnd,
     SignsForLongerThanAsked,
     ForgetsEveryTenthPut,

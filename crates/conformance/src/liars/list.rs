@@ -7,7 +7,7 @@ use super::lock;
 use super::store::LyingStore;
 
 impl LyingStore {
-    /// Returns all rows that this store would list, in its own order.
+    /// Returns all rows of `query` in the order of the listing, with the lie of this store.
     async fn rows_with_lie(&self, query: &ListQuery) -> Result<Vec<Record>, StoreError> {
         let mut pattern = query.pattern().clone();
         let mut filter = query.filter().clone();
@@ -38,34 +38,37 @@ impl LyingStore {
             Lie::TiesBackwards => {
                 rows.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
             }
+            // After a reopening, lists records whose bytes no longer exist.
             Lie::RemembersHalf if rows.is_empty() => rows.clone_from(&lock(&self.shared.records)),
             _ => {}
         }
         Ok(rows)
     }
 
-    /// Lists one page with the lie of this store.
+    /// Returns one page of `query`, with the lie of this store.
     pub(super) async fn list_with_lie(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let rows = self.rows_with_lie(query).await?;
         let position = match query.position() {
             Err(_) if self.has_lie(Lie::TakesAnyCursor) => None,
+            // A cursor without a text comes from the store itself, so it belongs to another query.
             Err(_)
                 if self.has_lie(Lie::CursorOfAnyQuery)
-                    && query.cursor().is_some_and(|c| c.as_text().is_none()) =>
+                    && query.cursor().is_some_and(|cursor| cursor.as_text().is_none()) =>
             {
                 None
             }
             position => position?,
         };
-        // A liar with a wrong order starts after the row that the cursor points at. The other liars start after all
-        // rows up to the position of the cursor.
-        let after = |position: &Position| match self.lie {
+        // The index of the first row after the cursor. In a wrong order, this is the row after the one that the cursor
+        // points at. In the right order, all rows up to the position of the cursor come before.
+        let index_after = |position: &Position| match self.lie {
             Lie::OldestFirst | Lie::TiesBackwards => {
-                rows.iter().position(|row| Position::of(row) == *position).map_or(rows.len(), |n| n + 1)
+                let pointed_at = rows.iter().position(|row| Position::of(row) == *position);
+                pointed_at.map_or(rows.len(), |index| index + 1)
             }
             _ => rows.iter().filter(|row| Position::of(row) <= *position).count(),
         };
-        let mut start = position.map_or(0, after);
+        let mut start = position.map_or(0, index_after);
         match (self.lie, position) {
             (Lie::SkipsARowBetweenPages, Some(_)) => start = (start + 1).min(rows.len()),
             (Lie::RepeatsARowBetweenPages, Some(_)) => start -= 1,

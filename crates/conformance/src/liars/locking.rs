@@ -17,10 +17,11 @@ pub struct LockingHarness;
 
 #[derive(Debug, Default)]
 struct LockingBackend {
+    /// The store that was opened last; `None` before the first open.
     latest: Mutex<Option<Arc<InmemStore>>>,
 }
 
-/// Returns whether a store is open.
+/// Returns whether `store` is open. `None` means that no store was opened yet, and is not open.
 pub(super) async fn is_open(store: Option<&dyn ArtifactStore>) -> bool {
     match store {
         Some(store) => store.health().await.is_ok(),
@@ -54,7 +55,8 @@ impl Backend for LockingBackend {
         Ok(store)
     }
 
-    /// The storage can be opened again, although it keeps nothing after a close.
+    /// Returns true although the storage keeps no artifact after a close. The suite tests only for persistent backends
+    /// that a second open is refused.
     fn is_persistent(&self) -> bool {
         true
     }

@@ -15,25 +15,26 @@ use super::lock;
 use super::shared_state::SharedState;
 use super::store::LyingStore;
 
-/// Adds a line to the residue if this value is dropped while it is armed. This happens if the put is dropped while it
-/// reads the body.
+/// Adds a line to the residue if this value is dropped while `is_armed` is true. A put sets `is_armed` to false after it
+/// has read the body. So only a put that is dropped before that leaves residue.
 struct ResidueOnDrop<'a> {
     shared: &'a SharedState,
-    armed: bool,
+    is_armed: bool,
 }
 
 impl Drop for ResidueOnDrop<'_> {
     fn drop(&mut self) {
-        if self.armed {
+        if self.is_armed {
             lock(&self.shared.residue).push("tmp/half".into());
         }
     }
 }
 
-/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. This imitates a driver's
-/// cleanup that does not know whether the commit has ended.
+/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. Some drivers delete the bytes
+/// of a dropped put although its commit may have ended. This value imitates such a driver.
 struct DestroyOnDrop<'a> {
     destroyed: &'a Mutex<HashSet<(Scope, ArtifactId)>>,
+    /// The scope and the id of the artifact; `None` after the put has returned from its commit.
     key: Option<(Scope, ArtifactId)>,
 }
 
@@ -58,14 +59,16 @@ fn poll_without_yielding<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl LyingStore {
-    /// Reads a body chunk by chunk. Returns all bytes that were read, and the error that ended the body.
+    /// Reads a body chunk by chunk. Returns all bytes that were read, and the error that ended the body. The error is
+    /// `None` if the body is complete.
     async fn read_body(&self, body: Body) -> Result<(Vec<u8>, Option<StoreError>), StoreError> {
         let mut stream = body.open(u64::MAX)?.into_stream();
         let mut all = Vec::new();
+        // The chunks that the liar `HoldsTheWholeBody` never drops before the end of the body.
         let mut held = Vec::new();
         loop {
-            // The liar that never yields polls each chunk until it is ready, and no other task can run on this thread
-            // in between.
+            // The liar that never yields polls the stream until the next chunk is ready. Meanwhile no other task can run
+            // on this thread.
             let next = if self.has_lie(Lie::NeverYields) {
                 poll_without_yielding(stream.next())
             } else {
@@ -84,7 +87,7 @@ impl LyingStore {
         }
     }
 
-    /// Handles a body that failed after the bytes `all` were read, with the lie of this store.
+    /// Handles a body that failed with `error` after the bytes `all` were read, with the lie of this store.
     async fn handle_failed_body(
         &self,
         scope: &Scope,
@@ -93,6 +96,7 @@ impl LyingStore {
         error: StoreError,
     ) -> Result<PutResult, StoreError> {
         let kind = error.kind();
+        // If the body ends early, the error has no source. If the body fails, its own error is the source.
         let has_source = std::error::Error::source(&error).is_some();
         let stores_partial_body = match self.lie {
             Lie::CutsAtTheLimit => matches!(kind, ErrorKind::TooLarge { .. }),
@@ -116,14 +120,15 @@ impl LyingStore {
         Err(error)
     }
 
-    /// Stores bytes in several steps and commits them in the background. If the put is dropped during the commit, the
-    /// commit goes on, and the bytes are destroyed.
+    /// Stores bytes in several steps and commits them in a background task. If the put is dropped during the commit, the
+    /// commit still completes, but the bytes are destroyed.
     async fn put_in_steps(
         &self,
         scope: &Scope,
         all: Vec<u8>,
         options: PutOptions,
     ) -> Result<PutResult, StoreError> {
+        // Four steps, so that a put can be dropped at several moments before the commit.
         for _ in 0..4 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -142,6 +147,29 @@ impl LyingStore {
         put
     }
 
+    /// Stores the first chunk as an artifact, which is visible at once. After the last chunk, replaces this artifact with
+    /// the whole one.
+    async fn put_record_before_bytes(
+        &self,
+        scope: &Scope,
+        body: Body,
+        options: PutOptions,
+    ) -> Result<PutResult, StoreError> {
+        let mut stream = body.open(u64::MAX)?.into_stream();
+        let mut all = Vec::new();
+        let mut early = None;
+        while let Some(chunk) = stream.next().await? {
+            all.extend_from_slice(&chunk);
+            if early.is_none() {
+                early = Some(self.inner.put(scope, Body::from_bytes(chunk), options.clone()).await?);
+            }
+        }
+        if let Some(early) = early {
+            self.inner.delete(scope, &early.record.id).await?;
+        }
+        self.inner.put(scope, Body::from(all), options).await
+    }
+
     /// Puts an artifact with the lie of this store.
     pub(super) async fn put_with_lie(
         &self,
@@ -149,7 +177,7 @@ impl LyingStore {
         body: Body,
         options: PutOptions,
     ) -> Result<PutResult, StoreError> {
-        let given_options = options.clone();
+        let requested_options = options.clone();
         let mut stored_options = options;
         match self.lie {
             Lie::ForgetsMetadata => stored_options.metadata.clear(),
@@ -171,24 +199,11 @@ impl LyingStore {
             _ => {}
         }
         if self.has_lie(Lie::RecordBeforeBytes) {
-            let mut stream = body.open(u64::MAX)?.into_stream();
-            let mut all = Vec::new();
-            let mut early = None;
-            while let Some(chunk) = stream.next().await? {
-                all.extend_from_slice(&chunk);
-                if early.is_none() {
-                    early =
-                        Some(self.inner.put(scope, Body::from_bytes(chunk), stored_options.clone()).await?);
-                }
-            }
-            if let Some(early) = early {
-                self.inner.delete(scope, &early.record.id).await?;
-            }
-            return self.inner.put(scope, Body::from(all), stored_options).await;
+            return self.put_record_before_bytes(scope, body, stored_options).await;
         }
-        let mut guard = ResidueOnDrop { shared: &self.shared, armed: self.has_lie(Lie::LeaksWhenDropped) };
+        let mut guard = ResidueOnDrop { shared: &self.shared, is_armed: self.has_lie(Lie::LeaksWhenDropped) };
         let (all, error) = self.read_body(body).await?;
-        guard.armed = false;
+        guard.is_armed = false;
         if let Some(error) = error {
             return self.handle_failed_body(scope, all, stored_options, error).await;
         }
@@ -199,10 +214,12 @@ impl LyingStore {
         let id = ArtifactId::new(&stored_options.namespace, &artifact_store_core::Digest::of(&all));
         match self.lie {
             Lie::IdOfTwelveDigits => {
+                // The namespace, the separator `_` and the first 12 digits of the digest.
                 let length = stored_options.namespace.as_str().len() + 1 + 12;
                 let rows = self.rows(ScopePattern::exactly(scope), Filter::default()).await?;
-                let twin = rows.into_iter().find(|row| row.id.as_str()[..length] == id.as_str()[..length]);
-                if let Some(record) = twin {
+                let same_prefix =
+                    rows.into_iter().find(|row| row.id.as_str()[..length] == id.as_str()[..length]);
+                if let Some(record) = same_prefix {
                     return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
                 }
             }
@@ -232,7 +249,8 @@ impl LyingStore {
             }
             Lie::AlwaysCreated => put.outcome = PutOutcome::Created,
             Lie::ForgetsMetadata | Lie::StopsTextAtNul if put.outcome == PutOutcome::Created => {
-                put.record.options = given_options;
+                // The put returns the requested options, although the store has lost some of them.
+                put.record.options = requested_options;
             }
             Lie::SeesPutsLate => _ = lock(&self.unseen_puts).insert(id),
             Lie::RemembersHalf => lock(&self.shared.records).push(put.record.clone()),

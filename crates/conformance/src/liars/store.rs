@@ -1,4 +1,5 @@
-//! The store of a liar: [`LyingStore`] tells its lie in one verb and forwards everything else to the honest store.
+//! The store of a liar: [`LyingStore`] behaves wrongly where its [`Lie`] says so. It forwards all other calls to the
+//! honest store.
 //!
 //! The lies of `put` and `list` are in their own modules.
 
@@ -23,17 +24,20 @@ use super::shared_state::SharedState;
 #[derive(Debug)]
 pub(super) struct LyingStore {
     pub(super) lie: Lie,
+    /// The honest store.
     pub(super) inner: Arc<PresigningStore>,
     pub(super) shared: Arc<SharedState>,
+    /// The number of puts so far, for the lies that depend on this number.
     pub(super) put_count: AtomicUsize,
+    /// With `Lie::ClosesOnce`, whether `close` was called.
     pub(super) closed: AtomicBool,
     /// The records that were deleted through this store.
     pub(super) deleted: Mutex<HashMap<(Scope, ArtifactId), Record>>,
     /// The artifacts whose bytes are destroyed, although their record exists.
     pub(super) destroyed: Arc<Mutex<HashSet<(Scope, ArtifactId)>>>,
-    /// The ids that were put and that no `stat` has asked for yet.
+    /// With `Lie::SeesPutsLate`, the ids whose next `stat` returns `None` although the artifact was put.
     pub(super) unseen_puts: Mutex<HashSet<ArtifactId>>,
-    /// The number of rows before the end of a page, by the position of the last row of the page.
+    /// For the last row of each returned page, the number of rows up to and including this row.
     pub(super) offsets: Mutex<HashMap<Position, usize>>,
 }
 
@@ -43,7 +47,7 @@ impl LyingStore {
         self.lie == lie
     }
 
-    /// Returns the scope that this store mistakes `scope` for.
+    /// Returns the scope that this store uses instead of `scope` because of its lie. With other lies, this is `scope`.
     pub(super) fn mistaken_scope(&self, scope: &Scope) -> Result<Scope, StoreError> {
         let task = scope.task().map_or("none", |task| task.as_str());
         match self.lie {

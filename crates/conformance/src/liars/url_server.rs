@@ -1,6 +1,5 @@
-//! An in-process server for presigned URLs. A URL holds the number of a [`Grant`] and a signature.
-//!
-//! No byte leaves the process.
+//! A server for presigned URLs in the same process, without a network. A URL contains the number of a [`Grant`] and a
+//! signature.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,7 +17,8 @@ use crate::harness::{HttpClient, HttpResponse};
 /// Announced uploads that are not committed, by scope and id.
 pub(super) type StagedUploads = Arc<Mutex<HashMap<(Scope, ArtifactId), StagedUpload>>>;
 
-/// An upload that was announced, and its bytes if they were received.
+/// An upload that was announced. `received` contains the bytes that arrived last. `None` if no bytes arrived, or if a
+/// commit has discarded them.
 #[derive(Debug)]
 pub(super) struct StagedUpload {
     pub(super) intent: UploadIntent,
@@ -39,7 +39,7 @@ pub(super) enum Grant {
     Put { uploads: StagedUploads, key: (Scope, ArtifactId) },
 }
 
-/// Serves the presigned URLs of one backend. The number in a URL is the index of its entry.
+/// Serves the presigned URLs of one backend. The number in a URL is its index in this list.
 #[derive(Debug, Default)]
 pub(super) struct UrlServer(Mutex<Vec<IssuedUrl>>);
 
@@ -51,14 +51,19 @@ struct IssuedUrl {
     expires_at: Timestamp,
 }
 
-/// The checks that a server skips.
+/// The checks that a server skips, each because of one lie.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(clippy::struct_excessive_bools)] // Each is one lie.
 pub(super) struct SkippedChecks {
+    /// A URL for a download serves every method.
     pub(super) method: bool,
+    /// Every signature is accepted.
     pub(super) signature: bool,
+    /// The signature of one URL is accepted for every other URL.
     pub(super) key: bool,
+    /// An upload of other bytes than announced is accepted.
     pub(super) body: bool,
+    /// A download is served inline instead of as an attachment.
     pub(super) disposition: bool,
 }
 
@@ -71,22 +76,23 @@ impl UrlServer {
     pub(super) fn create_url(&self, grant: Grant, expires_at: Timestamp) -> PresignedUrl {
         let mut issued = lock(&self.0);
         let number = issued.len();
-        // Nobody guesses signatures here. A signature only has to differ from every other signature.
+        // A signature contains no secret, because no check tries to guess it. It only has to be different for every URL.
         let signature = Digest::of(format!("{number} {expires_at}").as_bytes()).to_hex();
         let url = PresignedUrl::new(format!("mem://{number}?Signature={signature}"));
         issued.push(IssuedUrl { grant, signature, expires_at });
         url
     }
 
-    /// Returns the grant of a URL if the signature is right and the grant has not expired.
+    /// Returns the grant of a URL if its signature is right and it has not expired. Otherwise returns `None`.
     pub(super) fn find_grant(&self, url: &str, skipped: SkippedChecks) -> Option<Grant> {
         let (number, signature) = url.strip_prefix("mem://")?.split_once("?Signature=")?;
         let issued = lock(&self.0);
-        let url = issued.get(number.parse::<usize>().ok()?)?;
-        let is_signed = signature == url.signature
-            || skipped.signature
-            || skipped.key && issued.iter().any(|other| other.signature == signature);
-        (is_signed && SystemClock.now() < url.expires_at).then(|| url.grant.clone())
+        let issued_url = issued.get(number.parse::<usize>().ok()?)?;
+        let is_signature_of_any_url = issued.iter().any(|other| other.signature == signature);
+        let is_accepted =
+            signature == issued_url.signature || skipped.signature || (skipped.key && is_signature_of_any_url);
+        let is_expired = SystemClock.now() >= issued_url.expires_at;
+        if is_accepted && !is_expired { Some(issued_url.grant.clone()) } else { None }
     }
 
     /// Handles one request, without the checks in `skipped`.
@@ -103,19 +109,20 @@ impl UrlServer {
             (_, Grant::Get { store, scope, id }) if skipped.method => {
                 download(&store, &scope, &id, skipped).await?
             }
-            // Keep the bytes of a refused upload, as some storages do. The commit must verify them.
+            // The bytes of a refused upload are kept too, as some storages do. So the commit must verify the bytes.
             ("PUT", Grant::Put { uploads, key }) => {
                 let mut uploads = lock(&uploads);
                 let Some(upload) = uploads.get_mut(&key) else { return Ok(respond(404, Bytes::new())) };
-                let announced = upload.is_announced(&body) || skipped.body;
+                let is_accepted = upload.is_announced(&body) || skipped.body;
                 upload.received = Some(body);
-                respond(if announced { 200 } else { 400 }, Bytes::new())
+                respond(if is_accepted { 200 } else { 400 }, Bytes::new())
             }
             _ => respond(405, Bytes::new()),
         })
     }
 }
 
+/// Responds with the bytes of an artifact, or with 404 if it does not exist.
 async fn download(
     store: &InmemStore,
     scope: &Scope,

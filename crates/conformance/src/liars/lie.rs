@@ -1,6 +1,6 @@
 //! The names of the lies: [`Lie`].
 
-/// The lie of a liar. The name says what the store does wrong.
+/// The lie of a liar. The name says what the store does wrong. A comment explains the name where this is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Lie {

@@ -89,8 +89,9 @@ impl UrlServer {
         let issued = lock(&self.0);
         let issued_url = issued.get(number.parse::<usize>().ok()?)?;
         let is_signature_of_any_url = issued.iter().any(|other| other.signature == signature);
-        let is_accepted =
-            signature == issued_url.signature || skipped.signature || (skipped.key && is_signature_of_any_url);
+        let is_accepted = signature == issued_url.signature
+            || skipped.signature
+            || (skipped.key && is_signature_of_any_url);
         let is_expired = SystemClock.now() >= issued_url.expires_at;
         if is_accepted && !is_expired { Some(issued_url.grant.clone()) } else { None }
     }

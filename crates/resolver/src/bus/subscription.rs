@@ -64,6 +64,8 @@ impl Subscription {
                 (Some(self.session.tenant()), events_dropped_below.max(history.losses_known_from()))
             }
         };
+        // Missing entries below this number are no problem: the subscriber has read them, gets a gap for them, or subscribed
+        // after them.
         let handled_below = self.position.next.max(self.position.losses_known_below);
         if dropped_below > handled_below {
             self.is_ended = true;

@@ -63,7 +63,8 @@ impl Resolver {
         body: Body,
         limit: SizeLimit,
     ) -> Result<UploadResult, Refusal> {
-        // Errors in the form of the request come before the authorization. The remaining options are checked after it.
+        // An invalid scope, namespace or media type is refused before the authorization. The other options are checked
+        // after the authorization.
         let requested = scope.parts()?;
         opts.namespace()?;
         opts.media_type()?;

@@ -21,8 +21,8 @@ pub struct ResolverOptions {
     /// The most bytes that `artifacts.get` returns if the request does not set a number
     /// (`artifacts.fetch_default_max_bytes`; 64 KiB).
     pub fetch_default_max_bytes: u64,
-    /// The most bytes that `artifacts.get` returns, whatever number the request sets (`artifacts.fetch_hard_max_bytes`;
-    /// 1 MiB).
+    /// The most bytes that `artifacts.get` returns, even if the request sets a higher number
+    /// (`artifacts.fetch_hard_max_bytes`; 1 MiB).
     pub fetch_hard_max_bytes: u64,
     /// The number of events kept for each tenant, for subscribers that connect again (1024).
     pub events_kept: usize,

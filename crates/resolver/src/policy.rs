@@ -192,8 +192,8 @@ impl<V: Verb> Permission<V> {
 /// request.
 ///
 /// # Errors
-/// The code in the table, or `identity_required` if the scope is incomplete or names a user or session that the caller
-/// may not name.
+/// The code in the table. `identity_required` if the scope is incomplete, or if it names a user or session that the
+/// caller may not name.
 pub(crate) fn authorize<V: ScopedVerb>(
     caller: &Caller,
     requested: ScopeParts,
@@ -218,8 +218,8 @@ pub(crate) fn authorize<V: ScopedVerb>(
     let mut user = requested.user;
     let mut session = requested.session;
     if !may_name_others {
-        // A listing without a user or session must not show the artifacts of other users, or, if the caller is bound to
-        // its session, those of other sessions.
+        // If a listing names no user, it is limited to the caller's own user. If the caller is also bound to its session,
+        // a listing without a session is limited to this session.
         user = user.or_else(|| default_user::<V>(caller));
         session = session.or_else(|| default_session::<V>(caller));
     }
@@ -268,8 +268,8 @@ fn admin_scope(caller: &Caller) -> &'static str {
     if caller.is_admin() { "admin" } else { "console:fleet" }
 }
 
-/// If the request names neither a tenant nor a user nor a session, fills in the caller's own. Otherwise returns
-/// `requested` unchanged.
+/// If `requested` has no tenant, no user and no session, fills in those of the caller. Otherwise returns `requested`
+/// unchanged.
 fn fill_defaults(caller: &Caller, requested: ScopeParts) -> ScopeParts {
     if requested.tenant.is_some() || requested.user.is_some() || requested.session.is_some() {
         return requested;

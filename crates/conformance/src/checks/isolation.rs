@@ -1,4 +1,4 @@
-//! Isolation: no verb finds an artifact outside its scope, whatever the names of the scope parts are.
+//! Isolation: no verb finds an artifact outside its scope. This holds for all names of scope parts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -170,8 +170,8 @@ fn ranges(texts: &[&str]) -> Result<Vec<MediaRange>, StoreError> {
 async fn a_media_range_covers_what_it_says(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
-    // A stored media type may be any text. Every store must find the same rows, whatever the text functions of its
-    // database do.
+    // A stored media type may be any text. The text functions of databases treat some of these texts differently, but
+    // every store must find the same rows.
     let types = [
         None,
         Some("text/plain"),
@@ -358,7 +358,7 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
         let page = store.list(&scope_query(&session).with_limit(5).with_cursor(cursor)).await?;
         seen.extend(page.rows.iter().map(|row| row.id.clone()));
         // Between two pages, put a newer row, an older row and a row with a time in between. Then delete one of the rows
-        // to delete. The cursor points at the last row of the page, so this row is deleted too if it is not in `kept`.
+        // to delete. The cursor points at the last row of the page. This row is deleted too, if it is not in `kept`.
         clock.set(START_MICROS + 1000);
         put(&*store, &session, &random_bytes(ctx.seed + 1000 + round, 8)).await?;
         clock.set(START_MICROS - 1000);

@@ -82,7 +82,7 @@ async fn a_window_of_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
     let id = store.put(&scope, body, PutOptions::default()).await?.record.id;
     let mut random = Rng::new(ctx.seed);
     for round in 0..24 {
-        // The first and the last window, then random ones.
+        // The first and the last window, then random windows.
         let start = match round {
             0 => 0,
             1 => 64 * MIB - 64 * KIB,

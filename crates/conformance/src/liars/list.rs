@@ -59,8 +59,8 @@ impl LyingStore {
             }
             position => position?,
         };
-        // The index of the first row after the cursor. In a wrong order, this is the row after the one that the cursor
-        // points at. In the right order, all rows up to the position of the cursor come before.
+        // The index of the first row after the cursor. The liars with a wrong order search the row at the cursor. The other
+        // liars count all rows up to the position of the cursor, because the row at the cursor may have been deleted.
         let index_after = |position: &Position| match self.lie {
             Lie::OldestFirst | Lie::TiesBackwards => {
                 let pointed_at = rows.iter().position(|row| Position::of(row) == *position);

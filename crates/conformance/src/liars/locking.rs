@@ -1,6 +1,6 @@
 //! An honest store that locks its storage: a second open is refused until the first store is closed.
 //!
-//! The store is the unchanged inmem driver, so it has neither presigned URLs nor the flag `shared`.
+//! The store is the unchanged inmem driver, so it has no presigned URLs and does not advertise `shared`.
 
 use std::sync::{Arc, Mutex};
 

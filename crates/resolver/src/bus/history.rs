@@ -1,4 +1,4 @@
-//! The latest events of each tenant, within a limit on their number per tenant and a limit in bytes over all tenants.
+//! The latest events of each tenant. Their number is limited per tenant, and their bytes over all tenants.
 //!
 //! If a tenant has its largest number of events, a new event replaces the oldest event of this tenant. If all events
 //! together exceed the limit in bytes, the oldest events of the tenant with the most bytes are dropped. So a tenant with
@@ -148,8 +148,8 @@ impl EventHistory {
 
     /// The tenant with the most bytes, from which the oldest event may be dropped. `None` if no event may be dropped.
     ///
-    /// `newest_tenant` is the tenant of the newest event. The newest event always stays, even if it alone exceeds the
-    /// limit in bytes, because the waiting subscribers have not read it yet.
+    /// `newest_tenant` is the tenant of the newest event. The waiting subscribers have not read the newest event yet. So
+    /// this event always stays, even if it alone exceeds the limit in bytes.
     fn largest_tenant(&self, newest_tenant: &ScopePart) -> Option<ScopePart> {
         let has_older_event = |tenant: &ScopePart| {
             tenant != newest_tenant

@@ -250,8 +250,8 @@ struct LogReader {
     /// The sequence number of the last entry that was read.
     position: u64,
     bus: Arc<SharedBus>,
-    /// Whether any entry or page was read. The log may have dropped entries that are older than the first one that is
-    /// read, and such entries are not a loss.
+    /// Whether an entry or a page was read. Older entries than the first entry are not a loss, even if the log has
+    /// dropped them.
     has_read: bool,
 }
 

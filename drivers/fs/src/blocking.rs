@@ -1,8 +1,8 @@
-//! Blocking tasks: all disk access runs on the runtime's blocking pool.
+//! Blocking tasks: all disk access runs on tokio's blocking pool.
 //!
-//! A task is short (a batch of bytes, a sync, a scan) and never waits for a caller's body, so a slow upload holds no
-//! thread. The number of running tasks is limited, which also limits threads and open files. `close` waits for the
-//! running tasks: it acquires all permits. This module must never know what a task does.
+//! A task does one step, such as writing a batch of bytes, a sync or a scan. It never waits for a caller's body, so a
+//! slow upload holds no thread. The limit on running tasks also limits threads and open files. To wait for the running
+//! tasks, `close` acquires all permits. This module must never know what a task does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,24 +12,30 @@ use artifact_store_core::StoreError;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// A store runs at most this many tasks at once. The limit is lower if the process may open fewer than 1024 files.
+/// A store runs at most this many tasks at once. The limit is lower if the process may open fewer than 1024 files,
+/// which is `MAX_TASKS * FILES_PER_TASK`.
 const MAX_TASKS: usize = 64;
-/// The number of open files that is reserved for each task. A listing opens the most files: up to 10. So all tasks of a
-/// store together stay below the process's limit of open files.
+/// For each task, the process must be allowed to open this many files. A listing opens the most files: up to 10. The
+/// other 6 files are for active gets, cached directories and the rest of the process.
 const FILES_PER_TASK: usize = 16;
 
 /// Runs the blocking tasks of one store.
 #[derive(Debug)]
 pub(crate) struct BlockingPool {
+    /// Whether [`close`](Self::close) was called.
     closed: Arc<AtomicBool>,
+    /// A running task holds one permit.
     permits: Arc<Semaphore>,
-    limit: u32,
+    /// The number of all permits.
+    max_tasks: u32,
 }
 
-/// Tells a running task whether its caller is gone or the store is closed.
+/// Tells a running task whether its caller dropped the future of the call, or the store was closed.
 #[derive(Debug, Clone)]
 pub(crate) struct CancellationToken {
+    /// Whether the caller dropped the future. Set when [`BlockingTask`] is dropped.
     cancelled: Arc<AtomicBool>,
+    /// Whether the store was closed.
     closed: Arc<AtomicBool>,
 }
 
@@ -43,8 +49,8 @@ impl CancellationToken {
         Ok(())
     }
 
-    /// Returns an error if the caller dropped the future of the call, or if the store is closed. Tasks that should not
-    /// delay `close` use this check.
+    /// Returns `Unavailable` if the caller dropped the future of the call, or `Closed` if the store is closed. A task
+    /// calls this check in order to stop early when the store closes.
     pub(crate) fn check_cancelled_or_closed(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::closed());
@@ -79,44 +85,49 @@ impl<T> BlockingTask<T> {
 impl<T> Drop for BlockingTask<T> {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
-        // `abort` stops only a task that has not started yet. It drops the task's closure. If the closure owns a
-        // temporary file, the drop removes the file.
+        // `abort` stops the task only if the task has not started yet. Tokio then drops the closure of the task. If the
+        // closure owns a `TempFile`, this drop removes the file.
         self.task.abort();
     }
 }
 
 impl BlockingPool {
     pub(crate) fn new() -> Self {
-        let limit =
+        let max_tasks =
             open_files_limit().map_or(MAX_TASKS, |files| (files / FILES_PER_TASK).clamp(1, MAX_TASKS));
-        let permits = Arc::new(Semaphore::new(limit));
-        Self { closed: Arc::default(), permits, limit: u32::try_from(limit).unwrap_or(1) }
+        let permits = Arc::new(Semaphore::new(max_tasks));
+        // `max_tasks` is at most 64, so the conversion never fails.
+        Self { closed: Arc::default(), permits, max_tasks: u32::try_from(max_tasks).unwrap_or(1) }
     }
 
-    /// Spawns `work` as soon as a permit is free.
+    /// Waits for a permit, then spawns `work` on the blocking pool.
+    ///
+    /// # Errors
+    /// `Closed` if the store is closed.
     pub(crate) async fn spawn<T: Send + 'static>(
         &self,
         work: impl FnOnce(&CancellationToken) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<BlockingTask<T>, StoreError> {
         self.check_open()?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::closed())?;
+        // The store may have been closed while this call waited for the permit.
         self.check_open()?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let cancel =
             CancellationToken { cancelled: Arc::clone(&cancelled), closed: Arc::clone(&self.closed) };
         let task = tokio::task::spawn_blocking(move || {
-            let result = work(&cancel);
+            let work_result = work(&cancel);
             let result = match cancel.check_cancelled() {
-                Ok(()) => result,
-                Err(cancelled) => {
-                    // The caller is gone. The result is dropped before the permit is released, so `close` waits until a
-                    // temporary file in the result is removed.
-                    drop(result);
-                    Err(cancelled)
+                Ok(()) => work_result,
+                Err(error) => {
+                    // The caller dropped its future, so nobody needs the result. The result may own a `TempFile`, whose
+                    // drop removes the file. This happens before the permit is released, so that `close` waits for it.
+                    drop(work_result);
+                    Err(error)
                 }
             };
-            // The caller may be waiting for a slow body and take this result much later. The permit is released now, so
-            // that other tasks can run until then.
+            // The caller may take the result much later, because it may be waiting for the next bytes of a slow body.
+            // Meanwhile other tasks can use the permit.
             drop(permit);
             result
         });
@@ -135,7 +146,7 @@ impl BlockingPool {
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         // `acquire_many` fails only if another call of `close` has already finished. Then no task runs any more.
-        if let Ok(all_permits) = self.permits.acquire_many(self.limit).await {
+        if let Ok(all_permits) = self.permits.acquire_many(self.max_tasks).await {
             self.permits.close();
             drop(all_permits);
         }

@@ -50,7 +50,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 /// When acknowledged changes are synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// Changes are synced before the call returns. The store has the flag `DURABLE`.
+    /// A put or delete syncs its changes before it returns. The store has the flag `DURABLE`.
     #[default]
     Always,
     /// The operating system syncs changes later. A power failure may lose or truncate artifacts that were acknowledged
@@ -59,6 +59,7 @@ pub enum SyncPolicy {
 }
 
 impl SyncPolicy {
+    /// Whether the policy is [`Always`](Self::Always).
     pub(crate) fn is_always(self) -> bool {
         self == Self::Always
     }
@@ -97,8 +98,10 @@ impl FsConfig {
         }
     }
 
-    /// Sets the sync policy. Processes that share a root should use the same policy: an artifact that was put under
-    /// [`SyncPolicy::Never`] is durable only after the operating system or another put has synced it.
+    /// Sets the sync policy.
+    ///
+    /// Processes that share a root should use the same policy. A put under [`SyncPolicy::Never`] does not sync its
+    /// artifact. The artifact is durable only after the operating system or a later put has synced it.
     #[must_use]
     pub fn sync(mut self, policy: SyncPolicy) -> Self {
         self.sync = policy;
@@ -139,13 +142,17 @@ impl FsConfig {
         flags.max_artifact_bytes(self.max_artifact_bytes)
     }
 
-    /// The configuration that `options` describe.
+    /// Returns the configuration that `options` describe.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the option `root` is missing.
     pub(crate) fn from_options(options: &Options) -> Result<Self, StoreError> {
         let root = options
             .text("root")
             .ok_or_else(|| StoreError::invalid_option("root", "is missing; the driver fs needs it"))?;
         let sync = match options.text("sync") {
             Some("never") => SyncPolicy::Never,
+            // `Options` has rejected all words except `always` and `never`. `None` means the default, `always`.
             _ => SyncPolicy::Always,
         };
         let config = Self::new(root).sync(sync);

@@ -17,17 +17,14 @@ pub(crate) fn delete(dirs: &ScopeDirs, key: &ArtifactKey) -> Result<bool, StoreE
     remove_file(dirs, key).map_err(|error| map_io_error(format_args!("deleting {key}"), error))
 }
 
+/// Unlinks the file of `key` and removes the directories that became empty. Returns whether the file existed.
 fn remove_file(dirs: &ScopeDirs, key: &ArtifactKey) -> Result<bool, Errno> {
     let chain = dirs.open_chain(key)?;
     let deepest = chain.last().unwrap_or(dirs.artifacts_dir());
-    let removed = chain.len() == DEPTH
-        && match rustix::fs::unlinkat(deepest, key.file.as_str(), AtFlags::empty()) {
-            Ok(()) => true,
-            Err(Errno::NOENT) => false,
-            Err(error) => return Err(error),
-        };
-    // The directory is synced even if the file did not exist: another delete may have removed the file and not yet
-    // synced the directory.
+    let leaf_exists = chain.len() == DEPTH;
+    let removed = leaf_exists && unlink_if_exists(deepest, key.file.as_str())?;
+    // Even if the file or a directory did not exist, the deepest directory is synced. Another delete may have removed
+    // the entry without having synced this directory yet.
     dirs.sync(deepest)?;
     if removed {
         prune_chain(dirs, key, &chain);
@@ -35,8 +32,17 @@ fn remove_file(dirs: &ScopeDirs, key: &ArtifactKey) -> Result<bool, Errno> {
     Ok(removed)
 }
 
-/// Removes the empty directories on the path to `key`. Errors are ignored, because a sweep removes the remaining empty
-/// directories.
+/// Unlinks the file `name` in `dir`. Returns `false` if the file does not exist.
+fn unlink_if_exists(dir: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the empty directories on the path to `key`. Errors are ignored: an empty directory that remains is removed
+/// by the next sweep.
 pub(crate) fn prune_empty_dirs(dirs: &ScopeDirs, key: &ArtifactKey) {
     if let Ok(chain) = dirs.open_chain(key) {
         prune_chain(dirs, key, &chain);
@@ -44,14 +50,17 @@ pub(crate) fn prune_empty_dirs(dirs: &ScopeDirs, key: &ArtifactKey) {
 }
 
 /// Removes the directories of `chain` that are empty, the deepest one first.
+///
+/// `chain` contains the open directories on the path to `key`, the tenant's directory first.
 fn prune_chain(dirs: &ScopeDirs, key: &ArtifactKey, chain: &[OwnedFd]) {
-    for depth in (0..chain.len()).rev() {
-        let parent = if depth == 0 { dirs.artifacts_dir() } else { &chain[depth - 1] };
-        // The removal fails if the directory is not empty, does not exist any more or cannot be removed. Then this
-        // function does not remove the parents either.
-        if rustix::fs::unlinkat(parent, key.dirs[depth].as_str(), AtFlags::REMOVEDIR).is_err() {
+    for depth in (1..=chain.len()).rev() {
+        let name = key.dirs[depth - 1].as_str();
+        let parent = if depth == 1 { dirs.artifacts_dir() } else { &chain[depth - 2] };
+        // The removal fails if the directory is not empty, does not exist any more or cannot be removed. In each case
+        // the parents are kept.
+        if rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).is_err() {
             return;
         }
-        dirs.evict_depth(key, depth + 1);
+        dirs.evict_depth(key, depth);
     }
 }

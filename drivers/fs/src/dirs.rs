@@ -1,7 +1,8 @@
-//! Directories: opened one component at a time, relative to the parent's handle, without following symbolic links.
+//! Directories: they are opened relative to the handle of a parent directory, without following symbolic links.
 //!
-//! So the driver never opens a file outside the root, even if the root contains links. A read resolves its path on each
-//! call. Puts use a cache of at most `MAX_CACHED` open directories. This module must never know what a file contains.
+//! So the driver never opens a file outside the root, even if the root contains symbolic links. A read opens its path
+//! anew on each call. Puts use a cache of at most `MAX_CACHED` open directories. This module must never know what a
+//! file contains.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -62,8 +63,10 @@ pub(crate) fn open_or_create_dir(parent: impl AsFd, name: &str) -> Result<OwnedF
     }
 }
 
-/// Gives `created` the owner and group of `parent` if they differ and this process runs as the superuser. Otherwise the
-/// user who owns the store could not open files and directories that the superuser created.
+/// Gives `created` the owner and group of `parent` if this process runs as the superuser.
+///
+/// An operator may run a command on the store as the superuser. Without this step, the user who owns the store could
+/// not open the files and directories that this command created.
 pub(crate) fn inherit_owner(created: impl AsFd, parent: impl AsFd) -> Result<(), Errno> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -86,21 +89,22 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> Result<(), Errno> {
 ///
 /// In a name that is not UTF-8, invalid bytes are replaced by U+FFFD. The store itself creates no such name.
 pub(crate) fn entry_names(dir: impl AsFd) -> Result<impl Iterator<Item = Result<String, Errno>>, Errno> {
-    let name = |entry: rustix::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-    let is_entry = |name: &String| !matches!(name.as_str(), "." | "..");
-    Ok(rustix::fs::Dir::read_from(dir)?
-        .map(move |entry| entry.map(name))
-        .filter(move |name| name.as_ref().map_or(true, is_entry)))
+    let entries = rustix::fs::Dir::read_from(dir)?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    // The filter keeps errors, so that the caller gets them.
+    Ok(names.filter(|name| !matches!(name.as_deref(), Ok("." | ".."))))
 }
 
-/// The first `depth` components of `leaf`, which is the path of a leaf directory.
+/// The first `depth` components of `leaf`, which is the path of a leaf directory. `depth` is 1 to [`DEPTH`].
 fn path_prefix(leaf: &str, depth: usize) -> &str {
+    // The prefix ends before the slash number `depth`. For the whole path there is no such slash.
     leaf.match_indices('/').nth(depth - 1).map_or(leaf, |(end, _)| &leaf[..end])
 }
 
 /// The tree of scope directories.
 #[derive(Debug)]
 pub(crate) struct ScopeDirs {
+    /// The directory that contains the tenants' directories.
     artifacts: OwnedFd,
     sync: SyncPolicy,
     cache: Mutex<DirCache>,
@@ -108,36 +112,42 @@ pub(crate) struct ScopeDirs {
 
 /// A cache of open directories by path. The least recently used directory is evicted first.
 ///
-/// Under [`SyncPolicy::Always`] all parents of a cached directory were synced after this directory was created. As long
-/// as a directory exists, its parents exist too, because a directory with entries cannot be removed. Publishing into a
-/// removed directory fails. Then the put evicts this directory and its parents from the cache, and creates and syncs
-/// them again.
+/// Under [`SyncPolicy::Always`] all parents of a cached directory were synced after this directory was created. So a
+/// put into a cached directory does not sync the parents again. As long as a directory exists, its parents exist too,
+/// because a directory with entries cannot be removed. Publishing into a removed directory fails. Then the put evicts
+/// this directory and its parents from the cache, and creates and syncs them again.
 #[derive(Debug)]
 struct DirCache {
-    /// The handle of each directory, and the value of `uses` at its last use.
+    /// By path: the handle of the directory, and the value of `uses` when the directory was last used.
     dirs: HashMap<String, (Arc<OwnedFd>, u64)>,
     /// The number of uses of the cache so far.
     uses: u64,
+    /// The maximum number of directories in the cache.
     capacity: usize,
 }
 
 impl DirCache {
     fn get(&mut self, path: &str) -> Option<Arc<OwnedFd>> {
         self.uses += 1;
-        let (dir, used) = self.dirs.get_mut(path)?;
-        *used = self.uses;
+        let (dir, last_use) = self.dirs.get_mut(path)?;
+        *last_use = self.uses;
         Some(Arc::clone(dir))
     }
 
     fn insert(&mut self, path: &str, dir: Arc<OwnedFd>) {
         self.uses += 1;
-        if self.dirs.len() >= self.capacity
-            && let Some(oldest) =
-                self.dirs.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone())
-        {
-            self.dirs.remove(&oldest);
+        if self.dirs.len() >= self.capacity {
+            self.evict_least_recently_used();
         }
         self.dirs.insert(path.to_owned(), (dir, self.uses));
+    }
+
+    fn evict_least_recently_used(&mut self) {
+        let oldest = self.dirs.iter().min_by_key(|(_, (_, last_use))| *last_use);
+        let oldest_path = oldest.map(|(path, _)| path.clone());
+        if let Some(path) = oldest_path {
+            self.dirs.remove(&path);
+        }
     }
 }
 
@@ -172,8 +182,8 @@ impl ScopeDirs {
         match retry_on_intr(|| {
             rustix::fs::openat2(&self.artifacts, path.as_str(), READ_FLAGS, Mode::empty(), resolve)
         }) {
-            // The kernel may not have `openat2`, or a sandbox may block it. Then the file is opened one component at a
-            // time. If the error has another cause, `open_by_walk` returns that error.
+            // The kernel may not have `openat2`, a sandbox may block it, or a concurrent rename may interrupt it. Then
+            // the file is opened one component at a time. If the error has another cause, `open_by_walk` fails too.
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => self.open_by_walk(key),
             opened => opened.map(File::from),
         }
@@ -195,8 +205,8 @@ impl ScopeDirs {
 
     /// Opens the leaf directory of `key`. Creates the leaf and its parents if they do not exist.
     ///
-    /// Under [`SyncPolicy::Always`] every directory above the leaf is synced, so that the whole path survives a power
-    /// failure.
+    /// Under [`SyncPolicy::Always`] the directories above the leaf are synced, so that the whole path survives a power
+    /// failure. A directory above a cached directory was synced by an earlier call.
     ///
     /// # Errors
     /// `NOENT` if a delete removed one of the leaf's parents at the same time. The caller should try again.
@@ -209,56 +219,70 @@ impl ScopeDirs {
         self.open_leaf_by(key, |parent, name| open_dir(parent, name))
     }
 
-    /// Opens the leaf directory of `key`. Calls `open` for each directory on the path that is not in the cache.
+    /// Opens the leaf directory of `key`, beginning at the deepest directory of the path that is in the cache.
+    ///
+    /// Calls `open` with the parent's handle and a name for each directory below the cached directory. Syncs the
+    /// parents of these directories, and adds the directories to the cache.
     fn open_leaf_by(
         &self,
         key: &ArtifactKey,
         open: impl Fn(&OwnedFd, &str) -> Result<OwnedFd, Errno>,
     ) -> Result<Arc<OwnedFd>, Errno> {
         let path = key.leaf_path();
-        let (ancestor_depth, ancestor) = {
-            let mut cache = self.cache();
-            let ancestor =
-                (1..=DEPTH).rev().find_map(|depth| Some((depth, cache.get(path_prefix(&path, depth))?)));
-            ancestor.map_or((0, None), |(depth, dir)| (depth, Some(dir)))
-        };
-        let mut opened: Vec<Arc<OwnedFd>> = Vec::with_capacity(DEPTH - ancestor_depth);
-        for token in &key.dirs[ancestor_depth..] {
-            let parent = opened.last().or(ancestor.as_ref()).map_or(&self.artifacts, |dir| &**dir);
-            opened.push(Arc::new(open(parent, token.as_str())?));
+        let (cached_depth, cached_dir) = self.deepest_cached(&path);
+        let first_parent: &OwnedFd = cached_dir.as_deref().unwrap_or(&self.artifacts);
+        let mut opened: Vec<Arc<OwnedFd>> = Vec::with_capacity(DEPTH - cached_depth);
+        for token in &key.dirs[cached_depth..] {
+            let parent = opened.last().map_or(first_parent, |dir| &**dir);
+            let dir = open(parent, token.as_str())?;
+            opened.push(Arc::new(dir));
         }
-        // The first sync comes after all directories are created, so that a journaling file system writes its journal
-        // once. Directories that existed before are synced too, because their creator may not have synced them yet.
+        // All directories are created before the first sync, so that a journaling file system writes its journal once.
+        // A directory that existed before is synced too, because the put that created it may not have synced it yet.
         if let [parents @ .., _leaf] = &opened[..] {
-            self.sync(ancestor.as_deref().unwrap_or(&self.artifacts))?;
+            self.sync(first_parent)?;
             parents.iter().try_for_each(|dir| self.sync(dir))?;
         }
         let mut cache = self.cache();
-        for (depth, dir) in (ancestor_depth + 1..).zip(&opened) {
+        for (depth, dir) in (cached_depth + 1..).zip(&opened) {
             cache.insert(path_prefix(&path, depth), Arc::clone(dir));
         }
-        opened.pop().or(ancestor).ok_or(Errno::NOENT)
+        // If `opened` is empty, the leaf itself was in the cache. So one of the two always exists.
+        opened.pop().or(cached_dir).ok_or(Errno::NOENT)
     }
 
-    /// Syncs `dir` if the policy requires it.
+    /// Returns the deepest directory on the path `leaf` that is in the cache, and its depth: 1 for the tenant's
+    /// directory, [`DEPTH`] for the leaf. Returns `(0, None)` if the cache contains no directory of the path.
+    fn deepest_cached(&self, leaf: &str) -> (usize, Option<Arc<OwnedFd>>) {
+        let mut cache = self.cache();
+        for depth in (1..=DEPTH).rev() {
+            if let Some(dir) = cache.get(path_prefix(leaf, depth)) {
+                return (depth, Some(dir));
+            }
+        }
+        (0, None)
+    }
+
+    /// Syncs `dir` under [`SyncPolicy::Always`].
     pub(crate) fn sync(&self, dir: &OwnedFd) -> Result<(), Errno> {
         if self.sync.is_always() { sync_dir(dir) } else { Ok(()) }
     }
 
-    /// Syncs the directory entry of `file`, whose path is given by `key`, and the entries of the parent directories.
-    /// Returns `false` if this path does not lead to `file` any more: the artifact was deleted or replaced.
+    /// Syncs the directory entry of `file`, and the entries of the directories above it. `file` was opened at the path
+    /// of `key`. Returns `false` if this path does not lead to `file` any more: the artifact was deleted or replaced.
     pub(crate) fn sync_entry(&self, key: &ArtifactKey, file: &File) -> Result<bool, Errno> {
         let expected = rustix::fs::fstat(file)?;
         let sync = || {
             let leaf = self.open_leaf(key)?;
             // Another process may have removed a cached directory and created it again. Syncing the removed directory
-            // would be useless, so this checks that the opened directory contains the file.
+            // would be useless. So this closure checks that the opened directory contains the file.
             let found = rustix::fs::statat(&leaf, key.file.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
             if (found.st_dev, found.st_ino) != (expected.st_dev, expected.st_ino) {
                 return Err(Errno::NOENT);
             }
             self.sync(&leaf)
         };
+        // If a directory in the cache was removed, the second attempt opens the directories anew.
         for _ in 0..2 {
             match sync() {
                 Ok(()) => return Ok(true),
@@ -269,7 +293,8 @@ impl ScopeDirs {
         Ok(false)
     }
 
-    /// Removes all directories on the path to `key` from the cache, because one of them does not exist any more.
+    /// Removes all directories on the path to `key` from the cache. Call this when one of these directories does not
+    /// exist any more.
     pub(crate) fn evict(&self, key: &ArtifactKey) {
         let path = key.leaf_path();
         let mut cache = self.cache();
@@ -278,13 +303,14 @@ impl ScopeDirs {
         }
     }
 
-    /// Removes the directory at `depth` on the path to `key` from the cache.
+    /// Removes the directory at `depth` on the path to `key` from the cache. The depth of the tenant's directory is 1,
+    /// the depth of the leaf is [`DEPTH`].
     pub(crate) fn evict_depth(&self, key: &ArtifactKey, depth: usize) {
         self.cache().dirs.remove(path_prefix(&key.leaf_path(), depth));
     }
 
-    /// Opens the directories on the path to `key`, the tenant's directory first. Stops at the first directory that does
-    /// not exist, and returns the directories above it.
+    /// Opens the directories on the path to `key` and returns them, the tenant's directory first. If a directory does
+    /// not exist, returns only the directories above it. The list is empty if the tenant's directory does not exist.
     pub(crate) fn open_chain(&self, key: &ArtifactKey) -> Result<Vec<OwnedFd>, Errno> {
         let mut chain: Vec<OwnedFd> = Vec::with_capacity(DEPTH);
         for token in &key.dirs {
@@ -298,8 +324,8 @@ impl ScopeDirs {
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, DirCache> {
-        // The cache is consistent after every statement, so it can be used even if another thread panicked while it
-        // held the lock.
+        // The cache is consistent after every statement. So it can be used even if another thread panicked while that
+        // thread held the lock.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,30 +7,35 @@
 //! <root>/artifacts/<tenant>/<user>/<session>/<task>/<id>    one file per artifact
 //! ```
 //! Each path component is a [`KeyToken`](artifact_store_core::KeyToken): at most 45 bytes, valid on every file system,
-//! whatever the names in the scope are. An artifact's file begins with the artifact's bytes, so `head` shows them. The
-//! record follows as JSON. The file ends with a footer of 48 bytes: the SHA-256 of the record and the record's length,
-//! this length itself, the format version and a magic word. Bytes and record are in one file, so neither can exist
-//! without the other. Reading a record takes one open and one read of the file's end.
+//! whatever the names in the scope are. An artifact's file begins with the artifact's bytes, so the command `head`
+//! shows them. The record follows as JSON. The file ends with a footer of 48 bytes. The footer contains the record's
+//! length, a SHA-256 of the record and this length, the format version and a magic word. Bytes and record are in one
+//! file, so a record never exists without its bytes. Reading a record takes one open and one read of the file's end.
 //!
-//! Each of the following is `Corrupt`: a file whose length differs from what its record says, an altered footer or
-//! record, and a record whose scope or id does not match the file's name. The [`Gate`](artifact_store_core::Gate)
-//! verifies the bytes themselves while they are streamed.
+//! A read returns the error `Corrupt` in these cases:
+//! - The length of the file differs from the length that its record states.
+//! - The footer or the record was altered.
+//! - The scope or the id in the record does not match the path of the file.
+//!
+//! The [`Gate`](artifact_store_core::Gate) verifies the artifact's bytes while they are streamed.
 //!
 //! Directories are created with mode 0700 and files with 0600. A directory is opened relative to the handle of its
-//! parent, or by a path in which the kernel refuses symbolic links. So no link below the root is followed, and nothing
-//! outside the root is touched. The root itself must not be a link. A directory that contains anything other than a
-//! store is refused, so a wrong path does no harm.
+//! parent, or by a path in which the kernel refuses symbolic links. So no symbolic link below the root is followed, and
+//! nothing outside the root is touched. The root itself must not be a symbolic link. A directory that contains anything
+//! other than a store is refused, so a wrong path does no harm.
 //!
 //! # Commit point
 //! A put writes into `tmp`, syncs the file, and creates and syncs the scope's directories. Then one rename gives the
-//! file its final name. This rename is the commit point. It never replaces a file. If the file system has no such
-//! rename, the put creates a hard link instead, which never replaces a file either. After the commit point the put
-//! syncs the leaf directory and returns.
+//! file its final name. This rename is the commit point. The rename fails if the name exists, so it never replaces a
+//! file. If the file system does not support such a rename, the put creates a hard link instead. Creating a hard link
+//! never replaces a file either. After the commit point the put syncs the leaf directory, which contains the file, and
+//! returns.
 //!
-//! Under `sync = always` everything that an acknowledged put needs is on the disk: bytes, record, name, and the entry
-//! of each directory above. If a put finds that its artifact exists, this put syncs the artifact before it returns. The
-//! put that created the artifact may not have synced it yet. If the sync after the commit point fails, the put fails
-//! although the whole artifact may exist. A second put of the same bytes then returns `AlreadyExists`.
+//! Under `sync = always`, after a put is acknowledged, everything that a later read needs is on the disk: bytes,
+//! record, name, and the entry of each directory above. A put may find that its artifact exists, while the put that
+//! created the artifact has not synced it yet. So this second put syncs the artifact too before it returns. If the sync
+//! after the commit point fails, the put fails although the whole artifact may exist. A second put of the same bytes
+//! then returns `AlreadyExists`.
 //!
 //! A delete unlinks the file, syncs the directory and removes the directories that became empty.
 //!
@@ -41,19 +46,19 @@
 //! that only one sweep runs at a time.
 //!
 //! # Concurrency
-//! If several puts of one artifact race, only one rename or link succeeds. This put returns `Created`. The other puts
-//! return the record that it created. A delete may remove a directory into which a put is about to publish. Then the
-//! rename fails, and the put creates the directory again and retries. All races are resolved in the file system, so
-//! several processes may open one root. Reads take no lock. A file that is open stays readable after its delete.
+//! If several puts of one artifact race, only the rename or link of one put succeeds. This put returns `Created`. The
+//! other puts return `AlreadyExists` with the record of this put. A delete may remove a directory into which a put is
+//! about to publish. Then the rename fails, and the put creates the directory again and retries. All races are resolved
+//! in the file system, so several processes may open one root. Reads take no lock. A file that is open stays readable
+//! after its delete.
 //!
-//! All disk access runs on the runtime's blocking pool, in tasks that never wait for a body: a slow upload holds no
-//! thread. A store runs at most 64 tasks at once, or fewer if the process may open fewer than 1024 files. At most 4
-//! listings run at once, so that listings do not use all tasks. The reads of a streamed get are not included in this
-//! limit.
+//! All disk access runs on tokio's blocking pool. A blocking task never waits for a body, so a slow upload holds no
+//! thread. A store runs at most 64 tasks at once, or fewer if the process may open fewer than 1024 files. The reads of
+//! a streamed get do not count towards these 64 tasks. At most 4 listings run at once, so that other calls can run too.
 //!
 //! A streamed body is stored in batches of 512 KiB. One batch is hashed while the previous batch is written. A long get
 //! reads blocks of 512 KiB. One block is read while the previous block is consumed. A put uses at most about 1.5 MiB of
-//! memory, besides the memory of the body's source. A get uses 1 MiB.
+//! memory, in addition to the memory of the body's source. A get uses 1 MiB.
 //!
 //! [`close`](artifact_store_core::ArtifactStore::close) waits for the running tasks. A put that is still receiving its
 //! body returns `Closed` when it writes the next batch. A running listing returns `Closed` at once. A stream that is
@@ -68,20 +73,21 @@
 //! rows of one page in memory. A listing of more than `max_scan` files is refused with `InvalidArgument`. Each page is
 //! a new scan.
 //!
-//! A store has open: one file per active get, up to 10 files per task, and up to 256 cached directories for puts. The
-//! cache is limited to one eighth of the files that the process may open.
+//! A store has these files open: one file per active get, up to 10 files per task, and up to 256 cached directories for
+//! puts. The cache uses at most one eighth of the files that the process may open.
 //!
 //! # Not done here
 //! - The driver does not defend against users who can write in the root: they can alter a file together with its
 //!   record. Accidental or partial changes are detected as `Corrupt`.
-//! - Directories of the tree must not be moved while a store is open: a put that has a directory open would
-//!   publish into it at its new place.
+//! - Scope directories must not be moved while a store is open. A put that has a moved directory open would publish
+//!   into this directory at its new path.
 //! - No encryption, compression, quota, expiry or replication. The file system or a wrapper around the store can add
 //!   these.
 //! - On a file system without `flock` the store works, but a sweep never removes temporary files. The file system must
-//!   support hard links or a rename that never replaces a file. To check this, opening a store publishes a file and,
-//!   under `sync = always`, syncs a directory. Opening fails with a message if one of these steps does not work.
-//! - On a network file system the store is only as linearizable as the caching of that file system allows.
+//!   support hard links or a rename that never replaces a file. [`FsStore::open`] checks this: it publishes a file and,
+//!   under `sync = always`, syncs a directory. If one of these steps is not supported, opening fails with a message.
+//! - On a network file system, a client may read from its cache. Then a read may not see a change that another machine
+//!   made shortly before.
 
 #[cfg(not(unix))]
 compile_error!("the fs driver needs Unix: it relies on directory handles, flock and atomic links");
@@ -161,7 +167,7 @@ impl Driver for FsDriver {
         if !mode.deletes() {
             return Ok(FsStore::count_orphans(config).await?.summary());
         }
-        // Opens without a sweep, so that the sweep below counts the temporary files too.
+        // `FsStore::open` would remove the temporary files first. Then the report below would not count these files.
         let store = FsStore::open_without_sweep(config).await?;
         let report = store.sweep().await;
         store.close().await?;

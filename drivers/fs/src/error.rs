@@ -1,6 +1,6 @@
 //! Maps an [`io::Error`] to a [`StoreError`], by error number and never by text. No other module does this.
 //!
-//! This module must never know which verb failed. Callers pass the failed action as part of a sentence: "writing an
+//! This module must never know which verb failed. Callers pass the failed action as a phrase such as "writing an
 //! artifact".
 
 use std::fmt::Display;
@@ -9,22 +9,23 @@ use std::io;
 use artifact_store_core::StoreError;
 use rustix::io::Errno;
 
-/// Whether `error` means that the file system does not support an operation, rather than that the operation failed.
+/// Whether `error` means that the file system does not support the operation.
 ///
-/// The kernel returns `PERM` if a file system does not have an operation. If the process has no permission on a
-/// directory, the kernel returns `ACCESS` instead.
+/// The kernel returns `PERM` if a file system does not have an operation, for example hard links. If the process has no
+/// permission on a directory, the kernel returns `ACCESS` instead.
 pub(crate) fn is_unsupported(error: Errno) -> bool {
+    // `OPNOTSUPP` is compared separately: on Linux it equals `NOTSUP`, and one pattern must not contain a value twice.
     error == Errno::OPNOTSUPP || matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
 }
 
-/// The error for a failed `action`. Operators read the text, so it says what to do.
+/// The error for a failed `action`, which is a phrase such as "writing an artifact". Operators read the message of the
+/// error, so the message says what to do.
 ///
-/// A missing file is often not an error. Callers that expect a missing file handle `NOENT` before they call this
-/// function.
+/// Callers that expect a missing file handle `NOENT` before they call this function.
 pub(crate) fn map_io_error(action: impl Display, error: impl Into<io::Error>) -> StoreError {
     let error = error.into();
-    // The standard library returns this error itself, without an error number. The file became shorter after its length
-    // was read.
+    // `read_exact_at` of the standard library returns `UnexpectedEof`, without an error number, if the file became
+    // shorter after its length was read.
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return StoreError::corrupt(format!("{action}: the file was truncated")).with_source(error);
     }

@@ -30,16 +30,16 @@ pub(crate) const DEPTH: usize = 4;
 pub(crate) const TEMP_PREFIX: &str = "put-";
 const TEMP_DIGITS: usize = 32;
 
-/// The last bytes of every artifact's file.
+/// The magic word: the last 8 bytes of every artifact's file.
 const MAGIC: &[u8; 8] = b"ARTSTORE";
 /// Length of the footer: SHA-256 of record and record length (32 bytes), record length (4, little-endian), format
 /// version (4, little-endian), magic (8).
 const FOOTER_BYTES: usize = 32 + 4 + 4 + MAGIC.len();
-/// The largest encoded record. The Gate limits the options in a record to 64 KiB. The remaining bytes are for the
-/// scope, the digest and JSON escapes.
+/// The largest encoded record, in bytes. The Gate limits the options in a record to 64 KiB. The remaining bytes are for
+/// the scope, the digest and JSON escapes.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// The number of bytes at the end of a file that are read first. They contain the whole record, unless its options are
-/// very large.
+/// The number of bytes at the end of a file that are read first. If the options in the record are not very large, these
+/// bytes contain the footer and the whole record.
 const TAIL_BYTES: usize = 4096;
 
 /// The path of an artifact's file below [`ARTIFACTS_DIR`]: a directory for each of tenant, user, session and task, then
@@ -82,7 +82,8 @@ impl fmt::Display for ArtifactKey {
     }
 }
 
-/// Whether `name` has the form of a key token. Below [`ARTIFACTS_DIR`], this driver creates no other names.
+/// Whether `name` has the form of a [`KeyToken`]: a stub of 1 to 12 characters, a dot, and a hash in 32 characters of
+/// base32. Below [`ARTIFACTS_DIR`], this driver creates only such names.
 pub(crate) fn is_key_token(name: &str) -> bool {
     name.len() <= MAX_KEY_TOKEN_BYTES
         && name.split_once('.').is_some_and(|(stub, hash)| {
@@ -100,11 +101,12 @@ pub(crate) fn is_temp_name(name: &str) -> bool {
     })
 }
 
-/// Encodes the trailer of an artifact's file, which follows the bytes: the record and the footer.
+/// Encodes the trailer of an artifact's file. The trailer follows the artifact's bytes. It contains the record and the
+/// footer.
 ///
 /// # Errors
-/// `InvalidArgument` if the record is too large. `Backend` if decoding would not return an equal record. A put calls
-/// this function before it publishes the file, so every acknowledged artifact can be read.
+/// `InvalidArgument` if the record is too large. `Backend` if the encoded record would decode to another record. A put
+/// calls this function before it publishes the file, so every acknowledged artifact can be read.
 pub(crate) fn encode_trailer(record: &Record) -> Result<Vec<u8>, StoreError> {
     let mut trailer = serde_json::to_vec(record)
         .map_err(|error| StoreError::backend("the record cannot be encoded as JSON").with_source(error))?;
@@ -130,7 +132,7 @@ pub(crate) fn encode_trailer(record: &Record) -> Result<Vec<u8>, StoreError> {
     Ok(trailer)
 }
 
-/// The SHA-256 of the encoded record and its length.
+/// The SHA-256 of the encoded record followed by its `length`, as stored in the footer.
 fn record_checksum(record: &[u8], length: u32) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update(record);
@@ -138,10 +140,42 @@ fn record_checksum(record: &[u8], length: u32) -> Digest {
     hasher.finish()
 }
 
+/// The fields of a footer that are needed to check the record.
+struct Footer<'a> {
+    /// The result of [`record_checksum`] when the file was written.
+    record_checksum: &'a [u8],
+    record_length: u32,
+}
+
+impl<'a> Footer<'a> {
+    /// Splits a footer into its fields and checks the magic word and the format version.
+    ///
+    /// # Errors
+    /// The problem, as the end of an error message.
+    fn parse(footer: &'a [u8; FOOTER_BYTES]) -> Result<Self, &'static str> {
+        let (record_checksum, after_checksum) = footer.split_at(32);
+        let (record_length, after_length) = after_checksum.split_at(4);
+        let (version, magic) = after_length.split_at(4);
+        if magic != MAGIC {
+            return Err("the footer is missing");
+        }
+        if u32_from_le(version) != FORMAT_VERSION {
+            return Err("the footer has an unknown version");
+        }
+        Ok(Self { record_checksum, record_length: u32_from_le(record_length) })
+    }
+}
+
+/// The number in four little-endian `bytes`.
+fn u32_from_le(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0_u32, |value, byte| value << 8 | u32::from(*byte))
+}
+
 /// Reads the record from the end of an artifact's file. The artifact's bytes are the range `0..record.size` of the
 /// file.
 ///
-/// `path` names the file in errors. `buffer` is scratch space that a scan reuses.
+/// `path` names the file in errors. `buffer` is used for reading. A scan passes the same buffer for every file, so that
+/// it allocates only once.
 ///
 /// # Errors
 /// `Corrupt` if the file is not a whole artifact; `Unavailable`, `Backend`.
@@ -157,29 +191,25 @@ pub(crate) fn read_record(
     if !metadata.is_file() {
         return Err(corrupt("this is not a regular file"));
     }
-    let length = metadata.len();
-    let tail = usize::try_from(length).unwrap_or(TAIL_BYTES).min(TAIL_BYTES);
-    buffer.resize(tail, 0);
-    file.read_exact_at(buffer, length - tail as u64).map_err(read_error)?;
+    let file_length = metadata.len();
+    let tail_length = usize::try_from(file_length).unwrap_or(TAIL_BYTES).min(TAIL_BYTES);
+    buffer.resize(tail_length, 0);
+    file.read_exact_at(buffer, file_length - tail_length as u64).map_err(read_error)?;
 
-    let footer_offset =
-        tail.checked_sub(FOOTER_BYTES).ok_or_else(|| corrupt("the file is too short to be an artifact"))?;
-    let footer = buffer[footer_offset..].to_vec();
-    let (checksum, footer) = footer.split_at(32);
-    let (record_length, footer) = footer.split_at(4);
-    let (version, magic) = footer.split_at(4);
-    if magic != MAGIC {
-        return Err(corrupt("the footer is missing"));
+    let Some((before_footer, footer_bytes)) = buffer.split_last_chunk::<FOOTER_BYTES>() else {
+        return Err(corrupt("the file is too short to be an artifact"));
+    };
+    let footer_offset = before_footer.len();
+    // This is a copy, because `buffer` is overwritten below if the record is longer than the tail.
+    let footer_bytes: [u8; FOOTER_BYTES] = *footer_bytes;
+    let footer = Footer::parse(&footer_bytes).map_err(corrupt)?;
+    let record_length = footer.record_length as usize;
+    let trailer_length = (record_length + FOOTER_BYTES) as u64;
+    if record_length > MAX_RECORD_BYTES || trailer_length > file_length {
+        return Err(corrupt("the record length in the footer is larger than the file or the maximum"));
     }
-    let u32_le = |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |value, byte| value << 8 | u32::from(*byte));
-    if u32_le(version) != FORMAT_VERSION {
-        return Err(corrupt("the footer has an unknown version"));
-    }
-    let (stored_length, record_length) = (u32_le(record_length), u32_le(record_length) as usize);
-    let size = length
-        .checked_sub((FOOTER_BYTES + record_length) as u64)
-        .filter(|_| record_length <= MAX_RECORD_BYTES)
-        .ok_or_else(|| corrupt("the record length in the footer is larger than the file or the maximum"))?;
+    // The bytes of the artifact are before the trailer, so the record begins at the offset `size`.
+    let size = file_length - trailer_length;
     let json = if record_length <= footer_offset {
         &buffer[footer_offset - record_length..footer_offset]
     } else {
@@ -187,7 +217,7 @@ pub(crate) fn read_record(
         file.read_exact_at(buffer, size).map_err(read_error)?;
         &buffer[..]
     };
-    if record_checksum(json, stored_length).as_bytes() != checksum {
+    if record_checksum(json, footer.record_length).as_bytes() != footer.record_checksum {
         return Err(corrupt("the record does not match its checksum"));
     }
     let record: Record = serde_json::from_slice(json)

@@ -40,7 +40,7 @@ pub(crate) fn list(
         scanned: 0,
         matches: 0,
         capacity,
-        rows: BinaryHeap::with_capacity(capacity + 1),
+        rows: BinaryHeap::with_capacity(capacity),
         path: Vec::with_capacity(DEPTH),
         buffer: Vec::new(),
         leaf_scope: None,
@@ -48,12 +48,13 @@ pub(crate) fn list(
     scan.scan_dir(state.dirs.artifacts_dir())?;
     let total = query.counts_total().then_some(scan.matches);
     let mut rows: Vec<Record> = scan.rows.into_sorted_vec().into_iter().map(|row| row.record).collect();
-    let more = rows.len() == capacity;
+    let has_next_page = rows.len() == capacity;
     rows.truncate(query.limit() as usize);
-    Ok(Page::new(query, rows, total, more))
+    Ok(Page::new(query, rows, total, has_next_page))
 }
 
-/// For each level, the name of the only directory to scan, or `None` for all directories.
+/// For tenant, user, session and task: the name of the only directory to scan, or `None` to scan all directories of
+/// this level.
 fn scope_filter(pattern: &ScopePattern) -> [Option<KeyToken>; DEPTH] {
     [
         match &pattern.tenant {
@@ -70,8 +71,8 @@ fn scope_filter(pattern: &ScopePattern) -> [Option<KeyToken>; DEPTH] {
     ]
 }
 
-/// A row, ordered by its position in the listing. So the top of the heap is the last row of the page. If the page is
-/// full and the scan finds an earlier row, the top is dropped.
+/// A row, ordered by its position in the listing. The top of a `BinaryHeap` is its greatest element, so the top is the
+/// last row of the page.
 struct HeapRow {
     position: Position,
     record: Record,
@@ -100,29 +101,41 @@ impl Eq for HeapRow {}
 /// A running scan: what it looks for, where it is, and the rows of the page so far.
 struct Scan<'a> {
     query: &'a ListQuery,
-    /// The position of the cursor. Only later rows belong to the page.
+    /// The position of the cursor. Only later rows belong to the page. `None` for the first page.
     after: Option<&'a Position>,
+    /// The result of [`scope_filter`].
     filter: [Option<KeyToken>; DEPTH],
     cancel: &'a CancellationToken,
+    /// The scan fails if it finds more files than this.
     max_files: u64,
+    /// The number of files found so far.
     scanned: u64,
+    /// The number of records so far that match the query, on this page and on all other pages.
     matches: u64,
     /// The largest number of `rows`.
     capacity: usize,
+    /// The first rows of the listing after the cursor, among the records read so far.
     rows: BinaryHeap<HeapRow>,
-    /// The names of the directories from [`ARTIFACTS_DIR`] down to the current one.
+    /// The names of the directories below [`ARTIFACTS_DIR`], down to the current directory.
     path: Vec<String>,
+    /// The buffer of [`read_record`].
     buffer: Vec<u8>,
-    /// The scope of the current leaf directory. `None` until a record in it was read and checked against the path.
+    /// The scope of the current leaf directory. `None` until a record in this directory was read and checked against
+    /// the path.
     leaf_scope: Option<Scope>,
 }
 
 impl Scan<'_> {
+    /// Scans the current directory `dir` and the directories below it.
     fn scan_dir(&mut self, dir: &OwnedFd) -> Result<(), StoreError> {
         self.cancel.check_cancelled_or_closed()?;
-        let Some(filter) = self.filter.get(self.path.len()).cloned() else { return self.scan_leaf(dir) };
-        if let Some(token) = filter {
-            return self.scan_subdir(dir, token.as_str().to_owned());
+        let depth = self.path.len();
+        if depth == DEPTH {
+            return self.scan_leaf(dir);
+        }
+        if let Some(only_subdir) = &self.filter[depth] {
+            let name = only_subdir.as_str().to_owned();
+            return self.scan_subdir(dir, name);
         }
         for name in entry_names(dir).map_err(|error| self.entry_error("listing", "", error))? {
             let name = name.map_err(|error| self.entry_error("listing", "", error))?;
@@ -174,6 +187,7 @@ impl Scan<'_> {
                 self.max_files
             )));
         }
+        // The buffer is taken out of `self`, because `entry_path` borrows `self` during the call.
         let mut buffer = std::mem::take(&mut self.buffer);
         let record = read_record(&file, &self.entry_path(name), &mut buffer)?;
         self.buffer = buffer;
@@ -182,21 +196,29 @@ impl Scan<'_> {
             return Ok(());
         }
         self.matches += 1;
+        self.add_row(record);
+        Ok(())
+    }
+
+    /// Adds a row for `record` if the row is after the cursor and among the first `capacity` rows found so far.
+    fn add_row(&mut self, record: Record) {
         let position = Position::of(&record);
-        if self.after.is_some_and(|after| position <= *after) {
-            return Ok(());
+        let is_on_earlier_page = self.after.is_some_and(|after| position <= *after);
+        if is_on_earlier_page {
+            return;
         }
         if self.rows.len() == self.capacity {
-            if self.rows.peek().is_some_and(|last| last.position <= position) {
-                return Ok(());
+            let is_after_last_row = self.rows.peek().is_some_and(|last| last.position <= position);
+            if is_after_last_row {
+                return;
             }
             self.rows.pop();
         }
         self.rows.push(HeapRow { position, record });
-        Ok(())
     }
 
-    /// Checks that the record belongs to this path. A file that was copied to another path must not be listed there.
+    /// Checks that `record` belongs to the file `name` in the current directory. A file that was copied to another path
+    /// must not be listed there.
     fn check_location(&mut self, record: &Record, name: &str) -> Result<(), StoreError> {
         if self.leaf_scope.as_ref() != Some(&record.scope) {
             let tokens = KeyToken::of_scope(&record.scope);
@@ -217,6 +239,8 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// The error of a failed `action` on the entry `name` of the current directory. An empty `name` means the directory
+    /// itself.
     fn entry_error(&self, action: &str, name: &str, error: Errno) -> StoreError {
         map_io_error(format_args!("{action} {}", self.entry_path(name)), error)
     }

@@ -15,7 +15,8 @@ use crate::dirs::sync_dir;
 use crate::error::{is_unsupported, map_io_error};
 use crate::temp::{TempFile, TempFileError, random_temp_name};
 
-/// Publishes a file in the directory `tmp` of the root at `path`, as a put would, and removes it.
+/// Creates and publishes a file in the directory `tmp` of the root, as a put does, and removes the file. `path` is the
+/// path of the root, for messages.
 ///
 /// If a full or read-only disk prevents the check, this function returns `Ok`, because the store can still be read.
 ///
@@ -61,17 +62,22 @@ pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy
         let operation = "protect a file from being replaced: it ignores RENAME_NOREPLACE".to_owned();
         return Err(unsupported(operation, advice, Errno::NOTSUP));
     }
-    match sync.is_always().then(|| sync_dir(tmp)) {
-        Some(Err(error)) if is_unsupported(error) => {
-            let advice =
+    if !sync.is_always() {
+        return Ok(());
+    }
+    match sync_dir(tmp) {
+        Err(error) if is_unsupported(error) => {
+            let sync_advice =
                 "put the root on a local file system, or open it with sync = never, which is not durable";
-            Err(unsupported(format!("sync a directory (fsync: {error})"), advice, error))
+            Err(unsupported(format!("sync a directory (fsync: {error})"), sync_advice, error))
         }
+        // Another error does not mean that the file system lacks this operation. The next put reports such an error.
         _ => Ok(()),
     }
 }
 
-/// Describes the type of the file system that contains `dir`. The type has the name that `mount` uses.
+/// Describes the type of the file system that contains `dir`, for messages. The type has the same name as in the
+/// command `mount`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn describe_file_system(dir: &OwnedFd) -> String {
     let Ok(stat) = rustix::fs::fstatfs(dir) else { return "an unknown file system".to_owned() };
@@ -89,7 +95,7 @@ fn describe_file_system(_dir: &OwnedFd) -> String {
     "a file system".to_owned()
 }
 
-/// The name of a file system type by its number in statfs(2).
+/// The name of a file system type by its magic number in statfs(2), or `None` for an unknown number.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn file_system_type(magic: u32) -> Option<&'static str> {
     Some(match magic {

@@ -18,13 +18,14 @@ use crate::layout::{ArtifactKey, encode_trailer};
 use crate::state::StoreState;
 use crate::temp::TempFile;
 
-/// A body that is in memory and not larger than this is hashed, written and published in one blocking task.
+/// A body that is in memory and has at most this many bytes is hashed, written and published in one blocking task.
 pub(crate) const SINGLE_TASK_BYTES: usize = 1024 * 1024;
-/// A streamed body is written in batches of about this size. One batch is written while the next one is hashed.
+/// A streamed body is written in batches of about this many bytes. One batch is written while the next batch is hashed.
 const BATCH_BYTES: usize = 512 * 1024;
 /// A batch has at most this many chunks, so that small chunks do not make the list of chunks long.
 const BATCH_CHUNKS: usize = 512;
-/// A put tries to publish at most this many times. An attempt fails if a racing delete removes the directory.
+/// A put tries to publish at most this many times. An attempt fails if a racing delete removes the directory. The
+/// delays between 200 attempts add up to about one second.
 const MAX_ATTEMPTS: u32 = 200;
 
 /// Stores a body that is in memory.
@@ -63,7 +64,8 @@ pub(crate) async fn put_stream(
             }
             Ok(None) => break,
             Err(error) => {
-                // Waits, so that the temporary file is removed before the caller gets the error.
+                // Waits for the pending write. Dropping its `TempFile` removes the file before the caller gets the
+                // error.
                 drop(write.wait().await);
                 return Err(error);
             }
@@ -71,14 +73,14 @@ pub(crate) async fn put_stream(
         if batched_bytes >= BATCH_BYTES || chunks.len() >= BATCH_CHUNKS {
             let batch = std::mem::take(&mut chunks);
             batched_bytes = 0;
-            // Waits for the previous batch. If its write failed, the put returns the error before it reads more from
-            // the source.
+            // Waits for the write of the previous batch. If this write failed, the put returns the error before it
+            // reads more from the source.
             let temp = write.wait().await?;
             let state = Arc::clone(state);
             write.0 = Some(
                 pool.spawn(move |cancel| {
                     cancel.check_cancelled_or_closed()?;
-                    let mut temp = temp.map_or_else(|| TempFile::create(&state.root.tmp), Ok)?;
+                    let mut temp = create_unless_exists(temp, &state)?;
                     temp.append(&batch, &[])?;
                     Ok(temp)
                 })
@@ -110,63 +112,71 @@ impl PendingWrite {
     }
 }
 
+/// Returns `temp`, or creates a temporary file if `temp` is `None`.
+fn create_unless_exists(temp: Option<TempFile>, state: &StoreState) -> Result<TempFile, StoreError> {
+    match temp {
+        Some(temp) => Ok(temp),
+        None => TempFile::create(&state.root.tmp).map_err(StoreError::from),
+    }
+}
+
 /// A completed body: the temporary file with the chunks written so far, and the chunks that are not written yet.
 struct Upload {
     scope: Scope,
     options: PutOptions,
     digest: Digest,
     size: u64,
+    /// `None` if no chunk was written yet.
     temp: Option<TempFile>,
     chunks: Vec<Bytes>,
 }
 
+impl Upload {
+    /// Completes the temporary file: writes the remaining chunks and the trailer. Under `SyncPolicy::Always` also syncs
+    /// the file. Returns the file and the record in its trailer.
+    fn complete_file(self, state: &StoreState) -> Result<(TempFile, Record), StoreError> {
+        let Self { scope, options, digest, size, temp, chunks } = self;
+        let mut file = create_unless_exists(temp, state)?;
+        let record = Record::new(scope, options, digest, size, state.clock.now());
+        file.append(&chunks, &encode_trailer(&record)?)?;
+        if state.sync.is_always() {
+            file.sync()?;
+        }
+        Ok((file, record))
+    }
+}
+
 /// Publishes the artifact, unless it already exists.
 ///
-/// If puts race, [`TempFile::publish`] succeeds for only one of them, because it never replaces a file. The earlier
-/// call of [`existing_record`] only avoids needless writes.
+/// If several puts of the artifact race, [`TempFile::publish`] succeeds for only one of them, because it never replaces
+/// a file. The first call of [`existing_record`] avoids needless writes.
 fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Result<PutResult, StoreError> {
     let id = ArtifactId::new(&upload.options.namespace, &upload.digest);
     let key = ArtifactKey::new(&upload.scope, &id);
-    let mut created_dirs = false;
-    let result = publish(state, cancel, &id, &key, upload, &mut created_dirs);
-    if result.is_err() && created_dirs {
+    if let Some(record) = existing_record(state, &key, &upload.scope, &id, &upload.digest)? {
+        return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
+    }
+    let (file, record) = upload.complete_file(state)?;
+    cancel.check_cancelled()?;
+    let result = publish(state, cancel, &key, file, record);
+    if result.is_err() {
+        // `publish` may have created directories.
         prune_empty_dirs(&state.dirs, &key);
     }
     result
 }
 
-/// Tries to publish until the artifact exists. Sets `created_dirs` before it creates a directory, so that the caller
-/// can remove empty directories after an error.
+/// Creates the directories of `key` and publishes `file` there. Retries until this put or another put has published the
+/// artifact. `record` is the record in `file`.
 fn publish(
     state: &StoreState,
     cancel: &CancellationToken,
-    id: &ArtifactId,
     key: &ArtifactKey,
-    upload: Upload,
-    created_dirs: &mut bool,
+    mut file: TempFile,
+    record: Record,
 ) -> Result<PutResult, StoreError> {
-    let Upload { scope, options, digest, size, mut temp, mut chunks } = upload;
-    let mut written: Option<(TempFile, Record)> = None;
-    let mut options = Some(options);
-
-    for attempt in 0..MAX_ATTEMPTS {
-        if let Some(record) = existing_record(state, key, &scope, id, &digest)? {
-            return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
-        }
-        let (file, record) = if let Some(written) = &mut written {
-            written
-        } else {
-            let mut file = temp.take().map_or_else(|| TempFile::create(&state.root.tmp), Ok)?;
-            let options = options.take().unwrap_or_default();
-            let record = Record::new(scope.clone(), options, digest, size, state.clock.now());
-            file.append(&std::mem::take(&mut chunks), &encode_trailer(&record)?)?;
-            if state.sync.is_always() {
-                file.sync()?;
-            }
-            written.insert((file, record))
-        };
-        cancel.check_cancelled()?;
-        *created_dirs = true;
+    let mut failed_attempts: u32 = 0;
+    loop {
         let published = state.dirs.open_or_create_leaf(key).and_then(|leaf| {
             file.publish(&leaf, key.file.as_str())?;
             Ok(leaf)
@@ -174,28 +184,38 @@ fn publish(
         match published {
             Ok(leaf) => {
                 state.dirs.sync(&leaf).map_err(|error| map_io_error("syncing a directory", error))?;
-                return Ok(PutResult { record: record.clone(), outcome: PutOutcome::Created });
+                return Ok(PutResult { record, outcome: PutOutcome::Created });
             }
-            // Another put has published the artifact first. The next attempt returns the record of that put.
+            // Another put has published the artifact first. `existing_record` below returns the record of that put.
             Err(Errno::EXIST) => {}
             // A delete in this or another process removed a directory that had become empty.
             Err(Errno::NOENT) => {
                 state.dirs.evict(key);
-                if attempt > 10 {
-                    std::thread::sleep(Duration::from_micros(50 * u64::from(attempt)));
+                if failed_attempts > 10 {
+                    std::thread::sleep(Duration::from_micros(50 * u64::from(failed_attempts)));
                 }
             }
             Err(error) => return Err(map_io_error(format_args!("publishing {key}"), error)),
         }
+        failed_attempts += 1;
+        if failed_attempts == MAX_ATTEMPTS {
+            return Err(StoreError::unavailable(format!(
+                "publishing {key}: the directory was removed during each of {MAX_ATTEMPTS} attempts; \
+                 is another program deleting files in the root?"
+            )));
+        }
+        if let Some(existing) = existing_record(state, key, &record.scope, &record.id, &record.digest)? {
+            return Ok(PutResult { record: existing, outcome: PutOutcome::AlreadyExists });
+        }
+        cancel.check_cancelled()?;
     }
-    Err(StoreError::unavailable(format!(
-        "publishing {key}: the directory was removed during each of {MAX_ATTEMPTS} attempts; \
-         is another program deleting files in the root?"
-    )))
 }
 
 /// Returns the record of the artifact, or `None` if the artifact does not exist. Under `SyncPolicy::Always` this
 /// function syncs the artifact before it returns the record.
+///
+/// # Errors
+/// `Conflict` if bytes with another SHA-256 than `digest` exist under `id`; `Corrupt`, `Unavailable`, `Backend`.
 fn existing_record(
     state: &StoreState,
     key: &ArtifactKey,
@@ -211,10 +231,12 @@ fn existing_record(
         )));
     }
     if state.sync.is_always() {
-        // The put that created the artifact may not have synced it yet, or its sync may have failed. This put
-        // acknowledges the artifact too, so this put must sync the artifact.
+        // The put that created the artifact may not have synced it yet, or the sync of that put may have failed. The
+        // present put acknowledges the artifact too, so it must sync the artifact.
         file.sync_data().map_err(|error| map_io_error("syncing an artifact", error))?;
-        if !state.dirs.sync_entry(key, &file).map_err(|error| map_io_error("syncing a directory", error))? {
+        let still_exists =
+            state.dirs.sync_entry(key, &file).map_err(|error| map_io_error("syncing a directory", error))?;
+        if !still_exists {
             // The artifact was deleted after its file was opened.
             return Ok(None);
         }

@@ -17,13 +17,15 @@ use tokio::task::JoinHandle;
 
 use crate::error::map_io_error;
 
-/// A range up to this size is read in the same task as the record.
+/// A range of at most this many bytes is read in the same blocking task as the record.
 const INLINE_BYTES: u64 = 256 * 1024;
-/// A longer range is read in blocks of this size.
+/// A longer range is read in blocks of this many bytes, each in a blocking task of its own.
 const READ_BYTES: u64 = 512 * 1024;
 
-/// Returns a stream of the bytes `range` of `file`. A range of at most `INLINE_BYTES` is read before this function
-/// returns.
+/// Returns a stream of the bytes `range` of `file`.
+///
+/// A range of at most `INLINE_BYTES` is read before this function returns. A longer range is read block by block on the
+/// blocking pool of `runtime`, because the caller may poll the stream outside of a tokio runtime.
 ///
 /// # Errors
 /// `Corrupt` if the file ends too early, `Unavailable`, `Backend`. The same errors may end the stream.
@@ -44,6 +46,7 @@ pub(crate) fn stream_range(
     }))
 }
 
+/// Reads the bytes `range` of `file` into memory.
 fn read_range(file: &File, range: Range<u64>) -> Result<Bytes, StoreError> {
     let length = usize::try_from(range.end - range.start)
         .map_err(|error| StoreError::backend("the range is too large for memory").with_source(error))?;
@@ -56,14 +59,12 @@ fn read_range(file: &File, range: Range<u64>) -> Result<Bytes, StoreError> {
             return Err(StoreError::corrupt("the file was truncated while it was read"));
         }
     }
-    // A vector may have more capacity than requested. Then the read also returns bytes that follow the range in the
-    // file.
+    // A vector may have more capacity than requested. Then `pread` also reads bytes that follow the range in the file.
     bytes.truncate(length);
     Ok(bytes.into())
 }
 
-/// A read that runs on the blocking pool. Dropping this value does not wait for the read, which ends after at most one
-/// block.
+/// A read of one block on the blocking pool. Dropping this value does not wait for the end of the read.
 struct ReadTask(JoinHandle<Result<Bytes, StoreError>>);
 
 impl Drop for ReadTask {
@@ -76,13 +77,16 @@ impl Drop for ReadTask {
 struct ChunkStream {
     file: Arc<File>,
     runtime: Handle,
+    /// The bytes of the file whose read has not been spawned yet.
     remaining: Range<u64>,
+    /// The read of the next block. `None` before the first read and after the last read.
     pending: Option<ReadTask>,
+    /// The bytes of the current block that the stream has not returned yet.
     buffer: Bytes,
 }
 
 impl ChunkStream {
-    /// Spawns the read of the next block, unless the range is complete.
+    /// Spawns the read of the next block if there is one.
     fn spawn_next_read(&mut self) {
         let Range { start, end } = self.remaining;
         if start < end {
@@ -111,6 +115,7 @@ impl Stream for ChunkStream {
             match result {
                 Ok(block) => self.buffer = block,
                 Err(error) => {
+                    // The stream ends after an error, so nothing more is read.
                     self.remaining.start = self.remaining.end;
                     return Poll::Ready(Some(Err(error)));
                 }

@@ -20,7 +20,8 @@ use crate::layout::{ARTIFACTS_DIR, FORMAT_FILE, FORMAT_NAME, FORMAT_VERSION, TMP
 use crate::probe::check_publishing;
 use crate::temp::TempFile;
 
-/// `mkfs` creates this directory at the top of a file system. A root that contains nothing else is treated as empty.
+/// `mkfs` creates this directory at the top of a file system. A root that contains only this directory is treated as
+/// empty.
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// An open root. The handles stay valid even if `path` later leads to another directory.
@@ -33,8 +34,10 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Opens the store at `path`, and creates it if nothing exists there. Also returns the handle of the directory
-    /// `artifacts`.
+    /// Opens the store at `path`. Creates the store if `path` does not exist or is an empty directory. Also returns the
+    /// handle of the directory `artifacts`.
+    ///
+    /// `sync` is the policy of the store. A new marker file is synced under every policy.
     ///
     /// # Errors
     /// `InvalidArgument` if `path` is not a store and cannot become one; `Corrupt`, `Unavailable`, `Backend`.
@@ -52,29 +55,32 @@ impl Root {
         check_publishing(&tmp, &path, sync)?;
         if !has_marker {
             write_marker(&dir, &tmp)?;
-            // Another process may have written the marker first. So this checks that the marker has the format version
-            // of this build.
+            // Another process may have written its marker first. So the format version of the marker is checked again.
             check_marker(&dir, &path)?;
         }
         // The directory `artifacts` is created last, so that artifacts never exist in a root without the marker.
         let artifacts = open_or_create_dir(&dir, ARTIFACTS_DIR).map_err(open_error)?;
         if sync.is_always() || !has_marker {
-            match sync_dir(&dir) {
-                // Under `SyncPolicy::Never` the store is not durable, so this failure does not matter.
-                Err(error) if !sync.is_always() && is_unsupported(error) => {}
-                synced => synced.map_err(open_error)?,
+            if let Err(error) = sync_dir(&dir) {
+                // Under `SyncPolicy::Never` the store is not durable, so the file system need not support the sync.
+                let may_be_ignored = !sync.is_always() && is_unsupported(error);
+                if !may_be_ignored {
+                    return Err(open_error(error));
+                }
             }
             sync_parent(&path);
         }
         Ok((Self { path, dir, tmp }, artifacts))
     }
 
-    /// The root's own handle.
+    /// The handle of the root directory.
     pub(crate) fn dir(&self) -> &OwnedFd {
         &self.dir
     }
 
-    /// Checks that the path still leads to this root. Returns whether the file system of the root accepts writes.
+    /// Checks that the path still leads to this root, and that the root still contains `tmp` and `artifacts`. Returns
+    /// whether puts can work: the file system must be writable and not full. `artifacts` is the handle that
+    /// [`open`](Self::open) returned.
     ///
     /// # Errors
     /// `Unavailable` if the root was moved, removed or replaced.
@@ -103,11 +109,12 @@ impl Root {
             }
         }
         let volume = rustix::fs::fstatvfs(&self.dir).map_err(stat_error)?;
+        // A file system that does not count its blocks or files reports a total of 0.
+        let no_free_blocks = volume.f_blocks > 0 && volume.f_bavail == 0;
+        let no_free_files = volume.f_files > 0 && volume.f_favail == 0;
         Ok(if volume.f_flag.contains(StatVfsMountFlags::RDONLY) {
             Health::refusing_puts("the file system is mounted read-only: nothing can be put or deleted")
-        } else if (volume.f_blocks > 0 && volume.f_bavail == 0)
-            || (volume.f_files > 0 && volume.f_favail == 0)
-        {
+        } else if no_free_blocks || no_free_files {
             Health::refusing_puts("the disk is full: nothing can be put; delete artifacts or free some space")
         } else {
             Health::ready()
@@ -123,8 +130,7 @@ pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
     let path = normalize_path(path)?;
     let not_a_store =
         || StoreError::invalid(format!("there is no fs store at {}; check the path", path.display()));
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = match rustix::fs::open(&path, flags, Mode::empty()) {
+    let dir = match open_root_dir(&path) {
         Ok(dir) => dir,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(not_a_store()),
         Err(error) => return Err(map_io_error(format_args!("opening the root {}", path.display()), error)),
@@ -132,8 +138,8 @@ pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
     if check_marker(&dir, &path)? { Ok(dir) } else { Err(not_a_store()) }
 }
 
-/// The absolute path without a trailing slash or dot. With a slash or dot at the end, the operating system would follow
-/// a symbolic link in the last component.
+/// The absolute path without a slash or dot at its end. With a slash or dot at the end, the operating system would
+/// follow a symbolic link in the last component.
 fn normalize_path(path: &Path) -> Result<PathBuf, StoreError> {
     if path.as_os_str().is_empty() {
         return Err(StoreError::invalid_option(
@@ -143,39 +149,21 @@ fn normalize_path(path: &Path) -> Result<PathBuf, StoreError> {
     }
     let absolute = std::path::absolute(path)
         .map_err(|error| map_io_error(format_args!("resolving the root {}", path.display()), error))?;
+    // `components` omits a slash or dot at the end.
     Ok(absolute.components().collect())
 }
 
+/// Opens the directory at `path`, which must not be a symbolic link.
+fn open_root_dir(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
 fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
-    let open = || {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::open(path, flags, Mode::empty())
-    };
-    let opened = match open() {
+    let opened = match open_root_dir(path) {
         Err(Errno::NOENT) => {
-            match DirBuilder::new().mode(0o700).create(path) {
-                Ok(()) => {
-                    let inherited = File::open(path).and_then(|root| {
-                        let parent = path.parent().map_or_else(|| File::open("."), File::open)?;
-                        Ok(inherit_owner(root, parent)?)
-                    });
-                    inherited.map_err(|error| {
-                        map_io_error(format_args!("creating the root {}", path.display()), error)
-                    })?;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::invalid(format!(
-                        "the root {} cannot be created because its parent directory does not exist; \
-                         create the parent, or correct the path",
-                        path.display()
-                    )));
-                }
-                Err(error) => {
-                    return Err(map_io_error(format_args!("creating the root {}", path.display()), error));
-                }
-            }
-            open()
+            create_root(path)?;
+            open_root_dir(path)
         }
         opened => opened,
     };
@@ -189,19 +177,47 @@ fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
     })
 }
 
-/// Returns whether the marker exists. Returns an error if the file `FORMAT` does not name this driver and this format
-/// version.
+/// Creates the root directory at `path`. Does nothing if another process has created it first.
+///
+/// # Errors
+/// `InvalidArgument` if the parent does not exist; `Unavailable`, `Backend`.
+fn create_root(path: &Path) -> Result<(), StoreError> {
+    let create_error =
+        |error: std::io::Error| map_io_error(format_args!("creating the root {}", path.display()), error);
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StoreError::invalid(format!(
+                "the root {} cannot be created because its parent directory does not exist; \
+                 create the parent, or correct the path",
+                path.display()
+            )));
+        }
+        Err(error) => return Err(create_error(error)),
+    }
+    let root = File::open(path).map_err(create_error)?;
+    let parent = path.parent().map_or_else(|| File::open("."), File::open).map_err(create_error)?;
+    inherit_owner(root, parent).map_err(|error| create_error(error.into()))
+}
+
+/// Returns whether the marker file `FORMAT` exists in `dir`, the root directory at `path`.
+///
+/// # Errors
+/// `InvalidArgument` if the file `FORMAT` exists but does not name this driver and this format version; `Unavailable`,
+/// `Backend`.
 fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
     let read_error = |error: std::io::Error| {
         map_io_error(format_args!("reading {FORMAT_FILE} in {}", path.display()), error)
     };
-    let mut text = String::new();
-    match open_file(dir, FORMAT_FILE) {
-        Ok(file) => read_marker(file, &mut text).map_err(read_error)?,
+    let text = match open_file(dir, FORMAT_FILE) {
+        Ok(file) => read_marker(file).map_err(read_error)?,
         Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(read_error(error.into())),
-    }
-    let version = text.strip_prefix(FORMAT_NAME).and_then(|rest| rest.strip_prefix(' ')?.strip_suffix('\n'));
+    };
+    // The text is, for example, "artifact-store-fs 1\n".
+    let after_name = text.strip_prefix(FORMAT_NAME);
+    let version = after_name.and_then(|version| version.strip_prefix(' ')?.strip_suffix('\n'));
     match version.map(str::parse::<u32>) {
         Some(Ok(FORMAT_VERSION)) => Ok(true),
         Some(Ok(version)) => Err(StoreError::invalid(format!(
@@ -215,17 +231,22 @@ fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-fn read_marker(file: File, text: &mut String) -> std::io::Result<()> {
-    // A marker has about 20 bytes. A foreign file of this name may be large, so only its first 64 bytes are read.
+/// Reads the text of the marker file.
+fn read_marker(file: File) -> std::io::Result<String> {
+    // A marker has about 20 bytes. Another program may have created a large file `FORMAT`, so at most 64 bytes are
+    // read.
     let mut bytes = Vec::new();
     file.take(64).read_to_end(&mut bytes)?;
-    text.push_str(&String::from_utf8_lossy(&bytes));
-    Ok(())
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Refuses a directory that has no marker and contains foreign files.
+/// Checks that a directory without a marker can become a store. `path` is the path of the directory, for messages.
 ///
-/// The directory may be empty. It may also contain the files of a process that died while it created a store.
+/// The directory may be empty. It may also contain the files of a process that is creating the store now, or that died
+/// while it created the store.
+///
+/// # Errors
+/// `InvalidArgument` if the directory contains anything else; `Unavailable`, `Backend`.
 fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     let read_error =
         |error: Errno| map_io_error(format_args!("reading the root directory {}", path.display()), error);
@@ -238,22 +259,28 @@ fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     };
     for name in entry_names(dir).map_err(read_error)? {
         let name = name.map_err(read_error)?;
-        let contains_only = |predicate: fn(&str) -> bool| -> Result<bool, StoreError> {
+        // Whether the entry is a directory in which `is_allowed` is true for each name. Also true if the entry does not
+        // exist any more.
+        let contains_only = |is_allowed: fn(&str) -> bool| -> Result<bool, StoreError> {
             match open_dir(dir, &name) {
-                Ok(subdir) => Ok(entry_names(subdir)
-                    .map_err(read_error)?
-                    .all(|name| name.is_ok_and(|name| predicate(&name)))),
+                Ok(subdir) => {
+                    let mut names = entry_names(subdir).map_err(read_error)?;
+                    Ok(names.all(|name| name.is_ok_and(|name| is_allowed(&name))))
+                }
                 Err(Errno::NOENT) => Ok(true),
                 Err(_) => Ok(false),
             }
         };
         let is_expected = match name.as_str() {
-            // Another process has just created the store.
+            // If the marker exists now, another process has just created the store.
             FORMAT_FILE | LOST_AND_FOUND => true,
             TMP_DIR => contains_only(|name| is_temp_name(name) || is_removed_but_open(name))?,
             // Another process may have created the store and put an artifact after this process looked for the marker.
             // Then the marker exists now.
-            ARTIFACTS_DIR => contains_only(|_| false)? || check_marker(dir, path)?,
+            ARTIFACTS_DIR => {
+                let is_empty = contains_only(|_| false)?;
+                is_empty || check_marker(dir, path)?
+            }
             _ => false,
         };
         if !is_expected {
@@ -263,11 +290,12 @@ fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether FUSE or NFS gave `name` to a file that was removed while it was open. The file exists until it is closed.
+/// Whether FUSE or NFS gave `name` to a file that was removed while it was open. Such a file exists until it is closed.
 fn is_removed_but_open(name: &str) -> bool {
     name.starts_with(".fuse_hidden") || name.starts_with(".nfs")
 }
 
+/// Creates the marker file `FORMAT` in `dir`. Does nothing if the file exists.
 fn write_marker(dir: &OwnedFd, tmp: &Arc<OwnedFd>) -> Result<(), StoreError> {
     let mut marker = TempFile::create(tmp)?;
     marker.append(&[Bytes::from(format!("{FORMAT_NAME} {FORMAT_VERSION}\n"))], &[])?;
@@ -278,8 +306,10 @@ fn write_marker(dir: &OwnedFd, tmp: &Arc<OwnedFd>) -> Result<(), StoreError> {
     }
 }
 
-/// Syncs the entry of the root in its parent. If this process may not open the parent, it did not create the root, so
-/// there is nothing to sync.
+/// Syncs the entry of the root in its parent directory.
+///
+/// [`create_root`] opens the parent. So if this process may not open the parent, it did not create the root, and there
+/// is nothing to sync.
 fn sync_parent(path: &Path) {
     if let Some(parent) = path.parent()
         && let Ok(parent) = File::open(parent)

@@ -17,11 +17,13 @@ pub(crate) struct StoreState {
     pub(crate) dirs: ScopeDirs,
     pub(crate) sync: SyncPolicy,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The maximum number of files that one listing reads.
     pub(crate) max_scan: u64,
 }
 
 impl StoreState {
-    /// Opens an artifact and reads its record. Returns `None` if it does not exist.
+    /// Opens the file of an artifact and reads its record. Returns `None` if the artifact does not exist. `key` is the
+    /// key of `scope` and `id`.
     ///
     /// # Errors
     /// `Corrupt` if the file is not a whole artifact, or if its record has another scope or id; `Unavailable`,
@@ -38,8 +40,8 @@ impl StoreState {
             .map_err(|error| map_io_error(format_args!("opening {key}"), error))?;
         let Some(file) = opened else { return Ok(None) };
         let record = read_record(&file, key, &mut Vec::new())?;
-        // Each component of the path contains only 160 bits of a hash: of the tenant, user, session, task or id. The
-        // record contains the values themselves, so this function compares them.
+        // Each name in the path contains only a hash of 160 bits, so another scope or id could have the same path. The
+        // record contains the scope and the id, so they are compared here.
         if record.scope != *scope {
             return Err(StoreError::corrupt(format!("{key}: this artifact is of another scope")));
         }

@@ -1,6 +1,6 @@
-//! [`FsStore`]: the verbs of [`ArtifactStore`], each as one or more blocking tasks.
+//! [`FsStore`]: the verbs of [`ArtifactStore`]. Each verb runs as one or more blocking tasks.
 //!
-//! This module must never block an executor's thread: all disk access runs in blocking tasks.
+//! This module must never block a thread of the async runtime: all disk access runs in blocking tasks.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ const MAX_LISTINGS: usize = 4;
 pub struct FsStore {
     state: Arc<StoreState>,
     pool: BlockingPool,
-    /// The permits of listings. Listings are long tasks. This separate limit keeps listings from using all permits of
+    /// The permits of listings. A listing takes long. This separate limit keeps listings from using all permits of
     /// `pool`.
     listings: Semaphore,
     capabilities: Capabilities,
@@ -81,9 +81,10 @@ impl FsStore {
 
     /// Removes the temporary files of processes that died, and empty scope directories.
     ///
-    /// A sweep removes no file that a put of any process is still writing. A sweep is safe at any time, concurrently
-    /// with any verb. Its cost grows with the number of scopes. Only one sweep of a root runs at a time, across all
-    /// processes. If another sweep is running, this call removes nothing and returns a report with `busy` set.
+    /// A sweep keeps every file that a put of any process is still writing. So a sweep is safe at any time,
+    /// concurrently with any verb. The time of a sweep grows with the number of scopes. Only one sweep of a root runs
+    /// at a time, across all processes. If another sweep is running, this call removes nothing and returns a report
+    /// with `busy` set.
     ///
     /// # Errors
     /// `Closed`, `Unavailable`, `Backend`. Files and directories that were removed before the error are not restored.
@@ -167,6 +168,7 @@ impl ArtifactStore for FsStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let (state, query) = (Arc::clone(&self.state), query.clone());
+        // This semaphore is never closed. `pool` returns `Closed` after `close`.
         let _permit = self.listings.acquire().await;
         self.pool.run(move |cancel| list::list(&state, cancel, &query)).await
     }

@@ -1,4 +1,4 @@
-//! Sweeps: they remove the temporary files and empty directories of processes that died during a put or delete.
+//! Sweeps: a sweep removes the temporary files and empty directories of processes that died during a put or delete.
 //!
 //! This module must never remove a published file, or anything that does not belong to the driver.
 
@@ -16,7 +16,7 @@ use crate::error::map_io_error;
 use crate::layout::{ARTIFACTS_DIR, DEPTH, FORMAT_FILE, TMP_DIR, is_key_token, is_temp_name};
 use crate::root;
 
-/// The result of a sweep.
+/// The result of a sweep. After a dry run, the numbers say what a sweep would remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
     /// Orphan temporary files that were removed.
@@ -32,11 +32,12 @@ pub struct SweepReport {
 }
 
 impl SweepReport {
+    /// The report of a sweep that did nothing because another sweep was running.
     pub(crate) fn busy() -> Self {
         Self { busy: true, ..Self::default() }
     }
 
-    /// The summary that all drivers have in common.
+    /// Converts this report to the type that all drivers return.
     pub(crate) fn summary(self) -> SweepSummary {
         if self.busy {
             return SweepSummary::busy();
@@ -53,8 +54,8 @@ pub(crate) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Removes the temporary files that are not locked, because the processes that wrote them died. A dry run only
-    /// counts these files.
+    /// Removes the temporary files in `tmp` that are not locked. The processes that wrote these files died. A dry run
+    /// only counts the files.
     pub(crate) fn sweep_temp_files(&mut self, tmp: &OwnedFd) -> Result<(), StoreError> {
         let sweep_error = |error: Errno| map_io_error("sweeping temporary files", error);
         for name in entry_names(tmp).map_err(sweep_error)? {
@@ -72,7 +73,7 @@ impl Sweep<'_> {
             }
             let stat = rustix::fs::fstat(&file).map_err(sweep_error)?;
             if self.mode.deletes() {
-                // Names are random and never reused, so the name belongs to the locked file or does not exist any more.
+                // Names are random and never reused, so the name cannot belong to another file than the locked one.
                 match rustix::fs::unlinkat(tmp, name.as_str(), AtFlags::empty()) {
                     Ok(()) => {}
                     Err(Errno::NOENT) => continue,
@@ -80,7 +81,7 @@ impl Sweep<'_> {
                 }
             }
             self.report.files += 1;
-            // A file that was published by a hard link has a second name, so removing this name frees no bytes.
+            // A file with two names was published by a hard link. Removing its temporary name frees no bytes.
             if stat.st_nlink == 1 {
                 self.report.bytes += u64::try_from(stat.st_size).unwrap_or_default();
             }
@@ -94,34 +95,39 @@ impl Sweep<'_> {
         self.sweep_level(artifacts, 0).map(|_| ())
     }
 
-    /// Sweeps below `dir`. Returns whether `dir` is empty afterwards.
+    /// Removes the empty directories below `dir`. Returns whether `dir` is empty afterwards. In a dry run, a directory
+    /// counts as empty if it contains only empty directories. `depth` is 0 for `artifacts` and [`DEPTH`] for a leaf.
     fn sweep_level(&mut self, dir: &OwnedFd, depth: usize) -> Result<bool, StoreError> {
         let sweep_error = |error: Errno| map_io_error("sweeping empty directories", error);
         let mut empty = true;
         for name in entry_names(dir).map_err(sweep_error)? {
             self.cancel.check_cancelled_or_closed()?;
             let name = name.map_err(sweep_error)?;
-            if depth == DEPTH || !is_key_token(&name) {
-                // One entry is enough to know that the directory is not empty.
+            if depth == DEPTH {
+                // A leaf contains only files. After the first entry it is known that the leaf is not empty.
+                return Ok(false);
+            }
+            if !is_key_token(&name) {
+                // This entry does not belong to the driver.
                 empty = false;
-                if depth == DEPTH {
-                    break;
-                }
                 continue;
             }
             let subdir = match open_dir(dir, &name) {
                 Ok(subdir) => subdir,
                 Err(Errno::NOENT) => continue,
-                // This entry does not belong to the driver. A read whose path contains this entry returns an error.
+                // A file or a symbolic link with the name of a scope directory does not belong to the driver. It is
+                // kept, and a read through this name returns an error.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     empty = false;
                     continue;
                 }
                 Err(error) => return Err(sweep_error(error)),
             };
-            let removed = self.sweep_level(&subdir, depth + 1)?
-                && (!self.mode.deletes()
-                    || rustix::fs::unlinkat(dir, name.as_str(), AtFlags::REMOVEDIR).is_ok());
+            let mut removed = self.sweep_level(&subdir, depth + 1)?;
+            if removed && self.mode.deletes() {
+                // The removal fails if a put has created a file in `subdir` meanwhile.
+                removed = rustix::fs::unlinkat(dir, name.as_str(), AtFlags::REMOVEDIR).is_ok();
+            }
             if removed {
                 self.report.directories += 1;
             } else {
@@ -137,7 +143,8 @@ fn try_lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-/// The exclusive right to sweep a root: a lock on the marker file, which every store has.
+/// The exclusive right to sweep a root: a lock on the marker file, which every store has. Dropping this value releases
+/// the lock.
 #[derive(Debug)]
 pub(crate) struct SweepLock {
     _marker: OwnedFd,
@@ -160,6 +167,7 @@ impl SweepLock {
             .map_err(|error| map_io_error(format_args!("opening {FORMAT_FILE}"), error))?;
         match rustix::fs::flock(&marker, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Ok(None),
+            // Another error means that the file system has no locks.
             _ => Ok(Some(Self { _marker: marker })),
         }
     }
@@ -182,8 +190,8 @@ pub(crate) fn count_orphans(path: &Path, cancel: &CancellationToken) -> Result<S
     Ok(sweep.report)
 }
 
-/// Opens the directory `name` of the root. Returns `None` if it does not exist, because the process that was creating
-/// the store died.
+/// Opens the directory `name` in `root`. Returns `None` if the directory does not exist. The directory is missing if
+/// the process that was creating the store died.
 fn open_dir_if_exists(root: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, StoreError> {
     match open_dir(root, name) {
         Ok(dir) => Ok(Some(dir)),

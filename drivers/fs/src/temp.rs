@@ -1,4 +1,4 @@
-//! Temporary files, which become artifacts when they are published: [`TempFile`].
+//! Temporary files: [`TempFile`]. A temporary file becomes an artifact when it is published.
 //!
 //! A temporary file is locked from its creation until it is closed. The operating system releases the lock when the
 //! process ends. So a sweep in any process can distinguish a file in use from an orphan. This module must never know
@@ -23,7 +23,9 @@ const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 /// A temporary file. Dropping this value before the file is published removes the file.
 #[derive(Debug)]
 pub(crate) struct TempFile {
+    /// `None` only while this value is dropped.
     file: Option<File>,
+    /// The temporary name in `tmp`.
     name: String,
     tmp: Arc<OwnedFd>,
     /// Whether the file still has its temporary name.
@@ -62,18 +64,22 @@ impl TempFile {
             let file = retry_on_intr(|| rustix::fs::openat(tmp, name.as_str(), flags, FILE_MODE))
                 .map_err(TempFileError::Io)?;
             inherit_owner(&file, tmp).map_err(TempFileError::Io)?;
+            // If a step below fails, dropping `created` removes the file.
             let created =
                 Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), has_temp_name: true };
+            // This is always `Some` before the drop.
             let Some(file) = &created.file else { continue };
             match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive)) {
-                // If this file system has no locks, a sweep cannot lock the file either, and so never removes it. An
-                // operator must then remove orphans.
                 Ok(()) => {}
+                // This file system has no locks. A sweep removes only files that it can lock, so it keeps this file.
+                // An operator must then remove orphans.
                 Err(error) if is_unsupported(error) => {}
                 Err(error) => return Err(TempFileError::Io(error)),
             }
-            // A sweep may have locked and removed the file between its creation and the lock here.
-            if rustix::fs::fstat(file).map_err(TempFileError::Io)?.st_nlink > 0 {
+            // Before this process locked the file, a sweep may have locked and removed it. Then the next iteration of
+            // the loop creates another file.
+            let still_exists = rustix::fs::fstat(file).map_err(TempFileError::Io)?.st_nlink > 0;
+            if still_exists {
                 return Ok(created);
             }
         }
@@ -87,7 +93,7 @@ impl TempFile {
         let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         let result = chunks.iter().try_for_each(|chunk| writer.write_all(chunk));
         let result = result.and_then(|()| writer.write_all(trailer)).and_then(|()| writer.flush());
-        // Dropping a `BufWriter` would try the failed write again.
+        // `into_parts` discards the buffered bytes. Dropping the writer instead would try a failed write again.
         let (_, _) = writer.into_parts();
         result.map_err(|error| map_io_error("writing an artifact", error))
     }
@@ -104,10 +110,10 @@ impl TempFile {
     /// `EXIST` if the name exists already. `NOENT` if the directory was removed.
     pub(crate) fn publish(&mut self, dir: impl AsFd, name: &str) -> Result<(), Errno> {
         match self.rename(&dir, name) {
-            // The file system has no rename that never replaces a file. A hard link never replaces one either.
+            // The file system does not support `NOREPLACE`. Creating a hard link never replaces a file either.
             Err(error) if is_unsupported(error) => match self.link(dir, name) {
-                // A mount of an object store returns `IO` if it has no hard links. A failing disk can return `IO` too,
-                // but then later calls fail as well and report the failing disk.
+                // A mount of an object store returns `IO` if it does not support hard links. A failing disk can return
+                // `IO` too. Then later calls fail as well and report the failing disk.
                 Err(Errno::IO) => Err(Errno::NOTSUP),
                 linked => linked,
             },
@@ -130,15 +136,16 @@ impl TempFile {
 
     fn link(&mut self, dir: impl AsFd, name: &str) -> Result<(), Errno> {
         rustix::fs::linkat(&self.tmp, self.name.as_str(), dir, name, AtFlags::empty())?;
-        // The file is published. If its temporary name cannot be removed now, a sweep removes it.
-        self.unlink();
+        self.remove_temp_name();
         Ok(())
     }
 
-    fn unlink(&mut self) {
-        if std::mem::take(&mut self.has_temp_name) {
-            // The name is random and never reused, so this removes no other file. If the removal fails, a sweep removes
-            // the file.
+    /// Removes the temporary name if the file still has it. This deletes the file if it was not published.
+    fn remove_temp_name(&mut self) {
+        if self.has_temp_name {
+            self.has_temp_name = false;
+            // The name is random and never reused, so no other file is removed. If the removal fails, a sweep removes
+            // the name later.
             let _ = rustix::fs::unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty());
         }
     }
@@ -147,9 +154,9 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         let unpublished = self.has_temp_name;
-        self.unlink();
-        // Closing a removed file frees its blocks. This takes long if the file is large, so the blocking pool closes
-        // the file.
+        self.remove_temp_name();
+        // Closing a removed file frees its blocks, which takes long if the file is large. So the file is closed on
+        // tokio's blocking pool. Outside of a tokio runtime it is closed here.
         if unpublished
             && let Some(file) = self.file.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()

@@ -10,6 +10,8 @@ use sqlx::{ConnectOptions, Connection, Row};
 
 use crate::error;
 
+/// The checks: a description and a query. Each row of the query is a finding. Its only column is the number that
+/// follows the description. In the queries, 262144 is `schema::CHUNK_BYTES`, the size of a chunk.
 const CHECKS: &[(&str, &str)] = &[
     (
         "chunks without an artifact, blob",
@@ -43,9 +45,11 @@ pub async fn audit(url: &str, schema: &str) -> Result<Vec<String>, StoreError> {
             .await
             .map_err(error::from_sqlx)?;
     let mut findings = Vec::new();
-    for (description, sql) in CHECKS.iter().filter(|_| has_tables) {
+    let checks = if has_tables { CHECKS } else { &[] };
+    for (description, sql) in checks {
         for row in sqlx::query(*sql).fetch_all(&mut conn).await.map_err(error::from_sqlx)? {
-            findings.push(format!("{description} {}", row.try_get::<i64, _>(0).map_err(error::from_sqlx)?));
+            let number: i64 = row.try_get(0).map_err(error::from_sqlx)?;
+            findings.push(format!("{description} {number}"));
         }
     }
     conn.close().await.map_err(error::from_sqlx)?;

@@ -15,12 +15,17 @@ use crate::schema;
 /// The driver's name.
 pub(crate) const NAME: &str = "postgres";
 
+/// The largest value of `max_connections`. A larger value is most likely a mistake, because a server accepts 100
+/// connections by default.
 const MAX_CONNECTIONS: u32 = 1000;
+/// A longer timeout is most likely a mistake, such as a wrong unit.
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);
+/// A shorter timeout is most likely a mistake, such as a wrong unit.
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// PostgreSQL truncates longer names.
 const MAX_SCHEMA_BYTES: usize = 63;
 
+/// The specification of a driver option that is not required. `None` as the default means that the option is unset.
 const fn option(
     name: &'static str,
     kind: OptionKind,
@@ -30,6 +35,7 @@ const fn option(
     OptionSpec { name, kind, default, required: false, about }
 }
 
+/// The driver's options.
 pub(crate) const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "url",
@@ -84,8 +90,8 @@ pub enum SynchronousCommit {
     /// put waits for them too.
     #[default]
     On,
-    /// A put is acknowledged when the server has it in memory. An acknowledged put survives a kill of this process, but
-    /// perhaps not a kill of the server. The store does not advertise [`Flag::Durable`].
+    /// A put is acknowledged when the server has it in memory. An acknowledged put survives a kill of this process. It
+    /// may be lost if the server is killed. The store does not have the flag [`Flag::Durable`].
     Off,
 }
 
@@ -144,7 +150,7 @@ impl PostgresConfig {
         let config = Self {
             schema: options.text("schema").map_or(defaults.schema, str::to_owned),
             max_connections: match options.number("max_connections") {
-                // A value that does not fit is rejected by `validate` below.
+                // A value that does not fit into `u32` becomes `u32::MAX`, and `validate` below rejects it.
                 Some(number) => u32::try_from(number).unwrap_or(u32::MAX),
                 None => defaults.max_connections,
             },
@@ -153,6 +159,7 @@ impl PostgresConfig {
             statement_timeout: options.duration("statement_timeout").unwrap_or(defaults.statement_timeout),
             synchronous_commit: match options.text("synchronous_commit") {
                 Some("off") => SynchronousCommit::Off,
+                // `Options` has rejected all words except `on` and `off`. `None` means the default, `on`.
                 _ => SynchronousCommit::On,
             },
             max_artifact_bytes: options.number("max_artifact_bytes").unwrap_or(defaults.max_artifact_bytes),
@@ -184,9 +191,10 @@ impl PostgresConfig {
         self
     }
 
-    /// Sets how long a streamed put waits for a connection: 10 ms to 1 hour. A streamed put uses its connection for as
-    /// long as its caller sends. Streamed puts may use three quarters of the connections. Further streamed puts wait in
-    /// the order of their arrival.
+    /// Sets how long a streamed put waits for a connection: 10 ms to 1 hour.
+    ///
+    /// A streamed put uses its connection until its caller has sent the whole body. Streamed puts may use three
+    /// quarters of the connections. Further streamed puts wait in the order of their arrival.
     #[must_use]
     pub fn upload_wait(mut self, wait: Duration) -> Self {
         self.upload_wait = wait;
@@ -207,7 +215,7 @@ impl PostgresConfig {
         self
     }
 
-    /// Sets the size limit of an artifact. A value above 1 TiB is treated as 1 TiB.
+    /// Sets the size limit of an artifact, in bytes. A value above 1 TiB is treated as 1 TiB.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
@@ -221,8 +229,8 @@ impl PostgresConfig {
         self
     }
 
-    /// The capabilities of a store with this configuration. The store removes [`Flag::Durable`] if the server runs with
-    /// `fsync` or `full_page_writes` off.
+    /// The capabilities of a store with this configuration. When the store is opened, it removes [`Flag::Durable`] if
+    /// the server runs with `fsync` or `full_page_writes` off.
     pub fn capabilities(&self) -> Capabilities {
         let limit = self.max_artifact_bytes.min(schema::MAX_ARTIFACT_BYTES);
         let shared = Capabilities::new().max_artifact_bytes(limit).with(Flag::Shared);
@@ -232,6 +240,7 @@ impl PostgresConfig {
         }
     }
 
+    /// Returns `InvalidArgument` if a value is out of range, or if the schema is not a valid name.
     pub(crate) fn validate(&self) -> Result<(), StoreError> {
         if !(2..=MAX_CONNECTIONS).contains(&self.max_connections) {
             return Err(StoreError::invalid_option(
@@ -248,11 +257,11 @@ impl PostgresConfig {
                 return Err(StoreError::invalid_option(name, "must be 10ms to 1h"));
             }
         }
-        let mut bytes = self.schema.bytes();
-        let is_valid = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-            && self.schema.len() <= MAX_SCHEMA_BYTES;
-        if !is_valid {
+        let starts_with_digit = self.schema.starts_with(|first: char| first.is_ascii_digit());
+        let has_valid_characters =
+            self.schema.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let has_valid_length = (1..=MAX_SCHEMA_BYTES).contains(&self.schema.len());
+        if starts_with_digit || !has_valid_characters || !has_valid_length {
             return Err(StoreError::invalid_option(
                 "schema",
                 format!(

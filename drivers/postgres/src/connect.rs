@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::{PostgresConfig, SynchronousCommit};
 use crate::{error, pool, schema};
 
-/// The query parameters that the URL may have.
+/// The names of the query parameters that the URL may have.
 const URL_PARAMETERS: &[&str] = &[
     "application_name",
     "dbname",
@@ -29,9 +29,10 @@ const URL_PARAMETERS: &[&str] = &[
 /// A streamed put fails if its caller sends nothing for this long. The limit exists because the open transaction keeps
 /// the server's vacuum from removing dead rows.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(5);
-/// The interval at which the server checks, during a statement, whether the client is still connected. Some servers do
-/// not support this check.
+/// While the server executes a statement, it checks at this interval whether the client is still connected. Some
+/// servers do not support this check.
 const CLIENT_CHECK_INTERVAL: &str = "2s";
+/// PostgreSQL 13, in the form of the server's setting `server_version_num`.
 const MIN_SERVER_VERSION: i32 = 130_000;
 
 /// The connect options of a store's sessions, and the capabilities that the server's settings allow.
@@ -55,7 +56,7 @@ pub(crate) async fn prepare(
     config.validate()?;
     let options = connect_options(config)?;
     let mut conn = pool::connect(&options, Instant::now() + config.acquire_timeout).await?;
-    // The server limits each statement; this timeout covers a server that does not respond.
+    // The server ends each statement at `statement_timeout`. The timeout here is for a server that does not respond.
     let setup = timeout(config.statement_timeout * 2, async {
         let server = ServerSettings::query(&mut conn).await?;
         server.check()?;
@@ -72,6 +73,7 @@ pub(crate) async fn prepare(
     setup
 }
 
+/// The connect options of every session of the store. The caller may add options that depend on the server.
 fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
     let has_application_name = check_url(&config.url)?;
     let options = PgConnectOptions::from_str(&config.url).map_err(|error| error::invalid_url(&error))?;
@@ -80,23 +82,29 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
     Ok(options.disable_statement_logging().options([
         ("search_path", format!("\"{}\"", config.schema)),
         ("statement_timeout", millis(config.statement_timeout)),
+        // Shorter than `statement_timeout`, so that the error of a statement that waits for a lock says so.
         ("lock_timeout", millis(config.statement_timeout * 3 / 4)),
         ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
         ("default_transaction_isolation", "read committed".to_owned()),
         ("client_min_messages", "warning".to_owned()),
-        // With these settings, a page of a listing is a scan of one index, whatever the server's statistics are. JIT
-        // compilation costs more than it saves for short statements.
+        // With the next four settings, a page of a listing is a scan of one index, whatever the server's statistics
+        // are.
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
         ("enable_sort", "off".to_owned()),
         ("enable_incremental_sort", "off".to_owned()),
+        // For short statements, JIT compilation costs more time than it saves.
         ("jit", "off".to_owned()),
     ]))
 }
 
-/// Rejects a URL with another scheme, or with a parameter that is not in [`URL_PARAMETERS`]. sqlx would ignore such a
-/// parameter, or the parameter would change settings that the store needs. Returns whether the URL has an
-/// `application_name`. Errors never repeat the URL, because the URL may contain a password.
+/// Checks the scheme and the query parameters of the URL. Returns whether the URL has the parameter `application_name`.
+///
+/// A parameter that is not in [`URL_PARAMETERS`] is rejected. sqlx would ignore it, or the parameter would change
+/// settings that the store needs.
+///
+/// # Errors
+/// `InvalidArgument`. The message never repeats the URL, because the URL may contain a password.
 fn check_url(url: &str) -> Result<bool, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(StoreError::invalid_option(
@@ -122,9 +130,11 @@ fn check_url(url: &str) -> Result<bool, StoreError> {
 
 /// The properties and settings of a server that matter to the store.
 struct ServerSettings {
+    /// The setting `server_version_num`: 130004 means version 13.4.
     version: i32,
     encoding: String,
     synchronous_commit: String,
+    /// Whether the settings `fsync` and `full_page_writes` are on.
     is_crash_safe: bool,
     is_standby: bool,
 }
@@ -150,6 +160,7 @@ impl ServerSettings {
         })
     }
 
+    /// Returns an error if the store does not support this server.
     fn check(&self) -> Result<(), StoreError> {
         if self.version < MIN_SERVER_VERSION {
             return Err(StoreError::invalid(
@@ -170,13 +181,15 @@ impl ServerSettings {
         Ok(())
     }
 
-    /// Returns whether the server can cancel the statements of disconnected clients. PostgreSQL 14 and newer can, on
-    /// most operating systems.
+    /// Returns whether the server can cancel the statements of disconnected clients: PostgreSQL 14 and newer on most
+    /// operating systems. On other systems the server refuses the setting.
     async fn supports_client_checks(&self, conn: &mut PgConnection) -> bool {
         const SET: &str = "SELECT set_config('client_connection_check_interval', $1, false)";
         self.version >= 140_000 && sqlx::query(SET).bind(CLIENT_CHECK_INTERVAL).execute(conn).await.is_ok()
     }
 
+    /// Adds the options that depend on the server to `options`. `checks_clients` is the result of
+    /// [`supports_client_checks`](Self::supports_client_checks).
     fn session_setup(
         &self,
         config: &PostgresConfig,
@@ -185,8 +198,8 @@ impl ServerSettings {
     ) -> SessionSetup {
         let commit = match config.synchronous_commit {
             SynchronousCommit::Off => "off",
-            // With every other value, a commit waits at least for the local disk.
             SynchronousCommit::On if self.synchronous_commit == "off" => "on",
+            // With any value except `off`, a commit waits at least for the server's own disk.
             SynchronousCommit::On => &self.synchronous_commit,
         };
         let mut options = options.options([("synchronous_commit", commit)]);

@@ -1,5 +1,5 @@
-//! Deletes the record and the chunks of an artifact together: in one statement, or, if the artifact is large, in one
-//! transaction.
+//! Deletes the record and the chunks of an artifact together. A small artifact is deleted in one statement, a large
+//! artifact in one transaction.
 //!
 //! This module must never open a connection.
 
@@ -8,9 +8,10 @@ use artifact_store_core::{ArtifactId, Scope, ScopeMark, StoreError};
 use crate::pool::{Pool, PooledConnection, Statement};
 use crate::{error, read, row};
 
-/// An artifact of at most this size is deleted by one statement.
+/// An artifact of at most this size is deleted by one statement. A larger artifact is deleted in several statements, so
+/// that no statement reaches `statement_timeout`.
 const MAX_SINGLE_STATEMENT_BYTES: i64 = 64 * 1024 * 1024;
-/// The number of chunks that one statement deletes, for a larger artifact.
+/// The number of chunks that one statement deletes, for a larger artifact: 128 MiB.
 const CHUNKS_PER_STATEMENT: i32 = 512;
 
 /// Deletes an artifact. Returns whether it existed.
@@ -23,12 +24,14 @@ pub(crate) async fn delete(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Resul
          SELECT (SELECT blob FROM gone) IS NOT NULL AS deleted, EXISTS (SELECT 1 FROM artifact WHERE scope_mark = $1 AND id = $2) AS row_exists"
     );
     let result = pool.fetch_all(|| bind_key(DELETE, scope, id).bind(MAX_SINGLE_STATEMENT_BYTES)).await?;
-    let column = |name: &str| result.rows.first().map_or(Ok(false), |row| row::get(row, name));
-    if column("deleted")? {
+    let read_bool = |column: &str| result.rows.first().map_or(Ok(false), |row| row::get(row, column));
+    if read_bool("deleted")? {
         return Ok(true);
     }
-    // The artifact is large, or another call deleted it first, or the row under this key belongs to another scope.
-    let deleted = column("row_exists")? && delete_large(pool, scope, id).await?;
+    // If the row exists, there are three cases: the artifact is large, another call has just deleted it, or the row
+    // belongs to another scope. `delete_large` handles all three.
+    let deleted = read_bool("row_exists")? && delete_large(pool, scope, id).await?;
+    // If the statement was sent twice, the first attempt may have deleted the artifact.
     if !deleted && result.retried {
         return Err(StoreError::unavailable(
             "the connection broke; the artifact no longer exists, but it is unknown whether this call deleted it",
@@ -37,23 +40,29 @@ pub(crate) async fn delete(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Resul
     Ok(deleted)
 }
 
+/// Deletes an artifact in one transaction of several statements. Returns whether the artifact existed.
+///
+/// # Errors
+/// `Corrupt` if the row under the key belongs to another scope; `Unavailable`, `Closed`, `Backend`.
 async fn delete_large(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
     const DELETE_RECORD: &str =
         concat!("DELETE FROM artifact AS a WHERE ", row::key_condition!(), " RETURNING a.blob");
     let mut conn = pool.begin().await?;
     let deleted = conn.fetch_all(bind_key(DELETE_RECORD, scope, id)).await?;
-    let Some(blob) = deleted.first().map(|row| row::get::<i64>(row, "blob")).transpose()? else {
+    let Some(row) = deleted.first() else {
         conn.rollback().await;
         // `find_row` returns `Corrupt` if the row under this key belongs to another scope.
         read::find_row(pool, scope, id).await?;
         return Ok(false);
     };
+    let blob = row::get::<i64>(row, "blob")?;
     delete_chunks(&mut conn, blob).await?;
     conn.commit().await.map_err(error::from_commit)?;
     Ok(true)
 }
 
-/// Deletes a blob's chunks in steps of limited size, so that no statement takes long.
+/// Deletes the chunks of a blob. Each statement deletes at most [`CHUNKS_PER_STATEMENT`] chunks, so that no statement
+/// takes long.
 async fn delete_chunks(conn: &mut PooledConnection<'_>, blob: i64) -> Result<(), StoreError> {
     const DELETE_CHUNKS: &str = "WITH upto AS MATERIALIZED (
              SELECT max(place) AS position FROM (SELECT place FROM chunk WHERE blob = $1 ORDER BY place LIMIT $2) AS step),
@@ -63,8 +72,10 @@ async fn delete_chunks(conn: &mut PooledConnection<'_>, blob: i64) -> Result<(),
         let rows = conn
             .fetch_all(sqlx::query(DELETE_CHUNKS).bind(blob).bind(i64::from(CHUNKS_PER_STATEMENT)))
             .await?;
-        let last_position = rows.first().and_then(|row| row::get::<Option<i32>>(row, "position").transpose());
-        if last_position.transpose()?.is_none() {
+        let Some(row) = rows.first() else { return Ok(()) };
+        // The position of the last deleted chunk is null if no chunk was left.
+        let last_position = row::get::<Option<i32>>(row, "position")?;
+        if last_position.is_none() {
             return Ok(());
         }
     }

@@ -17,7 +17,7 @@ pub(crate) enum StatementError {
 }
 
 impl StatementError {
-    /// Whether the connection is unusable and a new connection may work.
+    /// Returns `true` if the connection cannot be used any more. A new connection may work.
     pub(crate) fn is_connection_lost(&self) -> bool {
         match self {
             Self::Sqlx(error) => is_connection_error(error),
@@ -77,7 +77,7 @@ pub(crate) fn from_commit(error: StatementError) -> StoreError {
     }
 }
 
-/// Maps the error of a failed connection attempt.
+/// Maps the error of a failed attempt to connect.
 pub(crate) fn from_connect(error: sqlx::Error) -> StoreError {
     let store_error = match &error {
         sqlx::Error::Io(error) => match error.kind() {
@@ -102,8 +102,8 @@ pub(crate) fn from_connect(error: sqlx::Error) -> StoreError {
     store_error.with_source(error)
 }
 
-/// The error if no connection was established in time. `last` is the error of the last attempt, or `None` if no attempt
-/// has failed.
+/// The error if no connection was established before `acquire_timeout`. `last` is the error of the last attempt, or
+/// `None` if no attempt has failed.
 pub(crate) fn connect_timeout(last: Option<sqlx::Error>) -> StoreError {
     last.map_or_else(
         || {
@@ -115,7 +115,7 @@ pub(crate) fn connect_timeout(last: Option<sqlx::Error>) -> StoreError {
     )
 }
 
-/// The error of a URL that cannot be parsed. The client's message is dropped, because it may contain parts of the URL.
+/// The error of a URL that cannot be parsed. The message of sqlx is dropped, because it may contain parts of the URL.
 pub(crate) fn invalid_url(_: &sqlx::Error) -> StoreError {
     StoreError::invalid_option(
         "url",
@@ -135,28 +135,30 @@ pub(crate) fn is_connect_retryable(error: &sqlx::Error) -> bool {
                 | io::ErrorKind::UnexpectedEof
                 | io::ErrorKind::BrokenPipe
         ),
-        // The client reports a protocol error if the connection breaks before the first response.
+        // sqlx reports a protocol error if the connection breaks before the first response.
         sqlx::Error::Protocol(_) => true,
+        // 53300: no free connection. 57P01 to 57P03: the server is stopping or starting. 08: connection errors.
         other => sqlstate(other).is_some_and(|code| {
             matches!(code, "53300" | "57P01" | "57P02" | "57P03") || code.starts_with("08")
         }),
     }
 }
 
+/// Whether the connection cannot be used any more after `error`.
 fn is_connection_error(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             let fatal = error
                 .try_downcast_ref::<PgDatabaseError>()
                 .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic));
-            // 26000, 0A000: the prepared statement no longer exists or belongs to an older schema. A new connection
-            // prepares the statement again.
+            // 08: connection errors. 26000, 0A000: the prepared statement no longer exists or belongs to an older
+            // schema. A new connection prepares the statement again.
             fatal
                 || error
                     .code()
                     .is_some_and(|code| code.starts_with("08") || matches!(&*code, "26000" | "0A000"))
         }
-        // The row was received; only decoding failed.
+        // The row was received, and only its decoding failed. So the connection still works.
         sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::Decode(_)
         | sqlx::Error::ColumnNotFound(_)
@@ -165,17 +167,19 @@ fn is_connection_error(error: &sqlx::Error) -> bool {
     }
 }
 
+/// The SQLSTATE of an error that the server reported. `None` for an error of sqlx itself.
 fn sqlstate(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code)
 }
 
-/// Whether the server reported a full disk.
+/// Whether the server reported a full disk: SQLSTATE 53100.
 pub(crate) fn is_disk_full(error: &StoreError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
     source.and_then(sqlstate) == Some("53100")
 }
 
-// https://www.postgresql.org/docs/current/errcodes-appendix.html
+/// Maps the SQLSTATE of a server's error. The codes are from
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn from_sqlstate(code: &str) -> StoreError {
     match code {
         "28P01" | "28000" => StoreError::backend(

@@ -15,15 +15,17 @@ use crate::connect::{self, SessionSetup};
 use crate::pool::Pool;
 use crate::{error, row};
 
-/// With two connections, an append and a read can run at the same time. The listen connection is a third one.
+/// The maximum number of connections in the pool. With two connections, an append and a read can run at the same time.
+/// [`ListenConnection`] has a third connection.
 const CONNECTIONS: u32 = 2;
-/// The notification channel of all stores. The payload is the schema's name.
+/// The notification channel. All event logs in a database use it, so the payload of a notification is the schema's
+/// name.
 const CHANNEL: &str = "artifact_store_event";
-/// How long a call waits for a notification. A notification can be lost with its connection, so readers also poll.
+/// How long a call waits for a notification. A notification is lost if the connection breaks, so readers also poll.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// A listen connection that received nothing for this long is replaced, because it may be broken without an error.
 const MAX_SILENCE: Duration = Duration::from_mins(1);
-/// The number of newest entries that a cleanup does not delete.
+/// The number of newest entries that a cleanup keeps. The trait [`EventLog`] promises this number.
 const MIN_KEPT_ENTRIES: i64 = 16_384;
 /// The number of appended entries between two cleanups.
 const CLEANUP_INTERVAL: i64 = 1024;
@@ -42,6 +44,19 @@ struct ListenConnection {
     last_received: Instant,
 }
 
+impl ListenConnection {
+    /// Waits for a notification whose payload is `schema`. Returns `false` if the connection is lost.
+    async fn receive(&mut self, schema: &str) -> Result<bool, sqlx::Error> {
+        while let Some(notification) = self.listener.try_recv().await? {
+            self.last_received = Instant::now();
+            if notification.payload() == schema {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 impl PostgresEventLog {
     /// Opens the event log. The schema is created or migrated if it is not current.
     ///
@@ -53,12 +68,14 @@ impl PostgresEventLog {
         Ok(Self { pool, options, schema: config.schema, listen_connection: Mutex::default() })
     }
 
+    /// Opens a connection that listens on [`CHANNEL`].
     async fn connect_listener(&self) -> Result<ListenConnection, StoreError> {
         let connect = async {
+            // sqlx opens a listener only on a pool of its own type.
             let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
             let mut listener = PgListener::connect_with(&pool).await?;
-            // The listener must not reconnect by itself. After a lost connection the caller must read the log first.
-            // Otherwise the caller could miss an entry.
+            // The listener must not reconnect by itself. While the connection was lost, entries may have been appended
+            // without a notification. So the caller must read the log after every new connection.
             listener.eager_reconnect(false);
             listener.listen(CHANNEL).await?;
             Ok(listener)
@@ -71,6 +88,8 @@ impl PostgresEventLog {
         })
     }
 
+    /// Waits for a notification of this schema, at most [`POLL_INTERVAL`]. Returns at once if it has to open a new
+    /// listen connection, or if the connection is lost.
     async fn wait_for_notification(&self) -> Result<(), StoreError> {
         let mut current = self.listen_connection.lock().await;
         let Some(connection) =
@@ -78,20 +97,11 @@ impl PostgresEventLog {
         else {
             *current = None;
             *current = Some(self.connect_listener().await?);
-            // This returns at once. The server sends no notification for entries that were appended before the
-            // connection began to listen, so the caller must read the log first.
+            // The server sends no notification for entries that were appended before the connection began to listen.
+            // So the caller must read the log before it waits again.
             return Ok(());
         };
-        let receive = async {
-            while let Some(notification) = connection.listener.try_recv().await? {
-                connection.last_received = Instant::now();
-                if notification.payload() == self.schema {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        match timeout(POLL_INTERVAL, receive).await {
+        match timeout(POLL_INTERVAL, connection.receive(&self.schema)).await {
             // The caller reads all new entries, so further notifications that have arrived already are discarded.
             Ok(Ok(true)) => while connection.listener.next_buffered().is_some() {},
             // The connection is lost.
@@ -100,11 +110,13 @@ impl PostgresEventLog {
                 *current = None;
                 return Err(error::from_sqlx(error));
             }
+            // No notification arrived within `POLL_INTERVAL`.
             Err(_) => {}
         }
         Ok(())
     }
 
+    /// Appends the entries whose keys are not in the log yet. Returns the number of the last entry in the log.
     async fn insert_entries(&self, entries: &[NewEntry]) -> Result<i64, StoreError> {
         const SQL: &str = "WITH fresh AS (
                  SELECT key, data, row_number() OVER (ORDER BY position) AS number
@@ -129,7 +141,7 @@ impl PostgresEventLog {
         result.rows.first().map_or_else(|| Err(missing_count()), |row| row::get(row, "last"))
     }
 
-    /// Deletes all entries except the newest [`MIN_KEPT_ENTRIES`].
+    /// Deletes all entries except the newest [`MIN_KEPT_ENTRIES`]. `last` is the number of the last entry.
     async fn delete_old_entries(&self, last: i64) {
         const SQL: &str = "DELETE FROM event WHERE sequence <= $1";
         // If this fails, the next cleanup tries again.
@@ -141,8 +153,9 @@ impl PostgresEventLog {
 impl EventLog for PostgresEventLog {
     async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
         let last = self.insert_entries(entries).await?;
-        let before = last.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
-        if last / CLEANUP_INTERVAL != before / CLEANUP_INTERVAL {
+        let previous_last = last.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
+        let passed_interval = last / CLEANUP_INTERVAL != previous_last / CLEANUP_INTERVAL;
+        if passed_interval {
             self.delete_old_entries(last).await;
         }
         to_sequence(last)
@@ -154,10 +167,11 @@ impl EventLog for PostgresEventLog {
              ORDER BY entry.sequence";
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let result = self.pool.fetch_all(|| sqlx::query(SQL).bind(after).bind(i64::from(limit))).await?;
-        let mut page = LogPage { last: 0, entries: Vec::with_capacity(result.rows.len()) };
         if result.rows.is_empty() {
             return Err(missing_count());
         }
+        let mut page = LogPage { last: 0, entries: Vec::with_capacity(result.rows.len()) };
+        // Every row contains `last`. If there are no entries after `after`, the only row has no entry.
         for row in &result.rows {
             page.last = to_sequence(row::get(row, "last")?)?;
             if let Some(sequence) = row::get::<Option<i64>>(row, "sequence")? {

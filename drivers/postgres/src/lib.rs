@@ -1,22 +1,26 @@
 //! The postgres driver of artifact-store: all artifacts in one schema of a PostgreSQL database, version 13 or newer.
 //!
 //! # Layout
-//! The table `artifact` has one row for each record: the record as JSON with its SHA-256, and columns to search by. A
-//! row whose columns do not match its record is `Corrupt` for every read. The key is (scope mark, id). The scope mark
-//! is the first 128 bits of the SHA-256 of the scope. Every row also contains the plain scope, and every read and every
-//! delete compares this scope. There is one index for each kind of listing: scope, session, user, tenant, all tenants.
-//! Within each index, rows are in the order of a listing: rank, id, scope mark. The rank is the negated time. In the
-//! index for one scope, the scope mark is the first column instead. A page is therefore a scan of one index, wherever
-//! the page begins. Texts are ordered by bytes (`COLLATE "C"`), as in the core.
+//! The table `artifact` has one row for each record: the record as JSON with its SHA-256, and columns to search by. If
+//! the columns of a row do not match its record, every read of the row returns `Corrupt`. The primary key is (scope
+//! mark, id). The scope mark is the first 128 bits of the SHA-256 of the scope. Every row also contains the plain
+//! scope, and every read and every delete compares this scope.
 //!
-//! Bytes are split into chunks of 256 KiB, one row each, stored uncompressed outside of the row (`STORAGE EXTERNAL`). A
-//! range read fetches only the chunks that overlap the range. Blob numbers come from a sequence and are never reused,
-//! so a reader of a deleted artifact never finds chunks of another artifact.
+//! There is one index for each kind of listing: one scope, session, user, tenant, all tenants. Listings are ordered by
+//! rank, id and scope mark. The rank is the negated time, so the newest artifact is first. Each index contains its rows
+//! in this order. So a page is a scan of one index, wherever the page begins. In the index for one scope, the scope
+//! mark is the first column, because it is the same in all rows of the scope. Texts are ordered by bytes (`COLLATE
+//! "C"`), as in the core.
 //!
-//! The table `artifact_store_version` marks the schema as a store and contains its version. A schema of another
+//! The bytes of an artifact are split into chunks of 256 KiB, one row each in the table `chunk`. PostgreSQL stores the
+//! bytes of a chunk uncompressed outside of the row (`STORAGE EXTERNAL`). A range read fetches only the chunks that
+//! overlap the range. All chunks of an artifact have the same blob number. Blob numbers come from a sequence and are
+//! never reused, so a reader of a deleted artifact never finds chunks of another artifact.
+//!
+//! The table `artifact_store_version` marks the schema as a store and contains the schema version. A schema of another
 //! application or of a newer build is rejected before anything is written. An older schema is migrated in one
-//! transaction under an advisory lock, so many processes may start at once. A current schema is only inspected, without
-//! a lock.
+//! transaction under an advisory lock, so many processes may start at once. A schema of the current version is only
+//! inspected, without a lock.
 //!
 //! Two more tables form the event log ([`PostgresEventLog`]). The table `event` contains the entries. The table
 //! `event_count` has one row, which contains the number of the last entry.
@@ -24,61 +28,67 @@
 //! # Commit point
 //! The commit point is the commit of the transaction that inserts the record. One statement stores a body of at most 1
 //! MiB together with its record. This statement is a transaction of its own and needs one round trip. A larger body is
-//! stored in one transaction: the chunks as they arrive, the record last. A delete removes record and chunks in one
-//! transaction too. So no caller ever sees a partial artifact, and neither a kill nor a dropped future leaves orphans.
-//! [`PostgresStore::sweep`] removes the orphans of manual changes.
+//! stored in one transaction: the chunks as they arrive, the record last. A delete also removes record and chunks in
+//! one transaction. So no caller ever sees a partial artifact. If a process is killed or a future is dropped, no
+//! orphans remain. Orphans can come only from manual changes of the tables. [`PostgresStore::sweep`] removes them.
 //!
 //! If a response is lost, the driver checks whether the change was committed. Each put writes a random number into its
 //! row. If the connection breaks, a put of at most 1 MiB sends its statement once more. The second attempt waits for
 //! the first transaction if that transaction is still running. The number in the existing row then shows whether this
-//! put (*created*) or another put (*already exists*) inserted the row. If the row was deleted in between, the artifact
-//! is inserted again. If the response to the commit of a streamed put is lost and the row is not visible, the put
-//! returns `Unavailable`. The whole artifact may still appear, and the caller can safely send it again. If a delete is
-//! sent again and finds nothing, it returns `Unavailable` too, because it is unknown whether the first attempt deleted
-//! the artifact.
+//! put (`Created`) or another put (`AlreadyExists`) inserted the row. If the row was deleted in between, the artifact
+//! is inserted again.
+//!
+//! The response to the commit of a streamed put may be lost too. If the row is not visible then, the put returns
+//! `Unavailable`. The commit may still succeed later. The caller can safely send the artifact again. A delete whose
+//! second attempt finds nothing also returns `Unavailable`, because it is unknown whether the first attempt deleted the
+//! artifact.
 //!
 //! # Concurrency
 //! Any number of processes may open one schema. If identical puts race, the primary key lets only one put create the
-//! artifact. The other puts wait for the transaction of this put and return *already exists*. In the database, only
+//! artifact. The other puts wait for the transaction of this put and return `AlreadyExists`. In the database, only
 //! calls on the same artifact wait for each other.
 //!
-//! The driver has its own connection pool. It opens connections on demand, up to `max_connections`, and sends no ping
-//! around a statement. A connection returns to the pool only if every statement has completed and no transaction is
-//! open. Otherwise, for example after a dropped future or a timeout, the connection is closed, and the server rolls
-//! back. A connection that was idle for 30 seconds is pinged before use, and after 5 minutes it is dropped. If a
-//! connection was lost, for example by a restart of the server, all idle connections are dropped, and the statement is
-//! sent once more on a new connection if this statement is safe to repeat. Connecting to a server that is starting, has
-//! no free connection or refuses connections is retried until `acquire_timeout`, with exponential backoff. Half of each
-//! delay is random.
+//! The driver has its own connection pool. The pool opens connections on demand, up to `max_connections`. It does not
+//! ping the server before or after each statement. A connection returns to the pool only if every statement has
+//! completed and no transaction is open. Otherwise, for example after a dropped future or a timeout, the connection is
+//! closed, and the server rolls back. A connection that was idle for 30 seconds is pinged before use. A connection that
+//! was idle for 5 minutes is dropped.
+//!
+//! A connection may be lost, for example by a restart of the server. Then all idle connections are dropped. If the
+//! statement is safe to repeat, it is sent once more on a new connection. A connection attempt is retried until
+//! `acquire_timeout` if the server is starting, has no free connection or refuses connections. The delay between two
+//! attempts grows exponentially, and half of each delay is random.
 //!
 //! The event log has its own connections, at most three. An append is one statement, and its commit notifies the other
 //! processes. Each process then reads the entries after the last number that it has read. Appends wait for the lock on
-//! the counter row, so numbers become visible in order. A reader therefore misses no entry, even if its connection
+//! the counter row, so numbers become visible in order. So every reader gets every entry, even if its connection
 //! breaks. A reader that receives no notification polls every 5 seconds.
 //!
 //! A streamed put of more than 1 MiB uses its connection until the put ends, even if its caller is slow. Streamed puts
 //! may use three quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their
-//! arrival. If a caller sends nothing for 5 minutes, its put fails. The open transaction of a streamed put keeps the
-//! server's vacuum from removing dead rows. Reads do not hold a connection: each statement reads at most 1 MiB, one
-//! statement ahead of the consumer.
+//! arrival. If a caller sends nothing for 5 minutes, its put fails. This limit exists because the open transaction of a
+//! streamed put keeps the server's vacuum from removing dead rows.
+//!
+//! A read uses a connection only during each of its statements. Each statement reads at most 1 MiB. While the consumer
+//! uses these bytes, the next statement already runs.
 //!
 //! The server enforces `statement_timeout` on every session. The driver also enforces it, with half a second added, so
 //! that a call to a server that does not respond returns `Unavailable`. Servers of version 14 and newer, on most
-//! systems, cancel the statements of disconnected clients.
+//! operating systems, cancel the statements of disconnected clients.
 //!
-//! Memory: an upload needs about 2 MiB plus the copies in the database client, a read needs about 2 MiB, and a put from
+//! Memory: an upload needs about 2 MiB plus the copies in the database client. A read needs about 2 MiB. A put from
 //! memory needs its body and a copy of the body.
 //!
 //! # Flags and limits
-//! The store has the flag `shared`. It also has the flag `durable`, unless `synchronous_commit=off` is set, or the
-//! server runs with `fsync` or `full_page_writes` off when the store is opened. If the server's setting is
-//! `synchronous_commit=off`, the store uses `on` for its sessions. The store does not change stronger settings.
+//! The store has the flag `shared`. It also has the flag `durable` if the option `synchronous_commit` is `on`, and the
+//! server's settings `fsync` and `full_page_writes` are on when the store is opened. With this option `on`, the
+//! sessions of the store use the server's own value of `synchronous_commit`, or `on` if the server's value is `off`.
 //! Presigning is not supported. An artifact has at most 1 TiB, or `max_artifact_bytes` if that is less. Filters have no
 //! index. So a listing whose filter matches few records scans all records of the scopes that it covers.
 //!
-//! The database must be UTF-8, and the server must be the primary: a standby lags behind. If a server becomes
-//! read-only, reads still work and the health is degraded. The role needs privileges on its schema, and the privilege
-//! to create the schema if it does not exist.
+//! The encoding of the database must be UTF-8. The server must be the primary, because a standby lags behind. If a
+//! server becomes read-only, reads still work and the health is degraded. The role needs privileges on its schema, and
+//! the privilege to create the schema if it does not exist.
 //!
 //! TLS is set by `sslmode` in the URL. The default, `prefer`, encrypts if the server supports TLS, and does not verify
 //! the server's certificate. `verify-full` verifies the certificate against the authorities of the operating system, or
@@ -86,11 +96,11 @@
 //! other clients.
 //!
 //! # Not done here
-//! The driver does not compare bytes with their SHA-256: the Gate does that. If an artifact is deleted while it is
-//! being read, the stream fails as `Unavailable`; the bytes are not kept alive. The server reuses the space of deleted
-//! artifacts after a vacuum; its files do not shrink by themselves. Transaction-level poolers are not supported: the
-//! store sets session options and keeps statements prepared. Several hosts in one URL are not supported: use one name
-//! that always points to the primary.
+//! - The driver does not compare bytes with their SHA-256. The Gate compares them.
+//! - If an artifact is deleted while it is being read, the stream fails with `Unavailable`.
+//! - The server reuses the space of deleted artifacts after a vacuum. The server's files do not shrink by themselves.
+//! - Transaction-level poolers are not supported, because the store sets session options and keeps statements prepared.
+//! - Several hosts in one URL are not supported. Use one name that always points to the primary.
 
 mod audit;
 mod config;

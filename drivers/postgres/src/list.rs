@@ -1,9 +1,8 @@
-//! Listings: builds the SQL of a page from index, conditions and position. No other module builds statements for
-//! artifacts at run time.
+//! Listings: builds the SQL of a page from index, conditions and position.
 //!
-//! SQL is composed of literals in this module only. Every value is bound, and a list of values is one parameter, so
-//! that there are few distinct statements and all stay prepared. This module must never give a query another meaning:
-//! it must select the same records as `ListQuery::matches`.
+//! Only this module composes SQL for artifacts at run time. It composes SQL only of literals. Every value is bound. A
+//! list of values is one parameter. So there are few distinct statements, and all stay prepared. A listing must always
+//! select the same records as `ListQuery::matches`.
 
 use artifact_store_core::{
     Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
@@ -20,21 +19,22 @@ pub(crate) async fn list(pool: &Pool, query: &ListQuery) -> Result<Page, StoreEr
     let limit = query.limit() as usize;
     let page = page_query(query, position);
     let fetched = pool.fetch_all(|| page.statement()).await?.rows;
-    let more = fetched.len() > limit;
+    let has_next_page = fetched.len() > limit;
     let rows: Vec<Record> = fetched
         .iter()
         .take(limit)
         .map(|row| row::decode(row).map(|existing| existing.record))
         .collect::<Result<_, _>>()?;
-    let total = if query.counts_total() {
-        let count = count_query(query);
-        let counted = pool.fetch_all(|| count.statement()).await?.rows;
-        let counted = counted.first().map(|row| row::get::<i64>(row, "count")).transpose()?;
-        Some(counted.unwrap_or_default().cast_unsigned())
-    } else {
-        None
-    };
-    Ok(Page::new(query, rows, total, more))
+    let total = if query.counts_total() { Some(count(pool, query).await?) } else { None };
+    Ok(Page::new(query, rows, total, has_next_page))
+}
+
+/// Returns the number of records that match `query`, on all pages.
+async fn count(pool: &Pool, query: &ListQuery) -> Result<u64, StoreError> {
+    let sql = count_query(query);
+    let rows = pool.fetch_all(|| sql.statement()).await?.rows;
+    let Some(row) = rows.first() else { return Ok(0) };
+    Ok(row::get::<i64>(row, "count")?.cast_unsigned())
 }
 
 /// A value to bind.
@@ -46,9 +46,11 @@ enum BindValue {
     BytesArray(Vec<Vec<u8>>),
 }
 
-/// Builds a statement, which can be sent more than once.
+/// Builds the text of a statement and collects its values. [`statement`](Self::statement) may be called several times,
+/// because a statement may be retried.
 struct SqlBuilder {
     text: String,
+    /// The values of the parameters `$1`, `$2` and so on.
     values: Vec<BindValue>,
 }
 
@@ -62,6 +64,7 @@ impl SqlBuilder {
         self
     }
 
+    /// Appends the next parameter, and binds `value` to it.
     fn bind(&mut self, value: BindValue) -> &mut Self {
         self.values.push(value);
         self.text.push('$');
@@ -89,8 +92,8 @@ impl SqlBuilder {
     }
 }
 
-/// Builds the statement for one page. It fetches one row more than the limit. This row shows whether there is a next
-/// page.
+/// Builds the statement for one page. The page begins after `position`, or at the first row if `position` is `None`.
+/// The statement fetches one row more than the limit. This row shows whether there is a next page.
 fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
     let index = ListIndex::of(query.pattern());
     let mut sql = SqlBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
@@ -98,7 +101,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
     if let Some(Position { created_at, id, scope_mark }) = position {
         let rank = -created_at.as_micros();
         if let ListIndex::Scope(_) = index {
-            // The scope mark is a hash of the scope, so it is the same in all rows of one scope.
+            // The scope mark is the same in all rows of one scope, so it is not compared.
             sql.push(" AND (a.rank, a.id) > (").int(rank).push(", ").text(id.as_str()).push(")");
         } else {
             sql.push(" AND (a.rank, a.id, a.scope_mark) > (").int(rank).push(", ").text(id.as_str());
@@ -114,6 +117,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
     sql
 }
 
+/// Builds the statement that counts all rows of a listing.
 fn count_query(query: &ListQuery) -> SqlBuilder {
     let mut sql = SqlBuilder::new("SELECT count(*) AS count FROM artifact AS a");
     push_scope_conditions(&mut sql, &ListIndex::of(query.pattern()), query);
@@ -123,6 +127,7 @@ fn count_query(query: &ListQuery) -> SqlBuilder {
 /// The index that a listing scans: the narrowest index that contains all rows of the listing in the order of the
 /// listing.
 enum ListIndex {
+    /// The index for one scope. The pattern determines the whole scope, including the task.
     Scope(ScopeMark),
     Session,
     User,
@@ -150,11 +155,12 @@ impl ListIndex {
     }
 }
 
+/// Adds the `WHERE` clause: the conditions on the scope, then the filters of `query`.
 fn push_scope_conditions(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery) {
     sql.push(" WHERE TRUE");
     if let ListIndex::Scope(scope_mark) = index {
-        // The scope mark is the only condition on the scope. With further conditions the server might choose another
-        // index. `decode` checks the scope of each row against its scope mark.
+        // The scope mark is the only condition on the scope. With further conditions, the server might choose another
+        // index. `row::decode` checks that the scope of each row matches its scope mark.
         sql.push(" AND a.scope_mark = ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec()));
         push_filters(sql, query.filter());
         return;
@@ -181,9 +187,10 @@ fn push_scope_conditions(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQu
     push_filters(sql, query.filter());
 }
 
+/// Adds the conditions of `filter`.
 fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = filter;
-    // Stored sizes are at most `i64::MAX`, so a larger limit is equivalent to `i64::MAX`.
+    // No stored size is larger than `i64::MAX`, so a larger limit in the filter has the same effect as `i64::MAX`.
     let clamp_to_i64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let bytes_array =
         |texts: &[String]| BindValue::BytesArray(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
@@ -212,8 +219,8 @@ fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
     }
 }
 
-/// The media type of a row, normalized like `MediaRange::normalize`. The bytes of the media type are encoded with
-/// `escape`, because a text of PostgreSQL cannot contain a zero byte.
+/// The SQL expression for the media type of a row, normalized like `MediaRange::normalize`. The bytes of the media type
+/// become a text with the encoding `escape`, because a text of PostgreSQL cannot contain a zero byte.
 macro_rules! comparable_media_type {
     () => {
         r#"(' ' || translate(lower(encode(a.media_type, 'escape') COLLATE "C"), E' \t"', '') || ';')"#
@@ -223,6 +230,7 @@ macro_rules! comparable_media_type {
 /// Adds the media type condition. All ranges without media type parameters share one bound parameter. Each range with
 /// media type parameters has a bound parameter of its own.
 fn push_media_types(sql: &mut SqlBuilder, ranges: &[MediaRange]) {
+    // The first part of a range is the media type itself. Each further part is a media type parameter.
     let (without_parameters, with_parameters): (Vec<_>, Vec<_>) =
         ranges.iter().partition(|range| range.parts().len() == 1);
     sql.push(concat!(" AND (", comparable_media_type!(), " LIKE ANY ("))
@@ -241,17 +249,20 @@ fn like_patterns(range: &MediaRange) -> Vec<String> {
     range.parts().iter().map(|part| like_pattern(part)).collect()
 }
 
-/// A `LIKE` pattern for texts that contain `part`. If `part` starts with a space, the text must start with `part`.
+/// A `LIKE` pattern for texts that contain `part`. If `part` starts with a space, the pattern is for texts that start
+/// with `part`: a normalized media type has its only space at the start.
 fn like_pattern(part: &str) -> String {
     let mut pattern = String::from(if part.starts_with(' ') { "" } else { "%" });
     for byte in part.bytes() {
         match byte {
-            // The encoding `escape` doubles a backslash, and `LIKE` needs an escape for each of the two.
+            // The encoding `escape` writes a backslash as two backslashes. In the pattern, each of the two needs one
+            // more backslash.
             b'\\' => pattern.push_str(r"\\\\"),
             b'%' | b'_' => pattern.extend(['\\', char::from(byte)]),
+            // The encoding `escape` writes such a byte as a backslash and three octal digits.
             0 | 0x80.. => {
-                let digit = |bits: u8| char::from(b'0' + (byte >> bits & 7));
-                pattern.extend(['\\', '\\', digit(6), digit(3), digit(0)]);
+                let octal_digit = |shift: u8| char::from(b'0' + (byte >> shift & 7));
+                pattern.extend(['\\', '\\', octal_digit(6), octal_digit(3), octal_digit(0)]);
             }
             byte => pattern.push(char::from(byte)),
         }

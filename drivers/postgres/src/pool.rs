@@ -1,7 +1,8 @@
 //! The connection pool: [`Pool`], and [`PooledConnection`] for a connection in use.
 //!
-//! This pool replaces sqlx's pool. It must never ping around each short statement, reuse a connection in the middle of
-//! a statement or a transaction, or wait for a server that does not respond. This module must never name a table.
+//! This pool replaces sqlx's pool. It sends no ping before or after each statement. It never reuses a connection whose
+//! statement or transaction is not complete. It does not wait longer than a timeout for a server that does not respond.
+//! This module must never name a table.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +19,15 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::config::PostgresConfig;
 use crate::error::{self, StatementError};
 
-/// The driver waits this much longer than `statement_timeout` for a response. So the server's own timeout ends a
-/// statement first, and the server's error says more.
+/// The driver waits this much longer than `statement_timeout` for a response. So the server ends a statement first, and
+/// the caller gets the server's error, which says more than the driver's error.
 const RESPONSE_GRACE: Duration = Duration::from_millis(500);
-/// A connection that was idle for longer is pinged before use.
+/// A connection that was idle for longer than this is pinged before use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
-/// A connection that was idle for longer is dropped, because a router on the path may have closed it silently.
+/// A connection that was idle for longer than this is dropped, because a router on the path may have closed it
+/// silently.
 const MAX_IDLE: Duration = Duration::from_mins(5);
+/// The backoff after the first failed attempt to connect. Each further backoff is twice as long, up to [`MAX_BACKOFF`].
 const INITIAL_BACKOFF: Duration = Duration::from_millis(40);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 /// The time limit for closing connections properly.
@@ -33,23 +36,24 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A statement with its bound values.
 pub(crate) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-/// A pool of connections, which are opened on demand.
+/// A pool of connections. It opens connections on demand.
 pub(crate) struct Pool {
     options: PgConnectOptions,
     max_connections: u32,
     acquire_timeout: Duration,
     upload_wait: Duration,
     response_timeout: Duration,
+    /// A connection in use holds one permit. There are `max_connections` permits.
     connection_permits: Semaphore,
-    /// Limits the number of streamed puts, because a streamed put uses a connection for as long as its caller sends.
-    /// All other calls use the remaining connections.
+    /// Limits the number of streamed puts, because a streamed put uses a connection until its caller has sent the whole
+    /// body. All other calls use the remaining connections.
     upload_permits: Semaphore,
     max_uploads: u32,
+    /// The connection that was used last is at the end.
     idle_connections: Mutex<Vec<IdleConnection>>,
     /// Whether the last connection attempt failed.
     unreachable: AtomicBool,
-    /// A semaphore without permits. Waiting for a permit ends when the store closes, because the store then closes the
-    /// semaphore.
+    /// A semaphore without permits. [`close`](Self::close) closes the semaphore, which ends every wait for a permit.
     close_signal: Semaphore,
 }
 
@@ -58,7 +62,7 @@ struct IdleConnection {
     idle_since: Instant,
 }
 
-/// The size of the values in the parameters and rows of a statement.
+/// How large the values in the parameters and rows of a statement are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueSize {
     /// Records and short bytes. The buffers of the connection are not shrunk afterwards.
@@ -147,7 +151,10 @@ impl Pool {
         }
     }
 
-    /// Acquires the permit that a streamed put needs. Permits are given in the order of the requests.
+    /// Acquires the permit that a streamed put needs. Calls get permits in the order in which they were made.
+    ///
+    /// # Errors
+    /// `Unavailable` if no permit became free within `upload_wait`; `Closed`.
     pub(crate) async fn acquire_upload_permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         timeout(self.upload_wait, self.upload_permits.acquire())
             .await
@@ -185,18 +192,23 @@ impl Pool {
             if idle_since.elapsed() < PING_AFTER_IDLE {
                 return Ok(PooledConnection::new(self, conn, permit));
             }
+            // A quarter of the timeout leaves enough time to open a new connection if the ping fails.
+            let ping_timeout = self.acquire_timeout / 4;
             if idle_since.elapsed() < MAX_IDLE
-                && matches!(timeout(self.acquire_timeout / 4, conn.ping()).await, Ok(Ok(())))
+                && matches!(timeout(ping_timeout, conn.ping()).await, Ok(Ok(())))
             {
                 return Ok(PooledConnection::new(self, conn, permit));
             }
-            // The connection that was used last is taken first, so all others have been idle for longer.
+            // `pop_idle` returned the connection that was used last. All others have been idle for longer, so they are
+            // dropped too.
             self.drop_idle();
         }
         Ok(PooledConnection::new(self, self.connect(deadline).await?, permit))
     }
 
+    /// The error of a call that did not get a permit for a connection within `acquire_timeout`.
     fn acquire_timed_out(&self) -> StoreError {
+        // If the server cannot be reached, the calls that hold the permits are trying to connect.
         if self.unreachable.load(Ordering::Relaxed) {
             return error::connect_timeout(None);
         }
@@ -206,7 +218,7 @@ impl Pool {
         ))
     }
 
-    /// Opens a new connection, and sets `unreachable` if the attempt failed.
+    /// Opens a new connection. Stores in `unreachable` whether this failed.
     async fn connect(&self, deadline: Instant) -> Result<PgConnection, StoreError> {
         let connected = connect(&self.options, deadline).await;
         self.unreachable.store(connected.is_err(), Ordering::Relaxed);
@@ -235,14 +247,14 @@ impl Pool {
     pub(crate) async fn close(&self) {
         self.close_signal.close();
         self.upload_permits.close();
-        // Waits until no connection is in use. A statement ends at its timeout at the latest. The close signal ends a
-        // streamed put.
+        // Waits until no connection is in use. A running statement ends at its timeout at the latest. A streamed put
+        // ends at the close signal.
         let permits = self.connection_permits.acquire_many(self.max_connections).await;
         self.connection_permits.close();
         drop(permits);
         let idle = std::mem::take(&mut *self.lock_idle());
         let closing = idle.into_iter().map(|IdleConnection { conn, .. }| conn.close());
-        // If a close message is lost, the server notices the closed socket.
+        // If the close message of a connection is not sent in time, the server notices that the socket is closed.
         let _ = timeout(CLOSE_TIMEOUT, futures_util::future::join_all(closing)).await;
     }
 }
@@ -267,9 +279,11 @@ pub(crate) async fn connect(
             Ok(Err(error)) => return Err(error::from_connect(error)),
             Err(_) => return Err(error::connect_timeout(last_error)),
         }
-        // Half of the delay is random, so that clients which lost their connections together do not reconnect together.
-        let random = getrandom::u32().unwrap_or_default() % 1000;
-        let delay = backoff / 2 + backoff * random / 2000;
+        // Half of the delay is random. So clients that lost their connections at the same time do not all reconnect at
+        // the same time.
+        let random_thousandths = getrandom::u32().unwrap_or_default() % 1000;
+        let half_backoff = backoff / 2;
+        let delay = half_backoff + half_backoff * random_thousandths / 1000;
         if Instant::now() + delay >= deadline {
             return Err(error::connect_timeout(last_error));
         }
@@ -282,12 +296,12 @@ pub(crate) async fn connect(
 /// and no transaction is open. Otherwise the connection is closed, and the server rolls back.
 pub(crate) struct PooledConnection<'a> {
     pool: &'a Pool,
+    /// `None` after the connection was lost.
     conn: Option<PgConnection>,
-    /// Whether every statement has completed.
+    /// Whether every statement has completed. `false` while a statement runs, and after its future was dropped.
     is_ready: bool,
     /// Whether a transaction is open, or the session may hold an advisory lock.
     has_session_state: bool,
-    /// The size of the values that are sent and received. Large values make the connection's buffers grow.
     value_size: ValueSize,
     _permit: SemaphorePermit<'a>,
 }
@@ -304,21 +318,22 @@ impl<'a> PooledConnection<'a> {
         }
     }
 
-    /// Sets the size of the values that are sent and received. After large values, the connection's buffers are shrunk
-    /// when the connection returns to the pool.
+    /// Sets the size of the values in the following statements. With [`ValueSize::Large`], the buffers of the
+    /// connection are shrunk when the connection returns to the pool.
     pub(crate) fn with_value_size(mut self, value_size: ValueSize) -> Self {
         self.value_size = value_size;
         self
     }
 
-    /// Closes the connection on drop instead of returning it to the pool, unless [`release`](Self::release) is called.
+    /// From now on, dropping this value closes the connection instead of returning it to the pool.
+    /// [`release`](Self::release) cancels this.
     pub(crate) fn close_on_drop(mut self) -> Self {
         self.has_session_state = true;
         self
     }
 
-    /// Cancels [`close_on_drop`](Self::close_on_drop): the session has no state left, so the drop at the end of this
-    /// method returns the connection to the pool.
+    /// Cancels [`close_on_drop`](Self::close_on_drop) and returns the connection to the pool. Call this when the
+    /// session holds no advisory lock any more.
     pub(crate) fn release(mut self) {
         self.has_session_state = false;
     }
@@ -326,8 +341,10 @@ impl<'a> PooledConnection<'a> {
     /// Executes one statement and fetches all rows.
     pub(crate) async fn fetch_all(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, StatementError> {
         let Some(conn) = self.conn.as_mut() else {
+            // An earlier statement has lost the connection. `WorkerCrashed` counts as a lost connection.
             return Err(StatementError::Sqlx(sqlx::Error::WorkerCrashed));
         };
+        // If this future is dropped during the statement, `is_ready` remains `false`.
         self.is_ready = false;
         let result = match timeout(self.pool.response_timeout, statement.fetch_all(conn)).await {
             Ok(result) => result.map_err(StatementError::Sqlx),
@@ -351,7 +368,8 @@ impl<'a> PooledConnection<'a> {
         self.fetch_all(sqlx::query("BEGIN")).await.map(drop)
     }
 
-    /// Commits. If the connection is lost, it is unknown whether the transaction was committed.
+    /// Commits the transaction. If the connection is lost during the commit, it is unknown whether the server
+    /// committed.
     pub(crate) async fn commit(&mut self) -> Result<(), StatementError> {
         self.fetch_all(sqlx::query("COMMIT")).await?;
         self.has_session_state = false;

@@ -17,10 +17,10 @@ use crate::row::{self, NewRow};
 use crate::schema::{self, CHUNK_BYTES};
 use crate::{error, read};
 
-/// The number of chunks that one statement writes.
+/// The number of chunks that one statement writes: 1 MiB.
 pub(crate) const CHUNKS_PER_STATEMENT: usize = 4;
 /// A put fails after this many attempts. An attempt fails if the insert finds a row with the same key, but another call
-/// deletes this row before it is read.
+/// deletes this row before the put can read it.
 const MAX_ATTEMPTS: u32 = 16;
 
 /// An artifact to store, without its bytes.
@@ -32,17 +32,24 @@ pub(crate) struct NewArtifact<'a> {
 }
 
 impl NewArtifact<'_> {
+    /// Makes the row to insert, with the time of `clock` and a new put number.
     fn encode(&self, clock: &dyn Clock) -> Result<NewRow, StoreError> {
         let CompletedBody { digest, size } = self.completed;
         NewRow::encode(Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now()))
     }
 
-    /// Returns the result of this put if a row with its key exists, or `None` if there is no such row any more. If the
-    /// row has `put_number`, an earlier attempt of this put inserted the row, so the outcome is `Created`.
+    /// Returns the result of this put if a row with its key exists, or `None` if there is no such row any more.
+    ///
+    /// `put_number` is the number of an earlier attempt of this put that may have inserted the row, or `None` if there
+    /// is no such attempt. If the row has this number, the outcome is `Created`, otherwise `AlreadyExists`.
     ///
     /// # Errors
     /// `Conflict` if the row belongs to bytes with another SHA-256; `Corrupt`, `Unavailable`, `Backend`, `Closed`.
-    async fn existing(&self, pool: &Pool, put_number: Option<i64>) -> Result<Option<PutResult>, StoreError> {
+    async fn find_existing(
+        &self,
+        pool: &Pool,
+        put_number: Option<i64>,
+    ) -> Result<Option<PutResult>, StoreError> {
         let id = ArtifactId::new(&self.options.namespace, &self.completed.digest);
         let Some(existing) = read::find_row(pool, self.scope, &id).await? else { return Ok(None) };
         if existing.record.digest != self.completed.digest {
@@ -50,8 +57,8 @@ impl NewArtifact<'_> {
                 "bytes with another SHA-256 exist under this id; put these in another namespace",
             ));
         }
-        let outcome =
-            if put_number == Some(existing.put) { PutOutcome::Created } else { PutOutcome::AlreadyExists };
+        let is_own_row = put_number == Some(existing.put);
+        let outcome = if is_own_row { PutOutcome::Created } else { PutOutcome::AlreadyExists };
         Ok(Some(PutResult { record: existing.record, outcome }))
     }
 }
@@ -59,15 +66,16 @@ impl NewArtifact<'_> {
 /// Stores an artifact whose chunks are all in memory. One statement inserts the record and the chunks. This statement
 /// is a transaction of its own.
 ///
-/// If the response is lost, the statement is sent again. The second attempt finds the row of the first attempt, or
-/// inserts the row. The put number in the row shows whether this put inserted it.
+/// If the response is lost, the statement is sent again. The second attempt either finds the row of the first attempt
+/// or inserts the row. The put number in a row shows which put inserted the row.
 pub(crate) async fn put_bytes(
     pool: &Pool,
     clock: &dyn Clock,
     new: &NewArtifact<'_>,
     chunks: &[Bytes],
 ) -> Result<PutResult, StoreError> {
-    let is_large = chunks.iter().map(Bytes::len).sum::<usize>() > CHUNK_BYTES / 2;
+    let size = chunks.iter().map(Bytes::len).sum::<usize>();
+    let is_large = size > CHUNK_BYTES / 2;
     let row = new.encode(clock)?;
     for _ in 0..MAX_ATTEMPTS {
         let statement = || insert_statement(&row, chunks);
@@ -76,13 +84,16 @@ pub(crate) async fn put_bytes(
         if !result.rows.is_empty() {
             return Ok(PutResult { record: row.record, outcome: PutOutcome::Created });
         }
-        if let Some(put) = new.existing(pool, result.retried.then_some(row.put)).await? {
+        // Only if the statement was sent twice, the existing row may be from this put.
+        let put_number = if result.retried { Some(row.put) } else { None };
+        if let Some(put) = new.find_existing(pool, put_number).await? {
             return Ok(put);
         }
     }
     Err(key_contention())
 }
 
+/// The statement that inserts `row` and `chunks`. It returns no row if a row with this key exists.
 fn insert_statement<'q>(row: &'q NewRow, chunks: &'q [Bytes]) -> Statement<'q> {
     const INSERT_EMPTY: &str = row::insert!("nextval('blob_number')");
     const INSERT_ONE_CHUNK: &str = concat!(
@@ -116,8 +127,8 @@ fn key_contention() -> StoreError {
 
 /// Stores a streamed body: its chunks as they arrive, its record last, all in one transaction.
 ///
-/// An upload permit and a connection for the upload are acquired only after the chunks of one full statement have
-/// arrived.
+/// A body that ends within the first statement's chunks is stored by [`put_bytes`]. For a larger body, this function
+/// acquires an upload permit and a connection.
 pub(crate) async fn put_stream(
     pool: &Pool,
     clock: &dyn Clock,
@@ -130,6 +141,7 @@ pub(crate) async fn put_stream(
         let new = NewArtifact { scope, options, completed: body.finish()? };
         return put_bytes(pool, clock, &new, &first).await;
     }
+    // If the caller announced the digest, the put can find an existing artifact before it writes the chunks.
     if let Some(digest) = body.announced_digest() {
         let id = ArtifactId::new(&options.namespace, &digest);
         let existing = read::find_row(pool, scope, &id).await?;
@@ -141,12 +153,9 @@ pub(crate) async fn put_stream(
     let _permit = pool.acquire_upload_permit().await?;
     let mut upload =
         Upload { conn: pool.begin().await?.with_value_size(ValueSize::Large), blob: None, written_chunks: 0 };
-    match upload.write_chunks(pool, &mut body, first).await {
-        Ok(()) => {}
-        Err(error) => {
-            upload.conn.rollback().await;
-            return Err(error);
-        }
+    if let Err(error) = upload.write_chunks(pool, &mut body, first).await {
+        upload.conn.rollback().await;
+        return Err(error);
     }
     let new = NewArtifact { scope, options, completed: body.finish()? };
     upload.finish(pool, clock, new).await
@@ -159,7 +168,7 @@ struct NextChunks {
     is_complete: bool,
 }
 
-/// Reads the next chunks of a body. Fails with `Closed` when the store closes.
+/// Reads the next chunks of a body, at most [`CHUNKS_PER_STATEMENT`]. Fails with `Closed` when the store closes.
 async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<NextChunks, StoreError> {
     let mut chunks = Vec::with_capacity(CHUNKS_PER_STATEMENT);
     while chunks.len() < CHUNKS_PER_STATEMENT {
@@ -175,7 +184,8 @@ async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<NextChunks, S
     Ok(NextChunks { chunks, is_complete: false })
 }
 
-/// Handles a body whose announced digest already exists. The body is read to its end and checked, but not written.
+/// Handles a body whose announced digest already exists. Reads the body to its end and checks its digest, but writes
+/// nothing.
 async fn verify_existing(
     pool: &Pool,
     scope: &Scope,
@@ -184,7 +194,7 @@ async fn verify_existing(
 ) -> Result<PutResult, StoreError> {
     while !read_chunks(pool, &mut body).await?.is_complete {}
     let new = NewArtifact { scope, options, completed: body.finish()? };
-    new.existing(pool, None).await?.ok_or_else(|| {
+    new.find_existing(pool, None).await?.ok_or_else(|| {
         StoreError::unavailable("the existing artifact was deleted during the upload; send the body again")
     })
 }
@@ -192,13 +202,14 @@ async fn verify_existing(
 /// A streamed put with its open transaction.
 struct Upload<'a> {
     conn: PooledConnection<'a>,
-    /// The blob number, allocated with the first chunks.
+    /// The blob number. `None` until the first chunks are written.
     blob: Option<i64>,
     /// The number of chunks written so far.
     written_chunks: usize,
 }
 
 impl Upload<'_> {
+    /// Writes the chunks `first`, then all further chunks of `body`.
     async fn write_chunks(
         &mut self,
         pool: &Pool,
@@ -207,13 +218,14 @@ impl Upload<'_> {
     ) -> Result<(), StoreError> {
         let mut chunks = first;
         while !chunks.is_empty() {
-            // The next chunks are received and hashed while the server writes these chunks.
+            // While the server writes these chunks, the next chunks are received and hashed.
             let ((), next) = try_join(self.append(&chunks), read_chunks(pool, body)).await?;
             chunks = next.chunks;
         }
         Ok(())
     }
 
+    /// Writes `chunks` after the chunks written so far. The first call also allocates the blob number.
     async fn append(&mut self, chunks: &[Bytes]) -> Result<(), StoreError> {
         const INSERT_FIRST: &str = "WITH new AS MATERIALIZED (SELECT nextval('blob_number') AS blob),
              stored AS (INSERT INTO chunk (blob, place, data)
@@ -250,33 +262,46 @@ impl Upload<'_> {
         for _ in 0..MAX_ATTEMPTS {
             let row = new.encode(clock)?;
             let inserted = self.conn.fetch_all(row.bind(sqlx::query(INSERT_RECORD)).bind(self.blob)).await?;
-            if inserted.is_empty() {
-                // A row with this key exists. Another call may delete this row before it is read here.
-                if let Some(put) = new.existing(pool, None).await? {
-                    self.conn.rollback().await;
-                    return Ok(put);
-                }
-                continue;
+            if !inserted.is_empty() {
+                return self.commit(pool, &new, row).await;
             }
-            let Err(error) = self.conn.commit().await else {
-                return Ok(PutResult { record: row.record, outcome: PutOutcome::Created });
-            };
-            drop(self.conn);
-            return resolve_lost_commit(pool, &new, row.put, error).await;
+            // A row with this key exists. Another call may delete this row before it is read here.
+            if let Some(put) = new.find_existing(pool, None).await? {
+                self.conn.rollback().await;
+                return Ok(put);
+            }
         }
         Err(key_contention())
     }
+
+    /// Commits the transaction after `row` was inserted.
+    async fn commit(
+        mut self,
+        pool: &Pool,
+        new: &NewArtifact<'_>,
+        row: NewRow,
+    ) -> Result<PutResult, StoreError> {
+        match self.conn.commit().await {
+            Ok(()) => Ok(PutResult { record: row.record, outcome: PutOutcome::Created }),
+            Err(error) => {
+                // `resolve_failed_commit` needs a connection, so the permit of this connection is released first.
+                drop(self.conn);
+                resolve_failed_commit(pool, new, row.put, error).await
+            }
+        }
+    }
 }
 
-/// Handles a commit whose response was lost: if the row exists, the commit succeeded.
-async fn resolve_lost_commit(
+/// Handles the `error` of a commit. If only the response was lost and the row exists, the put was successful. Otherwise
+/// returns the error. `put_number` is the number in the row of this put.
+async fn resolve_failed_commit(
     pool: &Pool,
     new: &NewArtifact<'_>,
     put_number: i64,
     error: StatementError,
 ) -> Result<PutResult, StoreError> {
     if error.is_retryable()
-        && let Ok(Some(put)) = new.existing(pool, Some(put_number)).await
+        && let Ok(Some(put)) = new.find_existing(pool, Some(put_number)).await
     {
         return Ok(put);
     }

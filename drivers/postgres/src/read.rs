@@ -17,15 +17,16 @@ use crate::pool::Pool;
 use crate::row::{self, ExistingRow};
 use crate::schema::{self, CHUNK_BYTES};
 
-/// The number of chunks that one statement reads.
+/// The number of chunks that one statement reads: 1 MiB.
 const CHUNKS_PER_STATEMENT: u64 = 4;
 
 /// A stored artifact.
 pub(crate) struct StoredArtifact {
+    /// The blob number of its chunks.
     pub(crate) blob: i64,
     pub(crate) record: Record,
-    /// All bytes if they fit into one chunk, otherwise `None`. One statement reads the record together with a single
-    /// chunk, so both are from one snapshot.
+    /// All bytes if they fit into one chunk, otherwise `None`. One statement reads the record and this chunk, so both
+    /// are from the same snapshot.
     pub(crate) bytes: Option<Bytes>,
 }
 
@@ -86,10 +87,11 @@ struct ChunkReader {
     size: u64,
     /// The bytes that the stream has not returned yet.
     remaining: Range<u64>,
-    /// Chunks that were read. The first chunk contains the next byte of the stream.
+    /// The chunks that were read and not returned yet. The first chunk contains the next byte of the stream.
     buffered: VecDeque<Bytes>,
-    /// The index of the first chunk that has not been requested.
+    /// The index of the first chunk that has not been requested from the server.
     next_index: u64,
+    /// The running read of the next chunks. `None` before the first read, and after all chunks were requested.
     read_ahead: Option<ReadAheadTask>,
 }
 
@@ -102,7 +104,8 @@ impl Drop for ReadAheadTask {
     }
 }
 
-/// Returns the bytes of `range` as a stream of chunks. The range must lie within the blob's `size`.
+/// Returns the bytes `range` of the blob with the number `blob` as a stream of chunks. `size` is the number of bytes in
+/// the blob. The range must end at or before `size`. The reads are tasks on the runtime of `handle`.
 pub(crate) fn chunk_stream(
     pool: Arc<Pool>,
     handle: Handle,
@@ -127,6 +130,7 @@ pub(crate) fn chunk_stream(
 }
 
 impl ChunkReader {
+    /// Returns the next bytes of the stream, or `None` at the end of the range.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         if self.remaining.is_empty() {
             return Ok(None);
@@ -135,40 +139,40 @@ impl ChunkReader {
             let Some(mut task) = self.read_ahead.take().or_else(|| self.spawn_read_ahead()) else {
                 return Err(missing_chunk());
             };
-            self.buffered = (&mut task.0).await.map_err(|error| {
+            let joined = (&mut task.0).await.map_err(|error| {
                 StoreError::unavailable("the read was aborted because the runtime is shutting down")
                     .with_source(error)
-            })??;
+            })?;
+            self.buffered = joined?;
             self.read_ahead = self.spawn_read_ahead();
         }
         let Some(chunk) = self.buffered.pop_front() else { return Err(missing_chunk()) };
         let chunk_start = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
         let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
         // Both offsets lie within one chunk, so they fit into `usize`.
-        let in_chunk = |offset: u64| usize::try_from(offset - chunk_start).unwrap_or(CHUNK_BYTES);
-        let bytes = chunk.slice(in_chunk(self.remaining.start)..in_chunk(end));
+        let offset_in_chunk = |offset: u64| usize::try_from(offset - chunk_start).unwrap_or(CHUNK_BYTES);
+        let bytes = chunk.slice(offset_in_chunk(self.remaining.start)..offset_in_chunk(end));
         self.remaining.start = end;
         Ok(Some(bytes))
     }
 
-    /// Spawns the read of the next chunks on the store's runtime. The caller may poll the stream on another runtime, or
-    /// without a runtime. Returns `None` if all chunks of the range were requested.
+    /// Spawns the read of the next chunks. Returns `None` if all chunks of the range were requested.
+    ///
+    /// The read is spawned on the store's runtime, because the caller may poll the stream outside of a tokio runtime.
     fn spawn_read_ahead(&mut self) -> Option<ReadAheadTask> {
         let end = schema::chunk_count(self.remaining.end).min(self.next_index + CHUNKS_PER_STATEMENT);
         let indexes = self.next_index..end;
         self.next_index = end;
-        (!indexes.is_empty()).then(|| {
-            ReadAheadTask(self.handle.spawn(read_chunks(
-                Arc::clone(&self.pool),
-                self.blob,
-                self.size,
-                indexes,
-            )))
-        })
+        if indexes.is_empty() {
+            return None;
+        }
+        let read = read_chunks(Arc::clone(&self.pool), self.blob, self.size, indexes);
+        Some(ReadAheadTask(self.handle.spawn(read)))
     }
 }
 
-/// Reads the chunks at `indexes` and checks the length of each.
+/// Reads the chunks at `indexes` of the blob with the number `blob`, and checks the length of each chunk. `size` is the
+/// number of bytes in the blob.
 async fn read_chunks(
     pool: Arc<Pool>,
     blob: i64,
@@ -187,20 +191,21 @@ async fn read_chunks(
         })
         .await?;
     let mut chunks = VecDeque::with_capacity(result.rows.len());
-    for (index, row) in indexes.clone().zip(result.rows) {
+    let requested_chunks = indexes.end - indexes.start;
+    for (index, row) in indexes.zip(result.rows) {
         let data: Vec<u8> = row::get(&row, "data")?;
         let expected_length = (size - index * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
-        if row::get::<i32>(&row, "place")? != schema::chunk_index(index)
-            || data.len() as u64 != expected_length
-        {
+        let has_expected_index = row::get::<i32>(&row, "place")? == schema::chunk_index(index);
+        if !has_expected_index || data.len() as u64 != expected_length {
             break;
         }
         chunks.push_back(Bytes::from(data));
     }
-    if chunks.len() as u64 == indexes.end - indexes.start {
+    if chunks.len() as u64 == requested_chunks {
         return Ok(chunks);
     }
-    // Record and chunks are deleted together, so if the record still exists, no delete removed the chunks.
+    // A chunk is missing. A delete removes record and chunks together. So if the record still exists, the chunk is not
+    // missing because of a delete, and the artifact is corrupt.
     let record = pool.fetch_all(|| sqlx::query("SELECT 1 FROM artifact WHERE blob = $1").bind(blob)).await?;
     if record.rows.is_empty() {
         Err(StoreError::unavailable("the artifact was deleted while it was being read"))

@@ -1,7 +1,8 @@
-//! Encoding of records as rows, and decoding with checks.
+//! Encodes records as rows, and decodes rows with checks.
 //!
-//! A row contains the complete record as JSON, with the SHA-256 of this JSON. Other columns are copies of fields, for
-//! searching. A row in which any copy was altered is corrupt. This module must never use a connection.
+//! A row contains the complete record as JSON, with the SHA-256 of this JSON. Other columns are copies of the record's
+//! fields, so that SQL can search by them. If a copy was altered, the row is corrupt. This module must never use a
+//! connection.
 
 use artifact_store_core::{ArtifactId, Digest, Record, Scope, ScopeMark, StoreError};
 use sqlx::Row;
@@ -21,7 +22,7 @@ macro_rules! columns {
 pub(crate) use columns;
 
 /// The `INSERT` of a record. The commit of this statement is the commit point. The statement returns no row if a row
-/// with this key exists. [`NewRow::bind`] binds the values; `$blob` is the expression for the blob number.
+/// with this key exists. `$blob` is the SQL expression for the blob number. [`NewRow::bind`] binds the other values.
 macro_rules! insert {
     ($blob:literal) => {
         concat!(
@@ -35,7 +36,8 @@ macro_rules! insert {
 }
 pub(crate) use insert;
 
-/// The condition that selects one artifact in `artifact AS a`: the key and the plain scope.
+/// The condition that selects one artifact in `artifact AS a`: the key and the plain scope. `IS NOT DISTINCT FROM` also
+/// compares a task that is null.
 macro_rules! key_condition {
     () => {
         "a.scope_mark = $1 AND a.id = $2 AND a.tenant = $3 AND a.user_ = $4 AND a.session = $5 \
@@ -48,14 +50,14 @@ pub(crate) use key_condition;
 #[derive(Debug)]
 pub(crate) struct NewRow {
     pub(crate) record: Record,
-    /// A random number by which a put recognizes its own row.
+    /// The put number: a random number by which a put recognizes its own row.
     pub(crate) put: i64,
     json: String,
     json_digest: Digest,
 }
 
 impl NewRow {
-    /// Encodes `record`.
+    /// Encodes `record`, and chooses a random put number.
     pub(crate) fn encode(record: Record) -> Result<Self, StoreError> {
         let json = serde_json::to_string(&record).map_err(|error| {
             StoreError::invalid("the record cannot be encoded as JSON").with_source(error)
@@ -67,7 +69,7 @@ impl NewRow {
         Ok(Self { record, put: put.cast_signed(), json, json_digest })
     }
 
-    /// Binds the values of [`insert`], which are the first parameters of the statement.
+    /// Binds the values of [`insert`] to the first 15 parameters of the statement.
     pub(crate) fn bind<'q>(&'q self, statement: Statement<'q>) -> Statement<'q> {
         let Record { id, digest, size, scope, created_at, options } = &self.record;
         statement
@@ -92,15 +94,17 @@ impl NewRow {
 /// A row that was read and checked.
 #[derive(Debug)]
 pub(crate) struct ExistingRow {
+    /// The blob number of the chunks.
     pub(crate) blob: i64,
+    /// The put number: it identifies the put that inserted the row.
     pub(crate) put: i64,
     pub(crate) record: Record,
 }
 
-/// Decodes a row.
+/// Decodes a row that was selected with [`columns`].
 ///
 /// # Errors
-/// `Corrupt` if the columns of the row do not match its record.
+/// `Corrupt` if the record was altered, or if the columns of the row do not match the record.
 pub(crate) fn decode(row: &PgRow) -> Result<ExistingRow, StoreError> {
     let json: &str = get(row, "record")?;
     if Digest::of(json.as_bytes()).as_bytes() != get::<&[u8]>(row, "record_digest")? {
@@ -138,12 +142,15 @@ pub(crate) fn decode_for(row: &PgRow, scope: &Scope, id: &ArtifactId) -> Result<
     Ok(existing)
 }
 
-/// The name of the scope's task, or `None` if the scope has no task.
+/// The name of the task of `scope`, or `None` if the scope has no task.
 pub(crate) fn task_name(scope: &Scope) -> Option<&str> {
     scope.task().map(artifact_store_core::ScopePart::as_str)
 }
 
-/// Returns the value of a column.
+/// Returns the value of the column `column`.
+///
+/// # Errors
+/// `Corrupt` if the row has no such column, or if the column has another type.
 pub(crate) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,

@@ -7,30 +7,31 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::error;
 
-/// The size of a chunk. Only the last chunk of an artifact is shorter. The chunk size is part of the layout: a change
-/// needs a new schema version.
+/// The size of a chunk in bytes. Only the last chunk of an artifact may be shorter. The chunk size is part of the
+/// layout, so a change of the chunk size needs a new schema version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The maximum size of an artifact: 1 TiB.
+/// The maximum size of an artifact in bytes: 1 TiB.
 pub(crate) const MAX_ARTIFACT_BYTES: u64 = 1 << 40;
 
-/// The migrations, each from one schema version to the next. A released migration is never changed.
+/// The migrations, each from one schema version to the next version. The statements of a released migration are never
+/// changed.
 const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = r#"
--- Marks the schema as a store's, and says which version it has.
+-- Marks the schema as a store, and contains the schema version.
 CREATE TABLE artifact_store_version (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     version integer NOT NULL
 );
 INSERT INTO artifact_store_version (version) VALUES (0);
 
--- The numbers of blobs. They only grow: whoever still reads a deleted blob finds nothing, never another blob's bytes.
+-- The blob numbers. A number is never used again. So a reader of a deleted blob never finds the bytes of another blob.
 CREATE SEQUENCE blob_number;
 
--- The records. Whoever sees a row here can read all its chunks.
--- `rank` is the negated time, so that newest first is ascending. `put` is a random number by which a put knows its own
--- row again. Media type and tags are bytes, because a text cannot hold every character.
+-- The records. If a row is visible, all its chunks are visible too.
+-- `rank` is the negated time, so the newest row has the lowest rank. `put` is a random number by which a put recognizes its
+-- own row. Media type and tags are bytes, because a text of PostgreSQL cannot contain a zero byte.
 CREATE TABLE artifact (
     blob bigint NOT NULL UNIQUE,
     put bigint NOT NULL,
@@ -56,7 +57,7 @@ CREATE INDEX artifact_by_user ON artifact (tenant, user_, rank, id, scope_mark);
 CREATE INDEX artifact_by_tenant ON artifact (tenant, rank, id, scope_mark);
 CREATE INDEX artifact_by_rank ON artifact (rank, id, scope_mark);
 
--- External: kept outside of the row and not compressed, so that a part of a chunk is read without the rest.
+-- The bytes of the artifacts. EXTERNAL stores the data of a chunk uncompressed outside of the row.
 CREATE TABLE chunk (
     blob bigint NOT NULL,
     place integer NOT NULL,
@@ -67,8 +68,8 @@ ALTER TABLE chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 "#;
 
 const V2: &str = r"
--- The log of events. One row counts the entries: whoever appends holds it until its commit, so numbers become visible in
--- their order and without holes.
+-- The event log. The only row of event_count contains the number of the last entry. An append locks this row until its
+-- commit. So numbers become visible in ascending order and without gaps.
 CREATE TABLE event_count (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     last bigint NOT NULL
@@ -81,7 +82,7 @@ CREATE TABLE event (
 );
 ";
 
-/// The schema version of this build.
+/// The schema version of this build: the number of migrations.
 pub(crate) fn current_version() -> i32 {
     i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
 }
@@ -108,7 +109,11 @@ enum SchemaState {
     Store(i32),
 }
 
-/// Inspects the schema `name`, without changes and without a lock that would block others.
+/// Returns the state of the schema `name`. Changes nothing, and takes no lock that would block other sessions.
+///
+/// # Errors
+/// `InvalidArgument` if the schema belongs to another application or to a newer build; `Corrupt` if the schema version
+/// is missing; `Unavailable`, `Backend`.
 async fn inspect(conn: &mut PgConnection, name: &str) -> Result<SchemaState, StoreError> {
     let row = sqlx::query(
         "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1) AS schema_exists,
@@ -145,7 +150,11 @@ async fn inspect(conn: &mut PgConnection, name: &str) -> Result<SchemaState, Sto
     Ok(if read_bool("schema_exists")? { SchemaState::Empty } else { SchemaState::Missing })
 }
 
-/// Returns an error unless the schema contains a store of the current version.
+/// Checks that the schema `name` contains a store of the current version.
+///
+/// # Errors
+/// `InvalidArgument` if the schema contains no store, or a store of another version. The other errors are those of
+/// [`inspect`].
 pub(crate) async fn require_current(conn: &mut PgConnection, name: &str) -> Result<(), StoreError> {
     match inspect(conn, name).await? {
         SchemaState::Store(found) if found == current_version() => Ok(()),
@@ -160,9 +169,11 @@ pub(crate) async fn require_current(conn: &mut PgConnection, name: &str) -> Resu
     }
 }
 
-/// Migrates the schema `name`, which must be a valid identifier, to the current version. One transaction under an
-/// advisory lock runs all migrations and sets the version number, so that only one process migrates at a time. A
-/// current schema is only inspected.
+/// Migrates the schema `name` to the current version. `name` must be a valid identifier, because it becomes part of the
+/// SQL text.
+///
+/// One transaction runs all missing migrations and sets the version number. This transaction holds an advisory lock, so
+/// that only one process migrates at a time. A schema of the current version is only inspected.
 pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), StoreError> {
     if inspect(conn, name).await? == SchemaState::Store(current_version()) {
         return Ok(());
@@ -174,17 +185,18 @@ pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), S
         .await
         .map_err(error::from_sqlx)?;
     // Another process may have migrated the schema before this process got the lock.
-    let from = match inspect(conn, name).await? {
+    let from_version = match inspect(conn, name).await? {
         SchemaState::Missing => {
             let create = format!("CREATE SCHEMA \"{name}\"");
             sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *conn).await.map_err(error::from_sqlx)?;
             0
         }
         SchemaState::Empty => 0,
-        SchemaState::Store(from) => from,
+        SchemaState::Store(version) => version,
     };
-    for step in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or_default()) {
-        execute(conn, step).await?;
+    let applied_migrations = usize::try_from(from_version).unwrap_or_default();
+    for migration in MIGRATIONS.iter().skip(applied_migrations) {
+        execute(conn, migration).await?;
     }
     sqlx::query("UPDATE artifact_store_version SET version = $1")
         .bind(current_version())

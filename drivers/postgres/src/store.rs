@@ -1,6 +1,6 @@
 //! [`PostgresStore`]: opening, the verbs of the store, sweeping and closing.
 //!
-//! This module must never contain SQL for artifacts.
+//! This module must never contain SQL that reads or writes artifacts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,9 +23,10 @@ use crate::{delete, error, list, put, read, row, sweep};
 
 /// How long the store's health is degraded after a put that failed because the server's disk was full.
 const DISK_FULL_TTL: Duration = Duration::from_mins(1);
-/// A body in memory of at most this size is stored by one statement. A larger body is stored like a stream.
+/// A body in memory of at most this many bytes is stored by one statement. A larger body is stored like a stream.
 const MAX_SINGLE_STATEMENT_BYTES: usize = put::CHUNKS_PER_STATEMENT * CHUNK_BYTES;
-/// A body of at most this size is hashed inline, a larger body on tokio's blocking pool.
+/// A body of at most this many bytes is hashed in the calling task. Hashing a larger body takes long, so it runs on
+/// tokio's blocking pool.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
 
 /// A store in one schema of a PostgreSQL database. This is the bare driver. Applications open the store with the crate
@@ -41,8 +42,10 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Opens the store. Call this function within a tokio runtime with timers enabled. The store uses that runtime. The
-    /// schema is created or migrated if it is not current. Many processes may open one schema at once.
+    /// Opens the store. Creates the schema if it does not exist, and migrates a schema of an older version. Many
+    /// processes may open one schema at once.
+    ///
+    /// Call this function within a tokio runtime with timers enabled. The store spawns its tasks on this runtime.
     ///
     /// # Errors
     /// - `InvalidArgument`: an option is out of range, the URL is not usable, the schema belongs to another application
@@ -70,10 +73,12 @@ impl PostgresStore {
         })
     }
 
-    /// Deletes chunks that belong to no record, and counts their blobs. With [`SweepMode::DryRun`] this method only
-    /// counts the blobs. A kill or a dropped future leaves no orphans. Orphans come from manual changes, or from a
-    /// partly restored backup. Only one sweep of a schema runs at a time, across all processes. If another sweep is
-    /// running, the summary has `busy` set.
+    /// Deletes the chunks that belong to no record, and returns the number of their blobs. With [`SweepMode::DryRun`],
+    /// this method only counts the blobs.
+    ///
+    /// If a process is killed or a future is dropped, no orphans remain. Orphans come from manual changes of the
+    /// tables, or from a partly restored backup. Only one sweep of a schema runs at a time, across all processes. If
+    /// another sweep is running, this call deletes nothing and returns a summary with `busy` set.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.
@@ -81,6 +86,7 @@ impl PostgresStore {
         sweep::sweep(&self.pool, mode).await
     }
 
+    /// Stores a body: a small body in memory by one statement, any other body as a stream.
     async fn put_body(
         &self,
         scope: &Scope,
@@ -104,8 +110,9 @@ impl PostgresStore {
         }
     }
 
-    /// Records whether the `result` of a put shows that the server's disk is full. No SQL statement returns the free
-    /// disk space of a server.
+    /// Updates `disk_full` from the `result` of a put: a success clears it, and the error of a full disk sets it.
+    ///
+    /// [`health`](ArtifactStore::health) cannot ask the server, because no SQL statement returns the free disk space.
     fn note_disk_full(&self, result: &Result<PutResult, StoreError>) {
         let disk_full = match result {
             Ok(_) => None,
@@ -115,6 +122,7 @@ impl PostgresStore {
         *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner) = disk_full;
     }
 
+    /// Whether a put failed within the last [`DISK_FULL_TTL`] because the server's disk was full.
     fn is_disk_full(&self) -> bool {
         let disk_full = *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner);
         disk_full.is_some_and(|since| since.elapsed() < DISK_FULL_TTL)
@@ -178,8 +186,8 @@ impl ArtifactStore for PostgresStore {
                 current_setting('transaction_read_only')::boolean AS is_read_only
              FROM artifact_store_version";
         let timed_out = |_| StoreError::unavailable("the server did not respond within acquire_timeout");
-        let result = timeout(self.pool.acquire_timeout(), self.pool.fetch_all(|| sqlx::query(SQL))).await;
-        let result = result.map_err(timed_out)??;
+        let query = self.pool.fetch_all(|| sqlx::query(SQL));
+        let result = timeout(self.pool.acquire_timeout(), query).await.map_err(timed_out)??;
         let Some(row) = result.rows.first() else {
             return Err(StoreError::corrupt("the schema of the store has lost its version"));
         };
@@ -204,7 +212,7 @@ impl ArtifactStore for PostgresStore {
     }
 }
 
-/// Splits bytes into chunks without copying them.
+/// Splits `bytes` into chunks of [`CHUNK_BYTES`] without copying the bytes. The last chunk may be shorter.
 fn split_into_chunks(mut bytes: Bytes) -> Vec<Bytes> {
     let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK_BYTES));
     while !bytes.is_empty() {

@@ -10,29 +10,33 @@ use crate::row;
 /// Deletes or counts the blobs whose chunks belong to no record.
 ///
 /// Record and chunks are inserted and deleted in one transaction, so orphans exist only after manual changes of the
-/// tables. Each step is one statement and so has one snapshot. This snapshot contains either both the record and the
-/// chunks of a concurrent put, or neither.
+/// tables. A sweep is safe during a concurrent put. Each statement of the sweep has one snapshot: it sees the record
+/// and the chunks of the put together, or it sees nothing of the put.
 ///
-/// Only one sweep of a schema runs at a time. A sweep holds a session-level advisory lock. The server releases this
-/// lock when the connection closes.
+/// A sweep holds a session-level advisory lock, so only one sweep of a schema runs at a time. The server releases this
+/// lock when the connection closes. If another sweep holds the lock, the summary has `busy` set.
 pub(crate) async fn sweep(pool: &Pool, mode: SweepMode) -> Result<SweepSummary, StoreError> {
     const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('artifact-store sweep ' || current_schema(), 0)) AS held";
     const UNLOCK: &str =
         "SELECT pg_advisory_unlock(hashtextextended('artifact-store sweep ' || current_schema(), 0))";
     // The connection must not return to the pool while it may hold the lock, even if this future is dropped.
     let mut conn = pool.acquire().await?.close_on_drop();
-    let held = conn.fetch_all(sqlx::query(LOCK)).await?;
-    if !held.first().map_or(Ok(false), |row| row::get(row, "held"))? {
+    let rows = conn.fetch_all(sqlx::query(LOCK)).await?;
+    let got_lock = rows.first().map_or(Ok(false), |row| row::get(row, "held"))?;
+    if !got_lock {
         conn.release();
         return Ok(SweepSummary::busy());
     }
     let swept = sweep_blob_ranges(&mut conn, mode).await;
+    // If the unlock fails, dropping `conn` closes the connection, and the server releases the lock.
     if conn.fetch_all(sqlx::query(UNLOCK)).await.is_ok() {
         conn.release();
     }
     swept
 }
 
+/// Deletes or counts the orphans range by range, in the order of blob numbers. Each range has about 4096 chunks, so
+/// that no statement takes long.
 async fn sweep_blob_ranges(
     conn: &mut PooledConnection<'_>,
     mode: SweepMode,
@@ -46,18 +50,25 @@ async fn sweep_blob_ranges(
         "SELECT count(DISTINCT c.blob) AS count, coalesce(sum(octet_length(c.data)), 0)::bigint AS bytes
          FROM chunk AS c WHERE c.blob > $1 AND c.blob <= $2
              AND NOT EXISTS (SELECT 1 FROM artifact AS a WHERE a.blob = c.blob)";
-    let step = if mode.deletes() { DELETE_ORPHANS } else { COUNT_ORPHANS };
-    let mut from = i64::MIN;
+    let sweep_range = if mode.deletes() { DELETE_ORPHANS } else { COUNT_ORPHANS };
+    // All blobs up to this number are done.
+    let mut last_done = i64::MIN;
     let (mut orphans, mut bytes) = (0, 0);
     loop {
-        let range = conn.fetch_all(sqlx::query(NEXT_RANGE).bind(from)).await?;
-        let upto = range.first().and_then(|row| row::get::<Option<i64>>(row, "blob").transpose());
-        let Some(upto) = upto.transpose()? else { return Ok(SweepSummary::new(orphans).with_bytes(bytes)) };
-        let found = conn.fetch_all(sqlx::query(step).bind(from).bind(upto)).await?;
+        let range = conn.fetch_all(sqlx::query(NEXT_RANGE).bind(last_done)).await?;
+        // The last blob of the next range. It is null if no chunk is left.
+        let last_blob = match range.first() {
+            Some(row) => row::get::<Option<i64>>(row, "blob")?,
+            None => None,
+        };
+        let Some(last_blob) = last_blob else {
+            return Ok(SweepSummary::new(orphans).with_bytes(bytes));
+        };
+        let found = conn.fetch_all(sqlx::query(sweep_range).bind(last_done).bind(last_blob)).await?;
         if let Some(row) = found.first() {
             orphans += row::get::<i64>(row, "count")?.cast_unsigned();
             bytes += row::get::<i64>(row, "bytes")?.cast_unsigned();
         }
-        from = upto;
+        last_done = last_blob;
     }
 }

@@ -156,9 +156,9 @@ fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Res
     if let Some(record) = existing_record(state, &key, &upload.scope, &id, &upload.digest)? {
         return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
     }
-    let (file, record) = upload.complete_file(state)?;
+    let (mut file, record) = upload.complete_file(state)?;
     cancel.check_cancelled()?;
-    let result = publish(state, cancel, &key, file, record);
+    let result = publish(state, cancel, &key, &mut file, record);
     if result.is_err() {
         // `publish` may have created directories.
         prune_empty_dirs(&state.dirs, &key);
@@ -172,7 +172,7 @@ fn publish(
     state: &StoreState,
     cancel: &CancellationToken,
     key: &ArtifactKey,
-    mut file: TempFile,
+    file: &mut TempFile,
     record: Record,
 ) -> Result<PutResult, StoreError> {
     let mut failed_attempts: u32 = 0;

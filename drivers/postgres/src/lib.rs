@@ -30,7 +30,8 @@
 //! MiB together with its record. This statement is a transaction of its own and needs one round trip. A larger body is
 //! stored in one transaction: the chunks as they arrive, the record last. A delete also removes record and chunks in
 //! one transaction. So no caller ever sees a partial artifact. If a process is killed or a future is dropped, no
-//! orphans remain. Orphans can come only from manual changes of the tables. [`PostgresStore::sweep`] removes them.
+//! orphans remain. Orphans come only from manual changes of the tables, or from a partly restored backup.
+//! [`PostgresStore::sweep`] removes orphans.
 //!
 //! If a response is lost, the driver checks whether the change was committed. Each put writes a random number into its
 //! row. If the connection breaks, a put of at most 1 MiB sends its statement once more. The second attempt waits for
@@ -61,8 +62,8 @@
 //!
 //! The event log has its own connections, at most three. An append is one statement, and its commit notifies the other
 //! processes. Each process then reads the entries after the last number that it has read. Appends wait for the lock on
-//! the counter row, so numbers become visible in order. So every reader gets every entry, even if its connection
-//! breaks. A reader that receives no notification polls every 5 seconds.
+//! the counter row, so numbers become visible in ascending order. Therefore a reader gets every entry, even if its
+//! connection breaks. A reader that receives no notification polls every 5 seconds.
 //!
 //! A streamed put of more than 1 MiB uses its connection until the put ends, even if its caller is slow. Streamed puts
 //! may use three quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their

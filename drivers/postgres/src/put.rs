@@ -74,6 +74,7 @@ pub(crate) async fn put_bytes(
     new: &NewArtifact<'_>,
     chunks: &[Bytes],
 ) -> Result<PutResult, StoreError> {
+    // Large values make the buffers of the connection grow. The limit is half a chunk.
     let size = chunks.iter().map(Bytes::len).sum::<usize>();
     let is_large = size > CHUNK_BYTES / 2;
     let row = new.encode(clock)?;
@@ -117,10 +118,12 @@ fn insert_statement<'q>(row: &'q NewRow, chunks: &'q [Bytes]) -> Statement<'q> {
     }
 }
 
+/// The chunks in the type that sqlx can bind as `bytea[]`.
 fn slices(chunks: &[Bytes]) -> Vec<&[u8]> {
     chunks.iter().map(|chunk| &chunk[..]).collect()
 }
 
+/// The error after [`MAX_ATTEMPTS`] failed attempts.
 fn key_contention() -> StoreError {
     StoreError::unavailable("other calls put and deleted the artifact repeatedly; try again")
 }
@@ -146,6 +149,7 @@ pub(crate) async fn put_stream(
         let id = ArtifactId::new(&options.namespace, &digest);
         let existing = read::find_row(pool, scope, &id).await?;
         if existing.is_some_and(|existing| existing.record.digest == digest) {
+            // These chunks are not written, so their memory is freed now.
             drop(first);
             return verify_existing(pool, scope, options, body).await;
         }

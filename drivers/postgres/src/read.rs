@@ -83,9 +83,11 @@ fn missing_chunk() -> StoreError {
 struct ChunkReader {
     pool: Arc<Pool>,
     handle: Handle,
+    /// The blob number.
     blob: i64,
+    /// The number of bytes in the blob.
     size: u64,
-    /// The bytes that the stream has not returned yet.
+    /// The range of bytes that the stream has not returned yet.
     remaining: Range<u64>,
     /// The chunks that were read and not returned yet. The first chunk contains the next byte of the stream.
     buffered: VecDeque<Bytes>,

@@ -57,7 +57,8 @@ CREATE INDEX artifact_by_user ON artifact (tenant, user_, rank, id, scope_mark);
 CREATE INDEX artifact_by_tenant ON artifact (tenant, rank, id, scope_mark);
 CREATE INDEX artifact_by_rank ON artifact (rank, id, scope_mark);
 
--- The bytes of the artifacts. EXTERNAL stores the data of a chunk uncompressed outside of the row.
+-- The bytes of the artifacts. `place` is the index of a chunk in its blob. EXTERNAL stores the data of a chunk
+-- uncompressed outside of the row.
 CREATE TABLE chunk (
     blob bigint NOT NULL,
     place integer NOT NULL,

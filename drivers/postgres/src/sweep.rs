@@ -35,8 +35,8 @@ pub(crate) async fn sweep(pool: &Pool, mode: SweepMode) -> Result<SweepSummary, 
     swept
 }
 
-/// Deletes or counts the orphans range by range, in the order of blob numbers. Each range has about 4096 chunks, so
-/// that no statement takes long.
+/// Deletes or counts the orphans range by range, in the order of blob numbers. Each range contains the blobs of the
+/// next 4096 chunks, so that no statement takes long.
 async fn sweep_blob_ranges(
     conn: &mut PooledConnection<'_>,
     mode: SweepMode,

@@ -12,8 +12,8 @@ use artifact_store_core::StoreError;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// A store runs at most this many tasks at once. The limit is lower if the process may open fewer than 1024 files,
-/// which is `MAX_TASKS * FILES_PER_TASK`.
+/// A store runs at most this many tasks at once. The limit is lower if the process may open fewer than 1024 files
+/// (`MAX_TASKS * FILES_PER_TASK`).
 const MAX_TASKS: usize = 64;
 /// For each task, the process must be allowed to open this many files. A listing opens the most files: up to 10. The
 /// other 6 files are for active gets, cached directories and the rest of the process.
@@ -121,7 +121,7 @@ impl BlockingPool {
                 Ok(()) => work_result,
                 Err(error) => {
                     // The caller dropped its future, so nobody needs the result. The result may own a `TempFile`, whose
-                    // drop removes the file. This happens before the permit is released, so that `close` waits for it.
+                    // drop removes the file. The permit is released afterwards, so that `close` waits for the removal.
                     drop(work_result);
                     Err(error)
                 }

@@ -164,7 +164,7 @@ impl ScopeDirs {
         &self.artifacts
     }
 
-    /// Opens an artifact's file. Returns `None` if it does not exist.
+    /// Opens the file of the artifact `key`. Returns `None` if the file does not exist.
     pub(crate) fn open_artifact(&self, key: &ArtifactKey) -> Result<Option<File>, Errno> {
         match self.open_by_path(key) {
             Ok(file) => Ok(Some(file)),

@@ -146,6 +146,7 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// Scans the directory `name` in `dir`, if it exists.
     fn scan_subdir(&mut self, dir: &OwnedFd, name: String) -> Result<(), StoreError> {
         match open_dir(dir, &name) {
             Ok(subdir) => {
@@ -160,6 +161,7 @@ impl Scan<'_> {
         }
     }
 
+    /// Scans the files in the leaf directory `dir`.
     fn scan_leaf(&mut self, dir: &OwnedFd) -> Result<(), StoreError> {
         self.leaf_scope = None;
         for name in entry_names(dir).map_err(|error| self.entry_error("listing", "", error))? {
@@ -171,6 +173,7 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// Reads the record of the file `name` in `dir`, and adds a row if the record belongs to the page.
     fn scan_file(&mut self, dir: &OwnedFd, name: &str) -> Result<(), StoreError> {
         self.cancel.check_cancelled_or_closed()?;
         let file = match open_file(dir, name) {

@@ -98,7 +98,8 @@ pub(crate) async fn put_stream(
     .await
 }
 
-/// The task that writes the latest batch of a streamed body. It owns the temporary file. `None` before the first batch.
+/// The task that writes the latest batch of a streamed body. The task owns the temporary file. `None` before the
+/// first batch and after [`wait`](Self::wait).
 #[derive(Default)]
 struct PendingWrite(Option<BlockingTask<TempFile>>);
 
@@ -191,6 +192,7 @@ fn publish(
             // A delete in this or another process removed a directory that had become empty.
             Err(Errno::NOENT) => {
                 state.dirs.evict(key);
+                // The first attempts follow each other at once. The delay before each later attempt is longer.
                 if failed_attempts > 10 {
                     std::thread::sleep(Duration::from_micros(50 * u64::from(failed_attempts)));
                 }
@@ -231,8 +233,8 @@ fn existing_record(
         )));
     }
     if state.sync.is_always() {
-        // The put that created the artifact may not have synced it yet, or the sync of that put may have failed. The
-        // present put acknowledges the artifact too, so it must sync the artifact.
+        // The put that created the artifact may not have synced it yet, or the sync of that put may have failed. This
+        // put acknowledges the artifact too, so it must sync the artifact.
         file.sync_data().map_err(|error| map_io_error("syncing an artifact", error))?;
         let still_exists =
             state.dirs.sync_entry(key, &file).map_err(|error| map_io_error("syncing a directory", error))?;

@@ -38,7 +38,7 @@ pub struct DriverInfo {
 pub enum UrlForm {
     /// `inmem:`. The driver has no location.
     SchemeOnly,
-    /// `fs:/path` or `fs:relative/path`. The path sets this option.
+    /// `fs:/path` or `fs:relative/path`. The option with this name gets the path.
     Path(&'static str),
     /// `s3://host/path`. The host sets one option. A path that is not empty sets another option, without the leading
     /// slash.
@@ -48,8 +48,8 @@ pub enum UrlForm {
         /// The option that the path sets.
         path: &'static str,
     },
-    /// `postgres://…`. The whole URL sets this option, and the driver passes it to the storage's client. Parameters
-    /// that are options of the driver or of the configuration are removed first.
+    /// `postgres://…`. The option with this name gets the whole URL, and the driver passes the URL to the storage's
+    /// client. Parameters that are options of the driver or of the configuration are removed from the URL first.
     FullUrl(&'static str),
 }
 

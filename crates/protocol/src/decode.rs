@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::envelope::Envelope;
 
-/// The most characters of a member's name in a message. Names are untrusted input, too.
+/// The maximum number of characters of a member's name in a message. Names are untrusted input, too.
 const MAX_NAME_CHARS: usize = 64;
-/// The most characters of the list of legal values in a message.
+/// The maximum number of characters of the list of legal values in a message.
 const MAX_LEGAL_CHARS: usize = 400;
 
 /// Decodes `json` as a request.

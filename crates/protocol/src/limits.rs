@@ -13,15 +13,15 @@ pub const MAX_EXPIRY_NANOS: u64 = 7 * 24 * 60 * 60 * 1_000_000_000;
 /// The limits of a control payload: the options of a put. A payload exactly at a limit is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PayloadLimits {
-    /// The most bytes of its compact JSON.
+    /// The maximum number of bytes of its compact JSON.
     pub max_bytes: usize,
-    /// The most characters (Unicode scalar values) of a string or of a member's name.
+    /// The maximum number of characters (Unicode scalar values) of a string or of a member's name.
     pub max_chars: usize,
-    /// The most items of a list.
+    /// The maximum number of items of a list.
     pub max_items: usize,
-    /// The most members of an object.
+    /// The maximum number of members of an object.
     pub max_keys: usize,
-    /// The most nested containers, including the outermost one.
+    /// The maximum number of nested containers, including the outermost one.
     pub max_depth: usize,
 }
 

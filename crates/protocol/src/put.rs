@@ -20,9 +20,9 @@ use crate::schema;
 use crate::scope::RequestScope;
 use crate::size_limit::SizeLimit;
 
-/// The most bytes of JSON in a request. In a put, the value of the member `bytes` is not included. A payload within
-/// [`PAYLOAD_LIMITS`](crate::PAYLOAD_LIMITS) is much smaller, even with escapes and indentation. So a payload slightly
-/// above these limits is still read, and the refusal names the limit.
+/// The maximum number of bytes of JSON in a request. In a put, the value of the member `bytes` is not included. A
+/// payload within [`PAYLOAD_LIMITS`](crate::PAYLOAD_LIMITS) is much smaller, even with escapes and indentation. So a
+/// payload slightly above these limits is still read, and the refusal names the limit.
 pub const MAX_JSON_BYTES: u64 = 1024 * 1024;
 
 /// The request of `artifacts.put`. Its debug output shows the number of bytes, never the bytes.

@@ -29,7 +29,7 @@ pub struct GetRequest {
     /// The first byte to return, counted from 0; absent: 0.
     #[serde(default)]
     pub offset: Option<u64>,
-    /// The most bytes to return; absent or 0: the default of the runtime.
+    /// The maximum number of bytes to return; absent or 0: the default of the runtime.
     #[serde(default)]
     pub max_bytes: Option<u64>,
 }
@@ -129,7 +129,7 @@ pub struct ListRequest {
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub tags: Vec<String>,
-    /// The most rows of the page; absent or 0: 100. A number above 1000 counts as 1000.
+    /// The maximum number of rows of the page; absent or 0: 100. A number above 1000 counts as 1000.
     #[serde(default)]
     pub limit: Option<u64>,
     /// The `next_cursor` of the previous page; absent or empty: the first page.

@@ -18,10 +18,10 @@ pub struct ResolverOptions {
     /// The largest upload, in bytes, that is accepted (`protocol.max_upload_bytes`). `None` means
     /// `max_request_bytes` if that is set, otherwise 1 GiB. If both are set, the smaller limit holds for uploads.
     pub max_upload_bytes: Option<u64>,
-    /// The most bytes that `artifacts.get` returns if the request does not set a number
+    /// The maximum number of bytes that `artifacts.get` returns if the request does not set a number
     /// (`artifacts.fetch_default_max_bytes`; 64 KiB).
     pub fetch_default_max_bytes: u64,
-    /// The most bytes that `artifacts.get` returns, even if the request sets a higher number
+    /// The maximum number of bytes that `artifacts.get` returns, even if the request sets a higher number
     /// (`artifacts.fetch_hard_max_bytes`; 1 MiB).
     pub fetch_hard_max_bytes: u64,
     /// The number of events kept for each tenant, for subscribers that connect again (1024).
@@ -29,13 +29,13 @@ pub struct ResolverOptions {
     /// The approximate memory for the kept events of all tenants together, in bytes (64 MiB). Above this limit, events
     /// of the tenant with the most bytes are dropped first.
     pub events_kept_bytes: usize,
-    /// The most open subscriptions of a session (16).
+    /// The maximum number of open subscriptions of a session; 16 by default.
     pub max_subscribers_per_session: usize,
-    /// The most open subscriptions of a user, over all its sessions (64).
+    /// The maximum number of open subscriptions of a user, over all its sessions; 64 by default.
     pub max_subscribers_per_user: usize,
-    /// The most open subscriptions of a tenant, over all its users (256).
+    /// The maximum number of open subscriptions of a tenant, over all its users; 256 by default.
     pub max_subscribers_per_tenant: usize,
-    /// The most open subscriptions in total (512).
+    /// The maximum number of open subscriptions in total; 512 by default.
     pub max_subscribers: usize,
     /// Inspects uploads before they are stored. `None`, the default, accepts every upload.
     pub inspector: Option<Arc<dyn Inspector>>,

@@ -133,9 +133,10 @@ impl BodyPermit {
     }
 
     /// Reserves memory for the `received` bytes of the body that have arrived in total. `received_now` of these bytes
-    /// arrived after the last call. Waits if no memory is free. Fails with `NoMemory` if all waits of the body together
-    /// exceed the timeout.
+    /// arrived after the last call. Waits if no memory is free. During the wait, it aborts other bodies that are too slow.
+    /// Fails with `NoMemory` if all waits of the body together exceed the timeout.
     pub(crate) async fn reserve(&mut self, received: u64, received_now: u64) -> Result<(), BodyAbort> {
+        // The received bytes reduce the lag by the time that they take at the minimum rate.
         self.memory.lock().reduce_lag(self.body, min_rate_time(received_now));
         // The caller refuses a body that is larger than `largest_body`, so no memory is needed for the excess.
         let needed = round_up(received.min(self.memory.largest_body));
@@ -152,7 +153,7 @@ impl BodyPermit {
                 self.memory.lock().cancel_request(self.body);
                 return Err(BodyAbort::NoMemory);
             }
-            self.memory.lock().abort_slow_body(self.body, LAG_LIMIT.min(self.memory.timeout));
+            self.memory.lock().abort_slow_body_for(self.body, LAG_LIMIT.min(self.memory.timeout));
             let _ = timeout_at(deadline.min(now + CHECK_INTERVAL), self.wake.notified()).await;
             granted = self.memory.lock().is_granted(self.body);
         }

@@ -130,8 +130,8 @@ fn key_contention() -> StoreError {
 
 /// Stores a streamed body: its chunks as they arrive, its record last, all in one transaction.
 ///
-/// A body that ends within the first statement's chunks is stored by [`put_bytes`]. For a larger body, this function
-/// acquires an upload permit and a connection.
+/// A body that fits into one INSERT statement is stored by [`put_bytes`]. For a larger body, this function acquires an
+/// upload permit and a connection.
 pub(crate) async fn put_stream(
     pool: &Pool,
     clock: &dyn Clock,

@@ -14,7 +14,7 @@ use crate::validation;
 
 /// The driver's name.
 pub(crate) const NAME: &str = "s3";
-/// The most parts that the protocol allows in one upload.
+/// The maximum number of parts that the protocol allows in one upload.
 pub(crate) const MAX_PARTS: u64 = 10_000;
 /// The largest object that the protocol allows.
 pub(crate) const MAX_OBJECT_BYTES: u64 = 5 << 40;

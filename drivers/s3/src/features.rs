@@ -238,7 +238,8 @@ fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreF
             name: "listing_index",
             value: if indexed { "time" } else { "none" }.to_owned(),
             about: if indexed {
-                "Recorded in FORMAT: a page of a session is a page of keys, newest first; a put writes one more key."
+                "Recorded in FORMAT: for a page of a session, a listing reads only the index keys of that page, newest first. For \
+                 this, each put writes an index key."
             } else {
                 "Recorded in FORMAT: a listing reads every record in its scope."
             }
@@ -260,8 +261,8 @@ fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreF
             name: "multipart",
             value: format!("{MAX_PARTS} parts of {} bytes", config.part_size),
             about: format!(
-                "From the protocol and the option part_size: an artifact has at most {} bytes, of {MAX_OBJECT_BYTES} that an \
-                 object may have.",
+                "From the protocol and the option part_size: an artifact has at most {} bytes. The protocol allows \
+                 {MAX_OBJECT_BYTES} bytes.",
                 config.max_size()
             ),
         },

@@ -28,8 +28,8 @@ pub(crate) struct UrlValidity {
 }
 
 impl UrlValidity {
-    /// Valid from `now` for `expiry`, or until `key_expiry` if the key ends earlier. Returns `None` if the key ends
-    /// earlier and less than [`MIN_VALIDITY`] from now. If `key_expiry` is `None`, the key does not end.
+    /// Valid from `now` for `expiry`, or until `key_expiry` if the key expires first. If `key_expiry` is `None`, the key
+    /// never expires. Returns `None` if the key expires first and the remaining time is shorter than [`MIN_VALIDITY`].
     fn new(now: SystemTime, expiry: Duration, key_expiry: Option<SystemTime>) -> Option<Self> {
         // The whole seconds since the Unix epoch.
         let since_epoch = |time: SystemTime| {

@@ -14,7 +14,7 @@ use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::lookup::{KeyStatus, ObjectHead, missing_record_object};
 use crate::state::StoreState;
 
-/// The most attempts of a read. A read is repeated if the artifact is replaced between two requests of the read.
+/// The maximum number of attempts of a read. A read is repeated if the artifact is replaced between two requests of the read.
 const MAX_ATTEMPTS: usize = 4;
 
 /// The response to a GET request.

@@ -36,7 +36,7 @@ const MAX_INLINE_BYTES: usize = 1900;
 const MAX_ENCRYPTED_BYTES: usize = 1750;
 /// The longest value, in bytes, on storages that accept only short values. `OpenStack` Swift accepts 256 bytes.
 const SHORT_VALUE_BYTES: usize = 250;
-/// The most entries that a record is read from. A record is split into at most 7 entries: 1750 / 250.
+/// The maximum number of entries that a record is read from. A record is split into at most 7 entries: 1750 / 250.
 const MAX_VALUES: usize = 16;
 /// The largest JSON of a record, in bytes. The Gate limits options to 64 KiB. The rest is for scope, digest and JSON
 /// escapes.

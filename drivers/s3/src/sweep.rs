@@ -159,7 +159,8 @@ impl Sweep<'_> {
         if !self.mode.deletes() {
             return Ok(());
         }
-        // The result `false` means that another request writes the lock object now, so the lease also begins now.
+        // `false` means that another write of the lock object won, such as the first attempt of this request. The winner
+        // also starts the lease now, so nothing is left to do.
         self.overwrite_lock().await.map(drop)
     }
 

@@ -16,7 +16,7 @@ use crate::{database_file, error};
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 /// The number of attempts of [`OwnersLock::is_only_holder`] to acquire the shared lock again.
 const RELOCK_ATTEMPTS: u32 = 200;
-/// The delay between two attempts of [`OwnersLock::is_only_holder`]. All attempts take about 40 ms.
+/// The delay between two attempts of [`OwnersLock::is_only_holder`]. All attempts together take about 40 ms.
 const RELOCK_DELAY: Duration = Duration::from_micros(200);
 
 /// A lock on the file `<path>-owners`. Every open store holds a shared lock.

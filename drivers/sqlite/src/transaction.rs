@@ -1,6 +1,6 @@
 //! [`WriteTransaction`]: the open transaction in which jobs run. It also allocates blob numbers.
 //!
-//! This module must never know which jobs exist, or end the transaction.
+//! This module must never know which jobs exist. It must never end the transaction.
 
 use artifact_store_core::Clock;
 use sqlx::{Row, SqliteConnection};

@@ -59,7 +59,7 @@ mod tests {
     use super::{Duration, first_delay};
 
     #[test]
-    fn the_first_sweep_starts_at_random_and_within_the_interval() {
+    fn the_first_sweep_starts_after_1_to_10_random_minutes_and_never_after_the_interval() {
         let day = Duration::from_hours(24);
         assert_eq!(first_delay(day, 0), Duration::from_mins(1));
         assert_eq!(first_delay(day, u32::MAX), Duration::from_mins(10));

@@ -87,10 +87,11 @@ const KEY_PAIRS: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s
 const DEFAULT_DRIVER: &str = "inmem";
 
 /// The configuration of the store. Also, for each option of its driver, the location where the option is set or would
-/// be set. `None` if there is a mistake. Then the mistake is in `mistakes`, or was reported before.
+/// be set. Returns `None` if the driver or its options have a mistake. This mistake is in `mistakes`, or was reported
+/// before. A wrong `artifacts.cursor_secret` is added to `mistakes` too, but does not give `None`.
 ///
 /// # Errors
-/// A bug in the table of keys.
+/// A bug in the table of keys or in the list of drivers.
 pub(super) fn store_config(
     layers: &Layers,
     purpose: Purpose,

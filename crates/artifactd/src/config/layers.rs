@@ -49,7 +49,7 @@ impl Layers {
                 self.file_is_unread = true;
                 self.add_mistake(
                     &ValueSource::File(name, None),
-                    "a configuration consists of sections, such as server: with bind_addr: below it",
+                    "a configuration consists of sections with keys, such as 'bind_addr' in the section 'server'",
                 );
             }
             Err(mistakes) => {
@@ -226,7 +226,7 @@ impl Layers {
                 self.meant.insert(name);
             } else if member.contains('.') {
                 let reason = format!(
-                    "the key '{}' has a dot; write it as a section, such as server: with bind_addr: below it",
+                    "the key '{}' has a dot; write it as a section with a key, such as 'bind_addr' in the section 'server'",
                     one_line(&member, MAX_SHOWN_CHARS)
                 );
                 self.add_mistake(&source, &reason);

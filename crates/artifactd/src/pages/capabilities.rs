@@ -26,7 +26,8 @@ pub(super) fn page() -> Result<String, StoreError> {
     page.paragraph(INTRO);
     page.heading(2, "Flags");
     page.paragraph(
-        "A flag of the kind *verb* stands for a call, which is refused without the flag. A *guarantee* cannot be refused by a call.",
+        "A flag of the kind *verb* stands for a call: a store without the flag refuses the call. A flag of the kind *guarantee* is a \
+         property of the store: no call is refused because the flag is missing.",
     );
     let flags = Flag::ALL.iter().map(|flag| {
         vec![code(flag), format!("{:?}", flag.kind()).to_lowercase(), flag.description().to_owned()]

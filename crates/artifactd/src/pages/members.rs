@@ -22,7 +22,8 @@ impl<'a> MemberTables<'a> {
     pub(super) fn new(document: &'a Document, roots: &[&'a Value]) -> Self {
         let mut tables = Self { document, sections: BTreeSet::new() };
         tables.sections = tables.repeated(roots);
-        // Each new section has a table of its own, in which other objects may be nested too deeply.
+        // A new section has a table of its own, and other objects may be nested too deeply in it. They become sections
+        // too, so this is repeated until no object is nested too deeply.
         while let Some(name) = tables.find_deeply_nested(roots) {
             tables.sections.insert(name);
         }

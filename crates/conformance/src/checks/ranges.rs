@@ -73,7 +73,7 @@ async fn an_empty_artifact_has_only_empty_ranges(ctx: &CheckContext) -> CheckRes
     Ok(Outcome::Passed)
 }
 
-/// Reads ranges of 64 KiB, called windows, in an artifact of 64 MiB.
+/// Reads ranges of 64 KiB in an artifact of 64 MiB. The code calls such a range a window.
 async fn a_window_of_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
@@ -92,7 +92,7 @@ async fn a_window_of_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
         let get = store.get(&scope, &id, Some((start as u64..end as u64).into())).await?;
         let get = get.ok_or_else(|| Failure::new("the artifact does not exist"))?;
         ensure_eq!(get.range, start as u64..end as u64, "the window served");
-        // Generate the chunks that contain the window once more, because the body was never in memory as a whole.
+        // The body was never in memory as a whole, so the chunks that contain the window are generated again.
         let (first_chunk, last_chunk) = (start / chunk_size, (end - 1) / chunk_size);
         let mut chunks: Vec<u8> = Vec::new();
         for n in first_chunk..=last_chunk {

@@ -21,7 +21,7 @@ struct LockingBackend {
     latest: Mutex<Option<Arc<InmemStore>>>,
 }
 
-/// Returns whether `store` is open. `None` means that no store was opened yet, and is not open.
+/// Returns whether `store` is open. Returns false for `None`, which means that no store was opened yet.
 pub(super) async fn is_open(store: Option<&dyn ArtifactStore>) -> bool {
     match store {
         Some(store) => store.health().await.is_ok(),

@@ -14,8 +14,8 @@ use artifact_store_core::ScopePart;
 use super::Event;
 use super::size::event_size;
 
-/// The most losses that are remembered. This limits their memory to 8 KiB. A subscriber that has not read a forgotten
-/// loss is treated as too slow.
+/// The maximum number of losses that are remembered. This limits their memory to 8 KiB. A subscriber that has not read a
+/// forgotten loss is treated as too slow.
 const MAX_LOSSES: usize = 1024;
 
 /// An entry of the history: an event or a loss.
@@ -30,9 +30,9 @@ pub(super) enum HistoryEntry {
 /// The latest events. Each event and each loss has a number. All tenants share one sequence of numbers.
 #[derive(Debug)]
 pub(super) struct EventHistory {
-    /// The most events of one tenant.
+    /// The maximum number of events of one tenant.
     max_per_tenant: usize,
-    /// The most bytes of all events together.
+    /// The maximum number of bytes of all events together.
     max_bytes: usize,
     /// The bytes of all kept events.
     bytes: usize,

@@ -21,11 +21,11 @@ use tokio::time::{sleep, timeout};
 use super::history::HistoryEntry;
 use super::{Event, SharedBus};
 
-/// The most events that wait for the log. Further events are lost, and every subscriber gets a gap.
+/// The maximum number of events that wait for the log. Further events are lost, and every subscriber gets a gap.
 const MAX_PENDING: usize = 8192;
-/// The most events in one append.
+/// The maximum number of events in one append.
 const APPEND_BATCH: usize = 256;
-/// The most events in one read.
+/// The maximum number of events in one read.
 const READ_PAGE: u32 = 256;
 /// The number of newest log entries, of all tenants together, that a process reads at its start. Every log keeps at
 /// least this many. The bus then keeps only as many of these events as its own limits allow.

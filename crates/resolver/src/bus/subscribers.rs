@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::SubscriptionScope;
 use crate::subscriber_limit::ReachedLimit;
 
-/// The most subscriptions that may be open at once.
+/// The maximum number of subscriptions that may be open at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SubscriberLimits {
     pub(crate) per_session: usize,

@@ -257,7 +257,7 @@ impl MemoryState {
 
     /// Tries to free memory for the waiting body `number`. Considers the bodies that hold memory of the needed part or
     /// the overflow part, and lag more than `lag_limit`. Of these, the body that lags most is aborted.
-    pub(super) fn abort_slow_body(&mut self, number: u64, lag_limit: Duration) {
+    pub(super) fn abort_slow_body_for(&mut self, number: u64, lag_limit: Duration) {
         let Some(waiting_body) = self.bodies.get(&number) else { return };
         let Some(requested) = waiting_body.requested else { return };
         let tenant = Arc::clone(&waiting_body.tenant);

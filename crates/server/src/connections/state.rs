@@ -1,6 +1,6 @@
 //! The requests and responses of one connection: [`ConnectionState`]. The state counts the requests that were read, the
-//! responses that have ended, and the ended responses that are not sent yet. When every request is answered and every
-//! response is sent, the connection is marked as idle in the table.
+//! responses whose bodies were completely produced, and those of them that are not yet written to the socket. When every
+//! request is answered and every response is written, the connection is marked as idle in the table.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -318,6 +318,8 @@ impl TableState {
 
     /// Adds an entry to `entries` and to every index and count.
     fn insert(&mut self, id: u64, mut entry: ConnectionEntry) {
+        // `since` orders connections of equal rank: regular ones by their last change, and others by the time of their
+        // acceptance, which is the order of the ids.
         let since = if entry.class == ConnectionClass::Regular { self.tick() } else { id };
         // `EvictionKey::rank` explains the ranks. `None`: the connection is not evictable.
         let rank = match (entry.class, entry.activity) {

@@ -155,7 +155,8 @@ mod tests {
             ("for=1.2.3.4, proto=https", "10.0.0.1"),
             // A quote that a client opens does not hide the entry of the proxy.
             ("for=\"6.6.6.6, for=1.2.3.4", "1.2.3.4"),
-            // A value that a proxy quotes is not an entry, whatever the client wrote into it.
+            // An address inside a quoted value is never used. If the value stands after the client's address, the
+            // address is hidden too, and the peer's address is used.
             ("for=1.2.3.4;host=\"x,for=6.6.6.6;y\"", "10.0.0.1"),
             ("host=\"x,for=6.6.6.6;y\";for=1.2.3.4", "10.0.0.1"),
         ] {

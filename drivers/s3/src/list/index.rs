@@ -280,7 +280,8 @@ impl<'a> IndexScan<'a> {
             // Not every key leads to a row, so a full page is listed.
             PAGE_KEYS
         } else {
-            // One key more than needed is listed, because it may show that the next entry has another time.
+            // One key more than needed is listed. If its time differs from that of the last needed key, all entries of
+            // that time are known, and no further request is needed.
             i32::try_from(count.saturating_add(1)).unwrap_or(PAGE_KEYS).clamp(2, PAGE_KEYS)
         };
         let page = self.state.list_keys_from(&self.key_filter.prefix, token, start, max_keys).await?;

@@ -16,7 +16,7 @@ pub(super) struct Announcement {
     pub(super) token: String,
     /// Seconds since the Unix epoch.
     pub(super) expires_at: u64,
-    /// The largest artifact of `artifacts.put`, in bytes.
+    /// The largest artifact that one request of `artifacts.put` may contain, in bytes.
     pub(super) max_request_bytes: u64,
     /// The largest upload, in bytes.
     pub(super) max_upload_bytes: u64,

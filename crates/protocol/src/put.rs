@@ -142,8 +142,8 @@ enum LexerState {
     /// In the value of `bytes`.
     Base64Text,
     /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`. `next_digit` is 0 after
-    /// the backslash; 1 to 4 mean that this hex digit of a `\u` escape is next. `value` is the number of the digits so
-    /// far.
+    /// the backslash. From 1 to 4, it is the number of the hex digit of a `\u` escape that is read next. `value` is the
+    /// numeric value of the hex digits that were read.
     Base64Escape { next_digit: u8, value: u32 },
 }
 
@@ -235,7 +235,7 @@ impl PutDecoder {
             (_, b',') if in_outer_object => self.member_part = MemberPart::Name,
             _ => {}
         }
-        // A sixth byte shows that the name is longer than `bytes`, so further bytes are not stored.
+        // Six bytes are enough to see that the name is not `bytes`, which has five. So further bytes are not stored.
         if in_outer_object
             && self.member_part == MemberPart::Name
             && matches!(self.state, LexerState::Text { .. })
@@ -374,8 +374,8 @@ impl Base64Decoder {
         if self.decoded.len() as u64 > limit.bytes {
             return Err(limit.refusal());
         }
-        // Undecoded groups after decoded groups within the limit mean that the last decoded group has padding. No group
-        // may follow padding.
+        // If groups are left, one group more than fits was decoded. Without padding, its bytes would exceed the limit.
+        // They do not, so this group has padding, and no group may follow padding.
         if undecoded.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 

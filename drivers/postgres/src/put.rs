@@ -74,7 +74,8 @@ pub(crate) async fn put_bytes(
     new: &NewArtifact<'_>,
     chunks: &[Bytes],
 ) -> Result<PutResult, StoreError> {
-    // Large values make the buffers of the connection grow. The limit is half a chunk.
+    // Large values make the buffers of the connection grow. Values are large if they have more than half a chunk of
+    // bytes together.
     let size = chunks.iter().map(Bytes::len).sum::<usize>();
     let is_large = size > CHUNK_BYTES / 2;
     let row = new.encode(clock)?;

@@ -4,10 +4,11 @@
 //! `{prefix}p/n/…`. Then it signs the URL of a PUT to `{prefix}p/b/…`. The announced length and SHA-256 are signed
 //! headers, so a server that checks them accepts only the announced bytes. The URL does not name an artifact's key, so
 //! no artifact is visible before the commit. A later intent for the same id in the same scope replaces the earlier one.
-//! A commit uses the options of the later intent. An earlier URL still uploads the same bytes to the same key. If the
-//! artifact already exists, an upload can still be presigned, and its commit returns `AlreadyExists`. A URL accepts at
-//! most 5 GiB, the protocol's limit for one PUT. A URL is valid for at most half of `upload_ttl`. So a body that
-//! arrives in the last moment can still be committed before a sweep deletes its intent.
+//! A commit uses the options of the later intent. The URL of the earlier intent stays valid: both URLs accept the same
+//! bytes and write to the same key, because the id is the same. If the artifact already exists, an upload can still be
+//! presigned, and its commit returns `AlreadyExists`. A URL accepts at most 5 GiB, the protocol's limit for one PUT. A
+//! URL is valid for at most half of `upload_ttl`. So a body that arrives in the last moment can still be committed
+//! before a sweep deletes its intent.
 //!
 //! **Commit.** The server is not trusted: some servers keep the bytes of a PUT that they refused, or check nothing. So
 //! a commit reads the uploaded body once, as a stream, and hashes it. If the body does not have the announced digest

@@ -134,9 +134,10 @@ impl Sweep<'_> {
             state.ensure_open()?;
             match state.claim_by_object(&key, &mut waiter).await? {
                 ClaimOutcome::Acquired(claim) => {
-                    let is_acquired = self.overwrite_lock().await;
+                    // The claim keeps other sweeps away, so a put without a condition is enough.
+                    let result = self.overwrite_lock().await;
                     state.release(&key, claim).await;
-                    return is_acquired;
+                    return result;
                 }
                 ClaimOutcome::KeyExists => return Ok(false),
                 ClaimOutcome::Retry => {}
@@ -169,8 +170,8 @@ impl Sweep<'_> {
         SmallObject::new(self.state.layout.sweep_key(), Bytes::new())
     }
 
-    /// Puts the lock object. Returns `false` if the storage refuses the put, because of the condition or of another
-    /// request for this key.
+    /// Puts the lock object. Returns `false` if the storage refuses the put: either the object exists and the put has a
+    /// condition, or another request writes this key at the same time.
     async fn put_lock(&self, object: SmallObject) -> Result<bool, StoreError> {
         let state = self.state;
         match object.put(&state.config, &state.client, LOCK).await {

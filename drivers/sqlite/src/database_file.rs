@@ -231,15 +231,15 @@ impl DatabaseFile {
     /// Checkpoints the log into the database. Returns `true` if the whole log was checkpointed. The next transaction
     /// then writes from the beginning of the log file.
     ///
-    /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If no other disk space is left, deletes and
-    /// puts into free pages can still write to the log.
+    /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If the disk is full, the store can still write to
+    /// this reserve what it needs to delete an artifact, or to put one that fits into free pages of the database.
     async fn checkpoint(&self, conn: &mut SqliteConnection) -> bool {
         // If the log file is larger than this limit, SQLite truncates it at the next commit. If this statement fails,
         // the log file only stays larger.
         let set_limit = format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}");
         let _ = sqlx::query(sqlx::AssertSqlSafe(set_limit)).fetch_all(&mut *conn).await;
-        // The row contains: 1 if another connection blocked the checkpoint and otherwise 0, the frames in the log, and
-        // the frames that are checkpointed.
+        // The row has three columns: whether another connection blocked the checkpoint (1 or 0), the number of frames
+        // in the log, and the number of checkpointed frames.
         let result = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)")
             .fetch_one(&mut *conn)
             .await;

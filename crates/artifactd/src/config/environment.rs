@@ -58,7 +58,7 @@ fn is_service_variable(name: &str, value: &str) -> bool {
     value_fits && number.parse::<u16>().is_ok() && is_transport(&transport.to_ascii_lowercase())
 }
 
-/// Whether `word` is a protocol in the variables of a service.
+/// Whether `word` is a protocol name in the variables that Kubernetes sets for a service, as in `NAME_PORT_80_TCP`.
 fn is_transport(word: &str) -> bool {
     matches!(word, "tcp" | "udp" | "sctp")
 }

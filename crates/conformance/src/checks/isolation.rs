@@ -68,7 +68,7 @@ async fn delete_removes_nothing_in_a_neighbouring_scope(ctx: &CheckContext) -> C
         ensure!(!store.delete(&neighbour, &id_of(&bytes)).await?, "delete returns true across the {part}");
         ensure!(store.exists(&scope, &id_of(&bytes)).await?, "delete removed the artifact across the {part}");
     }
-    // The same id exists in every scope now. One delete removes one artifact.
+    // The same bytes are put into every neighbouring scope, so the id exists in each. One delete removes one artifact.
     for (_, neighbour) in neighbouring_scopes()? {
         put(&*store, &neighbour, &bytes).await?;
     }

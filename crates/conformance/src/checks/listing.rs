@@ -249,7 +249,7 @@ async fn a_media_range_covers_what_it_says(ctx: &CheckContext) -> CheckResult {
 async fn newest_come_first_and_ties_go_by_id(ctx: &CheckContext) -> CheckResult {
     let (store, clock) = open_with_clock(ctx).await?;
     let session = default_scope()?;
-    // The clock goes forwards, backwards and stops. Every id exists in two scopes at the same time.
+    // The clock goes forwards, goes backwards and stands still. Each id is put into two scopes with the same time.
     for (n, moment) in [5, 5, 5, 9, 1, 1, 7, 7, 7, 7, 3, 5, -4, 0].into_iter().enumerate() {
         clock.set(START_MICROS + moment);
         let bytes = random_bytes(ctx.seed + n as u64, 10);

@@ -199,8 +199,8 @@ impl BodyStream {
     }
 }
 
-/// The error of a put whose body's source failed with `error`. `Body::from_stream` promises that a [`StoreError`] of
-/// the source is returned itself.
+/// The error of a put whose body's source failed with `error`. If `error` is a [`StoreError`], it is returned
+/// unchanged, as `Body::from_stream` promises.
 fn source_error(error: BoxError) -> StoreError {
     match error.downcast::<StoreError>() {
         Ok(store_error) => *store_error,

@@ -12,7 +12,7 @@ use crate::cli::error::CommandError;
 
 /// The file that is locked. The file contains the id of the process that holds the lock, and the URL of its server.
 const LOCK_FILE: &str = "dev.lock";
-/// The largest part of a file that is read, in bytes.
+/// At most this many bytes of a file are read.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// The directory of a running `artifactd dev`. The kernel releases the lock when the process ends, even after a crash.

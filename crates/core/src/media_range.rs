@@ -216,20 +216,21 @@ mod tests {
 
     #[test]
     fn a_range_matches_the_media_types_of_its_row_and_no_other() {
+        // The rows below name these by their positions.
         let media_types = [
-            "text/plain",
-            "TEXT/Plain",
-            "text/plain; charset=utf-8",
-            "text/plain;charset=\"UTF-8\";format=flowed",
-            "text/plain; format=flowed",
-            "text/plain ;",
-            "text/plainer",
-            "text/csv",
-            "image/svg+xml",
-            "x-text/plain",
-            "plain",
-            "a\u{0}b",
-            "",
+            /* 0 */ "text/plain",
+            /* 1 */ "TEXT/Plain",
+            /* 2 */ "text/plain; charset=utf-8",
+            /* 3 */ "text/plain;charset=\"UTF-8\";format=flowed",
+            /* 4 */ "text/plain; format=flowed",
+            /* 5 */ "text/plain ;",
+            /* 6 */ "text/plainer",
+            /* 7 */ "text/csv",
+            /* 8 */ "image/svg+xml",
+            /* 9 */ "x-text/plain",
+            /* 10 */ "plain",
+            /* 11 */ "a\u{0}b",
+            /* 12 */ "",
         ];
         for (text, expected) in [
             ("text/plain", &[0, 1, 2, 3, 4, 5][..]),

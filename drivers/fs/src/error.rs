@@ -21,7 +21,7 @@ pub(crate) fn is_unsupported(error: Errno) -> bool {
 /// The error for a failed `action`, which is a phrase such as "writing an artifact". Operators read the message of the
 /// error, so the message says what to do.
 ///
-/// Callers that expect a missing file handle `NOENT` before they call this function.
+/// If a missing file is normal for a caller, the caller must check for `NOENT` before it calls this function.
 pub(crate) fn map_io_error(action: impl Display, error: impl Into<io::Error>) -> StoreError {
     let error = error.into();
     // `read_exact_at` of the standard library returns `UnexpectedEof`, without an error number, if the file became

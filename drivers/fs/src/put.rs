@@ -121,7 +121,8 @@ fn create_unless_exists(temp: Option<TempFile>, state: &StoreState) -> Result<Te
     }
 }
 
-/// A completed body: the temporary file with the chunks written so far, and the chunks that are not written yet.
+/// A body that has arrived completely. Its first chunks may already be in the temporary file; the others are in memory
+/// and are written next.
 struct Upload {
     scope: Scope,
     options: PutOptions,

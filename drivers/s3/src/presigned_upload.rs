@@ -10,7 +10,7 @@
 //! URL is valid for at most half of `upload_ttl`. So a body that arrives in the last moment can still be committed
 //! before a sweep deletes its intent.
 //!
-//! **Commit.** The server is not trusted: some servers keep the bytes of a PUT that they refused, or check nothing. So
+//! **Commit.** The storage is not trusted: some S3 servers keep the bytes of a PUT that they refused, or check nothing. So
 //! a commit reads the uploaded body once, as a stream, and hashes it. If the body does not have the announced digest
 //! and size, the commit deletes the body and fails with `DigestMismatch`. The intent remains, so the upload can be
 //! tried again. Otherwise the storage copies the body to the artifact's key, with the record as metadata. This copy is

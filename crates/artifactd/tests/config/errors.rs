@@ -27,8 +27,14 @@ fn a_wrong_file_is_refused_with_one_line() {
         (yaml("server: hunter2"), "server is a section; write its keys below it"),
         (yaml("server: [1]"), "server is a section; write its keys below it"),
         (yaml("artifacts:\n  options: never"), "artifacts.options is a section; write its keys below it"),
-        (yaml("- server"), "a configuration consists of sections with keys, such as 'bind_addr' in the section 'server'"),
-        (yaml("hunter2"), "a configuration consists of sections with keys, such as 'bind_addr' in the section 'server'"),
+        (
+            yaml("- server"),
+            "a configuration consists of sections with keys, such as 'bind_addr' in the section 'server'",
+        ),
+        (
+            yaml("hunter2"),
+            "a configuration consists of sections with keys, such as 'bind_addr' in the section 'server'",
+        ),
         (
             yaml("server.bind_addr: 127.0.0.1:1"),
             "the key 'server.bind_addr' has a dot; write it as a section with a key, such as 'bind_addr' in the section 'server'",

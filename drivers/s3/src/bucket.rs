@@ -20,7 +20,8 @@ pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(
     let operation = Operation::bucket("looking for the bucket", "s3:ListBucket");
     let failed = error::from_sdk_error(config, operation, error);
     match failed.kind {
-        // A status of 404 without a code. In this request, the missing thing is the bucket.
+        // The status is 404, and the response has no error code. This request names only the bucket, so the bucket is
+        // missing.
         RequestErrorKind::NoSuchKey => Err(error::no_such_bucket(config)),
         // An access key that may read and write objects may lack the permission for this request. If something else is
         // wrong, the next request reports it: the response to a HEAD request does not say what is wrong.
@@ -48,6 +49,7 @@ pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning
             match body {
                 Some(body) if body.contains("<Status>Enabled</Status>") => Versioning::Enabled,
                 Some(body) if body.contains("<Status>Suspended</Status>") => Versioning::Suspended,
+                // If the versioning was never set, the response has no element `Status`.
                 Some(body) if body.contains("Versioning") && !body.contains("<Status>") => Versioning::Off,
                 _ => Versioning::Unknown,
             }

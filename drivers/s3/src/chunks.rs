@@ -77,6 +77,7 @@ impl Chunks {
                     None => return Ok(Some(self.take_chunk())),
                 }
             }
+            // `take_chunk` leaves an empty `Vec` without memory.
             if self.buffer.capacity() == 0 {
                 self.buffer = self.pool.acquire().unwrap_or_else(|| Vec::with_capacity(self.size));
             }
@@ -128,6 +129,7 @@ mod tests {
 
     use super::*;
 
+    /// Cuts a body that arrives in these `pieces` into chunks of `size` bytes.
     fn chunks(pieces: &[&'static [u8]], size: usize) -> Chunks {
         let pieces: Vec<_> =
             pieces.iter().map(|piece| Ok::<_, BoxError>(Bytes::from_static(piece))).collect();
@@ -137,15 +139,17 @@ mod tests {
 
     #[tokio::test]
     async fn all_chunks_except_the_last_are_full_and_no_byte_is_lost() {
+        let body = b"onefournine";
         for size in 1..=12 {
             let mut chunks = chunks(&[b"one", b"", b"four", b"nine"], size);
             let mut read = Vec::new();
             while let Some(chunk) = chunks.next().await.unwrap() {
-                assert!(chunk.len() == size || read.len() + chunk.len() == 11, "{chunk:?} of {size}");
+                let is_last = read.len() + chunk.len() == body.len();
+                assert!(chunk.len() == size || is_last, "{chunk:?} of {size}");
                 read.extend_from_slice(&chunk);
             }
-            assert_eq!(read, b"onefournine");
-            assert_eq!(chunks.finish().unwrap().size, 11);
+            assert_eq!(read, body);
+            assert_eq!(chunks.finish().unwrap().size, body.len() as u64);
         }
     }
 
@@ -155,14 +159,14 @@ mod tests {
         let mut next = async || chunks.next().await.unwrap().unwrap();
         let (first, second) = (next().await, next().await);
         let (first_address, second_address) = (first.as_ptr(), second.as_ptr());
-        let first_again = first.clone();
+        let second_reference = first.clone();
         drop(first);
         let third = next().await;
         assert!(
             ![first_address, second_address].contains(&third.as_ptr()),
             "the memory of a referenced chunk was reused"
         );
-        drop(first_again);
+        drop(second_reference);
         let fourth = next().await;
         assert_eq!(fourth.as_ptr(), first_address);
         assert_eq!(&fourth[..], b"67");

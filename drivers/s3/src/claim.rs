@@ -4,10 +4,10 @@
 //! - **Reservation**, if the storage honours `If-None-Match` on `PutObject`. A put creates an empty object at the
 //!   artifact's key, marked as a reservation. The artifact then replaces the reservation. Meanwhile, the condition
 //!   refuses the reservation of every other put of that artifact.
-//! - **Claim**, if the storage does not honour it. A put writes an object beside the key, its claim, and then lists all
-//!   claims on the key. The put continues if its claim is the only one. Otherwise, the put whose claim sorts first
-//!   waits until the other claims are gone. The other puts delete their claims and retry. This method needs no
-//!   conditions. But a listing must show each object whose put has been answered.
+//! - **Claim**, if the storage does not honour `If-None-Match` on `PutObject`. A put writes an object beside the key,
+//!   its claim, and then lists all claims on the key. The put continues if its claim is the only one. Otherwise, the
+//!   put whose claim sorts first waits until the other claims are gone. The other puts delete their claims and retry.
+//!   This method needs no conditions. But a listing must show each object whose put has been answered.
 //!
 //! A process that dies leaves its reservation or claim in the bucket. Other puts first wait for the longest time that
 //! the requests of a live put may take. Then they delete the reservation or claim. This module must never use a record.
@@ -75,6 +75,7 @@ impl ClaimWaiter {
     /// Whether the claim called `name` belongs to a dead process. `created_at` is from the storage's clock; `None` if
     /// this time is unknown.
     pub(crate) fn is_expired(&mut self, name: &str, created_at: Option<&DateTime>) -> bool {
+        // In seconds since the Unix epoch, as `created_at.secs()`.
         let now = SystemClock.now().as_micros() / 1_000_000;
         let max_age = (self.lease.saturating_add(MAX_CLOCK_SKEW)).as_secs();
         let is_old = created_at.is_some_and(|created_at| {
@@ -91,6 +92,7 @@ impl ClaimWaiter {
     /// Waits before the next attempt. The delay is longer each time, and random, so that two puts do not collide again
     /// and again.
     pub(crate) async fn backoff(&mut self) {
+        // The base is 4 ms, 8 ms, 16 ms and so on, at most `MAX_BACKOFF`.
         let factor: u32 = 1 << self.retries.min(8);
         let base = Duration::from_millis(4).saturating_mul(factor).min(MAX_BACKOFF);
         self.retries += 1;
@@ -167,6 +169,7 @@ impl StoreState {
         if !waiter.removed_reservation {
             return Ok(ClaimOutcome::Acquired(Claim::Reservation { mark: mark.to_owned() }));
         }
+        // This reservation replaces the reservation of a dead process, so it must be checked: see `SETTLE_DELAY`.
         tokio::time::sleep(SETTLE_DELAY).await;
         match self.reservation(key).await {
             Ok(Some(found)) if found == mark => {
@@ -188,7 +191,7 @@ impl StoreState {
         waiter: &mut ClaimWaiter,
     ) -> Result<ClaimOutcome, StoreError> {
         let claim_key = Layout::claim_key(key, &random_hex()?);
-        let outcome = self.wait_for_other_claims(key, &claim_key, waiter).await;
+        let outcome = self.write_claim_and_wait(key, &claim_key, waiter).await;
         // A claim that was not acquired is always released.
         if !matches!(outcome, Ok(ClaimOutcome::Acquired(_))) {
             self.release(key, Claim::Object { key: claim_key }).await;
@@ -201,7 +204,7 @@ impl StoreState {
 
     /// Writes the claim on `key` at `claim_key`, and lists the other claims on `key`. If this claim sorts first, waits
     /// until no other claim exists. If another claim sorts first, returns `Retry`.
-    async fn wait_for_other_claims(
+    async fn write_claim_and_wait(
         &self,
         key: &str,
         claim_key: &str,

@@ -102,7 +102,7 @@ pub(crate) fn copy_timeout(config: &S3Config, bytes: u64) -> Duration {
     config.request_timeout.saturating_add(Duration::from_secs(bytes / MIN_COPY_BYTES_PER_SECOND))
 }
 
-/// The configuration of a request of which one attempt may take `seconds` longer than `request_timeout`.
+/// The configuration of a request. Each attempt may take `seconds` longer than `request_timeout`.
 fn with_extra_seconds(config: &S3Config, seconds: u64) -> Builder {
     let attempt = config.request_timeout.saturating_add(Duration::from_secs(seconds));
     Builder::new().timeout_config(timeout_config(config, attempt))

@@ -101,6 +101,8 @@ impl StoreState {
     ) -> Result<PutResult, StoreError> {
         let create_is_conditional = self.is_condition_honoured(&artifact);
         let needs_claim = self.needs_claim(create_is_conditional);
+        // With a claim, no other put creates the artifact, so no condition is needed. With a reservation, a condition
+        // would fail, because the reservation is an object at the key.
         let if_exists =
             if create_is_conditional && !needs_claim { IfExists::Fail } else { IfExists::Overwrite };
         let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
@@ -194,14 +196,15 @@ impl StoreState {
         let conditions = self.features().conditions;
         match &artifact.source {
             BodySource::Bytes(_) => conditions.put,
+            // Such a large object is copied as the parts of an upload.
             BodySource::Copy { .. } if artifact.record.size > self.config.copy_limit => conditions.complete,
             BodySource::Copy { .. } => conditions.copy,
             BodySource::Multipart(_) => conditions.complete,
         }
     }
 
-    /// Looks up whether the artifact exists although the request that creates it has failed with `failed`. If the
-    /// artifact does not exist, returns this failure.
+    /// The request that creates the artifact has failed with `failed`. Looks up whether the artifact exists anyway. If
+    /// it does not exist, returns this failure.
     async fn resolve_failure(
         &self,
         key: &str,
@@ -216,7 +219,8 @@ impl StoreState {
             {
                 return Ok(created(artifact, companions));
             }
-            // Another put has created the artifact. So this put has the same result, whatever its own request did.
+            // Another put has created the artifact, so this put returns `AlreadyExists`. It does not matter whether the
+            // server carried out this put's own request.
             Ok(Ok(KeyStatus::Artifact(existing))) if failed.kind == RequestErrorKind::OutcomeUnknown => {
                 return already_exists(&artifact, existing.record);
             }

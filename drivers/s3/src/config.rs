@@ -175,8 +175,8 @@ pub enum ConditionalCreate {
 /// Whether a new store has index keys, so that a listing reads only what it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListingIndex {
-    /// Index keys ordered by time. A put and a delete send one more request. A listing of a session reads only the keys
-    /// and records of its page.
+    /// Index keys ordered by time. Each put sends one more request, and so does each delete. A listing of a session
+    /// reads only the keys and records of its page.
     #[default]
     Time,
     /// No index. A listing reads the record of every artifact in its scope.
@@ -296,11 +296,13 @@ impl S3Config {
                 Some("yes") => ConditionalCreate::Yes,
                 Some("put") => ConditionalCreate::Put,
                 Some("no") => ConditionalCreate::No,
+                // The option is `probe`, or it is not set.
                 _ => ConditionalCreate::Probe,
             },
             single_writer: bool("single_writer", defaults.single_writer),
             listing_index: match options.text("listing_index") {
                 Some("none") => ListingIndex::None,
+                // The option is `time`, or it is not set.
                 _ => ListingIndex::Time,
             },
             presign_put: bool("presign_put", defaults.presign_put),
@@ -314,6 +316,7 @@ impl S3Config {
             upload_ttl: duration("upload_ttl", defaults.upload_ttl),
             max_artifact_bytes: number("max_artifact_bytes", defaults.max_artifact_bytes),
             clock,
+            // The bucket, and `copy_limit`, which is not an option.
             ..defaults
         };
         config.validate()?;
@@ -377,8 +380,8 @@ impl S3Config {
         self
     }
 
-    /// Sets on which requests the storage honours `If-None-Match`. With every value except
-    /// [`ConditionalCreate::Probe`], the storage is not probed.
+    /// Sets on which requests the storage honours `If-None-Match`. The storage is probed only with
+    /// [`ConditionalCreate::Probe`].
     #[must_use]
     pub fn conditional_create(mut self, conditional: ConditionalCreate) -> Self {
         self.conditional_create = conditional;
@@ -458,7 +461,7 @@ impl S3Config {
         self
     }
 
-    /// Sets after how long an unfinished upload is an orphan, which a sweep deletes.
+    /// Sets the age from which an unfinished upload is an orphan. A sweep deletes orphans.
     #[must_use]
     pub fn upload_ttl(mut self, ttl: Duration) -> Self {
         self.upload_ttl = ttl;
@@ -472,8 +475,8 @@ impl S3Config {
         self
     }
 
-    /// Sets the size in bytes above which objects are copied in parts. The default is the protocol's limit. Tests set a
-    /// lower size.
+    /// Sets the size in bytes above which objects are copied in parts. The default is 5 GiB, the protocol's limit for a
+    /// copy in one request. Tests set a lower size.
     #[doc(hidden)]
     #[must_use]
     pub fn copy_limit(mut self, bytes: u64) -> Self {
@@ -481,7 +484,7 @@ impl S3Config {
         self
     }
 
-    /// Sets the clock for the time in records.
+    /// Sets the clock that gives each record its creation time.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -499,7 +502,8 @@ impl S3Config {
         if self.presign_put { capabilities.with(Flag::PresignPut) } else { capabilities }
     }
 
-    /// The size limit of an artifact, in bytes: the smallest of the option, 10 000 parts, and the protocol's limit.
+    /// The size limit of an artifact, in bytes: the smallest of the option `max_artifact_bytes`, the size of 10 000
+    /// parts, and the protocol's limit.
     pub(crate) fn max_size(&self) -> u64 {
         let by_parts = self.part_size.saturating_mul(MAX_PARTS);
         self.max_artifact_bytes.min(by_parts).min(MAX_OBJECT_BYTES)

@@ -16,7 +16,7 @@ use crate::state::StoreState;
 pub(crate) const CLEANUP_RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
-/// The operation for errors when an object is deleted that is not an artifact.
+/// The deletion of an object that is not an artifact, for errors.
 pub(crate) const DELETE_TEMP_OBJECT: Operation = Operation::delete("deleting a temporary object");
 
 impl StoreState {

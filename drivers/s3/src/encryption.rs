@@ -120,10 +120,11 @@ mod tests {
     #[test]
     fn a_record_decrypts_only_with_its_key_and_mark() {
         let (key, other) = (RecordKey::random().unwrap(), RecordKey::random().unwrap());
-        let encrypted = key.encrypt("mark", b"a record").unwrap();
-        assert_eq!(encrypted.len(), 8 + OVERHEAD_BYTES);
+        let record = b"a record";
+        let encrypted = key.encrypt("mark", record).unwrap();
+        assert_eq!(encrypted.len(), record.len() + OVERHEAD_BYTES);
         assert_eq!(encrypted[..ID_BYTES], key.id());
-        assert_eq!(key.decrypt("mark", &encrypted[ID_BYTES..]).unwrap(), b"a record");
+        assert_eq!(key.decrypt("mark", &encrypted[ID_BYTES..]).unwrap(), record);
         assert!(key.decrypt("other", &encrypted[ID_BYTES..]).is_none());
         assert!(other.decrypt("mark", &encrypted[ID_BYTES..]).is_none());
         for byte in ID_BYTES..encrypted.len() {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_reads_back_and_its_debug_output_hides_it() {
+    fn the_text_of_a_key_parses_to_this_key_and_its_debug_output_hides_it() {
         let key = RecordKey::random().unwrap();
         assert_eq!(RecordKey::parse(&key.to_text()), Some(key.clone()));
         let secret = key.to_text().split_once('.').unwrap().1.to_owned();

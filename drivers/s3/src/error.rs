@@ -24,7 +24,8 @@ const MAX_CLOCK_SKEW_SECONDS: u64 = 15 * 60;
 pub(crate) enum RequestErrorKind {
     /// The object does not exist.
     NoSuchKey,
-    /// The condition `If-None-Match` failed: an object exists at the key.
+    /// A condition of the request failed. The condition is `If-None-Match`, which fails if an object exists at the key,
+    /// or `x-amz-copy-source-if-match`, which fails if the copied object was replaced.
     PreconditionFailed,
     /// Another request for this key is in progress.
     Conflict,
@@ -110,7 +111,8 @@ impl Operation {
         Self::object(description, "s3:DeleteObject")
     }
 
-    /// The text for an error that names the permission of this request. The server has denied the request.
+    /// The server has denied the request. Returns the text for the error, which names the permissions that the request
+    /// needs.
     fn missing_permission(self, config: &S3Config) -> String {
         let Self { action, resource, .. } = self;
         let bucket = &config.bucket;
@@ -132,7 +134,7 @@ impl Operation {
     }
 }
 
-/// Maps an error of the client. `operation` is the request that failed.
+/// Maps an error of the S3 client to a [`RequestError`]. `operation` is the request that failed.
 #[allow(clippy::needless_pass_by_value)] // Callers do not need the error afterwards.
 pub(crate) fn from_sdk_error<E>(
     config: &S3Config,
@@ -259,6 +261,7 @@ fn from_response(
             RequestErrorKind::Rejected,
             StoreError::unavailable(format!("{doing}: no space is left at {server}")),
         ),
+        // The statuses 501 and 507 have their own arms above.
         (Some("SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout" | "Busy"), _)
         | (_, 408 | 429 | 500..=599) => (
             RequestErrorKind::OutcomeUnknown,

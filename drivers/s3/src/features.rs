@@ -13,7 +13,7 @@ use crate::record::MetadataLimit;
 /// How old the result of a probe may be before the storage is probed again.
 pub(crate) const MAX_AGE: Duration = Duration::from_hours(24);
 
-/// Which requests honour `If-None-Match: *`.
+/// On which requests the storage honours the condition `If-None-Match: *`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConditionalRequests {
     /// `PutObject`.
@@ -25,9 +25,9 @@ pub(crate) struct ConditionalRequests {
 }
 
 impl ConditionalRequests {
-    /// Every request honours the condition.
+    /// The storage honours the condition on every request.
     pub(crate) const ALL: Self = Self { put: true, complete: true, copy: true };
-    /// No request honours the condition.
+    /// The storage honours the condition on no request.
     pub(crate) const NONE: Self = Self { put: false, complete: false, copy: false };
 }
 
@@ -91,7 +91,7 @@ impl Versioning {
     }
 }
 
-/// How the features are known.
+/// Where the features come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FeatureSource {
     /// Probed when the store was opened, or later.
@@ -115,7 +115,8 @@ pub(crate) struct KnownFeatures {
 }
 
 impl KnownFeatures {
-    /// Whether the storage should be probed again.
+    /// Whether the storage should be probed again. Features that the option `conditional_create` sets are never
+    /// outdated.
     pub(crate) fn is_outdated(&self) -> bool {
         self.source != FeatureSource::Configured && is_outdated(self.probed_at)
     }
@@ -152,6 +153,7 @@ pub(crate) fn store_features(
         value: yes_no(honoured),
         about: format!(
             "Whether {request} honours If-None-Match, also for racing puts; {source}: {}.",
+            // Another put may create the artifact with `PutObject`. So the condition must be honoured there, too.
             if honoured && conditions.put {
                 "the storage decides which of several racing puts creates, also between processes"
             } else if config.single_writer {
@@ -163,12 +165,12 @@ pub(crate) fn store_features(
             }
         ),
     };
-    let on_put = match checksum_on_put {
+    let altered_put = match checksum_on_put {
         Some(true) => "a body that was altered on the way is refused",
         Some(false) => "a body that was altered on the way is stored, and detected when it is read",
         None => "not probed",
     };
-    let on_part = match checksum_on_part {
+    let altered_part = match checksum_on_part {
         Some(true) => "a part that was altered on the way is refused",
         Some(false) => "parts are sent without a checksum, and an altered part is detected when it is read",
         None => "not probed, so parts are sent without a checksum",
@@ -180,12 +182,14 @@ pub(crate) fn store_features(
         StoreFeature {
             name: "checksum_on_put",
             value: yes_no_unknown(checksum_on_put),
-            about: format!("Whether the SHA-256 of a put is compared; {source}: {on_put}."),
+            about: format!("Whether the SHA-256 of a put is compared; {source}: {altered_put}."),
         },
         StoreFeature {
             name: "checksum_on_part",
             value: yes_no_unknown(checksum_on_part),
-            about: format!("Whether the CRC32C of a part of an upload is compared; {source}: {on_part}."),
+            about: format!(
+                "Whether the CRC32C of a part of an upload is compared; {source}: {altered_part}."
+            ),
         },
         StoreFeature {
             name: "metadata",

@@ -1,4 +1,4 @@
-//! The object `FORMAT`, which makes a prefix a store, and its JSON.
+//! The object `FORMAT` and its JSON. A prefix with this object is a store.
 //!
 //! Format 1 keeps records in clear text and has no index. Format 2 encrypts records and says whether the store has an
 //! index. A store keeps the format that it was created with. This module must never send a request.
@@ -111,6 +111,7 @@ impl FormatObject {
     /// `Corrupt` if the encryption key is unreadable; `InvalidArgument` if another program or a newer build wrote the
     /// object.
     pub(crate) fn parse(key: &str, json: &[u8]) -> Result<Self, StoreError> {
+        // Invalid JSON becomes `Null`, which has no field `driver`.
         let value: Value = serde_json::from_slice(json).unwrap_or_default();
         if value["driver"] != NAME || !value["format"].is_u64() {
             return Err(StoreError::invalid(format!(
@@ -173,7 +174,7 @@ fn parse_features(value: &Value) -> Option<StorageFeatures> {
     })
 }
 
-/// A hash of endpoint and region. It identifies a storage, but does not reveal the address.
+/// The first 64 bits of a hash of endpoint and region, in hex. They identify a storage, but do not reveal its address.
 fn fingerprint(config: &S3Config) -> String {
     let address = format!(
         "{}\0{}",

@@ -12,7 +12,8 @@ pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
 /// record.
 const MAX_CONTENT_TYPE_BYTES: usize = 255;
 
-/// The media type of the artifact; `None` if the artifact has none, or if it cannot be sent in a header.
+/// The media type of the artifact, for the header `Content-Type`. `None` if the artifact has no media type, or if the
+/// media type is empty, too long, or not printable ASCII.
 pub(crate) fn content_type(record: &Record) -> Option<String> {
     let is_valid = |text: &&String| {
         (1..=MAX_CONTENT_TYPE_BYTES).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))

@@ -36,6 +36,7 @@ pub(crate) async fn lock_key(name: String) -> KeyLockGuard {
 
 impl Drop for KeyLockGuard {
     fn drop(&mut self) {
+        // Releases the lock. Both fields are references to the lock, which must not be counted below.
         self.held = None;
         let mut locks = locks();
         self.lock = None;
@@ -59,7 +60,7 @@ mod tests {
     async fn locks_of_one_key_do_not_overlap_and_leave_nothing_in_the_map() {
         let first = lock_key("locks test".into()).await;
         let second = tokio::time::timeout(Duration::from_millis(20), lock_key("locks test".into())).await;
-        assert!(second.is_err());
+        assert!(second.is_err(), "two guards hold the same lock");
         let _other = lock_key("locks test, another key".into()).await;
         drop(first);
         drop(lock_key("locks test".into()).await);

@@ -2,8 +2,8 @@
 //!
 //! Keys are short, because some servers store each object as a file whose name contains the whole encoded key. The last
 //! component of an artifact's key identifies the artifact: it is a hash of 160 bits over the whole scope and the id.
-//! The components before it only narrow listings, so 80 bits are enough. If two of them collide, a listing only looks
-//! at more keys, because the listing also compares the scope in each record.
+//! The components before it only narrow listings, so 80 bits are enough. If the components of two scopes are the same,
+//! a listing only looks at more keys, because the listing also compares the scope in each record.
 //!
 //! [`FORMAT_VERSION`] identifies the layout: a changed layout needs another version. This module must never send a
 //! request.
@@ -300,7 +300,7 @@ impl IndexKeyFilter {
         self.is_ordered(layout).then(|| format!("{}{}", self.prefix, descending_digits(time)))
     }
 
-    /// Whether the keys are in the order of listings. They are if the prefix names one session.
+    /// Whether the index keys have the same order as a listing. This is the case if the prefix names one session.
     pub(crate) fn is_ordered(&self, layout: &Layout) -> bool {
         // Each of the components tenant, user and session ends with a slash.
         self.prefix[layout.index_prefix().len()..].matches('/').count() == DEPTH - 1
@@ -399,7 +399,7 @@ mod tests {
         ArtifactId, Digest, Namespace, PutOptions, Record, Scope, ScopePart, ScopePattern, Timestamp,
     };
 
-    use super::{Layout, check_key_length};
+    use super::{Layout, RANDOM_DIGITS, check_key_length};
 
     fn id() -> ArtifactId {
         ArtifactId::new(&Namespace::default(), &Digest::of(b"hello"))
@@ -450,8 +450,10 @@ mod tests {
     fn the_longest_prefix_leaves_room_for_the_longest_key() {
         let part = "w".repeat(artifact_store_core::MAX_SCOPE_PART_BYTES);
         let scope = Scope::new(&part, &part, &part).unwrap().with_task(&part).unwrap();
+        // `validation` accepts a prefix of at most 256 bytes.
         let layout = Layout::new(&"x".repeat(256));
-        let record_object = layout.record_object_key(&layout.artifact_key(&scope, &id()), &"0".repeat(32));
+        let random = "0".repeat(RANDOM_DIGITS);
+        let record_object = layout.record_object_key(&layout.artifact_key(&scope, &id()), &random);
         assert!(check_key_length(&record_object).is_ok());
     }
 
@@ -470,6 +472,7 @@ mod tests {
         };
         let times = [i64::MIN, -1, 0, 1, 1_767_323_045_000_006, i64::MAX];
         let keys = times.map(|micros| layout.index_key(&record(micros), "0123456789abcdef"));
+        // The times ascend, so the keys must descend.
         assert!(keys.is_sorted_by(|a, b| a > b), "{keys:?}");
         let key_filter = layout.index_key_filter(&ScopePattern::exactly(&scope));
         for (key, micros) in keys.iter().zip(times) {
@@ -485,7 +488,7 @@ mod tests {
             assert!(*key > key_filter.start_after(&layout, entry.created_at).unwrap());
         }
         let with_task = scope.with_task("t").unwrap();
-        let entry = layout.index_entry(&keys[4]).unwrap();
+        let entry = layout.index_entry(&keys[0]).unwrap();
         assert!(!layout.index_key_filter(&ScopePattern::exactly(&with_task)).matches(&layout, &entry));
         assert!(layout.index_key_filter(&ScopePattern::session_of(&with_task)).matches(&layout, &entry));
         assert!(!layout.index_key_filter(&ScopePattern::all_tenants()).is_ordered(&layout));
@@ -499,6 +502,7 @@ mod tests {
             Scope::new("acme2", "ada", "s-1").unwrap(),
             Scope::new("acme", "ada2", "s-1").unwrap(),
             Scope::new("acme", "ada", "s-2").unwrap(),
+            // A task called `none` is not the same as no task.
             base.clone().with_task("none").unwrap(),
             base.with_task("t").unwrap(),
         ];
@@ -508,6 +512,7 @@ mod tests {
         };
         let names: std::collections::BTreeSet<String> =
             scopes.iter().flat_map(|scope| [name(scope, &id()), name(scope, &other)]).collect();
+        // Each scope has one name for each of the two ids.
         assert_eq!(names.len(), 2 * scopes.len());
     }
 }

@@ -2,20 +2,21 @@
 //!
 //! # Layout
 //! ```text
-//! {prefix}FORMAT                                          marks a store; records what the storage honours
+//! {prefix}FORMAT                                          marks a store; records the features of the storage
 //! {prefix}k/{id}                                          a key that encrypts records
 //! {prefix}a/{tenant}/{user}/{session}/{name}              one object per artifact
 //! {prefix}a/{tenant}/{user}/{session}/{name}.{random}     a claim on that key, while a put is running
 //! {prefix}i/{tenant}/{user}/{session}/{time}.{task}.{name}.{mark}   the index: one empty object per artifact
 //! {prefix}o/{tenant}/…/{name}.{random}                    a record object: a record too long for the metadata
-//! {prefix}u/{random}                                      a staged upload, whose artifact is not known yet
+//! {prefix}u/{random}                                      a staged upload: its digest, and so its id, is not known yet
 //! {prefix}p/…                                             presigned uploads
 //! {prefix}SWEEP                                           a sweep is running
 //! ```
-//! The name is a hash of 160 bits. It covers the whole scope, including the task, and the id. Each component before the
-//! name contains 80 bits of the hash in one of core's [`KeyToken`](artifact_store_core::KeyToken)s. The tenant's
-//! component also starts with up to 12 readable characters of the tenant. The components only narrow listings. Two
-//! tenants may have the same component, so a listing also compares the scope in each record.
+//! `{name}` is a hash of 160 bits. It covers the whole scope, including the task, and the id. The components
+//! `{tenant}`, `{user}` and `{session}` each contain 80 bits of a hash: core computes one hash for each part of a
+//! scope, in a [`KeyToken`](artifact_store_core::KeyToken). The tenant's component also starts with up to 12 readable
+//! characters of the tenant. These three components only narrow listings. Two tenants may have the same component, so a
+//! listing also compares the scope in each record.
 //!
 //! In an index key, `{time}` orders the newest artifacts first. `{task}` is the start of a hash of the task. `{mark}`
 //! is the start of the put's random mark.
@@ -32,14 +33,14 @@
 //! computed from the record. The metadata entry `artifact-mark` is random and identifies the put. The object's content
 //! type is the artifact's media type if it can be sent in a header.
 //!
-//! This is format 2. Stores of format 1 keep the record in clear text in `artifact` or `artifact-side`, and have no
-//! index. The driver reads and writes such stores in format 1.
+//! This is format 2. Stores of format 1 keep the record in clear text: in the metadata entry `artifact`, or in a record
+//! object that the entry `artifact-side` names. Such stores have no index, and the driver keeps them in format 1.
 //!
-//! An object at an artifact's key without the driver's metadata is not an artifact. Reads report it as missing, because
-//! some servers show an object's bytes before its metadata. A put waits about 2 seconds for the metadata and then fails
-//! with `Corrupt`. A read fails with `Corrupt` in three cases: the driver's metadata were altered, they belong to
-//! another scope or id, or the object's length differs from the record's. The [`Gate`](artifact_store_core::Gate)
-//! compares the bytes with their SHA-256 during the transfer.
+//! An object without the driver's metadata is not an artifact, even if it is at an artifact's key. Reads report it as
+//! missing, because some servers show an object's bytes before its metadata. A put waits about 2 seconds for the
+//! metadata and then fails with `Corrupt`. A read fails with `Corrupt` in three cases: the driver's metadata were
+//! altered, they belong to another scope or id, or the object's length differs from the record's. The
+//! [`Gate`](artifact_store_core::Gate) compares the bytes with their SHA-256 during the transfer.
 //!
 //! # Commit point
 //! One request creates the artifact's object with its metadata: `PutObject`, `CopyObject` or `CompleteMultipartUpload`.
@@ -67,32 +68,33 @@
 //! Within a process, puts and deletes of one key run one after the other, even if the process has opened the store
 //! several times. A commit or a delete that has started runs to completion, even if the caller drops its future.
 //!
-//! Between processes, puts of one key exclude each other. How they do this depends on the requests that honour
-//! `If-None-Match`. If both `PutObject` and the creating request honour it, the creating request carries the condition.
-//! If only `PutObject` honours it, the put reserves the key first. If `PutObject` does not honour it, the put writes a
-//! claim beside the key. In all three cases, if two processes put the same bytes, exactly one gets `created`. Two
-//! processes that delete one artifact at the same moment may both get `true`.
+//! Between processes, puts of one key exclude each other. How they do this depends on the requests for which the
+//! storage honours the condition `If-None-Match`. If the storage honours it for `PutObject` and for the creating
+//! request, the creating request carries the condition. If the storage honours it only for `PutObject`, the put
+//! reserves the key first. If the storage does not honour it for `PutObject`, the put writes a claim beside the key. In
+//! all three cases, if two processes put the same bytes, exactly one gets `created`. Two processes that delete one
+//! artifact at the same moment may both get `true`.
 //!
 //! What the storage honours is probed when a prefix is first opened. `FORMAT` records the result with the address, the
-//! bucket's versioning and the time. The storage is probed again at another address, after a change of the versioning,
-//! or after a day. If the option `conditional_create` is not `probe`, it sets the result. Then nothing is probed, and
-//! parts carry no checksum.
+//! bucket's versioning and the time. The storage is probed again if its address or the bucket's versioning has changed,
+//! or if the result is older than a day. If the option `conditional_create` is not `probe`, this option sets the
+//! result. Then nothing is probed, and parts carry no checksum.
 //!
 //! # Flags and limits
-//! `shared`, `durable` and `presign_get`. If the option `presign_put` is true, also `presign_put`. An artifact has at
-//! most 10 000 parts and 5 TiB.
+//! The store has the flags `shared`, `durable` and `presign_get`. If the option `presign_put` is true, the store also
+//! has the flag `presign_put`. An artifact has at most 10 000 parts and 5 TiB.
 //!
 //! | method | requests, without the index key |
 //! |---|---|
-//! | put, of a body that fits into one request | 1 with a condition; without a condition, 2 with `single_writer` and 5 with a claim; 1 or 2 if the artifact exists |
-//! | get | 1; 2 if the artifact does not exist; 1 or 2 more for a range past the end, or a suffix that fails |
+//! | put, of a body that fits into one request | 1 if the storage honours the condition; otherwise 2 with the option `single_writer`, and 5 with a claim; 1 or 2 if the artifact exists |
+//! | get | 1; 2 if the artifact does not exist; 1 or 2 more if the range starts past the end, or if the server refuses a suffix range |
 //! | stat | 1; 2 if the artifact does not exist: the second one checks that the bucket exists |
 //! | delete | 2 |
 //! | list | of one session: 1, and 1 for each row; of a wider scope: 1 for each 1000 keys, and 1 for each row |
 //!
 //! With an index, a put sends one more request, which writes the index key. If the condition then fails because the
-//! artifact exists, a second one deletes the index key. A delete sends one more request. To open an existing store
-//! takes three requests.
+//! artifact exists, another request deletes the index key. A delete sends one more request, which deletes the index
+//! key. Three requests open an existing store.
 //!
 //! Without an index (`listing_index=none`, or format 1), each page looks at all keys in its scope and reads each
 //! record. A listing that would read more than `max_scan` records is refused, and the error names this option.
@@ -202,7 +204,7 @@ impl Driver for S3Driver {
 
     async fn sweep(&self, options: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError> {
         let config = S3Config::from_options(options, Arc::new(SystemClock))?;
-        // A sweep creates no store, and a dry run writes nothing.
+        // A sweep must not create a store, and a dry run must write nothing. `open_existing` does neither.
         let store = S3Store::open_existing(config).await?;
         let report = if mode.deletes() { store.sweep().await } else { store.count_orphans().await };
         store.close().await?;

@@ -14,7 +14,8 @@ use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::record::{META_CLAIM, META_MARK, StoredRecord, decode_record, decode_record_object};
 use crate::state::StoreState;
 
-/// How many times an artifact is looked up if its record object disappears between the two requests.
+/// The maximum number of times that an artifact is looked up. A lookup is repeated if the artifact's object names a
+/// record object that does not exist.
 const MAX_LOOKUPS: usize = 4;
 
 /// What exists at an artifact's key.
@@ -82,8 +83,8 @@ impl StoreState {
 
     /// What exists at `key`, for callers that do not know the artifact's scope and id.
     ///
-    /// A delete may remove the record object between the two requests. Then this looks again, at most [`MAX_LOOKUPS`]
-    /// times in all.
+    /// A delete may remove the record object between the request for the artifact's object and the request for the
+    /// record object. Then this function looks up the key again, at most [`MAX_LOOKUPS`] times in all.
     pub(crate) async fn status_of_key(&self, key: &str) -> Result<KeyStatus, StoreError> {
         for _ in 0..MAX_LOOKUPS {
             let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
@@ -141,13 +142,13 @@ impl StoreState {
         Ok(Some(KeyStatus::Artifact(Box::new(ExistingArtifact { record, mark }))))
     }
 
-    /// Decrypts `stored` if it is encrypted. `key` is the artifact's key, for the message.
+    /// Decrypts `stored` if it is encrypted. `artifact_key` is for the message.
     ///
     /// The encryption key in `FORMAT` is always cached. A record may have another key if two processes created the
     /// store at the same time. The first record with such a key takes one request, which reads the key.
     pub(crate) async fn decrypt_record(
         &self,
-        key: &str,
+        artifact_key: &str,
         stored: StoredRecord,
     ) -> Result<StoredRecord, StoreError> {
         let StoredRecord::Encrypted(encrypted) = stored else { return Ok(stored) };
@@ -155,17 +156,17 @@ impl StoreState {
         let cached = self.record_keys.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         let record_key = match cached {
             Some(record_key) => record_key,
-            None => self.fetch_record_key(key, id).await?,
+            None => self.fetch_record_key(artifact_key, id).await?,
         };
-        encrypted.decrypt(key, &record_key)
+        encrypted.decrypt(artifact_key, &record_key)
     }
 
-    /// Fetches the encryption key with this `id` and caches it. `key` is the artifact's key, for the message.
-    async fn fetch_record_key(&self, key: &str, id: RecordKeyId) -> Result<RecordKey, StoreError> {
+    /// Fetches the encryption key with this `id` and caches it. `artifact_key` is for the message.
+    async fn fetch_record_key(&self, artifact_key: &str, id: RecordKeyId) -> Result<RecordKey, StoreError> {
         let key_object = self.layout.encryption_key_object(&HEXLOWER.encode(&id));
         let missing = || {
             StoreError::corrupt(format!(
-                "{key}: the object {key_object}, with the key of its record, is missing or altered"
+                "{artifact_key}: the object {key_object}, with the key of its record, is missing or altered"
             ))
         };
         let got = match self.client.get_object().bucket(&self.bucket).key(&key_object).send().await {

@@ -57,7 +57,7 @@ impl MultipartUpload {
             .set_metadata(metadata)
             .set_content_type(content_type)
             .content_disposition(CONTENT_DISPOSITION)
-            // A server may refuse a checksum with a part if it is not declared here.
+            // A server may refuse the checksum of a part if this request does not name the algorithm.
             .set_checksum_algorithm(checksum.clone())
             .send()
             .await;
@@ -77,13 +77,13 @@ impl MultipartUpload {
         first_chunks: VecDeque<Bytes>,
         chunks: &mut Chunks,
     ) -> Result<(), StoreError> {
-        let limit = usize::try_from(self.state.config.part_concurrency).unwrap_or(usize::MAX);
+        let max_in_flight = usize::try_from(self.state.config.part_concurrency).unwrap_or(usize::MAX);
         let (mut part_number, mut body_has_ended) = (0, false);
         let mut waiting = first_chunks;
         let mut in_flight = FuturesUnordered::new();
         loop {
             self.state.ensure_open()?;
-            while in_flight.len() < limit
+            while in_flight.len() < max_in_flight
                 && let Some(chunk) = waiting.pop_front()
             {
                 part_number += 1;
@@ -99,6 +99,8 @@ impl MultipartUpload {
             if body_has_ended && waiting.is_empty() && in_flight.is_empty() {
                 break;
             }
+            // The body is read while parts are sent. The next chunk is read only if no other chunk waits, which limits
+            // the memory.
             tokio::select! {
                 chunk = chunks.next(), if !body_has_ended && waiting.is_empty() => match chunk? {
                     Some(chunk) => waiting.push_back(chunk),
@@ -146,7 +148,7 @@ impl MultipartUpload {
         self.upload_id = None;
     }
 
-    /// Aborts the upload now, or in the background if that fails.
+    /// Aborts the upload. If this fails, dropping `self` aborts the upload in the background.
     pub(crate) async fn abort(mut self) {
         if let Some(upload_id) = self.upload_id.clone()
             && self.state.abort_upload(&self.key, &upload_id).await
@@ -263,6 +265,7 @@ pub(crate) async fn copy_in_parts(
             .set_upload_id(upload.upload_id.clone())
             .part_number(number)
             .copy_source(format!("{}/{from}", state.bucket))
+            // The last number is the position of the last byte of the part.
             .copy_source_range(format!("bytes={start}-{}", end - 1))
             .customize()
             .config_override(client::with_copy_timeout(&state.config, end - start));

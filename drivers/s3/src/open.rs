@@ -66,6 +66,7 @@ pub(crate) async fn open_format(
             source: FeatureSource::Configured,
             probed_at: None,
             versioning,
+            // The retention is looked up only after a probe.
             retention: None,
         };
         return match object {
@@ -82,7 +83,7 @@ pub(crate) async fn open_format(
     {
         return Ok(OpenedFormat { known: known.clone(), format: object.format.clone() });
     }
-    // A probe would write, so the recorded features are used even if they are outdated.
+    // This mode must write nothing, and a probe writes. So the recorded features are used even if they are outdated.
     if mode == OpenMode::Existing {
         return match &object {
             Some(object) => Ok(without_probe(object, recorded, versioning)),
@@ -141,13 +142,14 @@ fn without_probe(
     OpenedFormat { known, format: object.format.clone() }
 }
 
-/// Creates the store, and records the features in `known`. If several processes create it at the same time, each
-/// process continues with the `FORMAT` that it reads back.
+/// Creates the store: writes `FORMAT`, which records the features from `known`. If several processes create the store
+/// at the same time, each process continues with the `FORMAT` that it reads back.
 async fn create(
     config: &S3Config,
     client: &Client,
     known: KnownFeatures,
 ) -> Result<OpenedFormat, StoreError> {
+    // If artifacts exist, only `FORMAT` was lost. The new `FORMAT` must then have the format of these artifacts.
     let format = match format_of_artifacts(config, client).await? {
         Some(format) => format,
         None => StoreFormat::new(config)?,
@@ -182,6 +184,7 @@ async fn format_of_artifacts(config: &S3Config, client: &Client) -> Result<Optio
     let Some(key) = first_key(layout.artifacts_prefix()).await? else { return Ok(None) };
     let head = client.head_object().bucket(&config.bucket).key(key).send().await;
     let head = head.map_err(|error| error::from_sdk_error(config, READ_FORMAT, error))?;
+    // Only format 1 writes these two metadata entries.
     let is_version_1 = head.metadata().is_some_and(|metadata| {
         metadata.contains_key(META_RECORD) || metadata.contains_key(META_RECORD_OBJECT)
     });
@@ -206,7 +209,8 @@ async fn read_format(config: &S3Config, client: &Client) -> Result<Option<Format
         },
     };
     if got.content_length().is_none_or(|length| length > MAX_FORMAT_BYTES) {
-        // Something else wrote this object. Empty JSON fails with the error for that.
+        // The driver never writes such a large `FORMAT`, so another program wrote it. For empty JSON, `parse` returns
+        // the error for the object of another program.
         return FormatObject::parse(&key, b"").map(Some);
     }
     let body = tokio::time::timeout(config.request_timeout, got.body.collect())
@@ -239,7 +243,7 @@ async fn put(
 
 impl StoreState {
     /// Starts a probe of the storage in the background if the last probe is more than a day old. Until the new probe
-    /// ends, puts use the old result. Starts at most one probe in each [`RETRY_INTERVAL`].
+    /// ends, puts use the result of the last probe. At most one probe starts in each [`RETRY_INTERVAL`].
     pub(crate) fn refresh_features(self: &Arc<Self>) {
         if !self.known.read().unwrap_or_else(PoisonError::into_inner).is_outdated() {
             return;
@@ -253,9 +257,10 @@ impl StoreState {
         }
         let state = Arc::clone(self);
         self.tasks.spawn_detached(async move {
+            // Boxed, because this future is large.
             match Box::pin(open_format(&state.config, &state.client, OpenMode::Open)).await {
                 Ok(opened) => *state.known.write().unwrap_or_else(PoisonError::into_inner) = opened.known,
-                // During an outage, the requests of callers fail, too, and report the outage.
+                // Without a log message: during an outage, the callers' own requests fail and report the outage.
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}
                 Err(error) => tracing::warn!(%error, "cannot probe what the storage honours"),
             }

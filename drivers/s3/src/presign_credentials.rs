@@ -86,7 +86,7 @@ impl CredentialsCache {
 
     /// Returns the validity of a URL that is signed now for `expiry`, and the configuration of the request that signs
     /// the URL. The configuration contains the key. Both are returned together, because the validity depends on the end
-    /// of this key. The provider may take `timeout` to return a key.
+    /// of this key. The provider may take at most `timeout` to return a key.
     pub(crate) async fn get(
         &self,
         expiry: Duration,
@@ -95,6 +95,7 @@ impl CredentialsCache {
         let mut cached = self.cached.lock().await;
         if let Some((key, since)) = &*cached
             && since.elapsed() < CACHE_TTL
+            // `None` if the cached key ends too soon. Then another key is fetched.
             && let Some(validity) = UrlValidity::new(SystemTime::now(), expiry, key.expiry())
         {
             return Ok((validity, Builder::new().credentials_provider(key.clone())));
@@ -131,53 +132,88 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn at(seconds: u64, millis: u64) -> SystemTime {
+    /// The time `seconds` and `millis` after the Unix epoch.
+    fn unix_time(seconds: u64, millis: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis)
     }
 
-    /// Start, duration and end of the validity in seconds; `None` if no valid URL can be signed.
+    /// A [`UrlValidity`] in seconds. `start` and `end` are counted from the Unix epoch.
+    #[derive(Debug, PartialEq)]
+    struct ValiditySeconds {
+        start: u64,
+        duration: u64,
+        end: i64,
+    }
+
+    /// The validity of a URL that is signed at `now`; `None` if no valid URL can be signed.
     fn validity_seconds(
         now: SystemTime,
         expiry: Duration,
         key_expiry: Option<SystemTime>,
-    ) -> Option<(u64, u64, i64)> {
+    ) -> Option<ValiditySeconds> {
         let validity = UrlValidity::new(now, expiry, key_expiry)?;
         let start = validity.start.duration_since(UNIX_EPOCH).unwrap();
         assert_eq!(start.subsec_nanos() + validity.duration.subsec_nanos(), 0);
         assert!(validity.presigning_config().is_ok());
-        Some((start.as_secs(), validity.duration.as_secs(), validity.expires_at().as_micros() / 1_000_000))
+        Some(ValiditySeconds {
+            start: start.as_secs(),
+            duration: validity.duration.as_secs(),
+            end: validity.expires_at().as_micros() / 1_000_000,
+        })
     }
 
     #[test]
     fn start_and_end_are_whole_seconds_from_one_moment() {
-        assert_eq!(validity_seconds(at(1000, 999), 90 * SECOND, None), Some((1000, 90, 1090)));
-        assert_eq!(validity_seconds(at(1000, 0), Duration::from_millis(1999), None), Some((1000, 1, 1001)));
-        assert_eq!(validity_seconds(at(1000, 0), MAX_PRESIGN_EXPIRY, None), Some((1000, 604_800, 605_800)));
+        assert_eq!(
+            validity_seconds(unix_time(1000, 999), 90 * SECOND, None),
+            Some(ValiditySeconds { start: 1000, duration: 90, end: 1090 })
+        );
+        assert_eq!(
+            validity_seconds(unix_time(1000, 0), Duration::from_millis(1999), None),
+            Some(ValiditySeconds { start: 1000, duration: 1, end: 1001 })
+        );
+        assert_eq!(
+            validity_seconds(unix_time(1000, 0), MAX_PRESIGN_EXPIRY, None),
+            Some(ValiditySeconds { start: 1000, duration: 604_800, end: 605_800 })
+        );
     }
 
     #[test]
     fn a_url_ends_with_the_key_that_signs_it() {
         assert_eq!(
-            validity_seconds(at(1000, 500), 3600 * SECOND, Some(at(1300, 999))),
-            Some((1000, 300, 1300))
+            validity_seconds(unix_time(1000, 500), 3600 * SECOND, Some(unix_time(1300, 999))),
+            Some(ValiditySeconds { start: 1000, duration: 300, end: 1300 })
         );
-        assert_eq!(validity_seconds(at(1000, 500), 300 * SECOND, Some(at(1300, 0))), Some((1000, 300, 1300)));
-        assert_eq!(validity_seconds(at(1000, 500), 300 * SECOND, Some(at(9000, 0))), Some((1000, 300, 1300)));
+        assert_eq!(
+            validity_seconds(unix_time(1000, 500), 300 * SECOND, Some(unix_time(1300, 0))),
+            Some(ValiditySeconds { start: 1000, duration: 300, end: 1300 })
+        );
+        assert_eq!(
+            validity_seconds(unix_time(1000, 500), 300 * SECOND, Some(unix_time(9000, 0))),
+            Some(ValiditySeconds { start: 1000, duration: 300, end: 1300 })
+        );
     }
 
     #[test]
     fn a_key_that_ends_too_soon_signs_only_urls_that_expire_before_it() {
-        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1060, 0))), Some((1000, 60, 1060)));
-        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(1059, 999))), None);
-        assert_eq!(validity_seconds(at(1000, 0), 3600 * SECOND, Some(at(900, 0))), None);
-        assert_eq!(validity_seconds(at(1000, 0), 5 * SECOND, Some(at(1010, 0))), Some((1000, 5, 1005)));
+        assert_eq!(
+            validity_seconds(unix_time(1000, 0), 3600 * SECOND, Some(unix_time(1060, 0))),
+            Some(ValiditySeconds { start: 1000, duration: 60, end: 1060 })
+        );
+        assert_eq!(validity_seconds(unix_time(1000, 0), 3600 * SECOND, Some(unix_time(1059, 999))), None);
+        assert_eq!(validity_seconds(unix_time(1000, 0), 3600 * SECOND, Some(unix_time(900, 0))), None);
+        assert_eq!(
+            validity_seconds(unix_time(1000, 0), 5 * SECOND, Some(unix_time(1010, 0))),
+            Some(ValiditySeconds { start: 1000, duration: 5, end: 1005 })
+        );
     }
 
-    /// A provider whose first key is valid for the first of these lifetimes, and so on. Further keys have the last
-    /// lifetime. Lifetimes are in seconds.
+    /// A provider of keys. The first key that it returns is valid for the first of `lifetimes`, the second key for the
+    /// second one, and so on. All later keys are valid for the last one. Lifetimes are in seconds.
     #[derive(Debug)]
     struct FakeProvider {
         lifetimes: Vec<u64>,
+        /// How many keys were fetched.
         calls: Arc<AtomicU64>,
     }
 
@@ -199,6 +235,7 @@ mod tests {
         }
     }
 
+    /// A cache of keys with these lifetimes, and the number of keys that it has fetched.
     fn cache(lifetimes: &[u64]) -> (CredentialsCache, Arc<AtomicU64>) {
         let calls = Arc::default();
         let provider = FakeProvider { lifetimes: lifetimes.to_vec(), calls: Arc::clone(&calls) };

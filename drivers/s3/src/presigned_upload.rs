@@ -10,12 +10,12 @@
 //! URL is valid for at most half of `upload_ttl`. So a body that arrives in the last moment can still be committed
 //! before a sweep deletes its intent.
 //!
-//! **Commit.** The storage is not trusted: some S3 servers keep the bytes of a PUT that they refused, or check nothing. So
-//! a commit reads the uploaded body once, as a stream, and hashes it. If the body does not have the announced digest
-//! and size, the commit deletes the body and fails with `DigestMismatch`. The intent remains, so the upload can be
-//! tried again. Otherwise the storage copies the body to the artifact's key, with the record as metadata. This copy is
-//! the commit point, as for other staged puts. Then the commit deletes the body and the intent. If the storage honours
-//! `x-amz-copy-source-if-match`, the storage refuses to copy a body that was replaced after the read.
+//! **Commit.** The storage is not trusted: some S3 servers keep the bytes of a PUT that they refused, or do not check
+//! the bytes. So a commit reads the uploaded body once, as a stream, and hashes it. If the body does not have the
+//! announced digest and size, the commit deletes the body and fails with `DigestMismatch`. The intent remains, so the
+//! upload can be tried again. Otherwise the storage copies the body to the artifact's key, with the record as metadata.
+//! This copy is the commit point, as for other staged puts. Then the commit deletes the body and the intent. If the
+//! storage honours `x-amz-copy-source-if-match`, the storage refuses to copy a body that was replaced after the read.
 //!
 //! **Repeated and concurrent commits.** A commit of an existing artifact returns `AlreadyExists`, whoever created it,
 //! and deletes the body and the intent. Of several concurrent commits, one creates the artifact. If another commit
@@ -189,6 +189,7 @@ impl UploadCommit {
             })?;
         if record.scope == self.scope
             && record.id == self.id
+            // The id is computed from the namespace and the digest, so all three must agree.
             && record.id == ArtifactId::new(&record.options.namespace, &record.digest)
         {
             return Ok(Some(record));
@@ -235,6 +236,6 @@ impl UploadCommit {
 struct UploadedBody {
     digest: Digest,
     size: u64,
-    /// The tag of the object; `None` if the storage returned no tag.
+    /// The `ETag` of the object; `None` if the storage returned none.
     etag: Option<String>,
 }

@@ -75,7 +75,7 @@ impl<'a> FeatureProbe<'a> {
         Ok(Self { config, client, key, refused_key })
     }
 
-    /// Runs all probes. Deletes the objects that they wrote, also after a failure.
+    /// Runs all probes. Deletes the objects that they wrote, even after a failure.
     pub(crate) async fn run(&self) -> Result<StorageFeatures, RequestError> {
         let result = self.probe_features().await;
         // Some storages keep an object that they refused, so both keys are deleted.
@@ -138,7 +138,7 @@ impl<'a> FeatureProbe<'a> {
             }
             let head = self.client.head_object().bucket(&self.config.bucket).key(&self.key).send().await;
             let head = head.map_err(|error| self.request_error(READ, error))?;
-            // Some storages accept metadata and then return others.
+            // Some storages accept metadata and later return other metadata.
             let is_kept = |(name, value)| head.metadata().and_then(|kept| kept.get(name)) == Some(value);
             if metadata.iter().all(is_kept) {
                 return Ok(limit);
@@ -181,12 +181,12 @@ impl<'a> FeatureProbe<'a> {
     /// [`overtaken_put`](Self::overtaken_put) detects a storage that checks before it has the body. The race detects
     /// most storages that check after they have the body. Neither test proves that a storage is atomic.
     async fn is_conditional_put_atomic(&self) -> Result<bool, RequestError> {
-        if self.has_several_successes(self.overtaken_put().await).await? {
+        if self.end_race(self.overtaken_put().await).await? {
             return Ok(false);
         }
         for _ in 0..RACE_ROUNDS {
             let puts = (0..RACE_WRITERS).map(|_| self.conditional_put(ByteStream::from_static(BODY)));
-            if self.has_several_successes(join_all(puts).await).await? {
+            if self.end_race(join_all(puts).await).await? {
                 return Ok(false);
             }
         }
@@ -220,8 +220,8 @@ impl<'a> FeatureProbe<'a> {
         put.send().await.map(drop).map_err(|error| self.request_error(PUT, error))
     }
 
-    /// Whether more than one of these puts to `refused_key` succeeded. Deletes the object that they wrote.
-    async fn has_several_successes(
+    /// Deletes the object that these puts to `refused_key` wrote. Returns whether more than one of the puts succeeded.
+    async fn end_race(
         &self,
         results: impl IntoIterator<Item = Result<(), RequestError>>,
     ) -> Result<bool, RequestError> {
@@ -230,7 +230,7 @@ impl<'a> FeatureProbe<'a> {
             match result {
                 Ok(()) => successes += 1,
                 Err(failed) if failed.kind == RequestErrorKind::AccessDenied => return Err(failed),
-                // The put was refused by the condition, or because another put is in progress.
+                // The storage refused the put because of the condition, or because another put is in progress.
                 Err(_) => {}
             }
         }
@@ -253,7 +253,8 @@ impl<'a> FeatureProbe<'a> {
         self.is_condition_honoured(result)
     }
 
-    /// Whether the storage honours the condition: `true` if the request was refused because the condition failed.
+    /// Whether the storage honours the condition of a request that had this `result`. `true` if the storage refused the
+    /// request because the condition failed.
     #[allow(clippy::unused_self)] // Consistent with the other methods.
     fn is_condition_honoured(&self, result: Result<(), RequestError>) -> Result<bool, RequestError> {
         match result {
@@ -274,6 +275,7 @@ impl<'a> FeatureProbe<'a> {
             Ok(_) => Ok(false),
             Err(error) => match self.request_error(PUT, error) {
                 RequestError {
+                    // Some storages refuse a wrong checksum with a general error code.
                     kind:
                         RequestErrorKind::BadDigest
                         | RequestErrorKind::Rejected
@@ -359,6 +361,7 @@ impl<'a> FeatureProbe<'a> {
         let compares_checksum = sends_checksums
             && match send_part(Some(wrong_checksum)).await {
                 Ok(_) | Err(RequestError { kind: RequestErrorKind::NotImplemented, .. }) => false,
+                // Some storages refuse a wrong checksum with a general error code.
                 Err(RequestError {
                     kind: RequestErrorKind::BadDigest | RequestErrorKind::Rejected, ..
                 }) => true,

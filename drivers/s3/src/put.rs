@@ -38,6 +38,7 @@ pub(crate) async fn put(
         }
         body => {
             let chunks = Chunks::new(body.into_stream(), state.config.part_bytes());
+            // Boxed, because this future is large.
             Box::pin(put_stream(state, scope, options, chunks)).await
         }
     }
@@ -108,6 +109,7 @@ async fn put_direct(
     if let KeyStatus::Artifact(existing) = state.status(&record.scope, &record.id).await?
         && existing.record.digest == record.digest
     {
+        // No part is sent, so these chunks are not needed.
         drop(first_chunks);
         // The result is a success only if the body has the announced digest. So the body is read to its end.
         while chunks.skip().await? {
@@ -153,7 +155,9 @@ async fn put_staged(
                 upload.abort().await;
                 return Ok(PutResult { record: existing.record, outcome: PutOutcome::AlreadyExists });
             }
+            // Created before the staged object exists: if a later step fails, dropping this value deletes the object.
             let staged_object = TempObject::new(&state, staged_key.clone());
+            // The staged key is random, so no other process writes the staged object, and no condition is needed.
             let (if_none_match, etag) = (None, None);
             upload.complete(if_none_match).await?;
             let result = Arc::clone(&state).commit_staged(staged_key, etag, record).await;
@@ -172,6 +176,8 @@ async fn create_upload(
     content_type: Option<String>,
 ) -> Result<MultipartUpload, StoreError> {
     let checksum = state.features().sends_part_checksums().then_some(PART_CHECKSUM);
+    // Boxed, because this future is large.
     let create = Box::pin(MultipartUpload::create(Arc::clone(state), key, metadata, content_type, checksum));
+    // The `?` converts a `RequestError` to a `StoreError`.
     state.tasks.run_to_completion(async move { Ok(create.await?) }).await
 }

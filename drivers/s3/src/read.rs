@@ -154,7 +154,7 @@ async fn send_get(
         Ok(object) => match received_range(&object) {
             Some((received, size)) => Ok(GetResponse::Object { output: Box::new(object), received, size }),
             // The header `Content-Range` cannot express a range of an empty object. So a server may send an invalid
-            // header if the object is empty.
+            // header if the object is empty. After this result, the caller looks up the object's size.
             None if range.is_some() => Ok(GetResponse::RangeNotSatisfiable),
             None => Err(wrong_range(key)),
         },
@@ -173,10 +173,12 @@ async fn send_get(
 /// The range of bytes in a response, and the size of the whole object. `None` if the headers are missing or not valid.
 fn received_range(object: &GetObjectOutput) -> Option<(Range<u64>, u64)> {
     let length = u64::try_from(object.content_length()?).ok()?;
+    // Without the header `Content-Range`, the response contains the whole object.
     let Some(content_range) = object.content_range() else { return Some((0..length, length)) };
     let (range, size) = content_range.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    // The header contains the position of the last byte. The end of a `Range` is the position after it.
     let range = first..last.checked_add(1)?;
     let size = size.parse().ok()?;
     let range_length = range.end.checked_sub(range.start)?;

@@ -83,8 +83,8 @@ impl MetadataLimit {
         }
     }
 
-    /// Metadata that are at least as large as all metadata of format 2 with this limit. The probe writes them to test
-    /// what the storage accepts.
+    /// Metadata for the probe, which tests whether the storage accepts them. No record in format 2 has larger metadata
+    /// with this limit.
     pub(crate) fn largest_metadata(self) -> HashMap<String, String> {
         let digits = match self {
             Self::OneValue | Self::ShortValues => MAX_ENCRYPTED_BYTES,
@@ -105,6 +105,7 @@ impl MetadataLimit {
             0 => META_ENCRYPTED_RECORD.to_owned(),
             number => format!("{META_ENCRYPTED_RECORD}-{number}"),
         };
+        // The value is ASCII, so each part is valid UTF-8.
         let parts = value.as_bytes().chunks(SHORT_VALUE_BYTES).enumerate();
         parts.map(|(number, part)| (name(number), String::from_utf8_lossy(part).into_owned())).collect()
     }
@@ -187,6 +188,7 @@ impl EncryptedRecord {
         if !self.is_record_object {
             return Ok(StoredRecord::Inline(Box::new(parse(key, &plaintext)?)));
         }
+        // The plaintext contains the random name as bytes. Two hex digits are one byte.
         let (random, digest) = plaintext.split_at_checked(RANDOM_DIGITS / 2).ok_or_else(altered)?;
         let digest: [u8; 32] = digest.try_into().map_err(|_| altered())?;
         Ok(StoredRecord::Object { random: HEXLOWER.encode(random), digest: Digest::from_bytes(digest) })
@@ -248,6 +250,7 @@ fn encode_clear(json: Vec<u8>, limit: MetadataLimit) -> Result<EncodedRecord, St
     let mark = random_hex()?;
     let digest = Digest::of(&json);
     let inline = format!("{}.{}", BASE64URL_NOPAD.encode(&json), checksum(&digest));
+    // Format 1 does not split a record into short values.
     let (name, value, record_object) = if inline.len() <= MAX_INLINE_BYTES && limit == MetadataLimit::OneValue
     {
         (META_RECORD, inline, None)
@@ -362,6 +365,7 @@ mod tests {
     };
     use crate::encryption::RecordKey;
 
+    /// A record that is at least `note_length` bytes long.
     fn record(note_length: usize) -> Record {
         let mut metadata = Metadata::new();
         metadata.insert("note".into(), "x".repeat(note_length).into());
@@ -374,6 +378,7 @@ mod tests {
         RecordEncoding { key: None, metadata_limit: MetadataLimit::OneValue }
     }
 
+    /// An encoding with a random key, and this key.
     fn encrypted(limit: MetadataLimit) -> (RecordEncoding, RecordKey) {
         let key = RecordKey::random().unwrap();
         (RecordEncoding { key: Some(key.clone()), metadata_limit: limit }, key)
@@ -438,32 +443,34 @@ mod tests {
 
     #[test]
     fn all_metadata_together_fit_into_two_kibibytes() {
-        let encodings = MetadataLimit::ALL.map(|limit| encrypted(limit).0);
-        for (note_length, encoding) in (0..3000).flat_map(|note_length| {
-            encodings
-                .iter()
-                .chain([&clear_text()])
-                .cloned()
-                .map(move |encoding| (note_length, encoding))
-                .collect::<Vec<_>>()
-        }) {
-            let encoded = encode_record(&record(note_length), &encoding).unwrap();
-            let bytes: usize = encoded
-                .metadata
-                .iter()
-                .map(|(name, value)| "x-amz-meta-".len() + name.len() + value.len())
-                .sum();
-            assert!(bytes <= 2048, "{bytes} bytes for a note of {note_length} bytes");
+        let mut encodings = MetadataLimit::ALL.map(|limit| encrypted(limit).0).to_vec();
+        encodings.push(clear_text());
+        for note_length in 0..3000 {
+            for encoding in &encodings {
+                let encoded = encode_record(&record(note_length), encoding).unwrap();
+                let bytes: usize = encoded
+                    .metadata
+                    .iter()
+                    .map(|(name, value)| "x-amz-meta-".len() + name.len() + value.len())
+                    .sum();
+                assert!(bytes <= 2048, "{bytes} bytes for a note of {note_length} bytes");
+            }
         }
     }
 
     #[test]
     fn altered_metadata_are_detected_and_foreign_ones_ignored() {
-        let encoded = encode_record(&record(10), &clear_text()).unwrap();
+        let path_as_name = format!("../../x.{}", "00".repeat(32));
         for (name, value) in [
+            // The checksum is wrong.
             (META_RECORD, "e30.AAAA"),
+            // There is no checksum.
             (META_RECORD, "?"),
+            // The digest is too short.
             (META_RECORD_OBJECT, "../../x.00"),
+            // The name is not random hex.
+            (META_RECORD_OBJECT, path_as_name.as_str()),
+            // There is no digest.
             (META_RECORD_OBJECT, ""),
         ] {
             let metadata = [(name.to_owned(), value.to_owned())].into();
@@ -473,7 +480,9 @@ mod tests {
                 "{value}"
             );
         }
-        let mut altered = encoded.metadata.clone();
+        let encoded = encode_record(&record(10), &clear_text()).unwrap();
+        let mut altered = encoded.metadata;
+        // `!` is not a digit of base64url.
         altered.get_mut(META_RECORD).unwrap().replace_range(20..21, "!");
         assert!(decode_record("k", Some(&altered)).is_err());
         assert_eq!(decode_record("k", None).unwrap(), None);

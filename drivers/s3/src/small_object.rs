@@ -58,6 +58,7 @@ impl SmallObject {
             .put_object()
             .bucket(&config.bucket)
             .key(self.key)
+            // An empty object needs no content type.
             .set_content_type((!self.bytes.is_empty()).then(|| "application/json".to_owned()))
             .set_metadata(self.metadata)
             .set_if_none_match(self.if_exists.if_none_match())

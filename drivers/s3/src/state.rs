@@ -78,7 +78,7 @@ impl StoreState {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
     }
 
-    /// Maps an error of the client. `operation` is the request that failed.
+    /// Maps an error of the S3 client to a [`RequestError`]. `operation` is the request that failed.
     pub(crate) fn request_error<E>(
         &self,
         operation: Operation,
@@ -92,6 +92,7 @@ impl StoreState {
 
     /// Acquires the lock on the object at `key`. The lock excludes only other tasks of this process.
     pub(crate) async fn lock_key(&self, key: &str) -> KeyLockGuard {
+        // The locks of all stores in this process are in one map, so the name contains the server and the bucket.
         lock_key(format!("{} {} {key}", self.config.server_name(), self.bucket)).await
     }
 

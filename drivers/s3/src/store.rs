@@ -21,7 +21,8 @@ use crate::sweep::{SweepReport, sweep};
 use crate::tasks::TaskTracker;
 use crate::{list, presign, presigned_upload, put, read};
 
-/// How long `close` waits for running tasks. A cleanup in the background waits 4.25 s in all between its attempts.
+/// How long `close` waits for running tasks. The delays of a cleanup in the background are 4.25 s in all, so more than
+/// 15 s are left for its requests.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Artifacts as objects in a bucket. Callers should wrap it in a [`Gate`](artifact_store_core::Gate).
@@ -71,6 +72,7 @@ impl S3Store {
     async fn open_with(config: S3Config, mode: OpenMode) -> Result<Self, StoreError> {
         config.validate()?;
         let clients = connect(&config).await?;
+        // Boxed, because this future is large.
         let opened = Box::pin(open_format(&config, &clients.client, mode)).await?;
         let capabilities = config.capabilities();
         let state = StoreState::new(config, clients, opened);

@@ -32,9 +32,9 @@ const LOCK_LEASE: Duration = Duration::from_hours(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
     /// The number of deleted objects that belonged to no artifact: staged uploads, presigned uploads that nobody
-    /// committed, long records, index keys, claims, bytes without a record.
+    /// committed, record objects, index keys, claims, objects at an artifact's key without a record.
     pub objects: u64,
-    /// The size of these objects, in bytes.
+    /// The total size of these objects, in bytes.
     pub bytes: u64,
     /// The number of aborted multipart uploads.
     pub uploads: u64,
@@ -129,16 +129,18 @@ impl Sweep<'_> {
         if state.features().conditions.put {
             return self.create_lock().await;
         }
+        // The lock object is empty, so its size is 0 bytes.
         let mut waiter = ClaimWaiter::new(state, 0);
         loop {
             state.ensure_open()?;
             match state.claim_by_object(&key, &mut waiter).await? {
                 ClaimOutcome::Acquired(claim) => {
                     // The claim keeps other sweeps away, so a put without a condition is enough.
-                    let result = self.overwrite_lock().await;
+                    let result = self.write_lock().await;
                     state.release(&key, claim).await;
                     return result;
                 }
+                // Another sweep has written the lock object since the HEAD request.
                 ClaimOutcome::KeyExists => return Ok(false),
                 ClaimOutcome::Retry => {}
             }
@@ -151,7 +153,7 @@ impl Sweep<'_> {
     }
 
     /// Writes the lock object, whether it exists or not. Returns `false` if another sweep writes it at the same time.
-    async fn overwrite_lock(&self) -> Result<bool, StoreError> {
+    async fn write_lock(&self) -> Result<bool, StoreError> {
         self.put_lock(self.lock_object()).await
     }
 
@@ -162,7 +164,7 @@ impl Sweep<'_> {
         }
         // `false` means that another write of the lock object won, such as the first attempt of this request. The winner
         // also starts the lease now, so nothing is left to do.
-        self.overwrite_lock().await.map(drop)
+        self.write_lock().await.map(drop)
     }
 
     /// The lock object. It is empty: its time of modification begins the lease.
@@ -193,7 +195,7 @@ impl Sweep<'_> {
         is_old
     }
 
-    /// Aborts old multipart uploads below the prefix. A dry run only counts them.
+    /// Aborts old multipart uploads whose keys have the store's prefix. A dry run only counts them.
     async fn abort_uploads(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let operation = Operation::bucket("listing uploads", "s3:ListBucketMultipartUploads");
@@ -293,6 +295,7 @@ impl Sweep<'_> {
             for object in page.objects {
                 let Some(key) = object.key else { continue };
                 let Some(entry) = state.layout.index_entry(&key) else { continue };
+                // Without its last component, an artifact's key is the prefix of the artifact's session.
                 let Some((session, _)) = entry.artifact_key.rsplit_once('/') else { continue };
                 let session = format!("{session}/");
                 let index_key = IndexKey { key, entry, created_at: object.last_modified };
@@ -317,19 +320,19 @@ impl Sweep<'_> {
         }
     }
 
-    /// Deletes those of `keys` whose artifact does not exist or was created by another put. `session` is the prefix of
-    /// the session's path below `a/`.
+    /// Deletes those of `keys` whose artifact does not exist or was created by another put. `session` is the prefix
+    /// that the keys of the session's artifacts have in common.
     async fn delete_index_keys_of_session(
         &mut self,
         session: &str,
         keys: Vec<IndexKey>,
     ) -> Result<(), StoreError> {
         let state = self.state;
-        let (mut artifacts, mut after) = (HashSet::new(), None);
+        let (mut artifact_keys, mut after) = (HashSet::new(), None);
         loop {
             state.ensure_open()?;
             let page = state.list_keys(session, after).await?;
-            artifacts.extend(page.objects.into_iter().filter_map(|object| object.key));
+            artifact_keys.extend(page.objects.into_iter().filter_map(|object| object.key));
             after = page.next;
             if after.is_none() {
                 break;
@@ -342,11 +345,11 @@ impl Sweep<'_> {
         for IndexKey { key, entry, created_at } in &keys {
             let is_only_key = keys_per_artifact.get(entry.artifact_key.as_str()) == Some(&1);
             let exists =
-                artifacts.contains(&entry.artifact_key) && !self.incomplete.contains(&entry.artifact_key);
+                artifact_keys.contains(&entry.artifact_key) && !self.incomplete.contains(&entry.artifact_key);
             let is_used = if exists && !is_only_key {
                 self.is_index_key_of_artifact(entry).await?
             } else {
-                // To save a request, the only index key of an existing artifact is always kept.
+                // If an existing artifact has only this index key, the key is kept. This saves a request.
                 exists
             };
             if !is_used && self.is_old(created_at.as_ref()) {

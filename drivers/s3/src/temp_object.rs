@@ -27,7 +27,7 @@ impl TempObject {
         self.key = None;
     }
 
-    /// Deletes the object now, or in the background if that fails.
+    /// Deletes the object. If this fails, dropping `self` deletes the object in the background.
     pub(crate) async fn delete(mut self) {
         if let Some(key) = self.key.clone()
             && self.state.delete_object(DELETE_TEMP_OBJECT, &key).await.is_ok()

@@ -1,8 +1,8 @@
 //! Lists by the index. Index keys are ordered by time, so only the records of the page are read.
 //!
-//! The index keys of one session are in the order of listings, and a page starts at the key where the last page ended.
-//! The index keys of a wider scope are ordered only within each session: a listing looks at all of them, 1000 per
-//! request, and keeps the newest. An index key is skipped if its artifact is missing or was created by another put.
+//! The index keys of one session have the same order as a listing. So a page starts at the key where the page before it
+//! ended. The index keys of a wider scope are ordered only within each session: a listing looks at all of them, 1000
+//! per request, and keeps the newest. An index key is skipped if its artifact is missing or was created by another put.
 //! Such a key is left by a put or a delete that did not finish.
 //!
 //! This module must never return a record that it has not read.
@@ -40,8 +40,8 @@ pub(crate) fn needs_records_to_count(query: &ListQuery) -> bool {
 /// The page of rows that `query` selects.
 ///
 /// # Errors
-/// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for an unreadable
-/// artifact; `Unavailable`, `Backend`.
+/// `InvalidArgument` for an invalid cursor, or if the query exceeds the store's limit on listings; `Corrupt` for an
+/// unreadable artifact; `Unavailable`, `Backend`.
 pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, StoreError> {
     let key_filter = state.layout.index_key_filter(query.pattern());
     let total = if query.counts_total() { Some(count(state, query, &key_filter).await?) } else { None };
@@ -53,12 +53,13 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
     let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
     loop {
         state.ensure_open()?;
-        // One row more than the page has shows whether another page follows.
+        // One row more than fits on the page is read. This row shows whether another page follows.
         let needed = (limit + 1).saturating_sub(rows.len());
-        // Only the records show which entries match the filter. So more records than needed are read at once.
+        // If the filter compares records, some of the entries may not match. So more records than needed are read at
+        // once.
         let count = if needed > 0 && scan.has_record_filter() { needed.max(concurrency) } else { needed };
-        // Rows of the same time are ordered by id, but index keys do not contain the id. So once the page is full, all
-        // other entries with the time of its last row are read, too.
+        // Rows of the same time are ordered by id, but index keys do not contain the id. So once there are enough rows,
+        // all other entries with the time of the last row are read, too.
         let entries = match rows.last() {
             Some((last, _)) if needed == 0 => scan.next_with_time(last.created_at).await?,
             _ => scan.next(count).await?,
@@ -109,8 +110,9 @@ async fn read_rows(
     Ok(rows)
 }
 
-/// The number of artifacts that match `query`. If the query selects only by scope and size, counts artifacts' keys.
-/// Otherwise counts index keys: this number includes index keys of puts that died, until a sweep deletes them.
+/// The number of artifacts that match `query`. If the query selects only by scope and size, this function counts the
+/// keys of artifacts. Otherwise it counts index keys. Their number includes index keys of puts that did not finish,
+/// until a sweep deletes these keys.
 async fn count(
     state: &StoreState,
     query: &ListQuery,
@@ -220,7 +222,8 @@ impl<'a> IndexScan<'a> {
             if self.ready.is_empty() && !self.fill(count).await? {
                 break;
             }
-            entries.extend(self.ready.drain(..self.ready.len().min(count - entries.len())));
+            let taken = self.ready.len().min(count - entries.len());
+            entries.extend(self.ready.drain(..taken));
         }
         if let Some(time) = entries.last().map(|last| last.created_at) {
             entries.append(&mut self.next_with_time(time).await?);

@@ -16,8 +16,8 @@ use crate::state::StoreState;
 /// The page of rows that `query` selects.
 ///
 /// # Errors
-/// `InvalidArgument` for the cursor, or if the query exceeds the store's limit on listings; `Corrupt` for a damaged
-/// artifact; `Unavailable`, `Backend`.
+/// `InvalidArgument` for an invalid cursor, or if the query exceeds the store's limit on listings; `Corrupt` for a
+/// damaged artifact; `Unavailable`, `Backend`.
 pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, StoreError> {
     let mut rows = Rows::new(query)?;
     let key_filter = state.layout.key_filter(query.pattern());
@@ -38,7 +38,8 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
             .map(|key| async move { state.status_of_key(&key).await })
             .buffer_unordered(concurrency);
         while let Some(status) = statuses.next().await {
-            // With another status, the artifact was deleted after its key was listed, or the object is not an artifact.
+            // With any other status, the key is skipped: either the artifact was deleted after its key was listed, or
+            // the object is not an artifact.
             if let KeyStatus::Artifact(existing) = status? {
                 rows.push(existing.record);
             }
@@ -105,8 +106,8 @@ impl PartialEq for Row {
 
 impl Eq for Row {}
 
-/// Collects the first rows after the cursor. It keeps one row more than the page has: this row shows whether another
-/// page follows.
+/// Collects the first rows after the cursor: the rows of the page, and one more row, which shows whether another page
+/// follows.
 struct Rows<'a> {
     query: &'a ListQuery,
     /// The position of the cursor; `None` for the first page.

@@ -1,4 +1,4 @@
-//! [`run_blocking`]: runs work that uses the CPU for long on the runtime's blocking pool.
+//! [`run_blocking`]: runs long CPU work on the runtime's blocking pool.
 //!
 //! This module must never know what the work is.
 

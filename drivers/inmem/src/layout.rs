@@ -59,8 +59,8 @@ impl ScopePrefix {
         ]
     }
 
-    /// The longest prefix that all scopes matching `pattern` have in common. The task of the pattern has no prefix of
-    /// its own.
+    /// The longest prefix that all scopes matching `pattern` have in common. A prefix contains no task, so a scan
+    /// compares the task of each record.
     fn covering(pattern: &ScopePattern) -> Self {
         match (&pattern.tenant, &pattern.user, &pattern.session) {
             (TenantPattern::AllTenants, _, _) => Self::All,
@@ -73,6 +73,7 @@ impl ScopePrefix {
     }
 }
 
+/// A part of the map from keys to artifacts, with its own lock.
 type Shard = RwLock<HashMap<ArtifactKey, Arc<ArtifactEntry>>>;
 /// The entries of each prefix in listing order. A prefix without artifacts is not in the map.
 type SortedEntries = HashMap<ScopePrefix, BTreeMap<Position, Arc<ArtifactEntry>>>;

@@ -13,6 +13,7 @@ use crate::layout::ArtifactIndex;
 /// other tasks.
 const INLINE_SCAN_ROWS: usize = 4096;
 
+/// The rows of one page, and what the page says about the other rows.
 struct ListedRows {
     /// The records of the page.
     records: Vec<Record>,
@@ -45,6 +46,7 @@ fn list_rows(
     // The scan reads up to one row more than the page has. This row shows whether another page follows.
     index.scan(query, after.cloned(), |record| {
         records.push(record.clone());
+        // `false` stops the scan.
         records.len() <= limit
     })?;
     let more = records.len() > limit;
@@ -52,7 +54,8 @@ fn list_rows(
     let mut total = None;
     if query.counts_total() {
         let mut count = 0;
-        index.scan(query, None, |_| {
+        let from_the_start = None;
+        index.scan(query, from_the_start, |_| {
             count += 1;
             // `true` continues the scan.
             true

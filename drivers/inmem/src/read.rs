@@ -27,8 +27,10 @@ pub(crate) fn get(
 
 /// Streams the bytes in `range`, without a copy: the chunks of the stream are slices of the segments.
 fn stream_range(entry: &Arc<ArtifactEntry>, range: Range<u64>) -> ByteStream {
+    // A body in memory is one segment, and its slice needs no stream of several chunks.
     if let [segment] = entry.segments.as_slice() {
-        return ByteStream::from_bytes(slice_segment(segment, 0, &range).unwrap_or_default());
+        let segment_start = 0;
+        return ByteStream::from_bytes(slice_segment(segment, segment_start, &range).unwrap_or_default());
     }
     let entry = Arc::clone(entry);
     let mut next_start = 0;

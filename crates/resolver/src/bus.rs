@@ -97,16 +97,18 @@ pub struct EventCounts {
     pub kept_bytes: usize,
 }
 
+/// What the bus, its subscriptions and its replication share.
 #[derive(Debug)]
 struct SharedBus {
-    /// Hashes event numbers to event ids. An id must hide its number: from numbers, a tenant could learn how many
-    /// events other tenants have.
+    /// Hashes event numbers to event ids. An id must hide its number: if a tenant knew the numbers of its events, it
+    /// could learn how many events other tenants have.
     ids: RandomState,
     /// How many events this process has published. The next event gets this number.
     published: AtomicU64,
     state: Mutex<BusState>,
 }
 
+/// The state of a bus, behind one lock. The last two fields count since the start.
 #[derive(Debug)]
 struct BusState {
     history: EventHistory,
@@ -259,7 +261,7 @@ impl SharedBus {
         }
         let BusState { history, subscribers, .. } = &mut *guard;
         let HistoryEntry::Event(event) = entry else {
-            // Nobody knows whose events were lost.
+            // The tenants of the lost events are unknown, so every subscriber is woken.
             history.push_loss();
             subscribers.wake_all();
             return;

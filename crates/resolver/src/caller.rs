@@ -3,7 +3,8 @@
 use artifact_store_core::{Scope, ScopePart};
 
 /// A verified identity and the scopes of its token. The code that creates a `Caller` is responsible for the
-/// verification: a server creates it from a verified token, an embedding runtime from its own sessions.
+/// verification: a server creates it from a verified token, and a runtime that embeds this crate creates it from its
+/// own sessions.
 ///
 /// # Examples
 /// ```

@@ -77,6 +77,7 @@ impl StoreHealth {
 async fn check(store: &dyn ArtifactStore) -> SubsystemHealth {
     // A panic in the driver must not reach the caller.
     let health = AssertUnwindSafe(async { store.health().await }).catch_unwind();
+    // The outer error is the timeout, the next one is a panic, and the inner one is the error of the store.
     let (status, detail) = match tokio::time::timeout(CHECK_TIMEOUT, health).await {
         Ok(Ok(Ok(health))) => match health.status {
             HealthStatus::Ready => (Status::Ready, None),

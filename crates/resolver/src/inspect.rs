@@ -75,6 +75,7 @@ pub trait Inspection: Send + 'static {
 /// Wraps `body` so that `inspection` sees each chunk before the store does.
 pub(crate) fn inspect_body(body: Body, inspection: Box<dyn Inspection>) -> Result<Body, StoreError> {
     let (length, limit, digest) = (body.length(), body.limit(), body.announced_digest());
+    // The body is opened without a limit. The returned body has the limit.
     let chunks: BodyStream = match body.open(u64::MAX)? {
         OpenBody::Stream(stream) => *stream,
         in_memory @ OpenBody::InMemory(_) => in_memory.into_stream(),

@@ -19,15 +19,15 @@ pub struct ResolverOptions {
     /// `max_request_bytes` if that is set, otherwise 1 GiB. If both are set, the smaller limit holds for uploads.
     pub max_upload_bytes: Option<u64>,
     /// The maximum number of bytes that `artifacts.get` returns if the request does not set a number
-    /// (`artifacts.fetch_default_max_bytes`; 64 KiB).
+    /// (`artifacts.fetch_default_max_bytes`); 64 KiB by default.
     pub fetch_default_max_bytes: u64,
     /// The maximum number of bytes that `artifacts.get` returns, even if the request sets a higher number
-    /// (`artifacts.fetch_hard_max_bytes`; 1 MiB).
+    /// (`artifacts.fetch_hard_max_bytes`); 1 MiB by default.
     pub fetch_hard_max_bytes: u64,
-    /// The number of events kept for each tenant, for subscribers that connect again (1024).
+    /// The number of events kept for each tenant, for subscribers that connect again; 1024 by default.
     pub events_kept: usize,
-    /// The approximate memory for the kept events of all tenants together, in bytes (64 MiB). Above this limit, events
-    /// of the tenant with the most bytes are dropped first.
+    /// The approximate memory for the kept events of all tenants together, in bytes; 64 MiB by default. Above this
+    /// limit, events of the tenant with the most bytes are dropped first.
     pub events_kept_bytes: usize,
     /// The maximum number of open subscriptions of a session; 16 by default.
     pub max_subscribers_per_session: usize,
@@ -78,6 +78,7 @@ impl ResolverOptions {
     /// The configured limit of uploads. The limit of the store, which may be lower, is not applied here.
     pub(crate) fn upload_limit(&self) -> SizeLimit {
         let max_upload = self.max_upload_bytes.or(self.max_request_bytes).unwrap_or(DEFAULT_MAX_UPLOAD_BYTES);
+        // If both options are set, the smaller one is the limit of uploads.
         match self.max_request_bytes {
             Some(max_request) if max_request <= max_upload => {
                 SizeLimit { bytes: max_request, source: LimitSource::MaxRequestBytes }

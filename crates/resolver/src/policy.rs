@@ -165,8 +165,8 @@ pub(crate) struct TargetParts {
 #[must_use]
 pub(crate) struct Permission<V: Verb> {
     target: V::Target,
-    /// The audit event and the caller's session, in which it is published. `None` if the target is in the caller's own
-    /// tenant.
+    /// The caller's session, and the audit event that is published in this session. `None` if the target is in the
+    /// caller's own tenant.
     audit: Option<(Scope, EventPayload)>,
     verb: PhantomData<V>,
 }
@@ -206,6 +206,7 @@ pub(crate) fn authorize<V: ScopedVerb>(
         return Err(denied(code, V::CLASS));
     }
     let Some(tenant) = requested.tenant else { return Err(incomplete_scope()) };
+    // In another tenant, every user and session is another one. The table has already allowed this tenant.
     let may_name_others = is_foreign || (caller.is_admin() && rule.admin_names_others);
     let names_other_user = requested.user.as_ref().is_some_and(|user| user != caller.user());
     let names_other_session = requested.session.as_ref().is_some_and(|session| session != caller.session());
@@ -378,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_further_scope_never_takes_a_right_away() {
+    fn a_token_scope_never_takes_a_right_away() {
         for row in &TABLE {
             for decisions in [&row.own_tenant, &row.foreign_tenant] {
                 for decision in [decisions.fleet, decisions.delete, decisions.admin] {

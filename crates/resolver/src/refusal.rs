@@ -20,8 +20,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with `code`. The client receives `message`. So it must contain only fixed sentences and names from the
-    /// protocol, and nothing of another tenant.
+    /// A refusal with `code`. The client receives `message`. So the message must contain only fixed sentences and names
+    /// from the protocol, and nothing of another tenant.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Envelope::new(code, message).into()
     }
@@ -96,6 +96,7 @@ impl Refusal {
             }
             ErrorKind::Unsupported(Flag::PresignGet) => presign_unsupported(),
             ErrorKind::InvalidArgument => {
+                // Only the body of a put is inspected.
                 let rejection = if operation == Operation::Put { find_rejection(&error) } else { None };
                 match rejection {
                     Some(message) => Self::new(Code::PayloadInvalid, message),

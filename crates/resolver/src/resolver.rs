@@ -1,7 +1,7 @@
 //! One call for each method of the protocol: [`Resolver`].
 //!
-//! Every call checks in the same order: the form of the request; tenant; user and session; payload and size; whether the
-//! artifact exists; whether the store has the needed capability.
+//! Every call makes its checks in this order: the form of the request, the tenant, the user and the session, the
+//! payload and its size, the existence of the artifact, the capability of the store.
 
 mod events;
 mod read;

@@ -1,6 +1,6 @@
 //! The limits on event streams that can refuse a subscriber: [`ReachedLimit`].
 
-/// The limit because of which a subscriber is refused. The number is the limit: the most subscriptions that may be open.
+/// The limit that refuses a subscriber. The number is the maximum number of open subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReachedLimit {
     Session(usize),

@@ -1,8 +1,8 @@
 //! The latest events of each tenant. Their number is limited per tenant, and their bytes over all tenants.
 //!
-//! If a tenant has its largest number of events, a new event replaces the oldest event of this tenant. If all events
-//! together exceed the limit in bytes, the oldest events of the tenant with the most bytes are dropped. So a tenant with
-//! many events does not push out the events of other tenants.
+//! If a tenant has the maximum number of events, its next event replaces its oldest event. If all events together
+//! exceed the limit in bytes, the oldest events of the tenant with the most bytes are dropped. So a tenant with many
+//! events does not push out the events of other tenants.
 //!
 //! This module must never know where events come from or who reads them.
 
@@ -78,10 +78,10 @@ struct DroppedEvent {
 pub(super) struct ReadPosition {
     /// The number of the next event to read.
     pub(super) next: u64,
-    /// The reader is not too slow because of dropped events or losses with lower numbers than this. Either `has_gap`
-    /// reports them, or they happened before the reader subscribed.
+    /// Dropped events and losses with numbers below this do not make the reader too slow. Either `has_gap` reports
+    /// them, or they happened before the reader subscribed.
     pub(super) losses_known_below: u64,
-    /// Whether the reader may have missed events before `next`, after the last event that it has read.
+    /// Whether the reader may have missed events between the last event that it has read and `next`.
     pub(super) has_gap: bool,
 }
 
@@ -132,6 +132,7 @@ impl EventHistory {
         self.next_number += 1;
         self.events_by_number.insert(number, Arc::clone(&event));
         let history = self.tenants.entry(tenant.clone()).or_default();
+        // The tenant's bytes change, so its entry is removed here and inserted again below.
         self.by_bytes.remove(&(history.bytes, tenant.clone()));
         history.events.push_back(StoredEvent { number, bytes, event });
         history.bytes += bytes;
@@ -258,8 +259,10 @@ impl EventHistory {
             (Some(number), dropped) => (number + 1, dropped.is_some_and(|dropped| dropped.number > number)),
             // The reader has read the event that was dropped last, so it has missed no event.
             (None, Some(dropped)) if dropped.id == id => (dropped.number + 1, false),
+            // The id is unknown, so the reader continues with the oldest kept event.
             _ => (oldest.unwrap_or(self.next_number), true),
         };
+        // What is missing already does not make the reader too slow: `has_gap` reports it.
         let losses_known_below = if tenant.is_none() { self.complete_from() } else { self.losses_known_from };
         let missed_losses = next < self.losses_known_from;
         ReadPosition { next, losses_known_below, has_gap: missed_dropped_events || missed_losses }

@@ -68,7 +68,7 @@ struct ReplicationState {
 #[derive(Debug, Default)]
 struct PendingEntries {
     entries: VecDeque<NewEntry>,
-    /// How many entries were ever added, including those that were appended since.
+    /// How many entries were ever added to the queue, including those that are already in the log.
     count: u64,
     /// Whether events were lost because the queue was full.
     overflowed: bool,
@@ -192,7 +192,7 @@ impl ReplicationState {
     }
 }
 
-/// A random key for a log entry. Each `RandomState` hashes with other random keys.
+/// A random key for a log entry. Each `RandomState` hashes with its own random keys.
 fn random_key() -> [u8; 16] {
     let random_half = || u128::from(RandomState::new().hash_one(()));
     (random_half() << 64 | random_half()).to_be_bytes()
@@ -250,8 +250,8 @@ struct LogReader {
     /// The sequence number of the last entry that was read.
     position: u64,
     bus: Arc<SharedBus>,
-    /// Whether an entry or a page was read. Older entries than the first entry are not a loss, even if the log has
-    /// dropped them.
+    /// Whether an entry or a page was read. Until then, missing numbers are not a loss: entries with these numbers are
+    /// older than all entries that this process reads.
     has_read: bool,
 }
 
@@ -269,6 +269,7 @@ impl LogReader {
         }
         let is_full = page.entries.len() == READ_PAGE as usize;
         for LogEntry { sequence, bytes } in page.entries {
+            // If numbers are missing, the log has dropped entries that this process has not read.
             if self.has_read && sequence != self.position + 1 {
                 self.bus.push(HistoryEntry::Lost);
             }
@@ -276,6 +277,7 @@ impl LogReader {
             self.position = sequence;
             self.bus.push(parse_entry(&bytes));
         }
+        // After an empty page, too: the next entry must have the next number.
         self.has_read = true;
         Ok(is_full)
     }

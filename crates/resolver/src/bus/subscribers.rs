@@ -22,10 +22,11 @@ pub(crate) struct SubscriberLimits {
     pub(crate) total: usize,
 }
 
+/// Counts the subscribers of a bus and wakes them.
 #[derive(Debug)]
 pub(super) struct Subscribers {
     limits: SubscriberLimits,
-    /// By the scope of the session, without a task.
+    /// The subscribers of each session. The key is the scope of the session, without a task.
     sessions: HashMap<Scope, SessionSubscribers>,
     /// The number of subscribers by tenant and user.
     users: HashMap<(ScopePart, ScopePart), usize>,
@@ -141,6 +142,7 @@ impl Subscribers {
         wakers
     }
 
+    /// Wakes every subscriber.
     pub(super) fn wake_all(&self) {
         self.all_tenants_wakeup.send_replace(());
         for entry in self.sessions.values() {

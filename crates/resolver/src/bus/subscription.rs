@@ -56,7 +56,7 @@ impl Subscription {
         let bus = Arc::clone(&self.bus);
         let mut state = bus.state();
         let history = &state.history;
-        // Entries with numbers below `dropped_below` may be missing, and this subscriber would have read them.
+        // Of the entries with numbers below `dropped_below`, some that this subscriber should read may be missing.
         let (tenant, dropped_below) = match self.scope {
             SubscriptionScope::AllTenants => (None, history.complete_from()),
             SubscriptionScope::Session => {

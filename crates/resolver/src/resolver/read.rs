@@ -162,6 +162,7 @@ impl Resolver {
         if let Some(limit) = request.limit.filter(|limit| *limit > 0) {
             query = query.with_limit(u32::try_from(limit).unwrap_or(u32::MAX));
         }
+        // An empty cursor means the same as no cursor: the first page.
         let cursor = request.cursor.filter(|cursor| !cursor.is_empty()).map(Cursor::from_text);
         let page = self.store.list(&query.with_cursor(cursor)).await;
         let page = page.map_err(|error| Refusal::from_store_error(error, Operation::List))?;

@@ -112,7 +112,8 @@ impl Resolver {
         let scope = permission.into_audited_target(&self.bus);
         let Some(id) = id else { return Err(Refusal::not_found()) };
         let deleted = self.store.delete(&scope, &id).await;
-        if !deleted.map_err(|error| Refusal::from_store_error(error, Operation::Delete))? {
+        let existed = deleted.map_err(|error| Refusal::from_store_error(error, Operation::Delete))?;
+        if !existed {
             return Err(Refusal::not_found());
         }
         self.bus.publish(scope, EventPayload::Deleted { id });

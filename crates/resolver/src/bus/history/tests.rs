@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::unwrap_used)] // A helper of a test may panic.
 
 use artifact_store_core::{Clock, Scope, SystemClock};
 use artifact_store_protocol::{EventData, EventPayload};
@@ -12,29 +12,40 @@ fn event(id: &str, tenant: &str) -> Arc<Event> {
     Arc::new(Event { id: id.to_owned(), data })
 }
 
-/// What a reader of `tenant` reads from `number` on: the ids of events, and `lost` for a loss. `None` means all
-/// tenants.
-fn read(history: &EventHistory, mut number: u64, tenant: Option<&str>) -> Vec<String> {
+/// A history without a limit in bytes.
+fn history_with_8_events_per_tenant() -> EventHistory {
+    EventHistory::new(8, usize::MAX)
+}
+
+/// Adds an event. Ignores which events are dropped to make room.
+fn push(history: &mut EventHistory, id: &str, tenant: &str) {
+    history.push(event(id, tenant), |_, _| {});
+}
+
+/// What a reader of `tenant` reads, beginning with the entry that has the number `next`: the ids of events, and `lost`
+/// for a loss. `None` as `tenant` means all tenants.
+fn read(history: &EventHistory, mut next: u64, tenant: Option<&str>) -> Vec<String> {
     let tenant = tenant.map(|tenant| ScopePart::new(tenant).unwrap());
-    let mut read = Vec::new();
-    while let Some((found, entry)) = history.next_from(number, tenant.as_ref(), |_| true) {
-        number = found + 1;
-        read.push(match entry {
+    let matches_every_event = |_: &Event| true;
+    let mut entries = Vec::new();
+    while let Some((number, entry)) = history.next_from(next, tenant.as_ref(), matches_every_event) {
+        next = number + 1;
+        entries.push(match entry {
             HistoryEntry::Event(event) => event.id.clone(),
             HistoryEntry::Lost => "lost".to_owned(),
         });
     }
-    read
+    entries
 }
 
 #[test]
 fn a_loss_appears_between_the_events_of_every_tenant_where_it_happened() {
-    let mut history = EventHistory::new(8, usize::MAX);
-    history.push(event("a1", "a"), |_, _| {});
-    history.push(event("b1", "b"), |_, _| {});
+    let mut history = history_with_8_events_per_tenant();
+    push(&mut history, "a1", "a");
+    push(&mut history, "b1", "b");
     history.push_loss();
     history.push_loss();
-    history.push(event("a2", "a"), |_, _| {});
+    push(&mut history, "a2", "a");
     assert_eq!(read(&history, 0, Some("a")), ["a1", "lost", "a2"]);
     assert_eq!(read(&history, 0, Some("b")), ["b1", "lost"]);
     assert_eq!(read(&history, 0, None), ["a1", "b1", "lost", "a2"]);
@@ -42,7 +53,7 @@ fn a_loss_appears_between_the_events_of_every_tenant_where_it_happened() {
 
 #[test]
 fn a_reader_that_has_read_a_loss_learns_of_the_next_one() {
-    let mut history = EventHistory::new(8, usize::MAX);
+    let mut history = history_with_8_events_per_tenant();
     history.push_loss();
     let read_up_to = history.next_number();
     history.push_loss();
@@ -51,11 +62,11 @@ fn a_reader_that_has_read_a_loss_learns_of_the_next_one() {
 
 #[test]
 fn unlimited_losses_take_bounded_memory_and_a_reader_before_them_gets_a_gap() {
-    let mut history = EventHistory::new(8, usize::MAX);
-    history.push(event("first", "a"), |_, _| {});
+    let mut history = history_with_8_events_per_tenant();
+    push(&mut history, "first", "a");
     for number in 0..5000 {
         history.push_loss();
-        history.push(event(&number.to_string(), "a"), |_, _| {});
+        push(&mut history, &number.to_string(), "a");
     }
     assert_eq!(history.losses.len(), MAX_LOSSES);
     assert!(history.losses_known_from() > 1, "a reader that has read `first` only is too slow");
@@ -64,11 +75,15 @@ fn unlimited_losses_take_bounded_memory_and_a_reader_before_them_gets_a_gap() {
 
 #[test]
 fn a_tenant_whose_events_were_all_dropped_takes_no_memory() {
-    // Each event takes more than half of the limit.
-    let mut history = EventHistory::new(8, 2000);
+    // Each event takes more than half of this limit, so only one event is kept.
+    let max_bytes = 2000;
+    let mut history = EventHistory::new(8, max_bytes);
     for number in 0..100 {
-        history.push(event(&number.to_string(), &number.to_string()), |_, _| {});
+        let (id, tenant) = (number.to_string(), number.to_string());
+        push(&mut history, &id, &tenant);
     }
-    assert_eq!((history.tenants.len(), history.by_bytes.len(), history.events_by_number.len()), (1, 1, 1));
+    assert_eq!(history.tenants.len(), 1);
+    assert_eq!(history.by_bytes.len(), 1);
+    assert_eq!(history.events_by_number.len(), 1);
     assert_eq!(read(&history, 0, None), ["99"]);
 }

@@ -57,6 +57,7 @@ struct RoleDecisions {
 
 use Decision::{Allow, Deny};
 
+/// Which callers may do what: one row for each class of verbs.
 const TABLE: [Rule; 4] = [
     Rule {
         class: VerbClass::ContentRead,

@@ -120,8 +120,8 @@ impl Resolver {
     }
 }
 
-/// Parses the id in a request. Returns `None` if the text is not an id. The caller then refuses the request with
-/// `not_found`, as for a missing artifact.
+/// Parses the id in a request. Returns `None` if the text is not an id. After the authorization, the method then
+/// refuses the request with `not_found`, as for a missing artifact.
 fn parse_id(text: &str) -> Result<Option<ArtifactId>, Refusal> {
     if text.is_empty() {
         return Err(Refusal::new(Code::InvalidRequest, "the member `id` is empty"));

@@ -205,11 +205,12 @@ impl ArtifactIndex {
             let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             // The position of the last entry of this batch; `None` if the scan reaches the end of the entries.
             let mut batch_end = None;
-            for (scanned, (position, entry)) in entries.range((start, Bound::Unbounded)).enumerate() {
+            for (index, (position, entry)) in entries.range((start, Bound::Unbounded)).enumerate() {
                 if query.matches(&entry.record) && !visit(&entry.record) {
                     return Ok(());
                 }
-                if scanned + 1 == SCAN_BATCH {
+                let is_batch_full = index + 1 == SCAN_BATCH;
+                if is_batch_full {
                     batch_end = Some(position.clone());
                     break;
                 }

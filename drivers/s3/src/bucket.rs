@@ -61,6 +61,7 @@ pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning
 pub(crate) async fn retention(config: &S3Config, client: &Client) -> Option<String> {
     let response = client.get_object_lock_configuration().bucket(&config.bucket).send().await.ok()?;
     let retention = response.object_lock_configuration?.rule?.default_retention?;
+    // If the storage does not name the mode, the text begins with `retention`.
     let mode = retention.mode.as_ref().map_or("retention", |mode| mode.as_str());
     let (number, unit) = match (retention.days, retention.years) {
         (Some(days), _) => (days, "day"),

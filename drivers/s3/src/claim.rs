@@ -171,7 +171,7 @@ impl StoreState {
         }
         // This reservation replaces the reservation of a dead process, so it must be checked: see `SETTLE_DELAY`.
         tokio::time::sleep(SETTLE_DELAY).await;
-        match self.reservation(key).await {
+        match self.read_reservation_mark(key).await {
             Ok(Some(found)) if found == mark => {
                 Ok(ClaimOutcome::Acquired(Claim::Reservation { mark: mark.to_owned() }))
             }
@@ -212,6 +212,7 @@ impl StoreState {
     ) -> Result<ClaimOutcome, StoreError> {
         self.put_empty(claim_key, None, IfExists::Overwrite).await?;
         loop {
+            // The keys of all claims on `key` begin with `key`.
             let page = self.list_keys(key, None).await?;
             let (mut key_exists, mut others) = (false, Vec::new());
             for object in page.objects {
@@ -249,7 +250,7 @@ impl StoreState {
             Claim::None => {}
             Claim::Object { key: claim_key } => TempObject::new(self, claim_key).delete().await,
             Claim::Reservation { mark } => {
-                if let Ok(Some(found)) = self.reservation(key).await
+                if let Ok(Some(found)) = self.read_reservation_mark(key).await
                     && found == mark
                 {
                     TempObject::new(self, key.to_owned()).delete().await;
@@ -259,7 +260,7 @@ impl StoreState {
     }
 
     /// The mark of the reservation at the key; `None` if there is no object, or if the object is not a reservation.
-    async fn reservation(&self, key: &str) -> Result<Option<String>, StoreError> {
+    async fn read_reservation_mark(&self, key: &str) -> Result<Option<String>, StoreError> {
         match self.client.head_object().bucket(&self.bucket).key(key).send().await {
             Ok(head) => Ok(head.metadata().and_then(|metadata| metadata.get(META_CLAIM)).cloned()),
             Err(error) => match self.request_error(Operation::read("looking up a claim"), error) {

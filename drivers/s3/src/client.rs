@@ -59,8 +59,8 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
         .region(Region::new(config.region.clone()))
         .credentials_provider(credentials.clone())
         .force_path_style(config.path_style)
-        // The driver sends checksums itself, and the gate compares the bytes that are read. The driver also has its own
-        // timeouts for bodies.
+        // The client must not add checksums, because the driver sends them and the gate compares the bytes that are
+        // read. It must not detect stalled streams, because the driver has its own timeouts for bodies.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

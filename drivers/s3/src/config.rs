@@ -359,7 +359,7 @@ impl S3Config {
         self
     }
 
-    /// Sets the token of temporary keys.
+    /// Sets the session token of a temporary access key.
     #[must_use]
     pub fn session_token(mut self, token: impl Into<String>) -> Self {
         self.session_token = Some(token.into());

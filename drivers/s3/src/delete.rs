@@ -20,9 +20,9 @@ pub(crate) const CLEANUP_RETRY_DELAYS: [Duration; 4] =
 pub(crate) const DELETE_TEMP_OBJECT: Operation = Operation::delete("deleting a temporary object");
 
 impl StoreState {
-    /// Deletes the artifact and returns whether it existed. Sends two requests, and one more for an index key. A record
-    /// object takes one more request. If the store has an index, a record object takes two more, because the index key
-    /// is computed from the record.
+    /// Deletes the artifact and returns whether it existed. Sends two requests, and one more for an index key. For a
+    /// record object, sends one more request, which deletes it. If the store has an index, another request reads the
+    /// record object first, because the index key is computed from the record.
     pub(crate) async fn delete(self: Arc<Self>, scope: Scope, id: ArtifactId) -> Result<bool, StoreError> {
         let key = self.layout.artifact_key(&scope, &id);
         let _lock = self.lock_key(&key).await;

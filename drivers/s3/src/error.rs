@@ -1,6 +1,7 @@
 //! Maps errors of the S3 client to [`StoreError`], by the response's code and status and never by its text.
 //!
-//! No other module maps these errors. An error contains the response, or the text of the client's error, but no secret.
+//! No other module maps these errors. An error contains the code and the message of the response, or the text of the
+//! client's error. It contains no secret.
 
 use std::error::Error;
 use std::fmt;
@@ -312,6 +313,7 @@ fn from_missing_response<E>(
 where
     E: Error + 'static,
 {
+    // Before it sends a request, the client fetches the access key. This may have failed.
     let credentials = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>());
     if let Some(error) = credentials {
         return (RequestErrorKind::AccessDenied, credentials_error(error));

@@ -1,5 +1,5 @@
-//! What the storage behind a store honours: [`StorageFeatures`], how the driver knows them, and their description for
-//! operators.
+//! What the storage behind a store honours: [`StorageFeatures`], where these features come from, and their description
+//! for operators.
 //!
 //! Servers of this protocol differ, so the driver probes them. This module must never send a request.
 

@@ -199,7 +199,7 @@ impl Layout {
         format!("{claimed}.{random}")
     }
 
-    /// The key that the claim at `key` claims; `None` if `key` is not the key of a claim.
+    /// If `key` is the key of a claim, returns the claimed key. Otherwise returns `None`.
     pub(crate) fn claimed_key<'a>(&self, key: &'a str) -> Option<&'a str> {
         let (claimed, random) = key.rsplit_once('.')?;
         let is_random = random.len() == RANDOM_DIGITS && random.bytes().all(|b| b.is_ascii_hexdigit());

@@ -164,7 +164,7 @@ impl StoreState {
     /// Fetches the encryption key with this `id` and caches it. `artifact_key` is for the message.
     async fn fetch_record_key(&self, artifact_key: &str, id: RecordKeyId) -> Result<RecordKey, StoreError> {
         let key_object = self.layout.encryption_key_object(&HEXLOWER.encode(&id));
-        let missing = || {
+        let missing_or_altered = || {
             StoreError::corrupt(format!(
                 "{artifact_key}: the object {key_object}, with the key of its record, is missing or altered"
             ))
@@ -173,13 +173,16 @@ impl StoreState {
             Ok(got) => got,
             Err(error) => {
                 match self.request_error(Operation::read("reading an encryption key of records"), error) {
-                    RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Err(missing()),
+                    RequestError { kind: RequestErrorKind::NoSuchKey, .. } => {
+                        return Err(missing_or_altered());
+                    }
                     failed => return Err(failed.into()),
                 }
             }
         };
         let text = self.read_small_body(&key_object, got.body).await?;
-        let record_key = std::str::from_utf8(&text).ok().and_then(RecordKey::parse).ok_or_else(missing)?;
+        let parsed = std::str::from_utf8(&text).ok().and_then(RecordKey::parse);
+        let record_key = parsed.ok_or_else(missing_or_altered)?;
         self.record_keys.write().unwrap_or_else(PoisonError::into_inner).insert(id, record_key.clone());
         Ok(record_key)
     }

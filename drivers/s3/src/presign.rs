@@ -4,11 +4,11 @@
 //! the artifact has a record object. To presign an upload takes one request, which stores the upload's intent.
 //!
 //! **Download.** A signed GET of exactly one key. The response headers are signed into the URL, so the holder cannot
-//! change them. Media type and file name come from the record through core's rules. The disposition is always
-//! `attachment`, so that a browser saves uploaded content and never runs it. `Cache-Control: private` keeps the content
-//! out of shared caches. Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object
-//! is also stored with `Content-Disposition: attachment`. A URL names an object's key, not bytes. So after the artifact
-//! is deleted, its URL returns an error.
+//! change them. Core computes media type and file name from the record. The disposition is always `attachment`, so that
+//! a browser saves uploaded content and never runs it. `Cache-Control: private` keeps the content out of shared caches.
+//! Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object is also stored with
+//! `Content-Disposition: attachment`. A URL names an object's key, not bytes. So after the artifact is deleted, its URL
+//! returns an error.
 //!
 //! **What a download reveals.** The response contains the object's user metadata: the encrypted record and the mark. In
 //! a store of format 1, the record is in clear text, and the holder of the URL can read scope, tags and metadata of

@@ -178,14 +178,14 @@ impl<'a> FeatureProbe<'a> {
     /// Whether the storage accepts only one of several racing conditional puts. A storage that checks first and then
     /// writes may accept two.
     ///
-    /// [`overtaken_put`](Self::overtaken_put) detects a storage that checks before it has the body. The race detects
-    /// most storages that check after they have the body. Neither test proves that a storage is atomic.
+    /// [`overtake_paused_put`](Self::overtake_paused_put) detects a storage that checks before it has the body. The
+    /// race detects most storages that check after they have the body. Neither test proves that a storage is atomic.
     async fn is_conditional_put_atomic(&self) -> Result<bool, RequestError> {
-        if self.end_race(self.overtaken_put().await).await? {
+        if self.end_race(self.overtake_paused_put().await).await? {
             return Ok(false);
         }
         for _ in 0..RACE_ROUNDS {
-            let puts = (0..RACE_WRITERS).map(|_| self.conditional_put(ByteStream::from_static(BODY)));
+            let puts = (0..RACE_WRITERS).map(|_| self.send_conditional_put(ByteStream::from_static(BODY)));
             if self.end_race(join_all(puts).await).await? {
                 return Ok(false);
             }
@@ -195,15 +195,15 @@ impl<'a> FeatureProbe<'a> {
 
     /// Sends two conditional puts, and returns the results of the first and the second put. The second put is sent
     /// while the storage has only the start of the first put's body. Then the rest of the first body is sent.
-    async fn overtaken_put(&self) -> [Result<(), RequestError>; 2] {
+    async fn overtake_paused_put(&self) -> [Result<(), RequestError>; 2] {
         let (release, released) = oneshot::channel();
         let (first_chunk, second_chunk) = BODY.split_at(1);
         let body =
             PausedBody::new(Bytes::from_static(first_chunk), Bytes::from_static(second_chunk), released);
-        let first_put = self.conditional_put(ByteStream::from_body_1_x(body));
+        let first_put = self.send_conditional_put(ByteStream::from_body_1_x(body));
         let second_put = async {
             sleep(SECOND_PUT_DELAY).await;
-            let result = self.conditional_put(ByteStream::from_static(BODY)).await;
+            let result = self.send_conditional_put(ByteStream::from_static(BODY)).await;
             // If the first put has already failed, its body is dropped and does not receive this signal.
             let _ = release.send(());
             result
@@ -212,8 +212,8 @@ impl<'a> FeatureProbe<'a> {
         [first_result, second_result]
     }
 
-    /// One put to `refused_key` with `If-None-Match: *`, without retries.
-    async fn conditional_put(&self, body: ByteStream) -> Result<(), RequestError> {
+    /// Sends one put to `refused_key` with `If-None-Match: *`, without retries.
+    async fn send_conditional_put(&self, body: ByteStream) -> Result<(), RequestError> {
         let put = self.put(&self.refused_key, BODY, body).if_none_match("*");
         let put =
             put.customize().disable_payload_signing().config_override(client::without_retries(self.config));

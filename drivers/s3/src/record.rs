@@ -41,7 +41,7 @@ const MAX_VALUES: usize = 16;
 /// The largest JSON of a record, in bytes. The Gate limits options to 64 KiB. The rest is for scope, digest and JSON
 /// escapes.
 pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// Hex digits of the random name of a record object, and of a mark.
+/// The number of hex digits of the random name of a record object. A mark has the same number.
 const RANDOM_DIGITS: usize = 32;
 
 /// How much user metadata a storage keeps.
@@ -391,10 +391,8 @@ mod tests {
             for note_length in [0, 100, 700, 1500, 60_000] {
                 let encoded = encode_record(&record(note_length), &encoding).unwrap();
                 let longest = encoded.metadata.values().map(String::len).max().unwrap();
-                assert!(
-                    longest <= if limit == MetadataLimit::OneValue { 1750 } else { 250 },
-                    "{limit:?}: {longest}"
-                );
+                let max_length = if limit == MetadataLimit::OneValue { 1750 } else { 250 };
+                assert!(longest <= max_length, "{limit:?}: {longest}");
                 let debug = format!("{:?}", encoded.metadata);
                 assert!(!debug.contains("acme") && !debug.contains("xxxx"), "{debug}");
                 let Some(StoredRecord::Encrypted(found)) =

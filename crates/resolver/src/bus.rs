@@ -87,9 +87,9 @@ pub struct EventCounts {
     pub session_subscribers: usize,
     /// Open subscriptions to all tenants.
     pub all_tenants_subscribers: usize,
-    /// Subscriptions refused because a limit was reached, since the start.
+    /// Subscriptions that were refused because a limit was reached, since the start.
     pub refused_subscribers: u64,
-    /// Subscriptions ended because they read too slowly, since the start.
+    /// Subscriptions that ended because the subscriber read too slowly, since the start.
     pub too_slow_subscribers: u64,
     /// Events that are kept for subscribers that connect again.
     pub kept_events: usize,

@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 pub(crate) enum VerbClass {
     /// Reads the content of one artifact.
     ContentRead,
-    /// Reads metadata of many artifacts, or events. It may cover several scopes.
+    /// Reads events, or the metadata of many artifacts. Both may belong to several scopes.
     CrossScopeRead,
     /// Changes what is stored.
     Mutation,
@@ -207,7 +207,7 @@ pub(crate) fn authorize<V: ScopedVerb>(
         return Err(denied(code, V::CLASS));
     }
     let Some(tenant) = requested.tenant else { return Err(incomplete_scope()) };
-    // In another tenant, every user and session is another one. The table has already allowed this tenant.
+    // In another tenant, no user and no session is the caller's. The table has already allowed this tenant.
     let may_name_others = is_foreign || (caller.is_admin() && rule.admin_names_others);
     let names_other_user = requested.user.as_ref().is_some_and(|user| user != caller.user());
     let names_other_session = requested.session.as_ref().is_some_and(|session| session != caller.session());

@@ -38,7 +38,7 @@ struct ArtifactKey {
 }
 
 /// A prefix of a scope: the first 0 to 3 of its parts tenant, user and session. Each prefix has its own sorted entries,
-/// so that a listing of this prefix scans no others.
+/// so that a listing of this prefix scans no other entries.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum ScopePrefix {
     All,

@@ -1,6 +1,6 @@
 //! Listings: the rows of a page, and the total if the query asks for it.
 //!
-//! This module must never lock the index. [`ArtifactIndex`] takes its locks itself.
+//! This module must never lock the index. The methods of [`ArtifactIndex`] take the locks.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::layout::ArtifactIndex;
 /// other tasks.
 const INLINE_SCAN_ROWS: usize = 4096;
 
-/// The rows of one page, and what the page says about the other rows.
+/// The result of [`list_rows`].
 struct ListedRows {
     /// The records of the page.
     records: Vec<Record>,
@@ -43,7 +43,7 @@ fn list_rows(
 ) -> Result<ListedRows, StoreError> {
     let limit = query.limit() as usize;
     let mut records = Vec::new();
-    // The scan reads up to one row more than the page has. This row shows whether another page follows.
+    // The scan reads up to one row more than fits on the page. This row shows whether another page follows.
     index.scan(query, after.cloned(), |record| {
         records.push(record.clone());
         // `false` stops the scan.

@@ -159,14 +159,15 @@ mod tests {
         let mut next = async || chunks.next().await.unwrap().unwrap();
         let (first, second) = (next().await, next().await);
         let (first_address, second_address) = (first.as_ptr(), second.as_ptr());
-        let second_reference = first.clone();
+        let clone_of_first = first.clone();
         drop(first);
         let third = next().await;
         assert!(
             ![first_address, second_address].contains(&third.as_ptr()),
             "the memory of a referenced chunk was reused"
         );
-        drop(second_reference);
+        // The last reference to the first chunk.
+        drop(clone_of_first);
         let fourth = next().await;
         assert_eq!(fourth.as_ptr(), first_address);
         assert_eq!(&fourth[..], b"67");

@@ -34,7 +34,8 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
 /// The longest base of a backoff. The delay itself is 0.5 to 1.5 times the base.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// How long a put waits after it has replaced the reservation of a dead process by its own reservation. Another process
-/// may have seen the dead reservation, too, and may by mistake delete the new one. So the put looks again afterwards.
+/// may have seen the dead reservation, too, and may by mistake delete the new one. So the put checks after this delay
+/// whether its own reservation still exists.
 const SETTLE_DELAY: Duration = Duration::from_secs(2);
 
 /// How a put excludes other puts of the same artifact.
@@ -49,7 +50,7 @@ pub(crate) enum Claim {
     Object { key: String },
 }
 
-/// Waits for the claims of others. Remembers when it first saw each claim, because a claim that exists for too long
+/// Waits for the claims of other puts. Remembers when it first saw each claim, because a claim that exists for too long
 /// belongs to a dead process.
 #[derive(Debug)]
 pub(crate) struct ClaimWaiter {
@@ -89,8 +90,8 @@ impl ClaimWaiter {
         first_seen.elapsed() > self.lease
     }
 
-    /// Waits before the next attempt. The delay is longer each time, and random, so that two puts do not collide again
-    /// and again.
+    /// Waits before the next attempt. The delay is longer each time, and random, so that two puts do not collide at
+    /// each attempt.
     pub(crate) async fn backoff(&mut self) {
         // The base is 4 ms, 8 ms, 16 ms and so on, at most `MAX_BACKOFF`.
         let factor: u32 = 1 << self.retries.min(8);

@@ -1,7 +1,7 @@
 //! The commit point: creates the object at an artifact's key, once.
 //!
 //! This module finds out whether an object already exists at the key. If a response is lost, this module finds out
-//! whether the request took effect. Both work in the same way for every source of bytes. This module must never know
+//! whether the request took effect. It does this in the same way for every source of bytes. This module must never know
 //! how a body is read.
 
 use std::sync::Arc;

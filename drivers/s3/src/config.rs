@@ -323,7 +323,8 @@ impl S3Config {
         Ok(config)
     }
 
-    /// Sets the prefix of every key, so that several stores fit into one bucket. A slash is appended if it is missing.
+    /// Sets the prefix of every key, so that several stores fit into one bucket. If the prefix does not end with a
+    /// slash, a slash is appended.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();

@@ -5,8 +5,8 @@
 use artifact_store_core::Record;
 
 /// The `Content-Disposition` of every artifact's object: a browser must save uploaded content and never run it. A
-/// presigned URL sets this header, too, but some servers ignore the headers of the URL when they answer a range
-/// request.
+/// presigned URL also names this header, but some servers ignore the headers of the URL when they answer a range
+/// request. So the object is stored with the header.
 pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
 /// The longest media type that becomes the object's `Content-Type`, in bytes. A longer media type is only in the
 /// record.

@@ -25,17 +25,17 @@ impl StoreState {
         self.list_keys_from(prefix, after, None, PAGE_KEYS).await
     }
 
-    /// Like [`list_keys`](Self::list_keys), with at most `max` keys. If `start` is set, returns only keys that sort
-    /// after `start`.
+    /// Like [`list_keys`](Self::list_keys), with at most `max` keys. `after` is the token of the page, and
+    /// `start_after` is a key. If `start_after` is set, returns only keys that sort after it.
     pub(crate) async fn list_keys_from(
         &self,
         prefix: &str,
         after: Option<String>,
-        start: Option<String>,
+        start_after: Option<String>,
         max: i32,
     ) -> Result<KeyPage, StoreError> {
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(max);
-        let response = list.set_continuation_token(after).set_start_after(start).send().await;
+        let response = list.set_continuation_token(after).set_start_after(start_after).send().await;
         let response = response
             .map_err(|error| self.request_error(Operation::bucket("listing keys", "s3:ListBucket"), error))?;
         let is_truncated = response.is_truncated().unwrap_or(false);

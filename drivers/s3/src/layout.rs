@@ -94,7 +94,7 @@ impl Layout {
         format!("{}o/", self.prefix)
     }
 
-    /// The prefix of staged uploads, whose artifact is not known yet.
+    /// The prefix of staged uploads. The ids of their artifacts are not known yet.
     pub(crate) fn staging_prefix(&self) -> String {
         format!("{}u/", self.prefix)
     }
@@ -116,7 +116,7 @@ impl Layout {
         format!("{}o/{path}.{random}", self.prefix)
     }
 
-    /// The key of a staged upload, whose artifact is not known yet. `random` makes the key unique.
+    /// The key of a staged upload. The id of its artifact is not known yet, so `random` makes the key unique.
     pub(crate) fn staging_key(&self, random: &str) -> String {
         format!("{}u/{random}", self.prefix)
     }

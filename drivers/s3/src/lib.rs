@@ -62,7 +62,7 @@
 //!
 //! If the response to the creating request is lost, the client sends the request again. If an artifact exists by then,
 //! its mark shows whether this put created it. If so, the result is `created`. If no attempt gets a response, the put
-//! looks once whether the artifact exists.
+//! looks up once whether the artifact exists.
 //!
 //! # Concurrency
 //! Within a process, puts and deletes of one key run one after the other, even if the process has opened the store

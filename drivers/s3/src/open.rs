@@ -154,9 +154,9 @@ async fn create(
         Some(format) => format,
         None => StoreFormat::new(config)?,
     };
-    // The encryption key gets an object of its own, before `FORMAT`. If several processes create the store at once,
-    // only one `FORMAT` is kept. The other processes may already have encrypted records with their own keys, and these
-    // records must stay readable.
+    // The encryption key is written to its own object, before `FORMAT` is written. If several processes create the
+    // store at once, only one `FORMAT` is kept. The other processes may already have encrypted records with their own
+    // keys, and these records must stay readable.
     if let Some(record_key) = &format.record_key {
         let key = Layout::new(&config.prefix).encryption_key_object(&record_key.id_text());
         put(config, client, &key, record_key.to_text().into_bytes(), IfExists::Overwrite).await?;
@@ -230,7 +230,7 @@ async fn write_format(
     put(config, client, &Layout::new(&config.prefix).format_key(), object.to_json(), if_exists).await
 }
 
-/// Writes one of the objects that belong to the store itself: `FORMAT`, or an encryption key.
+/// Writes an object that belongs to the store and not to an artifact: `FORMAT`, or an encryption key.
 async fn put(
     config: &S3Config,
     client: &Client,

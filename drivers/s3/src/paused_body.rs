@@ -39,7 +39,7 @@ impl Body for PausedBody {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if self.second.is_some() {
-            // The result does not matter: if the sender was dropped, the second chunk is sent, too.
+            // The result does not matter: the second chunk is sent even if the sender was dropped.
             let _ = ready!(Pin::new(&mut self.release).poll(cx));
         }
         Poll::Ready(self.second.take().map(|second| Ok(Frame::data(second))))

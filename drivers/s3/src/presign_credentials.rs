@@ -1,4 +1,4 @@
-//! The access key that signs URLs, and the time for which such a URL is valid: [`CredentialsCache`], [`UrlValidity`].
+//! The access key that signs URLs, and the time for which a signed URL is valid: [`CredentialsCache`], [`UrlValidity`].
 //!
 //! A URL that is signed with a temporary key is valid at most until the end of the key. This module must never know
 //! what a URL is for.
@@ -64,7 +64,7 @@ impl UrlValidity {
         let headers = request.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
         PresignedRequest {
             url: PresignedUrl::new(request.uri()),
-            // Every HTTP client sends the host by itself.
+            // Every HTTP client adds the header `Host`, so callers need not send it.
             headers: headers.filter(|(name, _)| !name.eq_ignore_ascii_case("host")).collect(),
             expires_at: self.expires_at(),
         }

@@ -123,6 +123,7 @@ fn empty_result(record: Record, range: Range<u64>) -> GetResult {
 fn range_header(range: ByteRange) -> Option<String> {
     match range {
         ByteRange::Bounded { start, end } if end <= start || start >= MAX_OBJECT_BYTES => None,
+        // The header contains the position of the last byte.
         ByteRange::Bounded { start, end } if end <= MAX_OBJECT_BYTES => {
             Some(format!("bytes={start}-{}", end - 1))
         }

@@ -26,7 +26,7 @@ pub(crate) const META_ENCRYPTED_RECORD_OBJECT: &str = "artifact-record-at";
 /// The mark of the put that has reserved the object's key. The object is not an artifact yet.
 pub(crate) const META_CLAIM: &str = "artifact-claim";
 /// The random mark of the put that created the object. A put compares the mark of an existing object with its own mark,
-/// to find out whether it has created the object itself.
+/// to find out whether this put created the object.
 pub(crate) const META_MARK: &str = "artifact-mark";
 
 /// The longest value of [`META_RECORD`], in bytes. The protocol allows 2 KiB for all names and values together.

@@ -1,6 +1,6 @@
 //! The open store: [`S3Store`], how it is opened, and the methods of [`ArtifactStore`].
 //!
-//! This module must never send a request itself.
+//! This module must never send a request. It calls the modules that send requests.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -24,8 +24,7 @@ use crate::state::StoreState;
 
 const DELETE: Operation = Operation::delete("deleting an orphan");
 const LOCK: Operation = Operation::write("writing the lock object of a sweep");
-/// How long the lock object excludes other sweeps. The time starts anew whenever the running sweep writes the object
-/// again.
+/// How long the lock object excludes other sweeps after it was written. The running sweep writes it several times.
 const LOCK_LEASE: Duration = Duration::from_hours(1);
 
 /// What a sweep did. After a dry run: what a sweep would do.
@@ -77,7 +76,7 @@ struct Sweep<'a> {
     mode: SweepMode,
     report: SweepReport,
     /// The keys of artifacts whose object has no record. The sweep has deleted these objects; a dry run has only
-    /// counted them. Their index keys are orphans too.
+    /// counted them. The index keys of these artifacts are orphans.
     incomplete: HashSet<String>,
 }
 
@@ -188,7 +187,7 @@ impl Sweep<'_> {
 
     /// Whether an object or upload that was created at this time is old enough to be deleted. If not, adds 1 to `young`
     /// in the report.
-    fn is_old(&mut self, created_at: Option<&DateTime>) -> bool {
+    fn is_old_or_count_young(&mut self, created_at: Option<&DateTime>) -> bool {
         // An object without a time is treated as young.
         let is_old = created_at.is_some_and(|created_at| created_at.secs() <= self.max_created_at);
         self.report.young += u64::from(!is_old);
@@ -216,7 +215,7 @@ impl Sweep<'_> {
             self.report.uploads_known = true;
             for upload in page.uploads() {
                 if let (Some(key), Some(upload_id)) = (upload.key(), upload.upload_id())
-                    && self.is_old(upload.initiated())
+                    && self.is_old_or_count_young(upload.initiated())
                     && (!self.mode.deletes() || state.abort_upload(key, upload_id).await)
                 {
                     self.report.uploads += 1;
@@ -241,7 +240,7 @@ impl Sweep<'_> {
             let page = self.state.list_keys(prefix, after).await?;
             for object in page.objects {
                 if let Some(key) = object.key.as_deref()
-                    && self.is_old(object.last_modified.as_ref())
+                    && self.is_old_or_count_young(object.last_modified.as_ref())
                 {
                     self.delete(key, object.size).await?;
                 }
@@ -265,7 +264,7 @@ impl Sweep<'_> {
                 let Some((artifact_key, random)) = state.layout.artifact_of_record_object(&key) else {
                     continue;
                 };
-                if self.is_old(object.last_modified.as_ref())
+                if self.is_old_or_count_young(object.last_modified.as_ref())
                     && !state.references_record_object(&artifact_key, &random).await?
                 {
                     self.delete(&key, object.size).await?;
@@ -352,7 +351,7 @@ impl Sweep<'_> {
                 // If an existing artifact has only this index key, the key is kept. This saves a request.
                 exists
             };
-            if !is_used && self.is_old(created_at.as_ref()) {
+            if !is_used && self.is_old_or_count_young(created_at.as_ref()) {
                 self.delete(key, Some(0)).await?;
             }
         }
@@ -386,7 +385,7 @@ impl Sweep<'_> {
                 if state.layout.artifact_components(&key).is_some() {
                     artifacts.push((key, object.last_modified, object.size));
                 } else if state.layout.claimed_key(&key).is_some()
-                    && self.is_old(object.last_modified.as_ref())
+                    && self.is_old_or_count_young(object.last_modified.as_ref())
                 {
                     self.delete(&key, object.size).await?;
                 }
@@ -399,7 +398,7 @@ impl Sweep<'_> {
             while let Some((status, key, created_at, size)) = statuses.next().await {
                 match status {
                     Ok(KeyStatus::WithoutRecord | KeyStatus::Reserved { .. })
-                        if self.is_old(created_at.as_ref()) =>
+                        if self.is_old_or_count_young(created_at.as_ref()) =>
                     {
                         let _lock = state.lock_key(&key).await;
                         // Meanwhile, a put may have created the artifact.

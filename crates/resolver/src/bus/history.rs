@@ -185,8 +185,8 @@ impl EventHistory {
 
     /// Records that events of unknown tenants were lost.
     pub(super) fn push_loss(&mut self) {
-        // Consecutive losses are stored as one loss, to save memory. It gets a new number, so a reader that has read the
-        // previous loss still learns of the new loss.
+        // Consecutive losses are stored as one loss, to save memory. This loss gets a new number, so a reader that has
+        // read the previous loss still learns of the new loss.
         let follows_a_loss = self.losses.back().is_some_and(|last| last + 1 == self.next_number);
         if follows_a_loss {
             self.losses.pop_back();

@@ -277,7 +277,7 @@ impl LogReader {
             self.position = sequence;
             self.bus.push(parse_entry(&bytes));
         }
-        // After an empty page, too: the next entry must have the next number.
+        // The page may be empty. Even then, the next entry must have the next number.
         self.has_read = true;
         Ok(is_full)
     }

@@ -33,7 +33,7 @@ impl Resolver {
         let session = caller.session_scope();
         let subscription =
             self.bus.subscribe(session, *permission.target(), kinds, last_event_id.as_deref())?;
-        // The audit event is published only now, so that the new subscriber receives it too.
+        // The audit event is published after the subscription, so that the new subscriber receives this event.
         permission.into_audited_target(&self.bus);
         Ok(subscription)
     }

@@ -1,4 +1,4 @@
-//! The methods about the runtime itself: its description, its drivers and its health.
+//! The methods about the runtime: its description, its drivers and its health.
 
 use artifact_store_protocol::{
     Code, DriversResponse, EventsInfo, HealthResponse, InfoResponse, Method, PROTOCOL_VERSION,
@@ -18,7 +18,8 @@ impl Resolver {
         check_identity(caller, request)?;
         let runtime = &self.options.runtime;
         let mut capabilities: Vec<_> = Method::ALL.iter().map(|method| method.surface()).collect();
-        // `Method::ALL` lists the methods of one surface together, so equal names are neighbours.
+        // `Method::ALL` lists the methods of one surface together, so equal names are neighbours, and `dedup` removes
+        // all repetitions.
         capabilities.dedup();
         capabilities.extend(&runtime.surfaces);
         Ok(InfoResponse {

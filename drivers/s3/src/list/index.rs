@@ -212,10 +212,10 @@ impl<'a> IndexScan<'a> {
         Self { state, query, key_filter, ready: VecDeque::new(), newest, progress, scanned: 0 }
     }
 
-    /// The next entries, newest first: `count` entries, and all further entries with the time of the last one. Fewer if
-    /// fewer entries are left; empty at the end.
+    /// The next entries, newest first: `count` entries, and all further entries with the time of the last one. If fewer
+    /// than `count` entries are left, returns all of them; at the end, returns an empty list.
     ///
-    /// The index does not order entries of one time by id, so the caller must sort them together.
+    /// The index does not order entries of the same time by id. So the caller must sort them, and needs all of them.
     async fn next(&mut self, count: usize) -> Result<Vec<IndexEntry>, StoreError> {
         let mut entries = Vec::new();
         while entries.len() < count {

@@ -73,8 +73,8 @@ impl ClaimWaiter {
         Self { lease, first_seen: HashMap::new(), retries: 0, removed_reservation: false }
     }
 
-    /// Whether the claim called `name` belongs to a dead process. `created_at` is from the storage's clock; `None` if
-    /// this time is unknown.
+    /// Whether the claim called `name` belongs to a dead process. The name is the mark of a reservation, or the key of
+    /// a claim. `created_at` is from the storage's clock; `None` if this time is unknown.
     pub(crate) fn is_expired(&mut self, name: &str, created_at: Option<&DateTime>) -> bool {
         // In seconds since the Unix epoch, as `created_at.secs()`.
         let now = SystemClock.now().as_micros() / 1_000_000;

@@ -153,7 +153,8 @@ pub(crate) fn store_features(
         value: yes_no(honoured),
         about: format!(
             "Whether {request} honours If-None-Match, also for racing puts; {source}: {}.",
-            // Another put may create the artifact with `PutObject`. So the condition must be honoured there, too.
+            // Another put may create the artifact with `PutObject`. So the storage must also honour the condition on
+            // `PutObject`.
             if honoured && conditions.put {
                 "the storage decides which of several racing puts creates, also between processes"
             } else if config.single_writer {

@@ -299,7 +299,8 @@ impl<'a> FeatureProbe<'a> {
         };
         let honours_condition = match with_checksums.honours_condition {
             Some(honours) => honours,
-            // The upload with checksums could not be completed.
+            // The upload with checksums could not be completed, so another upload without checksums tests the
+            // condition.
             None => self.probe_upload(PartChecksums::Omitted).await?.honours_condition.unwrap_or(false),
         };
         Ok((with_checksums.compares_checksum, honours_condition))

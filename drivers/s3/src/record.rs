@@ -232,6 +232,7 @@ fn encode_encrypted(
         let encrypted = key.encrypt(&mark, &json)?;
         (limit.split_value(&BASE64URL_NOPAD.encode(&encrypted)), None)
     } else {
+        // The metadata contain only the random name of the record object and the digest of the record.
         let random = random_hex()?;
         let random_bytes = HEXLOWER
             .decode(random.as_bytes())

@@ -352,7 +352,8 @@ impl Sweep<'_> {
                 exists
             };
             if !is_used && self.is_old_or_count_young(created_at.as_ref()) {
-                self.delete(key, Some(0)).await?;
+                let index_key_size = Some(0);
+                self.delete(key, index_key_size).await?;
             }
         }
         Ok(())
@@ -424,7 +425,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Deletes an object and counts it. A dry run only counts it.
+    /// Deletes an object and counts it. A dry run only counts it. `size` is in bytes; `None` if unknown.
     async fn delete(&mut self, key: &str, size: Option<i64>) -> Result<(), StoreError> {
         if self.mode.deletes() {
             self.state.delete_object(DELETE, key).await?;

@@ -7,19 +7,19 @@ use artifact_store_core::Body;
 #[cfg(feature = "tokio")]
 use std::{io, path::Path};
 
-/// The largest piece that is read from a file at once, in bytes. The driver would get a larger piece split into pieces
-/// of this size.
+/// The largest piece that is read from a file at once, in bytes. A larger piece has no advantage, because the body
+/// would split it into pieces of this size.
 #[cfg(feature = "tokio")]
 const FILE_PIECE_BYTES: usize = artifact_store_core::MAX_PIECE_BYTES;
 
 /// More ways to make a [`Body`].
 pub trait BodyExt: Sized {
-    /// A body that streams the file `path`. This call opens the file. The file is read while the store asks for bytes,
-    /// on tokio's threads for blocking calls.
+    /// A body that streams the file `path`. The returned future opens the file. Later, the file is read when the store
+    /// asks for bytes, on tokio's threads for blocking calls.
     ///
     /// The length of the body is the length of the file when it is opened. If the file has another length when it is
     /// read, the put fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored. The body
-    /// of a pipe or a device has no length.
+    /// of a pipe or a device has no announced length.
     ///
     /// # Errors
     /// The errors of the file system; [`IsADirectory`](io::ErrorKind::IsADirectory) if `path` is a folder.
@@ -47,7 +47,7 @@ pub trait BodyExt: Sized {
     /// the message announces its length, the body has this length.
     ///
     /// If the message ends with an error, the put fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument),
-    /// and nothing is stored. The source of this error is the error of the message.
+    /// and nothing is stored. The source of the put's error is the error of the message.
     #[cfg(feature = "http-body")]
     fn from_http_body<B>(body: B) -> Self
     where
@@ -67,6 +67,7 @@ impl BodyExt for Body {
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, text));
             }
             let body = Self::from_stream(tokio_util::io::ReaderStream::with_capacity(file, FILE_PIECE_BYTES));
+            // For a pipe or a device, `metadata.len()` is not the number of bytes that can be read.
             Ok(if metadata.is_file() { body.with_length(metadata.len()) } else { body })
         }
     }

@@ -43,8 +43,8 @@ pub struct Config {
     /// driver whose bytes cannot change, such as `inmem`, are never compared.
     #[serde(default, deserialize_with = "deserialize_verify_reads")]
     pub verify_reads: VerifyReads,
-    /// A secret of at least 16 bytes. Processes with the same secret accept each other's cursors. If no secret is set,
-    /// cursors are valid only until the process ends.
+    /// The secret with which cursors are signed: at least 16 bytes. Processes with the same secret accept each other's
+    /// cursors. If no secret is set, cursors are valid only until the process ends.
     #[serde(default)]
     pub cursor_secret: Option<Secret>,
     /// The largest artifact in bytes. The driver's own limit applies too; `None` means that only the driver's limit
@@ -93,7 +93,8 @@ impl Config {
         self
     }
 
-    /// Sets a key of the configuration itself (not an option of the driver) from a text, as in a URL.
+    /// Parses `value`, as it is written in a URL, and sets the key `name` of the configuration. Returns an error if
+    /// `name` is another name, for example an option of the driver.
     pub(crate) fn set_key(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
         match name {
             "verify_reads" => self.verify_reads = parse_verify_reads(value)?,

@@ -1,4 +1,5 @@
-//! An artifact's bytes as the body of an HTTP message, and the reverse: [`HttpBody`].
+//! An artifact's bytes as the body of an HTTP message: [`HttpBody`]. The body of an HTTP message as a stream of bytes:
+//! `data_stream`.
 //!
 //! The types are here and not in the core, because the core must never know HTTP. This module must never know a server
 //! or a client.
@@ -36,6 +37,7 @@ pub struct HttpBody {
     stream: ByteStream,
     /// The number of bytes that the stream has not returned yet. `None` if it is not known.
     remaining: Option<u64>,
+    /// Whether the stream has returned its end or an error.
     has_ended: bool,
 }
 
@@ -70,7 +72,7 @@ impl Body for HttpBody {
             }
             Some(Err(_)) | None => self.has_ended = true,
         }
-        Poll::Ready(item.map(|piece| piece.map(Frame::data)))
+        Poll::Ready(item.map(|result| result.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

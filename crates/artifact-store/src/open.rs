@@ -19,7 +19,7 @@ macro_rules! register_drivers {
         $(
             #[cfg(feature = $feature)]
             $registry.register(Arc::new($driver))?;
-            // The registry uses this reason only if the driver is not registered.
+            // The registry shows this text only if the driver is not registered.
             $registry.explain_missing(
                 $feature,
                 concat!("is not compiled in; enable the feature `", $feature, "` of `artifact-store`"),
@@ -28,8 +28,8 @@ macro_rules! register_drivers {
     };
 }
 
-/// The drivers that are compiled in, according to the crate's features. If a known driver is not compiled in, its
-/// error names the feature to enable.
+/// The drivers that are compiled in, according to the crate's features. If a known driver is not compiled in, the error
+/// of [`Registry::driver`] names the feature to enable.
 ///
 /// # Errors
 /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if two drivers have the same name, which is a bug in this
@@ -92,9 +92,9 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
     OpenOptions::new().create(false).open(config).await
 }
 
-/// As [`open_existing`], but for reading only. A sqlite store is opened without creating a file, migrating its schema
-/// or recovering its log. So the store can be on read-only media, and the process needs no write permission. Puts and
-/// deletes are refused. Other drivers open the store as by [`open`].
+/// As [`open_existing`], but for reading only. The driver sqlite then creates no file, does not migrate the schema and
+/// does not recover the log. So the store can be on read-only media, and the process needs no write permission. Puts
+/// and deletes are refused. Other drivers open the store as by [`open`].
 ///
 /// # Errors
 /// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing first. The
@@ -103,11 +103,12 @@ pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, S
     OpenOptions::new().read_only(true).open(config).await
 }
 
-/// Returns an error if the configuration names a path that does not exist. Only the path of a persistent store is
-/// checked.
+/// Returns an error if the configuration names a path that does not exist. A store in memory has no path on the disk,
+/// so it is not checked. An example is `sqlite::memory:`.
 pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
+    // A store that is neither durable nor shared is treated as a store in memory.
     let is_persistent = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
     if !is_persistent {
         return Ok(());
@@ -125,9 +126,10 @@ pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<
 }
 
 /// Deletes the orphans of killed processes in the location that `config` names: temporary files, unreferenced bytes and
-/// empty directories. With [`SweepMode::DryRun`] the sweep only counts the orphans and changes nothing. Opening a store
-/// also deletes most orphans. A sweep deletes all of them, and may run while stores are open. Only one sweep of a
-/// location runs at a time. If another sweep is running, the summary is [`busy`](SweepSummary::busy).
+/// empty directories. With [`SweepMode::DryRun`] the sweep only counts the orphans and changes nothing.
+///
+/// Opening a store deletes most orphans, and a sweep deletes all of them. A sweep may run while stores are open. Only
+/// one sweep of a location runs at a time. If another sweep is running, the summary is [`busy`](SweepSummary::busy).
 ///
 /// # Errors
 /// As [`open`]; `InvalidArgument` if the path does not exist. Data of artifacts is never deleted, even after an error.
@@ -209,8 +211,8 @@ pub async fn probe_with(registry: &Registry, config: &Config) -> Result<Vec<Stor
     })
 }
 
-/// Opens the event log that all processes on the location share; `None` if the driver has no event log. The log has
-/// other connections than the store, so close the log, too.
+/// Opens the event log that all processes on the location share; `None` if the driver has no event log. The log has its
+/// own connections. Closing the store does not close them, so close the log, too.
 ///
 /// # Errors
 /// As [`open`].

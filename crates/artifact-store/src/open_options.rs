@@ -72,25 +72,26 @@ impl OpenOptions {
         self
     }
 
-    /// Sets the options of the [`Gate`]. They override the options of the configuration, with two exceptions. If both
-    /// set a limit on the size of artifacts, the smaller limit applies. If `options` has no cursor key, the
-    /// configuration's cursor secret is used. Whatever the options are, reads from a driver whose bytes cannot change,
-    /// such as `inmem`, are never verified.
+    /// Sets the options of the [`Gate`]. They override the options of the configuration, with two exceptions:
+    /// - If `options` and the configuration both limit the size of artifacts, the smaller limit applies.
+    /// - If `options` has no cursor key, the configuration's cursor secret is used.
+    ///
+    /// Reads from a driver whose bytes cannot change, such as `inmem`, are never verified, whatever the options are.
     pub fn gate(mut self, options: GateOptions) -> Self {
         self.gate = Some(options);
         self
     }
 
-    /// Whether a missing location is created; true by default. If false, [`open`](Self::open) returns an error if the
-    /// store is on the local disk and its path does not exist. A store on a server or in memory is opened in both
-    /// cases.
+    /// Sets whether a missing location is created; true by default. If `create` is false and the path of a store on the
+    /// local disk does not exist, [`open`](Self::open) returns an error. For a store on a server or in memory, this
+    /// setting has no effect.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Whether the store is opened for reading only, as by [`open_read_only`](crate::open_read_only); false by default.
-    /// If true, a missing location is not created, whatever [`create`](Self::create) says.
+    /// Sets whether the store is opened for reading only, as by [`open_read_only`](crate::open_read_only); false by
+    /// default. If true, a missing location is not created, whatever [`create`](Self::create) says.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -110,7 +111,7 @@ impl OpenOptions {
         }
         let (driver, options) = resolve(&registry, config)?;
         let info = driver.info();
-        // All arguments are validated before the location is accessed.
+        // The gate's options are validated before the driver opens the store.
         let gate = self.gate_options(config, info.bytes_cannot_change)?;
         let clock = Arc::clone(&self.clock);
         let store = if self.read_only {
@@ -131,6 +132,7 @@ impl OpenOptions {
             Some(secret) => Some(CursorKey::from_secret(secret.reveal().as_bytes())?),
             None => None,
         };
+        // A limit of `u64::MAX` means that there is no limit.
         let configured_limit = config.max_artifact_bytes.unwrap_or(u64::MAX);
         // The options that the program set with `gate`.
         let program = self.gate.as_ref();

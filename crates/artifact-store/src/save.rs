@@ -1,4 +1,4 @@
-//! An artifact into a file: [`GetResultExt::save_to`].
+//! Saves an artifact to a file: [`GetResultExt::save_to`].
 //!
 //! This module must never know where the bytes come from.
 
@@ -14,13 +14,13 @@ use tokio::task;
 
 /// More methods of a [`GetResult`].
 pub trait GetResultExt {
-    /// Writes the bytes into the file `path` and returns their number. An existing file is replaced. If `path` is a
-    /// symbolic link, the link is replaced, and its target is not changed.
+    /// Writes the bytes into the file `path` and returns the number of written bytes. An existing file is replaced. If
+    /// `path` is a symbolic link, the link is replaced, and its target is not changed.
     ///
-    /// The file is whole or absent. The bytes go to a temporary file in the same folder and are flushed to the disk.
-    /// Then the temporary file is renamed to `path`, and the folder is flushed. After an error, or if the future is
-    /// dropped before the rename begins, an existing file is unchanged and the temporary file is deleted. There is one
-    /// exception: if flushing the folder fails, the new file exists, but it may be lost in a power failure.
+    /// `path` never names an incomplete file. The bytes go to a temporary file in the same folder and are flushed to
+    /// the disk. Then the temporary file is renamed to `path`, and the folder is flushed. If an error happens or the
+    /// future is dropped before the rename, an existing file is unchanged and the temporary file is deleted. If
+    /// flushing the folder fails, the new file exists, but it may be lost in a power failure.
     ///
     /// The disk is accessed on tokio's threads for blocking calls. The file gets the permissions of any new file: read
     /// and write for all, restricted by the process's umask.
@@ -62,9 +62,10 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        // A path such as `report.txt` names a file in the current folder.
         _ => PathBuf::from("."),
     };
-    // The closure must own `folder`, so it returns `folder` with the file.
+    // The closure takes ownership of `folder`. It returns `folder`, which is flushed after the rename.
     let (file, temporary, folder) = run_blocking(move || {
         let (file, temporary) = create_temporary(&folder)?;
         Ok((file, temporary, folder))
@@ -100,7 +101,7 @@ fn create_temporary(folder: &Path) -> io::Result<(File, TempPath)> {
     Ok(builder.tempfile_in(folder)?.into_parts())
 }
 
-/// Flushes the entries of `folder`, so that the new name survives a power failure.
+/// Flushes the entries of `folder` to the disk, so that the rename survives a power failure.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()

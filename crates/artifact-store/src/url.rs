@@ -32,7 +32,7 @@ const CONFIG_KEYS: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_b
 /// - `postgres://user:password@host/name?sslmode=require&schema=files`: the URL is passed to the database client
 ///   unchanged, including escapes. Only the parameters that are options of the driver or keys of [`Config`] are
 ///   removed.
-/// - In all other forms, path and values are percent-decoded. A `?` in a path is written `%3F`.
+/// - In all forms except `postgres://`, the path and the values are percent-decoded. A `?` in a path is written `%3F`.
 /// - `verify_reads`, `cursor_secret` and `max_artifact_bytes` are keys of [`Config`]. Every other name is an option of
 ///   the driver.
 ///
@@ -45,7 +45,7 @@ impl FromStr for Config {
     }
 }
 
-// Errors do not repeat a URL or a value, because a misplaced URL may contain a password.
+// Errors do not repeat a URL or a value, because a URL may contain a password.
 fn parse(url: &str) -> Result<Config, StoreError> {
     let Some((scheme, after_scheme)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return Err(StoreError::invalid(
@@ -66,6 +66,7 @@ fn parse(url: &str) -> Result<Config, StoreError> {
         if CONFIG_KEYS.contains(&parameter.name.as_str()) {
             config.set_key(&parameter.name, &parameter.value()?)?;
         } else if authority.is_some() {
+            // Only `resolve` knows whether this is an option or a parameter for the database client.
             driver_parameters.push(parameter.raw);
         } else {
             let value = parameter.option_value()?;
@@ -80,8 +81,10 @@ fn parse(url: &str) -> Result<Config, StoreError> {
     Ok(config)
 }
 
-/// Converts the unresolved parts of [`parse`] to options according to the driver's [`UrlForm`]. An option that was set
-/// by name after parsing overrides a parameter of the URL. An option that the location itself sets cannot be set again.
+/// Converts the parts that [`parse`] has left unresolved to options, according to the driver's [`UrlForm`].
+///
+/// If the program has set an option with [`Config::option`], this value overrides the URL's parameter of the same name.
+/// But an option that the URL's host or path sets must not also be set by name: this is an error.
 pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) -> Result<(), StoreError> {
     if let Some(Value::String(path)) = given.remove(PATH_KEY) {
         return match info.url {
@@ -203,7 +206,7 @@ fn parse_parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
     Ok(parameters)
 }
 
-/// Whether `text` may be the name of an option. An error does not repeat a text that is not such a name.
+/// Whether `text` may be the name of an option. An error does not repeat any other text, because it may be a secret.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))

@@ -86,9 +86,9 @@ impl Position {
     /// The position as a key. The bytewise order of keys is the order of their positions. So an ordered key-value
     /// storage lists rows in the order of the contract.
     ///
-    /// The key has 59 to 186 bytes: 8 for the time, newest first; the id; a zero byte; 16 for the scope mark. Keys of
-    /// different positions differ. The format never changes, so a storage may keep the keys. No key is a prefix of
-    /// another key.
+    /// The key has 59 to 186 bytes: 8 bytes of the time, the id, a zero byte, and 16 bytes of the scope mark. The bytes
+    /// of the time sort newest first. Keys of different positions differ. The format never changes, so a storage may
+    /// keep the keys. No key is a prefix of another key.
     ///
     /// # Examples
     /// ```
@@ -234,6 +234,7 @@ impl CursorKey {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store cursor key v1\0");
         hasher.update(secret);
+        // A SHA-256 has 32 bytes. The rest of the key stays zero, as in the padding of HMAC.
         let mut key = [0; KEY_BYTES];
         key[..32].copy_from_slice(hasher.finish().as_bytes());
         Ok(Self(key))
@@ -242,7 +243,7 @@ impl CursorKey {
     /// Encodes and signs `cursor`. The signature is valid only for the query whose fingerprint is `query`.
     pub(crate) fn sign(&self, cursor: &Cursor, query: &Digest) -> Cursor {
         let mut encoded = match &cursor.0 {
-            // The inner store is a gate too. This gate signs the cursor of the inner gate again.
+            // The inner store is a gate too, so its cursor is already signed. This gate signs the text of this cursor.
             CursorRepr::Signed(text) => [&[NESTED_KIND], text.as_bytes()].concat(),
             CursorRepr::Decoded { position, .. } => {
                 let mut encoded = vec![POSITION_KIND];
@@ -265,11 +266,12 @@ impl CursorKey {
         let tag_at = bytes.len().checked_sub(TAG_BYTES).ok_or_else(invalid_cursor)?;
         let (encoded, tag) = bytes.split_at(tag_at);
         self.mac(encoded, &query).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
-        // From here on, the cursor is known to be signed with this key.
+        // The cursor was signed with this key, so its content can be trusted.
         if let [NESTED_KIND, nested @ ..] = encoded {
             let nested_text = std::str::from_utf8(nested).map_err(|_| invalid_cursor())?;
             return Ok(Cursor::from_text(nested_text));
         }
+        // An id has at least one byte, so a position is longer than its fixed part.
         if encoded.len() <= FIXED_BYTES || encoded[0] != POSITION_KIND {
             return Err(invalid_cursor());
         }

@@ -28,8 +28,8 @@ const MAX_NAME_CHARS: usize = 200;
 /// How many characters at the end of a long name are kept.
 const KEPT_SUFFIX_CHARS: usize = 32;
 
-/// Media types that cannot run scripts, whatever their content is. All audio and video types are inline-safe too. HTML,
-/// XML (also SVG), PDF and JSON are not.
+/// Media types that a browser may show inline, because they cannot run scripts, whatever their content is. All audio
+/// and video types may be shown inline, too. HTML, XML (also SVG), PDF and JSON may not.
 const INLINE_TYPES: &[&str] =
     &["text/plain", "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
 
@@ -63,7 +63,8 @@ pub fn content_disposition(filename: Option<&str>, media_type: Option<&str>, inl
     let Some(name) = filename.map(sanitize_filename).filter(|name| !name.is_empty()) else {
         return kind.to_owned();
     };
-    // `"` and `\` have a meaning in a quoted string. Some clients decode `%41` in it.
+    // In a quoted string, `"` ends the string and `\` escapes a character. Some clients decode `%41` to `A` in it. So
+    // these three characters are replaced, too.
     let ascii: String = name
         .chars()
         .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' })
@@ -72,6 +73,7 @@ pub fn content_disposition(filename: Option<&str>, media_type: Option<&str>, inl
     format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{full}")
 }
 
+/// Whether a browser may show this media type inline.
 fn is_inline_safe(media_type: &str) -> bool {
     let Some(media_type) = parse_sendable(media_type) else { return false };
     let essence = media_type.essence().to_ascii_lowercase();
@@ -89,12 +91,12 @@ fn sanitize_filename(name: &str) -> String {
     let short: String = if safe.len() <= MAX_NAME_CHARS {
         safe.into_iter().collect()
     } else {
-        // A `_` replaces the removed middle.
+        // A `_` stands for the removed middle, so the prefix is one character shorter.
         let prefix = &safe[..MAX_NAME_CHARS - KEPT_SUFFIX_CHARS - 1];
         let suffix = &safe[safe.len() - KEPT_SUFFIX_CHARS..];
         prefix.iter().chain(&['_']).chain(suffix).collect()
     };
-    // `.` and `..` name directories. Every name of dots only is replaced.
+    // `.` and `..` name directories. So in a name that consists only of dots, every dot is replaced.
     if short.chars().all(|c| c == '.') { "_".repeat(short.chars().count()) } else { short }
 }
 
@@ -152,6 +154,7 @@ mod tests {
 
     #[test]
     fn no_name_is_a_path_or_hides_its_extension() {
+        // U+202E shows the text after it from right to left, so the third name would look like `invoiceexe.pdf`.
         assert!(disposition_of("../../etc/passwd").contains("filename=\".._.._etc_passwd\""));
         assert!(disposition_of("..").contains("filename=\"__\""));
         assert!(disposition_of("invoice\u{202e}fdp.exe").contains("UTF-8''invoice_fdp.exe"));

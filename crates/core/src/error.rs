@@ -227,8 +227,8 @@ impl StoreError {
     }
 
     /// Adds a driver's option that may be the cause, for example an address that does not answer. The text then ends
-    /// with `; check the option '…'`. The text of an [`invalid`](Self::invalid) error begins with its first option
-    /// instead, as with [`invalid_option`](Self::invalid_option).
+    /// with `; check the option '…'`. But if the error was made with [`invalid`](Self::invalid), the text begins with
+    /// the first option that was added, as with [`invalid_option`](Self::invalid_option).
     ///
     /// # Examples
     /// ```
@@ -267,14 +267,14 @@ impl StoreError {
         self.0.detail.as_deref()
     }
 
-    /// The driver's options that the error is about, the most likely cause first. Empty if no option is the
-    /// cause.
+    /// The driver's options that may be the cause of the error, the most likely one first. Empty if no option can be
+    /// the cause.
     pub fn options(&self) -> &[&'static str] {
         &self.0.options
     }
 
-    /// The error's text, in which `name(option)` replaces each option's name. `name` returns where the user set the
-    /// option: a configuration key, a part of the URL or an environment variable.
+    /// The error's text, with `name(option)` instead of each option's name. `name` returns the name of the place where
+    /// the user set the option: a configuration key, a part of the URL or an environment variable.
     pub fn display_with_option_names(&self, name: impl Fn(&'static str) -> String) -> impl fmt::Display {
         fmt::from_fn(move |f| self.write(f, &name))
     }

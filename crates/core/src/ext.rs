@@ -79,8 +79,8 @@ pub trait ArtifactStoreExt: ArtifactStore {
         match self.get(scope, id, None).await? {
             Some(get) if get.record.size > max_bytes => Err(StoreError::too_large(max_bytes)),
             Some(get) => {
-                // The size is at most `max_bytes`, as checked above, so the caller accepts this capacity. A size that
-                // does not fit into a `usize` gives the capacity 0.
+                // The size is at most `max_bytes`, so the buffer is not larger than the caller allows. If the size does
+                // not fit into a `usize`, the buffer starts empty and grows.
                 let capacity = usize::try_from(get.record.size).unwrap_or_default();
                 get.stream.collect_with_capacity(max_bytes, capacity).await.map(Some)
             }

@@ -25,13 +25,13 @@ use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 
 use checked::CheckedStream;
 
-/// Whether whole reads are compared with the record's SHA-256 while they are streamed.
+/// Whether a read of a whole artifact is compared with the record's SHA-256 while it is streamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyReads {
-    /// Every whole read is compared. A stream of altered bytes ends with an error.
+    /// Every read of a whole artifact is compared. If the stored bytes were altered, the stream ends with an error.
     #[default]
     Always,
-    /// Only lengths are checked. For storages that verify their data themselves.
+    /// Only the length of a read is checked. This is for storages that verify their data themselves.
     Never,
 }
 
@@ -51,16 +51,16 @@ pub enum VerifyReads {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GateOptions {
-    /// Whether whole reads are compared with their SHA-256.
+    /// Whether a read of a whole artifact is compared with the artifact's SHA-256.
     pub verify_reads: VerifyReads,
-    /// The largest artifact in bytes. The driver's own limit still applies.
+    /// The largest artifact in bytes; `u64::MAX` for no limit. The driver's own limit applies in any case.
     pub max_artifact_bytes: u64,
     /// The key that signs cursors; `None` for a new random key.
     pub cursor_key: Option<CursorKey>,
 }
 
 impl GateOptions {
-    /// Sets whether whole reads are compared with their SHA-256.
+    /// Sets whether a read of a whole artifact is compared with the artifact's SHA-256.
     #[must_use]
     pub fn with_verify_reads(mut self, verify_reads: VerifyReads) -> Self {
         self.verify_reads = verify_reads;
@@ -92,15 +92,17 @@ impl Default for GateOptions {
 ///
 /// - After [`close`](ArtifactStore::close), every verb returns `Closed`, whatever the driver does.
 /// - A verb whose flag is not advertised returns `Unsupported`, and the driver is not called.
-/// - Bodies get the smaller of the caller's and the store's limit. The sizes of options and filters are limited.
+/// - The limit of a body is the smaller one of the caller's limit and the store's limit. The sizes of options and
+///   filters are limited, too.
 /// - The record that a put returns has the digest and size of the bytes that were read.
 /// - A result with another scope, id or range than requested is `Corrupt`.
 /// - A page is `Corrupt` if a row does not match the query, if rows are out of order, or if there are too many rows. It
-///   is also `Corrupt` if a requested total is missing, or if it has a total that was not requested.
-/// - With [`VerifyReads::Always`], a whole read ends successfully only if its SHA-256 is the record's. The last piece
-///   is held back until the SHA-256 was compared. A read that is shorter or longer than its range is always `Corrupt`.
+///   is also `Corrupt` if a requested total is missing, or if the page has a total that was not requested.
+/// - With [`VerifyReads::Always`], a read of a whole artifact ends successfully only if its SHA-256 is the SHA-256 of
+///   the record. The last piece is held back until the SHA-256 was compared. A read that is shorter or longer than its
+///   range is always `Corrupt`.
 /// - Returned cursors are signed, and passed cursors are verified.
-/// - Errors name driver, verb and id.
+/// - Every error gets a context: the driver, the verb and the id.
 #[derive(Debug)]
 pub struct Gate {
     store: Arc<dyn ArtifactStore>,
@@ -147,6 +149,7 @@ impl Gate {
         result.map_err(|error| error.with_context(|| self.context(verb, id)))
     }
 
+    /// Returns `Unsupported` if the store does not advertise `flag`.
     fn require_flag(&self, flag: Flag) -> Result<(), StoreError> {
         if self.capabilities.has(flag) { Ok(()) } else { Err(StoreError::unsupported(flag)) }
     }
@@ -174,8 +177,8 @@ fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if !page.rows.iter().all(|row| query.matches(row)) {
         return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
     }
-    // If this gate wraps another gate, the inner gate has signed the cursor of `query`. Only the inner gate can decode
-    // this cursor. The inner gate has already compared the first row with the position in this cursor.
+    // The first row must come after the cursor's position. If this gate wraps another gate, only the inner gate can
+    // decode the cursor. The inner gate has already checked the first row, so this gate starts without a position.
     let is_signed = query.cursor().is_some_and(Cursor::is_signed);
     let mut previous = if is_signed { None } else { query.position()?.cloned() };
     for row in &page.rows {
@@ -215,7 +218,7 @@ impl ArtifactStore for Gate {
             if put.record.options.namespace != namespace {
                 return Err(StoreError::corrupt("the store returned a record of another namespace"));
             }
-            // `completed` is `None` if the driver has not read the whole body. The record is wrong then, too.
+            // If the driver has not read the whole body, `completed` returns `None`, which differs from every record.
             let recorded = CompletedBody { digest: put.record.digest, size: put.record.size };
             if observer.completed() != Some(recorded) {
                 return Err(StoreError::corrupt("the store returned a record of other bytes"));
@@ -329,6 +332,7 @@ impl ArtifactStore for Gate {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        // `run` is not used here, because it returns an error if the gate is already closed.
         self.closed.store(true, Ordering::Release);
         self.store.close().await.map_err(|error| error.with_context(|| self.context(Verb::Close, None)))
     }

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::StoreError;
 
-/// The number of hex digits of the digest in an id. With 128 bits, an accidental collision is practically impossible.
-/// An intentional collision is refused, because a put compares the full digests too.
+/// The number of hex digits of the digest in an id. 32 digits are 128 bits, so an accidental collision is practically
+/// impossible. An intentional collision is refused, because a put also compares the full digests.
 pub const ID_HEX_DIGITS: usize = 32;
 /// The longest namespace, in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 128;
 /// The namespace of a put whose options do not set a namespace.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-// Parsing can fail, so it is here: the module `digest` must never know an error.
+// This is not in the module `digest`, because parsing can fail, and that module must never know an error.
 impl FromStr for Digest {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {
@@ -136,6 +136,7 @@ impl ArtifactId {
 impl FromStr for ArtifactId {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {
+        // A namespace may contain `_`, so the last `_` is the separator.
         let is_valid = text.rsplit_once('_').is_some_and(|(namespace, hex)| {
             Namespace::new(namespace).is_ok()
                 && hex.len() == ID_HEX_DIGITS

@@ -33,10 +33,10 @@ enum TokenKind {
 /// A name that is valid in every storage: a readable stub of at most 12 characters of `[a-z0-9-]`, a dot, and 160 bits
 /// of domain-separated SHA-256 in lower-case base32.
 ///
-/// The token of any valid scope part fits in a file name and in an S3 key. Different tokens are also different on
-/// case-insensitive file systems. If a scope has no task, its task token differs from the token of every task. A token
-/// cannot be converted back to a name. So the record contains the scope itself, and every read compares this scope with
-/// the requested scope.
+/// The token of any valid scope part fits in a file name and in an S3 key. A token has no upper-case letters, so
+/// different tokens are also different on case-insensitive file systems. If a scope has no task, its task token differs
+/// from the token of every task. A token cannot be converted back to a name. So the record contains the scope itself,
+/// and every read compares this scope with the requested scope.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyToken(String);
 
@@ -45,7 +45,7 @@ impl KeyToken {
     fn new(kind: TokenKind, name: Option<&str>) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(HASH_DOMAIN);
-        // The second byte distinguishes a missing task from every task name.
+        // The byte after the kind is 0 for a missing task and 1 for a name.
         hasher.update(&[kind as u8, u8::from(name.is_some())]);
         hasher.update(name.unwrap_or_default().as_bytes());
         let digest = hasher.finish();

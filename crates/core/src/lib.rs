@@ -49,22 +49,22 @@
 //!
 //! # 3. Guarantees of every store
 //!
-//! - A put is atomic.
+//! - A put stores the whole artifact or nothing.
 //! - An artifact is never found outside its scope.
 //! - Puts of the same bytes into the same scope and namespace make one artifact, even if they run concurrently.
 //! - Memory per operation is constant.
 //! - After a put or delete returns, every later read sees its effect.
 //! - An error or a dropped future leaves nothing behind.
 //!
-//! The full list, with the duties of the driver, is on [`ArtifactStore`]. Every driver must
-//! support streaming, ranges, filters and the order of listings. They are not flags.
+//! The full list, with the duties of the driver, is on [`ArtifactStore`]. Streaming, ranges, filters and the order of
+//! listings are not flags, because every driver must support them.
 //!
 //! # 4. The Gate
 //!
 //! The [`Gate`] is the wrapper between callers and drivers. It implements everything that is the same for all stores:
 //! the closed state, flags, limits, cursors and the context of errors. It checks that each result belongs to its
-//! request, and it compares each whole read with its SHA-256. So a driver is only storage, and a bug in a driver cannot
-//! give a caller an artifact of another tenant.
+//! request, and it compares each read of a whole artifact with the SHA-256. So a driver is only storage, and a bug in a
+//! driver cannot give a caller an artifact of another tenant.
 //!
 //! # 5. A driver
 //!

@@ -23,8 +23,8 @@ pub const MAX_FILTER_VALUES: usize = 256;
 /// The longest value of a filter, in bytes.
 pub const MAX_FILTER_VALUE_BYTES: usize = 4096;
 
-/// Conditions on rows. A row must match every field. If a field has several values, the row must match one of them. A
-/// field without a value (`None` or an empty list) matches every row.
+/// Conditions on rows. A row must match every field. If a field has several values, the row must match at least one of
+/// the values. A field without a value (`None` or an empty list) matches every row.
 ///
 /// # Examples
 /// ```
@@ -107,7 +107,7 @@ impl Filter {
         self
     }
 
-    /// Whether `record` matches.
+    /// Whether `record` matches every field of the filter.
     pub fn matches(&self, record: &Record) -> bool {
         let Self { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = self;
         let media_type = record.options.media_type.as_deref();
@@ -141,6 +141,7 @@ pub struct ListQuery {
     filter: Filter,
     limit: u32,
     cursor: Option<Cursor>,
+    /// Whether the page must contain the total number of matching rows.
     counts_total: bool,
 }
 

@@ -38,7 +38,9 @@ use crate::error::StoreError;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MediaRange {
+    /// The range as it was written.
     text: String,
+    /// See [`parts`](Self::parts).
     parts: Vec<String>,
 }
 
@@ -190,7 +192,8 @@ fn is_token(text: &str) -> bool {
 /// Whether `text` is exactly one quoted string of RFC 9110 §5.6.4.
 fn is_quoted(text: &str) -> bool {
     let Some(inside) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return false };
-    // Whether the previous character is a backslash that escapes this character.
+    // Whether the previous character is a backslash that escapes this character. After the last character, it says
+    // whether a backslash has nothing to escape.
     let mut escaped = false;
     for c in inside.chars() {
         if c.is_control() && c != '\t' {
@@ -215,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn a_range_matches_the_media_types_of_its_row_and_no_other() {
-        // The rows below name these by their positions.
+    fn a_range_matches_the_listed_media_types_and_no_other() {
+        // The table below refers to these media types by number.
         let media_types = [
             /* 0 */ "text/plain",
             /* 1 */ "TEXT/Plain",
@@ -232,6 +235,7 @@ mod tests {
             /* 11 */ "a\u{0}b",
             /* 12 */ "",
         ];
+        // Each range, and the numbers of the media types that it matches.
         for (text, expected) in [
             ("text/plain", &[0, 1, 2, 3, 4, 5][..]),
             ("tExT/pLaIn", &[0, 1, 2, 3, 4, 5]),

@@ -21,6 +21,7 @@ pub struct MediaType<'a> {
 impl<'a> MediaType<'a> {
     /// Parses the whole `text`; `None` if it is not a media type.
     pub fn parse(text: &'a str) -> Option<Self> {
+        // The essence contains no quotes, so the first semicolon ends it.
         let essence = text.split(';').next()?.trim_end_matches(is_whitespace);
         let (kind, subtype) = essence.split_once('/')?;
         let is_name = |name: &str| !name.is_empty() && name != "*" && name.bytes().all(is_token_byte);
@@ -52,6 +53,7 @@ fn is_parameter_list(mut text: &str) -> bool {
 /// Skips an optional parameter at the start of `text` and returns the rest; `None` if the parameter is malformed.
 fn skip_parameter(text: &str) -> Option<&str> {
     let (name, rest) = split_token(text);
+    // The parameter is optional: in `text/html;;` nothing is between the semicolons.
     if name.is_empty() {
         return Some(text);
     }

@@ -25,7 +25,7 @@ pub enum OptionKind {
     Count,
     /// `true` or `false`.
     Bool,
-    /// One of these values.
+    /// One of the listed values.
     Choice(&'static [&'static str]),
 }
 
@@ -42,7 +42,7 @@ impl OptionKind {
         }
     }
 
-    /// A valid value.
+    /// An example of a valid value.
     fn example(self) -> &'static str {
         match self {
             Self::Text => "example",
@@ -127,8 +127,8 @@ impl Options {
     }
 
     /// The default options, with an example value for each required option. Use them to show the capabilities of a
-    /// driver that is not configured: most drivers need complete options for this. Do not open a store with them,
-    /// because the example values are not real.
+    /// driver that is not configured, because most drivers need complete options to tell their capabilities. Do not
+    /// open a store with these options, because the example values are not real.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a default is invalid, which is a bug in the table.
@@ -187,7 +187,8 @@ impl fmt::Debug for Options {
 /// goes from 0 (nothing in common) to 1 (equal).
 const MIN_SUGGESTED_SIMILARITY: f64 = 0.8;
 
-/// Lists the known `names` for an error message. If a known name is similar to `name`, the text suggests it.
+/// The text of an error message for the unknown `name`: lists the known `names`. If one of them is similar to `name`,
+/// the text begins with a suggestion.
 pub(crate) fn suggest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();

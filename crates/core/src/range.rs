@@ -104,6 +104,7 @@ mod tests {
 
     #[test]
     fn every_range_of_rust_converts_into_the_bytes_that_it_contains() {
+        // Each range, and its bytes in an artifact of 10 bytes.
         for (range, bytes) in [
             (ByteRange::from(2..5), 2..5),
             (ByteRange::from(2..=5), 2..6),
@@ -120,6 +121,7 @@ mod tests {
         ] {
             assert_eq!(range.resolve(10), bytes, "{range:?}");
         }
+        // After the iteration the range is empty, whatever its bounds are.
         let mut iterated = 0..=3;
         iterated.by_ref().for_each(drop);
         assert!(ByteRange::from(iterated).resolve(10).is_empty());

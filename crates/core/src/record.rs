@@ -17,8 +17,8 @@ use crate::time::Timestamp;
 /// The largest [`PutOptions`], in bytes of compact JSON. The limit exists because a record is always read as a whole.
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
-/// The largest number of nested containers in metadata, including the metadata object itself. Common JSON parsers
-/// accept more than 64 levels, so clients can read every record.
+/// The largest number of nested containers (objects and lists) in metadata, including the metadata object itself.
+/// Common JSON parsers accept more than 64 levels, so clients can read every record.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
 /// Custom metadata: a JSON object.
@@ -104,7 +104,7 @@ pub struct PutOptions {
     /// The media type (RFC 9110 §8.3). The store does not interpret it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// A name to display and for downloads; never used as a path.
+    /// The file name that a listing shows and that a download gets. It is never used as a path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
     /// Where the bytes came from.
@@ -137,7 +137,7 @@ impl PutOptions {
         self
     }
 
-    /// Sets the name to display and for downloads.
+    /// Sets the file name that a listing shows and that a download gets.
     #[must_use]
     pub fn with_filename(mut self, filename: impl Into<String>) -> Self {
         self.filename = Some(filename.into());
@@ -193,7 +193,7 @@ impl PutOptions {
     }
 }
 
-/// Whether `value` has at most `levels` nested containers.
+/// Whether `value` has at most `levels` nested containers. A value that is not a container has none.
 fn is_within_depth(value: &serde_json::Value, levels: usize) -> bool {
     match value {
         serde_json::Value::Array(items) => {

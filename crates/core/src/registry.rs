@@ -38,7 +38,7 @@ pub struct DriverInfo {
 pub enum UrlForm {
     /// `inmem:`. The driver has no location.
     SchemeOnly,
-    /// `fs:/path` or `fs:relative/path`. The option with this name gets the path.
+    /// `fs:/path` or `fs:relative/path`. The path becomes the value of the option with this name.
     Path(&'static str),
     /// `s3://host/path`. The host sets one option. A path that is not empty sets another option, without the leading
     /// slash.
@@ -48,8 +48,9 @@ pub enum UrlForm {
         /// The option that the path sets.
         path: &'static str,
     },
-    /// `postgres://…`. The option with this name gets the whole URL, and the driver passes the URL to the storage's
-    /// client. Parameters that are options of the driver or of the configuration are removed from the URL first.
+    /// `postgres://…`. The whole URL becomes the value of the option with this name, and the driver passes the URL to
+    /// the storage's client. Before that, parameters that are options of the driver or of the configuration are
+    /// removed.
     FullUrl(&'static str),
 }
 
@@ -96,8 +97,8 @@ pub enum SweepMode {
 }
 
 impl SweepMode {
-    /// Whether orphans may be deleted. Drivers call this instead of a `match` on the mode,
-    /// because modes may be added later.
+    /// Whether orphans may be deleted. Drivers call this method instead of a `match` on the mode, because modes may be
+    /// added later.
     pub const fn deletes(self) -> bool {
         matches!(self, Self::Delete)
     }
@@ -235,7 +236,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
-    /// Names of drivers that are not registered, and why each of them is missing.
+    /// Names of drivers that a program may ask for, and the reason to report if a driver is not registered.
     missing: BTreeMap<&'static str, &'static str>,
 }
 

@@ -175,8 +175,8 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// The tenants that a listing includes. All tenants need the explicit value [`AllTenants`](Self::AllTenants), so a
-/// forgotten tenant never selects all tenants.
+/// The tenants that a listing includes. This is not an `Option`: to list all tenants, a caller must write
+/// [`AllTenants`](Self::AllTenants). So a forgotten tenant never selects all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantPattern {

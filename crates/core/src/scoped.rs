@@ -25,7 +25,9 @@ use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 ///
 /// No method takes a scope, so no method can access another scope. A handle for a session without a task does not
 /// find artifacts of the session's tasks.
-/// There is no `close`, because a close ends the store for every scope. Only the code that opened the store closes it.
+///
+/// There is no method `close`, because closing a store closes it for every scope. Only the code that opened the store
+/// closes it.
 ///
 /// # Examples
 /// ```

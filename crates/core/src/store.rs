@@ -53,8 +53,8 @@ pub struct PutResult {
 pub struct GetResult {
     /// The artifact's record. The range was resolved against its `size`.
     pub record: Record,
-    /// The range of the returned bytes. The range is shorter than requested if the artifact ends earlier. It is empty
-    /// if the requested range is past the end.
+    /// The range of the returned bytes. If the artifact ends within the requested range, this range ends there, too. If
+    /// the requested range is past the end, this range is empty.
     pub range: Range<u64>,
     /// The bytes of this range.
     pub stream: ByteStream,
@@ -104,8 +104,8 @@ impl Health {
 /// Open a store through the facade crate, which wraps the driver in the [`Gate`](crate::Gate). Convenience methods
 /// (`put_text`, `get_bytes`, `scoped`, …) are on [`ArtifactStoreExt`](crate::ArtifactStoreExt). A missing artifact is
 /// `None` or `false`, never an error. All verbs may be called concurrently and are cancel-safe. If the future of a call
-/// is dropped, the whole artifact exists or nothing of it. No lock stays behind. If data stays behind, the driver
-/// deletes it later.
+/// is dropped, the artifact exists as a whole or not at all, and no lock stays behind. If bytes of an incomplete
+/// artifact stay behind, no verb returns them, and the driver deletes them later.
 ///
 /// # For driver authors
 /// A driver is only storage. Each verb documents what the Gate guarantees to the driver and what the driver guarantees

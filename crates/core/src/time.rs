@@ -74,18 +74,20 @@ impl Timestamp {
         Self::from_micros_exact(self.0.checked_sub(micros)?)
     }
 
-    /// The time `micros` microseconds after the epoch; `None` outside the range.
+    /// The time `micros` microseconds after the epoch; `None` if this time is outside the range of timestamps.
     fn from_micros_exact(micros: i64) -> Option<Self> {
         (MIN_MICROS..=MAX_MICROS).contains(&micros).then_some(Self(micros))
     }
 
-    /// The nearest timestamp to `micros` microseconds after the epoch.
+    /// As [`from_micros`](Self::from_micros), for a number that may not fit into an `i64`.
     fn from_micros_wide(micros: i128) -> Self {
         let clamped = micros.clamp(i128::from(MIN_MICROS), i128::from(MAX_MICROS));
         // After the clamp, the number fits into an `i64`.
         Self(i64::try_from(clamped).unwrap_or_default())
     }
 }
+
+const MINUTES_PER_DAY: i64 = 24 * 60;
 
 /// The zero time of Go, 0001-01-01T00:00:00Z. Go clients send it if no time is set.
 const ZERO_TIME_MICROS: i64 = -62_135_596_800_000_000;
@@ -155,7 +157,7 @@ impl ParsedTime {
         let utc_minutes = (days * 24 + hour) * 60 + minute - offset_minutes;
         let is_valid_time = rest.is_empty() && hour < 24 && minute < 60;
         // Leap seconds are inserted only in the last minute of a day in UTC.
-        let is_last_minute_of_day = utc_minutes.rem_euclid(24 * 60) == 24 * 60 - 1;
+        let is_last_minute_of_day = utc_minutes.rem_euclid(MINUTES_PER_DAY) == MINUTES_PER_DAY - 1;
         let is_valid_second = second < 60 || (second == 60 && is_last_minute_of_day);
         let micros = (utc_minutes * 60 + second) * 1_000_000 + fraction_micros;
         (is_valid_time && is_valid_second).then_some(Self { micros, has_remainder })
@@ -257,7 +259,8 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// The source of a driver's time. It is injected, so that tests can control the order of records without sleeping.
+/// The clock of a driver. The caller passes it to the driver, so tests can control the order of records without
+/// sleeping.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
@@ -279,6 +282,7 @@ mod tests {
 
     #[test]
     fn every_rfc_3339_time_is_parsed_and_clamped_to_the_range() {
+        // 2026-01-02T03:04:05Z in microseconds since the epoch.
         let second = 1_767_323_045_000_000;
         for (text, micros) in [
             ("2026-01-02T03:04:05Z", second),
@@ -344,6 +348,7 @@ mod tests {
 
     #[test]
     fn a_bound_between_two_timestamps_is_rounded_into_its_range_and_the_zero_time_is_no_bound() {
+        // The lower bound and the upper bound, in microseconds since the epoch.
         let bounds = |text: &str| {
             let micros = |bound: Option<Timestamp>| bound.map(Timestamp::as_micros);
             (micros(Timestamp::lower_bound(text).unwrap()), micros(Timestamp::upper_bound(text).unwrap()))
@@ -352,11 +357,12 @@ mod tests {
         assert_eq!(bounds("1970-01-01T00:00:00.0000050Z"), (Some(5), Some(5)));
         assert_eq!(bounds("1970-01-01T00:00:00.000005001Z"), (Some(6), Some(5)));
         assert_eq!(bounds("1969-12-31T23:59:59.9999949Z"), (Some(-5), Some(-6)));
-        for open in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000z", "0001-01-01T02:00:00+02:00"] {
-            assert_eq!(bounds(open), (None, None), "{open}");
+        for zero in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000z", "0001-01-01T02:00:00+02:00"] {
+            assert_eq!(bounds(zero), (None, None), "{zero}");
         }
-        let near = ZERO_TIME_MICROS;
-        assert_eq!(bounds("0001-01-01T00:00:00.000000001Z"), (Some(near + 1), Some(near)));
-        assert_eq!(bounds("0001-01-01T00:00:01Z"), (Some(near + 1_000_000), Some(near + 1_000_000)));
+        // Times directly after the zero time are bounds.
+        let zero = ZERO_TIME_MICROS;
+        assert_eq!(bounds("0001-01-01T00:00:00.000000001Z"), (Some(zero + 1), Some(zero)));
+        assert_eq!(bounds("0001-01-01T00:00:01Z"), (Some(zero + 1_000_000), Some(zero + 1_000_000)));
     }
 }

@@ -12,13 +12,13 @@ pub(super) type MakeError = Arc<dyn Fn() -> StoreError + Send + Sync>;
 /// What a rule does to a call.
 #[derive(Clone)]
 pub(super) enum Action {
-    /// The error instead of the call.
+    /// Returns this error and does not call the store.
     Fail(MakeError),
-    /// The error after the call.
+    /// Calls the store, and then returns this error instead of the result.
     FailAfter(MakeError),
-    /// The number of bytes that the stream returns, and the error after these bytes.
+    /// Ends the stream of a get with this error after this number of bytes.
     CutStream(u64, MakeError),
-    /// The delay before the call.
+    /// Waits for this duration before it calls the store.
     Delay(Duration),
 }
 
@@ -31,7 +31,7 @@ pub struct Rule {
     pub(super) action: Action,
     scope: Option<Scope>,
     id: Option<ArtifactId>,
-    /// The number of matching calls to which the rule does not apply yet.
+    /// The number of matching calls to skip before the rule applies.
     calls_to_skip: u64,
     /// The number of calls to which the rule may still apply.
     remaining_calls: u64,

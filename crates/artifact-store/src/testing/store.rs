@@ -29,9 +29,10 @@ pub struct Call {
 
 /// A store that applies [`Rule`]s to the calls of another store and records every call.
 ///
-/// All rules that apply to a call are used. Their delays are added. Of several failures, the rule that was added first
-/// wins. But a failure before the call ([`Rule::fail`]) wins over a failure after the call ([`Rule::fail_after`]). The
-/// error of a rule gets the context of the call, as an error of the [`Gate`] does.
+/// All rules that apply to a call are used. Their delays are added up. If several rules make the call fail, the rule
+/// that was added first determines the error. But a failure before the call ([`Rule::fail`]) takes precedence over a
+/// failure after the call ([`Rule::fail_after`]). The error of a rule gets the context of the call, as an error of the
+/// [`Gate`] does.
 #[derive(Debug)]
 pub struct TestStore {
     store: Arc<dyn ArtifactStore>,
@@ -49,18 +50,18 @@ struct State {
 struct Plan {
     /// The delay before the call; zero for no delay.
     delay: Duration,
-    /// The error instead of the call.
+    /// The error to return instead of calling the store; `None` to call the store.
     fail: Option<StoreError>,
-    /// The error after the call.
+    /// The error to return instead of the result of a successful call; `None` to return the result.
     fail_after: Option<StoreError>,
-    /// How many bytes of the stream are returned before the error, and the error.
+    /// How many bytes of the stream are returned before the error, and the error. `None` to return the whole stream.
     cut: Option<(u64, MakeError)>,
 }
 
 /// A recorded call and its plan.
 struct RecordedCall {
     /// The index of the call in `State::calls`.
-    number: usize,
+    index: usize,
     context: ErrorContext,
     plan: Plan,
 }
@@ -104,7 +105,8 @@ impl TestStore {
         self.state().calls.clone()
     }
 
-    /// Ignores that the lock is poisoned: the state is consistent even if a thread panics while it holds the lock.
+    /// Locks the state. A poisoned lock is not an error, because the state is consistent even after a panic of the
+    /// thread that held the lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,7 +114,7 @@ impl TestStore {
     /// Records a call and collects what the rules do to it.
     fn begin(&self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> RecordedCall {
         let mut state = self.state();
-        let number = state.calls.len();
+        let index = state.calls.len();
         state.calls.push(Call { verb, scope: scope.cloned(), id: id.cloned(), result: None });
         let mut plan = Plan::default();
         for rule in &mut state.rules {
@@ -133,16 +135,16 @@ impl TestStore {
             }
         }
         let context = ErrorContext { driver: self.store.driver(), verb, id: id.map(ToString::to_string) };
-        RecordedCall { number, context, plan }
+        RecordedCall { index, context, plan }
     }
 
-    /// Runs the call as planned and records its result.
+    /// Runs `call` according to its plan and records its result.
     async fn finish<T>(
         &self,
         recorded: RecordedCall,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let RecordedCall { number, context, plan } = recorded;
+        let RecordedCall { index, context, plan } = recorded;
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
         }
@@ -154,7 +156,7 @@ impl TestStore {
             },
         };
         let result = result.map_err(|error| error.with_context(|| context));
-        if let Some(call) = self.state().calls.get_mut(number) {
+        if let Some(call) = self.state().calls.get_mut(index) {
             call.result = Some(result.as_ref().map(|_| ()).map_err(StoreError::kind));
         }
         result

@@ -1,5 +1,5 @@
-//! [`BodyConstraints`]: what was announced for a body. [`CompletedBody`]: the size and digest of a body that was read
-//! to its end.
+//! [`BodyConstraints`]: the announced length and digest of a body, and its limit. [`CompletedBody`]: the size and
+//! digest of a body that was read to its end.
 
 use std::sync::{Arc, OnceLock};
 
@@ -44,7 +44,8 @@ impl BodyConstraints {
         Self { length: None, digest: None, limit: u64::MAX, observer: None }
     }
 
-    /// Compares the digest and size of a whole body with the announced values, and informs the observer.
+    /// Compares the digest and size of a whole body with the announced values. If they match, passes them to the
+    /// observer.
     pub(super) fn complete(&self, digest: Digest, size: u64) -> Result<CompletedBody, StoreError> {
         if let Some(announced) = self.length
             && announced != size

@@ -31,8 +31,8 @@ impl InMemoryBody {
         self.bytes.is_empty()
     }
 
-    /// Hashes the bytes and compares the digest with the announced one. Returns the bytes and their digest. This takes
-    /// about 0.5 ms per MiB, so call it only where blocking is allowed.
+    /// Hashes the bytes, compares the digest with the announced digest, and returns the bytes and their digest. Hashing
+    /// takes about 0.5 ms per MiB, so call this method only where blocking is allowed.
     ///
     /// # Errors
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch).
@@ -43,6 +43,7 @@ impl InMemoryBody {
 
     pub(super) fn into_stream(self) -> BodyStream {
         let Self { bytes, mut constraints } = self;
+        // The driver that reads the stream also knows the length of the bytes.
         constraints.length = Some(bytes.len() as u64);
         BodyStream::new(None, bytes, constraints)
     }

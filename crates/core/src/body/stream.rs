@@ -24,8 +24,8 @@ pub(super) type BoxedSource = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>
 
 /// A body as a stream of hashed and counted pieces.
 ///
-/// The driver calls [`next`](BodyStream::next) until it returns `None`, then [`finish`](BodyStream::finish). On any
-/// error the driver rolls back, returns this error and leaves nothing behind.
+/// The driver calls [`next`](BodyStream::next) until `next` returns `None`, and then [`finish`](BodyStream::finish). On
+/// any error, the driver rolls back, returns this error and leaves nothing behind.
 pub struct BodyStream {
     /// `None` for a body in memory, and after the source has ended or failed.
     source: Option<BoxedSource>,
@@ -34,7 +34,8 @@ pub struct BodyStream {
     hasher: Hasher,
     bytes_read: u64,
     constraints: BodyConstraints,
-    /// The hashed bytes of the next chunk, if the driver reads chunks of a fixed size.
+    /// Hashed bytes that [`next_chunk`](Self::next_chunk) has collected and not returned yet, because they are less
+    /// than a chunk.
     partial_chunk: BytesMut,
     pieces_since_yield: u32,
     state: StreamState,
@@ -74,7 +75,7 @@ impl BodyStream {
     }
 
     /// The next piece: never empty, at most [`MAX_PIECE_BYTES`] long, already hashed and counted. `None` after the last
-    /// byte, once length and digest have been compared with the announced ones.
+    /// byte, if the length and the digest are as announced.
     ///
     /// Cancel-safe: a dropped call loses no byte.
     ///
@@ -100,12 +101,12 @@ impl BodyStream {
     }
 
     async fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
-        // A piece that is already pending also counts as a piece. The loop counts the pieces that it reads.
+        // If bytes are pending, the loop below does not run. So the piece that they give is counted here.
         if !self.pending.is_empty() {
-            self.yield_if_due().await;
+            self.count_piece().await;
         }
         while self.pending.is_empty() {
-            self.yield_if_due().await;
+            self.count_piece().await;
             let piece = match &mut self.source {
                 Some(source) => source.next().await,
                 None => None,
@@ -137,8 +138,8 @@ impl BodyStream {
         Ok(Some(piece))
     }
 
-    /// Yields to the executor after every [`PIECES_PER_YIELD`] pieces.
-    async fn yield_if_due(&mut self) {
+    /// Counts a piece. Yields to the executor after every [`PIECES_PER_YIELD`] pieces.
+    async fn count_piece(&mut self) {
         self.pieces_since_yield += 1;
         if self.pieces_since_yield >= PIECES_PER_YIELD {
             self.pieces_since_yield = 0;
@@ -175,7 +176,8 @@ impl BodyStream {
                     return Ok(Some(piece));
                 }
                 Some(piece) => {
-                    // The partial chunk has less than `size` bytes, and the next piece has at most `MAX_PIECE_BYTES`.
+                    // Before a piece is added, the partial chunk has less than `size` bytes. So this capacity is enough
+                    // for the largest piece.
                     if self.partial_chunk.capacity() < size {
                         self.partial_chunk.reserve(size + MAX_PIECE_BYTES - self.partial_chunk.len());
                     }

@@ -7,8 +7,8 @@ use std::io;
 
 use super::{ErrorKind, StoreError};
 
-/// The [`io::Error`] contains the store's error. [`io::Error::get_ref`] and [`io::Error::into_inner`] return this
-/// error, so a caller can downcast it to [`StoreError`] and match its kind.
+/// The [`io::Error`] contains the [`StoreError`]. [`io::Error::get_ref`] and [`io::Error::into_inner`] return it as a
+/// `dyn Error`, so a caller can downcast it to [`StoreError`] and match its kind.
 ///
 /// | [`ErrorKind`] | [`io::ErrorKind`] |
 /// |---|---|
@@ -52,8 +52,8 @@ impl From<StoreError> for io::Error {
     }
 }
 
-/// The kind of the first [`io::Error`] among the sources of `error`. `None` if no source is an [`io::Error`], or if its
-/// kind is one that `From<StoreError>` must never return.
+/// The kind of the first [`io::Error`] among the sources of `error`. `None` if no source is an [`io::Error`]. Also
+/// `None` if its kind would mislead a reader, such as `Interrupted`: see `From<StoreError>`.
 fn system_kind(error: &StoreError) -> Option<io::ErrorKind> {
     let mut sources =
         std::iter::successors(error.source(), |source: &&(dyn Error + 'static)| (*source).source());

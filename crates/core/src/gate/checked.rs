@@ -22,7 +22,7 @@ pub(super) struct CheckedStream {
     source: ByteStream,
     /// Bytes that the driver has returned and the reader has not received. If `remaining` is 0, this is the last piece.
     pending: Bytes,
-    /// The number of bytes that must still be counted (and hashed, if `digest` is set).
+    /// The number of bytes that were not counted yet. If `digest` is set, they were not hashed yet either.
     remaining: u64,
     /// The expected SHA-256 and the hasher. `None` if only the length is checked.
     digest: Option<(Digest, Hasher)>,
@@ -72,7 +72,7 @@ impl CheckedStream {
                 if remaining > 0 {
                     return Poll::Ready(Some(Ok(piece)));
                 }
-                // All bytes of the range are counted, so any other bytes are too many.
+                // All bytes of the range are counted, so the bytes that are still pending are too many.
                 if !self.pending.is_empty() {
                     return Poll::Ready(Some(Err(too_long())));
                 }
@@ -98,6 +98,7 @@ impl CheckedStream {
                         "the stored bytes are shorter than the record says",
                     ))));
                 }
+                // The source has ended, and all bytes were counted.
                 None => {
                     self.is_done = true;
                     if let Some((expected, hasher)) = self.digest.take()
@@ -107,6 +108,7 @@ impl CheckedStream {
                             "the stored bytes have another SHA-256",
                         ))));
                     }
+                    // The last piece is empty only if the range is empty.
                     let last = std::mem::take(&mut self.pending);
                     return Poll::Ready(if last.is_empty() { None } else { Some(Ok(last)) });
                 }

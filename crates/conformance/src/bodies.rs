@@ -1,4 +1,5 @@
-//! Bodies for checks: in chunks, generated, failing, stalled or paused. And helpers that read the result of a get.
+//! Bodies for checks: in chunks, generated, failing, stalled or paused. This module also has helpers that read the
+//! result of a get.
 
 use artifact_store_core::{Body, BoxError, Digest, GetResult, StoreError};
 use bytes::Bytes;
@@ -16,8 +17,9 @@ pub(crate) fn chunked_body(bytes: &Bytes, chunk_size: usize) -> Body {
     Body::from_stream(stream::iter(chunks))
 }
 
-/// Returns a body of `chunk_count` chunks of `chunk_size` bytes, and the digest of the body. Chunk n consists of the
-/// random bytes of the seed `seed + n`. The chunks are generated one by one, so the body is never in memory as a whole.
+/// Returns a body of `chunk_count` chunks of `chunk_size` bytes, and the digest of the body. Chunk n contains the
+/// random bytes that the seed `seed + n` generates. The chunks are generated one by one, so the body is never in memory
+/// as a whole.
 pub(crate) fn generated_body(seed: u64, chunk_count: usize, chunk_size: usize) -> (Body, Digest) {
     let mut hasher = artifact_store_core::Hasher::new();
     for n in 0..chunk_count {
@@ -37,9 +39,10 @@ pub(crate) fn failing_body(bytes: &Bytes) -> Body {
 /// `first`.
 pub(crate) fn stalled_body(first: &Bytes) -> (Body, oneshot::Receiver<()>) {
     let (send_reached, reached) = oneshot::channel();
-    // An empty `first` is no chunk at all.
+    // If `first` is empty, the body has no chunk before the stall.
     let head = stream::iter((!first.is_empty()).then(|| Ok::<_, BoxError>(first.clone())));
     let tail = stream::once(async move {
+        // The store asks for the next chunk, so it has read `first`.
         let _ = send_reached.send(());
         std::future::pending().await
     });

@@ -67,7 +67,7 @@ pub type CheckResult = Result<Outcome, Failure>;
 pub struct Check {
     /// The name: a sentence that is true for a store that passes the check, and false for a store that fails it.
     pub name: &'static str,
-    /// The group of the contract that the check belongs to.
+    /// The part of the contract that the check belongs to, such as `listing`.
     pub group: &'static str,
     /// The flag that the check tests. The check runs for stores with and without the flag. `None` if the check does not
     /// depend on a flag.
@@ -124,24 +124,25 @@ impl CheckContext {
         Ok(())
     }
 
-    /// Waits until no residue is left, at most 6 seconds. The waiting is necessary because a driver may delete the residue
-    /// of a dropped future in the background.
+    /// Waits until no residue is left, at most 6 seconds. This is necessary because a driver may delete the residue of
+    /// a dropped future in the background.
     pub(crate) async fn ensure_no_residue(&self) -> Result<(), Failure> {
-        let mut last = Vec::new();
+        let mut residue = Vec::new();
         // The sum of these delays is 6 seconds.
         for wait in [0, 5, 20, 50, 100, 200, 400, 800, 1600, 3000] {
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            last = self
+            residue = self
                 .backend
                 .residue()
                 .await
                 .map_err(|error| Failure::new(format!("cannot read the residue: {error}")))?;
-            if last.is_empty() {
+            if residue.is_empty() {
                 return Ok(());
             }
         }
-        last.truncate(8);
-        Err(Failure::new(format!("residue is left in the raw storage: {}", last.join("; "))))
+        // The failure shows only the first items.
+        residue.truncate(8);
+        Err(Failure::new(format!("residue is left in the raw storage: {}", residue.join("; "))))
     }
 }
 
@@ -158,6 +159,7 @@ macro_rules! ensure {
 /// failure shows the formatted reason and both values.
 macro_rules! ensure_eq {
     ($left:expr, $right:expr, $($reason:tt)+) => {
+        // With a `match`, temporary values in the expressions live long enough, as in `assert_eq!`.
         match (&$left, &$right) {
             (left, right) => {
                 if left != right {
@@ -171,7 +173,8 @@ macro_rules! ensure_eq {
 
 pub(crate) use {ensure, ensure_eq};
 
-/// Ensures that `result` is an error of a kind for which `is_expected` returns true. `what` names the call in the failure.
+/// Ensures that `result` is an error of a kind for which `is_expected` returns true. `what` names the call in the
+/// failure.
 pub(crate) fn ensure_error_kind<T>(
     result: Result<T, StoreError>,
     is_expected: impl FnOnce(ErrorKind) -> bool,

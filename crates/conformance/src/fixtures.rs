@@ -16,7 +16,8 @@ use crate::check::Failure;
 pub(crate) const KIB: usize = 1024;
 pub(crate) const MIB: usize = 1024 * KIB;
 
-/// A small and fast random number generator (`SplitMix64`, Steele et al. 2014). The same seed gives the same numbers.
+/// A small and fast generator of random numbers (`SplitMix64`, Steele et al. 2014). The same seed gives the same
+/// numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 
@@ -62,8 +63,8 @@ pub(crate) fn default_scope() -> Result<Scope, StoreError> {
     scope("acme", "ada", "s-1")
 }
 
-/// Returns five scopes. Each differs in one part from the default scope with the task `t-1`, and comes with the name of
-/// this part.
+/// Returns five scopes, each with the name of a part. In this part, the scope differs from the default scope with the
+/// task `t-1`.
 pub(crate) fn neighbouring_scopes() -> Result<[(&'static str, Scope); 5], StoreError> {
     Ok([
         ("tenant", scope("acme2", "ada", "s-1")?.with_task("t-1")?),
@@ -157,7 +158,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// The first time of a [`ManualClock`]: a moment in 2026, in microseconds since the epoch.
+/// The time that a [`ManualClock`] shows first: a moment in 2026, in microseconds since the epoch.
 pub(crate) const START_MICROS: i64 = 1_780_000_000_000_000;
 
 /// Scope parts that a storage may confuse with something else: paths, escape sequences, separators, reserved words, and

@@ -6,7 +6,7 @@ use artifact_store_core::{ArtifactStore, BoxError, Gate, GateOptions, StoreError
 
 use crate::harness::{Backend, Harness, HttpClient, StoreOptions};
 
-/// The flavour of the inner harness, with each store behind a [`Gate`], as callers use it.
+/// The harness of the same flavour as the inner harness, but with each store behind a [`Gate`], as callers use a store.
 #[derive(Debug)]
 pub struct GatedHarness(pub Arc<dyn Harness>);
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// The options with which a check opens its store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The clock that stamps records.
+    /// The clock from which the store takes the creation time of records.
     pub clock: Arc<dyn Clock>,
     /// The largest artifact that the store accepts, in bytes. A check sets a small limit to test that the store
     /// enforces the limit.
@@ -48,8 +48,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The errors of the driver.
     async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError>;
 
-    /// Returns whether the storage outlives its stores. `false` means that each open creates a new, empty store, as for
-    /// memory.
+    /// Returns whether the storage keeps its artifacts after its stores are closed. `false` means that each open
+    /// creates a new, empty store, as in memory.
     fn is_persistent(&self) -> bool;
 
     /// Returns everything in the raw storage that belongs to no visible artifact, one line for each item: temporary
@@ -62,7 +62,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// If the raw storage cannot be read. The check fails with this error.
     async fn residue(&self) -> Result<Vec<String>, BoxError>;
 
-    /// Returns a plain HTTP client that can reach the storage, for presigned URLs. `None` if the driver does not presign.
+    /// Returns a plain HTTP client that can reach the storage, for presigned URLs. `None` if the driver does not
+    /// presign.
     ///
     /// The backend of a driver that presigns must return a client.
     fn http_client(&self) -> Option<Arc<dyn HttpClient>> {

@@ -88,12 +88,13 @@ pub fn seed() -> u64 {
     let configured = std::env::var("CONFORMANCE_SEED").ok().and_then(|seed| seed.parse().ok());
     configured.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        // Two runs in the same second differ in the nanoseconds.
         u64::from(now.subsec_nanos()) ^ (now.as_secs() << 20)
     })
 }
 
-/// Runs every check of the suite on one flavour. Call this function outside a Tokio runtime, because it builds a runtime
-/// for each check.
+/// Runs every check of the suite on one flavour. Call this function outside a Tokio runtime, because it builds a
+/// runtime for each check.
 ///
 /// # Examples
 /// The whole test of a driver:
@@ -109,8 +110,8 @@ pub fn run(harness: &dyn Harness) -> Report {
     run_checks(harness, &crate::checks::all(), seed(), |_| ())
 }
 
-/// Runs `checks` on one flavour with this seed. Calls `progress` with the report of each check when the check ends. Call
-/// this function outside a Tokio runtime, as [`run`].
+/// Runs `checks` on one flavour with this seed. Calls `progress` with the report of each check when the check ends.
+/// Call this function outside a Tokio runtime, as [`run`].
 pub fn run_checks(
     harness: &dyn Harness,
     checks: &[Check],
@@ -145,19 +146,20 @@ fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
         let outcome = match tokio::time::timeout(CHECK_TIMEOUT, task).await {
             Ok(Ok(result)) => result?,
             Ok(Err(panic)) => return Err(Failure::new(format!("the check panicked: {panic}"))),
-            Err(_) => {
+            Err(_elapsed) => {
                 return Err(Failure::new(format!("the check hung for {} s", CHECK_TIMEOUT.as_secs())));
             }
         };
-        // The stores are still open here. An open store must delete the residue of the check by itself. It must not wait
-        // for the next open of the backend.
+        // The stores are still open here. An open store must delete the residue of the check by itself. It must not
+        // wait for the next open of the backend.
         ctx.ensure_no_residue().await?;
         ctx.close_all().await?;
         ctx.ensure_no_residue().await?;
         ensure_no_task_alive().await?;
         Ok(outcome)
     });
-    // A check that hangs may block a thread of the runtime forever. With this timeout, the run goes on after 5 seconds.
+    // A check that hangs may block a thread of the runtime forever. The next check must run nevertheless, so the
+    // runtime is left after 5 seconds.
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }

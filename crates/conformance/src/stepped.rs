@@ -1,7 +1,8 @@
 //! A future that is polled by hand, one step at a time: [`SteppedFuture`].
 //!
-//! A step is one poll. Like a runtime, a check can poll the future only when the future was woken. So the check can count
-//! the steps of the future, and the count does not depend on time. It can also drop the future after any step.
+//! A step is one poll. Like a runtime, a check can poll the future only when the future was woken. So the check can
+//! count the steps of the future, and the count does not depend on time. The check can also drop the future after any
+//! step.
 //!
 //! This module must never know what the future does.
 
@@ -11,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::sync::Notify;
 
-/// A future and a signal that stores its wake-ups.
+/// A future, and a signal that remembers whether the future was woken.
 pub(crate) struct SteppedFuture<'a, T> {
     future: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
     wakes: Arc<WakeSignal>,
@@ -40,8 +41,9 @@ impl<'a, T> SteppedFuture<'a, T> {
 
     /// Waits until the future is woken, without polling the future. Cancel-safe.
     pub(crate) async fn woken(&mut self) {
-        // Tokio gives every task a cooperative budget. When the future has used up the budget, it wakes itself at once.
-        // The task gets a new budget only when it yields.
+        // Tokio gives every task a budget of operations. When the future has used up the budget, it wakes itself at
+        // once. The task gets a new budget only when it yields. Without the yield, the next poll would make no
+        // progress.
         tokio::task::yield_now().await;
         self.wakes.0.notified().await;
     }

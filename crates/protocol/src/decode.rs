@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::envelope::Envelope;
 
-/// The maximum number of characters of a member's name in a message. Names are untrusted input, too.
+/// The maximum number of characters of a member's name in a message. A longer name is cut, because the client chooses
+/// the name.
 const MAX_NAME_CHARS: usize = 64;
 /// The maximum number of characters of the list of legal values in a message.
 const MAX_LEGAL_CHARS: usize = 400;
@@ -17,8 +18,8 @@ const MAX_LEGAL_CHARS: usize = 400;
 /// Decodes `json` as a request.
 ///
 /// # Errors
-/// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not JSON, if a member is unknown or
-/// missing, or if a value has another type. The message names the member, and for a value its legal type.
+/// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not JSON, if a member is unknown or missing, or
+/// if a value has another type. The message names the member. If a value is wrong, the message also says what is legal.
 ///
 /// # Examples
 /// ```
@@ -32,6 +33,7 @@ pub fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, Envelope> {
         let path = error.path().to_string();
         invalid_request(&path, error.inner())
     })?;
+    // Only whitespace may follow the object.
     reader.end().map_err(|error| invalid_request(".", &error))?;
     Ok(request)
 }
@@ -50,7 +52,8 @@ pub(crate) fn null_as_default_object<'de, D: Deserializer<'de>, T: Deserialize<'
     Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0).unwrap_or_default())
 }
 
-/// A `T` that is written as a JSON object. A derived implementation would also accept an array of the members' values.
+/// A `T` that must be written as a JSON object. The derived `Deserialize` of a struct also accepts an array of the
+/// members' values, which is refused here.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -81,6 +84,7 @@ fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
         let (line, column) = (error.line(), error.column());
         return Envelope::invalid(format!("the body is not JSON: line {line}, column {column}"));
     }
+    // `serde_json` ends a message with a position, such as ` at line 1 column 8`. The position is cut off.
     let full_text = error.to_string();
     let text = full_text.rsplit_once(" at line ").map_or(full_text.as_str(), |(text, _position)| text);
     // `serde` writes the legal values last, after the rejected value.
@@ -89,6 +93,7 @@ fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
         legal => truncate(legal, MAX_LEGAL_CHARS),
     });
     let message = if let Some(member) = unknown_member(text) {
+        // `serde` writes `one of` before a list of several members.
         let declared = legal.as_deref().unwrap_or("none").trim_start_matches("one of ");
         // The path ends with the member itself. The part before it is the object that contains the member.
         let object =
@@ -113,7 +118,7 @@ fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
 /// The member's name in a message of `serde` about an unknown member; `None` for another message.
 fn unknown_member(text: &str) -> Option<&str> {
     let after_start = text.strip_prefix("unknown field `")?;
-    // The name of the member may contain the same separator, so the last match is the right one.
+    // The name of the member may contain the text of the separator, so the last match is the right one.
     let (member, _legal) = after_start.rsplit_once("`, expected ")?;
     Some(member)
 }

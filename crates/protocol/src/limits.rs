@@ -35,7 +35,7 @@ impl PayloadLimits {
     /// # Errors
     /// [`Code::PayloadInvalid`].
     pub(crate) fn check_text(&self, field: &str, text: &str) -> Result<(), Envelope> {
-        // A string never has more characters than bytes, so a string with few bytes need not be counted.
+        // A string never has more characters than bytes. So if it has few bytes, its characters are not counted.
         if text.len() > self.max_chars && text.chars().count() > self.max_chars {
             return Err(payload_invalid(format!(
                 "{field} holds a text of more than {} characters",
@@ -59,7 +59,8 @@ impl PayloadLimits {
         Ok(())
     }
 
-    /// Checks a JSON value. It may have at most [`max_depth`](Self::max_depth) nested containers, including itself.
+    /// Checks a JSON value. The value may have at most [`max_depth`](Self::max_depth) nested containers. If the value
+    /// is a container, it counts as the first one.
     ///
     /// # Errors
     /// [`Code::PayloadInvalid`].
@@ -69,7 +70,8 @@ impl PayloadLimits {
 
     /// As [`check_value`](Self::check_value), with at most `levels` nested containers.
     fn check_value_at(&self, field: &str, value: &Value, levels: usize) -> Result<(), Envelope> {
-        // How many levels a container leaves for its items. If `levels` is 0, no container is allowed.
+        // How many nested containers an item of a container may have. Returns an error if `levels` is 0, because then
+        // no container is allowed.
         let levels_for_items = || levels.checked_sub(1).ok_or_else(|| self.too_deep(field));
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),

@@ -51,7 +51,8 @@ pub struct PutOpts {
 }
 
 /// A JSON object that has not been checked against the limits. It stays text until [`PutOpts::into_options`] parses it.
-/// So if its nesting or a number is beyond the limits of the parser, the refusal is about the metadata.
+/// So if it is too deep for the parser, or a number is too large, the refusal can say that the metadata is wrong.
+/// Otherwise the refusal would say that the whole request is not JSON.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct RawMetadata(Box<RawValue>);
@@ -99,7 +100,8 @@ fn has_lone_surrogate(json: &str) -> bool {
     false
 }
 
-/// A source, written as a string. A derived implementation would also accept an object whose key is the name.
+/// A source that must be written as a string. The derived `Deserialize` of an enum also accepts an object whose key is
+/// the name, which is refused here.
 pub(crate) struct SourceName(pub(crate) Source);
 
 impl<'de> Deserialize<'de> for SourceName {
@@ -165,7 +167,7 @@ impl PutOpts {
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the namespace or the media type is not valid.
     pub fn into_options(self) -> Result<PutOptions, Envelope> {
         let namespace = self.namespace()?;
-        // Only checks the media type: the store keeps it as it was written.
+        // Only checks the media type. The store keeps the text as it was written.
         self.media_type()?;
         for (field, text) in [("mime_type", &self.mime_type), ("filename", &self.filename)] {
             PAYLOAD_LIMITS.check_text(field, text.as_deref().unwrap_or_default())?;
@@ -192,8 +194,8 @@ impl PutOpts {
 
 /// Parses metadata that is known to be a JSON object, and checks it against the limits.
 fn parse_metadata(text: &str) -> Result<Value, Envelope> {
-    // The text is a JSON object, so parsing fails for two reasons only: a number does not fit into an f64, or the depth
-    // is above the limit of the parser. The parser's limit is far above the limit of the protocol.
+    // The text is a JSON object, so parsing fails for two reasons only: a number does not fit into an f64, or the text
+    // is too deep for the parser. A text that is too deep for the parser is also too deep for the protocol.
     let value: Value = serde_json::from_str(text).map_err(|_| {
         if nesting_depth(text) > PAYLOAD_LIMITS.max_depth {
             return PAYLOAD_LIMITS.too_deep("metadata");
@@ -206,7 +208,7 @@ fn parse_metadata(text: &str) -> Result<Value, Envelope> {
     Ok(value)
 }
 
-/// The nesting depth of well-formed JSON.
+/// The largest number of nested objects and lists in well-formed JSON.
 fn nesting_depth(json: &str) -> usize {
     let (mut depth, mut max_depth, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
@@ -242,8 +244,8 @@ impl CompactPayload<'_> {
         if let Some(value) = self.metadata {
             let _ = serde_json::to_writer(&mut compact_metadata, value);
         }
-        // `opts` includes the metadata as it was sent, for example with indentation. Its size is replaced by the size
-        // of the compact metadata.
+        // `opts` includes the metadata as it was sent, for example with indentation. The size of this metadata is
+        // replaced by the size of the compact metadata.
         let raw_metadata_bytes = self.opts.metadata.as_ref().map_or(0, |raw| raw.0.get().len());
         opts.0 - raw_metadata_bytes + compact_metadata.0
     }

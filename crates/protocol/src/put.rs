@@ -90,8 +90,8 @@ pub const fn max_put_json_bytes(limit: u64) -> u64 {
     limit.div_ceil(3).saturating_mul(4).saturating_add(MAX_JSON_BYTES)
 }
 
-/// Decodes the JSON of `artifacts.put` while it arrives. It holds only the decoded bytes and the rest of the JSON. Its
-/// debug output shows only their lengths.
+/// Decodes the JSON of `artifacts.put` while it arrives. The decoder holds only the decoded bytes and the rest of the
+/// JSON. Its debug output shows only their lengths.
 ///
 /// # Examples
 /// ```
@@ -115,8 +115,8 @@ pub struct PutDecoder {
     /// Whether the outermost value is an object.
     is_object: bool,
     member_part: MemberPart,
-    /// The first 6 bytes of the current member's name in the outermost object. They are enough to compare the name with
-    /// `bytes`.
+    /// The first 6 bytes of the current member's name in the outermost object. This is enough to know whether the name
+    /// is `bytes`, which has 5 bytes.
     member_name: Vec<u8>,
     base64: Base64Decoder,
 }
@@ -235,7 +235,7 @@ impl PutDecoder {
             (_, b',') if in_outer_object => self.member_part = MemberPart::Name,
             _ => {}
         }
-        // Six bytes are enough to see that the name is not `bytes`, which has five. So further bytes are not stored.
+        // At most 6 bytes of the name are stored: enough to see that a longer name is not `bytes`.
         if in_outer_object
             && self.member_part == MemberPart::Name
             && matches!(self.state, LexerState::Text { .. })
@@ -337,6 +337,7 @@ impl Base64Decoder {
                 return Err(invalid_base64());
             }
         }
+        // `tail.len() / 4 * 4` is the length of the whole groups of 4 characters.
         let (whole_groups, partial_group) = tail.split_at(tail.len() / 4 * 4);
         self.decode_groups(whole_groups, limit)?;
         if self.is_padded && !partial_group.is_empty() {
@@ -352,9 +353,9 @@ impl Base64Decoder {
             return Ok(());
         }
         let start = self.decoded.len();
-        // Decodes the groups that fit into the limit, and one more group, which may exceed it. Later groups are not
-        // decoded, so an error in them does not hide that the limit is exceeded. So the refusal does not depend on how
-        // the body is divided into chunks.
+        // Decodes the groups that fit into the limit, and one more group, which may exceed the limit. Later groups are
+        // not decoded. Otherwise an error in a later group would hide that the limit is exceeded, and the refusal would
+        // depend on how the body is divided into chunks.
         let room = usize::try_from(limit.bytes).unwrap_or(usize::MAX).saturating_sub(start);
         let max_groups = (room / 3).saturating_add(1);
         let (text, undecoded) = groups.split_at(groups.len().min(max_groups.saturating_mul(4)));
@@ -374,13 +375,13 @@ impl Base64Decoder {
         if self.decoded.len() as u64 > limit.bytes {
             return Err(limit.refusal());
         }
-        // If groups are left, one group more than fits was decoded. Without padding, its bytes would exceed the limit.
-        // They do not, so this group has padding, and no group may follow padding.
+        // If undecoded groups are left, the last decoded group was the one that may exceed the limit. The limit was not
+        // exceeded, so this group has padding. No group may follow padding.
         if undecoded.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 
-    /// Reserves capacity for `additional` bytes. The capacity doubles, but only up to 3 bytes above `limit`: a group of
-    /// 3 bytes is decoded before the limit is checked.
+    /// Reserves capacity for `additional` bytes. The capacity doubles, but only up to 3 bytes above `limit`. The 3
+    /// bytes are needed because a group of 3 decoded bytes is stored before the limit is checked.
     fn reserve(&mut self, additional: usize, limit: u64) {
         let needed = self.decoded.len() + additional;
         if needed > self.decoded.capacity() {

@@ -1,7 +1,7 @@
 //! The requests of all methods except `artifacts.put`, which has its own module. A request with an unknown member is
 //! refused, and the error names the member.
 //!
-//! Numbers are counts, sizes and durations, so all numbers are unsigned.
+//! All numbers are unsigned, because they are counts, sizes and durations.
 
 use artifact_store_core::{Filter, MediaRange, Source, StoreError, Timestamp};
 use serde::de::{Error as _, Unexpected};
@@ -232,7 +232,7 @@ fn deserialize_bound<'de, D: Deserializer<'de>>(
     parse: fn(&str) -> Result<Option<Timestamp>, StoreError>,
 ) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    // The error must not repeat the text.
+    // The error of `parse` is replaced, because a refusal must not repeat the text of the request.
     parse(&text).map_err(|_| {
         D::Error::invalid_value(
             Unexpected::Other("another text"),

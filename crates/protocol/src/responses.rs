@@ -1,4 +1,4 @@
-//! The responses of the methods. Each contains the version of the protocol.
+//! The responses of the methods. Each response contains the version of the protocol.
 
 use artifact_store_core::{ArtifactRef, Bytes, Capabilities, Metadata, Record, Source, Timestamp};
 use data_encoding::BASE64;
@@ -263,6 +263,7 @@ pub struct DriversResponse {
     pub protocol_version: &'static str,
 }
 
+/// Serializes `bytes` as a base64 string.
 fn base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&BASE64.encode_display(bytes))
 }

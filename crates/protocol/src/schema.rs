@@ -1,8 +1,8 @@
 //! The JSON schemas of the types of core, for the OpenAPI document.
 //!
 //! Core must not know the wire format, so the schemas of its types are here. A test validates real responses against
-//! all schemas. No value of these types is ever serialized.
-#![allow(dead_code)] // Schemas only; no values.
+//! all schemas. The types in this module only describe schemas: the responses contain the types of core.
+#![allow(dead_code)] // No value of these types is created.
 
 use artifact_store_core::{Flag, Source};
 use serde::Serialize;
@@ -155,6 +155,7 @@ impl ToSchema for CapabilitiesSchema {
 
 /// The schema of the expiry of a presigned URL.
 pub(crate) fn expiry_schema() -> Schema {
+    // The schema of an integer in this range.
     let range = |from, to| {
         let number = ObjectBuilder::new().schema_type(Type::Integer);
         number

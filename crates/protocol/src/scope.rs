@@ -1,5 +1,5 @@
-//! The scope in a request: [`RequestScope`], whose parts may be empty. This module must never know what an empty or
-//! foreign part means: that is policy.
+//! The scope in a request: [`RequestScope`], whose parts may be empty. This module must never know what an empty part
+//! means, or which parts a caller may name: that is policy.
 
 use artifact_store_core::{Scope, ScopePart};
 use serde::Deserialize;
@@ -30,7 +30,7 @@ pub struct RequestScope {
     pub task: String,
 }
 
-/// A [`RequestScope`] with every part checked. An empty part is `None`.
+/// The parts of a [`RequestScope`] after the check. An empty part is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScopeParts {
     /// The tenant.

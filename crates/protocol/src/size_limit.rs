@@ -14,7 +14,8 @@ pub const DEFAULT_MAX_UPLOAD_BYTES: u64 = 1 << 30;
 pub enum LimitSource {
     /// `protocol.max_request_bytes`.
     MaxRequestBytes,
-    /// `protocol.max_request_bytes`, if the byte plane accepts larger artifacts. The refusal then names the byte plane.
+    /// `protocol.max_request_bytes`, if the byte plane accepts larger artifacts. The refusal then tells the client to
+    /// use the byte plane.
     MaxRequestBytesOfPut,
     /// `protocol.max_upload_bytes`.
     MaxUploadBytes,

@@ -19,6 +19,7 @@ async fn a_missing_artifact_is_none(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
     let id = id_of(b"never put");
+    // The put at the end of the first round creates the other artifact of the second round.
     for when in ["on an empty store", "beside another artifact"] {
         ensure!(store.get(&scope, &id, None).await?.is_none(), "get found an artifact {when}");
         ensure!(
@@ -35,6 +36,7 @@ async fn a_missing_artifact_is_none(ctx: &CheckContext) -> CheckResult {
 async fn deleting_says_whether_it_was_there(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
+    // A driver may store small and large artifacts in different ways.
     for length in [10, 3000 * KIB] {
         let put = put(&*store, &scope, &random_bytes(ctx.seed, length)).await?;
         ensure!(
@@ -69,6 +71,7 @@ async fn a_deleted_artifact_is_gone_from_every_verb(ctx: &CheckContext) -> Check
 async fn an_artifact_can_be_put_again_after_its_delete(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
+    // A driver may store small and large artifacts in different ways.
     for length in [10, 700 * KIB] {
         let bytes = random_bytes(ctx.seed, length);
         for round in ["first", "second", "third"] {

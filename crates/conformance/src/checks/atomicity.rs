@@ -38,8 +38,8 @@ check_group! { "atomicity":
 /// The sizes of the bodies in bytes. As streams with chunks of 10 KiB, they have 1 chunk, 30 chunks and 308 chunks.
 const SIZES: [usize; 3] = [100, 300 * KIB, 3 * MIB];
 
-/// After a failed put of `bytes`, ensures that no verb sees the artifact and that no residue is left. Then puts the same
-/// bytes again, which must succeed, and deletes them. `what` describes the failed put.
+/// After a failed put of `bytes`, ensures that no verb sees the artifact and that no residue is left. Then puts the
+/// same bytes again, which must succeed, and deletes them. `what` describes the failed put.
 async fn ensure_nothing_is_left(
     ctx: &CheckContext,
     store: &dyn ArtifactStore,
@@ -62,8 +62,8 @@ async fn ensure_nothing_is_left(
     Ok(())
 }
 
-/// Waits until the put in `task` has read its body up to the point where the body sends the message `reached`. `what`
-/// describes this event. If the put ends before this point, the failure shows the put's error.
+/// Waits for the message `reached`, which the body of the put in `task` sends when the put has read up to a certain
+/// chunk. `what` describes this event. If the put ends before, the failure shows the put's error.
 async fn wait_until_read(
     what: &str,
     reached: oneshot::Receiver<()>,
@@ -72,6 +72,7 @@ async fn wait_until_read(
     if with_timeout(what, reached).await?.is_ok() {
         return Ok(());
     }
+    // The put has dropped the body, and with it the sender of the message. So the put has ended or ends soon.
     Err(match with_timeout("the end of a put that dropped its body", task).await?? {
         Ok(_) => Failure::new(format!("{what} did not happen, but the put succeeded")),
         Err(error) => Failure::new(format!("{what} did not happen, because the put failed: {error}")),
@@ -81,6 +82,7 @@ async fn wait_until_read(
 async fn nothing_is_visible_before_the_end(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
+    // The number of bytes before the pause, and after it.
     for (first, rest) in [(10, 10), (2 * MIB, 10), (10, MIB)] {
         let all = random_bytes(ctx.seed, first + rest);
         let (body, reached, resume) = paused_body(&all.slice(..first), &all.slice(first..));
@@ -112,6 +114,7 @@ async fn a_body_over_its_limit_leaves_nothing(ctx: &CheckContext) -> CheckResult
         let bodies = [
             ("in memory", Body::from_bytes(bytes.clone())),
             ("a stream", chunked_body(&bytes, 10 * KIB)),
+            // For the smallest size, this is the only stream with more than one chunk.
             ("a stream of at most 40 chunks", chunked_body(&bytes, size.div_ceil(40))),
             ("a stream with a length", chunked_body(&bytes, 10 * KIB).with_length(size as u64)),
         ];
@@ -121,7 +124,7 @@ async fn a_body_over_its_limit_leaves_nothing(ctx: &CheckContext) -> CheckResult
             ensure_error_kind(put, expected, &what)?;
             ensure_nothing_is_left(ctx, &*store, &scope, &bytes, &what).await?;
         }
-        // An endless stream has no end, so only the limit can stop the put.
+        // A stream that never ends: only the limit can stop the put.
         let endless = futures_util::stream::repeat_with(|| Ok::<_, BoxError>(Bytes::from_static(&[7; 4096])));
         let put = store.put(&scope, Body::from_stream(endless).with_limit(limit), PutOptions::default());
         ensure_error_kind(
@@ -137,13 +140,11 @@ async fn a_body_of_exactly_its_limit_is_stored(ctx: &CheckContext) -> CheckResul
     let store = ctx.open().await?;
     let scope = default_scope()?;
     for (n, size) in SIZES.into_iter().enumerate() {
-        for (how, seed_offset) in [("in memory", 0), ("a stream", 100)] {
+        // Each body has its own seed. Otherwise a put would find the artifact of another put.
+        for (how, is_stream, seed_offset) in [("in memory", false, 0), ("a stream", true, 100)] {
             let bytes = random_bytes(ctx.seed + seed_offset + n as u64, size);
-            let body = if how == "in memory" {
-                Body::from_bytes(bytes.clone())
-            } else {
-                chunked_body(&bytes, 10 * KIB)
-            };
+            let body =
+                if is_stream { chunked_body(&bytes, 10 * KIB) } else { Body::from_bytes(bytes.clone()) };
             let put = store.put(&scope, body.with_limit(size as u64), PutOptions::default()).await?;
             ensure_eq!(
                 put.outcome,
@@ -238,11 +239,12 @@ async fn a_dropped_get_leaves_nothing(ctx: &CheckContext) -> CheckResult {
     let scope = default_scope()?;
     let bytes = random_bytes(ctx.seed, 5 * MIB);
     let id = put(&*store, &scope, &bytes).await?.record.id;
-    for chunks in 0..6 {
+    // Drops a stream after 0 to 5 chunks.
+    for chunk_count in 0..6 {
         let get = store.get(&scope, &id, None).await?;
         let mut stream = get.ok_or_else(|| Failure::new("the artifact does not exist"))?.stream;
-        for _ in 0..chunks {
-            // A store may serve the artifact in few chunks, so the stream may end before `chunks` chunks.
+        for _ in 0..chunk_count {
+            // A store may serve the artifact in fewer chunks.
             if stream.next().await.transpose()?.is_none() {
                 break;
             }
@@ -285,8 +287,8 @@ async fn a_failed_put_leaves_the_existing_artifact(ctx: &CheckContext) -> CheckR
     Ok(Outcome::Passed)
 }
 
-/// The source is always ready and never ends. So the put never has to wait, but it must yield to the runtime. Otherwise
-/// no timeout can cancel it.
+/// The source is always ready and never ends, so the put never has to wait for it. The put must yield to the runtime
+/// nevertheless. Otherwise no timeout can cancel the put.
 async fn a_put_can_be_cancelled_whatever_its_source_does(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
@@ -316,7 +318,7 @@ async fn a_put_can_be_cancelled_whatever_its_source_does(ctx: &CheckContext) -> 
     Ok(Outcome::Passed)
 }
 
-/// The bytes of a chunk. `alive` is the number of chunks that are not dropped yet, and includes this one.
+/// The bytes of a chunk. `alive` is the number of chunks that are not dropped yet, including this chunk.
 struct CountedChunk {
     bytes: Bytes,
     alive: Arc<AtomicUsize>,
@@ -346,8 +348,8 @@ async fn a_stream_is_freed_as_it_is_read(ctx: &CheckContext) -> CheckResult {
     let source = {
         let (alive, max_alive, seed) = (Arc::clone(&alive), Arc::clone(&max_alive), ctx.seed);
         (0..CHUNKS as u64).map(move |n| {
-            let now = alive.fetch_add(1, Ordering::SeqCst) + 1;
-            max_alive.fetch_max(now, Ordering::SeqCst);
+            let alive_now = alive.fetch_add(1, Ordering::SeqCst) + 1;
+            max_alive.fetch_max(alive_now, Ordering::SeqCst);
             let owner = CountedChunk { bytes: random_bytes(seed + n, 128 * KIB), alive: Arc::clone(&alive) };
             Ok::<_, BoxError>(Bytes::from_owner(owner))
         })
@@ -355,6 +357,7 @@ async fn a_stream_is_freed_as_it_is_read(ctx: &CheckContext) -> CheckResult {
     store.put(&scope, Body::from_stream(futures_util::stream::iter(source)), PutOptions::default()).await?;
     let max_alive = max_alive.load(Ordering::SeqCst);
     ensure!(max_alive <= MAX_ALIVE, "{max_alive} of {CHUNKS} chunks of 128 KiB were alive at once");
+    // A driver may drop the last chunks in the background. Wait for this, at most 1 second.
     for _ in 0..100 {
         if alive.load(Ordering::SeqCst) == 0 {
             return Ok(Outcome::Passed);

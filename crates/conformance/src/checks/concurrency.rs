@@ -33,6 +33,7 @@ async fn sixteen_racing_puts_make_one_artifact(ctx: &CheckContext) -> CheckResul
             let (store, scope, bytes, barrier) =
                 (Arc::clone(&store), scope.clone(), bytes.clone(), Arc::clone(&barrier));
             tokio::spawn(async move {
+                // One half of the puts has its body in memory, and the other half has a stream.
                 let body = if n % 2 == 0 { Body::from_bytes(bytes) } else { chunked_body(&bytes, 50 * KIB) };
                 barrier.wait().await;
                 store.put(&scope, body, options_named(&format!("racer {n}"))).await
@@ -58,8 +59,8 @@ async fn sixteen_racing_puts_make_one_artifact(ctx: &CheckContext) -> CheckResul
     Ok(Outcome::Passed)
 }
 
-/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Each result must be possible in some order of the
-/// operations.
+/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Each result must be possible in some order of
+/// the operations.
 async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let seed = ctx.seed;
@@ -92,12 +93,13 @@ async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
 /// The number of artifacts that the tasks share.
 const ARTIFACTS: usize = 10;
 
-/// The bytes of artifact `n`. The table has five lengths. Adding `n` gives each of the 10 artifacts its own length.
+/// The bytes of artifact `n`. There are five lengths for 10 artifacts. So `n` is added, and each artifact has its own
+/// length.
 fn artifact_bytes(seed: u64, n: usize) -> bytes::Bytes {
     random_bytes(seed + n as u64, [0, 100, 20 * KIB, 300 * KIB, 700 * KIB][n % 5] + n)
 }
 
-/// Runs 12 random operations. `seed` and `task`, the number of the task, determine them.
+/// Runs 12 random operations of the task with the number `task`. The same `seed` and `task` give the same operations.
 async fn run_mixed_operations(store: &dyn ArtifactStore, seed: u64, task: u64) -> Result<(), Failure> {
     let mut random = Rng::new(seed ^ (task << 32));
     for _ in 0..12 {
@@ -145,10 +147,11 @@ async fn run_mixed_operations(store: &dyn ArtifactStore, seed: u64, task: u64) -
 async fn a_put_racing_a_delete_ends_whole(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
+    // The three sizes take turns for 30 rounds. All rounds of one size use the same bytes.
     for (round, size) in [10, 300 * KIB, 3 * MIB].into_iter().cycle().take(30).enumerate() {
         let bytes = random_bytes(ctx.seed + (round % 3) as u64, size);
         let id = id_of(&bytes);
-        // In every second round, the artifact exists already before the race.
+        // In every second round, the artifact already exists before the race.
         if round % 2 == 0 {
             put(&*store, &scope, &bytes).await?;
         }
@@ -158,6 +161,7 @@ async fn a_put_racing_a_delete_ends_whole(ctx: &CheckContext) -> CheckResult {
         match store.get_bytes(&scope, &id, u64::MAX).await? {
             Some(back) => ensure!(back == bytes, "after a put beside a delete, the artifact has other bytes"),
             None => {
+                // Only the delete can have removed the artifact, so it must have returned true.
                 ensure!(
                     deleted,
                     "after a put beside a delete, the artifact is missing, but delete returned false"
@@ -189,8 +193,8 @@ async fn a_get_racing_a_delete_ends_whole_or_fails(ctx: &CheckContext) -> CheckR
     Ok(Outcome::Passed)
 }
 
-/// If the store is shared, the other handle is a second store on the same backend, as another process has it. If the
-/// store is not shared, both handles are the same store.
+/// If the store is shared, the other handle is a second store on the same backend, as in another process. If the store
+/// is not shared, both handles are the same store.
 async fn a_put_is_seen_at_once_by_another_handle(ctx: &CheckContext) -> CheckResult {
     let one = ctx.open().await?;
     let two = if one.capabilities().has(Flag::Shared) { ctx.open().await? } else { Arc::clone(&one) };

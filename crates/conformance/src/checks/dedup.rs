@@ -58,8 +58,8 @@ async fn the_id_is_namespace_and_digest(ctx: &CheckContext) -> CheckResult {
     Ok(Outcome::Passed)
 }
 
-/// The SHA-256 digests of both texts have the same first 12 hex digits. A store that compares only these digits takes
-/// both texts for the same artifact.
+/// The SHA-256 digests of the two texts have the same first 12 hex digits. A store that compares only these digits
+/// treats the two texts as the same artifact.
 async fn digests_that_agree_in_12_digits_stay_apart(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;

@@ -1,8 +1,8 @@
 //! Puts that are dropped after each of their steps, for the check that a dropped put leaves nothing.
 //!
 //! A step is one poll of the put. A driver may have started work in the background, such as a blocking call. This work
-//! cannot be stopped, so it may go on after the drop. A put can be dropped at three moments of its commit: before the
-//! commit begins, while it runs, or after it has ended and before the put is polled again. After each drop, the whole
+//! cannot be stopped, so it may go on after the drop. A put can be dropped at three moments: before its commit begins,
+//! while the commit runs, or when the commit has ended but the put was not polled again. After each drop, the whole
 //! artifact must exist, or no part of it. Some storages are slow, so the number of drops is limited.
 
 use std::task::Poll;
@@ -21,12 +21,13 @@ use crate::stepped::SteppedFuture;
 
 /// The sizes of the bodies in bytes. In chunks of 100 KiB, they have 1 chunk and 6 chunks.
 const SIZES: [usize; 2] = [500, 600 * KIB];
-/// Before the last polls, puts are dropped after at most this many different polls, at equal distances.
+/// Of the polls before the last ones, at most this many are tried: a put is dropped after each of them. The tried polls
+/// are at equal distances.
 const SPREAD_POLLS: usize = 6;
-/// After each of this many last polls, puts are dropped at more moments, because the commit happens in one of them.
+/// The number of the last polls. One of them makes the commit, so puts are dropped at more moments after each of them.
 const LAST_POLLS: usize = 3;
-/// Some puts are polled although nothing woke them, as happens in `select!`. They are dropped after these numbers of
-/// polls.
+/// Some puts are polled although nothing woke them, as `select!` does. Each of them is dropped after one of these
+/// numbers of polls.
 const POLLS_WITHOUT_WAKE: [usize; 6] = [1, 2, 4, 8, 16, 40];
 /// How many artifacts are read at once.
 const READERS: usize = 8;
@@ -48,7 +49,7 @@ struct DropPlan {
     /// The number of polls before the drop.
     polls: usize,
     moment: Moment,
-    /// Whether the put is polled again only when it was woken. The first poll never waits.
+    /// Whether each poll waits until the put was woken. The first poll never waits.
     waits_for_wakes: bool,
     /// Whether the same bytes are put again at once after the drop, as a client does that retries.
     retries: bool,
@@ -66,7 +67,7 @@ struct DroppedPut {
 /// The drops to try for a put that ends after `total_polls` polls.
 fn plan_drops(total_polls: usize) -> Vec<DropPlan> {
     let plan = |polls, moment| DropPlan { polls, moment, waits_for_wakes: true, retries: false };
-    // The number of polls before the last ones.
+    // The number of polls before the last polls.
     let early = total_polls.saturating_sub(LAST_POLLS);
     let step = early.div_ceil(SPREAD_POLLS).max(1);
     // Without any poll, the put is dropped before it begins.
@@ -101,9 +102,9 @@ async fn drop_put(
         Moment::Later => "1 ms",
         Moment::Woken => "as it was woken",
     };
-    let without = if waits_for_wakes { "" } else { " without being woken" };
+    let without_wake = if waits_for_wakes { "" } else { " without being woken" };
     let what = format!(
-        "a put of {} bytes dropped {moment_name} after {polls} of about {total_polls} polls{without}",
+        "a put of {} bytes dropped {moment_name} after {polls} of about {total_polls} polls{without_wake}",
         bytes.len()
     );
     let body = chunked_body(&bytes, 100 * KIB);
@@ -111,6 +112,7 @@ async fn drop_put(
     let mut result = Poll::Pending;
     for poll in 0..polls {
         match (poll, waits_for_wakes) {
+            // The first poll never waits.
             (0, _) => {}
             (_, true) => with_timeout("the next step of a put", stepped.woken()).await?,
             (_, false) => tokio::task::yield_now().await,
@@ -155,8 +157,8 @@ async fn count_polls(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) ->
     }
 }
 
-/// Waits until the rows and the residue stop changing, and returns the rows. They have stopped if four looks in a row,
-/// at intervals of 30 ms, see the same.
+/// Waits until the rows and the residue stop changing, and returns the rows. They have stopped if they are the same
+/// four times in a row, at intervals of 30 ms.
 async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<Vec<Record>, Failure> {
     /// 200 looks at intervals of 30 ms take 6 s.
     const LOOKS: usize = 200;
@@ -179,8 +181,9 @@ async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Resu
     Ok(last.map(|(rows, _)| rows).unwrap_or_default())
 }
 
-/// Ensures that the artifact of a dropped put exists as a whole or not at all. `rows` is a listing of the whole store. If
-/// a put of the bytes has returned, the artifact must be listed. A listed artifact must be readable with its own bytes.
+/// Ensures that the artifact of a dropped put exists as a whole or not at all. `rows` is a listing of the whole store.
+/// If a put of the bytes has returned, the artifact must be listed. A listed artifact must be readable with its own
+/// bytes.
 async fn ensure_whole_or_nothing(
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -219,8 +222,8 @@ async fn ensure_next_put_works(
     Ok(())
 }
 
-/// Drops puts after each of their steps. When the store has stopped changing, each artifact must exist as a whole or not
-/// at all.
+/// Drops puts after each of their steps. When the store has stopped changing, each artifact must exist as a whole or
+/// not at all.
 pub(super) async fn ensure_drops_leave_whole_or_nothing(
     ctx: &CheckContext,
     store: &dyn ArtifactStore,
@@ -253,8 +256,8 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
         // `ensure_next_put_works` has put the bytes of every dropped put again.
         all.extend(dropped.into_iter().map(|dropped| DroppedPut { is_stored: true, ..dropped }));
     }
-    // The cleanup of a dropped put may come late. It must not destroy the artifact of the next put, so every artifact is
-    // read again.
+    // The cleanup of a dropped put may come late. It must not destroy the artifact of the next put. To see this, every
+    // artifact is read again.
     let rows = list_all_rows(store, &ListQuery::new(ScopePattern::all_tenants()), 100).await?;
     let rows = rows.as_slice();
     stream::iter(all.iter().map(Ok))

@@ -68,7 +68,8 @@ async fn delete_removes_nothing_in_a_neighbouring_scope(ctx: &CheckContext) -> C
         ensure!(!store.delete(&neighbour, &id_of(&bytes)).await?, "delete returns true across the {part}");
         ensure!(store.exists(&scope, &id_of(&bytes)).await?, "delete removed the artifact across the {part}");
     }
-    // The same bytes are put into every neighbouring scope, so the id exists in each. One delete removes one artifact.
+    // Now put the same bytes into every neighbouring scope, so that the same id exists in all of them. A delete must
+    // remove only the artifact of its own scope.
     for (_, neighbour) in neighbouring_scopes()? {
         put(&*store, &neighbour, &bytes).await?;
     }
@@ -154,7 +155,8 @@ async fn commit_upload_takes_nothing_of_a_neighbouring_scope(ctx: &CheckContext)
     Ok(Outcome::Passed)
 }
 
-/// Puts the same bytes with every weird part at every level of a scope. Each put must create its own artifact.
+/// Puts the same bytes into many scopes: each weird part is once the tenant, once the user, once the session and once
+/// the task. Each put must create its own artifact.
 async fn weird_parts_never_meet(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let parts = weird_parts();
@@ -168,8 +170,8 @@ async fn weird_parts_never_meet(ctx: &CheckContext) -> CheckResult {
             ("task", Scope::new("x", "u", "s")?.with_task(part)?),
         ])
     };
-    // A storage may write a scope without a task under a name such as `none`. It must not confuse this scope with a task
-    // of the same name.
+    // A storage may write a scope without a task under a name such as `none`. It must not confuse this scope with a
+    // task of the same name.
     put(&*store, &Scope::new("x", "u", "s")?, &bytes).await?;
     for part in &parts {
         for (level, scope) in scopes(part)? {
@@ -232,6 +234,7 @@ async fn weird_parts_never_meet_across_a_boundary(ctx: &CheckContext) -> CheckRe
     }
     let all = list_all_rows(&*store, &ListQuery::new(ScopePattern::all_tenants()), 1000).await?;
     let listed: BTreeSet<Scope> = all.iter().map(|row| row.scope.clone()).collect();
+    // The listing has one row for each scope.
     ensure_eq!(
         (all.len(), listed.len()),
         (scopes.len(), scopes.len()),

@@ -70,6 +70,7 @@ async fn close_is_idempotent(ctx: &CheckContext) -> CheckResult {
     for round in 1..=3 {
         with_timeout(&format!("close number {round}"), store.close()).await??;
     }
+    // Two concurrent calls of `close` must both succeed.
     let second = ctx.open().await?;
     let (one, two) = tokio::join!(second.close(), second.close());
     one?;
@@ -92,6 +93,7 @@ async fn close_leaves_no_task_behind(ctx: &CheckContext) -> CheckResult {
         drop(open);
         drop(store);
     }
+    // A task may take some time to end: wait at most 3 seconds.
     for _ in 0..300 {
         if metrics.num_alive_tasks() <= before {
             return Ok(Outcome::Passed);

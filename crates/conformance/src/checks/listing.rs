@@ -55,6 +55,7 @@ async fn a_listing_covers_exactly_its_scopes(ctx: &CheckContext) -> CheckResult 
     }
     let part = |text: &str| ScopePart::new(text);
     let task = |text: &str| Ok::<_, StoreError>(TaskPattern::One(ScopePart::new(text)?));
+    // The tenant `t`, the user `u` and the session `s`: without a task, and with the task `k`.
     let session = &scopes[0];
     let session_with_task = &scopes[1];
     let tenant = || Ok::<_, StoreError>(ScopePattern::tenant(ScopePart::new("t")?));
@@ -111,7 +112,7 @@ async fn every_filter_keeps_what_it_says(ctx: &CheckContext) -> CheckResult {
             store.put(&scope, Body::from_bytes(random_bytes(ctx.seed + n as u64, n)), options).await?.record,
         );
     }
-    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
     let at = |moment: i64| Some(Timestamp::from_micros(START_MICROS + moment));
     let any = Filter::default;
     // Each filter, and the number of artifacts that it matches.
@@ -258,6 +259,7 @@ async fn newest_come_first_and_ties_go_by_id(ctx: &CheckContext) -> CheckResult 
     }
     for limit in [1, 3, 1000] {
         let rows = list_all_rows(&*store, &ListQuery::new(ScopePattern::session_of(&session)), limit).await?;
+        // 14 ids in two scopes.
         ensure_eq!(rows.len(), 28, "rows in pages of {limit}");
         for pair in rows.windows(2) {
             let (a, b) = (&pair[0], &pair[1]);
@@ -298,6 +300,7 @@ async fn a_page_has_no_more_rows_than_its_limit(ctx: &CheckContext) -> CheckResu
     for n in 0..12 {
         put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?;
     }
+    // The limit of a page, its number of rows, and whether there is a next page.
     for (limit, rows, more) in [(1, 1, true), (11, 11, true), (12, 12, false), (13, 12, false)] {
         let page = store.list(&scope_query(&session).with_limit(limit)).await?;
         ensure_eq!(page.rows.len(), rows, "rows of a page of {limit}");
@@ -346,6 +349,7 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
     for (n, moment) in (0..40_u64).zip(moments) {
         clock.set(START_MICROS + moment);
         let id = put(&*store, &session, &random_bytes(ctx.seed + n, 8)).await?.record.id;
+        // A quarter of the rows is deleted during the listing.
         if n % 4 == 1 {
             to_delete.push(id);
         } else {
@@ -357,8 +361,8 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
     for round in 0_u64.. {
         let page = store.list(&scope_query(&session).with_limit(5).with_cursor(cursor)).await?;
         seen.extend(page.rows.iter().map(|row| row.id.clone()));
-        // Between two pages, put a newer row, an older row and a row with a time in between. Then delete one of the rows
-        // to delete. The cursor points at the last row of the page. This row is deleted too, if it is not in `kept`.
+        // Between two pages, put a newer row, an older row and a row with a time in between. Then delete a row of
+        // `to_delete`. The cursor points at the last row of the page. If this row is not in `kept`, delete it, too.
         clock.set(START_MICROS + 1000);
         put(&*store, &session, &random_bytes(ctx.seed + 1000 + round, 8)).await?;
         clock.set(START_MICROS - 1000);
@@ -373,7 +377,8 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
             store.delete(&session, &id).await?;
         }
         match page.next {
-            // Every round adds rows after the cursor, so the listing has no end. 60 rounds are enough for all kept rows.
+            // Every round adds rows after the cursor, so the listing never ends. 60 rounds are enough to list all rows
+            // of `kept`.
             Some(next) if round < 60 => cursor = Some(next),
             _ => break,
         }

@@ -22,9 +22,10 @@ check_group! { "model":
 
 /// One step of a history.
 ///
-/// `scope`, `bytes`, `namespace` and `source` are indexes into short lists. The lists are short so that several steps use
-/// the same artifact. `range` is the start and the end of a range; `None` means the whole artifact. `wide` lists the
-/// whole tenant instead of `scope`. `limit` is the most rows of a page.
+/// `scope`, `bytes`, `namespace` and `source` are indexes into short lists. The lists are short so that several steps
+/// use the same artifact. `range` is the start and the end of a range; `None` means the whole artifact. If `wide` is
+/// true, the step lists the whole tenant instead of `scope`. `limit` is the largest number of rows in a page. If the
+/// `source` of a listing is `None`, the listing includes every source.
 #[derive(Debug, Clone)]
 enum Step {
     Put { scope: usize, bytes: usize, namespace: usize, streamed: bool, source: usize },
@@ -58,9 +59,11 @@ async fn random_histories_agree_with_a_plain_map(ctx: &CheckContext) -> CheckRes
     let runtime = tokio::runtime::Handle::current();
     let result = tokio::task::spawn_blocking(move || {
         let config = Config { cases: HISTORIES, failure_persistence: None, ..Config::default() };
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
+        // ChaCha takes a seed of 32 bytes. The seed of the check fills the first 8 bytes.
+        let mut rng_seed = [0; 32];
+        rng_seed[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &rng_seed);
+        let mut runner = TestRunner::new_with_rng(config, rng);
         let next_history = AtomicU32::new(0);
         runner.run(&steps(), |steps| {
             // Every history has its own tenant, so it does not see the artifacts of other histories. After a failure,
@@ -139,11 +142,11 @@ async fn replay(
                             (record, &served),
                             "{step:?}: record and range"
                         );
-                        let served = usize::try_from(served.start)?..usize::try_from(served.end)?;
-                        ensure!(read_to_end(get).await? == data.slice(served), "{step:?}: the bytes");
+                        let indexes = usize::try_from(served.start)?..usize::try_from(served.end)?;
+                        ensure!(read_to_end(get).await? == data.slice(indexes), "{step:?}: the bytes");
                     }
                     (get, expected) => {
-                        // Exactly one of them has the artifact.
+                        // The artifact exists in the store or in the map, but not in both.
                         let exists = (get.is_some(), expected.is_some());
                         return Err(Failure::new(format!(
                             "{step:?}: whether the artifact exists in the store and in the map: {exists:?}"

@@ -49,8 +49,8 @@ async fn a_presigned_download_says_what_it_is(ctx: &CheckContext) -> CheckResult
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;
-    // The file name and the media type of an artifact, and the media type that the response must have. A file name or a
-    // media type must not add a header to the response.
+    // The file name and the media type of an artifact, and the media type that the response must have. The line breaks
+    // in the second file name and in the last media type must not add a header to the response.
     for (n, (filename, media_type, expected_type)) in [
         ("Übersicht.html", "text/html", "text/html"),
         ("a\r\nset-cookie: x=1\".svg", "image/svg+xml", "image/svg+xml"),
@@ -120,7 +120,7 @@ async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckRe
     }
     let status = send_to_url(&*client, "GET", &alter_signature(url), headers).await?.status;
     ensure!(status >= 400, "an altered signature is accepted, with status {status}");
-    // The signature is in the query. Use the query of one URL with the path of the other URL.
+    // The query contains the signature. Use the query of one URL with the path of the other URL.
     if let (Some((_, query)), Some((path, _))) = (url.split_once('?'), other.url.reveal().split_once('?')) {
         let status = send_to_url(&*client, "GET", &format!("{path}?{query}"), headers).await?.status;
         ensure!(status >= 400, "the signature of one artifact is accepted for another, with status {status}");
@@ -130,7 +130,7 @@ async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckRe
     Ok(Outcome::Passed)
 }
 
-/// Several clients may commit the same upload at the same time. Only one of the commits creates the artifact.
+/// Several clients may commit the same upload at the same time. Exactly one of the commits must return `Created`.
 async fn racing_commits_make_one_artifact(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignPut) {

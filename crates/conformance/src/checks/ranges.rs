@@ -10,7 +10,7 @@ use crate::fixtures::{KIB, MIB, Rng, default_scope, put, random_bytes};
 check_group! { "ranges":
     every_shape_of_range_serves_its_bytes,
     an_empty_artifact_has_only_empty_ranges,
-    a_window_of_64_mib_is_served,
+    a_window_in_64_mib_is_served,
 }
 
 async fn every_shape_of_range_serves_its_bytes(ctx: &CheckContext) -> CheckResult {
@@ -39,7 +39,8 @@ async fn every_shape_of_range_serves_its_bytes(ctx: &CheckContext) -> CheckResul
             ("from the end", (n..).into(), length..length),
             ("past the end", (n + 1..n + 10).into(), length..length),
             ("far past the end", (u64::MAX..).into(), length..length),
-            // A body has chunks of at most 256 KiB. The artifact of 1000 bytes ends before this range.
+            // A driver may store an artifact in chunks, for example of 256 KiB. For the artifact of 1000 bytes, this
+            // range is empty.
             ("across 256 KiB", (256 * 1024 - 1..256 * 1024 + 1).into(), {
                 (256 * KIB - 1).min(length)..(256 * KIB + 1).min(length)
             }),
@@ -73,11 +74,12 @@ async fn an_empty_artifact_has_only_empty_ranges(ctx: &CheckContext) -> CheckRes
     Ok(Outcome::Passed)
 }
 
-/// Reads ranges of 64 KiB in an artifact of 64 MiB. The code calls such a range a window.
-async fn a_window_of_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
+/// A window is a range of 64 KiB in an artifact of 64 MiB.
+async fn a_window_in_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
     let chunk_size = MIB / 2;
+    // 128 chunks of 512 KiB are 64 MiB.
     let (body, _digest) = generated_body(ctx.seed, 128, chunk_size);
     let id = store.put(&scope, body, PutOptions::default()).await?.record.id;
     let mut random = Rng::new(ctx.seed);
@@ -92,7 +94,7 @@ async fn a_window_of_64_mib_is_served(ctx: &CheckContext) -> CheckResult {
         let get = store.get(&scope, &id, Some((start as u64..end as u64).into())).await?;
         let get = get.ok_or_else(|| Failure::new("the artifact does not exist"))?;
         ensure_eq!(get.range, start as u64..end as u64, "the window served");
-        // The body was never in memory as a whole, so the chunks that contain the window are generated again.
+        // The body is not in memory. So the chunks that contain the window are generated again, to compare the bytes.
         let (first_chunk, last_chunk) = (start / chunk_size, (end - 1) / chunk_size);
         let mut chunks: Vec<u8> = Vec::new();
         for n in first_chunk..=last_chunk {

@@ -31,15 +31,14 @@ async fn round_trip(ctx: &CheckContext, length: usize) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
     let mut bytes_before: Option<Bytes> = None;
-    for (how, seed) in [("in memory", ctx.seed), ("as a stream", ctx.seed + 1)] {
+    for (how, is_stream, seed) in [("in memory", false, ctx.seed), ("as a stream", true, ctx.seed + 1)] {
         let bytes = random_bytes(seed, length);
-        // With a length of 0, both bodies are always equal, and with a length of 1 by chance. Equal bodies are the same
-        // artifact.
+        // Equal bodies are the same artifact. With a length of 0, both bodies are equal. With a length of 1, they may
+        // be equal by chance.
         let exists = bytes_before.as_ref() == Some(&bytes);
         bytes_before = Some(bytes.clone());
         let expected = if exists { PutOutcome::AlreadyExists } else { PutOutcome::Created };
-        let body =
-            if how == "in memory" { Body::from_bytes(bytes.clone()) } else { chunked_body(&bytes, 48 * KIB) };
+        let body = if is_stream { chunked_body(&bytes, 48 * KIB) } else { Body::from_bytes(bytes.clone()) };
         let put = store.put(&scope, body, PutOptions::default()).await?;
         ensure_eq!(put.outcome, expected, "putting {length} bytes {how}");
         ensure_eq!(put.record.size, length as u64, "the size of {length} bytes {how}");
@@ -149,6 +148,7 @@ async fn the_record_has_every_put_option(ctx: &CheckContext) -> CheckResult {
                 media_type: Some((*text).to_owned()),
                 filename: Some((*text).to_owned()),
                 source: *source,
+                // A tag may occur twice.
                 tags: vec![(*text).to_owned(), "second".to_owned(), "second".to_owned()],
                 metadata: metadata.clone(),
             };
@@ -177,7 +177,7 @@ async fn options_of_the_largest_size_come_back(ctx: &CheckContext) -> CheckResul
     }
     let mut options = PutOptions { filename: Some(String::new()), ..PutOptions::default() };
     options.metadata.insert("deep".into(), deep);
-    // A file name of this many letters gives the options exactly their largest size.
+    // With a file name of this many letters, the options have exactly the largest size.
     let remaining = MAX_OPTIONS_BYTES - serde_json::to_vec(&options)?.len();
     options.filename = Some("x".repeat(remaining));
     ensure!(options.validate().is_ok(), "the options of the check itself are over the limit");

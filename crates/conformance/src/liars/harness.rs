@@ -1,6 +1,7 @@
 //! The harness of a liar: [`Liar`] creates backends whose stores or presigned URLs tell one [`Lie`].
 //!
-//! The lies about verbs are in the modules `store`, `put` and `list`. This module must never contain a lie about a verb.
+//! The lies about verbs are in the modules `store`, `put` and `list`. This module must never contain a lie about a
+//! verb.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -25,7 +26,7 @@ struct LyingBackend {
     lie: Lie,
     url_server: Arc<UrlServer>,
     shared: Arc<SharedState>,
-    /// With `Lie::SharesWithoutFlag`, the store of the first open, which every later open returns. With
+    /// With `Lie::SharesWithoutFlag`, the store of the first open, which every later open uses, too. With
     /// `Lie::SecondOpenIsABackendError`, the store that was opened last. `None` with all other lies.
     latest: Mutex<Option<Arc<PresigningStore>>>,
 }
@@ -50,6 +51,7 @@ impl Harness for Liar {
 impl Backend for LyingBackend {
     async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let create = || Arc::new(PresigningStore::new(options, Arc::clone(&self.url_server)));
+        // This liar locks its storage, but reports a locked storage with the wrong kind of error.
         if self.lie == Lie::SecondOpenIsABackendError {
             let latest = lock(&self.latest).clone();
             if is_open(latest.as_deref().map(|store| store as _)).await {

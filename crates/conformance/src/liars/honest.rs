@@ -56,11 +56,12 @@ impl PresigningStore {
             return Ok(Some(PutResult { record, outcome: PutOutcome::AlreadyExists }));
         }
         let key = (scope.clone(), id.clone());
+        // `None` if no upload was announced, or if no bytes have arrived.
         let staged = lock(&self.uploads)
             .get(&key)
             .and_then(|upload| Some((upload.received.clone()?, upload.intent.clone())));
         let Some((bytes, UploadIntent { digest, options, .. })) = staged else {
-            // Another commit may have committed the upload in the meantime.
+            // A concurrent commit may have committed the upload since the `stat` above.
             let record = self.inner.stat(scope, id).await?;
             return Ok(record.map(|record| PutResult { record, outcome: PutOutcome::AlreadyExists }));
         };

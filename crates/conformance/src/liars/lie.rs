@@ -26,7 +26,7 @@ pub enum Lie {
     ForgetsMetadata,
     StopsTextAtNul,
     RefusesLargeOptions,
-    /// Two ids are taken for equal if the first 12 digits of their digests are equal.
+    /// Two ids are treated as equal if the first 12 digits of their digests are equal.
     IdOfTwelveDigits,
     AlwaysCreated,
     SecondWriterWins,
@@ -55,7 +55,7 @@ pub enum Lie {
     RecordBeforeBytes,
     /// A body that is too large is cut at the limit and stored.
     CutsAtTheLimit,
-    /// A body of exactly the limit is refused.
+    /// A body with exactly the largest allowed size is refused.
     LimitOffByOne,
     IgnoresDigest,
     KeepsPartialBody,
@@ -69,7 +69,8 @@ pub enum Lie {
     LosesTheExistingArtifact,
     NeverYields,
     HoldsTheWholeBody,
-    /// A put first looks whether the artifact exists and stores it later, so racing puts all create it.
+    /// A put first checks whether the artifact exists, and stores it a moment later. So each of several racing puts
+    /// creates the artifact.
     ChecksThenActs,
     SeesPutsLate,
     UnhealthyAfterPut,

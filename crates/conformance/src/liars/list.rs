@@ -50,7 +50,8 @@ impl LyingStore {
         let rows = self.rows_with_lie(query).await?;
         let position = match query.position() {
             Err(_) if self.has_lie(Lie::TakesAnyCursor) => None,
-            // A cursor without a text comes from the store itself, so it belongs to another query.
+            // This store has created every cursor without a text. So `position` can only refuse such a cursor because
+            // it belongs to another query.
             Err(_)
                 if self.has_lie(Lie::CursorOfAnyQuery)
                     && query.cursor().is_some_and(|cursor| cursor.as_text().is_none()) =>
@@ -59,8 +60,9 @@ impl LyingStore {
             }
             position => position?,
         };
-        // The index of the first row after the cursor. The liars with a wrong order search the row at the cursor. The other
-        // liars count all rows up to the position of the cursor, because the row at the cursor may have been deleted.
+        // The index of the first row after the cursor. The liars with a wrong order search for the row at the cursor.
+        // The other liars count all rows up to the position of the cursor, because the row at the cursor may have been
+        // deleted.
         let index_after = |position: &Position| match self.lie {
             Lie::OldestFirst | Lie::TiesBackwards => {
                 let pointed_at = rows.iter().position(|row| Position::of(row) == *position);

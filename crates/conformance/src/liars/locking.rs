@@ -55,8 +55,8 @@ impl Backend for LockingBackend {
         Ok(store)
     }
 
-    /// Returns true although the storage keeps no artifact after a close. The suite tests only for persistent backends
-    /// that a second open is refused.
+    /// Returns true, although the storage keeps no artifact after a close. Otherwise the suite would not test that a
+    /// second open is refused: it tests this only for persistent backends.
     fn is_persistent(&self) -> bool {
         true
     }

@@ -15,8 +15,8 @@ use super::lock;
 use super::shared_state::SharedState;
 use super::store::LyingStore;
 
-/// Adds a line to the residue if this value is dropped while `is_armed` is true. A put sets `is_armed` to false after it
-/// has read the body. So only a put that is dropped before that leaves residue.
+/// Adds a line to the residue if this value is dropped while `is_armed` is true. A put sets `is_armed` to false after
+/// it has read the body. So a put leaves residue only if it is dropped while it reads the body.
 struct ResidueOnDrop<'a> {
     shared: &'a SharedState,
     is_armed: bool,
@@ -30,8 +30,8 @@ impl Drop for ResidueOnDrop<'_> {
     }
 }
 
-/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. Some drivers delete the bytes
-/// of a dropped put although its commit may have ended. This value imitates such a driver.
+/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. Some drivers delete the
+/// bytes of a dropped put although its commit may have ended. This value imitates such a driver.
 struct DestroyOnDrop<'a> {
     destroyed: &'a Mutex<HashSet<(Scope, ArtifactId)>>,
     /// The scope and the id of the artifact; `None` after the put has returned from its commit.
@@ -67,8 +67,8 @@ impl LyingStore {
         // The chunks that the liar `HoldsTheWholeBody` never drops before the end of the body.
         let mut held = Vec::new();
         loop {
-            // The liar that never yields polls the stream until the next chunk is ready. Meanwhile no other task can run
-            // on this thread.
+            // The liar that never yields polls the stream until the next chunk is ready. Meanwhile no other task can
+            // run on this thread.
             let next = if self.has_lie(Lie::NeverYields) {
                 poll_without_yielding(stream.next())
             } else {
@@ -96,7 +96,8 @@ impl LyingStore {
         error: StoreError,
     ) -> Result<PutResult, StoreError> {
         let kind = error.kind();
-        // If the body ends early, the error has no source. If the body fails, its own error is the source.
+        // Both errors are `InvalidArgument`. If the body has a wrong length, the error has no source. If the body
+        // fails, the error of the body is the source.
         let has_source = std::error::Error::source(&error).is_some();
         let stores_partial_body = match self.lie {
             Lie::CutsAtTheLimit => matches!(kind, ErrorKind::TooLarge { .. }),
@@ -120,8 +121,8 @@ impl LyingStore {
         Err(error)
     }
 
-    /// Stores bytes in several steps and commits them in a background task. If the put is dropped during the commit, the
-    /// commit still completes, but the bytes are destroyed.
+    /// Stores bytes in several steps and commits them in a background task. If the put is dropped during the commit,
+    /// the background task completes the commit, but the bytes are destroyed.
     async fn put_in_steps(
         &self,
         scope: &Scope,
@@ -147,8 +148,8 @@ impl LyingStore {
         put
     }
 
-    /// Stores the first chunk as an artifact, which is visible at once. After the last chunk, replaces this artifact with
-    /// the whole one.
+    /// Stores the first chunk as an artifact, which is visible at once. After the last chunk, replaces this artifact
+    /// with the whole one.
     async fn put_record_before_bytes(
         &self,
         scope: &Scope,
@@ -210,7 +211,7 @@ impl LyingStore {
         if self.has_lie(Lie::DestroysADroppedCommit) {
             return self.put_in_steps(scope, all, stored_options).await;
         }
-        let mistaken = self.mistaken_scope(scope)?;
+        let used_scope = self.mistaken_scope(scope)?;
         let id = ArtifactId::new(&stored_options.namespace, &artifact_store_core::Digest::of(&all));
         match self.lie {
             Lie::IdOfTwelveDigits => {
@@ -235,13 +236,14 @@ impl LyingStore {
             }
             Lie::ChecksThenActs if !self.inner.exists(scope, &id).await? => {
                 tokio::time::sleep(Duration::from_millis(3)).await;
+                // A racing put may have stored the artifact. After this delete, the put below creates it again.
                 self.inner.delete(scope, &id).await?;
                 return self.inner.put(scope, Body::from(all), stored_options).await;
             }
             _ => {}
         }
         let count = self.put_count.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut put = self.inner.put(&mistaken, Body::from(all), stored_options).await?;
+        let mut put = self.inner.put(&used_scope, Body::from(all), stored_options).await?;
         put.record.scope = scope.clone();
         match self.lie {
             Lie::ForgetsEveryTenthPut if count.is_multiple_of(10) => {

@@ -27,7 +27,7 @@ pub(super) struct LyingStore {
     /// The honest store.
     pub(super) inner: Arc<PresigningStore>,
     pub(super) shared: Arc<SharedState>,
-    /// The number of puts so far, for the lies that depend on this number.
+    /// The number of puts so far. Some lies depend on this number.
     pub(super) put_count: AtomicUsize,
     /// With `Lie::ClosesOnce`, whether `close` was called.
     pub(super) closed: AtomicBool,
@@ -49,6 +49,7 @@ impl LyingStore {
 
     /// Returns the scope that this store uses instead of `scope` because of its lie. With other lies, this is `scope`.
     pub(super) fn mistaken_scope(&self, scope: &Scope) -> Result<Scope, StoreError> {
+        // These lies store a scope without a task as if it had the task `none`.
         let task = scope.task().map_or("none", |task| task.as_str());
         match self.lie {
             Lie::FoldsCase => Scope::new(
@@ -175,6 +176,7 @@ impl ArtifactStore for LyingStore {
             (Lie::StaleReadAfterDelete, None) => {
                 Ok(lock(&self.deleted).get(&(scope.clone(), id.clone())).cloned())
             }
+            // The record keeps its own scope, which may have another task.
             (Lie::StatIgnoresTask, found) => Ok(found),
             (_, found) => Ok(found.map(|record| Record { scope: scope.clone(), ..record })),
         }
@@ -238,6 +240,7 @@ impl ArtifactStore for LyingStore {
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
         if self.has_lie(Lie::CommitIgnoresTask) && scope.task().is_none() {
+            // The check announces its upload in the task `t-1`.
             return self.inner.commit_upload(&scope.clone().with_task("t-1")?, id).await;
         }
         let digest_check =

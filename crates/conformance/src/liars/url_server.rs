@@ -17,8 +17,8 @@ use crate::harness::{HttpClient, HttpResponse};
 /// Announced uploads that are not committed, by scope and id.
 pub(super) type StagedUploads = Arc<Mutex<HashMap<(Scope, ArtifactId), StagedUpload>>>;
 
-/// An upload that was announced. `received` contains the bytes that arrived last. `None` if no bytes arrived, or if a
-/// commit has discarded them.
+/// An upload that was announced. `received` contains the bytes that arrived last. It is `None` if no bytes arrived, or
+/// if a commit has discarded them.
 #[derive(Debug)]
 pub(super) struct StagedUpload {
     pub(super) intent: UploadIntent,
@@ -76,7 +76,8 @@ impl UrlServer {
     pub(super) fn create_url(&self, grant: Grant, expires_at: Timestamp) -> PresignedUrl {
         let mut issued = lock(&self.0);
         let number = issued.len();
-        // A signature contains no secret, because no check tries to guess it. It only has to be different for every URL.
+        // A signature needs no secret, because no check tries to guess a signature. It only has to differ for every
+        // URL.
         let signature = Digest::of(format!("{number} {expires_at}").as_bytes()).to_hex();
         let url = PresignedUrl::new(format!("mem://{number}?Signature={signature}"));
         issued.push(IssuedUrl { grant, signature, expires_at });
@@ -110,7 +111,7 @@ impl UrlServer {
             (_, Grant::Get { store, scope, id }) if skipped.method => {
                 download(&store, &scope, &id, skipped).await?
             }
-            // The bytes of a refused upload are kept too, as some storages do. So the commit must verify the bytes.
+            // Like some storages, this server keeps the bytes of a refused upload. So the commit must verify the bytes.
             ("PUT", Grant::Put { uploads, key }) => {
                 let mut uploads = lock(&uploads);
                 let Some(upload) = uploads.get_mut(&key) else { return Ok(respond(404, Bytes::new())) };

@@ -134,14 +134,14 @@ impl OpenOptions {
         };
         // A limit of `u64::MAX` means that there is no limit.
         let configured_limit = config.max_artifact_bytes.unwrap_or(u64::MAX);
-        // The options that the program set with `gate`.
-        let program = self.gate.as_ref();
-        let program_key = program.and_then(|gate| gate.cursor_key.clone());
-        let program_limit = program.map_or(u64::MAX, |gate| gate.max_artifact_bytes);
+        // The options that the program set with `gate`; `None` if it did not set any.
+        let program_options = self.gate.as_ref();
+        let program_key = program_options.and_then(|gate| gate.cursor_key.clone());
+        let program_limit = program_options.map_or(u64::MAX, |gate| gate.max_artifact_bytes);
         let verify_reads = if bytes_cannot_change {
             VerifyReads::Never
         } else {
-            program.map_or(config.verify_reads, |gate| gate.verify_reads)
+            program_options.map_or(config.verify_reads, |gate| gate.verify_reads)
         };
         let cursor_key = match program_key.or(configured_key) {
             Some(key) => key,

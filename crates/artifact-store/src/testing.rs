@@ -1,5 +1,5 @@
 //! Tools for tests of programs that use a store. [`TestStore`] makes calls fail or wait, and records every call.
-//! [`ManualClock`] is a clock that the test sets. Enabled by the feature `testing`.
+//! [`ManualClock`] is a clock that the test sets. The feature `testing` enables this module.
 //!
 //! # Examples
 //! ```

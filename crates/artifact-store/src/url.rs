@@ -101,6 +101,7 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
             client_parameters.push(parameter.raw);
         } else {
             let value = Value::String(parameter.option_value()?);
+            // A value that the program has set stays.
             given.entry(parameter.name).or_insert(value);
         }
     }

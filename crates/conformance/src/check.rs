@@ -17,8 +17,8 @@ use crate::harness::{Backend, StoreOptions};
 pub enum Outcome {
     /// The store does what the contract or an advertised flag promises.
     Passed,
-    /// The store does not advertise the flag. The check has proved that the store behaves as a store without this flag
-    /// must.
+    /// The store does not advertise the flag. The check has proved that the store does what the contract requires of a
+    /// store without this flag.
     NotPromised,
 }
 

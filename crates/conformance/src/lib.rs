@@ -15,7 +15,7 @@
 //!
 //! Each check ends with one of three outcomes: *passed*, *failed*, or *not promised*. All outcomes are counted, and no
 //! check is skipped. *Not promised* means that the store does not advertise the flag of the check. The check has then
-//! tested that the store behaves as a store without this flag must.
+//! tested what the contract requires of a store without this flag.
 //!
 //! After each check its stores are closed. Then no task may be alive, and every item in the raw storage must belong
 //! to a visible artifact. Other items are called residue.

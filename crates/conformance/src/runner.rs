@@ -158,8 +158,8 @@ fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
         ensure_no_task_alive().await?;
         Ok(outcome)
     });
-    // A check that hangs may block a thread of the runtime forever. The next check must run nevertheless, so the
-    // runtime is left after 5 seconds.
+    // A check that hangs may block a thread of the runtime forever. So this call waits at most 5 seconds, and then the
+    // next check runs.
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }

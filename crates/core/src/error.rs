@@ -89,7 +89,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// The verb that failed, for the operator's log.
+/// A verb of a store, as part of the context of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // Each variant is the verb of `ArtifactStore` with the same name.
 pub enum Verb {

@@ -46,18 +46,17 @@ pub struct LogPage {
     /// The number of the log's newest entry; 0 if nothing was ever appended.
     pub last: u64,
     /// The requested entries, oldest first. If the first entry has a higher number than the reader expects, the log has
-    /// dropped the entries before it.
+    /// dropped the entries in between.
     pub entries: Vec<LogEntry>,
 }
 
 /// A log that all processes on one storage append to and read.
 ///
 /// Entries are numbered in the order in which they become visible. So when a reader reads an entry, every entry with a
-/// lower number is already visible. The log keeps at least the newest 16 384 entries and drops
-/// older ones.
+/// lower number is already visible. The log keeps at least the newest 16 384 entries, and may drop older entries.
 #[async_trait]
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
-    /// Appends `entries` in order, all of them or none, and wakes every process in
+    /// Appends `entries` in order, all of them or none, and wakes every process that waits in
     /// [`wait_for_entries`](Self::wait_for_entries). Entries whose key is already in the log are skipped, so a call
     /// whose response was lost can be repeated. Returns the number of the log's newest entry. A reader that has read up
     /// to this number has also read `entries`.

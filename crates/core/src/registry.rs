@@ -156,7 +156,7 @@ impl SweepSummary {
     }
 }
 
-/// Opens stores of one kind. Registered in a [`Registry`].
+/// A driver: opens the stores of one kind of storage. A program registers its drivers in a [`Registry`].
 #[async_trait]
 pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The properties that do not depend on options.

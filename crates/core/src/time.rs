@@ -204,7 +204,8 @@ fn parse_fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
     *rest = remaining;
     // A missing digit counts as 0.
     let digit = |index: usize| i64::from(fraction.get(index).map_or(0, |byte| byte - b'0'));
-    let micros = (0..6).fold(0, |sum, index| sum * 10 + digit(index));
+    // The first six digits as a number.
+    let micros = (0..6).fold(0, |number, index| number * 10 + digit(index));
     let has_remainder = fraction.iter().skip(6).any(|digit| *digit != b'0');
     (length > 0).then_some((micros, has_remainder))
 }

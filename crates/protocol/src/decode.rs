@@ -130,7 +130,8 @@ fn quoted_name(text: &str, start: &str) -> Option<String> {
     after_start.split('`').next().map(printable_name)
 }
 
-/// The words of a message that name the object of a member. Empty for the whole body, whose `object` is empty.
+/// The words of a message that name the object of a member, such as `` of `scope` ``. If `object` is empty, the member
+/// is in the body itself, and the result is empty, too.
 fn of_object(object: &str) -> String {
     if object.is_empty() { String::new() } else { format!(" of `{}`", printable_name(object)) }
 }

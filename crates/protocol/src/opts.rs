@@ -210,7 +210,10 @@ fn parse_metadata(text: &str) -> Result<Value, Envelope> {
 
 /// The largest number of nested objects and lists in well-formed JSON.
 fn nesting_depth(json: &str) -> usize {
-    let (mut depth, mut max_depth, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    let (mut depth, mut max_depth) = (0_usize, 0);
+    let mut in_string = false;
+    // Whether the previous byte is a backslash that escapes this byte.
+    let mut escaped = false;
     for byte in json.bytes() {
         match byte {
             _ if escaped => escaped = false,

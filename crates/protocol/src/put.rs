@@ -141,9 +141,9 @@ enum LexerState {
     Text { escaped: bool },
     /// In the value of `bytes`.
     Base64Text,
-    /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`. `next_digit` is 0 after
-    /// the backslash. From 1 to 4, it is the number of the hex digit of a `\u` escape that is read next. `value` is the
-    /// numeric value of the hex digits that were read.
+    /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`. `next_digit` says what
+    /// the next byte is. 0 is the byte after the backslash, and 1 to 4 are the hex digits of a `\u` escape. `value` is
+    /// the number that the hex digits so far make.
     Base64Escape { next_digit: u8, value: u32 },
 }
 

@@ -107,6 +107,7 @@ async fn run_mixed_operations(store: &dyn ArtifactStore, seed: u64, task: u64) -
         let bytes = artifact_bytes(seed, random.below(ARTIFACTS));
         let id = id_of(&bytes);
         match random.below(7) {
+            // A put from memory is twice as frequent as each other operation.
             0 | 1 => {
                 let put = put(store, &scope, &bytes).await?;
                 ensure_eq!(

@@ -87,8 +87,8 @@ fn plan_drops(total_polls: usize) -> Vec<DropPlan> {
     plans
 }
 
-/// Starts a put of `bytes`, and polls and drops it by the plan. `total_polls` is the number of polls that a put of this
-/// size needs, for the description.
+/// Starts a put of `bytes`, polls it and drops it, as `plan` says. `total_polls` is the number of polls that a put of
+/// this size needs. It is only used in the description of the put.
 async fn drop_put(
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -109,6 +109,7 @@ async fn drop_put(
     );
     let body = chunked_body(&bytes, 100 * KIB);
     let mut stepped = SteppedFuture::new(store.put(scope, body, PutOptions::default()));
+    // The result of the last poll. A put may end before it has been polled `polls` times.
     let mut result = Poll::Pending;
     for poll in 0..polls {
         match (poll, waits_for_wakes) {
@@ -123,6 +124,7 @@ async fn drop_put(
         }
     }
     match (&result, moment) {
+        // A put that has ended is not woken again.
         (Poll::Ready(_), _) | (_, Moment::AtOnce) => {}
         (_, Moment::Later) => tokio::time::sleep(Duration::from_millis(1)).await,
         (_, Moment::Woken) => with_timeout("the next step of a put", stepped.woken()).await?,

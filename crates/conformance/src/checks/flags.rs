@@ -1,5 +1,5 @@
-//! Flags and limits: the store must do what it advertises. Without a flag, it must behave as a store without this flag
-//! must.
+//! Flags and limits: the store must do what it advertises. If it does not advertise a flag, it must do what the
+//! contract requires of a store without this flag.
 
 use artifact_store_core::{
     ArtifactStoreExt, Body, ErrorKind, Flag, ListQuery, PresignIntent, PutOptions, PutOutcome, ScopePattern,
@@ -18,8 +18,8 @@ check_group! { "flags":
     the_largest_artifact_is_as_advertised,
 }
 
-/// If the store advertises `flag`, tests what the flag promises. Otherwise tests that the store behaves as a store
-/// without the flag must.
+/// If the store advertises `flag`, tests what the flag promises. Otherwise tests what the contract requires of a store
+/// without the flag.
 ///
 /// The match has no wildcard. So a new flag does not compile until it has both tests.
 pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {

@@ -191,6 +191,7 @@ impl LyingStore {
                 let lower_limit = body.limit().saturating_sub(1);
                 return self.inner.put(scope, body.with_limit(lower_limit), stored_options).await;
             }
+            // The task goes on after its handle is dropped.
             Lie::LeavesATask => drop(tokio::spawn(std::future::pending::<()>())),
             Lie::RefusesLargeOptions
                 if serde_json::to_vec(&stored_options).is_ok_and(|json| json.len() > 4096) =>

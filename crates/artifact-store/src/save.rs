@@ -117,5 +117,6 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    // The `?` returns the error of a panic. Otherwise the result of `work` is returned.
     task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -63,8 +63,8 @@ pub(crate) fn default_scope() -> Result<Scope, StoreError> {
     scope("acme", "ada", "s-1")
 }
 
-/// Returns five scopes, each with the name of a part. In this part, the scope differs from the default scope with the
-/// task `t-1`.
+/// Returns five scopes next to the default scope with the task `t-1`. Each of them differs from this scope in one part.
+/// The text says which part.
 pub(crate) fn neighbouring_scopes() -> Result<[(&'static str, Scope); 5], StoreError> {
     Ok([
         ("tenant", scope("acme2", "ada", "s-1")?.with_task("t-1")?),

@@ -4,8 +4,8 @@
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
-/// A range of an artifact's bytes. A read resolves it against the artifact's size. A range past the end is not an error
-/// but empty. The result of the read contains the resolved range and the artifact's size.
+/// A range of an artifact's bytes. A read resolves the range against the artifact's size. A range past the end is not
+/// an error: it resolves to an empty range. The result of the read contains the resolved range and the artifact's size.
 ///
 /// Every range of `u64` converts into a `ByteRange`: `a..b`, `a..=b`, `a..`, `..b`, `..=b` and `..`. The last bytes are
 /// a [`Suffix`](Self::Suffix).

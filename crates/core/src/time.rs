@@ -68,7 +68,7 @@ impl Timestamp {
     }
 
     /// The time `duration` earlier. A fraction of a microsecond in `duration` is dropped. `None` if the result is
-    /// before the year 0.
+    /// before 0000-01-01T00:00:00Z.
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
         let micros = i64::try_from(duration.as_micros()).ok()?;
         Self::from_micros_exact(self.0.checked_sub(micros)?)
@@ -296,11 +296,13 @@ mod tests {
             ("2026-01-02T03:04:05.1Z", second + 100_000),
             ("2026-01-02T03:04:05.000001999999999999999999999999Z", second + 1),
             ("1969-12-31T23:59:59.9999999Z", -1),
+            // A leap second is read as the second after it, which is 2017-01-01T00:00:00Z here.
             ("2016-12-31T23:59:60Z", 1_483_228_800_000_000),
             ("2017-01-01T05:29:60.5+05:30", 1_483_228_800_500_000),
             ("2024-02-29T00:00:00Z", 1_709_164_800_000_000),
             ("0001-01-01T00:00:00Z", ZERO_TIME_MICROS),
             ("0000-01-01T00:00:00Z", MIN_MICROS),
+            // Times outside the range become the nearest timestamp.
             ("0000-01-01T00:00:00+01:00", MIN_MICROS),
             ("9999-12-30T22:00:00Z", MAX_MICROS),
             ("9999-12-31T23:59:59Z", MAX_MICROS),
@@ -358,8 +360,8 @@ mod tests {
         assert_eq!(bounds("1970-01-01T00:00:00.0000050Z"), (Some(5), Some(5)));
         assert_eq!(bounds("1970-01-01T00:00:00.000005001Z"), (Some(6), Some(5)));
         assert_eq!(bounds("1969-12-31T23:59:59.9999949Z"), (Some(-5), Some(-6)));
-        for zero in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000z", "0001-01-01T02:00:00+02:00"] {
-            assert_eq!(bounds(zero), (None, None), "{zero}");
+        for text in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000z", "0001-01-01T02:00:00+02:00"] {
+            assert_eq!(bounds(text), (None, None), "{text}");
         }
         // Times directly after the zero time are bounds.
         let zero = ZERO_TIME_MICROS;

@@ -4,9 +4,11 @@
 use crate::code::Code;
 use crate::envelope::Envelope;
 
-/// The largest artifact that `artifacts.put` accepts if nothing is configured, in bytes: 4 MiB.
+/// The default of `protocol.max_request_bytes`, in bytes: 4 MiB. This is the largest artifact that `artifacts.put`
+/// accepts.
 pub const DEFAULT_MAX_REQUEST_BYTES: u64 = 4 << 20;
-/// The largest upload of the byte plane that is accepted if nothing is configured, in bytes: 1 GiB.
+/// The default of `protocol.max_upload_bytes`, in bytes: 1 GiB. This is the largest artifact that the byte plane
+/// accepts.
 pub const DEFAULT_MAX_UPLOAD_BYTES: u64 = 1 << 30;
 
 /// The setting that limits the size of an artifact. The refusal of a larger artifact names this setting.

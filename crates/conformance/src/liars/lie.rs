@@ -1,6 +1,6 @@
 //! The names of the lies: [`Lie`].
 
-/// The lie of a liar. The name says what the store does wrong. A comment explains the name where this is not enough.
+/// The lie of a liar. The name says what the store does wrong. If the name is not clear enough, a comment explains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Lie {

@@ -139,8 +139,8 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
     }
 }
 
-/// Sets an option from a part of the URL. It is an error if the option is already set. In the error message, `part`
-/// follows the words `the URL`.
+/// Sets an option from a part of the URL. It is an error if the option is already set. `part` names the part of the URL
+/// in the error message, after the words `the URL`, for example `'s path`.
 fn set_option(
     given: &mut BTreeMap<String, Value>,
     option: &'static str,

@@ -64,15 +64,15 @@ impl Rule {
         Self::new(verb, Action::Delay(duration))
     }
 
-    /// Applies only to calls with this scope. A listing has a pattern instead of a scope, so this rule never applies to
-    /// a listing.
+    /// Restricts the rule to calls with this scope. A listing has a pattern instead of a scope, so a rule with a scope
+    /// never applies to a listing.
     pub fn in_scope(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self
     }
 
-    /// Applies only to calls with this id. The id of a put is known only when its bytes have been read, so this rule
-    /// never applies to a put.
+    /// Restricts the rule to calls with this id. The id of a put is known only when its bytes have been read, so a rule
+    /// with an id never applies to a put.
     pub fn with_id(mut self, id: ArtifactId) -> Self {
         self.id = Some(id);
         self

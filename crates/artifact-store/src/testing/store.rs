@@ -17,7 +17,7 @@ use super::rule::{Action, MakeError, Rule};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Call {
-    /// The verb.
+    /// The verb that was called.
     pub verb: Verb,
     /// The scope, if the verb takes one.
     pub scope: Option<Scope>,

@@ -162,24 +162,24 @@ async fn count_polls(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) ->
 /// Waits until the rows and the residue stop changing, and returns the rows. They have stopped if they are the same
 /// four times in a row, at intervals of 30 ms.
 async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<Vec<Record>, Failure> {
-    /// 200 looks at intervals of 30 ms take 6 s.
-    const LOOKS: usize = 200;
-    const QUIET_LOOKS: usize = 4;
+    /// 200 rounds at intervals of 30 ms take 6 s.
+    const MAX_ROUNDS: usize = 200;
+    const QUIET_ROUNDS: usize = 4;
     let mut last = None;
     let mut unchanged = 0;
-    for _ in 0..LOOKS {
+    for _ in 0..MAX_ROUNDS {
         let rows = list_all_rows(store, &ListQuery::new(ScopePattern::all_tenants()), 100).await?;
         let residue = ctx.backend().residue().await;
         let residue = residue.map_err(|error| Failure::new(format!("cannot read the residue: {error}")))?;
         let now = Some((rows, residue));
         unchanged = if last == now { unchanged + 1 } else { 1 };
         last = now;
-        if unchanged == QUIET_LOOKS {
+        if unchanged == QUIET_ROUNDS {
             break;
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
-    ensure!(unchanged == QUIET_LOOKS, "the rows or the raw storage still change 6 s after puts were dropped");
+    ensure!(unchanged == QUIET_ROUNDS, "the rows or the raw storage still change 6 s after puts were dropped");
     Ok(last.map(|(rows, _)| rows).unwrap_or_default())
 }
 
@@ -231,9 +231,10 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
     store: &dyn ArtifactStore,
     scope: &Scope,
 ) -> Result<(), Failure> {
-    let mut all = Vec::new();
+    let mut all_dropped = Vec::new();
     for size in SIZES {
         // Each artifact has its own seed, so its bytes differ from all others. The two sizes begin at different seeds.
+        // The range has no end, so `next` always returns a seed.
         let mut seeds = ctx.seed.wrapping_add(1 + size as u64)..;
         let mut next_bytes = || random_bytes(seeds.next().unwrap_or_default(), size);
         let polls = count_polls(store, scope, &next_bytes()).await?;
@@ -256,13 +257,13 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
             .try_for_each_concurrent(READERS, |dropped| ensure_next_put_works(store, scope, rows, dropped))
             .await?;
         // `ensure_next_put_works` has put the bytes of every dropped put again.
-        all.extend(dropped.into_iter().map(|dropped| DroppedPut { is_stored: true, ..dropped }));
+        all_dropped.extend(dropped.into_iter().map(|dropped| DroppedPut { is_stored: true, ..dropped }));
     }
     // The cleanup of a dropped put may come late. It must not destroy the artifact of the next put. To see this, every
     // artifact is read again.
     let rows = list_all_rows(store, &ListQuery::new(ScopePattern::all_tenants()), 100).await?;
     let rows = rows.as_slice();
-    stream::iter(all.iter().map(Ok))
+    stream::iter(all_dropped.iter().map(Ok))
         .try_for_each_concurrent(READERS, |dropped| ensure_whole_or_nothing(store, scope, rows, dropped))
         .await
 }

@@ -96,8 +96,8 @@ impl LyingStore {
         error: StoreError,
     ) -> Result<PutResult, StoreError> {
         let kind = error.kind();
-        // Both errors are `InvalidArgument`. If the body has a wrong length, the error has no source. If the body
-        // fails, the error of the body is the source.
+        // A body with a wrong length and a body that fails both give `InvalidArgument`. Only the error of a body that
+        // fails has a source.
         let has_source = std::error::Error::source(&error).is_some();
         let stores_partial_body = match self.lie {
             Lie::CutsAtTheLimit => matches!(kind, ErrorKind::TooLarge { .. }),

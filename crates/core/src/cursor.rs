@@ -266,7 +266,7 @@ impl CursorKey {
         let tag_at = bytes.len().checked_sub(TAG_BYTES).ok_or_else(invalid_cursor)?;
         let (encoded, tag) = bytes.split_at(tag_at);
         self.mac(encoded, &query).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
-        // The cursor was signed with this key, so its content can be trusted.
+        // The tag is right, so a gate with this key has signed the cursor.
         if let [NESTED_KIND, nested @ ..] = encoded {
             let nested_text = std::str::from_utf8(nested).map_err(|_| invalid_cursor())?;
             return Ok(Cursor::from_text(nested_text));

@@ -179,8 +179,8 @@ impl ListQuery {
         self
     }
 
-    /// Requests the total number of matching rows. By default no total is requested, because the store has to count all
-    /// matching rows.
+    /// Requests the total number of matching rows. By default no total is requested, because counting all matching rows
+    /// may take long.
     #[must_use]
     pub fn with_total(mut self) -> Self {
         self.counts_total = true;

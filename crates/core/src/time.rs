@@ -114,8 +114,8 @@ impl Timestamp {
         Ok(parsed.is_set().then(|| Self::from_micros(rounded_up)))
     }
 
-    /// Parses the RFC 3339 time in `text` as an upper bound. Fractions of a microsecond are rounded down; otherwise as
-    /// [`lower_bound`](Self::lower_bound).
+    /// Parses the RFC 3339 time in `text` as an upper bound. Fractions of a microsecond are rounded down. Everything
+    /// else is as for [`lower_bound`](Self::lower_bound).
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the text is not an RFC 3339 time.

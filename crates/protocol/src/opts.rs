@@ -142,8 +142,8 @@ impl PutOpts {
         }
     }
 
-    /// Parses the media type. `None` if the media type is absent, empty or too long.
-    /// [`into_options`](Self::into_options) refuses a media type that is too long.
+    /// Parses the media type. `None` if the media type is absent, empty or too long. If it is too long,
+    /// [`into_options`](Self::into_options) refuses it with a message about the limit.
     ///
     /// # Errors
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not a media type.

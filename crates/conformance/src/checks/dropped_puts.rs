@@ -179,7 +179,10 @@ async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Resu
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
-    ensure!(unchanged == QUIET_ROUNDS, "the rows or the raw storage still change 6 s after puts were dropped");
+    ensure!(
+        unchanged == QUIET_ROUNDS,
+        "the rows or the raw storage still change 6 s after puts were dropped"
+    );
     Ok(last.map(|(rows, _)| rows).unwrap_or_default())
 }
 

@@ -78,6 +78,7 @@ impl Backend for LyingBackend {
     }
 
     fn is_persistent(&self) -> bool {
+        // The checks that must fail for these lies test a persistent backend.
         matches!(
             self.lie,
             Lie::SaysDurable | Lie::RemembersHalf | Lie::SaysShared | Lie::SecondOpenIsABackendError

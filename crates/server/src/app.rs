@@ -39,7 +39,7 @@ pub struct App {
     pub(crate) metrics: Metrics,
     /// Limits the requests in progress of each user and tenant.
     pub(crate) request_limiter: Arc<RequestLimiter>,
-    /// A function that returns the counts of the log's lines. `None`: the process does not count these lines.
+    /// A function that returns how many log lines were written and dropped. `None`: the process does not count them.
     pub(crate) log_counts: Option<fn() -> LogCounts>,
 }
 
@@ -47,7 +47,8 @@ impl App {
     /// Creates the shared state. The handlers call `resolver`, and `verifier` checks the tokens.
     pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
         let largest_put_body = max_put_json_bytes(resolver.put_limit().bytes);
-        // Twice the largest body, because `BodyMemory` uses the size of one largest body as its overflow part.
+        // Twice the largest body: `BodyMemory` sets the memory for one largest body aside, as its overflow part. The
+        // other half is for all other bodies.
         let put_memory_bytes = largest_put_body.saturating_mul(2).max(MIN_BODY_MEMORY);
         let limits = ConnectionLimits {
             max: settings.max_connections,

@@ -1,5 +1,5 @@
 //! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory while its bytes arrive. The reserved
-//! amount is the number of received bytes, rounded up to a full step.
+//! amount is the number of received bytes, rounded up to a multiple of [`SMALL_STEP`] or [`LARGE_STEP`].
 //!
 //! The memory has three parts. The first [`SMALL_BODY`] bytes of every body are reserved from the *small* part, so that
 //! a short request never waits behind long bodies. All further bytes are reserved from the *large* part. A tenant may
@@ -9,9 +9,10 @@
 //! time may use the *overflow* part. This part is as large as the largest body, so the body that uses it can always be
 //! read to its end. Then the next waiting body gets the overflow part.
 //!
-//! A body *lags* if it arrives more slowly than the minimum rate. While a body waits for memory, a lagging body can be
-//! aborted to free memory. A candidate lags more than [`LAG_LIMIT`], and holds memory of the needed part or the
-//! overflow part. The candidate that lags most is aborted.
+//! A body *lags* if it arrives more slowly than the minimum rate. While a body waits for memory, another body can be
+//! aborted to free memory. This other body must lag more than [`LAG_LIMIT`]. It must also hold the overflow part, or
+//! memory of a part that the waiting body needs. If several bodies fulfil these conditions, the body that lags most is
+//! aborted.
 //!
 //! This module must never know the content of a body.
 
@@ -39,7 +40,8 @@ const LARGE_STEP: u64 = 64 * 1024;
 const TENANT_DIVISOR: u64 = 2;
 /// The minimum rate of a body. A body that arrives more slowly lags. The server limits how far a body may lag.
 pub(crate) const MIN_BYTES_PER_SECOND: u64 = 32 * 1024;
-/// How far a body may lag while another body waits for its memory. A body that lags more can be aborted.
+/// How far a body may lag while another body waits for memory that the lagging body holds. A body that lags more can be
+/// aborted.
 const LAG_LIMIT: Duration = Duration::from_secs(2);
 /// How often a waiting body checks whether another body is too slow.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -50,7 +52,7 @@ pub(crate) struct BodyMemory {
     state: Arc<Mutex<MemoryState>>,
     /// The maximum size of a body, in bytes.
     largest_body: u64,
-    /// How long a body may wait for memory in total. Also how far a body may lag if no other body waits for its memory.
+    /// How long a body may wait for memory in total. Also how far a body may lag while no other body waits for memory.
     timeout: Duration,
 }
 
@@ -67,7 +69,7 @@ impl BodyMemory {
     /// Creates a memory of `total` bytes for bodies of at most `largest_body` bytes. `timeout` limits how long a body
     /// may wait for memory, and how far it may lag behind the minimum rate.
     pub(crate) fn new(total: u64, largest_body: u64, timeout: Duration) -> Self {
-        // At most a quarter, so that a small `total` has memory for the other parts too.
+        // At most a quarter, so that a small `total` leaves memory for the other parts.
         let small = (SMALL_BODY * SMALL_BODIES).min(total / 4);
         // The large part gets what the small part and the overflow part leave.
         let large = total.saturating_sub(small).saturating_sub(largest_body);
@@ -92,7 +94,7 @@ impl BodyMemory {
 #[derive(Debug)]
 pub(crate) struct BodyPermit {
     memory: BodyMemory,
-    /// The number of the body in the state.
+    /// The number that identifies the body in [`MemoryState`].
     body: u64,
     /// Notified when memory was granted, and when the body is aborted.
     wake: Arc<Notify>,
@@ -133,8 +135,8 @@ impl BodyPermit {
     }
 
     /// Reserves memory for the `received` bytes of the body that have arrived in total. `received_now` of these bytes
-    /// arrived after the last call. Waits if no memory is free. During the wait, it aborts other bodies that are too slow.
-    /// Fails with `NoMemory` if all waits of the body together exceed the timeout.
+    /// arrived after the last call. Waits if no memory is free. During the wait, other bodies that are too slow are
+    /// aborted. Fails with `NoMemory` if all waits of the body together exceed the timeout.
     pub(crate) async fn reserve(&mut self, received: u64, received_now: u64) -> Result<(), BodyAbort> {
         // The received bytes reduce the lag by the time that they take at the minimum rate.
         self.memory.lock().reduce_lag(self.body, min_rate_time(received_now));

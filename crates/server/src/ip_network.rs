@@ -60,6 +60,7 @@ impl IpNetwork {
     /// Returns whether all bits beyond the prefix are 0.
     fn has_no_host_bits(&self) -> bool {
         let prefix = u32::from(self.prefix);
+        // If the prefix covers all bits, the shift returns `None`. Then there are no bits beyond the prefix.
         match self.address {
             IpAddr::V4(address) => address.to_bits().checked_shl(prefix).unwrap_or(0) == 0,
             IpAddr::V6(address) => address.to_bits().checked_shl(prefix).unwrap_or(0) == 0,

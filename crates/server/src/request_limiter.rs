@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use artifact_store_core::ScopePart;
 use artifact_store_resolver::Caller;
 
-/// The requests in progress, by tenant and by user.
+/// Counts the requests in progress of each tenant and of each user, and refuses further requests at a limit.
 #[derive(Debug)]
 pub(crate) struct RequestLimiter {
+    /// Maximum number of requests in progress of one user.
     per_user: usize,
+    /// Maximum number of requests in progress of one tenant.
     per_tenant: usize,
     tenants: Mutex<HashMap<ScopePart, TenantRequests>>,
 }
@@ -98,6 +100,7 @@ mod tests {
         permits.push(limiter.acquire(&bob).unwrap());
         assert!(limiter.acquire(&bob).is_none(), "a fourth request in acme exceeds the limit of a tenant");
         permits.push(limiter.acquire(&caller("other", "ada")).unwrap());
+        // The first request of ada ends, so acme is below its limit.
         permits.remove(0);
         assert!(limiter.acquire(&bob).is_some());
     }

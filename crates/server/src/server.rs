@@ -106,6 +106,7 @@ impl Server {
         };
         let mut unsent = service.unsent.subscribe();
         tokio::select! {
+            // `accept` never returns.
             () = accept(listener, service, &graceful) => {}
             () = stop => {}
         }
@@ -187,8 +188,9 @@ async fn accept(listener: TcpListener, service: ConnectionService, graceful: &Gr
                     None => refuser.refuse(socket),
                 }
             }
+            // Only the new connection has failed, so the next one is accepted at once.
             Err(error) if is_connection_error(&error) => {}
-            // For example, no file descriptor is left.
+            // The listener cannot accept, for example because no file descriptor is left.
             Err(error) => {
                 if last_report.is_none_or(|last_report| last_report.elapsed() >= ACCEPT_REPORT_INTERVAL) {
                     last_report = Some(Instant::now());
@@ -286,6 +288,7 @@ async fn wait_for_admission(
             match timeout(QUEUE_CHECK_INTERVAL, &mut decision).await {
                 // If the connection was evicted, its sender was dropped, and `decision` is an error.
                 Ok(decision) => return decision == Ok(QueueDecision::Serve),
+                // The interval has passed without a decision.
                 Err(_) => state.retry_queue(),
             }
         }

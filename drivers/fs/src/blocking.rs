@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 /// A store runs at most this many tasks at once. The limit is lower if the process may open fewer than 1024 files
 /// (`MAX_TASKS * FILES_PER_TASK`).
 const MAX_TASKS: usize = 64;
-/// For each task, the process must be allowed to open this many files. A listing opens the most files: up to 10. The
-/// other 6 files are for active gets, cached directories and the rest of the process.
+/// For each task, the process must be allowed to open this many files. A task opens at most 10 files; only a listing
+/// opens so many. The other 6 files are for active gets, cached directories and the rest of the process.
 const FILES_PER_TASK: usize = 16;
 
 /// Runs the blocking tasks of one store.

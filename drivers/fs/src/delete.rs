@@ -54,6 +54,7 @@ pub(crate) fn prune_empty_dirs(dirs: &ScopeDirs, key: &ArtifactKey) {
 /// `chain` contains the open directories on the path to `key`, the tenant's directory first.
 fn prune_chain(dirs: &ScopeDirs, key: &ArtifactKey, chain: &[OwnedFd]) {
     for depth in (1..=chain.len()).rev() {
+        // Depths count from 1, so the directory at `depth` has the index `depth - 1`, and its parent `depth - 2`.
         let name = key.dirs[depth - 1].as_str();
         let parent = if depth == 1 { dirs.artifacts_dir() } else { &chain[depth - 2] };
         // The removal fails if the directory is not empty, does not exist any more or cannot be removed. In each case

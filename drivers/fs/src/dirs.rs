@@ -58,6 +58,7 @@ pub(crate) fn open_or_create_dir(parent: impl AsFd, name: &str) -> Result<OwnedF
             inherit_owner(&created, parent)?;
             Ok(created)
         }
+        // Another put or process has created the directory meanwhile.
         Err(Errno::EXIST) => open_dir(parent, name),
         Err(error) => Err(error),
     }
@@ -368,12 +369,13 @@ mod tests {
         assert_eq!(dirs.open_leaf(&key).unwrap_err(), Errno::NOENT);
         dirs.open_or_create_leaf(&key).unwrap();
         fs::remove_dir_all(test_dir.path().join(key.dirs[0].as_str())).unwrap();
+        // The cache still has the removed leaf. Nothing can be created in it.
         let stale = dirs.open_or_create_leaf(&key).unwrap();
         assert_eq!(rustix::fs::mkdirat(&stale, "x", super::DIR_MODE), Err(Errno::NOENT));
         dirs.evict(&key);
         dirs.open_or_create_leaf(&key).unwrap();
         assert!(test_dir.path().join(key.leaf_path()).is_dir());
-        // A sibling's chain starts at the nearest directory in the cache.
+        // The leaf of a task of the same session has its parents in the cache, so only this leaf is opened and created.
         let task = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
         let sibling = ArtifactKey {
             file: key.file.clone(),
@@ -432,6 +434,7 @@ mod tests {
         let tenant = test_dir.path().join(key.dirs[0].as_str());
         fs::rename(&tenant, test_dir.path().join("aside")).unwrap();
         symlink("aside", &tenant).unwrap();
+        // For a symbolic link, `openat` with the flag `DIRECTORY` returns `NOTDIR`, and `openat2` returns `LOOP`.
         assert_eq!(dirs.open_by_walk(&key).unwrap_err(), Errno::NOTDIR);
         assert_eq!(dirs.open_by_path(&key).unwrap_err(), Errno::LOOP);
     }

@@ -57,6 +57,7 @@ impl ArtifactKey {
 
     /// The path of the leaf directory below [`ARTIFACTS_DIR`].
     pub(crate) fn leaf_path(&self) -> String {
+        // `file_path` appends one more name, so there is space for `DEPTH + 1` names.
         let mut path = String::with_capacity((DEPTH + 1) * (MAX_KEY_TOKEN_BYTES + 1));
         for (depth, token) in self.dirs.iter().enumerate() {
             if depth > 0 {

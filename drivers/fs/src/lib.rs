@@ -150,6 +150,7 @@ impl Driver for FsDriver {
     }
 
     fn capabilities(&self, options: &Options) -> Capabilities {
+        // If `options` are not valid, no store can be opened, so no flag is set.
         FsConfig::from_options(options).map(|config| config.capabilities()).unwrap_or_default()
     }
 

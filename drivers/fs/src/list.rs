@@ -112,7 +112,7 @@ struct Scan<'a> {
     scanned: u64,
     /// The number of records so far that match the query, on this page and on all other pages.
     matches: u64,
-    /// The largest number of `rows`.
+    /// The maximum number of elements in `rows`: one more than the page has.
     capacity: usize,
     /// The first rows of the listing after the cursor, among the records read so far.
     rows: BinaryHeap<HeapRow>,
@@ -215,6 +215,7 @@ impl Scan<'_> {
             if is_after_last_row {
                 return;
             }
+            // Removes the last row, because the new row comes before it.
             self.rows.pop();
         }
         self.rows.push(HeapRow { position, record });

@@ -55,7 +55,8 @@ pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy
         }
         Err(error) => return Err(map_io_error("trying to publish a file", error)),
     }
-    // A file system may accept the flag RENAME_NOREPLACE and ignore it.
+    // A file system may accept the flag RENAME_NOREPLACE and ignore it. So a second file is published under the same
+    // name, which must fail.
     let replaced = TempFile::create(tmp).is_ok_and(|mut second| second.publish(tmp, &name).is_ok());
     let _ = rustix::fs::unlinkat(tmp, name.as_str(), rustix::fs::AtFlags::empty());
     if replaced {

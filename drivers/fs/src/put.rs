@@ -74,7 +74,7 @@ pub(crate) async fn put_stream(
             let batch = std::mem::take(&mut chunks);
             batched_bytes = 0;
             // Waits for the write of the previous batch. If this write failed, the put returns the error before it
-            // reads more from the source.
+            // reads more of the body.
             let temp = write.wait().await?;
             let state = Arc::clone(state);
             write.0 = Some(
@@ -193,7 +193,8 @@ fn publish(
             // A delete in this or another process removed a directory that had become empty.
             Err(Errno::NOENT) => {
                 state.dirs.evict(key);
-                // The first attempts follow each other at once. The delay before each later attempt is longer.
+                // The first attempts follow each other at once. Later attempts follow after a delay, which grows with
+                // the number of failed attempts.
                 if failed_attempts > 10 {
                     std::thread::sleep(Duration::from_micros(50 * u64::from(failed_attempts)));
                 }

@@ -69,6 +69,7 @@ struct ReadTask(JoinHandle<Result<Bytes, StoreError>>);
 
 impl Drop for ReadTask {
     fn drop(&mut self) {
+        // If the read has not started yet, `abort` prevents it. A read that has started runs to its end.
         self.0.abort();
     }
 }

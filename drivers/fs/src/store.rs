@@ -65,6 +65,7 @@ impl FsStore {
         let pool = BlockingPool::new();
         let state = pool
             .run(move |_| {
+                // `capabilities` contains `max_artifact_bytes`.
                 let FsConfig { root, sync, max_scan, max_artifact_bytes: _, clock } = config;
                 let (root, artifacts) = Root::open(&root, sync)?;
                 Ok(Arc::new(StoreState {

@@ -123,12 +123,15 @@ impl Sweep<'_> {
                 }
                 Err(error) => return Err(sweep_error(error)),
             };
-            let mut removed = self.sweep_level(&subdir, depth + 1)?;
-            if removed && self.mode.deletes() {
+            let subdir_is_empty = self.sweep_level(&subdir, depth + 1)?;
+            let is_counted = if subdir_is_empty && self.mode.deletes() {
                 // The removal fails if a put has created a file in `subdir` meanwhile.
-                removed = rustix::fs::unlinkat(dir, name.as_str(), AtFlags::REMOVEDIR).is_ok();
-            }
-            if removed {
+                rustix::fs::unlinkat(dir, name.as_str(), AtFlags::REMOVEDIR).is_ok()
+            } else {
+                // A directory with entries is kept. A dry run counts an empty directory without removing it.
+                subdir_is_empty
+            };
+            if is_counted {
                 self.report.directories += 1;
             } else {
                 empty = false;

@@ -178,6 +178,7 @@ mod tests {
     use super::TempFile;
     use crate::dirs::open_or_create_dir;
 
+    /// Creates the directories `tmp` and `to` in `test_dir`, and returns their handles.
     fn create_dirs(test_dir: &tempfile::TempDir) -> (Arc<OwnedFd>, OwnedFd) {
         let test_dir = fs::File::open(test_dir.path()).unwrap();
         (
@@ -187,6 +188,7 @@ mod tests {
     }
 
     type PublishFn = fn(&mut TempFile, &OwnedFd, &str) -> Result<(), Errno>;
+    /// The two ways to publish a file: by a rename if the file system supports it, and by a hard link.
     const PUBLISH_FNS: [PublishFn; 2] =
         [|file, dir, name| file.publish(dir, name), |file, dir, name| file.link(dir, name)];
 

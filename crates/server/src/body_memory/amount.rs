@@ -28,7 +28,7 @@ impl MemoryAmount {
         self.large = self.large.saturating_sub(amount.large);
     }
 
-    /// Returns `self`, with each part set to zero that is zero in `other`.
+    /// Returns a copy of `self`. If a part of `other` is zero, the same part of the copy is zero.
     pub(super) const fn masked_by(self, other: Self) -> Self {
         Self {
             small: if other.small > 0 { self.small } else { 0 },
@@ -36,8 +36,9 @@ impl MemoryAmount {
         }
     }
 
-    /// Returns which parts of the amount `requested` do not fit in `capacity` in addition to `self`, the amount in use.
-    /// The result is zero for a part that fits. For any other part it is the whole requested amount.
+    /// Returns the parts of `requested` that do not fit in the free memory. `self` is the amount in use, and `capacity`
+    /// is the size of both parts. The result is zero for a part that fits. For a part that does not fit, the result is
+    /// the whole requested amount.
     pub(super) const fn shortage(self, requested: Self, capacity: Self) -> Self {
         Self {
             small: if self.small + requested.small > capacity.small { requested.small } else { 0 },

@@ -35,7 +35,7 @@ impl BodyEntry {
         self.lag.saturating_add(waited)
     }
 
-    /// Ends the body's wait for memory.
+    /// Marks the body's request for memory as granted, and wakes the body. The caller counts the memory.
     fn grant(&mut self) {
         self.requested = None;
         self.wake.notify_one();
@@ -66,7 +66,8 @@ pub(super) struct MemoryState {
     waiting: Vec<u64>,
     /// The body that uses the overflow part.
     overflow_holder: Option<u64>,
-    /// The tenant that was assigned the overflow part last. Waiting bodies of other tenants get the part first.
+    /// The tenant of the body that got the overflow part last. Waiting bodies of other tenants get the part first.
+    /// `None`: no body has got the part yet.
     last_overflow_tenant: Option<Arc<str>>,
     /// The number of the body that started last.
     last_number: u64,
@@ -274,7 +275,7 @@ impl MemoryState {
                 tenant_shortage.is_zero() && !body.held.masked_by(total_shortage).is_zero();
             holds_overflow_part || holds_tenant_memory || holds_shared_memory
         };
-        // Only bodies for whose bytes the server waits now: any other body waits for the server, not for its client.
+        // If `receiving_since` is `None`, the body waits for the server and not for its client, so it is not slow.
         let slowest = self
             .bodies
             .iter_mut()

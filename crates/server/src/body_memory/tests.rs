@@ -23,7 +23,8 @@ async fn received(memory: &BodyMemory, tenant: &str, bytes: u64) -> BodyPermit {
     permit
 }
 
-/// Reserves memory for `received` bytes in a task, and waits for the memory if necessary.
+/// Reserves memory for `received` bytes in a task, and waits for the memory if necessary. `received_now` is 0, so the
+/// lag of the body does not change.
 fn spawn_reserve(mut permit: BodyPermit, received: u64) -> JoinHandle<Result<BodyPermit, BodyAbort>> {
     tokio::spawn(async move { permit.reserve(received, 0).await.map(|()| permit) })
 }
@@ -48,9 +49,9 @@ async fn bytes_that_were_not_sent_are_not_reserved() {
         all.push(received(&memory, &format!("tenant {}", number % 2), 1).await);
     }
     // Another tenant still gets all the memory that a tenant may use.
-    let large = received(&memory, "other", LARGEST).await;
-    let larger = received(&memory, "other", LARGEST).await;
-    drop((all, large, larger));
+    let first_large = received(&memory, "other", LARGEST).await;
+    let second_large = received(&memory, "other", LARGEST).await;
+    drop((all, first_large, second_large));
     let state = memory.lock();
     assert!(state.is_idle(), "{state:?}");
 }
@@ -91,7 +92,7 @@ async fn a_tenant_gets_up_to_its_limit_and_others_do_not_wait() {
     assert!(modest.iter().all(JoinHandle::is_finished));
     // Half of the large part has space for 2 of these bodies, and the overflow part for 1.
     let granted = greedy.iter().filter(|body| body.is_finished()).count();
-    assert!(granted <= 4, "{granted} bodies of the greedy tenant have memory");
+    assert!(granted <= 3, "{granted} bodies of the greedy tenant have memory");
 }
 
 #[tokio::test(start_paused = true)]

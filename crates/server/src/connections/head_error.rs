@@ -143,7 +143,7 @@ mod tests {
     ) -> (HeadErrorStream<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<ConnectionState>) {
         let state = Arc::new(ConnectionState::new(watch::Sender::new(0), None));
         let (server, client) = duplex(capacity);
-        (HeadErrorStream::new(server, Arc::clone(&state), || b"server".to_vec()), client, state)
+        (HeadErrorStream::new(server, Arc::clone(&state), || b"replacement".to_vec()), client, state)
     }
 
     #[tokio::test]
@@ -155,11 +155,11 @@ mod tests {
         // The response is not flushed yet, so these bytes may be its end.
         stream.write_all(b"end, ").await.unwrap();
         stream.flush().await.unwrap();
-        stream.write_all(b"the library's").await.unwrap();
+        stream.write_all(b"hyper's own response").await.unwrap();
         drop(stream);
         let mut sent = String::new();
         client.read_to_string(&mut sent).await.unwrap();
-        assert_eq!(sent, "response, end, server");
+        assert_eq!(sent, "response, end, replacement");
     }
 
     #[tokio::test]

@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// How often to look again for the end of input. As long as unread bytes precede the end, `peek` returns these bytes.
+/// How often [`wait_for_half_close`] looks for the end of input. While there are unread bytes, `peek` returns them at
+/// once, so the function sleeps before it calls `peek` again.
 const PEEK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A socket with several owners. Only one owner reads and writes.
@@ -107,6 +108,7 @@ impl AsyncWrite for SharedSocket {
         let duplicate = std::net::TcpStream::from(self.0.as_fd().try_clone_to_owned()?);
         match duplicate.shutdown(Shutdown::Write) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
+            // The error `NotConnected` means that the connection was closed already.
             _ => Poll::Ready(Ok(())),
         }
     }

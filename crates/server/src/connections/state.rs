@@ -1,6 +1,7 @@
 //! The requests and responses of one connection: [`ConnectionState`]. The state counts the requests that were read, the
-//! responses whose bodies were completely produced, and those of them that are not yet written to the socket. When every
-//! request is answered and every response is written, the connection is marked as idle in the table.
+//! responses that have ended, and the ended responses that are not yet written to the socket. A response has ended when
+//! its body was completely produced. When every request is answered and every response is written, the connection is
+//! marked as idle in the table.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,8 +65,8 @@ impl ConnectionState {
         RequestGuard { state: Arc::clone(self), number }
     }
 
-    /// Records that the target of request `number` has a fragment, if no earlier request has one. hyper has not parsed
-    /// this request yet.
+    /// Records that the target of request `number` has a fragment, if no earlier request has one. This is called before
+    /// hyper parses the request, so the request's guard finds the record.
     pub(crate) fn mark_fragment(&self, number: u64) {
         let _ = self.fragment_request.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
     }
@@ -113,13 +114,14 @@ impl ConnectionState {
     /// Marks the connection as idle if every request is answered, every response is sent, and no body is being read.
     fn update_idle(&self) {
         let Some(handle) = &self.handle else { return };
-        let read = self.requests_read();
-        if read > 0
-            && self.last_ended() == read
+        let requests_read = self.requests_read();
+        // A connection without a request is not idle: it waits for its first head.
+        if requests_read > 0
+            && self.last_ended() == requests_read
             && self.unsent_responses() == 0
             && self.bodies.load(Ordering::Acquire) == 0
         {
-            handle.mark_idle(read);
+            handle.mark_idle(requests_read);
         }
     }
 

@@ -156,6 +156,7 @@ impl ConnectionTable {
     /// connection. Returns false if every regular connection serves a request.
     pub(crate) fn evict_one(&self) -> bool {
         let state = &mut *self.state();
+        // If there is no candidate, even a connection that is younger than `FIRST_HEAD_GRACE` is evicted.
         let candidate = state
             .eviction_candidate(&state.evictable, Instant::now())
             .or_else(|| state.first_evictable(ConnectionClass::Regular));
@@ -230,11 +231,14 @@ impl TableState {
 
     /// If the client is at its limit, evicts one of its connections. Returns false if none of them can be evicted.
     fn make_room_for_client(&mut self, limits: &ConnectionLimits, client: IpAddr, now: Instant) -> bool {
-        let (Some(limit), Some(known)) = (limits.per_client, self.clients.get(&client)) else { return true };
-        if known.open < limit {
+        // Without a limit, or without another connection of the client, there is room.
+        let (Some(limit), Some(existing)) = (limits.per_client, self.clients.get(&client)) else {
+            return true;
+        };
+        if existing.open < limit {
             return true;
         }
-        let Some(candidate) = self.eviction_candidate(&known.evictable, now) else { return false };
+        let Some(candidate) = self.eviction_candidate(&existing.evictable, now) else { return false };
         self.evict(candidate);
         true
     }

@@ -45,6 +45,7 @@ fn is_closed(connection: &mut AdmittedConnection) -> bool {
 fn a_new_connection_evicts_the_one_that_waits_longest_for_a_head_then_the_longest_idle() {
     let table = table(4, 1, None);
     let mut idle = [serving(&table, RequestKind::Control), serving(&table, RequestKind::Control)];
+    // `idle[1]` becomes idle first, so it is evicted before `idle[0]`.
     idle[1].handle.mark_idle(1);
     idle[0].handle.mark_idle(1);
     let mut heads = [late(&table), late(&table)];
@@ -117,6 +118,7 @@ fn queued_requests_are_served_in_order_and_the_first_is_refused_when_the_reserve
     two.handle.mark_idle(1);
     assert!(is_closed(&mut two));
     assert_eq!(decision_three.try_recv(), Ok(QueueDecision::Serve));
+    // The third connection has a regular slot, so `cancel_wait` returns true.
     assert!(!three.handle.must_close() && three.handle.cancel_wait());
     assert_eq!((table.counts().closing, table.counts().refused), (1, 1));
 }
@@ -128,6 +130,7 @@ fn a_request_that_stops_waiting_is_refused_and_leaves_the_reserve() {
     let (connection, _decision) = queued(&table);
     assert!(!connection.handle.cancel_wait());
     assert_eq!((table.counts().reserved, table.counts().closing, table.counts().queued), (0, 1, 0));
+    // The reserve has one slot, so each new connection makes the table refuse the queued request before it.
     let many: Vec<_> = (0..200).map(|_| queued(&table)).collect();
     assert!(table.counts().closing <= MAX_CLOSING);
     table.refuse_queued();
@@ -150,7 +153,7 @@ fn a_client_at_its_limit_loses_an_idle_connection_of_its_own_or_is_refused() {
 }
 
 #[test]
-fn an_ipv6_client_is_counted_by_its_network_and_an_ipv4_client_alike_in_both_notations() {
+fn an_ipv6_client_is_counted_by_its_network_and_a_mapped_ipv4_address_as_ipv4() {
     let key = |text: &str| client_key(text.parse().unwrap());
     assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
     assert_ne!(key("2001:db8:1:2::"), key("2001:db8:1:3::"));
@@ -162,8 +165,8 @@ fn an_ipv6_client_is_counted_by_its_network_and_an_ipv4_client_alike_in_both_not
 fn a_report_is_made_at_most_once_a_minute_while_all_slots_are_taken() {
     let table = table(2, 2, None);
     let start = Instant::now();
-    let report = |after: u64| {
-        let admission = table.admit(B, start + Duration::from_secs(after));
+    let report = |seconds: u64| {
+        let admission = table.admit(B, start + Duration::from_secs(seconds));
         admission.report.map(|counts| counts.to_string())
     };
     let held = [serving(&table, RequestKind::Stream), serving(&table, RequestKind::Upload)];

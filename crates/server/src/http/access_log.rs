@@ -139,6 +139,7 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     // A response to HEAD has no body, so it is complete now.
     entry.is_complete = entry.method == Method::HEAD;
     if response.extensions_mut().remove::<EventStreamMarker>().is_some() {
+        // An event stream is not in flight, and its request is counted when the stream begins.
         entry.in_flight = None;
         entry.record_metrics();
         entry.stream = Some(app.metrics.event_streams.begin());
@@ -173,8 +174,8 @@ struct AccessLogEntry {
     /// `None` for an event stream.
     in_flight: Option<InFlightGuard>,
     metrics: Arc<RequestMetrics>,
-    /// `None` for all other responses. The request for an event stream is counted when the stream begins, so it is not
-    /// counted again at the end.
+    /// `None`: the response is not an event stream. The request for an event stream is counted when the stream begins,
+    /// so it is not counted at the end of the stream.
     stream: Option<OpenStream>,
     /// `None` in a mounted router.
     body_progress: Option<Arc<BodyProgress>>,
@@ -265,6 +266,7 @@ impl HttpBody for LoggedBody {
                 self.entry.metrics.count_sent_bytes(length);
                 self.entry.sent = self.entry.sent.saturating_add(length);
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
+                // After the last byte of the `Content-Length`, hyper need not poll the body again.
                 self.entry.is_complete |= self.remaining == Some(0);
             }
             Some(Err(error)) => {

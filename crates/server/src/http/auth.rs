@@ -41,7 +41,8 @@ impl FromRequestParts<Arc<App>> for VerifiedCaller {
 }
 
 /// A verified caller of the event stream, and the lifetime of the token. The token may be in the query, because the
-/// `EventSource` of a browser cannot send headers. The stream ends when the token is no longer valid.
+/// `EventSource` of a browser cannot send headers. The stream ends when the token is no longer valid. The request needs
+/// no permit of the request limiter, because event streams have their own limits.
 #[derive(Debug)]
 pub(super) struct VerifiedSubscriber(pub(super) VerifiedCaller, pub(super) TokenLifetime);
 

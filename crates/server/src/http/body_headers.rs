@@ -30,7 +30,7 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
             "Content-Range is not supported; send the whole body, without it",
         ));
     }
-    // Each header of partial uploads, with its value if the body is the whole content.
+    // Each header of partial uploads, with the value that says that the body is the whole content.
     let partial_upload_headers = [(UPLOAD_OFFSET, "0"), (UPLOAD_COMPLETE, "?1"), (UPLOAD_INCOMPLETE, "?0")];
     if partial_upload_headers
         .iter()
@@ -63,7 +63,7 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
 }
 
 /// Returns whether every element of every header `name` satisfies `is_valid`. Each header is a list with commas. Empty
-/// elements are skipped. Returns false if a header is not visible ASCII.
+/// elements are skipped. Returns true if there is no such header, and false if a header is not visible ASCII.
 fn all_elements(headers: &HeaderMap, name: &HeaderName, is_valid: impl Fn(&str) -> bool) -> bool {
     headers.get_all(name).iter().all(|list| {
         list.to_str().is_ok_and(|list| {
@@ -106,8 +106,8 @@ mod tests {
         ] {
             assert!(!is_accepted(&Method::PUT, &[line]), "{line:?}");
         }
-        let second = [("content-encoding", "identity"), ("content-encoding", "gzip")];
-        assert!(!is_accepted(&Method::PUT, &second));
+        let two_lines = [("content-encoding", "identity"), ("content-encoding", "gzip")];
+        assert!(!is_accepted(&Method::PUT, &two_lines));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
     if !is_trusted(peer, trusted) {
         return peer;
     }
+    // `None`: the request does not have the header `name`.
     let find = |name: &HeaderName, parse: fn(&str) -> Option<IpAddr>| {
         headers.contains_key(name).then(|| rightmost_untrusted(peer, headers, name, parse, trusted))
     };
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_header_says_the_same() {
+    fn the_header_forwarded_names_the_client_as_x_forwarded_for_does() {
         for (value, expected) in [
             ("for=1.2.3.4", "1.2.3.4"),
             ("for=6.6.6.6, For=\"[2001:db8::7]:4711\";proto=https;by=10.0.0.1", "2001:db8::7"),
@@ -155,8 +156,8 @@ mod tests {
             ("for=1.2.3.4, proto=https", "10.0.0.1"),
             // A quote that a client opens does not hide the entry of the proxy.
             ("for=\"6.6.6.6, for=1.2.3.4", "1.2.3.4"),
-            // An address inside a quoted value is never used. If the value stands after the client's address, the
-            // address is hidden too, and the peer's address is used.
+            // An address inside a quoted value is never used. In these two rows, the client's address shares an entry
+            // with a part of the quoted value, so it is not used either. The result is the peer's address.
             ("for=1.2.3.4;host=\"x,for=6.6.6.6;y\"", "10.0.0.1"),
             ("host=\"x,for=6.6.6.6;y\";for=1.2.3.4", "10.0.0.1"),
         ] {
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_the_other_header_hides_itself_and_imitates_nobody() {
+    fn if_both_headers_name_different_addresses_the_peer_is_the_client() {
         let disagree = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=6.6.6.6")];
         assert_eq!(client("10.0.0.1", &disagree), "10.0.0.1");
         let agree = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")];

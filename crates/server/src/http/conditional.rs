@@ -70,9 +70,9 @@ pub(super) fn allows_upload(headers: &HeaderMap) -> bool {
     !headers.contains_key(IF_MATCH)
 }
 
-/// Returns the error if a condition does not hold. HTTP clients expect the status 412, but no code of the protocol has
-/// this status. So the error has the status 412 and the code `invalid_request`. Any request that cannot be served as
-/// it is gets this code.
+/// Returns the error for a request with a condition that does not hold. HTTP clients expect the status 412, but no code
+/// of the protocol has this status. So the error has the status 412 and the code `invalid_request`. This code is the
+/// general code for a request that the client must change.
 pub(super) fn precondition_failed() -> ErrorResponse {
     ErrorResponse::new(Code::InvalidRequest, "a condition of the request does not hold; nothing was done")
         .with_status(StatusCode::PRECONDITION_FAILED)
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_in_a_list_matches_weakly() {
+    fn if_none_match_ignores_whether_a_tag_is_weak() {
         let tag = entity_tag(&record().digest);
         for list in [tag.clone(), format!("W/{tag}"), format!("\"a,b\", {tag}"), "*".to_owned()] {
             assert_eq!(outcome(&[(IF_NONE_MATCH, &list)]), ConditionOutcome::NotModified, "{list}");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn if_match_takes_the_strong_tag_or_any() {
+    fn if_match_holds_for_the_strong_tag_or_a_star() {
         let tag = entity_tag(&record().digest);
         for list in [tag.clone(), format!("\"a\", W/\"b\" , {tag}"), "*".to_owned()] {
             assert_eq!(outcome(&[(IF_MATCH, &list)]), ConditionOutcome::Proceed, "{list}");

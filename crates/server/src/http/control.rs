@@ -124,7 +124,7 @@ async fn read_json<T: DeserializeOwned>(body: ControlBody, empty: EmptyBody) -> 
     Ok(decode(&bytes)?)
 }
 
-/// Reads the body of any method except a put.
+/// Reads the body of any method except a put. Returns the bytes, and the permit for their memory.
 async fn read_bytes(mut body: ControlBody) -> Result<(Bytes, BodyPermit), ErrorResponse> {
     body.check_announced_length(MAX_JSON_BYTES, json_too_large)?;
     let mut all = Vec::new();
@@ -185,7 +185,7 @@ impl ControlBody {
         Ok(chunk)
     }
 
-    /// Reserves memory for the last chunk, which has `bytes` bytes.
+    /// Reserves memory for the chunk that [`next`](Self::next) has just returned. The chunk has `bytes` bytes.
     async fn reserve(&mut self, bytes: usize) -> Result<(), ErrorResponse> {
         self.memory.reserve(self.received, bytes as u64).await.map_err(abort_error)
     }

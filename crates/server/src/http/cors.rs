@@ -17,6 +17,7 @@ use super::response_headers::X_REQUEST_ID;
 /// How long a browser may cache a preflight response.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
+/// The request headers that a page may send.
 const ALLOWED_HEADERS: [HeaderName; 15] = [
     AUTHORIZATION,
     CONTENT_TYPE,
@@ -35,6 +36,7 @@ const ALLOWED_HEADERS: [HeaderName; 15] = [
     HeaderName::from_static("x-harbor-user"),
 ];
 
+/// The response headers that a page may read.
 const EXPOSED_HEADERS: [HeaderName; 12] = [
     ACCEPT_RANGES,
     ALLOW,

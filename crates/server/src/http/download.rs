@@ -52,6 +52,7 @@ pub(super) async fn download(
         context.set_requested_artifact(&id);
     }
 
+    // A range has no meaning for HEAD (RFC 9110 §14.2), so it is ignored.
     if request.method() == Method::HEAD {
         let record = app.resolver.stat(caller, &task, &id).await?;
         if let Some(response) = evaluate_conditions(headers, &record)? {
@@ -113,7 +114,7 @@ fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRan
 
 /// Returns the error for a range without a byte of the artifact, which has `size` bytes. HTTP clients expect the status
 /// 416, but no code of the protocol has this status. So the error has the status 416 and the code `invalid_request`.
-/// Any request that cannot be served as it is gets this code.
+/// This code is the general code for a request that the client must change.
 fn unsatisfiable_range(size: u64) -> ErrorResponse {
     let error = ErrorResponse::new(Code::InvalidRequest, "the range covers no byte of this artifact")
         .with_status(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -123,7 +124,7 @@ fn unsatisfiable_range(size: u64) -> ErrorResponse {
     }
 }
 
-/// Returns a response with the artifact's headers. These headers prevent a browser from running scripts in the bytes.
+/// Returns a response with the artifact's headers. Some of them prevent a browser from running scripts in the bytes.
 /// `inline` says whether a browser may show the artifact instead of saving it. `length` is the length of `body`.
 fn artifact_response(
     record: &Record,

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_an_unknown_name_shortened_and_without_control_characters() {
+    fn a_message_shortens_an_unknown_name_and_omits_its_control_characters() {
         let error = parse(&format!("%0d%0a{}=1", "x".repeat(1000))).unwrap_err();
         assert!(error.contains(&format!("`{}…`", "x".repeat(MAX_NAME_CHARS))), "{error}");
         assert!(!error.contains("\\r") && error.len() < 600);

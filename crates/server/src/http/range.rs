@@ -25,6 +25,7 @@ pub(super) fn parse(range: &str, size: u64) -> RequestedRange {
         return RequestedRange::Whole;
     };
     match (parse_position(first), parse_position(last)) {
+        // RFC 9110 §14.1.1: a range whose last position is before the first is invalid, so it is ignored.
         (Position::Number(first), Position::Number(last)) if last < first => RequestedRange::Whole,
         (Position::Number(first), Position::Number(_) | Position::Missing) if first >= size => {
             RequestedRange::Unsatisfiable

@@ -84,6 +84,7 @@ pub(super) fn wrap_body(
     Request::from_parts(parts, Body::new(body))
 }
 
+/// The body of a request, with a limit on how long the server waits for it.
 #[derive(Debug)]
 struct RequestBody {
     /// `None` after the end of the body, or after an error of hyper.

@@ -51,6 +51,7 @@ const INVALID_HOST: &str =
 fn header_error(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
+    // In HTTP/1.0 the header Host may be missing.
     if hosts.next().is_some() || (host.is_none() && version == Version::HTTP_11) {
         return Some("a request needs the header Host exactly once");
     }

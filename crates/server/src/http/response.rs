@@ -180,7 +180,7 @@ pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         let next = error.to_string();
-        // The text of an error often ends with the text of its source.
+        // The text of an error often ends with the text of its source. Such a text is not repeated.
         if !text.ends_with(&next) {
             text.push_str(": ");
             text.push_str(&next);

@@ -34,6 +34,7 @@ struct TestResponse {
 }
 
 impl TestResponse {
+    /// Returns the code of an error response. Checks that the response is a complete envelope that is not cached.
     fn code(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap();
         let members: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
@@ -83,7 +84,7 @@ impl Fixture {
         }
         let request = request.body(Body::empty()).unwrap();
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
-        // An event stream does not end.
+        // An event stream does not end, so its body is not read.
         let is_event_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
         let body = if is_event_stream { Bytes::new() } else { to_bytes(body, 1 << 20).await.unwrap() };
         TestResponse { status: head.status, headers: head.headers, body }
@@ -246,7 +247,7 @@ async fn every_response_has_its_own_id_and_forbids_sniffing() {
 }
 
 #[tokio::test]
-async fn a_well_formed_request_id_is_taken_over_and_any_other_is_replaced() {
+async fn a_well_formed_request_id_is_kept_and_any_other_is_replaced() {
     let fixture = Fixture::new(&[]).await;
     let longest = "x".repeat(128);
     for id in ["a", "0af7651916cd43dd8448eb211c80319c", "Root=1-67891233-abcdef;x/y+z~", &longest] {

@@ -22,7 +22,7 @@ impl ConnectionMetrics {
 
     /// Writes the metric families of this group.
     pub(crate) fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
-        // This order of reads guarantees that `ended` never exceeds `accepted`.
+        // `ended` is read before `accepted`, so that `ended` never exceeds `accepted`.
         let ended = self.ended.load(Ordering::Acquire);
         let accepted = self.accepted.load(Ordering::Relaxed);
         families.counter(

@@ -38,7 +38,7 @@ impl EventStreamMetrics {
     /// Writes the metric families of this group.
     pub(crate) fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        // This order of reads guarantees that `ended` never exceeds `begun`.
+        // `ended` is read before `begun`, so that `ended` never exceeds `begun`.
         let ended = self.ended.load(Ordering::Acquire);
         families.gauge(
             Family::new("artifactd_event_streams_open", "Event streams that are open."),

@@ -2,8 +2,8 @@
 //! them are in memory.
 //!
 //! Any client may request the text and may then read it slowly. The text stays in memory until it is read. So if many
-//! texts are in memory, further requests share the latest text. A new text is made only when the latest text is 1
-//! second old.
+//! texts are in memory, further requests share the latest text. The latest text is shared for at most 1 second. Then a
+//! new text is made.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,6 +90,7 @@ impl Exposition {
         // While the lock is held, no other text is made. Making a text takes less than a millisecond, because it does
         // not wait for anything.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        // `self.texts` is one of the counted references, so this means at least `MAX_UNSHARED` texts in memory.
         if Arc::strong_count(&self.texts) > MAX_UNSHARED {
             let cached = latest.iter().find(|cached| cached.format == format);
             if let Some(cached) = cached.filter(|cached| cached.created.elapsed() < MAX_SHARED_AGE) {

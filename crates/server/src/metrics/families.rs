@@ -59,6 +59,7 @@ impl<'a> Families<'a> {
         let Family { name, unit, help } = family;
         let mut encoder = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
         for (labels, value) in rows {
+            // `None`: the counter has no exemplar.
             encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, V, f64>(&value, None)?;
         }
         Ok(())

@@ -31,7 +31,7 @@ pub(crate) struct HistogramSnapshot {
 }
 
 impl DurationHistogram {
-    /// Counts a duration in the first bucket whose upper bound is not smaller.
+    /// Counts a duration in the first bucket whose upper bound is equal to or greater than the duration.
     pub(crate) fn record(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = BUCKET_BOUNDS.partition_point(|bound| *bound < seconds);
@@ -71,6 +71,7 @@ mod tests {
         }
         let snapshot = durations.snapshot();
         let counts: Vec<u64> = snapshot.buckets.iter().map(|(_, count)| *count).collect();
+        // Bucket 0 ends at 50 µs, bucket 18 at 60 s. Bucket 19 has no upper bound.
         assert_eq!((counts[0], counts[1], counts[18], counts[19]), (2, 1, 1, 1));
         assert_eq!((snapshot.count, counts.iter().sum()), (5, 5));
         assert!((snapshot.sum - 120.000_102).abs() < 1e-9, "{}", snapshot.sum);

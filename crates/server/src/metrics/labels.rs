@@ -131,6 +131,7 @@ fn status_label(status: u16) -> &'static str {
 pub(crate) fn outcome_index(status: Option<StatusCode>, code: Option<Code>) -> usize {
     let index_of = |key: (Option<u16>, Option<Code>)| OUTCOMES.iter().position(|outcome| outcome.key == key);
     let exact = index_of((status.map(|status| status.as_u16()), code));
+    // Without a code, `?` returns `None`, and the last outcome is used.
     let code_with_other_status = || index_of((None, Some(code?)));
     exact.or_else(code_with_other_status).unwrap_or(OUTCOMES.len() - 1)
 }
@@ -153,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_value_that_is_in_no_table_is_other() {
-        let found = |status: u16, code| {
-            let found = OUTCOMES[outcome_index(StatusCode::from_u16(status).ok(), code)];
-            (found.status, found.code)
+        let labels_of = |status: u16, code| {
+            let outcome = OUTCOMES[outcome_index(StatusCode::from_u16(status).ok(), code)];
+            (outcome.status, outcome.code)
         };
-        assert_eq!(found(599, Some(Code::NotFound)), ("other", "not_found"));
-        assert_eq!(found(599, None), ("other", ""));
-        assert_eq!(found(204, None), ("other", ""));
+        assert_eq!(labels_of(599, Some(Code::NotFound)), ("other", "not_found"));
+        assert_eq!(labels_of(599, None), ("other", ""));
+        assert_eq!(labels_of(204, None), ("other", ""));
         assert_eq!(OUTCOMES[outcome_index(None, None)].status, "none");
         assert_eq!(METHODS[method_index(&Method::from_bytes(b"BREW").unwrap())], "other");
         assert_eq!(ENDPOINTS[endpoint_index(None, None)].route, "other");

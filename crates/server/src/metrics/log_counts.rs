@@ -1,6 +1,6 @@
 //! The counts of the process's log.
 
-/// The number of lines that the log has written and dropped.
+/// How many lines of the log were written, and how many were dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogCounts {
     /// Lines that were written.

@@ -126,6 +126,7 @@ mod tests {
 
     #[test]
     fn the_line_of_a_process_is_read_whatever_its_name_is() {
+        // 250 and 50 ticks of CPU time, 17 threads, started 123456 ticks after the machine.
         let line = "4711 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 13 14 15 16 17 18 123456 20";
         let stat = ProcStat::parse(line).unwrap();
         let expected =

@@ -189,6 +189,7 @@ impl StoreMetrics {
         )?;
         let failed_reads = self.failed_reads.iter().zip(OUTCOMES).filter_map(|(count, kind)| {
             let count = count.load(Ordering::Relaxed);
+            // A failed read never has the kind `ok`, so this row is left out.
             let is_shown = count > 0 || (kind != "ok" && ALWAYS_SHOWN.contains(&kind));
             is_shown.then_some(([driver, ("kind", kind)], count))
         });
@@ -377,6 +378,7 @@ mod tests {
             ErrorKind::Closed,
             ErrorKind::Backend,
         ];
+        // The first 3 outcomes are not errors.
         assert_eq!(kinds.len() + 3, OUTCOMES.len());
         for kind in kinds {
             assert_eq!(OUTCOMES[failure_index(kind)], kind.as_str());

@@ -348,7 +348,8 @@ fn download(route: &Route, is_head: bool) -> Operation {
         .build()
 }
 
-/// Returns an operation that needs no token and returns JSON.
+/// Returns an operation that needs no token and returns JSON. `summary` describes the operation, and `ok_description`
+/// the response with the status 200.
 fn probe(
     route: &Route,
     is_head: bool,

@@ -25,7 +25,8 @@ pub(super) struct OperationResponses {
 
 impl OperationResponses {
     pub(super) fn new() -> Self {
-        // Any request may be refused because there are too many connections.
+        // Any request may be refused because there are too many connections. This refusal has the same status (429) as
+        // the refusal of a subscriber.
         let refusals = BTreeMap::from([(SUBSCRIBER_LIMIT_STATUS, vec![Code::RuntimeError])]);
         Self { responses: ResponsesBuilder::new(), refusals, is_head: false }
     }

@@ -44,6 +44,7 @@ pub(super) fn components() -> ComponentsBuilder {
     add_schema::<EventData>(&mut schemas);
     add_schema::<Liveness>(&mut schemas);
     add_schema::<ServerDescription>(&mut schemas);
+    // The pattern allows visible ASCII characters without quotes.
     let request_id = HeaderBuilder::new()
         .schema(Some(string_schema().pattern(Some("^[!#-&(-~]{1,128}$"))))
         .description(Some("The request's id, under which the server's log tells the cause of a failure: that of the request's own `X-Request-Id` if it has 1 to 128 visible ASCII characters without quotes."));
@@ -106,8 +107,8 @@ pub(super) fn bytes_schema() -> Schema {
     string_schema().format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary))).into()
 }
 
-/// The schema of the event stream. The format is binary, so that a generated client streams the body. With a text, the
-/// client would wait for the end of the body, but the stream does not end.
+/// The schema of the event stream. The format is binary, so that a generated client streams the body. If the format
+/// were text, the client would wait for the end of the body, but the stream does not end.
 pub(super) fn stream_schema() -> Schema {
     string_schema()
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
@@ -124,11 +125,13 @@ pub(super) fn field_schema(field: &RequestField, location: &ParameterIn) -> Sche
     let value_schema = match field.value_type {
         ValueType::Text => string_schema(),
         ValueType::ScopePart => {
+            // The pattern excludes control characters.
             string_schema().max_length(Some(256)).pattern(Some("^[^\\x00-\\x1f\\x7f-\\x9f]*$"))
         }
         ValueType::Namespace => string_schema().pattern(Some("^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$")),
         ValueType::OneOf(words) => string_schema().enum_values(Some(words.iter().copied())),
         ValueType::Digests => {
+            // The base64 of 32 bytes has 43 digits. The last digit has only 4 bits, so only 16 digits are possible.
             string_schema().pattern(Some("^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$"))
         }
     };

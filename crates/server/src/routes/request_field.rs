@@ -1,5 +1,5 @@
 //! The declaration of a query parameter or a header. The parser of queries and the OpenAPI document use the same
-//! declarations, so the names of query parameters always agree.
+//! declarations, so both have the same query parameters.
 
 /// A query parameter or a header of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

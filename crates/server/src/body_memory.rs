@@ -123,6 +123,7 @@ impl BodyPermit {
         }
     }
 
+    /// Waits until the body is aborted.
     async fn wait_for_abort(&self) {
         // `wake` is also notified when memory is granted, so each notification is checked.
         loop {

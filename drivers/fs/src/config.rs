@@ -108,7 +108,7 @@ impl FsConfig {
         self
     }
 
-    /// Sets the number of files that one listing may read. A listing of more files is refused. The default is
+    /// Sets the maximum number of files that one listing reads. A listing of more files is refused. The default is
     /// [`DEFAULT_MAX_SCAN`].
     #[must_use]
     pub fn max_scan(mut self, files: u64) -> Self {

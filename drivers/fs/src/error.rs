@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_that_a_file_system_does_not_support_is_not_a_failing_device() {
+    fn an_unsupported_operation_is_not_reported_as_a_failing_device() {
         for errno in [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::PERM] {
             assert!(is_unsupported(errno), "{errno}");
             let text = map_io_error("running a test", errno).to_string();

@@ -211,6 +211,7 @@ pub(crate) fn read_record(
     }
     // The bytes of the artifact are before the trailer, so the record begins at the offset `size`.
     let size = file_length - trailer_length;
+    // If the record is longer than the part of the tail before the footer, the whole record is read separately.
     let json = if record_length <= footer_offset {
         &buffer[footer_offset - record_length..footer_offset]
     } else {

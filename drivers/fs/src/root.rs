@@ -159,6 +159,7 @@ fn open_root_dir(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
+/// Opens the root directory at `path`. Creates the directory if it does not exist.
 fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
     let opened = match open_root_dir(path) {
         Err(Errno::NOENT) => {
@@ -197,6 +198,7 @@ fn create_root(path: &Path) -> Result<(), StoreError> {
         Err(error) => return Err(create_error(error)),
     }
     let root = File::open(path).map_err(create_error)?;
+    // `path` is absolute, so it always has a parent, and `.` is never opened.
     let parent = path.parent().map_or_else(|| File::open("."), File::open).map_err(create_error)?;
     inherit_owner(root, parent).map_err(|error| create_error(error.into()))
 }

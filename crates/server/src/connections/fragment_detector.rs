@@ -39,8 +39,8 @@ enum ParseState {
 }
 
 impl FragmentDetector {
-    /// Scans the next bytes. If a target in these bytes has a fragment, returns the number of its request on the
-    /// connection, from 1. `None`: no fragment was found.
+    /// Scans the next bytes. If targets in these bytes have a fragment, returns the number of the first such request.
+    /// The first request of the connection has the number 1. `None`: no fragment was found.
     pub(crate) fn scan(&mut self, mut bytes: &[u8]) -> Option<u64> {
         let mut found = None;
         while let Some((&byte, rest)) = bytes.split_first() {

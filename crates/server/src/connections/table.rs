@@ -243,8 +243,9 @@ impl TableState {
         true
     }
 
-    /// Returns the class of a new connection. `Regular`: a regular slot is free now, if necessary after an eviction.
-    /// Queued requests get free regular slots first.
+    /// Tries to find a regular slot for a new connection, if necessary by an eviction. Returns the class that the
+    /// connection gets: `Regular` if a regular slot is free now, otherwise `Reserved`. Queued requests get regular
+    /// slots before the new connection.
     fn choose_class(&mut self, limits: &ConnectionLimits, now: Instant) -> ConnectionClass {
         self.admit_queued(limits, now);
         if self.queue.is_empty() && self.free_regular_slot(limits, now) {
@@ -476,6 +477,7 @@ impl ConnectionHandle {
         if state.is_shutting_down {
             state.refuse(self.id);
         } else {
+            // If a regular slot is free or can be freed, the first queued request gets it at once.
             state.admit_queued(limits, Instant::now());
         }
         RequestAdmission::Queued(decision)

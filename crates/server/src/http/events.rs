@@ -58,6 +58,7 @@ fn subscribe(app: &App, verified: &VerifiedCaller, request: &Request) -> Result<
     // An id that is not visible ASCII belongs to no event. Such an id is replaced by `?`, which also belongs to no
     // event.
     let last_event_id = last_event_id.map(|id| id.to_str().unwrap_or("?").to_owned());
+    // An empty header counts as absent.
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
     Ok(app.resolver.subscribe(verified.caller(), SubscribeOptions { all_tenants, kinds, last_event_id })?)
 }
@@ -92,7 +93,7 @@ fn event_stream(
     metrics: Arc<EventStreamMetrics>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let retry_time = stream::once(async { Event::default().retry(RETRY) });
-    // The state of the stream. `None`: the stream ends.
+    // The state of the stream between two events. `None`: the stream ends.
     let open = Some((subscription, Box::pin(lifetime.ended()), metrics));
     let events = stream::unfold(open, async |open| {
         let (mut subscription, mut ended, metrics) = open?;
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_type_is_refused_with_the_legal_ones() {
+    fn the_error_for_an_unknown_type_names_the_legal_types_and_not_the_unknown_one() {
         let refused = format!("{:?}", read(&["artifacts.uploaded,task.started"]).unwrap_err());
         assert!(refused.contains("artifacts.deleted") && !refused.contains("task.started"));
     }

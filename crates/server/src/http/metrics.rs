@@ -158,6 +158,7 @@ fn negotiate_format(headers: &HeaderMap) -> Format {
     let weight_of = |format: Format| {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges = values.flat_map(|value| value.split(','));
+        // The weight is 0 if no range names the format.
         ranges.filter_map(|range| parse_weight(range, format)).fold(0.0, f32::max)
     };
     let open_metrics = weight_of(Format::OpenMetrics);
@@ -193,11 +194,12 @@ mod tests {
 
     #[test]
     fn the_format_is_the_one_that_the_client_prefers() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+        // The header that a Prometheus server sends.
+        let prometheus_accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
             application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,\
             text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         for (accept, format) in [
-            (prometheus, Format::OpenMetrics),
+            (prometheus_accept, Format::OpenMetrics),
             ("application/openmetrics-text; version=1.0.0", Format::OpenMetrics),
             ("Application/OpenMetrics-Text; Version=\"1.0.0\", text/plain", Format::OpenMetrics),
             ("application/openmetrics-text", Format::OpenMetrics),

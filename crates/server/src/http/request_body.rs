@@ -1,8 +1,9 @@
 //! The body of a request. A body that stalls or arrives too slowly fails. A body that is dropped before its end is
 //! drained.
 //!
-//! A client that sends a byte now and then must not occupy its connection or a connection of the store forever. Each
-//! wait for more bytes of a body has a timeout. In addition, the server adds up how long it waits for the body.
+//! A client that sends a byte now and then must not occupy its connection, or a database connection of the store,
+//! forever. Each wait for more bytes of a body has a timeout. In addition, the server adds up how long it waits for the
+//! body.
 //! Received bytes reduce this sum by the time that they take at the minimum rate. The sum never falls below zero, so a
 //! body that was fast before gets no extra time later. If the sum exceeds a limit, the body fails. The sum contains
 //! only the time in which the server waits for the client, not the time that the store takes.
@@ -134,6 +135,7 @@ impl HttpBody for RequestBody {
         this.progress.is_polled.store(true, Ordering::Release);
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
+            // No bytes have arrived. `poll_stall` is ready only after the server has waited too long.
             ready!(this.poll_stall(cx));
             let error =
                 io::Error::new(io::ErrorKind::TimedOut, "the request's body stalled, or arrived too slowly");
@@ -146,6 +148,7 @@ impl HttpBody for RequestBody {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
             this.metrics.count_received_bytes(length);
             this.progress.received.fetch_add(length, Ordering::Relaxed);
+            // The received bytes reduce the sum of the waits.
             let expected_micros = length.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND;
             this.waited = this.waited.saturating_sub(Duration::from_micros(expected_micros));
         } else {

@@ -220,6 +220,7 @@ pub(super) fn catch_panic() -> CatchPanicLayer<fn(Box<dyn Any + Send + 'static>)
 
 #[allow(clippy::needless_pass_by_value)] // The layer requires this signature.
 fn panic_response(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
+    // The payload of a panic is a `String` if its message was formatted, and a `&str` otherwise.
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -47,10 +47,10 @@ pub(crate) struct FinishedRequest<'a> {
 
 impl Default for RequestMetrics {
     fn default() -> Self {
-        let pairs = ENDPOINTS.len() * METHODS.len();
+        let endpoint_method_pairs = ENDPOINTS.len() * METHODS.len();
         Self {
-            ended: (0..pairs * OUTCOMES.len()).map(|_| AtomicU64::new(0)).collect(),
-            durations: (0..pairs).map(|_| DurationHistogram::default()).collect(),
+            ended: (0..endpoint_method_pairs * OUTCOMES.len()).map(|_| AtomicU64::new(0)).collect(),
+            durations: (0..endpoint_method_pairs).map(|_| DurationHistogram::default()).collect(),
             cut: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -59,7 +59,7 @@ impl Default for RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// Counts a request whose response has ended.
+    /// Counts a request whose response has ended or was cut.
     pub(crate) fn record(&self, request: &FinishedRequest<'_>) {
         let endpoint = labels::endpoint_index(request.route, request.control);
         let method = labels::method_index(request.method);
@@ -68,6 +68,7 @@ impl RequestMetrics {
         if let Some(count) = self.ended.get(pair_index(method) * OUTCOMES.len() + outcome) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        // The duration of a request with a method that the route does not have is recorded under `other`.
         let timed_method = if labels::allows_method(endpoint, method) { method } else { OTHER_METHOD };
         if let Some(durations) = self.durations.get(pair_index(timed_method)) {
             durations.record(request.duration);
@@ -95,6 +96,7 @@ impl RequestMetrics {
         };
         let ended = self.ended.iter().enumerate().filter_map(|(index, count)| {
             let count = count.load(Ordering::Relaxed);
+            // Most combinations never occur, so counters that are zero are left out.
             if count == 0 {
                 return None;
             }

@@ -96,7 +96,7 @@ pub struct StoreMetrics {
     orphans: AtomicU64,
 }
 
-/// The results of a sweep, as labels.
+/// The results of a sweep, as labels. `busy`: another sweep was running, so this sweep did nothing.
 const SWEEP_RESULTS: [&str; 3] = ["ok", "busy", "failed"];
 
 impl StoreMetrics {

@@ -41,6 +41,7 @@ const OCTET_STREAM: &str = "application/octet-stream";
 pub(super) fn paths() -> Paths {
     let mut paths = PathsBuilder::new();
     for route in ROUTES {
+        // Each control method is a path of its own. The path with `{method}` describes all other methods.
         if route.kind == RouteKind::Control {
             for method in Method::ALL {
                 let path = route.path.replace("{method}", method.name());

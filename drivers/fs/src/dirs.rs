@@ -377,11 +377,9 @@ mod tests {
         assert!(test_dir.path().join(key.leaf_path()).is_dir());
         // The leaf of a task of the same session has its parents in the cache, so only this leaf is opened and created.
         let task = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
-        let sibling = ArtifactKey {
-            file: key.file.clone(),
-            ..ArtifactKey::new(&task, &ArtifactId::new(&Namespace::default(), &Digest::of(b"")))
-        };
+        let sibling = ArtifactKey::new(&task, &ArtifactId::new(&Namespace::default(), &Digest::of(b"")));
         dirs.open_or_create_leaf(&sibling).unwrap();
+        // Pruning removes the empty directories from the disk and from the cache.
         prune_empty_dirs(&dirs, &sibling);
         prune_empty_dirs(&dirs, &key);
         assert_eq!(fs::read_dir(test_dir.path()).unwrap().count(), 0);

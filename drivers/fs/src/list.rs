@@ -224,6 +224,7 @@ impl Scan<'_> {
     /// Checks that `record` belongs to the file `name` in the current directory. A file that was copied to another path
     /// must not be listed there.
     fn check_location(&mut self, record: &Record, name: &str) -> Result<(), StoreError> {
+        // All files of a leaf have the same scope, so the scope is compared with the path only once.
         if self.leaf_scope.as_ref() != Some(&record.scope) {
             let tokens = KeyToken::of_scope(&record.scope);
             if !tokens.iter().map(KeyToken::as_str).eq(self.path.iter().map(String::as_str)) {

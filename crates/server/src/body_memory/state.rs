@@ -256,8 +256,9 @@ impl MemoryState {
         self.waiting.retain(|number| Some(*number) != chosen);
     }
 
-    /// Tries to free memory for the waiting body `number`. Considers the bodies that hold memory of the needed part or
-    /// the overflow part, and lag more than `lag_limit`. Of these, the body that lags most is aborted.
+    /// Tries to free memory for the waiting body `number` by aborting one other body. This other body must lag more
+    /// than `lag_limit`. It must also hold the overflow part, or memory of a part that the waiting body needs. If
+    /// several bodies fulfil these conditions, the body that lags most is aborted.
     pub(super) fn abort_slow_body_for(&mut self, number: u64, lag_limit: Duration) {
         let Some(waiting_body) = self.bodies.get(&number) else { return };
         let Some(requested) = waiting_body.requested else { return };

@@ -45,6 +45,7 @@ async fn settle() {
 async fn bytes_that_were_not_sent_are_not_reserved() {
     let memory = memory();
     let mut all = Vec::new();
+    // Each of these bodies may become large, but only 1 byte of it has arrived.
     for number in 0..400 {
         all.push(received(&memory, &format!("tenant {}", number % 2), 1).await);
     }
@@ -99,6 +100,7 @@ async fn a_tenant_gets_up_to_its_limit_and_others_do_not_wait() {
 async fn bodies_that_hold_memory_and_wait_for_more_all_complete() {
     let memory = memory();
     let mut all = Vec::new();
+    // 40 bodies of 1 MiB compete for 8 MiB. Each body reserves its memory in 16 steps.
     for number in 0..40 {
         let memory = memory.clone();
         all.push(tokio::spawn(async move {
@@ -153,6 +155,7 @@ async fn a_slow_body_is_aborted_once_another_waits_and_not_before() {
     assert!(started.elapsed() < LAG_LIMIT, "{:?}", started.elapsed());
     settle().await;
     let aborted = slow.iter().filter(|body| body.is_finished()).count();
+    // Aborting some of the slow bodies frees enough memory, so not all of them are aborted.
     assert!((1..4).contains(&aborted), "{aborted} of 4 slow bodies were aborted");
     drop((first, second));
     for body in slow.into_iter().filter(JoinHandle::is_finished) {
@@ -181,6 +184,7 @@ async fn a_body_alone_may_lag_until_the_timeout() {
     let mut permit = received(&memory, "a", 100 * KIB).await;
     let mut total = 100 * KIB;
     let aborted = loop {
+        // One byte arrives each second. This is far below the minimum rate.
         match permit.receive(sleep(Duration::from_secs(1))).await {
             Ok(()) => {
                 total += 1;
@@ -198,6 +202,7 @@ async fn a_body_alone_may_lag_until_the_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_dropped_while_it_waits_leaves_nothing_behind() {
     let memory = memory();
+    // The first bodies get memory, and the others wait.
     let held: Vec<_> = (0..10).map(|_| spawn_reserve(memory.start_body("a"), LARGEST)).collect();
     settle().await;
     for body in held {

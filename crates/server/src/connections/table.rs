@@ -165,7 +165,7 @@ impl ConnectionTable {
         true
     }
 
-    /// Refuses all queued requests. From now on, a request that would be queued is refused too. For the shutdown.
+    /// Refuses all queued requests at a shutdown. From now on, a request that would be queued is refused too.
     pub(crate) fn refuse_queued(&self) {
         let state = &mut *self.state();
         state.is_shutting_down = true;
@@ -461,6 +461,7 @@ impl ConnectionHandle {
         let Some(class) = state.entries.get(&self.id).map(|entry| entry.class) else {
             return RequestAdmission::Refused;
         };
+        // Only a connection in the reserve waits for a regular slot, and only if its request is not a probe.
         if class != ConnectionClass::Reserved || kind == RequestKind::Probe {
             state.update(self.id, |entry| {
                 entry.requests += 1;

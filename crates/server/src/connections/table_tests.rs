@@ -141,6 +141,7 @@ fn a_request_that_stops_waiting_is_refused_and_leaves_the_reserve() {
 
 #[test]
 fn a_client_at_its_limit_loses_an_idle_connection_of_its_own_or_is_refused() {
+    // A client may have 2 connections. The second stream is the third connection, so the idle connection is evicted.
     let table = table(8, 1, Some(2));
     let mut idle = serving(&table, RequestKind::Control);
     idle.handle.mark_idle(1);

@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn a_record_with_a_time_in_the_future_counts_as_modified_now() {
-        let before = UNIX_EPOCH + Duration::from_secs(784_111_000);
-        assert_eq!(last_modified(&record(), before), before);
+        let before_creation = UNIX_EPOCH + Duration::from_secs(784_111_000);
+        assert_eq!(last_modified(&record(), before_creation), before_creation);
         assert_eq!(last_modified(&record(), now()), UNIX_EPOCH + Duration::from_secs(784_111_777));
     }
 

@@ -118,6 +118,7 @@ impl RequestBody {
             .stall
             .get_or_insert_with(|| Stall { since: Instant::now(), timer: Box::pin(sleep(max_wait)) });
         ready!(stall.timer.as_mut().poll(cx));
+        // A timer that is ready must not be polled again.
         self.stall = None;
         Poll::Ready(())
     }

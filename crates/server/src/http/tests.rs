@@ -21,6 +21,9 @@ use crate::settings::{EventStreamSettings, ServerSettings};
 use artifact_store_identity::keys::{Minter, TokenClaims, generate};
 use artifact_store_identity::{Rules, Verifier};
 
+/// The largest response that these tests read, in bytes.
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+
 struct Fixture {
     app: Arc<App>,
     router: Router,
@@ -86,7 +89,8 @@ impl Fixture {
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         // An event stream does not end, so its body is not read.
         let is_event_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
-        let body = if is_event_stream { Bytes::new() } else { to_bytes(body, 1 << 20).await.unwrap() };
+        let body =
+            if is_event_stream { Bytes::new() } else { to_bytes(body, MAX_RESPONSE_BYTES).await.unwrap() };
         TestResponse { status: head.status, headers: head.headers, body }
     }
 
@@ -254,6 +258,7 @@ async fn a_well_formed_request_id_is_kept_and_any_other_is_replaced() {
         let response = fixture.send("GET", "/healthz", &[("x-request-id", id)]).await;
         assert_eq!(response.headers["x-request-id"], id);
     }
+    // Any other id is replaced by a random id, which has 32 hex digits.
     let too_long = "x".repeat(129);
     for id in ["", "a b", "a\tb", "\"a\"", "it's", "\u{e9}", &too_long] {
         let response = fixture.send("GET", "/healthz", &[("x-request-id", id)]).await;
@@ -326,7 +331,7 @@ async fn a_panic_becomes_an_error_response_without_its_message() {
     }
     let router: Router = Router::new().route("/", get(panics)).layer(response::catch_panic());
     let (head, body) = router.oneshot(Request::new(Body::empty())).await.unwrap().into_parts();
-    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let body = to_bytes(body, MAX_RESPONSE_BYTES).await.unwrap();
     let response = TestResponse { status: head.status, headers: head.headers, body };
     assert_eq!((response.status.as_u16(), response.code().as_str()), (500, "runtime_error"));
     assert!(!String::from_utf8_lossy(&response.body).contains("secret"));

@@ -154,10 +154,11 @@ pub(super) fn field_description(field: &RequestField, location: &ParameterIn) ->
     }
 }
 
-/// The schema of a header with several values. In HTTP the values are one string with commas. Some client generators do
-/// not accept an array in a header.
+/// The schema of a header with several values. In HTTP the values are one string with commas. So the schema is a
+/// string: some client generators do not accept an array in a header.
 fn list_schema(field: &RequestField) -> ObjectBuilder {
     let ValueType::OneOf(words) = field.value_type else { return string_schema() };
+    // The pattern is one word, followed by any number of further words after commas.
     let word = format!("(?:{})", words.join("|").replace('.', "\\."));
     string_schema().pattern(Some(format!("^{word}(?:[ \\t]*,[ \\t]*{word})*$")))
 }

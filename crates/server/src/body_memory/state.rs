@@ -227,9 +227,11 @@ impl MemoryState {
                     tenant.held.add(requested);
                 }
             } else if tenant_shortage.is_zero() {
+                // The memory of all tenants together is short, so later requests of every tenant are blocked.
                 blocked.add(total_shortage);
                 still_waiting.push(number);
             } else {
+                // The tenant is at its limit, so only its own later requests are blocked.
                 blocked_tenants.entry(Arc::clone(&body.tenant)).or_default().add(tenant_shortage);
                 still_waiting.push(number);
             }

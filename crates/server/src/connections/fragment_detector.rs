@@ -120,7 +120,8 @@ impl FragmentDetector {
 mod tests {
     use super::*;
 
-    /// Scans the bytes as a whole and one by one, and checks that both results are equal. Returns the result of `scan`.
+    /// Scans the bytes in one call, and then with one call for each byte. Checks that both ways find the same request,
+    /// and returns its number.
     fn scan_all(bytes: &str) -> Option<u64> {
         let whole = FragmentDetector::default().scan(bytes.as_bytes());
         let mut one_by_one = FragmentDetector::default();

@@ -148,7 +148,7 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     let headers = response.headers_mut();
     set_headers(headers, &entry.context.id);
     // The client waits for a `100 Continue` that it will not get. The server does not know whether the client will send
-    // the body anyway, so the connection must be closed.
+    // the body nevertheless, so the connection must be closed.
     if body_progress.is_some_and(|progress| progress.is_pending()) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

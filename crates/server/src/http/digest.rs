@@ -110,7 +110,7 @@ fn is_number(text: &str) -> bool {
     [integer, fraction].iter().all(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Returns whether `text` is a token.
+/// Returns whether `text` is a token of a structured field, which is a word without quotes (RFC 9651 §3.3.4).
 fn is_token(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b))

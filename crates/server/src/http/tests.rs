@@ -137,7 +137,7 @@ async fn every_other_verb_of_a_route_is_unknown_and_the_allowed_ones_are_named()
 }
 
 #[tokio::test]
-async fn a_path_without_a_route_is_unknown_with_or_without_a_token() {
+async fn a_path_without_a_route_is_unknown_even_without_a_token() {
     let fixture = Fixture::new(&[]).await;
     for path in ["/v1", "/v1/control/", "/v1/control/a/b", "/v1/artifacts/", "/v1/artifacts/a/b", "/%ff"] {
         let response = fixture.send("GET", path, &[]).await;

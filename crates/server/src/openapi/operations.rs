@@ -106,6 +106,7 @@ fn path_parameter(name: &str, description: &str) -> ParameterBuilder {
 /// Returns the operation of a control method.
 fn control(route: &Route, method: Method) -> Operation {
     use Code::{IdentityScopeRequired, NotFound, PayloadInvalid, PresignUnsupported, ScopeMismatch};
+    // `codes` are the codes with which only some methods can be refused.
     let (request, response, codes): (_, _, &[Code]) = match method {
         Method::ArtifactsPut => {
             (schema_ref::<PutRequest>(), schema_ref::<PutResponse>(), &[ScopeMismatch, PayloadInvalid])

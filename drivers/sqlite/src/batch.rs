@@ -24,7 +24,8 @@ impl BatchError {
     }
 }
 
-/// Runs `jobs` in one transaction. Returns one list for each job: the blobs to delete now, after the commit.
+/// Runs `jobs` in one transaction and commits it. Returns one list for each job: the blobs that the writer must delete
+/// after this commit.
 pub(crate) async fn run(
     conn: &mut SqliteConnection,
     clock: &dyn Clock,

@@ -1,10 +1,11 @@
-//! [`run_blocking`]: runs work that may wait for the disk or use the CPU for long on the runtime's blocking pool.
+//! [`run_blocking`]: runs slow work on the runtime's blocking pool. Slow work may wait for the disk, or use the CPU for
+//! a long time.
 //!
 //! This module must never know what the work is.
 
 use artifact_store_core::StoreError;
 
-/// Runs `work` on the blocking pool, because it may wait for the disk or use the CPU for long.
+/// Runs `work` on the blocking pool, so that slow work does not delay other tasks. Returns the result of `work`.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -109,6 +109,7 @@ impl SqliteConfig {
 
     /// A store in memory. Its artifacts are lost when the store is closed or dropped.
     pub fn memory() -> Self {
+        // These are the defaults that `OPTIONS` documents. A store in a file has the same defaults.
         Self {
             path: None,
             synchronous: Synchronous::default(),
@@ -139,6 +140,7 @@ impl SqliteConfig {
             path: (path != MEMORY).then(|| PathBuf::from(path)),
             synchronous: match options.text("synchronous") {
                 Some("normal") => Synchronous::Normal,
+                // `Options` has rejected all words except `full` and `normal`. `None` means the default, `full`.
                 _ => Synchronous::Full,
             },
             busy_timeout: options.duration("busy_timeout").unwrap_or(defaults.busy_timeout),
@@ -196,11 +198,11 @@ impl SqliteConfig {
 
     /// The capabilities of a store with this configuration.
     pub fn capabilities(&self) -> Capabilities {
-        let plain = Capabilities::new().max_artifact_bytes(self.artifact_bytes_limit());
+        let without_flags = Capabilities::new().max_artifact_bytes(self.artifact_bytes_limit());
         match (&self.path, self.synchronous) {
-            (None, _) => plain,
-            (Some(_), Synchronous::Normal) => plain.with(Flag::Shared),
-            (Some(_), Synchronous::Full) => plain.with(Flag::Shared).with(Flag::Durable),
+            (None, _) => without_flags,
+            (Some(_), Synchronous::Normal) => without_flags.with(Flag::Shared),
+            (Some(_), Synchronous::Full) => without_flags.with(Flag::Shared).with(Flag::Durable),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::database_file::AccessMode;
 use crate::error;
 
 /// The size of the writer's page cache, in KiB. The pages that one transaction changes should fit into this cache, so
-/// that no page is written twice. A transaction has about 4 MiB.
+/// that no page is written twice. A transaction changes about 4 MiB of pages.
 const WRITER_CACHE_KIB: u32 = 6 * 1024;
 /// The size of a reader's page cache, in KiB. It is large enough for the inner pages of the indexes.
 const READER_CACHE_KIB: u32 = 2 * 1024;
@@ -33,6 +33,7 @@ pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> Sqli
     options
         .busy_timeout(config.busy_timeout)
         .page_size(config.page_size)
+        // The schema has no foreign keys. sqlx would turn the checks on.
         .foreign_keys(false)
         .synchronous(match config.synchronous {
             Synchronous::Full => SqliteSynchronous::Full,
@@ -45,6 +46,7 @@ pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> Sqli
         .pragma("trusted_schema", "OFF")
         // On macOS, data is not on the disk after an fsync alone. Other systems ignore this pragma.
         .pragma("fullfsync", "ON")
+        // With a memory-mapped file, an I/O error would kill the process with a signal instead of failing the statement.
         .pragma("mmap_size", "0")
         .statement_cache_capacity(64)
         .disable_statement_logging()

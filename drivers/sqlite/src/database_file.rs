@@ -1,4 +1,4 @@
-//! The database file on disk: its creation, how it can be accessed, whether it was moved, and the free space on its
+//! The database file on disk: its creation, its access mode, the check that it was not moved, and the free space on its
 //! disk.
 //!
 //! This module must never name a table. It must never open the database file while a connection may have the file open.
@@ -86,7 +86,7 @@ pub(crate) enum AccessMode {
 /// Determines how this process can read the database at `path`. Creates no file.
 pub(crate) fn access_mode(path: &Path) -> Result<AccessMode, StoreError> {
     let read_only_mode = read_only_access_mode(path)?;
-    // The parent of a bare file name is the empty path, which cannot be checked.
+    // The parent of a bare file name is the empty path, which cannot be checked. It counts as writable.
     let is_directory_writable =
         path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || is_writable(parent));
     if is_writable(path) && is_directory_writable {
@@ -212,7 +212,8 @@ impl DatabaseFile {
         if self.has_room(bytes, bytes) {
             return Ok(());
         }
-        // The checkpoint is incomplete if readers block it or if the disk is too full.
+        // If readers block the checkpoint, or if the disk is too full, the checkpoint is incomplete. The next transaction
+        // then cannot reuse the log file.
         let is_log_reusable = self.checkpoint(conn).await;
         if bytes == 0 {
             return Ok(());
@@ -231,15 +232,15 @@ impl DatabaseFile {
     /// Checkpoints the log into the database. Returns `true` if the whole log was checkpointed. The next transaction
     /// then writes from the beginning of the log file.
     ///
-    /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If the disk is full, the store can still write to
-    /// this reserve what it needs to delete an artifact, or to put one that fits into free pages of the database.
+    /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If the disk is full, a delete can still write to
+    /// this reserve. A put can also write to it, if its bytes fit into free pages of the database.
     async fn checkpoint(&self, conn: &mut SqliteConnection) -> bool {
         // If the log file is larger than this limit, SQLite truncates it at the next commit. If this statement fails,
         // the log file only stays larger.
         let set_limit = format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}");
         let _ = sqlx::query(sqlx::AssertSqlSafe(set_limit)).fetch_all(&mut *conn).await;
-        // The row has three columns: whether another connection blocked the checkpoint (1 or 0), the number of frames
-        // in the log, and the number of checkpointed frames.
+        // The first column is 1 if another connection blocked the checkpoint, otherwise 0. The second column is the
+        // number of frames in the log. The third column is the number of checkpointed frames.
         let result = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)")
             .fetch_one(&mut *conn)
             .await;
@@ -276,7 +277,9 @@ impl DatabaseFile {
     /// Returns `true` if the disk has room for three things: the growth of the log, the growth of the database, and the
     /// checkpoint of the current log. Also returns `true` if the system does not report the available space.
     fn has_room(&self, log_growth: u64, database_growth: u64) -> bool {
-        let needed = HEADROOM_BYTES + log_growth + database_growth + self.wal_bytes();
+        // A checkpoint writes at most the whole current log into the database.
+        let checkpoint_bytes = self.wal_bytes();
+        let needed = HEADROOM_BYTES + log_growth + database_growth + checkpoint_bytes;
         available_bytes(&self.path).is_none_or(|available| available >= needed)
     }
 }

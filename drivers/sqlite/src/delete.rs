@@ -161,6 +161,7 @@ impl WriteJob for DeleteChunks {
         .execute(&mut *transaction.conn)
         .await?
         .rows_affected();
+        // If the step found fewer chunks than its limit, no chunk is left.
         let is_complete = deleted < CHUNKS_PER_STEP.cast_unsigned();
         if is_complete {
             sqlx::query("DELETE FROM pending WHERE blob = ?")

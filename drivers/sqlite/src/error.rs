@@ -49,8 +49,8 @@ pub(crate) fn is_full(error: &sqlx::Error) -> bool {
     result_code(error).is_some_and(|code| primary_code(code) == FULL)
 }
 
-// The result codes of SQLite, from https://www.sqlite.org/rescode.html. The low byte is the primary code. The whole
-// number is the extended code, which is more precise.
+// The result codes of SQLite, from https://www.sqlite.org/rescode.html. The low byte is the primary code. An extended
+// code is more precise: it also has a detail number in the second byte.
 const PERM: i32 = 3;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
@@ -86,7 +86,8 @@ fn primary_code(extended_code: i32) -> i32 {
 /// Converts an extended result code.
 fn from_result_code(code: i32) -> StoreError {
     // SQLite does not always report a full disk as SQLITE_FULL. If a quota is reached, or the log's shared memory
-    // cannot grow, SQLite reports a failed write. So these codes are mapped to `Unavailable`, like SQLITE_FULL.
+    // cannot grow, SQLite reports a failed write. So the codes of failed writes are mapped to `Unavailable`, like
+    // SQLITE_FULL.
     match code {
         IOERR_WRITE | IOERR_FSYNC | IOERR_DIR_FSYNC | IOERR_TRUNCATE | IOERR_SHMSIZE => {
             return StoreError::unavailable(

@@ -24,8 +24,8 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
     type Output: Send + 'static;
     /// Whether the transaction must be synced to disk before the result is sent.
     ///
-    /// Staged chunks need no sync of their own. The record that makes the chunks visible is written to the same log
-    /// later, and the sync of the record includes the chunks.
+    /// Staged chunks need no sync of their own. The chunks and later their record are written to one write-ahead log.
+    /// So the sync of the record also syncs the chunks.
     const DURABLE: bool;
 
     /// The approximate number of bytes that the job writes. 0 for a job that only deletes or marks rows.
@@ -53,6 +53,7 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
 #[async_trait]
 pub(crate) trait ErasedJob: Send {
     fn bytes(&self) -> usize;
+    /// The value of [`WriteJob::DURABLE`].
     fn is_durable(&self) -> bool;
     fn blobs_to_release(&self) -> Vec<i64>;
     /// Runs the job and stores its output.

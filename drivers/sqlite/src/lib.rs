@@ -2,10 +2,10 @@
 //!
 //! # Layout
 //! The table `artifact` has one row for each record: the record as JSON, the SHA-256 of this JSON, and copies of the
-//! fields that listings search by. A row whose scope, id, digest, size or time does not match its record is `Corrupt`
-//! in every read. The key is (scope mark, id). The scope mark is the first 128 bits of the SHA-256 of the scope. Every
-//! row also contains the plain scope, and every read compares it with the requested scope. Tags have a table of their
-//! own.
+//! fields that listings search by. If the scope, id, digest, size or time of a row does not match its record, every read
+//! of the row returns `Corrupt`. The unique key of a row is (scope mark, id). The scope mark is the first 128 bits of
+//! the SHA-256 of the scope. Every row also contains the plain scope, and every read compares it with the requested
+//! scope. Tags have a table of their own.
 //!
 //! There is one index for each kind of listing: scope, session, user, tenant, all tenants. Within each index, rows are in
 //! the order of rank, id and scope mark. The rank is the bitwise complement of the time, so newer rows come first. Each
@@ -35,8 +35,8 @@
 //! `pending`. They are deleted when a store is opened or [swept](SqliteStore::sweep).
 //!
 //! With `synchronous=full`, a transaction that inserts or deletes a record is synced to disk. A transaction that only
-//! stages chunks is not synced. The record is written to the same log later, and the sync of the record includes the
-//! chunks.
+//! stages chunks is not synced. The chunks and later the record are written to one write-ahead log. So the sync of the
+//! record also syncs the chunks.
 //!
 //! # Concurrency
 //! One task writes. It runs up to 64 queued jobs in one transaction, so many concurrent puts share one sync. It sends
@@ -51,7 +51,7 @@
 //! limits the wait for this lock. Every open store holds a shared lock on the owners file. A sweep checks whether its
 //! store is the only holder of this lock. The check runs within a write transaction, so no other sweep can check at the
 //! same time. If the store is the only holder, all pending blobs of other stores are orphans. Otherwise a pending blob
-//! of another store is an orphan if it is marked for deletion or was not renewed for an hour.
+//! of another store is an orphan if it is marked for deletion, or if its put staged no chunk for an hour.
 //!
 //! Memory: an upload holds about 5 chunks, a read holds about 3 chunks, and a transaction holds about 4 MiB. The page
 //! cache is 6 MiB for the writer and 2 MiB for each reader.

@@ -20,7 +20,7 @@ pub(crate) async fn list(readers: &ReaderPool, query: &ListQuery) -> Result<Page
     let mut reader = readers.acquire().await?;
     let rows = page_query(query, position).build().fetch_all(reader.conn()?).await;
     let rows = reader.finish(rows)?;
-    let more = rows.len() > limit;
+    let has_next_page = rows.len() > limit;
     let mut records: Vec<Record> = Vec::with_capacity(rows.len());
     for row in rows.iter().take(limit) {
         let (_blob, record) = row::decode(row)?;
@@ -32,7 +32,7 @@ pub(crate) async fn list(readers: &ReaderPool, query: &ListQuery) -> Result<Page
     } else {
         None
     };
-    Ok(Page::new(query, records, total, more))
+    Ok(Page::new(query, records, total, has_next_page))
 }
 
 /// The statement for one page. It selects one row more than the limit. This row shows whether there is another page.
@@ -91,11 +91,12 @@ enum ListIndex {
 }
 
 impl ListIndex {
-    /// The index with the fewest rows that contains all rows of `pattern`.
+    /// The index in which a scan for `pattern` reads the fewest rows that do not match.
     fn for_pattern(pattern: &ScopePattern) -> Self {
         let ScopePattern { tenant, user, session, task } = pattern;
         match (tenant, user, session) {
             (TenantPattern::One(tenant), Some(user), Some(session)) => {
+                // A scope includes its task. So a pattern that matches any task matches many scopes of one session.
                 let task = match task {
                     TaskPattern::Any => return Self::Session,
                     TaskPattern::NoTask => None,
@@ -105,6 +106,7 @@ impl ListIndex {
                 Self::Scope(ScopeMark::of(&scope))
             }
             (TenantPattern::One(_), Some(_), None) => Self::User,
+            // There is no index by tenant and session without a user.
             (TenantPattern::One(_), None, _) => Self::Tenant,
             (TenantPattern::AllTenants, ..) => Self::AllTenants,
         }
@@ -113,7 +115,7 @@ impl ListIndex {
 
 /// Adds the index and all conditions except `created_before`.
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &ListQuery) {
-    // The statement names the index, so that statistics cannot make SQLite choose another one. Each text ends with a
+    // The statement names the index, so that statistics cannot make SQLite choose another one. Each text contains the
     // first condition, so that all further conditions begin with `AND`.
     sql.push(match index {
         ListIndex::Scope(_) => " INDEXED BY artifact_by_scope WHERE a.scope_mark = ",
@@ -123,7 +125,7 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &Li
         ListIndex::AllTenants => " INDEXED BY artifact_by_rank WHERE TRUE",
     });
     if let ListIndex::Scope(scope_mark) = index {
-        // The value for `a.scope_mark = `.
+        // Completes the condition `a.scope_mark = `.
         sql.push_bind(scope_mark.as_bytes().to_vec());
     }
     let ScopePattern { tenant, user, session, task } = query.pattern();
@@ -156,7 +158,7 @@ macro_rules! normalized_media_type {
     };
 }
 
-/// The parts of each media range, as a JSON array of arrays.
+/// The parts of each media range, as JSON: an array with one array of hexadecimal strings for each range.
 fn media_types_json(media_types: &[MediaRange]) -> String {
     let lists: Vec<String> = media_types
         .iter()
@@ -212,7 +214,8 @@ mod tests {
     use artifact_store_core::{Clock, Digest, PutOptions, SystemClock};
     use sqlx::{ConnectOptions, Row, SqliteConnection};
 
-    async fn plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
+    /// The steps of SQLite's query plan for `sql`. The first step reads the table `artifact`.
+    async fn query_plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let rows = sqlx::query(explain).fetch_all(conn).await.unwrap();
         rows.iter().map(|row| row.get::<String, _>("detail")).collect()
@@ -235,7 +238,7 @@ mod tests {
             tags: vec!["a".into()],
         };
         let session = "artifact_by_session (tenant=? AND user=? AND session=?";
-        for (pattern, expected, position_condition) in [
+        for (pattern, expected_index, position_condition) in [
             (ScopePattern::exactly(&scope), "artifact_by_scope (scope_mark=?", "(rank,id)>(?,?)"),
             (ScopePattern::session_of(&scope), session, "(rank,id,scope_mark)>(?,?,?)"),
             (
@@ -255,15 +258,20 @@ mod tests {
                 let query = ListQuery::new(pattern.clone()).with_filter(filter);
                 for position in [None, Some(&position)] {
                     let sql = page_query(&query, position);
-                    let steps = plan(&mut conn, sql.sql().as_str()).await;
-                    let all = steps.join("\n");
-                    assert!(steps[0].contains(expected), "{all}");
-                    assert!(!all.contains("TEMP B-TREE FOR ORDER BY"), "{all}");
-                    assert!(!all.contains("SCAN a") || steps[0].contains("USING INDEX"), "{all}");
+                    let steps = query_plan(&mut conn, sql.sql().as_str()).await;
+                    let plan = steps.join("\n");
+                    assert!(steps[0].contains(expected_index), "{plan}");
+                    let sorts_rows = plan.contains("TEMP B-TREE FOR ORDER BY");
+                    assert!(!sorts_rows, "{plan}");
+                    // A listing of all tenants scans a whole index. No listing may scan the table itself.
+                    let scans_table = plan.contains("SCAN a") && !steps[0].contains("USING INDEX");
+                    assert!(!scans_table, "{plan}");
                     if position.is_some() {
-                        // The rank is the negated time, so the filter `created_after` is an upper bound of the rank.
-                        let upper_bound = if filtered { " AND rank<?" } else { "" };
-                        assert!(steps[0].contains(&format!("{position_condition}{upper_bound}")), "{all}");
+                        // Later times have smaller ranks. So the filter `created_after` sets the largest rank, and
+                        // SQLite shows `<=` as `<`.
+                        let max_rank_condition = if filtered { " AND rank<?" } else { "" };
+                        let conditions = format!("{position_condition}{max_rank_condition}");
+                        assert!(steps[0].contains(&conditions), "{plan}");
                     }
                 }
             }

@@ -50,7 +50,7 @@ impl OwnersLock {
     /// [`is_only_holder`](Self::is_only_holder).
     pub(crate) async fn acquire_shared(&self, timeout: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + timeout;
-        while !is_acquired(self.file.try_lock_shared())? {
+        while !check_acquired(self.file.try_lock_shared())? {
             if Instant::now() >= deadline {
                 return Err(StoreError::unavailable(
                     "another process held the owners file of the database for longer than busy_timeout",
@@ -71,13 +71,14 @@ impl OwnersLock {
     pub(crate) fn is_only_holder(&self) -> Result<bool, StoreError> {
         let unlock_error = |error| error::from_io("unlocking the owners file", error);
         self.file.unlock().map_err(unlock_error)?;
-        let is_only_holder = is_acquired(self.file.try_lock())?;
+        let is_only_holder = check_acquired(self.file.try_lock())?;
         if is_only_holder {
             self.file.unlock().map_err(unlock_error)?;
         }
-        // A process that counts orphans with `is_unlocked` may hold the exclusive lock for a moment.
+        // A process that counts orphans with `is_unlocked` may hold the exclusive lock for a moment. So several
+        // attempts may be necessary.
         for _ in 0..RELOCK_ATTEMPTS {
-            if is_acquired(self.file.try_lock_shared())? {
+            if check_acquired(self.file.try_lock_shared())? {
                 return Ok(is_only_holder);
             }
             std::thread::sleep(RELOCK_DELAY);
@@ -92,7 +93,7 @@ impl OwnersLock {
     pub(crate) fn is_unlocked(database: &Path) -> Result<bool, StoreError> {
         match File::open(database_file::with_suffix(database, "-owners")) {
             // The lock is released when `file` is dropped here.
-            Ok(file) => is_acquired(file.try_lock()),
+            Ok(file) => check_acquired(file.try_lock()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error::from_io("opening the owners file", error)),
         }
@@ -101,7 +102,7 @@ impl OwnersLock {
 
 /// Converts the result of a lock attempt. Returns `true` if the lock was acquired, and `false` if another store or
 /// process holds it.
-fn is_acquired(attempt: Result<(), TryLockError>) -> Result<bool, StoreError> {
+fn check_acquired(attempt: Result<(), TryLockError>) -> Result<bool, StoreError> {
     match attempt {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
@@ -118,11 +119,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("artifacts.db");
         fs::write(&database, "").unwrap();
-        let lock = || OwnersLock::open(&database).unwrap();
-        let (one, two) = (lock(), lock());
-        one.acquire_shared(LOCK_RETRY_DELAY).await.unwrap();
+        let open_lock = || OwnersLock::open(&database).unwrap();
+        let (one, two) = (open_lock(), open_lock());
+        let timeout = LOCK_RETRY_DELAY;
+        one.acquire_shared(timeout).await.unwrap();
         assert!(one.is_only_holder().unwrap());
-        two.acquire_shared(LOCK_RETRY_DELAY).await.unwrap();
+        two.acquire_shared(timeout).await.unwrap();
+        // The checks are repeated, because a check must not lose the shared lock of its store.
         for _ in 0..3 {
             assert!(!one.is_only_holder().unwrap());
             assert!(!two.is_only_holder().unwrap());

@@ -18,7 +18,7 @@ pub(crate) struct StagedBlob(Arc<AtomicI64>);
 /// The result of [`StagedBlob::renew_lease`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeaseRenewal {
-    /// The lease begins again from now.
+    /// A new lease begins now.
     Renewed { blob: i64 },
     /// The upload cannot continue: its lease ended, and a sweep deleted the blob or marked it for deletion.
     Swept,
@@ -57,6 +57,7 @@ impl StagedBlob {
         &self,
         transaction: &mut WriteTransaction<'_>,
     ) -> Result<LeaseRenewal, sqlx::Error> {
+        // Without a blob number, no chunk is staged. So the upload cannot continue, as after a sweep.
         let Some(blob) = self.blob() else { return Ok(LeaseRenewal::Swept) };
         let renewed =
             sqlx::query("UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0")

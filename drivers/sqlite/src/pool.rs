@@ -38,7 +38,7 @@ pub(crate) struct ReaderPool {
 /// A connection of the pool, with the flag that interrupts its statement.
 struct PoolEntry {
     conn: SqliteConnection,
-    /// Whether the caller of the running statement was dropped.
+    /// Whether the caller dropped the future of the running statement.
     abandoned: Arc<AtomicBool>,
 }
 
@@ -54,7 +54,7 @@ impl PoolEntry {
         Ok(Self { conn, abandoned })
     }
 
-    /// Waits until an abandoned statement has ended.
+    /// If the last statement was abandoned, waits until it has ended.
     async fn wait_for_abandoned(&mut self) -> Result<(), sqlx::Error> {
         if self.abandoned.load(Ordering::Relaxed) {
             // The connection runs commands in order, so the ping returns after the abandoned statement.
@@ -95,6 +95,7 @@ impl ReaderPool {
         let mut connection =
             PooledConnection { pool: self, entry: idle_entry, running: false, _permit: permit };
         let prepared = connection.prepare().await;
+        // `finish` converts the error. It also removes a broken connection from `connection`.
         connection.finish(prepared)?;
         Ok(connection)
     }

@@ -32,7 +32,7 @@ impl NewArtifact {
         blob: i64,
     ) -> JobResult<Option<Record>> {
         let Self { scope, options, body } = self;
-        // The clock is read here, under the write lock, so that records are created in the order of their commits.
+        // The clock is read here, under the write lock. So the order of `created_at` is the order of the commits.
         let record =
             Record::new(scope.clone(), options.clone(), body.digest, body.size, transaction.clock.now());
         let encoded = match EncodedRecord::new(&record) {
@@ -165,7 +165,8 @@ fn upload_swept_error() -> StoreError {
     StoreError::unavailable("the upload sent no bytes for too long and was deleted by a sweep")
 }
 
-/// Stages chunks of an upload. The first of these jobs also allocates the upload's blob and inserts its row in `pending`.
+/// Stages chunks of an upload. The first job of an upload also allocates its blob, and inserts the blob's row into
+/// `pending`.
 pub(crate) struct AppendChunks {
     pub(crate) staged: StagedBlob,
     /// The index of the first of `chunks` within the upload. 0 in the first job of the upload.

@@ -26,7 +26,8 @@ pub(crate) struct QueuedJob<J: WriteJob> {
 }
 
 impl<J: WriteJob> QueuedJob<J> {
-    /// A job that the writer task runs for itself. This job needs no permit, because it does not wait in the queue.
+    /// Creates a job that the writer task runs for itself, and the handle for its result. This job needs no permit,
+    /// because it does not wait in the queue.
     pub(crate) fn without_permit(job: J) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
         Self::create(job, None)
     }
@@ -94,7 +95,7 @@ impl<T> JobHandle<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct JobQueue {
     messages: mpsc::UnboundedSender<WriterMessage>,
-    /// One permit for each job of [`submit`](Self::submit). The semaphore is closed when the store closes.
+    /// Each job of [`submit`](Self::submit) holds one permit. The semaphore is closed when the store closes.
     permits: Arc<Semaphore>,
 }
 

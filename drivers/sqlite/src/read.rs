@@ -24,8 +24,8 @@ use crate::{error, row};
 pub(crate) struct StoredArtifact {
     pub(crate) blob: i64,
     pub(crate) record: Record,
-    /// All bytes, or `None` if the artifact has more than one chunk. The statement that reads the record also reads a
-    /// single chunk, so no delete can happen in between.
+    /// All bytes if they fit into one chunk, otherwise `None`. One statement reads the record and this chunk, so no
+    /// delete can happen between the two reads.
     pub(crate) bytes: Option<Bytes>,
 }
 
@@ -132,7 +132,7 @@ struct ChunkReader {
     blob: i64,
     /// The size of the artifact in bytes.
     size: u64,
-    /// The offsets in the artifact of the bytes that were not returned yet.
+    /// The range of bytes that were not returned yet, as offsets in the artifact.
     remaining: Range<u64>,
     /// The read of the chunk at `remaining.start`. `None` if this read was not spawned yet.
     next_chunk: Option<ChunkTask>,

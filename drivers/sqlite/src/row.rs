@@ -84,6 +84,7 @@ pub(crate) fn hex_json_array<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> S
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut list = String::from("[");
     for item in items {
+        // Before the first item, the list contains only `[`.
         let is_first = list.len() == 1;
         if !is_first {
             list.push(',');

@@ -168,6 +168,7 @@ pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), S
 /// Migrates an empty database or a store to the current version. One transaction runs all missing migrations and sets
 /// the version and the application id.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    // A database of the current version is only read, so opening it does not wait for the write lock.
     if inspect(conn).await? == DatabaseContents::Store(current_version()) {
         return Ok(());
     }

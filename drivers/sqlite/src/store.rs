@@ -31,10 +31,11 @@ use crate::{audit, error, list, read, upload};
 
 /// An in-memory body of at most this many bytes is stored by one job. A longer body is staged like a stream.
 const MAX_SINGLE_JOB_BYTES: usize = 4 * CHUNK_BYTES;
-/// Bodies of at most this many bytes are hashed on the async thread. Longer bodies are hashed on the blocking pool, so
+/// Bodies of at most this many bytes are hashed in the calling task. Longer bodies are hashed on the blocking pool, so
 /// that they do not delay other tasks.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
-/// How long opening waits for the deletion of orphans. The remaining orphans are deleted in the background.
+/// How long opening waits for the deletion of orphans. After this time, opening returns, and the writer deletes the
+/// remaining orphans in the background.
 const OPEN_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A store in one SQLite database.
@@ -83,11 +84,13 @@ impl SqliteStore {
     /// - `Backend` if the file cannot be used.
     pub async fn open(config: SqliteConfig) -> Result<Self, StoreError> {
         let store = Self::open_without_sweep(config).await?;
+        // A new database in memory has no orphans.
         let Some(owners) = store.owners()? else { return Ok(store) };
         let queue = store.writer.queue();
         let orphans = queue.execute(MarkOrphansDeleted { owners }).await?;
         if orphans.blobs > 0 {
-            // Opening succeeds even after a timeout or a failed deletion. The next sweep deletes the marked blobs.
+            // Opening succeeds even after a timeout or a failed deletion. After a timeout, the writer continues the
+            // deletion. After a failure, the next sweep deletes the marked blobs.
             let _ = timeout(OPEN_SWEEP_TIMEOUT, queue.execute(DeleteMarkedBlobs)).await;
         }
         Ok(store)
@@ -96,7 +99,7 @@ impl SqliteStore {
     /// Like [`open`](Self::open), but deletes no orphans.
     pub(crate) async fn open_without_sweep(config: SqliteConfig) -> Result<Self, StoreError> {
         config.validate()?;
-        // The random identifier of this open store in the rows of `pending`.
+        // A random identifier. It shows which rows of the table `pending` belong to this open store.
         let mut owner = vec![0; 16];
         getrandom::fill(&mut owner).map_err(|error| {
             StoreError::unavailable("the operating system gives no randomness").with_source(error)
@@ -111,7 +114,7 @@ impl SqliteStore {
         let options = connect::writer_options(config, None);
         let mut conn = options.connect().await.map_err(error::from_sqlx)?;
         schema::migrate(&mut conn).await?;
-        // A second connection would open another database. So the writer uses the connection of the readers.
+        // In memory, each connection opens a database of its own. So the writer uses the connection of the readers.
         let readers = Arc::new(ReaderPool::new(options, 1, conn).await?);
         let connection = WriterConnection::Pooled(Arc::clone(&readers));
         Ok(Self::from_parts(config, owner, readers, connection, None))
@@ -173,6 +176,7 @@ impl SqliteStore {
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.check_open()?;
         let queue = self.writer.queue();
+        // A database in memory has no other stores, so it has no orphans.
         let Some(file) = &self.file else { return Ok(SweepReport::default()) };
         let Some(owners) = self.owners()? else { return Ok(SweepReport::default()) };
         let path = file.database.path().to_owned();
@@ -292,7 +296,7 @@ impl ArtifactStore for SqliteStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.closed.store(true, Ordering::Release);
-        // In a file, the writer closes last, because the last connection checkpoints the log into the database.
+        // For a database file, the writer closes last, because the last connection checkpoints the log into the file.
         let (readers_result, writer_result) = if self.file.is_some() {
             let readers_result = self.readers.close().await;
             (readers_result, self.writer.close().await)
@@ -302,6 +306,7 @@ impl ArtifactStore for SqliteStore {
             (self.readers.close().await, writer_result)
         };
         if let Some(file) = &self.file {
+            // Dropping the `OwnersLock` releases its shared lock on the owners file.
             file.lock_owners().take();
         }
         readers_result.and(writer_result)

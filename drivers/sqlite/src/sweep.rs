@@ -98,7 +98,7 @@ impl SweepLock {
     }
 }
 
-/// Counts the orphans that a sweep of the database at `path` would delete. The report contains them as `swept`.
+/// Counts the orphans that a sweep of the database at `path` would delete. The report has this number in `swept`.
 ///
 /// Creates and changes no file, and does not checkpoint the log.
 ///
@@ -154,7 +154,9 @@ const COUNT_ORPHANS: &str = "WITH other AS (
 /// Whether other stores have the database open.
 #[derive(Debug, Clone, Copy)]
 enum OtherStores {
+    /// No other store has the database open.
     None,
+    /// At least one other store has the database open.
     Open,
 }
 

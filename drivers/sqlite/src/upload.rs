@@ -11,7 +11,8 @@ use crate::put::{AppendChunks, CommitUpload, NewArtifact, PutArtifact};
 use crate::queue::{JobHandle, JobQueue};
 use crate::schema::CHUNK_BYTES;
 
-/// The number of chunks that one job stages. A body of at most this many chunks is stored by one job.
+/// The number of chunks that one job stages. A body of at most this many chunks is not staged. One [`PutArtifact`]
+/// stores it.
 const JOB_CHUNKS: usize = 2;
 
 /// Stores a streamed body.

@@ -80,7 +80,7 @@ impl Writer {
 
 /// The connection that the writer task uses.
 pub(crate) enum WriterConnection {
-    /// A connection that only the writer uses. After the connection broke, `conn` is `None`. The next transaction then
+    /// A connection that only the writer uses. If the connection breaks, `conn` becomes `None`, and the next transaction
     /// opens a new connection.
     Dedicated { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions>, file: DatabaseFile },
     /// The connection of the readers, because a database in memory has only one connection.
@@ -93,7 +93,7 @@ impl fmt::Debug for WriterConnection {
     }
 }
 
-/// A committed job, and the blobs to delete before its result is sent.
+/// A committed job, and the blobs that the writer must delete before it sends the result of this job.
 struct PendingDeletion {
     blobs: Vec<i64>,
     job: Box<dyn ErasedJob>,
@@ -105,6 +105,7 @@ enum DeletionStep {
     BlobDeleted,
     /// The blob still has chunks, so another step is needed.
     ChunksRemain,
+    /// The transaction of the step failed.
     Failed,
 }
 
@@ -115,14 +116,14 @@ struct WriterTask {
     /// The identifier of this open store in `pending` rows.
     owner: Vec<u8>,
     clock: Arc<dyn Clock>,
-    /// The configured setting. With [`Synchronous::Normal`] no transaction waits for the disk.
+    /// The configured value of `PRAGMA synchronous`. With [`Synchronous::Normal`] no transaction waits for the disk.
     synchronous: Synchronous,
-    /// The current setting of the connection.
+    /// The current value of `PRAGMA synchronous` on the connection.
     connection_synchronous: Synchronous,
     pending_deletions: VecDeque<PendingDeletion>,
     /// Blobs whose deletion has failed. The writer retries these deletions after later jobs.
     failed_deletions: Vec<i64>,
-    /// Whether the queue accepts no further job. The task ends after the jobs that are already in the queue.
+    /// `true` after the queue was closed. The task then runs the jobs that are already in the queue, and ends.
     is_stopping: bool,
 }
 
@@ -160,6 +161,7 @@ impl WriterTask {
         let mut jobs = Vec::new();
         let mut bytes = 0;
         while jobs.len() < BATCH_JOBS && bytes < BATCH_BYTES {
+            // After the queue was closed, no further message arrives.
             if self.is_stopping && self.received.is_empty() {
                 break;
             }
@@ -268,14 +270,16 @@ impl WriterTask {
             WriterConnection::Dedicated { conn, options, file } => {
                 if conn.is_none() {
                     *conn = Some(options.connect().await.map_err(BatchError::outside_jobs)?);
+                    // A new connection has the configured value.
                     *connection_synchronous = *synchronous;
                 }
+                // `conn` was opened above if it was `None`, so the `else` branch never runs.
                 let Some(conn) = conn.as_mut() else {
                     return Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed));
                 };
                 if needed_synchronous != *connection_synchronous {
-                    // This pragma takes effect when it is compiled. A cached statement would have no effect, so the
-                    // pragma is run with `raw_sql`, which caches nothing.
+                    // SQLite applies this pragma when it compiles the statement. A cached statement is not compiled
+                    // again, so it would have no effect. `raw_sql` caches no statement.
                     let pragma = match needed_synchronous {
                         Synchronous::Full => "PRAGMA synchronous = FULL",
                         Synchronous::Normal => "PRAGMA synchronous = NORMAL",
@@ -295,6 +299,7 @@ impl WriterTask {
         if let (Err(failure), WriterConnection::Dedicated { conn, .. }) = (&result, connection)
             && matches!(failure.error, sqlx::Error::WorkerCrashed)
         {
+            // The connection broke. The next transaction opens a new one.
             *conn = None;
         }
         result
@@ -336,6 +341,7 @@ impl WriterTask {
         if self.run_transaction(&mut jobs).await.is_err() {
             return DeletionStep::Failed;
         }
+        // The transaction is committed. `complete` sends the output of the job to `handle`.
         for job in jobs {
             job.complete(Ok(()));
         }
@@ -354,7 +360,7 @@ impl WriterTask {
         while !self.pending_deletions.is_empty() {
             let succeeded = self.delete_step().await;
             if !succeeded {
-                // If another process holds the lock, each further step would wait for the lock again.
+                // A further step would most likely fail too, for example after another wait for a locked database.
                 break;
             }
         }

@@ -41,7 +41,7 @@ pub(super) fn bearer_token<'a>(
 pub fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool {
     match bearer_token(headers, access_token) {
         Ok(_) => true,
-        // `AuthRejected` means that there are several Authorization headers.
+        // `AuthRejected` means that there are several Authorization headers. They count as a token.
         Err(refusal) => refusal.code() == Code::AuthRejected,
     }
 }

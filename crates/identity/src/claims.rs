@@ -82,7 +82,7 @@ impl Claims {
     }
 }
 
-/// Deserializes a member that may be missing, but not null. Without this function, serde would accept null for `None`.
+/// Deserializes a member that may be missing, but not null. Without this function, serde would read null as `None`.
 pub(super) fn deserialize_non_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -81,8 +81,8 @@ impl Fetcher {
         self.request_over(stream).await
     }
 
-    /// Tries the addresses of the host in order. Returns the first connection that succeeds to an allowed address. If
-    /// every address fails, returns the error of the last one.
+    /// Tries the addresses of the host in order. Returns the first successful connection to an allowed address. If every
+    /// address fails, returns the error of the last address.
     async fn connect(&self) -> Result<TcpStream, String> {
         let addresses = tokio::net::lookup_host((self.url.host(), self.url.port()))
             .await
@@ -100,7 +100,7 @@ impl Fetcher {
     /// Connects to one address of the host.
     async fn connect_to(&self, address: SocketAddr) -> Result<TcpStream, String> {
         // Every connection checks the address, because a name can resolve to another address each time.
-        self.url.allows(address.ip()).map_err(|why| format!("is not allowed: {why}"))?;
+        self.url.check_address(address.ip()).map_err(|why| format!("is not allowed: {why}"))?;
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(format!("cannot be reached: {error}")),

@@ -129,6 +129,7 @@ impl KeySet {
     pub(super) fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&Key, KeySelectionError> {
         let fits = |key: &&Key| key.is_for(algorithm);
         let Some(kid) = kid else {
+            // Without a key id, the token's key is known only if exactly one key fits.
             let mut fitting = self.keys.iter().filter(fits);
             return match (fitting.next(), fitting.next()) {
                 (Some(key), None) => Ok(key),
@@ -143,15 +144,15 @@ impl KeySet {
         with_kid.find(fits).ok_or(KeySelectionError::OtherAlgorithm)
     }
 
-    /// Returns true if [`select`](Self::select) would still return the key with this fingerprint. The token has the
+    /// Returns true if [`select`](Self::select) on this set returns the key with this fingerprint, for a token with the
     /// algorithm `algorithm` and the id of this key.
     pub(super) fn still_selects_by_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
         // The fingerprint includes the id. For each pair of an id and an algorithm, a set has at most one key.
         self.keys.iter().any(|key| key.is_for(algorithm) && key.fingerprint == *fingerprint)
     }
 
-    /// Returns true if [`select`](Self::select) would still return the key with this fingerprint. The token has the
-    /// algorithm `algorithm` and no key id.
+    /// Returns true if [`select`](Self::select) on this set returns the key with this fingerprint, for a token with the
+    /// algorithm `algorithm` and without a key id.
     pub(super) fn still_selects_without_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
         let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
         fitting.next().is_some_and(|key| key.fingerprint == *fingerprint) && fitting.next().is_none()
@@ -179,6 +180,7 @@ impl Key {
         };
         match key {
             VerifyingKey::JsonWebToken(algorithm, key) => {
+                // `jsonwebtoken` takes the signature as base64url.
                 let signature = BASE64URL_NOPAD.encode(signature);
                 jsonwebtoken::crypto::verify(&signature, message, key, *algorithm).unwrap_or(false)
             }
@@ -210,12 +212,12 @@ impl Key {
             return Err(UnusableKey::Private(name));
         }
         let key = Self::parse_members(members, allowed)?;
-        let has_same_kid = |other: &Self| {
+        let has_same_kid_and_algorithm = |other: &Self| {
             key.kid.is_some()
                 && other.kid == key.kid
                 && other.verifying_keys.iter().any(|(algorithm, _)| key.is_for(*algorithm))
         };
-        if others.iter().any(has_same_kid) {
+        if others.iter().any(has_same_kid_and_algorithm) {
             return Err("has the 'kid' of another key; make them differ".into());
         }
         Ok(key)

@@ -88,9 +88,11 @@ impl FileStamp {
 
     /// Returns whether the last change is older than [`MIN_SETTLED_AGE`].
     fn is_settled(&self) -> bool {
-        let latest = u64::try_from(self.modified.0.max(self.changed.0)).unwrap_or_default();
+        let (modified_seconds, _) = self.modified;
+        let (changed_seconds, _) = self.changed;
+        let latest_seconds = u64::try_from(modified_seconds.max(changed_seconds)).unwrap_or_default();
         // If the time is in the future, `age` is an error, and the file is not settled.
-        let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(latest));
+        let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(latest_seconds));
         age.is_ok_and(|age| age > MIN_SETTLED_AGE)
     }
 }
@@ -99,6 +101,7 @@ impl FileStamp {
 fn read_content(path: &Path) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     let mut json = Vec::new();
+    // One byte more than the limit is enough to detect a file that is too large.
     file.take(MAX_JWKS_BYTES as u64 + 1)
         .read_to_end(&mut json)
         .map_err(|error| format!("cannot be read: {error}"))?;
@@ -123,6 +126,7 @@ mod tests {
             let time = SystemTime::now();
             std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         };
+        // The writes follow each other so quickly that the file system may give them the same time.
         for text in ["aaaa", "bbbb", "aaaa"] {
             write(text);
             assert_eq!(file.read_if_changed().unwrap().as_deref(), Some(text.as_bytes()));
@@ -145,6 +149,7 @@ mod tests {
         assert_eq!(file.read_if_changed().unwrap().as_deref(), Some(&b"bbbb"[..]));
         std::fs::remove_file(&path).unwrap();
         assert!(file.read_if_changed().unwrap_err().contains("cannot be opened"));
+        // A new file with the content of the last read is not a change.
         std::fs::write(&path, "bbbb").unwrap();
         assert_eq!(file.read_if_changed().unwrap(), None);
     }

@@ -49,11 +49,11 @@ impl RefreshSchedule {
     /// delay, but the result is not below the minimum. So servers that failed at the same time do not retry at the same
     /// time.
     fn delay_after_failures(&self, earlier_failures: u32, jitter: u8) -> Duration {
-        let doubled =
-            self.min_interval.saturating_mul(1_u32.checked_shl(earlier_failures).unwrap_or(u32::MAX));
-        let wait = doubled.min(self.interval);
-        let earlier = wait / 4 * u32::from(jitter) / 255;
-        wait.saturating_sub(earlier).max(self.min_interval)
+        // 2 to the power of `earlier_failures`, or `u32::MAX` if the power is larger.
+        let factor = 1_u32.checked_shl(earlier_failures).unwrap_or(u32::MAX);
+        let delay = self.min_interval.saturating_mul(factor).min(self.interval);
+        let subtracted = delay / 4 * u32::from(jitter) / 255;
+        delay.saturating_sub(subtracted).max(self.min_interval)
     }
 }
 
@@ -193,11 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn failures_double_the_wait_up_to_the_interval() {
-        let waits: Vec<u64> =
+    fn failures_double_the_delay_up_to_the_interval_and_jitter_shortens_it() {
+        let delays: Vec<u64> =
             (0..8).map(|failures| SCHEDULE.delay_after_failures(failures, 0).as_secs()).collect();
-        assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300, 300]);
         assert_eq!(SCHEDULE.delay_after_failures(u32::MAX, 0), SCHEDULE.interval);
+        // The largest jitter subtracts a quarter of the delay. The first delay cannot be shorter than the minimum.
         for (failures, seconds) in [(0, 10), (1, 15), (2, 30), (20, 225)] {
             assert_eq!(
                 SCHEDULE.delay_after_failures(failures, 255),

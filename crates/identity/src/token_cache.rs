@@ -96,8 +96,8 @@ impl TokenCache {
 }
 
 impl Shard {
-    /// Stores `slot`: in place of the slot with the same token, or as a new slot. If the shard is full, in place of a
-    /// slot that is evicted.
+    /// Stores `slot`. If the shard has a slot with the same token, `slot` replaces it. Otherwise `slot` is added. If the
+    /// shard is full, `slot` replaces a slot that is evicted.
     fn insert(&mut self, slot: Slot) {
         let same_token = self.indices.get(&slot.token).copied();
         let is_full = self.slots.len() >= CAPACITY / SHARDS;
@@ -124,6 +124,7 @@ impl Shard {
             self.hand = (self.hand + 1) % self.slots.len();
         }
         let index = self.hand;
+        // `max(1)` prevents a division by zero if the shard is empty.
         self.hand = (self.hand + 1) % self.slots.len().max(1);
         index
     }

@@ -77,7 +77,8 @@ impl UnusableKey {
 fn loggable_kid(jwk: &Value) -> String {
     let kid = jwk.get("kid").and_then(Value::as_str).unwrap_or_default();
     let mut loggable: String = kid.chars().take(MAX_KID_CHARS).flat_map(char::escape_debug).collect();
-    if kid.chars().nth(MAX_KID_CHARS).is_some() {
+    let is_truncated = kid.chars().nth(MAX_KID_CHARS).is_some();
+    if is_truncated {
         loggable.push('…');
     }
     loggable

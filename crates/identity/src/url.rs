@@ -48,10 +48,11 @@ impl JwksUrl {
         let host = without_brackets(authority.host());
         let ip: Option<IpAddr> = host.parse().ok();
         let default_port = if tls { 443 } else { 80 };
-        let port = parse_port(authority.as_str(), default_port);
-        let (Some(port), false) = (port, host.is_empty()) else {
-            return Err(format!("its host or port is not valid; it takes {LEGAL}"));
-        };
+        let invalid_authority = || format!("its host or port is not valid; it takes {LEGAL}");
+        if host.is_empty() {
+            return Err(invalid_authority());
+        }
+        let port = parse_port(authority.as_str(), default_port).ok_or_else(invalid_authority)?;
         let is_this_machine =
             host.eq_ignore_ascii_case("localhost") || ip.is_some_and(|address| address.is_loopback());
         if !tls && !is_this_machine {
@@ -67,16 +68,17 @@ impl JwksUrl {
             target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         };
         if let Some(address) = ip {
-            url.allows(address)?;
+            url.check_address(address)?;
         }
         Ok(url)
     }
 
-    /// Checks that the server may connect to `address`, which the host resolves to.
+    /// Checks that this process may connect to `address`, one of the addresses of the host.
     ///
     /// # Errors
     /// A sentence that names the host and the address.
-    pub(super) fn allows(&self, address: IpAddr) -> Result<(), String> {
+    pub(super) fn check_address(&self, address: IpAddr) -> Result<(), String> {
+        // An IPv6 address that contains an IPv4 address (`::ffff:…`) is checked as this IPv4 address.
         let address = address.to_canonical();
         if !self.tls && !address.is_loopback() {
             return Err(format!(

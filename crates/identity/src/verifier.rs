@@ -202,7 +202,8 @@ impl Verifier {
         Ok((caller, lifetime))
     }
 
-    /// Verifies `token` with the current keys. A token in the cache is used again if it is still valid.
+    /// Verifies `token` with the current keys. If the token is in the cache and is still valid, its signature is not
+    /// checked.
     fn verify(&self, token: &[u8]) -> Result<Arc<VerifiedToken>, TokenError> {
         if token.len() > token::MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);

@@ -22,7 +22,7 @@ const MAX_CONNECTIONS: u32 = 1000;
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 /// A shorter timeout is most likely a mistake, such as a wrong unit.
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
-/// PostgreSQL truncates longer names.
+/// The largest length of a schema name. PostgreSQL truncates longer names.
 const MAX_SCHEMA_BYTES: usize = 63;
 
 /// The specification of a driver option that is not required. `None` as the default means that the option is unset.
@@ -170,7 +170,8 @@ impl PostgresConfig {
         Ok(config)
     }
 
-    /// Sets the schema: a letter or `_`, then letters, digits and `_`, at most 63 characters. Names are case-sensitive.
+    /// Sets the name of the schema: a letter or `_`, then letters, digits and `_`, at most 63 characters. Names are
+    /// case-sensitive.
     #[must_use]
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();

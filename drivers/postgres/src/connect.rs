@@ -26,8 +26,8 @@ const URL_PARAMETERS: &[&str] = &[
     "sslrootcert",
     "user",
 ];
-/// A streamed put fails if its caller sends nothing for this long. The limit exists because the open transaction keeps
-/// the server's vacuum from removing dead rows.
+/// A streamed put fails if its caller sends nothing for this long. The limit exists because the server's vacuum cannot
+/// remove dead rows while the transaction of the put is open.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(5);
 /// While the server executes a statement, it checks at this interval whether the client is still connected. Some
 /// servers do not support this check.
@@ -56,7 +56,8 @@ pub(crate) async fn prepare(
     config.validate()?;
     let options = connect_options(config)?;
     let mut conn = pool::connect(&options, Instant::now() + config.acquire_timeout).await?;
-    // The server ends each statement at `statement_timeout`. The timeout here is for a server that does not respond.
+    // The server ends each statement at `statement_timeout`. The timeout here is for a server that does not respond. It is
+    // longer, so that the server's own error comes first.
     let setup = timeout(config.statement_timeout * 2, async {
         let server = ServerSettings::query(&mut conn).await?;
         server.check()?;
@@ -69,6 +70,7 @@ pub(crate) async fn prepare(
     })
     .await
     .map_err(|_| StoreError::unavailable("the server did not respond within statement_timeout"))?;
+    // If closing fails, the connection is dropped, and the server notices the closed socket.
     let _ = timeout(config.acquire_timeout, conn.close()).await;
     setup
 }
@@ -82,7 +84,7 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
     Ok(options.disable_statement_logging().options([
         ("search_path", format!("\"{}\"", config.schema)),
         ("statement_timeout", millis(config.statement_timeout)),
-        // Shorter than `statement_timeout`, so that the error of a statement that waits for a lock says so.
+        // Shorter than `statement_timeout`, so that the error says that the statement waited for a lock.
         ("lock_timeout", millis(config.statement_timeout * 3 / 4)),
         ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
         ("default_transaction_isolation", "read committed".to_owned()),
@@ -113,6 +115,7 @@ fn check_url(url: &str) -> Result<bool, StoreError> {
         ));
     }
     let query = url.split_once('?').map_or("", |(_, query)| query);
+    // A fragment after the query is not part of the query.
     let query = query.split_once('#').map_or(query, |(query, _)| query);
     let mut has_application_name = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -123,7 +126,9 @@ fn check_url(url: &str) -> Result<bool, StoreError> {
                 format!("has an unknown parameter; known parameters: {}", URL_PARAMETERS.join(", ")),
             ));
         }
-        has_application_name |= name == "application_name";
+        if name == "application_name" {
+            has_application_name = true;
+        }
     }
     Ok(has_application_name)
 }
@@ -220,12 +225,16 @@ mod tests {
 
     #[test]
     fn the_error_of_a_refused_url_does_not_repeat_the_url() {
+        // In every URL, `hush` is the secret.
         for url in [
+            // Another scheme, and no scheme.
             "mysql://ada:hush@h/d",
             "ada:hush@h/d",
+            // Parameters that are not in `URL_PARAMETERS`.
             "postgres://ada:hush@h/d?optoins=x",
             "postgres://ada:hush@h/d?options=-c%20fsync%3Doff",
             "postgres://ada:hush@h/d?sslmode=require&hush",
+            // A port and an `sslmode` that sqlx cannot parse.
             "postgres://ada:hush@h:port/d",
             "postgres://ada:hush@h/d?sslmode=hush",
         ] {

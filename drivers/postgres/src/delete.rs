@@ -11,7 +11,7 @@ use crate::{error, read, row};
 /// An artifact of at most this size is deleted by one statement. A larger artifact is deleted in several statements, so
 /// that no statement reaches `statement_timeout`.
 const MAX_SINGLE_STATEMENT_BYTES: i64 = 64 * 1024 * 1024;
-/// The number of chunks that one statement deletes, for a larger artifact: 128 MiB.
+/// The largest number of chunks of a larger artifact that one statement deletes. Together they have 128 MiB.
 const CHUNKS_PER_STATEMENT: i32 = 512;
 
 /// Deletes an artifact. Returns whether it existed.

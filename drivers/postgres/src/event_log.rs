@@ -88,13 +88,14 @@ impl PostgresEventLog {
         })
     }
 
-    /// Waits for a notification of this schema, at most [`POLL_INTERVAL`]. Returns at once if it has to open a new
-    /// listen connection, or if the connection is lost.
+    /// Waits for a notification of this schema, at most [`POLL_INTERVAL`]. If there is no listen connection, opens one and
+    /// returns without waiting for a notification. Also returns if the listen connection is lost during the wait.
     async fn wait_for_notification(&self) -> Result<(), StoreError> {
         let mut current = self.listen_connection.lock().await;
         let Some(connection) =
             current.as_mut().filter(|connection| connection.last_received.elapsed() < MAX_SILENCE)
         else {
+            // The old connection is dropped first, even if no new connection can be opened.
             *current = None;
             *current = Some(self.connect_listener().await?);
             // The server sends no notification for entries that were appended before the connection began to listen.
@@ -153,6 +154,7 @@ impl PostgresEventLog {
 impl EventLog for PostgresEventLog {
     async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
         let last = self.insert_entries(entries).await?;
+        // If some keys were already in the log, the real previous number is higher. The cleanup then runs early.
         let previous_last = last.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
         let passed_interval = last / CLEANUP_INTERVAL != previous_last / CLEANUP_INTERVAL;
         if passed_interval {

@@ -6,8 +6,8 @@
 //! mark, id). The scope mark is the first 128 bits of the SHA-256 of the scope. Every row also contains the plain
 //! scope, and every read and every delete compares this scope.
 //!
-//! There is one index for each kind of listing: one scope, session, user, tenant, all tenants. Listings are ordered by
-//! rank, id and scope mark. The rank is the negated time, so the newest artifact is first. Each index contains its rows
+//! There is one index for each kind of listing: of a scope, a session, a user, a tenant, or all tenants. Listings are
+//! ordered by rank, id and scope mark. The rank is the negated time, so the newest artifact is first. Each index contains its rows
 //! in this order. So a page is a scan of one index, wherever the page begins. In the index for one scope, the scope
 //! mark is the first column, because it is the same in all rows of the scope. Texts are ordered by bytes (`COLLATE
 //! "C"`), as in the core.
@@ -34,13 +34,13 @@
 //! [`PostgresStore::sweep`] removes orphans.
 //!
 //! If a response is lost, the driver checks whether the change was committed. Each put writes a random number into its
-//! row. If the connection breaks, a put of at most 1 MiB sends its statement once more. The second attempt waits for
+//! row. If the connection breaks, a put of at most 1 MiB sends its statement a second time. The second attempt waits for
 //! the first transaction if that transaction is still running. The number in the existing row then shows whether this
 //! put (`Created`) or another put (`AlreadyExists`) inserted the row. If the row was deleted in between, the artifact
 //! is inserted again.
 //!
-//! The response to the commit of a streamed put may be lost too. If the row is not visible then, the put returns
-//! `Unavailable`. The commit may still succeed later. The caller can safely send the artifact again. A delete whose
+//! The response to the commit of a streamed put may be lost too. The put then looks for its row. If the row is not
+//! visible, the put returns `Unavailable`. The commit may still succeed later. The caller can safely send the artifact again. A delete whose
 //! second attempt finds nothing also returns `Unavailable`, because it is unknown whether the first attempt deleted the
 //! artifact.
 //!
@@ -56,7 +56,7 @@
 //! was idle for 5 minutes is dropped.
 //!
 //! A connection may be lost, for example by a restart of the server. Then all idle connections are dropped. If the
-//! statement is safe to repeat, it is sent once more on a new connection. A connection attempt is retried until
+//! statement is safe to repeat, it is sent a second time on a new connection. A connection attempt is retried until
 //! `acquire_timeout` if the server is starting, has no free connection or refuses connections. The delay between two
 //! attempts grows exponentially, and half of each delay is random.
 //!
@@ -67,8 +67,8 @@
 //!
 //! A streamed put of more than 1 MiB uses its connection until the put ends, even if its caller is slow. Streamed puts
 //! may use three quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their
-//! arrival. If a caller sends nothing for 5 minutes, its put fails. This limit exists because the open transaction of a
-//! streamed put keeps the server's vacuum from removing dead rows.
+//! arrival. If a caller sends nothing for 5 minutes, its put fails. This limit exists because the server's vacuum cannot
+//! remove dead rows while the transaction of a streamed put is open.
 //!
 //! A read uses a connection only during each of its statements. Each statement reads at most 1 MiB. While the consumer
 //! uses these bytes, the next statement already runs.
@@ -82,7 +82,7 @@
 //!
 //! # Flags and limits
 //! The store has the flag `shared`. It also has the flag `durable` if the option `synchronous_commit` is `on`, and the
-//! server's settings `fsync` and `full_page_writes` are on when the store is opened. With this option `on`, the
+//! server's settings `fsync` and `full_page_writes` are on when the store is opened. If the option is `on`, the
 //! sessions of the store use the server's own value of `synchronous_commit`, or `on` if the server's value is `off`.
 //! Presigning is not supported. An artifact has at most 1 TiB, or `max_artifact_bytes` if that is less. Filters have no
 //! index. So a listing whose filter matches few records scans all records of the scopes that it covers.

@@ -99,6 +99,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
     let mut sql = SqlBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
     push_scope_conditions(&mut sql, &index, query);
     if let Some(Position { created_at, id, scope_mark }) = position {
+        // The rank is the negated time.
         let rank = -created_at.as_micros();
         if let ListIndex::Scope(_) = index {
             // The scope mark is the same in all rows of one scope, so it is not compared.
@@ -124,8 +125,8 @@ fn count_query(query: &ListQuery) -> SqlBuilder {
     sql
 }
 
-/// The index that a listing scans: the narrowest index that contains all rows of the listing in the order of the
-/// listing.
+/// The index that a listing scans. The scan reads the rows in the order of the listing, and the fewest rows that do not
+/// match.
 enum ListIndex {
     /// The index for one scope. The pattern determines the whole scope, including the task.
     Scope(ScopeMark),
@@ -140,6 +141,7 @@ impl ListIndex {
         let ScopePattern { tenant, user, session, task } = pattern;
         match (tenant, user, session) {
             (TenantPattern::One(tenant), Some(user), Some(session)) => {
+                // A scope includes its task. So a pattern that matches any task matches many scopes of one session.
                 let task = match task {
                     TaskPattern::Any => return Self::Session,
                     TaskPattern::NoTask => None,
@@ -149,6 +151,7 @@ impl ListIndex {
                 Self::Scope(ScopeMark::of(&scope))
             }
             (TenantPattern::One(_), Some(_), None) => Self::User,
+            // There is no index by tenant and session without a user.
             (TenantPattern::One(_), None, _) => Self::Tenant,
             (TenantPattern::AllTenants, ..) => Self::AllTenants,
         }
@@ -230,7 +233,8 @@ macro_rules! comparable_media_type {
 /// Adds the media type condition. All ranges without media type parameters share one bound parameter. Each range with
 /// media type parameters has a bound parameter of its own.
 fn push_media_types(sql: &mut SqlBuilder, ranges: &[MediaRange]) {
-    // The first part of a range is the media type itself. Each further part is a media type parameter.
+    // The first part of a range is the media type itself. Each further part is a media type parameter. If every range has
+    // parameters, the first array is empty, and `LIKE ANY` is false.
     let (without_parameters, with_parameters): (Vec<_>, Vec<_>) =
         ranges.iter().partition(|range| range.parts().len() == 1);
     sql.push(concat!(" AND (", comparable_media_type!(), " LIKE ANY ("))

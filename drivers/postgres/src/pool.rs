@@ -81,6 +81,7 @@ pub(crate) struct QueryResult {
 impl Pool {
     /// Creates a pool of at most `max_connections` connections, with the timeouts of `config`.
     pub(crate) fn new(options: PgConnectOptions, max_connections: u32, config: &PostgresConfig) -> Self {
+        // Three quarters of the connections, but at least one.
         let max_uploads = (max_connections * 3 / 4).max(1);
         Self {
             options,
@@ -140,6 +141,7 @@ impl Pool {
         let mut conn = self.acquire().await?;
         match conn.begin().await {
             Ok(()) => Ok(conn),
+            // The transaction has no statement yet, so a second attempt is safe.
             Err(error) if error.is_retryable() => {
                 drop(conn);
                 self.drop_idle();
@@ -208,7 +210,8 @@ impl Pool {
 
     /// The error of a call that did not get a permit for a connection within `acquire_timeout`.
     fn acquire_timed_out(&self) -> StoreError {
-        // If the server cannot be reached, the calls that hold the permits are trying to connect.
+        // If the server cannot be reached, the calls that hold the permits are trying to connect. So a larger
+        // `max_connections` would not help.
         if self.unreachable.load(Ordering::Relaxed) {
             return error::connect_timeout(None);
         }
@@ -228,6 +231,7 @@ impl Pool {
     /// Drops all idle connections. If one connection was lost, the other connections are most likely lost too.
     pub(crate) fn drop_idle(&self) {
         let idle = std::mem::take(&mut *self.lock_idle());
+        // The mutex is already unlocked here, so no other call waits while the connections are dropped.
         drop(idle);
     }
 

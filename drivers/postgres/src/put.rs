@@ -17,7 +17,7 @@ use crate::row::{self, NewRow};
 use crate::schema::{self, CHUNK_BYTES};
 use crate::{error, read};
 
-/// The number of chunks that one statement writes: 1 MiB.
+/// The largest number of chunks that one statement writes. Together they have 1 MiB.
 pub(crate) const CHUNKS_PER_STATEMENT: usize = 4;
 /// A put fails after this many attempts. An attempt fails if the insert finds a row with the same key, but another call
 /// deletes this row before the put can read it.
@@ -74,8 +74,8 @@ pub(crate) async fn put_bytes(
     new: &NewArtifact<'_>,
     chunks: &[Bytes],
 ) -> Result<PutResult, StoreError> {
-    // Large values make the buffers of the connection grow. Values are large if they have more than half a chunk of
-    // bytes together.
+    // Large values make the buffers of the connection grow. So for more than half of `CHUNK_BYTES`, `fetch_all_large`
+    // shrinks the buffers afterwards.
     let size = chunks.iter().map(Bytes::len).sum::<usize>();
     let is_large = size > CHUNK_BYTES / 2;
     let row = new.encode(clock)?;
@@ -96,6 +96,8 @@ pub(crate) async fn put_bytes(
 }
 
 /// The statement that inserts `row` and `chunks`. It returns no row if a row with this key exists.
+///
+/// In the SQL text, `position` counts from 1, but `place` counts from 0.
 fn insert_statement<'q>(row: &'q NewRow, chunks: &'q [Bytes]) -> Statement<'q> {
     const INSERT_EMPTY: &str = row::insert!("nextval('blob_number')");
     const INSERT_ONE_CHUNK: &str = concat!(
@@ -189,14 +191,15 @@ async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<NextChunks, S
     Ok(NextChunks { chunks, is_complete: false })
 }
 
-/// Handles a body whose announced digest already exists. Reads the body to its end and checks its digest, but writes
-/// nothing.
+/// Handles a body whose announced digest belongs to an existing artifact. Reads the body to its end and checks its
+/// digest, but writes nothing.
 async fn verify_existing(
     pool: &Pool,
     scope: &Scope,
     options: PutOptions,
     mut body: BodyStream,
 ) -> Result<PutResult, StoreError> {
+    // Reading the body also hashes it. `finish` compares the hash with the announced digest.
     while !read_chunks(pool, &mut body).await?.is_complete {}
     let new = NewArtifact { scope, options, completed: body.finish()? };
     new.find_existing(pool, None).await?.ok_or_else(|| {
@@ -231,6 +234,8 @@ impl Upload<'_> {
     }
 
     /// Writes `chunks` after the chunks written so far. The first call also allocates the blob number.
+    ///
+    /// In the SQL text, `position` counts from 1, but `place` counts from 0.
     async fn append(&mut self, chunks: &[Bytes]) -> Result<(), StoreError> {
         const INSERT_FIRST: &str = "WITH new AS MATERIALIZED (SELECT nextval('blob_number') AS blob),
              stored AS (INSERT INTO chunk (blob, place, data)

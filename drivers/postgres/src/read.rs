@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::row::{self, ExistingRow};
 use crate::schema::{self, CHUNK_BYTES};
 
-/// The number of chunks that one statement reads: 1 MiB.
+/// The largest number of chunks that one statement reads. Together they have 1 MiB.
 const CHUNKS_PER_STATEMENT: u64 = 4;
 
 /// A stored artifact.
@@ -64,6 +64,7 @@ pub(crate) async fn find_artifact(
     let Some(row) = result.rows.first() else { return Ok(None) };
     let ExistingRow { blob, record, .. } = row::decode_for(row, scope, id)?;
     let bytes = if record.size <= CHUNK_BYTES as u64 {
+        // An empty artifact has no chunk, so its `data` is null.
         let data = row::get::<Option<Vec<u8>>>(row, "data")?.unwrap_or_default();
         if data.len() as u64 != record.size {
             return Err(missing_chunk());
@@ -139,6 +140,7 @@ impl ChunkReader {
         }
         if self.buffered.is_empty() {
             let Some(mut task) = self.read_ahead.take().or_else(|| self.spawn_read_ahead()) else {
+                // All chunks were requested, but bytes of the range remain.
                 return Err(missing_chunk());
             };
             let joined = (&mut task.0).await.map_err(|error| {
@@ -149,6 +151,7 @@ impl ChunkReader {
             self.read_ahead = self.spawn_read_ahead();
         }
         let Some(chunk) = self.buffered.pop_front() else { return Err(missing_chunk()) };
+        // The division rounds down to the start of the chunk.
         let chunk_start = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
         let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
         // Both offsets lie within one chunk, so they fit into `usize`.

@@ -185,7 +185,7 @@ pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), S
         .execute(&mut *conn)
         .await
         .map_err(error::from_sqlx)?;
-    // Another process may have migrated the schema before this process got the lock.
+    // Another process may have migrated the schema before this process got the lock. So the schema is inspected again.
     let from_version = match inspect(conn, name).await? {
         SchemaState::Missing => {
             let create = format!("CREATE SCHEMA \"{name}\"");

@@ -117,6 +117,7 @@ impl PostgresStore {
         let disk_full = match result {
             Ok(_) => None,
             Err(error) if error::is_disk_full(error) => Some(Instant::now()),
+            // Another error does not show whether the disk is full.
             Err(_) => return,
         };
         *self.disk_full.lock().unwrap_or_else(PoisonError::into_inner) = disk_full;
@@ -160,8 +161,8 @@ impl ArtifactStore for PostgresStore {
         let range = range.map_or(0..record.size, |range| range.resolve(record.size));
         let stream = if let Some(bytes) = bytes {
             // The bytes fit into one chunk, so an offset fits into `usize`.
-            let index = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-            ByteStream::from_bytes(bytes.slice(index(range.start)..index(range.end)))
+            let to_usize = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+            ByteStream::from_bytes(bytes.slice(to_usize(range.start)..to_usize(range.end)))
         } else {
             let pool = Arc::clone(&self.pool);
             read::chunk_stream(pool, self.handle.clone(), blob, record.size, range.clone())

@@ -8,12 +8,14 @@ use super::*;
 use crate::config::PostgresConfig;
 use crate::connect;
 
+/// Inserts 5000 rows. Their scopes, times and tasks repeat, so that each value of an indexed column has several rows.
 const ROWS: &str = "INSERT INTO artifact (blob, put, rank, size, scope_mark, id, tenant, user_, session, task, source,
         media_type, tags, digest, record_digest, record)
     SELECT n, n, -n / 7, n % 1000, decode(md5((n % 40)::text), 'hex'), 'id_' || n, 'tenant' || n % 3, 'user' || n % 10,
         'session' || n % 20, nullif('task' || n % 2, 'task0'), 'tool', 'a', ARRAY['a'::bytea], '', '', ''
     FROM generate_series(1, 5000) AS n";
 
+/// The query plan of `sql`, as the text that `EXPLAIN` returns.
 async fn explain(conn: &mut PgConnection, sql: &SqlBuilder) -> String {
     let explained = SqlBuilder { text: format!("EXPLAIN {}", sql.text), values: Vec::new() };
     let statement = sql.values.iter().fold(explained.statement(), |statement, value| match value {
@@ -38,7 +40,7 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
     let scope = Scope::new("tenant1", "user1", "session1").unwrap().with_task("task1").unwrap();
     let record = Record::new(scope.clone(), PutOptions::default(), Digest::of(b""), 0, SystemClock.now());
     let position = Position::of(&record);
-    let narrow = Filter {
+    let every_filter = Filter {
         media_types: vec!["a/b".parse().unwrap(), "c/*; d=e".parse().unwrap()],
         sources: vec![Source::Tool],
         min_bytes: Some(1),
@@ -48,6 +50,7 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
         tags: vec!["a".into()],
     };
     let tenant = ScopePattern::tenant(scope.tenant().clone());
+    // The plans are checked without statistics, with statistics, and without knowledge of the bound values.
     for step in ["", "ANALYZE artifact", "SET plan_cache_mode = force_generic_plan"] {
         sqlx::raw_sql(step).execute(&mut conn).await.unwrap();
         for (pattern, index, index_condition) in [
@@ -63,7 +66,7 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
             // The rank is the negated time, so the order of this index is the order of listings.
             (ScopePattern::all_tenants(), "artifact_by_rank", "ROW(rank, id, scope_mark) >"),
         ] {
-            for filter in [Filter::default(), narrow.clone()] {
+            for filter in [Filter::default(), every_filter.clone()] {
                 let query = ListQuery::new(pattern.clone()).with_filter(filter);
                 for position in [None, Some(&position)] {
                     let plan = explain(&mut conn, &page_query(&query, position)).await;
@@ -73,11 +76,11 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
                     assert!(!plan.contains("Sort"), "{step}\n{plan}");
                     assert_eq!(plan.matches("Scan").count(), 1, "{step}\n{plan}");
                     if position.is_some() && !step.is_empty() {
-                        let start = plan
+                        let condition_line = plan
                             .lines()
                             .find(|line| line.contains("Index Cond"))
                             .expect("the plan has no index condition");
-                        assert!(start.contains(index_condition), "{step}\n{plan}");
+                        assert!(condition_line.contains(index_condition), "{step}\n{plan}");
                     }
                 }
             }

@@ -97,6 +97,7 @@ impl Settings {
     }
 }
 
+/// Reads the file, the environment and the flags. A later source overrides an earlier one.
 fn read_layers(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

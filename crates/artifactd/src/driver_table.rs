@@ -64,7 +64,7 @@ impl DriverDescription {
 /// The names of the limits. In a table, their columns follow the columns of the flags.
 pub(crate) const LIMIT_COLUMNS: [&str; 2] = ["max_artifact_bytes", "max_presign_expiry"];
 
-/// The largest artifact, as text.
+/// The size limit of an artifact, as text. `u64::MAX` means that there is no limit.
 pub(crate) fn artifact_bytes_limit(capabilities: Capabilities) -> String {
     match capabilities.artifact_bytes_limit() {
         u64::MAX => "no bound".to_owned(),

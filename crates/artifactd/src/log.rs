@@ -1,6 +1,6 @@
 //! The log: JSON or text on standard error, written by a thread of its own.
 //!
-//! A caller puts a line into a queue with a limit and does not wait. If standard error is full, closed or not read,
+//! A caller puts a line into a queue of limited size and does not wait. If standard error is full, closed or not read,
 //! lines are dropped, counted and reported, and no request waits. This module must never know the content of a line.
 
 mod panics;
@@ -52,9 +52,9 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
         return Ok(());
     }
     let queue = Arc::new(LineQueue::default());
-    let (level_filter, level) = reload::Layer::new(targets(settings.log_level));
+    let (level_filter, level_handle) = reload::Layer::new(targets(settings.log_level));
     // This fails if another thread has called `init` at the same time.
-    if LOG.set(Log { queue: Arc::clone(&queue), level }).is_err() {
+    if LOG.set(Log { queue: Arc::clone(&queue), level: level_handle }).is_err() {
         return Ok(());
     }
     writer::spawn(Arc::clone(&queue), standard_error(), settings.log_format)?;
@@ -114,7 +114,8 @@ fn flush_with_timeout(timeout: Duration) {
     }
 }
 
-/// The filter of the log: `level` for this project's crates, and at least [`OTHER_CRATES_LEVEL`] for other crates.
+/// The filter of the log: `level` for this project's crates. For other crates, the filter uses `level` or
+/// [`OTHER_CRATES_LEVEL`], whichever logs fewer lines.
 fn targets(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
     Targets::new().with_default(level.min(OTHER_CRATES_LEVEL)).with_target(OWN_TARGET_PREFIX, level)
@@ -125,6 +126,7 @@ fn targets(level: Level) -> Targets {
 fn standard_error() -> Box<dyn Write + Send> {
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(fd) => Box::new(File::from(fd)),
+        // Without a handle of its own, the log uses the lock.
         Err(_) => Box::new(io::stderr()),
     }
 }

@@ -81,8 +81,8 @@ impl Fetcher {
         self.request_over(stream).await
     }
 
-    /// Tries the addresses of the host in order. Returns the first successful connection to an allowed address. If every
-    /// address fails, returns the error of the last address.
+    /// Tries the addresses of the host in order. Returns the first successful connection to an allowed address. If
+    /// every address fails, returns the error of the last address.
     async fn connect(&self) -> Result<TcpStream, String> {
         let addresses = tokio::net::lookup_host((self.url.host(), self.url.port()))
             .await

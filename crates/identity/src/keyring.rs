@@ -167,7 +167,8 @@ impl Keyring {
                 *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
                 return false;
             }
-            // An earlier attempt has already fulfilled the request that sent this notification. So the loop waits again.
+            // An earlier attempt has already fulfilled the request that sent this notification. So the loop waits
+            // again.
         }
     }
 

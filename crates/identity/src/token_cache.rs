@@ -96,8 +96,8 @@ impl TokenCache {
 }
 
 impl Shard {
-    /// Stores `slot`. If the shard has a slot with the same token, `slot` replaces it. Otherwise `slot` is added. If the
-    /// shard is full, `slot` replaces a slot that is evicted.
+    /// Stores `slot`. If the shard has a slot with the same token, `slot` replaces it. Otherwise `slot` is added. If
+    /// the shard is full, `slot` replaces a slot that is evicted.
     fn insert(&mut self, slot: Slot) {
         let same_token = self.indices.get(&slot.token).copied();
         let is_full = self.slots.len() >= CAPACITY / SHARDS;

@@ -11,8 +11,8 @@ use sqlx::{ConnectOptions, Connection, Row};
 use crate::error;
 
 /// The checks: a description and a query. Each row of the query is a finding. Its only column is the number that
-/// follows the description. In the queries, 262144 is `schema::CHUNK_BYTES`, the size of a chunk. The sum `size + 262143`
-/// makes the division by 262144 round up.
+/// follows the description. In the queries, 262144 is `schema::CHUNK_BYTES`, the size of a chunk. The sum `size +
+/// 262143` makes the division by 262144 round up.
 const CHECKS: &[(&str, &str)] = &[
     (
         "chunks without an artifact, blob",

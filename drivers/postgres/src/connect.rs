@@ -56,8 +56,8 @@ pub(crate) async fn prepare(
     config.validate()?;
     let options = connect_options(config)?;
     let mut conn = pool::connect(&options, Instant::now() + config.acquire_timeout).await?;
-    // The server ends each statement at `statement_timeout`. The timeout here is for a server that does not respond. It is
-    // longer, so that the server's own error comes first.
+    // The server ends each statement at `statement_timeout`. The timeout here is for a server that does not respond. It
+    // is longer, so that the server's own error comes first.
     let setup = timeout(config.statement_timeout * 2, async {
         let server = ServerSettings::query(&mut conn).await?;
         server.check()?;

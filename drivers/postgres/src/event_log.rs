@@ -88,8 +88,8 @@ impl PostgresEventLog {
         })
     }
 
-    /// Waits for a notification of this schema, at most [`POLL_INTERVAL`]. If there is no listen connection, opens one and
-    /// returns without waiting for a notification. Also returns if the listen connection is lost during the wait.
+    /// Waits for a notification of this schema, at most [`POLL_INTERVAL`]. If there is no listen connection, opens one
+    /// and returns without waiting for a notification. Also returns if the listen connection is lost during the wait.
     async fn wait_for_notification(&self) -> Result<(), StoreError> {
         let mut current = self.listen_connection.lock().await;
         let Some(connection) =

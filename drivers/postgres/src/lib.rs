@@ -7,10 +7,10 @@
 //! scope, and every read and every delete compares this scope.
 //!
 //! There is one index for each kind of listing: of a scope, a session, a user, a tenant, or all tenants. Listings are
-//! ordered by rank, id and scope mark. The rank is the negated time, so the newest artifact is first. Each index contains its rows
-//! in this order. So a page is a scan of one index, wherever the page begins. In the index for one scope, the scope
-//! mark is the first column, because it is the same in all rows of the scope. Texts are ordered by bytes (`COLLATE
-//! "C"`), as in the core.
+//! ordered by rank, id and scope mark. The rank is the negated time, so the newest artifact is first. Each index
+//! contains its rows in this order. So a page is a scan of one index, wherever the page begins. In the index for one
+//! scope, the scope mark is the first column, because it is the same in all rows of the scope. Texts are ordered by
+//! bytes (`COLLATE "C"`), as in the core.
 //!
 //! The bytes of an artifact are split into chunks of 256 KiB, one row each in the table `chunk`. PostgreSQL stores the
 //! bytes of a chunk uncompressed outside of the row (`STORAGE EXTERNAL`). A range read fetches only the chunks that
@@ -34,15 +34,15 @@
 //! [`PostgresStore::sweep`] removes orphans.
 //!
 //! If a response is lost, the driver checks whether the change was committed. Each put writes a random number into its
-//! row. If the connection breaks, a put of at most 1 MiB sends its statement a second time. The second attempt waits for
-//! the first transaction if that transaction is still running. The number in the existing row then shows whether this
-//! put (`Created`) or another put (`AlreadyExists`) inserted the row. If the row was deleted in between, the artifact
-//! is inserted again.
+//! row. If the connection breaks, a put of at most 1 MiB sends its statement a second time. The second attempt waits
+//! for the first transaction if that transaction is still running. The number in the existing row then shows whether
+//! this put (`Created`) or another put (`AlreadyExists`) inserted the row. If the row was deleted in between, the
+//! artifact is inserted again.
 //!
 //! The response to the commit of a streamed put may be lost too. The put then looks for its row. If the row is not
-//! visible, the put returns `Unavailable`. The commit may still succeed later. The caller can safely send the artifact again. A delete whose
-//! second attempt finds nothing also returns `Unavailable`, because it is unknown whether the first attempt deleted the
-//! artifact.
+//! visible, the put returns `Unavailable`. The commit may still succeed later. The caller can safely send the artifact
+//! again. A delete whose second attempt finds nothing also returns `Unavailable`, because it is unknown whether the
+//! first attempt deleted the artifact.
 //!
 //! # Concurrency
 //! Any number of processes may open one schema. If identical puts race, the primary key lets only one put create the
@@ -67,8 +67,8 @@
 //!
 //! A streamed put of more than 1 MiB uses its connection until the put ends, even if its caller is slow. Streamed puts
 //! may use three quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their
-//! arrival. If a caller sends nothing for 5 minutes, its put fails. This limit exists because the server's vacuum cannot
-//! remove dead rows while the transaction of a streamed put is open.
+//! arrival. If a caller sends nothing for 5 minutes, its put fails. This limit exists because the server's vacuum
+//! cannot remove dead rows while the transaction of a streamed put is open.
 //!
 //! A read uses a connection only during each of its statements. Each statement reads at most 1 MiB. While the consumer
 //! uses these bytes, the next statement already runs.

@@ -46,7 +46,8 @@ pub(crate) fn writer_options(config: &SqliteConfig, path: Option<&Path>) -> Sqli
         .pragma("trusted_schema", "OFF")
         // On macOS, data is not on the disk after an fsync alone. Other systems ignore this pragma.
         .pragma("fullfsync", "ON")
-        // With a memory-mapped file, an I/O error would kill the process with a signal instead of failing the statement.
+        // With a memory-mapped file, an I/O error would kill the process with a signal instead of failing the
+        // statement.
         .pragma("mmap_size", "0")
         .statement_cache_capacity(64)
         .disable_statement_logging()

@@ -212,8 +212,8 @@ impl DatabaseFile {
         if self.has_room(bytes, bytes) {
             return Ok(());
         }
-        // If readers block the checkpoint, or if the disk is too full, the checkpoint is incomplete. The next transaction
-        // then cannot reuse the log file.
+        // If readers block the checkpoint, or if the disk is too full, the checkpoint is incomplete. The next
+        // transaction then cannot reuse the log file.
         let is_log_reusable = self.checkpoint(conn).await;
         if bytes == 0 {
             return Ok(());
@@ -232,8 +232,8 @@ impl DatabaseFile {
     /// Checkpoints the log into the database. Returns `true` if the whole log was checkpointed. The next transaction
     /// then writes from the beginning of the log file.
     ///
-    /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If the disk is full, a delete can still write to
-    /// this reserve. A put can also write to it, if its bytes fit into free pages of the database.
+    /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If the disk is full, a delete can still write
+    /// to this reserve. A put can also write to it, if its bytes fit into free pages of the database.
     async fn checkpoint(&self, conn: &mut SqliteConnection) -> bool {
         // If the log file is larger than this limit, SQLite truncates it at the next commit. If this statement fails,
         // the log file only stays larger.

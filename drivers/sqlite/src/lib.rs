@@ -2,9 +2,9 @@
 //!
 //! # Layout
 //! The table `artifact` has one row for each record: the record as JSON, the SHA-256 of this JSON, and copies of the
-//! fields that listings search by. If the scope, id, digest, size or time of a row does not match its record, every read
-//! of the row returns `Corrupt`. The unique key of a row is (scope mark, id). The scope mark is the first 128 bits of
-//! the SHA-256 of the scope. Every row also contains the plain scope, and every read compares it with the requested
+//! fields that listings search by. If the scope, id, digest, size or time of a row does not match its record, every
+//! read of the row returns `Corrupt`. The unique key of a row is (scope mark, id). The scope mark is the first 128 bits
+//! of the SHA-256 of the scope. Every row also contains the plain scope, and every read compares it with the requested
 //! scope. Tags have a table of their own.
 //!
 //! There is one index for each kind of listing: scope, session, user, tenant, all tenants. Within each index, rows are in

@@ -80,8 +80,8 @@ impl Writer {
 
 /// The connection that the writer task uses.
 pub(crate) enum WriterConnection {
-    /// A connection that only the writer uses. If the connection breaks, `conn` becomes `None`, and the next transaction
-    /// opens a new connection.
+    /// A connection that only the writer uses. If the connection breaks, `conn` becomes `None`, and the next
+    /// transaction opens a new connection.
     Dedicated { conn: Option<SqliteConnection>, options: Box<SqliteConnectOptions>, file: DatabaseFile },
     /// The connection of the readers, because a database in memory has only one connection.
     Pooled(Arc<ReaderPool>),

@@ -50,7 +50,8 @@ pub(super) async fn sweep_at_intervals(
 /// A duration within [`FIRST_DELAY`], but at most `interval`. `random` selects it: 0 gives the shortest and `u32::MAX`
 /// the longest.
 fn first_delay(interval: Duration, random: u32) -> Duration {
-    let (min, max) = (FIRST_DELAY.0.min(interval), FIRST_DELAY.1.min(interval));
+    let (shortest, longest) = FIRST_DELAY;
+    let (min, max) = (shortest.min(interval), longest.min(interval));
     min + max.saturating_sub(min).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 

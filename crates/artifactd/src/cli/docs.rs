@@ -135,6 +135,7 @@ fn first_difference(expected: &str, found: &str) -> String {
         number += 1;
         // `None` after the last line of a text.
         let (expected_line, found_line) = (expected_lines.next(), found_lines.next());
+        // The second condition ends the loop even if the texts are equal.
         if expected_line != found_line || expected_line.is_none() {
             return format!(
                 "in line {number}\n    expected: {}\n    found:    {}",

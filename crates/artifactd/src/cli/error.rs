@@ -75,7 +75,7 @@ impl CommandError {
         }
     }
 
-    /// The same exit code with another message.
+    /// Replaces the message and keeps the exit code.
     pub(super) fn with_message(self, message: &str) -> Self {
         Self { message: message.to_owned(), ..self }
     }
@@ -90,6 +90,7 @@ impl CommandError {
 
     /// Prints the message to standard error and returns the exit code of the process.
     pub(super) fn report(&self) -> ExitCode {
+        // Exit code 0 stands for a closed pipe, which has no message.
         if self.exit_code != 0 {
             stderr::print_message(&format!("artifactd: {}", self.message));
         }

@@ -78,7 +78,7 @@ async fn get(
     };
     let is_progress_shown = !args.quiet && !to_terminal;
     let progress = Progress::start(Some(range.end - range.start), is_progress_shown);
-    let count = progress.counter();
+    let add_progress = progress.counter();
     while let Some(chunk) = stream.next().await {
         let chunk = match chunk {
             Ok(chunk) => chunk,
@@ -88,7 +88,7 @@ async fn get(
             }
         };
         writer.write(&chunk).await?;
-        count(chunk.len());
+        add_progress(chunk.len());
     }
     writer.finish().await
 }
@@ -142,15 +142,15 @@ impl OutputWriter {
 
 /// Parses `A-B`, `A-` or `-N`, with the meaning of HTTP ranges: `A-B` includes the byte B.
 fn parse_range(text: &str) -> Result<ByteRange, String> {
-    let number = |text: &str| {
+    let parse_number = |text: &str| {
         // `parse` alone would also accept a plus sign.
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { text.parse::<u64>().ok() } else { None }
+        let has_only_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        if has_only_digits { text.parse::<u64>().ok() } else { None }
     };
     let parsed = match text.split_once('-') {
-        Some(("", length)) => number(length).map(ByteRange::Suffix),
-        Some((start, "")) => number(start).map(ByteRange::From),
-        Some((start, last)) => match (number(start), number(last)) {
+        Some(("", length)) => parse_number(length).map(ByteRange::Suffix),
+        Some((start, "")) => parse_number(start).map(ByteRange::From),
+        Some((start, last)) => match (parse_number(start), parse_number(last)) {
             (Some(start), Some(last)) if start <= last => {
                 Some(ByteRange::Bounded { start, end: last.saturating_add(1) })
             }

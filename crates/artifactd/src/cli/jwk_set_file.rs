@@ -43,7 +43,8 @@ impl JwkSetFile {
     /// Reads the set to change it. Other processes that call this function for the same folder wait until this value is
     /// dropped.
     pub(super) fn read_locked(path: &Path) -> Result<Self, CommandError> {
-        // The folder is locked and not the file, because a change replaces the file by a new one.
+        // The folder is locked and not the file, because a change replaces the file by a new one. A lock on the old
+        // file would not protect the new file.
         let lock = File::open(folder_of(path)).and_then(|folder| folder.lock().map(|()| folder));
         let lock = lock.map_err(|error| {
             CommandError::failed(format!("the folder of {} cannot be locked: {error}", path.display()))
@@ -77,6 +78,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 
 fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
+    // One byte more than the limit is enough to detect a file that is too large.
     File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
         return Err(io::Error::new(

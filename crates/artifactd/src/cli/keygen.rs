@@ -93,6 +93,7 @@ fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), Com
         create_public_folder(folder_of(public))?;
     }
     write_private_key(key)?;
+    // If the set cannot be written, the private key is removed: an existing file would block the next attempt.
     write_new(public, 0o644, &key.minter.jwks(), instead)
         .inspect_err(|_| drop(std::fs::remove_file(key.private)))
 }

@@ -152,7 +152,7 @@ async fn print_records(
     let mut records = store.list_all(query);
     let mut listed = 0;
     // Whether there are more artifacts than `limit`, or the error that ends the list early.
-    let has_more = loop {
+    let has_more_result = loop {
         match records.next().await {
             None => break Ok(false),
             Some(Ok(_)) if listed == limit => break Ok(true),
@@ -168,7 +168,7 @@ async fn print_records(
     };
     stdout.write(rows.render().as_bytes()).await?;
     stdout.finish().await?;
-    match has_more {
+    match has_more_result {
         Ok(true) => {
             print_message(&format!("there are more than these {listed} artifacts; give --limit N or --all"));
         }

@@ -7,6 +7,7 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return text.into();
     }
+    // An escape is longer than its character, so a few more bytes are reserved.
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         if is_unprintable(c) {
@@ -20,6 +21,7 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
 
 /// Whether `c` is a control character, changes the direction of text or starts a line.
 pub(super) fn is_unprintable(c: char) -> bool {
+    // The listed characters are the marks of text direction, the line separator and the paragraph separator.
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

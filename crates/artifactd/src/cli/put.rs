@@ -108,11 +108,11 @@ async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> 
     let started = Instant::now();
     let is_progress_shown = !args.quiet && !is_terminal;
     let progress = Progress::start(length, is_progress_shown);
-    let count = progress.counter();
+    let add_progress = progress.counter();
     let chunks = ReaderStream::with_capacity(reader, CHUNK_BYTES);
     let body = Body::from_stream(chunks.inspect(move |chunk| {
         if let Ok(chunk) = chunk {
-            count(chunk.len());
+            add_progress(chunk.len());
         }
     }));
     let body = match length {
@@ -165,7 +165,10 @@ impl PutArgs {
 
     fn options(&self) -> PutOptions {
         let file_name = || {
-            let name = self.file.file_name().filter(|_| !self.reads_stdin())?;
+            if self.reads_stdin() {
+                return None;
+            }
+            let name = self.file.file_name()?;
             Some(name.to_string_lossy().into_owned())
         };
         PutOptions {

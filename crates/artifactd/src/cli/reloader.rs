@@ -99,6 +99,7 @@ impl ConfigReloader {
     /// values has changed, because the settings are equal then.
     fn keys_that_need_restart<'a>(&'a self, settings: &Settings, values: &'a ConfigValues) -> Vec<&'a str> {
         let mut old = self.settings.clone();
+        // A new log level needs no restart, so it must not make the settings differ.
         old.telemetry.log_level = settings.telemetry.log_level;
         if old == *settings {
             return Vec::new();

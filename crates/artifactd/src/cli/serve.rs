@@ -98,6 +98,7 @@ pub(super) async fn serve(
     bind_advice: &str,
     announcement: impl FnOnce(Listening) -> Result<String, CommandError>,
 ) -> Result<(), CommandError> {
+    // `dev` has not started the log yet. For `serve`, which has, this call changes nothing.
     start_log(settings)?;
     let store = tokio::select! {
         biased;
@@ -240,6 +241,7 @@ fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> 
         drivers.push(DriverRow {
             driver: info.name,
             about: info.about,
+            // The resolver sets this to true for the driver of its store.
             active: false,
             capabilities: driver.capabilities(&defaults),
         });

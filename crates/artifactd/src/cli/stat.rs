@@ -67,7 +67,7 @@ fn format_record(record: &Record, driver: &str) -> Result<String, CommandError> 
     rows.push(("driver", driver.to_owned()));
     let mut text = String::new();
     for (key, value) in rows {
-        // Writing into a `String` cannot fail.
+        // The longest name with its colon, `media type:`, has 11 characters. Writing into a `String` cannot fail.
         let _ = writeln!(text, "{:<11} {}", format!("{key}:"), printable(&value));
     }
     Ok(text)

@@ -51,6 +51,7 @@ pub(super) async fn announce(text: String) {
 
 /// Whether standard output is a terminal that shows colours, and `NO_COLOR` is not set.
 pub(super) fn supports_colours() -> bool {
+    // A variable with an empty value counts as not set.
     let is_unset = |name| env::var_os(name).is_none_or(|value| value.is_empty());
     io::stdout().is_terminal()
         && is_unset("NO_COLOR")

@@ -123,7 +123,7 @@ impl SelectedStore {
     }
 
     /// Opens the store, does `work` with the store and closes the store, even if the work fails. A signal interrupts
-    /// the work, and the store is closed then, too.
+    /// the work. After a signal, the store is also closed.
     pub(super) async fn run(
         &self,
         opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,

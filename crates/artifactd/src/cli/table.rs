@@ -20,6 +20,7 @@ impl Cell {
     /// A text of any origin: unprintable characters are escaped, and a long text is cut.
     pub(super) fn new(text: &str) -> Self {
         let text = printable(text);
+        // In a text that is too long, the last character of the cell is the ellipsis.
         let text = match text.char_indices().nth(MAX_CELL_CHARS) {
             Some(_) => text.chars().take(MAX_CELL_CHARS - 1).chain(['…']).collect(),
             None => text.into_owned(),
@@ -86,7 +87,8 @@ impl Table {
             }
         }
         let mut text = String::new();
-        if !std::mem::replace(&mut self.header_is_rendered, true) {
+        if !self.header_is_rendered {
+            self.header_is_rendered = true;
             let header: Vec<Cell> = self.titles.iter().map(|title| Cell::new(title).bold()).collect();
             self.render_row(&mut text, &header);
         }
@@ -101,14 +103,15 @@ impl Table {
     fn render_row(&self, text: &mut String, row: &[Cell]) {
         for (index, cell) in row.iter().enumerate() {
             let width = self.widths.get(index).copied().unwrap_or_default();
-            let padding = " ".repeat(width - cell.width().min(width));
+            let padding = " ".repeat(width.saturating_sub(cell.width()));
             let is_right_aligned =
                 self.titles.get(index).is_some_and(|title| self.right_aligned.contains(title));
             if is_right_aligned {
                 text.push_str(&padding);
             }
             if self.colours {
-                // Writing into a `String` cannot fail.
+                // `{}` writes the codes that begin the style, and `{:#}` writes the code that ends it. Writing into a
+                // `String` cannot fail.
                 let _ = write!(text, "{}{}{:#}", cell.style, cell.text, cell.style);
             } else {
                 text.push_str(&cell.text);

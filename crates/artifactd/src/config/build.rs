@@ -75,6 +75,7 @@ fn server(layers: &Layers) -> Result<ServerSettings, Mistake> {
         max_connections_per_client: layers.get("server.max_connections_per_client", parse::count)?,
         queue_timeout: layers.require("server.queue_timeout", parse::duration)?,
         event_streams: event_streams(layers)?,
+        // The defaults are two quarters and three quarters of `server.max_connections`.
         max_requests_per_user: request_limit(layers, "server.max_requests_per_user", 2)?,
         max_requests_per_tenant: request_limit(layers, "server.max_requests_per_tenant", 3)?,
     })

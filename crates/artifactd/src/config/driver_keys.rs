@@ -86,9 +86,9 @@ const KEY_PAIRS: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s
 /// The default driver of runtimes that embed the store. A server must name a driver.
 const DEFAULT_DRIVER: &str = "inmem";
 
-/// The configuration of the store. Also, for each option of its driver, the location where the option is set or would
-/// be set. Returns `None` if the driver or its options have a mistake. This mistake is in `mistakes`, or was reported
-/// before. A wrong `artifacts.cursor_secret` is added to `mistakes` too, but does not give `None`.
+/// Returns the configuration of the store, and for each option of its driver the location where the option is set or
+/// would be set. Returns `None` if the driver or its options have a mistake. This mistake is in `mistakes`, or was
+/// reported before. If `artifacts.cursor_secret` is wrong, the result is not `None`, but the mistake is in `mistakes`.
 ///
 /// # Errors
 /// A bug in the table of keys or in the list of drivers.
@@ -216,7 +216,9 @@ fn key_options(
         DRIVER_KEYS.iter().filter(|row| row.driver == info.name)
     {
         if !layers.is_set(key) {
-            if let Some(example) = required.filter(|_| layers.is_absent(key)) {
+            if let Some(example) = required
+                && layers.is_absent(key)
+            {
                 let reason = format!("the driver {} needs {key}, such as {example}", info.name);
                 mistakes.push(layers.mistake("artifacts.driver", &reason));
             }
@@ -314,7 +316,7 @@ fn unknown_option(info: &DriverInfo, option: &str) -> String {
         .options
         .iter()
         .map(|spec| (strsim::jaro_winkler(option, spec.name), spec.name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY);
     let end = match nearest {
         Some((_, known)) => format!("did you mean {}?", key(known)),

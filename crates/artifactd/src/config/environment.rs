@@ -71,7 +71,7 @@ pub(super) fn unknown_variable(name: &str) -> String {
     let suggestion = keys
         .chain([STORE_VARIABLE.to_owned()])
         .map(|known| (similarity(&normalized, &normalize(&known)), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY);
     match suggestion {
         Some((_, known)) => format!("there is no such variable; did you mean {known}?"),

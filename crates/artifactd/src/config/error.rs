@@ -12,7 +12,7 @@ const MAX_LISTED: usize = 50;
 /// and what is legal. A secret value is not shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mistake {
-    /// `None` if the mistake is that a key is missing.
+    /// `None` if no source is wrong: a key is missing, or the program has a bug.
     source: Option<ValueSource>,
     reason: String,
 }
@@ -23,7 +23,7 @@ impl Mistake {
         Self { source: Some(source.clone()), reason: one_line(reason, usize::MAX) }
     }
 
-    /// The mistake that a key is missing. It has no source, because nothing is written.
+    /// The mistake that a key is missing, or that the program has a bug. Such a mistake has no source.
     pub(super) fn of_absence(reason: impl Into<String>) -> Self {
         Self { source: None, reason: reason.into() }
     }
@@ -47,6 +47,7 @@ pub struct ConfigError(Vec<Mistake>);
 impl ConfigError {
     /// Sorts `mistakes` by source: the file, the environment, the command line, and last those without a source.
     pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
+        // `rank` returns at most (2, 0).
         mistakes.sort_by_key(|mistake| mistake.source.as_ref().map_or((3, 0), ValueSource::rank));
         Self(mistakes)
     }

@@ -49,6 +49,7 @@ pub(super) fn read(path: &Path) -> Result<Node, Vec<FileMistake>> {
     match extension(path) {
         Some("toml") => toml::parse(&text),
         Some("json") => json::parse(&text).map_err(|mistake| vec![mistake]),
+        // `read_text` has refused every other extension.
         _ => yaml::parse(&text).map_err(|mistake| vec![mistake]),
     }
 }
@@ -64,6 +65,7 @@ fn read_text(path: &Path) -> Result<String, String> {
     let file = std::fs::File::open(path)
         .map_err(|error| format!("cannot be opened{}: {error}", working_directory_of(path)))?;
     let mut bytes = Vec::new();
+    // One byte more than the limit is enough to detect a file that is too large.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err("is larger than 1 MiB, the limit of a configuration file".into());

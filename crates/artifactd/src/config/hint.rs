@@ -74,7 +74,7 @@ fn word_hint(words: &[&'static str], text: &str) -> Option<String> {
     words
         .iter()
         .map(|word| (strsim::jaro_winkler(&text, word), word))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .map(|(_, word)| format!("did you mean '{word}'?"))
 }

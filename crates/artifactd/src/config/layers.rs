@@ -252,6 +252,7 @@ impl Layers {
         if let Some(reason) = self.reason_to_refuse(name, &value) {
             self.add_mistake(&source, &reason);
         } else {
+            // A key that occurs twice in the file is illegal. A value of the environment or of a flag overrides it.
             self.illegal.remove(name);
             self.values.insert(name.to_owned(), (source, value));
         }

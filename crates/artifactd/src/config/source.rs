@@ -31,6 +31,7 @@ pub(super) enum ValueSource {
 
 impl ValueSource {
     /// The sort key of a source in a list of mistakes: the file by line, then the environment, then the command line.
+    /// The first number is the kind of the source. The second number is the line in the file, otherwise 0.
     pub(super) fn rank(&self) -> (u8, u64) {
         match self {
             Self::File(_, position) => (0, position.map_or(0, |position| position.line)),

@@ -44,14 +44,14 @@ impl fmt::Display for Suggestion {
 /// The key or section that `name` was probably meant to be. `None` if nothing is similar enough.
 fn nearest(name: &str) -> Option<String> {
     let (section, member) = name.rsplit_once('.').unwrap_or(("", name));
-    // The name is right, but its section is wrong or missing.
+    // If a key ends with the same word, only the section in `name` is wrong or missing.
     if let Some(known) =
         key_names().find(|known| known.rsplit_once('.').is_some_and(|(_, last)| last == member))
     {
         return Some(known.to_owned());
     }
     if section == "artifacts" {
-        // The user wrote the name that the driver uses for this key.
+        // In the section `artifacts`, the user may have written the driver's name of an option.
         if let Some(key) = key_of_option(member) {
             return Some(key.to_owned());
         }
@@ -64,7 +64,7 @@ fn nearest(name: &str) -> Option<String> {
     key_names()
         .chain(sections)
         .map(|known| (strsim::jaro_winkler(name, known), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .map(|(_, known)| known.to_owned())
 }

@@ -147,6 +147,7 @@ mod tests {
         assert!(queue.state().bytes <= MAX_BYTES);
         // Only 3 of the 10 lines fit: because of `LINE_OVERHEAD`, 4 lines need more than `MAX_BYTES`.
         assert_eq!(queue.counts().dropped_full, 7);
+        // One line leaves the queue, so the next line fits.
         queue.recv();
         queue.push(b"after them");
         queue.recv();

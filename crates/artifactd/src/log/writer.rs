@@ -134,25 +134,31 @@ mod tests {
         }
     }
 
-    fn write(writer: &mut LogWriter<LimitedDisk>, queue: &LineQueue, dropped: u64, line: &str) {
-        writer.write(queue, &QueueItem { dropped, line: Some(line.as_bytes().into()) });
+    /// How many lines the queue dropped before a line.
+    #[derive(Clone, Copy)]
+    struct DroppedBefore(u64);
+
+    fn write(writer: &mut LogWriter<LimitedDisk>, queue: &LineQueue, line: &str, dropped: DroppedBefore) {
+        writer.write(queue, &QueueItem { dropped: dropped.0, line: Some(line.as_bytes().into()) });
     }
 
     #[test]
     fn after_a_full_disk_one_line_counts_the_missing_lines_and_no_line_follows_a_partial_one_directly() {
         let queue = LineQueue::default();
+        // The disk takes the 3 bytes of the first line, and the first 3 bytes of the second line.
         let disk = LimitedDisk { capacity: 6, ..LimitedDisk::default() };
         let mut writer =
             LogWriter { out: disk, format: LogFormat::Json, missing: 0, last_line_is_partial: false };
         for line in ["{}\n", "{\"torn\":1}\n", "{\"lost\":1}\n"] {
-            write(&mut writer, &queue, 0, line);
+            write(&mut writer, &queue, line, DroppedBefore(0));
         }
         writer.out.capacity = 10_000;
-        write(&mut writer, &queue, 5, "{\"back\":1}\n");
-        write(&mut writer, &queue, 0, "{\"more\":1}\n");
+        write(&mut writer, &queue, "{\"back\":1}\n", DroppedBefore(5));
+        write(&mut writer, &queue, "{\"more\":1}\n", DroppedBefore(0));
         let text = String::from_utf8(writer.out.written).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!((lines[0], lines[1], lines.len()), ("{}", "{\"t", 5), "{text}");
+        assert_eq!(lines.len(), 5, "{text}");
+        assert_eq!(lines[..2], ["{}", "{\"t"]);
         let report: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
         // Two lines could not be written, and the queue had dropped five.
         assert_eq!((&report["lines"], &report["level"]), (&7.into(), &"WARN".into()));

@@ -28,6 +28,7 @@ impl Document {
                 let nullable = schemas.len() > 1;
                 let name = resolved.name;
                 resolved = self.resolve(only);
+                // If `only` is not a reference, the combination gives the name.
                 resolved.name = resolved.name.or(name);
                 return (resolved, nullable);
             }
@@ -68,6 +69,7 @@ impl Document {
                 let Some(item) = value.get("items") else { return scalar("list".into()) };
                 let item = self.schema_type(item);
                 let limit = value.get("maxItems").map(|max| format!(", at most {max}")).unwrap_or_default();
+                // The name of a type gets a plural. A constant begins with a backtick and stays as it is.
                 let plural = if item.text.starts_with(char::is_alphabetic) { "s" } else { "" };
                 SchemaType { text: format!("list of {}{plural}{limit}", item.text), is_list: true, ..item }
             }

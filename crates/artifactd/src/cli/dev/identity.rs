@@ -120,9 +120,16 @@ mod tests {
         DevIdentity::open(&DataDir::open(path).unwrap(), &settings, is_admin).unwrap()
     }
 
-    fn rights(identity: &DevIdentity) -> (bool, bool) {
+    /// The rights that the token of an identity gives.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Rights {
+        delete: bool,
+        admin: bool,
+    }
+
+    fn rights(identity: &DevIdentity) -> Rights {
         let caller = identity.verifier.identify(&HeaderMap::new(), Some(&identity.token)).unwrap();
-        (caller.has_delete(), caller.is_admin())
+        Rights { delete: caller.has_delete(), admin: caller.is_admin() }
     }
 
     #[test]
@@ -132,7 +139,7 @@ mod tests {
         let second = start(dir.path(), &[], false);
         assert_eq!(first.token, second.token);
         assert_eq!(std::fs::read_to_string(dir.path().join(TOKEN_FILE)).unwrap(), first.token);
-        assert_eq!(rights(&second), (true, false));
+        assert_eq!(rights(&second), Rights { delete: true, admin: false });
     }
 
     #[test]
@@ -140,10 +147,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plain = start(dir.path(), &[], false);
         let admin = start(dir.path(), &[], true);
-        assert_eq!(rights(&admin), (true, true));
+        assert_eq!(rights(&admin), Rights { delete: true, admin: true });
         let issued = start(dir.path(), &[("identity.issuer", "i")], true);
         assert_ne!(issued.token, admin.token);
-        assert_eq!(rights(&issued), (true, true));
+        assert_eq!(rights(&issued), Rights { delete: true, admin: true });
         // The key is the same, so the verifier also accepts the first token.
         admin.verifier.identify(&HeaderMap::new(), Some(&plain.token)).unwrap();
     }
@@ -160,17 +167,22 @@ mod tests {
             scopes: vec!["artifacts:delete".into()],
             ..TokenClaims::default()
         };
-        let days = |days: u64| minter.mint(&claims, Duration::from_hours(24 * days)).unwrap();
+        let token_for_days = |days: u64| minter.mint(&claims, Duration::from_hours(24 * days)).unwrap();
         let other = Minter::from_pem(generate().unwrap().reveal(), None).unwrap();
         let of_other_key = other.mint(&claims, TOKEN_TTL).unwrap();
-        for (token, stays) in
-            [(days(3), true), (days(1), false), (of_other_key, false), ("x".to_owned(), false)]
-        {
+        for (token, stays) in [
+            (token_for_days(3), true),
+            // Less time is left than `MIN_TIME_LEFT`.
+            (token_for_days(1), false),
+            (of_other_key, false),
+            ("x".to_owned(), false),
+        ] {
             std::fs::write(dir.path().join(TOKEN_FILE), &token).unwrap();
             let next = start(dir.path(), &[], false);
             assert_eq!(next.token == token, stays, "{token}");
+            // A new token is valid for as long as the first token was. The times may differ by up to 60 seconds.
             assert!(next.expires_at + 60 >= first.expires_at || stays);
-            assert_eq!(rights(&next), (true, false));
+            assert_eq!(rights(&next), Rights { delete: true, admin: false });
         }
     }
 

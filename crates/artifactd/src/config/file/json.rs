@@ -12,7 +12,8 @@ use super::FileMistake;
 use crate::config::source::Position;
 use crate::config::tree::{Member, Node, line_at};
 
-/// The largest depth of nested sections. The names of keys have at most three parts, so no legal file is deeper.
+/// The largest depth of nested sections. The names of keys have at most three parts, so every legal file is far less
+/// deep.
 const MAX_DEPTH: usize = 32;
 
 /// The whole document, or the first mistake in its syntax.
@@ -38,6 +39,7 @@ fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
     if depth > MAX_DEPTH {
         return Err(too_deep());
     }
+    // `raw` is valid JSON. Parsing it fails only if a value in it is nested too deeply for the parser.
     if !raw.get().starts_with('{') {
         return serde_json::from_str(raw.get()).map(Node::Leaf).map_err(|_| too_deep());
     }
@@ -50,7 +52,9 @@ fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
 
 /// The line at which `raw` begins. `raw` is a slice of `text`.
 fn line_of(text: &str, raw: &RawValue) -> u64 {
-    line_at(text, raw.get().as_ptr().addr().saturating_sub(text.as_ptr().addr()))
+    // `raw` is a slice of `text`, so the difference of the two addresses is the offset of `raw`.
+    let offset = raw.get().as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    line_at(text, offset)
 }
 
 /// The members of an object in the order of the file. A key that occurs twice has two members.

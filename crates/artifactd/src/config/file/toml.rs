@@ -70,6 +70,7 @@ fn node(text: &str, value: &Spanned<DeValue<'_>>, mistakes: &mut Vec<FileMistake
     Node::Leaf(leaf.unwrap_or_else(|| {
         let position = Some(position(text, value.span().start));
         mistakes.push(FileMistake::in_syntax("TOML", position, Some("the number is too large")));
+        // This value is not used: with a mistake, `parse` returns no document.
         Value::Null
     }))
 }

@@ -33,13 +33,14 @@ fn reason(error: &Error) -> Option<String> {
             Some("unknown anchor; quote a value that begins with an asterisk".into())
         }
         Error::MultipleDocuments { .. } => Some("more than one document".into()),
-        // The reasons of the scanner are fixed texts. Only this reason contains a character of the file.
+        // This is the only reason of the scanner that contains a character of the file. So the character is left out.
         Error::ExternalMessage { msg, .. } if msg.starts_with("unexpected character") => {
             Some("unexpected character".into())
         }
         Error::ExternalMessage { source, msg, .. }
             if matches!(**source, ExternalMessageSource::Parser(_)) =>
         {
+            // All other reasons of the scanner are fixed texts.
             Some(msg.clone())
         }
         _ => None,
@@ -83,6 +84,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Leaf(value.to_string().into()))
     }
 
+    /// JSON has no infinite number and no NaN. Such a value becomes a text.
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
         Ok(Node::Leaf(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
     }

@@ -126,7 +126,7 @@ fn targets(level: Level) -> Targets {
 fn standard_error() -> Box<dyn Write + Send> {
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(fd) => Box::new(File::from(fd)),
-        // Without a handle of its own, the log uses the lock.
+        // If the handle cannot be cloned, the log uses `std::io::stderr` and its lock.
         Err(_) => Box::new(io::stderr()),
     }
 }

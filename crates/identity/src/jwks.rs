@@ -147,7 +147,8 @@ impl KeySet {
     /// Returns true if [`select`](Self::select) on this set returns the key with this fingerprint, for a token with the
     /// algorithm `algorithm` and the id of this key.
     pub(super) fn still_selects_by_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
-        // The fingerprint includes the id. For each pair of an id and an algorithm, a set has at most one key.
+        // The fingerprint includes the id. For each pair of an id and an algorithm, a set has at most one key. So
+        // `select` returns this key.
         self.keys.iter().any(|key| key.is_for(algorithm) && key.fingerprint == *fingerprint)
     }
 
@@ -244,6 +245,7 @@ impl Key {
             }
         };
         let alg = string_member(members, "alg")?;
+        // A key with the member `alg` may be used only for this algorithm.
         algorithms.retain(|algorithm| alg.is_none_or(|alg| alg == algorithm.name()));
         algorithms.retain(|algorithm| allowed.contains(algorithm));
         if algorithms.is_empty() {

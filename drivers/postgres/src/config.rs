@@ -125,6 +125,7 @@ pub struct PostgresConfig {
 impl PostgresConfig {
     /// Creates a configuration for the database at `url`, with the defaults for everything else.
     pub fn new(url: impl Into<String>) -> Self {
+        // These are the defaults that `OPTIONS` documents.
         Self {
             url: url.into(),
             schema: "artifact_store".into(),

@@ -49,6 +49,7 @@ impl WriteJob for ReleaseBlobs {
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
         for blob in &self.blobs {
+            // If `renewed_at` is 0, the blob is marked for deletion, and every store may delete it.
             let pending =
                 sqlx::query("SELECT 1 FROM pending WHERE blob = ? AND (owner = ? OR renewed_at <= 0)")
                     .bind(blob)

@@ -267,8 +267,8 @@ mod tests {
                     let scans_table = plan.contains("SCAN a") && !steps[0].contains("USING INDEX");
                     assert!(!scans_table, "{plan}");
                     if position.is_some() {
-                        // Later times have smaller ranks. So the filter `created_after` sets the largest rank, and
-                        // SQLite shows `<=` as `<`.
+                        // Later times have smaller ranks. So the filter `created_after` sets the largest rank. A query
+                        // plan of SQLite shows `<=` as `<`.
                         let max_rank_condition = if filtered { " AND rank<?" } else { "" };
                         let conditions = format!("{position_condition}{max_rank_condition}");
                         assert!(steps[0].contains(&conditions), "{plan}");

@@ -86,7 +86,8 @@ impl ReaderPool {
         let acquired = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
             .await
             .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?;
-        // This fails only if `close` has closed the semaphore.
+        // This fails only if `close` has closed the semaphore. `close` sets the flag `closed` earlier, while it waits
+        // for the running reads.
         let permit = acquired.map_err(|_| StoreError::closed())?;
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::closed());

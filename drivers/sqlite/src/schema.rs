@@ -143,7 +143,8 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
     }
     // In the header of a new database, the application id and the version are 0.
     let is_new = !has_schema && application_id == 0 && version == 0;
-    // The encoding of every store is UTF-8, which is SQLite's default.
+    // The encoding of every store is UTF-8, which is SQLite's default. So a database with another encoding is not a
+    // store.
     if !(is_store || is_new) || encoding != "UTF-8" {
         return Err(StoreError::invalid(
             "the database belongs to another application; give the store a file of its own",

@@ -227,6 +227,7 @@ impl WriteJob for DeleteMarkedBlobs {
     const DURABLE: bool = false;
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+        // If `renewed_at` is 0, the blob is marked for deletion.
         for row in sqlx::query("SELECT blob FROM pending WHERE renewed_at <= 0")
             .fetch_all(&mut *transaction.conn)
             .await?

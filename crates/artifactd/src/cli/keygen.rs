@@ -101,6 +101,7 @@ fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), Com
 /// The public key of `minter` as a member of a JWK set.
 fn public_jwk(minter: &Minter) -> Result<Value, CommandError> {
     let set: Value = serde_json::from_str(&minter.jwks()).map_err(CommandError::failed)?;
+    // A minter has exactly one key.
     Ok(set["keys"][0].clone())
 }
 

@@ -78,7 +78,8 @@ impl ConfigReloader {
             }
         };
         let (old_level, new_level) = (self.settings.telemetry.log_level, settings.telemetry.log_level);
-        // The line below is logged at the more verbose of the old and the new level. A more verbose level is greater.
+        // The log line below is written at the more verbose of the old and the new level. So one of the two is enough
+        // to see it. A more verbose level is greater.
         if new_level > old_level {
             log::set_level(new_level);
         }

@@ -47,7 +47,7 @@ pub struct ConfigError(Vec<Mistake>);
 impl ConfigError {
     /// Sorts `mistakes` by source: the file, the environment, the command line, and last those without a source.
     pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
-        // `rank` returns at most (2, 0).
+        // `rank` returns at most (2, 0). So the mistakes without a source come last.
         mistakes.sort_by_key(|mistake| mistake.source.as_ref().map_or((3, 0), ValueSource::rank));
         Self(mistakes)
     }

@@ -24,6 +24,7 @@ impl OptionNames {
 
     /// The names for a store with a URL. `source` is the argument or variable with the URL, such as `--store`.
     pub fn from_url(driver: &str, source: &str) -> Self {
+        // If the drivers of this build have an error, opening the store reports it.
         let Ok(registry) = artifact_store::drivers() else { return Self::default() };
         // A driver that does not exist has no options.
         let Ok(driver) = registry.driver(driver) else { return Self::default() };

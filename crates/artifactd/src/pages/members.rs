@@ -43,9 +43,9 @@ impl<'a> MemberTables<'a> {
             rows.push(self.row("", member));
             let member_type = self.document.schema_type(member.schema);
             let Some(inner_object) = self.inlined(&member_type) else { continue };
-            let list = if member_type.is_list { "[]" } else { "" };
+            let list_suffix = if member_type.is_list { "[]" } else { "" };
             for inner in self.declared(inner_object) {
-                rows.push(self.row(&format!("{}{list}.", member.name), inner));
+                rows.push(self.row(&format!("{}{list_suffix}.", member.name), inner));
             }
         }
         rows

@@ -161,6 +161,7 @@ pub(super) fn parameters<'a>(
 /// The schema of a JSON response. `None` if the response is an error or has no JSON.
 pub(super) fn success_schema(response: &Value) -> Option<&Value> {
     let schema = json_content(response)?.get("schema")?;
+    // Every error response has the schema `Envelope`.
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 

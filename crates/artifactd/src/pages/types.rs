@@ -131,6 +131,7 @@ fn limits(schema: &Value) -> String {
     if let Some(max) = number("maxLength") {
         parts.push(format!("at most {max} characters"));
     }
+    // The encoding is shown instead of the format. Without an encoding, the format is shown only for a string.
     match (text(schema, "contentEncoding"), text(schema, "format")) {
         ("", format) if type_name(schema) == "string" && !format.is_empty() => parts.push(format.to_owned()),
         ("", _) => {}

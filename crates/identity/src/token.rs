@@ -145,6 +145,7 @@ fn check_header(header: &Header, rules: &Rules) -> Result<Algorithm, TokenError>
     if header.crit.is_some() {
         return Err(TokenError::Critical);
     }
+    // With `b64: false`, the payload is not encoded as base64url (RFC 7797).
     if header.b64 == Some(false) {
         return Err(TokenError::Unencoded);
     }

@@ -54,7 +54,7 @@ impl StagedUpload<'_> {
         mut body: BodyStream,
     ) -> Result<PutResult, StoreError> {
         let mut buffered: Vec<Bytes> = Vec::with_capacity(JOB_CHUNKS);
-        // The job that the writer runs now. Meanwhile the bytes of the next job are received and hashed.
+        // The last submitted job. While the writer runs this job, the bytes of the next job are received and hashed.
         let mut in_flight: Option<JobHandle<()>> = None;
         while let Some(chunk) = body.next_chunk(CHUNK_BYTES).await? {
             // A full buffer is submitted only if another chunk follows. The last chunks belong to the job that commits.

@@ -81,6 +81,7 @@ pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
             let set = JwkSetFile::read_locked(&file)?;
             let (retired, kept): (Vec<Value>, Vec<Value>) =
                 set.keys().iter().cloned().partition(|key| kid_of(key) == Some(&kid));
+            // If no key was found, `kept` contains all keys of the set.
             if retired.is_empty() {
                 return Err(no_such_key(&kid, &file, &kept));
             }

@@ -342,7 +342,7 @@ pub(super) fn key_of_option(option: &str) -> Option<&'static str> {
 /// The names of the options of all drivers.
 pub(super) fn option_names() -> impl Iterator<Item = &'static str> {
     let mut names = Vec::new();
-    // A registry that cannot be built is reported by `store_config`.
+    // If the registry cannot be built, there are no names here, and `store_config` reports the error.
     if let Ok(registry) = artifact_store::drivers() {
         for driver in registry.drivers() {
             names.extend(driver.info().options.iter().map(|spec| spec.name));

@@ -141,6 +141,7 @@ fn is_origin(text: &str) -> bool {
     let is_valid_name = if name.starts_with('[') {
         name.parse::<Authority>().is_ok_and(|authority| authority.host() == name)
     } else {
+        // Browsers write a host name in lower case and in ASCII.
         let is_allowed =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
         !name.is_empty() && name.bytes().all(is_allowed)

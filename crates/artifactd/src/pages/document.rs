@@ -113,8 +113,8 @@ mod tests {
             "B": { "type": "string" },
             "Round": { "$ref": "#/components/schemas/Round" },
         }}}));
-        let to = json!({ "$ref": "#/components/schemas/A" });
-        let resolved = document.resolve(&to);
+        let reference = json!({ "$ref": "#/components/schemas/A" });
+        let resolved = document.resolve(&reference);
         assert_eq!((resolved.name, text(resolved.value, "type")), (Some("B"), "string"));
         assert_eq!(document.resolve(document.schema("Round").unwrap()).name, Some("Round"));
         let nowhere = json!({ "$ref": "#/components/schemas/None" });

@@ -165,8 +165,8 @@ pub(super) fn success_schema(response: &Value) -> Option<&Value> {
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 
-/// When a response is sent, from its description. Where the description repeats the general description of an error
-/// code, the text has only the name of the code.
+/// When a response is sent, from its description. If a paragraph of the description repeats the general description of
+/// an error code, it is replaced by the name of the code.
 pub(super) fn response_meaning(response: &Value) -> String {
     let parts = text(response, "description").split("\n\n").map(|part| {
         let general =

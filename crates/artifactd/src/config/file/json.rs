@@ -12,8 +12,8 @@ use super::FileMistake;
 use crate::config::source::Position;
 use crate::config::tree::{Member, Node, line_at};
 
-/// The largest depth of nested sections. The names of keys have at most three parts, so every legal file is far less
-/// deep.
+/// The largest depth of nested sections. The names of keys have at most three parts, so a legal file needs only a few
+/// levels.
 const MAX_DEPTH: usize = 32;
 
 /// The whole document, or the first mistake in its syntax.

@@ -39,7 +39,7 @@ fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
     if depth > MAX_DEPTH {
         return Err(too_deep());
     }
-    // `raw` is valid JSON. Parsing it fails only if a value in it is nested too deeply for the parser.
+    // The syntax of `raw` is already checked. Parsing it can still fail if it is nested too deeply for the parser.
     if !raw.get().starts_with('{') {
         return serde_json::from_str(raw.get()).map(Node::Leaf).map_err(|_| too_deep());
     }

@@ -31,7 +31,7 @@ async fn count_lines(
     word: &str,
 ) -> Result<usize, Box<dyn Error>> {
     let get = session.get(&message.id, None).await?.ok_or("there is no such artifact")?;
-    let (mut lines, mut count) = (get.stream.into_async_read().lines(), 0);
+    let (mut lines, mut count) = (get.stream.into_reader().lines(), 0);
     while let Some(line) = lines.next_line().await? {
         count += usize::from(line.contains(word));
     }

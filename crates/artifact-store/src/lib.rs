@@ -31,7 +31,7 @@
 //! # Features
 //! - One feature per driver, all enabled by default: `inmem`, `fs`, `sqlite`, `postgres`, `s3`.
 //! - `tokio`, enabled by default: [`BodyExt::from_path`], [`GetResultExt::save_to`] and
-//!   [`ByteStreamExt::into_async_read`].
+//!   [`ByteStreamExt::into_reader`].
 //! - `http-body`: [`HttpBody`] and [`BodyExt::from_http_body`], for axum, hyper and other HTTP libraries.
 //! - `jiff`, `chrono`: conversions of [`Timestamp`] from and into the times of these crates.
 //! - `testing`: the module [`testing`], for tests of programs that use a store.

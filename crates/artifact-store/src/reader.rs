@@ -58,16 +58,16 @@ pub trait ByteStreamExt {
     /// # let scope = Scope::new("acme", "ada", "session-1")?;
     /// # let id = store.put_text(&scope, "one\ntwo\n", PutOptions::default()).await?.record.id;
     /// let get = store.get(&scope, &id, None).await?.ok_or("there is no such artifact")?;
-    /// let mut lines = get.stream.into_async_read().lines();
+    /// let mut lines = get.stream.into_reader().lines();
     /// assert_eq!(lines.next_line().await?.as_deref(), Some("one"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    fn into_async_read(self) -> ByteReader;
+    fn into_reader(self) -> ByteReader;
 }
 
 impl ByteStreamExt for ByteStream {
-    fn into_async_read(self) -> ByteReader {
+    fn into_reader(self) -> ByteReader {
         ByteReader(StreamReader::new(self))
     }
 }

@@ -144,16 +144,16 @@ impl KeySet {
         with_kid.find(fits).ok_or(KeySelectionError::OtherAlgorithm)
     }
 
-    /// Returns true if [`select`](Self::select) on this set returns the key with this fingerprint, for a token with the
-    /// algorithm `algorithm` and the id of this key.
+    /// Whether [`select`](Self::select) still finds the key with this fingerprint, for a token that has the algorithm
+    /// `algorithm` and names the id of the key.
     pub(super) fn still_selects_by_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
         // The fingerprint includes the id. For each pair of an id and an algorithm, a set has at most one key. So
         // `select` returns this key.
         self.keys.iter().any(|key| key.is_for(algorithm) && key.fingerprint == *fingerprint)
     }
 
-    /// Returns true if [`select`](Self::select) on this set returns the key with this fingerprint, for a token with the
-    /// algorithm `algorithm` and without a key id.
+    /// Whether [`select`](Self::select) still finds the key with this fingerprint, for a token that has the algorithm
+    /// `algorithm` and names no key id.
     pub(super) fn still_selects_without_kid(&self, fingerprint: &Fingerprint, algorithm: Algorithm) -> bool {
         let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
         fitting.next().is_some_and(|key| key.fingerprint == *fingerprint) && fitting.next().is_none()

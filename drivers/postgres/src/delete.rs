@@ -28,8 +28,9 @@ pub(crate) async fn delete(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Resul
     if read_bool("deleted")? {
         return Ok(true);
     }
-    // If the row exists, there are three cases: the artifact is large, another call has just deleted it, or the row
-    // belongs to another scope. `delete_large` handles all three.
+    // `row_exists` is true if the row existed when the statement began. Then there are three cases: the artifact is
+    // large, another call deleted the row during the statement, or the row belongs to another scope. `delete_large`
+    // handles all three.
     let deleted = read_bool("row_exists")? && delete_large(pool, scope, id).await?;
     // If the statement was sent twice, the first attempt may have deleted the artifact.
     if !deleted && result.retried {

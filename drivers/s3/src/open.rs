@@ -209,8 +209,8 @@ async fn read_format(config: &S3Config, client: &Client) -> Result<Option<Format
         },
     };
     if got.content_length().is_none_or(|length| length > MAX_FORMAT_BYTES) {
-        // The driver never writes such a large `FORMAT`, so another program wrote it. For empty JSON, `parse` returns
-        // the error for the object of another program.
+        // The driver never writes such a large `FORMAT`. `parse` always fails for empty text, and its error says that
+        // another program wrote the object.
         return FormatObject::parse(&key, b"").map(Some);
     }
     let body = tokio::time::timeout(config.request_timeout, got.body.collect())

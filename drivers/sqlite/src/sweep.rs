@@ -227,7 +227,7 @@ impl WriteJob for DeleteMarkedBlobs {
     const DURABLE: bool = false;
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
-        // If `renewed_at` is 0, the blob is marked for deletion.
+        // A blob that is marked for deletion has `renewed_at` 0. Negative values do not occur.
         for row in sqlx::query("SELECT blob FROM pending WHERE renewed_at <= 0")
             .fetch_all(&mut *transaction.conn)
             .await?

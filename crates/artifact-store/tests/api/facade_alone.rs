@@ -50,7 +50,7 @@ async fn use_every_verb(store: Arc<dyn ArtifactStore>, folder: &std::path::Path)
     let stream: ByteStream = get.stream;
     assert_eq!(stream.collect_bytes(100).await?, "a report");
     let part: GetResult = store.get_range(&scope, &id, ..=0).await?.ok_or("missing")?;
-    let reader: ByteReader = part.stream.into_async_read();
+    let reader: ByteReader = part.stream.into_reader();
     drop(reader);
     let range: ByteRange = ByteRange::Suffix(2);
     let part: GetResult = store.get_range(&scope, &id, range).await?.ok_or("missing")?;

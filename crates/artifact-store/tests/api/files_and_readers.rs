@@ -68,11 +68,11 @@ async fn a_reader_gives_all_bytes_and_lines() {
     let content = bytes(3 * MIB + 1);
     let id = fixture.put(content.clone()).await;
     let mut all = Vec::new();
-    fixture.get(&id).await.stream.into_async_read().read_to_end(&mut all).await.unwrap();
+    fixture.get(&id).await.stream.into_reader().read_to_end(&mut all).await.unwrap();
     assert!(all == content);
 
     let id = fixture.put("one\ntwo").await;
-    let mut lines = fixture.get(&id).await.stream.into_async_read().lines();
+    let mut lines = fixture.get(&id).await.stream.into_reader().lines();
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("one"));
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("two"));
     assert_eq!(lines.next_line().await.unwrap(), None);
@@ -84,7 +84,7 @@ async fn a_reader_ends_with_the_error_of_the_store() {
     let id = fixture.put("hello").await;
     fixture.store.add_rule(Rule::cut_stream(3, || StoreError::corrupt("altered")));
     let mut text = Vec::new();
-    let error = fixture.get(&id).await.stream.into_async_read().read_to_end(&mut text).await.unwrap_err();
+    let error = fixture.get(&id).await.stream.into_reader().read_to_end(&mut text).await.unwrap_err();
     assert_eq!((&*text, error.kind()), (&b"hel"[..], io::ErrorKind::InvalidData));
     assert_eq!(store_error(&error).kind(), ErrorKind::Corrupt);
 }

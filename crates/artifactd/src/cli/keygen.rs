@@ -34,7 +34,7 @@ pub(super) struct KeygenArgs {
     /// The file for the public key, readable by everyone; without it, jwks.json in the directory
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// Add the public key to this JWK set, which exists; tokens of its other keys stay valid
+    /// Add the public key to this existing JWK set; tokens of its other keys stay valid
     #[arg(long, value_name = "FILE", conflicts_with = "jwks")]
     add_to: Option<PathBuf>,
 }

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_full_disk_one_line_counts_the_missing_lines_and_no_line_follows_a_partial_one_directly() {
+    fn after_a_full_disk_a_partial_line_is_ended_and_one_line_counts_the_missing_lines() {
         let queue = LineQueue::default();
         // The disk takes the 3 bytes of the first line, and the first 3 bytes of the second line.
         let disk = LimitedDisk { capacity: 6, ..LimitedDisk::default() };

@@ -105,7 +105,8 @@ mod tests {
         assert_eq!(micros(UNIX_EPOCH - nanos(1)), -1);
         assert_eq!(micros(UNIX_EPOCH - nanos(1000)), -1);
         assert_eq!(micros(UNIX_EPOCH - nanos(1001)), -2);
-        // 9000 years before and after 1970 are outside the range of timestamps.
+        // 9000 years before and after 1970 are outside the range of timestamps. `from_micros` clamps too, so here it
+        // returns the last and the first timestamp.
         let year = Duration::from_hours(366 * 24);
         assert_eq!(Timestamp::from(UNIX_EPOCH + 9000 * year), Timestamp::from_micros(i64::MAX));
         assert_eq!(Timestamp::from(UNIX_EPOCH - 9000 * year), Timestamp::from_micros(i64::MIN));

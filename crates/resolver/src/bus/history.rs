@@ -262,7 +262,8 @@ impl EventHistory {
             // The id is unknown, so the reader continues with the oldest kept event.
             _ => (oldest.unwrap_or(self.next_number), true),
         };
-        // What is missing already does not make the reader too slow: `has_gap` reports it.
+        // `has_gap` reports the losses until now, so they do not count again when it is decided whether the reader is
+        // too slow.
         let losses_known_below = if tenant.is_none() { self.complete_from() } else { self.losses_known_from };
         let missed_losses = next < self.losses_known_from;
         ReadPosition { next, losses_known_below, has_gap: missed_dropped_events || missed_losses }

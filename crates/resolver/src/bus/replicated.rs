@@ -299,7 +299,7 @@ struct FailureBackoff<'a> {
     is_failing: &'a AtomicBool,
     /// The log message for the first failure.
     message: &'static str,
-    /// The longest delay before the next retry.
+    /// The upper limit of the random delay before the next retry.
     delay: Duration,
 }
 

@@ -196,9 +196,9 @@ impl MemoryState {
         self.grant_requests();
     }
 
-    /// Grants requests in the order in which they were made. A request that does not fit keeps waiting, and blocks the
-    /// parts that are too small for it: later requests get no memory of these parts. If a request does not fit because
-    /// of the limit of its tenant, it blocks only later requests of the same tenant.
+    /// Grants requests in the order in which they were made. A request that does not fit keeps waiting. It blocks each
+    /// part of the memory that does not have enough free bytes for it: later requests get nothing from that part. If a
+    /// request does not fit because of the limit of its tenant, it blocks only later requests of the same tenant.
     fn grant_requests(&mut self) {
         let mut blocked = MemoryAmount::default();
         let mut blocked_tenants: HashMap<Arc<str>, MemoryAmount> = HashMap::new();
@@ -214,7 +214,8 @@ impl MemoryState {
             let tenant_held =
                 self.tenants.get(&body.tenant).map_or_else(MemoryAmount::default, |tenant| tenant.held);
             let tenant_blocked = blocked_tenants.get(&body.tenant).copied().unwrap_or_default();
-            // A part is short if it is too small for the request, or if an earlier request has blocked it.
+            // A part is short if it does not have enough free bytes for the request, or if an earlier request has
+            // blocked it.
             let mut tenant_shortage = tenant_held.shortage(requested, self.tenant_limit);
             tenant_shortage.add(requested.masked_by(tenant_blocked));
             let mut total_shortage = self.held.shortage(requested, self.capacity);

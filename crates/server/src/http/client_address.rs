@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// The address of the client of a request with these headers. Trusted are 10.0.0.0/8 and ::1.
+    /// The address of the client of a request with these headers. The proxies in `10.0.0.0/8` and `::1` are trusted.
     fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
         let headers =
             lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));

@@ -130,16 +130,16 @@ mod tests {
     const HELLO_WITHOUT_PADDING: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ:";
 
     /// The content of a line with this SHA-256.
-    fn with_sha_256(digest: Digest) -> Option<DigestField> {
-        Some(DigestField { sha_256: Some(digest) })
+    fn with_sha_256(digest: Digest) -> DigestField {
+        DigestField { sha_256: Some(digest) }
     }
 
     #[test]
     fn a_sha_256_is_found_among_other_algorithms() {
         let hello = Digest::of(b"hello");
-        assert_eq!(parse(HELLO), with_sha_256(hello));
-        assert_eq!(parse(&format!("sha-512=:AAAA:, {HELLO}")), with_sha_256(hello));
-        assert_eq!(parse(HELLO_WITHOUT_PADDING), with_sha_256(hello));
+        assert_eq!(parse(HELLO), Some(with_sha_256(hello)));
+        assert_eq!(parse(&format!("sha-512=:AAAA:, {HELLO}")), Some(with_sha_256(hello)));
+        assert_eq!(parse(HELLO_WITHOUT_PADDING), Some(with_sha_256(hello)));
         assert_eq!(parse("sha-512=:AAAA:"), Some(DigestField { sha_256: None }));
     }
 
@@ -184,6 +184,6 @@ mod tests {
     #[test]
     fn a_written_digest_field_is_parsed_back() {
         let digest = Digest::of(b"some bytes");
-        assert_eq!(parse(repr_digest(&digest).unwrap().to_str().unwrap()), with_sha_256(digest));
+        assert_eq!(parse(repr_digest(&digest).unwrap().to_str().unwrap()), Some(with_sha_256(digest)));
     }
 }

@@ -42,12 +42,12 @@ pub(super) fn mounted_routes(app: &Arc<App>) -> Router<Arc<App>> {
 
 /// Returns a router that binds each of `routes` to its handler.
 fn bind(app: &Arc<App>, routes: impl Iterator<Item = &'static Route>) -> Router<Arc<App>> {
-    let mut router = Router::new();
+    let mut bound = Router::new();
     for route in routes {
         let verb_layer = from_fn(async |request: Request, next: Next| check_verb(route, request, next).await);
-        router = router.route(route.path, handler(route).layer(verb_layer));
+        bound = bound.route(route.path, handler(route).layer(verb_layer));
     }
-    router
+    bound
         .fallback(async || ErrorResponse::new(Code::UnknownMethod, unknown_path()))
         .with_state(Arc::clone(app))
 }

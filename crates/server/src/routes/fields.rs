@@ -96,7 +96,7 @@ pub(crate) const DOWNLOAD_HEADERS: &[RequestField] = &[
     ),
 ];
 
-/// The headers of a download that returns bytes.
+/// The headers of a request whose response contains the bytes.
 pub(crate) const RANGE_HEADERS: &[RequestField] = &[
     RequestField::single(
         "range",

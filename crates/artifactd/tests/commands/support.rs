@@ -1,4 +1,5 @@
 //! Runs the program as a process, on stores in temporary directories.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -193,7 +193,8 @@ impl PutOptions {
     }
 }
 
-/// Whether `value` has at most `levels` nested containers. A value that is not a container has none.
+/// Whether the containers in `value` are nested at most `levels` deep. The outermost container is level 1. A value that
+/// is not a container has depth 0.
 fn is_within_depth(value: &serde_json::Value, levels: usize) -> bool {
     match value {
         serde_json::Value::Array(items) => {

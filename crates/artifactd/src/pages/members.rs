@@ -127,7 +127,8 @@ impl<'a> MemberTables<'a> {
         uses.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect()
     }
 
-    /// The name of an object that would be nested two levels deep in a table. `None` if there is no such object.
+    /// A table shows the members of an object in its own rows, but only one level deep. Returns the name of an object
+    /// that would need a second level. `None` if there is no such object.
     fn find_deeply_nested(&self, roots: &[&'a Value]) -> Option<&'a str> {
         let tables = roots.iter().copied().chain(self.sections().map(|(_, object)| object));
         let members = tables.flat_map(|table| self.declared(table));
@@ -135,6 +136,7 @@ impl<'a> MemberTables<'a> {
         let inner_members = inlined.flat_map(|object| self.declared(object));
         inner_members
             .filter_map(|member| self.document.schema_type(member.schema).object?.name)
+            // An object with a section of its own is not nested.
             .find(|name| !self.sections.contains(name))
     }
 }

@@ -43,7 +43,7 @@ impl InMemoryBody {
 
     pub(super) fn into_stream(self) -> BodyStream {
         let Self { bytes, mut constraints } = self;
-        // The driver that reads the stream also knows the length of the bytes.
+        // So the driver that reads the stream knows the length before it reads.
         constraints.length = Some(bytes.len() as u64);
         BodyStream::new(None, bytes, constraints)
     }

@@ -72,7 +72,7 @@ impl CheckedStream {
                 if remaining > 0 {
                     return Poll::Ready(Some(Ok(piece)));
                 }
-                // All bytes of the range are counted, so the bytes that are still pending are too many.
+                // The whole range has arrived, so pending bytes would be bytes after its end.
                 if !self.pending.is_empty() {
                     return Poll::Ready(Some(Err(too_long())));
                 }

@@ -156,8 +156,8 @@ mod tests {
             ("for=1.2.3.4, proto=https", "10.0.0.1"),
             // A quote that a client opens does not hide the entry of the proxy.
             ("for=\"6.6.6.6, for=1.2.3.4", "1.2.3.4"),
-            // An address inside a quoted value is never used. In these two rows, the client's address shares an entry
-            // with a part of the quoted value, so it is not used either. The result is the peer's address.
+            // The header is split at every comma, also inside quotes, and an entry with a part of a quoted value is not
+            // used. In these two rows, the client's address is in such an entry, so the result is the peer's address.
             ("for=1.2.3.4;host=\"x,for=6.6.6.6;y\"", "10.0.0.1"),
             ("host=\"x,for=6.6.6.6;y\";for=1.2.3.4", "10.0.0.1"),
         ] {

@@ -169,10 +169,13 @@ fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
         opened => opened,
     };
     opened.map_err(|error| match error {
-        Errno::LOOP | Errno::NOTDIR | Errno::NOENT => StoreError::invalid(format!(
-            "the root {} is not a directory, or is a symbolic link to one; name the directory itself",
-            path.display()
-        ))
+        Errno::LOOP | Errno::NOTDIR | Errno::NOENT => StoreError::invalid_option(
+            "root",
+            format!(
+                "names {}, which is not a directory, or is a symbolic link to one; name the directory itself",
+                path.display()
+            ),
+        )
         .with_source(error),
         error => map_io_error(format_args!("opening the root {}", path.display()), error),
     })

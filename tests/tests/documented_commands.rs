@@ -67,14 +67,15 @@ fn the_lines_of_the_start_page_print_what_the_page_explains() {
 #[test]
 fn the_runtime_of_the_embed_page_stores_reads_and_deletes_on_every_embedded_driver() {
     let dir = TempDir::new().unwrap();
-    for url in ["inmem:", "fs:artifacts", "sqlite:artifacts.db"] {
-        let output = Command::new(example("runtime")).arg(url).current_dir(dir.path()).output().unwrap();
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{url}\n{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let printed = code_block("docs/embed.md", "--example runtime");
+    let (_, arguments) = printed.split_once("--example runtime -- ").unwrap();
+    for url in ["inmem:", "fs:artifacts", arguments.trim()] {
+        let stdout = run_shell(dir.path(), &format!("{} {url}", example("runtime").display()));
         let words: Vec<_> = stdout.lines().filter_map(|line| line.split(' ').next()).collect();
         assert_eq!(words, ["ref", "lines", "preview", "download", "delete"], "{url}\n{stdout}");
         assert!(stdout.contains("lines    100000 with 404"), "{url}\n{stdout}");
-        assert!(stdout.contains("download 2200000 bytes to "), "{url}\n{stdout}");
+        assert!(stdout.contains("download 2200000 bytes to runtime.log"), "{url}\n{stdout}");
+        assert_eq!(fs::metadata(dir.path().join("runtime.log")).unwrap().len(), 2_200_000);
         assert!(stdout.contains("of 2200000 bytes: true"), "{url}\n{stdout}");
     }
 }

@@ -1,8 +1,10 @@
 //! A small runtime: what tools return goes into the store, and messages carry a ref instead of the bytes.
 //!
 //! ```text
-//! cargo run --release --example runtime -- [URL]     (URL: inmem:, fs:FOLDER, sqlite:FILE, …)
+//! cargo run --example runtime -- [URL]     (URL: inmem:, fs:FOLDER, sqlite:FILE, …)
 //! ```
+//! URL is `inmem:` by default. The program stores a text, writes it to `runtime.log` in the current folder (on a store
+//! that signs no URLs), and deletes every artifact of its session.
 #![allow(clippy::print_stdout)] // This is a command-line program.
 
 use std::error::Error;
@@ -61,7 +63,7 @@ async fn download(
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "inmem:".into());
     let store = artifact_store::open(&url.parse()?).await?;
-    let session = store.scoped(Scope::new("acme", "ada", "session-1")?);
+    let session = store.scoped(Scope::new("acme", "ada", "example-runtime")?);
 
     let text = "GET /a 200\nGET /b 404\n".repeat(100_000);
     let log = tool_output(&session, "fetch", Body::from(text)).await?;
@@ -69,11 +71,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("lines    {} with 404", count_lines(&session, &log, " 404").await?);
     let page = session.get(&log.id, Some((..10).into())).await?.ok_or("there is no such artifact")?;
     println!("preview  {:?}", page.stream.collect_bytes(10).await?);
-    let file = std::env::temp_dir().join("artifact-store-runtime.log");
-    match download(&session, &log, &file.to_string_lossy()).await? {
+    match download(&session, &log, "runtime.log").await? {
         // Whoever has the URL can read the artifact, so only its length is printed.
         Download::Link(url) => println!("download by a presigned URL of {} characters", url.len()),
-        Download::File(bytes) => println!("download {bytes} bytes to {}", file.display()),
+        Download::File(bytes) => println!("download {bytes} bytes to runtime.log"),
     }
     let mut rows = session.list_all(Filter::default());
     while let Some(row) = rows.try_next().await? {

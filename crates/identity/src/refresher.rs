@@ -144,7 +144,7 @@ impl JwksRefresher {
 /// Fetches and parses the set once. Returns the set and the `max-age` of the response.
 ///
 /// # Errors
-/// The rest of a sentence that starts with the URL.
+/// A text without a subject: the caller puts the URL in front of it.
 pub(super) async fn load(
     fetcher: &Fetcher,
     algorithms: &[Algorithm],

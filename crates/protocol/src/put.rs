@@ -198,7 +198,8 @@ impl PutDecoder {
         Ok(())
     }
 
-    /// Processes a byte outside of the value of `bytes`, or in an escape within this value.
+    /// Processes one byte of the JSON, except plain base64 in the value of the member `bytes`. An escape in this value is
+    /// processed here.
     fn step(&mut self, byte: u8) -> Result<(), Envelope> {
         let in_outer_object = self.depth == 1 && self.is_object;
         match (self.state, byte) {

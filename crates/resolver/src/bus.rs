@@ -32,8 +32,8 @@ use crate::refusal::Refusal;
 /// An event on the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The event's id. A subscriber can continue after this id on any process that shares the bus. The number of events
-    /// cannot be derived from the id.
+    /// The event's id. A subscriber can continue after this id on any process that shares the bus. The id does not reveal
+    /// how many events were published.
     pub id: String,
     /// The event's type, time, scope and payload.
     pub data: EventData,

@@ -25,7 +25,7 @@ const READ_BYTES: u64 = 512 * 1024;
 /// Returns a stream of the bytes `range` of `file`.
 ///
 /// A range of at most `INLINE_BYTES` is read before this function returns. A longer range is read block by block on the
-/// blocking pool of `runtime`, because the caller may poll the stream outside of a tokio runtime.
+/// blocking pool of `runtime`. The runtime is a parameter, because the caller may poll the stream outside of one.
 ///
 /// # Errors
 /// `Corrupt` if the file ends too early, `Unavailable`, `Backend`. The same errors may end the stream.
@@ -78,7 +78,7 @@ impl Drop for ReadTask {
 struct ChunkStream {
     file: Arc<File>,
     runtime: Handle,
-    /// The bytes of the file whose read has not been spawned yet.
+    /// The part of the range for which no read task has been spawned yet.
     remaining: Range<u64>,
     /// The read of the next block. `None` before the first read and after the last read.
     pending: Option<ReadTask>,

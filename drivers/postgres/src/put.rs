@@ -54,7 +54,7 @@ impl NewArtifact<'_> {
         let Some(existing) = read::find_row(pool, self.scope, &id).await? else { return Ok(None) };
         if existing.record.digest != self.completed.digest {
             return Err(StoreError::conflict(
-                "bytes with another SHA-256 exist under this id; put these in another namespace",
+                "bytes with another SHA-256 exist under this id; put the new bytes into another namespace",
             ));
         }
         let is_own_row = put_number == Some(existing.put);

@@ -379,7 +379,7 @@ fn created(artifact: NewArtifact, companions: &mut CompanionObjects) -> PutResul
 fn already_exists(artifact: &NewArtifact, record: Record) -> Result<PutResult, StoreError> {
     if record.digest != artifact.record.digest {
         return Err(StoreError::conflict(
-            "bytes with another SHA-256 exist under this id; put these in another namespace",
+            "bytes with another SHA-256 exist under this id; put the new bytes into another namespace",
         ));
     }
     Ok(PutResult { record, outcome: PutOutcome::AlreadyExists })

@@ -99,7 +99,7 @@ impl NewArtifact {
         }
         if record.digest != self.body.digest {
             return Ok(Err(StoreError::conflict(
-                "bytes with another SHA-256 exist under this id; put these in another namespace",
+                "bytes with another SHA-256 exist under this id; put the new bytes into another namespace",
             )));
         }
         Ok(Ok(PutResult { record, outcome: PutOutcome::AlreadyExists }))

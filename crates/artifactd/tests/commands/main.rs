@@ -1,4 +1,4 @@
-//! The commands of the program, each run as a user runs it. One binary, because each one is linked for seconds.
+//! The program: most tests run its commands as a user runs them. One binary, because each one is linked for seconds.
 
 mod build_commit;
 mod cli_config;

@@ -16,7 +16,7 @@ use super::{Delivery, Event, SharedBus, SubscriptionScope};
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) bus: Arc<SharedBus>,
-    /// The session that the subscriber belongs to, without a task.
+    /// The scope of the session that the subscriber belongs to. It has no task.
     pub(super) session: Scope,
     /// Whether the subscriber receives the events of `session` or of all tenants.
     pub(super) scope: SubscriptionScope,

@@ -9,8 +9,9 @@
 //!   put whose claim sorts first waits until the other claims are gone. The other puts delete their claims and retry.
 //!   This method needs no conditions. But a listing must show each object whose put has been answered.
 //!
-//! A process that dies leaves its reservation or claim in the bucket. Other puts first wait for the longest time that
-//! the requests of a live put may take. Then they delete the reservation or claim. This module must never use a record.
+//! A process that dies leaves its reservation or claim in the bucket. Other puts wait until the lease of the
+//! reservation or claim has ended, and then delete it. The lease depends on the artifact's size. This module must never
+//! use a record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,8 +42,7 @@ const SETTLE_DELAY: Duration = Duration::from_secs(2);
 /// How a put excludes other puts of the same artifact.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// The put does not claim the key. Either the request that creates the artifact is conditional, or no other process
-    /// writes.
+    /// The put has not claimed the key: it needs no claim, or has not acquired one yet.
     None,
     /// The put has written a reservation with this mark, at the artifact's key.
     Reservation { mark: String },
@@ -56,17 +56,17 @@ pub(crate) enum Claim {
 pub(crate) struct ClaimWaiter {
     /// How long a claim is valid. After this time, its process is treated as dead.
     lease: Duration,
-    /// When this put first saw each claim, by the claim's name.
+    /// When this waiter first saw each claim, by the claim's name.
     first_seen: HashMap<String, Instant>,
-    /// How many times this put has waited.
+    /// How many times this waiter has waited.
     retries: u32,
     /// Whether this put has deleted the reservation of a dead process.
     pub(crate) removed_reservation: bool,
 }
 
 impl ClaimWaiter {
-    /// Creates a waiter for an artifact of `size` bytes. The lease of a claim is the longest time that all attempts to
-    /// create the artifact may take.
+    /// Creates a waiter for an artifact of `size` bytes. The lease of a claim is `max_attempts` times the timeout of a
+    /// copy of this size, plus [`SETTLE_DELAY`].
     pub(crate) fn new(state: &StoreState, size: u64) -> Self {
         let attempts = u32::try_from(state.config.max_attempts).unwrap_or(u32::MAX);
         let lease = copy_timeout(&state.config, size).saturating_mul(attempts).saturating_add(SETTLE_DELAY);
@@ -85,7 +85,7 @@ impl ClaimWaiter {
         if is_old {
             return true;
         }
-        // The clocks may differ, so the local clock also measures how long the claim exists.
+        // The clocks may differ. So a claim also expires if this waiter has seen it for longer than the lease.
         let first_seen = self.first_seen.entry(name.to_owned()).or_insert_with(Instant::now);
         first_seen.elapsed() > self.lease
     }
@@ -111,7 +111,8 @@ pub(crate) enum ClaimOutcome {
     Acquired(Claim),
     /// An object may exist at the key. The caller must look up the key.
     KeyExists,
-    /// Another put has claimed the key. This attempt has already waited, so the caller can retry at once.
+    /// Another put has claimed the key or is writing to it. This attempt has already waited, so the caller can retry at
+    /// once.
     Retry,
 }
 
@@ -119,9 +120,9 @@ impl StoreState {
     /// Whether the put must claim the key before the request that creates the artifact. `create_is_conditional` says
     /// whether the storage honours `If-None-Match` on that request.
     ///
-    /// Another put of the same artifact may create it with `PutObject`. If the storage honours `If-None-Match` on both
-    /// requests, the storage refuses the later request, and no claim is needed. Otherwise a claim is needed. If the
-    /// option `single_writer` says that no other process writes, no claim is needed in any case.
+    /// Another put of the same artifact may create it with `PutObject`. If the storage honours `If-None-Match` on that
+    /// `PutObject` and on this put's request, it refuses the later one, and no claim is needed. Otherwise a claim is
+    /// needed. If the option `single_writer` says that no other process writes, no claim is needed in any case.
     pub(crate) fn needs_claim(&self, create_is_conditional: bool) -> bool {
         if self.config.single_writer {
             return false;
@@ -245,7 +246,8 @@ impl StoreState {
     }
 
     /// Releases the key, whether the artifact was created or not. If an artifact has replaced the reservation, nothing
-    /// is deleted. If the claim cannot be deleted now, it is deleted in the background.
+    /// is deleted. If the request to delete fails, the deletion is retried in the background. If the mark of the
+    /// reservation cannot be read, the reservation stays until its lease has ended.
     pub(crate) async fn release(self: &Arc<Self>, key: &str, claim: Claim) {
         match claim {
             Claim::None => {}

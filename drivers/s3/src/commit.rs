@@ -43,7 +43,7 @@ pub(crate) enum BodySource {
     /// The request that creates the artifact contains the bytes.
     Bytes(Bytes),
     /// The bytes are in another object of the bucket, at the key `from`. If `etag` is set, the storage copies only an
-    /// object with this tag.
+    /// object with this tag. A copy in parts ignores `etag`.
     Copy { from: String, etag: Option<String> },
     /// The bytes are the parts of an upload to the artifact's key. The upload was created with this record's metadata.
     Multipart(MultipartUpload),
@@ -58,8 +58,8 @@ pub(crate) struct NewArtifact {
 }
 
 impl StoreState {
-    /// Creates the artifact of `record`: the storage copies the object at the key `staged`. If `etag` is set, the
-    /// storage copies only an object with this tag. Does not delete the staged object.
+    /// Creates the artifact of `record`: the storage copies the object at the key `staged`. `etag` is as in
+    /// [`BodySource::Copy`]. Does not delete the staged object.
     pub(crate) async fn commit_staged(
         self: Arc<Self>,
         staged: String,
@@ -70,7 +70,8 @@ impl StoreState {
         self.commit(NewArtifact { record, encoded, source: BodySource::Copy { from: staged, etag } }).await
     }
 
-    /// Creates the artifact, or returns the existing one.
+    /// Creates the artifact, or returns the existing one. Fails with `Conflict` if the existing artifact has other
+    /// bytes.
     pub(crate) async fn commit(self: Arc<Self>, artifact: NewArtifact) -> Result<PutResult, StoreError> {
         // The features are probed again once a day, in the background.
         self.refresh_features();
@@ -107,8 +108,8 @@ impl StoreState {
             if create_is_conditional && !needs_claim { IfExists::Fail } else { IfExists::Overwrite };
         let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
         // If the first request that writes to the key is conditional, the storage refuses this request if an object
-        // exists. So no lookup is needed before this request. With a claim, the first such request is the reservation.
-        // Without a claim, it is the request with the bytes.
+        // exists. So no lookup is needed before this request. If the put reserves the key, the first such request is
+        // the reservation. Without a claim, it is the request with the bytes.
         let first_write_is_conditional = if needs_claim {
             self.features().conditions.put
         } else {
@@ -167,7 +168,8 @@ impl StoreState {
                             return Ok(created(artifact, companions));
                         }
                         KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
-                        // No object is at the key, so the condition on the tag of the copied object has failed.
+                        // No object is at the key. So the failed condition is probably the tag of the copied object,
+                        // and not `If-None-Match`.
                         KeyStatus::Absent
                             if matches!(artifact.source, BodySource::Copy { etag: Some(_), .. }) =>
                         {
@@ -191,20 +193,21 @@ impl StoreState {
         )))
     }
 
-    /// Whether the storage honours the condition on the request that creates the artifact.
+    /// Whether the storage honours `If-None-Match` on the request that creates the artifact.
     fn is_condition_honoured(&self, artifact: &NewArtifact) -> bool {
         let conditions = self.features().conditions;
         match &artifact.source {
             BodySource::Bytes(_) => conditions.put,
-            // Such a large object is copied as the parts of an upload.
+            // An object larger than `copy_limit` is copied as the parts of an upload.
             BodySource::Copy { .. } if artifact.record.size > self.config.copy_limit => conditions.complete,
             BodySource::Copy { .. } => conditions.copy,
             BodySource::Multipart(_) => conditions.complete,
         }
     }
 
-    /// The request that creates the artifact has failed with `failed`. Looks up whether the artifact exists anyway. If
-    /// it does not exist, returns this failure.
+    /// Returns the result of a put whose creating request has failed with `failed`. Looks up once whether the artifact
+    /// exists anyway. If this put created the artifact, the result is `Created`. If another put created it and the
+    /// outcome of the request is unknown, the result is `AlreadyExists` or `Conflict`. Otherwise returns the failure.
     async fn resolve_failure(
         &self,
         key: &str,
@@ -219,13 +222,13 @@ impl StoreState {
             {
                 return Ok(created(artifact, companions));
             }
-            // Another put has created the artifact, so this put returns `AlreadyExists`. It does not matter whether the
-            // server carried out this put's own request.
+            // Another put has created the artifact, so it does not matter whether the server carried out this put's
+            // request.
             Ok(Ok(KeyStatus::Artifact(existing))) if failed.kind == RequestErrorKind::OutcomeUnknown => {
                 return already_exists(&artifact, existing.record);
             }
             // Some servers keep an object that they refused, without its metadata. Such an object would block the key
-            // forever.
+            // until a sweep deletes it.
             Ok(Ok(KeyStatus::WithoutRecord)) if failed.kind == RequestErrorKind::BadDigest => {
                 self.delete_object_with_retries(key).await;
             }
@@ -284,7 +287,7 @@ impl StoreState {
                     .copy_object()
                     .bucket(&self.bucket)
                     .key(key)
-                    // The bucket and the key need no escaping, because the options allow only plain characters.
+                    // The bucket and the key need no escaping: the options and the layout allow only plain characters.
                     .copy_source(format!("{}/{from}", self.bucket))
                     .set_copy_source_if_match(etag.clone())
                     .metadata_directive(MetadataDirective::Replace)
@@ -303,8 +306,8 @@ impl StoreState {
     }
 }
 
-/// The other objects of an artifact: its record object and its index key. They are written before the artifact, so that
-/// an artifact is complete from the start. They are deleted if the artifact is not created.
+/// The other objects of an artifact: its record object and its index key. They are written before the artifact's
+/// object, so that an artifact is complete from the start. They are deleted if the artifact is not created.
 #[derive(Debug, Default)]
 struct CompanionObjects {
     /// The objects to delete if the artifact is not created.
@@ -338,6 +341,7 @@ impl CompanionObjects {
         Ok(())
     }
 
+    /// Writes one object. If the artifact is not created, this object is deleted, even if this function fails.
     async fn put_object(
         &mut self,
         state: &Arc<StoreState>,

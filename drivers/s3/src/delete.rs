@@ -36,7 +36,8 @@ impl StoreState {
                 failed => return Err(failed.into()),
             },
         };
-        // It must be possible to delete a damaged artifact. So an unreadable record is not an error here, but `None`.
+        // It must be possible to delete a damaged artifact. So if the record cannot be read, it is `None` here, and the
+        // objects that only the record names are left to a sweep.
         let stored = match decode_record(&key, head.metadata()) {
             // The object is not an artifact.
             Ok(None) => return Ok(false),

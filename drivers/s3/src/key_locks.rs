@@ -36,12 +36,12 @@ pub(crate) async fn lock_key(name: String) -> KeyLockGuard {
 
 impl Drop for KeyLockGuard {
     fn drop(&mut self) {
-        // Releases the lock. Both fields are references to the lock, which must not be counted below.
+        // Releases the lock. `held` and `lock` both contain a reference to the lock, which must not be counted below.
         self.held = None;
         let mut locks = locks();
         self.lock = None;
-        // The map has one reference, and each other guard of this key has one. If only the map has a reference, no
-        // guard is left, so the map does not need the lock any more.
+        // The map has one reference, and each other guard of this key has at least one. If only the map has a
+        // reference, no guard is left, so the map does not need the lock any more.
         if let Entry::Occupied(entry) = locks.entry(std::mem::take(&mut self.name))
             && Arc::strong_count(entry.get()) == 1
         {

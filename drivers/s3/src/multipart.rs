@@ -18,8 +18,8 @@ use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::headers::CONTENT_DISPOSITION;
 use crate::state::StoreState;
 
-/// The largest part of a copy within the storage, in bytes. With 10 000 parts of 1 GiB, the largest object of 5 TiB can
-/// be copied.
+/// The largest part of a copy within the storage, in bytes. The largest object of 5 TiB is copied in 5120 such parts,
+/// and an upload may have 10 000.
 const COPY_PART_BYTES: u64 = 1 << 30;
 /// The smallest part that the protocol allows, in bytes. Only the last part may be smaller.
 const MIN_PART_BYTES: u64 = 5 << 20;
@@ -138,7 +138,8 @@ impl MultipartUpload {
         Ok(())
     }
 
-    /// An upper limit of the size of the whole upload, in bytes. The last part may be smaller than `part_size`.
+    /// An upper limit of the size of an upload whose parts have the size `part_size`, in bytes. The last part may be
+    /// smaller. Parts of a copy within the storage may be larger, so this is no limit for a copy.
     fn max_bytes(&self) -> u64 {
         self.state.config.part_size.saturating_mul(self.parts.len() as u64)
     }

@@ -19,9 +19,10 @@ use crate::record::encode_record;
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
-/// A body in memory up to this size is sent in one request. This is also the largest size of a part.
+/// A body in memory up to this size is sent in one request. The option `part_size` has the same maximum.
 const MAX_SINGLE_PUT_BYTES: usize = 64 * 1024 * 1024;
-/// A body in memory up to this size is hashed on the executor's thread: at 1.8 GB/s this blocks it for 0.14 ms.
+/// A body in memory up to this size is hashed on the executor's thread. At 1.8 GB/s, the hash blocks the thread for
+/// 0.14 ms.
 const MAX_HASHED_INLINE: usize = 256 * 1024;
 
 /// Stores `body`.

@@ -1,5 +1,5 @@
-//! Small objects that the driver writes for its own use: `FORMAT`, encryption keys, records, index keys, claims. No
-//! other module writes such objects.
+//! Small objects that the driver writes for its own use: `FORMAT`, encryption keys, record objects, index keys,
+//! reservations, claims, upload intents, the lock object of a sweep. No other module writes such objects.
 //!
 //! This module must never know what an object is for.
 

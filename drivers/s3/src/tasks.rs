@@ -1,4 +1,4 @@
-//! Background tasks of a store: [`TaskTracker`]. A put or delete that has started runs to completion, even if the
+//! Background tasks of a store: [`TaskTracker`]. A commit or a delete that has started runs to completion, even if the
 //! caller drops its future. `close` waits for running tasks.
 //!
 //! This module must never know what a task does.
@@ -52,8 +52,8 @@ impl TaskTracker {
         handle.await.map_err(|error| StoreError::backend("a task of the store failed").with_source(error))?
     }
 
-    /// Spawns `task` and does not wait for it. Outside a tokio runtime, the task does not run: a sweep later deletes
-    /// the objects that the task would have deleted.
+    /// Spawns `task` and does not wait for it. Outside a tokio runtime, the task does not run: what it would have
+    /// deleted is left to a sweep.
     pub(crate) fn spawn_detached(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             let guard = TaskGuard::new(self);

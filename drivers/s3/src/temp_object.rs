@@ -17,7 +17,7 @@ pub(crate) struct TempObject {
 }
 
 impl TempObject {
-    /// A guard for the object at `key`. Sends no request.
+    /// A guard for the object at `key`, which need not exist yet. Sends no request.
     pub(crate) fn new(state: &Arc<StoreState>, key: String) -> Self {
         Self { state: Arc::clone(state), key: Some(key) }
     }

@@ -1,4 +1,5 @@
-//! Keys in the bucket: [`Layout`]. The hashes come from core's key tokens. This module truncates and joins them.
+//! Keys in the bucket: [`Layout`]. This module joins hashes: those of scope parts come from core's key tokens and are
+//! truncated here, and the hash in an artifact's name is computed here.
 //!
 //! Keys are short, because some servers store each object as a file whose name contains the whole encoded key. The last
 //! component of an artifact's key identifies the artifact: it is a hash of 160 bits over the whole scope and the id.
@@ -319,7 +320,7 @@ fn descending_digits(time: Timestamp) -> String {
     format!("{:016x}", u64::MAX - shifted)
 }
 
-/// Parses what [`descending_digits`] wrote; `None` for anything else.
+/// Parses what [`descending_digits`] wrote; `None` if `digits` is not a hexadecimal number.
 fn parse_descending(digits: &str) -> Option<Timestamp> {
     let reversed = u64::from_str_radix(digits, 16).ok()?;
     Some(Timestamp::from_micros(((u64::MAX - reversed) ^ (1 << 63)).cast_signed()))

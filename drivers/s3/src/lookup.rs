@@ -63,7 +63,8 @@ impl StoreState {
     /// record object.
     ///
     /// # Errors
-    /// `Corrupt` if the object has the driver's metadata but is not this artifact; `Unavailable`, `Backend`.
+    /// `Corrupt` if the object has the driver's metadata but is not this artifact, or is damaged; `Unavailable`,
+    /// `Backend`.
     pub(crate) async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         Ok(match self.status(scope, id).await? {
             KeyStatus::Artifact(existing) => Some(existing.record),
@@ -145,7 +146,8 @@ impl StoreState {
     /// Decrypts `stored` if it is encrypted. `artifact_key` is for the message.
     ///
     /// The encryption key in `FORMAT` is always cached. A record may have another key if two processes created the
-    /// store at the same time. The first record with such a key takes one request, which reads the key.
+    /// store at the same time, or if `FORMAT` was lost and created again. The first record with such a key takes one
+    /// request, which reads the key.
     pub(crate) async fn decrypt_record(
         &self,
         artifact_key: &str,

@@ -14,13 +14,15 @@ use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::lookup::{KeyStatus, ObjectHead, missing_record_object};
 use crate::state::StoreState;
 
-/// The maximum number of attempts of a read. A read is repeated if the artifact is replaced between two requests of the read.
+/// The maximum number of attempts of a read. A read is repeated if the artifact is deleted or replaced between two of
+/// its requests, and after [`GetResponse::RangeNotSatisfiable`].
 const MAX_ATTEMPTS: usize = 4;
 
 /// The response to a GET request.
 enum GetResponse {
     NotFound,
-    /// The range starts past the end, or the server does not support this form of range.
+    /// The range starts past the end, the server does not support this form of range, or the response does not say
+    /// which range it contains.
     RangeNotSatisfiable,
     /// The object, or a range of it.
     Object {
@@ -69,7 +71,7 @@ pub(crate) async fn get(
         };
         let head = ObjectHead { metadata: output.metadata(), size: Some(size) };
         let record = match state.status_of_object(&key, &head).await? {
-            // The record object is missing, because the artifact was deleted or replaced after the GET request.
+            // The record object is missing. The artifact may have been deleted or replaced after the GET request.
             None => continue,
             Some(KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. }) => {
                 return Ok(None);

@@ -198,7 +198,8 @@ impl EncryptedRecord {
 /// Encodes `record`.
 ///
 /// # Errors
-/// `InvalidArgument` if the record is too large; `Backend` if decoding would not return the same record.
+/// `InvalidArgument` if the record is too large; `Backend` if decoding would not return the same record, or if the
+/// system has no randomness.
 pub(crate) fn encode_record(record: &Record, encoding: &RecordEncoding) -> Result<EncodedRecord, StoreError> {
     let json = serde_json::to_vec(record)
         .map_err(|error| StoreError::backend("the record is not JSON").with_source(error))?;
@@ -293,8 +294,8 @@ pub(crate) fn decode_record(
     Ok(None)
 }
 
-/// Decodes the joined value of [`META_ENCRYPTED_RECORD`]. If `is_record_object` is `true`, decodes the value of
-/// [`META_ENCRYPTED_RECORD_OBJECT`] instead.
+/// Decodes the joined value of [`META_ENCRYPTED_RECORD`], or the value of [`META_ENCRYPTED_RECORD_OBJECT`] if
+/// `is_record_object` is `true`. The result is still encrypted. `mark` is the mark in the same metadata.
 fn decode_encrypted(
     key: &str,
     value: &str,
@@ -361,8 +362,8 @@ mod tests {
     use artifact_store_core::{Digest, ErrorKind, Metadata, PutOptions, Record, Scope, Timestamp};
 
     use super::{
-        META_RECORD, META_RECORD_OBJECT, MetadataLimit, RecordEncoding, StoredRecord, decode_record,
-        decode_record_object, encode_record,
+        META_RECORD, META_RECORD_OBJECT, MetadataLimit, RANDOM_DIGITS, RecordEncoding, StoredRecord,
+        decode_record, decode_record_object, encode_record,
     };
     use crate::encryption::RecordKey;
 
@@ -459,15 +460,15 @@ mod tests {
 
     #[test]
     fn altered_metadata_are_detected_and_foreign_ones_ignored() {
-        let path_as_name = format!("../../x.{}", "00".repeat(32));
+        let path_as_name = format!("{}.{}", "x/".repeat(RANDOM_DIGITS / 2), "00".repeat(32));
         for (name, value) in [
             // The checksum is wrong.
             (META_RECORD, "e30.AAAA"),
             // There is no checksum.
             (META_RECORD, "?"),
-            // The digest is too short.
+            // The text after the first dot is not a digest.
             (META_RECORD_OBJECT, "../../x.00"),
-            // The name is not random hex.
+            // The name is not hexadecimal.
             (META_RECORD_OBJECT, path_as_name.as_str()),
             // There is no digest.
             (META_RECORD_OBJECT, ""),

@@ -1,9 +1,10 @@
 //! Lists by the index. Index keys are ordered by time, so only the records of the page are read.
 //!
-//! The index keys of one session have the same order as a listing. So a page starts at the key where the page before it
-//! ended. The index keys of a wider scope are ordered only within each session: a listing looks at all of them, 1000
-//! per request, and keeps the newest. An index key is skipped if its artifact is missing or was created by another put.
-//! Such a key is left by a put or a delete that did not finish.
+//! The index keys of one session are ordered as a listing, except that a listing orders rows of the same time by id. So
+//! a page starts at the keys of the time at which the page before it ended. The index keys of a wider scope are ordered
+//! only within each session: a listing looks at all of them, 1000 per request, and keeps the newest. An index key is
+//! skipped if its artifact is missing or was created by another put. Such a key is left by a put or a delete that did
+//! not finish.
 //!
 //! This module must never return a record that it has not read.
 
@@ -20,7 +21,7 @@ use crate::lookup::KeyStatus;
 use crate::state::StoreState;
 
 /// The number of keys that a listing may look at, for each record that it may read. A key costs much less than a
-/// record: one request lists 1000 keys, but reads only one record.
+/// record: a request for keys returns up to 1000 keys, and a request for a record returns one record.
 const KEYS_PER_RECORD: u64 = 100;
 /// The number of keys that one pass over the keys of a wide scope keeps in memory.
 const MAX_KEPT_KEYS: usize = 2000;
@@ -32,8 +33,8 @@ pub(crate) fn needs_records_to_count(query: &ListQuery) -> bool {
     let by_size = min_bytes.is_some() || max_bytes.is_some();
     let by_time = created_after.is_some() || created_before.is_some();
     let by_task = query.pattern().task != TaskPattern::Any;
-    // A listing of artifacts' keys contains sizes. Index keys contain times and tasks. If both are needed, the matches
-    // cannot be counted by keys.
+    // A listing of artifacts' keys contains sizes. Index keys contain times and tasks. If the query filters by size and
+    // also by time or task, neither kind of keys shows the matches.
     !media_types.is_empty() || !sources.is_empty() || !tags.is_empty() || (by_size && (by_time || by_task))
 }
 
@@ -55,8 +56,8 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
         state.ensure_open()?;
         // One row more than fits on the page is read. This row shows whether another page follows.
         let needed = (limit + 1).saturating_sub(rows.len());
-        // If the filter compares records, some of the entries may not match. So more records than needed are read at
-        // once.
+        // If only the records show which entries match, some of the records read may not match. So at least
+        // `list_concurrency` records are read at once.
         let count = if needed > 0 && scan.has_record_filter() { needed.max(concurrency) } else { needed };
         // Rows of the same time are ordered by id, but index keys do not contain the id. So once there are enough rows,
         // all other entries with the time of the last row are read, too.
@@ -111,8 +112,8 @@ async fn read_rows(
 }
 
 /// The number of artifacts that match `query`. If the query selects only by scope and size, this function counts the
-/// keys of artifacts. Otherwise it counts index keys. Their number includes index keys of puts that did not finish,
-/// until a sweep deletes these keys.
+/// keys of artifacts. Otherwise it counts index keys. Their number includes index keys of puts and deletes that did not
+/// finish, until a sweep deletes these keys.
 async fn count(
     state: &StoreState,
     query: &ListQuery,
@@ -186,7 +187,7 @@ enum ScanProgress {
         /// The time and the key of the last entry that is done; `None` if no entry is done.
         after: Option<(Timestamp, String)>,
     },
-    /// All keys were listed.
+    /// All keys that can match were listed.
     End,
 }
 

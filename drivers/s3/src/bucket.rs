@@ -23,8 +23,8 @@ pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(
         // The status is 404, and the response has no error code. This request names only the bucket, so the bucket is
         // missing.
         RequestErrorKind::NoSuchKey => Err(error::no_such_bucket(config)),
-        // An access key that may read and write objects may lack the permission for this request. If something else is
-        // wrong, the next request reports it: the response to a HEAD request does not say what is wrong.
+        // An access key that may read and write objects may lack the permission for this request. The response to a
+        // HEAD request does not say what is wrong, so every other cause is left to the next request.
         RequestErrorKind::AccessDenied | RequestErrorKind::Rejected | RequestErrorKind::NotImplemented => {
             Ok(())
         }
@@ -42,7 +42,7 @@ pub(crate) async fn versioning(config: &S3Config, client: &Client) -> Versioning
             Some(_) => Versioning::Unknown,
         },
         Err(error) => {
-            // moto, a test server, gives the XML root another name, so the client cannot parse the response. In this
+            // The test server moto gives the XML root another name, so the client cannot parse the response. In this
             // case, the text of the response is searched.
             let response = error.raw_response().filter(|response| response.status().is_success());
             let body = response.and_then(|response| response.body().bytes()).map(String::from_utf8_lossy);

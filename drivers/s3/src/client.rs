@@ -59,10 +59,11 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
         .region(Region::new(config.region.clone()))
         .credentials_provider(credentials.clone())
         .force_path_style(config.path_style)
-        // The client must not add checksums, because the driver sends them and the gate compares the bytes that are
-        // read. It must not detect stalled streams, because the driver has its own timeouts for bodies.
+        // The driver sends its own checksums, and the gate compares the bytes that are read. So the client adds and
+        // compares checksums only for requests that require them.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // The driver has its own timeouts for bodies.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(
             RetryConfig::standard()

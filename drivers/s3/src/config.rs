@@ -103,7 +103,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         "listing_index",
         OptionKind::Choice(&["time", "none"]),
         Some("time"),
-        "Whether a new store has index keys ordered by time: a put sends one more request, and a page reads only its own records.",
+        "Whether a new store has index keys ordered by time. A put and a delete send one more request, and a listing reads fewer \
+         records.",
     ),
     option("presign_put", OptionKind::Bool, Some("true"), "Whether uploads can be presigned."),
     option(
@@ -175,8 +176,8 @@ pub enum ConditionalCreate {
 /// Whether a new store has index keys, so that a listing reads only what it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListingIndex {
-    /// Index keys ordered by time. Each put sends one more request, and so does each delete. A listing of a session
-    /// reads only the keys and records of its page.
+    /// Index keys ordered by time. Each put sends one more request, and so does each delete. Without a filter, a page
+    /// of one session reads about as many keys and records as it has rows.
     #[default]
     Time,
     /// No index. A listing reads the record of every artifact in its scope.
@@ -272,7 +273,7 @@ impl S3Config {
     /// The configuration that the driver's options describe.
     ///
     /// # Errors
-    /// `InvalidArgument` if the bucket is missing, or if a value is out of range.
+    /// `InvalidArgument` if the bucket is missing, or if a value or a combination of values is not legal.
     pub fn from_options(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let bucket = options
             .text("bucket")
@@ -469,7 +470,7 @@ impl S3Config {
         self
     }
 
-    /// Sets the size limit of an artifact.
+    /// Sets the size limit of an artifact, in bytes.
     #[must_use]
     pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
@@ -527,7 +528,7 @@ impl S3Config {
         self.endpoint.as_deref().unwrap_or("AWS")
     }
 
-    /// Refuses a configuration that cannot work, before any request is sent.
+    /// Refuses a configuration that cannot work, before any request is sent. Fails with `InvalidArgument`.
     pub(crate) fn validate(&self) -> Result<(), StoreError> {
         // The option's name, its value, the smallest legal value and the largest legal value.
         let number_ranges = [

@@ -36,7 +36,7 @@ pub(crate) enum RequestErrorKind {
     InvalidRange,
     /// The server does not implement this request.
     NotImplemented,
-    /// The access key lacks the permission, or the server rejects the key itself.
+    /// The access key lacks the permission, the server rejects the key itself, or no key could be fetched.
     AccessDenied,
     /// The body does not match the announced checksum.
     BadDigest,
@@ -112,8 +112,7 @@ impl Operation {
         Self::object(description, "s3:DeleteObject")
     }
 
-    /// The server has denied the request. Returns the text for the error, which names the permissions that the request
-    /// needs.
+    /// The permissions that the request needs, as text for the error if the server has denied the request.
     fn missing_permission(self, config: &S3Config) -> String {
         let Self { action, resource, .. } = self;
         let bucket = &config.bucket;
@@ -150,7 +149,7 @@ where
             let (code, message) = (context.err().code(), context.err().message());
             let status = context.raw().status().as_u16();
             let detail = ErrorDetail(format!("{status} {}: {}", code.unwrap_or("-"), message.unwrap_or("-")));
-            // Servers report a wrong clock with different codes, so the clocks are compared.
+            // If the clocks differ, the error is about the clocks, whatever the code of the response is.
             let (kind, error) =
                 if matches!(status, 400 | 403) && is_clock_skewed(context.raw().headers().get("date")) {
                     (RequestErrorKind::Rejected, clock_skew_error(config.server_name()))
@@ -313,7 +312,7 @@ fn from_missing_response<E>(
 where
     E: Error + 'static,
 {
-    // Before it sends a request, the client fetches the access key. This may have failed.
+    // The client fetches the access key before it sends the request. This may have failed.
     let credentials = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>());
     if let Some(error) = credentials {
         return (RequestErrorKind::AccessDenied, credentials_error(error));

@@ -67,7 +67,7 @@ pub(crate) enum Versioning {
     Off,
     Enabled,
     Suspended,
-    /// The access key lacks the permission for the request, or the storage does not support it.
+    /// The request failed, for example because the access key lacks the permission or the storage does not support it.
     Unknown,
 }
 
@@ -96,7 +96,8 @@ impl Versioning {
 pub(crate) enum FeatureSource {
     /// Probed when the store was opened, or later.
     Probed,
-    /// Read from `FORMAT`, where an earlier opening recorded them.
+    /// Read from `FORMAT`, where an earlier opening recorded them. If `FORMAT` records none and the storage cannot be
+    /// probed, the [minimal](StorageFeatures::minimal) features have this source, too.
     Recorded,
     /// Set by the option `conditional_create`.
     Configured,
@@ -132,7 +133,7 @@ pub(crate) fn is_outdated(probed_at: Option<Timestamp>) -> bool {
     })
 }
 
-/// The features as operators see them. `indexed` says whether the store has index keys, and `encrypted` says whether
+/// The features, described for operators. `indexed` says whether the store has index keys, and `encrypted` says whether
 /// its records are encrypted.
 pub(crate) fn store_features(
     known: &KnownFeatures,
@@ -243,8 +244,8 @@ fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreF
             name: "listing_index",
             value: if indexed { "time" } else { "none" }.to_owned(),
             about: if indexed {
-                "Recorded in FORMAT: for a page of a session, a listing reads only the index keys of that page, newest first. For \
-                 this, each put writes an index key."
+                "Recorded in FORMAT: each put writes an index key, and a listing of a session reads the newest keys until \
+                 its page is full."
             } else {
                 "Recorded in FORMAT: a listing reads every record in its scope."
             }

@@ -144,7 +144,7 @@ impl FormatObject {
         })
     }
 
-    /// The recorded features, whatever their age; `None` if the storage was not probed, or was probed at another
+    /// The recorded features, whatever their age; `None` if the object records no features, or those of another
     /// address.
     pub(crate) fn known_features(&self, config: &S3Config) -> Option<KnownFeatures> {
         if self.endpoint != fingerprint(config) {

@@ -93,7 +93,7 @@ pub(crate) async fn open_format(
     let probe = FeatureProbe::new(config, client)?;
     let features = match (probe.run().await, &object) {
         (Ok(features), _) => features,
-        // An access key that may only read cannot put, so the recorded or the minimal features are enough.
+        // The access key lacks a permission that the probe needs. For example, it may only read.
         (Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }), Some(object))
             if mode != OpenMode::Probe =>
         {
@@ -209,8 +209,8 @@ async fn read_format(config: &S3Config, client: &Client) -> Result<Option<Format
         },
     };
     if got.content_length().is_none_or(|length| length > MAX_FORMAT_BYTES) {
-        // The driver never writes such a large `FORMAT`. `parse` always fails for empty text, and its error says that
-        // another program wrote the object.
+        // Such an object is treated as the object of another program. `parse` always fails for empty text, and its
+        // error says that another program wrote the object.
         return FormatObject::parse(&key, b"").map(Some);
     }
     let body = tokio::time::timeout(config.request_timeout, got.body.collect())
@@ -242,8 +242,9 @@ async fn put(
 }
 
 impl StoreState {
-    /// Starts a probe of the storage in the background if the last probe is more than a day old. Until the new probe
-    /// ends, puts use the result of the last probe. At most one probe starts in each [`RETRY_INTERVAL`].
+    /// Refreshes the features in the background if the last probe is more than a day old or its time is unknown. Takes
+    /// the features from `FORMAT` if another process has recorded newer ones there. Otherwise probes the storage. Until
+    /// the refresh ends, puts use the old features. At most one refresh starts in each [`RETRY_INTERVAL`].
     pub(crate) fn refresh_features(self: &Arc<Self>) {
         if !self.known.read().unwrap_or_else(PoisonError::into_inner).is_outdated() {
             return;
@@ -260,7 +261,7 @@ impl StoreState {
             // Boxed, because this future is large.
             match Box::pin(open_format(&state.config, &state.client, OpenMode::Open)).await {
                 Ok(opened) => *state.known.write().unwrap_or_else(PoisonError::into_inner) = opened.known,
-                // Without a log message: during an outage, the callers' own requests fail and report the outage.
+                // An outage of the storage is not logged. A later call tries again.
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}
                 Err(error) => tracing::warn!(%error, "cannot probe what the storage honours"),
             }

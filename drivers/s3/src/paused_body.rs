@@ -1,4 +1,4 @@
-//! A request body that pauses in the middle until another task lets it continue: [`PausedBody`].
+//! A request body that pauses in the middle until a signal arrives: [`PausedBody`].
 //!
 //! This module must never know what is sent.
 

@@ -51,7 +51,7 @@ enum PartChecksums {
 struct UploadFeatures {
     /// Whether the storage compares the checksum of a part.
     compares_checksum: bool,
-    /// Whether the storage honours `If-None-Match` when an upload is completed. `None` if the upload ended before that.
+    /// Whether the storage honours `If-None-Match` when an upload is completed. `None` if this could not be tested.
     honours_condition: Option<bool>,
 }
 
@@ -138,7 +138,7 @@ impl<'a> FeatureProbe<'a> {
             }
             let head = self.client.head_object().bucket(&self.config.bucket).key(&self.key).send().await;
             let head = head.map_err(|error| self.request_error(READ, error))?;
-            // Some storages accept metadata and later return other metadata.
+            // A storage may accept metadata and later return other metadata.
             let is_kept = |(name, value)| head.metadata().and_then(|kept| kept.get(name)) == Some(value);
             if metadata.iter().all(is_kept) {
                 return Ok(limit);
@@ -181,12 +181,14 @@ impl<'a> FeatureProbe<'a> {
     /// [`overtake_paused_put`](Self::overtake_paused_put) detects a storage that checks before it has the body. The
     /// race detects most storages that check after they have the body. Neither test proves that a storage is atomic.
     async fn is_conditional_put_atomic(&self) -> Result<bool, RequestError> {
-        if self.end_race(self.overtake_paused_put().await).await? {
+        let several_succeeded = self.end_race(self.overtake_paused_put().await).await?;
+        if several_succeeded {
             return Ok(false);
         }
         for _ in 0..RACE_ROUNDS {
             let puts = (0..RACE_WRITERS).map(|_| self.send_conditional_put(ByteStream::from_static(BODY)));
-            if self.end_race(join_all(puts).await).await? {
+            let several_succeeded = self.end_race(join_all(puts).await).await?;
+            if several_succeeded {
                 return Ok(false);
             }
         }
@@ -230,7 +232,7 @@ impl<'a> FeatureProbe<'a> {
             match result {
                 Ok(()) => successes += 1,
                 Err(failed) if failed.kind == RequestErrorKind::AccessDenied => return Err(failed),
-                // The storage refused the put because of the condition, or because another put is in progress.
+                // Every other failure counts as a put that did not succeed, for example because the condition failed.
                 Err(_) => {}
             }
         }
@@ -275,7 +277,7 @@ impl<'a> FeatureProbe<'a> {
             Ok(_) => Ok(false),
             Err(error) => match self.request_error(PUT, error) {
                 RequestError {
-                    // Some storages refuse a wrong checksum with a general error code.
+                    // A general error code also counts as a refusal of the wrong checksum.
                     kind:
                         RequestErrorKind::BadDigest
                         | RequestErrorKind::Rejected
@@ -362,7 +364,7 @@ impl<'a> FeatureProbe<'a> {
         let compares_checksum = sends_checksums
             && match send_part(Some(wrong_checksum)).await {
                 Ok(_) | Err(RequestError { kind: RequestErrorKind::NotImplemented, .. }) => false,
-                // Some storages refuse a wrong checksum with a general error code.
+                // A general error code also counts as a refusal of the wrong checksum.
                 Err(RequestError {
                     kind: RequestErrorKind::BadDigest | RequestErrorKind::Rejected, ..
                 }) => true,

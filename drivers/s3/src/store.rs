@@ -22,10 +22,10 @@ use crate::tasks::TaskTracker;
 use crate::{list, presign, presigned_upload, put, read};
 
 /// How long `close` waits for running tasks. The delays of a cleanup in the background are 4.25 s in all, so more than
-/// 15 s are left for its requests.
+/// 15 s are left for the requests of the cleanup.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Artifacts as objects in a bucket. Callers should wrap it in a [`Gate`](artifact_store_core::Gate).
+/// Artifacts as objects in a bucket. Callers should wrap the store in a [`Gate`](artifact_store_core::Gate).
 pub struct S3Store {
     capabilities: Capabilities,
     /// `None` once the store is closed. A method that is still running has a reference to the state, so the connections
@@ -42,17 +42,20 @@ impl fmt::Debug for S3Store {
 
 impl S3Store {
     /// Opens the store. If there is no store under the prefix, creates one. If no current result of a probe is recorded
-    /// for this address, probes what the storage honours and records the result.
+    /// for this address, probes what the storage honours and records the result. If the configuration itself
+    /// [sets](S3Config::conditional_create) what the storage honours, nothing is probed.
     ///
     /// # Errors
-    /// `InvalidArgument` for a configuration that cannot work, or if something else uses the prefix; `Unavailable` if
-    /// the server cannot be reached or the bucket does not exist; `Backend` if the access key, its secret, its
-    /// permissions or the region are wrong. Each message says what to do.
+    /// `InvalidArgument` for a configuration that cannot work, or if something else or a newer build uses the prefix;
+    /// `Unavailable` if the server cannot be reached or the bucket does not exist; `Backend` if the access key, its
+    /// secret, its permissions or the region are wrong; `Corrupt` if the encryption key in `FORMAT` is unreadable. Each
+    /// message says what to do.
     pub async fn open(config: S3Config) -> Result<Self, StoreError> {
         Self::open_with(config, OpenMode::Open).await
     }
 
-    /// Opens the store as [`open`](Self::open), but probes the storage even if a current result is recorded.
+    /// Opens the store as [`open`](Self::open), but probes the storage even if a current result is recorded. If the
+    /// configuration itself sets what the storage honours, nothing is probed.
     ///
     /// # Errors
     /// As [`open`](Self::open).

@@ -15,8 +15,8 @@
 //! `{name}` is a hash of 160 bits. It covers the whole scope, including the task, and the id. The components
 //! `{tenant}`, `{user}` and `{session}` each contain 80 bits of a hash: core computes one hash for each part of a
 //! scope, in a [`KeyToken`](artifact_store_core::KeyToken). The tenant's component also starts with up to 12 readable
-//! characters of the tenant. These three components only narrow listings. Two tenants may have the same component, so a
-//! listing also compares the scope in each record.
+//! characters of the tenant. These three components only narrow listings. The components of two scopes may be the same,
+//! so a listing also compares the scope in each record.
 //!
 //! In an index key, `{time}` orders the newest artifacts first. `{task}` is the start of a hash of the task. `{mark}`
 //! is the start of the put's random mark.
@@ -38,9 +38,10 @@
 //!
 //! An object without the driver's metadata is not an artifact, even if it is at an artifact's key. Reads report it as
 //! missing, because some servers show an object's bytes before its metadata. A put waits about 2 seconds for the
-//! metadata and then fails with `Corrupt`. A read fails with `Corrupt` in three cases: the driver's metadata were
-//! altered, they belong to another scope or id, or the object's length differs from the record's. The
-//! [`Gate`](artifact_store_core::Gate) compares the bytes with their SHA-256 during the transfer.
+//! metadata and then fails with `Corrupt`. A read fails with `Corrupt` in these cases: the driver's metadata were
+//! altered, they belong to another scope or id, the record object or the encryption key is missing or altered, or the
+//! object's length differs from the record's. The [`Gate`](artifact_store_core::Gate) compares the bytes with their
+//! SHA-256 during the transfer.
 //!
 //! # Commit point
 //! One request creates the artifact's object with its metadata: `PutObject`, `CopyObject` or `CompleteMultipartUpload`.
@@ -61,8 +62,8 @@
 //! unfinished uploads. A lifecycle rule of the bucket must then abort them.
 //!
 //! If the response to the creating request is lost, the client sends the request again. If an artifact exists by then,
-//! its mark shows whether this put created it. If so, the result is `created`. If no attempt gets a response, the put
-//! looks up once whether the artifact exists.
+//! its mark shows whether this put created it. If so, the result is `created`. If the outcome of the request stays
+//! unknown, the put looks up once whether the artifact exists.
 //!
 //! # Concurrency
 //! Within a process, puts and deletes of one key run one after the other, even if the process has opened the store
@@ -72,13 +73,14 @@
 //! storage honours the condition `If-None-Match`. If the storage honours it for `PutObject` and for the creating
 //! request, the creating request carries the condition. If the storage honours it only for `PutObject`, the put
 //! reserves the key first. If the storage does not honour it for `PutObject`, the put writes a claim beside the key. In
-//! all three cases, if two processes put the same bytes, exactly one gets `created`. Two processes that delete one
+//! all three cases, if two processes put the same bytes, exactly one gets `created`. With the option `single_writer`, a
+//! put neither reserves nor claims the key, because then no other process writes. Two processes that delete one
 //! artifact at the same moment may both get `true`.
 //!
-//! What the storage honours is probed when a prefix is first opened. `FORMAT` records the result with the address, the
-//! bucket's versioning and the time. The storage is probed again if its address or the bucket's versioning has changed,
-//! or if the result is older than a day. If the option `conditional_create` is not `probe`, this option sets the
-//! result. Then nothing is probed, and parts carry no checksum.
+//! What the storage honours is probed when a prefix is first opened. `FORMAT` records the result, a hash of the
+//! address, the bucket's versioning and the time. The storage is probed again if its address or the bucket's versioning
+//! has changed, or if the result is older than a day. If the option `conditional_create` is not `probe`, this option
+//! sets the result. Then nothing is probed, and parts carry no checksum.
 //!
 //! # Flags and limits
 //! The store has the flags `shared`, `durable` and `presign_get`. If the option `presign_put` is true, the store also
@@ -86,18 +88,22 @@
 //!
 //! | method | requests, without the index key |
 //! |---|---|
-//! | put, of a body that fits into one request | 1 if the storage honours the condition; otherwise 2 with the option `single_writer`, and 5 with a claim; 1 or 2 if the artifact exists |
-//! | get | 1; 2 if the artifact does not exist; 1 or 2 more if the range starts past the end, or if the server refuses a suffix range |
+//! | put, in one request | 1 with a condition; 2 with `single_writer`; 5 with a claim; 1 or 2 if the artifact exists |
+//! | get | 1; 2 if the artifact does not exist; 1 or 2 more for a range past the end, or a suffix that is refused |
 //! | stat | 1; 2 if the artifact does not exist: the second one checks that the bucket exists |
 //! | delete | 2 |
 //! | list | of one session: 1, and 1 for each row; of a wider scope: 1 for each 1000 keys, and 1 for each row |
+//!
+//! The row of the put is for a body that fits into one request. If the storage honours the condition `If-None-Match`
+//! for `PutObject`, this request carries the condition. Otherwise the option `single_writer` decides whether a claim is
+//! needed.
 //!
 //! With an index, a put sends one more request, which writes the index key. If the condition then fails because the
 //! artifact exists, another request deletes the index key. A delete sends one more request, which deletes the index
 //! key. Three requests open an existing store.
 //!
 //! Without an index (`listing_index=none`, or format 1), each page looks at all keys in its scope and reads each
-//! record. A listing that would read more than `max_scan` records is refused, and the error names this option.
+//! record. A listing that covers more than `max_scan` keys is refused, and the error names this option.
 //!
 //! A put uses memory for `part_concurrency` parts and two further parts. A listing uses memory for a page of keys and a
 //! page of rows. A get uses only the buffer of its connection. Each request waits `request_timeout` for its response,
@@ -108,7 +114,7 @@
 //!   the bucket. A lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete does
 //!   not remove the old version: only a lifecycle rule of the bucket removes it.
 //! - The driver does not defend against those who may write to the bucket.
-//! - Some servers show a copy or a put before it is complete. The driver cannot make it atomic.
+//! - Some servers show a copy or a put before it is complete. The driver does not make such requests atomic.
 
 mod bucket;
 mod chunks;

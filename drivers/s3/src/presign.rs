@@ -4,11 +4,11 @@
 //! the artifact has a record object. To presign an upload takes one request, which stores the upload's intent.
 //!
 //! **Download.** A signed GET of exactly one key. The response headers are signed into the URL, so the holder cannot
-//! change them. Core computes media type and file name from the record. The disposition is always `attachment`, so that
-//! a browser saves uploaded content and never runs it. `Cache-Control: private` keeps the content out of shared caches.
-//! Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object is also stored with
-//! `Content-Disposition: attachment`. A URL names an object's key, not bytes. So after the artifact is deleted, its URL
-//! returns an error.
+//! change them. Core makes the headers for media type and file name from the record. The disposition is always
+//! `attachment`, so that a browser saves uploaded content and never runs it. `Cache-Control: private` keeps the content
+//! out of shared caches. Some servers (Garage 2.5) ignore these headers when they answer a range request, so the object
+//! is also stored with `Content-Disposition: attachment`. A URL names an object's key, not bytes. So after the artifact
+//! is deleted, its URL returns an error.
 //!
 //! **What a download reveals.** The response contains the object's user metadata: the encrypted record and the mark. In
 //! a store of format 1, the record is in clear text, and the holder of the URL can read scope, tags and metadata of
@@ -16,10 +16,10 @@
 //!
 //! **Expiry.** `expires_at` is the earlier of two times: the requested expiry, and the expiry of the credentials that
 //! sign the URL. The storage refuses a URL when these credentials have expired, even if the URL itself allows a longer
-//! time. The start and the duration of the validity are computed from the same moment and rounded down to whole seconds.
-//! So the storage never accepts a URL after `expires_at`. If cached credentials expire too soon, the provider is asked
-//! for new ones. If the new credentials expire within a minute and before the requested expiry, the call fails with
-//! `Unavailable`, because a URL that expires at once is useless.
+//! time. The start and the duration of the validity are computed from the same moment and rounded down to whole
+//! seconds. So the storage never accepts a URL after `expires_at`. If cached credentials expire too soon, the provider
+//! is asked for new ones. If the new credentials expire within a minute and before the requested expiry, the call fails
+//! with `Unavailable`, because a URL that expires at once is useless.
 //!
 //! **Endpoint.** If the option `presign_endpoint` is set, URLs contain this address, because clients may reach the
 //! storage at another address than this process. The signature covers the host, so clients cannot replace the host.

@@ -28,8 +28,9 @@ pub(crate) struct UrlValidity {
 }
 
 impl UrlValidity {
-    /// Valid from `now` for `expiry`, or until `key_expiry` if the key expires first. If `key_expiry` is `None`, the key
-    /// never expires. Returns `None` if the key expires first and the remaining time is shorter than [`MIN_VALIDITY`].
+    /// Valid from `now` for `expiry`, or until `key_expiry` if the key expires first. If `key_expiry` is `None`, the
+    /// key never expires. Returns `None` if the key expires first and the remaining time is shorter than
+    /// [`MIN_VALIDITY`].
     fn new(now: SystemTime, expiry: Duration, key_expiry: Option<SystemTime>) -> Option<Self> {
         // The whole seconds since the Unix epoch.
         let since_epoch = |time: SystemTime| {
@@ -87,6 +88,10 @@ impl CredentialsCache {
     /// Returns the validity of a URL that is signed now for `expiry`, and the configuration of the request that signs
     /// the URL. The configuration contains the key. Both are returned together, because the validity depends on the end
     /// of this key. The provider may take at most `timeout` to return a key.
+    ///
+    /// # Errors
+    /// `Unavailable` if the provider takes longer, or if its key ends too soon; `Unavailable` or `Backend` if the
+    /// provider returns no key.
     pub(crate) async fn get(
         &self,
         expiry: Duration,

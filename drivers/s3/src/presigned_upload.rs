@@ -96,7 +96,8 @@ pub(crate) async fn presign_put(
     Ok(validity.presigned_request(&request))
 }
 
-/// Creates the artifact from the uploaded body. `None` if the stored upload intent or the uploaded body does not exist.
+/// Creates the artifact from the uploaded body, or returns the existing artifact. `None` if there is no artifact, and
+/// the stored intent or the uploaded body does not exist.
 pub(crate) async fn commit(
     state: &Arc<StoreState>,
     scope: &Scope,
@@ -126,7 +127,8 @@ struct UploadCommit {
 }
 
 impl UploadCommit {
-    /// Creates the artifact, or returns the existing one. `None` if the intent or the body does not exist.
+    /// Creates the artifact, or returns the existing one. `None` if there is no artifact, and the intent or the body
+    /// does not exist.
     async fn run(self) -> Result<Option<PutResult>, StoreError> {
         // With this lock, a second commit in this process finds the artifact and does not read the body.
         let _lock = self.state.lock_key(&self.body_key).await;

@@ -37,7 +37,8 @@ pub struct SweepReport {
     pub bytes: u64,
     /// The number of aborted multipart uploads.
     pub uploads: u64,
-    /// The number of objects and uploads that were not deleted because they are younger than `upload_ttl`.
+    /// The number of objects and uploads that were not deleted because they are younger than `upload_ttl`. This number
+    /// also includes young record objects that an artifact references.
     pub young: u64,
     /// Whether the storage lists multipart uploads. If `false`, a rule of the bucket must abort unfinished uploads.
     pub uploads_known: bool,
@@ -117,7 +118,7 @@ impl Sweep<'_> {
                 if head.last_modified().is_some_and(|written| now.saturating_sub(written.secs()) < lease) {
                     return Ok(false);
                 }
-                // The lease has ended, so the other sweep is dead.
+                // The lease has ended, so the other sweep is treated as dead.
                 state.delete_object(DELETE, &key).await?;
             }
             Err(error) => match state.request_error(Operation::read("looking for another sweep"), error) {
@@ -151,7 +152,7 @@ impl Sweep<'_> {
         self.put_lock(SmallObject { if_exists: IfExists::Fail, ..self.lock_object() }).await
     }
 
-    /// Writes the lock object, whether it exists or not. Returns `false` if another sweep writes it at the same time.
+    /// Writes the lock object, whether it exists or not. Returns `false` if another request writes it at the same time.
     async fn write_lock(&self) -> Result<bool, StoreError> {
         self.put_lock(self.lock_object()).await
     }
@@ -161,8 +162,7 @@ impl Sweep<'_> {
         if !self.mode.deletes() {
             return Ok(());
         }
-        // `false` means that another write of the lock object won, such as the first attempt of this request. The winner
-        // also starts the lease now, so nothing is left to do.
+        // `false` means that another request writes the lock object at the same time. Then the lease also begins now.
         self.write_lock().await.map(drop)
     }
 

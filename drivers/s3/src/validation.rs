@@ -24,7 +24,8 @@ pub(crate) fn check_bucket(bucket: &str) -> Result<(), StoreError> {
     ))
 }
 
-/// Refuses a prefix that is too long, or that contains a byte that some servers would encode.
+/// Refuses a prefix that is too long, that contains a byte that some servers would encode, or that has an empty name,
+/// `.` or `..` between its slashes.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     if prefix.len() > MAX_PREFIX_BYTES {
         return Err(StoreError::invalid_option("prefix", format!("takes at most {MAX_PREFIX_BYTES} bytes")));

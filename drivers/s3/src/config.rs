@@ -103,8 +103,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         "listing_index",
         OptionKind::Choice(&["time", "none"]),
         Some("time"),
-        "Whether a new store has index keys ordered by time. A put and a delete send one more request, and a listing reads fewer \
-         records.",
+        "Whether a new store has index keys ordered by time. A put and a delete send one more request, and a listing \
+         reads fewer records.",
     ),
     option("presign_put", OptionKind::Bool, Some("true"), "Whether uploads can be presigned."),
     option(

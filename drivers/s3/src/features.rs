@@ -244,8 +244,8 @@ fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreF
             name: "listing_index",
             value: if indexed { "time" } else { "none" }.to_owned(),
             about: if indexed {
-                "Recorded in FORMAT: each put writes an index key, and a listing of a session reads the newest keys until \
-                 its page is full."
+                "Recorded in FORMAT: each put writes an index key, and a listing of a session reads the newest keys \
+                 until its page is full."
             } else {
                 "Recorded in FORMAT: a listing reads every record in its scope."
             }

@@ -70,6 +70,7 @@ pub(crate) async fn sweep(state: &Arc<StoreState>, mode: SweepMode) -> Result<Sw
     Ok(sweep.report)
 }
 
+/// A running sweep.
 struct Sweep<'a> {
     state: &'a Arc<StoreState>,
     /// A time in seconds since the Unix epoch. Objects and uploads that were created later are too young to be deleted.

@@ -39,7 +39,7 @@ impl TaskTracker {
         Arc::new(Self { running: watch::Sender::new(0) })
     }
 
-    /// Runs `task` to completion, even if the caller drops this future.
+    /// Runs `task` to completion, even if the caller drops this future. Fails with `Backend` if the task panics.
     pub(crate) async fn run_to_completion<T: Send + 'static>(
         self: &Arc<Self>,
         task: impl Future<Output = Result<T, StoreError>> + Send + 'static,

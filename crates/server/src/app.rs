@@ -31,7 +31,8 @@ pub struct App {
     pub(crate) put_memory: BodyMemory,
     /// Memory for the bodies of all other methods, so that these bodies do not wait for memory that puts use.
     pub(crate) other_memory: BodyMemory,
-    /// Number of requests whose response has not ended. Event streams are not counted, because they do not end.
+    /// Number of requests whose response has not ended. Event streams are not counted, because a shutdown does not wait
+    /// for their end.
     pub(crate) in_flight: watch::Sender<usize>,
     pub(crate) is_shutting_down: AtomicBool,
     /// Every open connection.

@@ -1,9 +1,9 @@
 //! Memory for the JSON bodies of requests: [`BodyMemory`]. A body reserves memory while its bytes arrive. The reserved
 //! amount is the number of received bytes, rounded up to a multiple of [`SMALL_STEP`] or [`LARGE_STEP`].
 //!
-//! The memory has three parts. The first [`SMALL_BODY`] bytes of every body are reserved from the *small* part, so that
-//! a short request never waits behind long bodies. All further bytes are reserved from the *large* part. A tenant may
-//! use at most half of each of these two parts.
+//! The memory has three parts. The first [`SMALL_BODY`] bytes of every body are reserved from the *small* part. All
+//! further bytes are reserved from the *large* part. So a short body never waits for memory of the large part. A tenant
+//! may use at most half of each of these two parts.
 //!
 //! Bodies that hold memory and wait for more could wait for each other forever. To prevent this, one waiting body at a
 //! time may use the *overflow* part. This part is as large as the largest body, so the body that uses it can always be
@@ -50,7 +50,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct BodyMemory {
     state: Arc<Mutex<MemoryState>>,
-    /// The maximum size of a body, in bytes.
+    /// The maximum number of bytes that are reserved for a body.
     largest_body: u64,
     /// How long a body may wait for memory in total. Also how far a body may lag while no other body waits for memory.
     timeout: Duration,
@@ -96,7 +96,7 @@ pub(crate) struct BodyPermit {
     memory: BodyMemory,
     /// The number that identifies the body in [`MemoryState`].
     body: u64,
-    /// Notified when memory was granted, and when the body is aborted.
+    /// Notified when memory is granted, and when the body is aborted.
     wake: Arc<Notify>,
     /// The bytes that the body holds, including those of the overflow part.
     held: u64,
@@ -105,14 +105,14 @@ pub(crate) struct BodyPermit {
 }
 
 impl BodyPermit {
-    /// Waits for `next`, the body's next chunk. Fails with `TooSlow` if the body lags too far, or is aborted during the
-    /// wait.
+    /// Waits for `next`, the body's next chunk. Fails with `TooSlow` if the lag of the body reaches the timeout of the
+    /// memory, or if the body is aborted.
     pub(crate) async fn receive<T>(&mut self, next: impl Future<Output = T>) -> Result<T, BodyAbort> {
         let Some(deadline) = self.memory.lock().start_receive(self.body, self.memory.timeout) else {
             return Err(BodyAbort::TooSlow);
         };
         tokio::select! {
-            // Biased: a chunk that has arrived is returned even if the body lags too far.
+            // Biased: a chunk that has arrived is returned even if the body is aborted or lags too far.
             biased;
             chunk = next => {
                 self.memory.lock().finish_receive(self.body);
@@ -141,7 +141,8 @@ impl BodyPermit {
     pub(crate) async fn reserve(&mut self, received: u64, received_now: u64) -> Result<(), BodyAbort> {
         // The received bytes reduce the lag by the time that they take at the minimum rate.
         self.memory.lock().reduce_lag(self.body, min_rate_time(received_now));
-        // The caller refuses a body that is larger than `largest_body`, so no memory is needed for the excess.
+        // The caller never holds more than `largest_body` bytes: it refuses a longer body, or decodes the body while it
+        // arrives.
         let needed = round_up(received.min(self.memory.largest_body));
         if needed <= self.held {
             return Ok(());

@@ -44,8 +44,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(500);
 const EVICTED_ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// How often a queued request checks whether a connection can now be evicted for it.
 const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// How often a comment is written to an event stream whose client has closed its half of the connection. The write
-/// fails if the client is gone.
+/// How often a comment is written to an event stream whose client has closed its half of the connection. A write shows
+/// whether the client is gone.
 const HALF_CLOSED_COMMENT_INTERVAL: Duration = Duration::from_secs(2);
 /// Minimum time between two log lines about failures to accept.
 const ACCEPT_REPORT_INTERVAL: Duration = Duration::from_mins(1);
@@ -127,8 +127,8 @@ impl Server {
             Err(_) => ShutdownOutcome::Aborted(*app.in_flight.borrow() + *unsent.borrow()),
         };
         app.resolver.close_events().await;
-        // All responses are now sent or given up. The remaining connections only need to close, which takes little
-        // time.
+        // The requests in flight are answered, or the grace period has ended. The event streams have ended too. So the
+        // connections only get a short time to close.
         let close_timeout =
             if outcome == ShutdownOutcome::Complete { CLOSE_TIMEOUT } else { ABORTED_CLOSE_TIMEOUT };
         let _ = timeout(close_timeout, all_closed).await;
@@ -258,7 +258,7 @@ impl ConnectionService {
             // Biased: `watch_streams` must be polled before the connection. If `watch_streams` requests a comment, the
             // connection then polls the response body, and the body returns the comment.
             biased;
-            _ = close => "closed for a new connection".to_owned(),
+            _ = close => "closed to make room for another connection".to_owned(),
             () = shared_socket::wait_for_reset(&socket) => "reset by the client".to_owned(),
             // `watch_streams` never returns.
             () = watch_streams(&socket, &state) => String::new(),

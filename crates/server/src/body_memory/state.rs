@@ -91,7 +91,7 @@ impl MemoryState {
         }
     }
 
-    /// Returns whether no body holds memory or waits.
+    /// Returns whether there is no body, and no part of the memory is in use.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.bodies.is_empty()

@@ -20,8 +20,8 @@ pub(super) enum Activity {
 pub(super) enum ConnectionClass {
     /// The connection has one of the `server.max_connections` slots.
     Regular,
-    /// The connection has a slot of the reserve.
+    /// The connection has one of the `server.reserved_connections` slots.
     Reserved,
-    /// The request was refused. The connection is open only until the response is sent.
+    /// The queued request was refused. The connection is open only until the response is sent.
     Closing,
 }

@@ -10,7 +10,7 @@ use crate::request_kind::RequestKind;
 pub struct ConnectionCounts {
     /// Connections with one of the `server.max_connections` slots.
     pub regular: usize,
-    /// Connections in the reserve.
+    /// Connections with one of the `server.reserved_connections` slots.
     pub reserved: usize,
     /// Connections whose queued request was refused. They are open only until the response is sent.
     pub closing: usize,
@@ -24,7 +24,7 @@ pub struct ConnectionCounts {
     pub(crate) serving: [usize; RequestKind::ALL.len()],
     /// Total: connections that were accepted.
     pub accepted: u64,
-    /// Total: connections that were closed to make room for a new one.
+    /// Total: connections that were closed to make room for another connection.
     pub evicted: u64,
     /// Total: connections and queued requests that were refused with the status 429.
     pub refused: u64,

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 /// Maximum number of refusals that are sent at the same time. Further connections are closed without a response.
 const MAX_REFUSALS: usize = 64;
-/// How long sending a refusal may take.
+/// How long a refusal may take: to send the response, and to wait until the client closes its half of the connection.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of bytes that are read from the client and dropped. Closing a socket with unread bytes resets the
 /// connection, and then the client may not see the response.
@@ -36,14 +36,14 @@ impl ConnectionRefuser {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
         let response = (self.make_response)();
         tokio::spawn(async move {
-            // An error means that the client does not get the refusal. Nothing more can be done.
+            // After an error or a timeout, the client may not get the refusal. Nothing more can be done.
             let _ = timeout(SEND_TIMEOUT, send(stream, &response)).await;
             drop(permit);
         });
     }
 }
 
-/// Sends `response` and waits until the client closes its half of the connection.
+/// Sends `response` and waits until the client closes its half of the connection, or has sent [`MAX_DRAINED_BYTES`].
 async fn send(mut stream: TcpStream, response: &[u8]) -> std::io::Result<()> {
     stream.write_all(response).await?;
     stream.shutdown().await?;

@@ -1,9 +1,9 @@
 //! A client's socket that can be watched while hyper owns the connection: [`SharedSocket`].
 //!
-//! A client may close its half of the connection after a request and still wait for the response. While hyper sends the
-//! response, hyper does not read from the socket. So hyper does not notice that a client is gone. The operating system
-//! distinguishes a client that is gone from a client that waits: a socket has an error if its connection was reset, but
-//! not if the client has only closed its half.
+//! A client may close its half of the connection after a request and still wait for the response. To allow this, hyper
+//! does not read from the socket between the end of a request and the end of its response. So hyper does not notice
+//! that a client is gone. The operating system distinguishes a client that is gone from a client that waits: a socket
+//! has an error if its connection was reset, but not if the client has only closed its half.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;

@@ -1,7 +1,7 @@
 //! The requests and responses of one connection: [`ConnectionState`]. The state counts the requests that were read, the
-//! responses that have ended, and the ended responses that are not yet written to the socket. A response has ended when
-//! its body was completely produced. When every request is answered and every response is written, the connection is
-//! marked as idle in the table.
+//! responses that have ended, and the responses that have ended but are *unsent*, that is, not yet flushed to the
+//! socket. A response ends when its body is dropped: at its end, or because it was aborted. When every response has
+//! ended and is sent, and no request body is being read, the connection is marked as idle in the table.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) struct ConnectionState {
     all_unsent: watch::Sender<usize>,
     /// How many request bodies are being read or drained.
     bodies: AtomicUsize,
-    /// Notified when the first response that is an event stream begins.
+    /// Notified when a response that is an event stream begins.
     stream_started: Notify,
     /// Whether the event stream must write a comment, to test whether its client is still there.
     needs_comment: AtomicBool,
@@ -111,7 +111,7 @@ impl ConnectionState {
         self.needs_comment.store(true, Ordering::Release);
     }
 
-    /// Marks the connection as idle if every request is answered, every response is sent, and no body is being read.
+    /// Marks the connection as idle if every response has ended and is sent, and no request body is being read.
     fn update_idle(&self) {
         let Some(handle) = &self.handle else { return };
         let requests_read = self.requests_read();
@@ -196,6 +196,7 @@ impl RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
+        // The response is counted as unsent before it counts as ended, so that `update_idle` never regards it as sent.
         self.state.unsent.fetch_add(1, Ordering::AcqRel);
         self.state.all_unsent.send_modify(|all| *all += 1);
         self.state.last_ended.fetch_max(self.number, Ordering::AcqRel);

@@ -28,7 +28,8 @@ use crate::request_kind::RequestKind;
 /// Maximum number of connections that are open only to send a refusal, in addition to all others. If there are more,
 /// the oldest of these connections is closed.
 const MAX_CLOSING: usize = 64;
-/// How much time a new connection has to send its first head. After this time, the connection may be evicted.
+/// How much time a new connection has to send its first head. After this time, the connection may be evicted. If the
+/// reserve is full, the connection may be evicted earlier.
 const FIRST_HEAD_GRACE: Duration = Duration::from_millis(250);
 /// Minimum time between two reports that all slots are taken.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
@@ -135,7 +136,7 @@ impl ConnectionTable {
     }
 
     fn state(&self) -> MutexGuard<'_, TableState> {
-        // A poisoned lock is still used, because one panic must not stop the whole server.
+        // A poisoned lock is still used, so that one panic does not make all later calls panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -266,7 +267,10 @@ impl TableState {
         ConnectionClass::Reserved
     }
 
-    /// Closes connections in the reserve, the oldest first, until a slot of the reserve is free.
+    /// If the reserve is full, frees one of its slots: that of the oldest connection that serves no probe. If all
+    /// connections in the reserve serve probes, the oldest of them loses its slot. If the request of the chosen
+    /// connection is queued, the request is refused, and the connection stays open until the response is sent.
+    /// Otherwise the connection is closed.
     fn free_reserved_slot(&mut self, limits: &ConnectionLimits) {
         while self.counts.reserved >= limits.reserved {
             let Some(first) = self.first_evictable(ConnectionClass::Reserved) else { return };
@@ -393,7 +397,8 @@ impl TableState {
         }
     }
 
-    /// Refuses a queued request. Its connection is then open only until the response is sent.
+    /// Refuses a queued request. Its connection is then open only until the response is sent. If more than
+    /// [`MAX_CLOSING`] connections are open for this reason, the oldest of them are closed.
     fn refuse(&mut self, id: u64) {
         self.counts.refused += 1;
         self.update(id, |entry| {

@@ -1,5 +1,5 @@
-//! [`IpNetwork`]: the addresses of a network, written in CIDR notation. This module must never know what a
-//! network is used for.
+//! [`IpNetwork`]: the addresses of a network, written in CIDR notation. This module must never know what a network is
+//! used for.
 
 use std::fmt;
 use std::net::IpAddr;

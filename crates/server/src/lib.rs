@@ -1,4 +1,4 @@
-//! The Harbor Protocol over HTTP. It translates between HTTP requests and the protocol's types.
+//! The Harbor Protocol over HTTP. This crate translates between HTTP requests and the protocol's types.
 //!
 //! A runtime can mount [`router`] in its own axum application. [`Server`] accepts connections itself and limits their
 //! number. This crate makes no decision about access: the resolver does.

@@ -1,6 +1,6 @@
 //! The kind of a request, derived from its method and path. Connections are counted by the kind of their request. If
-//! all regular connection slots are taken, only probes are served at once on new connections. This module must
-//! never know who sends a request.
+//! all regular connection slots are taken and none can be freed, only probes are served at once on new connections.
+//! This module must never know who sends a request.
 
 use axum::http::Method;
 

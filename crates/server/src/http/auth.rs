@@ -15,7 +15,9 @@ use super::response::ErrorResponse;
 use crate::app::App;
 use artifact_store_identity::TokenLifetime;
 
-/// A caller whose token was verified. Only the extractors of this module create one.
+/// A caller whose token was verified. Only the extractors of this module create one. As an extractor, this type also
+/// acquires a permit of the request limiter, which is held until the response has ended. Without a permit, the request
+/// is refused.
 #[derive(Debug)]
 pub(super) struct VerifiedCaller(Caller);
 

@@ -71,8 +71,7 @@ pub(super) fn allows_upload(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the error for a request with a condition that does not hold. HTTP clients expect the status 412, but no code
-/// of the protocol has this status. So the error has the status 412 and the code `invalid_request`. This code is the
-/// general code for a request that the client must change.
+/// of the protocol has this status. So the error has the status 412 and the code `invalid_request`.
 pub(super) fn precondition_failed() -> ErrorResponse {
     ErrorResponse::new(Code::InvalidRequest, "a condition of the request does not hold; nothing was done")
         .with_status(StatusCode::PRECONDITION_FAILED)
@@ -144,7 +143,7 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
     }
 
-    /// One second after the record was created.
+    /// Half a second after the record was created.
     fn now() -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(784_111_778)
     }

@@ -191,7 +191,7 @@ impl ControlBody {
     }
 }
 
-/// Returns the error for a body that was aborted to limit memory.
+/// Returns the error for a body that the body memory has aborted.
 fn abort_error(abort: BodyAbort) -> ErrorResponse {
     match abort {
         BodyAbort::TooSlow => ErrorResponse::invalid("the body arrived too slowly; nothing was done"),

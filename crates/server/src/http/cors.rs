@@ -52,7 +52,7 @@ const EXPOSED_HEADERS: [HeaderName; 12] = [
     X_REQUEST_ID,
 ];
 
-/// Returns the layer for `origins`, or `None` if there are none.
+/// Returns the layer for `origins`. An origin that is not a valid header value is left out. `None`: there is no origin.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> =
         origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();

@@ -63,7 +63,7 @@ pub(super) async fn download(
     }
 
     // The response to a request with conditions or a range may have no bytes. So the record of the artifact is read
-    // first, and the store opens the bytes only if they are sent. The response to any other request always has bytes.
+    // first, and the store opens the bytes only if they are sent.
     let mut part = None;
     if conditional::is_conditional(headers) {
         let record = app.resolver.stat(caller, &task, &id).await?;
@@ -114,7 +114,6 @@ fn requested_part(headers: &HeaderMap, record: &Record) -> Result<Option<ByteRan
 
 /// Returns the error for a range without a byte of the artifact, which has `size` bytes. HTTP clients expect the status
 /// 416, but no code of the protocol has this status. So the error has the status 416 and the code `invalid_request`.
-/// This code is the general code for a request that the client must change.
 fn unsatisfiable_range(size: u64) -> ErrorResponse {
     let error = ErrorResponse::new(Code::InvalidRequest, "the range covers no byte of this artifact")
         .with_status(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -173,7 +172,7 @@ fn set_cache_headers(response: &mut axum::response::Response, record: &Record) {
 
 /// Sets the header `name`.
 fn insert_header(response: &mut axum::response::Response, name: HeaderName, value: &str) {
-    // The values consist of digits, hex and dates, so they are always valid.
+    // The values consist of visible ASCII characters and spaces, so they are always valid.
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

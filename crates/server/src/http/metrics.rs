@@ -77,14 +77,14 @@ fn connections(app: &App, families: &mut Families<'_>) -> fmt::Result {
     families.counter(
         Family::new(
             "artifactd_connections_evicted",
-            "Connections without a request that were closed for a new connection.",
+            "Connections that were closed to make room for another connection.",
         ),
         counts.evicted,
     )?;
     families.counter(
         Family::new(
             "artifactd_connections_refused",
-            "Connections that were answered with 429 because all slots were taken.",
+            "Connections and queued requests that were refused with 429.",
         ),
         counts.refused,
     )

@@ -33,7 +33,7 @@ pub(super) async fn root(request: Request) -> HandlerResult {
     json(StatusCode::OK, &ServerDescription::SELF)
 }
 
-/// Says whether the server can serve requests. Refuses if it cannot, and during a shutdown.
+/// Says whether the server can serve requests. The response is an error if it cannot, and during a shutdown.
 pub(super) async fn readyz(State(app): State<Arc<App>>, request: Request) -> HandlerResult {
     reject_parameters(request.uri().query())?;
     if app.is_shutting_down.load(Ordering::Acquire) {

@@ -3,10 +3,9 @@
 //!
 //! A client that sends a byte now and then must not occupy its connection, or a database connection of the store,
 //! forever. Each wait for more bytes of a body has a timeout. In addition, the server adds up how long it waits for the
-//! body.
-//! Received bytes reduce this sum by the time that they take at the minimum rate. The sum never falls below zero, so a
-//! body that was fast before gets no extra time later. If the sum exceeds a limit, the body fails. The sum contains
-//! only the time in which the server waits for the client, not the time that the store takes.
+//! body. Received bytes reduce this sum by the time that they take at the minimum rate. The sum never falls below zero,
+//! so a body that was fast before gets no extra time later. If the sum exceeds a limit, the body fails. The sum
+//! contains only the time in which the server waits for the client, not the time that the store takes.
 //!
 //! A server may respond before it has read the body. If the server then closes the connection, the connection is reset,
 //! and the client may not see the response. So a body that is dropped before its end is drained in the background while
@@ -62,7 +61,8 @@ impl BodyProgress {
 }
 
 /// Wraps a request's body, and checks the head of the request. `has_fragment` says whether the target has a fragment.
-/// `guard` is dropped when the body is read or drained. `metrics` counts the received bytes.
+/// `stall_timeout` limits one wait for more bytes. `guard` is dropped when the body is read or drained. `metrics`
+/// counts the received bytes.
 pub(super) fn wrap_body(
     request: Request<Incoming>,
     has_fragment: bool,

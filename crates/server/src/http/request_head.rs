@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::response::ErrorResponse;
 
-/// The error in a head. The head is checked before the router is called, and no response can be sent at that point. So
-/// the error is stored in the request's extensions, and the middleware `log_request` responds.
+/// The error in a head. The head is checked before the router is called. The error is stored in the request's
+/// extensions, and the middleware `log_request` responds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MalformedHead(&'static str);
 

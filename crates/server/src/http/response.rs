@@ -44,7 +44,7 @@ impl ErrorResponse {
         Self::new(Code::InvalidRequest, message)
     }
 
-    /// The refusal of a connection that gets no slot.
+    /// The refusal of a connection, or of a queued request, that gets no slot.
     pub(super) fn too_many_connections() -> Self {
         Self::new(
             Code::RuntimeError,

@@ -67,7 +67,7 @@ pub(super) async fn upload(
             task => format!("?task={}", utf8_percent_encode(task, ESCAPE_SET)),
         };
         // The location is relative to the path of this request, `/v1/artifacts`, because a proxy may serve this path
-        // under another name.
+        // under another path.
         if let Ok(location) = HeaderValue::from_str(&format!("artifacts/{id}{task_query}")) {
             response.headers_mut().insert(LOCATION, location);
         }
@@ -87,7 +87,8 @@ fn parse_source(text: Option<String>) -> Result<Option<Source>, ErrorResponse> {
     })
 }
 
-/// Returns the value of a header that may be sent only once. `None`: the header is absent.
+/// Returns the value of a header that may be sent only once. `None`: the header is absent. A header that is sent twice,
+/// or is not UTF-8, is an error.
 fn single_value(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ErrorResponse> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), second) = (values.next(), values.next()) else { return Ok(None) };

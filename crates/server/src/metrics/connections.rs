@@ -36,7 +36,7 @@ impl ConnectionMetrics {
     }
 }
 
-/// An open connection. Dropping this counts the connection as ended.
+/// An open connection. Dropping this value counts the connection as ended.
 #[derive(Debug)]
 pub(crate) struct OpenConnection(Arc<ConnectionMetrics>);
 

@@ -65,7 +65,7 @@ impl EventStreamMetrics {
     }
 }
 
-/// An open event stream. Dropping this counts the stream as ended.
+/// An open event stream. Dropping this value counts the stream as ended.
 #[derive(Debug)]
 pub(crate) struct OpenStream(Arc<EventStreamMetrics>);
 

@@ -87,8 +87,8 @@ impl Exposition {
     /// Returns the text that `collector` writes now. If many texts are in memory and the latest text is less than 1
     /// second old, returns the latest text instead.
     pub(crate) fn text(&self, format: Format, collector: Box<dyn Collector>) -> Result<Bytes, fmt::Error> {
-        // While the lock is held, no other text is made. Making a text takes less than a millisecond, because it does
-        // not wait for anything.
+        // While the lock is held, no other text is made. Making a text takes less than a millisecond and does not wait
+        // for anything.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         // `self.texts` is one of the counted references, so this means at least `MAX_UNSHARED` texts in memory.
         if Arc::strong_count(&self.texts) > MAX_UNSHARED {

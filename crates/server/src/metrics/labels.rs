@@ -131,8 +131,8 @@ fn status_label(status: u16) -> &'static str {
 pub(crate) fn outcome_index(status: Option<StatusCode>, code: Option<Code>) -> usize {
     let index_of = |key: (Option<u16>, Option<Code>)| OUTCOMES.iter().position(|outcome| outcome.key == key);
     let exact = index_of((status.map(|status| status.as_u16()), code));
-    // A key with a code and without a status stands for this code with any other status. Without a code, there is no
-    // such key, and the last outcome is used: another status, no code.
+    // A key with a code and without a status is this code with a status that is in no table. Without a code, there is
+    // no such key, and the last outcome is used: another status, no code.
     let code_with_other_status = || index_of((None, Some(code?)));
     exact.or_else(code_with_other_status).unwrap_or(OUTCOMES.len() - 1)
 }

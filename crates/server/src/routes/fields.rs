@@ -96,7 +96,7 @@ pub(crate) const DOWNLOAD_HEADERS: &[RequestField] = &[
     ),
 ];
 
-/// The headers of a request whose response contains the bytes.
+/// The headers of a download with GET, in addition to [`DOWNLOAD_HEADERS`].
 pub(crate) const RANGE_HEADERS: &[RequestField] = &[
     RequestField::single(
         "range",

@@ -8,7 +8,8 @@ use artifact_store::{Capabilities, DriverInfo, StoreError, StoreFeature};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
-/// A driver with its options. The capabilities are those with default options, or those of an open store.
+/// A driver with its options and capabilities. The capabilities are those of an open store, or, without an open store,
+/// those with default options.
 #[derive(Serialize)]
 pub(crate) struct DriverDescription {
     pub(crate) driver: &'static str,
@@ -46,10 +47,10 @@ impl DriverDescription {
         Self { driver, about, capabilities, url, features: None, options: options.collect() }
     }
 
-    /// All drivers of this build with their defaults.
+    /// All drivers of this build, with their capabilities with default options.
     ///
     /// # Errors
-    /// The table of options of a driver is wrong.
+    /// The list of drivers, or the table of options of a driver, is wrong.
     pub(crate) fn all() -> Result<Vec<Self>, StoreError> {
         let mut descriptions = Vec::new();
         for driver in artifact_store::drivers()?.drivers() {

@@ -14,7 +14,7 @@ use super::{Purpose, driver_keys, parse};
 /// The settings of `layers`, if they have no mistake and nothing that `purpose` needs is missing.
 ///
 /// # Errors
-/// Every mistake in `layers`.
+/// Every mistake in `layers`, and every missing key that `purpose` needs.
 pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Settings, ConfigError> {
     let mut mistakes = layers.take_mistakes();
     if layers.file_is_unread() {
@@ -25,7 +25,7 @@ pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Se
     if purpose == Purpose::Serve
         && ["identity.jwks_file", "identity.jwks_url"].iter().all(|key| layers.is_absent(key))
     {
-        mistakes.push(Mistake::of_absence(NO_SOURCE));
+        mistakes.push(Mistake::without_source(NO_SOURCE));
     }
     match store_config {
         Ok(Some((store, option_names))) => match all_sections(layers, store, option_names) {
@@ -131,8 +131,8 @@ fn telemetry(layers: &Layers) -> Result<TelemetrySettings, Mistake> {
     })
 }
 
-/// Adds a mistake for each pair of legal values that contradict each other. Each check returns `None` if there is no
-/// contradiction. It also returns `None` if one of the two values is illegal, because that value is already reported.
+/// Adds a mistake for each pair of values that contradict each other. An illegal value is already reported, so most
+/// checks skip a pair with an illegal value.
 fn check_contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
     let found = [
         streams_within_connections(layers),
@@ -159,7 +159,7 @@ fn check_contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// A mistake if there may be more event streams than connections.
+/// A mistake if `server.max_event_streams` is set and is larger than `server.max_connections`.
 fn streams_within_connections(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
     let (streams, connections) = ("server.max_event_streams", "server.max_connections");
     if !layers.are_legal(&[streams, connections]) {
@@ -177,14 +177,14 @@ fn streams_within_connections(layers: &Layers) -> Result<Option<Mistake>, Mistak
     })
 }
 
-/// A mistake if the keys that verify tokens have two sources.
+/// A mistake if a file and a URL are set for the keys that verify tokens.
 fn one_source_of_keys(layers: &Layers) -> Option<Mistake> {
     let (file, url) = ("identity.jwks_file", "identity.jwks_url");
     let both = layers.is_set(file) && layers.is_set(url) && layers.are_legal(&[url]);
     both.then(|| layers.mistake(url, BOTH_SOURCES))
 }
 
-/// A mistake if the limit of uploads is larger than the limit of all artifacts.
+/// A mistake if `protocol.max_upload_bytes` is larger than `protocol.max_request_bytes`, which also limits uploads.
 fn uploads_within_requests(layers: &Layers) -> Result<Option<Mistake>, Mistake> {
     let (uploads, requests) = ("protocol.max_upload_bytes", "protocol.max_request_bytes");
     if !layers.are_legal(&[uploads, requests]) {
@@ -200,8 +200,8 @@ fn uploads_within_requests(layers: &Layers) -> Result<Option<Mistake>, Mistake> 
     })
 }
 
-/// A mistake if the value of the key `small` is larger than that of the key `large`. The mistake is at `small` if
-/// `small` is set, otherwise at `large`. `show` formats a value for the message.
+/// A mistake if the value of the key `small` is larger than the value of the key `large`. The mistake is reported at
+/// `small` if `small` is set, otherwise at `large`. `show` formats a value for the message.
 fn at_most<T: Ord>(
     layers: &Layers,
     (small, large): (&str, &str),

@@ -1,7 +1,8 @@
 //! Builds the [`Config`] for `artifact_store::open` from the section `artifacts`: the driver, the keys that set its
 //! options, and further options.
 //!
-//! Every error that can be found without opening the store is found here, so that the error names the key.
+//! Here keys and options are checked before the store is opened, so that an error names the key and is reported with
+//! all other mistakes of the configuration. A driver can find further errors when it opens the store.
 
 use std::path::Path;
 
@@ -83,12 +84,15 @@ const DRIVER_KEYS: &[DriverKey] = &[
 /// Pairs of keys that must be set together.
 const KEY_PAIRS: &[(&str, &str)] = &[("artifacts.s3_access_key_id", "artifacts.s3_secret_access_key")];
 
-/// The default driver of runtimes that embed the store. A server must name a driver.
+/// The default driver for [`Purpose::Embed`]. For other purposes, `artifacts.driver` must be set.
 const DEFAULT_DRIVER: &str = "inmem";
 
 /// Returns the configuration of the store, and for each option of its driver the location where the option is set or
-/// would be set. Returns `None` if the driver or its options have a mistake. This mistake is in `mistakes`, or was
-/// reported before. If `artifacts.cursor_secret` is wrong, the result is not `None`, but the mistake is in `mistakes`.
+/// would be set. Adds every mistake that this function finds to `mistakes`.
+///
+/// Returns `None` if no driver can be used, or if this function finds a mistake in an option. The result is valid only
+/// if `mistakes` is empty: a configuration can also be returned with a wrong `artifacts.cursor_secret`, or without an
+/// option whose illegal value was reported before.
 ///
 /// # Errors
 /// A bug in the table of keys or in the list of drivers.
@@ -106,7 +110,7 @@ pub(super) fn store_config(
     let driver = layers.get("artifacts.driver", parse::text)?.unwrap_or_else(|| DEFAULT_DRIVER.to_owned());
     let registry = match artifact_store::drivers() {
         Ok(registry) => registry,
-        Err(error) => return Err(Mistake::of_absence(error.to_string())),
+        Err(error) => return Err(Mistake::without_source(error.to_string())),
     };
     if !layers.are_legal(&["artifacts.driver"]) {
         return Ok(None);
@@ -145,8 +149,8 @@ pub(super) fn store_config(
     Ok(Some((config, names)))
 }
 
-/// Whether the store may have the default driver, because `artifacts.driver` is not set. If the result is false, the
-/// reason is in `mistakes`, or was reported before.
+/// Whether the store may have the default driver. Called only if `artifacts.driver` is not set. If the result is false,
+/// the reason is in `mistakes`.
 fn may_use_default_driver(
     layers: &Layers,
     purpose: Purpose,
@@ -166,7 +170,7 @@ fn may_use_default_driver(
     }
     if purpose != Purpose::Embed {
         let names: Vec<&str> = registry.drivers().map(|driver| driver.info().name).collect();
-        mistakes.push(Mistake::of_absence(format!(
+        mistakes.push(Mistake::without_source(format!(
             "artifacts.driver is not set, and a server has no default driver; set it to one of {}",
             names.join(", ")
         )));
@@ -175,8 +179,8 @@ fn may_use_default_driver(
     true
 }
 
-/// Where an option of the driver is or would be set, as part of a sentence. If its value is a relative path, the text
-/// also names the working directory.
+/// Where an option of the driver is set or would be set, as part of a sentence. If the value of the option is a
+/// relative path, the text also names the working directory.
 fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> String {
     let row = row_of(info, option);
     let key = row.map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned());
@@ -205,7 +209,8 @@ fn stray_key(layers: &Layers, key: &str) -> Mistake {
     layers.mistake(key, &reason)
 }
 
-/// The options that the keys of the driver, such as `artifacts.fs_root`, set.
+/// The options that the keys of the driver, such as `artifacts.fs_root`, set. Adds a mistake for each required key that
+/// is missing, each value in a wrong format, and each key that is set without the other key of its pair.
 fn key_options(
     layers: &Layers,
     info: &DriverInfo,
@@ -238,7 +243,7 @@ fn key_options(
         }
         options.extend(value.map(|value| (*option, value)));
     }
-    // Each key of a pair requires the other one.
+    // Each key of a pair requires the other key.
     for (one, other) in KEY_PAIRS.iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
         let is_of_driver = keys_of(info).any(|key| key == *one);
         if is_of_driver && layers.is_set(one) && layers.is_absent(other) {
@@ -249,7 +254,8 @@ fn key_options(
     Ok(options)
 }
 
-/// The options that the section `artifacts.options` sets. `key_options` are the options that other keys set.
+/// The options that the section `artifacts.options` sets. `key_options` are the options that other keys set. Adds a
+/// mistake for each option that is unknown, illegal, or set by a key of its own.
 fn section_options(
     layers: &Layers,
     info: &DriverInfo,
@@ -290,7 +296,8 @@ fn section_options(
     options
 }
 
-/// The value in a spelling that drivers accept. Drivers accept fewer spellings than the configuration does.
+/// The value of an option in a spelling that drivers accept. Drivers accept fewer spellings than the configuration
+/// does. A value that is not legal is returned unchanged.
 fn normalized(kind: OptionKind, value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
     let accepted = match kind {
@@ -307,7 +314,7 @@ fn normalized(kind: OptionKind, value: &Value) -> Value {
     accepted.unwrap_or_else(|| value.clone())
 }
 
-/// The mistake of an option that the driver does not have. The message names options as in the configuration.
+/// The message about an option that the driver does not have. The message names options as in the configuration.
 fn unknown_option(info: &DriverInfo, option: &str) -> String {
     let key = |option: &str| {
         row_of(info, option).map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned())
@@ -334,7 +341,7 @@ fn row_of(info: &DriverInfo, option: &str) -> Option<&'static DriverKey> {
     DRIVER_KEYS.iter().find(|row| row.driver == info.name && row.option == option)
 }
 
-/// The key that sets the option `option` of any driver. `None` if no key sets it.
+/// The key that sets an option with the name `option`, of whatever driver. `None` if no key sets such an option.
 pub(super) fn key_of_option(option: &str) -> Option<&'static str> {
     DRIVER_KEYS.iter().find(|row| row.option == option).map(|row| row.key)
 }
@@ -357,8 +364,8 @@ fn keys_of(info: &DriverInfo) -> impl Iterator<Item = &'static str> {
 }
 
 impl ValueFormat {
-    /// Why `text` does not have this format. `None` if it has. The reason does not repeat the text, which may contain a
-    /// password.
+    /// Why `text` does not have this format, or `None` if `text` has this format. The reason does not repeat the text,
+    /// which may contain a password.
     fn mismatch(self, info: &DriverInfo, text: &str) -> Option<String> {
         match self {
             Self::Path(example) => {

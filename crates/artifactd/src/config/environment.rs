@@ -1,5 +1,5 @@
-//! Environment variables that begin with `ARTIFACTD_` and are not keys. Some of these variables are accepted. For the
-//! others, this module suggests the variable that was probably meant. This module must never print a value.
+//! Environment variables that begin with `ARTIFACTD_` and are not keys: which of them are accepted, and the error
+//! message for the others, with a suggestion if a known variable is similar. This module must never print a value.
 
 use std::net::IpAddr;
 
@@ -19,18 +19,17 @@ const NON_KEY_VARIABLES: [&str; 3] = [STORE_VARIABLE, "ARTIFACTD_COMMIT", "ARTIF
 /// The similarity, from 0 to 1, above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
-/// Whether a variable that is not a key is accepted. The variables in [`NON_KEY_VARIABLES`] are accepted. The variables
-/// that an orchestrator such as Kubernetes sets for a service with the name `artifactd` are accepted too.
+/// Whether a variable that is not a key is accepted: a variable of [`NON_KEY_VARIABLES`], or one that an orchestrator
+/// such as Kubernetes sets for a service with the name `artifactd` or `artifactd-…`.
 pub(super) fn is_known(name: &str, value: &str) -> bool {
     NON_KEY_VARIABLES.contains(&name) || is_service_variable(name, value)
 }
 
-/// Whether `name` and `value` have the form of a service variable. Kubernetes and the links of Docker set such
-/// variables in every container for each service. The caller has checked [`PREFIX`], so the service is called
-/// `artifactd` or `artifactd-…`.
+/// Whether `name` and `value` have the form of a service variable. Kubernetes sets such variables in a container for
+/// each service, and Docker for each link. The caller has checked [`PREFIX`], so the service is called `artifactd` or
+/// `artifactd-…`.
 fn is_service_variable(name: &str, value: &str) -> bool {
-    // Two underscores separate the section of a key from its name. The variables of a service never contain two
-    // underscores in a row, so this variable is a mistyped key.
+    // Two underscores separate the section of a key from its name, so this variable is treated as a mistyped key.
     if name.contains("__") {
         return false;
     }
@@ -67,7 +66,7 @@ fn is_transport(word: &str) -> bool {
 pub(super) fn unknown_variable(name: &str) -> String {
     let normalized = normalize(name);
     let keys = KEYS.iter().map(|key| key.name).filter(|key| *key != OPTIONS).map(variable_name);
-    // Users do not set the other variables that are not keys, so only `STORE_VARIABLE` is suggested.
+    // Of the variables that are not keys, users set only `STORE_VARIABLE`. So the others are not suggested.
     let suggestion = keys
         .chain([STORE_VARIABLE.to_owned()])
         .map(|known| (similarity(&normalized, &normalize(&known)), known))

@@ -12,7 +12,7 @@ const MAX_LISTED: usize = 50;
 /// and what is legal. A secret value is not shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mistake {
-    /// `None` if no source is wrong: a key is missing, or the program has a bug.
+    /// Where the mistake is. `None` if a key is missing, or if the program has a bug.
     source: Option<ValueSource>,
     reason: String,
 }
@@ -23,8 +23,8 @@ impl Mistake {
         Self { source: Some(source.clone()), reason: one_line(reason, usize::MAX) }
     }
 
-    /// The mistake that a key is missing, or that the program has a bug. Such a mistake has no source.
-    pub(super) fn of_absence(reason: impl Into<String>) -> Self {
+    /// The mistake that a key is missing, or that the program has a bug.
+    pub(super) fn without_source(reason: impl Into<String>) -> Self {
         Self { source: None, reason: reason.into() }
     }
 }
@@ -39,15 +39,15 @@ impl fmt::Display for Mistake {
 }
 
 /// Why a configuration is refused: all its mistakes, each as one line. If there is one mistake, the message is its
-/// line. If there are several mistakes, the message is a heading with the lines below. The lines about the file come
-/// first, in the order of the file.
+/// line. If there are several mistakes, the message is a heading with the first 50 lines below. The lines about the
+/// file come first, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<Mistake>);
 
 impl ConfigError {
     /// Sorts `mistakes` by source: the file, the environment, the command line, and last those without a source.
     pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
-        // `rank` returns at most (2, 0). So the mistakes without a source come last.
+        // (3, 0) is greater than every rank of a source, so the mistakes without a source come last.
         mistakes.sort_by_key(|mistake| mistake.source.as_ref().map_or((3, 0), ValueSource::rank));
         Self(mistakes)
     }
@@ -76,7 +76,8 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// `text` on one line: control characters are escaped, and the text is cut after `max_chars` characters.
+/// `text` on one line: control characters are escaped. A text of more than `max_chars` characters is cut and ends with
+/// an ellipsis.
 pub(super) fn one_line(text: &str, max_chars: usize) -> String {
     let mut shown = String::new();
     for (count, c) in text.chars().enumerate() {

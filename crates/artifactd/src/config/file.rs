@@ -40,16 +40,16 @@ impl From<String> for FileMistake {
     }
 }
 
-/// Reads the file.
+/// Reads and parses the file.
 ///
 /// # Errors
-/// Every [`FileMistake`] that the parser finds.
+/// One [`FileMistake`] if the file cannot be read. Otherwise every [`FileMistake`] that the parser reports.
 pub(super) fn read(path: &Path) -> Result<Node, Vec<FileMistake>> {
     let text = read_text(path).map_err(|reason| vec![reason.into()])?;
     match extension(path) {
         Some("toml") => toml::parse(&text),
         Some("json") => json::parse(&text).map_err(|mistake| vec![mistake]),
-        // `read_text` has refused every other extension.
+        // The extension is `yaml` or `yml`: `read_text` refuses all others.
         _ => yaml::parse(&text).map_err(|mistake| vec![mistake]),
     }
 }
@@ -58,6 +58,7 @@ fn extension(path: &Path) -> Option<&str> {
     path.extension().and_then(|extension| extension.to_str())
 }
 
+/// The text of the file. An error is the reason of a [`FileMistake`].
 fn read_text(path: &Path) -> Result<String, String> {
     if !matches!(extension(path), Some("yaml" | "yml" | "toml" | "json")) {
         return Err("a configuration file's name ends in .yaml, .yml, .toml or .json".into());

@@ -420,7 +420,7 @@ pub(super) fn key(name: &str) -> Option<&'static Key> {
 
 /// The size with the largest unit that divides it, as a user would write it.
 fn size(bytes: u64) -> String {
-    // Each unit has 2 to the power of this number of bytes.
+    // The number beside each unit is its exponent: 1 KiB is 2^10 bytes.
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find(|(bits, _)| bytes > 0 && bytes.is_multiple_of(1 << bits));
     unit.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))

@@ -29,10 +29,11 @@ pub(super) struct Layers {
     values: BTreeMap<String, (ValueSource, Value)>,
     /// The keys with an illegal value, and the source of the value. Such a key is treated as set, but has no value.
     illegal: BTreeMap<String, ValueSource>,
-    /// The keys and sections that the user probably meant with a mistyped or wrong name. They are not reported as
-    /// missing, because the mistyped or wrong name is already reported.
+    /// The keys and sections that are not reported as missing, because another mistake about them is already reported:
+    /// a mistyped name, a key that occurs twice, or a value in place of a section.
     meant: BTreeSet<String>,
-    /// Whether the file could not be read or parsed, so that its keys are not known.
+    /// Whether the keys of the file are not known: the file could not be read or parsed, or does not consist of
+    /// sections.
     file_is_unread: bool,
     mistakes: Vec<Mistake>,
 }
@@ -98,7 +99,7 @@ impl Layers {
         }
     }
 
-    /// Finds the values that are not legal, and returns all mistakes so far.
+    /// Removes the values that are not legal, and returns all mistakes so far.
     pub(super) fn take_mistakes(&mut self) -> Vec<Mistake> {
         for (name, (source, value)) in &self.values {
             // An option of the driver has no row in the table of keys: the driver checks its value.
@@ -120,8 +121,8 @@ impl Layers {
         ConfigValues(values.collect())
     }
 
-    /// The value of `name`, parsed by `parse`. If no legal value is set, the default of `name`. `None` if there is no
-    /// default.
+    /// The value of `name`, parsed by `parse`. If no legal value is set, the default of `name`, or `None` if `name` has
+    /// no default. Must be called after [`take_mistakes`](Self::take_mistakes), which removes illegal values.
     ///
     /// # Errors
     /// A bug in the table of keys.
@@ -151,7 +152,7 @@ impl Layers {
         self.get(name, parse)?.ok_or_else(|| bug(&format!("'{name}' has no default")))
     }
 
-    /// A mistake in the value of `name`, with its source if it is set.
+    /// A mistake in the value of `name`, with the source of the value if `name` is set.
     pub(super) fn mistake(&self, name: &str, reason: &str) -> Mistake {
         self.mistake_at(name, &format!("{name}: {reason}"))
     }
@@ -160,11 +161,12 @@ impl Layers {
     pub(super) fn mistake_at(&self, name: &str, sentence: &str) -> Mistake {
         match self.source(name) {
             Some(source) => Mistake::at(source, sentence),
-            None => Mistake::of_absence(sentence),
+            None => Mistake::without_source(sentence),
         }
     }
 
-    /// `name` and its source, as part of a sentence. Only `name` if it is not set.
+    /// Where `name` is set, as part of a sentence: `name` with the file or the command line, or the environment
+    /// variable. If `name` is not set, only `name`.
     pub(super) fn location(&self, name: &str) -> String {
         match self.source(name) {
             Some(source @ ValueSource::File(..)) => format!("{name} in {source}"),
@@ -184,15 +186,15 @@ impl Layers {
         self.source(name).is_some()
     }
 
-    /// Whether `name` is missing. This is false if `name` is set. It is also false if the user probably meant `name` or
-    /// its section with a mistyped or wrong name.
+    /// Whether to report `name` as missing. False if `name` is set, or if another mistake about `name` or its section
+    /// is already reported.
     pub(super) fn is_absent(&self, name: &str) -> bool {
         let section = name.split_once('.').map_or(name, |(section, _)| section);
         let is_meant = self.meant.contains(name) || self.meant.contains(section);
         !self.is_set(name) && !is_meant
     }
 
-    /// Whether the file could not be read or parsed. If so, the checks that need the whole configuration are skipped.
+    /// Whether the keys of the file are not known. If so, the checks that need the whole configuration are skipped.
     pub(super) fn file_is_unread(&self) -> bool {
         self.file_is_unread
     }
@@ -220,7 +222,7 @@ impl Layers {
             if !seen.insert(member.clone()) {
                 let shown = one_line(&name, MAX_SHOWN_CHARS);
                 self.add_mistake(&source, &format!("duplicate key '{shown}'; write it once"));
-                // It is not known which of the values is meant, so none is used.
+                // It is not known which of the two values is meant, so neither is used.
                 self.values.remove(&name);
                 self.illegal.insert(name.clone(), source);
                 self.meant.insert(name);
@@ -233,7 +235,7 @@ impl Layers {
             } else if is_section(&name) {
                 match node {
                     Node::Section(members) => self.add_section(&source, &name, members),
-                    // All keys of the section are commented out.
+                    // The section has no keys, for example because all are commented out.
                     Node::Leaf(Value::Null) => {}
                     Node::Leaf(_) => {
                         self.add_mistake(&source, &format!("{name} is a section; write its keys below it"));
@@ -252,13 +254,15 @@ impl Layers {
         if let Some(reason) = self.reason_to_refuse(name, &value) {
             self.add_mistake(&source, &reason);
         } else {
-            // A key that occurs twice in the file is illegal. A value of the environment or of a flag overrides it.
+            // A key that occurs twice in the file is illegal. A value of the environment or of a flag makes the key
+            // legal again.
             self.illegal.remove(name);
             self.values.insert(name.to_owned(), (source, value));
         }
     }
 
-    /// Why a value cannot be added: `name` cannot be set, or the value is null. `None` if the value can be added.
+    /// Why a value cannot be added: `name` cannot be set, or the value is null. `None` if the value can be added. For
+    /// an unknown key, this also notes which key the user probably meant.
     fn reason_to_refuse(&mut self, name: &str, value: &Value) -> Option<String> {
         let is_option = option_of(name).is_some();
         if !is_option {
@@ -323,5 +327,5 @@ fn illegal_value(key: &Key, value: &Value) -> String {
 
 /// The mistake that the program itself is wrong.
 fn bug(what: &str) -> Mistake {
-    Mistake::of_absence(format!("{what}; this is a bug in artifactd"))
+    Mistake::without_source(format!("{what}; this is a bug in artifactd"))
 }

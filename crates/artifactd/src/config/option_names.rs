@@ -1,5 +1,5 @@
-//! [`OptionNames`]: where the user wrote each option of a driver. With these names, an error of opening a store says
-//! what the user must correct. This module must never know a value.
+//! [`OptionNames`]: where the user wrote or would write each option of a driver. With these names, an error of opening
+//! a store says what the user must correct. This module must never know a value.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ impl OptionNames {
         Self(info.options.iter().map(|spec| (spec.name, name(spec.name))).collect())
     }
 
-    /// The names for a store with a URL. `source` is the argument or variable with the URL, such as `--store`.
+    /// The names of the options of a store that is named by a URL. `source` is the argument or variable with the URL,
+    /// such as `--store`.
     pub fn from_url(driver: &str, source: &str) -> Self {
         // If the drivers of this build have an error, opening the store reports it.
         let Ok(registry) = artifact_store::drivers() else { return Self::default() };

@@ -24,8 +24,8 @@ pub struct Settings {
 pub struct ArtifactsSettings {
     /// The configuration that is passed to `artifact_store::open`.
     pub store: artifact_store::Config,
-    /// For each option of the driver, the key, variable or part of a URL that sets the option. If the store cannot be
-    /// opened, the error contains this name.
+    /// For each option of the driver, the key, variable or part of a URL that sets the option. In an error
+    /// of opening the store, the options have these names.
     pub option_names: OptionNames,
     pub fetch_default_max_bytes: u64,
     pub fetch_hard_max_bytes: u64,
@@ -38,11 +38,11 @@ pub struct ArtifactsSettings {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct ProtocolSettings {
-    /// The largest artifact in bytes, for every way to store it. `None`: `artifacts.put` is limited to 4 MiB, and uploads
-    /// are limited by `max_upload_bytes` alone.
+    /// The largest artifact in bytes, for `artifacts.put` and for uploads. `None`: `artifacts.put` is limited to 4 MiB,
+    /// and uploads are limited by `max_upload_bytes` alone.
     pub max_request_bytes: Option<u64>,
-    /// The largest upload of the byte plane, in bytes. It is at most `max_request_bytes` if both are set. `None`:
-    /// `max_request_bytes` if it is set, otherwise 1 GiB.
+    /// The largest upload (`PUT /v1/artifacts`), in bytes; at most `max_request_bytes` if both are set. `None`: uploads
+    /// are limited by `max_request_bytes` if that is set, otherwise to 1 GiB.
     pub max_upload_bytes: Option<u64>,
 }
 

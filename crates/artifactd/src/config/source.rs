@@ -55,7 +55,8 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// ` in the working directory DIR`, if `path` is relative. Empty if `path` is absolute.
+/// ` in the working directory DIR`, if `path` is relative. Empty if `path` is absolute, or if the working directory is
+/// not known.
 pub(super) fn working_directory_of(path: &Path) -> String {
     if path.is_absolute() {
         return String::new();

@@ -1,4 +1,5 @@
-//! Other spellings of sizes, durations and addresses that have one meaning.
+//! Parses sizes, durations and addresses. Other spellings than the standard ones are accepted if they have only one
+//! meaning.
 //! This module must never know which keys the configuration has.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,8 +7,8 @@ use std::time::Duration;
 
 use artifact_store::core::{parse_duration, parse_size};
 
-/// Parses a number of bytes. Unlike [`parse_size`], this function also accepts `64M`, `64 MiB` and `64mib`. A unit of
-/// one letter is a power of 1024.
+/// Parses a number of bytes. Unlike [`parse_size`], this function also accepts `64M`, `64 MiB` and `64mib`. `M` alone
+/// means MiB, and the same holds for `K`, `G` and `T`.
 pub(super) fn size(text: &str) -> Option<u64> {
     parse_size(text).or_else(|| {
         let (number, unit) = split_unit(text)?;

@@ -44,14 +44,14 @@ impl fmt::Display for Suggestion {
 /// The key or section that `name` was probably meant to be. `None` if nothing is similar enough.
 fn nearest(name: &str) -> Option<String> {
     let (section, member) = name.rsplit_once('.').unwrap_or(("", name));
-    // If a key ends with the same word, only the section in `name` is wrong or missing.
+    // The last part of `name` is the last part of a key, so only the section is wrong or missing.
     if let Some(known) =
         key_names().find(|known| known.rsplit_once('.').is_some_and(|(_, last)| last == member))
     {
         return Some(known.to_owned());
     }
     if section == "artifacts" {
-        // In the section `artifacts`, the user may have written the driver's name of an option.
+        // The user may have written an option of a driver directly in the section `artifacts`, as in `artifacts.root`.
         if let Some(key) = key_of_option(member) {
             return Some(key.to_owned());
         }

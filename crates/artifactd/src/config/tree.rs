@@ -16,7 +16,7 @@ pub(super) enum Node {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) key: String,
-    /// The line of the key, from 1.
+    /// The line of the key, from 1. In JSON, the line at which the value of the key begins.
     pub(super) line: u64,
     pub(super) node: Node,
 }

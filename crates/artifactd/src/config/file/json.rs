@@ -39,7 +39,8 @@ fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
     if depth > MAX_DEPTH {
         return Err(too_deep());
     }
-    // The syntax of `raw` is already checked. Parsing it can still fail if it is nested too deeply for the parser.
+    // `raw` is well-formed JSON. The parser can still refuse it, for example if it is nested too deeply. Every such
+    // error has the same message here.
     if !raw.get().starts_with('{') {
         return serde_json::from_str(raw.get()).map(Node::Leaf).map_err(|_| too_deep());
     }
@@ -50,7 +51,7 @@ fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
     members.collect::<Result<_, _>>().map(Node::Section)
 }
 
-/// The line at which `raw` begins. `raw` is a slice of `text`.
+/// The line at which `raw` begins.
 fn line_of(text: &str, raw: &RawValue) -> u64 {
     // `raw` is a slice of `text`, so the difference of the two addresses is the offset of `raw`.
     let offset = raw.get().as_ptr().addr().saturating_sub(text.as_ptr().addr());

@@ -9,7 +9,7 @@ use super::FileMistake;
 use crate::config::source::Position;
 use crate::config::tree::{Member, Node, line_at};
 
-/// The whole document, or every mistake in its syntax.
+/// The whole document, or the first mistake of each line with mistakes.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<FileMistake>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -35,7 +35,7 @@ fn position(text: &str, offset: usize) -> Position {
     Position { line: line_at(text, offset), column: Some(column) }
 }
 
-/// Converts a table. The order of the parser's table can differ from the order of the file. So the keys are sorted by
+/// Converts a table. The order of the parser's table can differ from the order of the file, so the keys are sorted by
 /// their offset in `text`.
 fn table(text: &str, table: &DeTable<'_>, mistakes: &mut Vec<FileMistake>) -> Node {
     let mut members: Vec<(usize, &Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)> =
@@ -49,15 +49,15 @@ fn table(text: &str, table: &DeTable<'_>, mistakes: &mut Vec<FileMistake>) -> No
     Node::Section(members.collect())
 }
 
-/// Converts a value. A number that is too large is added to `mistakes`.
+/// Converts a value. An integer that does not fit into an `i64` is added to `mistakes`.
 fn node(text: &str, value: &Spanned<DeValue<'_>>, mistakes: &mut Vec<FileMistake>) -> Node {
-    // `None` if the number is too large.
+    // `None` if the integer does not fit into an `i64`.
     let leaf = match value.get_ref() {
         DeValue::Table(members) => return table(text, members, mistakes),
         DeValue::String(value) => Some(value.to_string().into()),
         DeValue::Boolean(value) => Some((*value).into()),
         DeValue::Integer(value) => i64::from_str_radix(value.as_str(), value.radix()).ok().map(Value::from),
-        // JSON has no infinite number and no NaN. Such a value becomes a text.
+        // `serde_json::Number` cannot be infinite or NaN. Such a value becomes a string.
         DeValue::Float(value) => {
             let parsed = value.as_str().parse().ok().and_then(Number::from_f64);
             Some(parsed.map_or_else(|| value.as_str().into(), Value::Number))

@@ -15,7 +15,8 @@ use crate::config::tree::{Member, Node};
 
 /// The whole document, or the first mistake in its syntax.
 pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
-    // Keys that occur twice are not an error of the parser. `Layers` reports them, with all other mistakes.
+    // With this policy, a key that occurs twice is not an error of the parser. `Layers` reports it with all other
+    // mistakes.
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
@@ -33,14 +34,14 @@ fn reason(error: &Error) -> Option<String> {
             Some("unknown anchor; quote a value that begins with an asterisk".into())
         }
         Error::MultipleDocuments { .. } => Some("more than one document".into()),
-        // This is the only reason of the scanner that contains a character of the file. So the character is left out.
+        // This reason of the scanner contains an arbitrary character of the file, so the character is left out.
         Error::ExternalMessage { msg, .. } if msg.starts_with("unexpected character") => {
             Some("unexpected character".into())
         }
         Error::ExternalMessage { source, msg, .. }
             if matches!(**source, ExternalMessageSource::Parser(_)) =>
         {
-            // All other reasons of the scanner are fixed texts.
+            // The other reasons of the scanner contain no text of the file except brackets.
             Some(msg.clone())
         }
         _ => None,
@@ -74,8 +75,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Leaf(value.into()))
     }
 
-    /// No key accepts a number that needs more than 64 bits. The number becomes a text, so that the error shows all its
-    /// digits.
+    /// `serde_json::Number` has at most 64 bits, so a larger number becomes a string.
     fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
         Ok(Node::Leaf(value.to_string().into()))
     }
@@ -84,7 +84,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Leaf(value.to_string().into()))
     }
 
-    /// JSON has no infinite number and no NaN. Such a value becomes a text.
+    /// `serde_json::Number` cannot be infinite or NaN. Such a value becomes a string.
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
         Ok(Node::Leaf(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
     }

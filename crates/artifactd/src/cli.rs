@@ -132,8 +132,8 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Prints the help, the version or the error about the arguments, and returns the exit code. If the help or the version
-/// cannot be written to standard output, the command fails.
+/// Prints the help, the version or the error about the arguments, and returns the exit code. clap returns the help and
+/// the version as errors. If they cannot be written, the exit code is that of [`CommandError::from_stdout_error`].
 fn print_usage_error(usage_error: &clap::Error) -> ExitCode {
     let printed = usage_error.print().and_then(|()| std::io::stdout().flush());
     match printed {

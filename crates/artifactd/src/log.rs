@@ -53,7 +53,7 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
     }
     let queue = Arc::new(LineQueue::default());
     let (level_filter, level_handle) = reload::Layer::new(targets(settings.log_level));
-    // This fails if another thread has called `init` at the same time.
+    // This fails if another thread has set the log since the check above.
     if LOG.set(Log { queue: Arc::clone(&queue), level: level_handle }).is_err() {
         return Ok(());
     }
@@ -80,7 +80,7 @@ pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
 /// Changes the lowest level that is logged.
 pub fn set_level(level: Level) {
     if let Some(log) = LOG.get() {
-        // This fails only if the subscriber is gone. Then nothing is logged at any level.
+        // This fails only if the subscriber of `init` is not in use. Then its level has no effect.
         let _ = log.level.reload(targets(level));
     }
 }
@@ -102,7 +102,7 @@ pub(crate) fn flush() {
     flush_with_timeout(FLUSH_TIMEOUT);
 }
 
-/// As [`flush`], but waits at most 200 milliseconds. For a process that must end immediately.
+/// As [`flush`], but waits at most 200 milliseconds. For a process that must end soon.
 pub(crate) fn flush_briefly() {
     flush_with_timeout(FLUSH_TIMEOUT / 10);
 }

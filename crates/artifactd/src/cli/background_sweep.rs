@@ -47,8 +47,8 @@ pub(super) async fn sweep_at_intervals(
     }
 }
 
-/// A duration within [`FIRST_DELAY`], but at most `interval`. `random` selects it: 0 gives the shortest and `u32::MAX`
-/// the longest.
+/// A duration within [`FIRST_DELAY`], but at most `interval`. `random` selects the duration: 0 gives the shortest and
+/// `u32::MAX` the longest.
 fn first_delay(interval: Duration, random: u32) -> Duration {
     let (shortest, longest) = FIRST_DELAY;
     let (min, max) = (shortest.min(interval), longest.min(interval));

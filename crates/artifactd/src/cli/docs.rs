@@ -37,7 +37,8 @@ pub(super) async fn run(args: DocsArgs) -> Result<(), CommandError> {
     if args.check { check(&args.dir, &pages) } else { write(&args.dir, &pages).await }
 }
 
-/// Writes the pages that differ from their files, and prints the paths of these files.
+/// Writes the pages that differ from their files, and prints the paths of these files. Warns about files that are not
+/// pages.
 async fn write(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
     let shown = dir.display();
     fs::create_dir_all(dir)
@@ -62,7 +63,8 @@ async fn write(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Compares the pages with the files in `dir`. Returns an error that lists every difference.
+/// Compares the pages with the files in `dir`. Returns an error that lists each page that differs or is missing, and
+/// each file that is not a page.
 fn check(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
     let mut wrong = String::new();
     for page in pages {

@@ -1,5 +1,5 @@
 //! `artifactd drivers`: prints the capabilities and options of every driver of this build, or of one open store. This
-//! module must never change a store.
+//! module must never change an artifact.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) async fn run(args: DriversArgs) -> Result<(), CommandError> {
 }
 
 impl DriversArgs {
-    /// Opens the store, and prints its driver with the features of its storage.
+    /// Opens the store, and prints its driver with the capabilities of the store and the features of its storage.
     async fn print_store(&self, selected: &SelectedStore) -> Result<(), CommandError> {
         let config = &selected.config;
         let work = async |store: &Arc<dyn ArtifactStore>| {

@@ -34,7 +34,7 @@ impl CommandError {
         Self { exit_code: 4, message: message.to_string() }
     }
 
-    /// Exit code 1: `message`, and below it each cause on its own line.
+    /// Exit code 1: `message`, and below it `error` and the causes of `error`, each on its own line.
     pub(super) fn caused_by(message: impl fmt::Display, error: &dyn Error) -> Self {
         let mut text = message.to_string();
         let mut cause = Some(error);
@@ -62,12 +62,12 @@ impl CommandError {
         }
     }
 
-    /// A signal ended the command: exit code 128 and the number of the signal, as in shells.
+    /// A signal ended the command. The exit code is 128 plus the number of the signal, as in shells.
     pub(super) fn from_signal(number: u8, message: &str) -> Self {
         Self { exit_code: 128 + number, message: message.to_owned() }
     }
 
-    /// Exit code 1: `message`, and below it each cause if there is one.
+    /// Exit code 1: `message`, and below it `cause` and the causes of `cause`, each on its own line.
     fn with_optional_cause(message: String, cause: Option<&(dyn Error + 'static)>) -> Self {
         match cause {
             Some(cause) => Self::caused_by(message, cause),

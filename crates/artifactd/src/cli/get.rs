@@ -93,7 +93,8 @@ async fn get(
     writer.finish().await
 }
 
-/// Returns an error if the media type of the artifact is not text: its bytes could control the terminal.
+/// Returns an error if the media type of the artifact is not text: the bytes of the artifact could control the
+/// terminal.
 fn require_text(record: &Record) -> Result<(), CommandError> {
     let media_type = record.options.media_type.as_deref();
     if media_type.is_some_and(|media_type| media_type.to_ascii_lowercase().starts_with("text/")) {
@@ -126,7 +127,8 @@ impl OutputWriter {
         }
     }
 
-    /// Ends the output after the store failed to deliver all bytes. Returns the error of the command.
+    /// Ends the output after the store failed to deliver all bytes. Returns the error of the command. A temporary file
+    /// is deleted, because its writer is dropped.
     async fn abort(self, error: &artifact_store::StoreError) -> CommandError {
         match self {
             Self::Stdout(stdout) => {

@@ -19,12 +19,12 @@ pub(super) struct JwkSetFile {
     path: PathBuf,
     /// The members of the document, such as `keys`.
     document: Map<String, Value>,
-    /// The locked folder. `None` if the set is only read, and not changed.
+    /// The locked folder of the file. `None` if the set was read without a lock, by [`read`](Self::read).
     _lock: Option<File>,
 }
 
 impl JwkSetFile {
-    /// Reads the set.
+    /// Reads the set without a lock.
     pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
         let shown = path.display();
         let text = read_text(path)
@@ -43,8 +43,8 @@ impl JwkSetFile {
     /// Reads the set to change it. Other processes that call this function for the same folder wait until this value is
     /// dropped.
     pub(super) fn read_locked(path: &Path) -> Result<Self, CommandError> {
-        // The folder is locked and not the file, because a change replaces the file by a new one. A lock on the old
-        // file would not protect the new file.
+        // The folder is locked and not the file, because a change replaces the file. A lock on the old file would not
+        // protect the new file.
         let lock = File::open(folder_of(path)).and_then(|folder| folder.lock().map(|()| folder));
         let lock = lock.map_err(|error| {
             CommandError::failed(format!("the folder of {} cannot be locked: {error}", path.display()))

@@ -59,7 +59,7 @@ pub(super) async fn run(args: KeygenArgs) -> Result<(), CommandError> {
     stdout::print(&next_steps(&args, &private, &public, minter.kid())).await
 }
 
-/// A key that is not written yet.
+/// A generated key that is not written yet.
 struct NewKey<'a> {
     dir: &'a Path,
     /// The file of the private key, in `dir`.
@@ -88,8 +88,8 @@ fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), Com
         return Err(file_exists(public, instead));
     }
     if is_named && !folder_of(public).starts_with(key.dir) {
-        // The public folder is created before the private folder. The private folder is created with all its missing
-        // parents, which get the mode 0700. Other users could not enter a public folder below such a parent.
+        // The public folder is created before the private folder. With the private folder, all its missing parents are
+        // created with the mode 0700. Other users could not enter a public folder below such a parent.
         create_public_folder(folder_of(public))?;
     }
     write_private_key(key)?;
@@ -105,7 +105,7 @@ fn public_jwk(minter: &Minter) -> Result<Value, CommandError> {
     Ok(set["keys"][0].clone())
 }
 
-/// Creates the folder for its owner alone, and writes the private key into it.
+/// Creates the folder for its owner alone if the folder does not exist, and writes the private key into the folder.
 fn write_private_key(key: &NewKey<'_>) -> Result<(), CommandError> {
     DirBuilder::new()
         .recursive(true)

@@ -131,7 +131,7 @@ impl FilterArgs {
 
 pub(super) async fn run(args: LsArgs) -> Result<(), CommandError> {
     let limit = if args.all { u64::MAX } else { args.limit.get() };
-    // One row more than the limit shows whether there are more artifacts. `with_limit` clamps the size of a page.
+    // One row more than `limit` shows whether there are more artifacts. `with_limit` clamps the size of a page.
     let page_size = u32::try_from(limit.saturating_add(1)).unwrap_or(MAX_LIST_LIMIT);
     let query = ListQuery::new(args.scopes.pattern()).with_filter(args.filter.filter()).with_limit(page_size);
     query.validate().map_err(CommandError::usage)?;
@@ -151,7 +151,7 @@ async fn print_records(
     let mut stdout = StdoutWriter::new();
     let mut records = store.list_all(query);
     let mut listed = 0;
-    // Whether there are more artifacts than `limit`, or the error that ends the list early.
+    // Whether more than `limit` artifacts match, or the error that ended the list early.
     let has_more_result = loop {
         match records.next().await {
             None => break Ok(false),

@@ -1,4 +1,5 @@
-//! Writes a file atomically: the file has all its bytes or does not exist. This module must never know what is written.
+//! Writes a file atomically: after a failure, the path is as it was before. Only a pipe or a device is written
+//! directly. This module must never know what is written.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -17,11 +18,11 @@ pub(super) enum IfExists {
     Fail,
 }
 
-/// The path of a file to write. The path is checked before the command reads the bytes to write.
+/// The path of a file to write, and what [`new`](Self::new) has found there.
 #[derive(Debug)]
 pub(super) struct OutputFile {
     path: PathBuf,
-    /// Whether the path is a pipe or a device. Such a file is written directly, because it cannot be replaced.
+    /// Whether the path is a pipe or a device. Such a file is written directly and not replaced.
     is_special: bool,
     if_exists: IfExists,
     /// The metadata of the file that is replaced. The new file gets the same mode and, if permitted, the same owner.
@@ -30,10 +31,11 @@ pub(super) struct OutputFile {
 }
 
 impl OutputFile {
-    /// Checks the path.
+    /// Checks the path, without a change on the disk.
     ///
     /// # Errors
-    /// The path is a directory, or a file exists there and must not be replaced.
+    /// The path is a directory, a file exists there and must not be replaced, or the metadata of the path cannot be
+    /// read.
     pub(super) fn new(path: &Path, if_exists: IfExists) -> Result<Self, CommandError> {
         let name = path.display();
         let new_file = |path: PathBuf| Self { path, is_special: false, if_exists, existing: None };
@@ -55,7 +57,7 @@ impl OutputFile {
         }
     }
 
-    /// Opens the file for writing.
+    /// Creates a temporary file in the directory of the path. A pipe or a device is opened itself.
     pub(super) async fn create(self) -> Result<FileWriter, CommandError> {
         let opened = if self.is_special {
             // Opening a pipe may wait for its reader.
@@ -94,18 +96,20 @@ impl FileWriter {
         self.file.write_all(bytes).await.map_err(|error| self.output.write_error(&error))
     }
 
-    /// Waits until the bytes are on the disk, so that a crash after [`finish`](Self::finish) leaves a complete file.
+    /// Waits until the bytes are on the disk, so that a crash after [`finish`](Self::finish) cannot leave an incomplete
+    /// file.
     pub(super) async fn sync(&mut self) -> Result<(), CommandError> {
         let flushed = self.file.flush().await;
         let synced = match flushed {
-            // Only a temporary file is synchronized. A pipe or a device has no bytes on a disk.
+            // A pipe or a device is not synchronized.
             Ok(()) if self.temp.is_some() => self.file.sync_all().await,
             other => other,
         };
         synced.map_err(|error| self.output.write_error(&error))
     }
 
-    /// Renames the temporary file to the path of the output.
+    /// Renames the temporary file to the path of the output. With [`IfExists::Fail`], it is an error if a file exists
+    /// there by now. A pipe or a device is only flushed.
     pub(super) async fn finish(mut self) -> Result<(), CommandError> {
         self.file.flush().await.map_err(|error| self.output.write_error(&error))?;
         let Some(temp) = self.temp else { return Ok(()) };
@@ -117,7 +121,8 @@ impl FileWriter {
     }
 }
 
-/// Creates a temporary file in `dir`. `existing` is the metadata of the file that it will replace, or `None`.
+/// Creates a temporary file in `dir`. `existing` is the metadata of the file that the temporary file will replace, or
+/// `None`.
 fn create_temp_file(dir: &Path, existing: Option<&Metadata>) -> io::Result<(fs::File, TempPath)> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifactd-");
@@ -134,7 +139,8 @@ fn create_temp_file(dir: &Path, existing: Option<&Metadata>) -> io::Result<(fs::
     Ok((file, temp))
 }
 
-/// Sets the owner, group and mode of `file` to those of `existing`, as far as permitted.
+/// Sets the owner, group and mode of `file` to those of `existing`, as far as permitted. If the group cannot be set,
+/// the group gets no permissions.
 fn copy_owner_and_mode(file: &fs::File, existing: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -142,9 +148,9 @@ fn copy_owner_and_mode(file: &fs::File, existing: &Metadata) -> io::Result<()> {
 
         let new = file.metadata()?;
         let mut mode = existing.mode() & 0o777;
-        let has_same_owner = (new.uid(), new.gid()) == (existing.uid(), existing.gid());
+        let has_same_ids = (new.uid(), new.gid()) == (existing.uid(), existing.gid());
         // A user who is not the superuser may set one of its own groups, but not another owner.
-        let has_same_group = has_same_owner
+        let has_same_group = has_same_ids
             || fchown(file, Some(existing.uid()), Some(existing.gid())).is_ok()
             || fchown(file, None, Some(existing.gid())).is_ok();
         if !has_same_group {

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const WITH_LENGTH: &str = "{bar:32} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left";
 const WITHOUT_LENGTH: &str = "{spinner} {bytes}  {binary_bytes_per_sec}  {elapsed}";
 
-/// A bar, or a spinner if the length is unknown. The bar disappears when this value is dropped.
+/// A bar, or a spinner if the length is unknown. Dropping this value removes the bar or spinner from the terminal.
 #[derive(Debug)]
 pub(super) struct Progress(ProgressBar);
 

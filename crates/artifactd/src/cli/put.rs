@@ -132,7 +132,7 @@ async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> 
     }
 }
 
-/// The message about the outcome.
+/// The message that says whether the artifact was created, with its size.
 fn summary(result: &PutResult, elapsed: Duration) -> String {
     let size = BinaryBytes(result.record.size);
     match result.outcome {
@@ -149,6 +149,7 @@ fn format_duration(elapsed: Duration) -> String {
     }
 }
 
+/// The bytes to store.
 struct Input {
     reader: Box<dyn AsyncRead + Send + Unpin>,
     /// The length in bytes. `None` if it is not known.

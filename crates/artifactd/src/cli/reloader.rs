@@ -1,7 +1,6 @@
 //! [`ConfigReloader`]: the reaction of `artifactd serve` to SIGHUP. The reloader reads the configuration again, applies
-//! the log level and fetches the keys that verify tokens again. Then the reloader logs one line with the result. The
-//! line also names the changed configuration keys that need a restart. This module must never restart a part of the
-//! server.
+//! the log level, and refreshes the keys that verify tokens. Then the reloader logs one line with the result. The line
+//! also names the changed configuration keys that need a restart. This module must never restart a part of the server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +12,8 @@ use tokio::time::timeout;
 use crate::config::{ConfigError, ConfigValues, Purpose, Settings};
 use crate::log;
 
-/// How long fetching the keys that verify tokens may take. This timeout is longer than the timeout of one request to
-/// the provider, which is 5 s.
+/// How long a refresh of the keys that verify tokens may take. This timeout is longer than the timeout of one request
+/// to the provider, which is 5 s.
 const KEY_REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
 /// The configuration key that is applied without a restart.
 const LOG_LEVEL_KEY: &str = "telemetry.log_level";
@@ -37,11 +36,11 @@ impl ConfigSources {
 #[derive(Debug)]
 pub(super) struct ConfigReloader {
     pub(super) sources: ConfigSources,
-    /// The settings that the server runs with.
+    /// The settings at the start, with the log level that is in use now.
     pub(super) settings: Settings,
     /// The values that were set for the configuration keys at the start.
     pub(super) values: ConfigValues,
-    /// Fetches the keys that verify tokens again.
+    /// Refreshes the keys that verify tokens.
     pub(super) keys: KeyRefresher,
 }
 
@@ -78,8 +77,8 @@ impl ConfigReloader {
             }
         };
         let (old_level, new_level) = (self.settings.telemetry.log_level, settings.telemetry.log_level);
-        // The log line below is written at the more verbose of the old and the new level. So one of the two is enough
-        // to see it. A more verbose level is greater.
+        // While the line below is logged, the more verbose of the old and the new level is set. So the line appears if
+        // one of the two levels shows it. A more verbose level is greater.
         if new_level > old_level {
             log::set_level(new_level);
         }

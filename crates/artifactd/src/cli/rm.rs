@@ -39,11 +39,12 @@ pub(super) async fn run(args: RmArgs) -> Result<(), CommandError> {
     args.store.run_on_existing(async |store| delete_all(&**store, &args).await).await
 }
 
-/// Tries every id. If several ids fail, the command ends with the smallest exit code, which is the most serious one: 1
-/// (the artifact may still exist) wins over 4 (there is no such artifact).
+/// Tries every id. If several ids fail, the command ends with the smallest exit code, which is the most serious: 1 (the
+/// artifact may still exist) wins over 4 (there is no such artifact). A failure of standard output is returned only if
+/// no id fails.
 async fn delete_all(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), CommandError> {
     let mut stdout = StdoutWriter::new();
-    // A failure of standard output does not stop the loop: the remaining ids are still deleted.
+    // A failure of standard output does not stop the loop: the remaining artifacts are still deleted.
     let mut stdout_error: Option<CommandError> = None;
     let mut worst: Option<CommandError> = None;
     for text in &args.ids {
@@ -76,7 +77,7 @@ async fn delete_all(store: &dyn ArtifactStore, args: &RmArgs) -> Result<(), Comm
     }
 }
 
-/// Deletes the artifact with the id `text`. A text that is not an id, and an id without an artifact, are errors.
+/// Deletes the artifact with the id `text`. It is an error if `text` is not an id, or if there is no such artifact.
 async fn delete_one(store: &dyn ArtifactStore, args: &RmArgs, text: &str) -> Result<(), CommandError> {
     let id = parse_artifact_id(text)?;
     if store.delete(&args.scope.scope(), &id).await? { Ok(()) } else { Err(artifact_not_found()) }

@@ -39,7 +39,7 @@ pub(super) struct Listening {
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The configuration file, YAML or TOML; none: only the environment and --set
+    /// The configuration file, YAML, TOML or JSON; none: only the environment and --set
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set a key of the configuration, which overrides the file and the environment; may be repeated
@@ -82,7 +82,7 @@ fn start_log(settings: &Settings) -> Result<(), CommandError> {
     })
 }
 
-/// The result if a signal arrives before the server listens. This is a success: there is no request to finish.
+/// Logs that a signal arrived before the server listens. The command succeeds, because there is no request to finish.
 #[allow(clippy::unnecessary_wraps)] // The callers return this result.
 fn stopped_during_start() -> Result<(), CommandError> {
     tracing::info!("stopped by a signal during the start");
@@ -98,7 +98,7 @@ pub(super) async fn serve(
     bind_advice: &str,
     announcement: impl FnOnce(Listening) -> Result<String, CommandError>,
 ) -> Result<(), CommandError> {
-    // `dev` has not started the log yet. For `serve`, which has, this call changes nothing.
+    // The command `dev` has not started the log yet. The command `serve` has, and a second start changes nothing.
     start_log(settings)?;
     let store = tokio::select! {
         biased;
@@ -157,7 +157,8 @@ fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task
     Some(tokio::spawn(sweep_at_intervals(config, names, interval, Arc::clone(&opened.metrics))))
 }
 
-/// Logs the capabilities of the store and the features of its storage. Capabilities and features contain no secret.
+/// Logs the capabilities of the store and the features of its storage, which contain no secret. Warns if the store is
+/// in the memory of the server.
 async fn log_store(config: &Config, store: &dyn ArtifactStore) {
     let capabilities = store.capabilities();
     let flags: Vec<&str> =

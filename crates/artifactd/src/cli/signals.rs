@@ -40,7 +40,8 @@ pub(super) struct ShutdownSignals {
 }
 
 impl ServerSignals {
-    /// Registers the handlers. A signal that arrives before the first wait is not lost.
+    /// Registers the handlers. A signal that arrives before the first wait is not lost. Must be called within a tokio
+    /// runtime.
     ///
     /// # Errors
     /// A handler cannot be registered.
@@ -70,7 +71,7 @@ impl ServerSignals {
     }
 }
 
-/// Logs a warning for each signal.
+/// Logs a warning whenever `signal` arrives. `name` is the name of the signal.
 async fn warn_of_ignored(mut signal: Signal, name: &'static str) {
     while signal.recv().await.is_some() {
         tracing::warn!("{name} is ignored; to stop the server, send SIGTERM");
@@ -107,7 +108,8 @@ async fn recv_optional(signal: Option<&mut Signal>) {
     }
 }
 
-/// Waits for SIGINT, SIGTERM or SIGHUP, which end a command that is not a server. Returns the error with the exit code.
+/// Waits for SIGINT, SIGTERM or SIGHUP, which end a command that is not a server. SIGHUP has no effect if the parent
+/// process set it to be ignored. Returns the error with the exit code of the signal.
 pub(super) async fn wait_for_signal() -> CommandError {
     let hangup = if hangup_is_ignored() { None } else { Some(SignalKind::hangup()) };
     tokio::select! {
@@ -127,8 +129,7 @@ async fn wait_for(kind: Option<SignalKind>) {
 }
 
 /// Handles SIGXFSZ. Without a handler, a write beyond the limit of file sizes (`ulimit -f`) ends the process. With a
-/// handler, the write fails.
-/// Must be called within a tokio runtime.
+/// handler, the write fails. Must be called within a tokio runtime.
 pub(super) fn handle_file_size_signal() {
     // 25 is the number of SIGXFSZ on Linux (x86, ARM, RISC-V), the BSDs and macOS. The handler stays registered after
     // the returned listener is dropped.

@@ -39,8 +39,8 @@ pub(super) async fn print(text: &str) -> Result<(), CommandError> {
     stdout.finish().await
 }
 
-/// Writes `text` to standard output and ignores every failure: a server keeps running if standard output is closed,
-/// full or not read.
+/// Writes `text` to standard output, waits at most 1 second, and ignores every failure: a server keeps running if
+/// standard output is closed, full or not read.
 pub(super) async fn announce(text: String) {
     let writing = tokio::task::spawn_blocking(move || {
         let mut stdout = io::stdout().lock();

@@ -69,8 +69,9 @@ impl StoreArgs {
         self.select().map(Some)
     }
 
-    /// Opens an existing store, does `work` with the store and closes the store. If the store does not exist, this is
-    /// an error: a typing error in the path must not create another store.
+    /// Opens an existing store, does `work` with the store and closes the store. It is an error if the store does not
+    /// exist, because a typing error in the path must not create another store. It is also an error if the store is
+    /// only in the memory of this process.
     pub(super) async fn run_on_existing(
         &self,
         work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
@@ -79,8 +80,7 @@ impl StoreArgs {
         store.run(artifact_store::open_existing(&store.config), with_persistence_check(work)).await
     }
 
-    /// Like [`run_on_existing`](Self::run_on_existing), with read access only: nothing is created or changed, so the
-    /// storage may be read-only.
+    /// Like [`run_on_existing`](Self::run_on_existing), but opens the store as [`artifact_store::open_read_only`] does.
     pub(super) async fn run_on_read_only(
         &self,
         work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
@@ -122,8 +122,8 @@ impl SelectedStore {
         CommandError::from_open_error(error, &self.option_names)
     }
 
-    /// Opens the store, does `work` with the store and closes the store, even if the work fails. A signal interrupts
-    /// the work. After a signal, the store is also closed.
+    /// Waits for `opening`, does `work` with the store and closes the store, even if the work fails or a signal
+    /// interrupts the work. A signal during `opening` ends the command at once.
     pub(super) async fn run(
         &self,
         opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,

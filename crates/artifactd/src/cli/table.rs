@@ -20,7 +20,7 @@ impl Cell {
     /// A text of any origin: unprintable characters are escaped, and a long text is cut.
     pub(super) fn new(text: &str) -> Self {
         let text = printable(text);
-        // In a text that is too long, the last character of the cell is the ellipsis.
+        // A text that is cut ends with an ellipsis, which counts as one of the characters.
         let text = match text.char_indices().nth(MAX_CELL_CHARS) {
             Some(_) => text.chars().take(MAX_CELL_CHARS - 1).chain(['…']).collect(),
             None => text.into_owned(),
@@ -28,7 +28,7 @@ impl Cell {
         Self { text, style: Style::new() }
     }
 
-    /// A text of any origin that is not cut.
+    /// A text of any origin that is not cut. Unprintable characters are escaped.
     pub(super) fn uncut(text: &str) -> Self {
         Self { text: printable(text).into_owned(), style: Style::new() }
     }

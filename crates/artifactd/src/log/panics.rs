@@ -7,7 +7,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
-/// How long a panicking thread waits until its line is written. The thread waits because the line may be the last one
+/// How long a panicking thread waits until its line is written. The thread waits because the line may be the last line
 /// of this process.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 

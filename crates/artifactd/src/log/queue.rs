@@ -1,7 +1,8 @@
 //! [`LineQueue`]: the lines that are not written yet. The size of the queue is limited: if nobody reads the log, lines
 //! are dropped, and the memory does not fill up.
 //!
-//! This module must never block a thread that logs, and must never know where lines are written.
+//! In this module, a thread that logs must never wait until a line is written. This module must never know where lines
+//! are written.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,14 +43,14 @@ struct State {
     lines: VecDeque<QueueItem>,
     /// The size of `lines`, with [`LINE_OVERHEAD`] for each line.
     bytes: usize,
-    /// How many lines were dropped since the last one that was queued.
+    /// How many lines were dropped since the last line was queued, and are not reported to the writer yet.
     dropped: u64,
-    /// Whether the writer has finished every line and has not been woken since then.
+    /// Whether the writer has finished every item and has not been woken since then.
     writer_is_idle: bool,
 }
 
 impl LineQueue {
-    /// Queues a line, or drops it if the queue is full. Never blocks.
+    /// Queues a line, or drops it if the queue is full. Never waits until a line is written.
     pub(super) fn push(&self, line: &[u8]) {
         let size = line.len() + LINE_OVERHEAD;
         let mut state = self.state();

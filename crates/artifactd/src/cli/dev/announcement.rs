@@ -14,9 +14,9 @@ pub(super) struct Announcement {
     pub(super) data_dir: PathBuf,
     pub(super) token_file: PathBuf,
     pub(super) token: String,
-    /// Seconds since the Unix epoch.
+    /// When the token expires, in seconds since the Unix epoch.
     pub(super) expires_at: u64,
-    /// The largest artifact that one request of `artifacts.put` may contain, in bytes.
+    /// The largest artifact of `artifacts.put`, in bytes.
     pub(super) max_request_bytes: u64,
     /// The largest upload, in bytes.
     pub(super) max_upload_bytes: u64,

@@ -26,7 +26,7 @@ impl DataDir {
     /// Creates the directory if it does not exist, and locks it.
     ///
     /// # Errors
-    /// If the directory cannot be used, or another process has locked it.
+    /// The directory cannot be created or locked, its lock file is a symbolic link, or another process has locked it.
     pub(super) fn open(path: &Path) -> Result<Self, CommandError> {
         let shown = path.display();
         create_private_dir(path).map_err(|error| {

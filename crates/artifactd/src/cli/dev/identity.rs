@@ -19,14 +19,14 @@ const KEY_FILE: &str = "dev-key.pem";
 pub(super) const TOKEN_FILE: &str = "dev-token";
 /// How long a new token is valid.
 const TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
-/// At the start, a token that expires sooner than this is replaced.
+/// At the start, a token that is valid for less time than this is replaced.
 const MIN_TIME_LEFT: Duration = Duration::from_hours(2 * 24);
 
-/// A verifier with the key, and the token.
+/// The token of `artifactd dev`, and a verifier with the key that signed the token.
 pub(super) struct DevIdentity {
     pub(super) verifier: Verifier,
     pub(super) token: String,
-    /// Seconds since the Unix epoch.
+    /// When the token expires, in seconds since the Unix epoch.
     pub(super) expires_at: u64,
 }
 
@@ -102,7 +102,7 @@ fn expiry(claims: &Map<String, Value>) -> u64 {
     claims.get("exp").and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// The claims of a token, without any check. `None` if the claims cannot be decoded.
+/// The claims of a token. The signature is not checked. `None` if the claims cannot be decoded.
 fn payload(token: &str) -> Option<Map<String, Value>> {
     let part = BASE64URL_NOPAD.decode(token.split('.').nth(1)?.as_bytes()).ok()?;
     serde_json::from_slice(&part).ok()

@@ -51,7 +51,8 @@ impl Column {
             // Ids and scopes are not cut, so that they can be copied.
             Self::Id => Cell::uncut(id.as_str()),
             Self::Size => Cell::new(&BinaryBytes(*size).to_string()),
-            // The first 19 characters are the time without fractions of a second, such as 2026-01-02T03:04:05.
+            // The first 19 characters are the time without a fraction of a second and without the final `Z`, such as
+            // 2026-01-02T03:04:05.
             Self::Created => {
                 Cell::new(&created_at.to_string().chars().take(19).chain(['Z']).collect::<String>())
             }

@@ -68,7 +68,7 @@ pub(crate) const LIMIT_COLUMNS: [&str; 2] = ["max_artifact_bytes", "max_presign_
 /// The size limit of an artifact, as text. `u64::MAX` means that there is no limit.
 pub(crate) fn artifact_bytes_limit(capabilities: Capabilities) -> String {
     match capabilities.artifact_bytes_limit() {
-        u64::MAX => "no bound".to_owned(),
+        u64::MAX => "no limit".to_owned(),
         bytes => BinaryBytes(bytes).to_string(),
     }
 }

@@ -5,9 +5,10 @@ use crate::config::keys::{KEYS, Key, ValueKind};
 use super::markdown::{Markdown, code};
 
 const LAYERS: &str = "\
-The configuration of `artifactd serve`: one file, YAML, TOML or JSON by its ending; the environment over the file; flags over
-the environment. What stands in none of them has its default. Unknown keys, variables that begin with `ARTIFACTD_` and are no key,
-and bad values stop the start with exit code 2. The message has a line for each of them: where, which, and what would be legal.";
+The configuration of `artifactd serve` is one file (YAML, TOML or JSON by its extension), the environment, and flags. The
+environment overrides the file, and flags override both. A key that is not set has its default. An unknown key, an unknown
+variable that begins with `ARTIFACTD_`, or an illegal value stops the start with exit code 2. The message has a line for each
+mistake: where it is, what is wrong and what is legal.";
 
 pub(super) fn page() -> String {
     let mut page = Markdown::with_title("Configuration");
@@ -17,7 +18,7 @@ pub(super) fn page() -> String {
         "In the environment and on the command line a value is a text: `true`, `10s`, `64MiB`, and a list has commas. \
          Sizes take `64MiB`, `64 MiB` and `64M` alike (`64MB` is 64000000 bytes); durations need a unit; words may be in \
          upper case. \
-         A key of a driver's own stands below `artifacts.options`, and in the environment after \
+         A driver's own option is a key of the section `artifacts.options`. Its variable begins with \
          `ARTIFACTD__ARTIFACTS__OPTIONS__`.",
     );
     page.heading(2, "Keys");
@@ -39,6 +40,7 @@ fn spellings() -> Vec<Vec<String>> {
     .collect()
 }
 
+/// The row of a key.
 fn row(key: &Key) -> Vec<String> {
     let kind = match key.kind {
         ValueKind::Unsupported(_) => "refused".to_owned(),

@@ -10,7 +10,7 @@ const MAX_REFERENCES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Document(Value);
 
-/// One HTTP method on one path.
+/// One HTTP verb on one path.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operation<'a> {
     pub(super) path: &'a str,
@@ -26,7 +26,7 @@ pub(super) struct ResolvedValue<'a> {
     pub(super) value: &'a Value,
 }
 
-/// The text of the member `member` of `value`. Empty if there is no such member or if it is not a text.
+/// The string in the member `member` of `value`. Empty if there is no such string.
 pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
 }
@@ -73,7 +73,8 @@ impl Document {
         self.0.pointer("/components/schemas")?.get(name)
     }
 
-    /// Resolves references until the value is not a reference. A reference without a target is returned as it is.
+    /// Resolves references until the value is not a reference. A reference without a target is returned as it is. After
+    /// [`MAX_REFERENCES`], the value that was reached is returned.
     pub(super) fn resolve<'a>(&'a self, value: &'a Value) -> ResolvedValue<'a> {
         let mut resolved = ResolvedValue { name: None, value };
         for _ in 0..MAX_REFERENCES {

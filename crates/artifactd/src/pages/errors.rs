@@ -27,7 +27,7 @@ pub(super) fn page() -> String {
     page.finish()
 }
 
-/// The rows of the responses whose status is not the general status of their code.
+/// The rows of the error responses whose status differs from the status of their code.
 fn other_statuses() -> Vec<Vec<String>> {
     let events = "`GET /v1/events`";
     [

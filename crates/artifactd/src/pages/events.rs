@@ -48,7 +48,7 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     for (number, kind) in (1_u64..).zip(EventKind::ALL) {
         // Serializing plain data cannot fail, and writing into a `String` cannot fail.
         let data = serde_json::to_string(&sample(*kind)?).unwrap_or_default();
-        // Any 64-bit number can be an id.
+        // In the example, the ids are multiples of this number.
         let id = number * 0x0123_4567_89ab_cdef;
         let _ = write!(frames, "id: {id:016x}\nevent: {kind}\ndata: {data}\n\n");
     }
@@ -61,7 +61,7 @@ pub(super) fn page(document: &Document) -> Result<String, StoreError> {
     Ok(page.finish())
 }
 
-/// The rows of the comments that a stream can contain, except the keep-alive.
+/// The rows of the comments that a stream can contain, without the keep-alive comment.
 fn comments() -> Vec<Vec<String>> {
     [
         (GAP, "Events between the last one that you received and the next one are lost. List the artifacts again."),

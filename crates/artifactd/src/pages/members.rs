@@ -14,16 +14,18 @@ use super::types::{SchemaType, alternatives};
 #[derive(Debug)]
 pub(super) struct MemberTables<'a> {
     document: &'a Document,
+    /// The names of the objects that have a section.
     sections: BTreeSet<&'a str>,
 }
 
 impl<'a> MemberTables<'a> {
-    /// The tables of all objects that can be reached from `roots`. Each root has a table of its own.
+    /// The tables of all objects that can be reached from `roots`. Each root has a table of its own. Finds the objects
+    /// that need a section.
     pub(super) fn new(document: &'a Document, roots: &[&'a Value]) -> Self {
         let mut tables = Self { document, sections: BTreeSet::new() };
         tables.sections = tables.repeated(roots);
-        // A new section has a table of its own, and other objects may be nested too deeply in it. They become sections
-        // too, so this is repeated until no object is nested too deeply.
+        // The table of a new section can have objects that are nested too deeply in turn. So this is repeated until no
+        // object is nested too deeply.
         while let Some(name) = tables.find_deeply_nested(roots) {
             tables.sections.insert(name);
         }
@@ -35,8 +37,8 @@ impl<'a> MemberTables<'a> {
         self.sections.iter().filter_map(|name| Some((*name, self.document.schema(name)?)))
     }
 
-    /// The rows of an object: member, type, whether the member is always present, meaning. If a member is an object
-    /// without a section, the rows of that object's own members follow, one level deep.
+    /// The rows of an object: member, type, whether the object must have the member, meaning. If a member is an object
+    /// without a section or a list of such objects, the rows of the members of that object follow, one level deep.
     pub(super) fn rows(&self, object: &'a Value) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         for member in self.declared(object) {
@@ -51,7 +53,7 @@ impl<'a> MemberTables<'a> {
         rows
     }
 
-    /// The row of a member. `prefix` is put before the name of the member.
+    /// The row of a member, with `prefix` before the name of the member.
     fn row(&self, prefix: &str, member: Member<'a>) -> Vec<String> {
         let (_, is_nullable) = self.document.non_null_schema(member.schema);
         // For a member that may be absent, null means absent. So only the type of a required member mentions null.
@@ -76,8 +78,8 @@ impl<'a> MemberTables<'a> {
         }
     }
 
-    /// The meaning of a value: the first description that is not empty, of the member, of an alternative or of the
-    /// type.
+    /// The meaning of a value: the first description that is not empty, of the schema, of its alternatives or of the
+    /// type without null. The default follows, if there is one.
     fn meaning(&self, schema: &'a Value) -> String {
         let (non_null, _) = self.document.non_null_schema(schema);
         let schemas = [schema].into_iter().chain(alternatives(schema)).chain([non_null.value]);
@@ -127,8 +129,8 @@ impl<'a> MemberTables<'a> {
         uses.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect()
     }
 
-    /// A table shows the members of an object in its own rows, but only one level deep. Returns the name of an object
-    /// that would need a second level. `None` if there is no such object.
+    /// Returns the name of an object that is nested two levels deep in a table and has no section. A table shows only
+    /// one level of nested objects. `None` if there is no such object.
     fn find_deeply_nested(&self, roots: &[&'a Value]) -> Option<&'a str> {
         let tables = roots.iter().copied().chain(self.sections().map(|(_, object)| object));
         let members = tables.flat_map(|table| self.declared(table));
@@ -136,7 +138,6 @@ impl<'a> MemberTables<'a> {
         let inner_members = inlined.flat_map(|object| self.declared(object));
         inner_members
             .filter_map(|member| self.document.schema_type(member.schema).object?.name)
-            // An object with a section of its own is not nested.
             .find(|name| !self.sections.contains(name))
     }
 }
@@ -146,6 +147,6 @@ impl<'a> MemberTables<'a> {
 struct Member<'a> {
     name: &'a str,
     schema: &'a Value,
-    /// Whether the member is always present.
+    /// Whether the object must have the member.
     required: bool,
 }

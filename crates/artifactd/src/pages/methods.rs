@@ -82,7 +82,7 @@ fn body_schemas<'a>(document: &'a Document, operations: &[Operation<'a>]) -> Vec
     schemas
 }
 
-/// Adds the table of the members of a body. `json` is the JSON content of the body, or `None` if there is no body.
+/// Adds the table of the members of a body. `json` is the JSON content of the body. If it is `None`, nothing is added.
 fn add_body<'a>(
     page: &mut Markdown,
     members: &MemberTables<'a>,
@@ -104,7 +104,7 @@ fn add_errors(page: &mut Markdown, document: &Document, method: Operation<'_>) {
     page.table(&["HTTP", "refused with"], &rows);
 }
 
-/// Adds the examples of a body. `json` is the JSON content of the body, or `None` if there is no body.
+/// Adds the examples of a body. `json` is the JSON content of the body. If it is `None`, nothing is added.
 fn add_examples(page: &mut Markdown, json: Option<&Value>, title: &str) {
     let Some(json) = json else { return };
     for (_, example) in entries(json, "examples") {
@@ -125,7 +125,7 @@ fn request_json(operation: Operation<'_>) -> Option<&Value> {
     json_content(operation.value.get("requestBody")?)
 }
 
-/// The JSON content of the response with status 200. `None` if there is none.
+/// The JSON content of the response with status 200. `None` if there is no such response, or if it has no JSON.
 fn response_json<'a>(document: &'a Document, operation: Operation<'a>) -> Option<&'a Value> {
     let (_, response) = document.responses(operation).find(|(status, _)| *status == "200")?;
     json_content(response)

@@ -29,8 +29,8 @@ pub(super) struct SharedParts {
 }
 
 impl SharedParts {
-    /// The shared parameters are the parameters of the operation `first`. The shared headers are the headers that every
-    /// response of the operations `all` has.
+    /// The shared parameters are the parameters of the operation `first`. The shared headers are the headers that all
+    /// responses of the operations `all` have.
     pub(super) fn new<'a>(
         document: &'a Document,
         members: &MemberTables<'a>,
@@ -88,7 +88,7 @@ pub(super) fn add_sections<'a>(
     }
 }
 
-/// Adds the section of one route: its summary, parameters, body and responses.
+/// Adds the section of one route: its summary, description, parameters, body and responses.
 pub(super) fn add_section<'a>(
     page: &mut Markdown,
     document: &'a Document,
@@ -165,8 +165,8 @@ pub(super) fn success_schema(response: &Value) -> Option<&Value> {
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 
-/// When a response is sent, from its description. If a paragraph of the description repeats the general description of
-/// an error code, it is replaced by the name of the code.
+/// When a response is sent, from its description. A paragraph that only repeats the general description of an error
+/// code is replaced by the name of the code.
 pub(super) fn response_meaning(response: &Value) -> String {
     let parts = text(response, "description").split("\n\n").map(|part| {
         let general =
@@ -176,8 +176,8 @@ pub(super) fn response_meaning(response: &Value) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// The rows of the headers of the responses. If several responses have a header with the same name and meaning, the
-/// header has one row.
+/// The rows of the headers of the responses, without the shared headers. If several responses have a header with the
+/// same name and meaning, the header has one row.
 fn headers(document: &Document, shared: &SharedParts, route: Operation<'_>) -> Vec<Vec<String>> {
     let mut statuses_by_header: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (status, response) in document.responses(route) {

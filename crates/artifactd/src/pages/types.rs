@@ -8,7 +8,7 @@ use super::markdown::code;
 /// The type of a value.
 #[derive(Debug, Clone)]
 pub(super) struct SchemaType<'a> {
-    /// The text for a table. For an object it is only `object`, and for a list of objects `list of objects`.
+    /// The text for a table. The text for an object is only `object`, and for a list of objects `list of objects`.
     pub(super) text: String,
     /// The schema of the object, or of the objects in a list. `None` if there is no object, or if its schema declares
     /// no members.
@@ -17,11 +17,11 @@ pub(super) struct SchemaType<'a> {
 }
 
 impl Document {
-    /// The schema with references resolved and without the alternative null, and whether null is legal.
+    /// The schema, with references resolved and without an alternative null. The boolean says whether null is legal.
     pub(super) fn non_null_schema<'a>(&'a self, schema: &'a Value) -> (ResolvedValue<'a>, bool) {
         let mut resolved = self.resolve(schema);
         for keyword in ["oneOf", "anyOf", "allOf"] {
-            // A combination with only one schema that is not null stands for this schema.
+            // If only one schema of the combination is not null, the combination means this schema.
             let schemas = items(resolved.value, keyword);
             let mut non_null = schemas.iter().filter(|schema| text(schema, "type") != "null");
             if let (Some(only), None) = (non_null.next(), non_null.next()) {
@@ -43,15 +43,14 @@ impl Document {
     pub(super) fn schema_type<'a>(&'a self, schema: &'a Value) -> SchemaType<'a> {
         let (resolved, _) = self.non_null_schema(schema);
         let value = resolved.value;
-        // A type without an object.
-        let scalar = |text: String| SchemaType { text, object: None, is_list: false };
+        let without_object = |text: String| SchemaType { text, object: None, is_list: false };
         if let Some(constant) = value.get("const") {
-            return scalar(literal(constant));
+            return without_object(literal(constant));
         }
         let literals: Vec<_> =
             items(value, "enum").iter().filter(|literal| !literal.is_null()).map(literal).collect();
         if !literals.is_empty() {
-            return scalar(literals.join(", "));
+            return without_object(literals.join(", "));
         }
         let mut texts = Vec::new();
         for alternative in alternatives(value) {
@@ -62,28 +61,28 @@ impl Document {
         }
         if !texts.is_empty() {
             let all_are_literals = texts.iter().all(|text| text.starts_with('`'));
-            return scalar(texts.join(if all_are_literals { ", " } else { " or " }));
+            return without_object(texts.join(if all_are_literals { ", " } else { " or " }));
         }
         match type_name(value) {
             "array" => {
-                let Some(item) = value.get("items") else { return scalar("list".into()) };
+                let Some(item) = value.get("items") else { return without_object("list".into()) };
                 let item = self.schema_type(item);
                 let limit = value.get("maxItems").map(|max| format!(", at most {max}")).unwrap_or_default();
-                // The name of a type gets a plural. A constant begins with a backtick and stays as it is.
+                // A name such as `string` gets a plural. A constant begins with a backtick and gets none.
                 let plural = if item.text.starts_with(char::is_alphabetic) { "s" } else { "" };
                 SchemaType { text: format!("list of {}{plural}{limit}", item.text), is_list: true, ..item }
             }
             "object" if has_declared_members(value) => {
                 SchemaType { text: "object".into(), object: Some(resolved), is_list: false }
             }
-            "" => scalar("any".into()),
+            "" => without_object("any".into()),
             // An integer with only one legal value.
             "integer"
                 if number(value, "minimum").is_some_and(|min| number(value, "maximum") == Some(min)) =>
             {
-                scalar(code(&value["minimum"]))
+                without_object(code(&value["minimum"]))
             }
-            name => scalar(name.to_owned() + &limits(value)),
+            name => without_object(name.to_owned() + &limits(value)),
         }
     }
 }
@@ -120,7 +119,7 @@ fn number<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
 fn limits(schema: &Value) -> String {
     let number = |name| number(schema, name);
     let mut parts = Vec::new();
-    // The minimum 0 is not shown.
+    // A minimum of 0 is not shown.
     let minimum = number("minimum").filter(|min| min.as_f64() != Some(0.0));
     match (minimum, number("maximum")) {
         (Some(min), Some(max)) => parts.push(format!("{min} to {max}")),

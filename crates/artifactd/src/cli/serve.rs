@@ -30,9 +30,9 @@ const BIND_ADVICE: &str = "choose another server.bind_addr";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Listening {
     pub(super) addr: SocketAddr,
-    /// The largest artifact of `artifacts.put`, in bytes.
+    /// The largest artifact that `artifacts.put` accepts, in bytes.
     pub(super) max_request_bytes: u64,
-    /// The largest upload, in bytes.
+    /// The largest upload that the server accepts, in bytes.
     pub(super) max_upload_bytes: u64,
 }
 

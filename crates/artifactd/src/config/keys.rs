@@ -133,14 +133,15 @@ pub const KEYS: &[Key] = &[
         "server.trusted_proxies",
         ValueKind::Networks,
         None,
-        "The networks of the proxies before the server: from them X-Forwarded-For or Forwarded names the client in the access log, \
-         read from the right up to the first address that is not in the list. Unset: none, and the client is who connects.",
+        "The networks of the proxies before the server. If a connection comes from one of them, X-Forwarded-For or Forwarded \
+         names the client in the access log: from the right, the first address that is not in this list. Unset: none; the client \
+         is always the address of the connection.",
     ),
     Key::new(
         "server.header_timeout",
         ValueKind::Duration(100..=HOUR),
         Some("10s"),
-        "How long a client may take to send a request's head, and an idle connection may wait for the next one.",
+        "How long a client may take to send the head of a request, and how long an idle connection may wait for the next request.",
     ),
     Key::new(
         "server.body_timeout",
@@ -152,8 +153,8 @@ pub const KEYS: &[Key] = &[
         "server.max_connections",
         ValueKind::Count(1..=1_000_000),
         Some("1024"),
-        "How many connections are served at once. Above this number, a connection without a request is closed for a new one. If all \
-         serve requests, new ones wait in the reserve.",
+        "How many connections are served at once. Above this number, a connection without a request is closed for a new \
+         connection. If all connections serve requests, new connections wait in the reserve (server.reserved_connections).",
     ),
     Key::new(
         "server.reserved_connections",
@@ -225,8 +226,8 @@ pub const KEYS: &[Key] = &[
         "identity.jwks_url",
         ValueKind::JwksUrl,
         None,
-        "The URL that the public keys (JWK set) are fetched from instead, at the start and then at intervals. Its query is never \
-         printed.",
+        "The URL that the public keys (JWK set) are fetched from, instead of identity.jwks_file, at the start and then at \
+         intervals. The query of the URL is never printed.",
     )
     .secret(),
     Key::new(
@@ -343,7 +344,7 @@ pub const KEYS: &[Key] = &[
         "artifacts.verify_reads",
         ValueKind::OneOf(&["always", "never"]),
         Some("always"),
-        "Whether whole reads are compared with their SHA-256.",
+        "Whether a read of a whole artifact is compared with its SHA-256.",
     ),
     Key::new(
         "artifacts.cursor_secret",
@@ -403,7 +404,7 @@ pub const KEYS: &[Key] = &[
         "telemetry.otel_endpoint",
         ValueKind::Unsupported("this version exports no traces; collect the log instead"),
         None,
-        "Not in this version; collect the log.",
+        "Not supported in this version; collect the log instead.",
     ),
     Key::new(
         "telemetry.service_name",

@@ -1,8 +1,7 @@
 //! [`LineQueue`]: the lines that are not written yet. The size of the queue is limited: if nobody reads the log, lines
 //! are dropped, and the memory does not fill up.
 //!
-//! In this module, a thread that logs must never wait until a line is written. This module must never know where lines
-//! are written.
+//! A thread that logs must never wait for the writer. This module must never know where lines are written.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

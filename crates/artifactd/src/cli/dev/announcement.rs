@@ -16,9 +16,9 @@ pub(super) struct Announcement {
     pub(super) token: String,
     /// When the token expires, in seconds since the Unix epoch.
     pub(super) expires_at: u64,
-    /// The largest artifact of `artifacts.put`, in bytes.
+    /// The largest artifact that `artifacts.put` accepts, in bytes.
     pub(super) max_request_bytes: u64,
-    /// The largest upload, in bytes.
+    /// The largest upload that the server accepts, in bytes.
     pub(super) max_upload_bytes: u64,
 }
 

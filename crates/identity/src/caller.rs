@@ -14,6 +14,10 @@ const USER_HEADER: &str = "x-harbor-user";
 const SESSION_HEADER: &str = "x-harbor-session";
 
 /// Returns the token in the Authorization header. If the request has no such header, returns `access_token`.
+///
+/// # Errors
+/// `auth_rejected` if there are several Authorization headers. `identity_required` if there is no token, or if the
+/// header is not of the form `Bearer TOKEN`.
 pub(super) fn bearer_token<'a>(
     headers: &'a HeaderMap,
     access_token: Option<&'a str>,
@@ -41,13 +45,17 @@ pub(super) fn bearer_token<'a>(
 pub fn has_token(headers: &HeaderMap, access_token: Option<&str>) -> bool {
     match bearer_token(headers, access_token) {
         Ok(_) => true,
-        // `AuthRejected` means that there are several Authorization headers. They count as a token.
+        // There are several Authorization headers. They count as a token.
         Err(refusal) => refusal.code() == Code::AuthRejected,
     }
 }
 
 /// Returns the caller that the verified token and the headers name. The session header has priority over the session of
 /// the token. But if `session_bound` is true, a session header that differs from the token is refused.
+///
+/// # Errors
+/// `identity_required` if the identity is incomplete or not legal, or if a header is sent twice or contradicts the
+/// token.
 pub(super) fn build_caller(
     token: &VerifiedToken,
     headers: &HeaderMap,

@@ -1,7 +1,7 @@
 //! Fetches a JWK set over HTTP, with limits on time, bytes and addresses. Redirects are not followed.
 //!
-//! Each request uses a new connection. Minutes pass between two requests, so the provider would have closed a pooled
-//! connection. This module must never know what the set is used for.
+//! Each request uses a new connection, because requests are rare: by default, one in 5 minutes. This module must never
+//! know what the set is used for.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest response head, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// Fetches from one provider.
+/// Fetches the JWK set of one provider.
 pub(super) struct Fetcher {
     url: JwksUrl,
     /// `None`: the URL is http.
@@ -51,7 +51,8 @@ impl Fetcher {
     /// disk.
     ///
     /// # Errors
-    /// The rest of a sentence that starts with the URL, if this machine has no trusted certificate.
+    /// The rest of a sentence that starts with the URL, if this machine has no trusted certificate or TLS cannot be
+    /// configured.
     pub(super) fn new(url: JwksUrl) -> Result<Self, String> {
         let tls = if url.is_tls() { Some(tls_connector()?) } else { None };
         Ok(Self { url, tls })
@@ -64,7 +65,7 @@ impl Fetcher {
     /// Fetches the set.
     ///
     /// # Errors
-    /// The rest of a sentence that starts with the URL. The error contains no text of the response.
+    /// The rest of a sentence that starts with the URL. The error contains no text of the HTTP response.
     pub(super) async fn fetch(&self) -> Result<JwksResponse, String> {
         timeout(TOTAL_TIMEOUT, self.fetch_without_timeout())
             .await
@@ -76,7 +77,8 @@ impl Fetcher {
         let Some(tls) = &self.tls else { return self.request_over(stream).await };
         let name = ServerName::try_from(self.url.host().to_owned())
             .map_err(|_| "has a host that no certificate can name".to_owned())?;
-        // The message of rustls names the failed check and contains no text of the provider.
+        // The message of rustls names the failed check. If the host does not match, the message also contains the names
+        // in the certificate of the provider.
         let stream = tls.connect(name, stream).await.map_err(|error| format!("is not trusted: {error}"))?;
         self.request_over(stream).await
     }
@@ -137,8 +139,8 @@ impl Fetcher {
             let json = read_body(response.into_body()).await?;
             Ok(JwksResponse { json, max_age })
         };
-        // The connection must be polled, because it does the I/O of the exchange. If the connection fails, the exchange
-        // returns the error.
+        // The connection must be polled, because it does the I/O of the exchange. If the connection ends first, the
+        // exchange still returns the response or the error.
         tokio::pin!(exchange);
         tokio::select! {
             biased;
@@ -154,7 +156,7 @@ impl fmt::Debug for Fetcher {
     }
 }
 
-/// Reads a whole body of at most [`MAX_JWKS_BYTES`].
+/// Reads the whole body. A body of more than [`MAX_JWKS_BYTES`] is an error.
 async fn read_body(mut body: Incoming) -> Result<Vec<u8>, String> {
     let mut json = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -173,8 +175,8 @@ fn incomplete_response(error: &hyper::Error) -> String {
     format!("sent no complete response: {error}")
 }
 
-/// A TLS client with the trusted certificates of this machine. The crypto provider is explicit, because rustls selects
-/// no provider if several are linked.
+/// Creates a TLS client with the trusted certificates of this machine. The crypto provider is explicit, because rustls
+/// selects no provider if several are linked.
 fn tls_connector() -> Result<TlsConnector, String> {
     let loaded = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

@@ -1,7 +1,7 @@
 //! The public keys that tokens are verified with, read from a JWK set (RFC 7517).
 //!
-//! The type, curve, `alg`, `use` and `key_ops` of a key determine which algorithms the key may verify. This module must
-//! never know a token.
+//! The type, curve, `alg`, `use` and `key_ops` of a key determine the algorithms that the key may be used for. This
+//! module must never know a token.
 
 use std::fmt;
 
@@ -23,7 +23,8 @@ use super::unusable_key::{IgnoredKey, MAX_IGNORED_LOGGED, UnusableKey};
 /// The largest JWK set that is read, in bytes.
 pub(super) const MAX_JWKS_BYTES: usize = 1 << 20;
 
-/// The sizes of RSA keys that the algorithms of aws-lc accept (`RSA_PKCS1_2048_8192_SHA256` and others).
+/// The smallest and the largest RSA key. The algorithms of aws-lc (`RSA_PKCS1_2048_8192_SHA256` and others) have the
+/// same limits.
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 
@@ -43,14 +44,14 @@ pub(super) struct KeySet {
 /// ids has two fingerprints.
 pub(super) type Fingerprint = [u8; 32];
 
-/// A key, prepared for each algorithm that it may verify.
+/// A key, prepared for each algorithm that it may be used for.
 pub(super) struct Key {
     kid: Option<String>,
     fingerprint: Fingerprint,
     verifying_keys: Vec<(Algorithm, VerifyingKey)>,
 }
 
-/// A key in the type of the library that verifies with it.
+/// A key in the type of the library that checks the signatures.
 enum VerifyingKey {
     /// For `jsonwebtoken`.
     JsonWebToken(jsonwebtoken::Algorithm, DecodingKey),
@@ -63,9 +64,10 @@ enum VerifyingKey {
 pub(super) enum KeySelectionError {
     /// No key of the set has the id of the token.
     UnknownKid,
-    /// The matching keys are for other algorithms than that of the token.
+    /// No key for the token's algorithm: the keys with the token's id are for other algorithms. If the token has no key
+    /// id, all keys of the set are.
     OtherAlgorithm,
-    /// The token has no key id, and several keys are for its algorithm.
+    /// The token has no key id, and several keys are for the algorithm of the token.
     KidNeeded,
 }
 
@@ -75,15 +77,15 @@ struct JwkSetDocument {
 }
 
 /// Returns why a verifier that allows all algorithms would ignore the key `jwk`. The text is the rest of a sentence
-/// that starts with the key. `None`: the key is usable.
+/// that starts with the key. `None`: the key would be used.
 pub fn unusable_key_reason(jwk: &Value) -> Option<String> {
     Key::new(jwk, &Algorithm::ALL, &[]).err().map(|unusable| unusable.message())
 }
 
 impl KeySet {
-    /// Parses a JWK set. Private, symmetric, malformed and weak keys are ignored. Keys of unsupported types and uses,
-    /// and keys for none of the `allowed` algorithms, are ignored too. A key is also ignored if an earlier key has the
-    /// same id and one of the same algorithms.
+    /// Parses a JWK set. Private, symmetric and malformed keys are ignored, and RSA keys of an unsupported size. Keys
+    /// of unsupported types and uses, and keys for none of the `allowed` algorithms, are ignored too. A key is also
+    /// ignored if an earlier key has the same id and one of the same algorithms.
     ///
     /// # Errors
     /// The rest of a sentence that starts with the set, if `json` is not a JWK set or has no usable key.
@@ -172,7 +174,7 @@ impl KeySet {
 }
 
 impl Key {
-    /// Returns true if this key is for `algorithm`, and `signature` is its signature of `message`.
+    /// Returns true if this key is for `algorithm`, and `signature` is a signature of `message` by this key.
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let Some((_, key)) =
             self.verifying_keys.iter().find(|(key_algorithm, _)| *key_algorithm == algorithm)
@@ -245,7 +247,7 @@ impl Key {
             }
         };
         let alg = string_member(members, "alg")?;
-        // A key with the member `alg` may be used only for this algorithm.
+        // A key with the member `alg` may be used only for the algorithm in `alg`.
         algorithms.retain(|algorithm| alg.is_none_or(|alg| alg == algorithm.name()));
         algorithms.retain(|algorithm| allowed.contains(algorithm));
         if algorithms.is_empty() {
@@ -265,7 +267,7 @@ impl Key {
             .into_iter()
             .map(|algorithm| {
                 // `jsonwebtoken` parses a key only when the first token is verified. aws-lc parses every key here, so
-                // that the operator sees an invalid key at the start.
+                // that an invalid key is noticed when the set is loaded.
                 let parsed = ParsedPublicKey::new(aws_lc_algorithm(algorithm), &encoded).ok()?;
                 let key = match jsonwebtoken_algorithm(algorithm) {
                     Some(name) => VerifyingKey::JsonWebToken(name, decoding_key.clone()),

@@ -17,14 +17,14 @@ const MIN_SETTLED_AGE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct JwksFile {
     path: PathBuf,
-    /// The metadata of the file before the last read. `None` before the first read, after an error, and if the last
-    /// change was younger than [`MIN_SETTLED_AGE`].
+    /// The metadata, taken before the last read of the content. `None` before the first read and after an error. `None`
+    /// also if the file had changed within [`MIN_SETTLED_AGE`] before the read.
     stamp: Option<FileStamp>,
     /// The SHA-256 of the content at the last read. `None` before the first read.
     content_digest: Option<[u8; 32]>,
 }
 
-/// The metadata that changes whenever a file is written or replaced.
+/// The metadata that shows whether a file was written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
     /// Device and inode.
@@ -45,7 +45,8 @@ impl JwksFile {
         &self.path
     }
 
-    /// Returns the content if it differs from the last read, otherwise `None`. Blocks on the disk.
+    /// Returns the content if it differs from the content of the last read, otherwise `None`. The first successful read
+    /// always returns the content. Blocks on the disk.
     ///
     /// # Errors
     /// The rest of a sentence that starts with the path.
@@ -126,7 +127,7 @@ mod tests {
             let time = SystemTime::now();
             std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         };
-        // The writes follow each other so quickly that the file system may give them the same time.
+        // The last change is always recent. So equal metadata proves nothing, and each call reads the content.
         for text in ["aaaa", "bbbb", "aaaa"] {
             write(text);
             assert_eq!(file.read_if_changed().unwrap().as_deref(), Some(text.as_bytes()));

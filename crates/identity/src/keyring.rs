@@ -1,8 +1,10 @@
-//! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. If a token has an unknown
-//! key id, its request causes a refresh. The request waits at most 3 s for the end of the refresh.
+//! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. If the keys come from a
+//! provider and a token has an unknown key id, its request causes a refresh. The request waits at most 3 s for the end
+//! of the refresh.
 //!
-//! Two rules limit how many fetches requests can cause. At most one attempt runs at a time. A request starts no attempt
-//! within the minimum interval after the start of the last attempt. This module must never know where keys come from.
+//! Two rules limit how many fetches requests can cause. At most one attempt to refresh runs at a time. A request starts
+//! no attempt within the minimum interval after the start of the last attempt. This module must never know where keys
+//! come from.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -55,6 +57,7 @@ impl Keyring {
         keys
     }
 
+    /// Creates the keyring, and logs the ignored keys of `set`.
     fn new(set: KeySet, min_interval: Option<Duration>) -> Self {
         set.log_ignored_keys(None);
         Self {
@@ -78,7 +81,8 @@ impl Keyring {
         Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the set. Returns the number of new keys and the number of withdrawn keys.
+    /// Replaces the set, and notifies the receivers of [`changes`](Self::changes) if the keys differ. Returns the
+    /// number of new keys and the number of withdrawn keys.
     pub(super) fn replace(&self, set: KeySet) -> (usize, usize) {
         let set = Arc::new(set);
         let mut current = self.set.write().unwrap_or_else(PoisonError::into_inner);
@@ -97,8 +101,9 @@ impl Keyring {
         self.changed.subscribe()
     }
 
-    /// Requests a refresh and waits for its end, at most 3 s. If a refresh already runs, waits for the end of this refresh.
-    /// Returns at once if requests cannot cause a refresh, or if the minimum interval has not passed.
+    /// Waits at most 3 s for the end of a refresh: the refresh that runs now, or else a refresh that this call
+    /// requests. Returns at once if requests cannot cause a refresh. Returns at once also if no refresh runs and the
+    /// minimum interval has not passed.
     pub(super) async fn wait_for_refresh(&self) {
         // The subscription begins before the request, so that the end of the refresh is not missed.
         let mut ended = self.ended.subscribe();
@@ -108,8 +113,8 @@ impl Keyring {
         }
     }
 
-    /// Starts an attempt if none runs and the minimum interval has passed. Returns true if an attempt runs now, whether
-    /// this call or an earlier one has started it.
+    /// Starts an attempt for a request if none runs and the minimum interval has passed. Returns true if this call has
+    /// started an attempt, or if one already runs. Always returns false if requests cannot cause a refresh.
     fn request_refresh(&self) -> bool {
         let Some(min_interval) = self.min_interval else { return false };
         let mut state = self.state();
@@ -128,7 +133,8 @@ impl Keyring {
     /// is no refresher.
     pub(super) async fn refresh(&self) -> bool {
         let mut ended = self.ended.subscribe();
-        // An attempt that already runs may have read the keys before they changed, so its end is not enough.
+        // An attempt that already runs may have read the file or the provider before this call. So this call waits for
+        // the end of that attempt, and then starts its own.
         while !self.start_refresh(&mut ended) {
             let _ = ended.changed().await;
         }
@@ -159,7 +165,7 @@ impl Keyring {
                 () = tokio::time::sleep_until(when) => true,
             };
             let mut state = self.state();
-            // The request has already marked the attempt as running.
+            // A refresh was requested: the request has already marked the attempt as running.
             if state.in_progress {
                 return true;
             }
@@ -167,8 +173,7 @@ impl Keyring {
                 *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
                 return false;
             }
-            // An earlier attempt has already fulfilled the request that sent this notification. So the loop waits
-            // again.
+            // The notification is old: an earlier attempt has already fulfilled its request. So the loop waits again.
         }
     }
 

@@ -149,7 +149,7 @@ impl Minter {
     /// Signs a token with `claims` that is valid from now for `ttl`. A fraction of a second in `ttl` is ignored.
     ///
     /// # Errors
-    /// [`KeyError`] if signing fails, or the clock is before 1970.
+    /// [`KeyError`] if signing fails, if the claims cannot be written as JSON, or if the clock is before 1970.
     pub fn mint(&self, claims: &TokenClaims, ttl: Duration) -> Result<String, KeyError> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

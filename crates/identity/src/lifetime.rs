@@ -15,7 +15,7 @@ use super::token::VerifiedToken;
 const POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The lifetime of a verified token. The lifetime ends when the token expires, or when the key of the token is
-/// withdrawn or replaced.
+/// withdrawn or replaced. For a token without a key id, the lifetime also ends when a second key fits the token.
 pub struct TokenLifetime {
     token: Arc<VerifiedToken>,
     keys: Arc<Keyring>,

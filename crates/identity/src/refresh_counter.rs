@@ -15,7 +15,7 @@ pub(super) struct RefreshCounter {
 pub struct RefreshCounts {
     /// Refreshes that installed a set.
     pub done: u64,
-    /// Refreshes that failed.
+    /// Refreshes that failed. If polls of a file fail with the same error, only the first of them counts.
     pub failed: u64,
 }
 

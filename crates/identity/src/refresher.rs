@@ -31,9 +31,9 @@ impl Drop for JwksRefresher {
 /// How often a provider is asked for keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RefreshSchedule {
-    /// Time between two refreshes, if no refresh fails and no token names an unknown key.
+    /// The longest time from the end of one attempt to the next attempt.
     pub(super) interval: Duration,
-    /// Shortest time between the starts of two attempts.
+    /// The shortest time between two attempts, except attempts of a `KeyRefresher`.
     pub(super) min_interval: Duration,
 }
 
@@ -46,8 +46,8 @@ impl RefreshSchedule {
 
     /// The delay after a failure. `earlier_failures` is the number of consecutive failures before this one. Each
     /// earlier failure doubles the delay, up to the interval. `jitter` (0 to 255) subtracts up to a quarter of the
-    /// delay, but the result is not below the minimum. So servers that failed at the same time do not retry at the same
-    /// time.
+    /// delay, but the result is not below the minimum. Because of the jitter, servers that failed at the same time do
+    /// not retry at the same time.
     fn delay_after_failures(&self, earlier_failures: u32, jitter: u8) -> Duration {
         // 2 to the power of `earlier_failures`, or `u32::MAX` if the power is larger.
         let factor = 1_u32.checked_shl(earlier_failures).unwrap_or(u32::MAX);
@@ -144,7 +144,7 @@ impl JwksRefresher {
 /// Fetches and parses the set once. Returns the set and the `max-age` of the response.
 ///
 /// # Errors
-/// A text without a subject: the caller puts the URL in front of it.
+/// The rest of a sentence that starts with the URL.
 pub(super) async fn load(
     fetcher: &Fetcher,
     algorithms: &[Algorithm],
@@ -153,7 +153,7 @@ pub(super) async fn load(
     Ok((KeySet::parse(&json, algorithms)?, max_age))
 }
 
-/// Replaces the keys by `set`, counts the success, and logs what has changed.
+/// Replaces the keys with `set`, counts the success, and logs what has changed.
 fn replace_keys(keys: &Keyring, set: KeySet) {
     set.log_ignored_keys(Some(&keys.set()));
     let count = set.len();

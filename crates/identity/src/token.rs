@@ -136,7 +136,8 @@ pub(super) fn verify(
     Ok(VerifiedToken::new(claims, times, key.fingerprint(), algorithm, lookup))
 }
 
-/// Checks that `rules` allow the algorithm and the type, and that the header needs no extension. Returns the algorithm.
+/// Checks that `rules` allow the algorithm and the type, and that the header declares no critical extension and no
+/// unencoded payload. Returns the algorithm.
 fn check_header(header: &Header, rules: &Rules) -> Result<Algorithm, TokenError> {
     let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenError::Algorithm)?;
     if !rules.algorithms.contains(&algorithm) {

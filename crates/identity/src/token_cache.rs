@@ -32,7 +32,7 @@ pub(super) type TokenHash = [u8; 32];
 pub(super) struct TokenCache(Vec<Mutex<Shard>>);
 
 /// A part of the cache with CLOCK eviction. If the shard is full, the hand skips the slots that were used since the
-/// last pass of the hand. Then the token in the next slot is evicted.
+/// last pass of the hand, at most [`MAX_SKIPPED`]. Then the token in the next slot is evicted.
 #[derive(Default)]
 struct Shard {
     indices: HashMap<TokenHash, usize>,

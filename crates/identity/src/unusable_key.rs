@@ -25,8 +25,8 @@ impl IgnoredKey {
 
 /// Why a key is ignored.
 pub(super) enum UnusableKey {
-    /// The type, algorithm or use of the key is not supported. A set may contain such keys, so they are never the error
-    /// of a set.
+    /// The type, algorithm or use of the key is not supported. A set may contain such keys, so an error of the set
+    /// never names them.
     Unsupported(&'static str),
     /// The key is malformed.
     Malformed(String),
@@ -60,8 +60,8 @@ impl UnusableKey {
         }
     }
 
-    /// The error of a set that has no usable key. `None`: this key is not a reason for the error, because it is only
-    /// unsupported. `index` is the position of the key in the set, from 0.
+    /// The error of a set that has no usable key, if this key explains the error. `None`: the key is only unsupported.
+    /// `index` is the position of the key in the set, from 0.
     pub(super) fn key_set_error(&self, index: usize) -> Option<String> {
         match self {
             Self::Unsupported(_) => None,

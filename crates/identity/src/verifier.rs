@@ -77,28 +77,30 @@ impl KeyRefresher {
 
 /// Verifies tokens against a set of keys and the configured rules.
 ///
-/// A verified token is cached by its hash. The cached token is used until it expires or its key is withdrawn.
+/// A verified token is cached by its hash. The signature of a cached token is not checked again until the token
+/// expires, its key is withdrawn, or the cache needs the space.
 #[derive(Debug)]
 pub struct Verifier {
     keys: Arc<Keyring>,
     rules: Rules,
     cache: TokenCache,
-    /// The task that refreshes the keys. `None`: the keys do not change.
+    /// The task that refreshes the keys. `None`: the keys never change.
     refresher: Option<JwksRefresher>,
 }
 
 impl Verifier {
     /// Opens a verifier with the keys of the configured file or provider. The keys are refreshed until the verifier is
-    /// dropped. A changed file is loaded within a second. A provider is asked at the configured interval, and when a
-    /// token names an unknown key. If a refresh fails, the failure is logged and the previous keys stay.
+    /// dropped. A changed file is loaded within a second. A provider is asked at the configured interval or earlier
+    /// (its `Cache-Control` can shorten the interval), and when a token names an unknown key id. If a refresh fails,
+    /// the failure is logged and the previous keys stay.
     ///
     /// Needs a tokio runtime with time enabled, and with I/O enabled for a provider.
     ///
     /// # Errors
-    /// [`OpenError::Config`] if the configuration has a file and a provider, or none of the two. [`OpenError::Config`]
+    /// [`OpenError::Config`] if the configuration has both a file and a provider, or neither. [`OpenError::Config`]
     /// also if the file cannot be read, is larger than 1 MiB, or is not a JWK set with a usable key.
-    /// [`OpenError::Provider`] if the provider does not respond. [`OpenError::Provider`] also if the response is larger
-    /// than 1 MiB, or is not a JWK set with a usable key.
+    /// [`OpenError::Provider`] if the set cannot be fetched from the provider. [`OpenError::Provider`] also if the set
+    /// is larger than 1 MiB, or is not a JWK set with a usable key.
     pub async fn open(settings: &IdentitySettings) -> Result<Self, OpenError> {
         let rules = Rules {
             algorithms: settings.jwt_algorithms.clone(),
@@ -159,17 +161,17 @@ impl Verifier {
     ///
     /// # Errors
     /// `identity_required` if the token is missing, or if the identity is incomplete or illegal. `identity_required`
-    /// also if a header names another identity than the token. `auth_rejected` if the token is invalid (with a cause
-    /// for the log), or if there are several Authorization headers.
+    /// also if a header names another identity than the token, or is sent twice. `auth_rejected` if the token is
+    /// invalid (with a cause for the log), or if there are several Authorization headers.
     pub fn identify(&self, headers: &HeaderMap, access_token: Option<&str>) -> Result<Caller, Refusal> {
         let token = bearer_token(headers, access_token)?;
         let verified = self.verify(token).map_err(auth_rejected)?;
         build_caller(&verified, headers, self.rules.session_bound)
     }
 
-    /// Like [`identify`](Self::identify). But if the key id of the token is unknown, waits for a refresh of the keys and
-    /// verifies the token again. The wait is at most 3 s. There is no wait if requests cannot cause a refresh, or if the
-    /// minimum interval between two refreshes has not passed.
+    /// Like [`identify`](Self::identify). But if the key id of the token is unknown and the keys come from a provider,
+    /// waits for a refresh of the keys and verifies the token again. The wait is at most 3 s. If no refresh runs and
+    /// the minimum interval since the last one has not passed, there is no wait.
     ///
     /// # Errors
     /// As [`identify`](Self::identify).
@@ -181,8 +183,11 @@ impl Verifier {
         self.identify_with_lifetime(headers, access_token).await.map(|(caller, _)| caller)
     }
 
-    /// Like [`identify_or_refresh`](Self::identify_or_refresh), and also returns the lifetime of the token. A response
-    /// that can take longer than the token is valid needs the lifetime.
+    /// Like [`identify_or_refresh`](Self::identify_or_refresh), and also returns the lifetime of the token. The
+    /// lifetime is for responses that can take longer than the token is valid.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify).
     pub async fn identify_with_lifetime(
         &self,
         headers: &HeaderMap,

@@ -18,8 +18,9 @@ const MAX_LEGAL_CHARS: usize = 400;
 /// Decodes `json` as a request.
 ///
 /// # Errors
-/// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if the text is not JSON, if a member is unknown or missing, or
-/// if a value has another type. The message names the member. If a value is wrong, the message also says what is legal.
+/// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if `json` is not a JSON object, or if a member is unknown,
+/// missing, given twice or has an illegal value. The message names the member. If a value is wrong, the message also
+/// says what is legal.
 ///
 /// # Examples
 /// ```
@@ -95,13 +96,13 @@ fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
     let message = if let Some(member) = unknown_member(text) {
         // `serde` writes `one of` before a list of several members.
         let declared = legal.as_deref().unwrap_or("none").trim_start_matches("one of ");
-        // The path ends with the member itself. The part before it is the object that contains the member.
+        // The path ends with the unknown member. The part before the member names the object that contains the member.
         let object =
             path.strip_suffix(member).and_then(|object| object.strip_suffix('.')).unwrap_or_default();
         let suffix = of_object(object);
         format!("the member `{}`{suffix} is not declared; declared are {declared}", printable_name(member))
     } else if let Some(member) = quoted_name(text, "missing field `") {
-        // The path is the object without the member.
+        // The path names the object that should contain the member.
         let suffix = of_object(if path == "." { "" } else { path });
         format!("the member `{member}`{suffix} is missing")
     } else if let Some(member) = quoted_name(text, "duplicate field `") {

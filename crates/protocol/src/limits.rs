@@ -35,7 +35,8 @@ impl PayloadLimits {
     /// # Errors
     /// [`Code::PayloadInvalid`].
     pub(crate) fn check_text(&self, field: &str, text: &str) -> Result<(), Envelope> {
-        // A string never has more characters than bytes. So if it has few bytes, its characters are not counted.
+        // A string never has more characters than bytes. So the characters are counted only if the bytes exceed the
+        // limit.
         if text.len() > self.max_chars && text.chars().count() > self.max_chars {
             return Err(payload_invalid(format!(
                 "{field} holds a text of more than {} characters",

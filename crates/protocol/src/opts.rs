@@ -51,8 +51,8 @@ pub struct PutOpts {
 }
 
 /// A JSON object that has not been checked against the limits. It stays text until [`PutOpts::into_options`] parses it.
-/// So if it is too deep for the parser, or a number is too large, the refusal can say that the metadata is wrong.
-/// Otherwise the refusal would say that the whole request is not JSON.
+/// So if the object is too deep for the parser or contains a number that is too large, the refusal says that the
+/// metadata is wrong. If the object were parsed with the request, the refusal would say that the whole body is not JSON.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct RawMetadata(Box<RawValue>);
@@ -71,8 +71,8 @@ impl<'de> Deserialize<'de> for RawMetadata {
     }
 }
 
-/// Whether a string in well-formed JSON escapes a surrogate that is not half of a pair. `serde_json` does not check
-/// this in raw values.
+/// Whether a string in `json` contains an escaped surrogate that is not half of a pair. `json` must be well-formed.
+/// `serde_json` does not check surrogates in raw values.
 fn has_lone_surrogate(json: &str) -> bool {
     // The UTF-16 code unit of an escape `uXXXX`; `None` for a short escape such as `n`.
     let code_unit = |escape: &str| u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok();
@@ -194,8 +194,9 @@ impl PutOpts {
 
 /// Parses metadata that is known to be a JSON object, and checks it against the limits.
 fn parse_metadata(text: &str) -> Result<Value, Envelope> {
-    // The text is a JSON object, so parsing fails for two reasons only: a number does not fit into an f64, or the text
-    // is too deep for the parser. A text that is too deep for the parser is also too deep for the protocol.
+    // The text is a JSON object without lone surrogates. So parsing fails for two reasons only: a number does not fit
+    // into an f64, or the text is too deep for the parser. A text that is too deep for the parser is also too deep for
+    // the protocol.
     let value: Value = serde_json::from_str(text).map_err(|_| {
         if nesting_depth(text) > PAYLOAD_LIMITS.max_depth {
             return PAYLOAD_LIMITS.too_deep("metadata");

@@ -91,7 +91,7 @@ pub const fn max_put_json_bytes(limit: u64) -> u64 {
 }
 
 /// Decodes the JSON of `artifacts.put` while it arrives. The decoder holds only the decoded bytes and the rest of the
-/// JSON. Its debug output shows only their lengths.
+/// JSON. Its debug output shows the limit and lengths, never content.
 ///
 /// # Examples
 /// ```
@@ -142,7 +142,7 @@ enum LexerState {
     /// In the value of `bytes`.
     Base64Text,
     /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`. `next_digit` says what
-    /// the next byte is. 0 is the byte after the backslash, and 1 to 4 are the hex digits of a `\u` escape. `value` is
+    /// the next byte is: 0 for the byte after the backslash, 1 to 4 for a hex digit of a `\u` escape. `value` is
     /// the number that the hex digits so far make.
     Base64Escape { next_digit: u8, value: u32 },
 }
@@ -173,7 +173,7 @@ impl PutDecoder {
     ///
     /// # Errors
     /// [`Code::RequestTooLarge`] as soon as the decoded bytes exceed the limit, or the rest of the JSON exceeds
-    /// [`MAX_JSON_BYTES`]; [`Code::InvalidRequest`] if the bytes are not base64.
+    /// [`MAX_JSON_BYTES`]; [`Code::InvalidRequest`] if the value of `bytes` is not base64.
     pub fn feed(&mut self, mut chunk: &[u8]) -> Result<(), Envelope> {
         while let Some(&byte) = chunk.first() {
             if self.state == LexerState::Base64Text {
@@ -198,8 +198,8 @@ impl PutDecoder {
         Ok(())
     }
 
-    /// Processes one byte of the JSON, except plain base64 in the value of the member `bytes`. An escape in this value is
-    /// processed here.
+    /// Processes one byte outside the value of the member `bytes`, or one byte of an escape in this value. Other bytes
+    /// of the value are decoded in `feed`.
     fn step(&mut self, byte: u8) -> Result<(), Envelope> {
         let in_outer_object = self.depth == 1 && self.is_object;
         match (self.state, byte) {
@@ -283,7 +283,8 @@ impl PutDecoder {
     /// Returns the request, after the whole body was fed.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`]: see [`decode`]; [`Code::RequestTooLarge`].
+    /// [`Code::InvalidRequest`] if the JSON is not a legal request (see [`decode`]), or if the value of `bytes` is not
+    /// base64. [`Code::RequestTooLarge`] if the artifact exceeds the limit.
     pub fn finish(mut self) -> Result<PutRequest, Envelope> {
         let json: PutJson = decode(&self.json)?;
         // In JSON, `"b\u0079tes"` is another notation of the name `bytes`. `feed` does not recognize it, so the base64

@@ -1,7 +1,7 @@
 //! The requests of all methods except `artifacts.put`, which has its own module. A request with an unknown member is
 //! refused, and the error names the member.
 //!
-//! All numbers are unsigned, because they are counts, sizes and durations.
+//! All numbers are unsigned, because they are counts, sizes, offsets and durations.
 
 use artifact_store_core::{Filter, MediaRange, Source, StoreError, Timestamp};
 use serde::de::{Error as _, Unexpected};

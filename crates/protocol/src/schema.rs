@@ -66,7 +66,7 @@ impl PartialSchema for Moment {
 
 impl ToSchema for Moment {}
 
-/// The schema of bytes.
+/// The schema of bytes, which JSON contains as base64.
 pub(crate) struct Base64;
 
 impl PartialSchema for Base64 {
@@ -155,7 +155,7 @@ impl ToSchema for CapabilitiesSchema {
 
 /// The schema of the expiry of a presigned URL.
 pub(crate) fn expiry_schema() -> Schema {
-    // The schema of an integer in this range.
+    // The schema of an integer between `from` and `to`, both included.
     let range = |from, to| {
         let number = ObjectBuilder::new().schema_type(Type::Integer);
         number
@@ -174,7 +174,7 @@ pub(crate) fn expiry_schema() -> Schema {
         .into()
 }
 
-/// The schema of any JSON object, or null.
+/// The schema of the custom metadata in a request: any JSON object, or null.
 pub(crate) fn any_object_or_null() -> Schema {
     let description = "Custom metadata, within the limits of a control payload: 6 nested containers, 64 members in an object, 50 items in a \
                  list, 4096 characters in a string.";
@@ -186,7 +186,7 @@ pub(crate) fn any_object_or_null() -> Schema {
         .into()
 }
 
-/// The schema of any JSON object.
+/// The schema of the custom metadata in a response: any JSON object.
 pub(crate) fn any_object() -> Schema {
     ObjectBuilder::new()
         .additional_properties(Some(AdditionalProperties::FreeForm(true)))

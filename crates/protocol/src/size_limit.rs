@@ -1,17 +1,17 @@
-//! [`SizeLimit`]: the largest artifact that a request may bring, and the setting that raises this limit. This module
+//! [`SizeLimit`]: the largest artifact that a request may contain, and the setting that raises this limit. This module
 //! must never know a store or how a configuration is read.
 
 use crate::code::Code;
 use crate::envelope::Envelope;
 
-/// The default of `protocol.max_request_bytes`, in bytes: 4 MiB. This is the largest artifact that `artifacts.put`
-/// accepts.
+/// The largest artifact that `artifacts.put` accepts if `protocol.max_request_bytes` is not set, in bytes: 4 MiB.
 pub const DEFAULT_MAX_REQUEST_BYTES: u64 = 4 << 20;
-/// The default of `protocol.max_upload_bytes`, in bytes: 1 GiB. This is the largest artifact that the byte plane
-/// accepts.
+/// The largest artifact that the byte plane accepts if neither `protocol.max_upload_bytes` nor
+/// `protocol.max_request_bytes` is set, in bytes: 1 GiB.
 pub const DEFAULT_MAX_UPLOAD_BYTES: u64 = 1 << 30;
 
-/// The setting that limits the size of an artifact. The refusal of a larger artifact names this setting.
+/// What limits the size of an artifact: a setting of the server, or the store. The refusal of a larger artifact names
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitSource {
     /// `protocol.max_request_bytes`.
@@ -21,11 +21,11 @@ pub enum LimitSource {
     MaxRequestBytesOfPut,
     /// `protocol.max_upload_bytes`.
     MaxUploadBytes,
-    /// The driver of the store.
+    /// The store. The refusal names `artifacts.options.max_artifact_bytes`.
     Store,
 }
 
-/// The largest artifact that a request may bring.
+/// The largest artifact that a request may contain.
 ///
 /// # Examples
 /// ```
@@ -37,7 +37,7 @@ pub enum LimitSource {
 pub struct SizeLimit {
     /// The number of bytes. An artifact of exactly this size is accepted.
     pub bytes: u64,
-    /// The setting that this number comes from.
+    /// Where the number comes from.
     pub source: LimitSource,
 }
 

@@ -3,8 +3,8 @@
 //! By default, each process has its own bus. With an [`EventLog`], all processes on one storage share a bus. Each
 //! process then appends its own events to the log, and reads the events of all processes in the log's order.
 //!
-//! A slow subscriber never delays another subscriber. The bus keeps a limited number of events and drops the oldest. A
-//! subscriber that has not read a dropped event gets [`Delivery::TooSlow`], and its subscription ends.
+//! A slow subscriber never delays another subscriber. The bus keeps a limited number of events and drops old ones. If a
+//! subscriber has not read a dropped event of its scope, it gets [`Delivery::TooSlow`], and its subscription ends.
 //!
 //! This module must never know who may subscribe to what.
 
@@ -32,8 +32,8 @@ use crate::refusal::Refusal;
 /// An event on the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The event's id. A subscriber can continue after this id on any process that shares the bus. The id does not reveal
-    /// how many events were published.
+    /// The event's id. A subscriber can continue after this id on any process that shares the bus. The id does not
+    /// reveal how many events were published.
     pub id: String,
     /// The event's type, time, scope and payload.
     pub data: EventData,
@@ -44,8 +44,8 @@ pub struct Event {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events are missing at this point. The bus dropped them while the subscriber was not connected, or they were lost
-    /// before they reached the bus.
+    /// Events may be missing at this point. The bus dropped them while the subscriber was not connected, or they were
+    /// lost before they reached the bus. A subscriber also gets a gap if the bus does not know its last event id.
     Gap,
     /// The subscriber read too slowly, so the bus dropped events that the subscriber had not read. This is the last
     /// delivery of the subscription.
@@ -100,10 +100,11 @@ pub struct EventCounts {
 /// What the bus, its subscriptions and its replication share.
 #[derive(Debug)]
 struct SharedBus {
-    /// Hashes event numbers to event ids. An id must hide its number: if a tenant knew the numbers of its events, it
+    /// Hashes publish numbers to event ids. An id must hide its number: if a tenant knew the numbers of its events, it
     /// could learn how many events other tenants have.
     ids: RandomState,
-    /// How many events this process has published. The next event gets this number.
+    /// How many events this process has published. The next event gets this publish number. The history numbers its
+    /// entries separately.
     published: AtomicU64,
     state: Mutex<BusState>,
 }
@@ -138,6 +139,9 @@ impl EventBus {
 
     /// Creates the bus that all processes on `log` share. The bus starts with the newest events of the log. The call
     /// needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
     pub(crate) async fn replicated(limits: BusLimits, log: Arc<dyn EventLog>) -> Result<Self, StoreError> {
         let shared = Self::new(limits).shared;
         let replicator = LogReplicator::start(log, Arc::clone(&shared)).await?;
@@ -153,11 +157,11 @@ impl EventBus {
     /// dropped.
     pub(crate) fn publish(&self, scope: Scope, payload: EventPayload) {
         let data = EventData { kind: payload.kind(), occurred_at: SystemClock.now(), scope, payload };
-        let number = self.shared.published.fetch_add(1, Ordering::Relaxed);
-        let event = Event { id: self.shared.event_id(number), data };
+        let publish_number = self.shared.published.fetch_add(1, Ordering::Relaxed);
+        let event = Event { id: self.shared.event_id(publish_number), data };
         match &self.replicator {
             None => self.shared.push(HistoryEntry::Event(Arc::new(event))),
-            Some(replicator) => replicator.publish(self.shared.log_key(number), &event),
+            Some(replicator) => replicator.publish(self.shared.log_key(publish_number), &event),
         }
     }
 
@@ -170,7 +174,8 @@ impl EventBus {
         }
     }
 
-    /// Closes the bus. An open subscription ends after it has read the kept events. New subscriptions are refused.
+    /// Closes the bus. An open subscription ends after it has read the kept events. New subscriptions are refused. With
+    /// a log, the call first does a [`flush`](Self::flush), then stops the replication.
     pub(crate) async fn close(&self) {
         if let Some(replicator) = &self.replicator {
             replicator.flush().await;
@@ -230,8 +235,7 @@ impl EventBus {
                 return Err(Refusal::too_many_subscribers(limit));
             }
         };
-        // A subscriber to one session searches the id among its own tenant's events only. So it cannot find out whether
-        // another tenant has an event with this id.
+        // For a subscriber to one session, an event id of another tenant counts as unknown.
         let tenant = match scope {
             SubscriptionScope::Session => Some(session.tenant()),
             SubscriptionScope::AllTenants => None,
@@ -247,8 +251,8 @@ impl EventBus {
 }
 
 impl SharedBus {
-    /// Locks the state. A poisoned lock is used like any other lock: the code that changes the state cannot panic, so
-    /// the state is always consistent.
+    /// Locks the state. A poisoned lock is used like any other lock, because no code panics in the middle of a change
+    /// of the state.
     fn state(&self) -> MutexGuard<'_, BusState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -275,16 +279,16 @@ impl SharedBus {
         }
     }
 
-    /// The id of the event with this number: 16 hexadecimal digits.
-    fn event_id(&self, number: u64) -> String {
-        format!("{:016x}", self.ids.hash_one(number))
+    /// The id of the event with this publish number: 16 hexadecimal digits.
+    fn event_id(&self, publish_number: u64) -> String {
+        format!("{:016x}", self.ids.hash_one(publish_number))
     }
 
-    /// The unique key of the event with this number in the log. The log stores an entry once, even if the entry is
-    /// appended again with the same key.
-    fn log_key(&self, number: u64) -> [u8; 16] {
+    /// The key of the log entry for the event with this publish number. The log stores an entry once, even if the entry
+    /// is appended again with the same key.
+    fn log_key(&self, publish_number: u64) -> [u8; 16] {
         // A hash has 64 bits, and the key has 128.
-        let hash_half = |half: u8| u128::from(self.ids.hash_one((number, half)));
+        let hash_half = |half: u8| u128::from(self.ids.hash_one((publish_number, half)));
         (hash_half(0) << 64 | hash_half(1)).to_be_bytes()
     }
 }

@@ -2,9 +2,9 @@
 
 use artifact_store_core::{Scope, ScopePart};
 
-/// A verified identity and the scopes of its token. The code that creates a `Caller` is responsible for the
-/// verification: a server creates it from a verified token, and a runtime that embeds this crate creates it from its
-/// own sessions.
+/// A verified identity and the scopes of its token (`admin`, `console:fleet`, `artifacts:delete`). The code that
+/// creates a `Caller` is responsible for the verification: a server creates it from a verified token, and a runtime
+/// that embeds this crate creates it from its own sessions.
 ///
 /// # Examples
 /// ```
@@ -28,22 +28,23 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A caller in the session of `scope`, with no token scope: without `admin`, `console:fleet` and `artifacts:delete`.
-    /// The task of `scope` is ignored.
+    /// A caller in the session of `scope`, with no token scope: without `admin`, `console:fleet` and
+    /// `artifacts:delete`. The task of `scope` is ignored.
     pub fn new(scope: &Scope) -> Self {
         let session =
             Scope::from_parts(scope.tenant().clone(), scope.user().clone(), scope.session().clone(), None);
         Self { session, admin: false, fleet: false, delete: false, session_bound: false }
     }
 
-    /// Adds `admin`: the caller may put, list and delete for others, in its own tenant and in other tenants.
+    /// Adds `admin`: the caller may put, list and delete for others, in its own tenant and in other tenants. The caller
+    /// may also receive the events of all tenants.
     #[must_use]
     pub fn with_admin(mut self) -> Self {
         self.admin = true;
         self
     }
 
-    /// Adds `console:fleet`: the caller may list artifacts and receive events of other tenants.
+    /// Adds `console:fleet`: the caller may list artifacts of other tenants, and receive the events of all tenants.
     #[must_use]
     pub fn with_fleet(mut self) -> Self {
         self.fleet = true;
@@ -58,7 +59,8 @@ impl Caller {
     }
 
     /// Binds the caller to its session. A listing that names no session then covers only this session, instead of every
-    /// session of the user. The rights of `admin` and `console:fleet` do not change.
+    /// session of the user. The binding does not limit listings of a caller with `admin`, nor listings of other tenants
+    /// with `console:fleet`.
     #[must_use]
     pub fn with_bound_session(mut self) -> Self {
         self.session_bound = true;

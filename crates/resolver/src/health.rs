@@ -60,7 +60,7 @@ impl StoreHealth {
         Self { store, last: Mutex::new(None) }
     }
 
-    /// The health of the store. The store is checked at most once a second, and never twice at the same time.
+    /// The health of the store. The store is checked at most once a second, and concurrent callers share one check.
     pub(crate) async fn get(&self) -> SubsystemHealth {
         let result = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

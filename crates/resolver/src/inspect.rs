@@ -13,8 +13,8 @@ use futures_util::stream;
 pub struct Rejection(Cow<'static, str>);
 
 impl Rejection {
-    /// Creates a rejection. The uploader receives `message` with the code `payload_invalid`. It must not contain bytes of
-    /// the upload.
+    /// Creates a rejection. The uploader receives `message` with the code `payload_invalid`. The message must not
+    /// contain bytes of the upload.
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self(message.into())
     }
@@ -44,11 +44,11 @@ pub struct Upload<'a> {
     pub length: Option<u64>,
 }
 
-/// Inspects uploads before they are stored. Nothing of a rejected upload is stored.
+/// Inspects puts and uploads before the artifact becomes visible. A rejected upload leaves nothing in the store.
 #[async_trait]
 pub trait Inspector: fmt::Debug + Send + Sync + 'static {
-    /// Inspects the metadata of an upload. `Ok(None)` accepts the upload, and its bytes are not inspected. `Ok(Some(…))`
-    /// returns the [`Inspection`] that inspects its bytes.
+    /// Inspects the metadata of an upload. `Ok(None)` accepts the upload, and its bytes are not inspected.
+    /// `Ok(Some(…))` returns the [`Inspection`] that inspects its bytes.
     ///
     /// # Errors
     /// A [`Rejection`] ends the upload before any of its bytes is read.
@@ -86,8 +86,8 @@ pub(crate) fn inspect_body(body: Body, inspection: Box<dyn Inspection>) -> Resul
             let next_state = (chunks, inspection);
             return Ok(Some((chunk, next_state)));
         }
-        // `chunks.finish` fails if the body does not have its announced length and digest. The inspection must not accept
-        // such a body, so this check comes first.
+        // `chunks.finish` fails if the body does not have its announced length and digest. The inspection must not
+        // accept such a body, so `chunks.finish` comes first.
         chunks.finish()?;
         inspection.finish().await?;
         Ok::<_, BoxError>(None)

@@ -8,12 +8,14 @@
 //! - enforces `max_request_bytes` and `max_upload_bytes` while bytes arrive;
 //! - answers `presign_unsupported` if the store does not presign;
 //! - answers every read of another tenant's content with `not_found`, whether the artifact exists or not;
-//! - passes uploads to an [`Inspector`];
-//! - publishes an event for each upload, each delete and each use of admin rights in another tenant.
+//! - passes puts and uploads to an [`Inspector`];
+//! - publishes an event for each new artifact, each delete, and each use of `admin` or `console:fleet` in another
+//!   tenant.
 //!
 //! A refused call returns a [`Refusal`]: a code, a safe message, and a cause for the log.
 //!
-//! This crate decides by the trait and the flags of the store, never by the name of its driver. It must never know HTTP.
+//! This crate decides by the trait and the flags of the store, never by the name of its driver. It must never know
+//! HTTP.
 
 mod bus;
 mod caller;

@@ -113,8 +113,9 @@ const TABLE: [Rule; 4] = [
 ];
 
 impl VerbClass {
+    /// The row of the table for this class.
     fn rule(self) -> &'static Rule {
-        // The table has a row for each class, as the test `every_class_has_its_row` checks. So `&TABLE[0]` is never used.
+        // The table has a row for each class (the test `every_class_has_its_row`). So `&TABLE[0]` is never used.
         TABLE.iter().find(|rule| rule.class == self).unwrap_or(&TABLE[0])
     }
 }
@@ -207,7 +208,8 @@ pub(crate) fn authorize<V: ScopedVerb>(
         return Err(denied(code, V::CLASS));
     }
     let Some(tenant) = requested.tenant else { return Err(incomplete_scope()) };
-    // In another tenant, no user and no session is the caller's. The table has already allowed this tenant.
+    // If the tenant is foreign, the table has already allowed it. Every user and session there is another than the
+    // caller's.
     let may_name_others = is_foreign || (caller.is_admin() && rule.admin_names_others);
     let names_other_user = requested.user.as_ref().is_some_and(|user| user != caller.user());
     let names_other_session = requested.session.as_ref().is_some_and(|session| session != caller.session());
@@ -220,8 +222,8 @@ pub(crate) fn authorize<V: ScopedVerb>(
     let mut user = requested.user;
     let mut session = requested.session;
     if !may_name_others {
-        // If a listing names no user, it is limited to the caller's own user. If the caller is also bound to its session,
-        // a listing without a session is limited to this session.
+        // If a listing names no user, it is limited to the caller's own user. If the caller is also bound to its
+        // session, a listing without a session is limited to this session.
         user = user.or_else(|| default_user::<V>(caller));
         session = session.or_else(|| default_session::<V>(caller));
     }
@@ -301,7 +303,8 @@ fn incomplete_scope() -> Refusal {
     )
 }
 
-/// The refusal with the code from the table, with a message that says what the caller's token needs.
+/// The refusal with the code from the table. The message says which token scope is needed; for `not_found`, the message
+/// is the same as for a missing artifact.
 fn denied(code: Code, class: VerbClass) -> Refusal {
     match (code, class) {
         (Code::NotFound, _) => Refusal::not_found(),

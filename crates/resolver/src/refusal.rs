@@ -39,7 +39,7 @@ impl Refusal {
         Self::new(Code::NotFound, "there is no such artifact in this scope")
     }
 
-    /// The refusal of a subscriber because of this limit.
+    /// The refusal of a subscriber because the limit `reached` is reached.
     pub(crate) fn too_many_subscribers(reached: ReachedLimit) -> Self {
         let too_many = |who: &str, limit: usize| {
             Cow::Owned(format!(
@@ -118,7 +118,8 @@ impl Refusal {
             ErrorKind::Closed => {
                 Self::new(Code::RuntimeError, "the runtime is shutting down; try again in a moment")
             }
-            // No method of the protocol needs these flags. So this error can only come from a bug in the runtime.
+            // No method of the protocol needs these flags. So an `Unsupported` error with one of them is a bug in the
+            // runtime.
             ErrorKind::Unsupported(Flag::PresignPut | Flag::Durable | Flag::Shared) | ErrorKind::Backend => {
                 Self::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
             }
@@ -127,8 +128,8 @@ impl Refusal {
     }
 }
 
-/// The operation that failed. Each operation has a fixed message for an invalid argument. The store's own message is not
-/// sent, because it may name a path.
+/// The operation that failed. Each operation has a fixed message for an invalid argument. The store's own message is
+/// not sent, because it may name a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Put,
@@ -154,7 +155,7 @@ impl Operation {
     }
 }
 
-/// Searches the causes of `error` for a [`Rejection`] and returns its message. `None` if no inspection rejected the body.
+/// Returns the message of the [`Rejection`] among the causes of `error`. `None` if no inspection rejected the body.
 fn find_rejection(error: &StoreError) -> Option<Cow<'static, str>> {
     let mut next = error.source();
     while let Some(cause) = next {

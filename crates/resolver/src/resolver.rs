@@ -70,11 +70,12 @@ impl Resolver {
     }
 
     /// Creates a resolver whose subscribers receive the events of every resolver on `log`, in one order. `log` must be
-    /// on the same storage as `store`; `artifact_store::open_event_log` opens such a log. The call needs a Tokio runtime.
+    /// on the same storage as `store`; `artifact_store::open_event_log` opens such a log. The call needs a Tokio
+    /// runtime.
     ///
-    /// An upload or delete returns when its event was written to the log and read back from the log. It waits for this at
-    /// most 1 second. While the log cannot be written, up to 8192 events wait in memory and are published later. Further
-    /// events are lost.
+    /// A put, upload or delete that publishes an event returns when this event was written to the log and read back
+    /// from the log. The call waits for this at most 1 second. While the log cannot be written, up to 8192 events wait
+    /// in memory and are published later. Further events are lost.
     ///
     /// The resolver does not close `log`. Close `log` after [`close_events`](Self::close_events).
     ///
@@ -99,7 +100,8 @@ impl Resolver {
         &self.options.runtime
     }
 
-    /// The largest artifact that `artifacts.put` accepts: the smaller of the configured limit and the limit of the store.
+    /// The largest artifact that `artifacts.put` accepts: the smaller of the configured limit and the limit of the
+    /// store.
     pub fn put_limit(&self) -> SizeLimit {
         self.apply_store_limit(self.options.put_limit())
     }
@@ -122,6 +124,9 @@ impl Resolver {
 
 /// Parses the id in a request. Returns `None` if the text is not an id. After the authorization, the method then
 /// refuses the request with `not_found`, as for a missing artifact.
+///
+/// # Errors
+/// `invalid_request` if the text is empty.
 fn parse_id(text: &str) -> Result<Option<ArtifactId>, Refusal> {
     if text.is_empty() {
         return Err(Refusal::new(Code::InvalidRequest, "the member `id` is empty"));

@@ -14,16 +14,16 @@ use artifact_store_core::ScopePart;
 use super::Event;
 use super::size::event_size;
 
-/// The maximum number of losses that are remembered. This limits their memory to 8 KiB. A subscriber that has not read a
-/// forgotten loss is treated as too slow.
+/// The maximum number of losses that are remembered. An open subscription that has not read a forgotten loss is too
+/// slow.
 const MAX_LOSSES: usize = 1024;
 
 /// An entry of the history: an event or a loss.
 #[derive(Debug, Clone)]
 pub(super) enum HistoryEntry {
     Event(Arc<Event>),
-    /// A loss: events that did not reach the bus, or that this version cannot parse. The tenants of these events are
-    /// unknown.
+    /// A loss: events that did not reach the bus, or that this version of the program cannot parse. The tenants of
+    /// these events are unknown.
     Lost,
 }
 
@@ -55,7 +55,8 @@ pub(super) struct EventHistory {
 struct TenantHistory {
     events: VecDeque<StoredEvent>,
     bytes: usize,
-    /// The event of this tenant that was dropped last; `None` if no event was dropped.
+    /// The event of this tenant that was dropped last. `None` if no event was dropped since the tenant was added to the
+    /// map.
     dropped: Option<DroppedEvent>,
 }
 
@@ -78,9 +79,9 @@ struct DroppedEvent {
 pub(super) struct ReadPosition {
     /// The number of the next event to read.
     pub(super) next: u64,
-    /// Dropped events and losses with numbers below this do not make the reader too slow. Either `has_gap` reports
-    /// them, or they happened before the reader subscribed.
-    pub(super) losses_known_below: u64,
+    /// The reader may miss dropped events and forgotten losses with numbers below this without being too slow. Either
+    /// `has_gap` reports them, or they happened before the reader subscribed.
+    pub(super) may_miss_below: u64,
     /// Whether the reader may have missed events between the last event that it has read and `next`.
     pub(super) has_gap: bool,
 }
@@ -147,10 +148,11 @@ impl EventHistory {
         }
     }
 
-    /// The tenant with the most bytes, from which the oldest event may be dropped. `None` if no event may be dropped.
+    /// The tenant with the most bytes among the tenants whose oldest event may be dropped. `None` if no event may be
+    /// dropped.
     ///
-    /// `newest_tenant` is the tenant of the newest event. The waiting subscribers have not read the newest event yet. So
-    /// this event always stays, even if it alone exceeds the limit in bytes.
+    /// `newest_tenant` is the tenant of the newest event. The waiting subscribers have not read the newest event yet.
+    /// So this event always stays, even if it alone exceeds the limit in bytes.
     fn largest_tenant(&self, newest_tenant: &ScopePart) -> Option<ScopePart> {
         let has_older_event = |tenant: &ScopePart| {
             tenant != newest_tenant
@@ -185,8 +187,8 @@ impl EventHistory {
 
     /// Records that events of unknown tenants were lost.
     pub(super) fn push_loss(&mut self) {
-        // Consecutive losses are stored as one loss, to save memory. This loss gets a new number, so a reader that has
-        // read the previous loss still learns of the new loss.
+        // Consecutive losses are stored as one loss with a new number. So a reader that has read the previous loss
+        // still learns of the new loss.
         let follows_a_loss = self.losses.back().is_some_and(|last| last + 1 == self.next_number);
         if follows_a_loss {
             self.losses.pop_back();
@@ -200,9 +202,9 @@ impl EventHistory {
         }
     }
 
-    /// Finds the first entry whose number is at least `from`, and returns it with its number. The entry is a loss, or an
-    /// event of `tenant` for which `matches` returns true. If `tenant` is `None`, events of all tenants are searched.
-    /// Returns `None` if there is no such entry.
+    /// Finds the first entry whose number is at least `from`, and returns it with its number. The entry is a loss, or
+    /// an event of `tenant` for which `matches` returns true. If `tenant` is `None`, events of all tenants are
+    /// searched. Returns `None` if there is no such entry.
     pub(super) fn next_from(
         &self,
         from: u64,
@@ -233,7 +235,7 @@ impl EventHistory {
 
     /// The position of a reader that wants future events only.
     pub(super) fn end_position(&self) -> ReadPosition {
-        ReadPosition { next: self.next_number, losses_known_below: self.next_number, has_gap: false }
+        ReadPosition { next: self.next_number, may_miss_below: self.next_number, has_gap: false }
     }
 
     /// The position of a reader of `tenant` whose last event has this `id`. `None` as `tenant` means all tenants.
@@ -241,7 +243,8 @@ impl EventHistory {
     /// The history knows the ids of the kept events, and the id of the event that was dropped last. For any other id,
     /// the reader gets a gap and then all kept events.
     pub(super) fn position_after(&self, id: &str, tenant: Option<&ScopePart>) -> ReadPosition {
-        // The number of the event with this id, the number of the oldest kept event, and the event dropped last.
+        // The number of the event with this id, the number of the oldest kept event, and the event that was dropped
+        // last.
         let (found, oldest, last_dropped) = match tenant {
             None => {
                 let found = self.events_by_number.iter().find(|(_, event)| event.id == id);
@@ -262,11 +265,10 @@ impl EventHistory {
             // The id is unknown, so the reader continues with the oldest kept event.
             _ => (oldest.unwrap_or(self.next_number), true),
         };
-        // `has_gap` reports the losses until now, so they do not count again when it is decided whether the reader is
-        // too slow.
-        let losses_known_below = if tenant.is_none() { self.complete_from() } else { self.losses_known_from };
+        // What is missing now does not make the reader too slow: the reader has read it, or `has_gap` reports it.
+        let may_miss_below = if tenant.is_none() { self.complete_from() } else { self.losses_known_from };
         let missed_losses = next < self.losses_known_from;
-        ReadPosition { next, losses_known_below, has_gap: missed_dropped_events || missed_losses }
+        ReadPosition { next, may_miss_below, has_gap: missed_dropped_events || missed_losses }
     }
 }
 

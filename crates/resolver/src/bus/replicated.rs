@@ -82,7 +82,10 @@ struct LoggedEvent<D> {
 }
 
 impl LogReplicator {
-    /// Reads the newest entries of the log, then starts both tasks.
+    /// Reads the newest entries of the log into the bus, then starts both tasks.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
     pub(super) async fn start(log: Arc<dyn EventLog>, bus: Arc<SharedBus>) -> Result<Self, StoreError> {
         // No entry has a number above `u64::MAX`. So this read returns no entry, only the number of the newest entry.
         let last = log.read(u64::MAX, 1).await?.last;
@@ -172,7 +175,8 @@ impl ReplicationState {
         self.pending().entries.iter().take(APPEND_BATCH).cloned().collect()
     }
 
-    /// Removes the first `count` pending entries, because they are in the log now.
+    /// Removes the first `count` pending entries, because they are in the log now. If events were lost, queues an entry
+    /// that marks the loss, and logs an error.
     fn mark_appended(&self, count: usize) {
         let mut pending = self.pending();
         pending.entries.drain(..count);
@@ -192,7 +196,7 @@ impl ReplicationState {
     }
 }
 
-/// A random key for a log entry. Each `RandomState` hashes with its own random keys.
+/// A random key for a log entry. Each new `RandomState` hashes with other random keys.
 fn random_key() -> [u8; 16] {
     let random_half = || u128::from(RandomState::new().hash_one(()));
     (random_half() << 64 | random_half()).to_be_bytes()
@@ -250,7 +254,7 @@ struct LogReader {
     /// The sequence number of the last entry that was read.
     position: u64,
     bus: Arc<SharedBus>,
-    /// Whether an entry or a page was read. Until then, missing numbers are not a loss: entries with these numbers are
+    /// Whether an entry or a page was read. Before that, missing numbers are not a loss: their entries are
     /// older than all entries that this process reads.
     has_read: bool,
 }
@@ -283,8 +287,8 @@ impl LogReader {
     }
 }
 
-/// Parses a log entry. An entry that cannot be parsed counts as a loss. Such an entry is empty, which marks lost events,
-/// or a newer version of this program wrote it.
+/// Parses a log entry. An entry that cannot be parsed counts as a loss. Such an entry is empty (it marks lost events),
+/// or another version of this program wrote it.
 fn parse_entry(bytes: &[u8]) -> HistoryEntry {
     match serde_json::from_slice::<LoggedEvent<EventData>>(bytes) {
         Ok(LoggedEvent { id, data }) => HistoryEntry::Event(Arc::new(Event { id, data })),
@@ -293,7 +297,7 @@ fn parse_entry(bytes: &[u8]) -> HistoryEntry {
 }
 
 /// The backoff of a task while the log fails. Only the first of consecutive failures is logged. The delay doubles with
-/// each retry.
+/// each retry, up to [`MAX_BACKOFF`].
 struct FailureBackoff<'a> {
     /// Whether the last attempt has failed.
     is_failing: &'a AtomicBool,
@@ -308,7 +312,7 @@ impl<'a> FailureBackoff<'a> {
         Self { is_failing, message, delay: MIN_BACKOFF }
     }
 
-    /// Notes a failure and sleeps before the next retry.
+    /// Notes a failure, logs it if it is the first one, and sleeps before the next retry.
     async fn wait(&mut self, error: &StoreError) {
         if !self.is_failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "{}", self.message);
@@ -321,7 +325,7 @@ impl<'a> FailureBackoff<'a> {
         self.delay = (self.delay * 2).min(MAX_BACKOFF);
     }
 
-    /// Notes a success.
+    /// Notes a success, and logs it if the previous attempt has failed.
     fn reset(&mut self) {
         self.delay = MIN_BACKOFF;
         if self.is_failing.swap(false, Ordering::Relaxed) {

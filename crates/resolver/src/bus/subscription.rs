@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::history::{HistoryEntry, ReadPosition};
 use super::{Delivery, Event, SharedBus, SubscriptionScope};
 
-/// A stream of events. Dropping it ends the subscription.
+/// A stream of events. Dropping the `Subscription` ends it.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) bus: Arc<SharedBus>,
@@ -31,12 +31,12 @@ pub struct Subscription {
 
 impl Subscription {
     /// Waits for the next delivery. Returns `None` at the end of the subscription: after
-    /// [`TooSlow`](Delivery::TooSlow), or after the last event of a closed bus. Cancel-safe: a dropped call loses no
-    /// event.
+    /// [`TooSlow`](Delivery::TooSlow), or after the last kept event of a closed bus. Cancel-safe: a dropped call loses
+    /// no event.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
-            // Mark the wake-up as seen, then read the history. In this order, an event that is published during the read
-            // still wakes this task.
+            // Mark the wake-up as seen, then read the history. In this order, an event that is published during the
+            // read still wakes this task.
             self.wakeup.borrow_and_update();
             if let Poll::Ready(delivery) = self.try_next() {
                 return delivery;
@@ -56,7 +56,8 @@ impl Subscription {
         let bus = Arc::clone(&self.bus);
         let mut state = bus.state();
         let history = &state.history;
-        // Of the entries with numbers below `dropped_below`, some that this subscriber should read may be missing.
+        // Entries with numbers below `dropped_below` may be missing, and this subscriber should have received some of
+        // them.
         let (tenant, dropped_below) = match self.scope {
             SubscriptionScope::AllTenants => (None, history.complete_from()),
             SubscriptionScope::Session => {
@@ -64,9 +65,9 @@ impl Subscription {
                 (Some(self.session.tenant()), events_dropped_below.max(history.losses_known_from()))
             }
         };
-        // Missing entries below this number are no problem: the subscriber has read them, gets a gap for them, or subscribed
-        // after them.
-        let handled_below = self.position.next.max(self.position.losses_known_below);
+        // The subscriber may miss entries below this number: it has read them, gets a gap for them, or subscribed after
+        // them.
+        let handled_below = self.position.next.max(self.position.may_miss_below);
         if dropped_below > handled_below {
             self.is_ended = true;
             state.too_slow_subscribers += 1;

@@ -43,8 +43,9 @@ impl Resolver {
         self.bus.counts()
     }
 
-    /// Closes the event bus: open subscriptions end, and new subscriptions are refused. First waits at most 1 second
-    /// until all pending events are in the log. The store and the log stay open.
+    /// Closes the event bus: open subscriptions end after they have read the kept events, and new subscriptions are
+    /// refused. With an event log, the call first waits at most 1 second until all pending events are in the log. The
+    /// store and the log stay open.
     pub async fn close_events(&self) {
         self.bus.close().await;
     }

@@ -58,11 +58,11 @@ impl Resolver {
         })
     }
 
-    /// Reads an artifact of the caller's own session as a stream. An empty `task` means no task. `None` as `range` means
-    /// the whole artifact.
+    /// Reads an artifact of the caller's own session as a stream. An empty `task` means no task. `None` as `range`
+    /// means the whole artifact.
     ///
-    /// The call waits for the first bytes. If the store fails before the first bytes, the call returns a refusal. If the
-    /// store fails later, the stream returns the error.
+    /// The call waits for the first bytes. If the store fails before the first bytes, the call returns a refusal. If
+    /// the store fails later, the stream returns the error.
     ///
     /// # Errors
     /// `invalid_request`, `not_found`, `runtime_error`. A stream that ends before the end of the range always ends with
@@ -133,8 +133,8 @@ impl Resolver {
         if !capabilities.has(Flag::PresignGet) {
             return Err(presign_unsupported());
         }
-        // The default expiry is shortened to the longest expiry of the store. A requested expiry is not shortened: if it
-        // is too long, the store refuses it.
+        // The default expiry is shortened to the longest expiry of the store. A requested expiry is not shortened: if
+        // it is too long, the store refuses it.
         let expiry = expiry.unwrap_or_else(|| {
             Duration::from_nanos(wire::DEFAULT_EXPIRY_NANOS).min(capabilities.presign_expiry_limit())
         });

@@ -1,5 +1,5 @@
 //! The methods that change what is stored: put, upload and delete. Each method publishes its event after the store has
-//! confirmed the change.
+//! confirmed the change. A put of an artifact that already exists publishes no event.
 
 use artifact_store_core::{Body, ErrorKind, PutOutcome, Record, StoreError};
 use artifact_store_protocol::{
@@ -37,8 +37,8 @@ impl Resolver {
 
     /// Stores a streamed body in the caller's own session. An empty `task` means no task.
     ///
-    /// The upload is atomic. After a refusal, no artifact is visible and no bytes remain in the storage. If the future is
-    /// dropped, the artifact exists as a whole or not at all. If it exists, its event may be missing.
+    /// The upload is atomic. A refused upload leaves nothing in the store. If the future is
+    /// dropped, the artifact exists as a whole or not at all. If the artifact exists, its event may be missing.
     ///
     /// # Errors
     /// As [`put`](Self::put). Also `invalid_request` if the body fails, ends early, or does not match its announced
@@ -53,8 +53,8 @@ impl Resolver {
         self.store_body(caller, &RequestScope::of_task(task), opts, body, self.upload_limit()).await
     }
 
-    /// Checks, authorizes and inspects a put or an upload, stores its body, and publishes the event. `limit` is the
-    /// largest size of the body.
+    /// Checks, authorizes and inspects a put or an upload, and stores its body. If the artifact is new, publishes an
+    /// event. `limit` is the largest size of the body.
     async fn store_body(
         &self,
         caller: &Caller,

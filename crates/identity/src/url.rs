@@ -57,7 +57,8 @@ impl JwksUrl {
             host.eq_ignore_ascii_case("localhost") || ip.is_some_and(|address| address.is_loopback());
         if !tls && !is_this_machine {
             return Err(format!(
-                "'{host}' is not this machine, and plain http does not protect keys from being replaced on the way; use https"
+                "'{host}' is not this machine, and plain http does not protect keys from being replaced on the way; \
+                 use https"
             ));
         }
         let url = Self {
@@ -137,8 +138,8 @@ fn parse_port(authority: &str, default: u16) -> Option<u16> {
 }
 
 /// A description of legal URLs, for error messages.
-pub const LEGAL: &str = "an https URL such as https://login.example/.well-known/jwks.json, or an http URL if the host is this machine \
-     (127.0.0.1, [::1], localhost)";
+pub const LEGAL: &str = "an https URL such as https://login.example/.well-known/jwks.json, or an http URL if the host \
+     is this machine (127.0.0.1, [::1], localhost)";
 
 impl fmt::Display for JwksUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

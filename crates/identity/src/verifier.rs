@@ -226,9 +226,9 @@ impl Verifier {
 }
 
 /// The error about a configuration without a file and without a provider.
-pub const NO_SOURCE: &str = "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not start; make keys \
-                             with 'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set identity.jwks_url to \
-                             the JWK set of the issuer of the tokens";
+pub const NO_SOURCE: &str = "identity.jwks_file and identity.jwks_url are not set, and a server without keys does not \
+     start; make keys with 'artifactd keygen DIR' and set identity.jwks_file to DIR/jwks.json, or set \
+     identity.jwks_url to the JWK set of the issuer of the tokens";
 
 /// The error about a file and a provider in one configuration.
 pub const BOTH_SOURCES: &str =

@@ -38,7 +38,12 @@ macro_rules! codes {
                 match self {
                     $(Code::$name => {
                         const ROW: CodeDescriptor = CodeDescriptor {
-                            code: Code::$name, name: $wire_name, status: $status, retry_policy: RetryPolicy::$policy, description: $description, retry_advice: $advice,
+                            code: Code::$name,
+                            name: $wire_name,
+                            status: $status,
+                            retry_policy: RetryPolicy::$policy,
+                            description: $description,
+                            retry_advice: $advice,
                         };
                         &ROW
                     })+

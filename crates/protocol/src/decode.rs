@@ -26,7 +26,10 @@ const MAX_LEGAL_CHARS: usize = 400;
 /// ```
 /// use artifact_store_protocol::{GetRequest, decode};
 /// let refused = decode::<GetRequest>(br#"{"id": "x", "colour": "secret"}"#).unwrap_err();
-/// assert_eq!(refused.message, "the member `colour` is not declared; declared are `scope`, `id`, `offset`, `max_bytes`");
+/// assert_eq!(
+///     refused.message,
+///     "the member `colour` is not declared; declared are `scope`, `id`, `offset`, `max_bytes`"
+/// );
 /// ```
 pub fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, Envelope> {
     let mut reader = serde_json::Deserializer::from_slice(json);

@@ -52,7 +52,8 @@ pub struct PutOpts {
 
 /// A JSON object that has not been checked against the limits. It stays text until [`PutOpts::into_options`] parses it.
 /// So if the object is too deep for the parser or contains a number that is too large, the refusal says that the
-/// metadata is wrong. If the object were parsed with the request, the refusal would say that the whole body is not JSON.
+/// metadata is wrong. If the object were parsed with the request, the refusal would say that the whole body is not
+/// JSON.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct RawMetadata(Box<RawValue>);
@@ -155,7 +156,8 @@ impl PutOpts {
         }
         MediaType::parse(text).map(Some).ok_or_else(|| {
             Envelope::invalid(
-                "the media type is not valid; it takes `type/subtype` without `*`, and parameters such as `; charset=utf-8`",
+                "the media type is not valid; it takes `type/subtype` without `*`, and parameters such as \
+                 `; charset=utf-8`",
             )
         })
     }

@@ -69,7 +69,7 @@ pub struct KeyRefresher {
 impl KeyRefresher {
     /// Reads the file or asks the provider now. Returns true if the refresh succeeded. If the refresh failed, returns
     /// false, the previous keys stay, and the log says why. If the keys come from [`Verifier::from_jwks`], this does
-    /// nothing and returns true. After the verifier is dropped, this never returns.
+    /// nothing and returns true. After the verifier is dropped or its refresh task has ended, this never returns.
     pub async fn refresh(&self) -> bool {
         !self.is_refreshable || self.keys.refresh().await
     }

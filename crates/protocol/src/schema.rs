@@ -176,8 +176,8 @@ pub(crate) fn expiry_schema() -> Schema {
 
 /// The schema of the custom metadata in a request: any JSON object, or null.
 pub(crate) fn any_object_or_null() -> Schema {
-    let description = "Custom metadata, within the limits of a control payload: 6 nested containers, 64 members in an object, 50 items in a \
-                 list, 4096 characters in a string.";
+    let description = "Custom metadata, within the limits of a control payload: 6 nested containers, 64 members in an \
+                       object, 50 items in a list, 4096 characters in a string.";
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         .additional_properties(Some(AdditionalProperties::FreeForm(true)))

@@ -36,8 +36,11 @@ enum BodySource {
 /// use bytes::Bytes;
 ///
 /// let in_memory = Body::from("a short report");
-/// let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from("a short ")), Ok(Bytes::from("report"))]);
-/// let streamed = Body::from_stream(pieces).with_length(14).with_digest(Digest::of(b"a short report")).with_limit(1024);
+/// let pieces = [Ok::<_, std::io::Error>(Bytes::from("a short ")), Ok(Bytes::from("report"))];
+/// let streamed = Body::from_stream(futures_util::stream::iter(pieces))
+///     .with_length(14)
+///     .with_digest(Digest::of(b"a short report"))
+///     .with_limit(1024);
 /// # drop((in_memory, streamed));
 /// ```
 #[must_use = "a body is not stored unless it is put"]
@@ -102,8 +105,8 @@ impl Body {
         self.constraints.digest
     }
 
-    /// An observer that receives the body's digest and size once the driver has read the whole body. Every call returns
-    /// a handle to the same observer.
+    /// Returns the body's observer, which receives the digest and size once the driver has read the whole body. Every
+    /// call returns a handle to the same observer.
     pub(crate) fn observer(&mut self) -> BodyObserver {
         self.constraints.observer.get_or_insert_default().clone()
     }
@@ -117,8 +120,8 @@ impl Body {
     /// limit and the body's own [`limit`](Self::limit) applies.
     ///
     /// # Errors
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) if the known length is over a limit,
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a body in memory does not have its announced length.
+    /// - [`TooLarge`](crate::ErrorKind::TooLarge) if the length is known and larger than the limit.
+    /// - [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a body in memory does not have its announced length.
     pub fn open(mut self, max_artifact_bytes: u64) -> Result<OpenBody, StoreError> {
         let limit = self.constraints.limit.min(max_artifact_bytes);
         self.constraints.limit = limit;
@@ -181,17 +184,17 @@ impl From<&'static str> for Body {
     }
 }
 
-/// A body that a driver has opened. A known length is within the limits.
+/// A body that a driver has opened. If its length is known, it is not larger than the limit.
 #[derive(Debug)]
 pub enum OpenBody {
-    /// All bytes are in memory: hash them and store them in one step.
+    /// All bytes are in memory, so a driver can hash them and store them in one step.
     InMemory(InMemoryBody),
     /// The bytes arrive piece by piece.
     Stream(Box<BodyStream>),
 }
 
 impl OpenBody {
-    /// Either variant as a stream. Bytes in memory are split into pieces without a copy.
+    /// Converts both variants to a stream. Bytes in memory are split into pieces without a copy.
     pub fn into_stream(self) -> BodyStream {
         match self {
             Self::InMemory(body) => body.into_stream(),

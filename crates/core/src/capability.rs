@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// How a flag can be tested.
+/// What a flag stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlagKind {
-    /// The flag represents a verb. If the flag is advertised, the verb works. If not, the verb returns
+    /// A verb. If the flag is advertised, the verb works. If not, the verb returns
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with this flag.
     Verb,
-    /// The flag represents a guarantee that no single call can refuse. The flag's description says what holds for a
-    /// store that does not advertise the flag.
+    /// A property of the whole store. No verb returns [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with
+    /// this flag. The flag's description says what holds for a store that does not advertise the flag.
     Guarantee,
 }
 
 macro_rules! flags {
     ($($(#[$meta:meta])* $name:ident = $name_text:literal, $kind:ident, $description:literal;)+) => {
-        /// A verb or a guarantee that a store may advertise. The conformance suite tests each flag with stores
-        /// that advertise it and with stores that do not.
+        /// A verb or a guarantee that a store may advertise. The conformance suite has two tests for each flag: one for
+        /// stores that advertise the flag, and one for stores that do not.
         ///
         /// The enum is not `#[non_exhaustive]`. The suite matches on the flag without a wildcard, so a new flag without
         /// checks does not compile.
@@ -39,12 +39,12 @@ macro_rules! flags {
                 match self { $(Flag::$name => $name_text,)+ }
             }
 
-            /// How the flag can be tested.
+            /// What the flag stands for.
             pub const fn kind(self) -> FlagKind {
                 match self { $(Flag::$name => FlagKind::$kind,)+ }
             }
 
-            /// What the flag guarantees and what its absence means, in one sentence.
+            /// What holds if the flag is advertised and what holds if it is not, in one sentence.
             pub const fn description(self) -> &'static str {
                 match self { $(Flag::$name => $description,)+ }
             }

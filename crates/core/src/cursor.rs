@@ -1,7 +1,7 @@
 //! Where a listing continues: [`Cursor`] for callers, [`Position`] for drivers, [`CursorKey`] to convert between them.
 //!
-//! A signed cursor is bound to its query and authenticated, so callers cannot forge one. A cursor is not secret: it
-//! contains only the position of the last row that the caller has received. This module must never know a storage.
+//! A signed cursor is bound to its query and authenticated, so callers cannot forge a cursor. A cursor is not secret:
+//! it contains only the position of the last row that the caller has received. This module must never know a storage.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
@@ -27,9 +27,9 @@ const KEY_BYTES: usize = 64;
 /// The length of the kind, the time and the scope mark of an encoded position. The id follows.
 const FIXED_BYTES: usize = 1 + 8 + 16;
 
-/// A row's position in the order of listings: newest first, then by id, then by [`ScopeMark`]. Two rows
-/// have the same time and id if the same bytes were put into two scopes at the same time. Positions sort in the order
-/// in which rows are listed.
+/// A row's position in the order of listings: newest first, then by id, then by [`ScopeMark`]. Two rows have the same
+/// time and id if the same bytes were put into two scopes at the same time. Positions sort in the order in which rows
+/// are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Position {
     /// When the row was created.
@@ -40,8 +40,8 @@ pub struct Position {
     pub scope_mark: ScopeMark,
 }
 
-/// The first 128 bits of the SHA-256 of a scope. Every driver can store marks and compare them bytewise. So all drivers
-/// sort rows of different scopes in the same order.
+/// The first 128 bits of the SHA-256 of a scope, for the order of rows with the same time and id. Every driver can
+/// store marks and compare them bytewise.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeMark([u8; 16]);
 
@@ -51,8 +51,8 @@ impl ScopeMark {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store scope mark v1\0");
         for part in [Some(scope.tenant()), Some(scope.user()), Some(scope.session()), scope.task()] {
-            // `\u{1}` stands for a missing task, and a zero byte ends each part. Both are control characters, which a
-            // part never contains.
+            // `\u{1}` stands for a missing task, and a zero byte ends each part. Both are control characters, and a
+            // part never contains a control character.
             hasher.update(part.map_or("\u{1}", crate::ScopePart::as_str).as_bytes());
             hasher.update(&[0]);
         }
@@ -159,7 +159,7 @@ enum CursorRepr {
 pub struct Cursor(CursorRepr);
 
 impl Cursor {
-    /// A cursor from its text. The text is verified when the cursor is used.
+    /// A cursor from its text. The [`Gate`](crate::Gate) verifies the text when the cursor is used in a query.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(CursorRepr::Signed(text.into()))
     }
@@ -243,7 +243,7 @@ impl CursorKey {
     /// Encodes and signs `cursor`. The signature is valid only for the query whose fingerprint is `query`.
     pub(crate) fn sign(&self, cursor: &Cursor, query: &Digest) -> Cursor {
         let mut encoded = match &cursor.0 {
-            // The inner store is a gate too, so its cursor is already signed. This gate signs the text of this cursor.
+            // The inner store is a gate too, so its cursor is already signed. The outer gate signs the cursor's text.
             CursorRepr::Signed(text) => [&[NESTED_KIND], text.as_bytes()].concat(),
             CursorRepr::Decoded { position, .. } => {
                 let mut encoded = vec![POSITION_KIND];

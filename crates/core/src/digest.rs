@@ -12,7 +12,7 @@ use sha2::Digest as _;
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The SHA-256 of `bytes`. This takes about 0.5 ms per MiB, so hash large bodies on the blocking pool.
+    /// The SHA-256 of `bytes`. Hashing takes about 0.5 ms per MiB, so hash large bodies on a thread for blocking calls.
     ///
     /// # Examples
     /// ```

@@ -1,14 +1,14 @@
 //! Safe response headers for downloads: [`content_type`] and [`content_disposition`] (RFC 6266, RFC 8187).
 //!
-//! File names and media types are chosen by the client that put the artifact. They must not end a header, hide a file
-//! extension, name a directory or make a browser run a script. The server and the drivers that presign URLs take both
-//! header values from here. This module must never know a request.
+//! The client that put the artifact has chosen the file name and the media type. They must not end a header, hide a
+//! file extension, name a directory or make a browser run a script. The server and the drivers that presign URLs take
+//! both header values from here. This module must never know a request.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::media_type::MediaType;
 
-/// Everything outside RFC 8187's `attr-char` is escaped in `filename*`.
+/// The characters that are escaped in `filename*`: all except RFC 8187's `attr-char`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -23,13 +23,13 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The longest file name, in characters. The middle of a longer name is removed, so that the extension stays.
+/// The longest file name, in characters. The middle of a longer name is replaced, so that the extension stays.
 const MAX_NAME_CHARS: usize = 200;
 /// How many characters at the end of a long name are kept.
 const KEPT_SUFFIX_CHARS: usize = 32;
 
 /// Media types that a browser may show inline, because they cannot run scripts, whatever their content is. All audio
-/// and video types may be shown inline, too. HTML, XML (also SVG), PDF and JSON may not.
+/// and video types may be shown inline, too. HTML, XML (also SVG), PDF and JSON are always attachments.
 const INLINE_TYPES: &[&str] =
     &["text/plain", "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
 
@@ -46,9 +46,9 @@ pub fn content_type(media_type: Option<&str>) -> &str {
     media_type.filter(|text| parse_sendable(text).is_some()).unwrap_or("application/octet-stream")
 }
 
-/// The value of `Content-Disposition` for a download. It is `inline` only if `inline` is true and the media type cannot
-/// run scripts; otherwise it is `attachment`. The file name is given twice: in ASCII and in full. Without a file name,
-/// the value has no `filename`. The value always consists of visible ASCII characters and spaces.
+/// The value of `Content-Disposition` for a download. The value begins with `inline` if `inline` is true and the media
+/// type cannot run scripts; otherwise with `attachment`. The file name is given twice: in ASCII and in full. Without a
+/// file name, the value has no `filename`. The value always consists of visible ASCII characters and spaces.
 ///
 /// # Examples
 /// ```
@@ -63,8 +63,8 @@ pub fn content_disposition(filename: Option<&str>, media_type: Option<&str>, inl
     let Some(name) = filename.map(sanitize_filename).filter(|name| !name.is_empty()) else {
         return kind.to_owned();
     };
-    // In a quoted string, `"` ends the string and `\` escapes a character. Some clients decode `%41` to `A` in it. So
-    // these three characters are replaced, too.
+    // In addition to characters outside ASCII, three characters are replaced. In a quoted string, `"` ends the string
+    // and `\` escapes a character. Some clients decode `%41` to `A` (RFC 6266, appendix D).
     let ascii: String = name
         .chars()
         .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' })
@@ -85,18 +85,19 @@ fn parse_sendable(text: &str) -> Option<MediaType<'_>> {
     MediaType::parse(text).filter(|_| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
 }
 
-/// Replaces separators and control, bidirectional and invisible characters, and limits the length.
+/// Trims `name`, replaces each unsafe character by `_`, and limits the length. In a name of only dots, replaces every
+/// dot by `_`.
 fn sanitize_filename(name: &str) -> String {
     let safe: Vec<char> = name.trim().chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
     let short: String = if safe.len() <= MAX_NAME_CHARS {
         safe.into_iter().collect()
     } else {
-        // A `_` stands for the removed middle, so the prefix is one character shorter.
+        // A `_` replaces the middle, so the prefix is one character shorter.
         let prefix = &safe[..MAX_NAME_CHARS - KEPT_SUFFIX_CHARS - 1];
         let suffix = &safe[safe.len() - KEPT_SUFFIX_CHARS..];
         prefix.iter().chain(&['_']).chain(suffix).collect()
     };
-    // `.` and `..` name directories. So in a name that consists only of dots, every dot is replaced.
+    // `.` and `..` name directories.
     if short.chars().all(|c| c == '.') { "_".repeat(short.chars().count()) } else { short }
 }
 

@@ -21,7 +21,8 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 /// wildcard, so a new kind without a code does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The body is larger than the limit. Reading stopped as soon as the limit was exceeded. Nothing was stored.
+    /// The body of a put, or the artifact of a read into memory, is larger than the limit. A put stops reading the body
+    /// as soon as the limit is exceeded, and stores nothing.
     TooLarge {
         /// The exceeded limit, in bytes.
         limit: u64,
@@ -35,13 +36,14 @@ pub enum ErrorKind {
     },
     /// The store does not advertise the flag that this call requires.
     Unsupported(Flag),
-    /// An argument is invalid. The same call always fails.
+    /// An argument is invalid, or the source of a body failed. A retry of the same call is not expected to succeed.
     InvalidArgument,
     /// The id belongs to an artifact with another digest. Nothing was stored and nothing was replaced.
     Conflict,
     /// The store is temporarily unavailable (busy, full, unreachable, timed out). A retry may succeed.
     Unavailable,
-    /// The stored bytes or record are not what was put: something outside the store altered, truncated or removed them.
+    /// The stored bytes or the record are not what was put. Something outside the store has altered, truncated or
+    /// removed them, or the driver has a bug.
     Corrupt,
     /// The store was closed.
     Closed,
@@ -89,9 +91,9 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// A verb of a store, as part of the context of an error.
+/// A verb of a store, or the opening of a store. Errors contain it as part of their context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // Each variant is the verb of `ArtifactStore` with the same name.
+#[allow(missing_docs)] // Each variant except `Open` is the verb of `ArtifactStore` with the same name.
 pub enum Verb {
     Open,
     Put,
@@ -122,7 +124,8 @@ impl fmt::Display for Verb {
     }
 }
 
-/// Where an error happened. The [`Gate`](crate::Gate) adds this context, so drivers create errors without a context.
+/// Where an error happened. The [`Gate`](crate::Gate) adds this context to the errors of verbs, and the facade crate
+/// adds it to the errors of opening. So drivers create errors without a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorContext {
     /// The driver's name.
@@ -178,7 +181,7 @@ impl StoreError {
         Self::new(ErrorKind::Unsupported(flag), None)
     }
 
-    /// An argument is invalid. `detail` says which one and what is valid.
+    /// An argument is invalid. `detail` says which argument, and what is valid.
     pub fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidArgument, Some(detail.into()))
     }
@@ -234,7 +237,7 @@ impl StoreError {
     /// ```
     /// use artifact_store_core::StoreError;
     ///
-    /// let error = StoreError::backend("the bucket is in another region").with_option("region").with_option("endpoint");
+    /// let error = StoreError::backend("the bucket is elsewhere").with_option("region").with_option("endpoint");
     /// assert!(error.to_string().ends_with("; check the option 'region' and the option 'endpoint'"));
     /// ```
     #[must_use]
@@ -250,7 +253,8 @@ impl StoreError {
         self
     }
 
-    /// Sets where the error happened. An existing context is not replaced, so the context of the innermost gate stays.
+    /// Sets where the error happened. An existing context is not replaced: if a gate wraps another gate, the context of
+    /// the inner gate stays.
     #[must_use]
     pub fn with_context(mut self, context: impl FnOnce() -> ErrorContext) -> Self {
         self.0.context.get_or_insert_with(context);
@@ -309,7 +313,7 @@ impl StoreError {
         Ok(())
     }
 
-    /// Where the error happened; `None` until the error has passed a [`Gate`](crate::Gate).
+    /// Where the error happened; `None` until a [`Gate`](crate::Gate) or the facade crate has added the context.
     pub fn context(&self) -> Option<&ErrorContext> {
         self.0.context.as_ref()
     }

@@ -45,8 +45,8 @@ impl fmt::Debug for LogEntry {
 pub struct LogPage {
     /// The number of the log's newest entry; 0 if nothing was ever appended.
     pub last: u64,
-    /// The requested entries, oldest first. If the first entry has a higher number than the reader expects, the log has
-    /// dropped the entries in between.
+    /// The requested entries, oldest first. If the first entry of `read(after, …)` has a higher number than
+    /// `after + 1`, the log has dropped the entries in between.
     pub entries: Vec<LogEntry>,
 }
 
@@ -58,8 +58,8 @@ pub struct LogPage {
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// Appends `entries` in order, all of them or none, and wakes every process that waits in
     /// [`wait_for_entries`](Self::wait_for_entries). Entries whose key is already in the log are skipped, so a call
-    /// whose response was lost can be repeated. Returns the number of the log's newest entry. A reader that has read up
-    /// to this number has also read `entries`.
+    /// whose response was lost can be repeated. Returns the number of the log's newest entry after the append. A reader
+    /// that has read up to this number has also read `entries`.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`. The entries may have been appended nevertheless.
@@ -71,8 +71,8 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Corrupt`, `Backend`.
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError>;
 
-    /// Waits until entries may have been appended since the previous call returned. After a few seconds, the call
-    /// returns even if nothing was appended. If an entry is appended between two calls, the second call returns at
+    /// Waits until an entry is appended. After a few seconds, or if the driver may have missed an entry, the call
+    /// returns without a new entry. If an entry was appended since the previous call returned, the call returns at
     /// once. Only one task may wait at a time. Cancel-safe.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Convenience methods for every [`ArtifactStore`]: [`ArtifactStoreExt`].
 //!
-//! They use only the verbs of the trait. This module must never know a driver.
+//! The methods use only the verbs of the trait. This module must never know a driver.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub const TEXT_MEDIA_TYPE: &str = "text/plain; charset=utf-8";
 /// Convenience methods. Implemented for every store.
 #[async_trait]
 pub trait ArtifactStoreExt: ArtifactStore {
-    /// Puts bytes that are in memory. They are not copied.
+    /// Puts bytes that are in memory. A [`Bytes`] or a `Vec<u8>` is not copied.
     ///
     /// # Errors
     /// As [`put`](ArtifactStore::put).
@@ -112,9 +112,9 @@ pub trait ArtifactStoreExt: ArtifactStore {
         Ok(self.stat(scope, id).await?.is_some())
     }
 
-    /// All rows of a listing as a stream. The stream requests the next page only when it is polled after the last
-    /// row of a page. The listing starts at the query's cursor, and the query's limit is the page size. The stream owns
-    /// a clone of the `Arc`, so it borrows nothing.
+    /// All rows of a listing as a stream. The stream requests the next page only when it is polled after the last row
+    /// of a page. The listing starts at the query's cursor, and the query's limit is the page size. The stream owns a
+    /// clone of the `Arc`, so it borrows nothing.
     fn list_all(self: &Arc<Self>, query: ListQuery) -> RecordStream {
         RecordStream::new(Arc::clone(self), query)
     }

@@ -90,11 +90,11 @@ impl Default for GateOptions {
 
 /// A driver behind the checks that are the same for all stores. This is the store that callers use.
 ///
-/// - After [`close`](ArtifactStore::close), every verb returns `Closed`, whatever the driver does.
+/// - After [`close`](ArtifactStore::close), every other verb returns `Closed`, whatever the driver does.
 /// - A verb whose flag is not advertised returns `Unsupported`, and the driver is not called.
-/// - The limit of a body is the smaller one of the caller's limit and the store's limit. The sizes of options and
+/// - The limit of a body is the caller's limit or the store's limit, whichever is smaller. The sizes of options and
 ///   filters are limited, too.
-/// - The record that a put returns has the digest and size of the bytes that were read.
+/// - A put whose record has another digest or size than the bytes that were read returns `Corrupt`.
 /// - A result with another scope, id or range than requested is `Corrupt`.
 /// - A page is `Corrupt` if a row does not match the query, if rows are out of order, or if there are too many rows. It
 ///   is also `Corrupt` if a requested total is missing, or if the page has a total that was not requested.
@@ -102,7 +102,7 @@ impl Default for GateOptions {
 ///   the record. The last piece is held back until the SHA-256 was compared. A read that is shorter or longer than its
 ///   range is always `Corrupt`.
 /// - Returned cursors are signed, and passed cursors are verified.
-/// - Every error gets a context: the driver, the verb and the id.
+/// - Every error gets a context: the driver, the verb and, if the verb takes an id, the id.
 #[derive(Debug)]
 pub struct Gate {
     store: Arc<dyn ArtifactStore>,
@@ -139,7 +139,7 @@ impl Gate {
     }
 
     /// Runs `call`, or returns `Closed` if the gate is closed. Adds the context to an error.
-    async fn run<T>(
+    async fn run_unless_closed<T>(
         &self,
         verb: Verb,
         id: Option<&ArtifactId>,
@@ -155,8 +155,8 @@ impl Gate {
     }
 }
 
-/// Checks that the record has the requested scope and id, and that the id of the record matches its digest. If `id` is
-/// `None`, the request has no id to compare.
+/// Returns `Corrupt` if the record does not have the requested scope and id, or if its id does not match its namespace
+/// and digest. If `id` is `None`, the request has no id to compare.
 fn check_record(record: &Record, scope: &Scope, id: Option<&ArtifactId>) -> Result<(), StoreError> {
     if record.scope != *scope {
         return Err(StoreError::corrupt("the store returned a record of another scope"));
@@ -169,7 +169,8 @@ fn check_record(record: &Record, scope: &Scope, id: Option<&ArtifactId>) -> Resu
     Ok(())
 }
 
-/// Checks that the page belongs to `query`: the number of rows, their order, the filter and the total.
+/// Returns `Corrupt` if the page does not belong to `query`. Checks the number of rows, their scopes, the filter, the
+/// order and the total.
 fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if page.rows.len() > query.limit() as usize {
         return Err(StoreError::corrupt("the store returned more rows than the limit"));
@@ -208,7 +209,7 @@ impl ArtifactStore for Gate {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        self.run(Verb::Put, None, async {
+        self.run_unless_closed(Verb::Put, None, async {
             options.validate()?;
             let namespace = options.namespace.clone();
             let mut body = body.with_limit(self.capabilities.artifact_bytes_limit());
@@ -234,7 +235,7 @@ impl ArtifactStore for Gate {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        self.run(Verb::Get, Some(id), async {
+        self.run_unless_closed(Verb::Get, Some(id), async {
             let Some(get) = self.store.get(scope, id, range).await? else { return Ok(None) };
             check_record(&get.record, scope, Some(id))?;
             let whole = 0..get.record.size;
@@ -256,7 +257,7 @@ impl ArtifactStore for Gate {
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        self.run(Verb::Stat, Some(id), async {
+        self.run_unless_closed(Verb::Stat, Some(id), async {
             let record = self.store.stat(scope, id).await?;
             if let Some(record) = &record {
                 check_record(record, scope, Some(id))?;
@@ -267,11 +268,11 @@ impl ArtifactStore for Gate {
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        self.run(Verb::Delete, Some(id), self.store.delete(scope, id)).await
+        self.run_unless_closed(Verb::Delete, Some(id), self.store.delete(scope, id)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.run(Verb::List, None, async {
+        self.run_unless_closed(Verb::List, None, async {
             query.validate()?;
             let fingerprint = query.fingerprint();
             let inner_cursor = match query.cursor() {
@@ -294,7 +295,7 @@ impl ArtifactStore for Gate {
         expiry: Duration,
     ) -> Result<Option<PresignedRequest>, StoreError> {
         let id = intent.id();
-        self.run(Verb::Presign, Some(&id), async {
+        self.run_unless_closed(Verb::Presign, Some(&id), async {
             self.require_flag(intent.flag())?;
             let expiry_limit = self.capabilities.presign_expiry_limit();
             if expiry.is_zero() || expiry > expiry_limit {
@@ -316,7 +317,7 @@ impl ArtifactStore for Gate {
     }
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
-        self.run(Verb::CommitUpload, Some(id), async {
+        self.run_unless_closed(Verb::CommitUpload, Some(id), async {
             self.require_flag(Flag::PresignPut)?;
             let put = self.store.commit_upload(scope, id).await?;
             if let Some(put) = &put {
@@ -328,11 +329,11 @@ impl ArtifactStore for Gate {
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.run(Verb::Health, None, self.store.health()).await
+        self.run_unless_closed(Verb::Health, None, self.store.health()).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // `run` is not used here, because it returns an error if the gate is already closed.
+        // `run_unless_closed` is not used here, because it returns an error if the gate is already closed.
         self.closed.store(true, Ordering::Release);
         self.store.close().await.map_err(|error| error.with_context(|| self.context(Verb::Close, None)))
     }

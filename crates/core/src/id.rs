@@ -1,6 +1,6 @@
 //! The id of an artifact: [`ArtifactId`] and its [`Namespace`], and how a [`Digest`] is parsed.
 //!
-//! The same bytes have the same id in every scope. This module must never know a scope.
+//! The same bytes in the same namespace have the same id, whatever the scope is. This module must never know a scope.
 
 use std::fmt;
 use std::str::FromStr;
@@ -104,8 +104,8 @@ impl fmt::Debug for Namespace {
 
 /// An artifact's id: `{namespace}_{first 32 hex digits of the SHA-256}`.
 ///
-/// It is content-addressed: the same bytes in the same namespace have the same id. An id contains no scope and grants
-/// no access: a read also needs the scope. Cheap to clone.
+/// The id is computed from the content: the same bytes in the same namespace have the same id. An id contains no scope
+/// and grants no access: a read also needs the scope. Cheap to clone.
 ///
 /// # Examples
 /// ```

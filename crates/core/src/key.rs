@@ -1,8 +1,8 @@
 //! The names of scopes and ids in a storage: [`KeyToken`].
 //!
 //! The format can never change, because it determines where stored artifacts are found. Test vectors in
-//! `tests/api/scope_and_key.rs` pin the format. This module must never know a separator or a path: each driver joins tokens
-//! as its storage requires.
+//! `tests/api/scope_and_key.rs` detect a change of the format. This module must never know a separator or a path: each
+//! driver joins tokens as its storage requires.
 
 use std::fmt;
 

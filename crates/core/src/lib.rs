@@ -37,7 +37,7 @@
 //! |---|---|---|
 //! | scope | [`Scope`] | the owner of an artifact: tenant, user, session and optionally a task. Always valid |
 //! | body | [`Body`] | the bytes of a put: in memory, or a stream with an optional length and digest |
-//! | id | [`ArtifactId`] | `{namespace}_{32 hex digits of the SHA-256}`: the same bytes, the same id |
+//! | id | [`ArtifactId`] | `{namespace}_{32 hex digits of the SHA-256}`: the same bytes in a namespace, the same id |
 //! | record | [`Record`] | the metadata of an artifact; a put is complete when its record is visible |
 //! | ref | [`ArtifactRef`] | the small part of a record that is passed on |
 //! | range | [`ByteRange`] | the bytes that a get requests |
@@ -52,9 +52,9 @@
 //! - A put stores the whole artifact or nothing.
 //! - An artifact is never found outside its scope.
 //! - Puts of the same bytes into the same scope and namespace make one artifact, even if they run concurrently.
-//! - Memory per operation is constant.
+//! - The memory of an operation does not grow with the size of the artifact.
 //! - After a put or delete returns, every later read sees its effect.
-//! - An error or a dropped future leaves nothing behind.
+//! - An error or a dropped future leaves no part of an artifact and no lock behind.
 //!
 //! The full list, with the duties of the driver, is on [`ArtifactStore`]. Streaming, ranges, filters and the order of
 //! listings are not flags, because every driver must support them.
@@ -63,8 +63,8 @@
 //!
 //! The [`Gate`] is the wrapper between callers and drivers. It implements everything that is the same for all stores:
 //! the closed state, flags, limits, cursors and the context of errors. It checks that each result belongs to its
-//! request, and it compares each read of a whole artifact with the SHA-256. So a driver is only storage, and a bug in a
-//! driver cannot give a caller an artifact of another tenant.
+//! request, and by default it compares each read of a whole artifact with the SHA-256. So a driver is only storage. If
+//! a driver returns a record of another scope because of a bug, the caller gets an error and not the record.
 //!
 //! # 5. A driver
 //!
@@ -88,7 +88,7 @@
 //!
 //! # 6. Conformance
 //!
-//! The conformance crate tests the contract with named checks. A driver's test provides a harness and runs all of them.
+//! The conformance crate tests the contract with named checks. A driver's test provides a harness and runs all checks.
 //! Each flag has checks for stores that advertise it and for stores that do not. A driver must pass with and without
 //! the Gate.
 //!

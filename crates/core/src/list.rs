@@ -38,7 +38,7 @@ pub const MAX_FILTER_VALUE_BYTES: usize = 4096;
 pub struct Filter {
     /// The media type is in one of these ranges.
     pub media_types: Vec<MediaRange>,
-    /// The source is one of these.
+    /// The source is one of these sources.
     pub sources: Vec<Source>,
     /// The smallest size in bytes.
     pub min_bytes: Option<u64>,
@@ -179,8 +179,8 @@ impl ListQuery {
         self
     }
 
-    /// Requests the total number of matching rows. By default no total is requested, because counting all matching rows
-    /// may take long.
+    /// Requests the total number of matching rows. By default no total is requested, because the store has to count all
+    /// matching rows for it.
     #[must_use]
     pub fn with_total(mut self) -> Self {
         self.counts_total = true;
@@ -207,12 +207,12 @@ impl ListQuery {
         self.counts_total
     }
 
-    /// The cursor after which the page starts; `None` for the first page.
+    /// The cursor where the page starts; `None` for the first page.
     pub fn cursor(&self) -> Option<&Cursor> {
         self.cursor.as_ref()
     }
 
-    /// For drivers: the decoded position after which the page starts; `None` for the first page.
+    /// For drivers: the page starts with the first row after this position. `None` for the first page.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a cursor of another query, or for a signed cursor,
@@ -247,8 +247,7 @@ impl ListQuery {
         self.pattern.matches(&record.scope) && self.filter.matches(record)
     }
 
-    /// The digest of the pattern and the filter, without the limit. A cursor is valid only for queries with the same
-    /// digest.
+    /// The digest of the pattern and the filter. A cursor is valid only for queries with the same digest.
     pub(crate) fn fingerprint(&self) -> Digest {
         let mut hasher = Hasher::new();
         hasher.update(b"artifact-store query v1\0");

@@ -57,7 +57,7 @@ impl MediaRange {
 
     /// For drivers: the parts of the range. A media type matches if its [normalized](Self::normalize) form contains
     /// every part. The first part starts with a space, which occurs only at the start of a normalized form. No part
-    /// contains a zero character, which some SQL databases refuse in a text.
+    /// contains a zero character.
     pub fn parts(&self) -> &[String] {
         &self.parts
     }
@@ -125,8 +125,8 @@ impl fmt::Display for MediaRange {
 fn parse(text: &str) -> Option<Vec<String>> {
     let mut pieces = split_unquoted(text)?.into_iter();
     let (kind, subtype) = pieces.next()?.split_once('/')?;
-    // The part for type and subtype. For `image/*` it is ` image/`. For `*/*` it is only the space at the start of every
-    // normalized media type.
+    // The part for type and subtype. For `text/plain` it is ` text/plain;`, and for `image/*` it is ` image/`. For
+    // `*/*` it is only the space with which every normalized media type starts.
     let mut first = String::from(" ");
     match (kind, subtype) {
         ("*", "*") => {}
@@ -185,6 +185,7 @@ fn is_name(text: &str) -> bool {
     is_token(text) && !text.contains('*')
 }
 
+/// Whether `text` is a token of RFC 9110 §5.6.2.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
@@ -192,8 +193,8 @@ fn is_token(text: &str) -> bool {
 /// Whether `text` is exactly one quoted string of RFC 9110 §5.6.4.
 fn is_quoted(text: &str) -> bool {
     let Some(inside) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return false };
-    // Whether the previous character is a backslash that escapes this character. After the last character, it says
-    // whether a backslash has nothing to escape.
+    // Whether the previous character is a backslash that escapes this character. If this is true after the last
+    // character, the backslash has nothing to escape.
     let mut escaped = false;
     for c in inside.chars() {
         if c.is_control() && c != '\t' {

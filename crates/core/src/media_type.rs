@@ -29,7 +29,7 @@ impl<'a> MediaType<'a> {
         (is_name(kind) && is_name(subtype) && is_parameter_list(parameters)).then_some(Self { essence })
     }
 
-    /// Type and subtype without the parameters, as they were written. They are case-insensitive.
+    /// Type and subtype without the parameters, as they were written. Compare them without regard to ASCII case.
     pub const fn essence(&self) -> &'a str {
         self.essence
     }
@@ -40,7 +40,7 @@ fn is_parameter_list(mut text: &str) -> bool {
     loop {
         let trimmed = text.trim_start_matches(is_whitespace);
         if trimmed.is_empty() {
-            // Whitespace at the end is invalid: it belongs before or directly after a semicolon.
+            // Here, whitespace is valid only before a semicolon. Whitespace after a semicolon is skipped below.
             return text.is_empty();
         }
         let Some(after_semicolon) = trimmed.strip_prefix(';') else { return false };

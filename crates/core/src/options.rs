@@ -70,7 +70,7 @@ pub struct OptionSpec {
     pub about: &'static str,
 }
 
-/// A value of the [`OptionKind`] with the same name.
+/// The value of an option. Each variant has the name of its [`OptionKind`].
 #[derive(Clone, PartialEq)]
 enum OptionValue {
     Text(String),
@@ -126,9 +126,9 @@ impl Options {
         Ok(Self(values))
     }
 
-    /// The default options, with an example value for each required option. Use them to show the capabilities of a
-    /// driver that is not configured, because most drivers need complete options to tell their capabilities. Do not
-    /// open a store with these options, because the example values are not real.
+    /// The default options, with an example value for each required option that has no default. Use these options to
+    /// show the capabilities of a driver that is not configured, because most drivers need complete options for this.
+    /// Do not open a store with them, because the example values are not real.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a default is invalid, which is a bug in the table.
@@ -220,13 +220,14 @@ fn parse_value(spec: &OptionSpec, value: &Value) -> Result<OptionValue, StoreErr
         }
         _ => None,
     };
-    // The message does not repeat the value, which may be a secret in the wrong option.
+    // The message does not repeat the value, because it may be a secret that the user put into the wrong option.
     parsed.ok_or_else(|| {
         StoreError::invalid_option(spec.name, format!("is not legal; it takes {}", spec.kind.expected()))
     })
 }
 
-/// Parses a number of bytes, such as `4096` or `64KiB`; `None` if it is malformed or too large.
+/// Parses a number of bytes, such as `4096` or `64KiB`; `None` if the text is malformed or the number does not fit into
+/// a `u64`.
 ///
 /// # Examples
 /// ```
@@ -251,7 +252,8 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(unit_bytes)
 }
 
-/// Parses a duration, such as `250ms` or `15m`; `None` if it is malformed or too large.
+/// Parses a duration, such as `250ms` or `15m`; `None` if the text is malformed or the number of milliseconds does not
+/// fit into a `u64`.
 ///
 /// # Examples
 /// ```

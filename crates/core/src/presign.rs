@@ -107,9 +107,10 @@ impl fmt::Debug for PresignedUrl {
 pub struct PresignedRequest {
     /// The URL to send the request to.
     pub url: PresignedUrl,
-    /// The signed headers, name and value. They must be sent unchanged.
+    /// The names and values of the signed headers. They must be sent unchanged.
     pub headers: Vec<(String, String)>,
-    /// When the request expires: the requested expiry, or the end of the signing credentials if that is earlier.
+    /// When the request expires. This is the requested expiry or an earlier time, for example if the signing
+    /// credentials expire earlier.
     pub expires_at: Timestamp,
 }
 

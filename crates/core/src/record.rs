@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
 /// The largest number of nested containers (objects and lists) in metadata, including the metadata object itself.
-/// Common JSON parsers accept more than 64 levels, so clients can read every record.
+/// Common JSON parsers accept deeper nesting.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
 /// Custom metadata: a JSON object.
@@ -71,8 +71,8 @@ impl FromStr for Source {
     }
 }
 
-/// The metadata that a put sets. The store keeps these options unchanged. If the artifact already exists, the options
-/// of the first put stay.
+/// The metadata that a put sets. The store keeps these options unchanged. If the artifact already exists, the store
+/// keeps the options of the first put.
 ///
 /// # Examples
 /// ```
@@ -104,7 +104,7 @@ pub struct PutOptions {
     /// The media type (RFC 9110 §8.3). The store does not interpret it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// The file name that a listing shows and that a download gets. It is never used as a path.
+    /// The file name for listings and downloads. It is never used as a path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
     /// Where the bytes came from.
@@ -137,7 +137,7 @@ impl PutOptions {
         self
     }
 
-    /// Sets the file name that a listing shows and that a download gets.
+    /// Sets the file name for listings and downloads.
     #[must_use]
     pub fn with_filename(mut self, filename: impl Into<String>) -> Self {
         self.filename = Some(filename.into());
@@ -172,7 +172,7 @@ impl PutOptions {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     pub fn validate(&self) -> Result<(), StoreError> {
         // The depth is checked first, because `serde_json::to_writer` recurses into the metadata. The metadata object
-        // itself is the first level, so its values have one level less.
+        // itself is the first level, so at most `MAX_METADATA_DEPTH - 1` levels are left for its values.
         let is_value_within_depth = |value| is_within_depth(value, MAX_METADATA_DEPTH - 1);
         if !self.metadata.values().all(is_value_within_depth) {
             return Err(StoreError::invalid(format!(
@@ -228,7 +228,7 @@ impl std::io::Write for JsonSizeCounter {
     }
 }
 
-/// The metadata of an artifact, and the commit point of a put: if a record is visible, all its bytes can be read.
+/// The metadata of an artifact. If a record is visible, all bytes of the artifact can be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {

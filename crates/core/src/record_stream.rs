@@ -14,8 +14,8 @@ use crate::list::ListQuery;
 use crate::record::Record;
 use crate::store::ArtifactStore;
 
-/// The rows of all pages of a listing. The stream requests the next page only when it is polled after the last row
-/// of a page.
+/// The rows of all pages of a listing. The stream requests the next page only when it is polled after the last row of a
+/// page.
 ///
 /// The stream owns an `Arc` of the store and borrows nothing, so it can be moved into a task or returned from a
 /// function. The stream ends after an error.

@@ -20,7 +20,7 @@ use crate::time::Clock;
 /// The properties of a driver that do not depend on its options.
 #[derive(Debug, Clone, Copy)]
 pub struct DriverInfo {
-    /// The name in configurations and the scheme of the driver's URLs: lower-case letters and digits.
+    /// The name in configurations and the scheme of the driver's URLs: lower-case letters and digits, first a letter.
     pub name: &'static str,
     /// What the driver is for, in one sentence.
     pub about: &'static str,
@@ -92,7 +92,7 @@ pub enum SweepMode {
     /// Orphans are deleted and counted.
     #[default]
     Delete,
-    /// Orphans are only counted. The sweep opens the location without creating, changing or migrating anything.
+    /// Orphans are only counted. The sweep creates, changes and migrates nothing.
     DryRun,
 }
 
@@ -104,7 +104,7 @@ impl SweepMode {
     }
 }
 
-/// The result of a sweep. With [`SweepMode::DryRun`], the numbers say what a sweep would delete.
+/// The result of a sweep. With [`SweepMode::DryRun`], the numbers say what a sweep with [`SweepMode::Delete`] would do.
 ///
 /// # Examples
 /// ```
@@ -117,7 +117,7 @@ impl SweepMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct SweepSummary {
-    /// Number of deleted orphans: temporary files, unreferenced bytes and empty directories of processes that have
+    /// Number of deleted orphans: temporary files, bytes without a record, and empty directories of processes that have
     /// ended. In a dry run, the number of orphans that were found.
     pub leftovers: u64,
     /// Number of bytes of the orphans; `None` if the driver does not know. The storage backend may release the space
@@ -177,9 +177,9 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Arc<dyn ArtifactStore>, StoreError>;
 
     /// For tools: opens a store only for reading, without a [`Gate`](crate::Gate). The default body calls
-    /// [`open`](Self::open), which may change the location. A driver that overrides this method creates no file and
-    /// runs no recovery or migration, so the location can be read-only. If the store needs one of these steps first,
-    /// the error says so. Puts and deletes may be refused.
+    /// [`open`](Self::open), which may change the location. A driver that overrides this method creates no store,
+    /// changes no data and runs no migration, so that the location can be read-only. If the store cannot be read before
+    /// a migration or a recovery, the error says so. Puts and deletes may be refused.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -224,8 +224,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// location again. A sweep does not affect artifacts or running processes. Only one sweep of a location runs at a
     /// time: a second sweep returns [`SweepSummary::busy`] at once.
     ///
-    /// With [`SweepMode::DryRun`], a sweep only counts the orphans. It must open the location without deleting, creating
-    /// or migrating anything.
+    /// With [`SweepMode::DryRun`], a sweep only counts the orphans. Opening the location must then delete, create and
+    /// migrate nothing.
     ///
     /// # Errors
     /// As [`open`](Self::open). A dry run also fails if the store does not exist yet or has to be migrated first.
@@ -249,8 +249,8 @@ impl Registry {
     /// Adds a driver.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if its name is already registered or not a valid driver
-    /// name.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the driver's name is already registered, or is not
+    /// valid: see [`DriverInfo::name`].
     pub fn register(&mut self, driver: Arc<dyn Driver>) -> Result<(), StoreError> {
         let name = driver.info().name;
         let is_valid = name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -267,8 +267,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Sets the reason why the driver `name` is missing. The error of [`driver`](Self::driver) for this name is then
-    /// `the driver NAME REASON`. If a driver is registered under this name, the reason is not used.
+    /// Sets the reason to report if the driver `name` is not registered. The text of the error of
+    /// [`driver`](Self::driver) is then `the driver NAME REASON`.
     ///
     /// # Examples
     /// ```

@@ -23,8 +23,8 @@ impl ScopePart {
     /// Validates `text` as a scope part.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for 0 bytes, more than 256, or a control character
-    /// (Unicode category Cc).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if `text` is empty, has more than 256 bytes, or contains
+    /// a control character (Unicode category Cc).
     pub fn new(text: impl AsRef<str>) -> Result<Self, StoreError> {
         let text = text.as_ref();
         if text.is_empty() {
@@ -88,9 +88,9 @@ impl fmt::Debug for ScopePart {
 /// The owner of an artifact: a tenant, a user of the tenant, a session of the user, and optionally a task of the
 /// session.
 ///
-/// Every verb takes a scope, and an artifact is found only in the scope it was put into. The same id in another tenant,
-/// user, session or task is another artifact, or does not exist. The scope of a session without a task is
-/// different from the scope of each of its tasks. Cheap to clone.
+/// An artifact is found only in the scope that it was put into. The same id in another tenant, user, session or task is
+/// another artifact, or does not exist. The scope of a session without a task is different from the scope of each of
+/// its tasks. Cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -175,8 +175,8 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// The tenants that a listing includes. This is not an `Option`: to list all tenants, a caller must write
-/// [`AllTenants`](Self::AllTenants). So a forgotten tenant never selects all tenants.
+/// The tenants that a listing includes. To list all tenants, a caller must write [`AllTenants`](Self::AllTenants). With
+/// an `Option`, a forgotten tenant would select all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantPattern {
@@ -190,7 +190,7 @@ pub enum TenantPattern {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskPattern {
-    /// Artifacts with any task and artifacts without one.
+    /// Artifacts of any task and artifacts without a task.
     Any,
     /// Only artifacts without a task.
     NoTask,
@@ -212,13 +212,13 @@ pub enum TaskPattern {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ScopePattern {
-    /// The tenant, or all of them.
+    /// One tenant, or all tenants.
     pub tenant: TenantPattern,
     /// One user; `None` for any.
     pub user: Option<ScopePart>,
     /// One session; `None` for any.
     pub session: Option<ScopePart>,
-    /// The tasks.
+    /// Which tasks, and whether artifacts without a task.
     pub task: TaskPattern,
 }
 

@@ -23,8 +23,8 @@ use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 
 /// A store restricted to one scope, for code that must not choose scopes. Cheap to clone.
 ///
-/// No method takes a scope, so no method can access another scope. A handle for a session without a task does not
-/// find artifacts of the session's tasks.
+/// No method takes a scope, so no method can access another scope. A handle for a session without a task does not find
+/// artifacts of the session's tasks.
 ///
 /// There is no method `close`, because closing a store closes it for every scope. Only the code that opened the store
 /// closes it.

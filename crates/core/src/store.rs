@@ -42,7 +42,8 @@ impl fmt::Display for PutOutcome {
 /// The result of a put.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PutResult {
-    /// The artifact's record: the new one, or the existing one.
+    /// The artifact's record: the new record, or the existing record if the outcome is
+    /// [`AlreadyExists`](PutOutcome::AlreadyExists).
     pub record: Record,
     /// Whether the record is new.
     pub outcome: PutOutcome,
@@ -60,7 +61,7 @@ pub struct GetResult {
     pub stream: ByteStream,
 }
 
-/// Health of a store.
+/// The status of a store that can serve requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
@@ -103,9 +104,9 @@ impl Health {
 /// # For callers
 /// Open a store through the facade crate, which wraps the driver in the [`Gate`](crate::Gate). Convenience methods
 /// (`put_text`, `get_bytes`, `scoped`, …) are on [`ArtifactStoreExt`](crate::ArtifactStoreExt). A missing artifact is
-/// `None` or `false`, never an error. All verbs may be called concurrently and are cancel-safe. If the future of a call
-/// is dropped, the artifact exists as a whole or not at all, and no lock stays behind. If bytes of an incomplete
-/// artifact stay behind, no verb returns them, and the driver deletes them later.
+/// `None` or `false`, never an error. All verbs may be called concurrently and are cancel-safe. If the future of a put
+/// or a delete is dropped, the artifact exists as a whole or not at all, and no lock stays behind. The driver deletes
+/// the bytes of an incomplete artifact by itself, perhaps after the drop. No verb returns these bytes.
 ///
 /// # For driver authors
 /// A driver is only storage. Each verb documents what the Gate guarantees to the driver and what the driver guarantees
@@ -115,12 +116,13 @@ impl Health {
 ///    point: if a record is visible, all its bytes can be read. A kill of the process at any moment leaves the whole
 ///    artifact or none. A kill may also leave orphans, which a sweep deletes.
 /// 2. An artifact is never found outside its scope.
-/// 3. The same scope, namespace and bytes give the same id and are stored once, even in concurrent puts. Exactly one
-///    put returns [`PutOutcome::Created`].
+/// 3. Puts of the same bytes into the same scope and namespace have the same id, and the bytes are stored once, even if
+///    the puts run concurrently. Exactly one put returns [`PutOutcome::Created`].
 /// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (Exception: a store in memory holds
 ///    each artifact's bytes once.)
-/// 5. [`close`](Self::close) is idempotent. After the call, every verb returns [`Closed`](crate::ErrorKind::Closed). A
-///    dropped future leaves no lock, no temporary file and no visible partial artifact behind.
+/// 5. [`close`](Self::close) is idempotent. After the call, every other verb returns
+///    [`Closed`](crate::ErrorKind::Closed). A dropped future leaves no lock, no temporary file and no visible partial
+///    artifact behind.
 /// 6. Operations are linearizable per scope and id: after a put returns, every get that starts later finds the
 ///    artifact. After a delete returns, no get finds it.
 /// 7. If [`Flag::Durable`] is advertised, acknowledged writes are durable. If a driver option weakens durability, the
@@ -129,9 +131,9 @@ impl Health {
 /// 9. Listings are newest first, filtered in the storage and paged by position. If the storage has no index, the
 ///    length of a scan is limited. A scan past the limit returns an error that says to narrow the scope.
 ///
-/// The conformance crate tests these guarantees as far as one process can. It tests each flag with stores that
-/// advertise it and with stores that do not. Separate programs test that a driver survives kills and that its memory is
-/// bounded.
+/// The conformance crate tests these guarantees as far as one process can. It has two tests for each flag: one for
+/// stores that advertise the flag, and one for stores that do not. Separate programs test that a driver survives kills
+/// and that its memory is bounded.
 ///
 /// Wrappers implement every verb and use `#[deny(clippy::missing_trait_methods)]`, so that no verb silently uses a
 /// default body.
@@ -143,16 +145,19 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// The flags and limits of this store. They are constant while the store is open.
     fn capabilities(&self) -> Capabilities;
 
-    /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves nothing behind.
+    /// Stores `body` in `scope`. Atomic: the artifact becomes visible as a whole, and an error leaves no part of it
+    /// behind. After `Unavailable` or `Backend`, the whole artifact may exist, because the error may happen after the
+    /// commit. The put can be repeated.
     ///
     /// The same bytes in one scope and namespace are one artifact, whoever puts them. The options of a second put,
     /// such as its file name, are ignored: the record keeps the options of the first put. A [`delete`](Self::delete) by
     /// one producer removes the artifact for all producers. If producers must not share artifacts, give each of them
     /// its own [`namespace`](PutOptions::namespace).
     ///
-    /// *The Gate guarantees:* the options are within their size limit; the body is limited by the caller and by the
-    /// store. *The driver guarantees:* it reads the body through [`Body::open`] and rolls back if the body fails; it
-    /// compares the full digest before it treats two bodies as equal; the first writer's record stays.
+    /// *The Gate guarantees:* the options are valid, see [`PutOptions::validate`]; the body has the limit of the caller
+    /// or of the store, whichever is smaller. *The driver guarantees:* it reads the body through [`Body::open`] and
+    /// rolls back if the body fails; it compares the full digest before it treats two bodies as equal; the record of
+    /// the first put stays.
     ///
     /// # Errors
     /// `TooLarge`, `DigestMismatch`, `InvalidArgument` (the body's source failed, or its length is not the announced
@@ -162,10 +167,10 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads an artifact, whole or by range. `None` if the artifact does not exist in this scope.
     ///
-    /// *The Gate guarantees to the caller:* scope, id, range and length of the result match the request. A whole read
-    /// ends successfully only if its SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range`
-    /// resolved against the record's size; only the stored chunks that contain the range are read; data is read only
-    /// when the stream is polled.
+    /// *The Gate guarantees to the caller:* scope, id, range and length of the result match the request. With
+    /// [`VerifyReads::Always`](crate::VerifyReads::Always), a read of a whole artifact ends successfully only if its
+    /// SHA-256 is correct. *The driver guarantees:* [`GetResult::range`] is `range` resolved against the record's size;
+    /// only the stored chunks that contain the range are read; data is read only when the stream is polled.
     ///
     /// # Errors
     /// `Corrupt`, `Unavailable`, `Closed`, `Backend`. The stream may end with the same errors.
@@ -185,7 +190,8 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// Deletes an artifact. Returns `false` if it did not exist in this scope. After the call returns, no later read
     /// finds the artifact. A stream that was opened before the delete returns all bytes or fails.
     ///
-    /// The artifact is deleted for everyone who put the same bytes in this scope and namespace, see [`put`](Self::put).
+    /// The artifact is deleted for everyone who put the same bytes into this scope and namespace: see
+    /// [`put`](Self::put).
     ///
     /// # Errors
     /// `Corrupt` (the data under the artifact's key does not belong to this artifact), `Unavailable`, `Closed`,
@@ -205,14 +211,15 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` (cursor, scan limit), `Corrupt`, `Unavailable`, `Closed`, `Backend`.
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 
-    /// Signs a URL for `intent` that expires after `expiry`. `None` if `intent` is a download and the artifact does not
-    /// exist in this scope.
+    /// Signs a URL for `intent` that expires after `expiry` or earlier: see [`PresignedRequest::expires_at`]. `None` if
+    /// `intent` is a download and the artifact does not exist in this scope.
     ///
     /// *The Gate guarantees:* the intent's flag is advertised, and `expiry` is within the store's limit and not zero.
+    /// The options of an upload are valid, and its size is within the store's limit.
     ///
     /// # Errors
-    /// `Unsupported` if the intent's flag is not advertised (the default body always returns this error);
-    /// `InvalidArgument`, `Unavailable`, `Closed`, `Backend`.
+    /// `Unsupported` if the intent's flag is not advertised (the default body always returns this error); `TooLarge`
+    /// for an upload; `InvalidArgument`, `Corrupt`, `Unavailable`, `Closed`, `Backend`.
     async fn presign(
         &self,
         scope: &Scope,
@@ -223,15 +230,15 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
         Err(StoreError::unsupported(intent.flag()))
     }
 
-    /// Commits a presigned upload: compares the uploaded bytes with the announced ones, then creates the record. `None`
-    /// if the upload was not announced by [`presign`](Self::presign), or if nothing was uploaded. Idempotent: a second
-    /// commit returns [`PutOutcome::AlreadyExists`].
+    /// Commits a presigned upload: compares the digest and size of the uploaded bytes with the announced digest and
+    /// size, then creates the record. `None` if the upload was not announced by [`presign`](Self::presign), or if
+    /// nothing was uploaded. Idempotent: a second commit returns [`PutOutcome::AlreadyExists`].
     ///
     /// *The Gate guarantees:* [`Flag::PresignPut`] is advertised.
     ///
     /// # Errors
     /// `Unsupported` if [`Flag::PresignPut`] is not advertised (the default body always returns this error);
-    /// `DigestMismatch`, `Conflict`, `Unavailable`, `Closed`, `Backend`.
+    /// `DigestMismatch`, `Conflict`, `Corrupt`, `Unavailable`, `Closed`, `Backend`.
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
         let _ = (scope, id);
         Err(StoreError::unsupported(Flag::PresignPut))

@@ -38,7 +38,7 @@ impl ByteStream {
 
     /// A stream of bytes in memory, as one piece without a copy. If `bytes` is empty, the stream has no piece.
     pub fn from_bytes(bytes: Bytes) -> Self {
-        // An `Option` iterates over one piece or none.
+        // An `Option` is an iterator over one piece or no piece.
         let piece = if bytes.is_empty() { None } else { Some(Ok(bytes)) };
         Self::new(futures_util::stream::iter(piece))
     }
@@ -51,8 +51,8 @@ impl ByteStream {
         self.collect_with_capacity(max_bytes, 0).await
     }
 
-    /// As [`collect_bytes`](Self::collect_bytes), with an initial capacity of `capacity` bytes. A stream of one piece
-    /// is not copied, so it needs no capacity.
+    /// As [`collect_bytes`](Self::collect_bytes), with a buffer of `capacity` bytes from the start. If the stream has
+    /// only one piece, the piece is returned without a copy, and no buffer is allocated.
     pub(crate) async fn collect_with_capacity(
         mut self,
         max_bytes: u64,

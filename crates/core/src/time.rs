@@ -27,7 +27,7 @@ use crate::error::StoreError;
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(i64);
 
-// The range that RFC 3339 and jiff support: 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z.
+// The range that both RFC 3339 and jiff support: 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z.
 const MIN_MICROS: i64 = -62_167_219_200_000_000;
 const MAX_MICROS: i64 = 253_402_207_200_000_000;
 
@@ -89,7 +89,7 @@ impl Timestamp {
 
 const MINUTES_PER_DAY: i64 = 24 * 60;
 
-/// The zero time of Go, 0001-01-01T00:00:00Z. Go clients send it if no time is set.
+/// The zero time of Go, 0001-01-01T00:00:00Z. Go clients send this time if no time is set.
 const ZERO_TIME_MICROS: i64 = -62_135_596_800_000_000;
 
 impl Timestamp {
@@ -163,7 +163,7 @@ impl ParsedTime {
         (is_valid_time && is_valid_second).then_some(Self { micros, has_remainder })
     }
 
-    /// Whether the client has set the time: false for the zero time of Go.
+    /// Whether the client has set the time. False for the zero time of Go.
     fn is_set(&self) -> bool {
         self.micros != ZERO_TIME_MICROS || self.has_remainder
     }

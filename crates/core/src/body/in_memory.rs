@@ -43,7 +43,7 @@ impl InMemoryBody {
 
     pub(super) fn into_stream(self) -> BodyStream {
         let Self { bytes, mut constraints } = self;
-        // So the driver that reads the stream knows the length before it reads.
+        // `BodyStream::announced_length` returns this length.
         constraints.length = Some(bytes.len() as u64);
         BodyStream::new(None, bytes, constraints)
     }

@@ -27,9 +27,9 @@ pub(super) type BoxedSource = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>
 /// The driver calls [`next`](BodyStream::next) until `next` returns `None`, and then [`finish`](BodyStream::finish). On
 /// any error, the driver rolls back, returns this error and leaves nothing behind.
 pub struct BodyStream {
-    /// `None` for a body in memory, and after the source has ended or failed.
+    /// `None` for a body in memory, and after the body has ended or failed.
     source: Option<BoxedSource>,
-    /// The bytes that the source has returned and that were not hashed yet.
+    /// Bytes of the source, or of a body in memory, that were not hashed yet.
     pending: Bytes,
     hasher: Hasher,
     bytes_read: u64,
@@ -101,12 +101,12 @@ impl BodyStream {
     }
 
     async fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
-        // If bytes are pending, the loop below does not run. So the piece that they give is counted here.
+        // If bytes are pending, the loop below does not run, so the next piece is counted here.
         if !self.pending.is_empty() {
-            self.count_piece().await;
+            self.count_piece_and_yield_if_due().await;
         }
         while self.pending.is_empty() {
-            self.count_piece().await;
+            self.count_piece_and_yield_if_due().await;
             let piece = match &mut self.source {
                 Some(source) => source.next().await,
                 None => None,
@@ -139,7 +139,7 @@ impl BodyStream {
     }
 
     /// Counts a piece. Yields to the executor after every [`PIECES_PER_YIELD`] pieces.
-    async fn count_piece(&mut self) {
+    async fn count_piece_and_yield_if_due(&mut self) {
         self.pieces_since_yield += 1;
         if self.pieces_since_yield >= PIECES_PER_YIELD {
             self.pieces_since_yield = 0;
@@ -157,8 +157,8 @@ impl BodyStream {
     }
 
     /// The next chunk of exactly `size` bytes; the last chunk may be shorter. `None` after the last chunk. This is for
-    /// storages with chunks of a fixed size. Bytes are copied only if pieces and chunks do not align. A driver that
-    /// calls this method must not call [`next`](Self::next) on the same body.
+    /// storages with chunks of a fixed size. A piece that is exactly a chunk is returned without a copy. All other
+    /// bytes are copied. A driver that calls this method must not call [`next`](Self::next) on the same body.
     ///
     /// Cancel-safe: a dropped call loses no byte.
     ///
@@ -176,8 +176,8 @@ impl BodyStream {
                     return Ok(Some(piece));
                 }
                 Some(piece) => {
-                    // Before a piece is added, the partial chunk has less than `size` bytes. So this capacity is enough
-                    // for the largest piece.
+                    // The partial chunk has less than `size` bytes here. The reserved capacity is enough for these
+                    // bytes and the largest piece.
                     if self.partial_chunk.capacity() < size {
                         self.partial_chunk.reserve(size + MAX_PIECE_BYTES - self.partial_chunk.len());
                     }
@@ -189,7 +189,7 @@ impl BodyStream {
         }
     }
 
-    /// The size and digest of the body, after it was read to its end.
+    /// The size and digest of the body. Call this method after the body was read to its end.
     ///
     /// # Errors
     /// [`Backend`](crate::ErrorKind::Backend) if the driver did not read to the end, which is a bug in the driver.

@@ -52,8 +52,8 @@ impl From<StoreError> for io::Error {
     }
 }
 
-/// The kind of the first [`io::Error`] among the sources of `error`. `None` if no source is an [`io::Error`]. Also
-/// `None` if its kind would mislead a reader, such as `Interrupted`: see `From<StoreError>`.
+/// The kind of the first [`io::Error`] among the sources of `error`. `None` if no source is an [`io::Error`], or if the
+/// kind is one that `From<StoreError>` never returns, such as `Interrupted`.
 fn system_kind(error: &StoreError) -> Option<io::ErrorKind> {
     let mut sources =
         std::iter::successors(error.source(), |source: &&(dyn Error + 'static)| (*source).source());

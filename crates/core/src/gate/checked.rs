@@ -13,8 +13,8 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{ErrorContext, StoreError};
 use crate::stream::ByteStream;
 
-/// Forwards the driver's pieces. If the bytes are hashed, large pieces are split, so that hashing one piece does not
-/// block an executor for long.
+/// A stream that returns the driver's pieces after checking them. If the bytes are hashed, large pieces are split, so
+/// that hashing one piece does not block an executor for long.
 ///
 /// The last piece is held back until length and digest have been checked. Otherwise a reader that counts bytes, such as
 /// an HTTP client, would accept a corrupt artifact as complete.
@@ -22,7 +22,7 @@ pub(super) struct CheckedStream {
     source: ByteStream,
     /// Bytes that the driver has returned and the reader has not received. If `remaining` is 0, this is the last piece.
     pending: Bytes,
-    /// The number of bytes that were not counted yet. If `digest` is set, they were not hashed yet either.
+    /// The number of bytes of the range that were not counted yet. If `digest` is set, they were not hashed yet either.
     remaining: u64,
     /// The expected SHA-256 and the hasher. `None` if only the length is checked.
     digest: Option<(Digest, Hasher)>,

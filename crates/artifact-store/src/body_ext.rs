@@ -14,8 +14,8 @@ const FILE_PIECE_BYTES: usize = artifact_store_core::MAX_PIECE_BYTES;
 
 /// More ways to make a [`Body`].
 pub trait BodyExt: Sized {
-    /// A body that streams the file `path`. The returned future opens the file. Later, the file is read when the store
-    /// asks for bytes, on tokio's threads for blocking calls.
+    /// A body that streams the file `path`. The returned future opens the file. The bytes are read later, when the
+    /// store asks for them, on tokio's threads for blocking calls.
     ///
     /// The length of the body is the length of the file when it is opened. If the file has another length when it is
     /// read, the put fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and nothing is stored. The body

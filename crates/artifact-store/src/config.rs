@@ -36,7 +36,8 @@ use serde_json::Value;
 pub struct Config {
     /// The driver's name.
     pub driver: String,
-    /// The driver's own options, by name. The driver's `DriverInfo` lists the options that it has.
+    /// The driver's own options, by name. [`DriverInfo::options`](crate::DriverInfo::options) lists the options that
+    /// the driver has.
     #[serde(default)]
     pub options: OptionValues,
     /// Whether a read of a whole artifact is compared with the artifact's SHA-256 (`always` or `never`). Reads from a
@@ -93,8 +94,8 @@ impl Config {
         self
     }
 
-    /// Parses `value`, as it is written in a URL, and sets the key `name` of the configuration. Returns an error if
-    /// `name` is another name, for example an option of the driver.
+    /// Parses `value`, as it is written in a URL, and sets the key `name` of the configuration. Returns an error if the
+    /// value is invalid, or if the configuration has no key `name`.
     pub(crate) fn set_key(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
         match name {
             "verify_reads" => self.verify_reads = parse_verify_reads(value)?,

@@ -1,8 +1,8 @@
 //! An artifact's bytes as the body of an HTTP message: [`HttpBody`]. The body of an HTTP message as a stream of bytes:
 //! `data_stream`.
 //!
-//! The types are here and not in the core, because the core must never know HTTP. This module must never know a server
-//! or a client.
+//! This module is here and not in the core, because the core must never know HTTP. It must never know a server or a
+//! client.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,8 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 /// The bytes of a get as an [`http_body::Body`], for responses of axum and hyper and for requests of clients.
 ///
 /// A body made from a [`GetResult`] knows its exact length, so a server sends `content-length`. A body made from a
-/// [`ByteStream`] does not know its length. If the store fails, the body ends with an error: the connection breaks, and
-/// the client sees that the bytes are not complete.
+/// [`ByteStream`] does not know its length. If the store fails, the body ends with an error. The connection then
+/// breaks, and the receiver sees that the bytes are not complete.
 ///
 /// # Examples
 /// ```

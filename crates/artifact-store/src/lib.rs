@@ -7,8 +7,8 @@
 //! use artifact_store::prelude::*;
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
-//! // Or "fs:/var/lib/artifacts", "sqlite:artifacts.db", "postgres://…", "s3://bucket/prefix", or a `Config` from your own
-//! // configuration file.
+//! // Or "fs:/var/lib/artifacts", "sqlite:artifacts.db", "postgres://…", "s3://bucket/prefix", or a `Config` from
+//! // your own configuration file.
 //! let store = artifact_store::open(&"inmem:".parse()?).await?;
 //!
 //! let scope = Scope::new("acme", "ada", "session-1")?;

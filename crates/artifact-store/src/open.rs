@@ -52,9 +52,9 @@ pub fn drivers() -> Result<Registry, StoreError> {
 /// tasks are not interrupted. There is no fallback to another driver.
 ///
 /// # Errors
-/// - `InvalidArgument`: an unknown driver (the message lists the known drivers), an unknown option, or an invalid value.
-///   Also a location that the driver cannot use: a directory or database of another program or a newer version, or a
-///   path whose parent directory is missing.
+/// - `InvalidArgument`: an unknown driver (the message lists the known drivers), an unknown option, or an invalid
+///   value. Also a location that the driver cannot use: a directory or database of another program or a newer version,
+///   or a path whose parent directory is missing.
 /// - `Unavailable`: another process has locked the location, or the location is not reachable at the moment.
 /// - `Corrupt`, `Backend`: the location is damaged, or access is denied (read-only, no permission).
 ///
@@ -92,9 +92,10 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
     OpenOptions::new().create(false).open(config).await
 }
 
-/// As [`open_existing`], but for reading only. The driver sqlite then creates no file, does not migrate the schema and
-/// does not recover the log. So the store can be on read-only media, and the process needs no write permission. Puts
-/// and deletes are refused. Other drivers open the store as by [`open`].
+/// As [`open_existing`], but for reading only. This has an effect on a sqlite store in a file: the driver creates no
+/// database, changes no data, runs no migration, and refuses puts and deletes. The file can be on read-only media, and
+/// the process needs no write permission. If the process has write permission, SQLite may create and delete the files
+/// of its log. All other stores are opened as by [`open_existing`], and accept puts and deletes.
 ///
 /// # Errors
 /// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing first. The
@@ -103,8 +104,8 @@ pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, S
     OpenOptions::new().read_only(true).open(config).await
 }
 
-/// Returns an error if the configuration names a path that does not exist. A store in memory has no path on the disk,
-/// so it is not checked. An example is `sqlite::memory:`.
+/// Returns an error if the configuration names a path that does not exist. A store in memory, such as
+/// `sqlite::memory:`, has no path on the disk, so it is not checked.
 pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
     let (driver, options) = resolve(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
@@ -125,11 +126,12 @@ pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<
     Ok(())
 }
 
-/// Deletes the orphans of killed processes in the location that `config` names: temporary files, unreferenced bytes and
-/// empty directories. With [`SweepMode::DryRun`] the sweep only counts the orphans and changes nothing.
+/// Deletes the orphans of killed processes in the location that `config` names: temporary files, bytes without a
+/// record, and empty directories. With [`SweepMode::DryRun`] the sweep only counts the orphans and changes nothing.
 ///
-/// Opening a store deletes most orphans, and a sweep deletes all of them. A sweep may run while stores are open. Only
-/// one sweep of a location runs at a time. If another sweep is running, the summary is [`busy`](SweepSummary::busy).
+/// A sweep may run while stores are open. It does not delete what a running process may still use:
+/// [`SweepSummary::spared`] counts these items. Only one sweep of a location runs at a time. If another sweep is
+/// running, [`SweepSummary::busy`] is true.
 ///
 /// # Errors
 /// As [`open`]; `InvalidArgument` if the path does not exist. Data of artifacts is never deleted, even after an error.
@@ -170,7 +172,7 @@ pub async fn sweep_with(
 }
 
 /// Returns the features of the storage that `config` names. The list is empty if all storages of the driver have the
-/// same features. This opens the location and closes it again.
+/// same features. The function opens the location and closes it again.
 ///
 /// # Errors
 /// As [`open`].
@@ -212,7 +214,7 @@ pub async fn probe_with(registry: &Registry, config: &Config) -> Result<Vec<Stor
 }
 
 /// Opens the event log that all processes on the location share; `None` if the driver has no event log. The log has its
-/// own connections. Closing the store does not close them, so close the log, too.
+/// own connections. Closing a store does not close them, so [`close`](EventLog::close) the log, too.
 ///
 /// # Errors
 /// As [`open`].

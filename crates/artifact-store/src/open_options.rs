@@ -100,7 +100,8 @@ impl OpenOptions {
     /// Opens the store that `config` names.
     ///
     /// # Errors
-    /// As [`open`](crate::open); `InvalidArgument` if the path does not exist and the options do not allow creating it.
+    /// As [`open`](crate::open); `InvalidArgument` if the path does not exist and these options do not allow the store
+    /// to be created.
     pub async fn open(&self, config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let registry = match &self.registry {
             Some(registry) => registry.clone(),
@@ -125,8 +126,8 @@ impl OpenOptions {
         Ok(Arc::new(Gate::new(store, gate)?))
     }
 
-    /// The options of the gate. The options that the program set override those of `config`, as [`gate`](Self::gate)
-    /// describes.
+    /// The options of the gate. The options that the program has set override the options of `config`, as
+    /// [`gate`](Self::gate) describes.
     fn gate_options(&self, config: &Config, bytes_cannot_change: bool) -> Result<GateOptions, StoreError> {
         let configured_key = match &config.cursor_secret {
             Some(secret) => Some(CursorKey::from_secret(secret.reveal().as_bytes())?),
@@ -134,7 +135,7 @@ impl OpenOptions {
         };
         // A limit of `u64::MAX` means that there is no limit.
         let configured_limit = config.max_artifact_bytes.unwrap_or(u64::MAX);
-        // The options that the program set with `gate`; `None` if it did not set any.
+        // The options that the program set with `gate`; `None` if it set no options.
         let program_options = self.gate.as_ref();
         let program_key = program_options.and_then(|gate| gate.cursor_key.clone());
         let program_limit = program_options.map_or(u64::MAX, |gate| gate.max_artifact_bytes);

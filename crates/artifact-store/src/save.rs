@@ -18,16 +18,17 @@ pub trait GetResultExt {
     /// `path` is a symbolic link, the link is replaced, and its target is not changed.
     ///
     /// `path` never names an incomplete file. The bytes go to a temporary file in the same folder and are flushed to
-    /// the disk. Then the temporary file is renamed to `path`, and the folder is flushed. If an error happens or the
-    /// future is dropped before the rename, an existing file is unchanged and the temporary file is deleted. If
-    /// flushing the folder fails, the new file exists, but it may be lost in a power failure.
+    /// the disk. Then the temporary file is renamed to `path`, and on Unix the folder is flushed. If an error happens
+    /// or the future is dropped before the rename begins, an existing file is unchanged and the temporary file is
+    /// deleted. If flushing the folder fails, the new file exists, but it may be lost in a power failure.
     ///
-    /// The disk is accessed on tokio's threads for blocking calls. The file gets the permissions of any new file: read
-    /// and write for all, restricted by the process's umask.
+    /// The disk is accessed on tokio's threads for blocking calls. On Unix, the file gets the permissions of any new
+    /// file: read and write for all, restricted by the process's umask.
     ///
     /// # Errors
-    /// The errors of the file system. An error of the store's stream becomes an [`io::Error`] that contains
-    /// the [`StoreError`](crate::StoreError).
+    /// The errors of the file system; [`InvalidInput`](io::ErrorKind::InvalidInput) if `path` does not end with a file
+    /// name. An error of the store's stream becomes an [`io::Error`] that contains the
+    /// [`StoreError`](crate::StoreError).
     ///
     /// # Examples
     /// ```
@@ -65,7 +66,7 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
         // A path such as `report.txt` names a file in the current folder.
         _ => PathBuf::from("."),
     };
-    // The closure takes ownership of `folder`. It returns `folder`, which is flushed after the rename.
+    // The closure returns `folder`, because the folder is flushed after the rename.
     let (file, temporary, folder) = run_blocking(move || {
         let (file, temporary) = create_temporary(&folder)?;
         Ok((file, temporary, folder))
@@ -80,8 +81,8 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
     // `tokio::fs::File` writes in the background. `flush` waits for the last write and returns its error.
     file.flush().await?;
     let file = file.into_std().await;
-    // A blocking call goes on even if this future is dropped. So the flush and the rename are two calls: if the future
-    // is dropped during a slow flush, no rename follows.
+    // A blocking call goes on even if this future is dropped. The flush and the rename are two calls, so that no rename
+    // follows if the future is dropped during a slow flush.
     run_blocking(move || file.sync_all()).await?;
     run_blocking(move || {
         temporary.persist(&path)?;
@@ -107,7 +108,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Does nothing: systems other than Unix cannot open a folder to flush it.
+/// Does nothing, because systems other than Unix cannot flush a folder in this way.
 #[cfg(not(unix))]
 fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
@@ -117,6 +118,6 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    // The `?` returns the error of a panic. Otherwise the result of `work` is returned.
+    // The `?` returns only the error of a panic.
     task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

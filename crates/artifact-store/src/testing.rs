@@ -1,4 +1,4 @@
-//! Tools for tests of programs that use a store. [`TestStore`] makes calls fail or wait, and records every call.
+//! Tools for the tests of programs that use a store. [`TestStore`] makes calls fail or wait, and records every call.
 //! [`ManualClock`] is a clock that the test sets. The feature `testing` enables this module.
 //!
 //! # Examples

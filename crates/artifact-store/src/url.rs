@@ -1,8 +1,8 @@
 //! The URL form of a [`Config`].
 //!
-//! The driver determines the meaning of the part after the scheme, but parsing does not know the driver. So [`parse`]
-//! stores that part under a name that no option can have. Once the driver is known, [`resolve`] converts this part to
-//! options. This module must never know a particular driver.
+//! The driver determines the meaning of the part after the scheme, but the parser does not know the driver. So
+//! [`parse`] stores this part under a name that no option can have. Once the driver is known, [`resolve`] converts the
+//! part to options. This module must never know a particular driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use crate::config::Config;
 
 /// The key of an unresolved path. No option can have this name.
 const PATH_KEY: &str = ":path";
-/// The key of the unresolved text after `driver://`, as it was written, without the [`Config`]'s own parameters.
+/// The key of the unresolved text after `driver://`, as it was written, without the parameters in [`CONFIG_KEYS`].
 const AUTHORITY_KEY: &str = ":authority";
 
 /// The longest name of an option or a driver, in bytes. Names are limited because errors repeat them.
@@ -32,7 +32,8 @@ const CONFIG_KEYS: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_b
 /// - `postgres://user:password@host/name?sslmode=require&schema=files`: the URL is passed to the database client
 ///   unchanged, including escapes. Only the parameters that are options of the driver or keys of [`Config`] are
 ///   removed.
-/// - In all forms except `postgres://`, the path and the values are percent-decoded. A `?` in a path is written `%3F`.
+/// - The values of options and of keys of [`Config`] are percent-decoded. Host and path are percent-decoded, too,
+///   except in `postgres://`. A `?` in a path is written `%3F`.
 /// - `verify_reads`, `cursor_secret` and `max_artifact_bytes` are keys of [`Config`]. Every other name is an option of
 ///   the driver.
 ///
@@ -45,7 +46,7 @@ impl FromStr for Config {
     }
 }
 
-// Errors do not repeat a URL or a value, because a URL may contain a password.
+// Errors repeat neither the URL nor a value, because they may contain a password.
 fn parse(url: &str) -> Result<Config, StoreError> {
     let Some((scheme, after_scheme)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return Err(StoreError::invalid(
@@ -84,7 +85,7 @@ fn parse(url: &str) -> Result<Config, StoreError> {
 /// Converts the parts that [`parse`] has left unresolved to options, according to the driver's [`UrlForm`].
 ///
 /// If the program has set an option with [`Config::option`], this value overrides the URL's parameter of the same name.
-/// But an option that the URL's host or path sets must not also be set by name: this is an error.
+/// It is an error if an option is set by name and also by the URL's host, by its path or by the URL as a whole.
 pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) -> Result<(), StoreError> {
     if let Some(Value::String(path)) = given.remove(PATH_KEY) {
         return match info.url {
@@ -101,7 +102,7 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
             client_parameters.push(parameter.raw);
         } else {
             let value = Value::String(parameter.option_value()?);
-            // A value that the program has set stays.
+            // A value that the program has set is not replaced.
             given.entry(parameter.name).or_insert(value);
         }
     }
@@ -207,13 +208,13 @@ fn parse_parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
     Ok(parameters)
 }
 
-/// Whether `text` may be the name of an option. An error does not repeat any other text, because it may be a secret.
+/// Whether `text` may be the name of an option. Errors do not repeat any other text, because the text may be a secret.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-/// Whether `scheme` has the characters and the length of a URL scheme.
+/// Whether `scheme` may be the scheme of a store URL: 1 to 64 characters that are allowed in a URL scheme.
 fn is_scheme(scheme: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&scheme.len())
         && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))

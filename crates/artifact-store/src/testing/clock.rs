@@ -1,4 +1,4 @@
-//! [`ManualClock`]: a clock that is set by hand.
+//! [`ManualClock`]: a clock that a test sets.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

@@ -14,7 +14,7 @@ pub(super) type MakeError = Arc<dyn Fn() -> StoreError + Send + Sync>;
 pub(super) enum Action {
     /// Returns this error and does not call the store.
     Fail(MakeError),
-    /// Calls the store, and then returns this error instead of the result.
+    /// Calls the store, and then returns this error instead of the result of a successful call.
     FailAfter(MakeError),
     /// Ends the stream of a get with this error after this number of bytes.
     CutStream(u64, MakeError),
@@ -47,8 +47,8 @@ impl Rule {
         Self::new(verb, Action::Fail(Arc::new(error)))
     }
 
-    /// The store executes the call, but the caller gets the result of `error`, as if the response was lost on the
-    /// network.
+    /// The store executes the call. If the call succeeds, the caller gets the result of `error`, as if the response was
+    /// lost on the network. If the call fails, the caller gets the error of the store.
     pub fn fail_after(verb: Verb, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
         Self::new(verb, Action::FailAfter(Arc::new(error)))
     }
@@ -90,7 +90,8 @@ impl Rule {
         self
     }
 
-    /// Counts a call that matches, and returns whether the rule applies to the call.
+    /// Whether the rule applies to a call with this verb, scope and id. Counts the call if it matches, so this method
+    /// must run once for each call.
     pub(super) fn applies(&mut self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> bool {
         let matches = self.verb == verb
             && self.scope.as_ref().is_none_or(|wanted| scope == Some(wanted))

@@ -29,10 +29,10 @@ pub struct Call {
 
 /// A store that applies [`Rule`]s to the calls of another store and records every call.
 ///
-/// All rules that apply to a call are used. Their delays are added up. If several rules make the call fail, the rule
-/// that was added first determines the error. But a failure before the call ([`Rule::fail`]) takes precedence over a
-/// failure after the call ([`Rule::fail_after`]). The error of a rule gets the context of the call, as an error of the
-/// [`Gate`] does.
+/// All rules that apply to a call are used. Their delays are added up. If several rules of one kind apply, such as two
+/// [`Rule::fail`], the rule that was added first determines the error. A failure before the call ([`Rule::fail`]) takes
+/// precedence over a failure after the call ([`Rule::fail_after`]). The error of a rule gets the context of the call,
+/// as an error of the [`Gate`] does.
 #[derive(Debug)]
 pub struct TestStore {
     store: Arc<dyn ArtifactStore>,
@@ -111,7 +111,7 @@ impl TestStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records a call and collects what the rules do to it.
+    /// Records a call, and collects what the rules do to the call.
     fn begin(&self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> RecordedCall {
         let mut state = self.state();
         let index = state.calls.len();
@@ -165,7 +165,7 @@ impl TestStore {
 
 /// Ends `stream` with an error after `bytes` bytes. A stream of at most `bytes` bytes is not changed.
 fn cut_stream(stream: ByteStream, bytes: u64, error: MakeError, context: ErrorContext) -> ByteStream {
-    // The state is the rest of the stream and the number of bytes to return before the error; `None` after an error.
+    // `state` is the rest of the stream and the number of bytes to return before the error; `None` after an error.
     ByteStream::new(stream::unfold(Some((stream, bytes)), move |state| {
         let (error, context) = (Arc::clone(&error), context.clone());
         async move {
@@ -178,7 +178,7 @@ fn cut_stream(stream: ByteStream, bytes: u64, error: MakeError, context: ErrorCo
                 Ok(piece) if remaining > 0 => {
                     // `remaining` is smaller than the length of the piece, so it fits into a `usize`.
                     let cut_at = usize::try_from(remaining).ok()?;
-                    // The next poll finds the bytes after the cut and returns the error.
+                    // These bytes are never returned. The next poll finds them and returns the error.
                     let after_cut = ByteStream::from_bytes(piece.slice(cut_at..));
                     Some((Ok(piece.slice(..cut_at)), Some((after_cut, 0))))
                 }

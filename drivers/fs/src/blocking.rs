@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 /// A store runs at most this many tasks at once. The limit is lower if the process may open fewer than 1024 files
 /// (`MAX_TASKS * FILES_PER_TASK`).
 const MAX_TASKS: usize = 64;
-/// For each task, the process must be allowed to open this many files. A task opens at most 10 files; only a listing
-/// opens so many. The other 6 files are for active gets, cached directories and the rest of the process.
+/// For each task, the process must be allowed to open this many files. Listings and sweeps open the most files: up to
+/// 10 in one task, and 12 in a dry run of a sweep. So all tasks together stay below the process's limit of open files.
 const FILES_PER_TASK: usize = 16;
 
 /// Runs the blocking tasks of one store.
@@ -59,8 +59,8 @@ impl CancellationToken {
     }
 }
 
-/// The handle of a spawned task. Dropping the handle cancels the task. The task's result is then dropped on the
-/// blocking pool.
+/// The handle of a spawned task. Dropping the handle cancels the task. If the task is still running, its result is
+/// dropped on the blocking pool. If the task has ended, its result is dropped together with the handle.
 #[derive(Debug)]
 pub(crate) struct BlockingTask<T> {
     task: JoinHandle<Result<T, StoreError>>,
@@ -69,6 +69,9 @@ pub(crate) struct BlockingTask<T> {
 
 impl<T> BlockingTask<T> {
     /// Waits for the task's result.
+    ///
+    /// # Errors
+    /// The error of the task; `Unavailable` if the runtime is shutting down; `Backend` if the task panicked.
     pub(crate) async fn join(mut self) -> Result<T, StoreError> {
         match (&mut self.task).await {
             Ok(result) => result,
@@ -134,7 +137,10 @@ impl BlockingPool {
         Ok(BlockingTask { task, cancelled })
     }
 
-    /// Runs `work` and waits for its result.
+    /// Runs `work` on the blocking pool and waits for its result.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn) and [`BlockingTask::join`].
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&CancellationToken) -> Result<T, StoreError> + Send + 'static,

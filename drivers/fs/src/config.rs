@@ -50,7 +50,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 /// When acknowledged changes are synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// A put or delete syncs its changes before it returns. The store has the flag `DURABLE`.
+    /// A put or delete syncs its changes before it returns. The store has the flag `durable`.
     #[default]
     Always,
     /// The operating system syncs changes later. A power failure may lose or truncate artifacts that were acknowledged
@@ -65,7 +65,7 @@ impl SyncPolicy {
     }
 }
 
-/// The options of an fs store.
+/// The configuration of an fs store.
 ///
 /// # Examples
 /// ```
@@ -101,7 +101,8 @@ impl FsConfig {
     /// Sets the sync policy.
     ///
     /// Processes that share a root should use the same policy. A put under [`SyncPolicy::Never`] does not sync its
-    /// artifact. The artifact is durable only after the operating system or a later put has synced it.
+    /// artifact. The artifact is durable only after the operating system has synced it, or after a put of the same
+    /// bytes under [`SyncPolicy::Always`] has synced it.
     #[must_use]
     pub fn sync(mut self, policy: SyncPolicy) -> Self {
         self.sync = policy;
@@ -152,7 +153,7 @@ impl FsConfig {
             .ok_or_else(|| StoreError::invalid_option("root", "is missing; the driver fs needs it"))?;
         let sync = match options.text("sync") {
             Some("never") => SyncPolicy::Never,
-            // `Options` has rejected all words except `always` and `never`. `None` means the default, `always`.
+            // `Options` accepts only `always` and `never`. The default is `always`.
             _ => SyncPolicy::Always,
         };
         let config = Self::new(root).sync(sync);

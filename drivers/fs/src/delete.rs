@@ -12,7 +12,7 @@ use crate::dirs::ScopeDirs;
 use crate::error::map_io_error;
 use crate::layout::{ArtifactKey, DEPTH};
 
-/// Deletes the artifact of `key`. Returns whether it existed.
+/// Deletes the artifact of `key`. Returns whether the artifact existed.
 pub(crate) fn delete(dirs: &ScopeDirs, key: &ArtifactKey) -> Result<bool, StoreError> {
     remove_file(dirs, key).map_err(|error| map_io_error(format_args!("deleting {key}"), error))
 }
@@ -23,8 +23,8 @@ fn remove_file(dirs: &ScopeDirs, key: &ArtifactKey) -> Result<bool, Errno> {
     let deepest = chain.last().unwrap_or(dirs.artifacts_dir());
     let leaf_exists = chain.len() == DEPTH;
     let removed = leaf_exists && unlink_if_exists(deepest, key.file.as_str())?;
-    // Even if the file or a directory did not exist, the deepest directory is synced. Another delete may have removed
-    // the entry without having synced this directory yet.
+    // The deepest directory that exists is synced even if this call removed nothing. Another delete may have removed an
+    // entry of this directory and may not have synced the directory yet.
     dirs.sync(deepest)?;
     if removed {
         prune_chain(dirs, key, &chain);

@@ -98,7 +98,7 @@ pub(crate) fn entry_names(dir: impl AsFd) -> Result<impl Iterator<Item = Result<
 
 /// The first `depth` components of `leaf`, which is the path of a leaf directory. `depth` is 1 to [`DEPTH`].
 fn path_prefix(leaf: &str, depth: usize) -> &str {
-    // The prefix ends before the slash number `depth`. For the whole path there is no such slash.
+    // The prefix ends before slash number `depth`. The whole path has no slash of this number.
     leaf.match_indices('/').nth(depth - 1).map_or(leaf, |(end, _)| &leaf[..end])
 }
 
@@ -128,6 +128,7 @@ struct DirCache {
 }
 
 impl DirCache {
+    /// Returns the directory at `path` and marks it as the last used one. Returns `None` if it is not in the cache.
     fn get(&mut self, path: &str) -> Option<Arc<OwnedFd>> {
         self.uses += 1;
         let (dir, last_use) = self.dirs.get_mut(path)?;
@@ -135,6 +136,7 @@ impl DirCache {
         Some(Arc::clone(dir))
     }
 
+    /// Adds the directory at `path`. If the cache is full, evicts the least recently used directory first.
     fn insert(&mut self, path: &str, dir: Arc<OwnedFd>) {
         self.uses += 1;
         if self.dirs.len() >= self.capacity {
@@ -207,10 +209,11 @@ impl ScopeDirs {
     /// Opens the leaf directory of `key`. Creates the leaf and its parents if they do not exist.
     ///
     /// Under [`SyncPolicy::Always`] the directories above the leaf are synced, so that the whole path survives a power
-    /// failure. A directory above a cached directory was synced by an earlier call.
+    /// failure. The directories above a cached directory are not synced again: an earlier call has synced them.
     ///
     /// # Errors
-    /// `NOENT` if a delete removed one of the leaf's parents at the same time. The caller should try again.
+    /// `NOENT` if a delete or a sweep removed one of the directories at the same time: the caller should try again. All
+    /// other errors of the file system.
     pub(crate) fn open_or_create_leaf(&self, key: &ArtifactKey) -> Result<Arc<OwnedFd>, Errno> {
         self.open_leaf_by(key, |parent, name| open_or_create_dir(parent, name))
     }
@@ -222,8 +225,8 @@ impl ScopeDirs {
 
     /// Opens the leaf directory of `key`, beginning at the deepest directory of the path that is in the cache.
     ///
-    /// Calls `open` with the parent's handle and a name for each directory below the cached directory. Syncs the
-    /// parents of these directories, and adds the directories to the cache.
+    /// Calls `open` with the parent's handle and a name for each directory below the cached directory. Under
+    /// [`SyncPolicy::Always`], syncs the parents of these directories. Adds the directories to the cache.
     fn open_leaf_by(
         &self,
         key: &ArtifactKey,
@@ -275,8 +278,9 @@ impl ScopeDirs {
         let expected = rustix::fs::fstat(file)?;
         let sync = || {
             let leaf = self.open_leaf(key)?;
-            // Another process may have removed a cached directory and created it again. Syncing the removed directory
-            // would be useless. So this closure checks that the opened directory contains the file.
+            // Another process may have removed a cached directory and created it again. Then the cached handle leads to
+            // the removed directory, and syncing this directory would be useless. So this closure checks that the
+            // opened leaf contains the file.
             let found = rustix::fs::statat(&leaf, key.file.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
             if (found.st_dev, found.st_ino) != (expected.st_dev, expected.st_ino) {
                 return Err(Errno::NOENT);

@@ -43,7 +43,7 @@ const MAX_RECORD_BYTES: usize = 1024 * 1024;
 const TAIL_BYTES: usize = 4096;
 
 /// The path of an artifact's file below [`ARTIFACTS_DIR`]: a directory for each of tenant, user, session and task, then
-/// the file. Each name is a [`KeyToken`], which is made from a hash.
+/// the file.
 #[derive(Debug, Clone)]
 pub(crate) struct ArtifactKey {
     pub(crate) dirs: [KeyToken; DEPTH],
@@ -106,8 +106,9 @@ pub(crate) fn is_temp_name(name: &str) -> bool {
 /// footer.
 ///
 /// # Errors
-/// `InvalidArgument` if the record is too large. `Backend` if the encoded record would decode to another record. A put
-/// calls this function before it publishes the file, so every acknowledged artifact can be read.
+/// `InvalidArgument` if the record is too large. `Backend` if the record cannot be encoded, or if decoding would fail
+/// or return another record. A put calls this function before it publishes the file, so every acknowledged artifact can
+/// be read.
 pub(crate) fn encode_trailer(record: &Record) -> Result<Vec<u8>, StoreError> {
     let mut trailer = serde_json::to_vec(record)
         .map_err(|error| StoreError::backend("the record cannot be encoded as JSON").with_source(error))?;
@@ -176,7 +177,7 @@ fn u32_from_le(bytes: &[u8]) -> u32 {
 /// file.
 ///
 /// `path` names the file in errors. `buffer` is used for reading. A scan passes the same buffer for every file, so that
-/// it allocates only once.
+/// it does not allocate a buffer for each.
 ///
 /// # Errors
 /// `Corrupt` if the file is not a whole artifact; `Unavailable`, `Backend`.

@@ -10,7 +10,8 @@
 //! whatever the names in the scope are. An artifact's file begins with the artifact's bytes, so the command `head`
 //! shows them. The record follows as JSON. The file ends with a footer of 48 bytes. The footer contains the record's
 //! length, a SHA-256 of the record and this length, the format version and a magic word. Bytes and record are in one
-//! file, so a record never exists without its bytes. Reading a record takes one open and one read of the file's end.
+//! file, so a record never exists without its bytes. Reading a record takes one read of the file's last 4 KiB, and a
+//! second read only if the record is longer.
 //!
 //! A read returns the error `Corrupt` in these cases:
 //! - The length of the file differs from the length that its record states.
@@ -19,10 +20,10 @@
 //!
 //! The [`Gate`](artifact_store_core::Gate) verifies the artifact's bytes while they are streamed.
 //!
-//! Directories are created with mode 0700 and files with 0600. A directory is opened relative to the handle of its
-//! parent, or by a path in which the kernel refuses symbolic links. So no symbolic link below the root is followed, and
-//! nothing outside the root is touched. The root itself must not be a symbolic link. A directory that contains anything
-//! other than a store is refused, so a wrong path does no harm.
+//! Directories are created with mode 0700 and files with 0600. A directory or file is opened relative to the handle of
+//! its parent, without following a symbolic link. On Linux, a read opens the whole path of a file with `openat2`, which
+//! refuses symbolic links. So nothing outside the root is touched. The root itself must not be a symbolic link. A
+//! directory that contains anything other than a store is refused, so a wrong path does no harm.
 //!
 //! # Commit point
 //! A put writes into `tmp`, syncs the file, and creates and syncs the scope's directories. Then one rename gives the
@@ -46,26 +47,27 @@
 //! that only one sweep runs at a time.
 //!
 //! # Concurrency
-//! If several puts of one artifact race, only the rename or link of one put succeeds. This put returns `Created`. The
-//! other puts return `AlreadyExists` with the record of this put. A delete may remove a directory into which a put is
-//! about to publish. Then the rename fails, and the put creates the directory again and retries. All races are resolved
-//! in the file system, so several processes may open one root. Reads take no lock. A file that is open stays readable
-//! after its delete.
+//! If several puts of one artifact race, only the rename or link of one put succeeds. That put returns `Created`. The
+//! other puts return `AlreadyExists` with the record that already exists. A delete may remove a directory into which a
+//! put is about to publish. Then the rename fails, and the put creates the directory again and retries. All races are
+//! resolved in the file system, so several processes may open one root. Reads take no lock. A file that is open stays
+//! readable after its delete.
 //!
 //! All disk access runs on tokio's blocking pool. A blocking task never waits for a body, so a slow upload holds no
 //! thread. A store runs at most 64 tasks at once, or fewer if the process may open fewer than 1024 files. The reads of
-//! a streamed get do not count towards these 64 tasks. At most 4 listings run at once, so that other calls can run too.
+//! a streamed get do not count towards these 64 tasks. At most 4 listings run at once, so that listings do not use all
+//! tasks.
 //!
 //! A streamed body is stored in batches of 512 KiB. One batch is hashed while the previous batch is written. A long get
 //! reads blocks of 512 KiB. One block is read while the previous block is consumed. A put uses at most about 1.5 MiB of
 //! memory, in addition to the memory of the body's source. A get uses 1 MiB.
 //!
 //! [`close`](artifact_store_core::ArtifactStore::close) waits for the running tasks. A put that is still receiving its
-//! body returns `Closed` when it writes the next batch. A running listing returns `Closed` at once. A stream that is
-//! being read can still be read to its end.
+//! body returns `Closed` when it writes the next batch. A running listing or sweep ends at the next file or directory
+//! and returns `Closed`. A stream that is being read can still be read to its end.
 //!
 //! # Flags and limits
-//! The flag `SHARED` is always set. The flag `DURABLE` is set under `sync = always`. With `sync = never`, a power
+//! The flag `shared` is always set. The flag `durable` is set under `sync = always`. With `sync = never`, a power
 //! failure may lose acknowledged artifacts, but killing the process loses nothing. Presigning is not supported.
 //! `max_artifact_bytes` is as configured.
 //!
@@ -73,8 +75,8 @@
 //! rows of one page in memory. A listing of more than `max_scan` files is refused with `InvalidArgument`. Each page is
 //! a new scan.
 //!
-//! A store has these files open: one file per active get, up to 10 files per task, and up to 256 cached directories for
-//! puts. The cache uses at most one eighth of the files that the process may open.
+//! A store has these files open: the root, `tmp` and `artifacts`, one file per streamed get, up to 10 files per task,
+//! and up to 256 cached directories for puts. The cache uses at most one eighth of the files that the process may open.
 //!
 //! # Not done here
 //! - The driver does not defend against users who can write in the root: they can alter a file together with its
@@ -85,7 +87,8 @@
 //!   these.
 //! - On a file system without `flock` the store works, but a sweep never removes temporary files. The file system must
 //!   support hard links or a rename that never replaces a file. [`FsStore::open`] checks this: it publishes a file and,
-//!   under `sync = always`, syncs a directory. If one of these steps is not supported, opening fails with a message.
+//!   under `sync = always`, syncs a directory. If the file system does not support one of these steps, opening fails
+//!   with a message.
 //! - On a network file system, a client may read from its cache. Then a read may not see a change that another machine
 //!   made shortly before.
 

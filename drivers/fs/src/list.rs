@@ -71,8 +71,8 @@ fn scope_filter(pattern: &ScopePattern) -> [Option<KeyToken>; DEPTH] {
     ]
 }
 
-/// A row, ordered by its position in the listing. The top of a `BinaryHeap` is its greatest element, so the top is the
-/// last row of the page.
+/// A row, ordered by its position in the listing. The top of a `BinaryHeap` is its greatest element: the row that comes
+/// last in the listing.
 struct HeapRow {
     position: Position,
     record: Record,

@@ -18,11 +18,13 @@ use crate::temp::{TempFile, TempFileError, random_temp_name};
 /// Creates and publishes a file in the directory `tmp` of the root, as a put does, and removes the file. `path` is the
 /// path of the root, for messages.
 ///
-/// If a full or read-only disk prevents the check, this function returns `Ok`, because the store can still be read.
+/// If the file cannot be created for another reason than a missing operation, such as a full or read-only disk, this
+/// function returns `Ok`, because the store can still be read.
 ///
 /// # Errors
-/// `Backend` if the file system cannot create a file or publish it atomically, or cannot sync a directory although
-/// `sync` requires it. Any other error of publishing is mapped by [`map_io_error`].
+/// `Backend` if the file system does not support creating a file, publishing it atomically, or syncing a directory
+/// although `sync` requires it. `Unavailable` if the operating system returns no random bytes for a file name. Any
+/// other error of publishing is mapped by [`map_io_error`].
 pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy) -> Result<(), StoreError> {
     let unsupported = |operation: String, advice: &str, error: Errno| {
         StoreError::backend(format!(
@@ -72,7 +74,7 @@ pub(crate) fn check_publishing(tmp: &Arc<OwnedFd>, path: &Path, sync: SyncPolicy
                 "put the root on a local file system, or open it with sync = never, which is not durable";
             Err(unsupported(format!("sync a directory (fsync: {error})"), sync_advice, error))
         }
-        // Another error does not mean that the file system lacks this operation. The next put reports such an error.
+        // Another error does not mean that the file system lacks this operation.
         _ => Ok(()),
     }
 }

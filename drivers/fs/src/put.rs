@@ -25,7 +25,7 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// A batch has at most this many chunks, so that small chunks do not make the list of chunks long.
 const BATCH_CHUNKS: usize = 512;
 /// A put tries to publish at most this many times. An attempt fails if a racing delete removes the directory. The
-/// delays between 200 attempts add up to about one second.
+/// delays between these attempts add up to about one second.
 const MAX_ATTEMPTS: u32 = 200;
 
 /// Stores a body that is in memory.
@@ -64,8 +64,8 @@ pub(crate) async fn put_stream(
             }
             Ok(None) => break,
             Err(error) => {
-                // Waits for the pending write. Dropping its `TempFile` removes the file before the caller gets the
-                // error.
+                // The result of the pending write is the `TempFile`. Dropping it here removes the file before the
+                // caller gets the error.
                 drop(write.wait().await);
                 return Err(error);
             }
@@ -170,6 +170,10 @@ fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Res
 
 /// Creates the directories of `key` and publishes `file` there. Retries until this put or another put has published the
 /// artifact. `record` is the record in `file`.
+///
+/// # Errors
+/// `Unavailable` if [`MAX_ATTEMPTS`] attempts failed, or if the caller dropped the put; otherwise as
+/// [`existing_record`]. If the sync of the leaf directory fails, the artifact is published nevertheless.
 fn publish(
     state: &StoreState,
     cancel: &CancellationToken,

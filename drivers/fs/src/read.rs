@@ -25,7 +25,7 @@ const READ_BYTES: u64 = 512 * 1024;
 /// Returns a stream of the bytes `range` of `file`.
 ///
 /// A range of at most `INLINE_BYTES` is read before this function returns. A longer range is read block by block on the
-/// blocking pool of `runtime`. The runtime is a parameter, because the caller may poll the stream outside of one.
+/// blocking pool of `runtime`, while the stream is polled.
 ///
 /// # Errors
 /// `Corrupt` if the file ends too early, `Unavailable`, `Backend`. The same errors may end the stream.

@@ -62,7 +62,8 @@ impl Root {
         let artifacts = open_or_create_dir(&dir, ARTIFACTS_DIR).map_err(open_error)?;
         if sync.is_always() || !has_marker {
             if let Err(error) = sync_dir(&dir) {
-                // Under `SyncPolicy::Never` the store is not durable, so the file system need not support the sync.
+                // Under `SyncPolicy::Never` the store is not durable. So a file system that cannot sync a directory is
+                // accepted.
                 let may_be_ignored = !sync.is_always() && is_unsupported(error);
                 if !may_be_ignored {
                     return Err(open_error(error));
@@ -83,7 +84,8 @@ impl Root {
     /// [`open`](Self::open) returned.
     ///
     /// # Errors
-    /// `Unavailable` if the root was moved, removed or replaced.
+    /// `Unavailable` if the root, `tmp` or `artifacts` was moved, removed or replaced. Other errors of the file system
+    /// are mapped by [`map_io_error`].
     pub(crate) fn health(&self, artifacts: &OwnedFd) -> Result<Health, StoreError> {
         let stat_error = |error: Errno| map_io_error("checking the state of the root", error);
         let replaced = |what: &str| {
@@ -125,7 +127,7 @@ impl Root {
 /// Opens the root of the store at `path` without creating or changing anything.
 ///
 /// # Errors
-/// `InvalidArgument` if there is no store of this driver at the path; `Unavailable`, `Backend`.
+/// `InvalidArgument` if there is no store of this driver at the path; `Corrupt`, `Unavailable`, `Backend`.
 pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
     let path = normalize_path(path)?;
     let not_a_store =
@@ -140,6 +142,9 @@ pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
 
 /// The absolute path without a slash or dot at its end. With a slash or dot at the end, the operating system would
 /// follow a symbolic link in the last component.
+///
+/// # Errors
+/// `InvalidArgument` if `path` is empty. An error of [`map_io_error`] if the working directory cannot be read.
 fn normalize_path(path: &Path) -> Result<PathBuf, StoreError> {
     if path.as_os_str().is_empty() {
         return Err(StoreError::invalid_option(
@@ -201,7 +206,7 @@ fn create_root(path: &Path) -> Result<(), StoreError> {
         Err(error) => return Err(create_error(error)),
     }
     let root = File::open(path).map_err(create_error)?;
-    // `path` is absolute, so it always has a parent, and `.` is never opened.
+    // `path` is absolute, and it is not `/`, which always exists. So `path` has a parent, and `.` is never opened.
     let parent = path.parent().map_or_else(|| File::open("."), File::open).map_err(create_error)?;
     inherit_owner(root, parent).map_err(|error| create_error(error.into()))
 }
@@ -209,8 +214,8 @@ fn create_root(path: &Path) -> Result<(), StoreError> {
 /// Returns whether the marker file `FORMAT` exists in `dir`, the root directory at `path`.
 ///
 /// # Errors
-/// `InvalidArgument` if the file `FORMAT` exists but does not name this driver and this format version; `Unavailable`,
-/// `Backend`.
+/// `InvalidArgument` if the file `FORMAT` exists but does not name this driver and this format version; `Corrupt` if
+/// `FORMAT` is a directory or a symbolic link; `Unavailable`, `Backend`.
 fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
     let read_error = |error: std::io::Error| {
         map_io_error(format_args!("reading {FORMAT_FILE} in {}", path.display()), error)
@@ -251,7 +256,7 @@ fn read_marker(file: File) -> std::io::Result<String> {
 /// while it created the store.
 ///
 /// # Errors
-/// `InvalidArgument` if the directory contains anything else; `Unavailable`, `Backend`.
+/// `InvalidArgument` if the directory contains anything else; `Corrupt`, `Unavailable`, `Backend`.
 fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     let read_error =
         |error: Errno| map_io_error(format_args!("reading the root directory {}", path.display()), error);
@@ -311,7 +316,7 @@ fn write_marker(dir: &OwnedFd, tmp: &Arc<OwnedFd>) -> Result<(), StoreError> {
     }
 }
 
-/// Syncs the entry of the root in its parent directory.
+/// Syncs the entry of the root in its parent directory. Errors are ignored.
 ///
 /// [`create_root`] opens the parent. So if this process may not open the parent, it did not create the root, and there
 /// is nothing to sync.

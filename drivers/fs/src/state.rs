@@ -40,8 +40,8 @@ impl StoreState {
             .map_err(|error| map_io_error(format_args!("opening {key}"), error))?;
         let Some(file) = opened else { return Ok(None) };
         let record = read_record(&file, key, &mut Vec::new())?;
-        // Each name in the path contains only a hash of 160 bits, so another scope or id could have the same path. The
-        // record contains the scope and the id, so they are compared here.
+        // The path contains only hashes of the scope and the id. The record contains the scope and the id themselves,
+        // so they are compared here.
         if record.scope != *scope {
             return Err(StoreError::corrupt(format!("{key}: this artifact is of another scope")));
         }

@@ -33,7 +33,7 @@ const MAX_LISTINGS: usize = 4;
 pub struct FsStore {
     state: Arc<StoreState>,
     pool: BlockingPool,
-    /// The permits of listings. A listing takes long. This separate limit keeps listings from using all permits of
+    /// The permits of listings. A listing may take long. This separate limit keeps listings from using all permits of
     /// `pool`.
     listings: Semaphore,
     capabilities: Capabilities,
@@ -45,7 +45,8 @@ impl FsStore {
     ///
     /// # Errors
     /// `InvalidArgument` if the root's parent is missing, or if the root is not a directory, is a symbolic link,
-    /// contains anything other than a store, or contains a store of another format version; `Unavailable`; `Backend`.
+    /// contains anything other than a store, or contains a store of another format version; `Corrupt`;
+    /// `Unavailable`; `Backend`.
     pub async fn open(config: FsConfig) -> Result<Self, StoreError> {
         let store = Self::open_without_sweep(config).await?;
         let state = Arc::clone(&store.state);
@@ -169,7 +170,7 @@ impl ArtifactStore for FsStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let (state, query) = (Arc::clone(&self.state), query.clone());
-        // This semaphore is never closed. `pool` returns `Closed` after `close`.
+        // `acquire` never fails, because this semaphore is never closed. After `close`, `pool` returns `Closed`.
         let _permit = self.listings.acquire().await;
         self.pool.run(move |cancel| list::list(&state, cancel, &query)).await
     }

@@ -23,7 +23,7 @@ pub struct SweepReport {
     pub files: u64,
     /// Total size of the removed files in bytes.
     pub bytes: u64,
-    /// Temporary files that were kept because a put is writing them.
+    /// Temporary files that were kept because a put is writing them, or because the file system has no locks.
     pub live: u64,
     /// Empty scope directories that were removed.
     pub directories: u64,
@@ -125,7 +125,7 @@ impl Sweep<'_> {
             };
             let subdir_is_empty = self.sweep_level(&subdir, depth + 1)?;
             let is_counted = if subdir_is_empty && self.mode.deletes() {
-                // The removal fails if a put has created a file in `subdir` meanwhile.
+                // The removal fails if a put has created a file or a directory in `subdir` meanwhile.
                 rustix::fs::unlinkat(dir, name.as_str(), AtFlags::REMOVEDIR).is_ok()
             } else {
                 // A directory with entries is kept. A dry run counts an empty directory without removing it.
@@ -154,10 +154,13 @@ pub(crate) struct SweepLock {
 }
 
 impl SweepLock {
-    /// Acquires the lock. Returns `None` if another sweep holds it.
+    /// Acquires the lock. Returns `None` if another sweep holds the lock.
     ///
     /// On a file system without locks, every call returns a `SweepLock`. Sweeps may then run at the same time, which
     /// does no harm.
+    ///
+    /// # Errors
+    /// An error of [`map_io_error`] if the marker file cannot be opened.
     pub(crate) fn try_acquire(root: &OwnedFd) -> Result<Option<Self>, StoreError> {
         let open = |access: OFlags| {
             let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -170,7 +173,7 @@ impl SweepLock {
             .map_err(|error| map_io_error(format_args!("opening {FORMAT_FILE}"), error))?;
         match rustix::fs::flock(&marker, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Ok(None),
-            // Another error means that the file system has no locks.
+            // After any other error, the sweep runs without a lock, as on a file system without locks.
             _ => Ok(Some(Self { _marker: marker })),
         }
     }
@@ -179,7 +182,7 @@ impl SweepLock {
 /// Counts what a sweep of the store at `path` would remove. Changes nothing.
 ///
 /// # Errors
-/// `InvalidArgument` if there is no store at the path; `Unavailable`, `Backend`.
+/// `InvalidArgument` if there is no store at the path; `Corrupt`, `Unavailable`, `Backend`.
 pub(crate) fn count_orphans(path: &Path, cancel: &CancellationToken) -> Result<SweepReport, StoreError> {
     let root = root::open_existing(path)?;
     let Some(_lock) = SweepLock::try_acquire(&root)? else { return Ok(SweepReport::busy()) };

@@ -1,8 +1,8 @@
 //! Temporary files: [`TempFile`]. A temporary file becomes an artifact when it is published.
 //!
-//! A temporary file is locked from its creation until it is closed. The operating system releases the lock when the
-//! process ends. So a sweep in any process can distinguish a file in use from an orphan. This module must never know
-//! what the file contains.
+//! A temporary file is locked directly after its creation, and until it is closed. The operating system releases the
+//! lock when the process ends. So a sweep in any process can distinguish a file in use from an orphan. This module must
+//! never know what the file contains.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -67,7 +67,7 @@ impl TempFile {
             // If a step below fails, dropping `created` removes the file.
             let created =
                 Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), has_temp_name: true };
-            // This is always `Some` before the drop.
+            // `file` is always `Some` before the drop.
             let Some(file) = &created.file else { continue };
             match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive)) {
                 Ok(()) => {}
@@ -107,13 +107,14 @@ impl TempFile {
     /// Gives the file the name `name` in `dir`, in one atomic step.
     ///
     /// # Errors
-    /// `EXIST` if the name exists already. `NOENT` if the directory was removed.
+    /// `EXIST` if the name exists already. `NOENT` if the directory was removed. An error of [`is_unsupported`] if the
+    /// file system supports neither a rename with `NOREPLACE` nor hard links. All other errors of the file system.
     pub(crate) fn publish(&mut self, dir: impl AsFd, name: &str) -> Result<(), Errno> {
         match self.rename(&dir, name) {
             // The file system does not support `NOREPLACE`. Creating a hard link never replaces a file either.
             Err(error) if is_unsupported(error) => match self.link(dir, name) {
-                // A mount of an object store returns `IO` if it does not support hard links. A failing disk can return
-                // `IO` too. Then later calls fail as well and report the failing disk.
+                // A mount of an object store may return `IO` if it does not support hard links. A failing disk can
+                // return `IO` too. Then later calls fail as well and report the failing disk.
                 Err(Errno::IO) => Err(Errno::NOTSUP),
                 linked => linked,
             },

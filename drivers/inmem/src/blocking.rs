@@ -6,6 +6,9 @@ use artifact_store_core::StoreError;
 use tokio::task::spawn_blocking;
 
 /// Runs `work` on the blocking pool. On the async thread, `work` would delay other tasks.
+///
+/// # Errors
+/// The error of `work`; `Backend` if `work` panicked, or if the runtime shut down first.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -26,7 +26,7 @@ pub struct InmemConfig {
 }
 
 impl InmemConfig {
-    /// A configuration without a limit on an artifact's size and with the system clock.
+    /// A configuration with the system clock and without a limit on the size of an artifact.
     pub fn new() -> Self {
         Self { max_artifact_bytes: u64::MAX, clock: Arc::new(SystemClock) }
     }

@@ -18,8 +18,8 @@ use bytes::Bytes;
 /// The number of shards of the map. Each shard has its own lock, so calls on different artifacts rarely wait for each
 /// other.
 const SHARDS: usize = 32;
-/// The number of entries that a scan reads before it releases the lock over the sorted entries. Reading them takes less
-/// than 100 µs, so puts and deletes wait only for a short time.
+/// The number of entries that a scan reads before it releases the lock over the sorted entries. So puts and deletes
+/// wait for one batch at most, not for the whole scan.
 const SCAN_BATCH: usize = 512;
 
 /// One artifact.
@@ -90,8 +90,8 @@ pub(crate) struct ArtifactIndex {
     closed: AtomicBool,
 }
 
-// A lock is poisoned if a thread panics while it holds the lock. The operations of the maps do not panic, so each map
-// is still valid, and the poison is ignored.
+// A write lock is poisoned if a thread panics while it holds the lock. The maps are still valid then, so the poison is
+// ignored.
 fn read_lock<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -134,8 +134,11 @@ impl ArtifactIndex {
         Ok(shard.get(&key).cloned())
     }
 
-    /// If the artifact exists, returns its entry and `AlreadyExists`. Otherwise inserts the entry that `create` returns,
-    /// and returns this entry and `Created`.
+    /// If the artifact exists, returns its entry and `AlreadyExists`. Otherwise inserts the entry that `create` returns
+    /// and returns this entry with `Created`.
+    ///
+    /// # Errors
+    /// `Closed` if the store is closed.
     pub(crate) fn insert(
         &self,
         scope: &Scope,
@@ -186,11 +189,15 @@ impl ArtifactIndex {
 
     /// Calls `visit` with each record that matches `query`, in listing order. Stops when `visit` returns `false`.
     ///
-    /// The scan starts with the first record behind the position `after`. If `after` is `None`, the scan starts with
-    /// the first record of all.
+    /// The scan starts with the first record after the position `after`. If `after` is `None`, the scan starts with the
+    /// first record.
     ///
     /// The scan releases the lock after each batch, so that puts and deletes can run between two batches. The next
-    /// batch starts behind the last position. So a put or delete never makes the scan skip or repeat another record.
+    /// batch starts after the last position. So a put or delete of one record never makes the scan skip or repeat
+    /// another record.
+    ///
+    /// # Errors
+    /// `Closed` if the store is closed, also if this happens between two batches.
     pub(crate) fn scan(
         &self,
         query: &ListQuery,

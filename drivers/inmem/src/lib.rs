@@ -36,8 +36,8 @@
 //!
 //! # Flags and limits
 //! The driver has no flags. It is not `durable`, because a reopened store is empty. It is not `shared`, because another
-//! process cannot open the store. If the option `max_artifact_bytes` is set, it limits the size of an artifact. The cost
-//! of a page grows with the rows that the listing scans, not with the size of the store.
+//! process cannot open the store. If the option `max_artifact_bytes` is set, it limits the size of an artifact. The
+//! time of a page grows with the number of rows that the listing scans, not with the size of the store.
 //!
 //! # Not done here
 //! There is no limit on the sum of all artifacts, no eviction and no spilling to disk. Reads do not compare the bytes

@@ -9,7 +9,7 @@ use artifact_store_core::{ListQuery, Page, Position, Record, StoreError};
 use crate::blocking::run_blocking;
 use crate::layout::ArtifactIndex;
 
-/// A listing that may scan more rows than this runs on the blocking pool. On the async thread, a longer scan would delay
+/// A listing that may scan more rows than this runs on the blocking pool. On the async thread, such a scan would delay
 /// other tasks.
 const INLINE_SCAN_ROWS: usize = 4096;
 
@@ -35,7 +35,7 @@ pub(crate) async fn list(index: &Arc<ArtifactIndex>, query: &ListQuery) -> Resul
     Ok(Page::new(query, rows.records, rows.total, rows.more))
 }
 
-/// Reads the rows of one page. The page begins behind the position `after`, or with the first row if `after` is `None`.
+/// Reads the rows of one page. The page begins after the position `after`, or with the first row if `after` is `None`.
 fn list_rows(
     index: &ArtifactIndex,
     query: &ListQuery,

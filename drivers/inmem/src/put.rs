@@ -14,11 +14,14 @@ use crate::layout::{ArtifactEntry, ArtifactIndex};
 /// The length of the segments of a streamed artifact, in bytes. Longer segments would need large allocations. Shorter
 /// segments would need many allocations.
 const SEGMENT_BYTES: usize = 1024 * 1024;
-/// Bodies of at most this many bytes are hashed on the async thread. This takes at most about 70 µs. Moving the work
-/// to the blocking pool would take about as long.
+/// A body that is in memory and has at most this many bytes is hashed on the async thread. This takes up to about 70
+/// µs. Moving the work to the blocking pool would take about as long.
 const INLINE_HASH_BYTES: usize = 128 * 1024;
 
 /// Stores `body` as an artifact of `scope`. If the artifact already exists, returns the existing record.
+///
+/// # Errors
+/// `Closed`; the errors of the body; `Conflict` if other bytes exist under the same id.
 pub(crate) async fn put(
     config: &InmemConfig,
     index: &ArtifactIndex,
@@ -57,7 +60,7 @@ async fn read_body(body: OpenBody) -> Result<(Vec<Bytes>, Digest, u64), StoreErr
         OpenBody::Stream(mut stream) => {
             let mut segments = Vec::new();
             while let Some(segment) = stream.next_chunk(SEGMENT_BYTES).await? {
-                // A short segment may be a slice of a large buffer. A copy of the segment frees this buffer.
+                // A short segment may be a slice of a large buffer. After the copy, the large buffer can be freed.
                 let is_short = segment.len() < SEGMENT_BYTES;
                 let segment = if is_short { Bytes::copy_from_slice(&segment) } else { segment };
                 segments.push(segment);

@@ -27,7 +27,7 @@ pub(crate) fn get(
 
 /// Streams the bytes in `range`, without a copy: the chunks of the stream are slices of the segments.
 fn stream_range(entry: &Arc<ArtifactEntry>, range: Range<u64>) -> ByteStream {
-    // A body in memory is one segment, and its slice needs no stream of several chunks.
+    // An artifact of one segment needs no stream of several chunks.
     if let [segment] = entry.segments.as_slice() {
         let segment_start = 0;
         return ByteStream::from_bytes(slice_segment(segment, segment_start, &range).unwrap_or_default());
@@ -43,7 +43,7 @@ fn stream_range(entry: &Arc<ArtifactEntry>, range: Range<u64>) -> ByteStream {
     ByteStream::new(stream::iter(chunks.map(Ok)))
 }
 
-/// Returns the part of `segment` that lies in `range`, or `None` if no byte of the segment does. The offsets
+/// Returns the part of `segment` that lies in `range`, or `None` if no byte of the segment lies in `range`. The offsets
 /// `segment_start` and `range` are counted from the start of the artifact.
 #[allow(clippy::cast_possible_truncation)] // Both differences are at most the segment's length.
 fn slice_segment(segment: &Bytes, segment_start: u64, range: &Range<u64>) -> Option<Bytes> {

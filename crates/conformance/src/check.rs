@@ -85,7 +85,7 @@ impl fmt::Debug for Check {
 #[derive(Debug)]
 pub(crate) struct CheckContext {
     backend: Box<dyn Backend>,
-    /// The stores to close after the check.
+    /// The stores that the check opened. They are closed after the check.
     opened: Mutex<Vec<Arc<dyn ArtifactStore>>>,
     /// The seed of all random values in the check.
     pub(crate) seed: u64,

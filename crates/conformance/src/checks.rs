@@ -38,8 +38,8 @@ pub fn all() -> Vec<Check> {
     .concat()
 }
 
-/// Defines the list `CHECKS` of a group. Each entry is the name of a function, which is also the name of the check. A check
-/// of a flag has `= Flag` after its name.
+/// Defines the list `CHECKS` of a group. Each entry is the name of a function, which is also the name of the check. A
+/// check of a flag has `= Flag` after its name.
 macro_rules! check_group {
     ($group:literal: $($name:ident $(= $flag:ident)?),+ $(,)?) => {
         pub(crate) const CHECKS: &[$crate::check::Check] = &[$($crate::check::Check {

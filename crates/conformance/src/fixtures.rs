@@ -1,6 +1,6 @@
 //! Test data and helpers that checks share: reproducible bytes, scopes, queries and a clock that is set by hand.
 //!
-//! A helper tests nothing. It fails only if its own work fails.
+//! A helper does not test the contract. It fails only if it cannot do its own work.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -63,8 +63,8 @@ pub(crate) fn default_scope() -> Result<Scope, StoreError> {
     scope("acme", "ada", "s-1")
 }
 
-/// Returns five scopes next to the default scope with the task `t-1`. Each of them differs from this scope in one part.
-/// The text says which part.
+/// Returns five scopes. Each of them differs in one part from the default scope with the task `t-1`. The text beside
+/// the scope names this part.
 pub(crate) fn neighbouring_scopes() -> Result<[(&'static str, Scope); 5], StoreError> {
     Ok([
         ("tenant", scope("acme2", "ada", "s-1")?.with_task("t-1")?),
@@ -101,7 +101,8 @@ pub(crate) async fn with_timeout<T>(what: &str, future: impl Future<Output = T>)
         .map_err(|_| Failure::new(format!("{what} did not happen within 20 s")))
 }
 
-/// Lists every row of `query`, in pages of at most `limit` rows.
+/// Lists every row of `query`, in pages of at most `limit` rows. Fails if the listing makes no progress: if an empty
+/// page has a cursor, or after 10000 pages.
 pub(crate) async fn list_all_rows(
     store: &dyn ArtifactStore,
     query: &ListQuery,

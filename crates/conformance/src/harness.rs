@@ -55,8 +55,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Returns everything in the raw storage that belongs to no visible artifact, one line for each item: temporary
     /// files, orphan bytes, empty directories, incomplete uploads.
     ///
-    /// The method reads the raw storage without the verbs of the driver. The suite calls it while stores are open and
-    /// after they are closed.
+    /// An implementation reads the raw storage without the verbs of the driver. The suite calls this method while
+    /// stores are open, and after they are closed.
     ///
     /// # Errors
     /// If the raw storage cannot be read. The check fails with this error.

@@ -17,10 +17,12 @@
 //! check is skipped. *Not promised* means that the store does not advertise the flag of the check. The check has then
 //! tested what the contract requires of a store without this flag.
 //!
-//! After each check its stores are closed. Then no task may be alive, and every item in the raw storage must belong
-//! to a visible artifact. Other items are called residue.
+//! Items in the raw storage that belong to no visible artifact are called *residue*. At the end of each check, the raw
+//! storage must contain no residue: before its stores are closed, and after they are closed. After the close, no task
+//! may be alive.
 //!
-//! The [`liars`] are stores that each break one promise. [`liars::ALL`] names the check that must fail for each of them.
+//! The [`liars`] are stores that each break one promise. [`liars::ALL`] names the check that must fail for each of
+//! them.
 
 mod bodies;
 mod check;

@@ -1,7 +1,8 @@
 //! Runs checks and reports their results: [`run`] and [`Report`].
 //!
-//! Every check gets its own runtime and its own backend. After the check its stores are closed. Then the raw storage
-//! must contain no residue (see [`Backend::residue`](crate::Backend::residue)), and no task may be alive.
+//! Every check gets its own runtime and its own backend. After the check, the raw storage must contain no residue (see
+//! [`Backend::residue`](crate::Backend::residue)), both before and after the check's stores are closed. After the
+//! close, no task may be alive.
 //!
 //! This module must never know a check by its name.
 
@@ -55,10 +56,10 @@ impl Report {
             .filter_map(|report| report.result.as_ref().err().map(|failure| (&report.check, failure)))
     }
 
-    /// Asserts that no check failed. The panic message names every failure.
+    /// Asserts that no check failed.
     ///
     /// # Panics
-    /// If a check failed, or if no check ran.
+    /// If a check failed, or if no check ran. The panic message names every failed check, with the reason.
     #[allow(clippy::panic)]
     pub fn assert_conforms(&self) {
         assert!(!self.checks.is_empty(), "{}: no check ran", self.flavour);
@@ -130,7 +131,8 @@ pub fn run_checks(
     Report { flavour, seed, checks: reports }
 }
 
-/// Runs one check in its own runtime and on its own backend.
+/// Runs one check in its own runtime and on its own backend. If the check passes, also ensures that no residue and no
+/// task is left.
 fn run_check(harness: &dyn Harness, check: Check, seed: u64) -> CheckResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let result = runtime.block_on(async {

@@ -38,8 +38,8 @@ check_group! { "atomicity":
 /// The sizes of the bodies in bytes. As streams with chunks of 10 KiB, they have 1 chunk, 30 chunks and 308 chunks.
 const SIZES: [usize; 3] = [100, 300 * KIB, 3 * MIB];
 
-/// After a failed put of `bytes`, ensures that no verb sees the artifact and that no residue is left. Then puts the
-/// same bytes again, which must succeed, and deletes them. `what` describes the failed put.
+/// After a failed put of `bytes`, ensures that `stat`, `get` and `list` do not see the artifact and that no residue is
+/// left. Then puts the same bytes again, which must succeed, and deletes the artifact. `what` describes the failed put.
 async fn ensure_nothing_is_left(
     ctx: &CheckContext,
     store: &dyn ArtifactStore,
@@ -63,7 +63,7 @@ async fn ensure_nothing_is_left(
 }
 
 /// Waits for the message `reached`, which the body of the put in `task` sends when the put has read up to a certain
-/// chunk. `what` describes this event. If the put ends before, the failure shows the put's error.
+/// chunk. `what` describes this event. If the put ends before this event, fails with the result of the put.
 async fn wait_until_read(
     what: &str,
     reached: oneshot::Receiver<()>,
@@ -72,7 +72,7 @@ async fn wait_until_read(
     if with_timeout(what, reached).await?.is_ok() {
         return Ok(());
     }
-    // The put has dropped the body, and with it the sender of the message. So the put has ended or ends soon.
+    // The put has dropped the body, and with the body the sender of the message. So the put must end soon.
     Err(match with_timeout("the end of a put that dropped its body", task).await?? {
         Ok(_) => Failure::new(format!("{what} did not happen, but the put succeeded")),
         Err(error) => Failure::new(format!("{what} did not happen, because the put failed: {error}")),
@@ -96,7 +96,7 @@ async fn nothing_is_visible_before_the_end(ctx: &CheckContext) -> CheckResult {
         let rows = list_all_rows(&*store, &scope_query(&scope), 10).await?;
         ensure!(rows.is_empty(), "list shows half an artifact");
         ensure!(resume.send(()).is_ok(), "the store dropped the body before its end");
-        // The three errors: the timeout, a panic of the task, and the failure of the put.
+        // Each `?` is for one error: the timeout, a panic of the task, and the failure of the put.
         let put = with_timeout("the put", task).await???;
         ensure_eq!(put.outcome, PutOutcome::Created, "the put that paused");
         store.delete(&scope, &put.record.id).await?;

@@ -59,8 +59,8 @@ async fn sixteen_racing_puts_make_one_artifact(ctx: &CheckContext) -> CheckResul
     Ok(Outcome::Passed)
 }
 
-/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Each result must be possible in some order of
-/// the operations.
+/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Each result must have the bytes, the size or
+/// the scope of its artifact. At the end, `get` and `list` must agree.
 async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let seed = ctx.seed;

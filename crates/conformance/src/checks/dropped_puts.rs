@@ -21,8 +21,8 @@ use crate::stepped::SteppedFuture;
 
 /// The sizes of the bodies in bytes. In chunks of 100 KiB, they have 1 chunk and 6 chunks.
 const SIZES: [usize; 2] = [500, 600 * KIB];
-/// Of the polls before the last ones, at most this many are tried: a put is dropped after each of them. The tried polls
-/// are at equal distances.
+/// Of the polls before the last [`LAST_POLLS`], at most this many are tried: a put is dropped after each of them. The
+/// tried polls are at equal distances.
 const SPREAD_POLLS: usize = 6;
 /// The number of the last polls. One of them makes the commit, so puts are dropped at more moments after each of them.
 const LAST_POLLS: usize = 3;
@@ -113,7 +113,6 @@ async fn drop_put(
     let mut result = Poll::Pending;
     for poll in 0..polls {
         match (poll, waits_for_wakes) {
-            // The first poll never waits.
             (0, _) => {}
             (_, true) => with_timeout("the next step of a put", stepped.woken()).await?,
             (_, false) => tokio::task::yield_now().await,
@@ -159,10 +158,10 @@ async fn count_polls(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) ->
     }
 }
 
-/// Waits until the rows and the residue stop changing, and returns the rows. They have stopped if they are the same
-/// four times in a row, at intervals of 30 ms.
+/// Waits until the rows and the residue stop changing, and returns the rows. They have stopped changing if four
+/// consecutive rounds, at intervals of 30 ms, find the same rows and residue. Fails after about 6 s.
 async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<Vec<Record>, Failure> {
-    /// 200 rounds at intervals of 30 ms take 6 s.
+    /// 200 rounds at intervals of 30 ms take about 6 s.
     const MAX_ROUNDS: usize = 200;
     const QUIET_ROUNDS: usize = 4;
     let mut last = None;

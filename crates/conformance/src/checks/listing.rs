@@ -98,7 +98,7 @@ async fn every_filter_keeps_what_it_says(ctx: &CheckContext) -> CheckResult {
         [None, Some("text/plain"), Some("image/png"), Some("text/pla"), Some("TEXT/PLAIN"), Some("a\u{0}b")];
     let tags: [&[&str]; 6] = [&[], &["red"], &["red", "blue"], &["re"], &["RED", "q\"'%_"], &["a\u{0}b", ""]];
     let mut all: Vec<Record> = Vec::new();
-    // Artifact n has n bytes. Three artifacts in a row have the same time, and the next three come 10 µs later.
+    // Artifact n has n bytes. Each group of three artifacts has the same time, 10 µs after the group before.
     let moments = (0_i64..).step_by(10).flat_map(|moment| [moment; 3]);
     for (n, moment) in (0..36_usize).zip(moments) {
         clock.set(START_MICROS + moment);
@@ -344,7 +344,8 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
     let session = default_scope()?;
     let mut kept = BTreeSet::new();
     let mut to_delete = Vec::new();
-    // Two rows in a row have the same time. A page has five rows, so some pages end between two rows of the same time.
+    // Artifacts 0 and 1 have the same time, artifacts 2 and 3 too, and so on. A page has five rows, so some pages end
+    // between two rows of the same time.
     let moments = (0_i64..).flat_map(|moment| [moment; 2]);
     for (n, moment) in (0..40_u64).zip(moments) {
         clock.set(START_MICROS + moment);
@@ -377,8 +378,8 @@ async fn a_cursor_is_stable_under_puts_and_deletes(ctx: &CheckContext) -> CheckR
             store.delete(&session, &id).await?;
         }
         match page.next {
-            // Every round adds rows after the cursor, so the listing never ends. 60 rounds are enough to list all rows
-            // of `kept`.
+            // 60 rounds are enough to list all rows: each page has five rows, and a round adds at most two rows after
+            // the cursor. A listing that does not end is stopped here.
             Some(next) if round < 60 => cursor = Some(next),
             _ => break,
         }

@@ -23,8 +23,8 @@ pub(super) fn client(ctx: &CheckContext) -> Result<std::sync::Arc<dyn HttpClient
     })
 }
 
-/// Sends a request to a presigned URL, and returns the status and the body of the response. `method` may differ from the
-/// method that the URL is for.
+/// Sends a request to a presigned URL, and returns the status and the body of the response. `method` may differ from
+/// the method that the URL is for.
 pub(super) async fn send(
     client: &dyn HttpClient,
     method: &str,
@@ -38,7 +38,8 @@ pub(super) async fn send(
     Ok((response.status, response.body))
 }
 
-/// For a store with `PresignGet`: a URL downloads the bytes of an existing artifact, and allows no upload.
+/// For a store with `PresignGet`: a missing artifact gets no URL. The URL of an existing artifact downloads its bytes,
+/// and allows no upload.
 pub(super) async fn get_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;
@@ -77,6 +78,7 @@ pub(super) fn upload_intent(bytes: &Bytes) -> UploadIntent {
 }
 
 /// For a store with `PresignPut`: only the announced bytes can be uploaded, and they are visible only after the commit.
+/// A second commit finds the artifact of the first commit.
 pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;

@@ -53,11 +53,12 @@ pub enum Lie {
     CursorOfAnyQuery,
     /// The first chunk is visible as an artifact before the body ends.
     RecordBeforeBytes,
-    /// A body that is too large is cut at the limit and stored.
+    /// If a body is too large, the chunks that were read before the limit are stored.
     CutsAtTheLimit,
     /// A body with exactly the largest allowed size is refused.
     LimitOffByOne,
     IgnoresDigest,
+    /// If a body fails, the bytes that were read before are stored as an artifact.
     KeepsPartialBody,
     IgnoresLength,
     /// A failed put leaves residue.
@@ -72,15 +73,21 @@ pub enum Lie {
     /// A put first checks whether the artifact exists, and stores it a moment later. So each of several racing puts
     /// creates the artifact.
     ChecksThenActs,
+    /// The first `stat` after a put does not find the artifact.
     SeesPutsLate,
     UnhealthyAfterPut,
     WorksAfterClose,
+    /// A second `close` returns an error.
     ClosesOnce,
     LeavesATask,
+    /// Advertises `presign_get`, but refuses to presign a download.
     FlagWithoutVerb,
+    /// Presigns a download, but does not advertise `presign_get`.
     VerbWithoutFlag,
     PresignsTheMissing,
+    /// Advertises `presign_put`, but refuses to presign an upload.
     UploadFlagWithoutVerb,
+    /// Presigns an upload, but does not advertise `presign_put`.
     UploadVerbWithoutFlag,
     UploadVisibleBeforeCommit,
     UrlTakesAnyMethod,

@@ -30,8 +30,8 @@ impl Drop for ResidueOnDrop<'_> {
     }
 }
 
-/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. Some drivers delete the
-/// bytes of a dropped put although its commit may have ended. This value imitates such a driver.
+/// Marks the bytes of an artifact as destroyed if this value is dropped while it has a key. This imitates a driver that
+/// deletes the bytes of a dropped put without knowing whether the commit has ended.
 struct DestroyOnDrop<'a> {
     destroyed: &'a Mutex<HashSet<(Scope, ArtifactId)>>,
     /// The scope and the id of the artifact; `None` after the put has returned from its commit.

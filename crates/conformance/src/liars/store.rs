@@ -31,9 +31,9 @@ pub(super) struct LyingStore {
     pub(super) put_count: AtomicUsize,
     /// With `Lie::ClosesOnce`, whether `close` was called.
     pub(super) closed: AtomicBool,
-    /// The records that were deleted through this store.
+    /// With `Lie::StaleReadAfterDelete` and `Lie::NeverForgetsAnId`, the records that were deleted through this store.
     pub(super) deleted: Mutex<HashMap<(Scope, ArtifactId), Record>>,
-    /// The artifacts whose bytes are destroyed, although their record exists.
+    /// With `Lie::DestroysADroppedCommit`, the artifacts whose bytes are destroyed, although their record may exist.
     pub(super) destroyed: Arc<Mutex<HashSet<(Scope, ArtifactId)>>>,
     /// With `Lie::SeesPutsLate`, the ids whose next `stat` returns `None` although the artifact was put.
     pub(super) unseen_puts: Mutex<HashSet<ArtifactId>>,
@@ -49,7 +49,7 @@ impl LyingStore {
 
     /// Returns the scope that this store uses instead of `scope` because of its lie. With other lies, this is `scope`.
     pub(super) fn mistaken_scope(&self, scope: &Scope) -> Result<Scope, StoreError> {
-        // These lies store a scope without a task as if it had the task `none`.
+        // The lies below store a scope without a task as if it had the task `none`.
         let task = scope.task().map_or("none", |task| task.as_str());
         match self.lie {
             Lie::FoldsCase => Scope::new(

@@ -84,7 +84,8 @@ impl UrlServer {
         url
     }
 
-    /// Returns the grant of a URL if its signature is right and it has not expired. Otherwise returns `None`.
+    /// Returns the grant of a URL if the signature is right and the URL has not expired. Otherwise returns `None`.
+    /// `skipped` may make the server accept other signatures too.
     pub(super) fn find_grant(&self, url: &str, skipped: SkippedChecks) -> Option<Grant> {
         let (number, signature) = url.strip_prefix("mem://")?.split_once("?Signature=")?;
         let issued = lock(&self.0);
@@ -124,7 +125,7 @@ impl UrlServer {
     }
 }
 
-/// Responds with the bytes of an artifact, or with 404 if it does not exist.
+/// Responds with the bytes of an artifact, or with 404 if the artifact does not exist.
 async fn download(
     store: &InmemStore,
     scope: &Scope,

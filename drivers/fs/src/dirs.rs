@@ -128,7 +128,8 @@ struct DirCache {
 }
 
 impl DirCache {
-    /// Returns the directory at `path` and marks it as the last used one. Returns `None` if it is not in the cache.
+    /// Returns the directory at `path` and marks it as the last used one. Returns `None` if the cache has
+    /// no such directory.
     fn get(&mut self, path: &str) -> Option<Arc<OwnedFd>> {
         self.uses += 1;
         let (dir, last_use) = self.dirs.get_mut(path)?;

@@ -64,8 +64,8 @@ pub(crate) async fn put_stream(
             }
             Ok(None) => break,
             Err(error) => {
-                // The result of the pending write is the `TempFile`. Dropping it here removes the file before the
-                // caller gets the error.
+                // The result of the pending write is the `TempFile`. Dropping the `TempFile` here removes the file
+                // before the caller gets the error.
                 drop(write.wait().await);
                 return Err(error);
             }

@@ -40,7 +40,7 @@ impl StoreState {
             .map_err(|error| map_io_error(format_args!("opening {key}"), error))?;
         let Some(file) = opened else { return Ok(None) };
         let record = read_record(&file, key, &mut Vec::new())?;
-        // The path contains only hashes of the scope and the id. The record contains the scope and the id themselves,
+        // The path identifies the scope and the id only by hashes. The record contains the scope and the id themselves,
         // so they are compared here.
         if record.scope != *scope {
             return Err(StoreError::corrupt(format!("{key}: this artifact is of another scope")));

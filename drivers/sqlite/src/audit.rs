@@ -1,4 +1,4 @@
-//! The audit: it searches the tables directly for rows that belong to no artifact. Only tests use it.
+//! The audit: it searches the tables directly for orphans and inconsistencies. Only tests use it.
 //!
 //! This module must never write.
 

@@ -9,7 +9,7 @@ use crate::error;
 use crate::job::ErasedJob;
 use crate::transaction::WriteTransaction;
 
-/// The error of a batch. The transaction was rolled back, so none of the batch's jobs took effect.
+/// The error of a batch. Its transaction was rolled back or did not begin, so none of its jobs took effect.
 pub(crate) struct BatchError {
     pub(crate) error: sqlx::Error,
     /// Whether one of the jobs may have caused the error. If `true`, the other jobs may succeed in transactions of

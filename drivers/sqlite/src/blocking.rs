@@ -6,6 +6,9 @@
 use artifact_store_core::StoreError;
 
 /// Runs `work` on the blocking pool, so that slow work does not delay other tasks. Returns the result of `work`.
+///
+/// # Errors
+/// The errors of `work`. `Unavailable` if `work` did not run to its end, because the runtime is shutting down.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -124,7 +124,7 @@ impl SqliteConfig {
     /// Reads the configuration from driver options.
     ///
     /// # Errors
-    /// `InvalidArgument` if the path is missing or a number is out of range.
+    /// `InvalidArgument` if the path is missing or a value is out of range.
     pub fn from_options(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let defaults = Self::memory();
         let u32_option = |name: &'static str, default: u32| match options.number(name) {

@@ -15,9 +15,9 @@ use crate::database_file::AccessMode;
 use crate::error;
 
 /// The size of the writer's page cache, in KiB. The pages that one transaction changes should fit into this cache, so
-/// that no page is written twice. A transaction changes about 4 MiB of pages.
+/// that no page is written twice. A transaction writes up to about 4 MiB (`writer::BATCH_BYTES`).
 const WRITER_CACHE_KIB: u32 = 6 * 1024;
-/// The size of a reader's page cache, in KiB. It is large enough for the inner pages of the indexes.
+/// The size of a reader's page cache, in KiB. The cache is meant for the inner pages of the indexes.
 const READER_CACHE_KIB: u32 = 2 * 1024;
 /// After a checkpoint, the file of the write-ahead log is truncated to this many bytes.
 const WAL_BYTES_LIMIT: u32 = 16 * 1024 * 1024;
@@ -73,7 +73,7 @@ pub(crate) fn read_only_options(
         // last connection closes, SQLite checkpoints the log and deletes these files.
         AccessMode::ReadWrite => Ok(options),
         AccessMode::ReadOnly => Ok(options.read_only(true)),
-        // No process has the database open, and this process does not write. So SQLite needs no lock and no lock file.
+        // No process has the database open, and this process does not write. So SQLite reads without locks.
         AccessMode::Immutable => Ok(options.read_only(true).immutable(true)),
         AccessMode::NeedsRecovery => Err(StoreError::unavailable(
             "the database's write-ahead log must be recovered first, which needs write access; open the store once with \

@@ -17,8 +17,8 @@ use crate::error;
 
 /// Disk space that a transaction may need in addition to the bytes of its jobs, for example for index pages.
 const HEADROOM_BYTES: u64 = 512 * 1024;
-/// On a nearly full disk, the log file is truncated to this size. Otherwise the log file is truncated to
-/// `connect::WAL_BYTES_LIMIT`, which is larger.
+/// The size to which the log file is truncated after the disk was nearly full once. Before that, the log file is
+/// truncated to `connect::WAL_BYTES_LIMIT`, which is larger.
 const WAL_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 /// `health` reports whether an artifact of this size could be put.
 const HEALTH_PUT_BYTES: u64 = 64 * 1024;
@@ -51,7 +51,8 @@ pub(crate) fn create_if_missing(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
-/// Creates an empty file with mode 0600 and closes it. Does nothing if `path` already exists.
+/// Creates an empty file with mode 0600 and closes it. If this process runs as root, the file gets the owner of its
+/// directory. Does nothing if `path` already exists.
 fn create_empty_file(path: &Path) -> Result<(), StoreError> {
     // Two stores of one process may create the same file at once. If one store closed its descriptor while the other
     // store holds locks on the file, the operating system would release these locks. So a store creates and closes the
@@ -70,16 +71,18 @@ fn create_empty_file(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How this process can read an existing database.
+/// How this process reads an existing database.
+///
+/// In all modes except [`ReadWrite`](Self::ReadWrite), the process cannot write, or its caller must not write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccessMode {
     /// The process can write the file and its directory. SQLite reads with locks.
     ReadWrite,
-    /// The process can only read. The log and its index exist, so other processes may write.
+    /// The log and its index exist, so other processes may write.
     ReadOnly,
-    /// The process can only read. The log is missing or empty, so no process has the database open.
+    /// There is no log, or an empty log without an index. So no process has the database open.
     Immutable,
-    /// The log must be recovered first. A process that can only read cannot do this.
+    /// The log must be recovered first, which needs write access.
     NeedsRecovery,
 }
 
@@ -116,7 +119,7 @@ fn is_writable(path: &Path) -> bool {
     return fs::metadata(path).is_ok_and(|found| !found.permissions().readonly());
 }
 
-/// Sets the owner and group of the new file `file` to those of `model`, if this process runs as root.
+/// Sets the owner and group of `file` to those of the file or directory `model`, if this process runs as root.
 ///
 /// Without this change, root could create files that the user of the store cannot open.
 pub(crate) fn copy_owner(file: &fs::File, model: &Path) -> io::Result<()> {
@@ -183,22 +186,22 @@ impl DatabaseFile {
         &self.path
     }
 
-    /// Returns `true` if the path now leads to another file or to no file. Further writes would then go to the old file.
-    /// A store that opens the path later would not find them.
+    /// Returns `true` if the path now leads to another file or to no file. Further writes would then go to the old
+    /// file. A store that opens the path later would not find them.
     pub(crate) fn has_moved(&self) -> bool {
         file_id(&self.path).map_or(true, |found| found != self.file_id)
     }
 
     /// Checks before a transaction that the file was not moved, and that there is room for the `bytes` of its jobs.
     ///
-    /// The disk must never become so full that the log cannot be checkpointed into the database. Otherwise even a delete
-    /// would have no room. So on a nearly full disk, this method checkpoints the log before every transaction. It
-    /// refuses a transaction whose bytes do not fit. A transaction without bytes, such as a delete, always has room.
+    /// The disk must never become so full that the log cannot be checkpointed into the database. Otherwise even a
+    /// delete would have no room. So on a nearly full disk, this method checkpoints the log before every transaction.
+    /// It refuses a transaction whose bytes do not fit. It never refuses a transaction without bytes, such as a delete.
     ///
     /// # Errors
-    /// [`sqlx::Error::Io`] with one of these kinds:
-    /// - `NotFound` if the file was moved and `durability` is [`Durability::Synced`].
-    /// - `StorageFull` if there is no room.
+    /// - [`sqlx::Error::Io`] with the kind `NotFound` if the file was moved and `durability` is [`Durability::Synced`].
+    /// - [`sqlx::Error::Io`] with the kind `StorageFull` if there is no room.
+    /// - The error of the statement that reads the number of free pages.
     pub(crate) async fn check_room(
         &self,
         conn: &mut SqliteConnection,

@@ -11,8 +11,8 @@ use crate::pending::{StagedBlob, mark_for_deletion};
 use crate::transaction::WriteTransaction;
 use crate::{row, schema};
 
-/// An artifact of at most this many chunks (2 MiB) is deleted in one transaction. A larger artifact is deleted in steps,
-/// so that other jobs can run between two steps.
+/// An artifact of at most this many chunks (2 MiB) is deleted in one transaction. A larger artifact is deleted in
+/// steps, so that other jobs can run between two steps.
 const MAX_INLINE_CHUNKS: u64 = 8;
 /// The number of chunks (8 MiB) that one step deletes from a large blob.
 const CHUNKS_PER_STEP: i64 = 32;

@@ -7,15 +7,16 @@
 //! of the SHA-256 of the scope. Every row also contains the plain scope, and every read compares it with the requested
 //! scope. Tags have a table of their own.
 //!
-//! There is one index for each kind of listing: scope, session, user, tenant, all tenants. Within each index, rows are in
-//! the order of rank, id and scope mark. The rank is the bitwise complement of the time, so newer rows come first. Each
-//! page is a scan of one index, wherever the page begins.
+//! There is one index for each kind of listing: scope, session, user, tenant, all tenants. Within each index, rows are
+//! in the order of rank, id and scope mark. The rank is the bitwise complement of the time, so newer rows come first.
+//! Each page is a scan of one index, wherever the page begins.
 //!
-//! Bytes are split into chunks of 256 KiB, one row each. The chunks of one artifact or one staged upload are a blob, and
-//! each blob has a number. The integer key of a chunk consists of the blob number and the chunk's index within the blob.
-//! So the chunks of an artifact are contiguous, a range reads only the chunks that it overlaps, and no other index is
-//! needed. The number of a committed blob is never reused. So a reader of a deleted artifact never finds a chunk of
-//! another artifact. Blobs without a record (before the commit or after a delete) are listed in the table `pending`.
+//! Bytes are split into chunks of 256 KiB, one row each. The chunks of one artifact or one staged upload are a blob,
+//! and each blob has a number. The integer key of a chunk consists of the blob number and the chunk's index within the
+//! blob. So the chunks of an artifact are contiguous, a range reads only the chunks that it overlaps, and no other
+//! index is needed. The number of a committed blob is never reused. So a reader of a deleted artifact never finds a
+//! chunk of another artifact. Blobs without a record (before the commit or after a delete) are listed in the table
+//! `pending`.
 //!
 //! The header of the database contains an application id and the schema version. A database of another application or
 //! of a newer build is refused before anything is written. An older schema is migrated in one transaction. The file is
@@ -43,9 +44,9 @@
 //! the result of each job after the transaction has ended. If a job makes the transaction fail, each job of this
 //! transaction runs again in a transaction of its own. So no job fails because of another job.
 //!
-//! Reads use a small pool of connections, and each read is one short statement. No statement stays open while a consumer
-//! is slow, because an open statement would block checkpoints of the log. A stream reads one chunk ahead. If a read is
-//! dropped, its statement ends within a millisecond.
+//! Reads use a small pool of connections, and each read is one short statement. No statement stays open while a
+//! consumer is slow, because an open statement would block checkpoints of the log. A stream reads one chunk ahead. If a
+//! read is dropped, its statement ends within a millisecond.
 //!
 //! Several processes may open one file. SQLite's write lock allows one write transaction at a time, and `busy_timeout`
 //! limits the wait for this lock. Every open store holds a shared lock on the owners file. A sweep checks whether its
@@ -62,12 +63,12 @@
 //! is not supported. The size limit of an artifact is 1 TiB, or `max_artifact_bytes` if this is less. Filters have no
 //! index of their own. So a listing whose filter matches few records scans all records of the listed scopes.
 //!
-//! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So the puts of this store
-//! leave room for deletes, and a delete frees pages within the database file. On a nearly full disk, up to 2 MiB of the
-//! log file remain as a reserve. If other programs then fill the disk completely, deletes and puts into the freed pages
-//! can still use the reserve. If other programs fill the disk before the log was checkpointed, deletes also fail until
-//! there is space again. Blobs that could not be deleted are deleted after a later write. While puts would be refused,
-//! `health` is degraded and its detail names the reason.
+//! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So the puts of this
+//! store leave room for deletes, and a delete frees pages within the database file. On a nearly full disk, up to 2 MiB
+//! of the log file remain as a reserve. If other programs then fill the disk completely, deletes and puts into the
+//! freed pages can still use the reserve. If other programs fill the disk before the log was checkpointed, deletes also
+//! fail until there is space again. Blobs that could not be deleted are deleted after a later write. While puts would
+//! be refused, `health` is degraded and its detail names the reason.
 //!
 //! [`open_read_only`](artifact_store_core::Driver::open_read_only) opens a store for inspection. It creates no database
 //! and changes no data. If the process can write the database, SQLite may create, checkpoint and delete the log's
@@ -77,7 +78,8 @@
 //! # Not done here
 //! - The file does not shrink after deletes. SQLite reuses the free pages. The statement `VACUUM` shrinks the file.
 //! - Nothing is encrypted.
-//! - The driver does not compare the bytes with their SHA-256. The Gate, the wrapper around every driver, compares them.
+//! - The driver does not compare the bytes with their SHA-256. The Gate, the wrapper around every driver, compares
+//!   them.
 //! - A network file system that does not support a write-ahead log is refused. A network file system that wrongly
 //!   reports this support is not detected.
 //! - If an artifact is deleted while a stream reads it, the stream may fail as `Unavailable`.

@@ -1,8 +1,9 @@
-//! Listings as SQL: the index, the conditions and the page. This is the only module that builds SQL text at runtime.
+//! Listings as SQL: the index, the conditions and the page. This is the only module that builds the text of a query at
+//! runtime.
 //!
 //! The text is built only from literals of this module. Every value is bound, and a list of values is one parameter. So
-//! there are few different statements, and all of them stay prepared. The conditions must select exactly the records
-//! that `ListQuery::matches` accepts. This module must never write.
+//! the text does not depend on the values, and a prepared statement can be used again. The conditions must select
+//! exactly the records that `ListQuery::matches` accepts. This module must never write.
 
 use artifact_store_core::{
     Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
@@ -41,7 +42,8 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sq
     let mut sql = QueryBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
     push_conditions(&mut sql, &index, query);
     // Only the first page needs the condition `created_before`. The position of a later page already excludes newer
-    // rows. A second condition on `rank` could make SQLite start its scan at `created_before` instead of at the position.
+    // rows. A second condition on `rank` could make SQLite start its scan at `created_before` instead of at the
+    // position.
     if position.is_none()
         && let Some(created_before) = query.filter().created_before
     {
@@ -113,7 +115,7 @@ impl ListIndex {
     }
 }
 
-/// Adds the index and all conditions except `created_before`.
+/// Adds the index and all conditions except `created_before` and the position of the page.
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &ListQuery) {
     // The statement names the index, so that statistics cannot make SQLite choose another one. Each text contains the
     // first condition, so that all further conditions begin with `AND`.

@@ -16,12 +16,12 @@ use crate::{database_file, error};
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 /// The number of attempts of [`OwnersLock::is_only_holder`] to acquire the shared lock again.
 const RELOCK_ATTEMPTS: u32 = 200;
-/// The delay between two attempts of [`OwnersLock::is_only_holder`]. All attempts together take about 40 ms.
+/// The delay between two attempts of [`OwnersLock::is_only_holder`]. All delays together are 40 ms.
 const RELOCK_DELAY: Duration = Duration::from_micros(200);
 
 /// A lock on the file `<path>-owners`. Every open store holds a shared lock.
 ///
-/// If a store is the only holder, every staged upload of another store was left by a process that has ended.
+/// If a store is the only holder, no other store is open. So every staged upload of another store is an orphan.
 ///
 /// The file is never deleted. Otherwise two processes could lock two different files of the same name.
 #[derive(Debug)]
@@ -46,8 +46,11 @@ impl OwnersLock {
         Ok(Self { file })
     }
 
-    /// Acquires the shared lock. Waits at most `timeout` while another store holds the exclusive lock in
-    /// [`is_only_holder`](Self::is_only_holder).
+    /// Acquires the shared lock. Waits at most `timeout` while the exclusive lock is held. The methods
+    /// [`is_only_holder`](Self::is_only_holder) and [`is_unlocked`](Self::is_unlocked) hold that lock for a moment.
+    ///
+    /// # Errors
+    /// `Unavailable` after the timeout.
     pub(crate) async fn acquire_shared(&self, timeout: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + timeout;
         while !check_acquired(self.file.try_lock_shared())? {
@@ -63,8 +66,8 @@ impl OwnersLock {
 
     /// Returns `true` if no other store holds the lock.
     ///
-    /// This store holds the shared lock before and after the call. The method releases the shared lock, tries to acquire
-    /// the exclusive lock, and acquires the shared lock again.
+    /// This store holds the shared lock before and after the call. The method releases the shared lock, tries to
+    /// acquire the exclusive lock, and acquires the shared lock again.
     ///
     /// Call this method only within a write transaction, so that no other store checks at the same time. Otherwise
     /// another store could check while this store holds no lock. It would then wrongly find that it is the only holder.

@@ -1,5 +1,5 @@
-//! The rows of the table `pending`. Each row belongs to a blob without a record. If `renewed_at` is 0, the blob is marked
-//! for deletion. Otherwise the row is the lease of a staged upload, and `renewed_at` is the start of the lease.
+//! The rows of the table `pending`. Each row belongs to a blob without a record. If `renewed_at` is 0, the blob is
+//! marked for deletion. Otherwise the row is the lease of a staged upload, and `renewed_at` is the start of the lease.
 //!
 //! This module must never touch a record.
 

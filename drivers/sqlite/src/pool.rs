@@ -23,7 +23,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// abandoned statement. These steps take less than 1 ms.
 const PROGRESS_STEPS: i32 = 4096;
 
-/// The connections that read. Each connection is opened when it is first needed, and stays open until the store closes.
+/// The connections that read. Each connection is opened when it is first needed, and stays open until it breaks or the
+/// store closes.
 pub(crate) struct ReaderPool {
     options: SqliteConnectOptions,
     /// The maximum number of connections.
@@ -82,12 +83,17 @@ impl ReaderPool {
     }
 
     /// Acquires a connection for one or two statements. Dropping the connection returns it to the pool.
+    ///
+    /// # Errors
+    /// - `Unavailable` if no connection became free within [`ACQUIRE_TIMEOUT`].
+    /// - `Closed` if the store closes.
+    /// - The error of opening a new connection.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
         let acquired = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
             .await
             .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?;
-        // This fails only if `close` has closed the semaphore. `close` sets the flag `closed` earlier, while it waits
-        // for the running reads.
+        // `close` sets `closed`, waits for the running reads, and then closes the semaphore. So both are checked
+        // here.
         let permit = acquired.map_err(|_| StoreError::closed())?;
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::closed());

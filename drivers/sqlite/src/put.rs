@@ -24,15 +24,16 @@ pub(crate) struct NewArtifact {
 }
 
 impl NewArtifact {
-    /// Inserts the record for the bytes in `blob`. Returns the record, or `None` if the scope already has an artifact
-    /// with this id.
+    /// Inserts the record and the tags of the artifact whose bytes are in `blob`. Returns the record, or `None` if the
+    /// scope already has an artifact with this id.
     async fn insert_record(
         &self,
         transaction: &mut WriteTransaction<'_>,
         blob: i64,
     ) -> JobResult<Option<Record>> {
         let Self { scope, options, body } = self;
-        // The clock is read here, under the write lock. So the order of `created_at` is the order of the commits.
+        // The clock is read here, under the write lock. So a later commit has no earlier `created_at`, unless the clock
+        // is set back.
         let record =
             Record::new(scope.clone(), options.clone(), body.digest, body.size, transaction.clock.now());
         let encoded = match EncodedRecord::new(&record) {
@@ -75,8 +76,8 @@ impl NewArtifact {
         Ok(Ok(Some(record)))
     }
 
-    /// Returns the result of a put whose scope already has an artifact with this id: `AlreadyExists` if the artifact has
-    /// the same bytes, or the error `Conflict` if it has other bytes.
+    /// Returns the result of a put whose scope already has an artifact with this id: `AlreadyExists` if the artifact
+    /// has the same bytes, or the error `Conflict` if it has other bytes.
     async fn result_for_existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
         let id = ArtifactId::new(&self.options.namespace, &self.body.digest);
         let row = sqlx::query(concat!(

@@ -87,7 +87,7 @@ impl<T> JobHandle<T> {
     pub(crate) async fn wait(self) -> Result<T, StoreError> {
         // The writer sends a result for every submitted job, even while the store closes. Receiving fails only if the
         // writer task panicked.
-        self.0.await.unwrap_or_else(|_| Err(writer_stopped()))
+        self.0.await.unwrap_or_else(|_| Err(writer_stopped_error()))
     }
 }
 
@@ -99,7 +99,7 @@ pub(crate) struct JobQueue {
     permits: Arc<Semaphore>,
 }
 
-fn writer_stopped() -> StoreError {
+fn writer_stopped_error() -> StoreError {
     StoreError::backend("the writer task stopped unexpectedly; open the store again")
 }
 
@@ -145,7 +145,8 @@ impl JobQueue {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<JobHandle<J::Output>, StoreError> {
         let (job, handle) = QueuedJob::create(job, permit);
-        let send_error = |_| if self.permits.is_closed() { StoreError::closed() } else { writer_stopped() };
+        let send_error =
+            |_| if self.permits.is_closed() { StoreError::closed() } else { writer_stopped_error() };
         self.messages.send(WriterMessage::Job(job)).map_err(send_error)?;
         Ok(handle)
     }

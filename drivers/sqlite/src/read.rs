@@ -22,6 +22,7 @@ use crate::{error, row};
 
 /// An artifact that was found in the tables.
 pub(crate) struct StoredArtifact {
+    /// The blob number.
     pub(crate) blob: i64,
     pub(crate) record: Record,
     /// All bytes if they fit into one chunk, otherwise `None`. One statement reads the record and this chunk, so no

@@ -1,7 +1,7 @@
 //! [`ReadOnlyStore`]: a store for tools that only read a database.
 //!
-//! This store creates no database, runs no migration and holds no lock between two statements. This module must never
-//! write.
+//! This store creates no database and runs no migration. It does not lock the owners file, and no transaction stays
+//! open between two statements. This module must never write.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,9 +32,12 @@ impl ReadOnlyStore {
     /// Opens the database at `path` for reading. This also works on read-only media and without write permission.
     ///
     /// # Errors
-    /// - `InvalidArgument` if the file does not contain a store, or contains a store that must be migrated first.
-    /// - `Unavailable` if the log must be recovered first, because the recovery needs write access.
-    /// - All errors of [`SqliteStore::open`](crate::SqliteStore::open).
+    /// - `InvalidArgument` for an option out of range, a path that is not a regular file, an empty database, a database
+    ///   of another application or of a newer build, or a store that must be migrated first.
+    /// - `Unavailable` if the log must be recovered first, because the recovery needs write access, or if another
+    ///   process holds the database for longer than `busy_timeout`.
+    /// - `Corrupt` if the file is damaged or is not a database.
+    /// - `Backend` if the file does not exist or cannot be read.
     pub(crate) async fn open(config: &SqliteConfig, path: PathBuf) -> Result<Self, StoreError> {
         config.validate()?;
         let (path, access) = run_blocking(move || {

@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::error;
 
-/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro instead of a constant, because
-/// `concat!` takes only literals.
+/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro instead of a constant,
+/// because `concat!` takes only literals.
 macro_rules! columns {
     () => {
         "a.blob, a.tenant, a.user, a.session, a.task, a.id, a.digest, a.size, a.created_at, a.record, a.record_digest"
@@ -78,8 +78,8 @@ where
 
 /// Encodes a list of byte strings as one parameter of a statement: a JSON array of hexadecimal strings.
 ///
-/// The statement decodes the parameter with `SELECT unhex(value) FROM json_each(?)`. This encoding preserves every byte,
-/// and the text of the statement does not depend on the number of items.
+/// The statement decodes the parameter with `SELECT unhex(value) FROM json_each(?)`. This encoding preserves every
+/// byte, and the text of the statement does not depend on the number of items.
 pub(crate) fn hex_json_array<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut list = String::from("[");

@@ -7,8 +7,8 @@ use sqlx::{Connection, Row, SqliteConnection};
 
 use crate::error;
 
-/// The size of a chunk in bytes. Only the last chunk of an artifact may be shorter. Another size would need a new schema
-/// version.
+/// The size of a chunk in bytes. Only the last chunk of an artifact may be shorter. Another size would need a new
+/// schema version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// The number of low bits of a chunk's key that contain the chunk's index within its blob. The high bits contain the
@@ -153,7 +153,10 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
     Ok(if is_store { DatabaseContents::Store(version) } else { DatabaseContents::Empty })
 }
 
-/// Returns an error if the database is not a store, or is a store of another schema version.
+/// Checks that the database is a store of the current schema version.
+///
+/// # Errors
+/// `InvalidArgument` if the database is empty or has an older version. The other errors are those of [`inspect`].
 pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     match inspect(conn).await? {
         DatabaseContents::Store(found) if found == current_version() => Ok(()),
@@ -169,7 +172,7 @@ pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), S
 /// Migrates an empty database or a store to the current version. One transaction runs all missing migrations and sets
 /// the version and the application id.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
-    // A database of the current version is only read, so opening it does not wait for the write lock.
+    // A database of the current version is only read. This needs no write lock.
     if inspect(conn).await? == DatabaseContents::Store(current_version()) {
         return Ok(());
     }

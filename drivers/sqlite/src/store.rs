@@ -73,12 +73,12 @@ impl SqliteStore {
     ///
     /// Call this function within a tokio runtime with timers enabled. The store runs its tasks on that runtime.
     ///
-    /// Opening deletes the orphans of processes that have ended. If this deletion takes longer than 2 seconds, it
+    /// Opening deletes the same orphans as [`sweep`](Self::sweep). If this deletion takes longer than 2 seconds, it
     /// continues in the background.
     ///
     /// # Errors
-    /// - `InvalidArgument` for an option out of range, a missing directory, a symbolic link, or a database of another
-    ///   application or of a newer build.
+    /// - `InvalidArgument` for an option out of range, an invalid path, a missing directory, a path that leads to a
+    ///   symbolic link or a device, or a database of another application or of a newer build.
     /// - `Unavailable` if another process holds the database for longer than `busy_timeout`, or if the disk is full.
     /// - `Corrupt` if the file is damaged or is not a database.
     /// - `Backend` if the file cannot be used.
@@ -90,7 +90,7 @@ impl SqliteStore {
         let orphans = queue.execute(MarkOrphansDeleted { owners }).await?;
         if orphans.blobs > 0 {
             // Opening succeeds even after a timeout or a failed deletion. After a timeout, the writer continues the
-            // deletion. After a failure, the next sweep deletes the marked blobs.
+            // deletion. After a failure, the blobs stay marked, and the writer or the next sweep deletes them later.
             let _ = timeout(OPEN_SWEEP_TIMEOUT, queue.execute(DeleteMarkedBlobs)).await;
         }
         Ok(store)
@@ -164,15 +164,19 @@ impl SqliteStore {
     /// Deletes the orphans that other stores left.
     ///
     /// If no other store has the database open, all staged uploads of other stores are orphans. Otherwise a staged
-    /// upload of another store is an orphan only if it received no bytes for an hour. Staged uploads of this store are
-    /// never deleted.
+    /// upload of another store is an orphan only if it staged no chunk for an hour. Blobs that are marked for deletion
+    /// are always orphans. Staged uploads of this store are never deleted.
     ///
     /// Opening a store also deletes orphans. A process that runs for a long time should call this method regularly.
     /// Only one sweep of a database runs at a time, across all processes. If another sweep is running, this call
     /// deletes nothing and returns a report with `busy` set.
     ///
     /// # Errors
-    /// `Unavailable`, `Closed`, `Backend`.
+    /// - `InvalidArgument` if the sweep file is not a regular file.
+    /// - `Unavailable` if another process holds the database for longer than `busy_timeout`, or if the disk is full.
+    /// - `Corrupt` if the database is damaged.
+    /// - `Backend` if the database or a lock file cannot be used.
+    /// - `Closed` if the store was closed.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.check_open()?;
         let queue = self.writer.queue();
@@ -301,7 +305,8 @@ impl ArtifactStore for SqliteStore {
             let readers_result = self.readers.close().await;
             (readers_result, self.writer.close().await)
         } else {
-            // In memory, the writer closes first. It still needs the connection of the readers to delete staged uploads.
+            // In memory, the writer closes first. It still needs the connection of the readers to delete staged
+            // uploads.
             let writer_result = self.writer.close().await;
             (self.readers.close().await, writer_result)
         };

@@ -20,7 +20,7 @@ use crate::pending::lease_time;
 use crate::transaction::WriteTransaction;
 use crate::{connect, database_file, error, schema};
 
-/// A staged upload that received no bytes for this long is an orphan, even if its process may still run.
+/// A staged upload that staged no chunk for this long is an orphan, even if its process may still run.
 const UPLOAD_LEASE: Duration = Duration::from_hours(1);
 
 /// The result of a [`sweep`](crate::SqliteStore::sweep).

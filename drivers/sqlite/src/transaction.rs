@@ -57,8 +57,8 @@ impl<'a> WriteTransaction<'a> {
         }
     }
 
-    /// Makes the writer delete `blob` after the commit. The blob must be marked for deletion in `pending`. The result of
-    /// the current job is sent after this deletion.
+    /// Makes the writer delete `blob` after the commit. The blob must be marked for deletion in `pending`. The result
+    /// of the current job is sent after this deletion.
     pub(crate) fn delete_after_commit(&mut self, blob: i64) {
         self.to_delete.push(blob);
     }

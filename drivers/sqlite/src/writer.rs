@@ -62,7 +62,7 @@ impl Writer {
         &self.queue
     }
 
-    /// Returns `true` while the task runs.
+    /// Returns `true` while the task receives jobs: until the store closes, or until the task panics.
     pub(crate) fn is_running(&self) -> bool {
         self.queue.is_running()
     }
@@ -99,8 +99,8 @@ struct PendingDeletion {
     job: Box<dyn ErasedJob>,
 }
 
-/// The result of a deletion step for one blob.
-enum DeletionStep {
+/// The result of one step of the deletion of a blob.
+enum DeletionStepResult {
     /// All chunks of the blob are deleted.
     BlobDeleted,
     /// The blob still has chunks, so another step is needed.
@@ -154,7 +154,8 @@ impl WriterTask {
     /// Takes the jobs of the next transaction from the queue.
     ///
     /// If the queue is empty and there are no pending deletions, waits for a job. Then takes all queued jobs up to the
-    /// limits of a transaction. While one transaction waits for the disk, callers queue the jobs of the next transaction.
+    /// limits of a transaction. While one transaction waits for the disk, callers queue the jobs of the next
+    /// transaction.
     ///
     /// Returns an empty list if no job is queued and the task has pending deletions or is stopping.
     async fn next_jobs(&mut self) -> Vec<Box<dyn ErasedJob>> {
@@ -291,7 +292,7 @@ impl WriterTask {
                 match file.check_room(conn, durability, bytes).await {
                     Ok(()) => batch::run(conn, clock.as_ref(), owner, jobs).await,
                     // With `caused_by_job: true`, each job runs again in a transaction of its own. Jobs without bytes,
-                    // such as deletes, then succeed.
+                    // such as deletes, may then succeed.
                     Err(error) => Err(BatchError { error, caused_by_job: true }),
                 }
             }
@@ -305,8 +306,8 @@ impl WriterTask {
         result
     }
 
-    /// Runs one step of the first pending deletion. Returns `false` if the step failed, and `true` if the step succeeded
-    /// or if there is no pending deletion.
+    /// Runs one step of the first pending deletion. Returns `false` if the step failed, and `true` if the step
+    /// succeeded or if there is no pending deletion.
     ///
     /// After a failure, the blobs of this deletion are added to `failed_deletions`. These blobs are also in `pending`,
     /// so a sweep finds them.
@@ -315,9 +316,9 @@ impl WriterTask {
         let mut succeeded = true;
         if let Some(blob) = deletion.blobs.pop() {
             match self.delete_chunks(blob).await {
-                DeletionStep::BlobDeleted => {}
-                DeletionStep::ChunksRemain => deletion.blobs.push(blob),
-                DeletionStep::Failed => {
+                DeletionStepResult::BlobDeleted => {}
+                DeletionStepResult::ChunksRemain => deletion.blobs.push(blob),
+                DeletionStepResult::Failed => {
                     succeeded = false;
                     self.failed_deletions.push(blob);
                     self.failed_deletions.append(&mut deletion.blobs);
@@ -335,27 +336,27 @@ impl WriterTask {
     }
 
     /// Deletes the next chunks of `blob`.
-    async fn delete_chunks(&mut self, blob: i64) -> DeletionStep {
+    async fn delete_chunks(&mut self, blob: i64) -> DeletionStepResult {
         let (step, handle) = QueuedJob::without_permit(DeleteChunks { blob });
         let mut jobs = vec![step];
         if self.run_transaction(&mut jobs).await.is_err() {
-            return DeletionStep::Failed;
+            return DeletionStepResult::Failed;
         }
         // The transaction is committed. `complete` sends the output of the job to `handle`.
         for job in jobs {
             job.complete(Ok(()));
         }
         match handle.wait().await {
-            Ok(true) => DeletionStep::BlobDeleted,
-            Ok(false) => DeletionStep::ChunksRemain,
-            Err(_) => DeletionStep::Failed,
+            Ok(true) => DeletionStepResult::BlobDeleted,
+            Ok(false) => DeletionStepResult::ChunksRemain,
+            Err(_) => DeletionStepResult::Failed,
         }
     }
 
     /// Deletes the staged uploads of this store. They can no longer be committed, because the store is closing.
     async fn delete_own_uploads(&mut self) {
         let (mark_job, _) = QueuedJob::without_permit(MarkOwnUploadsDeleted);
-        // If this job fails, the next open of a store deletes the blobs.
+        // If this job fails, a later open or sweep deletes the blobs.
         let _ = self.execute(vec![mark_job]).await;
         while !self.pending_deletions.is_empty() {
             let succeeded = self.delete_step().await;

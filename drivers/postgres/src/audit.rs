@@ -33,7 +33,7 @@ const CHECKS: &[(&str, &str)] = &[
 ];
 
 /// Returns one line for each inconsistency or orphan in `schema` of the database at `url`. The list is empty if the
-/// schema has no tables. Only a superuser sees the sessions of other roles.
+/// schema contains no store. The role in `url` may need privileges to see the sessions of other roles.
 pub async fn audit(url: &str, schema: &str) -> Result<Vec<String>, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| error::invalid_url(&error))?

@@ -15,14 +15,13 @@ use crate::schema;
 /// The driver's name.
 pub(crate) const NAME: &str = "postgres";
 
-/// The largest value of `max_connections`. A larger value is most likely a mistake, because a server accepts 100
-/// connections by default.
+/// The largest legal `max_connections`.
 const MAX_CONNECTIONS: u32 = 1000;
-/// A longer timeout is most likely a mistake, such as a wrong unit.
+/// The longest legal timeout.
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);
-/// A shorter timeout is most likely a mistake, such as a wrong unit.
+/// The shortest legal timeout.
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
-/// The largest length of a schema name. PostgreSQL truncates longer names.
+/// The largest length of a schema name, in bytes. PostgreSQL truncates longer names.
 const MAX_SCHEMA_BYTES: usize = 63;
 
 /// The specification of a driver option that is not required. `None` as the default means that the option is unset.
@@ -242,7 +241,7 @@ impl PostgresConfig {
         }
     }
 
-    /// Returns `InvalidArgument` if a value is out of range, or if the schema is not a valid name.
+    /// Returns `InvalidArgument` if a value is out of range, or if the name of the schema is invalid or reserved.
     pub(crate) fn validate(&self) -> Result<(), StoreError> {
         if !(2..=MAX_CONNECTIONS).contains(&self.max_connections) {
             return Err(StoreError::invalid_option(

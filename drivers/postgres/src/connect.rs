@@ -26,8 +26,8 @@ const URL_PARAMETERS: &[&str] = &[
     "sslrootcert",
     "user",
 ];
-/// A streamed put fails if its caller sends nothing for this long. The limit exists because the server's vacuum cannot
-/// remove dead rows while the transaction of the put is open.
+/// A streamed put fails if its caller needs longer than this to send the bytes of the next statement. The limit exists
+/// because the server's vacuum cannot remove dead rows while the transaction of the put is open.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(5);
 /// While the server executes a statement, it checks at this interval whether the client is still connected. Some
 /// servers do not support this check.
@@ -56,8 +56,8 @@ pub(crate) async fn prepare(
     config.validate()?;
     let options = connect_options(config)?;
     let mut conn = pool::connect(&options, Instant::now() + config.acquire_timeout).await?;
-    // The server ends each statement at `statement_timeout`. The timeout here is for a server that does not respond. It
-    // is longer, so that the server's own error comes first.
+    // The server ends each statement at `statement_timeout`. The timeout here is for all statements together, and also
+    // ends the wait for a server that does not respond.
     let setup = timeout(config.statement_timeout * 2, async {
         let server = ServerSettings::query(&mut conn).await?;
         server.check()?;

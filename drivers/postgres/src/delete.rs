@@ -8,13 +8,18 @@ use artifact_store_core::{ArtifactId, Scope, ScopeMark, StoreError};
 use crate::pool::{Pool, PooledConnection, Statement};
 use crate::{error, read, row};
 
-/// An artifact of at most this size is deleted by one statement. A larger artifact is deleted in several statements, so
-/// that no statement reaches `statement_timeout`.
+/// An artifact of at most this size, in bytes, is deleted by one statement. A larger artifact is deleted by several
+/// statements, so that no statement takes long.
 const MAX_SINGLE_STATEMENT_BYTES: i64 = 64 * 1024 * 1024;
 /// The largest number of chunks of a larger artifact that one statement deletes. Together they have 128 MiB.
 const CHUNKS_PER_STATEMENT: i32 = 512;
 
 /// Deletes an artifact. Returns whether it existed.
+///
+/// # Errors
+/// - `Unavailable` also if the connection broke, and it is unknown whether this call deleted the artifact.
+/// - `Corrupt` if the row under the key belongs to another scope.
+/// - `Closed`, `Backend`.
 pub(crate) async fn delete(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
     const DELETE: &str = concat!(
         "WITH gone AS (DELETE FROM artifact AS a WHERE ",

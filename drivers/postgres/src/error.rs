@@ -197,7 +197,7 @@ fn from_sqlstate(code: &str) -> StoreError {
         "25006" => StoreError::unavailable(
             "the server is read-only; use the primary in the URL, or turn default_transaction_read_only off",
         ),
-        "25P03" => StoreError::unavailable("the upload sent nothing for too long; send it again"),
+        "25P03" => StoreError::unavailable("the upload was too slow or stopped; send it again"),
         "57014" => StoreError::unavailable("a statement took longer than statement_timeout, or was canceled"),
         "55P03" => StoreError::unavailable("another transaction held a lock for too long"),
         "40001" | "40P01" => StoreError::unavailable(

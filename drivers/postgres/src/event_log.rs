@@ -71,7 +71,7 @@ impl PostgresEventLog {
     /// Opens a connection that listens on [`CHANNEL`].
     async fn connect_listener(&self) -> Result<ListenConnection, StoreError> {
         let connect = async {
-            // sqlx opens a listener only on a pool of its own type.
+            // sqlx opens a listener with connect options only through a pool of sqlx.
             let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
             let mut listener = PgListener::connect_with(&pool).await?;
             // The listener must not reconnect by itself. While the connection was lost, entries may have been appended
@@ -88,8 +88,11 @@ impl PostgresEventLog {
         })
     }
 
-    /// Waits for a notification of this schema, at most [`POLL_INTERVAL`]. If there is no listen connection, opens one
-    /// and returns without waiting for a notification. Also returns if the listen connection is lost during the wait.
+    /// Waits for a notification of this schema, at most [`POLL_INTERVAL`]. Also returns if the listen connection is
+    /// lost during the wait.
+    ///
+    /// If there is no listen connection, or if it received nothing for [`MAX_SILENCE`], opens a new connection and
+    /// returns without waiting for a notification.
     async fn wait_for_notification(&self) -> Result<(), StoreError> {
         let mut current = self.listen_connection.lock().await;
         let Some(connection) =
@@ -139,7 +142,7 @@ impl PostgresEventLog {
                     .bind(self.schema.as_str())
             })
             .await?;
-        result.rows.first().map_or_else(|| Err(missing_count()), |row| row::get(row, "last"))
+        result.rows.first().map_or_else(|| Err(counter_missing_error()), |row| row::get(row, "last"))
     }
 
     /// Deletes all entries except the newest [`MIN_KEPT_ENTRIES`]. `last` is the number of the last entry.
@@ -154,7 +157,7 @@ impl PostgresEventLog {
 impl EventLog for PostgresEventLog {
     async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
         let last = self.insert_entries(entries).await?;
-        // If some keys were already in the log, the real previous number is higher. The cleanup then runs early.
+        // If some keys were already in the log, the real previous number is higher. The cleanup may then run early.
         let previous_last = last.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
         let passed_interval = last / CLEANUP_INTERVAL != previous_last / CLEANUP_INTERVAL;
         if passed_interval {
@@ -170,7 +173,7 @@ impl EventLog for PostgresEventLog {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let result = self.pool.fetch_all(|| sqlx::query(SQL).bind(after).bind(i64::from(limit))).await?;
         if result.rows.is_empty() {
-            return Err(missing_count());
+            return Err(counter_missing_error());
         }
         let mut page = LogPage { last: 0, entries: Vec::with_capacity(result.rows.len()) };
         // Every row contains `last`. If there are no entries after `after`, the only row has no entry.
@@ -204,7 +207,7 @@ impl fmt::Debug for PostgresEventLog {
     }
 }
 
-fn missing_count() -> StoreError {
+fn counter_missing_error() -> StoreError {
     StoreError::corrupt("the event log has lost its counter")
 }
 

@@ -26,20 +26,21 @@
 //! `event_count` has one row, which contains the number of the last entry.
 //!
 //! # Commit point
-//! The commit point is the commit of the transaction that inserts the record. One statement stores a body of at most 1
-//! MiB together with its record. This statement is a transaction of its own and needs one round trip. A larger body is
-//! stored in one transaction: the chunks as they arrive, the record last. A delete also removes record and chunks in
-//! one transaction. So no caller ever sees a partial artifact. If a process is killed or a future is dropped, no
-//! orphans remain. Orphans come only from manual changes of the tables, or from a partly restored backup.
+//! The commit point is the commit of the transaction that inserts the record. One statement stores a small body
+//! together with its record. A body is small if it is in memory and has at most 1 MiB, or if it is a stream of at most
+//! 768 KiB. The statement is a transaction of its own and needs one round trip. A larger body is stored by a streamed
+//! put in one transaction: the chunks as they arrive, the record last. A delete also removes record and chunks in one
+//! transaction. So no caller ever sees a partial artifact. If a process is killed or a future is dropped, no orphans
+//! remain. Orphans come only from manual changes of the tables, or from a partly restored backup.
 //! [`PostgresStore::sweep`] removes orphans.
 //!
 //! If a response is lost, the driver checks whether the change was committed. Each put writes a random number into its
-//! row. If the connection breaks, a put of at most 1 MiB sends its statement a second time. The second attempt waits
+//! row. If the connection breaks, the put of a small body sends its statement a second time. The second attempt waits
 //! for the first transaction if that transaction is still running. The number in the existing row then shows whether
 //! this put (`Created`) or another put (`AlreadyExists`) inserted the row. If the row was deleted in between, the
 //! artifact is inserted again.
 //!
-//! The response to the commit of a streamed put may be lost too. The put then looks for its row. If the row is not
+//! The connection may also break during the commit of a streamed put. The put then looks for its row. If the row is not
 //! visible, the put returns `Unavailable`. The commit may still succeed later. The caller can safely send the artifact
 //! again. A delete whose second attempt finds nothing also returns `Unavailable`, because it is unknown whether the
 //! first attempt deleted the artifact.
@@ -65,10 +66,11 @@
 //! the counter row, so numbers become visible in ascending order. Therefore a reader gets every entry, even if its
 //! connection breaks. A reader that receives no notification polls every 5 seconds.
 //!
-//! A streamed put of more than 1 MiB uses its connection until the put ends, even if its caller is slow. Streamed puts
-//! may use three quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their
-//! arrival. If a caller sends nothing for 5 minutes, its put fails. This limit exists because the server's vacuum
-//! cannot remove dead rows while the transaction of a streamed put is open.
+//! A streamed put uses its connection until the put ends, even if its caller is slow. Streamed puts may use three
+//! quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their arrival. A
+//! streamed put writes 1 MiB in each statement. If the caller needs more than 5 minutes to send the bytes of the next
+//! statement, the put fails. This limit exists because the server's vacuum cannot remove dead rows while the
+//! transaction of a streamed put is open.
 //!
 //! A read uses a connection only during each of its statements. Each statement reads at most 1 MiB. While the consumer
 //! uses these bytes, the next statement already runs.
@@ -131,7 +133,7 @@ pub use config::{PostgresConfig, SynchronousCommit};
 pub use event_log::PostgresEventLog;
 pub use store::PostgresStore;
 
-/// The driver, for a [`Registry`](artifact_store_core::Registry).
+/// The `postgres` driver, for a [`Registry`](artifact_store_core::Registry).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PostgresDriver;
 

@@ -1,8 +1,8 @@
 //! Listings: builds the SQL of a page from index, conditions and position.
 //!
-//! Only this module composes SQL for artifacts at run time. It composes SQL only of literals. Every value is bound. A
-//! list of values is one parameter. So there are few distinct statements, and all stay prepared. A listing must always
-//! select the same records as `ListQuery::matches`.
+//! Only this module composes SQL for artifacts at run time. The SQL text is composed only of literals and parameter
+//! numbers. Every value is bound, and a list of values is one parameter. So the text does not depend on the values, and
+//! a prepared statement can be used again. A listing must select exactly the records that `ListQuery::matches` accepts.
 
 use artifact_store_core::{
     Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
@@ -95,9 +95,9 @@ impl SqlBuilder {
 /// Builds the statement for one page. The page begins after `position`, or at the first row if `position` is `None`.
 /// The statement fetches one row more than the limit. This row shows whether there is a next page.
 fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
-    let index = ListIndex::of(query.pattern());
+    let index = ListIndex::for_pattern(query.pattern());
     let mut sql = SqlBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
-    push_scope_conditions(&mut sql, &index, query);
+    push_where_clause(&mut sql, &index, query);
     if let Some(Position { created_at, id, scope_mark }) = position {
         // The rank is the negated time.
         let rank = -created_at.as_micros();
@@ -121,12 +121,11 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
 /// Builds the statement that counts all rows of a listing.
 fn count_query(query: &ListQuery) -> SqlBuilder {
     let mut sql = SqlBuilder::new("SELECT count(*) AS count FROM artifact AS a");
-    push_scope_conditions(&mut sql, &ListIndex::of(query.pattern()), query);
+    push_where_clause(&mut sql, &ListIndex::for_pattern(query.pattern()), query);
     sql
 }
 
-/// The index that a listing scans. The scan reads the rows in the order of the listing, and the fewest rows that do not
-/// match.
+/// The index that a listing scans. It contains the rows in the order of listings.
 enum ListIndex {
     /// The index for one scope. The pattern determines the whole scope, including the task.
     Scope(ScopeMark),
@@ -137,7 +136,8 @@ enum ListIndex {
 }
 
 impl ListIndex {
-    fn of(pattern: &ScopePattern) -> Self {
+    /// The index in which a scan for `pattern` reads the fewest rows that do not match.
+    fn for_pattern(pattern: &ScopePattern) -> Self {
         let ScopePattern { tenant, user, session, task } = pattern;
         match (tenant, user, session) {
             (TenantPattern::One(tenant), Some(user), Some(session)) => {
@@ -159,7 +159,7 @@ impl ListIndex {
 }
 
 /// Adds the `WHERE` clause: the conditions on the scope, then the filters of `query`.
-fn push_scope_conditions(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery) {
+fn push_where_clause(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery) {
     sql.push(" WHERE TRUE");
     if let ListIndex::Scope(scope_mark) = index {
         // The scope mark is the only condition on the scope. With further conditions, the server might choose another

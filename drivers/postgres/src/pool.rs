@@ -53,7 +53,8 @@ pub(crate) struct Pool {
     idle_connections: Mutex<Vec<IdleConnection>>,
     /// Whether the last connection attempt failed.
     unreachable: AtomicBool,
-    /// A semaphore without permits. [`close`](Self::close) closes the semaphore, which ends every wait for a permit.
+    /// A semaphore without permits. [`closed`](Self::closed) waits for a permit, until [`close`](Self::close) closes
+    /// the semaphore.
     close_signal: Semaphore,
 }
 
@@ -74,7 +75,7 @@ pub(crate) enum ValueSize {
 /// The result of a statement that may have been retried.
 pub(crate) struct QueryResult {
     pub(crate) rows: Vec<PgRow>,
-    /// Whether the statement was sent twice. If `true`, the server may have executed both statements.
+    /// Whether the statement was sent twice. If `true`, the server may have executed it twice.
     pub(crate) retried: bool,
 }
 
@@ -183,6 +184,11 @@ impl Pool {
     }
 
     /// Acquires a connection. Dropping the connection returns it to the pool.
+    ///
+    /// # Errors
+    /// - `Unavailable` if no connection became free within `acquire_timeout`.
+    /// - `Closed` if the store closes.
+    /// - The error of opening a new connection.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
         let deadline = Instant::now() + self.acquire_timeout;
         let permit = timeout_at(deadline, self.connection_permits.acquire())
@@ -194,7 +200,7 @@ impl Pool {
             if idle_since.elapsed() < PING_AFTER_IDLE {
                 return Ok(PooledConnection::new(self, conn, permit));
             }
-            // A quarter of the timeout leaves enough time to open a new connection if the ping fails.
+            // The ping gets only a part of the timeout. If it fails, a new connection is opened before `deadline`.
             let ping_timeout = self.acquire_timeout / 4;
             if idle_since.elapsed() < MAX_IDLE
                 && matches!(timeout(ping_timeout, conn.ping()).await, Ok(Ok(())))
@@ -269,7 +275,8 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Opens a new connection before `deadline`. Retries with backoff if the server is starting or has no free connection.
+/// Opens a new connection before `deadline`. Retries with backoff if the server is starting, has no free connection or
+/// refuses connections.
 pub(crate) async fn connect(
     options: &PgConnectOptions,
     deadline: Instant,

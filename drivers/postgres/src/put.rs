@@ -1,4 +1,4 @@
-//! Writing artifacts: in one statement if the body has at most 1 MiB, otherwise in one transaction.
+//! Writing artifacts: a small body in one statement, a larger body in one transaction of several statements.
 //!
 //! This module must never open a connection.
 
@@ -38,7 +38,7 @@ impl NewArtifact<'_> {
         NewRow::encode(Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now()))
     }
 
-    /// Returns the result of this put if a row with its key exists, or `None` if there is no such row any more.
+    /// Returns the result of this put if a row with its key exists, otherwise `None`.
     ///
     /// `put_number` is the number of an earlier attempt of this put that may have inserted the row, or `None` if there
     /// is no such attempt. If the row has this number, the outcome is `Created`, otherwise `AlreadyExists`.
@@ -86,13 +86,13 @@ pub(crate) async fn put_bytes(
         if !result.rows.is_empty() {
             return Ok(PutResult { record: row.record, outcome: PutOutcome::Created });
         }
-        // Only if the statement was sent twice, the existing row may be from this put.
+        // The existing row can be from this put only if the statement was sent twice.
         let put_number = if result.retried { Some(row.put) } else { None };
         if let Some(put) = new.find_existing(pool, put_number).await? {
             return Ok(put);
         }
     }
-    Err(key_contention())
+    Err(key_contention_error())
 }
 
 /// The statement that inserts `row` and `chunks`. It returns no row if a row with this key exists.
@@ -127,14 +127,14 @@ fn slices(chunks: &[Bytes]) -> Vec<&[u8]> {
 }
 
 /// The error after [`MAX_ATTEMPTS`] failed attempts.
-fn key_contention() -> StoreError {
+fn key_contention_error() -> StoreError {
     StoreError::unavailable("other calls put and deleted the artifact repeatedly; try again")
 }
 
 /// Stores a streamed body: its chunks as they arrive, its record last, all in one transaction.
 ///
-/// A body that fits into one INSERT statement is stored by [`put_bytes`]. For a larger body, this function acquires an
-/// upload permit and a connection.
+/// A body of fewer than [`CHUNKS_PER_STATEMENT`] chunks is stored by [`put_bytes`]. For a larger body, this function
+/// acquires an upload permit and a connection.
 pub(crate) async fn put_stream(
     pool: &Pool,
     clock: &dyn Clock,
@@ -199,7 +199,7 @@ async fn verify_existing(
     options: PutOptions,
     mut body: BodyStream,
 ) -> Result<PutResult, StoreError> {
-    // Reading the body also hashes it. `finish` compares the hash with the announced digest.
+    // At the end of the body, `read_chunks` returns an error if the bytes do not have the announced digest.
     while !read_chunks(pool, &mut body).await?.is_complete {}
     let new = NewArtifact { scope, options, completed: body.finish()? };
     new.find_existing(pool, None).await?.ok_or_else(|| {
@@ -281,7 +281,7 @@ impl Upload<'_> {
                 return Ok(put);
             }
         }
-        Err(key_contention())
+        Err(key_contention_error())
     }
 
     /// Commits the transaction after `row` was inserted.
@@ -302,8 +302,10 @@ impl Upload<'_> {
     }
 }
 
-/// Handles the `error` of a commit. If only the response was lost and the row exists, the put was successful. Otherwise
-/// returns the error. `put_number` is the number in the row of this put.
+/// Handles the `error` of a commit. `put_number` is the number in the row of this put.
+///
+/// If the connection was lost and the row exists, the put was successful. Otherwise, or after a timeout, returns the
+/// error.
 async fn resolve_failed_commit(
     pool: &Pool,
     new: &NewArtifact<'_>,

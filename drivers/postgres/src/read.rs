@@ -67,7 +67,7 @@ pub(crate) async fn find_artifact(
         // An empty artifact has no chunk, so its `data` is null.
         let data = row::get::<Option<Vec<u8>>>(row, "data")?.unwrap_or_default();
         if data.len() as u64 != record.size {
-            return Err(missing_chunk());
+            return Err(chunk_missing_error());
         }
         Some(Bytes::from(data))
     } else {
@@ -76,13 +76,14 @@ pub(crate) async fn find_artifact(
     Ok(Some(StoredArtifact { blob, record, bytes }))
 }
 
-fn missing_chunk() -> StoreError {
+fn chunk_missing_error() -> StoreError {
     StoreError::corrupt("a chunk of the artifact is missing or has another length")
 }
 
 /// Reads a range of a blob, chunk by chunk.
 struct ChunkReader {
     pool: Arc<Pool>,
+    /// The runtime on which chunks are read.
     handle: Handle,
     /// The blob number.
     blob: i64,
@@ -94,7 +95,8 @@ struct ChunkReader {
     buffered: VecDeque<Bytes>,
     /// The index of the first chunk that has not been requested from the server.
     next_index: u64,
-    /// The running read of the next chunks. `None` before the first read, and after all chunks were requested.
+    /// The read of the next chunks, which may have ended already. `None` before the first read, and after the last
+    /// read.
     read_ahead: Option<ReadAheadTask>,
 }
 
@@ -141,7 +143,7 @@ impl ChunkReader {
         if self.buffered.is_empty() {
             let Some(mut task) = self.read_ahead.take().or_else(|| self.spawn_read_ahead()) else {
                 // All chunks were requested, but bytes of the range remain.
-                return Err(missing_chunk());
+                return Err(chunk_missing_error());
             };
             let joined = (&mut task.0).await.map_err(|error| {
                 StoreError::unavailable("the read was aborted because the runtime is shutting down")
@@ -150,7 +152,7 @@ impl ChunkReader {
             self.buffered = joined?;
             self.read_ahead = self.spawn_read_ahead();
         }
-        let Some(chunk) = self.buffered.pop_front() else { return Err(missing_chunk()) };
+        let Some(chunk) = self.buffered.pop_front() else { return Err(chunk_missing_error()) };
         // The division rounds down to the start of the chunk.
         let chunk_start = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
         let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
@@ -209,12 +211,12 @@ async fn read_chunks(
     if chunks.len() as u64 == requested_chunks {
         return Ok(chunks);
     }
-    // A chunk is missing. A delete removes record and chunks together. So if the record still exists, the chunk is not
-    // missing because of a delete, and the artifact is corrupt.
+    // A chunk is missing or has another length. A delete removes record and chunks together. So if the record still
+    // exists, the artifact is corrupt.
     let record = pool.fetch_all(|| sqlx::query("SELECT 1 FROM artifact WHERE blob = $1").bind(blob)).await?;
     if record.rows.is_empty() {
         Err(StoreError::unavailable("the artifact was deleted while it was being read"))
     } else {
-        Err(missing_chunk())
+        Err(chunk_missing_error())
     }
 }

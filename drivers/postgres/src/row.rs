@@ -11,8 +11,8 @@ use sqlx::postgres::{PgRow, Postgres};
 use crate::error;
 use crate::pool::Statement;
 
-/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro, so that each statement is a
-/// literal.
+/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro instead of a constant,
+/// because `concat!` takes only literals.
 macro_rules! columns {
     () => {
         "a.blob, a.put, a.rank, a.size, a.scope_mark, a.id, a.tenant, a.user_, a.session, a.task, a.source, \
@@ -21,7 +21,7 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// The `INSERT` of a record. The commit of this statement is the commit point. The statement returns no row if a row
+/// The `INSERT` of a record. The commit of its transaction is the commit point. The statement returns no row if a row
 /// with this key exists. `$blob` is the SQL expression for the blob number. [`NewRow::bind`] binds the other values.
 macro_rules! insert {
     ($blob:literal) => {

@@ -30,8 +30,8 @@ INSERT INTO artifact_store_version (version) VALUES (0);
 CREATE SEQUENCE blob_number;
 
 -- The records. If a row is visible, all its chunks are visible too.
--- `rank` is the negated time, so the newest row has the lowest rank. `put` is a random number by which a put recognizes its
--- own row. Media type and tags are bytes, because a text of PostgreSQL cannot contain a zero byte.
+-- `rank` is the negated time, so the newest row has the lowest rank. `put` is a random number by which a put recognizes
+-- its own row. Media type and tags are bytes, because a text of PostgreSQL cannot contain a zero byte.
 CREATE TABLE artifact (
     blob bigint NOT NULL UNIQUE,
     put bigint NOT NULL,

@@ -25,8 +25,8 @@ use crate::{delete, error, list, put, read, row, sweep};
 const DISK_FULL_TTL: Duration = Duration::from_mins(1);
 /// A body in memory of at most this many bytes is stored by one statement. A larger body is stored like a stream.
 const MAX_SINGLE_STATEMENT_BYTES: usize = put::CHUNKS_PER_STATEMENT * CHUNK_BYTES;
-/// A body of at most this many bytes is hashed in the calling task. Hashing a larger body takes long, so it runs on
-/// tokio's blocking pool.
+/// A body of at most this many bytes is hashed in the calling task. A larger body is hashed on tokio's blocking pool,
+/// so that it does not delay other tasks.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
 
 /// A store in one schema of a PostgreSQL database. This is the bare driver. Applications open the store with the crate
@@ -36,6 +36,7 @@ pub struct PostgresStore {
     pool: Arc<Pool>,
     clock: Arc<dyn Clock>,
     capabilities: Capabilities,
+    /// The runtime on which streams read their chunks.
     handle: Handle,
     /// The time of the last put that failed because the server's disk was full. `None` after a successful put.
     disk_full: Mutex<Option<Instant>>,
@@ -51,7 +52,9 @@ impl PostgresStore {
     /// - `InvalidArgument`: an option is out of range, the URL is not usable, the schema belongs to another application
     ///   or to a newer build, or the database is not UTF-8.
     /// - `Unavailable`: the server cannot be reached, is starting, has no free connection, or is a standby.
-    /// - `Backend`: the server rejects the user, the password, the database or the privileges.
+    /// - `Corrupt`: the schema has lost its version, or the server's files are damaged.
+    /// - `Backend`: the server rejects the user, the password, the database or the privileges, or the TLS connection
+    ///   failed.
     pub async fn open(config: PostgresConfig) -> Result<Self, StoreError> {
         Self::open_with(config, SchemaUpgrade::Allowed).await
     }
@@ -73,8 +76,8 @@ impl PostgresStore {
         })
     }
 
-    /// Deletes the chunks that belong to no record, and returns the number of their blobs. With [`SweepMode::DryRun`],
-    /// this method only counts the blobs.
+    /// Deletes the chunks that belong to no record. Returns the number of their blobs and bytes. With
+    /// [`SweepMode::DryRun`], this method only counts.
     ///
     /// If a process is killed or a future is dropped, no orphans remain. Orphans come from manual changes of the
     /// tables, or from a partly restored backup. Only one sweep of a schema runs at a time, across all processes. If

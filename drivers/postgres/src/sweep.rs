@@ -9,9 +9,9 @@ use crate::row;
 
 /// Deletes or counts the blobs whose chunks belong to no record.
 ///
-/// Record and chunks are inserted and deleted in one transaction, so orphans exist only after manual changes of the
-/// tables. A sweep is safe during a concurrent put. Each statement of the sweep has one snapshot: it sees the record
-/// and the chunks of the put together, or it sees nothing of the put.
+/// Record and chunks are inserted and deleted in one transaction. So orphans exist only after manual changes of the
+/// tables, or after a partly restored backup. A sweep is safe during a concurrent put. Each statement of the sweep has
+/// one snapshot: it sees the record and the chunks of the put together, or it sees nothing of the put.
 ///
 /// A sweep holds a session-level advisory lock, so only one sweep of a schema runs at a time. The server releases this
 /// lock when the connection closes. If another sweep holds the lock, the summary has `busy` set.

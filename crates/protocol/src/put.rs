@@ -56,7 +56,7 @@ struct PutJson {
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     scope: RequestScope,
-    /// The artifact, in base64 with padding; at most `protocol.max_request_bytes` (4 MiB where it is unset) of it once it is decoded.
+    /// The artifact in base64 with padding. Decoded, it has at most `protocol.max_request_bytes` bytes (4 MiB by default).
     #[schema(value_type = schema::Base64)]
     bytes: String,
     /// The options of the put.

@@ -56,7 +56,7 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
         .any(|name| !all_elements(headers, name, |value| value.eq_ignore_ascii_case(verb.as_str())))
     {
         return Err(ErrorResponse::invalid(
-            "method override headers are not supported; send the request with that verb",
+            "method override headers are not supported; send the request with that HTTP method",
         ));
     }
     Ok(())

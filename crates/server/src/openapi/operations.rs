@@ -196,7 +196,10 @@ fn operation(route: &Route, is_head: bool) -> Operation {
             probe(route, is_head, "openapi", description, RefOr::T(any.into()))
         }
         RouteKind::Root => {
-            let description = ("What this server is, and where its description is.", "It.");
+            let description = (
+                "What this server is, and where its description is.",
+                "The name, the version and the addresses.",
+            );
             probe(route, is_head, "root", description, schema_ref::<ServerDescription>())
         }
     }

@@ -1,4 +1,5 @@
-//! [`Inspector`]: a hook with which the program that embeds this crate inspects uploads before they are stored.
+//! [`Inspector`]: a hook for the program that embeds this crate. The hook inspects each upload before its artifact
+//! becomes visible.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! Authorization: the table of token scopes as data, and [`Permission`], the proof that the table allows a call.
 //!
 //! *Token scope* means a right in the caller's token: `admin`, `console:fleet` or `artifacts:delete`. *Scope* alone
-//! means the tenant, user, session and task of artifacts.
+//! means the tenant, user, session and task of artifacts. In this module, a *verb* is a method `artifacts.*` of the
+//! protocol, or the subscription to events.
 //!
 //! Each method of the resolver takes its target from a [`Permission`] of its own verb. Only [`authorize`] and
 //! [`authorize_events`] create permissions. This module must never know a store.
@@ -20,7 +21,7 @@ use crate::refusal::Refusal;
 pub(crate) enum VerbClass {
     /// Reads the content of one artifact.
     ContentRead,
-    /// Reads events, or the metadata of many artifacts. Both may belong to several scopes.
+    /// Reads events, or the metadata of many artifacts, from one or several scopes.
     CrossScopeRead,
     /// Changes what is stored.
     Mutation,
@@ -42,7 +43,7 @@ struct Rule {
     own_tenant: RoleDecisions,
     foreign_tenant: RoleDecisions,
     /// Whether `admin` may name other users and sessions of its own tenant.
-    admin_names_others: bool,
+    admin_may_name_others: bool,
 }
 
 /// The decision for a caller without token scopes, and for each token scope. A caller with several token scopes is
@@ -70,7 +71,7 @@ const TABLE: [Rule; 4] = [
             delete: Deny(Code::NotFound),
             admin: Deny(Code::NotFound),
         },
-        admin_names_others: false,
+        admin_may_name_others: false,
     },
     Rule {
         class: VerbClass::CrossScopeRead,
@@ -81,7 +82,7 @@ const TABLE: [Rule; 4] = [
             delete: Deny(Code::IdentityScopeRequired),
             admin: Allow,
         },
-        admin_names_others: true,
+        admin_may_name_others: true,
     },
     Rule {
         class: VerbClass::Mutation,
@@ -92,7 +93,7 @@ const TABLE: [Rule; 4] = [
             delete: Deny(Code::ScopeMismatch),
             admin: Allow,
         },
-        admin_names_others: true,
+        admin_may_name_others: true,
     },
     Rule {
         class: VerbClass::AdminVerb,
@@ -108,7 +109,7 @@ const TABLE: [Rule; 4] = [
             delete: Deny(Code::IdentityScopeRequired),
             admin: Allow,
         },
-        admin_names_others: true,
+        admin_may_name_others: true,
     },
 ];
 
@@ -128,8 +129,9 @@ impl RoleDecisions {
             (caller.has_fleet(), self.fleet),
             (caller.has_delete(), self.delete),
         ];
-        let is_allowed =
-            by_token_scope.into_iter().any(|(has_scope, decision)| has_scope && decision == Allow);
+        let is_allowed = by_token_scope
+            .into_iter()
+            .any(|(has_token_scope, decision)| has_token_scope && decision == Allow);
         if is_allowed { Allow } else { self.user }
     }
 }
@@ -208,9 +210,9 @@ pub(crate) fn authorize<V: ScopedVerb>(
         return Err(denied(code, V::CLASS));
     }
     let Some(tenant) = requested.tenant else { return Err(incomplete_scope()) };
-    // If the tenant is foreign, the table has already allowed it. Every user and session there is another than the
-    // caller's.
-    let may_name_others = is_foreign || (caller.is_admin() && rule.admin_names_others);
+    // If the tenant is foreign, the table has already allowed the call. The users and sessions of a foreign tenant are
+    // never the caller's own, so the request may name each of them.
+    let may_name_others = is_foreign || (caller.is_admin() && rule.admin_may_name_others);
     let names_other_user = requested.user.as_ref().is_some_and(|user| user != caller.user());
     let names_other_session = requested.session.as_ref().is_some_and(|session| session != caller.session());
     if !may_name_others && (names_other_user || names_other_session) {

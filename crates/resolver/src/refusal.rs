@@ -39,7 +39,8 @@ impl Refusal {
         Self::new(Code::NotFound, "there is no such artifact in this scope")
     }
 
-    /// The refusal of a subscriber because the limit `reached` is reached.
+    /// The refusal of a new subscriber, because its session, its user, its tenant or the server already has the maximum
+    /// number of open subscriptions.
     pub(crate) fn too_many_subscribers(reached: ReachedLimit) -> Self {
         let too_many = |who: &str, limit: usize| {
             Cow::Owned(format!(
@@ -84,8 +85,8 @@ impl Refusal {
         self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
 
-    /// Converts a store's error. `operation` is the operation that failed. The match has no wildcard, so a new kind of
-    /// error without a code does not compile.
+    /// Converts a store's error to a refusal. `operation` is the operation that failed. The match has no wildcard, so a
+    /// new kind of error without a code does not compile.
     pub(crate) fn from_store_error(error: StoreError, operation: Operation) -> Self {
         let refusal = match error.kind() {
             ErrorKind::TooLarge { limit } => {

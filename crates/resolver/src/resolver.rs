@@ -106,7 +106,7 @@ impl Resolver {
         self.apply_store_limit(self.options.put_limit())
     }
 
-    /// The largest artifact that an upload may have: the smaller of the configured limit and the limit of the store.
+    /// The largest artifact that an upload accepts: the smaller of the configured limit and the limit of the store.
     pub fn upload_limit(&self) -> SizeLimit {
         self.apply_store_limit(self.options.upload_limit())
     }
@@ -122,8 +122,8 @@ impl Resolver {
     }
 }
 
-/// Parses the id in a request. Returns `None` if the text is not an id. After the authorization, the method then
-/// refuses the request with `not_found`, as for a missing artifact.
+/// Parses the id in a request. Returns `None` if the text is not an id. The method of the resolver then refuses the
+/// request with `not_found`, as for a missing artifact, but only after the authorization.
 ///
 /// # Errors
 /// `invalid_request` if the text is empty.

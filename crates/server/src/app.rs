@@ -48,8 +48,8 @@ impl App {
     /// Creates the shared state. The handlers call `resolver`, and `verifier` checks the tokens.
     pub fn new(resolver: Resolver, verifier: Verifier, settings: &ServerSettings) -> Self {
         let largest_put_body = max_put_json_bytes(resolver.put_limit().bytes);
-        // Twice the largest body: `BodyMemory` sets the memory for one largest body aside, as its overflow part. The
-        // other half is for all other bodies.
+        // `BodyMemory` reserves an overflow part that is as large as the largest body. The total is at least twice this
+        // size, so at least the same size remains for all other bodies.
         let put_memory_bytes = largest_put_body.saturating_mul(2).max(MIN_BODY_MEMORY);
         let limits = ConnectionLimits {
             max: settings.max_connections,
@@ -75,7 +75,8 @@ impl App {
         }
     }
 
-    /// Returns the number of open connections by activity, and the totals since the start.
+    /// Returns how many connections are open, by slot and by activity, and how many were accepted, evicted and refused
+    /// since the start.
     pub fn connection_counts(&self) -> ConnectionCounts {
         self.connections.counts()
     }

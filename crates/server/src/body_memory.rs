@@ -9,10 +9,13 @@
 //! time may use the *overflow* part. This part is as large as the largest body, so the body that uses it can always be
 //! read to its end. Then the next waiting body gets the overflow part.
 //!
-//! A body *lags* if it arrives more slowly than the minimum rate. While a body waits for memory, another body can be
-//! aborted to free memory. This other body must lag more than [`LAG_LIMIT`]. It must also hold the overflow part, or
-//! memory of a part that the waiting body needs. If several bodies fulfil these conditions, the body that lags most is
-//! aborted.
+//! The *lag* of a body is a time. It increases while the server waits for bytes of the body. When bytes arrive, it
+//! decreases by the time that these bytes take at the minimum rate, at most to zero. So the lag grows if the body
+//! arrives more slowly than the minimum rate.
+//!
+//! While a body waits for memory, another body can be aborted to free memory. The lag of this other body must exceed
+//! [`LAG_LIMIT`]. This other body must also hold the overflow part, or memory of a part that the waiting body needs.
+//! If several bodies fulfil these conditions, the body with the longest lag is aborted.
 //!
 //! This module must never know the content of a body.
 
@@ -38,10 +41,9 @@ const SMALL_STEP: u64 = 4 * 1024;
 const LARGE_STEP: u64 = 64 * 1024;
 /// The limit of a tenant for a part is the size of the part, divided by this number.
 const TENANT_DIVISOR: u64 = 2;
-/// The minimum rate of a body. A body that arrives more slowly lags. The server limits how far a body may lag.
+/// The minimum rate of a body. If a body arrives more slowly, its lag grows. The server limits the lag.
 pub(crate) const MIN_BYTES_PER_SECOND: u64 = 32 * 1024;
-/// How far a body may lag while another body waits for memory that the lagging body holds. A body that lags more can be
-/// aborted.
+/// The maximum lag of a body that holds memory for which another body waits. A body with a longer lag can be aborted.
 const LAG_LIMIT: Duration = Duration::from_secs(2);
 /// How often a waiting body checks whether another body is too slow.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -52,7 +54,8 @@ pub(crate) struct BodyMemory {
     state: Arc<Mutex<MemoryState>>,
     /// The maximum number of bytes that are reserved for a body.
     largest_body: u64,
-    /// How long a body may wait for memory in total. Also how far a body may lag while no other body waits for memory.
+    /// How long a body may wait for memory in total. Also the maximum lag of a body. While another body waits for
+    /// memory, [`LAG_LIMIT`] applies too.
     timeout: Duration,
 }
 
@@ -66,8 +69,8 @@ pub(crate) enum BodyAbort {
 }
 
 impl BodyMemory {
-    /// Creates a memory of `total` bytes for bodies of at most `largest_body` bytes. `timeout` limits how long a body
-    /// may wait for memory, and how far it may lag behind the minimum rate.
+    /// Creates a memory of `total` bytes for bodies of at most `largest_body` bytes. `timeout` is the maximum time that
+    /// a body may wait for memory in total, and the maximum lag of a body.
     pub(crate) fn new(total: u64, largest_body: u64, timeout: Duration) -> Self {
         // At most a quarter, so that a small `total` leaves memory for the other parts.
         let small = (SMALL_BODY * SMALL_BODIES).min(total / 4);
@@ -80,8 +83,8 @@ impl BodyMemory {
     /// Registers a body of `tenant`. The body holds no memory yet.
     pub(crate) fn start_body(&self, tenant: &str) -> BodyPermit {
         let wake = Arc::new(Notify::new());
-        let body = self.lock().start_body(tenant, Arc::clone(&wake));
-        BodyPermit { memory: self.clone(), body, wake, held: 0, waited: Duration::ZERO }
+        let number = self.lock().start_body(tenant, Arc::clone(&wake));
+        BodyPermit { memory: self.clone(), number, wake, held: 0, waited: Duration::ZERO }
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryState> {
@@ -95,7 +98,7 @@ impl BodyMemory {
 pub(crate) struct BodyPermit {
     memory: BodyMemory,
     /// The number that identifies the body in [`MemoryState`].
-    body: u64,
+    number: u64,
     /// Notified when memory is granted, and when the body is aborted.
     wake: Arc<Notify>,
     /// The bytes that the body holds, including those of the overflow part.
@@ -108,14 +111,14 @@ impl BodyPermit {
     /// Waits for `next`, the body's next chunk. Fails with `TooSlow` if the lag of the body reaches the timeout of the
     /// memory, or if the body is aborted.
     pub(crate) async fn receive<T>(&mut self, next: impl Future<Output = T>) -> Result<T, BodyAbort> {
-        let Some(deadline) = self.memory.lock().start_receive(self.body, self.memory.timeout) else {
+        let Some(deadline) = self.memory.lock().start_receive(self.number, self.memory.timeout) else {
             return Err(BodyAbort::TooSlow);
         };
         tokio::select! {
-            // Biased: a chunk that has arrived is returned even if the body is aborted or lags too far.
+            // Biased: a chunk that has arrived is returned even if the body is aborted or its lag is too long.
             biased;
             chunk = next => {
-                self.memory.lock().finish_receive(self.body);
+                self.memory.lock().finish_receive(self.number);
                 Ok(chunk)
             }
             () = self.wait_for_abort() => Err(BodyAbort::TooSlow),
@@ -128,19 +131,20 @@ impl BodyPermit {
         // `wake` is also notified when memory is granted, so each notification is checked.
         loop {
             let notified = self.wake.notified();
-            if self.memory.lock().is_aborted(self.body) {
+            if self.memory.lock().is_aborted(self.number) {
                 return;
             }
             notified.await;
         }
     }
 
-    /// Reserves memory for the `received` bytes of the body that have arrived in total. `received_now` of these bytes
-    /// arrived after the last call. Waits if no memory is free. During the wait, other bodies that are too slow are
-    /// aborted. Fails with `NoMemory` if all waits of the body together exceed the timeout.
+    /// Reserves memory for the bytes that have arrived. `received` is the number of bytes of the body that have arrived
+    /// in total. `received_now` of them arrived after the last call. Waits if no memory is free. During the wait, other
+    /// bodies that are too slow are aborted. Fails with `NoMemory` if all waits of the body together exceed the
+    /// timeout.
     pub(crate) async fn reserve(&mut self, received: u64, received_now: u64) -> Result<(), BodyAbort> {
         // The received bytes reduce the lag by the time that they take at the minimum rate.
-        self.memory.lock().reduce_lag(self.body, min_rate_time(received_now));
+        self.memory.lock().reduce_lag(self.number, min_rate_time(received_now));
         // The caller never holds more than `largest_body` bytes: it refuses a longer body, or decodes the body while it
         // arrives.
         let needed = round_up(received.min(self.memory.largest_body));
@@ -150,16 +154,16 @@ impl BodyPermit {
         let amount = MemoryAmount::increase(self.held, needed);
         let started = Instant::now();
         let deadline = started + self.memory.timeout.saturating_sub(self.waited);
-        let mut granted = self.memory.lock().request(self.body, amount);
+        let mut granted = self.memory.lock().request(self.number, amount);
         while !granted {
             let now = Instant::now();
             if now >= deadline {
-                self.memory.lock().cancel_request(self.body);
+                self.memory.lock().cancel_request(self.number);
                 return Err(BodyAbort::NoMemory);
             }
-            self.memory.lock().abort_slow_body_for(self.body, LAG_LIMIT.min(self.memory.timeout));
+            self.memory.lock().abort_slow_body_for(self.number, LAG_LIMIT.min(self.memory.timeout));
             let _ = timeout_at(deadline.min(now + CHECK_INTERVAL), self.wake.notified()).await;
-            granted = self.memory.lock().is_granted(self.body);
+            granted = self.memory.lock().is_granted(self.number);
         }
         self.waited += started.elapsed();
         self.held = needed;
@@ -169,7 +173,7 @@ impl BodyPermit {
 
 impl Drop for BodyPermit {
     fn drop(&mut self) {
-        self.memory.lock().remove_body(self.body);
+        self.memory.lock().remove_body(self.number);
     }
 }
 

@@ -1,7 +1,7 @@
-//! An amount of memory, in bytes of the small and of the large part of a `BodyMemory`. This module must never know a
-//! body or a tenant.
+//! [`MemoryAmount`]: a number of bytes in the small part of a `BodyMemory`, and a number of bytes in its large part.
+//! This module must never know a body or a tenant.
 
-/// The maximum number of bytes of each body that are reserved from the small part.
+/// The first `SMALL_BODY` bytes of each body are reserved from the small part, all further bytes from the large part.
 pub(super) const SMALL_BODY: u64 = 64 * 1024;
 
 /// Bytes of the small part and bytes of the large part.

@@ -17,7 +17,7 @@ struct BodyEntry {
     held: MemoryAmount,
     /// The amount that the body waits for. `None` if it does not wait.
     requested: Option<MemoryAmount>,
-    /// How far the body lags behind the minimum rate. The current wait for bytes is not included.
+    /// The lag of the body. The current wait for bytes is not included.
     lag: Duration,
     /// Since when the server has been waiting for more bytes of the body. `None`: the server does not wait for bytes of
     /// this body.
@@ -28,7 +28,7 @@ struct BodyEntry {
 }
 
 impl BodyEntry {
-    /// Returns how far the body lags, including the current wait for bytes.
+    /// Returns the lag of the body, including the current wait for bytes.
     fn lag(&self, now: Instant) -> Duration {
         let waited =
             self.receiving_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
@@ -50,7 +50,7 @@ struct TenantUsage {
     bodies: usize,
 }
 
-/// All bodies in flight.
+/// The sizes of the parts of the memory, and what each body holds and waits for.
 #[derive(Debug)]
 pub(super) struct MemoryState {
     /// The sizes of the small and the large part.
@@ -196,9 +196,9 @@ impl MemoryState {
         self.grant_requests();
     }
 
-    /// Grants requests in the order in which they were made. A request that does not fit keeps waiting. It blocks each
-    /// part of the memory that does not have enough free bytes for it: later requests get nothing from that part. If a
-    /// request does not fit because of the limit of its tenant, it blocks only later requests of the same tenant.
+    /// Grants requests in the order in which they were made. A request that does not fit keeps waiting. If a part of
+    /// the memory does not have enough free bytes for the request, all later requests for this part wait too. If the
+    /// request exceeds its tenant's limit for a part, only later requests of the same tenant for this part wait too.
     fn grant_requests(&mut self) {
         let mut blocked = MemoryAmount::default();
         let mut blocked_tenants: HashMap<Arc<str>, MemoryAmount> = HashMap::new();
@@ -259,9 +259,9 @@ impl MemoryState {
         self.waiting.retain(|number| Some(*number) != chosen);
     }
 
-    /// Tries to free memory for the waiting body `number` by aborting one other body. This other body must lag more
-    /// than `lag_limit`. It must also hold the overflow part, or memory of a part that the waiting body needs. If
-    /// several bodies fulfil these conditions, the body that lags most is aborted.
+    /// Tries to free memory for the waiting body `number` by aborting one other body. The lag of this other body must
+    /// exceed `lag_limit`. This other body must also hold the overflow part, or memory of a part that the waiting body
+    /// needs. If several bodies fulfil these conditions, the body with the longest lag is aborted.
     pub(super) fn abort_slow_body_for(&mut self, number: u64, lag_limit: Duration) {
         let Some(waiting_body) = self.bodies.get(&number) else { return };
         let Some(requested) = waiting_body.requested else { return };

@@ -6,7 +6,7 @@ use crate::request_kind::RequestKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activity {
     /// The first complete head has not arrived.
-    FirstHead,
+    AwaitingFirstHead,
     /// Between two requests.
     Idle,
     /// A request was read and waits for a slot.
@@ -15,13 +15,13 @@ pub(super) enum Activity {
     Serving(RequestKind),
 }
 
-/// Which kind of slot a connection occupies.
+/// Which kind of slot a connection occupies, if it occupies a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ConnectionClass {
     /// The connection has one of the `server.max_connections` slots.
     Regular,
     /// The connection has one of the `server.reserved_connections` slots.
     Reserved,
-    /// The queued request was refused. The connection is open only until the response is sent.
+    /// The connection has no slot, because its queued request was refused. It is open only until the response is sent.
     Closing,
 }

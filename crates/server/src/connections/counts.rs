@@ -48,7 +48,7 @@ impl ConnectionCounts {
     /// Returns the count of the connections with this activity.
     pub(super) fn activity_mut(&mut self, activity: Activity) -> &mut usize {
         match activity {
-            Activity::FirstHead => &mut self.first_head,
+            Activity::AwaitingFirstHead => &mut self.first_head,
             Activity::Idle => &mut self.idle,
             Activity::Queued(_) => &mut self.queued,
             Activity::Serving(kind) => &mut self.serving[kind as usize],

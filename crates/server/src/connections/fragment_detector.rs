@@ -7,8 +7,8 @@
 //! The detector does not change or delay the bytes. If the detector misses a fragment, hyper drops the fragment, and
 //! the request is served.
 
-/// How many bytes of a header line are stored. A line with `Content-Length` must be shorter, otherwise the length
-/// counts as unclear.
+/// How many bytes of a header line are stored. If a `Content-Length` line has this number of bytes or more, the length
+/// of the body is unclear.
 const MAX_LINE_BYTES: usize = 64;
 
 /// Scans the requests of one connection.

@@ -56,7 +56,7 @@ impl<S> HeadErrorStream<S> {
 impl<S: AsyncWrite + Unpin> HeadErrorStream<S> {
     /// Writes the replacement instead of `length` bytes of hyper's response. If the replacement was already written,
     /// writes nothing. Returns `length`, so that hyper regards its own bytes as written.
-    fn poll_replace(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+    fn poll_write_replacement(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         let Self { stream, make_response, replacement, .. } = self;
         let Replacement { bytes, written } =
             replacement.get_or_insert_with(|| Replacement { bytes: make_response(), written: 0 });
@@ -96,7 +96,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadErrorStream<S> {
         if self.is_responding() {
             return Pin::new(&mut self.stream).poll_write(cx, bytes);
         }
-        self.poll_replace(cx, bytes.len())
+        self.poll_write_replacement(cx, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -108,7 +108,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadErrorStream<S> {
             return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         }
         let length = slices.iter().map(|slice| slice.len()).sum();
-        self.poll_replace(cx, length)
+        self.poll_write_replacement(cx, length)
     }
 
     fn is_write_vectored(&self) -> bool {

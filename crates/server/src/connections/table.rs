@@ -219,7 +219,7 @@ impl TableState {
             client,
             accepted_at: now,
             class,
-            activity: Activity::FirstHead,
+            activity: Activity::AwaitingFirstHead,
             requests: 0,
             key: None,
             decision: None,
@@ -332,7 +332,7 @@ impl TableState {
         let since = if entry.class == ConnectionClass::Regular { self.tick() } else { id };
         // `EvictionKey::rank` explains the ranks. `None`: the connection is not evictable.
         let rank = match (entry.class, entry.activity) {
-            (ConnectionClass::Regular, Activity::FirstHead) => Some(0),
+            (ConnectionClass::Regular, Activity::AwaitingFirstHead) => Some(0),
             (ConnectionClass::Regular, Activity::Idle)
             | (ConnectionClass::Reserved, Activity::Serving(_)) => Some(1),
             (ConnectionClass::Regular, _) => None,

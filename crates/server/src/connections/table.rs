@@ -31,7 +31,7 @@ const MAX_CLOSING: usize = 64;
 /// How much time a new connection has to send its first head. After this time, the connection may be evicted. If the
 /// reserve is full, the connection may be evicted earlier.
 const FIRST_HEAD_GRACE: Duration = Duration::from_millis(250);
-/// Minimum time between two reports that all slots are taken.
+/// Minimum time between two reports that all regular slots are taken.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The limits on the number of connections.
@@ -73,8 +73,7 @@ struct ConnectionEntry {
     accepted_at: Instant,
     class: ConnectionClass,
     activity: Activity,
-    /// Number of requests that were read.
-    requests: u64,
+    requests_read: u64,
     /// The position in the order of eviction. `None`: the connection is not evicted, because it has a regular slot and
     /// serves a request.
     key: Option<EvictionKey>,
@@ -95,11 +94,11 @@ struct ClientConnections {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct EvictionKey {
     class: ConnectionClass,
-    /// Rank 0 is evicted before rank 1. Regular connections: 0 waits for its first head, 1 is idle. Reserved
-    /// connections: 1 serves a probe, 0 does anything else. Closing connections: always 0.
+    /// Rank 0 is evicted before rank 1. `Regular`: 0 waits for its first head, 1 is idle. `Reserved`: 0 serves no
+    /// request, 1 serves a probe. `Closing`: always 0.
     rank: u8,
-    /// The order within a rank, a value of the counter `clock`. Regular connections: when the connection last changed.
-    /// All others: when the connection was accepted.
+    /// The order within a rank, as a value of the counter `clock`. `Regular`: when the connection's entry was last
+    /// updated. `Reserved` and `Closing`: when the connection was accepted.
     since: u64,
     id: u64,
 }
@@ -220,7 +219,7 @@ impl TableState {
             accepted_at: now,
             class,
             activity: Activity::AwaitingFirstHead,
-            requests: 0,
+            requests_read: 0,
             key: None,
             decision: None,
             _close: close_sender,
@@ -292,9 +291,9 @@ impl TableState {
         true
     }
 
-    /// Returns the regular connection of `keys` to evict. First choice: the connection that has waited longest for its
-    /// first head, if it has waited for at least [`FIRST_HEAD_GRACE`]. Second choice: the connection that has been idle
-    /// longest.
+    /// Returns which regular connection in `keys` to evict. First choice: the connection that has waited longest for
+    /// its first head, if it has waited for at least [`FIRST_HEAD_GRACE`]. Second choice: the connection that has been
+    /// idle longest.
     fn eviction_candidate(&self, keys: &BTreeSet<EvictionKey>, now: Instant) -> Option<u64> {
         // The lower bounds of the two ranks of regular connections: 0 waits for the first head, 1 is idle.
         let first_head_start = EvictionKey { class: ConnectionClass::Regular, rank: 0, since: 0, id: 0 };
@@ -327,10 +326,9 @@ impl TableState {
 
     /// Adds an entry to `entries` and to every index and count.
     fn insert(&mut self, id: u64, mut entry: ConnectionEntry) {
-        // `since` orders connections of equal rank: regular ones by their last change, and others by the time of their
-        // acceptance, which is the order of the ids.
+        // `EvictionKey` explains `since` and `rank`. An id is the value of `clock` when the connection was accepted.
         let since = if entry.class == ConnectionClass::Regular { self.tick() } else { id };
-        // `EvictionKey::rank` explains the ranks. `None`: the connection is not evictable.
+        // `None`: the connection is not evictable.
         let rank = match (entry.class, entry.activity) {
             (ConnectionClass::Regular, Activity::AwaitingFirstHead) => Some(0),
             (ConnectionClass::Regular, Activity::Idle)
@@ -469,14 +467,14 @@ impl ConnectionHandle {
         // Only a connection in the reserve waits for a regular slot, and only if its request is not a probe.
         if class != ConnectionClass::Reserved || kind == RequestKind::Probe {
             state.update(self.id, |entry| {
-                entry.requests += 1;
+                entry.requests_read += 1;
                 entry.activity = Activity::Serving(kind);
             });
             return RequestAdmission::Served;
         }
         let (sender, decision) = oneshot::channel();
         state.update(self.id, |entry| {
-            entry.requests += 1;
+            entry.requests_read += 1;
             entry.activity = Activity::Queued(kind);
             entry.decision = Some(sender);
         });
@@ -496,7 +494,8 @@ impl ConnectionHandle {
         state.admit_queued(limits, Instant::now());
     }
 
-    /// Stops waiting for a slot. Returns true if the request got its slot at the last moment.
+    /// Stops waiting for a slot: if the request is still queued, it is refused. Returns whether the connection has a
+    /// regular slot. The request may have got this slot at the last moment.
     pub(crate) fn cancel_wait(&self) -> bool {
         let state = &mut *self.table.state();
         if state.queue.contains(&self.id) {
@@ -505,13 +504,13 @@ impl ConnectionHandle {
         state.entries.get(&self.id).is_some_and(|entry| entry.class == ConnectionClass::Regular)
     }
 
-    /// Marks the connection as idle. The caller has seen that `requests` requests were read and all of them are
-    /// answered. If another request was read since then, this does nothing. If requests are queued and the connection
+    /// Marks the connection as idle. `requests_read` is the number of requests that the caller knows, and all of them
+    /// are answered. If another request was read since then, nothing is done. If requests are queued and the connection
     /// is regular, the connection is closed instead. A queued request then gets the slot.
-    pub(crate) fn mark_idle(&self, requests: u64) {
+    pub(crate) fn mark_idle(&self, requests_read: u64) {
         let (state, limits) = (&mut *self.table.state(), &self.table.limits);
         let Some(entry) = state.entries.get(&self.id) else { return };
-        if entry.requests != requests || !matches!(entry.activity, Activity::Serving(_)) {
+        if entry.requests_read != requests_read || !matches!(entry.activity, Activity::Serving(_)) {
             return;
         }
         if entry.class == ConnectionClass::Regular && !state.queue.is_empty() {

@@ -15,8 +15,8 @@ fn connect(table: &Arc<ConnectionTable>, client: IpAddr) -> AdmittedConnection {
     table.admit(client, Instant::now()).connection.unwrap()
 }
 
-/// A connection that was accepted so long ago that its first head is late.
-fn late(table: &Arc<ConnectionTable>) -> AdmittedConnection {
+/// A new connection that was accepted so long ago that its first head is late.
+fn connect_with_late_head(table: &Arc<ConnectionTable>) -> AdmittedConnection {
     table.admit(A, Instant::now().checked_sub(FIRST_HEAD_GRACE).unwrap()).connection.unwrap()
 }
 
@@ -48,12 +48,12 @@ fn a_new_connection_evicts_the_one_that_waits_longest_for_a_head_then_the_longes
     // `idle[1]` becomes idle first, so it is evicted before `idle[0]`.
     idle[1].handle.mark_idle(1);
     idle[0].handle.mark_idle(1);
-    let mut heads = [late(&table), late(&table)];
+    let mut without_head = [connect_with_late_head(&table), connect_with_late_head(&table)];
     let mut served = Vec::new();
     for _ in 0..2 {
         served.push(serving(&table, RequestKind::Upload));
     }
-    assert!(heads.iter_mut().all(is_closed));
+    assert!(without_head.iter_mut().all(is_closed));
     assert!(!idle.iter_mut().any(is_closed));
     served.push(serving(&table, RequestKind::Upload));
     assert!(is_closed(&mut idle[1]));
@@ -102,23 +102,22 @@ fn a_queued_request_gets_the_slot_of_a_connection_whose_head_is_late() {
 #[test]
 fn queued_requests_are_served_in_order_and_the_first_is_refused_when_the_reserve_is_full() {
     let table = table(1, 2, None);
-    let first = serving(&table, RequestKind::Stream);
+    let streaming = serving(&table, RequestKind::Stream);
     let (_one, mut decision_one) = queued(&table);
     let (mut two, mut decision_two) = queued(&table);
     assert!(decision_one.try_recv().is_err());
     let (three, mut decision_three) = queued(&table);
     assert_eq!(decision_one.try_recv(), Ok(QueueDecision::Refuse));
     // While requests are queued, a regular connection is closed after its response.
-    assert!(first.handle.must_close());
-    drop(first);
+    assert!(streaming.handle.must_close());
+    drop(streaming);
     assert_eq!(decision_two.try_recv(), Ok(QueueDecision::Serve));
     assert!(decision_three.try_recv().is_err());
-    // The second connection becomes idle, so it is closed, and the queued request of the third connection gets the
-    // slot.
+    // Connection `two` becomes idle, so it is closed, and the queued request of connection `three` gets the slot.
     two.handle.mark_idle(1);
     assert!(is_closed(&mut two));
     assert_eq!(decision_three.try_recv(), Ok(QueueDecision::Serve));
-    // The third connection has a regular slot, so `cancel_wait` returns true.
+    // `cancel_wait` returns true: connection `three` has a regular slot, so its request is not refused.
     assert!(!three.handle.must_close() && three.handle.cancel_wait());
     assert_eq!((table.counts().closing, table.counts().refused), (1, 1));
 }

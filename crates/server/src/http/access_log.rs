@@ -37,8 +37,8 @@ pub(super) struct RequestContext {
     caller: OnceLock<Scope>,
     /// The artifact that the request names or has stored.
     artifact: OnceLock<ArtifactId>,
-    /// The control method. Empty if the request has no known control method.
-    control: OnceLock<&'static str>,
+    /// Not set if the request has no known control method.
+    control_method: OnceLock<&'static str>,
     /// The permit of the request limiter. The permit is dropped when the response has ended.
     permit: OnceLock<RequestPermit>,
 }
@@ -49,7 +49,7 @@ impl RequestContext {
             id,
             caller: OnceLock::new(),
             artifact: OnceLock::new(),
-            control: OnceLock::new(),
+            control_method: OnceLock::new(),
             permit: OnceLock::new(),
         }
     }
@@ -74,7 +74,7 @@ impl RequestContext {
     }
 
     pub(super) fn set_control_method(&self, method: &'static str) {
-        let _ = self.control.set(method);
+        let _ = self.control_method.set(method);
     }
 }
 
@@ -147,9 +147,9 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
     entry.log_cause();
     let headers = response.headers_mut();
     set_headers(headers, &entry.context.id);
-    // The client waits for a `100 Continue` that it will not get. The server does not know whether the client will send
-    // the body nevertheless, so the connection must be closed.
-    if body_progress.is_some_and(|progress| progress.is_pending()) {
+    // A client that still waits for `100 Continue` will not get it. The server does not know whether the client will
+    // send the body nevertheless, so the connection must be closed.
+    if body_progress.is_some_and(|progress| progress.is_awaiting_continue()) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -189,7 +189,7 @@ impl AccessLogEntry {
     fn record_metrics(&self) {
         self.metrics.record(&FinishedRequest {
             route: self.route.as_deref(),
-            control: self.context.control.get().copied(),
+            control: self.context.control_method.get().copied(),
             method: &self.method,
             status: self.status,
             code: self.refusal.as_ref().map(|refusal| refusal.code),
@@ -219,7 +219,7 @@ impl Drop for AccessLogEntry {
         tracing::info!(
             method = self.method.as_str(),
             route = self.route.as_deref(),
-            control = self.context.control.get().copied(),
+            control = self.context.control_method.get().copied(),
             status = self.status.map(|status| status.as_u16()),
             code = self.refusal.as_ref().map(|refusal| refusal.code.as_str()),
             duration_ms = millis(self.started.elapsed()),

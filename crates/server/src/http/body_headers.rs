@@ -1,6 +1,7 @@
-//! Checks of the headers that change the meaning of a request's body. The server always uses the whole body, without
-//! decoding it. A header can say that the body is encoded, or that the body is only a part of the content. If such a
-//! header were ignored, the server would store or do something that was not requested.
+//! Checks of the headers that change the meaning of a request's body or of its method. The server always uses the whole
+//! body, without decoding it, and the method of the request line. A header can say that the body is encoded, that the
+//! body is only a part of the content, or that another method is meant. If such a header were ignored, the server would
+//! store or do something that was not requested.
 //!
 //! This module must never know what a body is for.
 
@@ -22,8 +23,8 @@ const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-method-override"),
 ];
 
-/// Rejects headers that change the meaning of the body or of the method. `verb` is the method of the request line.
-pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), ErrorResponse> {
+/// Rejects headers that change the meaning of the body or of the method. `method` is the method of the request line.
+pub(super) fn check_headers(method: &Method, headers: &HeaderMap) -> Result<(), ErrorResponse> {
     // RFC 9110 §14.5: a server that does not support partial PUTs must not store a part as the whole.
     if headers.contains_key(CONTENT_RANGE) {
         return Err(ErrorResponse::invalid(
@@ -53,7 +54,7 @@ pub(super) fn check_headers(verb: &Method, headers: &HeaderMap) -> Result<(), Er
     }
     if METHOD_OVERRIDES
         .iter()
-        .any(|name| !all_elements(headers, name, |value| value.eq_ignore_ascii_case(verb.as_str())))
+        .any(|name| !all_elements(headers, name, |value| value.eq_ignore_ascii_case(method.as_str())))
     {
         return Err(ErrorResponse::invalid(
             "method override headers are not supported; send the request with that HTTP method",

@@ -11,13 +11,13 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::response::ErrorResponse;
 
-/// If a request has one of these headers, the record must be read before the bytes.
-const CONDITIONS: [HeaderName; 6] =
+/// The headers of conditions and ranges. If a request has one of them, the record must be read before the bytes.
+const CONDITION_AND_RANGE_HEADERS: [HeaderName; 6] =
     [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// Returns whether `headers` contains one of [`CONDITIONS`].
-pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
-    CONDITIONS.iter().any(|name| headers.contains_key(name))
+/// Returns whether `headers` contains one of [`CONDITION_AND_RANGE_HEADERS`].
+pub(super) fn needs_record(headers: &HeaderMap) -> bool {
+    CONDITION_AND_RANGE_HEADERS.iter().any(|name| headers.contains_key(name))
 }
 
 /// Returns the entity tag: the SHA-256 in quotes. The tag is strong, because the SHA-256 identifies the bytes.
@@ -48,12 +48,12 @@ pub(super) fn evaluate(headers: &HeaderMap, record: &Record, now: SystemTime) ->
     let tag = entity_tag(&record.digest);
     let modified = last_modified(record, now);
     let is_expected = if headers.contains_key(IF_MATCH) {
-        any_tag(headers, &IF_MATCH, |is_weak, candidate| !is_weak && candidate == tag)
+        any_tag(headers, &IF_MATCH, |candidate| !candidate.is_weak && candidate.quoted == tag)
     } else {
         single_date(headers, &IF_UNMODIFIED_SINCE).is_none_or(|date| modified <= date)
     };
     let is_unchanged = if headers.contains_key(IF_NONE_MATCH) {
-        any_tag(headers, &IF_NONE_MATCH, |_, candidate| candidate == tag)
+        any_tag(headers, &IF_NONE_MATCH, |candidate| candidate.quoted == tag)
     } else {
         single_date(headers, &IF_MODIFIED_SINCE).is_some_and(|date| modified <= date)
     };
@@ -102,27 +102,34 @@ fn single_date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
 }
 
 /// Returns whether one of the headers `name` is `*`, which matches any artifact, or has a tag for which `is_match`
-/// returns true. The arguments of `is_match` are whether the tag is weak, and the quoted text of the tag.
-fn any_tag(headers: &HeaderMap, name: &HeaderName, is_match: impl Fn(bool, &str) -> bool) -> bool {
+/// returns true.
+fn any_tag(headers: &HeaderMap, name: &HeaderName, is_match: impl Fn(EntityTag<'_>) -> bool) -> bool {
     headers.get_all(name).iter().any(|list| {
         let list = list.to_str().unwrap_or_default().trim();
-        list == "*" || tags(list).any(|(is_weak, tag)| is_match(is_weak, tag))
+        list == "*" || tags(list).any(&is_match)
     })
 }
 
-/// Returns the tags of a list. Each item is whether the tag is weak, and the quoted text of the tag. The tags after a
-/// malformed tag are ignored.
-fn tags(list: &str) -> impl Iterator<Item = (bool, &str)> {
+/// An entity tag in a header of a request.
+#[derive(Debug, Clone, Copy)]
+struct EntityTag<'a> {
+    is_weak: bool,
+    /// The text of the tag, with its quotes and without `W/`.
+    quoted: &'a str,
+}
+
+/// Returns the tags of a list. The tags after a malformed tag are ignored.
+fn tags(list: &str) -> impl Iterator<Item = EntityTag<'_>> {
     let mut remaining = list;
     std::iter::from_fn(move || {
         remaining = remaining.trim_start_matches([' ', '\t', ',']);
         let is_weak = remaining.starts_with("W/");
-        let quoted = remaining.strip_prefix("W/").unwrap_or(remaining);
+        let from_quote = remaining.strip_prefix("W/").unwrap_or(remaining);
         // The length of the text between the quotes, plus the two quotes.
-        let tag_length = quoted.strip_prefix('"')?.find('"')? + 2;
-        let (tag, after_tag) = quoted.split_at(tag_length);
+        let tag_length = from_quote.strip_prefix('"')?.find('"')? + 2;
+        let (quoted, after_tag) = from_quote.split_at(tag_length);
         remaining = after_tag;
-        Some((is_weak, tag))
+        Some(EntityTag { is_weak, quoted })
     })
 }
 

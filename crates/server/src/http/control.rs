@@ -53,7 +53,7 @@ pub(super) async fn control(
     let body = ControlBody::new(memory.start_body(caller.tenant().as_str()), http_request.into_body());
     match method {
         Method::ArtifactsPut => {
-            // `_memory` keeps the memory of the bytes reserved until the put has ended.
+            // `_memory` is the permit for the memory of the body. The memory stays reserved until the put has ended.
             let (request, _memory) = read_put(body, resolver.put_limit()).await?;
             let response = resolver.put(caller, request).await?;
             log_artifact(response.artifact.id.as_str());
@@ -191,7 +191,7 @@ impl ControlBody {
     }
 }
 
-/// Returns the error for a body that the body memory has aborted.
+/// Returns the error for a body that was aborted, because it arrived too slowly or no memory became free in time.
 fn abort_error(abort: BodyAbort) -> ErrorResponse {
     match abort {
         BodyAbort::TooSlow => ErrorResponse::invalid("the body arrived too slowly; nothing was done"),

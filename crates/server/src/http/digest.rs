@@ -13,7 +13,7 @@ pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-d
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Base64 as structured fields allow it: padding may be missing, and the unused last bits may have any value (RFC 9651
-/// §4.2.7). The padding is removed before decoding. `None` would mean that this specification is not valid.
+/// §4.2.7). The padding is removed before decoding. `None` cannot occur: the specification below is valid.
 static LENIENT_BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
     let mut specification = Specification::new();
     specification.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
@@ -21,8 +21,8 @@ static LENIENT_BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
     specification.encoding().ok()
 });
 
-/// Returns the SHA-256 of the body that the header `Content-Digest` names. Digests of other algorithms are ignored.
-/// `None`: the request names no SHA-256.
+/// Returns the SHA-256 in the header `Content-Digest`. Digests of other algorithms are ignored. `None`: the header is
+/// absent or contains no SHA-256.
 ///
 /// # Errors
 /// `invalid_request` if the header is malformed.
@@ -78,12 +78,12 @@ fn are_parameters(text: &str) -> bool {
         && parts.all(|parameter| {
             // A parameter without a value is true, which is written `?1`.
             let (key, item) = parameter.split_once('=').unwrap_or((parameter, "?1"));
-            is_key(key.trim_start_matches(' ')) && is_item(item)
+            is_key(key.trim_start_matches(' ')) && is_bare_item(item)
         })
 }
 
-/// Returns whether `text` is the value of a parameter: a bare item (RFC 9651 §3.3).
-fn is_item(text: &str) -> bool {
+/// Returns whether `text` is a bare item, such as the value of a parameter (RFC 9651 §3.3).
+fn is_bare_item(text: &str) -> bool {
     if let Some(content) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         return is_string_content(content);
     }

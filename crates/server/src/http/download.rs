@@ -65,7 +65,7 @@ pub(super) async fn download(
     // The response to a request with conditions or a range may have no bytes. So the record of the artifact is read
     // first, and the store opens the bytes only if they are sent.
     let mut part = None;
-    if conditional::is_conditional(headers) {
+    if conditional::needs_record(headers) {
         let record = app.resolver.stat(caller, &task, &id).await?;
         if let Some(response) = evaluate_conditions(headers, &record)? {
             return Ok(response);

@@ -48,26 +48,26 @@ impl Collector for MetricsCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self(app) = self;
         let mut families = Families::new(encoder);
-        FAMILIES.iter().try_for_each(|encode| encode(app, &mut families))
+        FAMILY_ENCODERS.iter().try_for_each(|encode| encode(app, &mut families))
     }
 }
 
 /// The functions that write the metric families. Each function writes the families of one part of the app.
-const FAMILIES: &[fn(&App, &mut Families<'_>) -> fmt::Result] = &[
+const FAMILY_ENCODERS: &[fn(&App, &mut Families<'_>) -> fmt::Result] = &[
     |app, families| app.metrics.requests.encode(families, *app.in_flight.borrow() as u64),
     |app, families| app.metrics.connections.encode(families),
-    connections,
+    encode_connections,
     |app, families| app.metrics.event_streams.encode(families),
-    events,
-    log,
+    encode_events,
+    encode_log,
     |app, families| app.metrics.store.as_ref().map_or(Ok(()), |store| store.encode(families)),
-    keys,
+    encode_keys,
     |app, families| app.metrics.process.encode(families),
-    build,
+    encode_build,
 ];
 
 /// Writes the families of the connection table.
-fn connections(app: &App, families: &mut Families<'_>) -> fmt::Result {
+fn encode_connections(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let counts = app.connection_counts();
     let serving = RequestKind::ALL.map(|kind| (kind.as_str(), counts.serving(kind)));
     let waiting = [("first_head", counts.first_head), ("idle", counts.idle), ("queued", counts.queued)];
@@ -91,7 +91,7 @@ fn connections(app: &App, families: &mut Families<'_>) -> fmt::Result {
 }
 
 /// Writes the families of the resolver's event bus.
-fn events(app: &App, families: &mut Families<'_>) -> fmt::Result {
+fn encode_events(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let counts = app.resolver.event_counts();
     families.counter(
         Family::new(
@@ -114,7 +114,7 @@ fn events(app: &App, families: &mut Families<'_>) -> fmt::Result {
 }
 
 /// Writes the families of the process's log, if the process counts the lines of its log.
-fn log(app: &App, families: &mut Families<'_>) -> fmt::Result {
+fn encode_log(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let Some(counts) = app.log_counts.map(|counts| counts()) else { return Ok(()) };
     families.counter(
         Family::new("artifactd_log_lines_written", "Lines of the log that were written."),
@@ -130,7 +130,7 @@ fn log(app: &App, families: &mut Families<'_>) -> fmt::Result {
 }
 
 /// Writes the families of the keys that verify tokens.
-fn keys(app: &App, families: &mut Families<'_>) -> fmt::Result {
+fn encode_keys(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let refreshes = app.verifier.refreshes();
     families.counter(
         Family::new("artifactd_jwks_refreshes", "Key sets that were loaded from the file or the provider."),
@@ -145,8 +145,8 @@ fn keys(app: &App, families: &mut Families<'_>) -> fmt::Result {
     )
 }
 
-/// Writes the family that names the build.
-fn build(app: &App, families: &mut Families<'_>) -> fmt::Result {
+/// Writes the family with the version and the commit of the build.
+fn encode_build(app: &App, families: &mut Families<'_>) -> fmt::Result {
     let runtime = app.resolver.runtime();
     let labels = [("version", runtime.build_version.as_str()), ("commit", runtime.build_commit.as_str())];
     families.info(Family::new("artifactd_build", "Version and commit of this build."), &labels)

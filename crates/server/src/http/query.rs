@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::response::ErrorResponse;
 use crate::routes::RequestField;
 
-/// The maximum number of characters of an undeclared name in a message.
+/// Maximum length of an undeclared name in an error message, in characters. A longer name is shortened.
 const MAX_NAME_CHARS: usize = 64;
 
 /// The parameters of a request: names and decoded values, in the order of the query.
@@ -56,8 +56,8 @@ pub(super) fn reject_parameters(raw: Option<&str>) -> Result<(), ErrorResponse> 
     Query::parse(raw, &[]).map(|_| ())
 }
 
-/// Returns the token in the query of an event stream. The other parameters are checked later. `None`: the query has no
-/// token.
+/// Returns the token in the query `raw` of an event stream. The handler checks the parameters later. `None`: there is
+/// no token, or it is empty or malformed.
 pub(super) fn access_token(raw: &str) -> Option<String> {
     let value = raw.split('&').find_map(|pair| pair.strip_prefix("access_token="))?;
     decode(value).filter(|token| !token.is_empty())

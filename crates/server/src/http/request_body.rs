@@ -34,7 +34,7 @@ const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
 /// Maximum time for which a body is drained.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A body fails if the sum of its waits exceeds this multiple of the stall timeout.
+/// A body fails if the sum of the waits for it exceeds this multiple of `RequestBody::stall_timeout`.
 const MAX_STALL_TIMEOUTS: u32 = 10;
 
 /// How far a request's body was read. The access log gets the progress from the request's extensions.
@@ -55,7 +55,7 @@ impl BodyProgress {
 
     /// Returns whether the client still waits for a `100 Continue` that it will not get. The connection must then be
     /// closed, because the server does not know whether the client will send the body.
-    pub(super) fn is_pending(&self) -> bool {
+    pub(super) fn is_awaiting_continue(&self) -> bool {
         self.expects_continue && !self.is_polled.load(Ordering::Acquire)
     }
 }
@@ -81,7 +81,7 @@ pub(super) fn wrap_body(
     parts.extensions.insert(Arc::clone(&progress));
     let (inner, guard, metrics) = (Some(inner), Some(guard), Arc::clone(metrics));
     let body =
-        RequestBody { inner, progress, metrics, stall_timeout, stall: None, waited: Duration::ZERO, guard };
+        RequestBody { inner, progress, metrics, stall_timeout, stall: None, wait_sum: Duration::ZERO, guard };
     Request::from_parts(parts, Body::new(body))
 }
 
@@ -96,9 +96,10 @@ struct RequestBody {
     stall_timeout: Duration,
     /// The current stall. `None`: the server does not wait for the body.
     stall: Option<Stall>,
-    /// How long the server has waited for the body, minus the time that the received bytes take at the minimum rate.
-    waited: Duration,
-    /// `None` only while the body is dropped.
+    /// The sum of all waits for the body, minus the time that the received bytes take at the minimum rate. Never below
+    /// zero.
+    wait_sum: Duration,
+    /// `Some` until the body is dropped.
     guard: Option<BodyGuard>,
 }
 
@@ -112,7 +113,7 @@ struct Stall {
 impl RequestBody {
     /// Waits while no bytes arrive. Resolves when this wait, or the sum of all waits, is too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let remaining = self.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(self.waited);
+        let remaining = self.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(self.wait_sum);
         let max_wait = self.stall_timeout.min(remaining);
         let stall = self
             .stall
@@ -143,7 +144,7 @@ impl HttpBody for RequestBody {
             return Poll::Ready(Some(Err(error.into())));
         };
         if let Some(stall) = this.stall.take() {
-            this.waited = this.waited.saturating_add(stall.since.elapsed());
+            this.wait_sum = this.wait_sum.saturating_add(stall.since.elapsed());
         }
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -151,7 +152,7 @@ impl HttpBody for RequestBody {
             this.progress.received.fetch_add(length, Ordering::Relaxed);
             // The received bytes reduce the sum of the waits.
             let expected_micros = length.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND;
-            this.waited = this.waited.saturating_sub(Duration::from_micros(expected_micros));
+            this.wait_sum = this.wait_sum.saturating_sub(Duration::from_micros(expected_micros));
         } else {
             this.inner = None;
         }
@@ -172,7 +173,7 @@ impl Drop for RequestBody {
         let Some(inner) = self.inner.take() else { return };
         // If the client waits for `100 Continue`, the body is not drained, because polling would make hyper send
         // `100 Continue`.
-        if inner.is_end_stream() || self.progress.is_pending() {
+        if inner.is_end_stream() || self.progress.is_awaiting_continue() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -76,7 +76,7 @@ fn is_host(text: &[u8]) -> bool {
         return is_address && is_port_suffix(port);
     }
     let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-    !host.is_empty() && is_name(host) && is_port_suffix(port)
+    !host.is_empty() && is_reg_name(host) && is_port_suffix(port)
 }
 
 /// Returns whether `text` is empty, or a colon and a port. The port may be empty.
@@ -86,15 +86,15 @@ fn is_port_suffix(text: &str) -> bool {
 }
 
 /// Returns whether `text` is a `reg-name` of RFC 3986.
-fn is_name(text: &str) -> bool {
+fn is_reg_name(text: &str) -> bool {
     // The first part is before any `%`. Each further part must begin with two hex digits.
     let mut parts = text.split('%');
-    parts.next().is_some_and(|plain| plain.bytes().all(is_name_byte))
+    parts.next().is_some_and(|plain| plain.bytes().all(is_unreserved_or_sub_delim))
         && parts.all(|part| {
             let bytes = part.as_bytes();
             bytes.len() >= 2
                 && bytes[..2].iter().all(u8::is_ascii_hexdigit)
-                && bytes[2..].iter().copied().all(is_name_byte)
+                && bytes[2..].iter().copied().all(is_unreserved_or_sub_delim)
         })
 }
 
@@ -106,11 +106,11 @@ fn is_future_address(text: &str) -> bool {
     !version.is_empty()
         && version.bytes().all(|digit| digit.is_ascii_hexdigit())
         && !address.is_empty()
-        && address.bytes().all(|byte| is_name_byte(byte) || byte == b':')
+        && address.bytes().all(|byte| is_unreserved_or_sub_delim(byte) || byte == b':')
 }
 
 /// Returns whether `byte` is one of `unreserved` or `sub-delims` of RFC 3986.
-fn is_name_byte(byte: u8) -> bool {
+fn is_unreserved_or_sub_delim(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 

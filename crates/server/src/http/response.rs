@@ -33,8 +33,8 @@ pub(super) struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// Creates a refusal with `code`. `message` is sent to the client, so it must consist of fixed text and declared
-    /// names.
+    /// Creates a refusal with `code`. `message` is sent to the client, so it must never contain a secret, nor anything
+    /// of another tenant.
     pub(super) fn new(code: Code, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Refusal::new(code, message).into()
     }
@@ -44,7 +44,7 @@ impl ErrorResponse {
         Self::new(Code::InvalidRequest, message)
     }
 
-    /// The refusal of a connection, or of a queued request, that gets no slot.
+    /// Creates the refusal for a connection, or for a queued request, that gets no slot.
     pub(super) fn too_many_connections() -> Self {
         Self::new(
             Code::RuntimeError,
@@ -55,7 +55,7 @@ impl ErrorResponse {
         .with_header(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// The refusal of a request above the limit of its user or tenant.
+    /// Creates the refusal for a request whose user or tenant has reached its limit of requests in progress.
     pub(super) fn too_many_requests() -> Self {
         Self::new(
             Code::RuntimeError,
@@ -107,7 +107,7 @@ impl ErrorResponse {
         all_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match code_status {
             // RFC 6750 §3: the response to a request without a token contains no error code. For such a request, the
-            // extractor has already set the header.
+            // module `auth` has already set `WWW-Authenticate`.
             StatusCode::UNAUTHORIZED if !all_headers.contains_key(WWW_AUTHENTICATE) => {
                 let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
                 all_headers.insert(WWW_AUTHENTICATE, challenge);

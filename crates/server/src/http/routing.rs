@@ -15,7 +15,8 @@ use super::{control, download, events, metrics, probes, upload};
 use crate::app::App;
 use crate::routes::{ROOT, ROUTES, Route, RouteKind, unknown_path, unknown_verb};
 
-/// Returns the handler of a route, for any verb. `check_verb` rejects the verbs that the route does not have.
+/// Returns the handler of a route, for any HTTP method. `check_http_method` rejects the methods that the route does not
+/// have.
 fn handler(route: &Route) -> MethodRouter<Arc<App>> {
     match route.kind {
         RouteKind::Control => any(control::control),
@@ -44,22 +45,23 @@ pub(super) fn mounted_routes(app: &Arc<App>) -> Router<Arc<App>> {
 fn bind(app: &Arc<App>, routes: impl Iterator<Item = &'static Route>) -> Router<Arc<App>> {
     let mut bound = Router::new();
     for route in routes {
-        let verb_layer = from_fn(async |request: Request, next: Next| check_verb(route, request, next).await);
-        bound = bound.route(route.path, handler(route).layer(verb_layer));
+        let method_layer =
+            from_fn(async |request: Request, next: Next| check_http_method(route, request, next).await);
+        bound = bound.route(route.path, handler(route).layer(method_layer));
     }
     bound
         .fallback(async || ErrorResponse::new(Code::UnknownMethod, unknown_path()))
         .with_state(Arc::clone(app))
 }
 
-/// Rejects a verb that the route does not have. This happens before authentication.
-async fn check_verb(route: &'static Route, request: Request, next: Next) -> Response {
+/// Rejects an HTTP method that the route does not have. This happens before authentication.
+async fn check_http_method(route: &'static Route, request: Request, next: Next) -> Response {
     if route.verbs.contains(&request.method().as_str()) {
         return next.run(request).await;
     }
     let error = ErrorResponse::new(Code::UnknownMethod, unknown_verb(route));
     match HeaderValue::from_str(&route.verbs.join(", ")) {
-        Ok(verbs) => error.with_header(ALLOW, verbs).into_response(),
+        Ok(allowed) => error.with_header(ALLOW, allowed).into_response(),
         Err(_) => error.into_response(),
     }
 }

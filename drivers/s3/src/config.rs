@@ -18,7 +18,7 @@ pub(crate) const NAME: &str = "s3";
 pub(crate) const MAX_PARTS: u64 = 10_000;
 /// The largest object that the protocol allows.
 pub(crate) const MAX_OBJECT_BYTES: u64 = 5 << 40;
-/// The longest validity of a URL that the protocol allows.
+/// The longest validity that the protocol allows for a presigned URL.
 pub(crate) const MAX_PRESIGN_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// The largest object that the protocol copies in one request.
 const MAX_COPY_BYTES: u64 = 5 << 30;
@@ -173,7 +173,7 @@ pub enum ConditionalCreate {
     No,
 }
 
-/// Whether a new store has index keys, so that a listing reads only what it returns.
+/// Whether a new store has index keys. With index keys, a listing reads fewer records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListingIndex {
     /// Index keys ordered by time. Each put sends one more request, and so does each delete. Without a filter, a page
@@ -239,7 +239,7 @@ pub struct S3Config {
 }
 
 impl S3Config {
-    /// A store in `bucket` of AWS with the default options. The default chain provides the credentials.
+    /// The default configuration of a store in `bucket` at AWS. The default credentials chain provides the access key.
     pub fn bucket(bucket: impl Into<String>) -> Self {
         Self {
             bucket: bucket.into(),
@@ -317,7 +317,7 @@ impl S3Config {
             upload_ttl: duration("upload_ttl", defaults.upload_ttl),
             max_artifact_bytes: number("max_artifact_bytes", defaults.max_artifact_bytes),
             clock,
-            // The bucket, and `copy_limit`, which is not an option.
+            // `defaults` already contains the bucket. `copy_limit` is not an option.
             ..defaults
         };
         config.validate()?;
@@ -390,8 +390,8 @@ impl S3Config {
         self
     }
 
-    /// Sets whether this is the only process that writes the store. If it is, puts claim no keys, which saves requests
-    /// if the storage does not honour `If-None-Match`.
+    /// Sets whether this is the only process that writes the store. If it is, a put does not exclude puts of other
+    /// processes. This saves requests if the storage does not honour `If-None-Match`.
     #[must_use]
     pub fn single_writer(mut self, single: bool) -> Self {
         self.single_writer = single;

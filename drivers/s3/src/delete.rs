@@ -16,7 +16,7 @@ use crate::state::StoreState;
 pub(crate) const CLEANUP_RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
-/// The deletion of an object that is not an artifact, for errors.
+/// The [`Operation`] of a request that deletes an object other than an artifact.
 pub(crate) const DELETE_TEMP_OBJECT: Operation = Operation::delete("deleting a temporary object");
 
 impl StoreState {

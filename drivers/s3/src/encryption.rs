@@ -4,9 +4,9 @@
 //! store's key is stored in the bucket. So encryption protects records from holders of URLs, but not from readers of
 //! the bucket.
 //!
-//! Each record is encrypted with AES-256-GCM and a key of its own. That key is an HMAC-SHA256 of the put's random mark,
-//! made with the store's key. A mark is used once, so each derived key encrypts one record, and a fixed nonce is safe.
-//! This module must never send a request.
+//! Each record is encrypted with AES-256-GCM and a key of its own. That key is derived: it is the HMAC-SHA256 of the
+//! put's mark, computed with the store's key. The mark is a random value that identifies the put. A mark is used once,
+//! so each derived key encrypts one record, and a fixed nonce is safe. This module must never send a request.
 
 use std::fmt;
 

@@ -313,8 +313,7 @@ where
     E: Error + 'static,
 {
     // The client fetches the access key before it sends the request. This may have failed.
-    let credentials = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>());
-    if let Some(error) = credentials {
+    if let Some(error) = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>()) {
         return (RequestErrorKind::AccessDenied, credentials_error(error));
     }
     let server = config.server_name();

@@ -96,8 +96,9 @@ impl Versioning {
 pub(crate) enum FeatureSource {
     /// Probed when the store was opened, or later.
     Probed,
-    /// Read from `FORMAT`, where an earlier opening recorded them. If `FORMAT` records none and the storage cannot be
-    /// probed, the [minimal](StorageFeatures::minimal) features have this source, too.
+    /// Read from `FORMAT`, where an earlier opening recorded them. This is also the source of the
+    /// [minimal](StorageFeatures::minimal) features, which are used if `FORMAT` records none and the storage cannot be
+    /// probed.
     Recorded,
     /// Set by the option `conditional_create`.
     Configured,
@@ -144,7 +145,7 @@ pub(crate) fn store_features(
     let StorageFeatures { conditions, checksum_on_put, checksum_on_part, metadata_limit } = known.features;
     let source = match known.source {
         FeatureSource::Probed => "probed just now".to_owned(),
-        FeatureSource::Recorded => format!("recorded in FORMAT{}", recorded_at(known.probed_at)),
+        FeatureSource::Recorded => format!("recorded in FORMAT{}", at_time(known.probed_at)),
         FeatureSource::Configured => "set by the option conditional_create".to_owned(),
     };
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
@@ -203,7 +204,7 @@ pub(crate) fn store_features(
         },
     ];
     features.extend(bucket_features(known));
-    features.extend(format_features(config, indexed, encrypted));
+    features.extend(unprobed_features(config, indexed, encrypted));
     features
 }
 
@@ -236,8 +237,8 @@ fn bucket_features(known: &KnownFeatures) -> [StoreFeature; 2] {
     ]
 }
 
-/// The features that `FORMAT`, the protocol and the options determine.
-fn format_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreFeature; 4] {
+/// The features that are never probed: `FORMAT`, the protocol and the options determine them.
+fn unprobed_features(config: &S3Config, indexed: bool, encrypted: bool) -> [StoreFeature; 4] {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     [
         StoreFeature {
@@ -288,6 +289,6 @@ pub(crate) fn retention_notice() -> String {
 }
 
 /// The time of a probe as the end of a phrase, such as ` at 2026-01-02T03:04:05Z`; empty if the time is unknown.
-fn recorded_at(probed_at: Option<Timestamp>) -> String {
+fn at_time(probed_at: Option<Timestamp>) -> String {
     probed_at.map_or_else(String::new, |at| format!(" at {at}"))
 }

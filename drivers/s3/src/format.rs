@@ -50,9 +50,9 @@ pub(crate) struct OpenedFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FormatObject {
     pub(crate) format: StoreFormat,
-    /// The [`fingerprint`] of the address that was probed.
-    pub(crate) endpoint: String,
-    /// What the storage honours; `None` if it was not probed.
+    /// The [`fingerprint`] of the storage's address.
+    pub(crate) address_fingerprint: String,
+    /// What the storage honours; `None` if it was not probed, or if an older build recorded it without all fields.
     pub(crate) features: Option<StorageFeatures>,
     /// When the storage was probed; `None` if it was not probed.
     pub(crate) probed_at: Option<Timestamp>,
@@ -67,7 +67,7 @@ impl FormatObject {
         let probed = known.source != FeatureSource::Configured;
         Self {
             format,
-            endpoint: fingerprint(config),
+            address_fingerprint: fingerprint(config),
             features: probed.then_some(known.features),
             probed_at: known.probed_at,
             versioning: known.versioning,
@@ -83,7 +83,7 @@ impl FormatObject {
             // Only stores of format 2 have an encryption key.
             "format": if self.format.record_key.is_some() { FORMAT_VERSION } else { 1 },
             "driver": NAME,
-            "endpoint": self.endpoint,
+            "endpoint": self.address_fingerprint,
             // Of the four `conditional_*` fields, older builds read only this one. They take `true` to mean that put,
             // complete and copy all honour `If-None-Match`.
             "conditional_create": conditions.map(|conditions| conditions == ConditionalRequests::ALL),
@@ -136,7 +136,7 @@ impl FormatObject {
         };
         Ok(Self {
             format,
-            endpoint: value["endpoint"].as_str().unwrap_or_default().to_owned(),
+            address_fingerprint: value["endpoint"].as_str().unwrap_or_default().to_owned(),
             features: parse_features(&value),
             probed_at: value["probed_at"].as_i64().map(Timestamp::from_micros),
             versioning: Versioning::parse(value["versioning"].as_str().unwrap_or_default()),
@@ -147,7 +147,7 @@ impl FormatObject {
     /// The recorded features, whatever their age; `None` if the object records no features, or those of another
     /// address.
     pub(crate) fn known_features(&self, config: &S3Config) -> Option<KnownFeatures> {
-        if self.endpoint != fingerprint(config) {
+        if self.address_fingerprint != fingerprint(config) {
             return None;
         }
         Some(KnownFeatures {

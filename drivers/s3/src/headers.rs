@@ -5,8 +5,8 @@
 use artifact_store_core::Record;
 
 /// The `Content-Disposition` of every artifact's object: a browser must save uploaded content and never run it. A
-/// presigned URL also names this header, but some servers ignore the headers of the URL when they answer a range
-/// request. So the object is stored with the header.
+/// presigned URL also sets this header, by the parameter `response-content-disposition`. But some servers ignore this
+/// parameter when they answer a range request. So the object is stored with the header.
 pub(crate) const CONTENT_DISPOSITION: &str = "attachment";
 /// The longest media type that becomes the object's `Content-Type`, in bytes. A longer media type is only in the
 /// record.

@@ -20,22 +20,22 @@ pub(crate) struct KeyPage {
 }
 
 impl StoreState {
-    /// One page of the keys with `prefix`. `after` is [`KeyPage::next`] of the page before; `None` for the first page.
-    pub(crate) async fn list_keys(&self, prefix: &str, after: Option<String>) -> Result<KeyPage, StoreError> {
-        self.list_keys_from(prefix, after, None, PAGE_KEYS).await
+    /// One page of the keys with `prefix`. `token` is [`KeyPage::next`] of the page before; `None` for the first page.
+    pub(crate) async fn list_keys(&self, prefix: &str, token: Option<String>) -> Result<KeyPage, StoreError> {
+        self.list_keys_from(prefix, token, None, PAGE_KEYS).await
     }
 
-    /// Like [`list_keys`](Self::list_keys), with at most `max` keys. `after` is the token of the page, and
-    /// `start_after` is a key. If `start_after` is set, returns only keys that sort after it.
+    /// Like [`list_keys`](Self::list_keys), but the page has at most `max_keys` keys. If the key `start_after` is set,
+    /// returns only keys that sort after it.
     pub(crate) async fn list_keys_from(
         &self,
         prefix: &str,
-        after: Option<String>,
+        token: Option<String>,
         start_after: Option<String>,
-        max: i32,
+        max_keys: i32,
     ) -> Result<KeyPage, StoreError> {
-        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(max);
-        let response = list.set_continuation_token(after).set_start_after(start_after).send().await;
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(max_keys);
+        let response = list.set_continuation_token(token).set_start_after(start_after).send().await;
         let response = response
             .map_err(|error| self.request_error(Operation::bucket("listing keys", "s3:ListBucket"), error))?;
         let is_truncated = response.is_truncated().unwrap_or(false);

@@ -1,5 +1,5 @@
-//! Keys in the bucket: [`Layout`]. This module joins hashes: those of scope parts come from core's key tokens and are
-//! truncated here, and the hash in an artifact's name is computed here.
+//! Keys in the bucket: [`Layout`]. The components of a key contain hashes. Core computes a hash for each scope part, in
+//! a key token, and this module truncates it. This module computes the hash that is an artifact's name.
 //!
 //! Keys are short, because some servers store each object as a file whose name contains the whole encoded key. The last
 //! component of an artifact's key identifies the artifact: it is a hash of 160 bits over the whole scope and the id.
@@ -23,7 +23,7 @@ pub(crate) const DEPTH: usize = 4;
 const COMPONENT_DIGITS: usize = 16;
 /// The number of base32 digits of an artifact's name: 160 bits.
 const NAME_DIGITS: usize = 32;
-/// The first bytes of the hash's input. They separate an artifact's name from other hashes of the same tokens.
+/// The first bytes that are hashed for an artifact's name. They separate the name from other hashes of the same tokens.
 const NAME_DOMAIN: &[u8] = b"artifact-store s3 key v1\0";
 /// The longest key that the protocol allows, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
@@ -34,8 +34,8 @@ const TIME_DIGITS: usize = 16;
 /// The number of base32 digits of a task in an index key. Two tasks may have the same digits, so a listing also
 /// compares the task in the record.
 const TASK_DIGITS: usize = 8;
-/// The number of hex digits of a mark in an index key. Two puts of one artifact at the same time have different marks,
-/// and so different index keys.
+/// The number of hex digits of a put's mark in an index key. Two puts of one artifact at the same time have different
+/// marks, and so different index keys.
 const MARK_DIGITS: usize = 8;
 
 /// 128 random bits in hex: a name that is used once.
@@ -107,7 +107,7 @@ impl Layout {
 
     /// The key of an artifact's object.
     pub(crate) fn artifact_key(&self, scope: &Scope, id: &ArtifactId) -> String {
-        format!("{}a/{}", self.prefix, path(scope, id))
+        format!("{}a/{}", self.prefix, artifact_path(scope, id))
     }
 
     /// The key of the record object of the artifact at `key`. `random` makes the key unique. The object exists only if
@@ -124,16 +124,17 @@ impl Layout {
 
     /// The key of the body of a presigned upload.
     pub(crate) fn upload_key(&self, scope: &Scope, id: &ArtifactId) -> String {
-        format!("{}p/b/{}", self.prefix, path(scope, id))
+        format!("{}p/b/{}", self.prefix, artifact_path(scope, id))
     }
 
-    /// The key of the intent of a presigned upload.
+    /// The key of the intent of a presigned upload: a JSON object with the future artifact's scope, options, digest and
+    /// size.
     pub(crate) fn upload_intent_key(&self, scope: &Scope, id: &ArtifactId) -> String {
-        format!("{}p/n/{}", self.prefix, path(scope, id))
+        format!("{}p/n/{}", self.prefix, artifact_path(scope, id))
     }
 
-    /// The key of the artifact that the record object at `key` belongs to, and the record object's random name. `None`
-    /// if `key` is not the key of a record object.
+    /// If `key` is the key of a record object, returns the key of its artifact and the record object's random name.
+    /// Otherwise returns `None`.
     pub(crate) fn artifact_of_record_object(&self, key: &str) -> Option<(String, String)> {
         let (path, random) = key.strip_prefix(&self.record_objects_prefix())?.rsplit_once('.')?;
         let valid = components(path).is_some() && random.len() == RANDOM_DIGITS;
@@ -148,7 +149,7 @@ impl Layout {
     /// The key of the index entry for the artifact of `record`. `mark` is the random mark of the put that writes the
     /// entry.
     pub(crate) fn index_key(&self, record: &Record, mark: &str) -> String {
-        let path = path(&record.scope, &record.id);
+        let path = artifact_path(&record.scope, &record.id);
         let (session_path, name) = path.rsplit_once('/').unwrap_or_default();
         let task = task_digits(record.scope.task());
         let mark: String = mark.chars().take(MARK_DIGITS).collect();
@@ -183,7 +184,7 @@ impl Layout {
     /// The filter for index keys of artifacts that `pattern` covers.
     pub(crate) fn index_key_filter(&self, pattern: &ScopePattern) -> IndexKeyFilter {
         let artifacts = self.key_filter(pattern);
-        // After `i/`, index keys begin with the same components as artifacts' keys after `a/`.
+        // An index key has the artifact's components of tenant, user and session, but after `i/` instead of `a/`.
         let components = &artifacts.prefix[self.artifacts_prefix().len()..];
         let prefix = format!("{}i/{components}", self.prefix);
         let task = match &pattern.task {
@@ -268,9 +269,9 @@ pub(crate) struct IndexEntry {
 }
 
 impl IndexEntry {
-    /// Whether the put with this mark wrote the index key. `false` if there is no mark.
-    pub(crate) fn has_mark(&self, mark: Option<&str>) -> bool {
-        mark.is_some_and(|mark| mark.starts_with(&self.mark))
+    /// Whether the put with the mark `put_mark` wrote the index key. `false` if `put_mark` is `None`.
+    pub(crate) fn is_from_put(&self, put_mark: Option<&str>) -> bool {
+        put_mark.is_some_and(|mark| mark.starts_with(&self.mark))
     }
 }
 
@@ -326,7 +327,7 @@ fn parse_descending(digits: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros(((u64::MAX - reversed) ^ (1 << 63)).cast_signed()))
 }
 
-/// Fails with `InvalidArgument` if `key` is longer than the protocol allows, because the store's prefix is too long.
+/// Fails with `InvalidArgument` if `key` is longer than the protocol allows. A shorter prefix makes the key shorter.
 pub(crate) fn check_key_length(key: &str) -> Result<(), StoreError> {
     if key.len() <= MAX_KEY_BYTES {
         return Ok(());
@@ -336,8 +337,8 @@ pub(crate) fn check_key_length(key: &str) -> Result<(), StoreError> {
     )))
 }
 
-/// The components of the artifact's key, joined by slashes.
-fn path(scope: &Scope, id: &ArtifactId) -> String {
+/// The components of the artifact's key, joined by slashes: tenant, user, session and name.
+fn artifact_path(scope: &Scope, id: &ArtifactId) -> String {
     let [tenant, user, session, task] = KeyToken::of_scope(scope);
     let mut hasher = Hasher::new();
     hasher.update(NAME_DOMAIN);
@@ -363,7 +364,7 @@ fn task_digits(task: Option<&ScopePart>) -> String {
 }
 
 /// A tenant's component: up to 12 readable characters from the start of the tenant, a dot, and a hash. With the
-/// readable characters, people can find a tenant in the bucket, or write rules of the bucket for the tenant.
+/// readable characters, people can find the tenant in the bucket, for example to write a lifecycle rule for it.
 fn tenant_component(token: &KeyToken) -> String {
     let readable = token.as_str().split('.').next().unwrap_or_default();
     format!("{readable}.{}", short_hash(token))
@@ -482,9 +483,9 @@ mod tests {
             assert_eq!(entry.artifact_key, layout.artifact_key(&scope, &id()));
             assert!(key_filter.matches(&layout, &entry) && key.starts_with(&key_filter.prefix));
             assert!(
-                entry.has_mark(Some("0123456789abcdef"))
-                    && !entry.has_mark(Some("ff"))
-                    && !entry.has_mark(None)
+                entry.is_from_put(Some("0123456789abcdef"))
+                    && !entry.is_from_put(Some("ff"))
+                    && !entry.is_from_put(None)
             );
             assert!(*key > key_filter.start_after(&layout, entry.created_at).unwrap());
         }

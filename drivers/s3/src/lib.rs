@@ -19,7 +19,7 @@
 //! so a listing also compares the scope in each record.
 //!
 //! In an index key, `{time}` orders the newest artifacts first. `{task}` is the start of a hash of the task. `{mark}`
-//! is the start of the put's random mark.
+//! is the start of the put's mark: a random value that identifies the put.
 //!
 //! An artifact's object holds exactly the artifact's bytes, so a presigned download serves them unchanged. The object's
 //! user metadata hold the record, encrypted with AES-256-GCM and encoded in base64url. The name of the metadata entry
@@ -30,8 +30,8 @@
 //! The protocol allows 2 KiB for all user metadata. A longer record is stored in a record object, before the artifact's
 //! object is created. The metadata entry `artifact-record-at` names the record object. To put, get, stat, list or
 //! delete such an artifact takes one more request. With an index, a delete takes two more, because the index key is
-//! computed from the record. The metadata entry `artifact-mark` is random and identifies the put. The object's content
-//! type is the artifact's media type if it can be sent in a header.
+//! computed from the record. The metadata entry `artifact-mark` is the put's mark. The object's content type is the
+//! artifact's media type if it can be sent in a header.
 //!
 //! This is format 2. Stores of format 1 keep the record in clear text: in the metadata entry `artifact`, or in a record
 //! object that the entry `artifact-side` names. Such stores have no index, and the driver keeps them in format 1.
@@ -71,11 +71,11 @@
 //!
 //! Between processes, puts of one key exclude each other. How they do this depends on the requests for which the
 //! storage honours the condition `If-None-Match`. If the storage honours it for `PutObject` and for the creating
-//! request, the creating request carries the condition. If the storage honours it only for `PutObject`, the put
-//! reserves the key first. If the storage does not honour it for `PutObject`, the put writes a claim beside the key. In
-//! all three cases, if two processes put the same bytes, exactly one gets `created`. With the option `single_writer`, a
-//! put neither reserves nor claims the key, because then no other process writes. Two processes that delete one
-//! artifact at the same moment may both get `true`.
+//! request, the creating request carries the condition. If the storage honours it only for `PutObject`, the put first
+//! reserves the key: it creates an empty object at the key. If the storage does not honour it for `PutObject`, the put
+//! claims the key: it writes an empty object beside the key. In all three cases, if two processes put the same bytes,
+//! exactly one gets `created`. With the option `single_writer`, a put neither reserves nor claims the key, because then
+//! no other process writes. Two processes that delete one artifact at the same moment may both get `true`.
 //!
 //! What the storage honours is probed when a prefix is first opened. `FORMAT` records the result, a hash of the
 //! address, the bucket's versioning and the time. The storage is probed again if its address or the bucket's versioning
@@ -86,10 +86,10 @@
 //! The store has the flags `shared`, `durable` and `presign_get`. If the option `presign_put` is true, the store also
 //! has the flag `presign_put`. An artifact has at most 10 000 parts and 5 TiB.
 //!
-//! | method | requests, without the index key |
+//! | verb | requests, without the index key |
 //! |---|---|
 //! | put, in one request | 1 with a condition; 2 with `single_writer`; 5 with a claim; 1 or 2 if the artifact exists |
-//! | get | 1; 2 if the artifact does not exist; 1 or 2 more for a range past the end, or a suffix that is refused |
+//! | get | 1; 2 if the artifact does not exist; 1 or 2 more for a range past the end, or for a refused suffix range |
 //! | stat | 1; 2 if the artifact does not exist: the second one checks that the bucket exists |
 //! | delete | 2 |
 //! | list | of one session: 1, and 1 for each row; of a wider scope: 1 for each 1000 keys, and 1 for each row |

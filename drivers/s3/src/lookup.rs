@@ -23,9 +23,10 @@ const MAX_LOOKUPS: usize = 4;
 pub(crate) enum KeyStatus {
     /// No object.
     Absent,
-    /// An object without the driver's metadata: not an artifact, or an artifact that the storage has not finished yet.
+    /// An object without the driver's metadata: not an artifact, or its metadata are not visible yet.
     WithoutRecord,
-    /// A reservation for the put with the mark `put_mark`. `created_at` is from the storage's clock; `None` if unknown.
+    /// An empty object that reserves the key for the put with the mark `put_mark`. `created_at` is from the storage's
+    /// clock; `None` if unknown.
     Reserved { put_mark: String, created_at: Option<DateTime> },
     /// An artifact.
     Artifact(Box<ExistingArtifact>),
@@ -42,7 +43,12 @@ pub(crate) struct ExistingArtifact {
 impl ExistingArtifact {
     /// Fails with `Corrupt` if the artifact has another scope or id. Two artifacts may have the same hashes in their
     /// keys, so this compares the scope and the id in the record. `key` is the artifact's key, for the message.
-    pub(crate) fn check(&self, key: &str, scope: &Scope, id: &ArtifactId) -> Result<(), StoreError> {
+    pub(crate) fn check_scope_and_id(
+        &self,
+        key: &str,
+        scope: &Scope,
+        id: &ArtifactId,
+    ) -> Result<(), StoreError> {
         if self.record.scope == *scope && self.record.id == *id {
             return Ok(());
         }
@@ -77,7 +83,7 @@ impl StoreState {
         let key = self.layout.artifact_key(scope, id);
         let status = self.status_of_key(&key).await?;
         if let KeyStatus::Artifact(existing) = &status {
-            existing.check(&key, scope, id)?;
+            existing.check_scope_and_id(&key, scope, id)?;
         }
         Ok(status)
     }

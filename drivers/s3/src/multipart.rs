@@ -38,7 +38,7 @@ pub(crate) struct MultipartUpload {
     /// `None` once the upload is completed or aborted.
     upload_id: Option<String>,
     /// The algorithm of the checksum that is sent with each part; `None` if none is sent.
-    checksum: Option<ChecksumAlgorithm>,
+    checksum_algorithm: Option<ChecksumAlgorithm>,
     parts: Vec<CompletedPart>,
 }
 
@@ -50,7 +50,7 @@ impl MultipartUpload {
         key: String,
         metadata: Option<HashMap<String, String>>,
         content_type: Option<String>,
-        checksum: Option<ChecksumAlgorithm>,
+        checksum_algorithm: Option<ChecksumAlgorithm>,
     ) -> Result<Self, RequestError> {
         let request = state.client.create_multipart_upload().bucket(&state.bucket).key(&key);
         let created = request
@@ -58,7 +58,7 @@ impl MultipartUpload {
             .set_content_type(content_type)
             .content_disposition(CONTENT_DISPOSITION)
             // A server may refuse the checksum of a part if this request does not name the algorithm.
-            .set_checksum_algorithm(checksum.clone())
+            .set_checksum_algorithm(checksum_algorithm.clone())
             .send()
             .await;
         let created =
@@ -67,7 +67,7 @@ impl MultipartUpload {
             let error = StoreError::backend("the store created an upload without an id");
             return Err(RequestError { kind: RequestErrorKind::Rejected, error });
         };
-        Ok(Self { state, key, upload_id: Some(upload_id), checksum, parts: Vec::new() })
+        Ok(Self { state, key, upload_id: Some(upload_id), checksum_algorithm, parts: Vec::new() })
     }
 
     /// Sends `first_chunks` and then the rest of `chunks`. Sends at most `part_concurrency` parts at once, and keeps at
@@ -91,7 +91,7 @@ impl MultipartUpload {
                     Arc::clone(&self.state),
                     &self.key,
                     self.upload_id.as_deref(),
-                    self.checksum.clone(),
+                    self.checksum_algorithm.clone(),
                     part_number,
                     chunk,
                 ));
@@ -138,8 +138,8 @@ impl MultipartUpload {
         Ok(())
     }
 
-    /// An upper limit of the size of an upload whose parts have the size `part_size`, in bytes. The last part may be
-    /// smaller. Parts of a copy within the storage may be larger, so this is no limit for a copy.
+    /// An upper limit for the size of this upload, in bytes: the number of parts times `part_size`. It does not hold
+    /// for a copy within the storage, because the parts of a copy may be larger than `part_size`.
     fn max_bytes(&self) -> u64 {
         self.state.config.part_size.saturating_mul(self.parts.len() as u64)
     }
@@ -208,17 +208,17 @@ pub(crate) fn crc32c(bytes: &[u8]) -> String {
     BASE64.encode(&checksum.finalize())
 }
 
-/// Sends one part. If `checksum` is set, also sends the part's CRC32C.
+/// Sends one part. If `checksum_algorithm` is set, also sends the part's CRC32C.
 async fn send_part(
     state: Arc<StoreState>,
     key: &str,
     upload_id: Option<&str>,
-    checksum: Option<ChecksumAlgorithm>,
+    checksum_algorithm: Option<ChecksumAlgorithm>,
     number: i32,
     bytes: Bytes,
 ) -> Result<CompletedPart, StoreError> {
     let size = bytes.len() as u64;
-    let checksum = checksum.map(|_| crc32c(&bytes));
+    let checksum = checksum_algorithm.map(|_| crc32c(&bytes));
     let request = state
         .client
         .upload_part()
@@ -239,8 +239,8 @@ async fn send_part(
     Ok(completed_part(number, sent.e_tag, checksum))
 }
 
-/// Copies the object at the key `from`, of `size` bytes, as parts of a new upload to `key`. The caller must complete
-/// the upload.
+/// Creates an upload to `key`, and copies the object at the key `from` into its parts. `size` is the size of the object
+/// in bytes. The caller must complete the upload.
 pub(crate) async fn copy_in_parts(
     state: &Arc<StoreState>,
     from: &str,

@@ -77,7 +77,7 @@ pub(crate) async fn get(
                 return Ok(None);
             }
             Some(KeyStatus::Artifact(existing)) => {
-                existing.check(&key, scope, id)?;
+                existing.check_scope_and_id(&key, scope, id)?;
                 existing.record
             }
         };

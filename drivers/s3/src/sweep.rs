@@ -364,7 +364,7 @@ impl Sweep<'_> {
     /// so that the caller deletes no object of a damaged artifact.
     async fn is_index_key_of_artifact(&self, entry: &IndexEntry) -> Result<bool, StoreError> {
         match self.state.status_of_key(&entry.artifact_key).await {
-            Ok(KeyStatus::Artifact(existing)) => Ok(entry.has_mark(existing.mark.as_deref())),
+            Ok(KeyStatus::Artifact(existing)) => Ok(entry.is_from_put(existing.mark.as_deref())),
             Ok(_) => Ok(false),
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(true),
             Err(error) => Err(error),

@@ -1,10 +1,10 @@
 //! Lists by the index. Index keys are ordered by time, so only the records of the page are read.
 //!
-//! The index keys of one session are ordered as a listing, except that a listing orders rows of the same time by id. So
-//! a page starts at the keys of the time at which the page before it ended. The index keys of a wider scope are ordered
-//! only within each session: a listing looks at all of them, 1000 per request, and keeps the newest. An index key is
-//! skipped if its artifact is missing or was created by another put. Such a key is left by a put or a delete that did
-//! not finish.
+//! The index keys of one session have the order of a listing, with one exception: a listing orders rows of the same
+//! time by id, and the index does not. So a page starts with all keys of the time at which the previous page ended. The
+//! index keys of a wider scope are ordered only within each session: a listing looks at all of them, 1000 per request,
+//! and keeps the newest. An index key is skipped if its artifact is missing or was created by another put. Such a key
+//! is left by a put or a delete that did not finish.
 //!
 //! This module must never return a record that it has not read.
 
@@ -56,7 +56,7 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
         state.ensure_open()?;
         // One row more than fits on the page is read. This row shows whether another page follows.
         let needed = (limit + 1).saturating_sub(rows.len());
-        // If only the records show which entries match, some of the records read may not match. So at least
+        // If the query filters by something that keys do not contain, some records may not match. So at least
         // `list_concurrency` records are read at once.
         let count = if needed > 0 && scan.has_record_filter() { needed.max(concurrency) } else { needed };
         // Rows of the same time are ordered by id, but index keys do not contain the id. So once there are enough rows,
@@ -103,7 +103,7 @@ async fn read_rows(
     let mut rows = Vec::new();
     while let Some((status, entry)) = statuses.next().await {
         if let KeyStatus::Artifact(existing) = status?
-            && entry.has_mark(existing.mark.as_deref())
+            && entry.is_from_put(existing.mark.as_deref())
         {
             rows.push((Position::of(&existing.record), existing.record));
         }
@@ -184,14 +184,14 @@ enum ScanProgress {
     },
     /// The scope is wider than one session.
     Wide {
-        /// The time and the key of the last entry that is done; `None` if no entry is done.
+        /// The time and the key of the last entry that the previous pass kept; `None` before the first pass.
         after: Option<(Timestamp, String)>,
     },
     /// All keys that can match were listed.
     End,
 }
 
-/// Sorts index keys by time, newest first, and keys of the same time by their text.
+/// The time and the text of an index key. Sort keys are ordered by time, newest first, and then by text.
 type SortKey = (Reverse<Timestamp>, String);
 
 impl<'a> IndexScan<'a> {
@@ -284,8 +284,8 @@ impl<'a> IndexScan<'a> {
             // Not every key leads to a row, so a full page is listed.
             PAGE_KEYS
         } else {
-            // One key more than needed is listed. If its time differs from that of the last needed key, all entries of
-            // that time are known, and no further request is needed.
+            // One key more than needed is listed. If this key is older than the last needed key, no further key has the
+            // time of the last needed key, and no further request is needed.
             i32::try_from(count.saturating_add(1)).unwrap_or(PAGE_KEYS).clamp(2, PAGE_KEYS)
         };
         let page = self.state.list_keys_from(&self.key_filter.prefix, token, start, max_keys).await?;
@@ -293,7 +293,7 @@ impl<'a> IndexScan<'a> {
         let entries: Vec<_> =
             page.objects.iter().filter_map(|object| self.matching_entry(object.key()?)).collect();
         for entry in entries {
-            // All further entries are older, so the progress stays `End`.
+            // This entry and all further ones are too old. `fill` has already set the progress to `End`.
             if self.query.filter().created_after.is_some_and(|after| entry.created_at < after) {
                 return Ok(());
             }

@@ -22,10 +22,10 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
     let mut rows = Rows::new(query)?;
     let key_filter = state.layout.key_filter(query.pattern());
     let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
-    let (mut scanned, mut after) = (0_u64, None);
+    let (mut scanned, mut token) = (0_u64, None);
     loop {
         state.ensure_open()?;
-        let page = state.list_keys(&key_filter.prefix, after).await?;
+        let page = state.list_keys(&key_filter.prefix, token).await?;
         scanned = scanned.saturating_add(page.objects.len() as u64);
         if scanned > state.config.max_scan {
             return Err(scan_limit_exceeded(state));
@@ -44,14 +44,14 @@ pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, 
                 rows.push(existing.record);
             }
         }
-        after = page.next;
-        if after.is_none() {
+        token = page.next;
+        if token.is_none() {
             return Ok(rows.into_page());
         }
     }
 }
 
-/// The error for a listing that would read more records than the store allows.
+/// The error for a listing that would read more records, or look at more keys, than the store allows.
 pub(crate) fn scan_limit_exceeded(state: &StoreState) -> StoreError {
     StoreError::invalid(format!(
         "the listing covers more than {} artifacts whose records it would have to read, which is the limit of this store; \

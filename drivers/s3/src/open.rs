@@ -43,9 +43,10 @@ pub(crate) enum OpenMode {
 /// Finds the bucket, reads `FORMAT` and determines what the storage honours.
 ///
 /// If the option `conditional_create` sets the features, the storage is not probed. Otherwise the storage is probed in
-/// four cases: no features are recorded, they were recorded for another address, the bucket's versioning has changed
-/// since then, or they are older than a day. With [`OpenMode::Probe`], the storage is probed even if the recorded
-/// features are current. With [`OpenMode::Existing`], the storage is never probed.
+/// four cases: `FORMAT` records no features, its features are those of another address, the bucket's versioning has
+/// changed since the last probe, or the last probe is at least a day old or its time is unknown. With
+/// [`OpenMode::Probe`], the storage is probed even if the recorded features are current. With [`OpenMode::Existing`],
+/// the storage is never probed.
 ///
 /// # Errors
 /// Everything that prevents the use of the store. Each message says what to do.
@@ -86,18 +87,18 @@ pub(crate) async fn open_format(
     // This mode must write nothing, and a probe writes. So the recorded features are used even if they are outdated.
     if mode == OpenMode::Existing {
         return match &object {
-            Some(object) => Ok(without_probe(object, recorded, versioning)),
+            Some(object) => Ok(opened_without_probe(object, recorded, versioning)),
             None => Err(no_store(config)),
         };
     }
     let probe = FeatureProbe::new(config, client)?;
     let features = match (probe.run().await, &object) {
         (Ok(features), _) => features,
-        // The access key lacks a permission that the probe needs. For example, it may only read.
+        // The access key lacks a permission that the probe needs. For example, the access key can only read.
         (Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }), Some(object))
             if mode != OpenMode::Probe =>
         {
-            return Ok(without_probe(object, recorded, versioning));
+            return Ok(opened_without_probe(object, recorded, versioning));
         }
         (Err(failed), _) => return Err(failed.into()),
     };
@@ -125,9 +126,9 @@ fn no_store(config: &S3Config) -> StoreError {
     StoreError::invalid(format!("there is no store here: the bucket '{}' has no object {key}", config.bucket))
 }
 
-/// The format of an existing store that is not probed. Uses the recorded features; if none are recorded, the minimal
-/// features, which assume that the storage honours no condition.
-fn without_probe(
+/// The result of opening an existing store without a probe: its format and the recorded features. If no features are
+/// recorded, the result has the minimal features, which assume that the storage honours no condition.
+fn opened_without_probe(
     object: &FormatObject,
     recorded: Option<KnownFeatures>,
     versioning: Versioning,

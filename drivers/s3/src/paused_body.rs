@@ -10,20 +10,22 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
-/// A body of two chunks. The second chunk is sent once the sender of `release` sends a value or is dropped.
+/// A body of two chunks. The second chunk is sent when the sender of the release signal sends a value or is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct PausedBody {
     /// `None` once this chunk is sent.
     first: Option<Bytes>,
     /// `None` once this chunk is sent.
     second: Option<Bytes>,
-    release: oneshot::Receiver<()>,
+    /// Receives the release signal.
+    released: oneshot::Receiver<()>,
 }
 
 impl PausedBody {
-    /// A body of `first` and `second`. Both chunks must contain bytes.
-    pub(crate) fn new(first: Bytes, second: Bytes, release: oneshot::Receiver<()>) -> Self {
-        Self { first: Some(first), second: Some(second), release }
+    /// A body of `first` and `second`. Neither chunk may be empty. `released` receives the release signal.
+    pub(crate) fn new(first: Bytes, second: Bytes, released: oneshot::Receiver<()>) -> Self {
+        Self { first: Some(first), second: Some(second), released }
     }
 }
 
@@ -39,8 +41,9 @@ impl Body for PausedBody {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if self.second.is_some() {
-            // The result does not matter: the second chunk is sent even if the sender was dropped.
-            let _ = ready!(Pin::new(&mut self.release).poll(cx));
+            // The result does not matter: the second chunk is sent even if the sender of the release signal was
+            // dropped.
+            let _ = ready!(Pin::new(&mut self.released).poll(cx));
         }
         Poll::Ready(self.second.take().map(|second| Ok(Frame::data(second))))
     }

@@ -1,7 +1,7 @@
 //! The access key that signs URLs, and the time for which a signed URL is valid: [`CredentialsCache`], [`UrlValidity`].
 //!
-//! A URL that is signed with a temporary key is valid at most until the end of the key. This module must never know
-//! what a URL is for.
+//! If a temporary key signs a URL, the URL is valid at most until this key expires. This module must never know what a
+//! URL is for.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use crate::error;
 
-/// If the end of the key shortens the validity of a URL, the URL must still be valid for at least this time.
+/// A URL is valid only until its key expires, even if a longer validity was requested. If this shortens the validity to
+/// less than this time, no URL is signed.
 const MIN_VALIDITY: Duration = Duration::from_mins(1);
 /// How long a key is cached. After this time, the provider is asked again, because the operator may have set another
 /// key in the profile.
@@ -28,16 +29,16 @@ pub(crate) struct UrlValidity {
 }
 
 impl UrlValidity {
-    /// Valid from `now` for `expiry`, or until `key_expiry` if the key expires first. If `key_expiry` is `None`, the
-    /// key never expires. Returns `None` if the key expires first and the remaining time is shorter than
-    /// [`MIN_VALIDITY`].
-    fn new(now: SystemTime, expiry: Duration, key_expiry: Option<SystemTime>) -> Option<Self> {
+    /// Valid from `now` for the duration `expires_in`, or until `key_expires_at` if the key expires first. If
+    /// `key_expires_at` is `None`, the key never expires. Returns `None` if the key expires first and the remaining
+    /// time is shorter than [`MIN_VALIDITY`].
+    fn new(now: SystemTime, expires_in: Duration, key_expires_at: Option<SystemTime>) -> Option<Self> {
         // The whole seconds since the Unix epoch.
         let since_epoch = |time: SystemTime| {
             Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
         };
-        let (start, requested) = (since_epoch(now), Duration::from_secs(expiry.as_secs()));
-        let available = key_expiry.map_or(Duration::MAX, |end| since_epoch(end).saturating_sub(start));
+        let (start, requested) = (since_epoch(now), Duration::from_secs(expires_in.as_secs()));
+        let available = key_expires_at.map_or(Duration::MAX, |end| since_epoch(end).saturating_sub(start));
         let duration = available.min(requested);
         if duration < requested && duration < MIN_VALIDITY {
             return None;
@@ -85,23 +86,23 @@ impl CredentialsCache {
         Self { provider, cached: Mutex::default() }
     }
 
-    /// Returns the validity of a URL that is signed now for `expiry`, and the configuration of the request that signs
-    /// the URL. The configuration contains the key. Both are returned together, because the validity depends on the end
-    /// of this key. The provider may take at most `timeout` to return a key.
+    /// Returns the validity of a URL that is signed now for the duration `expires_in`, and a configuration override for
+    /// the request that is signed. The override contains the key. Both are returned together, because the validity
+    /// depends on the time at which this key expires. The provider may take at most `timeout` to return a key.
     ///
     /// # Errors
-    /// `Unavailable` if the provider takes longer, or if its key ends too soon; `Unavailable` or `Backend` if the
-    /// provider returns no key.
+    /// `Unavailable` if the provider takes longer than `timeout`, or if its key expires too soon; `Unavailable` or
+    /// `Backend` if the provider returns no key.
     pub(crate) async fn get(
         &self,
-        expiry: Duration,
+        expires_in: Duration,
         timeout: Duration,
     ) -> Result<(UrlValidity, Builder), StoreError> {
         let mut cached = self.cached.lock().await;
-        if let Some((key, since)) = &*cached
-            && since.elapsed() < CACHE_TTL
-            // `None` if the cached key ends too soon. Then another key is fetched.
-            && let Some(validity) = UrlValidity::new(SystemTime::now(), expiry, key.expiry())
+        if let Some((key, fetched_at)) = &*cached
+            && fetched_at.elapsed() < CACHE_TTL
+            // `None` if the cached key expires too soon. Then another key is fetched.
+            && let Some(validity) = UrlValidity::new(SystemTime::now(), expires_in, key.expiry())
         {
             return Ok((validity, Builder::new().credentials_provider(key.clone())));
         }
@@ -114,9 +115,10 @@ impl CredentialsCache {
             })?
             .map_err(|failed| error::credentials_error(&failed))?;
         *cached = Some((key.clone(), Instant::now()));
-        let Some(validity) = UrlValidity::new(SystemTime::now(), expiry, key.expiry()) else {
+        let Some(validity) = UrlValidity::new(SystemTime::now(), expires_in, key.expiry()) else {
             return Err(StoreError::unavailable(format!(
-                "the access key ends within {} s, too soon to sign a URL, and the provider has no later one; check what renews it",
+                "the access key expires in less than {} s, too soon to sign a URL, and the provider has no later one; \
+                 check what renews it",
                 MIN_VALIDITY.as_secs()
             )));
         };
@@ -153,10 +155,10 @@ mod tests {
     /// The validity of a URL that is signed at `now`; `None` if no valid URL can be signed.
     fn validity_seconds(
         now: SystemTime,
-        expiry: Duration,
-        key_expiry: Option<SystemTime>,
+        expires_in: Duration,
+        key_expires_at: Option<SystemTime>,
     ) -> Option<ValiditySeconds> {
-        let validity = UrlValidity::new(now, expiry, key_expiry)?;
+        let validity = UrlValidity::new(now, expires_in, key_expires_at)?;
         let start = validity.start.duration_since(UNIX_EPOCH).unwrap();
         assert_eq!(start.subsec_nanos() + validity.duration.subsec_nanos(), 0);
         assert!(validity.presigning_config().is_ok());

@@ -13,9 +13,10 @@
 //! **Commit.** The storage is not trusted: some S3 servers keep the bytes of a PUT that they refused, or do not check
 //! the bytes. So a commit reads the uploaded body once, as a stream, and hashes it. If the body does not have the
 //! announced digest and size, the commit deletes the body and fails with `DigestMismatch`. The intent remains, so the
-//! upload can be tried again. Otherwise the storage copies the body to the artifact's key, with the record as metadata.
-//! This copy is the commit point, as for other staged puts. Then the commit deletes the body and the intent. If the
-//! storage honours `x-amz-copy-source-if-match`, the storage refuses to copy a body that was replaced after the read.
+//! upload can be tried again. If the body has the announced digest and size, the storage copies it to the artifact's
+//! key, with the record as metadata. This copy is the commit point, as for other staged puts. Then the commit deletes
+//! the body and the intent. If the storage honours `x-amz-copy-source-if-match`, the storage refuses to copy a body
+//! that was replaced after the read.
 //!
 //! **Repeated and concurrent commits.** A commit of an existing artifact returns `AlreadyExists`, whoever created it,
 //! and deletes the body and the intent. Of several concurrent commits, one creates the artifact. If another commit
@@ -61,7 +62,8 @@ pub(crate) async fn presign_put(
     for key in [&body_key, &intent_key, &state.layout.artifact_key(scope, &id)] {
         check_key_length(key)?;
     }
-    // The other half of `upload_ttl` is for the commit.
+    // The URL is valid for at most half of `upload_ttl`. The rest of this time is for the commit. The maximum is at
+    // least 1 s, the shortest validity of a URL.
     let max_expiry = (state.config.upload_ttl / 2).max(Duration::from_secs(1));
     let expiry = expiry.min(max_expiry);
     let (validity, credentials) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
@@ -159,8 +161,8 @@ impl UploadCommit {
         })
     }
 
-    /// Compares the body with its intent, and creates the artifact from it. `None` if the intent or the body does not
-    /// exist.
+    /// Creates the artifact from the body. Fails with `DigestMismatch` if the body does not have the digest and the
+    /// size in the intent. `None` if the intent or the body does not exist.
     async fn verify_and_copy(&self) -> Result<Option<PutResult>, StoreError> {
         let Some(intended) = self.read_intent().await? else { return Ok(None) };
         let Some(uploaded) = self.hash_body().await? else { return Ok(None) };
@@ -220,8 +222,8 @@ impl UploadCommit {
             state.ensure_open()?;
             hasher.update(&chunk);
             size += chunk.len() as u64;
-            // If all chunks have already arrived, the other `await` in this loop never waits. This `await` lets other
-            // tasks run.
+            // If all chunks have already arrived, waiting for the next chunk never yields. This call lets other tasks
+            // run.
             tokio::task::consume_budget().await;
         }
         Ok(Some(UploadedBody { digest: hasher.finish(), size, etag: got.e_tag }))

@@ -33,11 +33,12 @@ const DELETE: Operation = Operation::delete("deleting a probe's object");
 const ABORT: Operation = Operation::object("aborting a probe's upload", "s3:AbortMultipartUpload");
 /// The bytes of the objects that a probe writes.
 const BODY: &[u8] = b"probe";
-/// The number of concurrent puts in each round of the race.
+/// The number of concurrent puts in each round of the race in [`FeatureProbe::is_conditional_put_atomic`].
 const RACE_WRITERS: usize = 6;
 /// The number of rounds of the race.
 const RACE_ROUNDS: usize = 4;
-/// How long the storage has to read the head of the first put before the second put is sent.
+/// The delay of the second put in [`FeatureProbe::overtake_paused_put`]. During this time, the storage can read the
+/// headers of the first put.
 const SECOND_PUT_DELAY: Duration = Duration::from_millis(200);
 
 /// Whether the parts of a probe's upload are sent with checksums.
@@ -47,7 +48,7 @@ enum PartChecksums {
     Omitted,
 }
 
-/// What the probe with one upload has shown.
+/// What [`FeatureProbe::probe_upload`] has found out with one multipart upload.
 struct UploadFeatures {
     /// Whether the storage compares the checksum of a part.
     compares_checksum: bool,
@@ -61,25 +62,25 @@ pub(crate) struct FeatureProbe<'a> {
     config: &'a S3Config,
     client: &'a Client,
     /// The key of an object that exists during the probe. So requests for this key with `If-None-Match: *` must fail.
-    key: String,
-    /// The key for the racing puts, and for the put with a wrong checksum. Between the tests, no object exists there.
-    refused_key: String,
+    existing_key: String,
+    /// The key for the racing puts, and for the put with a wrong checksum. No object exists there before such a test.
+    absent_key: String,
 }
 
 impl<'a> FeatureProbe<'a> {
     /// Prepares a probe with random keys. Sends no request.
     pub(crate) fn new(config: &'a S3Config, client: &'a Client) -> Result<Self, StoreError> {
         let layout = Layout::new(&config.prefix);
-        let key = layout.probe_key(&random_hex()?);
-        let refused_key = layout.probe_key(&random_hex()?);
-        Ok(Self { config, client, key, refused_key })
+        let existing_key = layout.probe_key(&random_hex()?);
+        let absent_key = layout.probe_key(&random_hex()?);
+        Ok(Self { config, client, existing_key, absent_key })
     }
 
     /// Runs all probes. Deletes the objects that they wrote, even after a failure.
     pub(crate) async fn run(&self) -> Result<StorageFeatures, RequestError> {
         let result = self.probe_features().await;
         // Some storages keep an object that they refused, so both keys are deleted.
-        let deleted = [self.delete(&self.key).await, self.delete(&self.refused_key).await];
+        let deleted = [self.delete(&self.existing_key).await, self.delete(&self.absent_key).await];
         let deleted: Result<Vec<()>, RequestError> = deleted.into_iter().collect();
         match (result, deleted) {
             (Ok(features), Ok(_)) => Ok(features),
@@ -112,14 +113,14 @@ impl<'a> FeatureProbe<'a> {
         })
     }
 
-    /// Writes the object at `key`, with as much metadata as the storage keeps. Returns the limit that the storage
-    /// accepted.
+    /// Writes the object at `existing_key`, with as much metadata as the storage keeps. Returns the limit that the
+    /// storage accepted.
     async fn probe_metadata_limit(&self) -> Result<MetadataLimit, RequestError> {
         // The error of the last put that failed; `None` if all puts succeeded.
         let mut refused = None;
         for limit in MetadataLimit::ALL {
             let metadata = limit.largest_metadata();
-            let put = self.put(&self.key, BODY, ByteStream::from_static(BODY));
+            let put = self.put(&self.existing_key, BODY, ByteStream::from_static(BODY));
             let put = put.set_metadata(Some(metadata.clone()));
             if let Err(error) = put.customize().disable_payload_signing().send().await {
                 let failed = self.request_error(PUT, error);
@@ -136,7 +137,8 @@ impl<'a> FeatureProbe<'a> {
                 refused = Some(failed);
                 continue;
             }
-            let head = self.client.head_object().bucket(&self.config.bucket).key(&self.key).send().await;
+            let head =
+                self.client.head_object().bucket(&self.config.bucket).key(&self.existing_key).send().await;
             let head = head.map_err(|error| self.request_error(READ, error))?;
             // A storage may accept metadata and later return other metadata.
             let is_kept = |(name, value)| head.metadata().and_then(|kept| kept.get(name)) == Some(value);
@@ -170,7 +172,8 @@ impl<'a> FeatureProbe<'a> {
 
     /// Whether the storage refuses a conditional put to the existing object.
     async fn honours_condition_on_put(&self) -> Result<bool, RequestError> {
-        let put = self.put(&self.key, b"again", ByteStream::from_static(b"again")).if_none_match("*");
+        let put =
+            self.put(&self.existing_key, b"again", ByteStream::from_static(b"again")).if_none_match("*");
         let put = put.customize().disable_payload_signing();
         self.is_condition_honoured(put.send().await.map(drop).map_err(|error| self.request_error(PUT, error)))
     }
@@ -214,15 +217,16 @@ impl<'a> FeatureProbe<'a> {
         [first_result, second_result]
     }
 
-    /// Sends one put to `refused_key` with `If-None-Match: *`, without retries.
+    /// Sends one put to `absent_key` with `If-None-Match: *`, without retries.
     async fn send_conditional_put(&self, body: ByteStream) -> Result<(), RequestError> {
-        let put = self.put(&self.refused_key, BODY, body).if_none_match("*");
+        let put = self.put(&self.absent_key, BODY, body).if_none_match("*");
         let put =
             put.customize().disable_payload_signing().config_override(client::without_retries(self.config));
         put.send().await.map(drop).map_err(|error| self.request_error(PUT, error))
     }
 
-    /// Deletes the object that these puts to `refused_key` wrote. Returns whether more than one of the puts succeeded.
+    /// Returns whether more than one of several puts to `absent_key` succeeded, and deletes the object that they wrote.
+    /// `results` are the results of the puts.
     async fn end_race(
         &self,
         results: impl IntoIterator<Item = Result<(), RequestError>>,
@@ -236,7 +240,7 @@ impl<'a> FeatureProbe<'a> {
                 Err(_) => {}
             }
         }
-        self.delete(&self.refused_key).await?;
+        self.delete(&self.absent_key).await?;
         Ok(successes > 1)
     }
 
@@ -246,8 +250,8 @@ impl<'a> FeatureProbe<'a> {
             .client
             .copy_object()
             .bucket(&self.config.bucket)
-            .key(&self.key)
-            .copy_source(format!("{}/{}", self.config.bucket, self.key))
+            .key(&self.existing_key)
+            .copy_source(format!("{}/{}", self.config.bucket, self.existing_key))
             .metadata_directive(MetadataDirective::Replace)
             .content_type("text/plain")
             .if_none_match("*");
@@ -272,7 +276,7 @@ impl<'a> FeatureProbe<'a> {
 
     /// Whether the storage refuses a put with a wrong SHA-256.
     async fn compares_checksum_of_put(&self) -> Result<bool, RequestError> {
-        let put = self.put(&self.refused_key, b"something else", ByteStream::from_static(BODY));
+        let put = self.put(&self.absent_key, b"something else", ByteStream::from_static(BODY));
         match put.customize().disable_payload_signing().send().await {
             Ok(_) => Ok(false),
             Err(error) => match self.request_error(PUT, error) {
@@ -315,7 +319,7 @@ impl<'a> FeatureProbe<'a> {
             .client
             .create_multipart_upload()
             .bucket(bucket)
-            .key(&self.key)
+            .key(&self.existing_key)
             .set_checksum_algorithm((part_checksums == PartChecksums::Sent).then_some(PART_CHECKSUM))
             .send()
             .await
@@ -324,7 +328,8 @@ impl<'a> FeatureProbe<'a> {
             return Ok(UploadFeatures { compares_checksum: false, honours_condition: None });
         };
         let result = self.probe_part_and_complete(&upload_id, part_checksums).await;
-        let abort = self.client.abort_multipart_upload().bucket(bucket).key(&self.key).upload_id(&upload_id);
+        let abort =
+            self.client.abort_multipart_upload().bucket(bucket).key(&self.existing_key).upload_id(&upload_id);
         let aborted = abort.send().await.map_err(|error| self.request_error(ABORT, error));
         match aborted {
             Ok(_)
@@ -332,7 +337,7 @@ impl<'a> FeatureProbe<'a> {
                 kind: RequestErrorKind::NoSuchUpload | RequestErrorKind::NoSuchKey, ..
             }) => result,
             Err(failed) => {
-                Err(self.cleanup_error(failed, &format!("the upload {upload_id} to {}", self.key)))
+                Err(self.cleanup_error(failed, &format!("the upload {upload_id} to {}", self.existing_key)))
             }
         }
     }
@@ -350,7 +355,7 @@ impl<'a> FeatureProbe<'a> {
                 .client
                 .upload_part()
                 .bucket(&self.config.bucket)
-                .key(&self.key)
+                .key(&self.existing_key)
                 .upload_id(upload_id)
                 .part_number(1)
                 .set_checksum_crc32_c(checksum)
@@ -392,7 +397,7 @@ impl<'a> FeatureProbe<'a> {
             .client
             .complete_multipart_upload()
             .bucket(&self.config.bucket)
-            .key(&self.key)
+            .key(&self.existing_key)
             .upload_id(upload_id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec())).build())
             .if_none_match("*");

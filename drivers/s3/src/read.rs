@@ -1,4 +1,5 @@
-//! Reads an artifact: one GET, whose metadata contain the record and whose body is the bytes.
+//! Reads an artifact with one GET request. The metadata in the response contain the record, or name the record object,
+//! which another request reads. The body of the response is the artifact's bytes.
 //!
 //! This module must never know how an artifact is created.
 

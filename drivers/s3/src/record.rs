@@ -30,8 +30,8 @@ pub(crate) const META_CLAIM: &str = "artifact-claim";
 pub(crate) const META_MARK: &str = "artifact-mark";
 
 /// The longest value of [`META_RECORD`], in bytes. The protocol allows 2 KiB for all names and values together.
-const MAX_INLINE_BYTES: usize = 1900;
-/// The longest encrypted record in metadata, in digits of base64url. The rest of the 2 KiB is for the mark and for the
+const MAX_CLEAR_BYTES: usize = 1900;
+/// The longest encrypted record in metadata, in bytes of base64url. The rest of the 2 KiB is for the mark and for the
 /// names of at most 8 entries.
 const MAX_ENCRYPTED_BYTES: usize = 1750;
 /// The longest value, in bytes, on storages that accept only short values. `OpenStack` Swift accepts 256 bytes.
@@ -41,7 +41,7 @@ const MAX_VALUES: usize = 16;
 /// The largest JSON of a record, in bytes. The Gate limits options to 64 KiB. The rest is for scope, digest and JSON
 /// escapes.
 pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// The number of hex digits of the random name of a record object. A mark has the same number.
+/// The number of hex digits of the random name of a record object. A mark has as many digits.
 const RANDOM_DIGITS: usize = 32;
 
 /// How much user metadata a storage keeps.
@@ -83,20 +83,20 @@ impl MetadataLimit {
         }
     }
 
-    /// Metadata for the probe, which tests whether the storage accepts them. No record in format 2 has larger metadata
-    /// with this limit.
+    /// Metadata that are as large as the metadata of a record in format 2 can be with this limit. The probe tests
+    /// whether the storage keeps them.
     pub(crate) fn largest_metadata(self) -> HashMap<String, String> {
-        let digits = match self {
+        let value_bytes = match self {
             Self::OneValue | Self::ShortValues => MAX_ENCRYPTED_BYTES,
             Self::OneShortValue => SHORT_VALUE_BYTES,
         };
-        let mut metadata = self.split_value(&"x".repeat(digits));
+        let mut metadata = self.split_value(&"x".repeat(value_bytes));
         metadata.insert(META_MARK.to_owned(), "0".repeat(RANDOM_DIGITS));
         metadata
     }
 
-    /// Splits `value` into metadata entries. With [`Self::OneValue`], there is one entry. Otherwise, each entry has at
-    /// most 250 bytes.
+    /// Splits `value` into metadata entries. With [`Self::OneValue`], there is one entry. With the other limits, the
+    /// value of each entry has at most 250 bytes.
     fn split_value(self, value: &str) -> HashMap<String, String> {
         if self == Self::OneValue {
             return [(META_ENCRYPTED_RECORD.to_owned(), value.to_owned())].into();
@@ -144,7 +144,7 @@ pub(crate) struct EncodedRecord {
 /// A record that needs an object of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordObject {
-    /// The random end of the object's key.
+    /// The random name of the record object: the end of its key.
     pub(crate) random: String,
     /// The record's JSON.
     pub(crate) json: Bytes,
@@ -253,7 +253,7 @@ fn encode_clear(json: Vec<u8>, limit: MetadataLimit) -> Result<EncodedRecord, St
     let digest = Digest::of(&json);
     let inline = format!("{}.{}", BASE64URL_NOPAD.encode(&json), checksum(&digest));
     // Format 1 does not split a record into short values.
-    let (name, value, record_object) = if inline.len() <= MAX_INLINE_BYTES && limit == MetadataLimit::OneValue
+    let (name, value, record_object) = if inline.len() <= MAX_CLEAR_BYTES && limit == MetadataLimit::OneValue
     {
         (META_RECORD, inline, None)
     } else {

@@ -21,8 +21,8 @@ use crate::sweep::{SweepReport, sweep};
 use crate::tasks::TaskTracker;
 use crate::{list, presign, presigned_upload, put, read};
 
-/// How long `close` waits for running tasks. The delays of a cleanup in the background are 4.25 s in all, so more than
-/// 15 s are left for the requests of the cleanup.
+/// How long `close` waits for running tasks. The retry delays of a cleanup in the background are 4.25 s in all, so
+/// more than 15 s are left for its requests.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Artifacts as objects in a bucket. Callers should wrap the store in a [`Gate`](artifact_store_core::Gate).
@@ -46,10 +46,10 @@ impl S3Store {
     /// [sets](S3Config::conditional_create) what the storage honours, nothing is probed.
     ///
     /// # Errors
-    /// `InvalidArgument` for a configuration that cannot work, or if something else or a newer build uses the prefix;
-    /// `Unavailable` if the server cannot be reached or the bucket does not exist; `Backend` if the access key, its
-    /// secret, its permissions or the region are wrong; `Corrupt` if the encryption key in `FORMAT` is unreadable. Each
-    /// message says what to do.
+    /// `InvalidArgument` for a configuration that cannot work, or if another program or a newer build of this driver
+    /// wrote `FORMAT`; `Unavailable` if the server cannot be reached or the bucket does not exist; `Backend` if the
+    /// access key, its secret, its permissions or the region are wrong; `Corrupt` if the encryption key in `FORMAT` is
+    /// unreadable. Each message says what to do.
     pub async fn open(config: S3Config) -> Result<Self, StoreError> {
         Self::open_with(config, OpenMode::Open).await
     }

@@ -31,7 +31,7 @@ const LOCK_LEASE: Duration = Duration::from_hours(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
     /// The number of deleted objects that belonged to no artifact: staged uploads, presigned uploads that nobody
-    /// committed, record objects, index keys, claims, objects at an artifact's key without a record.
+    /// committed, record objects, index keys, claims, objects without a record at an artifact's key.
     pub objects: u64,
     /// The total size of these objects, in bytes.
     pub bytes: u64,
@@ -56,7 +56,7 @@ pub(crate) async fn sweep(state: &Arc<StoreState>, mode: SweepMode) -> Result<Sw
         max_created_at: now.saturating_sub(ttl),
         mode,
         report: SweepReport::default(),
-        incomplete: HashSet::new(),
+        incomplete_artifact_keys: HashSet::new(),
     };
     if mode.deletes() && !sweep.lock(now).await? {
         return Ok(SweepReport { busy: true, ..SweepReport::default() });
@@ -79,7 +79,7 @@ struct Sweep<'a> {
     report: SweepReport,
     /// The keys of artifacts whose object has no record. The sweep has deleted these objects; a dry run has only
     /// counted them. The index keys of these artifacts are orphans.
-    incomplete: HashSet<String>,
+    incomplete_artifact_keys: HashSet<String>,
 }
 
 /// An index key that was listed.
@@ -186,13 +186,13 @@ impl Sweep<'_> {
         }
     }
 
-    /// Whether an object or upload that was created at this time is old enough to be deleted. If not, adds 1 to `young`
-    /// in the report.
-    fn is_old_or_count_young(&mut self, created_at: Option<&DateTime>) -> bool {
+    /// If an object or upload is too young to be deleted, adds 1 to `young` in the report and returns `true`.
+    /// `created_at` is when the object or upload was created.
+    fn count_if_young(&mut self, created_at: Option<&DateTime>) -> bool {
         // An object without a time is treated as young.
-        let is_old = created_at.is_some_and(|created_at| created_at.secs() <= self.max_created_at);
-        self.report.young += u64::from(!is_old);
-        is_old
+        let is_young = created_at.is_none_or(|created_at| created_at.secs() > self.max_created_at);
+        self.report.young += u64::from(is_young);
+        is_young
     }
 
     /// Aborts old multipart uploads whose keys have the store's prefix. A dry run only counts them.
@@ -216,7 +216,7 @@ impl Sweep<'_> {
             self.report.uploads_known = true;
             for upload in page.uploads() {
                 if let (Some(key), Some(upload_id)) = (upload.key(), upload.upload_id())
-                    && self.is_old_or_count_young(upload.initiated())
+                    && !self.count_if_young(upload.initiated())
                     && (!self.mode.deletes() || state.abort_upload(key, upload_id).await)
                 {
                     self.report.uploads += 1;
@@ -241,7 +241,7 @@ impl Sweep<'_> {
             let page = self.state.list_keys(prefix, after).await?;
             for object in page.objects {
                 if let Some(key) = object.key.as_deref()
-                    && self.is_old_or_count_young(object.last_modified.as_ref())
+                    && !self.count_if_young(object.last_modified.as_ref())
                 {
                     self.delete(key, object.size).await?;
                 }
@@ -265,7 +265,7 @@ impl Sweep<'_> {
                 let Some((artifact_key, random)) = state.layout.artifact_of_record_object(&key) else {
                     continue;
                 };
-                if self.is_old_or_count_young(object.last_modified.as_ref())
+                if !self.count_if_young(object.last_modified.as_ref())
                     && !state.references_record_object(&artifact_key, &random).await?
                 {
                     self.delete(&key, object.size).await?;
@@ -320,8 +320,8 @@ impl Sweep<'_> {
         }
     }
 
-    /// Deletes those of `keys` whose artifact does not exist or was created by another put. `session` is the prefix
-    /// that the keys of the session's artifacts have in common.
+    /// Deletes the old index keys in `keys` whose artifact does not exist or was created by another put. `session`
+    /// is the prefix that the keys of the session's artifacts have in common.
     async fn delete_index_keys_of_session(
         &mut self,
         session: &str,
@@ -344,15 +344,15 @@ impl Sweep<'_> {
         }
         for IndexKey { key, entry, created_at } in &keys {
             let is_only_key = keys_per_artifact.get(entry.artifact_key.as_str()) == Some(&1);
-            let exists =
-                artifact_keys.contains(&entry.artifact_key) && !self.incomplete.contains(&entry.artifact_key);
+            let exists = artifact_keys.contains(&entry.artifact_key)
+                && !self.incomplete_artifact_keys.contains(&entry.artifact_key);
             let is_used = if exists && !is_only_key {
                 self.is_index_key_of_artifact(entry).await?
             } else {
                 // If an existing artifact has only this index key, the key is kept. This saves a request.
                 exists
             };
-            if !is_used && self.is_old_or_count_young(created_at.as_ref()) {
+            if !is_used && !self.count_if_young(created_at.as_ref()) {
                 let index_key_size = Some(0);
                 self.delete(key, index_key_size).await?;
             }
@@ -387,7 +387,7 @@ impl Sweep<'_> {
                 if state.layout.artifact_components(&key).is_some() {
                     artifacts.push((key, object.last_modified, object.size));
                 } else if state.layout.claimed_key(&key).is_some()
-                    && self.is_old_or_count_young(object.last_modified.as_ref())
+                    && !self.count_if_young(object.last_modified.as_ref())
                 {
                     self.delete(&key, object.size).await?;
                 }
@@ -400,7 +400,7 @@ impl Sweep<'_> {
             while let Some((status, key, created_at, size)) = statuses.next().await {
                 match status {
                     Ok(KeyStatus::WithoutRecord | KeyStatus::Reserved { .. })
-                        if self.is_old_or_count_young(created_at.as_ref()) =>
+                        if !self.count_if_young(created_at.as_ref()) =>
                     {
                         let _lock = state.lock_key(&key).await;
                         // Meanwhile, a put may have created the artifact.
@@ -409,7 +409,7 @@ impl Sweep<'_> {
                             KeyStatus::WithoutRecord | KeyStatus::Reserved { .. }
                         ) {
                             self.delete(&key, size).await?;
-                            self.incomplete.insert(key);
+                            self.incomplete_artifact_keys.insert(key);
                         }
                     }
                     Ok(_) => {}

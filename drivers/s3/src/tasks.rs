@@ -52,8 +52,8 @@ impl TaskTracker {
         handle.await.map_err(|error| StoreError::backend("a task of the store failed").with_source(error))?
     }
 
-    /// Spawns `task` and does not wait for it. Outside a tokio runtime, the task does not run: what it would have
-    /// deleted is left to a sweep.
+    /// Spawns `task` and does not wait for it. Outside a tokio runtime, the task does not run. A cleanup that does
+    /// not run is left to a sweep.
     pub(crate) fn spawn_detached(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             let guard = TaskGuard::new(self);

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use artifact_store_core::StoreError;
 
-/// The longest prefix of a store, in bytes. It leaves room for the longest key of the driver within the 1024 bytes of
-/// the protocol.
+/// The longest prefix of a store, in bytes. With a prefix of this length, the driver's longest key still has at most
+/// 1024 bytes, the protocol's limit.
 const MAX_PREFIX_BYTES: usize = 256;
 
 /// Refuses text that cannot be a bucket's name. In path-style requests, such text could change the path of the URL.
@@ -24,17 +24,17 @@ pub(crate) fn check_bucket(bucket: &str) -> Result<(), StoreError> {
     ))
 }
 
-/// Refuses a prefix that is too long, that contains a byte that some servers would encode, or that has an empty name,
-/// `.` or `..` between its slashes.
+/// Refuses a prefix that is too long, that contains a byte that some servers would encode in a key, or that has an
+/// empty name, `.` or `..` between its slashes.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     if prefix.len() > MAX_PREFIX_BYTES {
         return Err(StoreError::invalid_option("prefix", format!("takes at most {MAX_PREFIX_BYTES} bytes")));
     }
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
-    let has_names_only = prefix.is_empty()
+    let has_valid_names = prefix.is_empty()
         || prefix.trim_end_matches('/').split('/').all(|part| !matches!(part, "" | "." | ".."));
     // `trim_end_matches` removes any number of slashes, but a prefix may end with only one.
-    if prefix.bytes().all(is_safe) && has_names_only && !prefix.ends_with("//") {
+    if prefix.bytes().all(is_safe) && has_valid_names && !prefix.ends_with("//") {
         return Ok(());
     }
     Err(StoreError::invalid_option(

@@ -65,8 +65,8 @@ pub(crate) async fn prepare(
             SchemaUpgrade::Allowed => schema::migrate(&mut conn, &config.schema).await?,
             SchemaUpgrade::Denied => schema::require_current(&mut conn, &config.schema).await?,
         }
-        let checks_clients = server.supports_client_checks(&mut conn).await;
-        Ok(server.session_setup(config, options, checks_clients))
+        let supports_client_checks = server.supports_client_checks(&mut conn).await;
+        Ok(server.session_setup(config, options, supports_client_checks))
     })
     .await
     .map_err(|_| StoreError::unavailable("the server did not respond within statement_timeout"))?;
@@ -102,8 +102,8 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
 
 /// Checks the scheme and the query parameters of the URL. Returns whether the URL has the parameter `application_name`.
 ///
-/// A parameter that is not in [`URL_PARAMETERS`] is rejected. sqlx would ignore it, or the parameter would change
-/// settings that the store needs.
+/// Rejects every parameter that is not in [`URL_PARAMETERS`]. sqlx would ignore some of these parameters. Others would
+/// change settings that the store needs.
 ///
 /// # Errors
 /// `InvalidArgument`. The message never repeats the URL, because the URL may contain a password.
@@ -193,22 +193,22 @@ impl ServerSettings {
         self.version >= 140_000 && sqlx::query(SET).bind(CLIENT_CHECK_INTERVAL).execute(conn).await.is_ok()
     }
 
-    /// Adds the options that depend on the server to `options`. `checks_clients` is the result of
-    /// [`supports_client_checks`](Self::supports_client_checks).
+    /// Returns the setup of the store's sessions. To `options`, this function adds the options that depend on the
+    /// server. `supports_client_checks` is the result of the method of this name.
     fn session_setup(
         &self,
         config: &PostgresConfig,
         options: PgConnectOptions,
-        checks_clients: bool,
+        supports_client_checks: bool,
     ) -> SessionSetup {
-        let commit = match config.synchronous_commit {
+        let synchronous_commit = match config.synchronous_commit {
             SynchronousCommit::Off => "off",
             SynchronousCommit::On if self.synchronous_commit == "off" => "on",
             // With any value except `off`, a commit waits at least for the server's own disk.
             SynchronousCommit::On => &self.synchronous_commit,
         };
-        let mut options = options.options([("synchronous_commit", commit)]);
-        if checks_clients {
+        let mut options = options.options([("synchronous_commit", synchronous_commit)]);
+        if supports_client_checks {
             options = options.options([("client_connection_check_interval", CLIENT_CHECK_INTERVAL)]);
         }
         let configured = config.capabilities();

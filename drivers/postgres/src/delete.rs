@@ -11,7 +11,7 @@ use crate::{error, read, row};
 /// An artifact of at most this size, in bytes, is deleted by one statement. A larger artifact is deleted by several
 /// statements, so that no statement takes long.
 const MAX_SINGLE_STATEMENT_BYTES: i64 = 64 * 1024 * 1024;
-/// The largest number of chunks of a larger artifact that one statement deletes. Together they have 128 MiB.
+/// For a larger artifact, the maximum number of chunks that one statement deletes. Together they have 128 MiB.
 const CHUNKS_PER_STATEMENT: i32 = 512;
 
 /// Deletes an artifact. Returns whether it existed.
@@ -22,11 +22,11 @@ const CHUNKS_PER_STATEMENT: i32 = 512;
 /// - `Closed`, `Backend`.
 pub(crate) async fn delete(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
     const DELETE: &str = concat!(
-        "WITH gone AS (DELETE FROM artifact AS a WHERE ",
+        "WITH deleted_record AS (DELETE FROM artifact AS a WHERE ",
         row::key_condition!(),
         " AND a.size <= $7 RETURNING blob),
-             bytes AS (DELETE FROM chunk USING gone WHERE chunk.blob = gone.blob)
-         SELECT (SELECT blob FROM gone) IS NOT NULL AS deleted, EXISTS (SELECT 1 FROM artifact WHERE scope_mark = $1 AND id = $2) AS row_exists"
+             deleted_chunks AS (DELETE FROM chunk USING deleted_record WHERE chunk.blob = deleted_record.blob)
+         SELECT (SELECT blob FROM deleted_record) IS NOT NULL AS deleted, EXISTS (SELECT 1 FROM artifact WHERE scope_mark = $1 AND id = $2) AS row_exists"
     );
     let result = pool.fetch_all(|| bind_key(DELETE, scope, id).bind(MAX_SINGLE_STATEMENT_BYTES)).await?;
     let read_bool = |column: &str| result.rows.first().map_or(Ok(false), |row| row::get(row, column));
@@ -70,18 +70,18 @@ async fn delete_large(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<boo
 /// Deletes the chunks of a blob. Each statement deletes at most [`CHUNKS_PER_STATEMENT`] chunks, so that no statement
 /// takes long.
 async fn delete_chunks(conn: &mut PooledConnection<'_>, blob: i64) -> Result<(), StoreError> {
-    const DELETE_CHUNKS: &str = "WITH upto AS MATERIALIZED (
-             SELECT max(place) AS position FROM (SELECT place FROM chunk WHERE blob = $1 ORDER BY place LIMIT $2) AS step),
-             gone AS (DELETE FROM chunk USING upto WHERE chunk.blob = $1 AND chunk.place <= upto.position)
-         SELECT position FROM upto";
+    const DELETE_CHUNKS: &str = "WITH batch AS MATERIALIZED (
+             SELECT max(place) AS last_place FROM (SELECT place FROM chunk WHERE blob = $1 ORDER BY place LIMIT $2) AS first_chunks),
+             deleted AS (DELETE FROM chunk USING batch WHERE chunk.blob = $1 AND chunk.place <= batch.last_place)
+         SELECT last_place FROM batch";
     loop {
         let rows = conn
             .fetch_all(sqlx::query(DELETE_CHUNKS).bind(blob).bind(i64::from(CHUNKS_PER_STATEMENT)))
             .await?;
         let Some(row) = rows.first() else { return Ok(()) };
-        // The position of the last deleted chunk is null if no chunk was left.
-        let last_position = row::get::<Option<i32>>(row, "position")?;
-        if last_position.is_none() {
+        // The place of the last deleted chunk is null if no chunk was left.
+        let last_place = row::get::<Option<i32>>(row, "last_place")?;
+        if last_place.is_none() {
             return Ok(());
         }
     }

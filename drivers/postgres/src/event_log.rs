@@ -16,7 +16,7 @@ use crate::pool::Pool;
 use crate::{error, row};
 
 /// The maximum number of connections in the pool. With two connections, an append and a read can run at the same time.
-/// [`ListenConnection`] has a third connection.
+/// The connection of [`ListenConnection`] is not from this pool.
 const CONNECTIONS: u32 = 2;
 /// The notification channel. All event logs in a database use it, so the payload of a notification is the schema's
 /// name.
@@ -120,16 +120,17 @@ impl PostgresEventLog {
         Ok(())
     }
 
-    /// Appends the entries whose keys are not in the log yet. Returns the number of the last entry in the log.
+    /// Appends the entries whose keys are not in the log yet. Returns the sequence number of the last entry in the
+    /// log.
     async fn insert_entries(&self, entries: &[NewEntry]) -> Result<i64, StoreError> {
         const SQL: &str = "WITH fresh AS (
-                 SELECT key, data, row_number() OVER (ORDER BY position) AS number
+                 SELECT key, data, row_number() OVER (ORDER BY position) AS ordinal
                  FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS given (key, data, position)
                  WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = given.key)),
-             counted AS (UPDATE event_count SET last = last + (SELECT count(*) FROM fresh) RETURNING last),
+             counted AS (UPDATE event_count SET last = last + (SELECT count(*) FROM fresh) RETURNING last AS last_sequence),
              added AS (INSERT INTO event (sequence, key, data)
-                 SELECT counted.last - (SELECT count(*) FROM fresh) + fresh.number, fresh.key, fresh.data FROM fresh, counted)
-             SELECT last, pg_notify($3, $4) FROM counted";
+                 SELECT counted.last_sequence - (SELECT count(*) FROM fresh) + fresh.ordinal, fresh.key, fresh.data FROM fresh, counted)
+             SELECT last_sequence, pg_notify($3, $4) FROM counted";
         let keys: Vec<&[u8]> = entries.iter().map(|entry| &entry.key[..]).collect();
         let data: Vec<&[u8]> = entries.iter().map(|entry| &entry.bytes[..]).collect();
         let result = self
@@ -142,32 +143,34 @@ impl PostgresEventLog {
                     .bind(self.schema.as_str())
             })
             .await?;
-        result.rows.first().map_or_else(|| Err(counter_missing_error()), |row| row::get(row, "last"))
+        result.rows.first().map_or_else(|| Err(counter_missing_error()), |row| row::get(row, "last_sequence"))
     }
 
-    /// Deletes all entries except the newest [`MIN_KEPT_ENTRIES`]. `last` is the number of the last entry.
-    async fn delete_old_entries(&self, last: i64) {
+    /// Deletes all entries except the newest [`MIN_KEPT_ENTRIES`]. `last_sequence` is the sequence number of the last
+    /// entry.
+    async fn delete_old_entries(&self, last_sequence: i64) {
         const SQL: &str = "DELETE FROM event WHERE sequence <= $1";
         // If this fails, the next cleanup tries again.
-        let _ = self.pool.fetch_all(|| sqlx::query(SQL).bind(last - MIN_KEPT_ENTRIES)).await;
+        let _ = self.pool.fetch_all(|| sqlx::query(SQL).bind(last_sequence - MIN_KEPT_ENTRIES)).await;
     }
 }
 
 #[async_trait]
 impl EventLog for PostgresEventLog {
     async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
-        let last = self.insert_entries(entries).await?;
-        // If some keys were already in the log, the real previous number is higher. The cleanup may then run early.
-        let previous_last = last.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
-        let passed_interval = last / CLEANUP_INTERVAL != previous_last / CLEANUP_INTERVAL;
+        let last_sequence = self.insert_entries(entries).await?;
+        // The sequence number of the last entry before this append. If some keys were already in the log, this number
+        // is too low, and the cleanup may run early.
+        let previous_last = last_sequence.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));
+        let passed_interval = last_sequence / CLEANUP_INTERVAL != previous_last / CLEANUP_INTERVAL;
         if passed_interval {
-            self.delete_old_entries(last).await;
+            self.delete_old_entries(last_sequence).await;
         }
-        to_sequence(last)
+        to_sequence(last_sequence)
     }
 
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError> {
-        const SQL: &str = "SELECT counted.last, entry.sequence, entry.data FROM event_count AS counted
+        const SQL: &str = "SELECT counter.last AS last_sequence, entry.sequence, entry.data FROM event_count AS counter
              LEFT JOIN LATERAL (SELECT sequence, data FROM event WHERE sequence > $1 ORDER BY sequence LIMIT $2) AS entry ON true
              ORDER BY entry.sequence";
         let after = i64::try_from(after).unwrap_or(i64::MAX);
@@ -176,9 +179,9 @@ impl EventLog for PostgresEventLog {
             return Err(counter_missing_error());
         }
         let mut page = LogPage { last: 0, entries: Vec::with_capacity(result.rows.len()) };
-        // Every row contains `last`. If there are no entries after `after`, the only row has no entry.
+        // Every row contains `last_sequence`. If there are no entries after `after`, the only row has no entry.
         for row in &result.rows {
-            page.last = to_sequence(row::get(row, "last")?)?;
+            page.last = to_sequence(row::get(row, "last_sequence")?)?;
             if let Some(sequence) = row::get::<Option<i64>>(row, "sequence")? {
                 let bytes = row::get::<Vec<u8>>(row, "data")?.into();
                 page.entries.push(LogEntry { sequence: to_sequence(sequence)?, bytes });

@@ -7,9 +7,9 @@
 //! scope, and every read and every delete compares this scope.
 //!
 //! There is one index for each kind of listing: of a scope, a session, a user, a tenant, or all tenants. Listings are
-//! ordered by rank, id and scope mark. The rank is the negated time, so the newest artifact is first. Each index
-//! contains its rows in this order. So a page is a scan of one index, wherever the page begins. In the index for one
-//! scope, the scope mark is the first column, because it is the same in all rows of the scope. Texts are ordered by
+//! ordered by rank, id and scope mark. The rank is the negated creation time, so the newest artifact is first. Each
+//! index contains its rows in this order. So a page is a scan of one index, wherever the page begins. In the index for
+//! one scope, the scope mark is the first column, because it is the same in all rows of the scope. Texts are ordered by
 //! bytes (`COLLATE "C"`), as in the core.
 //!
 //! The bytes of an artifact are split into chunks of 256 KiB, one row each in the table `chunk`. PostgreSQL stores the
@@ -23,7 +23,7 @@
 //! inspected, without a lock.
 //!
 //! Two more tables form the event log ([`PostgresEventLog`]). The table `event` contains the entries. The table
-//! `event_count` has one row, which contains the number of the last entry.
+//! `event_count` has one row, which contains the sequence number of the last entry.
 //!
 //! # Commit point
 //! The commit point is the commit of the transaction that inserts the record. One statement stores a small body
@@ -62,9 +62,9 @@
 //! attempts grows exponentially, and half of each delay is random.
 //!
 //! The event log has its own connections, at most three. An append is one statement, and its commit notifies the other
-//! processes. Each process then reads the entries after the last number that it has read. Appends wait for the lock on
-//! the counter row, so numbers become visible in ascending order. Therefore a reader gets every entry, even if its
-//! connection breaks. A reader that receives no notification polls every 5 seconds.
+//! processes. Each process then reads the entries after the last entry that it has read. Appends wait for the lock on
+//! the row of `event_count`, so sequence numbers become visible in ascending order. Therefore a reader gets every
+//! entry, even if its connection breaks. A reader that receives no notification polls every 5 seconds.
 //!
 //! A streamed put uses its connection until the put ends, even if its caller is slow. Streamed puts may use three
 //! quarters of the connections. Further streamed puts wait up to `upload_wait`, in the order of their arrival. A

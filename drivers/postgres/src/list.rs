@@ -72,11 +72,11 @@ impl SqlBuilder {
         self
     }
 
-    fn int(&mut self, number: i64) -> &mut Self {
+    fn bind_int(&mut self, number: i64) -> &mut Self {
         self.bind(BindValue::Int(number))
     }
 
-    fn text(&mut self, text: &str) -> &mut Self {
+    fn bind_text(&mut self, text: &str) -> &mut Self {
         self.bind(BindValue::Text(text.to_owned()))
     }
 
@@ -103,9 +103,12 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
         let rank = -created_at.as_micros();
         if let ListIndex::Scope(_) = index {
             // The scope mark is the same in all rows of one scope, so it is not compared.
-            sql.push(" AND (a.rank, a.id) > (").int(rank).push(", ").text(id.as_str()).push(")");
+            sql.push(" AND (a.rank, a.id) > (").bind_int(rank).push(", ").bind_text(id.as_str()).push(")");
         } else {
-            sql.push(" AND (a.rank, a.id, a.scope_mark) > (").int(rank).push(", ").text(id.as_str());
+            sql.push(" AND (a.rank, a.id, a.scope_mark) > (")
+                .bind_int(rank)
+                .push(", ")
+                .bind_text(id.as_str());
             sql.push(", ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec())).push(")");
         }
     }
@@ -114,7 +117,7 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
         ListIndex::Scope(_) => " ORDER BY a.rank, a.id LIMIT ",
         _ => " ORDER BY a.rank, a.id, a.scope_mark LIMIT ",
     });
-    sql.int(i64::from(query.limit()) + 1);
+    sql.bind_int(i64::from(query.limit()) + 1);
     sql
 }
 
@@ -170,13 +173,13 @@ fn push_where_clause(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery)
     }
     let ScopePattern { tenant, user, session, task } = query.pattern();
     if let TenantPattern::One(tenant) = tenant {
-        sql.push(" AND a.tenant = ").text(tenant.as_str());
+        sql.push(" AND a.tenant = ").bind_text(tenant.as_str());
     }
     if let Some(user) = user {
-        sql.push(" AND a.user_ = ").text(user.as_str());
+        sql.push(" AND a.user_ = ").bind_text(user.as_str());
     }
     if let Some(session) = session {
-        sql.push(" AND a.session = ").text(session.as_str());
+        sql.push(" AND a.session = ").bind_text(session.as_str());
     }
     match task {
         TaskPattern::Any => {}
@@ -184,7 +187,7 @@ fn push_where_clause(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery)
             sql.push(" AND a.task IS NULL");
         }
         TaskPattern::One(task) => {
-            sql.push(" AND a.task = ").text(task.as_str());
+            sql.push(" AND a.task = ").bind_text(task.as_str());
         }
     }
     push_filters(sql, query.filter());
@@ -205,17 +208,17 @@ fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
         sql.push(" AND a.source = ANY (").bind(BindValue::TextArray(words)).push(")");
     }
     if let Some(min_bytes) = min_bytes {
-        sql.push(" AND a.size >= ").int(clamp_to_i64(*min_bytes));
+        sql.push(" AND a.size >= ").bind_int(clamp_to_i64(*min_bytes));
     }
     if let Some(max_bytes) = max_bytes {
-        sql.push(" AND a.size <= ").int(clamp_to_i64(*max_bytes));
+        sql.push(" AND a.size <= ").bind_int(clamp_to_i64(*max_bytes));
     }
     // The rank is the negated time, so an earlier time has a larger rank.
     if let Some(created_after) = created_after {
-        sql.push(" AND a.rank <= ").int(-created_after.as_micros());
+        sql.push(" AND a.rank <= ").bind_int(-created_after.as_micros());
     }
     if let Some(created_before) = created_before {
-        sql.push(" AND a.rank >= ").int(-created_before.as_micros());
+        sql.push(" AND a.rank >= ").bind_int(-created_before.as_micros());
     }
     if !tags.is_empty() {
         sql.push(" AND a.tags && ").bind(bytes_array(tags));

@@ -30,7 +30,7 @@ const MAX_IDLE: Duration = Duration::from_mins(5);
 /// The backoff after the first failed attempt to connect. Each further backoff is twice as long, up to [`MAX_BACKOFF`].
 const INITIAL_BACKOFF: Duration = Duration::from_millis(40);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
-/// The time limit for closing connections properly.
+/// How long [`Pool::close`] waits until the connections are closed. Connections that are still open are then dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A statement with its bound values.
@@ -51,8 +51,8 @@ pub(crate) struct Pool {
     max_uploads: u32,
     /// The connection that was used last is at the end.
     idle_connections: Mutex<Vec<IdleConnection>>,
-    /// Whether the last connection attempt failed.
-    unreachable: AtomicBool,
+    /// Whether the last call of [`connect`](Self::connect) failed.
+    last_connect_failed: AtomicBool,
     /// A semaphore without permits. [`closed`](Self::closed) waits for a permit, until [`close`](Self::close) closes
     /// the semaphore.
     close_signal: Semaphore,
@@ -66,9 +66,10 @@ struct IdleConnection {
 /// How large the values in the parameters and rows of a statement are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueSize {
-    /// Records and short bytes. The buffers of the connection are not shrunk afterwards.
+    /// Small values, such as records. The buffers of the connection are not shrunk afterwards.
     Small,
-    /// Chunks. They make the buffers of the connection grow, so the buffers are shrunk afterwards.
+    /// Large values, such as chunks. They make the buffers of the connection grow. So the buffers are shrunk
+    /// afterwards.
     Large,
 }
 
@@ -94,7 +95,7 @@ impl Pool {
             upload_permits: Semaphore::new(max_uploads as usize),
             max_uploads,
             idle_connections: Mutex::default(),
-            unreachable: AtomicBool::new(false),
+            last_connect_failed: AtomicBool::new(false),
             close_signal: Semaphore::new(0),
         }
     }
@@ -218,7 +219,7 @@ impl Pool {
     fn acquire_timed_out(&self) -> StoreError {
         // If the server cannot be reached, the calls that hold the permits are trying to connect. So a larger
         // `max_connections` would not help.
-        if self.unreachable.load(Ordering::Relaxed) {
+        if self.last_connect_failed.load(Ordering::Relaxed) {
             return error::connect_timeout(None);
         }
         StoreError::unavailable(format!(
@@ -227,10 +228,10 @@ impl Pool {
         ))
     }
 
-    /// Opens a new connection. Stores in `unreachable` whether this failed.
+    /// Opens a new connection. Stores in `last_connect_failed` whether this failed.
     async fn connect(&self, deadline: Instant) -> Result<PgConnection, StoreError> {
         let connected = connect(&self.options, deadline).await;
-        self.unreachable.store(connected.is_err(), Ordering::Relaxed);
+        self.last_connect_failed.store(connected.is_err(), Ordering::Relaxed);
         connected
     }
 

@@ -40,8 +40,8 @@ impl NewArtifact<'_> {
 
     /// Returns the result of this put if a row with its key exists, otherwise `None`.
     ///
-    /// `put_number` is the number of an earlier attempt of this put that may have inserted the row, or `None` if there
-    /// is no such attempt. If the row has this number, the outcome is `Created`, otherwise `AlreadyExists`.
+    /// `put_number` is the put number of this put if this put may have inserted the row already, otherwise `None`. If
+    /// the row contains `put_number`, the outcome is `Created`, otherwise `AlreadyExists`.
     ///
     /// # Errors
     /// `Conflict` if the row belongs to bytes with another SHA-256; `Corrupt`, `Unavailable`, `Backend`, `Closed`.
@@ -57,7 +57,7 @@ impl NewArtifact<'_> {
                 "bytes with another SHA-256 exist under this id; put the new bytes into another namespace",
             ));
         }
-        let is_own_row = put_number == Some(existing.put);
+        let is_own_row = put_number == Some(existing.put_number);
         let outcome = if is_own_row { PutOutcome::Created } else { PutOutcome::AlreadyExists };
         Ok(Some(PutResult { record: existing.record, outcome }))
     }
@@ -74,8 +74,8 @@ pub(crate) async fn put_bytes(
     new: &NewArtifact<'_>,
     chunks: &[Bytes],
 ) -> Result<PutResult, StoreError> {
-    // Large values make the buffers of the connection grow. So for more than half of `CHUNK_BYTES`, `fetch_all_large`
-    // shrinks the buffers afterwards.
+    // Large values make the buffers of the connection grow. If the body is larger than half a chunk,
+    // `fetch_all_large` shrinks the buffers afterwards.
     let size = chunks.iter().map(Bytes::len).sum::<usize>();
     let is_large = size > CHUNK_BYTES / 2;
     let row = new.encode(clock)?;
@@ -87,9 +87,9 @@ pub(crate) async fn put_bytes(
             return Ok(PutResult { record: row.record, outcome: PutOutcome::Created });
         }
         // The existing row can be from this put only if the statement was sent twice.
-        let put_number = if result.retried { Some(row.put) } else { None };
-        if let Some(put) = new.find_existing(pool, put_number).await? {
-            return Ok(put);
+        let put_number = if result.retried { Some(row.put_number) } else { None };
+        if let Some(put_result) = new.find_existing(pool, put_number).await? {
+            return Ok(put_result);
         }
     }
     Err(key_contention_error())
@@ -154,7 +154,7 @@ pub(crate) async fn put_stream(
         if existing.is_some_and(|existing| existing.record.digest == digest) {
             // These chunks are not written, so their memory is freed now.
             drop(first);
-            return verify_existing(pool, scope, options, body).await;
+            return verify_body(pool, scope, options, body).await;
         }
     }
     let _permit = pool.acquire_upload_permit().await?;
@@ -193,7 +193,7 @@ async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<NextChunks, S
 
 /// Handles a body whose announced digest belongs to an existing artifact. Reads the body to its end and checks its
 /// digest, but writes nothing.
-async fn verify_existing(
+async fn verify_body(
     pool: &Pool,
     scope: &Scope,
     options: PutOptions,
@@ -276,9 +276,9 @@ impl Upload<'_> {
                 return self.commit(pool, &new, row).await;
             }
             // A row with this key exists. Another call may delete this row before it is read here.
-            if let Some(put) = new.find_existing(pool, None).await? {
+            if let Some(put_result) = new.find_existing(pool, None).await? {
                 self.conn.rollback().await;
-                return Ok(put);
+                return Ok(put_result);
             }
         }
         Err(key_contention_error())
@@ -296,16 +296,17 @@ impl Upload<'_> {
             Err(error) => {
                 // `resolve_failed_commit` needs a connection, so the permit of this connection is released first.
                 drop(self.conn);
-                resolve_failed_commit(pool, new, row.put, error).await
+                resolve_failed_commit(pool, new, row.put_number, error).await
             }
         }
     }
 }
 
-/// Handles the `error` of a commit. `put_number` is the number in the row of this put.
+/// Returns the result of a put whose commit failed with `error`. `put_number` is the number in the row of this put.
 ///
-/// If the connection was lost and the row exists, the put was successful. Otherwise, or after a timeout, returns the
-/// error.
+/// If the connection was lost, looks for a row with the put's key. A row means that this put or another put has stored
+/// the artifact. If there is no row, if the lookup fails, or if `error` is of another kind, returns the error of the
+/// commit.
 async fn resolve_failed_commit(
     pool: &Pool,
     new: &NewArtifact<'_>,
@@ -313,9 +314,9 @@ async fn resolve_failed_commit(
     error: StatementError,
 ) -> Result<PutResult, StoreError> {
     if error.is_retryable()
-        && let Ok(Some(put)) = new.find_existing(pool, Some(put_number)).await
+        && let Ok(Some(put_result)) = new.find_existing(pool, Some(put_number)).await
     {
-        return Ok(put);
+        return Ok(put_result);
     }
     Err(error::from_commit(error))
 }

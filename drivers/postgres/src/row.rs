@@ -50,8 +50,8 @@ pub(crate) use key_condition;
 #[derive(Debug)]
 pub(crate) struct NewRow {
     pub(crate) record: Record,
-    /// The put number: a random number by which a put recognizes its own row.
-    pub(crate) put: i64,
+    /// A random number by which a put recognizes its own row.
+    pub(crate) put_number: i64,
     json: String,
     json_digest: Digest,
 }
@@ -62,18 +62,18 @@ impl NewRow {
         let json = serde_json::to_string(&record).map_err(|error| {
             StoreError::invalid("the record cannot be encoded as JSON").with_source(error)
         })?;
-        let put = getrandom::u64().map_err(|error| {
+        let put_number = getrandom::u64().map_err(|error| {
             StoreError::unavailable("the operating system returned no random number").with_source(error)
         })?;
         let json_digest = Digest::of(json.as_bytes());
-        Ok(Self { record, put: put.cast_signed(), json, json_digest })
+        Ok(Self { record, put_number: put_number.cast_signed(), json, json_digest })
     }
 
     /// Binds the values of [`insert`] to the first 15 parameters of the statement.
     pub(crate) fn bind<'q>(&'q self, statement: Statement<'q>) -> Statement<'q> {
         let Record { id, digest, size, scope, created_at, options } = &self.record;
         statement
-            .bind(self.put)
+            .bind(self.put_number)
             .bind(-created_at.as_micros())
             .bind(size.cast_signed())
             .bind(ScopeMark::of(scope).as_bytes().to_vec())
@@ -96,8 +96,8 @@ impl NewRow {
 pub(crate) struct ExistingRow {
     /// The blob number of the chunks.
     pub(crate) blob: i64,
-    /// The put number: it identifies the put that inserted the row.
-    pub(crate) put: i64,
+    /// The number of the put that inserted the row.
+    pub(crate) put_number: i64,
     pub(crate) record: Record,
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn decode(row: &PgRow) -> Result<ExistingRow, StoreError> {
     if !is_consistent {
         return Err(StoreError::corrupt("a row of the database does not match its record"));
     }
-    Ok(ExistingRow { blob: get(row, "blob")?, put: get(row, "put")?, record })
+    Ok(ExistingRow { blob: get(row, "blob")?, put_number: get(row, "put")?, record })
 }
 
 /// Like [`decode`], but also returns `Corrupt` if the record has another scope or id.

@@ -93,7 +93,7 @@ pub(crate) const fn chunk_count(size: u64) -> u64 {
     size.div_ceil(CHUNK_BYTES as u64)
 }
 
-/// The index of a chunk, as the type of its column `place`.
+/// Converts the index of a chunk to the type of the column `place`.
 pub(crate) fn chunk_index(index: u64) -> i32 {
     // Bodies are limited to MAX_ARTIFACT_BYTES, so an index always fits.
     i32::try_from(index).unwrap_or(i32::MAX)

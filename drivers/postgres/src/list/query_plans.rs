@@ -51,8 +51,8 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
     };
     let tenant = ScopePattern::tenant(scope.tenant().clone());
     // The plans are checked without statistics, with statistics, and without knowledge of the bound values.
-    for step in ["", "ANALYZE artifact", "SET plan_cache_mode = force_generic_plan"] {
-        sqlx::raw_sql(step).execute(&mut conn).await.unwrap();
+    for setup_sql in ["", "ANALYZE artifact", "SET plan_cache_mode = force_generic_plan"] {
+        sqlx::raw_sql(setup_sql).execute(&mut conn).await.unwrap();
         for (pattern, index, index_condition) in [
             (ScopePattern::exactly(&scope), "artifact_by_scope", "ROW(rank, id) >"),
             (ScopePattern::session_of(&scope), "artifact_by_session", "ROW(rank, id, scope_mark) >"),
@@ -70,17 +70,20 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
                 let query = ListQuery::new(pattern.clone()).with_filter(filter);
                 for position in [None, Some(&position)] {
                     let plan = explain(&mut conn, &page_query(&query, position)).await;
-                    assert!(plan.contains("Index Scan using artifact_by_"), "{step}\n{plan}");
+                    assert!(plan.contains("Index Scan using artifact_by_"), "{setup_sql}\n{plan}");
                     // Without statistics the server may choose another index with the same first columns.
-                    assert!(step.is_empty() || plan.contains(&format!("using {index} ")), "{step}\n{plan}");
-                    assert!(!plan.contains("Sort"), "{step}\n{plan}");
-                    assert_eq!(plan.matches("Scan").count(), 1, "{step}\n{plan}");
-                    if position.is_some() && !step.is_empty() {
+                    assert!(
+                        setup_sql.is_empty() || plan.contains(&format!("using {index} ")),
+                        "{setup_sql}\n{plan}"
+                    );
+                    assert!(!plan.contains("Sort"), "{setup_sql}\n{plan}");
+                    assert_eq!(plan.matches("Scan").count(), 1, "{setup_sql}\n{plan}");
+                    if position.is_some() && !setup_sql.is_empty() {
                         let condition_line = plan
                             .lines()
                             .find(|line| line.contains("Index Cond"))
                             .expect("the plan has no index condition");
-                        assert!(condition_line.contains(index_condition), "{step}\n{plan}");
+                        assert!(condition_line.contains(index_condition), "{setup_sql}\n{plan}");
                     }
                 }
             }

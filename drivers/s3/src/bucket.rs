@@ -24,7 +24,8 @@ pub(crate) async fn check_bucket(config: &S3Config, client: &Client) -> Result<(
         // missing.
         RequestErrorKind::NoSuchKey => Err(error::no_such_bucket(config)),
         // An access key that may read and write objects may lack the permission for this request. The response to a
-        // HEAD request does not say what is wrong, so every other cause is left to the next request.
+        // HEAD request does not say what is wrong, so these failures are ignored. If the storage cannot be used,
+        // another request reports the cause.
         RequestErrorKind::AccessDenied | RequestErrorKind::Rejected | RequestErrorKind::NotImplemented => {
             Ok(())
         }

@@ -107,7 +107,7 @@ impl Chunks {
     }
 
     /// The announced SHA-256 and length of the body; `None` if at least one of them is not announced.
-    pub(crate) fn announced(&self) -> Option<(Digest, u64)> {
+    pub(crate) fn announced_digest_and_length(&self) -> Option<(Digest, u64)> {
         self.body.announced_digest().zip(self.body.announced_length())
     }
 

@@ -1,17 +1,17 @@
 //! Mutual exclusion between processes, for storages where no condition decides which put creates an artifact.
 //!
-//! There are two methods:
-//! - **Reservation**, if the storage honours `If-None-Match` on `PutObject`. A put creates an empty object at the
-//!   artifact's key, marked as a reservation. The artifact then replaces the reservation. Meanwhile, the condition
-//!   refuses the reservation of every other put of that artifact.
-//! - **Claim**, if the storage does not honour `If-None-Match` on `PutObject`. A put writes an object beside the key,
-//!   its claim, and then lists all claims on the key. The put continues if its claim is the only one. Otherwise, the
-//!   put whose claim sorts first waits until the other claims are gone. The other puts delete their claims and retry.
-//!   This method needs no conditions. But a listing must show each object whose put has been answered.
+//! A put claims the key of its artifact. There are two kinds of claims:
+//! - A **reservation**, if the storage honours `If-None-Match` on `PutObject`. The put creates an empty object at the
+//!   artifact's key. The metadata of this object contain the put's mark, a random text. The artifact then replaces the
+//!   reservation. Until then, the storage refuses the reservation of every other put of that artifact.
+//! - A **claim object**, if the storage does not honour `If-None-Match` on `PutObject`. The put writes an empty object
+//!   beside the key, and then lists all claim objects of the key. The put continues if its claim object is the only
+//!   one. If there are several, the put whose claim object sorts first waits until the others are gone. The other puts
+//!   delete their claim objects and retry. This kind needs no conditions. But a listing must show each object from the
+//!   moment when the storage has answered its put.
 //!
-//! A process that dies leaves its reservation or claim in the bucket. Other puts wait until the lease of the
-//! reservation or claim has ended, and then delete it. The lease depends on the artifact's size. This module must never
-//! use a record.
+//! A process that dies leaves its claim in the bucket. Other puts wait until the lease of the claim has ended, and then
+//! delete it. The lease depends on the artifact's size. This module must never use a record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,21 +32,21 @@ const CLAIM: Operation = Operation::write("claiming an artifact's key");
 const RELEASE: Operation = Operation::delete("releasing a claim on an artifact's key");
 /// How much the storage's clock may differ from the local clock.
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
-/// The longest base of a backoff. The delay itself is 0.5 to 1.5 times the base.
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest base of a backoff. A backoff is a random time between 0.5 and 1.5 times its base.
+const MAX_BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// How long a put waits after it has replaced the reservation of a dead process by its own reservation. Another process
 /// may have seen the dead reservation, too, and may by mistake delete the new one. So the put checks after this delay
 /// whether its own reservation still exists.
 const SETTLE_DELAY: Duration = Duration::from_secs(2);
 
-/// How a put excludes other puts of the same artifact.
+/// A claim on a key. The claim of a put excludes other puts of the same artifact.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// The put has not claimed the key: it needs no claim, or has not acquired one yet.
+    /// The put needs no claim, or has not acquired one yet.
     None,
-    /// The put has written a reservation with this mark, at the artifact's key.
+    /// A reservation at the artifact's key. `mark` is the mark of the put.
     Reservation { mark: String },
-    /// The put has written a claim at this key, beside the artifact's key.
+    /// A claim object at `key`, beside the claimed key.
     Object { key: String },
 }
 
@@ -54,12 +54,12 @@ pub(crate) enum Claim {
 /// belongs to a dead process.
 #[derive(Debug)]
 pub(crate) struct ClaimWaiter {
-    /// How long a claim is valid. After this time, its process is treated as dead.
+    /// How long a claim is valid. After this time, the process that wrote it is treated as dead.
     lease: Duration,
-    /// When this waiter first saw each claim, by the claim's name.
+    /// When this waiter first saw each claim, by the `claim_name` of [`is_expired`](Self::is_expired).
     first_seen: HashMap<String, Instant>,
-    /// How many times this waiter has waited.
-    retries: u32,
+    /// The number of calls of [`backoff`](Self::backoff) so far.
+    backoffs: u32,
     /// Whether this put has deleted the reservation of a dead process.
     pub(crate) removed_reservation: bool,
 }
@@ -70,12 +70,12 @@ impl ClaimWaiter {
     pub(crate) fn new(state: &StoreState, size: u64) -> Self {
         let attempts = u32::try_from(state.config.max_attempts).unwrap_or(u32::MAX);
         let lease = copy_timeout(&state.config, size).saturating_mul(attempts).saturating_add(SETTLE_DELAY);
-        Self { lease, first_seen: HashMap::new(), retries: 0, removed_reservation: false }
+        Self { lease, first_seen: HashMap::new(), backoffs: 0, removed_reservation: false }
     }
 
-    /// Whether the claim called `name` belongs to a dead process. The name is the mark of a reservation, or the key of
-    /// a claim. `created_at` is from the storage's clock; `None` if this time is unknown.
-    pub(crate) fn is_expired(&mut self, name: &str, created_at: Option<&DateTime>) -> bool {
+    /// Whether the lease of a claim has ended. `claim_name` is the mark in a reservation, or the key of a claim object.
+    /// `created_at` is the time of the claim by the storage's clock, or `None` if this time is unknown.
+    pub(crate) fn is_expired(&mut self, claim_name: &str, created_at: Option<&DateTime>) -> bool {
         // In seconds since the Unix epoch, as `created_at.secs()`.
         let now = SystemClock.now().as_micros() / 1_000_000;
         let max_age = (self.lease.saturating_add(MAX_CLOCK_SKEW)).as_secs();
@@ -86,17 +86,17 @@ impl ClaimWaiter {
             return true;
         }
         // The clocks may differ. So a claim also expires if this waiter has seen it for longer than the lease.
-        let first_seen = self.first_seen.entry(name.to_owned()).or_insert_with(Instant::now);
+        let first_seen = self.first_seen.entry(claim_name.to_owned()).or_insert_with(Instant::now);
         first_seen.elapsed() > self.lease
     }
 
     /// Waits before the next attempt. The delay is longer each time, and random, so that two puts do not collide at
     /// each attempt.
     pub(crate) async fn backoff(&mut self) {
-        // The base is 4 ms, 8 ms, 16 ms and so on, at most `MAX_BACKOFF`.
-        let factor: u32 = 1 << self.retries.min(8);
-        let base = Duration::from_millis(4).saturating_mul(factor).min(MAX_BACKOFF);
-        self.retries += 1;
+        // The base is 4 ms, 8 ms, 16 ms and so on, at most `MAX_BACKOFF_BASE`.
+        let factor: u32 = 1 << self.backoffs.min(8);
+        let base = Duration::from_millis(4).saturating_mul(factor).min(MAX_BACKOFF_BASE);
+        self.backoffs += 1;
         let mut random = [0; 1];
         // If the system has no randomness, the delay is not random.
         let _ = getrandom::fill(&mut random);
@@ -110,7 +110,7 @@ impl ClaimWaiter {
 pub(crate) enum ClaimOutcome {
     Acquired(Claim),
     /// An object may exist at the key. The caller must look up the key.
-    KeyExists,
+    ObjectMayExist,
     /// Another put has claimed the key or is writing to it. This attempt has already waited, so the caller can retry at
     /// once.
     Retry,
@@ -120,9 +120,10 @@ impl StoreState {
     /// Whether the put must claim the key before the request that creates the artifact. `create_is_conditional` says
     /// whether the storage honours `If-None-Match` on that request.
     ///
-    /// Another put of the same artifact may create it with `PutObject`. If the storage honours `If-None-Match` on that
-    /// `PutObject` and on this put's request, it refuses the later one, and no claim is needed. Otherwise a claim is
-    /// needed. If the option `single_writer` says that no other process writes, no claim is needed in any case.
+    /// Another put of the same artifact may create it with `PutObject`. If the storage honours `If-None-Match` both on
+    /// that `PutObject` and on this put's request, it refuses the later of the two requests, and no claim is needed. If
+    /// it does not honour `If-None-Match` on one of them, a claim is needed. If the option `single_writer` says that no
+    /// other process writes, no claim is needed in any case.
     pub(crate) fn needs_claim(&self, create_is_conditional: bool) -> bool {
         if self.config.single_writer {
             return false;
@@ -132,7 +133,7 @@ impl StoreState {
     }
 
     /// Tries to claim the artifact's key for the put with `mark`: by a reservation if the storage honours
-    /// `If-None-Match` on `PutObject`, otherwise by an object beside the key.
+    /// `If-None-Match` on `PutObject`, otherwise by a claim object.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: &str,
@@ -156,7 +157,7 @@ impl StoreState {
         match self.put_empty(key, Some(mark), IfExists::Fail).await {
             Ok(()) => {}
             Err(RequestError { kind: RequestErrorKind::PreconditionFailed, .. }) => {
-                return Ok(ClaimOutcome::KeyExists);
+                return Ok(ClaimOutcome::ObjectMayExist);
             }
             Err(RequestError { kind: RequestErrorKind::Conflict, .. }) => {
                 waiter.backoff().await;
@@ -178,7 +179,7 @@ impl StoreState {
                 Ok(ClaimOutcome::Acquired(Claim::Reservation { mark: mark.to_owned() }))
             }
             // Another process has deleted or replaced this put's reservation. The caller looks up what exists now.
-            Ok(_) => Ok(ClaimOutcome::KeyExists),
+            Ok(_) => Ok(ClaimOutcome::ObjectMayExist),
             Err(error) => {
                 self.release(key, Claim::Reservation { mark: mark.to_owned() }).await;
                 Err(error)
@@ -186,7 +187,7 @@ impl StoreState {
         }
     }
 
-    /// Tries to claim the key by an object beside it. A sweep also uses this to exclude other sweeps.
+    /// Tries to claim the key by a claim object. A sweep also uses this to exclude other sweeps.
     pub(crate) async fn claim_by_object(
         self: &Arc<Self>,
         key: &str,
@@ -204,8 +205,8 @@ impl StoreState {
         outcome
     }
 
-    /// Writes the claim on `key` at `claim_key`, and lists the other claims on `key`. If this claim sorts first, waits
-    /// until no other claim exists. If another claim sorts first, returns `Retry`.
+    /// Writes a claim object for `key` at `claim_key`, and lists the other claim objects of `key`. If this claim object
+    /// sorts first, waits until no other exists. If another one sorts first, returns `Retry`.
     async fn write_claim_and_wait(
         &self,
         key: &str,
@@ -230,7 +231,7 @@ impl StoreState {
                 }
             }
             if key_exists {
-                return Ok(ClaimOutcome::KeyExists);
+                return Ok(ClaimOutcome::ObjectMayExist);
             }
             if others.is_empty() {
                 return Ok(ClaimOutcome::Acquired(Claim::Object { key: claim_key.to_owned() }));
@@ -273,7 +274,7 @@ impl StoreState {
         }
     }
 
-    /// Puts an empty object: a reservation for the put with `mark`, or a claim if `mark` is `None`.
+    /// Puts an empty object: a reservation for the put with `mark`, or a claim object if `mark` is `None`.
     async fn put_empty(
         &self,
         key: &str,

@@ -18,9 +18,9 @@ use aws_sdk_s3::config::{
 use crate::config::S3Config;
 use crate::error;
 
-/// A request that sends bytes may take one second more for each 256 KiB.
+/// The timeout of a request that sends bytes is `request_timeout`, plus one second for each 256 KiB.
 const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 256 * 1024;
-/// A request that copies bytes within the storage may take one second more for each 16 MiB.
+/// The timeout of a request that copies bytes within the storage is `request_timeout`, plus one second for each 16 MiB.
 const MIN_COPY_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 /// The longest delay between two attempts of a request.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -80,11 +80,11 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
     Ok(Clients { client: Client::from_conf(builder.build()), presign_client, credentials })
 }
 
-/// The timeouts of a request. One attempt may take `attempt`.
-fn timeout_config(config: &S3Config, attempt: Duration) -> TimeoutConfig {
+/// The timeouts of a request. `attempt_timeout` limits each attempt.
+fn timeout_config(config: &S3Config, attempt_timeout: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(config.connect_timeout)
-        .operation_attempt_timeout(attempt)
+        .operation_attempt_timeout(attempt_timeout)
         .build()
 }
 
@@ -105,8 +105,8 @@ pub(crate) fn copy_timeout(config: &S3Config, bytes: u64) -> Duration {
 
 /// The configuration of a request. Each attempt may take `seconds` longer than `request_timeout`.
 fn with_extra_seconds(config: &S3Config, seconds: u64) -> Builder {
-    let attempt = config.request_timeout.saturating_add(Duration::from_secs(seconds));
-    Builder::new().timeout_config(timeout_config(config, attempt))
+    let attempt_timeout = config.request_timeout.saturating_add(Duration::from_secs(seconds));
+    Builder::new().timeout_config(timeout_config(config, attempt_timeout))
 }
 
 /// The configuration of a request that is sent once, without retries.

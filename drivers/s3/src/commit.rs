@@ -45,7 +45,8 @@ pub(crate) enum BodySource {
     /// The bytes are in another object of the bucket, at the key `from`. If `etag` is set, the storage copies only an
     /// object with this tag. A copy in parts ignores `etag`.
     Copy { from: String, etag: Option<String> },
-    /// The bytes are the parts of an upload to the artifact's key. The upload was created with this record's metadata.
+    /// The bytes are the parts of an upload to the artifact's key. The upload was created with the metadata
+    /// of the artifact's record.
     Multipart(MultipartUpload),
 }
 
@@ -108,8 +109,8 @@ impl StoreState {
             if create_is_conditional && !needs_claim { IfExists::Fail } else { IfExists::Overwrite };
         let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
         // If the first request that writes to the key is conditional, the storage refuses this request if an object
-        // exists. So no lookup is needed before this request. If the put reserves the key, the first such request is
-        // the reservation. Without a claim, it is the request with the bytes.
+        // exists. So no lookup is needed before this request. If the put reserves the key, the first request that
+        // writes to it creates the reservation. If the put needs no claim, it is the request with the bytes.
         let first_write_is_conditional = if needs_claim {
             self.features().conditions.put
         } else {
@@ -147,7 +148,7 @@ impl StoreState {
             if needs_claim && matches!(claim, Claim::None) {
                 match self.claim(key, &artifact.encoded.mark, &mut waiter).await? {
                     ClaimOutcome::Acquired(acquired) => *claim = acquired,
-                    ClaimOutcome::KeyExists | ClaimOutcome::Retry => {
+                    ClaimOutcome::ObjectMayExist | ClaimOutcome::Retry => {
                         needs_lookup = true;
                         continue;
                     }
@@ -205,9 +206,9 @@ impl StoreState {
         }
     }
 
-    /// Returns the result of a put whose creating request has failed with `failed`. Looks up once whether the artifact
-    /// exists anyway. If this put created the artifact, the result is `Created`. If another put created it and the
-    /// outcome of the request is unknown, the result is `AlreadyExists` or `Conflict`. Otherwise returns the failure.
+    /// Returns the result of a put whose request to create the artifact has failed with `failed`. Looks up the artifact
+    /// once. If this put created it, the result is `Created`. If another put created it and the outcome of the request
+    /// is unknown, the result is `AlreadyExists` or `Conflict`. In all other cases, returns the error of the request.
     async fn resolve_failure(
         &self,
         key: &str,
@@ -306,8 +307,9 @@ impl StoreState {
     }
 }
 
-/// The other objects of an artifact: its record object and its index key. They are written before the artifact's
-/// object, so that an artifact is complete from the start. They are deleted if the artifact is not created.
+/// The companion objects of an artifact: its record object if the record needs one, and its index key if the store has
+/// an index. They are written before the object at the artifact's key, so that an artifact is complete from the start.
+/// They are deleted if the artifact is not created.
 #[derive(Debug, Default)]
 struct CompanionObjects {
     /// The objects to delete if the artifact is not created.
@@ -341,7 +343,7 @@ impl CompanionObjects {
         Ok(())
     }
 
-    /// Writes one object. If the artifact is not created, this object is deleted, even if this function fails.
+    /// Adds one object to `objects`, and then writes it. So the object is deleted even if the write fails.
     async fn put_object(
         &mut self,
         state: &Arc<StoreState>,

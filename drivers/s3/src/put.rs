@@ -90,7 +90,7 @@ async fn put_stream(
         }
     };
     let first_chunks = VecDeque::from([first, second]);
-    if let Some((digest, size)) = chunks.announced() {
+    if let Some((digest, size)) = chunks.announced_digest_and_length() {
         let record = Record::new(scope.clone(), options, digest, size, state.config.clock.now());
         put_direct(state, record, first_chunks, chunks).await
     } else {

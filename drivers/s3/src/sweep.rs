@@ -142,7 +142,7 @@ impl Sweep<'_> {
                     return result;
                 }
                 // Another sweep has written the lock object since the HEAD request.
-                ClaimOutcome::KeyExists => return Ok(false),
+                ClaimOutcome::ObjectMayExist => return Ok(false),
                 ClaimOutcome::Retry => {}
             }
         }

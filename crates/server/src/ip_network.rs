@@ -21,7 +21,7 @@ pub struct IpNetwork {
     prefix: u8,
 }
 
-/// The error of parsing a text that is not a network.
+/// The error for a text that is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidIpNetwork;
 

@@ -3,7 +3,7 @@
 //! A runtime can mount [`router`] in its own axum application. [`Server`] accepts connections itself and limits their
 //! number. This crate makes no decision about access: the resolver does.
 
-// These macros panic if the standard stream cannot be written.
+// `println!` and `eprintln!` panic if the standard stream cannot be written.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;

@@ -1,8 +1,8 @@
 //! The metrics of the server: requests, connections, event streams, calls of the store, and the process.
 //!
-//! Each group of metrics consists of atomic counters. The code that does the work increments them. A group writes its
-//! own metric families for `GET /metrics`. Every label value comes from a table that is fixed at compile time, so the
-//! number of series is limited, whatever clients send.
+//! Each group of metrics consists of atomic counters, except the group of the process. The code that does the work
+//! increments the counters. A group writes its own metric families for `GET /metrics`. Every label value comes from a
+//! table that is fixed at compile time, so the number of series is limited, whatever clients send.
 //!
 //! This module must never know a tenant, a user, an id or a file name.
 

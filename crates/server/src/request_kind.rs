@@ -10,7 +10,7 @@ const PROBES: &[&str] = &["/healthz", "/readyz", "/metrics"];
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Health, readiness or metrics: a short response without a token.
+    /// Health, readiness or metrics. The request needs no token, and the response is short.
     Probe,
     /// A method of the control plane.
     Control,

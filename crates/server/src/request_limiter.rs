@@ -58,7 +58,8 @@ impl RequestLimiter {
         Some(RequestPermit { limiter: Arc::clone(self), tenant: tenant.clone(), user: user.clone() })
     }
 
-    /// Locks the table. A poisoned lock is still used, because no code that holds the lock can panic during a change.
+    /// Locks the map of tenants. A poisoned lock is still used, because no code that holds the lock can panic during a
+    /// change.
     fn tenants(&self) -> MutexGuard<'_, HashMap<ScopePart, TenantRequests>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@ mod hints;
 mod request_field;
 
 pub(crate) use fields::{DOWNLOAD_QUERY, EVENTS_QUERY, IDENTITY_HEADERS, RANGE_HEADERS, UPLOAD_QUERY};
-pub(crate) use hints::{unknown_method, unknown_path, unknown_verb};
+pub(crate) use hints::{unknown_method, unknown_path, unsupported_http_method};
 pub(crate) use request_field::{RequestField, ValueType};
 
 /// A route.

@@ -160,7 +160,7 @@ struct ConnectionService {
     write_timeout: Duration,
     /// How long a queued request may wait for a regular connection slot.
     queue_timeout: Duration,
-    /// Number of responses on all connections that have ended but whose last bytes are not flushed.
+    /// Number of responses that have ended but whose last bytes are not flushed, on all connections together.
     unsent: watch::Sender<usize>,
 }
 
@@ -221,7 +221,7 @@ impl ConnectionService {
         let Self { router, app, builder, write_timeout, queue_timeout, unsent } = self;
         let AdmittedConnection { handle, close } = admitted;
         // Counts the connection as open until this function returns.
-        let _open_connection = app.metrics.connections.accept();
+        let _open_connection = app.metrics.connections.count_connection();
         // This option sends small responses immediately. If setting it fails, the connection is dead, and the next read
         // reports the error.
         let _ = socket.set_nodelay(true);
@@ -255,13 +255,13 @@ impl ConnectionService {
         });
         let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
         let reason = tokio::select! {
-            // Biased: `watch_streams` must be polled before the connection. If `watch_streams` requests a comment, the
+            // Biased: `request_comments` must be polled before the connection. If a comment is requested, the
             // connection then polls the response body, and the body returns the comment.
             biased;
             _ = close => "closed to make room for another connection".to_owned(),
             () = shared_socket::wait_for_reset(&socket) => "reset by the client".to_owned(),
-            // `watch_streams` never returns.
-            () = watch_streams(&socket, &state) => String::new(),
+            // `request_comments` never returns.
+            () = request_comments(&socket, &state) => String::new(),
             result = connection => match result {
                 // The end of a connection without an error is not logged.
                 Ok(()) => return,
@@ -302,7 +302,7 @@ async fn wait_for_admission(
 
 /// Makes an event stream write a comment at intervals after its client has closed its half of the connection. Such a
 /// client may be gone, and only a write shows whether the client still exists. Never returns.
-async fn watch_streams(socket: &TcpStream, state: &ConnectionState) {
+async fn request_comments(socket: &TcpStream, state: &ConnectionState) {
     state.wait_for_stream().await;
     shared_socket::wait_for_half_close(socket).await;
     loop {

@@ -142,7 +142,7 @@ pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Reques
         // An event stream is not in flight, and its request is counted when the stream begins.
         entry.in_flight = None;
         entry.record_metrics();
-        entry.stream = Some(app.metrics.event_streams.begin());
+        entry.stream = Some(app.metrics.event_streams.count_stream());
     }
     entry.log_cause();
     let headers = response.headers_mut();

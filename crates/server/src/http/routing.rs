@@ -13,7 +13,7 @@ use axum::routing::{MethodRouter, any};
 use super::response::ErrorResponse;
 use super::{control, download, events, metrics, probes, upload};
 use crate::app::App;
-use crate::routes::{ROOT, ROUTES, Route, RouteKind, unknown_path, unknown_verb};
+use crate::routes::{ROOT, ROUTES, Route, RouteKind, unknown_path, unsupported_http_method};
 
 /// Returns the handler of a route, for any HTTP method. `check_http_method` rejects the methods that the route does not
 /// have.
@@ -59,7 +59,7 @@ async fn check_http_method(route: &'static Route, request: Request, next: Next) 
     if route.verbs.contains(&request.method().as_str()) {
         return next.run(request).await;
     }
-    let error = ErrorResponse::new(Code::UnknownMethod, unknown_verb(route));
+    let error = ErrorResponse::new(Code::UnknownMethod, unsupported_http_method(route));
     match HeaderValue::from_str(&route.verbs.join(", ")) {
         Ok(allowed) => error.with_header(ALLOW, allowed).into_response(),
         Err(_) => error.into_response(),

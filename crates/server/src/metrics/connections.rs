@@ -15,7 +15,7 @@ pub(crate) struct ConnectionMetrics {
 
 impl ConnectionMetrics {
     /// Counts a connection that was accepted. The connection is counted as open until the returned value is dropped.
-    pub(crate) fn accept(self: &Arc<Self>) -> OpenConnection {
+    pub(crate) fn count_connection(self: &Arc<Self>) -> OpenConnection {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         OpenConnection(Arc::clone(self))
     }

@@ -20,7 +20,7 @@ pub(crate) struct EventStreamMetrics {
 
 impl EventStreamMetrics {
     /// Counts a stream that has begun. The stream is counted as open until the returned value is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> OpenStream {
+    pub(crate) fn count_stream(self: &Arc<Self>) -> OpenStream {
         self.begun.fetch_add(1, Ordering::Relaxed);
         OpenStream(Arc::clone(self))
     }

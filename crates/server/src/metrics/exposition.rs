@@ -90,7 +90,7 @@ impl Exposition {
         // While the lock is held, no other text is made. Making a text takes less than a millisecond and does not wait
         // for anything.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        // `self.texts` is one of the counted references, so this means at least `MAX_UNSHARED` texts in memory.
+        // `self.texts` itself is one reference, so the number of texts in memory is the reference count minus 1.
         if Arc::strong_count(&self.texts) > MAX_UNSHARED {
             let cached = latest.iter().find(|cached| cached.format == format);
             if let Some(cached) = cached.filter(|cached| cached.created.elapsed() < MAX_SHARED_AGE) {

@@ -54,11 +54,11 @@ impl<'a> Families<'a> {
     pub(crate) fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
         &mut self,
         family: Family,
-        rows: impl IntoIterator<Item = (L, V)>,
+        series: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
         let Family { name, unit, help } = family;
         let mut encoder = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
-        for (labels, value) in rows {
+        for (labels, value) in series {
             // `None`: the counter has no exemplar.
             encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, V, f64>(&value, None)?;
         }
@@ -74,11 +74,11 @@ impl<'a> Families<'a> {
     pub(crate) fn gauges<L: EncodeLabelSet>(
         &mut self,
         family: Family,
-        rows: impl IntoIterator<Item = (L, u64)>,
+        series: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
         let Family { name, unit, help } = family;
         let mut encoder = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        for (labels, value) in rows {
+        for (labels, value) in series {
             encoder.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())
@@ -94,11 +94,11 @@ impl<'a> Families<'a> {
     pub(crate) fn histograms<'d, L: EncodeLabelSet>(
         &mut self,
         family: Family,
-        rows: impl IntoIterator<Item = (L, &'d DurationHistogram)>,
+        series: impl IntoIterator<Item = (L, &'d DurationHistogram)>,
     ) -> fmt::Result {
         let Family { name, unit, help } = family;
         let mut encoder = self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        for (labels, durations) in rows {
+        for (labels, durations) in series {
             let snapshot = durations.snapshot();
             if snapshot.count > 0 {
                 encoder.encode_family(&labels)?.encode_histogram::<NoLabelSet>(

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the buckets, in seconds. After these 19 buckets follows one bucket without an upper bound.
+/// The upper bounds of the buckets, in seconds. One more bucket follows, which has no upper bound.
 pub(crate) const BUCKET_BOUNDS: [f64; 19] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0, 60.0,
@@ -45,7 +45,7 @@ impl DurationHistogram {
     /// Returns the current contents.
     pub(crate) fn snapshot(&self) -> HistogramSnapshot {
         let mut snapshot = HistogramSnapshot { count: 0, sum: 0.0, buckets: [(f64::INFINITY, 0); BUCKETS] };
-        // The last bucket keeps its infinite bound, because `BUCKET_BOUNDS` has one element less.
+        // `BUCKET_BOUNDS` has no element for the last bucket, so its upper bound stays infinite.
         for ((upper_bound, _), bound) in snapshot.buckets.iter_mut().zip(BUCKET_BOUNDS) {
             *upper_bound = bound;
         }

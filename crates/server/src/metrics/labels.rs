@@ -31,7 +31,8 @@ pub(crate) static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     endpoints
 });
 
-/// Returns the index in [`ENDPOINTS`] of a request with this route and this control method.
+/// Returns the index in [`ENDPOINTS`] of the endpoint with this route and this control method. If there is no such
+/// endpoint, returns the last index.
 pub(crate) fn endpoint_index(route: Option<&str>, control: Option<&str>) -> usize {
     let control = control.unwrap_or_default();
     let found = route.and_then(|route| {
@@ -44,8 +45,9 @@ pub(crate) fn endpoint_index(route: Option<&str>, control: Option<&str>) -> usiz
 /// and [`METHODS`].
 pub(crate) fn allows_method(endpoint: usize, method: usize) -> bool {
     let Some(endpoint) = ENDPOINTS.get(endpoint) else { return false };
-    let verbs = ROUTES.iter().find(|route| route.path == endpoint.route).map_or(&[][..], |route| route.verbs);
-    METHODS.get(method).is_some_and(|method| verbs.contains(method))
+    let route = ROUTES.iter().find(|route| route.path == endpoint.route);
+    let allowed = route.map_or(&[][..], |route| route.verbs);
+    METHODS.get(method).is_some_and(|method| allowed.contains(method))
 }
 
 /// The HTTP methods. The last entry is for all other methods.
@@ -64,10 +66,18 @@ pub(crate) fn method_index(method: &Method) -> usize {
 pub(crate) struct RequestOutcome {
     pub(crate) status: &'static str,
     pub(crate) code: &'static str,
-    /// The status and the code by which [`outcome_index`] finds the outcome. `(None, None)`: no response.
-    /// `(None, Some(code))`: the code with a status that is in no table. `(Some(0), None)`: every other outcome; 0 is
-    /// not a status, so no request has this key.
-    key: (Option<u16>, Option<Code>),
+    key: OutcomeKey,
+}
+
+/// What [`outcome_index`] finds an outcome by. The code is `None` if the request was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OutcomeKey {
+    /// The server had no response.
+    NoResponse,
+    /// This status with this code.
+    Status(u16, Option<Code>),
+    /// Any status that has no outcome of its own with this code.
+    OtherStatus(Option<Code>),
 }
 
 /// The statuses that this server sends, and their labels.
@@ -95,7 +105,7 @@ const NO_STATUS: &str = "none";
 /// The statuses of responses that are not refusals.
 const SUCCESSES: [u16; 4] = [200, 201, 206, 304];
 /// Statuses that a code can have in addition to its own status.
-const REFINED_STATUSES: [(u16, Code); 4] = [
+const ADDITIONAL_STATUSES: [(u16, Code); 4] = [
     (412, Code::InvalidRequest),
     (416, Code::InvalidRequest),
     (SUBSCRIBER_LIMIT_STATUS, Code::RuntimeError),
@@ -108,16 +118,19 @@ pub(crate) static OUTCOMES: LazyLock<Vec<RequestOutcome>> = LazyLock::new(|| {
     let known_status = |(status, code): (u16, Option<Code>)| RequestOutcome {
         status: status_label(status),
         code: code_label(code),
-        key: (Some(status), code),
+        key: OutcomeKey::Status(status, code),
     };
-    let mut outcomes = vec![RequestOutcome { status: NO_STATUS, code: "", key: (None, None) }];
+    let mut outcomes = vec![RequestOutcome { status: NO_STATUS, code: "", key: OutcomeKey::NoResponse }];
     outcomes.extend(SUCCESSES.map(|status| known_status((status, None))));
     outcomes.extend(Code::ALL.iter().map(|code| known_status((code.status(), Some(*code)))));
-    outcomes.extend(REFINED_STATUSES.map(|(status, code)| known_status((status, Some(code)))));
-    let other_status =
-        |code: Option<Code>| RequestOutcome { status: OTHER, code: code_label(code), key: (None, code) };
+    outcomes.extend(ADDITIONAL_STATUSES.map(|(status, code)| known_status((status, Some(code)))));
+    let other_status = |code: Option<Code>| RequestOutcome {
+        status: OTHER,
+        code: code_label(code),
+        key: OutcomeKey::OtherStatus(code),
+    };
     outcomes.extend(Code::ALL.iter().map(|code| other_status(Some(*code))));
-    outcomes.push(RequestOutcome { status: OTHER, code: "", key: (Some(0), None) });
+    outcomes.push(other_status(None));
     outcomes
 });
 
@@ -129,12 +142,13 @@ fn status_label(status: u16) -> &'static str {
 /// Returns the index of an outcome in [`OUTCOMES`]. `status` is `None` if there was no response. `code` is `None` if
 /// the request was not refused.
 pub(crate) fn outcome_index(status: Option<StatusCode>, code: Option<Code>) -> usize {
-    let index_of = |key: (Option<u16>, Option<Code>)| OUTCOMES.iter().position(|outcome| outcome.key == key);
-    let exact = index_of((status.map(|status| status.as_u16()), code));
-    // A key with a code and without a status is this code with a status that is in no table. Without a code, there is
-    // no such key, and the last outcome is used: another status, no code.
-    let code_with_other_status = || index_of((None, Some(code?)));
-    exact.or_else(code_with_other_status).unwrap_or(OUTCOMES.len() - 1)
+    let index_of = |key: OutcomeKey| OUTCOMES.iter().position(|outcome| outcome.key == key);
+    let key = match (status, code) {
+        (Some(status), code) => OutcomeKey::Status(status.as_u16(), code),
+        (None, None) => OutcomeKey::NoResponse,
+        (None, Some(_)) => OutcomeKey::OtherStatus(code),
+    };
+    index_of(key).or_else(|| index_of(OutcomeKey::OtherStatus(code))).unwrap_or(OUTCOMES.len() - 1)
 }
 
 #[cfg(test)]
@@ -147,7 +161,7 @@ mod tests {
             let found = OUTCOMES[outcome_index(StatusCode::from_u16(code.status()).ok(), Some(*code))];
             assert_eq!((found.status, found.code), (code.status().to_string().as_str(), code.as_str()));
         }
-        for (status, code) in REFINED_STATUSES {
+        for (status, code) in ADDITIONAL_STATUSES {
             let found = OUTCOMES[outcome_index(StatusCode::from_u16(status).ok(), Some(code))];
             assert_eq!((found.status, found.code), (status.to_string().as_str(), code.as_str()));
         }

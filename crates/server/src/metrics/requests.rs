@@ -28,7 +28,7 @@ pub(crate) struct RequestMetrics {
     sent: AtomicU64,
 }
 
-/// A request whose response has ended or was cut.
+/// A request that can be counted: its response has ended or was not sent completely, or is an event stream that begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FinishedRequest<'a> {
     /// The path template of the route. `None`: no route has the path.
@@ -59,7 +59,7 @@ impl Default for RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// Counts a request whose response has ended or was cut.
+    /// Counts a request.
     pub(crate) fn record(&self, request: &FinishedRequest<'_>) {
         let endpoint = labels::endpoint_index(request.route, request.control);
         let method = labels::method_index(request.method);

@@ -88,7 +88,7 @@ pub struct StoreMetrics {
     read: AtomicU64,
     /// Bytes of artifacts that were created in the store.
     written: AtomicU64,
-    /// Streams of gets that failed while they were read, by the kind of the failure.
+    /// Failures while the stream of a get was read, by the kind of the failure.
     failed_reads: [AtomicU64; OUTCOMES.len()],
     /// Sweeps by this server, by result.
     sweeps: [AtomicU64; SWEEP_RESULTS.len()],
@@ -134,8 +134,9 @@ impl StoreMetrics {
         calls.durations.record(duration);
     }
 
-    /// Counts a chunk of a get's stream: its number of bytes, or the kind of the failure.
-    fn record_read(&self, chunk: Result<usize, ErrorKind>) {
+    /// Counts an item of the stream that a get returned. `chunk` is the size of a chunk, in bytes, or the kind of the
+    /// failure.
+    fn record_chunk(&self, chunk: Result<usize, ErrorKind>) {
         match chunk {
             Ok(bytes) => {
                 self.read.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -189,7 +190,7 @@ impl StoreMetrics {
         )?;
         let failed_reads = self.failed_reads.iter().zip(OUTCOMES).filter_map(|(count, kind)| {
             let count = count.load(Ordering::Relaxed);
-            // A failed read never has the kind `ok`, so this row is left out.
+            // A failed read never has the kind `ok`, so this series is left out.
             let is_shown = count > 0 || (kind != "ok" && ALWAYS_SHOWN.contains(&kind));
             is_shown.then_some(([driver, ("kind", kind)], count))
         });
@@ -309,7 +310,7 @@ impl ArtifactStore for MeasuredStore {
         Ok(get.map(|get| {
             let metrics = self.metrics();
             let stream = get.stream.inspect(move |chunk| {
-                metrics.record_read(chunk.as_ref().map(Bytes::len).map_err(StoreError::kind));
+                metrics.record_chunk(chunk.as_ref().map(Bytes::len).map_err(StoreError::kind));
             });
             GetResult { stream: ByteStream::new(stream), ..get }
         }))

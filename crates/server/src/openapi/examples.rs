@@ -1,5 +1,6 @@
-//! The examples of the document. A test sends each example to a real server. The real response must have every member
-//! of the example's response, with the same value. The test ignores values that differ between servers or over time.
+//! The examples of the OpenAPI document. A test sends each example to a real server. The real response must have every
+//! member of the example's response, with the same value. The test ignores values that differ between servers or over
+//! time.
 
 use artifact_store_protocol::{BUS_CLOSED_STATUS, Code, Method, PROTOCOL_VERSION, SUBSCRIBER_LIMIT_STATUS};
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ const HELLO: &str = "aGVsbG8sIGhhcmJvcgo=";
 /// Returns the example of a control method.
 pub(super) fn for_method(method: Method) -> MethodExample {
     let (name, request, response) = match method {
-        Method::ArtifactsPut => ("hello", put(), json!({"ref": reference()})),
+        Method::ArtifactsPut => ("hello", put_request(), json!({"ref": reference()})),
         Method::ArtifactsGet => (
             "hello",
             json!({"id": ID, "max_bytes": 5}),
@@ -53,7 +54,7 @@ pub(super) fn for_method(method: Method) -> MethodExample {
             }),
         ),
         Method::ArtifactsDelete => ("hello", json!({"id": ID}), json!({"deleted": true})),
-        Method::RuntimeInfo => ("sqlite", json!({}), info()),
+        Method::RuntimeInfo => ("sqlite", json!({}), info_response()),
         Method::RuntimeHealth => (
             "ready",
             json!({}),
@@ -65,7 +66,7 @@ pub(super) fn for_method(method: Method) -> MethodExample {
                 ],
             }),
         ),
-        Method::RuntimeDrivers => ("sqlite", json!({}), drivers()),
+        Method::RuntimeDrivers => ("sqlite", json!({}), drivers_response()),
     };
     let mut example = MethodExample { name, request, response };
     example.response["protocol_version"] = json!(PROTOCOL_VERSION);
@@ -73,7 +74,7 @@ pub(super) fn for_method(method: Method) -> MethodExample {
 }
 
 /// The request of `artifacts.put`.
-fn put() -> Value {
+fn put_request() -> Value {
     json!({
         "bytes": HELLO,
         "opts": {
@@ -93,18 +94,18 @@ fn reference() -> Value {
 }
 
 /// The response of `runtime.info`.
-fn info() -> Value {
+fn info_response() -> Value {
     json!({
         "instance_id": "5f0c1d0e6b7a4c0f9a3e2d1c0b9a8f7e", "build_version": "0.1.0", "build_commit": "unknown",
         "uptime_seconds": 12, "capabilities": ["artifacts", "runtime", "bytes", "events"],
         "max_request_bytes": 4_194_304, "max_upload_bytes": 1_073_741_824,
-        "artifacts": {"driver": "sqlite", "capabilities": sqlite()},
+        "artifacts": {"driver": "sqlite", "capabilities": sqlite_capabilities()},
         "events": {"bus": "local"},
     })
 }
 
 /// The capabilities of the driver sqlite.
-fn sqlite() -> Value {
+fn sqlite_capabilities() -> Value {
     json!({
         "presign_get": false, "presign_put": false, "durable": true, "shared": true,
         "max_artifact_bytes": 1_099_511_627_776_u64,
@@ -112,7 +113,7 @@ fn sqlite() -> Value {
 }
 
 /// The response of `runtime.drivers`.
-fn drivers() -> Value {
+fn drivers_response() -> Value {
     json!({
         "drivers": [
             {
@@ -123,7 +124,7 @@ fn drivers() -> Value {
             {
                 "driver": "sqlite", "active": true,
                 "about": "Artifacts in one SQLite database: a file that several processes may share, or memory.",
-                "capabilities": sqlite(),
+                "capabilities": sqlite_capabilities(),
             },
         ],
     })
@@ -131,11 +132,11 @@ fn drivers() -> Value {
 
 /// Returns the example of an error with this code and status.
 pub(super) fn error(code: Code, status: u16) -> Example {
-    value(json!({"code": code, "message": message(code, status)}))
+    with_value(json!({"code": code, "message": message(code, status)}))
 }
 
 /// Returns an example with this value.
-pub(super) fn value(value: Value) -> Example {
+pub(super) fn with_value(value: Value) -> Example {
     ExampleBuilder::new().value(Some(value)).build()
 }
 

@@ -1,4 +1,4 @@
-//! The operations of the document: the requests and responses of each route.
+//! The operations of the OpenAPI document: the requests and responses of each route.
 
 use artifact_store_protocol::{
     BUS_CLOSED_STATUS, Code, DeleteRequest, DeleteResponse, DriversResponse, GetRefRequest, GetRefResponse,
@@ -15,7 +15,7 @@ use utoipa::openapi::{
 };
 
 use super::examples;
-use super::responses::{OperationResponses, header, json};
+use super::responses::{OperationResponses, header, json_content};
 use super::schemas::{
     EVENT_STREAM, bytes_schema, field_description, field_schema, schema_ref, stream_schema,
 };
@@ -41,16 +41,16 @@ const OCTET_STREAM: &str = "application/octet-stream";
 pub(super) fn paths() -> Paths {
     let mut paths = PathsBuilder::new();
     for route in ROUTES {
-        // Each control method is a path of its own. The path with `{method}` describes all other methods.
+        // Each control method has its own path. The path with `{method}` describes all other control methods.
         if route.kind == RouteKind::Control {
             for method in Method::ALL {
                 let path = route.path.replace("{method}", method.name());
-                paths = paths.path(path, PathItem::new(HttpMethod::Post, control(route, *method)));
+                paths = paths.path(path, PathItem::new(HttpMethod::Post, control_operation(route, *method)));
             }
         }
-        for verb in route.verbs {
-            let is_head = *verb == "HEAD";
-            let method = match *verb {
+        for name in route.verbs {
+            let is_head = *name == "HEAD";
+            let method = match *name {
                 "HEAD" => HttpMethod::Head,
                 "POST" => HttpMethod::Post,
                 "PUT" => HttpMethod::Put,
@@ -104,7 +104,7 @@ fn path_parameter(name: &str, description: &str) -> ParameterBuilder {
 }
 
 /// Returns the operation of a control method.
-fn control(route: &Route, method: Method) -> Operation {
+fn control_operation(route: &Route, method: Method) -> Operation {
     use Code::{IdentityScopeRequired, NotFound, PayloadInvalid, PresignUnsupported, ScopeMismatch};
     // `codes` are the codes with which only some methods can be refused.
     let (request, response, codes): (_, _, &[Code]) = match method {
@@ -130,7 +130,7 @@ fn control(route: &Route, method: Method) -> Operation {
     let example = examples::for_method(method);
     let mut ok = ResponseBuilder::new()
         .description("Done.")
-        .content("application/json", json(response, Some((example.name, example.response))));
+        .content("application/json", json_content(response, Some((example.name, example.response))));
     if method == Method::ArtifactsPut {
         ok = with_links(ok);
     }
@@ -140,16 +140,16 @@ fn control(route: &Route, method: Method) -> Operation {
         .with_errors(&[Code::RequestTooLarge])
         .with_errors(codes);
     operation_builder(route, "control", method.name(), method.description())
-        .request_body(Some(body(request, (example.name, example.request))))
+        .request_body(Some(json_request_body(request, (example.name, example.request))))
         .responses(responses.build())
         .build()
 }
 
 /// A JSON request body with an example. The parts of `example` are its name and its value.
-fn body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBody {
+fn json_request_body(schema: RefOr<Schema>, example: (&str, serde_json::Value)) -> RequestBody {
     RequestBodyBuilder::new()
         .required(Some(Required::True))
-        .content("application/json", json(schema, Some(example)))
+        .content("application/json", json_content(schema, Some(example)))
         .build()
 }
 
@@ -168,11 +168,11 @@ fn with_links(mut response: ResponseBuilder) -> ResponseBuilder {
 /// Returns the operation of a route. For the route of the control plane, this is the operation of unknown methods.
 fn operation(route: &Route, is_head: bool) -> Operation {
     match route.kind {
-        RouteKind::Control => unknown_control_method(route),
-        RouteKind::Events => events(route),
-        RouteKind::Upload => upload(route),
-        RouteKind::Download => download(route, is_head),
-        RouteKind::Healthz => probe(
+        RouteKind::Control => unknown_method_operation(route),
+        RouteKind::Events => events_operation(route),
+        RouteKind::Upload => upload_operation(route),
+        RouteKind::Download => download_operation(route, is_head),
+        RouteKind::Healthz => json_operation(
             route,
             is_head,
             "alive",
@@ -181,7 +181,7 @@ fn operation(route: &Route, is_head: bool) -> Operation {
         ),
         RouteKind::Readyz => {
             let description = "Whether the server can serve requests, and the status of its subsystems. 500 if it cannot, or while it is shutting down.";
-            probe(
+            json_operation(
                 route,
                 is_head,
                 "ready",
@@ -189,23 +189,23 @@ fn operation(route: &Route, is_head: bool) -> Operation {
                 schema_ref::<HealthResponse>(),
             )
         }
-        RouteKind::Metrics => metrics(route, is_head),
+        RouteKind::Metrics => metrics_operation(route, is_head),
         RouteKind::OpenApi => {
             let any = ObjectBuilder::new().description(Some("A document of OpenAPI 3.1.")).build();
             let description = ("The OpenAPI document of this server.", "The document.");
-            probe(route, is_head, "openapi", description, RefOr::T(any.into()))
+            json_operation(route, is_head, "openapi", description, RefOr::T(any.into()))
         }
         RouteKind::Root => {
             let description = (
                 "What this server is, and where its description is.",
                 "The name, the version and the addresses.",
             );
-            probe(route, is_head, "root", description, schema_ref::<ServerDescription>())
+            json_operation(route, is_head, "root", description, schema_ref::<ServerDescription>())
         }
     }
 }
 
-fn unknown_control_method(route: &Route) -> Operation {
+fn unknown_method_operation(route: &Route) -> Operation {
     let description = "Any other method, including those of the protocol that this runtime does not serve.";
     operation_builder(route, "control", "unknown_method", description)
         .parameter(path_parameter(
@@ -225,7 +225,7 @@ fn unknown_control_method(route: &Route) -> Operation {
         .build()
 }
 
-fn events(route: &Route) -> Operation {
+fn events_operation(route: &Route) -> Operation {
     let stream = ResponseBuilder::new()
         .description("A stream of events, until the client or the server ends it.")
         .content(EVENT_STREAM, content(stream_schema()));
@@ -253,12 +253,12 @@ fn content(schema: impl Into<RefOr<Schema>>) -> Content {
 }
 
 /// Adds content with an artifact's bytes. The response has the media type of the artifact, so any media type is
-/// possible (`*/*`). Client generators need a specific media type, so there is a second entry.
+/// possible (`*/*`). Client generators need a specific media type, so the content is also listed as [`OCTET_STREAM`].
 fn with_bytes(response: ResponseBuilder) -> ResponseBuilder {
     response.content(OCTET_STREAM, content(bytes_schema())).content("*/*", content(bytes_schema()))
 }
 
-fn upload(route: &Route) -> Operation {
+fn upload_operation(route: &Route) -> Operation {
     let body = RequestBodyBuilder::new()
         .description(Some(
             "The bytes of the artifact. `Content-Type` becomes its media type, and may be any. The one named here stands for bytes of \
@@ -268,7 +268,7 @@ fn upload(route: &Route) -> Operation {
     let put_response = |description: &str, name, value| {
         ResponseBuilder::new()
             .description(description)
-            .content("application/json", json(schema_ref::<PutResponse>(), Some((name, value))))
+            .content("application/json", json_content(schema_ref::<PutResponse>(), Some((name, value))))
     };
     let example = examples::for_method(Method::ArtifactsPut);
     let created = put_response("The artifact was stored.", example.name, example.response.clone())
@@ -301,7 +301,7 @@ const CACHE_HEADERS: &[(&str, &str)] = &[
     ("Cache-Control", "`private, immutable`."),
     ("Vary", "`authorization, x-harbor-session`."),
 ];
-/// The further headers of a successful download.
+/// The headers of a successful download, in addition to [`CACHE_HEADERS`].
 const DOWNLOAD_HEADERS: &[(&str, &str)] = &[
     ("Accept-Ranges", "`bytes`."),
     ("Content-Disposition", "`attachment` or `inline`, and the filename."),
@@ -309,7 +309,7 @@ const DOWNLOAD_HEADERS: &[(&str, &str)] = &[
     ("Repr-Digest", "The SHA-256 of the whole artifact (RFC 9530)."),
 ];
 
-fn download(route: &Route, is_head: bool) -> Operation {
+fn download_operation(route: &Route, is_head: bool) -> Operation {
     let response = |description: &str, headers: &[&[(&str, &str)]]| {
         let mut response = ResponseBuilder::new().description(description);
         for (name, header_description) in headers.iter().copied().flatten() {
@@ -355,7 +355,7 @@ fn download(route: &Route, is_head: bool) -> Operation {
 
 /// Returns an operation that needs no token and returns JSON. `summary` describes the operation, and `ok_description`
 /// the response with the status 200.
-fn probe(
+fn json_operation(
     route: &Route,
     is_head: bool,
     id: &str,
@@ -390,7 +390,7 @@ fn public_operation(
         .build()
 }
 
-fn metrics(route: &Route, is_head: bool) -> Operation {
+fn metrics_operation(route: &Route, is_head: bool) -> Operation {
     let ok = ResponseBuilder::new()
         .description(
             "The metrics, in the text format of Prometheus, or of OpenMetrics if `Accept` gives it at least the same weight.",

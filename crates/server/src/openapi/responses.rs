@@ -1,5 +1,5 @@
-//! The responses of operations: one for each status. The descriptions of refusals come from the registry of codes. This
-//! module must never know a route.
+//! The responses of the operations in the OpenAPI document: one for each status. The descriptions of refusals come from
+//! the registry of codes. This module must never know a route.
 
 use std::collections::BTreeMap;
 
@@ -127,7 +127,10 @@ pub(super) fn header(description: &str) -> utoipa::openapi::Header {
 }
 
 /// JSON content with a schema and an example. The parts of `example` are its name and its value.
-pub(super) fn json(schema: RefOr<utoipa::openapi::Schema>, example: Option<(&str, Value)>) -> Content {
-    let example = example.map(|(name, value)| (name.to_owned(), examples::value(value)));
+pub(super) fn json_content(
+    schema: RefOr<utoipa::openapi::Schema>,
+    example: Option<(&str, Value)>,
+) -> Content {
+    let example = example.map(|(name, value)| (name.to_owned(), examples::with_value(value)));
     ContentBuilder::new().schema(Some(schema)).examples_from_iter(example).build()
 }

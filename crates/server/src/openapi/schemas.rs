@@ -1,4 +1,4 @@
-//! The components of the document: the schemas of bodies and headers. This module must never know a route.
+//! The components of the OpenAPI document: the schemas of bodies and headers. This module must never know a route.
 
 use artifact_store_protocol::{
     DeleteRequest, DeleteResponse, DriversResponse, Envelope, EventData, EventKind, GetRefRequest,
@@ -154,8 +154,8 @@ pub(super) fn field_description(field: &RequestField, location: &ParameterIn) ->
     }
 }
 
-/// The schema of a header with several values. In HTTP the values are one string with commas. So the schema is a
-/// string: some client generators do not accept an array in a header.
+/// The schema of a header with several values. In HTTP, the values are one string, separated by commas. The schema is a
+/// string too, because some client generators do not accept an array in a header.
 fn list_schema(field: &RequestField) -> ObjectBuilder {
     let ValueType::OneOf(words) = field.value_type else { return string_schema() };
     // The pattern is one word, followed by any number of further words after commas.

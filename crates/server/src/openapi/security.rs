@@ -1,4 +1,4 @@
-//! The security schemes of the document: where a token is sent. This module must never know a route.
+//! The security schemes of the OpenAPI document: where a token is sent. This module must never know a route.
 
 use utoipa::openapi::schema::ComponentsBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};

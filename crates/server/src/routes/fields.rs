@@ -134,7 +134,7 @@ const SOURCES: &[&str] =
 // This fails to compile if a new source is missing in `SOURCES`.
 const _: () = assert!(SOURCES.len() == Source::ALL.len());
 
-/// The headers of an upload, without the media type.
+/// The headers of an upload, except `Content-Type`.
 pub(crate) const UPLOAD_HEADERS: &[RequestField] = &[RequestField::single(
     "content-digest",
     ValueType::Digests,

@@ -17,8 +17,8 @@ pub(crate) fn unknown_path() -> &'static str {
     &MESSAGE
 }
 
-/// The message for a verb that `route` does not have.
-pub(crate) fn unknown_verb(route: &Route) -> String {
+/// The message for an HTTP method that `route` does not have.
+pub(crate) fn unsupported_http_method(route: &Route) -> String {
     let verbs = route.verbs.join(" or ");
     let hint = match route.kind {
         RouteKind::Upload => "; a listing is POST /v1/control/artifacts.list",
@@ -46,7 +46,7 @@ mod tests {
         for route in ROUTES {
             assert!(unknown_path().contains(route.path), "{}", route.path);
             for verb in route.verbs {
-                assert!(unknown_verb(route).contains(verb), "{verb} {}", route.path);
+                assert!(unsupported_http_method(route).contains(verb), "{verb} {}", route.path);
             }
         }
         for method in Method::ALL {

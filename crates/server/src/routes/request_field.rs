@@ -25,7 +25,7 @@ pub(crate) enum ValueType {
     Namespace,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// Digests of RFC 9530.
+    /// Digests in the form of RFC 9530.
     Digests,
 }
 

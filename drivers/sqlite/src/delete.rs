@@ -28,22 +28,22 @@ impl WriteJob for AbortUpload {
     const DURABLE: bool = false;
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
-        ReleaseBlobs { blobs: self.blobs_to_release() }.run(transaction).await
+        DeletePendingBlobs { blobs: self.blobs_to_delete() }.run(transaction).await
     }
 
-    fn blobs_to_release(&self) -> Vec<i64> {
+    fn blobs_to_delete(&self) -> Vec<i64> {
         self.staged.blob().into_iter().collect()
     }
 }
 
-/// Deletes blobs that have no record. The job deletes a blob only if its row in `pending` belongs to this store or is
-/// marked for deletion. The blob of an artifact has no row in `pending`, so the artifact is safe.
-pub(crate) struct ReleaseBlobs {
+/// Deletes pending blobs. The job skips blobs of other stores, unless they are marked for deletion. It also skips the
+/// blob of an artifact, because that blob has no row in `pending`.
+pub(crate) struct DeletePendingBlobs {
     pub(crate) blobs: Vec<i64>,
 }
 
 #[async_trait]
-impl WriteJob for ReleaseBlobs {
+impl WriteJob for DeletePendingBlobs {
     type Output = ();
     const DURABLE: bool = false;
 
@@ -63,13 +63,13 @@ impl WriteJob for ReleaseBlobs {
         Ok(Ok(()))
     }
 
-    fn blobs_to_release(&self) -> Vec<i64> {
+    fn blobs_to_delete(&self) -> Vec<i64> {
         self.blobs.clone()
     }
 }
 
 /// Deletes an artifact. The job deletes the record, and also the chunks if the artifact is small. The chunks of a large
-/// artifact are deleted after the commit. Returns `true` if the artifact existed.
+/// artifact are deleted after the commit. The output of the job is `true` if the artifact existed.
 pub(crate) struct DeleteArtifact {
     pub(crate) scope: Scope,
     pub(crate) id: ArtifactId,
@@ -120,10 +120,10 @@ impl WriteJob for DeleteArtifact {
 }
 
 /// Marks all pending blobs of this store for deletion. The writer runs this job when the store closes.
-pub(crate) struct MarkOwnUploadsDeleted;
+pub(crate) struct MarkOwnUploadsForDeletion;
 
 #[async_trait]
-impl WriteJob for MarkOwnUploadsDeleted {
+impl WriteJob for MarkOwnUploadsForDeletion {
     type Output = ();
     const DURABLE: bool = false;
 
@@ -139,9 +139,8 @@ impl WriteJob for MarkOwnUploadsDeleted {
     }
 }
 
-/// Deletes up to [`CHUNKS_PER_STEP`] chunks of a marked blob. The last step also deletes the blob's row in `pending`.
-///
-/// Returns `true` if the blob is completely deleted.
+/// One step of the deletion of a blob that is marked for deletion: deletes up to [`CHUNKS_PER_STEP`] of its chunks. The
+/// last step also deletes the blob's row in `pending`. The output of the job is `true` if this was the last step.
 pub(crate) struct DeleteChunks {
     pub(crate) blob: i64,
 }

@@ -12,7 +12,7 @@ pub(crate) fn from_sqlx(error: sqlx::Error) -> StoreError {
     from_shared(Arc::new(error))
 }
 
-/// Like [`from_sqlx`], for the error of a transaction that is sent to the callers of several jobs.
+/// Like [`from_sqlx`], for the error of a transaction with several jobs. The caller of each job gets this error.
 pub(crate) fn from_shared(error: Arc<sqlx::Error>) -> StoreError {
     let store_error = match &*error {
         sqlx::Error::PoolClosed => return StoreError::closed(),

@@ -24,8 +24,8 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
     type Output: Send + 'static;
     /// Whether the transaction must be synced to disk before the result is sent.
     ///
-    /// Staged chunks need no sync of their own. The chunks and later their record are written to one write-ahead log.
-    /// So the sync of the record also syncs the chunks.
+    /// Staged chunks need no sync of their own. Their record is written later, to the same write-ahead log. So the sync
+    /// of the record also syncs the chunks.
     const DURABLE: bool;
 
     /// The approximate number of bytes that the job writes. 0 for a job that only deletes or marks rows.
@@ -36,15 +36,15 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
     /// Runs the statements of the job.
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<Self::Output>;
 
-    /// Resets state that [`run`](Self::run) has set outside of the tables.
+    /// Resets the state that [`run`](Self::run) has set outside of the tables, such as an allocated blob number.
     ///
-    /// The writer calls this if the transaction has failed and the job is not run again. The blob numbers of the job
-    /// can then be allocated to another job.
+    /// The writer calls this method if the transaction has failed and the job is not run again. The allocation was
+    /// rolled back, so another job can get the same number.
     fn on_failure(&self) {}
 
-    /// The blobs that this job should delete. If the transaction fails and the job is not run again, the writer deletes
-    /// these blobs later.
-    fn blobs_to_release(&self) -> Vec<i64> {
+    /// The pending blobs that must be deleted even if this job fails. If the transaction has failed and the job is not
+    /// run again, the writer retries their deletion later.
+    fn blobs_to_delete(&self) -> Vec<i64> {
         Vec::new()
     }
 }
@@ -55,7 +55,7 @@ pub(crate) trait ErasedJob: Send {
     fn bytes(&self) -> usize;
     /// The value of [`WriteJob::DURABLE`].
     fn is_durable(&self) -> bool;
-    fn blobs_to_release(&self) -> Vec<i64>;
+    fn blobs_to_delete(&self) -> Vec<i64>;
     /// Runs the job and stores its output.
     async fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), sqlx::Error>;
     /// Sends the result to the caller: the stored output after a commit, or the error if the transaction failed.

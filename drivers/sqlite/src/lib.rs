@@ -36,8 +36,8 @@
 //! `pending`. They are deleted when a store is opened or [swept](SqliteStore::sweep).
 //!
 //! With `synchronous=full`, a transaction that inserts or deletes a record is synced to disk. A transaction that only
-//! stages chunks is not synced. The chunks and later the record are written to one write-ahead log. So the sync of the
-//! record also syncs the chunks.
+//! stages chunks is not synced. The record is written later, to the same write-ahead log. So the sync of the record
+//! also syncs the chunks.
 //!
 //! # Concurrency
 //! One task writes. It runs up to 64 queued jobs in one transaction, so many concurrent puts share one sync. It sends
@@ -65,10 +65,10 @@
 //!
 //! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So the puts of this
 //! store leave room for deletes, and a delete frees pages within the database file. On a nearly full disk, up to 2 MiB
-//! of the log file remain as a reserve. If other programs then fill the disk completely, deletes and puts into the
-//! freed pages can still use the reserve. If other programs fill the disk before the log was checkpointed, deletes also
-//! fail until there is space again. Blobs that could not be deleted are deleted after a later write. While puts would
-//! be refused, `health` is degraded and its detail names the reason.
+//! of the log file remain as a reserve. If other programs then fill the disk completely, deletes can still use the
+//! reserve. Puts can also use it, if their bytes fit into free pages of the database. If other programs fill the disk
+//! before the log was checkpointed, deletes also fail until there is space again. Blobs that could not be deleted are
+//! deleted after a later write. While puts would be refused, `health` is degraded and its detail names the reason.
 //!
 //! [`open_read_only`](artifact_store_core::Driver::open_read_only) opens a store for inspection. It creates no database
 //! and changes no data. If the process can write the database, SQLite may create, checkpoint and delete the log's

@@ -152,8 +152,8 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &Li
     push_filters(sql, query.filter());
 }
 
-/// SQL that normalizes the media type of a row like `MediaRange::normalize`. The result is bytes, because not every
-/// function of SQLite handles text with NUL characters.
+/// SQL for the normalized media type of a row, as `MediaRange::normalize` returns it. The result is a `BLOB` instead of
+/// text, because not every function of SQLite handles text with NUL characters.
 macro_rules! normalized_media_type {
     () => {
         "CAST(' ' || replace(replace(replace(lower(a.media_type), ' ', ''), char(9), ''), '\"', '') || ';' AS BLOB)"

@@ -14,9 +14,9 @@ use crate::{database_file, error};
 
 /// The delay between two attempts of [`OwnersLock::acquire_shared`].
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
-/// The number of attempts of [`OwnersLock::is_only_holder`] to acquire the shared lock again.
+/// [`OwnersLock::is_only_holder`] tries at most this many times to acquire the shared lock again.
 const RELOCK_ATTEMPTS: u32 = 200;
-/// The delay between two attempts of [`OwnersLock::is_only_holder`]. All delays together are 40 ms.
+/// The delay after a failed attempt to acquire the shared lock again. All delays together are at least 40 ms.
 const RELOCK_DELAY: Duration = Duration::from_micros(200);
 
 /// A lock on the file `<path>-owners`. Every open store holds a shared lock.

@@ -1,8 +1,9 @@
 //! The pool of the connections that read: [`ReaderPool`].
 //!
-//! This pool replaces sqlx's pool. Each read is one short statement. So unlike sqlx's pool, this pool sends no ping
-//! before a statement and spawns no task after the statement. The method [`ReaderPool::close`] returns when all
-//! connections are closed. This module must never name a table.
+//! This pool replaces sqlx's pool. sqlx's pool sends a ping when a connection is acquired, and spawns a task when the
+//! connection is returned. Each read is one short statement, so this pool spawns no task, and sends a ping only after
+//! an abandoned statement. The method [`ReaderPool::close`] returns when all connections are closed. This module must
+//! never name a table.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,8 +93,8 @@ impl ReaderPool {
         let acquired = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
             .await
             .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?;
-        // `close` sets `closed`, waits for the running reads, and then closes the semaphore. So both are checked
-        // here.
+        // `close` sets `closed`, waits for the running reads, and then closes the semaphore. A waiting read can get a
+        // permit before the semaphore is closed. So `closed` is checked too.
         let permit = acquired.map_err(|_| StoreError::closed())?;
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::closed());
@@ -179,8 +180,9 @@ impl PooledConnection<'_> {
         result.map_err(error::from_sqlx)
     }
 
-    /// Marks that the statement has ended. For a caller that does not pass results to [`finish`](Self::finish).
-    pub(crate) fn mark_idle(&mut self) {
+    /// Marks that the statement has ended, but converts no error. For a caller that needs the `sqlx::Error`. Unlike
+    /// after [`finish`](Self::finish), a broken connection is returned to the pool.
+    pub(crate) fn mark_finished(&mut self) {
         self.running = false;
     }
 }

@@ -130,7 +130,7 @@ fn total_bytes(chunks: &[Bytes]) -> usize {
 
 /// Stores the record and all chunks of a small artifact in one transaction.
 pub(crate) struct PutArtifact {
-    pub(crate) new: NewArtifact,
+    pub(crate) artifact: NewArtifact,
     /// All bytes of the artifact.
     pub(crate) chunks: Vec<Bytes>,
 }
@@ -146,15 +146,15 @@ impl WriteJob for PutArtifact {
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
         let blob = transaction.allocate_blob().await?;
-        match self.new.insert_record(transaction, blob).await? {
+        match self.artifact.insert_record(transaction, blob).await? {
             Ok(Some(record)) => {
                 insert_chunks(transaction, blob, 0, &self.chunks).await?;
                 Ok(Ok(PutResult { record, outcome: PutOutcome::Created }))
             }
             // The artifact exists, so the new blob is not needed.
             Ok(None) => {
-                transaction.release_blob(blob);
-                self.new.result_for_existing(transaction).await
+                transaction.take_back_blob_number(blob);
+                self.artifact.result_for_existing(transaction).await
             }
             Err(error) => Ok(Err(error)),
         }
@@ -209,7 +209,7 @@ impl WriteJob for AppendChunks {
 /// Commits an upload: inserts its record and its last chunks, and deletes its row in `pending`.
 pub(crate) struct CommitUpload {
     pub(crate) staged: StagedBlob,
-    pub(crate) new: NewArtifact,
+    pub(crate) artifact: NewArtifact,
     /// The index of the first of `chunks` within the upload.
     pub(crate) first_index: u64,
     pub(crate) chunks: Vec<Bytes>,
@@ -229,7 +229,7 @@ impl WriteJob for CommitUpload {
             LeaseRenewal::Renewed { blob } => blob,
             LeaseRenewal::Swept => return Ok(Err(upload_swept_error())),
         };
-        match self.new.insert_record(transaction, blob).await? {
+        match self.artifact.insert_record(transaction, blob).await? {
             Ok(Some(record)) => {
                 sqlx::query("DELETE FROM pending WHERE blob = ?")
                     .bind(blob)
@@ -240,7 +240,7 @@ impl WriteJob for CommitUpload {
             }
             // The artifact exists, so the staged chunks are not needed.
             Ok(None) => {
-                let result = self.new.result_for_existing(transaction).await?;
+                let result = self.artifact.result_for_existing(transaction).await?;
                 mark_for_deletion(transaction, blob).await?;
                 Ok(result)
             }

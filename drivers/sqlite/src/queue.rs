@@ -12,8 +12,9 @@ use crate::error;
 use crate::job::{ErasedJob, WriteJob};
 use crate::transaction::WriteTransaction;
 
-/// The maximum number of jobs of [`JobQueue::submit`] that are queued or running. Further callers wait.
-const QUEUE_JOBS: usize = 256;
+/// The maximum number of jobs that are queued or running. Further callers of [`JobQueue::submit`] wait. Jobs of
+/// [`JobQueue::submit_now`] are not counted.
+const MAX_QUEUED_JOBS: usize = 256;
 
 /// A job in the queue, with its output and the channel for its result.
 pub(crate) struct QueuedJob<J: WriteJob> {
@@ -45,8 +46,8 @@ impl<J: WriteJob> ErasedJob for QueuedJob<J> {
         self.job.bytes()
     }
 
-    fn blobs_to_release(&self) -> Vec<i64> {
-        self.job.blobs_to_release()
+    fn blobs_to_delete(&self) -> Vec<i64> {
+        self.job.blobs_to_delete()
     }
 
     fn is_durable(&self) -> bool {
@@ -94,7 +95,7 @@ impl<T> JobHandle<T> {
 /// The queue of the writer task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct JobQueue {
-    messages: mpsc::UnboundedSender<WriterMessage>,
+    message_sender: mpsc::UnboundedSender<WriterMessage>,
     /// Each job of [`submit`](Self::submit) holds one permit. The semaphore is closed when the store closes.
     permits: Arc<Semaphore>,
 }
@@ -106,20 +107,20 @@ fn writer_stopped_error() -> StoreError {
 impl JobQueue {
     /// Creates a queue and the receiver of its messages.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<WriterMessage>) {
-        let (messages, received) = mpsc::unbounded_channel();
-        (Self { messages, permits: Arc::new(Semaphore::new(QUEUE_JOBS)) }, received)
+        let (message_sender, message_receiver) = mpsc::unbounded_channel();
+        (Self { message_sender, permits: Arc::new(Semaphore::new(MAX_QUEUED_JOBS)) }, message_receiver)
     }
 
     /// Returns `true` while the writer task receives jobs.
     pub(crate) fn is_running(&self) -> bool {
-        !self.messages.is_closed()
+        !self.message_sender.is_closed()
     }
 
     /// Refuses new jobs, and stops the writer task after the queued jobs.
     pub(crate) fn close(&self) {
         self.permits.close();
         // This fails if the writer task has already stopped.
-        let _ = self.messages.send(WriterMessage::Stop);
+        let _ = self.message_sender.send(WriterMessage::Stop);
     }
 
     /// Submits a job, waiting while the queue is full. The job runs even if its handle is dropped.
@@ -147,7 +148,7 @@ impl JobQueue {
         let (job, handle) = QueuedJob::create(job, permit);
         let send_error =
             |_| if self.permits.is_closed() { StoreError::closed() } else { writer_stopped_error() };
-        self.messages.send(WriterMessage::Job(job)).map_err(send_error)?;
+        self.message_sender.send(WriterMessage::Job(job)).map_err(send_error)?;
         Ok(handle)
     }
 }

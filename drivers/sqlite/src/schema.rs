@@ -108,15 +108,15 @@ pub(crate) fn chunk_count(size: u64) -> u64 {
 pub(crate) enum DatabaseContents {
     /// No tables yet.
     Empty,
-    /// A store. The value is its schema version.
-    Store(i64),
+    /// A store of this schema version.
+    Store { version: i64 },
 }
 
 /// Determines the contents of the database. Changes nothing.
 ///
 /// # Errors
 /// - `InvalidArgument` for a database of another application or of a newer build.
-/// - `Corrupt` if the header marks the database as a store, but there is no schema.
+/// - `Corrupt` if the header marks the database as a store, but the schema or its version is missing.
 pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseContents, StoreError> {
     let row = sqlx::query(
         "SELECT (SELECT application_id FROM pragma_application_id) AS application_id,
@@ -150,7 +150,7 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
             "the database belongs to another application; give the store a file of its own",
         ));
     }
-    Ok(if is_store { DatabaseContents::Store(version) } else { DatabaseContents::Empty })
+    Ok(if is_store { DatabaseContents::Store { version } } else { DatabaseContents::Empty })
 }
 
 /// Checks that the database is a store of the current schema version.
@@ -159,9 +159,9 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
 /// `InvalidArgument` if the database is empty or has an older version. The other errors are those of [`inspect`].
 pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     match inspect(conn).await? {
-        DatabaseContents::Store(found) if found == current_version() => Ok(()),
-        DatabaseContents::Store(found) => Err(StoreError::invalid(format!(
-            "the database has schema version {found}, but this build reads version {}; open it once for writing to \
+        DatabaseContents::Store { version } if version == current_version() => Ok(()),
+        DatabaseContents::Store { version } => Err(StoreError::invalid(format!(
+            "the database has schema version {version}, but this build reads version {}; open it once for writing to \
              migrate it, as 'artifactd serve' does",
             current_version()
         ))),
@@ -173,7 +173,7 @@ pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), S
 /// the version and the application id.
 pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     // A database of the current version is only read. This needs no write lock.
-    if inspect(conn).await? == DatabaseContents::Store(current_version()) {
+    if inspect(conn).await? == (DatabaseContents::Store { version: current_version() }) {
         return Ok(());
     }
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(error::from_sqlx)?;
@@ -181,7 +181,7 @@ pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreErro
     // this process got the lock.
     let version = match inspect(&mut transaction).await? {
         DatabaseContents::Empty => 0,
-        DatabaseContents::Store(version) => version,
+        DatabaseContents::Store { version } => version,
     };
     // `inspect` returns no negative version, so the conversion succeeds.
     let applied_migrations = usize::try_from(version).unwrap_or_default();

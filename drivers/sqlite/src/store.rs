@@ -25,7 +25,7 @@ use crate::owners_lock::OwnersLock;
 use crate::pool::ReaderPool;
 use crate::put::{NewArtifact, PutArtifact};
 use crate::schema::{self, CHUNK_BYTES};
-use crate::sweep::{DeleteMarkedBlobs, MarkOrphansDeleted, OrphanCounts, SweepLock, SweepReport};
+use crate::sweep::{DeleteMarkedBlobs, MarkOrphansForDeletion, OrphanCounts, SweepLock, SweepReport};
 use crate::writer::{Writer, WriterConnection};
 use crate::{audit, error, list, read, upload};
 
@@ -58,13 +58,13 @@ pub struct SqliteStore {
 struct FileHandles {
     database: DatabaseFile,
     /// The shared lock on the owners file. `None` after the store was closed.
-    owners: Mutex<Option<Arc<OwnersLock>>>,
+    owners_lock: Mutex<Option<Arc<OwnersLock>>>,
 }
 
 impl FileHandles {
-    /// Locks the mutex of `owners`.
-    fn lock_owners(&self) -> MutexGuard<'_, Option<Arc<OwnersLock>>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the mutex of the field `owners_lock`.
+    fn owners_lock(&self) -> MutexGuard<'_, Option<Arc<OwnersLock>>> {
+        self.owners_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,10 +85,10 @@ impl SqliteStore {
     pub async fn open(config: SqliteConfig) -> Result<Self, StoreError> {
         let store = Self::open_without_sweep(config).await?;
         // A new database in memory has no orphans.
-        let Some(owners) = store.owners()? else { return Ok(store) };
+        let Some(owners_lock) = store.owners_lock()? else { return Ok(store) };
         let queue = store.writer.queue();
-        let orphans = queue.execute(MarkOrphansDeleted { owners }).await?;
-        if orphans.blobs > 0 {
+        let orphans = queue.execute(MarkOrphansForDeletion { owners_lock }).await?;
+        if orphans.marked > 0 {
             // Opening succeeds even after a timeout or a failed deletion. After a timeout, the writer continues the
             // deletion. After a failure, the blobs stay marked, and the writer or the next sweep deletes them later.
             let _ = timeout(OPEN_SWEEP_TIMEOUT, queue.execute(DeleteMarkedBlobs)).await;
@@ -127,18 +127,18 @@ impl SqliteStore {
         // The database may belong to another application. So this check runs before the database is changed and before
         // the owners file is created.
         schema::inspect(&mut conn).await?;
-        let owners = {
+        let owners_lock = {
             let path = path.clone();
             Arc::new(run_blocking(move || OwnersLock::open(&path)).await?)
         };
-        owners.acquire_shared(config.busy_timeout).await?;
+        owners_lock.acquire_shared(config.busy_timeout).await?;
         connect::enable_wal(&mut conn, config.busy_timeout).await?;
         schema::migrate(&mut conn).await?;
         let reader_options = connect::reader_options(config, &path);
         let first_reader = reader_options.connect().await.map_err(error::from_sqlx)?;
         let readers = Arc::new(ReaderPool::new(reader_options, config.read_connections, first_reader).await?);
         let database = DatabaseFile::new(path)?;
-        let file = FileHandles { database: database.clone(), owners: Mutex::new(Some(owners)) };
+        let file = FileHandles { database: database.clone(), owners_lock: Mutex::new(Some(owners_lock)) };
         let connection =
             WriterConnection::Dedicated { conn: Some(conn), options: Box::new(options), file: database };
         Ok(Self::from_parts(config, owner, readers, connection, Some(file)))
@@ -182,22 +182,23 @@ impl SqliteStore {
         let queue = self.writer.queue();
         // A database in memory has no other stores, so it has no orphans.
         let Some(file) = &self.file else { return Ok(SweepReport::default()) };
-        let Some(owners) = self.owners()? else { return Ok(SweepReport::default()) };
+        let Some(owners_lock) = self.owners_lock()? else { return Ok(SweepReport::default()) };
         let path = file.database.path().to_owned();
         let lock = run_blocking(move || SweepLock::try_acquire(&path, SweepMode::Delete)).await?;
         let Some(_lock) = lock else { return Ok(SweepReport::busy()) };
-        let OrphanCounts { blobs, bytes, spared } = queue.execute(MarkOrphansDeleted { owners }).await?;
+        let OrphanCounts { marked, bytes, spared } =
+            queue.execute(MarkOrphansForDeletion { owners_lock }).await?;
         // This job also deletes blobs that this store marked earlier and could not delete.
         queue.execute(DeleteMarkedBlobs).await?;
-        Ok(SweepReport { swept: blobs, spared, bytes, busy: false })
+        Ok(SweepReport { swept: marked, spared, bytes, busy: false })
     }
 
     /// The lock that all open stores of this database share, or `None` for a database in memory. Returns `Closed` after
     /// the store was closed.
-    fn owners(&self) -> Result<Option<Arc<OwnersLock>>, StoreError> {
+    fn owners_lock(&self) -> Result<Option<Arc<OwnersLock>>, StoreError> {
         let Some(file) = &self.file else { return Ok(None) };
-        let Some(owners) = file.lock_owners().clone() else { return Err(StoreError::closed()) };
-        Ok(Some(owners))
+        let Some(owners_lock) = file.owners_lock().clone() else { return Err(StoreError::closed()) };
+        Ok(Some(owners_lock))
     }
 
     /// Lists every orphan and inconsistency in the database, one line each. For tests.
@@ -234,8 +235,8 @@ impl ArtifactStore for SqliteStore {
                     run_blocking(|| body.finish()).await?
                 };
                 let body = CompletedBody { digest, size: bytes.len() as u64 };
-                let new = NewArtifact { scope: scope.clone(), options, body };
-                queue.execute(PutArtifact { new, chunks: split_chunks(bytes) }).await
+                let artifact = NewArtifact { scope: scope.clone(), options, body };
+                queue.execute(PutArtifact { artifact, chunks: split_chunks(bytes) }).await
             }
             // A long body in memory is stored like a stream.
             body => upload::put_stream(queue, scope.clone(), options, body.into_stream()).await,
@@ -312,7 +313,7 @@ impl ArtifactStore for SqliteStore {
         };
         if let Some(file) = &self.file {
             // Dropping the `OwnersLock` releases its shared lock on the owners file.
-            file.lock_owners().take();
+            file.owners_lock().take();
         }
         readers_result.and(writer_result)
     }

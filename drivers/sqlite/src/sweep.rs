@@ -170,11 +170,11 @@ fn orphan_cutoff(other_stores: OtherStores) -> i64 {
     }
 }
 
-/// The output of [`MarkOrphansDeleted`].
+/// The output of [`MarkOrphansForDeletion`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OrphanCounts {
-    /// Number of blobs that are marked for deletion.
-    pub(crate) blobs: u64,
+    /// Number of blobs of other stores that are marked for deletion.
+    pub(crate) marked: u64,
     /// Bytes of the marked blobs.
     pub(crate) bytes: u64,
     /// Number of blobs that were kept, because their store may still run.
@@ -182,19 +182,19 @@ pub(crate) struct OrphanCounts {
 }
 
 /// Marks the orphans of other stores for deletion. [`DeleteMarkedBlobs`] then deletes them.
-pub(crate) struct MarkOrphansDeleted {
-    pub(crate) owners: Arc<OwnersLock>,
+pub(crate) struct MarkOrphansForDeletion {
+    pub(crate) owners_lock: Arc<OwnersLock>,
 }
 
 #[async_trait]
-impl WriteJob for MarkOrphansDeleted {
+impl WriteJob for MarkOrphansForDeletion {
     type Output = OrphanCounts;
     const DURABLE: bool = false;
 
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<OrphanCounts> {
         // `is_only_holder` requires the write lock, which this transaction holds. A store that opens after the check
         // inserts its first row into `pending` after this transaction, so this job cannot mark its blobs.
-        let other_stores = match self.owners.is_only_holder() {
+        let other_stores = match self.owners_lock.is_only_holder() {
             Ok(true) => OtherStores::None,
             Ok(false) => OtherStores::Open,
             Err(error) => return Ok(Err(error)),
@@ -213,7 +213,7 @@ impl WriteJob for MarkOrphansDeleted {
             .fetch_one(&mut *transaction.conn)
             .await?;
         let count = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-        Ok(Ok(OrphanCounts { blobs: count("orphans")?, bytes: count("bytes")?, spared: count("spared")? }))
+        Ok(Ok(OrphanCounts { marked: count("orphans")?, bytes: count("bytes")?, spared: count("spared")? }))
     }
 }
 

@@ -49,7 +49,7 @@ impl<'a> WriteTransaction<'a> {
 
     /// Takes back the unused number `blob`, if it was the last number that was allocated. So a put of an existing
     /// artifact does not change the counter and writes nothing.
-    pub(crate) fn release_blob(&mut self, blob: i64) {
+    pub(crate) fn take_back_blob_number(&mut self, blob: i64) {
         if let Some(counter) = &mut self.counter
             && counter.next == blob + 1
         {

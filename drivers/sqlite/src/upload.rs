@@ -67,7 +67,7 @@ impl StagedUpload<'_> {
             }
             buffered.push(chunk);
         }
-        let new = NewArtifact { scope, options, body: body.finish()? };
+        let artifact = NewArtifact { scope, options, body: body.finish()? };
         if let Some(job) = in_flight.take() {
             job.wait().await?;
         }
@@ -75,13 +75,13 @@ impl StagedUpload<'_> {
             let staged = self.staged.clone();
             let put = self
                 .queue
-                .execute(CommitUpload { staged, new, first_index: self.chunks_sent, chunks: buffered })
+                .execute(CommitUpload { staged, artifact, first_index: self.chunks_sent, chunks: buffered })
                 .await?;
             // The writer has committed or deleted the staged chunks.
             self.may_have_staged_chunks = false;
             Ok(put)
         } else {
-            self.queue.execute(PutArtifact { new, chunks: buffered }).await
+            self.queue.execute(PutArtifact { artifact, chunks: buffered }).await
         }
     }
 
@@ -99,7 +99,7 @@ impl StagedUpload<'_> {
     /// Aborts the upload if chunks may be staged. Waits until the staged chunks are deleted.
     async fn abort(mut self) {
         if self.may_have_staged_chunks {
-            // So `drop` does not abort the upload again.
+            // `drop` must not abort the upload again.
             self.may_have_staged_chunks = false;
             if let Ok(job) = self.queue.submit_now(AbortUpload { staged: self.staged.clone() }) {
                 // If the abort fails, the writer retries the deletion later. The caller gets the error of the put.

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::batch::{self, BatchError};
 use crate::config::Synchronous;
 use crate::database_file::{DatabaseFile, Durability};
-use crate::delete::{DeleteChunks, MarkOwnUploadsDeleted, ReleaseBlobs};
+use crate::delete::{DeleteChunks, DeletePendingBlobs, MarkOwnUploadsForDeletion};
 use crate::error;
 use crate::job::ErasedJob;
 use crate::pool::ReaderPool;
@@ -42,9 +42,9 @@ impl Writer {
         clock: Arc<dyn Clock>,
         synchronous: Synchronous,
     ) -> Self {
-        let (queue, received) = JobQueue::new();
+        let (queue, message_receiver) = JobQueue::new();
         let task = WriterTask {
-            received,
+            message_receiver,
             connection,
             owner,
             clock,
@@ -111,7 +111,7 @@ enum DeletionStepResult {
 
 /// The state of the writer task.
 struct WriterTask {
-    received: mpsc::UnboundedReceiver<WriterMessage>,
+    message_receiver: mpsc::UnboundedReceiver<WriterMessage>,
     connection: WriterConnection,
     /// The identifier of this open store in `pending` rows.
     owner: Vec<u8>,
@@ -163,13 +163,13 @@ impl WriterTask {
         let mut bytes = 0;
         while jobs.len() < BATCH_JOBS && bytes < BATCH_BYTES {
             // After the queue was closed, no further message arrives.
-            if self.is_stopping && self.received.is_empty() {
+            if self.is_stopping && self.message_receiver.is_empty() {
                 break;
             }
             let can_wait = jobs.is_empty() && self.pending_deletions.is_empty();
-            let message = match self.received.try_recv() {
+            let message = match self.message_receiver.try_recv() {
                 Ok(message) => Some(message),
-                Err(mpsc::error::TryRecvError::Empty) if can_wait => self.received.recv().await,
+                Err(mpsc::error::TryRecvError::Empty) if can_wait => self.message_receiver.recv().await,
                 Err(mpsc::error::TryRecvError::Empty) => break,
                 Err(mpsc::error::TryRecvError::Disconnected) => None,
             };
@@ -180,7 +180,7 @@ impl WriterTask {
                 }
                 // The loop continues, because jobs that were submitted before the store closed still run.
                 Some(WriterMessage::Stop) => {
-                    self.received.close();
+                    self.message_receiver.close();
                     self.is_stopping = true;
                 }
                 // All senders are dropped, or the receiver is closed, and no message is left.
@@ -200,7 +200,7 @@ impl WriterTask {
     async fn execute(&mut self, mut jobs: Vec<Box<dyn ErasedJob>>) -> Result<(), Arc<sqlx::Error>> {
         match self.run_transaction(&mut jobs).await {
             Ok(to_delete) => {
-                self.complete(jobs, to_delete);
+                self.complete_jobs(jobs, to_delete);
                 Ok(())
             }
             Err(failure) if failure.caused_by_job && jobs.len() > 1 => {
@@ -209,24 +209,24 @@ impl WriterTask {
                     let mut single_job = vec![job];
                     last_result = match self.run_transaction(&mut single_job).await {
                         Ok(to_delete) => {
-                            self.complete(single_job, to_delete);
+                            self.complete_jobs(single_job, to_delete);
                             Ok(())
                         }
-                        Err(failure) => Err(self.fail(single_job, failure.error)),
+                        Err(failure) => Err(self.fail_jobs(single_job, failure.error)),
                     };
                 }
                 last_result
             }
-            Err(failure) => Err(self.fail(jobs, failure.error)),
+            Err(failure) => Err(self.fail_jobs(jobs, failure.error)),
         }
     }
 
-    /// Sends the error to the callers of all jobs. Adds the blobs that these jobs should delete to `failed_deletions`.
-    /// Returns the error.
-    fn fail(&mut self, jobs: Vec<Box<dyn ErasedJob>>, error: sqlx::Error) -> Arc<sqlx::Error> {
+    /// Sends the error to the callers of all jobs, and returns it. Extends `failed_deletions` by the blobs that
+    /// must be deleted even if these jobs fail.
+    fn fail_jobs(&mut self, jobs: Vec<Box<dyn ErasedJob>>, error: sqlx::Error) -> Arc<sqlx::Error> {
         let error = Arc::new(error);
         for job in jobs {
-            self.failed_deletions.extend(job.blobs_to_release());
+            self.failed_deletions.extend(job.blobs_to_delete());
             job.complete(Err(Arc::clone(&error)));
         }
         error
@@ -236,15 +236,15 @@ impl WriterTask {
     async fn retry_failed_deletions(&mut self) {
         if !self.failed_deletions.is_empty() {
             let blobs = std::mem::take(&mut self.failed_deletions);
-            let (job, _) = QueuedJob::without_permit(ReleaseBlobs { blobs });
-            // If this job fails, `fail` adds the blobs to `failed_deletions` again.
+            let (job, _) = QueuedJob::without_permit(DeletePendingBlobs { blobs });
+            // If this job fails, `fail_jobs` adds the blobs to `failed_deletions` again.
             let _ = self.execute(vec![job]).await;
         }
     }
 
     /// Sends the results of committed jobs. `to_delete` contains, for each job, the blobs to delete. If a job has such
     /// blobs, this method queues their deletion, and the result of the job is sent after the deletion.
-    fn complete(&mut self, jobs: Vec<Box<dyn ErasedJob>>, to_delete: Vec<Vec<i64>>) {
+    fn complete_jobs(&mut self, jobs: Vec<Box<dyn ErasedJob>>, to_delete: Vec<Vec<i64>>) {
         for (job, blobs) in jobs.into_iter().zip(to_delete) {
             if blobs.is_empty() {
                 job.complete(Ok(()));
@@ -355,7 +355,7 @@ impl WriterTask {
 
     /// Deletes the staged uploads of this store. They can no longer be committed, because the store is closing.
     async fn delete_own_uploads(&mut self) {
-        let (mark_job, _) = QueuedJob::without_permit(MarkOwnUploadsDeleted);
+        let (mark_job, _) = QueuedJob::without_permit(MarkOwnUploadsForDeletion);
         // If this job fails, a later open or sweep deletes the blobs.
         let _ = self.execute(vec![mark_job]).await;
         while !self.pending_deletions.is_empty() {
@@ -391,6 +391,6 @@ async fn run_pooled(
         return Err(BatchError::outside_jobs(sqlx::Error::WorkerCrashed));
     };
     let result = batch::run(conn, clock, owner, jobs).await;
-    reader.mark_idle();
+    reader.mark_finished();
     result
 }

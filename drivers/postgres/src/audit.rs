@@ -10,9 +10,11 @@ use sqlx::{ConnectOptions, Connection, Row};
 
 use crate::error;
 
-/// The checks: a description and a query. Each row of the query is a finding. Its only column is the number that
-/// follows the description. In the queries, 262144 is `schema::CHUNK_BYTES`, the size of a chunk. The sum `size +
-/// 262143` makes the division by 262144 round up.
+/// The checks: a description and a query. Each row that the query returns is a finding. Its only column is a blob
+/// number or a process id. This number follows the description in the line of the finding.
+///
+/// In the queries, 262144 is `schema::CHUNK_BYTES`, the size of a chunk. `(size + 262143) / 262144` is the number of
+/// chunks, rounded up.
 const CHECKS: &[(&str, &str)] = &[
     (
         "chunks without an artifact, blob",
@@ -33,7 +35,8 @@ const CHECKS: &[(&str, &str)] = &[
 ];
 
 /// Returns one line for each inconsistency or orphan in `schema` of the database at `url`. The list is empty if the
-/// schema contains no store. The role in `url` may need privileges to see the sessions of other roles.
+/// schema contains no store. A session of another role is found only if the role in `url` may see its state, for
+/// example with the privileges of `pg_read_all_stats`.
 pub async fn audit(url: &str, schema: &str) -> Result<Vec<String>, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| error::invalid_url(&error))?

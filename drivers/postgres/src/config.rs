@@ -24,8 +24,8 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// The largest length of a schema name, in bytes. PostgreSQL truncates longer names.
 const MAX_SCHEMA_BYTES: usize = 63;
 
-/// The specification of a driver option that is not required. `None` as the default means that the option is unset.
-const fn option(
+/// The specification of an optional driver option. If `default` is `None`, the option is unset by default.
+const fn optional(
     name: &'static str,
     kind: OptionKind,
     default: Option<&'static str>,
@@ -43,38 +43,43 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         required: true,
         about: "The database: postgres://user:password@host:5432/name, with sslmode and sslrootcert as in other PostgreSQL clients.",
     },
-    option(
+    optional(
         "schema",
         OptionKind::Text,
         Some("artifact_store"),
         "The schema that holds the tables. It is created if it does not exist. Each store needs its own.",
     ),
-    option("max_connections", OptionKind::Count, Some("10"), "The maximum number of connections, 2 to 1000."),
-    option(
+    optional(
+        "max_connections",
+        OptionKind::Count,
+        Some("10"),
+        "The maximum number of connections, 2 to 1000.",
+    ),
+    optional(
         "acquire_timeout",
         OptionKind::Duration,
         Some("5s"),
         "How long a call waits for a free connection, or for the server to accept a new one; 10ms to 1h.",
     ),
-    option(
+    optional(
         "upload_wait",
         OptionKind::Duration,
         Some("1m"),
         "How long a streamed put waits while three quarters of the connections are used by other streamed puts; 10ms to 1h.",
     ),
-    option(
+    optional(
         "statement_timeout",
         OptionKind::Duration,
         Some("30s"),
         "The time limit of one statement; 10ms to 1h.",
     ),
-    option(
+    optional(
         "synchronous_commit",
         OptionKind::Choice(&["on", "off"]),
         Some("on"),
         "When a put is acknowledged: 'on' after it is on the server's disk, 'off' before that. 'off' removes the flag 'durable'.",
     ),
-    option(
+    optional(
         "max_artifact_bytes",
         OptionKind::Size,
         None,

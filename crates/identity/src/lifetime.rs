@@ -34,7 +34,7 @@ impl TokenLifetime {
             // Earlier changes are marked as seen before the keys are read. So every later change wakes this task again.
             changes.borrow_and_update();
             let seconds_left = self.token.expires_at() + self.clock_skew.as_secs_f64() - unix_now();
-            if seconds_left <= 0.0 || !self.token.is_verified_by(&self.keys.set()) {
+            if seconds_left <= 0.0 || !self.token.is_key_current(&self.keys.set()) {
                 return;
             }
             // The conversion fails if the token is valid for longer than a `Duration` can express.

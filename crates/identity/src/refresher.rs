@@ -144,7 +144,7 @@ impl JwksRefresher {
 /// Fetches and parses the set once. Returns the set and the `max-age` of the response.
 ///
 /// # Errors
-/// The rest of a sentence that starts with the URL.
+/// Why there is no set, as the rest of a sentence that starts with the URL.
 pub(super) async fn load(
     fetcher: &Fetcher,
     algorithms: &[Algorithm],

@@ -14,7 +14,7 @@ pub struct Rules {
     pub issuer: Option<String>,
     /// The value that `aud` must be or contain. `None`: `aud` is not checked.
     pub audience: Option<String>,
-    /// How far the clocks of the issuer and of this server may differ.
+    /// The largest allowed difference between the clock of the issuer and the clock of this server.
     pub clock_skew: Duration,
     /// Values of `typ` that are allowed in addition to `JWT`, `at+jwt`, `application/at+jwt` and an absent `typ`.
     pub types: Vec<String>,

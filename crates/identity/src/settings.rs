@@ -31,7 +31,8 @@ pub struct IdentitySettings {
     /// Whether the token alone names the session. If false, the header `X-Harbor-Session` overrides the token's claim
     /// `session`.
     pub session_bound: bool,
-    /// How far the clocks of the issuer and of this server may differ. One minute by default.
+    /// The largest allowed difference between the clock of the issuer and the clock of this server. One minute by
+    /// default.
     pub clock_skew: Duration,
 }
 

@@ -76,11 +76,11 @@ enum KeyLookup {
 impl VerifiedToken {
     /// Returns true if the token is still valid at `now`, and `keys` would select the same key for this token again.
     pub(super) fn is_still_valid(&self, keys: &KeySet, rules: &Rules, now: f64) -> bool {
-        self.times.check(rules, now).is_ok() && self.is_verified_by(keys)
+        self.times.check(rules, now).is_ok() && self.is_key_current(keys)
     }
 
     /// Returns true if `keys` would select the same key for this token again.
-    pub(super) fn is_verified_by(&self, keys: &KeySet) -> bool {
+    pub(super) fn is_key_current(&self, keys: &KeySet) -> bool {
         match self.lookup {
             KeyLookup::ByKid => keys.still_selects_by_kid(&self.key, self.algorithm),
             KeyLookup::WithoutKid => keys.still_selects_without_kid(&self.key, self.algorithm),

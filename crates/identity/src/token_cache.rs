@@ -31,8 +31,8 @@ pub(super) type TokenHash = [u8; 32];
 /// Verified tokens by hash.
 pub(super) struct TokenCache(Vec<Mutex<Shard>>);
 
-/// A part of the cache with CLOCK eviction. If the shard is full, the hand skips the slots that were used since the
-/// last pass of the hand, at most [`MAX_SKIPPED`]. Then the token in the next slot is evicted.
+/// A part of the cache with CLOCK eviction. If the shard is full, the hand skips at most [`MAX_SKIPPED`] slots that
+/// were used since its last pass. Then the token in the next slot is evicted.
 #[derive(Default)]
 struct Shard {
     indices: HashMap<TokenHash, usize>,
@@ -42,7 +42,7 @@ struct Shard {
 }
 
 struct Slot {
-    token: TokenHash,
+    hash: TokenHash,
     verified: Arc<VerifiedToken>,
     /// Whether the token was used since the last pass of the hand.
     used: bool,
@@ -61,30 +61,30 @@ impl TokenCache {
     }
 
     /// Returns the verified token with this hash. `None`: the token is not cached.
-    pub(super) fn get(&self, token: &TokenHash) -> Option<Arc<VerifiedToken>> {
-        self.with_shard(token, |shard| {
-            let slot = shard.slots.get_mut(*shard.indices.get(token)?)?;
+    pub(super) fn get(&self, hash: &TokenHash) -> Option<Arc<VerifiedToken>> {
+        self.with_shard(hash, |shard| {
+            let slot = shard.slots.get_mut(*shard.indices.get(hash)?)?;
             slot.used = true;
             Some(Arc::clone(&slot.verified))
         })
         .flatten()
     }
 
-    /// Inserts a token. If the shard is full, another token is evicted. If the tenant, user or session is longer than
-    /// [`MAX_PART_BYTES`], the token is not inserted.
-    pub(super) fn insert(&self, token: TokenHash, verified: &Arc<VerifiedToken>) {
+    /// Inserts the token `verified` with its hash. If the shard is full, another token is evicted. If the tenant, user
+    /// or session is longer than [`MAX_PART_BYTES`], the token is not inserted.
+    pub(super) fn insert(&self, hash: TokenHash, verified: &Arc<VerifiedToken>) {
         let parts = [&verified.tenant, &verified.user, &verified.session];
         if parts.into_iter().flatten().any(|part| part.len() > MAX_PART_BYTES) {
             return;
         }
-        let slot = Slot { token, verified: Arc::clone(verified), used: false };
-        self.with_shard(&token, |shard| shard.insert(slot));
+        let slot = Slot { hash, verified: Arc::clone(verified), used: false };
+        self.with_shard(&hash, |shard| shard.insert(slot));
     }
 
-    /// Locks the shard of `token` and calls `action` with the shard. The result is never `None`, because every token
-    /// has a shard.
-    fn with_shard<T>(&self, token: &TokenHash, action: impl FnOnce(&mut Shard) -> T) -> Option<T> {
-        let shard = self.0.get(usize::from(token[0]) % SHARDS)?;
+    /// Locks the shard that `hash` selects, and calls `action` with the shard. The result is never `None`, because
+    /// every hash selects a shard.
+    fn with_shard<T>(&self, hash: &TokenHash, action: impl FnOnce(&mut Shard) -> T) -> Option<T> {
+        let shard = self.0.get(usize::from(hash[0]) % SHARDS)?;
         // A poisoned lock is still used. After a panic, at worst a token is missing in the shard.
         Some(action(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -96,20 +96,20 @@ impl TokenCache {
 }
 
 impl Shard {
-    /// Stores `slot`. If the shard has a slot with the same token, `slot` replaces it. Otherwise `slot` is added. If
-    /// the shard is full, `slot` replaces a slot that is evicted.
+    /// Stores `slot`. If the shard has a slot with the same hash, `slot` replaces that slot. If there is none and the
+    /// shard is full, `slot` replaces an evicted slot. If there is none and the shard has room, `slot` is added.
     fn insert(&mut self, slot: Slot) {
-        let same_token = self.indices.get(&slot.token).copied();
+        let same_hash = self.indices.get(&slot.hash).copied();
         let is_full = self.slots.len() >= CAPACITY / SHARDS;
-        if same_token.is_none() && !is_full {
-            self.indices.insert(slot.token, self.slots.len());
+        if same_hash.is_none() && !is_full {
+            self.indices.insert(slot.hash, self.slots.len());
             self.slots.push(slot);
             return;
         }
-        let index = same_token.unwrap_or_else(|| self.select_victim());
+        let index = same_hash.unwrap_or_else(|| self.select_victim());
         let Some(old) = self.slots.get_mut(index) else { return };
-        self.indices.remove(&old.token);
-        self.indices.insert(slot.token, index);
+        self.indices.remove(&old.hash);
+        self.indices.insert(slot.hash, index);
         *old = slot;
     }
 

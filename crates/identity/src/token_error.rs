@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::jwks::KeySelectionError;
 
-/// Why a token was rejected. The text is a fixed sentence that a client may see.
+/// Why a token was rejected. [`message`](Self::message) is a fixed sentence that a client may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenError {
     TooLong,
@@ -36,8 +36,8 @@ impl TokenError {
                 "the bearer token's payload is not encoded (b64), which is not understood here"
             }
             Self::Type => {
-                "the bearer token is of another type (typ) than an access token; JWT and at+jwt are taken, and what \
-                 identity.jwt_types names"
+                "the bearer token is of another type (typ) than an access token; JWT, at+jwt and the types in \
+                 identity.jwt_types are accepted"
             }
             Self::UnknownKid => "the bearer token's key id (kid) is not known here",
             Self::KidNeeded => "the bearer token names no key id (kid), and several keys could be meant",

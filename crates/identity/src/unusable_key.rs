@@ -13,7 +13,7 @@ const MAX_KID_CHARS: usize = 64;
 pub(super) struct IgnoredKey {
     /// The key id, truncated and escaped. Empty if the key has none.
     pub(super) kid: String,
-    /// The rest of a sentence that starts with the key.
+    /// Why the key is ignored, as the rest of a sentence that starts with the key.
     pub(super) why: String,
 }
 
@@ -47,7 +47,7 @@ impl From<&'static str> for UnusableKey {
 }
 
 impl UnusableKey {
-    /// The rest of a sentence that starts with the key.
+    /// Why the key is ignored, as the rest of a sentence that starts with the key.
     pub(super) fn message(&self) -> String {
         match self {
             Self::Unsupported(why) => (*why).to_owned(),
@@ -60,8 +60,8 @@ impl UnusableKey {
         }
     }
 
-    /// The error of a set that has no usable key, if this key explains the error. `None`: the key is only unsupported.
-    /// `index` is the position of the key in the set, from 0.
+    /// The error about this key, for a set that has no usable key. `None`: the key is only unsupported. `index` is the
+    /// position of the key in the set, from 0.
     pub(super) fn key_set_error(&self, index: usize) -> Option<String> {
         match self {
             Self::Unsupported(_) => None,

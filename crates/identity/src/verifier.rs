@@ -121,7 +121,9 @@ impl Verifier {
                 let set = file
                     .read_if_changed()
                     .and_then(|json| KeySet::parse(&json.unwrap_or_default(), &rules.algorithms))
-                    .map_err(|why| config_error(format!("identity.jwks_file: {} {why}", located(path))))?;
+                    .map_err(|why| {
+                        config_error(format!("identity.jwks_file: {} {why}", describe_path(path)))
+                    })?;
                 let keys = Arc::new(Keyring::fixed(set));
                 (Arc::clone(&keys), JwksRefresher::spawn_for_file(keys, file, rules.algorithms.clone()))
             }
@@ -170,8 +172,8 @@ impl Verifier {
     }
 
     /// Like [`identify`](Self::identify). But if the key id of the token is unknown and the keys come from a provider,
-    /// waits for a refresh of the keys and verifies the token again. The wait is at most 3 s. If no refresh runs and
-    /// the minimum interval since the last one has not passed, there is no wait.
+    /// waits for a refresh of the keys and verifies the token again. The wait is at most 3 s. There is no wait if no
+    /// refresh is running and the last one started less than the minimum interval ago.
     ///
     /// # Errors
     /// As [`identify`](Self::identify).
@@ -252,7 +254,7 @@ async fn open_provider(
 }
 
 /// The path for a message. If the path is relative, the text names the working directory too.
-fn located(path: &Path) -> String {
+fn describe_path(path: &Path) -> String {
     match std::env::current_dir() {
         Ok(dir) if path.is_relative() => {
             format!("{} in the working directory {}", path.display(), dir.display())

@@ -55,7 +55,7 @@ pub enum Delivery {
 /// Which events a subscription covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SubscriptionScope {
-    /// The events of one session, with or without a task.
+    /// The events of one session, including the events of its tasks.
     Session,
     /// The events of every tenant.
     AllTenants,
@@ -102,20 +102,22 @@ pub struct EventCounts {
 struct SharedBus {
     /// Hashes publish numbers to event ids. An id must hide its number: if a tenant knew the numbers of its events, it
     /// could learn how many events other tenants have.
-    ids: RandomState,
+    id_hasher: RandomState,
     /// How many events this process has published. The next event gets this publish number. The history numbers its
     /// entries separately.
     published: AtomicU64,
     state: Mutex<BusState>,
 }
 
-/// The state of a bus, behind one lock. The last two fields count since the start.
+/// The state of a bus, behind one lock.
 #[derive(Debug)]
 struct BusState {
     history: EventHistory,
     subscribers: Subscribers,
     closed: bool,
+    /// See [`EventCounts::refused_subscribers`].
     refused_subscribers: u64,
+    /// See [`EventCounts::too_slow_subscribers`].
     too_slow_subscribers: u64,
 }
 
@@ -130,7 +132,7 @@ impl EventBus {
             too_slow_subscribers: 0,
         };
         let shared = Arc::new(SharedBus {
-            ids: RandomState::new(),
+            id_hasher: RandomState::new(),
             published: AtomicU64::new(0),
             state: Mutex::new(state),
         });
@@ -270,25 +272,25 @@ impl SharedBus {
             subscribers.wake_all();
             return;
         };
-        let wakers = subscribers.wakers(&event.data.scope);
+        let wakeup_senders = subscribers.wakeup_senders(&event.data.scope);
         history.push(event, |number, dropped| subscribers.mark_dropped(number, &dropped.data.scope));
         // A subscriber that wakes locks the state, so the lock is released before the subscribers are woken.
         drop(guard);
-        for waker in wakers {
-            waker.send_replace(());
+        for sender in wakeup_senders {
+            sender.send_replace(());
         }
     }
 
     /// The id of the event with this publish number: 16 hexadecimal digits.
     fn event_id(&self, publish_number: u64) -> String {
-        format!("{:016x}", self.ids.hash_one(publish_number))
+        format!("{:016x}", self.id_hasher.hash_one(publish_number))
     }
 
     /// The key of the log entry for the event with this publish number. The log stores an entry once, even if the entry
     /// is appended again with the same key.
     fn log_key(&self, publish_number: u64) -> [u8; 16] {
         // A hash has 64 bits, and the key has 128.
-        let hash_half = |half: u8| u128::from(self.ids.hash_one((publish_number, half)));
+        let hash_half = |half: u8| u128::from(self.id_hasher.hash_one((publish_number, half)));
         (hash_half(0) << 64 | hash_half(1)).to_be_bytes()
     }
 }

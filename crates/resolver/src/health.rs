@@ -23,18 +23,18 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct StoreHealth {
     store: Arc<dyn ArtifactStore>,
     /// The latest check, which may still run; `None` before the first check.
-    last: Mutex<Option<Probe>>,
+    last: Mutex<Option<HealthCheck>>,
 }
 
 /// A health check that all waiting callers share. If one caller is cancelled, the check goes on for the others.
 #[derive(Debug)]
-struct Probe {
+struct HealthCheck {
     started: Instant,
     /// The result, and when it was ready.
     result: Shared<BoxFuture<'static, (Instant, SubsystemHealth)>>,
 }
 
-impl Probe {
+impl HealthCheck {
     fn start(store: Arc<dyn ArtifactStore>) -> Self {
         let result = async move {
             let health = check(&*store).await;
@@ -64,9 +64,9 @@ impl StoreHealth {
     pub(crate) async fn get(&self) -> SubsystemHealth {
         let result = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let fresh = last.take().filter(Probe::is_fresh);
-            let probe = fresh.unwrap_or_else(|| Probe::start(Arc::clone(&self.store)));
-            last.insert(probe).result.clone()
+            let fresh = last.take().filter(HealthCheck::is_fresh);
+            let check = fresh.unwrap_or_else(|| HealthCheck::start(Arc::clone(&self.store)));
+            last.insert(check).result.clone()
         };
         let (_ready_at, health) = result.await;
         health

@@ -14,8 +14,8 @@ use artifact_store_core::ScopePart;
 use super::Event;
 use super::size::event_size;
 
-/// The maximum number of losses that are remembered. An open subscription that has not read a forgotten loss is too
-/// slow.
+/// The maximum number of losses that are remembered. If the history forgets a loss that an open subscription has not
+/// read, the subscription ends as too slow.
 const MAX_LOSSES: usize = 1024;
 
 /// An entry of the history: an event or a loss.
@@ -47,7 +47,8 @@ pub(super) struct EventHistory {
     dropped: Option<DroppedEvent>,
     /// The numbers of the losses, ascending.
     losses: VecDeque<u64>,
-    /// Losses with lower numbers are forgotten. 0 if no loss is forgotten.
+    /// The lowest number from which every loss is still known: 1 more than the number of the last forgotten loss. 0 if
+    /// no loss is forgotten.
     losses_known_from: u64,
 }
 
@@ -79,8 +80,8 @@ struct DroppedEvent {
 pub(super) struct ReadPosition {
     /// The number of the next event to read.
     pub(super) next: u64,
-    /// The reader may miss dropped events and forgotten losses with numbers below this without being too slow. Either
-    /// `has_gap` reports them, or they happened before the reader subscribed.
+    /// If an entry with a number below this is missing, the reader is not too slow: the reader has read the entry, or
+    /// `has_gap` is true, or the reader wants future events only.
     pub(super) may_miss_below: u64,
     /// Whether the reader may have missed events between the last event that it has read and `next`.
     pub(super) has_gap: bool,
@@ -265,7 +266,8 @@ impl EventHistory {
             // The id is unknown, so the reader continues with the oldest kept event.
             _ => (oldest.unwrap_or(self.next_number), true),
         };
-        // What is missing now does not make the reader too slow: the reader has read it, or `has_gap` reports it.
+        // Entries that are missing already do not make the reader too slow. The reader has read them, or `has_gap` is
+        // true.
         let may_miss_below = if tenant.is_none() { self.complete_from() } else { self.losses_known_from };
         let missed_losses = next < self.losses_known_from;
         ReadPosition { next, may_miss_below, has_gap: missed_dropped_events || missed_losses }

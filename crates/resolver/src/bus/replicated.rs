@@ -53,9 +53,9 @@ struct ReplicationState {
     /// Wakes the task that appends.
     entry_added: Notify,
     /// How many entries of this process were appended so far.
-    appended: watch::Sender<u64>,
+    appended_total: watch::Sender<u64>,
     /// The highest sequence number that an append of this process has returned.
-    own_sequence: AtomicU64,
+    last_own_sequence: AtomicU64,
     /// The sequence number up to which this process has read the log.
     read_sequence: watch::Sender<u64>,
     /// Whether the last append has failed.
@@ -69,8 +69,8 @@ struct ReplicationState {
 struct PendingEntries {
     entries: VecDeque<NewEntry>,
     /// How many entries were ever added to the queue, including those that are already in the log.
-    count: u64,
-    /// Whether events were lost because the queue was full.
+    queued_total: u64,
+    /// Whether events were lost since the last successful append, because the queue was full.
     overflowed: bool,
 }
 
@@ -95,8 +95,8 @@ impl LogReplicator {
             log,
             pending: Mutex::default(),
             entry_added: Notify::new(),
-            appended: watch::Sender::new(0),
-            own_sequence: AtomicU64::new(0),
+            appended_total: watch::Sender::new(0),
+            last_own_sequence: AtomicU64::new(0),
             read_sequence: watch::Sender::new(reader.position),
             append_failing: AtomicBool::new(false),
             read_failing: AtomicBool::new(false),
@@ -117,23 +117,25 @@ impl LogReplicator {
             return;
         }
         pending.entries.push_back(NewEntry { key, bytes: json.into() });
-        pending.count += 1;
+        pending.queued_total += 1;
         drop(pending);
         self.state.entry_added.notify_one();
     }
 
-    /// Waits until the events queued so far are in the log and were read back from the log, at most [`FLUSH_TIMEOUT`].
+    /// Waits until the events queued so far are in the log and were read back from the log. The wait is at most
+    /// [`FLUSH_TIMEOUT`].
     pub(super) async fn flush(&self) {
         let state = &self.state;
-        let count = state.pending().count;
-        let mut appended = state.appended.subscribe();
+        let queued_total = state.pending().queued_total;
+        let mut appended_total = state.appended_total.subscribe();
         let mut read_sequence = state.read_sequence.subscribe();
         let flushed = async {
             // `wait_for` fails only if the sender is dropped, and `state` owns both senders.
-            let _ = appended.wait_for(|appended| *appended >= count).await;
+            let _ = appended_total.wait_for(|total| *total >= queued_total).await;
             // The events must also be read back before the client gets its response. Otherwise a subscriber that
             // connects after the response would receive these events as new ones.
-            let _ = read_sequence.wait_for(|read| *read >= state.own_sequence.load(Ordering::SeqCst)).await;
+            let _ =
+                read_sequence.wait_for(|read| *read >= state.last_own_sequence.load(Ordering::SeqCst)).await;
         };
         // After the timeout, the events are still appended and read in the background.
         let _ = timeout(FLUSH_TIMEOUT, flushed).await;
@@ -185,18 +187,18 @@ impl ReplicationState {
             // removed.
             let key = random_key();
             pending.entries.push_back(NewEntry { key, bytes: Bytes::new() });
-            pending.count += 1;
+            pending.queued_total += 1;
             tracing::error!(
                 most = MAX_PENDING,
                 "events were lost: the event log could not be written for too long"
             );
         }
         drop(pending);
-        self.appended.send_modify(|appended| *appended += count as u64);
+        self.appended_total.send_modify(|total| *total += count as u64);
     }
 }
 
-/// A random key for a log entry. Each new `RandomState` hashes with other random keys.
+/// A random key for a log entry. Each new `RandomState` has different hash keys.
 fn random_key() -> [u8; 16] {
     let random_half = || u128::from(RandomState::new().hash_one(()));
     (random_half() << 64 | random_half()).to_be_bytes()
@@ -215,7 +217,7 @@ async fn run_appender(state: Arc<ReplicationState>) {
         match state.log.append(&entries).await {
             Ok(last) => {
                 backoff.reset();
-                state.own_sequence.fetch_max(last, Ordering::SeqCst);
+                state.last_own_sequence.fetch_max(last, Ordering::SeqCst);
                 state.mark_appended(entries.len());
             }
             Err(error) => backoff.wait(&error).await,
@@ -232,7 +234,7 @@ async fn run_reader(state: Arc<ReplicationState>, mut reader: LogReader) {
         if reader.position < position_before {
             // The log was restored from an older copy and continues at a lower number. `flush` must not wait for the
             // higher number of an earlier append.
-            state.own_sequence.store(reader.position, Ordering::SeqCst);
+            state.last_own_sequence.store(reader.position, Ordering::SeqCst);
         }
         state.read_sequence.send_replace(reader.position);
         let result = match has_more {
@@ -254,8 +256,8 @@ struct LogReader {
     /// The sequence number of the last entry that was read.
     position: u64,
     bus: Arc<SharedBus>,
-    /// Whether an entry or a page was read. Before that, missing numbers are not a loss: their entries are
-    /// older than all entries that this process reads.
+    /// Whether the first entry, or an empty first page, was read. Numbers that are missing before the first entry are
+    /// not a loss: their entries are older than all entries that this process reads.
     has_read: bool,
 }
 

@@ -43,8 +43,8 @@ pub(super) struct Subscribers {
 #[derive(Debug, Default)]
 struct SessionSubscribers {
     count: usize,
-    /// The number after the last dropped event of the session; 0 if none was dropped. Only events that were dropped
-    /// while the session had subscribers are counted.
+    /// 1 more than the number of the last dropped event of this session. Events that were dropped before the session
+    /// had subscribers do not matter. 0 if no event was dropped since.
     dropped_below: u64,
     /// Wakes the subscribers of the session. The channel carries no value.
     wakeup: watch::Sender<()>,
@@ -131,15 +131,15 @@ impl Subscribers {
     }
 
     /// The senders that wake the subscribers who may receive an event of `scope`. Empty if there is no such subscriber.
-    pub(super) fn wakers(&self, scope: &Scope) -> Vec<watch::Sender<()>> {
-        let mut wakers = Vec::new();
+    pub(super) fn wakeup_senders(&self, scope: &Scope) -> Vec<watch::Sender<()>> {
+        let mut senders = Vec::new();
         if let Some(entry) = self.sessions.get(&session_scope(scope)) {
-            wakers.push(entry.wakeup.clone());
+            senders.push(entry.wakeup.clone());
         }
         if self.all_tenants_subscriptions > 0 {
-            wakers.push(self.all_tenants_wakeup.clone());
+            senders.push(self.all_tenants_wakeup.clone());
         }
-        wakers
+        senders
     }
 
     /// Wakes every subscriber.
@@ -157,8 +157,8 @@ impl Subscribers {
         }
     }
 
-    /// The number after the last event of the session that was dropped while the session had subscribers; 0 if none was
-    /// dropped.
+    /// 1 more than the number of the last event of `session` that was dropped while the session had subscribers. 0 if
+    /// no such event was dropped.
     pub(super) fn dropped_below(&self, session: &Scope) -> u64 {
         self.sessions.get(session).map_or(0, |entry| entry.dropped_below)
     }

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use super::history::{HistoryEntry, ReadPosition};
 use super::{Delivery, Event, SharedBus, SubscriptionScope};
 
-/// A stream of events. Dropping the `Subscription` ends it.
+/// A subscription to events. [`next`](Self::next) waits for the next delivery. To unsubscribe, drop the
+/// `Subscription`.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) bus: Arc<SharedBus>,
@@ -56,8 +57,8 @@ impl Subscription {
         let bus = Arc::clone(&self.bus);
         let mut state = bus.state();
         let history = &state.history;
-        // Entries with numbers below `dropped_below` may be missing, and this subscriber should have received some of
-        // them.
+        // The entry before `dropped_below` was an event in the scope of this subscriber, or a loss. The history no
+        // longer has this entry. 0: no such entry is missing.
         let (tenant, dropped_below) = match self.scope {
             SubscriptionScope::AllTenants => (None, history.complete_from()),
             SubscriptionScope::Session => {
@@ -65,8 +66,8 @@ impl Subscription {
                 (Some(self.session.tenant()), events_dropped_below.max(history.losses_known_from()))
             }
         };
-        // The subscriber may miss entries below this number: it has read them, gets a gap for them, or subscribed after
-        // them.
+        // Missing entries below this number do not make the subscriber too slow: it has read them, gets a gap for them,
+        // or subscribed after them.
         let handled_below = self.position.next.max(self.position.may_miss_below);
         if dropped_below > handled_below {
             self.is_ended = true;

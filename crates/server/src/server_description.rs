@@ -21,7 +21,7 @@ pub(crate) struct ServerDescription {
 }
 
 impl ServerDescription {
-    /// The only response.
+    /// The body of every response to `GET /`.
     pub(crate) const SELF: Self = Self {
         about: "an artifact store that speaks the Harbor Protocol",
         openapi: "openapi.json",

@@ -1,4 +1,5 @@
-//! Limits and timeouts of a server: [`ServerSettings`]. This module must never know how the settings are configured.
+//! Limits and timeouts of a server: [`ServerSettings`]. This module must never know where the values
+//! come from.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,40 +9,46 @@ use crate::ip_network::IpNetwork;
 /// Settings of a [`Server`](crate::Server) and of a [`router`](crate::router).
 ///
 /// The defaults are those of the keys `server.*` in `docs/protocol/config.md`. A mounted router uses `allowed_origins`,
-/// `trusted_proxies` and the two `max_requests_*`, and `body_timeout` for the bodies of control requests. Most other
-/// settings are about connections. An application that mounts the router accepts its connections itself.
+/// `trusted_proxies`, `max_requests_per_user` and `max_requests_per_tenant`. For the bodies of control requests, it
+/// also uses `body_timeout`. Most other settings are about connections, which the application accepts itself if it
+/// mounts the router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
     /// The address to listen on.
     pub bind_addr: SocketAddr,
-    /// How long requests in flight may take to end at a shutdown.
+    /// How long the requests in flight may take to end after a shutdown has begun.
     pub shutdown_grace_period: Duration,
     /// Origins whose pages may read responses in a browser, such as `https://console.example`. They are compared
     /// exactly.
     pub allowed_origins: Vec<String>,
-    /// The networks of the proxies whose `X-Forwarded-For` or `Forwarded` names the client, for the access log. In a
-    /// mounted router, the application provides the address of the connection as `ConnectInfo<SocketAddr>`.
+    /// The networks of the trusted proxies. If a connection comes from one of them, `X-Forwarded-For` or `Forwarded`
+    /// names the client in the access log. An application that mounts the router provides the address of the connection
+    /// as `ConnectInfo<SocketAddr>`.
     pub trusted_proxies: Vec<IpNetwork>,
-    /// How long the head of a request may take. A connection may be idle for the same time.
+    /// How long a client may take to send the head of a request, and how long an idle connection may wait for the next
+    /// request.
     pub header_timeout: Duration,
     /// How long the body of a request or of a response may make no progress.
     pub body_timeout: Duration,
-    /// The maximum number of open connections, without the reserve.
+    /// The maximum number of regular connections. Connections in the reserve are not counted: see
+    /// `reserved_connections`.
     pub max_connections: usize,
-    /// The number of connections in the reserve, in addition to `max_connections`. A probe on such a connection is
-    /// answered. Any other request waits for a regular connection.
+    /// The maximum number of connections in the reserve, in addition to `max_connections`. A new connection enters the
+    /// reserve if there are `max_connections` regular connections and none of them can be closed. In the reserve, a
+    /// probe is answered, and any other request waits until a regular connection is free.
     pub reserved_connections: usize,
     /// The maximum number of connections of one client address. `None`: one client may have all connections.
     pub max_connections_per_client: Option<usize>,
-    /// How long a request in the reserve may wait for a regular connection.
+    /// How long a request on a connection in the reserve may wait for a regular connection.
     pub queue_timeout: Duration,
     /// The maximum numbers of open event streams. This crate does not apply them: pass the same numbers to the resolver
     /// in its `ResolverOptions`.
     pub event_streams: EventStreamSettings,
-    /// The maximum number of requests in progress of one user, without event streams. Default: half of the connections.
+    /// The maximum number of requests of one user that are in progress at once. Event streams are not counted. Default:
+    /// 512, half of the default of `max_connections`.
     pub max_requests_per_user: usize,
-    /// The maximum number of requests in progress of one tenant, without event streams. Default: three quarters of the
-    /// connections.
+    /// The maximum number of requests of one tenant that are in progress at once. Event streams are not counted.
+    /// Default: 768, three quarters of the default of `max_connections`.
     pub max_requests_per_tenant: usize,
 }
 
@@ -54,7 +61,8 @@ pub struct EventStreamSettings {
     pub per_user: usize,
     /// For one tenant.
     pub per_tenant: usize,
-    /// For all tenants together, at most the number of connections. Default: half of the connections.
+    /// For all tenants together. At most `max_connections`, because each event stream takes a connection. Default: 512,
+    /// half of the default of `max_connections`.
     pub in_all: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The sweeps of a running server: they delete orphans of killed processes without a restart.
+//! Periodic sweeps of the store of a running server. They delete the orphans of killed processes.
 //!
 //! A sweep opens the storage a second time, as another process would, and never deletes a running upload. This module
 //! must never know the server's own store.
@@ -25,18 +25,18 @@ pub(super) async fn sweep_at_intervals(
 ) {
     sleep(first_delay(interval, getrandom::u32().unwrap_or_default())).await;
     loop {
-        let swept = artifact_store::sweep(&config, SweepMode::Delete).await;
-        metrics.record_sweep(&swept);
-        match swept {
-            Ok(swept) if swept.busy => tracing::debug!("another process is sweeping the store"),
-            Ok(swept) if swept.leftovers == 0 => {
-                tracing::debug!(spared = swept.spared, "the store was swept; there were no leftovers");
+        let result = artifact_store::sweep(&config, SweepMode::Delete).await;
+        metrics.record_sweep(&result);
+        match result {
+            Ok(summary) if summary.busy => tracing::debug!("another process is sweeping the store"),
+            Ok(summary) if summary.leftovers == 0 => {
+                tracing::debug!(spared = summary.spared, "the store was swept; there were no orphans");
             }
-            Ok(swept) => tracing::info!(
-                removed = swept.leftovers,
-                bytes = swept.bytes,
-                spared = swept.spared,
-                "the store was swept; leftovers of killed processes were removed"
+            Ok(summary) => tracing::info!(
+                removed = summary.leftovers,
+                bytes = summary.bytes,
+                spared = summary.spared,
+                "the store was swept; orphans of killed processes were deleted"
             ),
             Err(error) => {
                 let error = option_names.error_message(&error);

@@ -1,5 +1,5 @@
-//! `artifactd dev`: a local server to try out, with its own store, key and token. This module must never make a server
-//! that other machines can reach.
+//! `artifactd dev`: runs a local server for development, with its own store, key and token. This module must never run
+//! a server that other machines can reach.
 
 mod announcement;
 mod data_dir;
@@ -43,7 +43,7 @@ pub(super) struct DevArgs {
 
 pub(super) async fn run(args: DevArgs) -> Result<(), CommandError> {
     let signals = ServerSignals::listen(HangupAction::Shutdown)?;
-    let settings = Settings::load(None, &flags(&args)?).map_err(CommandError::usage)?;
+    let settings = Settings::load(None, &key_values(&args)?).map_err(CommandError::usage)?;
     let bind_addr = settings.server.bind_addr;
     if !bind_addr.ip().is_loopback() {
         return Err(CommandError::usage(format!(
@@ -72,24 +72,24 @@ pub(super) async fn run(args: DevArgs) -> Result<(), CommandError> {
     .await
 }
 
-/// The arguments as keys of the configuration. `--set` comes last, so that it overrides the other arguments.
-fn flags(args: &DevArgs) -> Result<Vec<(String, String)>, CommandError> {
+/// The arguments as configuration keys with their values. `--set` comes last, so that it overrides the other arguments.
+fn key_values(args: &DevArgs) -> Result<Vec<(String, String)>, CommandError> {
     let data_path = |name: &str| {
         let path = args.data_dir.join(name);
         path.to_str().map(ToOwned::to_owned).ok_or_else(|| {
             CommandError::usage("the name of the data directory is not UTF-8; choose another --data-dir")
         })
     };
-    let mut flags = vec![
+    let mut key_values = vec![
         ("server.bind_addr".to_owned(), args.listen.to_string()),
         ("artifacts.driver".to_owned(), args.driver.clone()),
         ("telemetry.log_format".to_owned(), "text".to_owned()),
     ];
     match args.driver.as_str() {
-        "sqlite" => flags.push(("artifacts.dsn".to_owned(), data_path("artifacts.db")?)),
-        "fs" => flags.push(("artifacts.fs_root".to_owned(), data_path("artifacts")?)),
+        "sqlite" => key_values.push(("artifacts.dsn".to_owned(), data_path("artifacts.db")?)),
+        "fs" => key_values.push(("artifacts.fs_root".to_owned(), data_path("artifacts")?)),
         _ => {}
     }
-    flags.extend(args.set.iter().cloned());
-    Ok(flags)
+    key_values.extend(args.set.iter().cloned());
+    Ok(key_values)
 }

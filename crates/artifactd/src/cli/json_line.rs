@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::error::CommandError;
 use super::printable::is_unprintable;
 
-/// `value` as a line of JSON, with all characters escaped that control a terminal.
+/// `value` as a line of JSON. Characters that are not safe for a terminal are escaped.
 pub(super) fn json_line(value: &impl Serialize) -> Result<String, CommandError> {
     let json = serde_json::to_string(value)
         .map_err(|error| CommandError::caused_by("the output cannot be written as JSON", &error))?;
     let mut line = String::with_capacity(json.len() + 1);
-    // In JSON such characters occur only in strings, which may contain escapes.
+    // In JSON, unprintable characters occur only in strings, which may contain escapes.
     for c in json.chars() {
         if is_unprintable(c) {
             // Writing into a `String` cannot fail.

@@ -1,5 +1,5 @@
-//! A file with a JWK set that commands read and change: [`JwkSetFile`]. A change is atomic. If two processes change the
-//! file at once, neither change is lost. This module must never write a private key.
+//! [`JwkSetFile`]: a JWK set in a file. A change of the file is atomic. If two processes change the file at once,
+//! neither change is lost. This module must never write a private key.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -40,8 +40,8 @@ impl JwkSetFile {
         Ok(Self { path: path.to_owned(), document, _lock: None })
     }
 
-    /// Reads the set to change it. Other processes that call this function for the same folder wait until this value is
-    /// dropped.
+    /// Locks the folder of the file and reads the set, so that the caller can change the set. Other processes that call
+    /// this function for a file in the same folder wait until the returned value is dropped.
     pub(super) fn read_locked(path: &Path) -> Result<Self, CommandError> {
         // The folder is locked and not the file, because a change replaces the file. A lock on the old file would not
         // protect the new file.

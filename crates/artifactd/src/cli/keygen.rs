@@ -1,5 +1,5 @@
-//! `artifactd keygen`: generates a signing key, and writes the public key that verifies its tokens. This module must
-//! never overwrite a key.
+//! `artifactd keygen`: generates a private key that signs tokens, and the public key that verifies these tokens. This
+//! module must never overwrite a key.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -22,8 +22,8 @@ Examples:
   artifactd keygen /etc/artifactd/signer --jwks /etc/artifactd/jwks.json
   artifactd keygen /etc/artifactd/signer-2 --add-to /etc/artifactd/jwks.json";
 
-/// What to do instead of overwriting a file in a directory.
-const OTHER_DIR: &str = "name another directory";
+/// What the user can do if the directory already contains a key file.
+const OTHER_DIR_ADVICE: &str = "name another directory";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -54,7 +54,7 @@ pub(super) async fn run(args: KeygenArgs) -> Result<(), CommandError> {
         public
     };
     if args.jwks.is_some() || args.add_to.is_some() {
-        warn_if_closed(&public);
+        warn_if_unreadable_by_others(&public);
     }
     stdout::print(&next_steps(&args, &private, &public, minter.kid())).await
 }
@@ -82,19 +82,19 @@ async fn add_to_set(key: &NewKey<'_>, set_file: &Path) -> Result<(), CommandErro
 /// Writes the private key, and the public key into a new set. `is_named` says whether the file of the set was given as
 /// an argument.
 fn create_set(key: &NewKey<'_>, public: &Path, is_named: bool) -> Result<(), CommandError> {
-    let instead = if is_named { "add to it with --add-to, or name another file" } else { OTHER_DIR };
+    let advice = if is_named { "add to it with --add-to, or name another file" } else { OTHER_DIR_ADVICE };
     // If the file of the public key exists, the command must fail before it writes the private key.
     if public.symlink_metadata().is_ok() {
-        return Err(file_exists(public, instead));
+        return Err(file_exists_error(public, advice));
     }
     if is_named && !folder_of(public).starts_with(key.dir) {
-        // The public folder is created before the private folder. With the private folder, all its missing parents are
-        // created with the mode 0700. Other users could not enter a public folder below such a parent.
+        // If the private folder were created first, its missing parents would get the mode 0700, and other users could
+        // not enter a public folder below these parents.
         create_public_folder(folder_of(public))?;
     }
     write_private_key(key)?;
     // If the set cannot be written, the private key is removed: an existing file would block the next attempt.
-    write_new(public, 0o644, &key.minter.jwks(), instead)
+    write_new(public, 0o644, &key.minter.jwks(), advice)
         .inspect_err(|_| drop(std::fs::remove_file(key.private)))
 }
 
@@ -111,8 +111,8 @@ fn write_private_key(key: &NewKey<'_>) -> Result<(), CommandError> {
         .recursive(true)
         .mode(0o700)
         .create(key.dir)
-        .map_err(|error| cannot_create(key.dir, &error))?;
-    write_new(key.private, 0o600, key.pem, OTHER_DIR)
+        .map_err(|error| creation_error(key.dir, &error))?;
+    write_new(key.private, 0o600, key.pem, OTHER_DIR_ADVICE)
 }
 
 /// Creates the folder of the public key and its missing parents. Everyone may enter these folders, whatever the umask.
@@ -125,18 +125,18 @@ fn create_public_folder(folder: &Path) -> Result<(), CommandError> {
     let created = DirBuilder::new().create(folder);
     created
         .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(0o755)))
-        .map_err(|error| cannot_create(folder, &error))
+        .map_err(|error| creation_error(folder, &error))
 }
 
-fn cannot_create(dir: &Path, error: &io::Error) -> CommandError {
+fn creation_error(dir: &Path, error: &io::Error) -> CommandError {
     CommandError::failed(format!("{} cannot be created: {error}", dir.display()))
 }
 
 /// Creates the file `path` with `content`. The file has the mode `mode`, whatever the umask. If the file exists, the
-/// error ends with `instead`, which says what to do.
-fn write_new(path: &Path, mode: u32, content: &str, instead: &str) -> Result<(), CommandError> {
+/// error ends with `advice`, which says what to do.
+fn write_new(path: &Path, mode: u32, content: &str, advice: &str) -> Result<(), CommandError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => file_exists(path, instead),
+        io::ErrorKind::AlreadyExists => file_exists_error(path, advice),
         _ => CommandError::failed(format!("{} cannot be written: {error}", path.display())),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
@@ -148,12 +148,12 @@ fn write_new(path: &Path, mode: u32, content: &str, instead: &str) -> Result<(),
     written.inspect_err(|_| drop(std::fs::remove_file(path))).map_err(failed)
 }
 
-fn file_exists(path: &Path, instead: &str) -> CommandError {
-    CommandError::failed(format!("{} exists, and a key is never overwritten; {instead}", path.display()))
+fn file_exists_error(path: &Path, advice: &str) -> CommandError {
+    CommandError::failed(format!("{} exists, and a key is never overwritten; {advice}", path.display()))
 }
 
 /// Warns if other users cannot open the file: a server that runs as another user could not read the file.
-fn warn_if_closed(public: &Path) {
+fn warn_if_unreadable_by_others(public: &Path) {
     let absolute = std::path::absolute(public).unwrap_or_else(|_| public.to_owned());
     // Other users need the permission to read the file, and the permission to enter each folder above the file.
     let closed = absolute.ancestors().find(|path| {

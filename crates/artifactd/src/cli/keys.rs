@@ -87,8 +87,8 @@ pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
             }
             if !kept.iter().any(|key| KeyRow::new(key).usable) {
                 return Err(CommandError::failed(format!(
-                    "'{kid}' is the last usable key of {}, and a server takes no set without one: it would keep this key; add \
-                     another key first, with 'artifactd keygen DIR --add-to {}'",
+                    "'{kid}' is the last usable key of {}, and a running server does not load a set without a usable key: it \
+                     would keep this key; add another key first, with 'artifactd keygen DIR --add-to {}'",
                     file.display(),
                     file.display()
                 )));

@@ -90,7 +90,7 @@ struct FilterArgs {
     /// At most this size
     #[arg(long, value_name = "SIZE", value_parser = parse_byte_size, help_heading = "Filters")]
     max_size: Option<u64>,
-    /// Created at this time or later: 2026-01-02 (its start in UTC) or 2026-01-02T03:04:05Z
+    /// Created at this time or later: 2026-01-02 (the start of this day in UTC) or 2026-01-02T03:04:05Z
     #[arg(long, value_name = "TIME", value_parser = parse_lower_bound, help_heading = "Filters")]
     after: Option<TimeBound>,
     /// Created at this time or earlier
@@ -152,7 +152,7 @@ async fn print_records(
     let mut records = store.list_all(query);
     let mut listed = 0;
     // Whether more than `limit` artifacts match, or the error that ended the list early.
-    let has_more_result = loop {
+    let has_more = loop {
         match records.next().await {
             None => break Ok(false),
             Some(Ok(_)) if listed == limit => break Ok(true),
@@ -168,7 +168,7 @@ async fn print_records(
     };
     stdout.write(rows.render().as_bytes()).await?;
     stdout.finish().await?;
-    match has_more_result {
+    match has_more {
         Ok(true) => {
             print_message(&format!("there are more than these {listed} artifacts; give --limit N or --all"));
         }
@@ -184,7 +184,7 @@ fn parse_byte_size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "it takes a size in bytes such as 4096, 64KiB or 4MiB".to_owned())
 }
 
-/// The first or the last time of a range. `None` if the user gave the zero time, which means no limit.
+/// The first or the last time of a range. `None` if the user gave 0001-01-01T00:00:00Z, which means no limit.
 #[derive(Debug, Clone, Copy)]
 struct TimeBound(Option<Timestamp>);
 
@@ -196,8 +196,8 @@ fn parse_upper_bound(text: &str) -> Result<TimeBound, StoreError> {
     parse_time_bound(text, Timestamp::upper_bound)
 }
 
-/// Parses a timestamp, or a date as the start of its day in UTC. If `text` is neither, returns the error about a
-/// timestamp.
+/// Parses a timestamp with `parse`. A date stands for the start of this day in UTC. If `text` is neither a timestamp
+/// nor a date, returns the error that `parse` returns for `text`.
 fn parse_time_bound(
     text: &str,
     parse: fn(&str) -> Result<Option<Timestamp>, StoreError>,

@@ -31,7 +31,7 @@ pub(super) struct OutputFile {
 }
 
 impl OutputFile {
-    /// Checks the path, without a change on the disk.
+    /// Checks the path. Does not change anything on the disk.
     ///
     /// # Errors
     /// The path is a directory, a file exists there and must not be replaced, or the metadata of the path cannot be
@@ -57,7 +57,8 @@ impl OutputFile {
         }
     }
 
-    /// Creates a temporary file in the directory of the path. A pipe or a device is opened itself.
+    /// Creates a temporary file in the directory of the path. If the path is a pipe or a device, opens the pipe or the
+    /// device and creates no file.
     pub(super) async fn create(self) -> Result<FileWriter, CommandError> {
         let opened = if self.is_special {
             // Opening a pipe may wait for its reader.

@@ -49,7 +49,7 @@ pub(super) struct PutArgs {
     /// Separates artifacts by purpose; part of the id
     #[arg(long, default_value = artifact_store::core::DEFAULT_NAMESPACE, value_parser = |text: &str| Namespace::new(text))]
     namespace: Namespace,
-    /// The name of the artifact for people; without it, the name of the file
+    /// A name for people and downloads; without it, the name of the file
     #[arg(long, value_name = "NAME", conflicts_with = "no_filename")]
     filename: Option<String>,
     /// Give the artifact no name

@@ -22,13 +22,14 @@ const LOG_LEVEL_KEY: &str = "telemetry.log_level";
 #[derive(Debug, Clone)]
 pub(super) struct ConfigSources {
     pub(super) file: Option<PathBuf>,
-    pub(super) flags: Vec<(String, String)>,
+    /// The arguments of `--set`: configuration keys and their values.
+    pub(super) key_values: Vec<(String, String)>,
 }
 
 impl ConfigSources {
     /// Loads the configuration. Also returns the value that is set for each key.
     pub(super) fn load(&self) -> Result<(Settings, ConfigValues), ConfigError> {
-        Settings::load_for(Purpose::Serve, self.file.as_deref(), &self.flags)
+        Settings::load_for(Purpose::Serve, self.file.as_deref(), &self.key_values)
     }
 }
 
@@ -41,7 +42,7 @@ pub(super) struct ConfigReloader {
     /// The values that were set for the configuration keys at the start.
     pub(super) values: ConfigValues,
     /// Refreshes the keys that verify tokens.
-    pub(super) keys: KeyRefresher,
+    pub(super) key_refresher: KeyRefresher,
 }
 
 impl ConfigReloader {
@@ -56,7 +57,7 @@ impl ConfigReloader {
     async fn reload(&mut self) {
         let sources = self.sources.clone();
         let loading = tokio::task::spawn_blocking(move || sources.load());
-        let key_status = match timeout(KEY_REFRESH_TIMEOUT, self.keys.refresh()).await {
+        let key_status = match timeout(KEY_REFRESH_TIMEOUT, self.key_refresher.refresh()).await {
             Ok(true) => "refreshed",
             Ok(false) => "could not be fetched, see the line before; the keys from before stay",
             Err(_) => "could not be fetched in 15 s; the keys from before stay",
@@ -77,13 +78,13 @@ impl ConfigReloader {
             }
         };
         let (old_level, new_level) = (self.settings.telemetry.log_level, settings.telemetry.log_level);
-        // While the line below is logged, the more verbose of the old and the new level is set. So the line appears if
-        // one of the two levels shows it. A more verbose level is greater.
+        // Until the result is logged, the more verbose of the old and the new level is set. So the result is logged if
+        // either of the two levels includes it. A more verbose level is greater than a less verbose level.
         if new_level > old_level {
             log::set_level(new_level);
         }
         let restart_keys = self.keys_that_need_restart(&settings, &values);
-        // `None` if no restart is needed. Then the line has no such field.
+        // If this is `None`, the logged line has no field `needs_restart`.
         let needs_restart = (!restart_keys.is_empty()).then(|| restart_keys.join(", "));
         tracing::info!(
             log_level = new_level.as_str().to_ascii_lowercase(),

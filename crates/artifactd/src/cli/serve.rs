@@ -1,4 +1,5 @@
-//! `artifactd serve`: runs the server of a configuration file. This module must never know how a request is served.
+//! `artifactd serve`: runs a server with the configuration from a file, the environment and `--set`. This module must
+//! never know how a request is served.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,10 +40,10 @@ pub(super) struct Listening {
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The configuration file, YAML, TOML or JSON; none: only the environment and --set
+    /// The configuration file, YAML, TOML or JSON; without it, only the environment and --set are used
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Set a key of the configuration, which overrides the file and the environment; may be repeated
+    /// Set a key of the configuration; the value overrides the file and the environment; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_key_value)]
     set: Vec<(String, String)>,
 }
@@ -55,19 +56,20 @@ pub(super) fn parse_key_value(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let ServerSignals { mut shutdown, reload } = ServerSignals::listen(HangupAction::Reload)?;
-    let sources = ConfigSources { file: args.config, flags: args.set };
+    let sources = ConfigSources { file: args.config, key_values: args.set };
     let (settings, values) = sources.load().map_err(CommandError::usage)?;
     // The log is started first, because everything below may log a line.
     start_log(&settings)?;
     let verifier = tokio::select! {
         biased;
-        () = shutdown.recv() => return stopped_during_start(),
+        () = shutdown.recv() => return log_stop_during_start(),
         opened = Verifier::open(&settings.identity) => opened.map_err(|error| match error {
             OpenError::Config(error) => CommandError::usage(error),
             OpenError::Provider(reason) => CommandError::failed(reason),
         })?,
     };
-    let reloader = ConfigReloader { sources, settings: settings.clone(), values, keys: verifier.refresher() };
+    let reloader =
+        ConfigReloader { sources, settings: settings.clone(), values, key_refresher: verifier.refresher() };
     let reload_task = reload.map(|hangup| tokio::spawn(reloader.run(hangup)));
     let result = serve(&settings, verifier, shutdown, BIND_ADVICE, |_| Ok(String::new())).await;
     if let Some(task) = reload_task {
@@ -84,7 +86,7 @@ fn start_log(settings: &Settings) -> Result<(), CommandError> {
 
 /// Logs that a signal arrived before the server listens. The command succeeds, because there is no request to finish.
 #[allow(clippy::unnecessary_wraps)] // The callers return this result.
-fn stopped_during_start() -> Result<(), CommandError> {
+fn log_stop_during_start() -> Result<(), CommandError> {
     tracing::info!("stopped by a signal during the start");
     Ok(())
 }
@@ -98,11 +100,12 @@ pub(super) async fn serve(
     bind_advice: &str,
     announcement: impl FnOnce(Listening) -> Result<String, CommandError>,
 ) -> Result<(), CommandError> {
-    // The command `dev` has not started the log yet. The command `serve` has, and a second start changes nothing.
+    // This starts the log of the command `dev`. The command `serve` has started its log before, and a second start
+    // changes nothing.
     start_log(settings)?;
     let store = tokio::select! {
         biased;
-        () = shutdown.recv() => return stopped_during_start(),
+        () = shutdown.recv() => return log_stop_during_start(),
         opened = artifact_store::open(&settings.artifacts.store) => {
             opened.map_err(|error| CommandError::from_open_error(&error, &settings.artifacts.option_names))?
         }
@@ -175,7 +178,7 @@ async fn log_store(config: &Config, store: &dyn ArtifactStore) {
     match artifact_store::store_features(config).await {
         Ok(features) => {
             for StoreFeature { name, value, about } in features {
-                tracing::info!(ability = name, value, about, "the storage behind the store");
+                tracing::info!(feature = name, value, about, "a feature of the storage behind the store");
             }
         }
         // The store is open, so the server can run without this information.

@@ -65,14 +65,14 @@ impl ServerSignals {
         for (kind, name) in
             [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")]
         {
-            tokio::spawn(warn_of_ignored(signal(kind)?, name));
+            tokio::spawn(warn_when_ignored(signal(kind)?, name));
         }
         Ok(Self { shutdown, reload })
     }
 }
 
 /// Logs a warning whenever `signal` arrives. `name` is the name of the signal.
-async fn warn_of_ignored(mut signal: Signal, name: &'static str) {
+async fn warn_when_ignored(mut signal: Signal, name: &'static str) {
     while signal.recv().await.is_some() {
         tracing::warn!("{name} is ignored; to stop the server, send SIGTERM");
     }
@@ -113,14 +113,14 @@ async fn recv_optional(signal: Option<&mut Signal>) {
 pub(super) async fn wait_for_signal() -> CommandError {
     let hangup = if hangup_is_ignored() { None } else { Some(SignalKind::hangup()) };
     tokio::select! {
-        () = wait_for(Some(SignalKind::interrupt())) => CommandError::from_signal(2, "interrupted"),
-        () = wait_for(Some(SignalKind::terminate())) => CommandError::from_signal(15, "terminated"),
-        () = wait_for(hangup) => CommandError::from_signal(1, "hung up"),
+        () = wait_for_kind(Some(SignalKind::interrupt())) => CommandError::from_signal(2, "interrupted"),
+        () = wait_for_kind(Some(SignalKind::terminate())) => CommandError::from_signal(15, "terminated"),
+        () = wait_for_kind(hangup) => CommandError::from_signal(1, "hung up"),
     }
 }
 
 /// Waits for a signal of this kind. Waits forever if `kind` is `None`.
-async fn wait_for(kind: Option<SignalKind>) {
+async fn wait_for_kind(kind: Option<SignalKind>) {
     // If the handler cannot be registered, this waits forever, and the default action of the signal ends the process.
     match kind.and_then(|kind| signal(kind).ok()) {
         Some(mut signal) => drop(signal.recv().await),

@@ -35,7 +35,7 @@ impl DataDir {
         let lock_path = path.join(LOCK_FILE);
         let failed =
             |error: io::Error| CommandError::failed(format!("cannot lock {}: {error}", lock_path.display()));
-        check_is_no_link(&lock_path).map_err(failed)?;
+        check_is_not_symlink(&lock_path).map_err(failed)?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -84,7 +84,7 @@ impl DataDir {
     pub(super) fn read_private(&self, name: &str) -> Result<Option<String>, CommandError> {
         let path = self.file(name);
         let read = || -> io::Result<String> {
-            check_is_no_link(&path)?;
+            check_is_not_symlink(&path)?;
             let file = File::open(&path)?;
             check_is_private(&file.metadata()?)?;
             let mut text = String::new();
@@ -110,7 +110,7 @@ impl DataDir {
 }
 
 /// Refuses a symbolic link, which could lead to any file of the user.
-fn check_is_no_link(path: &Path) -> io::Result<()> {
+fn check_is_not_symlink(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_symlink() => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"))
@@ -122,7 +122,7 @@ fn check_is_no_link(path: &Path) -> io::Result<()> {
 /// Refuses a file that other users can access.
 fn check_is_private(metadata: &Metadata) -> io::Result<()> {
     if metadata.permissions().mode() & 0o077 != 0 {
-        let reason = "other users can access it, so it may not be a secret";
+        let reason = "other users can access it and may know its content";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The output of `ls`: lines of JSON, or a table without the parts of the scope that the arguments fix. This module
-//! must never read a store.
+//! The output of `ls`: lines of JSON, or a table. The table has no column for a part of the scope for which the
+//! arguments allow only one value. This module must never read a store.
 
 use artifact_store::{Record, ScopePart, ScopePattern, TaskPattern, TenantPattern};
 use artifact_store_protocol::Row;
@@ -71,7 +71,7 @@ impl Rows {
         Self::Json { driver, lines: String::new() }
     }
 
-    /// A table. A part of the scope has a column only if `pattern` does not fix this part.
+    /// A table. A part of the scope has a column only if `pattern` allows several values for it.
     pub(super) fn table(pattern: &ScopePattern, colours: bool) -> Self {
         let mut columns =
             vec![Column::Id, Column::Size, Column::Created, Column::MediaType, Column::Filename];

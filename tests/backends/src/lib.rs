@@ -1,5 +1,5 @@
 //! Real servers for the tests: PostgreSQL, three S3 servers, and proxies that break connections, count
-//! requests, and reject long metadata.
+//! requests, reject long metadata, and answer or delay single requests.
 //!
 //! A test that needs a server gets one, or an error that names what to install. No test is skipped. A server comes from
 //! a URL in the environment, from Docker, or from a local process on a free loopback port, in this order.
@@ -18,6 +18,7 @@
 //! This crate must never know a driver or the contract of the store.
 
 mod docker;
+mod fault_proxy;
 mod garage;
 mod http_proxy;
 mod metadata_limit;
@@ -30,6 +31,7 @@ mod proxy;
 mod proxy_connection;
 mod readiness;
 mod request_counter;
+mod response_body;
 mod s3;
 mod s3s_fs;
 mod server;
@@ -37,6 +39,7 @@ mod server_url;
 mod source;
 mod supervisor;
 
+pub use fault_proxy::{Fault, FaultProxy, RequestHead};
 pub use metadata_limit::MetadataLimitProxy;
 pub use postgres::Postgres;
 pub use proxy::{Proxy, ProxyMode};

@@ -204,12 +204,21 @@ impl Layout {
     /// If `key` is the key of a claim, returns the claimed key. Otherwise returns `None`.
     pub(crate) fn claimed_key<'a>(&self, key: &'a str) -> Option<&'a str> {
         let (claimed, random) = key.rsplit_once('.')?;
-        let is_random = random.len() == RANDOM_DIGITS && random.bytes().all(|b| b.is_ascii_hexdigit());
-        if !is_random {
+        if !is_random_hex(random) {
             return None;
         }
         let can_be_claimed = self.artifact_components(claimed).is_some() || claimed == self.sweep_key();
         can_be_claimed.then_some(claimed)
+    }
+
+    /// Whether this store creates multipart uploads to `key`: the key of an artifact, a staged upload or a probe. The
+    /// prefix of another store may begin with this store's prefix; its keys have another form.
+    pub(crate) fn is_multipart_key(&self, key: &str) -> bool {
+        let is_staged = key.strip_prefix(&self.staging_prefix()).is_some_and(|name| {
+            // See `probe_key`.
+            is_random_hex(name.strip_prefix("probe-").unwrap_or(name))
+        });
+        is_staged || self.artifact_components(key).is_some()
     }
 
     /// The components of an artifact's key; `None` if `key` is not one.
@@ -390,6 +399,11 @@ fn is_tenant_component(component: &str) -> bool {
         && is_hash(hash, COMPONENT_DIGITS)
 }
 
+/// Whether `text` has the form that [`random_hex`] returns.
+fn is_random_hex(text: &str) -> bool {
+    text.len() == RANDOM_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Whether `text` consists of this number of base32 digits.
 fn is_hash(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
@@ -446,6 +460,25 @@ mod tests {
         assert!(users.matches(&layout.artifact_components(&key).unwrap()));
         assert!(!users.matches(&layout.artifact_components(&foreign).unwrap()));
         assert_eq!(layout.artifact_components("a/else"), None);
+    }
+
+    #[test]
+    fn multipart_keys_of_another_store_below_the_prefix_are_not_of_this_store() {
+        let scope = Scope::new("acme", "ada", "s-1").unwrap();
+        let random = "0123456789abcdef".repeat(2);
+        let keys = |prefix: &str| {
+            let layout = Layout::new(prefix);
+            [layout.artifact_key(&scope, &id()), layout.staging_key(&random), layout.probe_key(&random)]
+        };
+        for own in ["", "team/"] {
+            let layout = Layout::new(own);
+            assert!(keys(own).iter().all(|key| layout.is_multipart_key(key)));
+            for nested in ["x", "a", "u", "p"] {
+                let keys = keys(&format!("{own}{nested}"));
+                assert!(!keys.iter().any(|key| layout.is_multipart_key(key)), "{keys:?}");
+            }
+            assert!(!layout.is_multipart_key(&format!("{own}u/by-hand")));
+        }
     }
 
     #[test]

@@ -195,7 +195,8 @@ impl Sweep<'_> {
         is_young
     }
 
-    /// Aborts old multipart uploads whose keys have the store's prefix. A dry run only counts them.
+    /// Aborts old multipart uploads to keys of this store. A dry run only counts them. The listing may also contain
+    /// uploads of other stores, whose prefixes begin with this store's prefix.
     async fn abort_uploads(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         let operation = Operation::bucket("listing uploads", "s3:ListBucketMultipartUploads");
@@ -216,6 +217,7 @@ impl Sweep<'_> {
             self.report.uploads_known = true;
             for upload in page.uploads() {
                 if let (Some(key), Some(upload_id)) = (upload.key(), upload.upload_id())
+                    && state.layout.is_multipart_key(key)
                     && !self.count_if_young(upload.initiated())
                     && (!self.mode.deletes() || state.abort_upload(key, upload_id).await)
                 {

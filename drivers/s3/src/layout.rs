@@ -211,14 +211,24 @@ impl Layout {
         can_be_claimed.then_some(claimed)
     }
 
-    /// Whether this store creates multipart uploads to `key`: the key of an artifact, a staged upload or a probe. The
-    /// prefix of another store may begin with this store's prefix; its keys have another form.
-    pub(crate) fn is_multipart_key(&self, key: &str) -> bool {
-        let is_staged = key.strip_prefix(&self.staging_prefix()).is_some_and(|name| {
+    /// Whether `key` is the key of a staged upload or of a probe's object.
+    pub(crate) fn is_staging_key(&self, key: &str) -> bool {
+        key.strip_prefix(&self.staging_prefix()).is_some_and(|name| {
             // See `probe_key`.
             is_random_hex(name.strip_prefix("probe-").unwrap_or(name))
-        });
-        is_staged || self.artifact_components(key).is_some()
+        })
+    }
+
+    /// Whether `key` is the key of the body or of the intent of a presigned upload.
+    pub(crate) fn is_presigned_upload_key(&self, key: &str) -> bool {
+        let Some(name) = key.strip_prefix(&self.uploads_prefix()) else { return false };
+        let path = name.strip_prefix("b/").or_else(|| name.strip_prefix("n/"));
+        path.is_some_and(|path| components(path).is_some())
+    }
+
+    /// Whether this store creates multipart uploads to `key`.
+    pub(crate) fn is_multipart_key(&self, key: &str) -> bool {
+        self.is_staging_key(key) || self.artifact_components(key).is_some()
     }
 
     /// The components of an artifact's key; `None` if `key` is not one.
@@ -463,21 +473,32 @@ mod tests {
     }
 
     #[test]
-    fn multipart_keys_of_another_store_below_the_prefix_are_not_of_this_store() {
+    fn keys_of_another_store_below_the_prefix_are_not_of_this_store() {
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
         let random = "0123456789abcdef".repeat(2);
-        let keys = |prefix: &str| {
-            let layout = Layout::new(prefix);
+        let multipart = |layout: &Layout| {
             [layout.artifact_key(&scope, &id()), layout.staging_key(&random), layout.probe_key(&random)]
         };
+        let presigned =
+            |layout: &Layout| [layout.upload_key(&scope, &id()), layout.upload_intent_key(&scope, &id())];
         for own in ["", "team/"] {
             let layout = Layout::new(own);
-            assert!(keys(own).iter().all(|key| layout.is_multipart_key(key)));
-            for nested in ["x", "a", "u", "p"] {
-                let keys = keys(&format!("{own}{nested}"));
-                assert!(!keys.iter().any(|key| layout.is_multipart_key(key)), "{keys:?}");
+            assert!(multipart(&layout).iter().all(|key| layout.is_multipart_key(key)));
+            assert!(multipart(&layout)[1..].iter().all(|key| layout.is_staging_key(key)));
+            assert!(presigned(&layout).iter().all(|key| layout.is_presigned_upload_key(key)));
+            for nested in ["x", "a", "u", "p", "p/b"] {
+                let nested = Layout::new(&format!("{own}{nested}"));
+                let mut keys = [&multipart(&nested)[..], &presigned(&nested)].concat();
+                keys.extend([nested.format_key(), nested.encryption_key_object("0123456789abcdef")]);
+                for key in keys {
+                    assert!(
+                        !layout.is_multipart_key(&key)
+                            && !layout.is_staging_key(&key)
+                            && !layout.is_presigned_upload_key(&key),
+                        "{key}"
+                    );
+                }
             }
-            assert!(!layout.is_multipart_key(&format!("{own}u/by-hand")));
         }
     }
 

@@ -17,7 +17,7 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::claim::{ClaimOutcome, ClaimWaiter};
 use crate::error::{Operation, RequestError, RequestErrorKind};
-use crate::layout::IndexEntry;
+use crate::layout::{IndexEntry, Layout};
 use crate::lookup::KeyStatus;
 use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
@@ -95,8 +95,8 @@ impl Sweep<'_> {
     async fn run(&mut self) -> Result<(), StoreError> {
         let state = self.state;
         self.abort_uploads().await?;
-        self.delete_prefix(&state.layout.staging_prefix()).await?;
-        self.delete_prefix(&state.layout.uploads_prefix()).await?;
+        self.delete_prefix(&state.layout.staging_prefix(), Layout::is_staging_key).await?;
+        self.delete_prefix(&state.layout.uploads_prefix(), Layout::is_presigned_upload_key).await?;
         self.renew_lock().await?;
         // Incomplete artifacts must be deleted before index keys. In a listing of keys, an object without a record
         // looks like an artifact, so `delete_index_keys` would keep its index key.
@@ -235,14 +235,19 @@ impl Sweep<'_> {
         }
     }
 
-    /// Deletes all old objects with `prefix`.
-    async fn delete_prefix(&mut self, prefix: &str) -> Result<(), StoreError> {
+    /// Deletes the old objects with `prefix` for whose keys `is_own` is true. Another store may have such a prefix.
+    async fn delete_prefix(
+        &mut self,
+        prefix: &str,
+        is_own: fn(&Layout, &str) -> bool,
+    ) -> Result<(), StoreError> {
         let mut after = None;
         loop {
             self.state.ensure_open()?;
             let page = self.state.list_keys(prefix, after).await?;
             for object in page.objects {
                 if let Some(key) = object.key.as_deref()
+                    && is_own(&self.state.layout, key)
                     && !self.count_if_young(object.last_modified.as_ref())
                 {
                     self.delete(key, object.size).await?;

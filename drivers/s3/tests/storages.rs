@@ -420,7 +420,7 @@ async fn concurrent_sweeps_of_several_stores_delete_each_orphan_once() {
         }
         for round in 0..3 {
             for number in 0..20 {
-                let key = format!("{}/u/left-{number}", test_bucket.prefix);
+                let key = format!("{}/u/{number:032x}", test_bucket.prefix);
                 test_bucket.replace(&key, b"left", [].into()).await;
             }
             let counted = async || stores[0].count_orphans().await.unwrap().objects == 20;

@@ -20,6 +20,7 @@ on_both!(
     a_put_dropped_half_way_leaves_nothing_once_the_store_is_closed,
     orphans_of_a_killed_process_are_spared_while_they_are_young_and_then_swept,
     a_sweep_spares_what_an_artifact_needs,
+    a_sweep_spares_a_store_whose_prefix_is_a_directory_of_the_swept_store,
 );
 // moto reports the year 2010 for the start of every multipart upload. So no upload is young, and the test of young
 // orphans is omitted. The last test needs a server that lists uploads, which s3s-fs does not.
@@ -194,4 +195,27 @@ async fn a_sweep_spares_the_uploads_of_a_store_below_its_prefix(kind: S3Kind) {
     let left: Vec<String> = test_bucket.uploads().await.into_iter().map(|(key, _)| key).collect();
     assert_eq!(left, [nested]);
     store.close().await.unwrap();
+}
+
+async fn a_sweep_spares_a_store_whose_prefix_is_a_directory_of_the_swept_store(kind: S3Kind) {
+    let test_bucket = TestBucket::new(server(kind).await).await;
+    let outer = S3Store::open(test_bucket.config().upload_ttl(Duration::ZERO)).await.unwrap();
+    for directory in ["u", "p"] {
+        let nested = test_bucket.config().prefix(format!("{}/{directory}", test_bucket.prefix));
+        let nested = S3Store::open(nested).await.unwrap();
+        let put = nested.put(&scope(), Body::from("kept"), PutOptions::default()).await.unwrap();
+        let before = test_bucket.keys("").await;
+        // The staged object is younger than the nested store. So once a sweep deletes it, the nested store is old enough.
+        let staged = format!("{}/u/{}", test_bucket.prefix, "0".repeat(32));
+        test_bucket.replace(&staged, b"staged", [].into()).await;
+        let swept = async || {
+            outer.sweep().await.unwrap();
+            !test_bucket.keys("").await.contains(&staged)
+        };
+        eventually("the staged object is swept", swept).await;
+        assert_eq!(test_bucket.keys("").await, before);
+        assert_eq!(nested.stat(&scope(), &put.record.id).await.unwrap(), Some(put.record));
+        nested.close().await.unwrap();
+    }
+    outer.close().await.unwrap();
 }

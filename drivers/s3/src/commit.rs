@@ -126,7 +126,7 @@ impl StoreState {
                     KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
                     // The storage may still be finishing this object.
                     KeyStatus::WithoutRecord => {
-                        let Some(delay) = delays.next() else { break };
+                        let Some(delay) = delays.next() else { return Err(object_without_record(key)) };
                         tokio::time::sleep(delay).await;
                         continue;
                     }
@@ -161,7 +161,9 @@ impl StoreState {
             };
             match failed.kind {
                 RequestErrorKind::PreconditionFailed => {
-                    match self.status(&artifact.record.scope, &artifact.record.id).await? {
+                    let status = self.status(&artifact.record.scope, &artifact.record.id).await?;
+                    let is_free = status.is_free_for(&artifact.encoded.mark);
+                    match status {
                         // An earlier attempt of this request has created the artifact, but its response was lost.
                         KeyStatus::Artifact(existing)
                             if existing.mark.as_ref() == Some(&artifact.encoded.mark) =>
@@ -169,11 +171,9 @@ impl StoreState {
                             return Ok(created(artifact, companions));
                         }
                         KeyStatus::Artifact(existing) => return already_exists(&artifact, existing.record),
-                        // No object is at the key. So the failed condition is probably the tag of the copied object,
-                        // and not `If-None-Match`.
-                        KeyStatus::Absent
-                            if matches!(artifact.source, BodySource::Copy { etag: Some(_), .. }) =>
-                        {
+                        // Nothing prevents the artifact at its key. So the failed condition is probably the tag of the
+                        // copied object, and not `If-None-Match`.
+                        _ if is_free && matches!(artifact.source, BodySource::Copy { etag: Some(_), .. }) => {
                             return Err(StoreError::unavailable(
                                 "the upload was replaced while it was committed; commit it again",
                             ));
@@ -186,12 +186,9 @@ impl StoreState {
                 _ => return self.resolve_failure(key, artifact, companions, failed).await,
             }
             needs_lookup = true;
-            let Some(delay) = delays.next() else { break };
+            let Some(delay) = delays.next() else { return Err(competing_requests(key, failed)) };
             tokio::time::sleep(delay).await;
         }
-        Err(StoreError::corrupt(format!(
-            "another object is at {key}, without the metadata of an artifact; look at it, and remove it by hand"
-        )))
     }
 
     /// Whether the storage honours `If-None-Match` on the request that creates the artifact.
@@ -368,6 +365,22 @@ impl CompanionObjects {
             object.delete().await;
         }
     }
+}
+
+/// The error for an object at an artifact's key that still has no record after all retries.
+fn object_without_record(key: &str) -> StoreError {
+    StoreError::corrupt(format!(
+        "another object is at {key}, without the metadata of an artifact; look at it, and remove it by hand"
+    ))
+}
+
+/// The error if the storage refused the creating request in all retries, because of other requests for the key.
+/// `failed` is the last failure.
+fn competing_requests(key: &str, failed: RequestError) -> StoreError {
+    StoreError::unavailable(format!(
+        "other requests for {key} were in progress during all retries; try again"
+    ))
+    .with_source(failed.error)
 }
 
 /// The result of a put that has created the artifact. Keeps the companion objects. Marks the upload as completed, so

@@ -32,6 +32,17 @@ pub(crate) enum KeyStatus {
     Artifact(Box<ExistingArtifact>),
 }
 
+impl KeyStatus {
+    /// Whether the put with `mark` may write to the key: there is no object, or only the reservation of this put.
+    pub(crate) fn is_free_for(&self, mark: &str) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Reserved { put_mark, .. } => put_mark == mark,
+            Self::WithoutRecord | Self::Artifact(_) => false,
+        }
+    }
+}
+
 /// An artifact that exists.
 #[derive(Debug)]
 pub(crate) struct ExistingArtifact {

@@ -37,6 +37,8 @@ macro_rules! on_each {
     };
 }
 
+#[path = "faults/answers.rs"]
+mod answers;
 #[path = "faults/checksums.rs"]
 mod checksums;
 #[path = "faults/connections.rs"]

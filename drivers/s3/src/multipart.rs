@@ -40,6 +40,8 @@ pub(crate) struct MultipartUpload {
     /// The algorithm of the checksum that is sent with each part; `None` if none is sent.
     checksum_algorithm: Option<ChecksumAlgorithm>,
     parts: Vec<CompletedPart>,
+    /// The size of all parts, in bytes.
+    size: u64,
 }
 
 impl MultipartUpload {
@@ -67,7 +69,7 @@ impl MultipartUpload {
             let error = StoreError::backend("the store created an upload without an id");
             return Err(RequestError { kind: RequestErrorKind::Rejected, error });
         };
-        Ok(Self { state, key, upload_id: Some(upload_id), checksum_algorithm, parts: Vec::new() })
+        Ok(Self { state, key, upload_id: Some(upload_id), checksum_algorithm, parts: Vec::new(), size: 0 })
     }
 
     /// Sends `first_chunks` and then the rest of `chunks`. Sends at most `part_concurrency` parts at once, and keeps at
@@ -87,6 +89,7 @@ impl MultipartUpload {
                 && let Some(chunk) = waiting.pop_front()
             {
                 part_number += 1;
+                self.size += chunk.len() as u64;
                 in_flight.push(send_part(
                     Arc::clone(&self.state),
                     &self.key,
@@ -129,19 +132,13 @@ impl MultipartUpload {
             .set_if_none_match(if_none_match)
             .customize()
             // Some servers copy the parts during this request.
-            .config_override(client::with_copy_timeout(&self.state.config, self.max_bytes()));
+            .config_override(client::with_copy_timeout(&self.state.config, self.size));
         complete
             .send()
             .await
             .map_err(|error| self.state.request_error(Operation::write("completing an upload"), error))?;
         self.upload_id = None;
         Ok(())
-    }
-
-    /// An upper limit for the size of this upload, in bytes: the number of parts times `part_size`. It does not hold
-    /// for a copy within the storage, because the parts of a copy may be larger than `part_size`.
-    fn max_bytes(&self) -> u64 {
-        self.state.config.part_size.saturating_mul(self.parts.len() as u64)
     }
 
     /// Marks the upload as completed, so that a drop does not abort it.
@@ -276,6 +273,7 @@ pub(crate) async fn copy_in_parts(
             .map_err(|error| state.request_error(Operation::write("copying a part"), error))?;
         let etag = copied.copy_part_result.and_then(|result| result.e_tag);
         upload.parts.push(completed_part(number, etag, None));
+        upload.size += end - start;
         start = end;
     }
     Ok(upload)

@@ -8,7 +8,7 @@ use artifact_store_core::{
 };
 use artifact_store_s3::{ConditionalCreate, S3Config, S3Store};
 
-use crate::harness::{TestBucket, scope, server};
+use crate::harness::{MIB, TestBucket, pieces, scope, server};
 
 /// A store on s3s-fs that is reached through a proxy. The test sets the faults, so one server is enough.
 async fn open_through_proxy(
@@ -76,4 +76,22 @@ async fn a_commit_whose_upload_was_replaced_can_be_tried_again() {
         store.close().await.unwrap();
         assert_eq!(test_bucket.residue().await, Vec::<String>::new(), "{conditional:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_completion_of_a_copy_in_parts_has_the_time_of_a_copy_of_its_size() {
+    let test_bucket = TestBucket::new(server(S3Kind::S3sFs).await).await;
+    let (proxy, store) = open_through_proxy(&test_bucket, |config| {
+        config.conditional_create(ConditionalCreate::Yes).copy_limit(32 * MIB as u64).max_attempts(1)
+    })
+    .await;
+    let artifacts = below(&test_bucket, "a/");
+    // A request may take 2 s, and a copy of 49 MiB 3 s more. The two parts of this copy are larger than `part_size`.
+    proxy.set_rule(move |head| {
+        let completes = head.method() == "POST" && head.target().contains("uploadId=");
+        (completes && head.target().starts_with(&artifacts)).then_some(Fault::Delay(Duration::from_secs(3)))
+    });
+    let put = store.put(&scope(), pieces(49, 49, async {}), PutOptions::default()).await.unwrap();
+    assert_eq!((put.outcome, put.record.size), (PutOutcome::Created, 49 * MIB as u64));
+    store.close().await.unwrap();
 }

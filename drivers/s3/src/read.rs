@@ -44,6 +44,8 @@ pub(crate) async fn get(
 ) -> Result<Option<GetResult>, StoreError> {
     let key = state.layout.artifact_key(scope, id);
     let mut range = range;
+    // Makes the error of the last attempt.
+    let mut failure: fn(&str) -> StoreError = missing_record_object;
     for _ in 0..MAX_ATTEMPTS {
         let mut header = None;
         if let Some(range) = range {
@@ -67,13 +69,17 @@ pub(crate) async fn get(
                 }
                 // The next attempt requests the same bytes by their first and last position.
                 range = Some(resolved.into());
+                failure = refused_range;
                 continue;
             }
         };
         let head = ObjectHead { metadata: output.metadata(), size: Some(size) };
         let record = match state.status_of_object(&key, &head).await? {
             // The record object is missing. The artifact may have been deleted or replaced after the GET request.
-            None => continue,
+            None => {
+                failure = missing_record_object;
+                continue;
+            }
             Some(KeyStatus::Absent | KeyStatus::WithoutRecord | KeyStatus::Reserved { .. }) => {
                 return Ok(None);
             }
@@ -89,7 +95,7 @@ pub(crate) async fn get(
         let stream = body_stream(Arc::clone(state), output.body, resolved.end - resolved.start);
         return Ok(Some(GetResult { record, range: resolved, stream }));
     }
-    Err(missing_record_object(&key))
+    Err(failure(&key))
 }
 
 /// The positions of the bytes that `range` covers in an artifact of `size` bytes. `None` covers all bytes.
@@ -99,6 +105,13 @@ fn resolve_range(range: Option<ByteRange>, size: u64) -> Range<u64> {
 
 fn wrong_range(key: &str) -> StoreError {
     StoreError::backend(format!("{key}: the store returned another range than requested"))
+}
+
+/// The error if the server does not serve a range that the artifact has.
+fn refused_range(key: &str) -> StoreError {
+    StoreError::backend(format!(
+        "{key}: the store refused a range within the artifact, or did not name what it sent"
+    ))
 }
 
 /// The result for an empty range; `None` if the artifact does not exist.

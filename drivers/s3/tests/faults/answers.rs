@@ -95,3 +95,17 @@ async fn the_completion_of_a_copy_in_parts_has_the_time_of_a_copy_of_its_size() 
     assert_eq!((put.outcome, put.record.size), (PutOutcome::Created, 49 * MIB as u64));
     store.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_range_is_not_a_damaged_artifact() {
+    let test_bucket = TestBucket::new(server(S3Kind::S3sFs).await).await;
+    let (proxy, store) = open_through_proxy(&test_bucket, |config| config).await;
+    let put = store.put(&scope(), Body::from("whole"), PutOptions::default()).await.unwrap();
+    proxy.set_rule(|head| {
+        head.has_header("range").then_some(Fault::Respond { status: 416, code: "InvalidRange" })
+    });
+    let error = store.get(&scope(), &put.record.id, Some((1..3).into())).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Backend, "{error}");
+    assert!(error.to_string().contains("range"), "{error}");
+    store.close().await.unwrap();
+}

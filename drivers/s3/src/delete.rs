@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store_core::{ArtifactId, Scope, StoreError};
+use artifact_store_core::{ArtifactId, ErrorKind, Scope, StoreError};
 
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::record::{META_MARK, StoredRecord, decode_record};
@@ -37,11 +37,11 @@ impl StoreState {
             },
         };
         // It must be possible to delete a damaged artifact. So if the record cannot be read, it is `None` here, and the
-        // objects that only the record names are left to a sweep.
+        // objects that only the record names are left to a sweep. After a temporary failure, nothing is deleted.
         let stored = match decode_record(&key, head.metadata()) {
             // The object is not an artifact.
             Ok(None) => return Ok(false),
-            Ok(Some(stored)) => self.decrypt_record(&key, stored).await.ok(),
+            Ok(Some(stored)) => none_if_unreadable(self.decrypt_record(&key, stored).await)?,
             Err(_) => None,
         };
         // The keys of the artifact's record object and index key, as far as they are known.
@@ -51,7 +51,7 @@ impl StoreState {
             Some(StoredRecord::Object { random, digest }) => {
                 let record_object = self.layout.record_object_key(&key, &random);
                 let record = if self.format.indexed {
-                    self.read_record_object(&record_object, &digest).await.ok().flatten()
+                    none_if_unreadable(self.read_record_object(&record_object, &digest).await)?.flatten()
                 } else {
                     None
                 };
@@ -98,5 +98,14 @@ impl StoreState {
             }
             tokio::time::sleep(delay).await;
         }
+    }
+}
+
+/// What was read of a record; `None` if the record is damaged or may not be read. Fails with `Unavailable` after a
+/// temporary failure.
+fn none_if_unreadable<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+        result => Ok(result.ok()),
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use artifact_store_backends::{Fault, FaultProxy, S3Kind};
 use artifact_store_core::{
-    ArtifactStore, Body, Bytes, Digest, ErrorKind, PresignIntent, PutOptions, PutOutcome, UploadIntent,
+    ArtifactStore, Body, Bytes, Digest, ErrorKind, Metadata, PresignIntent, PutOptions, PutOutcome,
+    UploadIntent,
 };
 use artifact_store_s3::{ConditionalCreate, S3Config, S3Store};
 
@@ -108,4 +109,26 @@ async fn a_refused_range_is_not_a_damaged_artifact() {
     assert_eq!(error.kind(), ErrorKind::Backend, "{error}");
     assert!(error.to_string().contains("range"), "{error}");
     store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_cannot_read_the_record_at_the_moment_deletes_nothing() {
+    let test_bucket = TestBucket::new(server(S3Kind::S3sFs).await).await;
+    let (proxy, store) = open_through_proxy(&test_bucket, |config| config).await;
+    let mut metadata = Metadata::new();
+    metadata.insert("note".into(), "x".repeat(5000).into());
+    let options = PutOptions { metadata, ..PutOptions::default() };
+    let put = store.put(&scope(), Body::from("with much to say"), options).await.unwrap();
+    let record_objects = below(&test_bucket, "o/");
+    proxy.set_rule(move |head| {
+        (head.method() == "GET" && head.target().starts_with(&record_objects))
+            .then_some(Fault::Respond { status: 503, code: "SlowDown" })
+    });
+    let error = store.delete(&scope(), &put.record.id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    proxy.set_rule(|_| None);
+    assert_eq!(store.stat(&scope(), &put.record.id).await.unwrap(), Some(put.record.clone()));
+    assert!(store.delete(&scope(), &put.record.id).await.unwrap());
+    store.close().await.unwrap();
+    assert_eq!(test_bucket.residue().await, Vec::<String>::new());
 }

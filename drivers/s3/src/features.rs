@@ -96,10 +96,10 @@ impl Versioning {
 pub(crate) enum FeatureSource {
     /// Probed when the store was opened, or later.
     Probed,
-    /// Read from `FORMAT`, where an earlier opening recorded them. This is also the source of the
-    /// [minimal](StorageFeatures::minimal) features, which are used if `FORMAT` records none and the storage cannot be
-    /// probed.
+    /// Read from `FORMAT`, where an earlier opening recorded them.
     Recorded,
+    /// The [minimal](StorageFeatures::minimal) features. `FORMAT` records none, and the storage cannot be probed.
+    Assumed,
     /// Set by the option `conditional_create`.
     Configured,
 }
@@ -146,6 +146,9 @@ pub(crate) fn store_features(
     let source = match known.source {
         FeatureSource::Probed => "probed just now".to_owned(),
         FeatureSource::Recorded => format!("recorded in FORMAT{}", at_time(known.probed_at)),
+        FeatureSource::Assumed => {
+            "assumed, because FORMAT records nothing and no probe was possible".to_owned()
+        }
         FeatureSource::Configured => "set by the option conditional_create".to_owned(),
     };
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();

@@ -64,7 +64,7 @@ pub(crate) struct FormatObject {
 impl FormatObject {
     /// The object that records `format` and `known`.
     pub(crate) fn new(format: StoreFormat, config: &S3Config, known: &KnownFeatures) -> Self {
-        let probed = known.source != FeatureSource::Configured;
+        let probed = matches!(known.source, FeatureSource::Probed | FeatureSource::Recorded);
         Self {
             format,
             address_fingerprint: fingerprint(config),

@@ -135,7 +135,7 @@ fn opened_without_probe(
 ) -> OpenedFormat {
     let known = recorded.unwrap_or_else(|| KnownFeatures {
         features: StorageFeatures::minimal(),
-        source: FeatureSource::Recorded,
+        source: FeatureSource::Assumed,
         probed_at: None,
         versioning,
         retention: object.retention.clone(),

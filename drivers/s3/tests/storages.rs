@@ -13,7 +13,7 @@ use artifact_store_core::{
     ArtifactStore, Body, Clock, ErrorKind, ListQuery, Metadata, PresignIntent, PutOptions, PutOutcome,
     ScopePattern, StoreError, SystemClock,
 };
-use artifact_store_s3::{ListingIndex, S3Config, S3Store};
+use artifact_store_s3::{ConditionalCreate, ListingIndex, S3Config, S3Store};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
@@ -194,6 +194,23 @@ async fn age(test_bucket: &TestBucket<'_>, age: Duration) {
     let then = SystemClock.now().as_micros() - i64::try_from(age.as_micros()).unwrap();
     format["probed_at"] = then.into();
     test_bucket.replace(&key, format.to_string().as_bytes(), HashMap::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn features_that_are_only_assumed_are_not_called_recorded() {
+    let test_bucket = TestBucket::new(server(S3Kind::S3sFs).await).await;
+    // The option sets the features, so this opening records none in `FORMAT`.
+    let configured = test_bucket.config().conditional_create(ConditionalCreate::Yes);
+    S3Store::open(configured).await.unwrap().close().await.unwrap();
+    let about = |store: &S3Store| {
+        let features = store.store_features().unwrap();
+        features.into_iter().find(|feature| feature.name == "conditional_put").unwrap().about
+    };
+    let store = S3Store::open_existing(test_bucket.config()).await.unwrap();
+    assert!(about(&store).contains("assumed") && !about(&store).contains("recorded"), "{}", about(&store));
+    S3Store::open(test_bucket.config()).await.unwrap().close().await.unwrap();
+    let store = S3Store::open_existing(test_bucket.config()).await.unwrap();
+    assert!(about(&store).contains("recorded in FORMAT at 2"), "{}", about(&store));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,12 +92,20 @@ pub(crate) async fn open_format(
         };
     }
     let probe = FeatureProbe::new(config, client)?;
-    let features = match (probe.run().await, &object) {
+    let probed = async {
+        // Otherwise, a key that may write and not delete would leave objects in the bucket at each opening.
+        if object.is_some() && mode != OpenMode::Probe {
+            probe.check_may_delete().await?;
+        }
+        probe.run().await
+    };
+    let features = match (probed.await, &object) {
         (Ok(features), _) => features,
-        // The access key lacks a permission that the probe needs. For example, the access key can only read.
-        (Err(RequestError { kind: RequestErrorKind::AccessDenied, .. }), Some(object))
+        // The access key lacks a permission that the probe needs. For example, it may only read.
+        (Err(RequestError { kind: RequestErrorKind::AccessDenied, error }), Some(object))
             if mode != OpenMode::Probe =>
         {
+            tracing::warn!(%error, "cannot probe what the storage honours");
             return Ok(opened_without_probe(object, recorded, versioning));
         }
         (Err(failed), _) => return Err(failed.into()),

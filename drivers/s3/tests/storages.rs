@@ -130,6 +130,19 @@ async fn objects_that_a_probe_cannot_delete_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_not_delete_leaves_nothing_in_an_existing_store() {
+    let test_bucket = TestBucket::new(server(S3Kind::Moto).await).await;
+    S3Store::open(test_bucket.config()).await.unwrap().close().await.unwrap();
+    // The recorded features are too old, so the next opening would probe the storage.
+    age(&test_bucket, Duration::from_hours(25)).await;
+    let before = test_bucket.keys("").await;
+    let config = config_with_policy(&test_bucket, "s3:DeleteObject").await;
+    let store = S3Store::open(config).await.unwrap();
+    assert_eq!(test_bucket.keys("").await, before);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_with_default_retention_accepts_artifacts_and_reports_the_retention() {
     let server = server(S3Kind::Moto).await;
     let bucket =

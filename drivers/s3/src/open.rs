@@ -36,6 +36,8 @@ pub(crate) enum OpenMode {
     Open,
     /// As `Open`, but probes the storage even if the recorded features are current.
     Probe,
+    /// As `Open`, but fails if the store does not exist.
+    Refresh,
     /// Fails if the store does not exist. Writes nothing, so it never probes.
     Existing,
 }
@@ -84,12 +86,13 @@ pub(crate) async fn open_format(
     {
         return Ok(OpenedFormat { known: known.clone(), format: object.format.clone() });
     }
-    // This mode must write nothing, and a probe writes. So the recorded features are used even if they are outdated.
-    if mode == OpenMode::Existing {
-        return match &object {
-            Some(object) => Ok(opened_without_probe(object, recorded, versioning)),
-            None => Err(no_store(config)),
-        };
+    match &object {
+        // This mode must write nothing, and a probe writes. So even outdated features are used.
+        Some(object) if mode == OpenMode::Existing => return Ok(without_probe(object, recorded, versioning)),
+        // If the bucket of an open store was emptied, a new `FORMAT` would hide this, and would not contain the key
+        // that encrypts the store's records.
+        None if matches!(mode, OpenMode::Existing | OpenMode::Refresh) => return Err(no_store(config)),
+        _ => {}
     }
     let probe = FeatureProbe::new(config, client)?;
     let probed = async {
@@ -252,8 +255,9 @@ async fn put(
 
 impl StoreState {
     /// Refreshes the features in the background if the last probe is more than a day old or its time is unknown. Takes
-    /// the features from `FORMAT` if another process has recorded newer ones there. Otherwise probes the storage. Until
-    /// the refresh ends, puts use the old features. At most one refresh starts in each [`RETRY_INTERVAL`].
+    /// the features from `FORMAT` if another process has recorded newer ones there. Otherwise probes the storage. If
+    /// `FORMAT` is gone, nothing is written. Until the refresh ends, puts use the old features. At most one refresh
+    /// starts in each [`RETRY_INTERVAL`].
     pub(crate) fn refresh_features(self: &Arc<Self>) {
         if !self.known.read().unwrap_or_else(PoisonError::into_inner).is_outdated() {
             return;
@@ -268,7 +272,7 @@ impl StoreState {
         let state = Arc::clone(self);
         self.tasks.spawn_detached(async move {
             // Boxed, because this future is large.
-            match Box::pin(open_format(&state.config, &state.client, OpenMode::Open)).await {
+            match Box::pin(open_format(&state.config, &state.client, OpenMode::Refresh)).await {
                 Ok(opened) => *state.known.write().unwrap_or_else(PoisonError::into_inner) = opened.known,
                 // An outage of the storage is not logged. A later call tries again.
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}

@@ -247,6 +247,23 @@ async fn a_store_that_is_open_for_a_day_probes_the_storage_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_bucket_was_emptied_is_not_created_again_after_a_day() {
+    let test_bucket = TestBucket::new(server(S3Kind::Moto).await).await;
+    S3Store::open(test_bucket.config()).await.unwrap().close().await.unwrap();
+    age(&test_bucket, Duration::from_hours(24).checked_sub(Duration::from_secs(4)).unwrap()).await;
+    let store = S3Store::open(test_bucket.config()).await.unwrap();
+    for key in test_bucket.keys("").await {
+        test_bucket.client.delete_object().bucket(&test_bucket.name).key(key).send().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    store.put(&scope(), Body::from("after it"), PutOptions::default()).await.unwrap();
+    // The refresh runs in the background, and `close` waits for it.
+    store.close().await.unwrap();
+    assert_eq!(test_bucket.keys("FORMAT").await, Vec::<String>::new());
+    assert_eq!(test_bucket.keys("k/").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_holder_of_a_url_cannot_read_the_record() {
     for kind in [S3Kind::Garage, S3Kind::S3sFs] {
         let test_bucket = TestBucket::new(server(kind).await).await;

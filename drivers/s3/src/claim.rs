@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use artifact_store_core::{Bytes, Clock, StoreError, SystemClock};
 use aws_sdk_s3::primitives::DateTime;
 
-use crate::client::copy_timeout;
+use crate::client::total_timeout;
+use crate::config::S3Config;
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::layout::{Layout, random_hex};
 use crate::record::META_CLAIM;
@@ -56,6 +57,10 @@ pub(crate) enum Claim {
 pub(crate) struct ClaimWaiter {
     /// How long a claim is valid. After this time, the process that wrote it is treated as dead.
     lease: Duration,
+    /// The largest age of this put's own claim at which the put may send the request that creates the artifact.
+    max_age_to_create: Duration,
+    /// When this put last began to claim the key; `None` if it has not.
+    claimed_at: Option<Instant>,
     /// When this waiter first saw each claim, by the `claim_name` of [`is_expired`](Self::is_expired).
     first_seen: HashMap<String, Instant>,
     /// The number of calls of [`backoff`](Self::backoff) so far.
@@ -65,12 +70,26 @@ pub(crate) struct ClaimWaiter {
 }
 
 impl ClaimWaiter {
-    /// Creates a waiter for an artifact of `size` bytes. The lease of a claim is `max_attempts` times the timeout of a
-    /// copy of this size, plus [`SETTLE_DELAY`].
-    pub(crate) fn new(state: &StoreState, size: u64) -> Self {
-        let attempts = u32::try_from(state.config.max_attempts).unwrap_or(u32::MAX);
-        let lease = copy_timeout(&state.config, size).saturating_mul(attempts).saturating_add(SETTLE_DELAY);
-        Self { lease, first_seen: HashMap::new(), backoffs: 0, removed_reservation: false }
+    /// Creates a waiter for a put whose request that creates the artifact takes at most `create_timeout`. The lease of
+    /// a claim is this time and the time of one more request, plus [`SETTLE_DELAY`]. A put does not begin the creating
+    /// request so late that the lease might end before the response: see
+    /// [`is_claim_too_old`](Self::is_claim_too_old).
+    pub(crate) fn new(config: &S3Config, create_timeout: Duration) -> Self {
+        let max_age_to_create = total_timeout(config, config.request_timeout).saturating_add(SETTLE_DELAY);
+        Self {
+            lease: max_age_to_create.saturating_add(create_timeout),
+            max_age_to_create,
+            claimed_at: None,
+            first_seen: HashMap::new(),
+            backoffs: 0,
+            removed_reservation: false,
+        }
+    }
+
+    /// Whether the lease of this put's claim may end during the request that creates the artifact. Then the put must
+    /// release its claim and claim the key again. `false` if the put has no claim.
+    pub(crate) fn is_claim_too_old(&self) -> bool {
+        self.claimed_at.is_some_and(|claimed_at| claimed_at.elapsed() > self.max_age_to_create)
     }
 
     /// Whether the lease of a claim has ended. `claim_name` is the mark in a reservation, or the key of a claim object.
@@ -140,6 +159,7 @@ impl StoreState {
         mark: &str,
         waiter: &mut ClaimWaiter,
     ) -> Result<ClaimOutcome, StoreError> {
+        waiter.claimed_at = Some(Instant::now());
         if self.features().conditions.put {
             self.reserve(key, mark, waiter).await
         } else {

@@ -90,12 +90,17 @@ fn timeout_config(config: &S3Config, attempt_timeout: Duration) -> TimeoutConfig
 
 /// The configuration of a request that sends `bytes` bytes. It sets the timeout of each attempt.
 pub(crate) fn with_send_timeout(config: &S3Config, bytes: u64) -> Builder {
-    with_extra_seconds(config, bytes / MIN_UPLOAD_BYTES_PER_SECOND)
+    with_attempt_timeout(config, send_timeout(config, bytes))
 }
 
 /// The configuration of a request that copies `bytes` bytes within the storage. It sets the timeout of each attempt.
 pub(crate) fn with_copy_timeout(config: &S3Config, bytes: u64) -> Builder {
-    with_extra_seconds(config, bytes / MIN_COPY_BYTES_PER_SECOND)
+    with_attempt_timeout(config, copy_timeout(config, bytes))
+}
+
+/// The timeout of one attempt to send `bytes` bytes.
+pub(crate) fn send_timeout(config: &S3Config, bytes: u64) -> Duration {
+    config.request_timeout.saturating_add(Duration::from_secs(bytes / MIN_UPLOAD_BYTES_PER_SECOND))
 }
 
 /// The timeout of one attempt to copy `bytes` bytes within the storage, or to complete a multipart upload of that size.
@@ -103,9 +108,16 @@ pub(crate) fn copy_timeout(config: &S3Config, bytes: u64) -> Duration {
     config.request_timeout.saturating_add(Duration::from_secs(bytes / MIN_COPY_BYTES_PER_SECOND))
 }
 
-/// The configuration of a request. Each attempt may take `seconds` longer than `request_timeout`.
-fn with_extra_seconds(config: &S3Config, seconds: u64) -> Builder {
-    let attempt_timeout = config.request_timeout.saturating_add(Duration::from_secs(seconds));
+/// The longest time that a request may take: all its attempts, each of at most `attempt_timeout`, and the delays
+/// between them.
+pub(crate) fn total_timeout(config: &S3Config, attempt_timeout: Duration) -> Duration {
+    let attempts = u32::try_from(config.max_attempts).unwrap_or(u32::MAX);
+    let delays = MAX_BACKOFF.saturating_mul(attempts.saturating_sub(1));
+    attempt_timeout.saturating_mul(attempts).saturating_add(delays)
+}
+
+/// The configuration of a request. Each attempt may take `attempt_timeout`.
+fn with_attempt_timeout(config: &S3Config, attempt_timeout: Duration) -> Builder {
     Builder::new().timeout_config(timeout_config(config, attempt_timeout))
 }
 

@@ -14,11 +14,13 @@ use data_encoding::BASE64;
 
 use crate::claim::{Claim, ClaimOutcome, ClaimWaiter};
 use crate::client;
+use crate::config::S3Config;
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::headers::{CONTENT_DISPOSITION, content_type};
 use crate::layout::check_key_length;
 use crate::lookup::KeyStatus;
-use crate::multipart::{MultipartUpload, copy_in_parts};
+use crate::multipart::{MultipartUpload, copy_in_parts, copy_in_parts_timeout};
+use crate::put::MAX_SINGLE_PUT_BYTES;
 use crate::record::{EncodedRecord, encode_record};
 use crate::small_object::{IfExists, SmallObject};
 use crate::state::StoreState;
@@ -107,7 +109,7 @@ impl StoreState {
         // would fail, because the reservation is an object at the key.
         let if_exists =
             if create_is_conditional && !needs_claim { IfExists::Fail } else { IfExists::Overwrite };
-        let mut waiter = ClaimWaiter::new(&self, artifact.record.size);
+        let mut waiter = ClaimWaiter::new(&self.config, create_timeout(&self.config, artifact.record.size));
         // If the first request that writes to the key is conditional, the storage refuses this request if an object
         // exists. So no lookup is needed before this request. If the put reserves the key, the first request that
         // writes to it creates the reservation. If the put needs no claim, it is the request with the bytes.
@@ -155,6 +157,15 @@ impl StoreState {
                 }
             }
             companions.put(&self, key, &artifact).await?;
+            // The claim is old if other claims or the requests so far took long. This is also checked before the creating
+            // request is sent again.
+            if waiter.is_claim_too_old() {
+                self.release(key, std::mem::replace(claim, Claim::None)).await;
+                needs_lookup = true;
+                let Some(delay) = delays.next() else { return Err(slow_claims(key)) };
+                tokio::time::sleep(delay).await;
+                continue;
+            }
             let failed = match self.send_commit(key, &mut artifact, if_exists).await {
                 Ok(()) => return Ok(created(artifact, companions)),
                 Err(failed) => failed,
@@ -383,6 +394,25 @@ fn competing_requests(key: &str, failed: RequestError) -> StoreError {
     .with_source(failed.error)
 }
 
+/// The error if the claim was too old for the creating request in all retries.
+fn slow_claims(key: &str) -> StoreError {
+    StoreError::unavailable(format!("the requests that claim {key} took too long in all retries; try again"))
+}
+
+/// The longest time that the request or the copy in parts that creates an artifact of `size` bytes may take, whatever
+/// the source of the bytes is.
+fn create_timeout(config: &S3Config, size: u64) -> Duration {
+    let copy = if size > config.copy_limit {
+        copy_in_parts_timeout(config, size)
+    } else {
+        client::total_timeout(config, client::copy_timeout(config, size))
+    };
+    if size > MAX_SINGLE_PUT_BYTES as u64 {
+        return copy;
+    }
+    copy.max(client::total_timeout(config, client::send_timeout(config, size)))
+}
+
 /// The result of a put that has created the artifact. Keeps the companion objects. Marks the upload as completed, so
 /// that it is not aborted.
 fn created(artifact: NewArtifact, companions: &mut CompanionObjects) -> PutResult {
@@ -402,4 +432,28 @@ fn already_exists(artifact: &NewArtifact, record: Record) -> Result<PutResult, S
         ));
     }
     Ok(PutResult { record, outcome: PutOutcome::AlreadyExists })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::create_timeout;
+    use crate::config::S3Config;
+
+    #[test]
+    fn a_request_that_creates_has_the_time_of_all_its_attempts_and_delays() {
+        let config = S3Config::bucket("artifacts");
+        let seconds = |size: u64| create_timeout(&config, size).as_secs();
+        let (mib, gib) = (1 << 20, 1 << 30);
+        // Three attempts, and two delays of at most 5 s. A put takes 1 s longer for each 256 KiB.
+        assert_eq!(seconds(0), 3 * 30 + 10);
+        assert_eq!(seconds(64 * mib), 3 * (30 + 256) + 10);
+        // A copy takes 1 s longer for each 16 MiB.
+        assert_eq!(seconds(5 * gib), 3 * (30 + 320) + 10);
+        // An upload is created, gets 6 parts of 1 GiB each, and is completed.
+        assert_eq!(seconds(6 * gib), 100 + 6 * (3 * (30 + 64) + 10) + 3 * (30 + 384) + 10);
+        let once = config.max_attempts(1).request_timeout(Duration::from_millis(500));
+        assert_eq!(create_timeout(&once, mib), Duration::from_millis(4500));
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use artifact_store_core::{Bytes, StoreError};
 use aws_sdk_s3::primitives::ByteStream;
@@ -13,6 +14,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::chunks::Chunks;
 use crate::client;
+use crate::config::S3Config;
 use crate::delete::CLEANUP_RETRY_DELAYS;
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::headers::CONTENT_DISPOSITION;
@@ -236,8 +238,24 @@ async fn send_part(
     Ok(completed_part(number, sent.e_tag, checksum))
 }
 
-/// Creates an upload to `key`, and copies the object at the key `from` into its parts. `size` is the size of the object
-/// in bytes. The caller must complete the upload.
+/// The size of a part of a copy within the storage, in bytes. The last part may be smaller.
+fn copy_part_size(config: &S3Config) -> u64 {
+    // Tests set a small `copy_limit`, but a part must not be smaller than the protocol allows.
+    COPY_PART_BYTES.min(config.copy_limit.max(MIN_PART_BYTES))
+}
+
+/// The longest time that [`copy_in_parts`] of `size` bytes may take, with the completion of its upload.
+pub(crate) fn copy_in_parts_timeout(config: &S3Config, size: u64) -> Duration {
+    let part_size = copy_part_size(config);
+    let parts = u32::try_from(size.div_ceil(part_size)).unwrap_or(u32::MAX);
+    let create = client::total_timeout(config, config.request_timeout);
+    let copy_part = client::total_timeout(config, client::copy_timeout(config, part_size));
+    let complete = client::total_timeout(config, client::copy_timeout(config, size));
+    copy_part.saturating_mul(parts).saturating_add(create).saturating_add(complete)
+}
+
+/// Copies the object at the key `from`, of `size` bytes, as parts of a new upload to `key`. The caller must complete
+/// the upload.
 pub(crate) async fn copy_in_parts(
     state: &Arc<StoreState>,
     from: &str,
@@ -249,8 +267,7 @@ pub(crate) async fn copy_in_parts(
     let mut upload =
         MultipartUpload::create(Arc::clone(state), key.to_owned(), Some(metadata), content_type, None)
             .await?;
-    // Tests set a small `copy_limit`, but a part must not be smaller than the protocol allows.
-    let part_size = COPY_PART_BYTES.min(state.config.copy_limit.max(MIN_PART_BYTES));
+    let part_size = copy_part_size(&state.config);
     let (mut start, mut number) = (0, 0);
     while start < size {
         let end = start.saturating_add(part_size).min(size);

@@ -20,7 +20,7 @@ use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
 /// A body in memory up to this size is sent in one request. The option `part_size` has the same maximum.
-const MAX_SINGLE_PUT_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_SINGLE_PUT_BYTES: usize = 64 * 1024 * 1024;
 /// A body in memory up to this size is hashed on the executor's thread. At 1.8 GB/s, the hash blocks the thread for
 /// 0.15 ms.
 const MAX_INLINE_HASH_BYTES: usize = 256 * 1024;

@@ -16,6 +16,7 @@ use aws_sdk_s3::primitives::DateTime;
 use futures_util::stream::{self, StreamExt};
 
 use crate::claim::{ClaimOutcome, ClaimWaiter};
+use crate::client::total_timeout;
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::layout::{IndexEntry, Layout};
 use crate::lookup::KeyStatus;
@@ -130,8 +131,9 @@ impl Sweep<'_> {
         if state.features().conditions.put {
             return self.create_lock().await;
         }
-        // The lock object is empty, so its size is 0 bytes.
-        let mut waiter = ClaimWaiter::new(state, 0);
+        // The lock object is empty.
+        let put = total_timeout(&state.config, state.config.request_timeout);
+        let mut waiter = ClaimWaiter::new(&state.config, put);
         loop {
             state.ensure_open()?;
             match state.claim_by_object(&key, &mut waiter).await? {

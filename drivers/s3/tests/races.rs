@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use artifact_store_backends::S3Kind;
+use artifact_store_backends::{Proxy, ProxyMode, RequestCounter, S3Kind};
 use artifact_store_core::{ArtifactStore, Body, Bytes, ListQuery, PutOptions, PutOutcome, ScopePattern};
 use artifact_store_s3::{ConditionalCreate, S3Config, S3Store};
 use futures_util::stream;
@@ -185,7 +185,7 @@ async fn the_claim_of_a_dead_process_is_deleted_after_its_lease() {
             .config()
             .conditional_create(conditional)
             .request_timeout(Duration::from_millis(500))
-            .max_attempts(2);
+            .max_attempts(1);
         let store = S3Store::open(config).await.unwrap();
         let put = store.put(&scope(), Body::from("claimed"), PutOptions::default()).await.unwrap();
         let key = test_bucket.artifact().await;
@@ -208,4 +208,55 @@ async fn the_claim_of_a_dead_process_is_deleted_after_its_lease() {
         assert_eq!(again.outcome, PutOutcome::Created, "{kind:?}");
         assert_eq!(test_bucket.residue().await, Vec::<String>::new(), "{kind:?}");
     }
+}
+
+/// A put that is slow, but within its timeouts, keeps its claim. So another put waits, and does not create the artifact
+/// a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_put_keeps_its_claim() {
+    let race = async |kind: S3Kind| {
+        let test_bucket = TestBucket::new(server(kind).await).await;
+        let proxy = Proxy::start(test_bucket.server.address()).await.unwrap();
+        let slow = test_bucket.config_at(&format!("http://{}", proxy.address()));
+        let slow = S3Store::open(slow.conditional_create(ConditionalCreate::No)).await.unwrap();
+        let fast =
+            S3Store::open(test_bucket.config().conditional_create(ConditionalCreate::No)).await.unwrap();
+        // The put takes 10 s. A put of 4 MiB may take 18 s, and each other request 2 s.
+        proxy.set_mode(ProxyMode::Throttle { bytes_per_second: 400 * 1024 });
+        let (scope, body) = (scope(), || Body::from(vec![7; 4 * MIB]));
+        let slow_put = slow.put(&scope, body(), PutOptions::default());
+        let fast_put = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            fast.put(&scope, body(), PutOptions::default()).await
+        };
+        let (slow_put, fast_put) = tokio::join!(slow_put, fast_put);
+        let outcomes = (slow_put.unwrap().outcome, fast_put.unwrap().outcome);
+        assert_eq!(outcomes, (PutOutcome::Created, PutOutcome::AlreadyExists), "{kind:?}");
+        test_bucket.wait_until_clean().await;
+    };
+    tokio::join!(race(S3Kind::S3sFs), race(S3Kind::Moto));
+}
+
+/// While a put waits for another claim, its own claim grows older. Then the put claims the key again, because otherwise
+/// the lease of its claim might end before the artifact is created.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_has_grown_old_is_replaced_before_the_artifact_is_created() {
+    let test_bucket = TestBucket::new(server(S3Kind::S3sFs).await).await;
+    let counter = RequestCounter::start(test_bucket.server.address()).await.unwrap();
+    let config = test_bucket.config_at(&counter.endpoint()).conditional_create(ConditionalCreate::No);
+    let config = config.request_timeout(Duration::from_secs(1)).max_attempts(1);
+    let store = S3Store::open(config).await.unwrap();
+    let put = store.put(&scope(), Body::from("claimed"), PutOptions::default()).await.unwrap();
+    let key = test_bucket.artifact().await;
+    assert!(store.delete(&scope(), &put.record.id).await.unwrap());
+    // The claim of a dead process. Every other claim sorts before it, so the put keeps its claim and waits 4 s.
+    test_bucket.replace(&format!("{key}.{}", "f".repeat(32)), b"", [].into()).await;
+    counter.take();
+    let put = store.put(&scope(), Body::from("claimed"), PutOptions::default()).await.unwrap();
+    assert_eq!(put.outcome, PutOutcome::Created);
+    let is_claim = |target: &str| target.contains(&format!("{key}."));
+    let requests = counter.take();
+    let claims = requests.iter().filter(|request| request.method == "PUT" && is_claim(&request.target));
+    assert_eq!(claims.count(), 2, "{requests:#?}");
+    test_bucket.wait_until_clean().await;
 }

@@ -92,10 +92,11 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
     OpenOptions::new().create(false).open(config).await
 }
 
-/// As [`open_existing`], but for reading only. This has an effect on a sqlite store in a file: the driver creates no
-/// database, changes no data, runs no migration, and refuses puts and deletes. The file can be on read-only media, and
-/// the process needs no write permission. If the process has write permission, SQLite may create and delete the files
-/// of its log. All other stores are opened as by [`open_existing`], and accept puts and deletes.
+/// As [`open_existing`], but for reading only. This has an effect on an fs store and on a sqlite store in a file: the
+/// driver creates no store, changes no data, runs no migration, and refuses puts and deletes. The store can be on
+/// read-only media, and the process needs no write permission. If the process has write permission on a sqlite store,
+/// SQLite may create and delete the files of its log. All other stores are opened as by [`open_existing`], and accept
+/// puts and deletes.
 ///
 /// # Errors
 /// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing first. The

@@ -78,6 +78,9 @@
 //! A store has these files open: the root, `tmp` and `artifacts`, one file per streamed get, up to 10 files per task,
 //! and up to 256 cached directories for puts. The cache uses at most one eighth of the files that the process may open.
 //!
+//! [`open_read_only`](artifact_store_core::Driver::open_read_only) opens a store for inspection. It needs only the
+//! marker file and the directory `artifacts`, and changes nothing. So the store can be on read-only media.
+//!
 //! # Not done here
 //! - The driver does not defend against users who can write in the root: they can alter a file together with its
 //!   record. Accidental or partial changes are detected as `Corrupt`.
@@ -105,6 +108,7 @@ mod list;
 mod probe;
 mod put;
 mod read;
+mod read_only;
 mod root;
 mod state;
 mod store;
@@ -164,6 +168,15 @@ impl Driver for FsDriver {
     ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let config = FsConfig::from_options(options)?.clock(clock);
         Ok(Arc::new(FsStore::open(config).await?))
+    }
+
+    async fn open_read_only(
+        &self,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        let config = FsConfig::from_options(options)?.clock(clock);
+        Ok(Arc::new(read_only::ReadOnlyStore::open(config).await?))
     }
 
     async fn sweep(&self, options: &Options, mode: SweepMode) -> Result<SweepSummary, StoreError> {

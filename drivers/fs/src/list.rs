@@ -14,18 +14,21 @@ use artifact_store_core::{
 use rustix::io::Errno;
 
 use crate::blocking::CancellationToken;
-use crate::dirs::{entry_names, open_dir, open_file};
+use crate::dirs::{ScopeDirs, entry_names, open_dir, open_file};
 use crate::error::map_io_error;
 use crate::layout::{ARTIFACTS_DIR, DEPTH, is_key_token, read_record};
-use crate::state::StoreState;
 
-/// Returns the page of `query`.
+/// The maximum number of concurrent listings of a store.
+pub(crate) const MAX_LISTINGS: usize = 4;
+
+/// Returns the page of `query`. A scan of more than `max_files` files is refused.
 ///
 /// # Errors
 /// `InvalidArgument` for an invalid cursor, or if the listing covers more files than the store allows; `Corrupt` if a
 /// file is not a whole artifact; `Closed` if the store is closed during the scan; `Unavailable`, `Backend`.
 pub(crate) fn list(
-    state: &StoreState,
+    dirs: &ScopeDirs,
+    max_files: u64,
     cancel: &CancellationToken,
     query: &ListQuery,
 ) -> Result<Page, StoreError> {
@@ -36,7 +39,7 @@ pub(crate) fn list(
         after: query.position()?,
         filter: scope_filter(query.pattern()),
         cancel,
-        max_files: state.max_scan,
+        max_files,
         scanned: 0,
         matches: 0,
         capacity,
@@ -45,7 +48,7 @@ pub(crate) fn list(
         buffer: Vec::new(),
         leaf_scope: None,
     };
-    scan.scan_dir(state.dirs.artifacts_dir())?;
+    scan.scan_dir(dirs.artifacts_dir())?;
     let total = query.counts_total().then_some(scan.matches);
     let mut rows: Vec<Record> = scan.rows.into_sorted_vec().into_iter().map(|row| row.record).collect();
     let has_next_page = rows.len() == capacity;

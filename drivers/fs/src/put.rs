@@ -15,7 +15,7 @@ use crate::blocking::{BlockingPool, BlockingTask, CancellationToken};
 use crate::delete::prune_empty_dirs;
 use crate::error::map_io_error;
 use crate::layout::{ArtifactKey, encode_trailer};
-use crate::state::StoreState;
+use crate::state::{StoreState, open_artifact};
 use crate::temp::TempFile;
 
 /// A body that is in memory and has at most this many bytes is hashed, written and published in one blocking task.
@@ -231,7 +231,7 @@ fn existing_record(
     id: &ArtifactId,
     digest: &Digest,
 ) -> Result<Option<Record>, StoreError> {
-    let Some((record, file)) = state.open_artifact(key, scope, id)? else { return Ok(None) };
+    let Some((record, file)) = open_artifact(&state.dirs, scope, id)? else { return Ok(None) };
     if record.digest != *digest {
         return Err(StoreError::conflict(format!(
             "{id} belongs to bytes with the SHA-256 {}, but these bytes have {digest}",

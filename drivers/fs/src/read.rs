@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use artifact_store_core::{ByteStream, Bytes, MAX_PIECE_BYTES, StoreError};
+use artifact_store_core::{ByteRange, ByteStream, Bytes, GetResult, MAX_PIECE_BYTES, Record, StoreError};
 use futures_util::Stream;
 use rustix::buffer::spare_capacity;
 use rustix::io::retry_on_intr;
@@ -22,6 +22,22 @@ const INLINE_BYTES: u64 = 256 * 1024;
 /// A longer range is read in blocks of this many bytes, each in a blocking task of its own.
 const READ_BYTES: u64 = 512 * 1024;
 
+/// Returns the result of a get: `record`, and the bytes `range` of `file` as a stream. `None` means all bytes. For
+/// `runtime` see [`stream_range`].
+///
+/// # Errors
+/// As [`stream_range`].
+pub(crate) fn get_range(
+    record: Record,
+    file: File,
+    range: Option<ByteRange>,
+    runtime: Handle,
+) -> Result<GetResult, StoreError> {
+    let range = range.map_or(0..record.size, |range| range.resolve(record.size));
+    let stream = stream_range(file, &range, runtime)?;
+    Ok(GetResult { record, range, stream })
+}
+
 /// Returns a stream of the bytes `range` of `file`.
 ///
 /// A range of at most `INLINE_BYTES` is read before this function returns. A longer range is read block by block on the
@@ -29,11 +45,7 @@ const READ_BYTES: u64 = 512 * 1024;
 ///
 /// # Errors
 /// `Corrupt` if the file ends too early, `Unavailable`, `Backend`. The same errors may end the stream.
-pub(crate) fn stream_range(
-    file: File,
-    range: &Range<u64>,
-    runtime: Handle,
-) -> Result<ByteStream, StoreError> {
+fn stream_range(file: File, range: &Range<u64>, runtime: Handle) -> Result<ByteStream, StoreError> {
     if range.end - range.start <= INLINE_BYTES {
         return read_range(&file, range.clone()).map(ByteStream::from_bytes);
     }

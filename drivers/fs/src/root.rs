@@ -134,8 +134,8 @@ pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
         || StoreError::invalid(format!("there is no fs store at {}; check the path", path.display()));
     let dir = match open_root_dir(&path) {
         Ok(dir) => dir,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(not_a_store()),
-        Err(error) => return Err(map_io_error(format_args!("opening the root {}", path.display()), error)),
+        Err(Errno::NOENT) => return Err(not_a_store()),
+        Err(error) => return Err(open_root_error(&path, error)),
     };
     if check_marker(&dir, &path)? { Ok(dir) } else { Err(not_a_store()) }
 }
@@ -173,7 +173,12 @@ fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
         }
         opened => opened,
     };
-    opened.map_err(|error| match error {
+    opened.map_err(|error| open_root_error(path, error))
+}
+
+/// The error if the root directory at `path` cannot be opened.
+fn open_root_error(path: &Path, error: Errno) -> StoreError {
+    match error {
         Errno::LOOP | Errno::NOTDIR | Errno::NOENT => StoreError::invalid_option(
             "root",
             format!(
@@ -183,7 +188,7 @@ fn open_or_create_root(path: &Path) -> Result<OwnedFd, StoreError> {
         )
         .with_source(error),
         error => map_io_error(format_args!("opening the root {}", path.display()), error),
-    })
+    }
 }
 
 /// Creates the root directory at `path`. Does nothing if another process has created it first.

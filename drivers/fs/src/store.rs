@@ -16,14 +16,12 @@ use crate::config::{FsConfig, NAME};
 use crate::delete::delete;
 use crate::dirs::ScopeDirs;
 use crate::layout::ArtifactKey;
+use crate::list::{self, MAX_LISTINGS};
 use crate::put::{SINGLE_TASK_BYTES, put_bytes, put_stream};
+use crate::read;
 use crate::root::Root;
-use crate::state::StoreState;
+use crate::state::{StoreState, open_artifact};
 use crate::sweep::{self, Sweep, SweepLock, SweepReport};
-use crate::{list, read};
-
-/// Maximum number of concurrent listings.
-const MAX_LISTINGS: usize = 4;
 
 /// A store in a directory: the bare driver. Applications use it behind a [`Gate`](artifact_store_core::Gate), which the
 /// crate `artifact-store` adds.
@@ -140,27 +138,15 @@ impl ArtifactStore for FsStore {
         let (state, scope, id) = (Arc::clone(&self.state), scope.clone(), id.clone());
         self.pool
             .run(move |_| {
-                let Some((record, file)) =
-                    state.open_artifact(&ArtifactKey::new(&scope, &id), &scope, &id)?
-                else {
-                    return Ok(None);
-                };
-                let range = range.map_or(0..record.size, |range| range.resolve(record.size));
-                let stream = read::stream_range(file, &range, Handle::current())?;
-                Ok(Some(GetResult { record, range, stream }))
+                let Some((record, file)) = open_artifact(&state.dirs, &scope, &id)? else { return Ok(None) };
+                read::get_range(record, file, range, Handle::current()).map(Some)
             })
             .await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         let (state, scope, id) = (Arc::clone(&self.state), scope.clone(), id.clone());
-        self.pool
-            .run(move |_| {
-                Ok(state
-                    .open_artifact(&ArtifactKey::new(&scope, &id), &scope, &id)?
-                    .map(|(record, _)| record))
-            })
-            .await
+        self.pool.run(move |_| Ok(open_artifact(&state.dirs, &scope, &id)?.map(|(record, _)| record))).await
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
@@ -172,7 +158,7 @@ impl ArtifactStore for FsStore {
         let (state, query) = (Arc::clone(&self.state), query.clone());
         // `acquire` never fails, because this semaphore is never closed. After `close`, `pool` returns `Closed`.
         let _permit = self.listings.acquire().await;
-        self.pool.run(move |cancel| list::list(&state, cancel, &query)).await
+        self.pool.run(move |cancel| list::list(&state.dirs, state.max_scan, cancel, &query)).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {

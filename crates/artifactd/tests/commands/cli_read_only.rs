@@ -1,5 +1,5 @@
-//! Commands that read a sqlite store change nothing. They work on read-only media, and for a user who does not own the
-//! store.
+//! Commands that read an fs or sqlite store change nothing. They work on read-only media, and those on sqlite for a user
+//! who does not own the store.
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, clippy::unwrap_used)] // Helpers of tests.
 
@@ -135,6 +135,29 @@ fn reading_commands_leave_no_file() {
     store.store.run_in_session("stat", &[&id]).expect(0);
     assert_eq!(store.store.run_in_session("get", &[&id]).expect(0).bytes(), b"x");
     assert_eq!(store.files(), before);
+}
+
+#[test]
+fn reading_commands_change_nothing_in_an_fs_store() {
+    let store = TestStore::new("fs");
+    let bytes = pseudorandom_bytes(700_000);
+    let id = store.put(&bytes, &[]);
+    // The temporary file of a process that died. A command that writes would delete it.
+    let orphan = store.path("store/tmp/put-00000000000000000000000000000007");
+    fs::write(&orphan, "orphan").unwrap();
+    for is_read_only in [false, true] {
+        let run_command = |args: &[&str]| {
+            let mut command =
+                if is_read_only { on_read_only_media(&store.path("store")) } else { artifactd() };
+            run(command.args(args).args(["--store", &store.url]), b"")
+        };
+        assert!(run_command(&[&["ls", "--json"], &SESSION[..2]].concat()).expect(0).text().contains(&id));
+        run_command(&[&["stat", &id], SESSION].concat()).expect(0);
+        assert!(run_command(&[&["get", &id], SESSION].concat()).expect(0).bytes() == bytes);
+        run_command(&[&["get", MISSING], SESSION].concat()).expect(4);
+        run_command(&["drivers"]).expect(0);
+        assert!(orphan.exists(), "on read-only media: {is_read_only}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! If a refresh fails, the previous keys stay in use: a provider that is down must not lock out all callers. This
 //! module must never know a request.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -60,44 +61,56 @@ impl RefreshSchedule {
 impl JwksRefresher {
     /// Spawns a task that loads the file whenever it changes.
     pub(super) fn spawn_for_file(keys: Arc<Keyring>, mut file: JwksFile, algorithms: Vec<Algorithm>) -> Self {
+        let path = file.path().to_owned();
+        let read = move |requested| if requested { file.read() } else { file.read_if_changed() };
+        Self::spawn_for_reads(keys, path, read, algorithms)
+    }
+
+    /// Spawns the task of [`spawn_for_file`](Self::spawn_for_file). `read` blocks on the disk. Its argument says
+    /// whether the attempt was requested. Its result is that of [`JwksFile::read`] or [`JwksFile::read_if_changed`].
+    fn spawn_for_reads(
+        keys: Arc<Keyring>,
+        path: PathBuf,
+        read: impl FnMut(bool) -> Result<Option<Vec<u8>>, String> + Send + 'static,
+        algorithms: Vec<Algorithm>,
+    ) -> Self {
+        let read = Arc::new(Mutex::new(read));
         let task = async move {
-            // The last logged error. `None`: no error has occurred since the last set was loaded.
+            // Why the content of the last successful read is not a set. `None`: the content is a set.
+            let mut content_error = None;
+            // The error of the last attempt. `None`: the last attempt succeeded.
             let mut last_error = None;
             loop {
                 let requested = keys.wait_until_due(Instant::now() + POLL_INTERVAL).await;
-                // The closure takes `file` and returns it, because another thread runs the closure.
-                let read = tokio::task::spawn_blocking(move || {
-                    let content = if requested { file.read() } else { file.read_if_changed() };
-                    (file, content)
+                let read = Arc::clone(&read);
+                let content = tokio::task::spawn_blocking(move || {
+                    // After a panic the lock is poisoned. The next call reads the file again.
+                    (*read.lock().unwrap_or_else(PoisonError::into_inner))(requested)
                 });
-                let Ok((returned, content)) = read.await else {
-                    tracing::error!(
-                        "identity.jwks_file is no longer checked for changes; restart the server"
-                    );
-                    return;
-                };
-                file = returned;
-                let path = file.path().display();
-                let loaded = match content {
-                    Ok(Some(json)) => KeySet::parse(&json, &algorithms).map(Some),
-                    Ok(None) => Ok(None),
-                    Err(why) => Err(why),
-                };
-                match loaded {
-                    Ok(Some(set)) => {
-                        last_error = None;
-                        replace_keys(&keys, set);
+                let content = content.await.unwrap_or_else(|error| {
+                    let why = if error.is_panic() { "a panic" } else { "the shutdown of the runtime" };
+                    Err(format!("cannot be read because of {why}"))
+                });
+                let error = match content {
+                    Ok(Some(json)) => {
+                        let loaded = KeySet::parse(&json, &algorithms).map(|set| replace_keys(&keys, set));
+                        content_error = loaded.err();
+                        content_error.clone()
                     }
-                    // If polls fail with the same error, the error is logged once. A requested attempt always logs its
-                    // error, because somebody waits for the result.
-                    Err(why) if requested || last_error.as_ref() != Some(&why) => {
-                        keys.refreshes().count_failure();
-                        tracing::warn!("identity.jwks_file: {path} {why}; the keys from before stay");
-                        last_error = Some(why);
-                    }
-                    // The file is unchanged, or its error is already logged.
-                    Ok(None) | Err(_) => {}
+                    // The content is that of the last successful read, also if an attempt has failed since then.
+                    Ok(None) => content_error.clone(),
+                    Err(why) => Some(why),
+                };
+                // If polls fail with the same error, the error is logged once. A requested attempt always logs its
+                // error, because somebody waits for the result.
+                if let Some(why) = &error
+                    && (requested || error != last_error)
+                {
+                    keys.refreshes().count_failure();
+                    tracing::warn!("identity.jwks_file: {} {why}; the keys from before stay", path.display());
                 }
+                last_error = error;
+                // Every attempt must come to this call, because a `KeyRefresher` may wait for it.
                 keys.finish_refresh(last_error.is_none());
             }
         };
@@ -174,7 +187,70 @@ fn random_jitter() -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::keys::{Minter, generate};
+    use crate::refresh_counter::RefreshCounts;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn jwks() -> Vec<u8> {
+        Minter::from_pem(generate().unwrap().reveal(), None).unwrap().jwks().into_bytes()
+    }
+
+    fn keyring() -> Arc<Keyring> {
+        Arc::new(Keyring::fixed(KeySet::parse(&jwks(), &[Algorithm::Es256]).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_read_that_panics_is_a_failed_refresh_and_the_next_refresh_reads_again() {
+        let keys = keyring();
+        let mut reads = 0;
+        let read = move |_| {
+            reads += 1;
+            assert!(reads > 1, "the first read panics");
+            Ok(Some(jwks()))
+        };
+        let _task =
+            JwksRefresher::spawn_for_reads(Arc::clone(&keys), "f".into(), read, vec![Algorithm::Es256]);
+        assert!(!timeout(TIMEOUT, keys.refresh()).await.expect("the refresh has not ended"));
+        assert!(timeout(TIMEOUT, keys.refresh()).await.expect("the refresh has not ended"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn polls_with_the_same_error_count_again_after_the_file_was_read_between_them() {
+        let keys = keyring();
+        let broken = || Ok(Some(b"{}".to_vec()));
+        let missing = || Err("is missing".to_owned());
+        // The counted failures are marked. `Ok(None)`: the content is unchanged.
+        let mut reads = VecDeque::from([
+            missing(), // 1
+            missing(),
+            Ok(None),
+            missing(), // 2
+            broken(),  // 3
+            Ok(None),
+            missing(), // 4
+            Ok(None),  // 5: the content is still broken
+            Ok(Some(jwks())),
+            missing(), // 6
+        ]);
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let mut ended = Some(ended);
+        let read = move |_| {
+            reads.pop_front().unwrap_or_else(|| {
+                ended.take().map(|ended| ended.send(()));
+                Ok(None)
+            })
+        };
+        let _task =
+            JwksRefresher::spawn_for_reads(Arc::clone(&keys), "f".into(), read, vec![Algorithm::Es256]);
+        timeout(TIMEOUT, end).await.expect("the file is not polled").unwrap();
+        assert_eq!(keys.refreshes().counts(), RefreshCounts { done: 1, failed: 6 });
+    }
 
     const SCHEDULE: RefreshSchedule =
         RefreshSchedule { interval: Duration::from_mins(5), min_interval: Duration::from_secs(10) };

@@ -205,6 +205,25 @@ fn a_json_file_that_is_nested_very_deeply_is_refused() {
 }
 
 #[test]
+fn a_json_value_that_is_well_formed_but_illegal_is_named_with_its_line() {
+    let surrogate = "invalid JSON: a text has half of a surrogate pair: \\ud800 to \\udbff must be followed by \
+                     \\udc00 to \\udfff";
+    for (value, line, reason) in [
+        (r#""\ud800""#, 2, surrogate),
+        (r#""\ud800\u0041""#, 2, surrogate),
+        (r#""\udc00""#, 2, surrogate),
+        ("[\n\"a\",\n\"\\ud800\"]", 4, surrogate),
+        (r#"{"\ud800": 1}"#, 2, surrogate),
+        ("1e999", 2, "invalid JSON: a number is out of range"),
+        ("[1,\n-1e999]", 3, "invalid JSON: a number is out of range"),
+    ] {
+        let text = format!("{{\n\"server\": {value}}}");
+        let mistakes = ConfigFile::new("a.json", text).load_mistakes();
+        assert_eq!(mistakes, [(line.to_string(), reason.to_owned())], "{value}");
+    }
+}
+
+#[test]
 fn an_unknown_key_names_the_nearest_one() {
     for (key, nearest) in [
         ("server.jwks_file", "identity.jwks_file"),

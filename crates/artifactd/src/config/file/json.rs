@@ -15,6 +15,7 @@ use crate::config::tree::{Member, Node, line_at};
 /// The largest depth of nested sections. The names of keys have at most three parts, so a legal file needs only a few
 /// levels.
 const MAX_DEPTH: usize = 32;
+const TOO_DEEP: &str = "it is nested too deeply";
 
 /// The whole document, or the first mistake in its syntax.
 pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
@@ -32,23 +33,38 @@ pub(super) fn parse(text: &str) -> Result<Node, FileMistake> {
 
 /// Converts `raw`, which is a slice of `text`. `depth` is the number of sections around `raw`.
 fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
-    let too_deep = || {
-        let position = Some(Position::line(line_of(text, raw)));
-        FileMistake::in_syntax("JSON", position, Some("it is nested too deeply"))
+    // The mistake in line `line` of `raw`, counted from 1.
+    let mistake = |line: usize, reason| {
+        let line = line_of(text, raw) + (line as u64).saturating_sub(1);
+        FileMistake::in_syntax("JSON", Some(Position::line(line)), Some(reason))
     };
     if depth > MAX_DEPTH {
-        return Err(too_deep());
+        return Err(mistake(1, TOO_DEEP));
     }
-    // `raw` is well-formed JSON. The parser can still refuse it, for example if it is nested too deeply. Every such
-    // error has the same message here.
+    let refused = |error: serde_json::Error| mistake(error.line(), refusal_reason(&error));
     if !raw.get().starts_with('{') {
-        return serde_json::from_str(raw.get()).map(Node::Leaf).map_err(|_| too_deep());
+        return serde_json::from_str(raw.get()).map(Node::Leaf).map_err(refused);
     }
-    let RawMembers(members) = serde_json::from_str(raw.get()).map_err(|_| too_deep())?;
+    let RawMembers(members) = serde_json::from_str(raw.get()).map_err(refused)?;
     let members = members.into_iter().map(|(key, value)| {
         Ok(Member { key, line: line_of(text, value), node: node(text, value, depth + 1)? })
     });
     members.collect::<Result<_, _>>().map(Node::Section)
+}
+
+/// Why the parser refuses well-formed JSON.
+fn refusal_reason(error: &serde_json::Error) -> &'static str {
+    // The parser has no codes for these errors, so their texts are compared. The texts of the parser are not shown.
+    let text = error.to_string();
+    if text.starts_with("recursion limit exceeded") {
+        TOO_DEEP
+    } else if text.starts_with("number out of range") {
+        "a number is out of range"
+    } else if text.contains("hex escape") {
+        "a text has half of a surrogate pair: \\ud800 to \\udbff must be followed by \\udc00 to \\udfff"
+    } else {
+        "it has a value that cannot be read"
+    }
 }
 
 /// The line at which `raw` begins.

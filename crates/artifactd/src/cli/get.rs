@@ -130,15 +130,16 @@ impl OutputWriter {
     /// Ends the output after the store failed to deliver all bytes. Returns the error of the command. A temporary file
     /// is deleted, because its writer is dropped.
     async fn abort(self, error: &artifact_store::StoreError) -> CommandError {
-        match self {
-            Self::Stdout(stdout) => {
-                // The bytes that were received so far are still written. The exit code says that the output is not
-                // complete.
-                let _ = stdout.finish().await;
-                CommandError::caused_by("standard output does not have all bytes of the artifact", error)
-            }
-            Self::File(_) => CommandError::caused_by("nothing was written", error),
-        }
+        let output = match &self {
+            Self::Stdout(_) => "standard output".to_owned(),
+            Self::File(file) => match file.special_path() {
+                Some(path) => path.display().to_string(),
+                None => return CommandError::caused_by("nothing was written", error),
+            },
+        };
+        // The bytes that were received so far are still written. The exit code says that the output is not complete.
+        let _ = self.finish().await;
+        CommandError::caused_by(format!("{output} does not have all bytes of the artifact"), error)
     }
 }
 

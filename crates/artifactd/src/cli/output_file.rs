@@ -93,6 +93,11 @@ pub(super) struct FileWriter {
 }
 
 impl FileWriter {
+    /// The path of the pipe or device that is written directly. `None` if a temporary file is written.
+    pub(super) fn special_path(&self) -> Option<&Path> {
+        self.temp.is_none().then_some(&self.output.path)
+    }
+
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         self.file.write_all(bytes).await.map_err(|error| self.output.write_error(&error))
     }

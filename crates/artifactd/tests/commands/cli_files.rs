@@ -154,6 +154,25 @@ fn altered_bytes_end_standard_output_early_and_with_exit_code_1() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn altered_bytes_end_a_named_pipe_early_and_the_message_names_it() {
+    let store = TestStore::new("fs");
+    let id = store.put(&pseudorandom_bytes(3_000_000), &[]);
+    alter(&store, &id, 3_000_000);
+    let pipe = store.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read(pipe).unwrap()
+    });
+    let get = store.run_in_session("get", &[&id, "-o", pipe.to_str().unwrap()]);
+    get.expect(1).expect_message(&format!("{} does not have all bytes of the artifact", pipe.display()));
+    assert!(!get.stderr().contains("nothing was written"), "{get:?}");
+    let received = reader.join().unwrap().len();
+    assert!(received > 0 && received < 3_000_000, "{received}");
+}
+
 #[test]
 fn altered_bytes_leave_the_file_that_force_would_have_replaced() {
     let store = TestStore::new("fs");

@@ -10,7 +10,7 @@ mod writer;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::Level;
@@ -36,6 +36,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The log of this process, after [`init`].
 static LOG: OnceLock<Log> = OnceLock::new();
+/// Locked by [`init`], so that only one call starts a thread.
+static INIT: Mutex<()> = Mutex::new(());
 
 struct Log {
     queue: Arc<LineQueue>,
@@ -48,16 +50,24 @@ struct Log {
 /// # Errors
 /// The system cannot start a thread.
 pub fn init(settings: &TelemetrySettings) -> io::Result<()> {
+    init_with(settings, writer::spawn)
+}
+
+/// As [`init`]. `spawn_writer` starts the thread that writes the lines of the queue.
+fn init_with(
+    settings: &TelemetrySettings,
+    spawn_writer: impl FnOnce(Arc<LineQueue>, Box<dyn Write + Send>, LogFormat) -> io::Result<()>,
+) -> io::Result<()> {
+    let _only_call = INIT.lock().unwrap_or_else(PoisonError::into_inner);
     if LOG.get().is_some() {
         return Ok(());
     }
     let queue = Arc::new(LineQueue::default());
+    // The log is set only if its thread runs. Otherwise nobody would write the message about the missing thread.
+    spawn_writer(Arc::clone(&queue), standard_error(), settings.log_format)?;
     let (level_filter, level_handle) = reload::Layer::new(targets(settings.log_level));
-    // This fails if another thread has set the log since the check above.
-    if LOG.set(Log { queue: Arc::clone(&queue), level: level_handle }).is_err() {
-        return Ok(());
-    }
-    writer::spawn(Arc::clone(&queue), standard_error(), settings.log_format)?;
+    // This cannot fail: only this function sets the log, and the lock is held since the check above.
+    let _ = LOG.set(Log { queue: Arc::clone(&queue), level: level_handle });
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(QueueMakeWriter(queue))
         // The layer reports its own errors by `eprintln`, which panics if standard error cannot be written.
@@ -153,5 +163,24 @@ impl Write for QueueWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn without_its_thread_there_is_no_log_and_nothing_waits_for_it() {
+        let settings = Settings::from_layers(None, [], &[]).unwrap();
+        let result = init_with(&settings.telemetry, |_, _, _| Err(io::ErrorKind::WouldBlock.into()));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(!append_line("the message of the command\n"), "nobody writes this line");
+        let started = Instant::now();
+        flush();
+        assert!(started.elapsed() < FLUSH_TIMEOUT);
     }
 }

@@ -427,11 +427,22 @@ fn size(bytes: u64) -> String {
     unit.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))
 }
 
-/// The duration as a user would write it.
+/// The duration as a user would write it: whole hours in hours, other durations in milliseconds.
 fn duration(millis: u64) -> String {
     match millis {
         0 => "0s".into(),
-        HOUR => "1h".into(),
+        _ if millis.is_multiple_of(HOUR) => format!("{}h", millis / HOUR),
         _ => format!("{millis}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_hours_are_written_in_hours() {
+        let durations = [0, 100, HOUR, 720 * HOUR, HOUR + 1].map(duration);
+        assert_eq!(durations, ["0s", "100ms", "1h", "720h", "3600001ms"]);
     }
 }

@@ -120,12 +120,15 @@ impl PostgresEventLog {
         Ok(())
     }
 
-    /// Appends the entries whose keys are not in the log yet. Returns the sequence number of the last entry in the
-    /// log.
+    /// Appends the entries whose keys are not in the log yet. If several entries have the same key, appends the first of
+    /// them. Returns the sequence number of the last entry in the log.
     async fn insert_entries(&self, entries: &[NewEntry]) -> Result<i64, StoreError> {
-        const SQL: &str = "WITH fresh AS (
-                 SELECT key, data, row_number() OVER (ORDER BY position) AS ordinal
-                 FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS given (key, data, position)
+        const SQL: &str = "WITH given AS (
+                 SELECT DISTINCT ON (key) key, data, position
+                 FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS entry (key, data, position)
+                 ORDER BY key, position),
+             fresh AS (
+                 SELECT key, data, row_number() OVER (ORDER BY position) AS ordinal FROM given
                  WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = given.key)),
              counted AS (UPDATE event_count SET last = last + (SELECT count(*) FROM fresh) RETURNING last AS last_sequence),
              added AS (INSERT INTO event (sequence, key, data)

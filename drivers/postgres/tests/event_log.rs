@@ -67,6 +67,14 @@ async fn an_entry_that_is_appended_again_is_stored_once() {
     log.append(&[entry(2), entry(1)]).await.unwrap();
     let page = log.read(0, 10).await.unwrap();
     assert_eq!((page.last, sequences_and_bytes(&page)), (2, vec![(1, "1".into()), (2, "2".into())]));
+    // The same key twice in one call, once with other bytes.
+    let other = NewEntry { bytes: "other".into(), ..entry(9) };
+    assert_eq!(log.append(&[entry(9), entry(3), entry(2), other, entry(3), entry(4)]).await.unwrap(), 5);
+    let page = log.read(2, 10).await.unwrap();
+    assert_eq!(
+        (page.last, sequences_and_bytes(&page)),
+        (5, vec![(3, "9".into()), (4, "3".into()), (5, "4".into())])
+    );
     log.close().await;
     db.drop_schema().await;
 }

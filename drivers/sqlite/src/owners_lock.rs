@@ -66,23 +66,36 @@ impl OwnersLock {
 
     /// Returns `true` if no other store holds the lock.
     ///
-    /// This store holds the shared lock before and after the call. The method releases the shared lock, tries to
-    /// acquire the exclusive lock, and acquires the shared lock again.
+    /// This store holds the shared lock before and after the call. The method releases the shared lock, tries to acquire
+    /// the exclusive lock, and acquires the shared lock again, even if a step fails. The shared lock is lost only if the
+    /// error says that another program holds the file, or that the shared lock itself cannot be acquired.
+    ///
+    /// Blocks for at most about 40 ms, so call it on the blocking pool.
     ///
     /// Call this method only within a write transaction, so that no other store checks at the same time. Otherwise
     /// another store could check while this store holds no lock. It would then wrongly find that it is the only holder.
     pub(crate) fn is_only_holder(&self) -> Result<bool, StoreError> {
-        let unlock_error = |error| error::from_io("unlocking the owners file", error);
+        self.check_unlocked(|file| {
+            let is_only_holder = check_acquired(file.try_lock())?;
+            if is_only_holder {
+                file.unlock().map_err(unlock_error)?;
+            }
+            Ok(is_only_holder)
+        })
+    }
+
+    /// Releases the shared lock, calls `check`, and acquires the shared lock again, even if `check` fails.
+    fn check_unlocked(
+        &self,
+        check: impl FnOnce(&File) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
         self.file.unlock().map_err(unlock_error)?;
-        let is_only_holder = check_acquired(self.file.try_lock())?;
-        if is_only_holder {
-            self.file.unlock().map_err(unlock_error)?;
-        }
+        let result = check(&self.file);
         // A process that counts orphans with `is_unlocked` may hold the exclusive lock for a moment. So several
         // attempts may be necessary.
         for _ in 0..RELOCK_ATTEMPTS {
             if check_acquired(self.file.try_lock_shared())? {
-                return Ok(is_only_holder);
+                return result;
             }
             std::thread::sleep(RELOCK_DELAY);
         }
@@ -101,6 +114,10 @@ impl OwnersLock {
             Err(error) => Err(error::from_io("opening the owners file", error)),
         }
     }
+}
+
+fn unlock_error(error: io::Error) -> StoreError {
+    error::from_io("unlocking the owners file", error)
 }
 
 /// Converts the result of a lock attempt. Returns `true` if the lock was acquired, and `false` if another store or
@@ -135,5 +152,28 @@ mod tests {
         }
         drop(two);
         assert!(one.is_only_holder().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_check_that_fails_leaves_the_shared_lock_in_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("artifacts.db");
+        fs::write(&database, "").unwrap();
+        let one = OwnersLock::open(&database).unwrap();
+        one.acquire_shared(LOCK_RETRY_DELAY).await.unwrap();
+        // The check fails while it holds no lock, or while it holds the exclusive lock.
+        for with_exclusive_lock in [false, true] {
+            let failed = one.check_unlocked(|file| {
+                if with_exclusive_lock {
+                    file.try_lock().unwrap();
+                }
+                Err(StoreError::backend("on purpose"))
+            });
+            assert!(failed.unwrap_err().to_string().contains("on purpose"));
+            assert!(!OwnersLock::is_unlocked(&database).unwrap(), "the shared lock is lost");
+            // A shared lock, not the exclusive one.
+            let two = OwnersLock::open(&database).unwrap();
+            two.acquire_shared(LOCK_RETRY_DELAY).await.unwrap();
+        }
     }
 }

@@ -194,7 +194,8 @@ impl WriteJob for MarkOrphansForDeletion {
     async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<OrphanCounts> {
         // `is_only_holder` requires the write lock, which this transaction holds. A store that opens after the check
         // inserts its first row into `pending` after this transaction, so this job cannot mark its blobs.
-        let other_stores = match self.owners_lock.is_only_holder() {
+        let owners_lock = Arc::clone(&self.owners_lock);
+        let other_stores = match run_blocking(move || owners_lock.is_only_holder()).await {
             Ok(true) => OtherStores::None,
             Ok(false) => OtherStores::Open,
             Err(error) => return Ok(Err(error)),

@@ -44,12 +44,11 @@ impl RequestLimiter {
     pub(crate) fn acquire(self: &Arc<Self>, caller: &Caller) -> Option<RequestPermit> {
         let (tenant, user) = (caller.tenant(), caller.user());
         let mut tenants = self.tenants();
-        if let Some(usage) = tenants.get(tenant) {
-            let is_tenant_at_limit = usage.requests >= self.per_tenant;
-            let is_user_at_limit = usage.users.get(user).is_some_and(|requests| *requests >= self.per_user);
-            if is_tenant_at_limit || is_user_at_limit {
-                return None;
-            }
+        let usage = tenants.get(tenant);
+        let tenant_requests = usage.map_or(0, |usage| usage.requests);
+        let user_requests = usage.and_then(|usage| usage.users.get(user)).map_or(0, |requests| *requests);
+        if tenant_requests >= self.per_tenant || user_requests >= self.per_user {
+            return None;
         }
         let usage = tenants.entry(tenant.clone()).or_default();
         usage.requests += 1;
@@ -104,6 +103,18 @@ mod tests {
         // The first request of ada ends, so acme is below its limit.
         permits.remove(0);
         assert!(limiter.acquire(&bob).is_some());
+    }
+
+    #[test]
+    fn a_limit_of_0_admits_no_request() {
+        for (per_user, per_tenant) in [(0, 3), (3, 0), (0, 0)] {
+            let limiter = Arc::new(RequestLimiter::new(per_user, per_tenant));
+            assert!(limiter.acquire(&caller("acme", "ada")).is_none(), "{per_user} {per_tenant}");
+        }
+        // The tenant has a request in progress, but this user has none.
+        let limiter = Arc::new(RequestLimiter { per_user: 0, per_tenant: 3, tenants: Mutex::default() });
+        limiter.tenants().entry(caller("acme", "bob").tenant().clone()).or_default().requests = 1;
+        assert!(limiter.acquire(&caller("acme", "ada")).is_none());
     }
 
     #[test]

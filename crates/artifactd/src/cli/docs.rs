@@ -82,11 +82,12 @@ fn check(dir: &Path, pages: &[Page]) -> Result<(), CommandError> {
         }
     }
     let shown = dir.display();
-    if !wrong.is_empty() {
-        let _ = writeln!(wrong, "run `artifactd docs {shown}`");
-    }
+    let is_any_page_wrong = !wrong.is_empty();
     for stray in stray_files(dir, pages)? {
         let _ = writeln!(wrong, "  {}", stray_message(&stray));
+    }
+    if is_any_page_wrong {
+        let _ = writeln!(wrong, "run `artifactd docs {shown}` to write the pages");
     }
     if wrong.is_empty() {
         print_message(&format!("{shown}: {} pages, as this build generates them", pages.len()));

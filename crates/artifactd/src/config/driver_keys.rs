@@ -171,7 +171,7 @@ fn may_use_default_driver(
     if purpose != Purpose::Embed {
         let names: Vec<&str> = registry.drivers().map(|driver| driver.info().name).collect();
         mistakes.push(Mistake::without_source(format!(
-            "artifacts.driver is not set, and a server has no default driver; set it to one of {}",
+            "artifacts.driver is not set, and servers and commands have no default driver; set it to one of {}",
             names.join(", ")
         )));
         return false;

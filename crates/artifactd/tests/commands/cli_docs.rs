@@ -173,6 +173,18 @@ fn a_file_that_is_not_a_page_is_named_and_not_changed() {
 }
 
 #[test]
+fn the_command_that_writes_the_pages_is_named_after_the_files_that_it_does_not_remove() {
+    let (_parent, dir) = generated_pages();
+    fs::remove_file(dir.join("errors.md")).unwrap();
+    fs::write(dir.join("more.md"), "mine").unwrap();
+    let outcome = docs(&["--check"], &dir);
+    let position = |text: &str| outcome.expect(1).stderr().find(text).expect(text);
+    let positions =
+        ["errors.md is missing", "more.md is not a generated page: remove it", "run `artifactd docs"];
+    assert!(positions.map(position).is_sorted(), "{outcome:?}");
+}
+
+#[test]
 fn a_directory_that_cannot_be_created_ends_with_1_and_its_cause() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");

@@ -180,7 +180,10 @@ fn what_a_server_needs_is_reported_with_the_other_mistakes() {
         assert!(error.contains(part), "{error}");
     }
     let error = load_for(Purpose::OpenStore, None, &[], &[]).unwrap_err().to_string();
-    assert!(error.starts_with("artifacts.driver is not set"), "{error}");
+    assert!(
+        error.starts_with("artifacts.driver is not set, and servers and commands have no default driver"),
+        "{error}"
+    );
 }
 
 #[test]

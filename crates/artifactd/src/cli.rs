@@ -95,7 +95,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return print_usage_error(&error),
+        Err(error) => return print_clap_error(&error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -134,10 +134,10 @@ pub fn main() -> ExitCode {
 
 /// Prints the help, the version or the error about the arguments, and returns the exit code. clap returns the help and
 /// the version as errors. If they cannot be written, the exit code is that of [`CommandError::from_stdout_error`].
-fn print_usage_error(usage_error: &clap::Error) -> ExitCode {
-    let printed = usage_error.print().and_then(|()| std::io::stdout().flush());
+fn print_clap_error(clap_error: &clap::Error) -> ExitCode {
+    let printed = clap_error.print().and_then(|()| std::io::stdout().flush());
     match printed {
-        Err(error) if !usage_error.use_stderr() => CommandError::from_stdout_error(&error).report(),
-        _ => ExitCode::from(u8::try_from(usage_error.exit_code()).unwrap_or(2)),
+        Err(error) if !clap_error.use_stderr() => CommandError::from_stdout_error(&error).report(),
+        _ => ExitCode::from(u8::try_from(clap_error.exit_code()).unwrap_or(2)),
     }
 }

@@ -108,6 +108,6 @@ fn read_layers(
         layers.add_file(file);
     }
     layers.add_environment(environment);
-    layers.add_flags(flags);
+    layers.add_arguments(flags);
     layers
 }

@@ -112,7 +112,7 @@ fn with_persistence_check(
 /// The store that a command works on.
 pub(super) struct SelectedStore {
     pub(super) config: Config,
-    /// Where the user wrote each option of the store.
+    /// The name of each option in error messages: the key, variable or part of a URL that sets the option.
     option_names: OptionNames,
 }
 

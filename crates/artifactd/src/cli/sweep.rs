@@ -75,14 +75,14 @@ fn summary(swept: SweepSummary, mode: SweepMode) -> String {
     };
     // Writing into a `String` cannot fail.
     if let Some(bytes) = swept.bytes.filter(|_| swept.leftovers > 0) {
-        let verb = if is_dry_run { "would be freed" } else { "freed" };
-        let _ = write!(text, ", {} {verb}", BinaryBytes(bytes));
+        let freed = if is_dry_run { "would be freed" } else { "freed" };
+        let _ = write!(text, ", {} {freed}", BinaryBytes(bytes));
     }
     if swept.spared > 0 {
-        let verb = if is_dry_run { "would be left" } else { "left" };
+        let left = if is_dry_run { "would be left" } else { "left" };
         let _ = write!(
             text,
-            "; {} {verb} because a running process may still use {}",
+            "; {} {left} because a running process may still use {}",
             swept.spared,
             if swept.spared == 1 { "it" } else { "them" }
         );

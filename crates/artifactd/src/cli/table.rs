@@ -6,7 +6,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::printable::printable;
 
-/// The longest text of a cell, in characters. The JSON output has the whole text.
+/// The longest text of a cell in characters, except for [`Cell::uncut`]. The JSON output has the whole text.
 const MAX_CELL_CHARS: usize = 64;
 
 /// A text, and the style that is used if colours are on.
@@ -17,7 +17,7 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// A text of any origin: unprintable characters are escaped, and a long text is cut.
+    /// A cell with a text of any origin: unprintable characters are escaped, and a long text is cut.
     pub(super) fn new(text: &str) -> Self {
         let text = printable(text);
         // A text that is cut ends with an ellipsis, which counts as one of the characters.
@@ -28,7 +28,7 @@ impl Cell {
         Self { text, style: Style::new() }
     }
 
-    /// A text of any origin that is not cut. Unprintable characters are escaped.
+    /// A cell with the whole of a text of any origin: unprintable characters are escaped.
     pub(super) fn uncut(text: &str) -> Self {
         Self { text: printable(text).into_owned(), style: Style::new() }
     }
@@ -57,7 +57,7 @@ impl Cell {
     }
 }
 
-/// A table that can be rendered in several parts. A later part never has narrower columns.
+/// A table that can be rendered in several parts. No column of a part is narrower than in the parts before.
 #[derive(Debug)]
 pub(super) struct Table {
     titles: Vec<&'static str>,

@@ -12,7 +12,7 @@ use artifact_store_identity::keys::{Minter, TokenClaims};
 use super::error::CommandError;
 use super::{stderr, stdout};
 
-/// The largest part of a PEM file that is read, in bytes.
+/// At most this number of bytes of a PEM file is read.
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// Arguments.
@@ -48,11 +48,11 @@ pub(super) struct TokenArgs {
 }
 
 pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
-    for (flag, value) in
+    for (argument, value) in
         [("--tenant", Some(&args.tenant)), ("--user", Some(&args.user)), ("--session", args.session.as_ref())]
     {
         if let Some(value) = value {
-            ScopePart::new(value).map_err(|error| CommandError::usage(format!("{flag}: {error}")))?;
+            ScopePart::new(value).map_err(|error| CommandError::usage(format!("{argument}: {error}")))?;
         }
     }
     let (pem, is_readable_by_others) = read_pem(&args.key)

@@ -16,14 +16,14 @@ use super::{Purpose, driver_keys, parse};
 /// # Errors
 /// Every mistake in `layers`, and every missing key that `purpose` needs.
 pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Settings, ConfigError> {
-    let mut mistakes = layers.take_mistakes();
-    if layers.file_is_unread() {
+    let mut mistakes = layers.check_values();
+    if layers.file_is_unusable() {
         return Err(ConfigError::new(mistakes));
     }
     let store_config = driver_keys::store_config(layers, purpose, &mut mistakes);
     check_contradictions(layers, &mut mistakes);
     if purpose == Purpose::Serve
-        && ["identity.jwks_file", "identity.jwks_url"].iter().all(|key| layers.is_absent(key))
+        && ["identity.jwks_file", "identity.jwks_url"].iter().all(|key| layers.is_missing(key))
     {
         mistakes.push(Mistake::without_source(NO_SOURCE));
     }
@@ -131,20 +131,21 @@ fn telemetry(layers: &Layers) -> Result<TelemetrySettings, Mistake> {
     })
 }
 
-/// Adds a mistake for each pair of values that contradict each other. An illegal value is already reported, so most
-/// checks skip a pair with an illegal value.
+/// Adds a mistake for each pair of values that contradict each other. An illegal value is already reported, so a pair
+/// with an illegal value is skipped. Only an illegal `identity.jwks_file` does not skip its pair. A check returns an
+/// error only if the table of keys has a bug.
 fn check_contradictions(layers: &Layers, mistakes: &mut Vec<Mistake>) {
     let found = [
         streams_within_connections(layers),
         Ok(one_source_of_keys(layers)),
         uploads_within_requests(layers),
-        at_most(
+        first_at_most_second(
             layers,
             ("identity.jwks_refresh_min_interval", "identity.jwks_refresh_interval"),
             parse::duration,
             |duration| format!("{duration:?}"),
         ),
-        at_most(
+        first_at_most_second(
             layers,
             ("artifacts.fetch_default_max_bytes", "artifacts.fetch_hard_max_bytes"),
             parse::size,
@@ -177,7 +178,7 @@ fn streams_within_connections(layers: &Layers) -> Result<Option<Mistake>, Mistak
     })
 }
 
-/// A mistake if a file and a URL are set for the keys that verify tokens.
+/// A mistake if `identity.jwks_file` and `identity.jwks_url` are both set.
 fn one_source_of_keys(layers: &Layers) -> Option<Mistake> {
     let (file, url) = ("identity.jwks_file", "identity.jwks_url");
     let both = layers.is_set(file) && layers.is_set(url) && layers.are_legal(&[url]);
@@ -202,7 +203,7 @@ fn uploads_within_requests(layers: &Layers) -> Result<Option<Mistake>, Mistake> 
 
 /// A mistake if the value of the key `small` is larger than the value of the key `large`. The mistake is reported at
 /// `small` if `small` is set, otherwise at `large`. `show` formats a value for the message.
-fn at_most<T: Ord>(
+fn first_at_most_second<T: Ord>(
     layers: &Layers,
     (small, large): (&str, &str),
     parse: fn(&super::keys::ValueKind, &serde_json::Value) -> Option<T>,

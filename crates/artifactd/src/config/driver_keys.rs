@@ -15,7 +15,7 @@ use super::hint::{digits, duration_hint};
 use super::keys::OPTIONS;
 use super::layers::Layers;
 use super::option_names::OptionNames;
-use super::source::working_directory_of;
+use super::source::working_directory_phrase;
 use super::{Purpose, parse, spellings};
 
 /// The similarity, from 0 to 1, above which an option is suggested.
@@ -38,8 +38,8 @@ struct DriverKey {
     key: &'static str,
     option: &'static str,
     format: ValueFormat,
-    /// If the driver requires the option: an example of its value. Otherwise `None`.
-    required: Option<&'static str>,
+    /// An example of the option's value. `None` if the driver does not require the option.
+    required_example: Option<&'static str>,
 }
 
 /// A row of [`DRIVER_KEYS`]. A path and a URL are required, and other values are not.
@@ -49,11 +49,11 @@ const fn driver_key(
     option: &'static str,
     format: ValueFormat,
 ) -> DriverKey {
-    let required = match format {
+    let required_example = match format {
         ValueFormat::Path(example) | ValueFormat::Url(_, example) => Some(example),
         ValueFormat::Text | ValueFormat::Boolean => None,
     };
-    DriverKey { driver, key, option, format, required }
+    DriverKey { driver, key, option, format, required_example }
 }
 
 /// The two schemes that clients of PostgreSQL accept.
@@ -70,7 +70,7 @@ const DRIVER_KEYS: &[DriverKey] = &[
         ValueFormat::Url(POSTGRES_SCHEMES, "postgres://user:password@host:5432/name"),
     ),
     DriverKey {
-        required: Some("artifacts"),
+        required_example: Some("artifacts"),
         ..driver_key("s3", "artifacts.s3_bucket", "bucket", ValueFormat::Text)
     },
     driver_key("s3", "artifacts.s3_endpoint", "endpoint", ValueFormat::Text),
@@ -90,9 +90,9 @@ const DEFAULT_DRIVER: &str = "inmem";
 /// Returns the configuration of the store, and for each option of its driver the location where the option is set or
 /// would be set. Adds every mistake that this function finds to `mistakes`.
 ///
-/// Returns `None` if no driver can be used, or if this function finds a mistake in an option. The result is valid only
-/// if `mistakes` is empty: a configuration can also be returned with a wrong `artifacts.cursor_secret`, or without an
-/// option whose illegal value was reported before.
+/// Returns `None` if no driver can be used, or if this function finds a mistake in an option. If `mistakes` is not
+/// empty, the returned configuration must not be used: its cursor secret can be wrong, and options whose illegal values
+/// were reported before are missing.
 ///
 /// # Errors
 /// A bug in the table of keys or in the list of drivers.
@@ -165,7 +165,7 @@ fn may_use_default_driver(
         return false;
     }
     // A mistyped key that probably means `artifacts.driver` is already reported.
-    if !layers.is_absent("artifacts.driver") {
+    if !layers.is_missing("artifacts.driver") {
         return false;
     }
     if purpose != Purpose::Embed {
@@ -189,10 +189,10 @@ fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> Strin
         Some(ValueFormat::Path(_)) => layers.get(&key, parse::text).ok().flatten(),
         _ => None,
     };
-    // The text does not contain the path, because the key may be secret.
+    // The text does not contain the path, because the value of `artifacts.dsn` is secret.
     let working_directory = match path {
         // `:memory:` of sqlite is not a path.
-        Some(path) if !path.starts_with(':') => working_directory_of(Path::new(&path)),
+        Some(path) if !path.starts_with(':') => working_directory_phrase(Path::new(&path)),
         _ => String::new(),
     };
     if working_directory.is_empty() {
@@ -209,20 +209,20 @@ fn stray_key(layers: &Layers, key: &str) -> Mistake {
     layers.mistake(key, &reason)
 }
 
-/// The options that the keys of the driver, such as `artifacts.fs_root`, set. Adds a mistake for each required key that
-/// is missing, each value in a wrong format, and each key that is set without the other key of its pair.
+/// The options that are set by keys of the driver, such as `artifacts.fs_root`. Adds a mistake for each required key
+/// that is missing, each value in a wrong format, and each key that is set without the other key of its pair.
 fn key_options(
     layers: &Layers,
     info: &DriverInfo,
     mistakes: &mut Vec<Mistake>,
 ) -> Result<Vec<(&'static str, Value)>, Mistake> {
     let mut options = Vec::new();
-    for DriverKey { key, option, format, required, .. } in
+    for DriverKey { key, option, format, required_example, .. } in
         DRIVER_KEYS.iter().filter(|row| row.driver == info.name)
     {
         if !layers.is_set(key) {
-            if let Some(example) = required
-                && layers.is_absent(key)
+            if let Some(example) = required_example
+                && layers.is_missing(key)
             {
                 let reason = format!("the driver {} needs {key}, such as {example}", info.name);
                 mistakes.push(layers.mistake("artifacts.driver", &reason));
@@ -246,7 +246,7 @@ fn key_options(
     // Each key of a pair requires the other key.
     for (one, other) in KEY_PAIRS.iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
         let is_of_driver = keys_of(info).any(|key| key == *one);
-        if is_of_driver && layers.is_set(one) && layers.is_absent(other) {
+        if is_of_driver && layers.is_set(one) && layers.is_missing(other) {
             let reason = format!("this key requires {other}; set both, or neither");
             mistakes.push(layers.mistake(one, &reason));
         }
@@ -255,7 +255,8 @@ fn key_options(
 }
 
 /// The options that the section `artifacts.options` sets. `key_options` are the options that other keys set. Adds a
-/// mistake for each option that is unknown, illegal, or set by a key of its own.
+/// mistake for each option that is unknown or illegal, and for each option that must be set by a key of the driver,
+/// such as `artifacts.fs_root`.
 fn section_options(
     layers: &Layers,
     info: &DriverInfo,
@@ -289,7 +290,7 @@ fn section_options(
                 _ => String::new(),
             };
             let sentence = error.display_with_option_names(|_| name.to_owned());
-            mistakes.push(layers.mistake_at(name, &format!("{sentence}{hint}")));
+            mistakes.push(layers.mistake_with_sentence(name, &format!("{sentence}{hint}")));
         }
         options.push((option.to_owned(), value));
     }

@@ -29,7 +29,7 @@ pub(super) fn is_known(name: &str, value: &str) -> bool {
 /// each service, and Docker for each link. The caller has checked [`PREFIX`], so the service is called `artifactd` or
 /// `artifactd-…`.
 fn is_service_variable(name: &str, value: &str) -> bool {
-    // Two underscores separate the section of a key from its name, so this variable is treated as a mistyped key.
+    // Two underscores stand for a dot in the name of a key, so this variable is treated as a mistyped key.
     if name.contains("__") {
         return false;
     }

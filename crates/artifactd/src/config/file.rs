@@ -8,7 +8,7 @@ mod yaml;
 use std::io::Read;
 use std::path::Path;
 
-use super::source::{Position, working_directory_of};
+use super::source::{Position, working_directory_phrase};
 use super::tree::Node;
 
 /// The largest file that is read, in bytes.
@@ -64,7 +64,7 @@ fn read_text(path: &Path) -> Result<String, String> {
         return Err("a configuration file's name ends in .yaml, .yml, .toml or .json".into());
     }
     let file = std::fs::File::open(path)
-        .map_err(|error| format!("cannot be opened{}: {error}", working_directory_of(path)))?;
+        .map_err(|error| format!("cannot be opened{}: {error}", working_directory_phrase(path)))?;
     let mut bytes = Vec::new();
     // One byte more than the limit is enough to detect a file that is too large.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;

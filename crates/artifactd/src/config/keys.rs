@@ -1,6 +1,6 @@
 //! [`KEYS`]: the table of every key of the configuration, with its kind, default and meaning. The table is used to read
-//! files, variables and flags, for error messages and for the documentation. This module must never know a value that
-//! is set.
+//! files, variables and the command line, for error messages and for the documentation. This module must never know a
+//! value that is set.
 
 use std::ops::RangeInclusive;
 
@@ -45,13 +45,13 @@ impl ValueKind {
             Self::Address => "an address and a port such as 127.0.0.1:18080, [::1]:18080, localhost:18080 or :18080 (all IPv4 addresses)".into(),
             Self::Size(range) => format!(
                 "a size in bytes such as 4096, 64KiB or 4M, from {} to {}",
-                size(*range.start()),
-                size(*range.end())
+                format_size(*range.start()),
+                format_size(*range.end())
             ),
             Self::Duration(range) => format!(
                 "a duration such as 250ms, 10s or 15m, from {} to {}",
-                duration(*range.start()),
-                duration(*range.end())
+                format_duration(*range.start()),
+                format_duration(*range.end())
             ),
             Self::Count(range) => format!("a whole number from {} to {}", range.start(), range.end()),
             Self::Boolean => "true or false".into(),
@@ -420,7 +420,7 @@ pub(super) fn key(name: &str) -> Option<&'static Key> {
 }
 
 /// The size with the largest unit that divides it, as a user would write it.
-fn size(bytes: u64) -> String {
+fn format_size(bytes: u64) -> String {
     // The number beside each unit is its exponent: 1 KiB is 2^10 bytes.
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find(|(bits, _)| bytes > 0 && bytes.is_multiple_of(1 << bits));
@@ -428,7 +428,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// The duration as a user would write it: whole hours in hours, other durations in milliseconds.
-fn duration(millis: u64) -> String {
+fn format_duration(millis: u64) -> String {
     match millis {
         0 => "0s".into(),
         _ if millis.is_multiple_of(HOUR) => format!("{}h", millis / HOUR),

@@ -1,5 +1,6 @@
-//! [`Layers`]: the value that is set for each key, its source, and the mistakes in names and values. Flags override the
-//! environment, and the environment overrides the file. This module must never know what a value means.
+//! [`Layers`]: the value that is set for each key, its source, and the mistakes in names and values. The command
+//! line overrides the environment, and the environment overrides the file. This module must never know what a value
+//! means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -31,10 +32,9 @@ pub(super) struct Layers {
     illegal: BTreeMap<String, ValueSource>,
     /// The keys and sections that are not reported as missing, because another mistake about them is already reported:
     /// a mistyped name, a key that occurs twice, or a value in place of a section.
-    meant: BTreeSet<String>,
-    /// Whether the keys of the file are not known: the file could not be read or parsed, or does not consist of
-    /// sections.
-    file_is_unread: bool,
+    not_missing: BTreeSet<String>,
+    /// Whether the file could not be read or parsed, or does not consist of sections. If so, its keys are not known.
+    file_is_unusable: bool,
     mistakes: Vec<Mistake>,
 }
 
@@ -47,14 +47,14 @@ impl Layers {
             // An empty file.
             Ok(Node::Leaf(Value::Null)) => {}
             Ok(Node::Leaf(_)) => {
-                self.file_is_unread = true;
+                self.file_is_unusable = true;
                 self.add_mistake(
                     &ValueSource::File(name, None),
                     "a configuration consists of sections with keys, such as 'bind_addr' in the section 'server'",
                 );
             }
             Err(mistakes) => {
-                self.file_is_unread = true;
+                self.file_is_unusable = true;
                 for mistake in mistakes {
                     let source = ValueSource::File(Arc::clone(&name), mistake.position);
                     self.add_mistake(&source, &mistake.reason);
@@ -92,15 +92,16 @@ impl Layers {
         }
     }
 
-    /// Adds the values of flags: dotted name and value. If a name occurs several times, the last value is used.
-    pub(super) fn add_flags(&mut self, flags: &[(String, String)]) {
-        for (name, value) in flags {
-            self.add_value(ValueSource::Flags, name, Value::String(value.clone()));
+    /// Adds the values of the command line: dotted name and value. If a name occurs several times, the last value is
+    /// used.
+    pub(super) fn add_arguments(&mut self, arguments: &[(String, String)]) {
+        for (name, value) in arguments {
+            self.add_value(ValueSource::CommandLine, name, Value::String(value.clone()));
         }
     }
 
     /// Removes the values that are not legal, and returns all mistakes so far.
-    pub(super) fn take_mistakes(&mut self) -> Vec<Mistake> {
+    pub(super) fn check_values(&mut self) -> Vec<Mistake> {
         for (name, (source, value)) in &self.values {
             // An option of the driver has no row in the table of keys: the driver checks its value.
             let Some(key) = key(name) else { continue };
@@ -122,7 +123,7 @@ impl Layers {
     }
 
     /// The value of `name`, parsed by `parse`. If no legal value is set, the default of `name`, or `None` if `name` has
-    /// no default. Must be called after [`take_mistakes`](Self::take_mistakes), which removes illegal values.
+    /// no default. Must be called after [`check_values`](Self::check_values), which removes illegal values.
     ///
     /// # Errors
     /// A bug in the table of keys.
@@ -154,24 +155,24 @@ impl Layers {
 
     /// A mistake in the value of `name`, with the source of the value if `name` is set.
     pub(super) fn mistake(&self, name: &str, reason: &str) -> Mistake {
-        self.mistake_at(name, &format!("{name}: {reason}"))
+        self.mistake_with_sentence(name, &format!("{name}: {reason}"))
     }
 
     /// Like [`mistake`](Self::mistake), with a whole sentence in place of the reason.
-    pub(super) fn mistake_at(&self, name: &str, sentence: &str) -> Mistake {
+    pub(super) fn mistake_with_sentence(&self, name: &str, sentence: &str) -> Mistake {
         match self.source(name) {
             Some(source) => Mistake::at(source, sentence),
             None => Mistake::without_source(sentence),
         }
     }
 
-    /// Where `name` is set, as part of a sentence: `name` with the file or the command line, or the environment
-    /// variable. If `name` is not set, only `name`.
+    /// Where `name` is set, as part of a sentence, such as `server.bind_addr on the command line`. If `name` is not
+    /// set, only `name`.
     pub(super) fn location(&self, name: &str) -> String {
         match self.source(name) {
             Some(source @ ValueSource::File(..)) => format!("{name} in {source}"),
             Some(ValueSource::Env(variable)) => format!("the environment variable {variable}"),
-            Some(ValueSource::Flags) => format!("{name} on the command line"),
+            Some(ValueSource::CommandLine) => format!("{name} on the command line"),
             None => name.to_owned(),
         }
     }
@@ -188,15 +189,16 @@ impl Layers {
 
     /// Whether to report `name` as missing. False if `name` is set, or if another mistake about `name` or its section
     /// is already reported.
-    pub(super) fn is_absent(&self, name: &str) -> bool {
+    pub(super) fn is_missing(&self, name: &str) -> bool {
         let section = name.split_once('.').map_or(name, |(section, _)| section);
-        let is_meant = self.meant.contains(name) || self.meant.contains(section);
-        !self.is_set(name) && !is_meant
+        let is_reported = self.not_missing.contains(name) || self.not_missing.contains(section);
+        !self.is_set(name) && !is_reported
     }
 
-    /// Whether the keys of the file are not known. If so, the checks that need the whole configuration are skipped.
-    pub(super) fn file_is_unread(&self) -> bool {
-        self.file_is_unread
+    /// Whether the file is unusable, so that its keys are not known. If so, the checks that need the whole
+    /// configuration are skipped.
+    pub(super) fn file_is_unusable(&self) -> bool {
+        self.file_is_unusable
     }
 
     /// Returns false if one of `names` has an illegal value. That value is already reported, so checks that depend on
@@ -215,7 +217,9 @@ impl Layers {
         let mut seen = BTreeSet::new();
         for Member { key: member, line, node } in members {
             let source = match file {
-                ValueSource::File(path, _) => ValueSource::File(Arc::clone(path), Some(Position::line(line))),
+                ValueSource::File(path, _) => {
+                    ValueSource::File(Arc::clone(path), Some(Position::at_line(line)))
+                }
                 other => other.clone(),
             };
             let name = if section.is_empty() { member.clone() } else { format!("{section}.{member}") };
@@ -225,7 +229,7 @@ impl Layers {
                 // It is not known which of the two values is meant, so neither is used.
                 self.values.remove(&name);
                 self.illegal.insert(name.clone(), source);
-                self.meant.insert(name);
+                self.not_missing.insert(name);
             } else if member.contains('.') {
                 let reason = format!(
                     "the key '{}' has a dot; write it as a section with a key, such as 'bind_addr' in the section 'server'",
@@ -239,7 +243,7 @@ impl Layers {
                     Node::Leaf(Value::Null) => {}
                     Node::Leaf(_) => {
                         self.add_mistake(&source, &format!("{name} is a section; write its keys below it"));
-                        self.meant.insert(name);
+                        self.not_missing.insert(name);
                     }
                 }
             } else {
@@ -249,13 +253,13 @@ impl Layers {
     }
 
     /// Adds the value of a key or of an option of the driver. Whether the value is legal is checked later, in
-    /// [`take_mistakes`](Self::take_mistakes).
+    /// [`check_values`](Self::check_values).
     fn add_value(&mut self, source: ValueSource, name: &str, value: Value) {
         if let Some(reason) = self.reason_to_refuse(name, &value) {
             self.add_mistake(&source, &reason);
         } else {
-            // A key that occurs twice in the file is illegal. A value of the environment or of a flag makes the key
-            // legal again.
+            // A key that occurs twice in the file is illegal. A value of the environment or of the command line
+            // makes the key legal again.
             self.illegal.remove(name);
             self.values.insert(name.to_owned(), (source, value));
         }
@@ -289,7 +293,7 @@ impl Layers {
         }
         let suggestion = Suggestion::of(name);
         if let Suggestion::Key(known) = &suggestion {
-            self.meant.insert(known.clone());
+            self.not_missing.insert(known.clone());
         }
         format!("there is no key '{shown}'; {suggestion}")
     }

@@ -41,7 +41,7 @@ impl OptionNames {
         })
     }
 
-    /// The message of an error of opening the store, in which each option has the name that the user wrote.
+    /// The message of `error`. The message names each option as the user wrote it.
     pub fn error_message(&self, error: &StoreError) -> String {
         let name =
             |option: &str| self.0.get(option).cloned().unwrap_or_else(|| format!("the option '{option}'"));

@@ -1,6 +1,6 @@
 //! Parses the value of a key by its kind. A value of a file can be a number, a boolean, a list or a string. A value of
-//! the environment or of a flag is always a string. Each function returns `None` if the value is not legal. This module
-//! must never know which key a value belongs to.
+//! the environment or of the command line is always a string. Each function returns `None` if the value is not legal.
+//! This module must never know which key a value belongs to.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

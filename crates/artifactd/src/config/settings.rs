@@ -24,8 +24,8 @@ pub struct Settings {
 pub struct ArtifactsSettings {
     /// The configuration that is passed to `artifact_store::open`.
     pub store: artifact_store::Config,
-    /// For each option of the driver, the key, variable or part of a URL that sets the option. In an error
-    /// of opening the store, the options have these names.
+    /// For each option of the driver, the key, variable or part of a URL that sets the option. Error
+    /// messages name the options in this way.
     pub option_names: OptionNames,
     pub fetch_default_max_bytes: u64,
     pub fetch_hard_max_bytes: u64,

@@ -12,7 +12,7 @@ pub(super) struct Position {
 }
 
 impl Position {
-    pub(super) const fn line(line: u64) -> Self {
+    pub(super) const fn at_line(line: u64) -> Self {
         Self { line, column: None }
     }
 }
@@ -20,13 +20,13 @@ impl Position {
 /// Where a value is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ValueSource {
-    /// The path of a file, and the position in it. `None`: the mistake is about the whole file, or the position is not
-    /// known.
+    /// The path of a file, and the position of the value in it. `None`: the position is not known, or the source is the
+    /// whole file.
     File(Arc<str>, Option<Position>),
     /// The name of an environment variable.
     Env(String),
     /// The command line.
-    Flags,
+    CommandLine,
 }
 
 impl ValueSource {
@@ -36,7 +36,7 @@ impl ValueSource {
         match self {
             Self::File(_, position) => (0, position.map_or(0, |position| position.line)),
             Self::Env(_) => (1, 0),
-            Self::Flags => (2, 0),
+            Self::CommandLine => (2, 0),
         }
     }
 }
@@ -50,14 +50,14 @@ impl fmt::Display for ValueSource {
                 write!(f, "{path}:{line}:{column}")
             }
             Self::Env(name) => write!(f, "environment variable {name}"),
-            Self::Flags => f.write_str("command line"),
+            Self::CommandLine => f.write_str("command line"),
         }
     }
 }
 
 /// ` in the working directory DIR`, if `path` is relative. Empty if `path` is absolute, or if the working directory is
 /// not known.
-pub(super) fn working_directory_of(path: &Path) -> String {
+pub(super) fn working_directory_phrase(path: &Path) -> String {
     if path.is_absolute() {
         return String::new();
     }

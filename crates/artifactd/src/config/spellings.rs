@@ -1,4 +1,4 @@
-//! Parses sizes, durations and addresses. Other spellings than the standard ones are accepted if they have only one
+//! Parses sizes, durations and addresses. A spelling that is not the standard one is accepted if it has only one
 //! meaning.
 //! This module must never know which keys the configuration has.
 

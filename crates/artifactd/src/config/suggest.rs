@@ -8,13 +8,13 @@ use super::keys::{KEYS, OPTIONS};
 /// The similarity, from 0 to 1, above which a name is suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
-/// The end of a sentence about an unknown key.
+/// A suggestion for an unknown key. It is displayed as the end of an error message.
 #[derive(Debug)]
 pub(super) enum Suggestion {
     /// The key or section that was probably meant.
     Key(String),
-    /// The sections or keys that exist, as the end of a sentence.
-    Known(String),
+    /// The keys of the section, or all sections, as the end of a sentence. No name is similar to the unknown key.
+    Names(String),
 }
 
 impl Suggestion {
@@ -26,9 +26,9 @@ impl Suggestion {
         let section = name.split_once('.').map_or("", |(section, _)| section);
         let known: Vec<&str> = key_names().filter(|known| section_of(known) == Some(section)).collect();
         if known.is_empty() {
-            return Self::Known(format!("the sections are {}", sections().join(", ")));
+            return Self::Names(format!("the sections are {}", sections().join(", ")));
         }
-        Self::Known(format!("known: {}", known.join(", ")))
+        Self::Names(format!("known: {}", known.join(", ")))
     }
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Suggestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(known) => write!(f, "did you mean '{known}'?"),
-            Self::Known(known) => f.write_str(known),
+            Self::Names(names) => f.write_str(names),
         }
     }
 }

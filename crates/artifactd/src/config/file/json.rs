@@ -36,7 +36,7 @@ fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, FileMistake> {
     // The mistake in line `line` of `raw`, counted from 1.
     let mistake = |line: usize, reason| {
         let line = line_of(text, raw) + (line as u64).saturating_sub(1);
-        FileMistake::in_syntax("JSON", Some(Position::line(line)), Some(reason))
+        FileMistake::in_syntax("JSON", Some(Position::at_line(line)), Some(reason))
     };
     if depth > MAX_DEPTH {
         return Err(mistake(1, TOO_DEEP));

@@ -1,8 +1,8 @@
 //! [`MediaRange`]: which media types a filter selects. The listings of all drivers use this rule.
 //!
-//! Some stores filter with SQL, so SQL must be able to express every step of the rule. The rule normalizes the stored
-//! media type, which may be any text. A range matches if the normalized text contains every part of the range. This
-//! module must never know how a driver stores a media type.
+//! The rule normalizes the stored media type, which may be any text. A range matches if the normalized text contains
+//! every part of the range. Some drivers apply the rule in SQL, so SQL must be able to express both steps. This module
+//! must never know how a driver stores a media type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ use crate::error::StoreError;
 pub struct MediaRange {
     /// The range as it was written.
     text: String,
-    /// See [`parts`](Self::parts).
+    /// The texts that the normalized form of a matching media type contains: see [`parts`](Self::parts).
     parts: Vec<String>,
 }
 
@@ -127,22 +127,22 @@ fn parse(text: &str) -> Option<Vec<String>> {
     let (kind, subtype) = pieces.next()?.split_once('/')?;
     // The part for type and subtype. For `text/plain` it is ` text/plain;`, and for `image/*` it is ` image/`. For
     // `*/*` it is only the space with which every normalized media type starts.
-    let mut first = String::from(" ");
+    let mut type_part = String::from(" ");
     match (kind, subtype) {
         ("*", "*") => {}
-        (kind, "*") if is_name(kind) => {
-            push_normalized(&mut first, kind);
-            first.push('/');
+        (kind, "*") if is_token_without_wildcard(kind) => {
+            push_normalized(&mut type_part, kind);
+            type_part.push('/');
         }
-        (kind, subtype) if is_name(kind) && is_name(subtype) => {
-            push_normalized(&mut first, kind);
-            first.push('/');
-            push_normalized(&mut first, subtype);
-            first.push(';');
+        (kind, subtype) if is_token_without_wildcard(kind) && is_token_without_wildcard(subtype) => {
+            push_normalized(&mut type_part, kind);
+            type_part.push('/');
+            push_normalized(&mut type_part, subtype);
+            type_part.push(';');
         }
         _ => return None,
     }
-    let mut parts = vec![first];
+    let mut parts = vec![type_part];
     // An empty parameter between two semicolons is valid.
     for parameter in pieces.filter(|piece| !piece.is_empty()) {
         let (name, value) = parameter.split_once('=')?;
@@ -181,7 +181,7 @@ fn split_unquoted(text: &str) -> Option<Vec<&str>> {
 }
 
 /// Whether `text` is a token without a wildcard.
-fn is_name(text: &str) -> bool {
+fn is_token_without_wildcard(text: &str) -> bool {
     is_token(text) && !text.contains('*')
 }
 

@@ -1,9 +1,9 @@
-//! Media types (RFC 9110 §8.3.1): [`MediaType`], a validated text.
+//! Media types (RFC 9110 §8.3.1): [`MediaType`] validates a text.
 //!
 //! This is the only place that validates media types. This module must never know a request, a driver or a filter.
 
-/// A media type as it was written: `type/subtype` with optional parameters. A range such as `image/*` is not a media
-/// type.
+/// A validated media type: `type/subtype` with optional parameters. Only its [essence](Self::essence) is kept. A range
+/// such as `image/*` is not a media type.
 ///
 /// # Examples
 /// ```
@@ -40,7 +40,7 @@ fn is_parameter_list(mut text: &str) -> bool {
     loop {
         let trimmed = text.trim_start_matches(is_whitespace);
         if trimmed.is_empty() {
-            // Here, whitespace is valid only before a semicolon. Whitespace after a semicolon is skipped below.
+            // Whitespace at the end is valid only after a semicolon, and there the code below has skipped it.
             return text.is_empty();
         }
         let Some(after_semicolon) = trimmed.strip_prefix(';') else { return false };
@@ -88,7 +88,7 @@ fn split_token(text: &str) -> (&str, &str) {
     text.split_at(token_length)
 }
 
-/// RFC 9110's `tchar`.
+/// Whether `byte` is a `tchar` of RFC 9110 §5.6.2.
 const fn is_token_byte(byte: u8) -> bool {
     matches!(
         byte,

@@ -81,14 +81,14 @@ enum OptionValue {
     Choice(&'static str),
 }
 
-/// The options of one driver after parsing: all names are known, all values have their type, and defaults are filled
-/// in. Debug output does not show values, because some of them are secrets.
+/// The options of one driver after parsing: all names are known, each value has the type of its option, and defaults
+/// are filled in. Debug output does not show values, because some of them are secrets.
 #[derive(Clone, PartialEq)]
 pub struct Options(BTreeMap<&'static str, OptionValue>);
 
 impl Options {
-    /// Parses the `given` options according to `specs`. A value is either JSON of the option's type, or a text as a URL
-    /// contains it.
+    /// Parses the `given` options according to `specs`. Every value may be a JSON string, written as in a URL. A size
+    /// or a count may also be a JSON number, and a boolean may be a JSON boolean.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown option, an option that is given twice, a
@@ -105,7 +105,7 @@ impl Options {
                 let names = specs.iter().map(|spec| spec.name);
                 return Err(StoreError::invalid(format!(
                     "the driver {driver} has no option '{name}'; {}",
-                    suggest_name(&name, names)
+                    known_names_hint(&name, names)
                 )));
             };
             if values.insert(spec.name, parse_value(spec, &value)?).is_some() {
@@ -187,9 +187,9 @@ impl fmt::Debug for Options {
 /// goes from 0 (nothing in common) to 1 (equal).
 const MIN_SUGGESTED_SIMILARITY: f64 = 0.8;
 
-/// The text of an error message for the unknown `name`: lists the known `names`. If one of them is similar to `name`,
-/// the text begins with a suggestion.
-pub(crate) fn suggest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// Lists the known `names`, for an error message about the unknown `name`. If a known name is similar to `name`, the
+/// returned text begins with a suggestion.
+pub(crate) fn known_names_hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     let similarity = |known: &str| strsim::jaro_winkler(name, known);

@@ -74,8 +74,8 @@ impl UploadIntent {
 /// assert!(url.reveal().ends_with("5ec7e7"));
 /// ```
 ///
-/// The type deliberately does not implement `Display`. If the text were a placeholder, a client could receive the
-/// placeholder. If the text were the URL, a log could contain the secret:
+/// The type deliberately does not implement `Display`. If `to_string` returned a placeholder, a client could receive
+/// the placeholder. If `to_string` returned the URL, a log could contain the secret:
 /// ```compile_fail,E0599
 /// # use artifact_store_core::PresignedUrl;
 /// # let url = PresignedUrl::new("https://bucket.example/key?X-Amz-Signature=5ec7e7");

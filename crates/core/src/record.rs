@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub const MAX_OPTIONS_BYTES: usize = 64 * 1024;
 
 /// The largest number of nested containers (objects and lists) in metadata, including the metadata object itself.
-/// Common JSON parsers accept deeper nesting.
+/// The limit is lower than the nesting limits of common JSON parsers.
 pub const MAX_METADATA_DEPTH: usize = 64;
 
 /// Custom metadata: a JSON object.
@@ -266,8 +266,8 @@ impl Record {
     }
 }
 
-/// A reference to an artifact, as runtimes pass it on and as it is sent over the wire. A ref grants no access: reading
-/// the bytes requires permission for the scope.
+/// A reference to an artifact. Runtimes pass it on instead of the bytes, and its JSON form is part of the wire
+/// protocol. A ref grants no access: reading the bytes requires permission for the scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactRef {

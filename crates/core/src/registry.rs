@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::capability::Capabilities;
 use crate::error::StoreError;
 use crate::event_log::EventLog;
-use crate::options::{OptionSpec, Options, suggest_name};
+use crate::options::{OptionSpec, Options, known_names_hint};
 use crate::store::ArtifactStore;
 use crate::time::Clock;
 
@@ -32,7 +32,7 @@ pub struct DriverInfo {
     pub bytes_cannot_change: bool,
 }
 
-/// How a driver's location is written as a URL, and which options the parts of the URL set. In every form, further
+/// The form of a driver's URLs. The form determines which option each part of a URL sets. In every form, further
 /// options follow as `?name=value&…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UrlForm {
@@ -48,9 +48,9 @@ pub enum UrlForm {
         /// The option that the path sets.
         path: &'static str,
     },
-    /// `postgres://…`. The whole URL becomes the value of the option with this name, and the driver passes the URL to
-    /// the storage's client. Before that, parameters that are options of the driver or of the configuration are
-    /// removed.
+    /// `postgres://…`. The option with this name is set to the whole URL, without the parameters that set other
+    /// options of the driver or keys of the facade crate's configuration. The driver passes this URL to the storage's
+    /// client.
     FullUrl(&'static str),
 }
 
@@ -117,8 +117,8 @@ impl SweepMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct SweepSummary {
-    /// Number of deleted orphans: temporary files, bytes without a record, and empty directories of processes that have
-    /// ended. In a dry run, the number of orphans that were found.
+    /// Number of deleted orphans: bytes without a record, temporary files, staged uploads and empty directories. In a
+    /// dry run, the number of orphans that were found.
     pub leftovers: u64,
     /// Number of bytes of the orphans; `None` if the driver does not know. The storage backend may release the space
     /// later.
@@ -201,8 +201,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Opens the event log that all processes on the location share. `None` if the driver has no event log. The default
-    /// body returns `None`.
+    /// Opens the event log of the location that `options` name. All processes that use the location share this log.
+    /// `None` if the driver has no event log. The default body returns `None`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -224,8 +224,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// location again. A sweep does not affect artifacts or running processes. Only one sweep of a location runs at a
     /// time: a second sweep returns [`SweepSummary::busy`] at once.
     ///
-    /// With [`SweepMode::DryRun`], a sweep only counts the orphans. Opening the location must then delete, create and
-    /// migrate nothing.
+    /// With [`SweepMode::DryRun`], a sweep only counts the orphans. It deletes, creates and migrates nothing, not even
+    /// when it opens the location.
     ///
     /// # Errors
     /// As [`open`](Self::open). A dry run also fails if the store does not exist yet or has to be migrated first.
@@ -236,8 +236,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
-    /// Names of drivers that a program may ask for, and the reason to report if a driver is not registered.
-    missing: BTreeMap<&'static str, &'static str>,
+    /// By driver name: the reason to report if this driver is not registered.
+    reasons_if_missing: BTreeMap<&'static str, &'static str>,
 }
 
 impl Registry {
@@ -267,8 +267,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Sets the reason to report if the driver `name` is not registered. The text of the error of
-    /// [`driver`](Self::driver) is then `the driver NAME REASON`.
+    /// Sets the reason to report if the driver `name` is not registered. [`driver`](Self::driver) then returns an error
+    /// with the text `the driver NAME REASON`.
     ///
     /// # Examples
     /// ```
@@ -280,7 +280,7 @@ impl Registry {
     /// assert_eq!(error.to_string(), "the driver tape needs a licence; ask the operator");
     /// ```
     pub fn explain_missing(&mut self, name: &'static str, reason: &'static str) {
-        self.missing.insert(name, reason);
+        self.reasons_if_missing.insert(name, reason);
     }
 
     /// The driver called `name`.
@@ -292,7 +292,7 @@ impl Registry {
         if let Some(driver) = self.drivers.get(name) {
             return Ok(driver);
         }
-        if let Some(reason) = self.missing.get(name) {
+        if let Some(reason) = self.reasons_if_missing.get(name) {
             return Err(StoreError::invalid(format!("the driver {name} {reason}")));
         }
         let known_names = self.drivers.keys().copied();
@@ -304,8 +304,8 @@ impl Registry {
                 known_names.join(", ")
             )));
         }
-        let suggestion = suggest_name(name, known_names);
-        Err(StoreError::invalid(format!("there is no driver '{name}'; {suggestion}")))
+        let hint = known_names_hint(name, known_names);
+        Err(StoreError::invalid(format!("there is no driver '{name}'; {hint}")))
     }
 
     /// All drivers, in the order of their names.

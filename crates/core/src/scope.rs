@@ -175,8 +175,8 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// The tenants that a listing includes. To list all tenants, a caller must write [`AllTenants`](Self::AllTenants). With
-/// an `Option`, a forgotten tenant would select all tenants.
+/// The tenants that a listing includes. The type is not an `Option`, so that a forgotten tenant does not select all
+/// tenants: a caller that wants all tenants must write [`AllTenants`](Self::AllTenants).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantPattern {
@@ -218,7 +218,7 @@ pub struct ScopePattern {
     pub user: Option<ScopePart>,
     /// One session; `None` for any.
     pub session: Option<ScopePart>,
-    /// Which tasks, and whether artifacts without a task.
+    /// Which tasks the pattern includes, and whether it includes artifacts without a task.
     pub task: TaskPattern,
 }
 

@@ -1,4 +1,4 @@
-//! [`ScopedStore`]: every verb and convenience method of a store, for one scope.
+//! [`ScopedStore`]: the verbs (except `close`) and the convenience methods of a store, for one scope.
 //!
 //! This module must never know a driver.
 

@@ -52,7 +52,7 @@ pub struct PutResult {
 /// The result of a get.
 #[derive(Debug)]
 pub struct GetResult {
-    /// The artifact's record. The range was resolved against its `size`.
+    /// The artifact's record. The requested range was resolved against `record.size`.
     pub record: Record,
     /// The range of the returned bytes. If the artifact ends within the requested range, this range ends there, too. If
     /// the requested range is past the end, this range is empty.
@@ -120,16 +120,17 @@ impl Health {
 ///    the puts run concurrently. Exactly one put returns [`PutOutcome::Created`].
 /// 4. Memory per operation is bounded by a constant, whatever the artifact's size. (Exception: a store in memory holds
 ///    each artifact's bytes once.)
-/// 5. [`close`](Self::close) is idempotent. After the call, every other verb returns
-///    [`Closed`](crate::ErrorKind::Closed). A dropped future leaves no lock, no temporary file and no visible partial
-///    artifact behind.
+/// 5. [`close`](Self::close) is idempotent. After `close`, every other verb returns
+///    [`Closed`](crate::ErrorKind::Closed). If the future of any verb is dropped, no lock, no temporary file and no
+///    visible partial artifact stays behind.
 /// 6. Operations are linearizable per scope and id: after a put returns, every get that starts later finds the
 ///    artifact. After a delete returns, no get finds it.
 /// 7. If [`Flag::Durable`] is advertised, acknowledged writes are durable. If a driver option weakens durability, the
 ///    store does not advertise the flag.
 /// 8. The driver handles timeouts and retries, and both are bounded. It retries only idempotent steps.
-/// 9. Listings are newest first, filtered in the storage and paged by position. If the storage has no index, the
-///    length of a scan is limited. A scan past the limit returns an error that says to narrow the scope.
+/// 9. Listings are newest first and filtered in the storage. A page starts after a [`Position`](crate::Position), not
+///    at an offset. If the storage has no index, the length of a scan is limited. A scan past the limit returns an
+///    error that says to narrow the scope.
 ///
 /// The conformance crate tests these guarantees as far as one process can. It has two tests for each flag: one for
 /// stores that advertise the flag, and one for stores that do not. Separate programs test that a driver survives kills

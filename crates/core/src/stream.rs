@@ -36,11 +36,11 @@ impl ByteStream {
         Self(Box::pin(stream))
     }
 
-    /// A stream of bytes in memory, as one piece without a copy. If `bytes` is empty, the stream has no piece.
+    /// A stream of bytes in memory, as one chunk without a copy. If `bytes` is empty, the stream has no chunk.
     pub fn from_bytes(bytes: Bytes) -> Self {
-        // An `Option` is an iterator over one piece or no piece.
-        let piece = if bytes.is_empty() { None } else { Some(Ok(bytes)) };
-        Self::new(futures_util::stream::iter(piece))
+        // An `Option` is an iterator over one chunk or no chunk.
+        let chunk = if bytes.is_empty() { None } else { Some(Ok(bytes)) };
+        Self::new(futures_util::stream::iter(chunk))
     }
 
     /// Reads the whole stream into memory, up to `max_bytes`.
@@ -51,8 +51,8 @@ impl ByteStream {
         self.collect_with_capacity(max_bytes, 0).await
     }
 
-    /// As [`collect_bytes`](Self::collect_bytes), with a buffer of `capacity` bytes from the start. If the stream has
-    /// only one piece, the piece is returned without a copy, and no buffer is allocated.
+    /// As [`collect_bytes`](Self::collect_bytes), but the buffer is allocated with at least `capacity` bytes. If the
+    /// stream has only one chunk, the chunk is returned without a copy, and no buffer is allocated.
     pub(crate) async fn collect_with_capacity(
         mut self,
         max_bytes: u64,
@@ -68,9 +68,9 @@ impl ByteStream {
         let mut all = BytesMut::with_capacity(capacity.max(first.len() + second.len()));
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
-        while let Some(piece) = self.next().await.transpose()? {
-            check_length(all.len() + piece.len())?;
-            all.extend_from_slice(&piece);
+        while let Some(chunk) = self.next().await.transpose()? {
+            check_length(all.len() + chunk.len())?;
+            all.extend_from_slice(&chunk);
         }
         Ok(all.freeze())
     }

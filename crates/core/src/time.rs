@@ -64,23 +64,23 @@ impl Timestamp {
     /// ```
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
         let micros = i64::try_from(duration.as_micros()).ok()?;
-        Self::from_micros_exact(self.0.checked_add(micros)?)
+        Self::from_micros_checked(self.0.checked_add(micros)?)
     }
 
     /// The time `duration` earlier. A fraction of a microsecond in `duration` is dropped. `None` if the result is
     /// before 0000-01-01T00:00:00Z.
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
         let micros = i64::try_from(duration.as_micros()).ok()?;
-        Self::from_micros_exact(self.0.checked_sub(micros)?)
+        Self::from_micros_checked(self.0.checked_sub(micros)?)
     }
 
     /// The time `micros` microseconds after the epoch; `None` if this time is outside the range of timestamps.
-    fn from_micros_exact(micros: i64) -> Option<Self> {
+    fn from_micros_checked(micros: i64) -> Option<Self> {
         (MIN_MICROS..=MAX_MICROS).contains(&micros).then_some(Self(micros))
     }
 
     /// As [`from_micros`](Self::from_micros), for a number that may not fit into an `i64`.
-    fn from_micros_wide(micros: i128) -> Self {
+    fn from_micros_i128(micros: i128) -> Self {
         let clamped = micros.clamp(i128::from(MIN_MICROS), i128::from(MAX_MICROS));
         // After the clamp, the number fits into an `i64`.
         Self(i64::try_from(clamped).unwrap_or_default())
@@ -125,8 +125,8 @@ impl Timestamp {
     }
 }
 
-/// A parsed RFC 3339 time: any offset, any number of fractional digits, `T` and `Z` in upper or lower case. A leap
-/// second is read as the second after it.
+/// A parsed RFC 3339 time: any offset, any number of fractional digits, `T` and `Z` in upper or lower case, or a space
+/// instead of `T`. A leap second is read as the second after it.
 struct ParsedTime {
     /// Microseconds since the epoch, rounded down.
     micros: i64,
@@ -169,8 +169,8 @@ impl ParsedTime {
     }
 }
 
-// Each of the following functions reads from the start of `rest`, and `rest` then starts after the bytes that were
-// read. `None` means that the text is malformed.
+// Each of the following functions reads bytes at the start of `rest` and removes them from it. `None` means that the
+// text is malformed.
 
 /// Reads the next `count` digits as a number.
 fn parse_digits(rest: &mut &[u8], count: usize) -> Option<i64> {
@@ -196,7 +196,8 @@ fn parse_digits_after(rest: &mut &[u8], separators: &[u8], count: usize) -> Opti
     parse_digits(rest, count)
 }
 
-/// Reads the optional fraction of a second. Returns its microseconds, and whether a digit after the sixth is not zero.
+/// Reads the optional fraction of a second. Returns `(micros, has_remainder)`: the first six digits as a number, and
+/// whether a later digit is not zero.
 fn parse_fraction(rest: &mut &[u8]) -> Option<(i64, bool)> {
     let Some(after_dot) = rest.strip_prefix(b".") else { return Some((0, false)) };
     let length = after_dot.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -248,7 +249,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(timestamp) => write!(f, "{timestamp:.6}"),
-            // Unreachable: the constructors clamp every timestamp to the valid range.
+            // Unreachable: every constructor returns only timestamps in the range that jiff supports.
             Err(_) => write!(f, "{} microseconds after 1970", self.0),
         }
     }

@@ -1,4 +1,5 @@
-//! [`Timestamp`] from and into the times of std and, behind features, of `jiff` and `chrono`.
+//! Conversions between [`Timestamp`] and the times of std, `jiff` and `chrono`. For `jiff` and `chrono`, enable the
+//! feature of the same name.
 //!
 //! A finer time is rounded down to a microsecond. A time outside the range of [`Timestamp`] becomes the nearest
 //! timestamp.
@@ -14,15 +15,15 @@ impl From<SystemTime> for Timestamp {
         let signed = |value: u128| i128::try_from(value).unwrap_or(i128::MAX);
         // For a time before 1970, the error contains the distance to 1970. It is read in nanoseconds, so that
         // `div_euclid` can round down to a microsecond.
-        Self::from_micros_wide(match time.duration_since(UNIX_EPOCH) {
+        Self::from_micros_i128(match time.duration_since(UNIX_EPOCH) {
             Ok(after) => signed(after.as_micros()),
             Err(before) => (-signed(before.duration().as_nanos())).div_euclid(1000),
         })
     }
 }
 
-/// The conversion is exact. If the platform cannot represent the time (Windows: before 1601), the result is the epoch
-/// of Unix.
+/// The conversion is exact. If the platform cannot represent the time (Windows: before 1601), the result is the Unix
+/// epoch.
 impl From<Timestamp> for SystemTime {
     fn from(timestamp: Timestamp) -> Self {
         let distance = Duration::from_micros(timestamp.as_micros().unsigned_abs());
@@ -39,7 +40,7 @@ impl From<Timestamp> for SystemTime {
 #[cfg(feature = "jiff")]
 impl From<jiff::Timestamp> for Timestamp {
     fn from(time: jiff::Timestamp) -> Self {
-        Self::from_micros_wide(time.as_nanosecond().div_euclid(1000))
+        Self::from_micros_i128(time.as_nanosecond().div_euclid(1000))
     }
 }
 

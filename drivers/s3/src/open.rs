@@ -88,7 +88,9 @@ pub(crate) async fn open_format(
     }
     match &object {
         // This mode must write nothing, and a probe writes. So even outdated features are used.
-        Some(object) if mode == OpenMode::Existing => return Ok(opened_without_probe(object, recorded, versioning)),
+        Some(object) if mode == OpenMode::Existing => {
+            return Ok(opened_without_probe(object, recorded, versioning));
+        }
         // If the bucket of an open store was emptied, a new `FORMAT` would hide this, and would not contain the key
         // that encrypts the store's records.
         None if matches!(mode, OpenMode::Existing | OpenMode::Refresh) => return Err(no_store(config)),

@@ -79,7 +79,8 @@ impl<'a> FeatureProbe<'a> {
     /// Fails with `AccessDenied` if the access key may not delete objects. Deletes an object that does not exist, so it
     /// changes nothing. Ignores every other failure.
     pub(crate) async fn check_may_delete(&self) -> Result<(), RequestError> {
-        let delete = self.client.delete_object().bucket(&self.config.bucket).key(&self.existing_key).send().await;
+        let delete =
+            self.client.delete_object().bucket(&self.config.bucket).key(&self.existing_key).send().await;
         match delete.map_err(|error| self.request_error(DELETE, error)) {
             Err(failed) if failed.kind == RequestErrorKind::AccessDenied => Err(failed),
             _ => Ok(()),

@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn whole_hours_are_written_in_hours() {
-        let durations = [0, 100, HOUR, 720 * HOUR, HOUR + 1].map(duration);
+        let durations = [0, 100, HOUR, 720 * HOUR, HOUR + 1].map(format_duration);
         assert_eq!(durations, ["0s", "100ms", "1h", "720h", "3600001ms"]);
     }
 }

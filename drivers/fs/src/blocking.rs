@@ -26,7 +26,7 @@ pub(crate) struct BlockingPool {
     closed: Arc<AtomicBool>,
     /// A running task holds one permit.
     permits: Arc<Semaphore>,
-    /// The number of all permits.
+    /// The total number of permits.
     max_tasks: u32,
 }
 

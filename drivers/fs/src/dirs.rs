@@ -96,10 +96,12 @@ pub(crate) fn entry_names(dir: impl AsFd) -> Result<impl Iterator<Item = Result<
     Ok(names.filter(|name| !matches!(name.as_deref(), Ok("." | ".."))))
 }
 
-/// The first `depth` components of `leaf`, which is the path of a leaf directory. `depth` is 1 to [`DEPTH`].
-fn path_prefix(leaf: &str, depth: usize) -> &str {
-    // The prefix ends before slash number `depth`. The whole path has no slash of this number.
-    leaf.match_indices('/').nth(depth - 1).map_or(leaf, |(end, _)| &leaf[..end])
+/// The first `depth` components of `leaf_path`, which is the path of a leaf directory: tenant, user, session, task.
+/// `depth` is 1 to [`DEPTH`].
+fn path_prefix(leaf_path: &str, depth: usize) -> &str {
+    // The prefix ends before slash number `depth`, counted from 1. If there is no such slash, the prefix is the whole
+    // path.
+    leaf_path.match_indices('/').nth(depth - 1).map_or(leaf_path, |(end, _)| &leaf_path[..end])
 }
 
 /// The tree of scope directories.
@@ -119,12 +121,19 @@ pub(crate) struct ScopeDirs {
 /// this directory and its parents from the cache, and creates and syncs them again.
 #[derive(Debug)]
 struct DirCache {
-    /// By path: the handle of the directory, and the value of `uses` when the directory was last used.
-    dirs: HashMap<String, (Arc<OwnedFd>, u64)>,
+    /// The cached directories by path.
+    dirs: HashMap<String, CachedDir>,
     /// The number of uses of the cache so far.
     uses: u64,
     /// The maximum number of directories in the cache.
     capacity: usize,
+}
+
+#[derive(Debug)]
+struct CachedDir {
+    handle: Arc<OwnedFd>,
+    /// The value of [`DirCache::uses`] when the directory was last used.
+    last_use: u64,
 }
 
 impl DirCache {
@@ -132,9 +141,9 @@ impl DirCache {
     /// no such directory.
     fn get(&mut self, path: &str) -> Option<Arc<OwnedFd>> {
         self.uses += 1;
-        let (dir, last_use) = self.dirs.get_mut(path)?;
-        *last_use = self.uses;
-        Some(Arc::clone(dir))
+        let cached = self.dirs.get_mut(path)?;
+        cached.last_use = self.uses;
+        Some(Arc::clone(&cached.handle))
     }
 
     /// Adds the directory at `path`. If the cache is full, evicts the least recently used directory first.
@@ -143,11 +152,11 @@ impl DirCache {
         if self.dirs.len() >= self.capacity {
             self.evict_least_recently_used();
         }
-        self.dirs.insert(path.to_owned(), (dir, self.uses));
+        self.dirs.insert(path.to_owned(), CachedDir { handle: dir, last_use: self.uses });
     }
 
     fn evict_least_recently_used(&mut self) {
-        let oldest = self.dirs.iter().min_by_key(|(_, (_, last_use))| *last_use);
+        let oldest = self.dirs.iter().min_by_key(|(_, cached)| cached.last_use);
         let oldest_path = oldest.map(|(path, _)| path.clone());
         if let Some(path) = oldest_path {
             self.dirs.remove(&path);
@@ -226,8 +235,8 @@ impl ScopeDirs {
 
     /// Opens the leaf directory of `key`, beginning at the deepest directory of the path that is in the cache.
     ///
-    /// Calls `open` with the parent's handle and a name for each directory below the cached directory. Under
-    /// [`SyncPolicy::Always`], syncs the parents of these directories. Adds the directories to the cache.
+    /// For each directory below the cached directory, calls `open` with the handle of its parent and its name. Under
+    /// [`SyncPolicy::Always`], syncs the parents of these directories. Adds these directories to the cache.
     fn open_leaf_by(
         &self,
         key: &ArtifactKey,
@@ -252,16 +261,17 @@ impl ScopeDirs {
         for (depth, dir) in (cached_depth + 1..).zip(&opened) {
             cache.insert(path_prefix(&path, depth), Arc::clone(dir));
         }
-        // If `opened` is empty, the leaf itself was in the cache. So one of the two always exists.
+        // The leaf is the last directory in `opened`. If `opened` is empty, the leaf was in the cache and is
+        // `cached_dir`. So `NOENT` is never returned here.
         opened.pop().or(cached_dir).ok_or(Errno::NOENT)
     }
 
-    /// Returns the deepest directory on the path `leaf` that is in the cache, and its depth: 1 for the tenant's
-    /// directory, [`DEPTH`] for the leaf. Returns `(0, None)` if the cache contains no directory of the path.
-    fn deepest_cached(&self, leaf: &str) -> (usize, Option<Arc<OwnedFd>>) {
+    /// Returns the deepest directory on `leaf_path` that is in the cache, and its depth: 1 for the tenant's directory,
+    /// [`DEPTH`] for the leaf. Returns `(0, None)` if the cache contains no directory of the path.
+    fn deepest_cached(&self, leaf_path: &str) -> (usize, Option<Arc<OwnedFd>>) {
         let mut cache = self.cache();
         for depth in (1..=DEPTH).rev() {
-            if let Some(dir) = cache.get(path_prefix(leaf, depth)) {
+            if let Some(dir) = cache.get(path_prefix(leaf_path, depth)) {
                 return (depth, Some(dir));
             }
         }
@@ -273,8 +283,9 @@ impl ScopeDirs {
         if self.sync.is_always() { sync_dir(dir) } else { Ok(()) }
     }
 
-    /// Syncs the directory entry of `file`, and the entries of the directories above it. `file` was opened at the path
-    /// of `key`. Returns `false` if this path does not lead to `file` any more: the artifact was deleted or replaced.
+    /// Syncs the directory entry of `file`, and the entries of all directories above the file. `file` was opened at the
+    /// path of `key`. Returns `false` if this path does not lead to `file` any more: the artifact was deleted or
+    /// replaced.
     pub(crate) fn sync_entry(&self, key: &ArtifactKey, file: &File) -> Result<bool, Errno> {
         let expected = rustix::fs::fstat(file)?;
         let sync = || {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// The kernel returns `PERM` if a file system does not have an operation, for example hard links. If the process has no
 /// permission on a directory, the kernel returns `ACCESS` instead.
 pub(crate) fn is_unsupported(error: Errno) -> bool {
-    // On Linux, `OPNOTSUPP` equals `NOTSUP`. In the same pattern, one of the two would be unreachable, so `OPNOTSUPP`
+    // On Linux, `OPNOTSUPP` equals `NOTSUP`. A pattern with both would have an unreachable alternative, so `OPNOTSUPP`
     // is compared separately.
     error == Errno::OPNOTSUPP || matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
 }

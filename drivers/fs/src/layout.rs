@@ -35,7 +35,7 @@ const MAGIC: &[u8; 8] = b"ARTSTORE";
 /// Length of the footer: SHA-256 of record and record length (32 bytes), record length (4, little-endian), format
 /// version (4, little-endian), magic (8).
 const FOOTER_BYTES: usize = 32 + 4 + 4 + MAGIC.len();
-/// The largest encoded record, in bytes. The Gate limits the options in a record to 64 KiB. The remaining bytes are for
+/// The largest encoded record, in bytes. The gate limits the options in a record to 64 KiB. The remaining bytes are for
 /// the scope, the digest and JSON escapes.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 /// The number of bytes at the end of a file that are read first. If the options in the record are not very large, these
@@ -83,8 +83,8 @@ impl fmt::Display for ArtifactKey {
     }
 }
 
-/// Whether `name` has the form of a [`KeyToken`]: a stub of 1 to 12 characters, a dot, and a hash in 32 characters of
-/// base32. Below [`ARTIFACTS_DIR`], this driver creates only such names.
+/// Whether `name` has the form of a [`KeyToken`]: a readable stub of 1 to 12 characters, a dot, and a hash of 32 base32
+/// characters. Below [`ARTIFACTS_DIR`], this driver creates only such names.
 pub(crate) fn is_key_token(name: &str) -> bool {
     name.len() <= MAX_KEY_TOKEN_BYTES
         && name.split_once('.').is_some_and(|(stub, hash)| {

@@ -22,8 +22,8 @@
 //!
 //! Directories are created with mode 0700 and files with 0600. A directory or file is opened relative to the handle of
 //! its parent, without following a symbolic link. On Linux, a read opens the whole path of a file with `openat2`, which
-//! refuses symbolic links. So nothing outside the root is touched. The root itself must not be a symbolic link. A
-//! directory that contains anything other than a store is refused, so a wrong path does no harm.
+//! refuses symbolic links. So nothing outside the root is touched. The root itself must not be a symbolic link. If the
+//! root contains anything other than a store, [`FsStore::open`] fails. So a wrong path does no harm.
 //!
 //! # Commit point
 //! A put writes into `tmp`, syncs the file, and creates and syncs the scope's directories. Then one rename gives the
@@ -84,8 +84,8 @@
 //! # Not done here
 //! - The driver does not defend against users who can write in the root: they can alter a file together with its
 //!   record. Accidental or partial changes are detected as `Corrupt`.
-//! - Scope directories must not be moved while a store is open. A put that has a moved directory open would publish
-//!   into this directory at its new path.
+//! - Scope directories must not be moved while a store is open. A put may still have the handle of the moved directory.
+//!   Then it publishes its file in this directory, at the new path.
 //! - No encryption, compression, quota, expiry or replication. The file system or a wrapper around the store can add
 //!   these.
 //! - On a file system without `flock` the store works, but a sweep never removes temporary files. The file system must

@@ -1,4 +1,4 @@
-//! Checks on opening that the file system can publish files: [`check_publishing`].
+//! [`check_publishing`]: checks that the file system can publish files. A store calls it when it opens.
 //!
 //! Without this check, a store would open but its first put would fail. The error of the check names the unsupported
 //! operation and what to use instead. This module must never touch an artifact.
@@ -18,8 +18,8 @@ use crate::temp::{TempFile, TempFileError, random_temp_name};
 /// Creates and publishes a file in the directory `tmp` of the root, as a put does, and removes the file. `path` is the
 /// path of the root, for messages.
 ///
-/// If the file cannot be created for another reason than a missing operation, such as a full or read-only disk, this
-/// function returns `Ok`, because the store can still be read.
+/// On a full or read-only disk, for example, the file cannot be created, but the store can still be read. Then this
+/// function returns `Ok`.
 ///
 /// # Errors
 /// `Backend` if the file system does not support creating a file, publishing it atomically, or syncing a directory

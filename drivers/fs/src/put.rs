@@ -80,7 +80,7 @@ pub(crate) async fn put_stream(
             write.0 = Some(
                 pool.spawn(move |cancel| {
                     cancel.check_cancelled_or_closed()?;
-                    let mut temp = create_unless_exists(temp, &state)?;
+                    let mut temp = get_or_create_temp(temp, &state)?;
                     temp.append(&batch, &[])?;
                     Ok(temp)
                 })
@@ -114,7 +114,7 @@ impl PendingWrite {
 }
 
 /// Returns `temp`, or creates a temporary file if `temp` is `None`.
-fn create_unless_exists(temp: Option<TempFile>, state: &StoreState) -> Result<TempFile, StoreError> {
+fn get_or_create_temp(temp: Option<TempFile>, state: &StoreState) -> Result<TempFile, StoreError> {
     match temp {
         Some(temp) => Ok(temp),
         None => TempFile::create(&state.root.tmp).map_err(StoreError::from),
@@ -138,7 +138,7 @@ impl Upload {
     /// the file. Returns the file and the record in its trailer.
     fn complete_file(self, state: &StoreState) -> Result<(TempFile, Record), StoreError> {
         let Self { scope, options, digest, size, temp, chunks } = self;
-        let mut file = create_unless_exists(temp, state)?;
+        let mut file = get_or_create_temp(temp, state)?;
         let record = Record::new(scope, options, digest, size, state.clock.now());
         file.append(&chunks, &encode_trailer(&record)?)?;
         if state.sync.is_always() {
@@ -151,7 +151,7 @@ impl Upload {
 /// Publishes the artifact, unless it already exists.
 ///
 /// If several puts of the artifact race, [`TempFile::publish`] succeeds for only one of them, because it never replaces
-/// a file. The first call of [`existing_record`] avoids needless writes.
+/// a file. This function calls [`existing_record`] only to avoid needless writes.
 fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Result<PutResult, StoreError> {
     let id = ArtifactId::new(&upload.options.namespace, &upload.digest);
     let key = ArtifactKey::new(&upload.scope, &id);
@@ -172,8 +172,9 @@ fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Res
 /// artifact. `record` is the record in `file`.
 ///
 /// # Errors
-/// `Unavailable` if [`MAX_ATTEMPTS`] attempts failed, or if the caller dropped the put; otherwise as
-/// [`existing_record`]. If the sync of the leaf directory fails, the artifact is published nevertheless.
+/// `Unavailable` if [`MAX_ATTEMPTS`] attempts failed, or if the caller dropped the put; the errors of
+/// [`existing_record`]. Other errors of the file system are mapped by [`map_io_error`]. If the sync of the leaf
+/// directory fails, the error is returned although the artifact is published.
 fn publish(
     state: &StoreState,
     cancel: &CancellationToken,

@@ -211,7 +211,8 @@ fn create_root(path: &Path) -> Result<(), StoreError> {
         Err(error) => return Err(create_error(error)),
     }
     let root = File::open(path).map_err(create_error)?;
-    // `path` is absolute, and it is not `/`, which always exists. So `path` has a parent, and `.` is never opened.
+    // `path` is absolute. It is not `/`, because the directory was created above. So `path` has a parent, and `.` is
+    // never opened.
     let parent = path.parent().map_or_else(|| File::open("."), File::open).map_err(create_error)?;
     inherit_owner(root, parent).map_err(|error| create_error(error.into()))
 }
@@ -323,8 +324,8 @@ fn write_marker(dir: &OwnedFd, tmp: &Arc<OwnedFd>) -> Result<(), StoreError> {
 
 /// Syncs the entry of the root in its parent directory. Errors are ignored.
 ///
-/// [`create_root`] opens the parent. So if this process may not open the parent, it did not create the root, and there
-/// is nothing to sync.
+/// If the root existed before, this process may have no permission to open the parent. To create a root, the process
+/// needs this permission, because [`create_root`] opens the parent too.
 fn sync_parent(path: &Path) {
     if let Some(parent) = path.parent()
         && let Ok(parent) = File::open(parent)

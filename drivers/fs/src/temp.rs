@@ -1,8 +1,8 @@
 //! Temporary files: [`TempFile`]. A temporary file becomes an artifact when it is published.
 //!
-//! A temporary file is locked directly after its creation, and until it is closed. The operating system releases the
-//! lock when the process ends. So a sweep in any process can distinguish a file in use from an orphan. This module must
-//! never know what the file contains.
+//! A temporary file is locked directly after its creation and stays locked until it is closed. The operating system
+//! releases the lock when the process ends. So a sweep in any process can distinguish a file in use from an orphan.
+//! This module must never know what the file contains.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

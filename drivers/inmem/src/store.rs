@@ -26,8 +26,8 @@ impl InmemStore {
         Self { config, index: Arc::new(ArtifactIndex::new()) }
     }
 
-    /// For the conformance suite: lists the inconsistencies between the map and the sorted entries, one line each. The
-    /// list is empty if there are none.
+    /// For the conformance suite: lists the inconsistencies between the artifacts and their entries in listing order,
+    /// one line each. The list is empty if there are none.
     #[doc(hidden)]
     pub fn audit(&self) -> Vec<String> {
         self.index.audit()

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use crate::config::SqliteConfig;
 use crate::{connect, error};
 
-/// A label for each kind of orphan or inconsistency, and the query that finds the affected blobs.
+/// A label for each kind of orphan or inconsistency, and the query that returns the numbers of the affected blobs.
 ///
 /// In a chunk's key, the low 22 bits are the index of the chunk, and the other bits are the blob number. The largest
 /// index is 4194303.

@@ -24,8 +24,8 @@ impl BatchError {
     }
 }
 
-/// Runs `jobs` in one transaction and commits it. Returns one list for each job: the blobs that the writer must delete
-/// after this commit.
+/// Runs `jobs` in one transaction and commits it. Returns, for each job, the numbers of the blobs that the writer must
+/// delete after this commit.
 pub(crate) async fn run(
     conn: &mut SqliteConnection,
     clock: &dyn Clock,
@@ -41,7 +41,7 @@ pub(crate) async fn run(
     result
 }
 
-/// Runs `jobs` in the transaction that is open on `conn`, and commits it. Returns the blobs to delete for each job.
+/// Runs `jobs` in the transaction that is open on `conn`, and commits it. Returns the same as [`run`].
 async fn run_and_commit(
     conn: &mut SqliteConnection,
     clock: &dyn Clock,
@@ -56,7 +56,7 @@ async fn run_and_commit(
     }
 }
 
-/// Runs `jobs` and stores the blob counter. Returns the blobs to delete for each job.
+/// Runs `jobs` and stores the counter of blob numbers. Returns the same as [`run`].
 async fn run_jobs(
     mut transaction: WriteTransaction<'_>,
     jobs: &mut [Box<dyn ErasedJob>],

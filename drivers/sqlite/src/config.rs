@@ -102,12 +102,13 @@ pub struct SqliteConfig {
 }
 
 impl SqliteConfig {
-    /// A store in the database file at `path`. The file is created if it is missing; its directory must exist.
+    /// The configuration of a store in the database file at `path`. The directory of the file must exist. When a store
+    /// is opened for writing, the file is created if it is missing.
     pub fn file(path: impl AsRef<Path>) -> Self {
         Self { path: Some(path.as_ref().to_owned()), ..Self::memory() }
     }
 
-    /// A store in memory. Its artifacts are lost when the store is closed or dropped.
+    /// The configuration of a store in memory. The artifacts of such a store are lost when it is closed or dropped.
     pub fn memory() -> Self {
         // These are the defaults that `OPTIONS` documents. A store in a file has the same defaults.
         Self {

@@ -1,8 +1,8 @@
 //! The database file on disk: its creation, its access mode, the check that it was not moved, and the free space on its
 //! disk.
 //!
-//! This module must never name a table. It must never open the database file while a connection may have the file open.
-//! Otherwise closing the module's descriptor would release all locks that the process holds on this file.
+//! This module must never name a table. It must never open the database file while a connection may have the file open:
+//! when a process closes any descriptor of a file, the operating system releases all locks of the process on this file.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -73,7 +73,8 @@ fn create_empty_file(path: &Path) -> Result<(), StoreError> {
 
 /// How this process reads an existing database.
 ///
-/// In all modes except [`ReadWrite`](Self::ReadWrite), the process cannot write, or its caller must not write.
+/// In all modes except [`ReadWrite`](Self::ReadWrite), this process does not write: it has no write permission, or the
+/// mode is from [`read_only_access_mode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccessMode {
     /// The process can write the file and its directory. SQLite reads with locks.
@@ -192,11 +193,13 @@ impl DatabaseFile {
         file_id(&self.path).map_or(true, |found| found != self.file_id)
     }
 
-    /// Checks before a transaction that the file was not moved, and that there is room for the `bytes` of its jobs.
+    /// Checks that the file was not moved and that the disk has room for a transaction. The writer calls this method
+    /// before each transaction. `bytes` is the total size of the transaction's jobs.
     ///
-    /// The disk must never become so full that the log cannot be checkpointed into the database. Otherwise even a
-    /// delete would have no room. So on a nearly full disk, this method checkpoints the log before every transaction.
-    /// It refuses a transaction whose bytes do not fit. It never refuses a transaction without bytes, such as a delete.
+    /// If the disk were so full that the log could not be checkpointed into the database, even a delete would have no
+    /// room. So on a nearly full disk, this method checkpoints the log before every transaction. It refuses a
+    /// transaction whose bytes do not fit. A full disk never makes it refuse a transaction without bytes, such as a
+    /// delete.
     ///
     /// # Errors
     /// - [`sqlx::Error::Io`] with the kind `NotFound` if the file was moved and `durability` is [`Durability::Synced`].

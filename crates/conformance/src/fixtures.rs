@@ -53,7 +53,7 @@ pub(crate) fn random_bytes(seed: u64, length: usize) -> Bytes {
     all.into()
 }
 
-/// Returns the scope of a session, without a task. Returns an error only if a name is invalid.
+/// Returns the scope of a session, without a task. Returns an error only if a part is invalid.
 pub(crate) fn scope(tenant: &str, user: &str, session: &str) -> Result<Scope, StoreError> {
     Scope::new(tenant, user, session)
 }
@@ -63,8 +63,8 @@ pub(crate) fn default_scope() -> Result<Scope, StoreError> {
     scope("acme", "ada", "s-1")
 }
 
-/// Returns five scopes. Each of them differs in one part from the default scope with the task `t-1`. The text beside
-/// the scope names this part.
+/// Returns five scopes, each with a text. Each scope differs in one part from the default scope with the task `t-1`.
+/// The text says which part differs.
 pub(crate) fn neighbouring_scopes() -> Result<[(&'static str, Scope); 5], StoreError> {
     Ok([
         ("tenant", scope("acme2", "ada", "s-1")?.with_task("t-1")?),

@@ -6,7 +6,7 @@ use artifact_store_core::{ArtifactStore, BoxError, Gate, GateOptions, StoreError
 
 use crate::harness::{Backend, Harness, HttpClient, StoreOptions};
 
-/// The harness of the same flavour as the inner harness, but with each store behind a [`Gate`], as callers use a store.
+/// Wraps another harness and puts each of its stores behind a [`Gate`].
 #[derive(Debug)]
 pub struct GatedHarness(pub Arc<dyn Harness>);
 

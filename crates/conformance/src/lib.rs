@@ -1,6 +1,7 @@
 //! The contract of artifact-store as named checks, and liars that prove that the checks detect broken stores.
 //!
-//! The author of a driver implements [`Harness`] and runs the whole list. Every driver must run every check.
+//! The author of a driver implements [`Harness`] and calls [`run`], which runs all checks. No driver may leave out a
+//! check.
 //!
 //! ```no_run
 //! # use artifact_store_conformance::{GatedHarness, Harness, run};
@@ -17,9 +18,8 @@
 //! check is skipped. *Not promised* means that the store does not advertise the flag of the check. The check has then
 //! tested what the contract requires of a store without this flag.
 //!
-//! Items in the raw storage that belong to no visible artifact are called *residue*. At the end of each check, the raw
-//! storage must contain no residue: before its stores are closed, and after they are closed. After the close, no task
-//! may be alive.
+//! Items in the raw storage that belong to no visible artifact are called *residue*. After each check, the raw storage
+//! must contain no residue, both before and after the check's stores are closed. After the close, no task may be alive.
 //!
 //! The [`liars`] are stores that each break one promise. [`liars::ALL`] names the check that must fail for each of
 //! them.

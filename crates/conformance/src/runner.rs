@@ -34,7 +34,7 @@ pub struct Report {
     pub flavour: String,
     /// The seed of every random value. Set `CONFORMANCE_SEED` to this number to repeat the run.
     pub seed: u64,
-    /// The result of each check, in the order of the list.
+    /// The result of each check, in the order in which the checks ran.
     pub checks: Vec<CheckReport>,
 }
 
@@ -112,7 +112,7 @@ pub fn run(harness: &dyn Harness) -> Report {
 }
 
 /// Runs `checks` on one flavour with this seed. Calls `progress` with the report of each check when the check ends.
-/// Call this function outside a Tokio runtime, as [`run`].
+/// Call this function outside a Tokio runtime, because it builds a runtime for each check.
 pub fn run_checks(
     harness: &dyn Harness,
     checks: &[Check],

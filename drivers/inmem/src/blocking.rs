@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 /// Runs `work` on the blocking pool. On the async thread, `work` would delay other tasks.
 ///
 /// # Errors
-/// The error of `work`; `Backend` if `work` panicked, or if the runtime shut down first.
+/// The error of `work`; `Backend` if `work` panicked, or if the runtime shut down before `work` started.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -182,8 +182,8 @@ impl ArtifactIndex {
         Ok(true)
     }
 
-    /// The largest number of rows that a listing of `pattern` may scan.
-    pub(crate) fn row_count(&self, pattern: &ScopePattern) -> usize {
+    /// The largest number of rows that one scan of `pattern` may read.
+    pub(crate) fn max_scan_rows(&self, pattern: &ScopePattern) -> usize {
         read_lock(&self.sorted).get(&ScopePrefix::covering(pattern)).map_or(0, BTreeMap::len)
     }
 

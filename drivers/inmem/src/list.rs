@@ -26,7 +26,7 @@ struct ListedRows {
 /// Returns one page of `query`, and the total if the query asks for it.
 pub(crate) async fn list(index: &Arc<ArtifactIndex>, query: &ListQuery) -> Result<Page, StoreError> {
     let after = query.position()?;
-    let rows = if index.row_count(query.pattern()) <= INLINE_SCAN_ROWS {
+    let rows = if index.max_scan_rows(query.pattern()) <= INLINE_SCAN_ROWS {
         list_rows(index, query, after)?
     } else {
         let (index, query, after) = (Arc::clone(index), query.clone(), after.cloned());

@@ -31,10 +31,10 @@ pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {
         store.close().await?;
     }
     match (flag, advertised) {
-        (Flag::PresignGet, true) => presign_probes::get_works(ctx, &*store).await?,
-        (Flag::PresignGet, false) => presign_probes::get_is_unsupported(ctx, &*store).await?,
-        (Flag::PresignPut, true) => presign_probes::put_works(ctx, &*store).await?,
-        (Flag::PresignPut, false) => presign_probes::put_is_unsupported(ctx, &*store).await?,
+        (Flag::PresignGet, true) => presign_probes::ensure_presign_get_works(ctx, &*store).await?,
+        (Flag::PresignGet, false) => presign_probes::ensure_presign_get_is_unsupported(ctx, &*store).await?,
+        (Flag::PresignPut, true) => presign_probes::ensure_presign_put_works(ctx, &*store).await?,
+        (Flag::PresignPut, false) => presign_probes::ensure_presign_put_is_unsupported(ctx, &*store).await?,
         (Flag::Durable, true) => reopening_finds_everything(ctx).await?,
         (Flag::Durable, false) => reopening_finds_whole_or_nothing(ctx).await?,
         (Flag::Shared, true) => a_second_open_shares(ctx).await?,

@@ -23,15 +23,15 @@ check_group! { "model":
 /// One step of a history.
 ///
 /// `scope`, `bytes`, `namespace` and `source` are indexes into short lists. The lists are short so that several steps
-/// use the same artifact. `range` is the start and the end of a range; `None` means the whole artifact. If `wide` is
-/// true, the step lists the whole tenant instead of `scope`. `limit` is the largest number of rows in a page. If the
-/// `source` of a listing is `None`, the listing includes every source.
+/// use the same artifact. `range` is the start and the end of a range; `None` means the whole artifact. If
+/// `whole_tenant` is true, the step lists the whole tenant instead of `scope`. `limit` is the largest number of rows in
+/// a page. If the `source` of a listing is `None`, the listing includes every source.
 #[derive(Debug, Clone)]
 enum Step {
     Put { scope: usize, bytes: usize, namespace: usize, streamed: bool, source: usize },
     Get { scope: usize, bytes: usize, namespace: usize, range: Option<(u64, u64)> },
     Delete { scope: usize, bytes: usize, namespace: usize },
-    List { scope: usize, wide: bool, source: Option<usize>, limit: u32 },
+    List { scope: usize, whole_tenant: bool, source: Option<usize>, limit: u32 },
 }
 
 /// Generates histories of 1 to 39 steps. The number before `=>` is the relative frequency of the step.
@@ -45,7 +45,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..3_usize, 0..5_usize, 0..2_usize)
             .prop_map(|(scope, bytes, namespace)| Step::Delete { scope, bytes, namespace }),
         2 => (0..3_usize, any::<bool>(), proptest::option::of(0..4_usize), 1..4_u32)
-            .prop_map(|(scope, wide, source, limit)| Step::List { scope, wide, source, limit }),
+            .prop_map(|(scope, whole_tenant, source, limit)| Step::List { scope, whole_tenant, source, limit }),
     ];
     proptest::collection::vec(step, 1..40)
 }
@@ -147,9 +147,9 @@ async fn replay(
                     }
                     (get, expected) => {
                         // The artifact exists in the store or in the map, but not in both.
-                        let exists = (get.is_some(), expected.is_some());
+                        let (in_store, in_map) = (get.is_some(), expected.is_some());
                         return Err(Failure::new(format!(
-                            "{step:?}: whether the artifact exists in the store and in the map: {exists:?}"
+                            "{step:?}: the artifact exists in the store: {in_store}, in the map: {in_map}"
                         )));
                     }
                 }
@@ -164,8 +164,8 @@ async fn replay(
                     "{step:?}: the artifact exists after the delete"
                 );
             }
-            Step::List { scope, wide, source, limit } => {
-                let pattern = if *wide {
+            Step::List { scope, whole_tenant, source, limit } => {
+                let pattern = if *whole_tenant {
                     ScopePattern::tenant(ScopePart::new(tenant)?)
                 } else {
                     ScopePattern::exactly(&scopes[*scope])

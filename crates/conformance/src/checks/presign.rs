@@ -10,7 +10,9 @@ use bytes::Bytes;
 
 use super::check_group;
 use super::flags::probe;
-use super::presign_probes::{MINUTE, client, get_is_unsupported, put_is_unsupported, send, upload_intent};
+use super::presign_probes::{
+    MINUTE, client, ensure_presign_get_is_unsupported, ensure_presign_put_is_unsupported, send, upload_intent,
+};
 use crate::bodies::read_to_end;
 use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq, ensure_error_kind};
 use crate::fixtures::{KIB, default_scope, id_of, options_named, put, random_bytes};
@@ -45,7 +47,7 @@ async fn presign_download(store: &dyn ArtifactStore, bytes: &Bytes) -> Result<Pr
 async fn a_presigned_download_says_what_it_is(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignGet) {
-        get_is_unsupported(ctx, &*store).await?;
+        ensure_presign_get_is_unsupported(ctx, &*store).await?;
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;
@@ -92,7 +94,8 @@ async fn send_to_url(
     response.map_err(|error| Failure::new(format!("no response to a presigned {method}: {error}")))
 }
 
-/// Returns `url` with another first digit in its signature. If `url` has no signature, its last character is replaced.
+/// Returns `url` with the first digit of its signature replaced. If `url` has no signature, replaces the last character
+/// of `url`.
 fn alter_signature(url: &str) -> String {
     let signature_start = url.find("Signature=").map(|start| start + "Signature=".len());
     let position = signature_start.unwrap_or(url.len().saturating_sub(1));
@@ -105,7 +108,7 @@ fn alter_signature(url: &str) -> String {
 async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignGet) {
-        get_is_unsupported(ctx, &*store).await?;
+        ensure_presign_get_is_unsupported(ctx, &*store).await?;
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;
@@ -134,7 +137,7 @@ async fn a_presigned_download_grants_nothing_else(ctx: &CheckContext) -> CheckRe
 async fn racing_commits_make_one_artifact(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     if !store.capabilities().has(Flag::PresignPut) {
-        put_is_unsupported(ctx, &*store).await?;
+        ensure_presign_put_is_unsupported(ctx, &*store).await?;
         return Ok(Outcome::NotPromised);
     }
     let client = client(ctx)?;
@@ -159,7 +162,7 @@ async fn racing_commits_make_one_artifact(ctx: &CheckContext) -> CheckResult {
             put.ok_or_else(|| Failure::new("a commit found no upload while another commit was running"))?;
         created += usize::from(put.outcome == PutOutcome::Created);
     }
-    ensure_eq!(created, 1, "the number of 16 racing commits that created");
+    ensure_eq!(created, 1, "the number of racing commits that returned Created");
     let get = store.get(&scope, &id, None).await?;
     let get = get.ok_or_else(|| Failure::new("a committed upload does not exist"))?;
     ensure!(read_to_end(get).await? == bytes, "a committed upload has other bytes");

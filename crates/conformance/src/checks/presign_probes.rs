@@ -19,7 +19,7 @@ pub(super) const MINUTE: Duration = Duration::from_mins(1);
 /// Returns the HTTP client of the backend. Fails if the backend has none.
 pub(super) fn client(ctx: &CheckContext) -> Result<std::sync::Arc<dyn HttpClient>, Failure> {
     ctx.backend().http_client().ok_or_else(|| {
-        Failure::new("the store advertises presigning, but its backend has no HTTP client to prove it")
+        Failure::new("the store advertises presigning, but its backend has no HTTP client to test it")
     })
 }
 
@@ -40,7 +40,10 @@ pub(super) async fn send(
 
 /// For a store with `PresignGet`: a missing artifact gets no URL. The URL of an existing artifact downloads its bytes,
 /// and allows no upload.
-pub(super) async fn get_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
+pub(super) async fn ensure_presign_get_works(
+    ctx: &CheckContext,
+    store: &dyn ArtifactStore,
+) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;
     for size in [0, 10, 2 * MIB] {
@@ -60,7 +63,10 @@ pub(super) async fn get_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> 
 }
 
 /// For a store without `PresignGet`: presigning a download fails, whether the artifact exists or not.
-pub(super) async fn get_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
+pub(super) async fn ensure_presign_get_is_unsupported(
+    ctx: &CheckContext,
+    store: &dyn ArtifactStore,
+) -> Result<(), Failure> {
     let scope = default_scope()?;
     let bytes = random_bytes(ctx.seed, 10);
     put(store, &scope, &bytes).await?;
@@ -72,14 +78,17 @@ pub(super) async fn get_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactS
     Ok(())
 }
 
-/// Returns the announcement of an upload of `bytes` with the file name `upload`.
+/// Returns the intent to upload `bytes` with the file name `upload`.
 pub(super) fn upload_intent(bytes: &Bytes) -> UploadIntent {
     UploadIntent { digest: Digest::of(bytes), size: bytes.len() as u64, options: options_named("upload") }
 }
 
 /// For a store with `PresignPut`: only the announced bytes can be uploaded, and they are visible only after the commit.
 /// A second commit finds the artifact of the first commit.
-pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
+pub(super) async fn ensure_presign_put_works(
+    ctx: &CheckContext,
+    store: &dyn ArtifactStore,
+) -> Result<(), Failure> {
     let client = client(ctx)?;
     let scope = default_scope()?;
     for size in [10, 2 * MIB] {
@@ -128,7 +137,10 @@ pub(super) async fn put_works(ctx: &CheckContext, store: &dyn ArtifactStore) -> 
 }
 
 /// For a store without `PresignPut`: presigning and committing an upload both fail.
-pub(super) async fn put_is_unsupported(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<(), Failure> {
+pub(super) async fn ensure_presign_put_is_unsupported(
+    ctx: &CheckContext,
+    store: &dyn ArtifactStore,
+) -> Result<(), Failure> {
     let scope = default_scope()?;
     let intent = upload_intent(&random_bytes(ctx.seed, 10));
     let expected = |kind| kind == ErrorKind::Unsupported(Flag::PresignPut);

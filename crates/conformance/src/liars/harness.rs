@@ -14,7 +14,7 @@ use super::lock;
 use super::locking::is_open;
 use super::shared_state::SharedState;
 use super::store::LyingStore;
-use super::url_server::{SkippedChecks, UrlServer};
+use super::url_server::{UrlServer, UrlServerLies};
 use crate::harness::{Backend, Harness, HttpClient, HttpResponse, StoreOptions};
 
 /// The harness of the store that tells this lie.
@@ -26,8 +26,8 @@ struct LyingBackend {
     lie: Lie,
     url_server: Arc<UrlServer>,
     shared: Arc<SharedState>,
-    /// With `Lie::SharesWithoutFlag`, the store of the first open, which every later open uses, too. With
-    /// `Lie::SecondOpenIsABackendError`, the store that was opened last. `None` with all other lies.
+    /// With `Lie::SharesWithoutFlag`, the honest store that all opens share. With `Lie::SecondOpenIsABackendError`, the
+    /// honest store that was opened last. `None` before the first open, and with all other lies.
     latest: Mutex<Option<Arc<PresigningStore>>>,
 }
 
@@ -51,7 +51,7 @@ impl Harness for Liar {
 impl Backend for LyingBackend {
     async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn ArtifactStore>, StoreError> {
         let create = || Arc::new(PresigningStore::new(options, Arc::clone(&self.url_server)));
-        // This liar locks its storage, but reports a locked storage with the wrong kind of error.
+        // With this lie, a store locks its storage, but a second open fails with the wrong kind of error.
         if self.lie == Lie::SecondOpenIsABackendError {
             let latest = lock(&self.latest).clone();
             if is_open(latest.as_deref().map(|store| store as _)).await {
@@ -78,7 +78,7 @@ impl Backend for LyingBackend {
     }
 
     fn is_persistent(&self) -> bool {
-        // The checks that must fail for these lies test a persistent backend.
+        // If the backend were not persistent, the checks for these lies would fail before the step that tests the lie.
         matches!(
             self.lie,
             Lie::SaysDurable | Lie::RemembersHalf | Lie::SaysShared | Lie::SecondOpenIsABackendError
@@ -90,20 +90,23 @@ impl Backend for LyingBackend {
     }
 
     fn http_client(&self) -> Option<Arc<dyn HttpClient>> {
-        let skipped = SkippedChecks {
-            method: self.lie == Lie::UrlTakesAnyMethod,
-            signature: self.lie == Lie::UrlTakesAnySignature,
-            key: self.lie == Lie::UrlTakesAnyKey,
-            body: self.lie == Lie::UploadTakesAnyBytes,
-            disposition: self.lie == Lie::DownloadsInline,
+        let lies = UrlServerLies {
+            any_method: self.lie == Lie::UrlTakesAnyMethod,
+            any_signature: self.lie == Lie::UrlTakesAnySignature,
+            signature_of_any_url: self.lie == Lie::UrlTakesAnyKey,
+            any_upload: self.lie == Lie::UploadTakesAnyBytes,
+            inline_downloads: self.lie == Lie::DownloadsInline,
         };
-        Some(Arc::new(LyingHttpClient(Arc::clone(&self.url_server), skipped)))
+        Some(Arc::new(LyingHttpClient { server: Arc::clone(&self.url_server), lies }))
     }
 }
 
-/// An HTTP client whose server skips some checks.
+/// An HTTP client whose server tells `lies`.
 #[derive(Debug)]
-struct LyingHttpClient(Arc<UrlServer>, SkippedChecks);
+struct LyingHttpClient {
+    server: Arc<UrlServer>,
+    lies: UrlServerLies,
+}
 
 #[async_trait]
 impl HttpClient for LyingHttpClient {
@@ -114,6 +117,6 @@ impl HttpClient for LyingHttpClient {
         _headers: &[(String, String)],
         body: Bytes,
     ) -> Result<HttpResponse, BoxError> {
-        self.0.handle_request(method, url, body, self.1).await
+        self.server.handle_request(method, url, body, self.lies).await
     }
 }

@@ -169,7 +169,7 @@ impl ArtifactStore for PresigningStore {
     }
 }
 
-/// The harness of the honest store. The honest store must pass every check. Otherwise the suite is wrong.
+/// The harness of the honest store. If this store fails a check, the suite is wrong.
 #[derive(Debug)]
 pub struct HonestHarness;
 

@@ -67,6 +67,7 @@ pub enum Lie {
     LeaksWhenDropped,
     /// A put that is dropped during its commit leaves a record whose bytes are gone.
     DestroysADroppedCommit,
+    /// If a body fails, all artifacts of its scope are deleted.
     LosesTheExistingArtifact,
     NeverYields,
     HoldsTheWholeBody,

@@ -50,8 +50,8 @@ impl LyingStore {
         let rows = self.rows_with_lie(query).await?;
         let position = match query.position() {
             Err(_) if self.has_lie(Lie::TakesAnyCursor) => None,
-            // This store has created every cursor without a text. So `position` can only refuse such a cursor because
-            // it belongs to another query.
+            // A cursor without a text was created by a store and is not altered. So `position` refuses such a cursor
+            // only if it belongs to another query.
             Err(_)
                 if self.has_lie(Lie::CursorOfAnyQuery)
                     && query.cursor().is_some_and(|cursor| cursor.as_text().is_none()) =>

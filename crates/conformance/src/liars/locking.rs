@@ -10,8 +10,8 @@ use artifact_store_inmem::{InmemConfig, InmemStore};
 use super::lock;
 use crate::harness::{Backend, Harness, StoreOptions};
 
-/// The harness of an honest store that cannot be opened twice. This store must pass every check. Otherwise the suite
-/// requires more than the contract does.
+/// The harness of an honest store that cannot be opened twice. If this store fails a check, the suite requires more
+/// than the contract does.
 #[derive(Debug)]
 pub struct LockingHarness;
 
@@ -55,8 +55,8 @@ impl Backend for LockingBackend {
         Ok(store)
     }
 
-    /// Returns true, although the storage keeps no artifact after a close. Otherwise the suite would not test that a
-    /// second open is refused: it tests this only for persistent backends.
+    /// Returns true, although the storage keeps no artifact after a close. The suite tests that a second open is
+    /// refused, but only on a persistent backend.
     fn is_persistent(&self) -> bool {
         true
     }

@@ -48,19 +48,19 @@ impl Drop for DestroyOnDrop<'_> {
 fn poll_without_yielding<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    // Without a time limit, a source that is never ready would hang the test.
+    // Without a time limit, a future that is never ready would hang the test.
     let started = std::time::Instant::now();
     loop {
         if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
             return value;
         }
-        assert!(started.elapsed() < Duration::from_secs(40), "the source was not ready within 40 s");
+        assert!(started.elapsed() < Duration::from_secs(40), "the future was not ready within 40 s");
     }
 }
 
 impl LyingStore {
     /// Reads a body chunk by chunk. Returns all bytes that were read, and the error that ended the body. The error is
-    /// `None` if the body is complete.
+    /// `None` if the body is complete. Fails if the body cannot be opened.
     async fn read_body(&self, body: Body) -> Result<(Vec<u8>, Option<StoreError>), StoreError> {
         let mut stream = body.open(u64::MAX)?.into_stream();
         let mut all = Vec::new();
@@ -87,7 +87,8 @@ impl LyingStore {
         }
     }
 
-    /// Handles a body that failed with `error` after the bytes `all` were read, with the lie of this store.
+    /// Ends a put whose body failed with `error`, with the lie of this store. `all` contains the bytes that were read
+    /// before the error.
     async fn handle_failed_body(
         &self,
         scope: &Scope,
@@ -99,13 +100,13 @@ impl LyingStore {
         // A body with a wrong length and a body that fails both give `InvalidArgument`. Only the error of a body that
         // fails has a source.
         let has_source = std::error::Error::source(&error).is_some();
-        let stores_partial_body = match self.lie {
+        let ignores_error = match self.lie {
             Lie::CutsAtTheLimit => matches!(kind, ErrorKind::TooLarge { .. }),
             Lie::IgnoresDigest => matches!(kind, ErrorKind::DigestMismatch { .. }),
             Lie::IgnoresLength => kind == ErrorKind::InvalidArgument && !has_source,
             _ => false,
         };
-        if stores_partial_body {
+        if ignores_error {
             return self.inner.put(scope, Body::from(all), stored_options).await;
         }
         match self.lie {

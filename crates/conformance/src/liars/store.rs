@@ -240,7 +240,7 @@ impl ArtifactStore for LyingStore {
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
         if self.has_lie(Lie::CommitIgnoresTask) && scope.task().is_none() {
-            // The check announces its upload in the task `t-1`.
+            // The check for this lie presigns its upload in the task `t-1`.
             return self.inner.commit_upload(&scope.clone().with_task("t-1")?, id).await;
         }
         let digest_check =

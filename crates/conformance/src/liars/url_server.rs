@@ -27,7 +27,7 @@ pub(super) struct StagedUpload {
 
 impl StagedUpload {
     /// Returns whether `body` has the announced size and digest.
-    fn is_announced(&self, body: &Bytes) -> bool {
+    fn matches_intent(&self, body: &Bytes) -> bool {
         self.intent.size == body.len() as u64 && self.intent.digest == Digest::of(body)
     }
 }
@@ -39,7 +39,7 @@ pub(super) enum Grant {
     Put { uploads: StagedUploads, key: (Scope, ArtifactId) },
 }
 
-/// Serves the presigned URLs of one backend. The number in a URL is its index in this list.
+/// Serves the presigned URLs of one backend. The number in a URL is the index of the URL in this list.
 #[derive(Debug, Default)]
 pub(super) struct UrlServer(Mutex<Vec<IssuedUrl>>);
 
@@ -51,24 +51,24 @@ struct IssuedUrl {
     expires_at: Timestamp,
 }
 
-/// The checks that a server skips, each because of one lie.
+/// The lies that a server tells. For an honest server, every field is false.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(clippy::struct_excessive_bools)] // Each is one lie.
-pub(super) struct SkippedChecks {
+pub(super) struct UrlServerLies {
     /// A URL for a download serves every method.
-    pub(super) method: bool,
+    pub(super) any_method: bool,
     /// Every signature is accepted.
-    pub(super) signature: bool,
+    pub(super) any_signature: bool,
     /// The signature of one URL is accepted for every other URL.
-    pub(super) key: bool,
+    pub(super) signature_of_any_url: bool,
     /// An upload of other bytes than announced is accepted.
-    pub(super) body: bool,
+    pub(super) any_upload: bool,
     /// A download is served inline instead of as an attachment.
-    pub(super) disposition: bool,
+    pub(super) inline_downloads: bool,
 }
 
-fn respond(status: u16, body: Bytes) -> HttpResponse {
-    HttpResponse { status, headers: Vec::new(), body }
+fn empty_response(status: u16) -> HttpResponse {
+    HttpResponse { status, headers: Vec::new(), body: Bytes::new() }
 }
 
 impl UrlServer {
@@ -85,42 +85,42 @@ impl UrlServer {
     }
 
     /// Returns the grant of a URL if the signature is right and the URL has not expired. Otherwise returns `None`.
-    /// `skipped` may make the server accept other signatures too.
-    pub(super) fn find_grant(&self, url: &str, skipped: SkippedChecks) -> Option<Grant> {
+    /// Some `lies` make the server accept other signatures too.
+    pub(super) fn find_grant(&self, url: &str, lies: UrlServerLies) -> Option<Grant> {
         let (number, signature) = url.strip_prefix("mem://")?.split_once("?Signature=")?;
         let issued = lock(&self.0);
         let issued_url = issued.get(number.parse::<usize>().ok()?)?;
         let is_signature_of_any_url = issued.iter().any(|other| other.signature == signature);
         let is_accepted = signature == issued_url.signature
-            || skipped.signature
-            || (skipped.key && is_signature_of_any_url);
+            || lies.any_signature
+            || (lies.signature_of_any_url && is_signature_of_any_url);
         let is_expired = SystemClock.now() >= issued_url.expires_at;
         if is_accepted && !is_expired { Some(issued_url.grant.clone()) } else { None }
     }
 
-    /// Handles one request, without the checks in `skipped`.
+    /// Handles one request, and tells `lies`.
     pub(super) async fn handle_request(
         &self,
         method: &str,
         url: &str,
         body: Bytes,
-        skipped: SkippedChecks,
+        lies: UrlServerLies,
     ) -> Result<HttpResponse, BoxError> {
-        let Some(grant) = self.find_grant(url, skipped) else { return Ok(respond(403, Bytes::new())) };
+        let Some(grant) = self.find_grant(url, lies) else { return Ok(empty_response(403)) };
         Ok(match (method, grant) {
-            ("GET", Grant::Get { store, scope, id }) => download(&store, &scope, &id, skipped).await?,
-            (_, Grant::Get { store, scope, id }) if skipped.method => {
-                download(&store, &scope, &id, skipped).await?
+            ("GET", Grant::Get { store, scope, id }) => download(&store, &scope, &id, lies).await?,
+            (_, Grant::Get { store, scope, id }) if lies.any_method => {
+                download(&store, &scope, &id, lies).await?
             }
             // Like some storages, this server keeps the bytes of a refused upload. So the commit must verify the bytes.
             ("PUT", Grant::Put { uploads, key }) => {
                 let mut uploads = lock(&uploads);
-                let Some(upload) = uploads.get_mut(&key) else { return Ok(respond(404, Bytes::new())) };
-                let is_accepted = upload.is_announced(&body) || skipped.body;
+                let Some(upload) = uploads.get_mut(&key) else { return Ok(empty_response(404)) };
+                let is_accepted = upload.matches_intent(&body) || lies.any_upload;
                 upload.received = Some(body);
-                respond(if is_accepted { 200 } else { 400 }, Bytes::new())
+                empty_response(if is_accepted { 200 } else { 400 })
             }
-            _ => respond(405, Bytes::new()),
+            _ => empty_response(405),
         })
     }
 }
@@ -130,12 +130,12 @@ async fn download(
     store: &InmemStore,
     scope: &Scope,
     id: &ArtifactId,
-    skipped: SkippedChecks,
+    lies: UrlServerLies,
 ) -> Result<HttpResponse, BoxError> {
-    let Some(get) = store.get(scope, id, None).await? else { return Ok(respond(404, Bytes::new())) };
+    let Some(get) = store.get(scope, id, None).await? else { return Ok(empty_response(404)) };
     let (filename, media_type) =
         (get.record.options.filename.as_deref(), get.record.options.media_type.as_deref());
-    let disposition = if skipped.disposition {
+    let disposition = if lies.inline_downloads {
         "inline".to_owned()
     } else {
         content_disposition(filename, media_type, false)
@@ -156,6 +156,6 @@ impl HttpClient for UrlServer {
         _headers: &[(String, String)],
         body: Bytes,
     ) -> Result<HttpResponse, BoxError> {
-        self.handle_request(method, url, body, SkippedChecks::default()).await
+        self.handle_request(method, url, body, UrlServerLies::default()).await
     }
 }

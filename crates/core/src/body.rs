@@ -1,7 +1,7 @@
 //! The bytes of a put: [`Body`] as the caller builds it, and [`OpenBody`] as a driver reads it.
 //!
-//! A driver can reach the bytes only through [`Body::open`]. So this module hashes and counts the bytes and checks the
-//! limit, once for all drivers. This module must never know a runtime, so it spawns no task.
+//! A driver can read the bytes only through [`Body::open`]. So this module hashes, counts and limits the bytes of every
+//! driver. This module must never know a runtime, so it spawns no task.
 
 mod constraints;
 mod in_memory;
@@ -184,7 +184,7 @@ impl From<&'static str> for Body {
     }
 }
 
-/// A body that a driver has opened. If its length is known, it is not larger than the limit.
+/// A body that a driver has opened. A body of known length is not longer than the limit.
 #[derive(Debug)]
 pub enum OpenBody {
     /// All bytes are in memory, so a driver can hash them and store them in one step.

@@ -20,12 +20,12 @@ use crate::time::Timestamp;
 // The first byte of an encoded cursor says what follows: a position, or the signed cursor of an inner gate.
 const POSITION_KIND: u8 = 1;
 const NESTED_KIND: u8 = 2;
-/// The length of the tag at the end of an encoded cursor: the first half of an HMAC-SHA256.
+/// The length of the authentication tag at the end of a signed cursor: the first half of an HMAC-SHA256.
 const TAG_BYTES: usize = 16;
 /// The length of an HMAC-SHA256 key: one block of SHA-256. HMAC pads a shorter key with zeros.
 const KEY_BYTES: usize = 64;
-/// The length of the kind, the time and the scope mark of an encoded position. The id follows.
-const FIXED_BYTES: usize = 1 + 8 + 16;
+/// The length of an encoded position up to its id: the kind, the time and the scope mark.
+const BYTES_BEFORE_ID: usize = 1 + 8 + 16;
 
 /// A row's position in the order of listings: newest first, then by id, then by [`ScopeMark`]. Two rows have the same
 /// time and id if the same bytes were put into two scopes at the same time. Positions sort in the order in which rows
@@ -106,7 +106,7 @@ impl Position {
     /// let rows = BTreeMap::from([&old, &new].map(|row| (Position::of(row).sort_key(), row)));
     /// assert!(rows.values().eq(&[&new, &old]));
     ///
-    /// // The next page starts after the position of the query.
+    /// // If `new` is the last row of a page, the next page contains the rows after `new`.
     /// let after = Position::of(&new).sort_key();
     /// assert!(rows.range((Excluded(after), Unbounded)).map(|(_, row)| *row).eq([&old]));
     /// # Ok::<(), artifact_store_core::StoreError>(())
@@ -145,10 +145,10 @@ impl PartialOrd for Position {
 
 #[derive(Clone, PartialEq, Eq)]
 enum CursorRepr {
-    /// The text of a cursor that is not verified yet.
+    /// The text of a signed cursor. A caller may have altered it, so a gate verifies it before each use.
     Signed(String),
-    /// `query` is the fingerprint of the query that the cursor belongs to.
-    Decoded { position: Position, query: Digest },
+    /// `fingerprint` is the fingerprint of the query that the cursor belongs to.
+    Decoded { position: Position, fingerprint: Digest },
 }
 
 /// Where the next page of a listing starts. Opaque to callers.
@@ -176,15 +176,15 @@ impl Cursor {
         matches!(self.0, CursorRepr::Signed(_))
     }
 
-    pub(crate) fn decoded(position: Position, query: Digest) -> Self {
-        Self(CursorRepr::Decoded { position, query })
+    pub(crate) fn decoded(position: Position, fingerprint: Digest) -> Self {
+        Self(CursorRepr::Decoded { position, fingerprint })
     }
 
     /// The position of a decoded cursor. Returns an error if the cursor is signed, or if it does not belong to the
-    /// query whose fingerprint is `query`.
-    pub(crate) fn position(&self, query: &Digest) -> Result<&Position, StoreError> {
+    /// query with the fingerprint `query_fingerprint`.
+    pub(crate) fn position(&self, query_fingerprint: &Digest) -> Result<&Position, StoreError> {
         match &self.0 {
-            CursorRepr::Decoded { position, query: cursor_query } if cursor_query == query => Ok(position),
+            CursorRepr::Decoded { position, fingerprint } if fingerprint == query_fingerprint => Ok(position),
             CursorRepr::Decoded { .. } | CursorRepr::Signed(_) => Err(invalid_cursor()),
         }
     }
@@ -240,10 +240,11 @@ impl CursorKey {
         Ok(Self(key))
     }
 
-    /// Encodes and signs `cursor`. The signature is valid only for the query whose fingerprint is `query`.
-    pub(crate) fn sign(&self, cursor: &Cursor, query: &Digest) -> Cursor {
+    /// Encodes and signs `cursor`. The signature is valid only for the query with this fingerprint.
+    pub(crate) fn sign(&self, cursor: &Cursor, query_fingerprint: &Digest) -> Cursor {
         let mut encoded = match &cursor.0 {
-            // The inner store is a gate too, so its cursor is already signed. The outer gate signs the cursor's text.
+            // If this gate wraps another gate, the inner gate has already signed the cursor. This gate signs its text
+            // again.
             CursorRepr::Signed(text) => [&[NESTED_KIND], text.as_bytes()].concat(),
             CursorRepr::Decoded { position, .. } => {
                 let mut encoded = vec![POSITION_KIND];
@@ -253,26 +254,27 @@ impl CursorKey {
                 encoded
             }
         };
-        let mac = self.mac(&encoded, query);
+        let mac = self.mac(&encoded, query_fingerprint);
         encoded.extend_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
         Cursor(CursorRepr::Signed(BASE64URL_NOPAD.encode(&encoded)))
     }
 
-    /// Verifies and decodes a signed cursor. Returns an error if `cursor` is not signed, was altered or belongs to
-    /// another query.
-    pub(crate) fn verify(&self, cursor: &Cursor, query: Digest) -> Result<Cursor, StoreError> {
+    /// Verifies a signed cursor and returns the cursor that [`sign`](Self::sign) has signed: a decoded cursor or, if
+    /// the gate wraps another gate, the signed cursor of the inner gate. Returns an error if `cursor` is not signed,
+    /// was altered or belongs to another query.
+    pub(crate) fn verify(&self, cursor: &Cursor, query_fingerprint: Digest) -> Result<Cursor, StoreError> {
         let CursorRepr::Signed(text) = &cursor.0 else { return Err(invalid_cursor()) };
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| invalid_cursor())?;
         let tag_at = bytes.len().checked_sub(TAG_BYTES).ok_or_else(invalid_cursor)?;
         let (encoded, tag) = bytes.split_at(tag_at);
-        self.mac(encoded, &query).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
+        self.mac(encoded, &query_fingerprint).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
         // The tag is right, so a gate with this key has signed the cursor.
         if let [NESTED_KIND, nested @ ..] = encoded {
             let nested_text = std::str::from_utf8(nested).map_err(|_| invalid_cursor())?;
             return Ok(Cursor::from_text(nested_text));
         }
-        // An id has at least one byte, so a position is longer than its fixed part.
-        if encoded.len() <= FIXED_BYTES || encoded[0] != POSITION_KIND {
+        // An id has at least one byte, so an encoded position is longer than `BYTES_BEFORE_ID`.
+        if encoded.len() <= BYTES_BEFORE_ID || encoded[0] != POSITION_KIND {
             return Err(invalid_cursor());
         }
         // The layout of `sign`: the kind, the time, the scope mark, the id.
@@ -280,19 +282,19 @@ impl CursorKey {
         created_at.copy_from_slice(&encoded[1..9]);
         let mut mark = [0; 16];
         mark.copy_from_slice(&encoded[9..25]);
-        let id = std::str::from_utf8(&encoded[FIXED_BYTES..]).map_err(|_| invalid_cursor())?;
+        let id = std::str::from_utf8(&encoded[BYTES_BEFORE_ID..]).map_err(|_| invalid_cursor())?;
         let position = Position {
             created_at: Timestamp::from_micros(i64::from_be_bytes(created_at)),
             id: id.parse().map_err(|_| invalid_cursor())?,
             scope_mark: ScopeMark(mark),
         };
-        Ok(Cursor::decoded(position, query))
+        Ok(Cursor::decoded(position, query_fingerprint))
     }
 
     /// The HMAC of the query's fingerprint and the encoded cursor, before it is finalized.
-    fn mac(&self, encoded: &[u8], query: &Digest) -> Hmac<Sha256> {
+    fn mac(&self, encoded: &[u8], query_fingerprint: &Digest) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new(&self.0.into());
-        mac.update(query.as_bytes());
+        mac.update(query_fingerprint.as_bytes());
         mac.update(encoded);
         mac
     }

@@ -1,4 +1,4 @@
-//! The SHA-256 of bytes: [`Digest`] and [`Hasher`]. This module must never know an error or an id.
+//! The SHA-256 of bytes: [`Digest`] and [`Hasher`]. This module must never know `StoreError` or `ArtifactId`.
 
 use std::fmt;
 

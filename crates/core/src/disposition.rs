@@ -63,8 +63,8 @@ pub fn content_disposition(filename: Option<&str>, media_type: Option<&str>, inl
     let Some(name) = filename.map(sanitize_filename).filter(|name| !name.is_empty()) else {
         return kind.to_owned();
     };
-    // In addition to characters outside ASCII, three characters are replaced. In a quoted string, `"` ends the string
-    // and `\` escapes a character. Some clients decode `%41` to `A` (RFC 6266, appendix D).
+    // Replaces characters outside ASCII, and also `"`, `\` and `%`. A `"` ends a quoted string, and a `\` escapes the
+    // next character. Some clients decode `%41` to `A` (RFC 6266, appendix D).
     let ascii: String = name
         .chars()
         .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' })

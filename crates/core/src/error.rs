@@ -166,7 +166,7 @@ impl StoreError {
         Self(Box::new(ErrorInner { kind, detail, options: Vec::new(), context: None, source: None }))
     }
 
-    /// The body is larger than `limit` bytes.
+    /// The body, or the artifact of a read into memory, is larger than `limit` bytes.
     pub fn too_large(limit: u64) -> Self {
         Self::new(ErrorKind::TooLarge { limit }, None)
     }
@@ -187,8 +187,8 @@ impl StoreError {
     }
 
     /// The value of the driver's option `option` is invalid. `detail` continues the sentence after the option's name,
-    /// for example `is empty; it names a directory`. `detail` must not repeat the value, which may be a secret in the
-    /// wrong option.
+    /// for example `is empty; it names a directory`. `detail` must not repeat the value, because the user may
+    /// have written a secret into the wrong option.
     ///
     /// # Examples
     /// ```
@@ -277,14 +277,22 @@ impl StoreError {
         &self.0.options
     }
 
-    /// The error's text, with `name(option)` instead of each option's name. `name` returns the name of the place where
-    /// the user set the option: a configuration key, a part of the URL or an environment variable.
-    pub fn display_with_option_names(&self, name: impl Fn(&'static str) -> String) -> impl fmt::Display {
-        fmt::from_fn(move |f| self.write(f, &name))
+    /// The error's text, in which each option is written as `display_name(option)` instead of `the option '…'`.
+    /// `display_name` says where the user set the option: it returns a configuration key, a part of the URL or an
+    /// environment variable.
+    pub fn display_with_option_names(
+        &self,
+        display_name: impl Fn(&'static str) -> String,
+    ) -> impl fmt::Display {
+        fmt::from_fn(move |f| self.write(f, &display_name))
     }
 
-    /// Writes the error's text. `option_name` returns the text to write for an option.
-    fn write(&self, f: &mut fmt::Formatter<'_>, option_name: &dyn Fn(&'static str) -> String) -> fmt::Result {
+    /// Writes the error's text. `display_name` returns the text to write for an option.
+    fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        display_name: &dyn Fn(&'static str) -> String,
+    ) -> fmt::Result {
         if let Some(context) = &self.0.context {
             write!(f, "{} {}", context.driver, context.verb)?;
             if let Some(id) = &context.id {
@@ -298,7 +306,7 @@ impl StoreError {
         match (&self.0.detail, self.0.kind) {
             (Some(detail), ErrorKind::InvalidArgument) => {
                 if let Some((first, others)) = options_to_check.split_first() {
-                    write!(f, "{} ", option_name(first))?;
+                    write!(f, "{} ", display_name(first))?;
                     options_to_check = others;
                 }
                 f.write_str(detail)?;
@@ -308,7 +316,7 @@ impl StoreError {
         }
         for (index, option) in options_to_check.iter().enumerate() {
             let separator = if index == 0 { "; check " } else { " and " };
-            write!(f, "{separator}{}", option_name(option))?;
+            write!(f, "{separator}{}", display_name(option))?;
         }
         Ok(())
     }

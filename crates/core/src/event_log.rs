@@ -71,9 +71,9 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Closed`, `Corrupt`, `Backend`.
     async fn read(&self, after: u64, limit: u32) -> Result<LogPage, StoreError>;
 
-    /// Waits until an entry is appended. After a few seconds, or if the driver may have missed an entry, the call
-    /// returns without a new entry. If an entry was appended since the previous call returned, the call returns at
-    /// once. Only one task may wait at a time. Cancel-safe.
+    /// Waits until an entry is appended. Returns at once if an entry was appended after the previous call had returned,
+    /// or if the driver may have missed an entry. Returns after a few seconds even if no entry was appended. So a
+    /// return does not mean that there is a new entry. Only one task may wait at a time. Cancel-safe.
     ///
     /// # Errors
     /// `Unavailable`, `Closed`, `Backend`.

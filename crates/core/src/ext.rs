@@ -51,7 +51,7 @@ pub trait ArtifactStoreExt: ArtifactStore {
         self.put(scope, Body::from(text.into()), options).await
     }
 
-    /// Reads a part of an artifact, as [`get`](ArtifactStore::get). `range` is a range such as `2..5`, `2..=4`, `2..`,
+    /// Reads a part of an artifact with [`get`](ArtifactStore::get). `range` is a range such as `2..5`, `2..=4`, `2..`,
     /// `..5` or `..`, or a [`ByteRange`] such as [`ByteRange::Suffix`]. `None` if the artifact does not exist in this
     /// scope.
     ///

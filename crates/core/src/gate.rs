@@ -25,10 +25,11 @@ use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 
 use checked::CheckedStream;
 
-/// Whether a read of a whole artifact is compared with the record's SHA-256 while it is streamed.
+/// Whether the gate hashes a read of a whole artifact while it is streamed, and compares the SHA-256 with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyReads {
-    /// Every read of a whole artifact is compared. If the stored bytes were altered, the stream ends with an error.
+    /// Every read of a whole artifact is hashed. If its SHA-256 is not the one in the record, the stream ends with an
+    /// error.
     #[default]
     Always,
     /// Only the length of a read is checked. This is for storages that verify their data themselves.
@@ -51,7 +52,7 @@ pub enum VerifyReads {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GateOptions {
-    /// Whether a read of a whole artifact is compared with the artifact's SHA-256.
+    /// Whether the SHA-256 of a read of a whole artifact is compared with the record.
     pub verify_reads: VerifyReads,
     /// The largest artifact in bytes; `u64::MAX` for no limit. The driver's own limit applies in any case.
     pub max_artifact_bytes: u64,
@@ -60,7 +61,7 @@ pub struct GateOptions {
 }
 
 impl GateOptions {
-    /// Sets whether a read of a whole artifact is compared with the artifact's SHA-256.
+    /// Sets whether the SHA-256 of a read of a whole artifact is compared with the record.
     #[must_use]
     pub fn with_verify_reads(mut self, verify_reads: VerifyReads) -> Self {
         self.verify_reads = verify_reads;
@@ -98,9 +99,9 @@ impl Default for GateOptions {
 /// - A result with another scope, id or range than requested is `Corrupt`.
 /// - A page is `Corrupt` if a row does not match the query, if rows are out of order, or if there are too many rows. It
 ///   is also `Corrupt` if a requested total is missing, or if the page has a total that was not requested.
-/// - With [`VerifyReads::Always`], a read of a whole artifact ends successfully only if its SHA-256 is the SHA-256 of
-///   the record. The last piece is held back until the SHA-256 was compared. A read that is shorter or longer than its
-///   range is always `Corrupt`.
+/// - With [`VerifyReads::Always`], a read of a whole artifact ends successfully only if its SHA-256 is the one in the
+///   record. A read that is shorter or longer than its range is always `Corrupt`. The last chunk of a read is held back
+///   until these checks have passed.
 /// - Returned cursors are signed, and passed cursors are verified.
 /// - Every error gets a context: the driver, the verb and, if the verb takes an id, the id.
 #[derive(Debug)]
@@ -246,9 +247,9 @@ impl ArtifactStore for Gate {
                     get.range
                 )));
             }
-            // The record has only the digest of all bytes, so a read of a part cannot be compared.
-            let is_verified = self.verify_reads == VerifyReads::Always && requested == whole;
-            let digest = is_verified.then_some(get.record.digest);
+            // The record has only the SHA-256 of the whole artifact, so the SHA-256 of a part cannot be compared.
+            let must_compare = self.verify_reads == VerifyReads::Always && requested == whole;
+            let digest = must_compare.then_some(get.record.digest);
             let context = self.context(Verb::Get, Some(id));
             let stream = CheckedStream::new(get.stream, requested.end - requested.start, digest, context);
             Ok(Some(GetResult { stream: stream.into(), ..get }))

@@ -20,7 +20,7 @@ pub const MAX_NAMESPACE_BYTES: usize = 128;
 /// The namespace of a put whose options do not set a namespace.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-// This is not in the module `digest`, because parsing can fail, and that module must never know an error.
+// This impl is not in the module `digest`, because it returns a `StoreError`, which that module must never know.
 impl FromStr for Digest {
     type Err = StoreError;
     fn from_str(text: &str) -> Result<Self, StoreError> {

@@ -12,7 +12,7 @@ use crate::digest::Hasher;
 use crate::id::ArtifactId;
 use crate::scope::Scope;
 
-/// The longest token, in bytes: 12 for the stub, 1 for the dot, 32 for 160 bits in base32.
+/// The longest [`KeyToken`], in bytes: 12 for its readable stub, 1 for the dot, 32 for 160 bits in base32.
 pub const MAX_KEY_TOKEN_BYTES: usize = 45;
 
 const MAX_STUB_CHARS: usize = 12;
@@ -34,9 +34,9 @@ enum TokenKind {
 /// of domain-separated SHA-256 in lower-case base32.
 ///
 /// The token of any valid scope part fits in a file name and in an S3 key. A token has no upper-case letters, so
-/// different tokens are also different on case-insensitive file systems. If a scope has no task, its task token differs
-/// from the token of every task. A token cannot be converted back to a name. So the record contains the scope itself,
-/// and every read compares this scope with the requested scope.
+/// different tokens are also different on case-insensitive file systems. A scope without a task also has a task
+/// token, which differs from the token of every task. A token cannot be converted back to a name. So the record
+/// contains the scope itself, and every read compares this scope with the requested scope.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyToken(String);
 

@@ -4,7 +4,7 @@
 //!
 //! # 1. Using a store
 //!
-//! A caller uses an `Arc<dyn `[`ArtifactStore`]`>`. It puts bytes into a [`Scope`] and passes on a small
+//! A caller uses an `Arc<dyn `[`ArtifactStore`]`>`. The caller puts bytes into a [`Scope`] and passes on a small
 //! [`ArtifactRef`]. Anyone who has the ref and permission for the scope can read the bytes.
 //!
 //! ```
@@ -63,15 +63,16 @@
 //!
 //! The [`Gate`] is the wrapper between callers and drivers. It implements everything that is the same for all stores:
 //! the closed state, flags, limits, cursors and the context of errors. It checks that each result belongs to its
-//! request, and by default it compares each read of a whole artifact with the SHA-256. So a driver is only storage. If
-//! a driver returns a record of another scope because of a bug, the caller gets an error and not the record.
+//! request. By default it also compares the SHA-256 of each read of a whole artifact with the record. So a driver is
+//! only storage. If a driver returns a record of another scope because of a bug, the caller gets an error and not the
+//! record.
 //!
 //! # 5. A driver
 //!
 //! A driver implements the verbs. `presign` and `commit_upload` are optional: each belongs to a flag, and its default
-//! body returns `Unsupported`. Read the body of a put through [`Body::open`], which hashes and limits the bytes while
-//! they are read. Build storage keys from [`KeyToken`]s. Build the result of a listing with [`Page::new`]. The
-//! following driver is complete but slow: it stores everything in a vector.
+//! implementation returns `Unsupported`. Read the body of a put through [`Body::open`], which hashes and limits the
+//! bytes while they are read. Build storage keys from [`KeyToken`]s. Build the result of a listing with [`Page::new`].
+//! The following driver is complete but slow: it stores everything in a vector.
 //!
 //! ```
 #![doc = include_str!("../doc/vec_store.rs")]

@@ -146,7 +146,7 @@ pub struct ListQuery {
 }
 
 impl ListQuery {
-    /// The first page of all rows in the scopes of `pattern`, with at most [`DEFAULT_LIST_LIMIT`] rows.
+    /// Requests the first page of all rows in the scopes of `pattern`, with at most [`DEFAULT_LIST_LIMIT`] rows.
     pub fn new(pattern: ScopePattern) -> Self {
         Self {
             pattern,

@@ -22,7 +22,9 @@ const PIECES_PER_YIELD: u32 = 8;
 
 pub(super) type BoxedSource = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + 'static>>;
 
-/// A body as a stream of hashed and counted pieces.
+/// A body as a stream of hashed and counted bytes. [`next`](BodyStream::next) returns them in pieces: each piece is as
+/// long as the source made it, but at most [`MAX_PIECE_BYTES`]. [`next_chunk`](BodyStream::next_chunk) returns them in
+/// chunks of a size that the driver chooses.
 ///
 /// The driver calls [`next`](BodyStream::next) until `next` returns `None`, and then [`finish`](BodyStream::finish). On
 /// any error, the driver rolls back, returns this error and leaves nothing behind.
@@ -34,9 +36,8 @@ pub struct BodyStream {
     hasher: Hasher,
     bytes_read: u64,
     constraints: BodyConstraints,
-    /// Hashed bytes that [`next_chunk`](Self::next_chunk) has collected and not returned yet, because they are less
-    /// than a chunk.
-    partial_chunk: BytesMut,
+    /// Hashed bytes that [`next_chunk`](Self::next_chunk) has not returned yet.
+    chunk_buffer: BytesMut,
     pieces_since_yield: u32,
     state: StreamState,
 }
@@ -58,7 +59,7 @@ impl BodyStream {
             hasher: Hasher::new(),
             bytes_read: 0,
             constraints,
-            partial_chunk: BytesMut::new(),
+            chunk_buffer: BytesMut::new(),
             pieces_since_yield: 0,
             state: StreamState::Reading,
         }
@@ -168,23 +169,23 @@ impl BodyStream {
         // A size of 0 would return empty chunks without end.
         let size = size.max(1);
         loop {
-            if self.partial_chunk.len() >= size {
-                return Ok(Some(self.partial_chunk.split_to(size).freeze()));
+            if self.chunk_buffer.len() >= size {
+                return Ok(Some(self.chunk_buffer.split_to(size).freeze()));
             }
             match self.next().await? {
-                Some(piece) if self.partial_chunk.is_empty() && piece.len() == size => {
+                Some(piece) if self.chunk_buffer.is_empty() && piece.len() == size => {
                     return Ok(Some(piece));
                 }
                 Some(piece) => {
-                    // The partial chunk has less than `size` bytes here. The reserved capacity is enough for these
-                    // bytes and the largest piece.
-                    if self.partial_chunk.capacity() < size {
-                        self.partial_chunk.reserve(size + MAX_PIECE_BYTES - self.partial_chunk.len());
+                    // The buffer has less than `size` bytes here, so the subtraction does not underflow. After
+                    // `reserve`, the buffer has room for a chunk and the largest piece.
+                    if self.chunk_buffer.capacity() < size {
+                        self.chunk_buffer.reserve(size + MAX_PIECE_BYTES - self.chunk_buffer.len());
                     }
-                    self.partial_chunk.extend_from_slice(&piece);
+                    self.chunk_buffer.extend_from_slice(&piece);
                 }
-                None if self.partial_chunk.is_empty() => return Ok(None),
-                None => return Ok(Some(self.partial_chunk.split().freeze())),
+                None if self.chunk_buffer.is_empty() => return Ok(None),
+                None => return Ok(Some(self.chunk_buffer.split().freeze())),
             }
         }
     }
@@ -195,7 +196,7 @@ impl BodyStream {
     /// [`Backend`](crate::ErrorKind::Backend) if the driver did not read to the end, which is a bug in the driver.
     pub fn finish(self) -> Result<CompletedBody, StoreError> {
         match self.state {
-            StreamState::Completed(completed) if self.partial_chunk.is_empty() => Ok(completed),
+            StreamState::Completed(completed) if self.chunk_buffer.is_empty() => Ok(completed),
             _ => Err(StoreError::backend("the driver finished a body that it had not read to its end")),
         }
     }

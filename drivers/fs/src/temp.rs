@@ -58,17 +58,25 @@ pub(crate) fn random_temp_name() -> Result<String, StoreError> {
 impl TempFile {
     /// Creates an empty file in the directory `tmp` and locks it.
     pub(crate) fn create(tmp: &Arc<OwnedFd>) -> Result<Self, TempFileError> {
+        Self::create_with_owner(tmp, |file, tmp| inherit_owner(file, tmp))
+    }
+
+    /// As [`create`](Self::create). `set_owner` sets the owner of the file, given the file and the directory.
+    fn create_with_owner(
+        tmp: &Arc<OwnedFd>,
+        set_owner: impl Fn(&File, &OwnedFd) -> Result<(), Errno>,
+    ) -> Result<Self, TempFileError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let name = random_temp_name().map_err(TempFileError::Randomness)?;
             let file = retry_on_intr(|| rustix::fs::openat(tmp, name.as_str(), flags, FILE_MODE))
                 .map_err(TempFileError::Io)?;
-            inherit_owner(&file, tmp).map_err(TempFileError::Io)?;
             // If a step below fails, dropping `created` removes the file.
             let created =
                 Self { file: Some(File::from(file)), name, tmp: Arc::clone(tmp), has_temp_name: true };
             // `file` is always `Some` before the drop.
             let Some(file) = &created.file else { continue };
+            set_owner(file, tmp).map_err(TempFileError::Io)?;
             match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive)) {
                 Ok(()) => {}
                 // This file system has no locks. A sweep removes only files that it can lock, so it keeps this file.
@@ -176,7 +184,7 @@ mod tests {
     use artifact_store_core::Bytes;
     use rustix::io::Errno;
 
-    use super::TempFile;
+    use super::{TempFile, TempFileError};
     use crate::dirs::open_or_create_dir;
 
     /// Creates the directories `tmp` and `to` in `test_dir`, and returns their handles.
@@ -205,6 +213,15 @@ mod tests {
             }
             assert_eq!(fs::read_to_string(test_dir.path().join("to").join(name)).unwrap(), "first!");
         }
+        assert_eq!(fs::read_dir(test_dir.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_whose_owner_cannot_be_set_is_removed() {
+        let test_dir = tempfile::tempdir().unwrap();
+        let (tmp, _) = create_dirs(&test_dir);
+        let failed = TempFile::create_with_owner(&tmp, |_, _| Err(Errno::PERM));
+        assert!(matches!(failed, Err(TempFileError::Io(Errno::PERM))), "{failed:?}");
         assert_eq!(fs::read_dir(test_dir.path().join("tmp")).unwrap().count(), 0);
     }
 

@@ -196,25 +196,38 @@ fn open_root_error(path: &Path, error: Errno) -> StoreError {
 /// # Errors
 /// `InvalidArgument` if the parent does not exist; `Unavailable`, `Backend`.
 fn create_root(path: &Path) -> Result<(), StoreError> {
+    create_root_with_owner(path, |root, parent| inherit_owner(root, parent))
+}
+
+/// As [`create_root`]. `set_owner` sets the owner of the root, given the root and its parent.
+fn create_root_with_owner(
+    path: &Path,
+    set_owner: impl FnOnce(&File, &File) -> Result<(), Errno>,
+) -> Result<(), StoreError> {
     let create_error =
         |error: std::io::Error| map_io_error(format_args!("creating the root {}", path.display()), error);
+    let open_or_create_error = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => StoreError::invalid(format!(
+            "the root {} cannot be created because its parent directory does not exist; \
+             create the parent, or correct the path",
+            path.display()
+        )),
+        _ => create_error(error),
+    };
+    // `path` is absolute, and it is not `/`, which always exists. So `path` has a parent, and `.` is never opened. The
+    // parent is opened first: if that is not permitted, nothing is created.
+    let parent = path.parent().map_or_else(|| File::open("."), File::open).map_err(open_or_create_error)?;
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(StoreError::invalid(format!(
-                "the root {} cannot be created because its parent directory does not exist; \
-                 create the parent, or correct the path",
-                path.display()
-            )));
-        }
-        Err(error) => return Err(create_error(error)),
+        Err(error) => return Err(open_or_create_error(error)),
     }
-    let root = File::open(path).map_err(create_error)?;
-    // `path` is absolute. It is not `/`, because the directory was created above. So `path` has a parent, and `.` is
-    // never opened.
-    let parent = path.parent().map_or_else(|| File::open("."), File::open).map_err(create_error)?;
-    inherit_owner(root, parent).map_err(|error| create_error(error.into()))
+    let owned = File::open(path).and_then(|root| set_owner(&root, &parent).map_err(Into::into));
+    owned.map_err(|error| {
+        // Otherwise the next open would accept a root with the wrong owner. The removal fails if the root is not empty.
+        let _ = std::fs::remove_dir(path);
+        create_error(error)
+    })
 }
 
 /// Returns whether the marker file `FORMAT` exists in `dir`, the root directory at `path`.
@@ -331,5 +344,20 @@ fn sync_parent(path: &Path) {
         && let Ok(parent) = File::open(parent)
     {
         let _ = parent.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_whose_owner_cannot_be_set_is_removed() {
+        let test_dir = tempfile::tempdir().unwrap();
+        let root = test_dir.path().join("store");
+        assert!(create_root_with_owner(&root, |_, _| Err(Errno::PERM)).is_err());
+        assert!(!root.exists());
+        create_root(&root).unwrap();
+        assert!(root.is_dir());
     }
 }

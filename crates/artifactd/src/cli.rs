@@ -37,6 +37,7 @@ mod token;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use artifact_store::Registry;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::log;
@@ -91,8 +92,13 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs the command line of this process, with the drivers of `registry`. To add a driver to the drivers of this build,
+/// register it in the registry that [`drivers`](crate::drivers) returns.
+///
+/// Call this function once, at the end of `main`, outside an async runtime: it builds a runtime of its own. The function
+/// returns the exit code of the process.
+pub fn run(registry: Registry) -> ExitCode {
+    let registry = &registry;
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return print_clap_error(&error),
@@ -104,19 +110,19 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         signals::handle_file_size_signal();
         match cli.command {
-            Command::Dev(args) => dev::run(args).await,
-            Command::Serve(args) => serve::run(args).await,
+            Command::Dev(args) => dev::run(args, registry).await,
+            Command::Serve(args) => serve::run(args, registry).await,
             Command::Keygen(args) => keygen::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Token(args) => token::run(args).await,
-            Command::Put(args) => put::run(args).await,
-            Command::Get(args) => get::run(args).await,
-            Command::Ls(args) => ls::run(args).await,
-            Command::Stat(args) => stat::run(args).await,
-            Command::Rm(args) => rm::run(args).await,
-            Command::Sweep(args) => sweep::run(args).await,
-            Command::Drivers(args) => drivers::run(args).await,
-            Command::Docs(args) => docs::run(args).await,
+            Command::Put(args) => put::run(args, registry).await,
+            Command::Get(args) => get::run(args, registry).await,
+            Command::Ls(args) => ls::run(args, registry).await,
+            Command::Stat(args) => stat::run(args, registry).await,
+            Command::Rm(args) => rm::run(args, registry).await,
+            Command::Sweep(args) => sweep::run(args, registry).await,
+            Command::Drivers(args) => drivers::run(args, registry).await,
+            Command::Docs(args) => docs::run(args, registry).await,
             Command::Completions(args) => completions::run(args, Cli::command()).await,
             Command::Man(args) => man::run(args, Cli::command()).await,
         }

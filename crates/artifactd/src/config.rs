@@ -24,6 +24,8 @@ mod values;
 use std::ffi::OsString;
 use std::path::Path;
 
+use artifact_store::{Registry, drivers};
+
 pub use artifact_store_identity::IdentitySettings;
 pub use artifact_store_server::{EventStreamSettings, ServerSettings};
 pub use error::ConfigError;
@@ -31,6 +33,7 @@ pub use option_names::OptionNames;
 pub use settings::{ArtifactsSettings, LogFormat, ProtocolSettings, Settings, TelemetrySettings};
 pub use values::ConfigValues;
 
+use error::Mistake;
 use layers::Layers;
 
 /// What a configuration is used for. The purpose determines which keys must be set.
@@ -48,26 +51,28 @@ pub enum Purpose {
 impl Settings {
     /// Loads `file` (YAML, TOML or JSON by its extension; `None` for no file), the environment
     /// (`ARTIFACTD__SERVER__BIND_ADDR=…`) and `flags` (dotted key, value). The environment overrides the file, and
-    /// `flags` override both. No key is required.
+    /// `flags` override both. No key is required. The legal drivers are those of this build.
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        Self::load_for(Purpose::Embed, file, flags).map(|(settings, _)| settings)
+        let registry = built_in_drivers()?;
+        Self::load_for(Purpose::Embed, &registry, file, flags).map(|(settings, _)| settings)
     }
 
-    /// Loads as [`load`](Self::load) does, and requires what `purpose` needs. Also returns the value that is set for each
-    /// key.
+    /// Loads as [`load`](Self::load) does, with the drivers of `registry`, and requires what `purpose` needs. Also
+    /// returns the value that is set for each key.
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
     pub fn load_for(
         purpose: Purpose,
+        registry: &Registry,
         file: Option<&Path>,
         flags: &[(String, String)],
     ) -> Result<(Self, ConfigValues), ConfigError> {
-        let mut layers = read_layers(file, std::env::vars_os(), flags);
-        let settings = build::build_settings(&mut layers, purpose)?;
+        let mut layers = read_layers(registry, file, std::env::vars_os(), flags);
+        let settings = build::build_settings(&mut layers, purpose, registry)?;
         Ok((settings, layers.values()))
     }
 
@@ -93,17 +98,24 @@ impl Settings {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(String, String)],
     ) -> Result<Self, ConfigError> {
-        build::build_settings(&mut read_layers(file, environment, flags), purpose)
+        let registry = built_in_drivers()?;
+        build::build_settings(&mut read_layers(&registry, file, environment, flags), purpose, &registry)
     }
+}
+
+/// The drivers of this build.
+fn built_in_drivers() -> Result<Registry, ConfigError> {
+    drivers().map_err(|error| ConfigError::new(vec![Mistake::without_source(error.to_string())]))
 }
 
 /// Reads the file, the environment and the flags. A later source overrides an earlier one.
 fn read_layers(
+    registry: &Registry,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &[(String, String)],
 ) -> Layers {
-    let mut layers = Layers::default();
+    let mut layers = Layers::new(driver_keys::option_names(registry));
     if let Some(file) = file {
         layers.add_file(file);
     }

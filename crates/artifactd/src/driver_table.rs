@@ -1,10 +1,10 @@
-//! The drivers of this build with their capabilities and options, as data. This module must never know how the data is
+//! The drivers of a registry with their capabilities and options, as data. This module must never know how the data is
 //! printed.
 
 use std::time::Duration;
 
 use artifact_store::core::{OptionSpec, Options};
-use artifact_store::{Capabilities, DriverInfo, StoreError, StoreFeature};
+use artifact_store::{Capabilities, DriverInfo, Registry, StoreError, StoreFeature};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
@@ -47,13 +47,13 @@ impl DriverDescription {
         Self { driver, about, capabilities, url, features: None, options: options.collect() }
     }
 
-    /// All drivers of this build, with their capabilities with default options.
+    /// All drivers of `registry`, with their capabilities with default options.
     ///
     /// # Errors
-    /// The list of drivers, or the table of options of a driver, is wrong.
-    pub(crate) fn all() -> Result<Vec<Self>, StoreError> {
+    /// The table of options of a driver is wrong.
+    pub(crate) fn all(registry: &Registry) -> Result<Vec<Self>, StoreError> {
         let mut descriptions = Vec::new();
-        for driver in artifact_store::drivers()?.drivers() {
+        for driver in registry.drivers() {
             let info = driver.info();
             let defaults = Options::defaults(info.options)?;
             descriptions.push(Self::new(info, driver.capabilities(&defaults)));

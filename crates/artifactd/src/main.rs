@@ -4,6 +4,8 @@
 
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    artifactd::cli::main()
+use artifact_store::StoreError;
+
+fn main() -> Result<ExitCode, StoreError> {
+    artifactd::drivers().map(artifactd::run)
 }

@@ -12,7 +12,7 @@ mod methods;
 mod routes;
 mod types;
 
-use artifact_store::StoreError;
+use artifact_store::{Registry, StoreError};
 
 use document::Document;
 
@@ -25,14 +25,14 @@ pub struct Page {
     pub text: String,
 }
 
-/// All pages, sorted by name.
+/// All pages, sorted by name. They describe the drivers of `registry`.
 ///
 /// # Errors
 /// The table of options of a driver, or an example, is wrong.
-pub fn pages() -> Result<Vec<Page>, StoreError> {
+pub fn pages(registry: &Registry) -> Result<Vec<Page>, StoreError> {
     let document = Document::new(artifact_store_server::openapi::document());
     Ok(vec![
-        Page { name: "capabilities.md", text: capabilities::page()? },
+        Page { name: "capabilities.md", text: capabilities::page(registry)? },
         Page { name: "config.md", text: config::page() },
         Page { name: "errors.md", text: errors::page() },
         Page { name: "events.md", text: events::page(&document)? },

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store::{Config, SweepMode};
+use artifact_store::{Config, Registry, SweepMode};
 use artifact_store_server::StoreMetrics;
 use tokio::time::sleep;
 
@@ -18,6 +18,7 @@ const FIRST_DELAY: (Duration, Duration) = (Duration::from_mins(1), Duration::fro
 
 /// Sweeps the store at intervals until the future is dropped. Errors name the options as `option_names` does.
 pub(super) async fn sweep_at_intervals(
+    registry: Registry,
     config: Config,
     option_names: OptionNames,
     interval: Duration,
@@ -25,7 +26,7 @@ pub(super) async fn sweep_at_intervals(
 ) {
     sleep(first_delay(interval, getrandom::u32().unwrap_or_default())).await;
     loop {
-        let result = artifact_store::sweep(&config, SweepMode::Delete).await;
+        let result = artifact_store::sweep_with(&registry, &config, SweepMode::Delete).await;
         metrics.record_sweep(&result);
         match result {
             Ok(summary) if summary.busy => tracing::debug!("another process is sweeping the store"),

@@ -9,6 +9,8 @@ mod listen;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use artifact_store::Registry;
+
 use self::announcement::Announcement;
 use self::data_dir::DataDir;
 use self::identity::{DevIdentity, TOKEN_FILE};
@@ -16,7 +18,8 @@ use self::listen::parse_listen;
 use super::error::CommandError;
 use super::serve::{Listening, parse_key_value, serve};
 use super::signals::{HangupAction, ServerSignals};
-use crate::config::Settings;
+use crate::config::keys::OPTIONS;
+use crate::config::{Purpose, Settings};
 
 /// What to do if the address cannot be listened on.
 const BIND_ADVICE: &str = "choose another with --listen, such as --listen 127.0.0.1:0 for any free port";
@@ -27,7 +30,8 @@ pub(super) struct DevArgs {
     /// Where to listen: a loopback address and a port, such as 127.0.0.1:18080, localhost:18080 or :18080
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18080", value_parser = parse_listen)]
     listen: SocketAddr,
-    /// The driver of the store: sqlite, fs or inmem; another driver needs its keys as --set or in the environment
+    /// The driver of the store. A store with a path is in the data directory; any other needs its keys as --set or in the
+    /// environment
     #[arg(long, value_name = "NAME", default_value = "sqlite")]
     driver: String,
     /// The directory for the store, the key and the token
@@ -41,9 +45,11 @@ pub(super) struct DevArgs {
     set: Vec<(String, String)>,
 }
 
-pub(super) async fn run(args: DevArgs) -> Result<(), CommandError> {
+pub(super) async fn run(args: DevArgs, registry: &Registry) -> Result<(), CommandError> {
     let signals = ServerSignals::listen(HangupAction::Shutdown)?;
-    let settings = Settings::load(None, &key_values(&args)?).map_err(CommandError::usage)?;
+    let key_values = key_values(&args, registry)?;
+    let (settings, _) =
+        Settings::load_for(Purpose::Embed, registry, None, &key_values).map_err(CommandError::usage)?;
     let bind_addr = settings.server.bind_addr;
     if !bind_addr.ip().is_loopback() {
         return Err(CommandError::usage(format!(
@@ -54,7 +60,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), CommandError> {
     // The directory is locked until this function returns.
     let mut dir = DataDir::open(&args.data_dir)?;
     let DevIdentity { verifier, token, expires_at } = DevIdentity::open(&dir, &settings, args.admin)?;
-    serve(&settings, verifier, signals.shutdown, BIND_ADVICE, |listening| {
+    serve(&settings, registry, verifier, signals.shutdown, BIND_ADVICE, |listening| {
         let Listening { addr, max_request_bytes, max_upload_bytes } = listening;
         dir.set_url(&format!("http://{addr}"))?;
         let announcement = Announcement {
@@ -73,7 +79,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), CommandError> {
 }
 
 /// The arguments as configuration keys with their values. `--set` comes last, so that it overrides the other arguments.
-fn key_values(args: &DevArgs) -> Result<Vec<(String, String)>, CommandError> {
+fn key_values(args: &DevArgs, registry: &Registry) -> Result<Vec<(String, String)>, CommandError> {
     let data_path = |name: &str| {
         let path = args.data_dir.join(name);
         path.to_str().map(ToOwned::to_owned).ok_or_else(|| {
@@ -88,7 +94,13 @@ fn key_values(args: &DevArgs) -> Result<Vec<(String, String)>, CommandError> {
     match args.driver.as_str() {
         "sqlite" => key_values.push(("artifacts.dsn".to_owned(), data_path("artifacts.db")?)),
         "fs" => key_values.push(("artifacts.fs_root".to_owned(), data_path("artifacts")?)),
-        _ => {}
+        // The driver of another crate. If there is no such driver, the configuration reports it.
+        other => {
+            let path_option = registry.driver(other).ok().and_then(|driver| driver.info().url.path_option());
+            if let Some(option) = path_option {
+                key_values.push((format!("{OPTIONS}.{option}"), data_path("artifacts")?));
+            }
+        }
     }
     key_values.extend(args.set.iter().cloned());
     Ok(key_values)

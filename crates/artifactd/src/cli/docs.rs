@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use artifact_store::Registry;
+
 use super::error::CommandError;
 use super::output_file::{IfExists, OutputFile};
 use super::printable::printable;
@@ -32,8 +34,8 @@ pub(super) struct DocsArgs {
     dir: PathBuf,
 }
 
-pub(super) async fn run(args: DocsArgs) -> Result<(), CommandError> {
-    let pages = pages()?;
+pub(super) async fn run(args: DocsArgs, registry: &Registry) -> Result<(), CommandError> {
+    let pages = pages(registry)?;
     if args.check { check(&args.dir, &pages) } else { write(&args.dir, &pages).await }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use artifact_store::{ArtifactStore, Flag};
+use artifact_store::{ArtifactStore, Flag, OpenOptions, Registry};
 
 use super::error::CommandError;
 use super::json_line::json_line;
@@ -39,12 +39,12 @@ pub(super) struct DriversArgs {
     store: StoreArgs,
 }
 
-pub(super) async fn run(args: DriversArgs) -> Result<(), CommandError> {
-    match args.store.select_optional()? {
+pub(super) async fn run(args: DriversArgs, registry: &Registry) -> Result<(), CommandError> {
+    match args.store.select_optional(registry)? {
         None if args.probe => Err(CommandError::usage(
             "--probe needs a store; give --store URL or --config FILE, or set ARTIFACTD_STORE",
         )),
-        None => args.print(&DriverDescription::all()?).await,
+        None => args.print(&DriverDescription::all(registry)?).await,
         Some(selected) => args.print_store(&selected).await,
     }
 }
@@ -52,20 +52,19 @@ pub(super) async fn run(args: DriversArgs) -> Result<(), CommandError> {
 impl DriversArgs {
     /// Opens the store, and prints its driver with the capabilities of the store and the features of its storage.
     async fn print_store(&self, selected: &SelectedStore) -> Result<(), CommandError> {
-        let config = &selected.config;
+        let SelectedStore { config, registry, .. } = selected;
         let work = async |store: &Arc<dyn ArtifactStore>| {
-            let registry = artifact_store::drivers()?;
             let mut description =
                 DriverDescription::new(registry.driver(store.driver())?.info(), store.capabilities());
             let features = if self.probe {
-                artifact_store::probe(config).await
+                artifact_store::probe_with(registry, config).await
             } else {
-                artifact_store::store_features(config).await
+                artifact_store::store_features_with(registry, config).await
             };
             description.features = Some(features.map_err(|error| selected.open_error(&error))?);
             self.print(&[description]).await
         };
-        selected.run(artifact_store::open_read_only(config), work).await
+        selected.run(&OpenOptions::new().read_only(true), work).await
     }
 
     /// Prints tables, or lines of JSON.

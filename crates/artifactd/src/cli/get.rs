@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use artifact_store::{ArtifactStore, ByteRange, GetResult, Record};
+use artifact_store::{ArtifactStore, ByteRange, GetResult, Record, Registry};
 use futures_util::StreamExt;
 
 use super::error::CommandError;
@@ -48,7 +48,7 @@ pub(super) struct GetArgs {
     quiet: bool,
 }
 
-pub(super) async fn run(args: GetArgs) -> Result<(), CommandError> {
+pub(super) async fn run(args: GetArgs, registry: &Registry) -> Result<(), CommandError> {
     let output = match &args.output {
         Some(path) if path != Path::new("-") => {
             let if_exists = if args.force { IfExists::Replace } else { IfExists::Fail };
@@ -56,7 +56,7 @@ pub(super) async fn run(args: GetArgs) -> Result<(), CommandError> {
         }
         _ => None,
     };
-    args.store.run_on_read_only(async |store| get(&**store, &args, output).await).await
+    args.store.run_on_read_only(registry, async |store| get(&**store, &args, output).await).await
 }
 
 async fn get(

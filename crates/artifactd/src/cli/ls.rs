@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use artifact_store::core::{MAX_LIST_LIMIT, MediaRange, parse_size};
 use artifact_store::{
-    ArtifactStore, ArtifactStoreExt, Filter, ListQuery, ScopePart, ScopePattern, Source, StoreError,
-    TaskPattern, TenantPattern, Timestamp,
+    ArtifactStore, ArtifactStoreExt, Filter, ListQuery, Registry, ScopePart, ScopePattern, Source,
+    StoreError, TaskPattern, TenantPattern, Timestamp,
 };
 use clap::ArgGroup;
 use futures_util::StreamExt;
@@ -129,13 +129,14 @@ impl FilterArgs {
     }
 }
 
-pub(super) async fn run(args: LsArgs) -> Result<(), CommandError> {
+pub(super) async fn run(args: LsArgs, registry: &Registry) -> Result<(), CommandError> {
     let limit = if args.all { u64::MAX } else { args.limit.get() };
     // One row more than `limit` shows whether there are more artifacts. `with_limit` clamps the size of a page.
     let page_size = u32::try_from(limit.saturating_add(1)).unwrap_or(MAX_LIST_LIMIT);
     let query = ListQuery::new(args.scopes.pattern()).with_filter(args.filter.filter()).with_limit(page_size);
     query.validate().map_err(CommandError::usage)?;
-    args.store.run_on_read_only(async |store| print_records(store, query, limit, args.json).await).await
+    let work = async |store: &Arc<dyn ArtifactStore>| print_records(store, query, limit, args.json).await;
+    args.store.run_on_read_only(registry, work).await
 }
 
 /// Prints at most `limit` records, page by page.

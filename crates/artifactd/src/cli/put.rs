@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use artifact_store::core::{MediaType, Metadata};
 use artifact_store::{
-    ArtifactRef, ArtifactStore, Body, Namespace, PutOptions, PutOutcome, PutResult, Source,
+    ArtifactRef, ArtifactStore, Body, Namespace, PutOptions, PutOutcome, PutResult, Registry, Source,
 };
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use futures_util::StreamExt;
@@ -97,10 +97,10 @@ struct PutOutput {
     outcome: PutOutcome,
 }
 
-pub(super) async fn run(args: PutArgs) -> Result<(), CommandError> {
+pub(super) async fn run(args: PutArgs, registry: &Registry) -> Result<(), CommandError> {
     let options = args.options();
     options.validate().map_err(CommandError::usage)?;
-    args.store.run_creating(async |store| put(&**store, &args, options).await).await
+    args.store.run_creating(registry, async |store| put(&**store, &args, options).await).await
 }
 
 async fn put(store: &dyn ArtifactStore, args: &PutArgs, options: PutOptions) -> Result<(), CommandError> {

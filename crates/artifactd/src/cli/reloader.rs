@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use artifact_store::Registry;
 use artifact_store_identity::KeyRefresher;
 use tokio::signal::unix::Signal;
 use tokio::time::timeout;
@@ -18,9 +19,10 @@ const KEY_REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
 /// The configuration key that is applied without a restart.
 const LOG_LEVEL_KEY: &str = "telemetry.log_level";
 
-/// The sources of a server's configuration, in addition to the environment.
+/// The sources of a server's configuration, in addition to the environment, and the legal drivers.
 #[derive(Debug, Clone)]
 pub(super) struct ConfigSources {
+    pub(super) registry: Registry,
     pub(super) file: Option<PathBuf>,
     /// The arguments of `--set`: configuration keys and their values.
     pub(super) key_values: Vec<(String, String)>,
@@ -29,7 +31,7 @@ pub(super) struct ConfigSources {
 impl ConfigSources {
     /// Loads the configuration. Also returns the value that is set for each key.
     pub(super) fn load(&self) -> Result<(Settings, ConfigValues), ConfigError> {
-        Settings::load_for(Purpose::Serve, self.file.as_deref(), &self.key_values)
+        Settings::load_for(Purpose::Serve, &self.registry, self.file.as_deref(), &self.key_values)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `artifactd rm`: deletes artifacts by their exact ids. This module must never accept a pattern.
 
-use artifact_store::ArtifactStore;
+use artifact_store::{ArtifactStore, Registry};
 use serde::Serialize;
 
 use super::error::CommandError;
@@ -35,8 +35,8 @@ struct DeletionOutput<'a> {
     deleted: bool,
 }
 
-pub(super) async fn run(args: RmArgs) -> Result<(), CommandError> {
-    args.store.run_on_existing(async |store| delete_all(&**store, &args).await).await
+pub(super) async fn run(args: RmArgs, registry: &Registry) -> Result<(), CommandError> {
+    args.store.run_on_existing(registry, async |store| delete_all(&**store, &args).await).await
 }
 
 /// Tries every id. If several ids fail, the command ends with the smallest exit code, which is the most serious: 1 (the

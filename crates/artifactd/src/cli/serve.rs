@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store::core::{EventLog, Options, StoreError};
-use artifact_store::{ArtifactStore, Config, Flag, StoreFeature};
+use artifact_store::{ArtifactStore, Config, Flag, Registry, StoreFeature};
 use artifact_store_identity::{OpenError, Verifier};
 use artifact_store_protocol::DriverRow;
 use artifact_store_resolver::{Resolver, ResolverOptions, RuntimeDescription};
@@ -54,9 +54,9 @@ pub(super) fn parse_key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
-pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
+pub(super) async fn run(args: ServeArgs, registry: &Registry) -> Result<(), CommandError> {
     let ServerSignals { mut shutdown, reload } = ServerSignals::listen(HangupAction::Reload)?;
-    let sources = ConfigSources { file: args.config, key_values: args.set };
+    let sources = ConfigSources { registry: registry.clone(), file: args.config, key_values: args.set };
     let (settings, values) = sources.load().map_err(CommandError::usage)?;
     // The log is started first, because everything below may log a line.
     start_log(&settings)?;
@@ -71,7 +71,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let reloader =
         ConfigReloader { sources, settings: settings.clone(), values, key_refresher: verifier.refresher() };
     let reload_task = reload.map(|hangup| tokio::spawn(reloader.run(hangup)));
-    let result = serve(&settings, verifier, shutdown, BIND_ADVICE, |_| Ok(String::new())).await;
+    let result = serve(&settings, registry, verifier, shutdown, BIND_ADVICE, |_| Ok(String::new())).await;
     if let Some(task) = reload_task {
         task.abort();
     }
@@ -95,6 +95,7 @@ fn log_stop_during_start() -> Result<(), CommandError> {
 /// standard output. `bind_advice` says what to do if the server cannot listen.
 pub(super) async fn serve(
     settings: &Settings,
+    registry: &Registry,
     verifier: Verifier,
     mut shutdown: ShutdownSignals,
     bind_advice: &str,
@@ -106,20 +107,20 @@ pub(super) async fn serve(
     let store = tokio::select! {
         biased;
         () = shutdown.recv() => return log_stop_during_start(),
-        opened = artifact_store::open(&settings.artifacts.store) => {
+        opened = artifact_store::open_with(registry, &settings.artifacts.store) => {
             opened.map_err(|error| CommandError::from_open_error(&error, &settings.artifacts.option_names))?
         }
     };
-    log_store(&settings.artifacts.store, &*store).await;
-    let events = artifact_store::open_event_log(&settings.artifacts.store)
+    log_store(registry, &settings.artifacts.store, &*store).await;
+    let events = artifact_store::open_event_log_with(registry, &settings.artifacts.store)
         .await
         .map_err(|error| CommandError::from_open_error(&error, &settings.artifacts.option_names))?;
     let measured = MeasuredStore::new(store);
     let metrics = measured.metrics();
     let store: Arc<dyn ArtifactStore> = Arc::new(measured);
     let opened = OpenedStore { store: Arc::clone(&store), events: events.clone(), metrics };
-    let sweep_task = start_sweeps(settings, &opened);
-    let served = serve_store(settings, verifier, opened, shutdown, bind_advice, announcement).await;
+    let sweep_task = start_sweeps(settings, registry, &opened);
+    let served = serve_store(settings, registry, verifier, opened, shutdown, bind_advice, announcement).await;
     // A running sweep is aborted. The next sweep deletes the orphans that remain.
     if let Some(task) = sweep_task {
         task.abort();
@@ -149,7 +150,11 @@ pub(super) async fn serve(
 
 /// Starts the task that sweeps the store. Returns `None` if sweeps are turned off, or if the store is in the memory of
 /// this process.
-fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task::JoinHandle<()>> {
+fn start_sweeps(
+    settings: &Settings,
+    registry: &Registry,
+    opened: &OpenedStore,
+) -> Option<tokio::task::JoinHandle<()>> {
     let interval = settings.artifacts.sweep_interval;
     let capabilities = opened.store.capabilities();
     let outlives_process = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
@@ -157,12 +162,13 @@ fn start_sweeps(settings: &Settings, opened: &OpenedStore) -> Option<tokio::task
         return None;
     }
     let (config, names) = (settings.artifacts.store.clone(), settings.artifacts.option_names.clone());
-    Some(tokio::spawn(sweep_at_intervals(config, names, interval, Arc::clone(&opened.metrics))))
+    let metrics = Arc::clone(&opened.metrics);
+    Some(tokio::spawn(sweep_at_intervals(registry.clone(), config, names, interval, metrics)))
 }
 
 /// Logs the capabilities of the store and the features of its storage, which contain no secret. Warns if the store is
 /// in the memory of the server.
-async fn log_store(config: &Config, store: &dyn ArtifactStore) {
+async fn log_store(registry: &Registry, config: &Config, store: &dyn ArtifactStore) {
     let capabilities = store.capabilities();
     let flags: Vec<&str> =
         Flag::ALL.iter().filter(|flag| capabilities.has(**flag)).map(|flag| flag.as_str()).collect();
@@ -175,7 +181,7 @@ async fn log_store(config: &Config, store: &dyn ArtifactStore) {
              another artifacts.driver or a path on a disk"
         );
     }
-    match artifact_store::store_features(config).await {
+    match artifact_store::store_features_with(registry, config).await {
         Ok(features) => {
             for StoreFeature { name, value, about } in features {
                 tracing::info!(feature = name, value, about, "a feature of the storage behind the store");
@@ -207,13 +213,14 @@ impl OpenedStore {
 /// Listens, announces the address, and serves `opened` until a signal arrives.
 async fn serve_store(
     settings: &Settings,
+    registry: &Registry,
     verifier: Verifier,
     opened: OpenedStore,
     shutdown: ShutdownSignals,
     bind_advice: &str,
     announcement: impl FnOnce(Listening) -> Result<String, CommandError>,
 ) -> Result<ShutdownOutcome, CommandError> {
-    let options = resolver_options(settings).map_err(CommandError::failed)?;
+    let options = resolver_options(settings, registry).map_err(CommandError::failed)?;
     let metrics = Arc::clone(&opened.metrics);
     let resolver = opened.into_resolver(options).await.map_err(CommandError::failed)?;
     let (put_limit, upload_limit) = (resolver.put_limit(), resolver.upload_limit());
@@ -236,8 +243,7 @@ async fn serve_store(
 }
 
 /// The options of the resolver: limits from `settings`, and what the method `runtime.info` returns.
-fn resolver_options(settings: &Settings) -> Result<ResolverOptions, StoreError> {
-    let registry = artifact_store::drivers()?;
+fn resolver_options(settings: &Settings, registry: &Registry) -> Result<ResolverOptions, StoreError> {
     let mut drivers = Vec::new();
     for driver in registry.drivers() {
         let info = driver.info();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use artifact_store::{ArtifactStore, Record};
+use artifact_store::{ArtifactStore, Record, Registry};
 use artifact_store_protocol::Row;
 use indicatif::BinaryBytes;
 
@@ -27,8 +27,8 @@ pub(super) struct StatArgs {
     json: bool,
 }
 
-pub(super) async fn run(args: StatArgs) -> Result<(), CommandError> {
-    args.store.run_on_read_only(async |store| stat(&**store, &args).await).await
+pub(super) async fn run(args: StatArgs, registry: &Registry) -> Result<(), CommandError> {
+    args.store.run_on_read_only(registry, async |store| stat(&**store, &args).await).await
 }
 
 async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), CommandError> {

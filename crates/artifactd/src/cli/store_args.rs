@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
-use artifact_store::{ArtifactStore, Config, Flag, Secret, StoreError};
+use artifact_store::{ArtifactStore, Config, Flag, OpenOptions, Registry, Secret, StoreError};
 
 use super::error::CommandError;
 use super::signals;
@@ -31,17 +31,18 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// The store that the arguments or the environment name.
+    /// The store that the arguments or the environment name, with the drivers of `registry`.
     ///
     /// # Errors
     /// No store is named in the arguments or the environment, or the configuration is wrong.
-    pub(super) fn select(&self) -> Result<SelectedStore, CommandError> {
+    pub(super) fn select(&self, registry: &Registry) -> Result<SelectedStore, CommandError> {
         let (url, source) = match (&self.store, &self.config) {
             (Some(url), _) => (url.reveal().to_owned(), "--store"),
             (None, Some(file)) => {
-                let (settings, _) =
-                    Settings::load_for(Purpose::OpenStore, Some(file), &[]).map_err(CommandError::usage)?;
+                let (settings, _) = Settings::load_for(Purpose::OpenStore, registry, Some(file), &[])
+                    .map_err(CommandError::usage)?;
                 return Ok(SelectedStore {
+                    registry: registry.clone(),
                     config: settings.artifacts.store,
                     option_names: settings.artifacts.option_names,
                 });
@@ -56,17 +57,17 @@ impl StoreArgs {
             },
         };
         let config: Config = url.parse().map_err(|error: StoreError| CommandError::usage(error))?;
-        let option_names = OptionNames::from_url(&config.driver, source);
-        Ok(SelectedStore { config, option_names })
+        let option_names = OptionNames::from_url(registry, &config.driver, source);
+        Ok(SelectedStore { registry: registry.clone(), config, option_names })
     }
 
     /// Like [`select`](Self::select), but returns `None` if no store is named in the arguments or the environment.
-    pub(super) fn select_optional(&self) -> Result<Option<SelectedStore>, CommandError> {
+    pub(super) fn select_optional(&self, registry: &Registry) -> Result<Option<SelectedStore>, CommandError> {
         let is_in_environment = env::var_os(STORE_VARIABLE).is_some_and(|url| !url.is_empty());
         if self.store.is_none() && self.config.is_none() && !is_in_environment {
             return Ok(None);
         }
-        self.select().map(Some)
+        self.select(registry).map(Some)
     }
 
     /// Opens an existing store, does `work` with the store and closes the store. It is an error if the store does not
@@ -74,28 +75,31 @@ impl StoreArgs {
     /// only in the memory of this process.
     pub(super) async fn run_on_existing(
         &self,
+        registry: &Registry,
         work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let store = self.select()?;
-        store.run(artifact_store::open_existing(&store.config), with_persistence_check(work)).await
+        let store = self.select(registry)?;
+        store.run(&OpenOptions::new().create(false), with_persistence_check(work)).await
     }
 
     /// Like [`run_on_existing`](Self::run_on_existing), but opens the store as [`artifact_store::open_read_only`] does.
     pub(super) async fn run_on_read_only(
         &self,
+        registry: &Registry,
         work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let store = self.select()?;
-        store.run(artifact_store::open_read_only(&store.config), with_persistence_check(work)).await
+        let store = self.select(registry)?;
+        store.run(&OpenOptions::new().read_only(true), with_persistence_check(work)).await
     }
 
     /// Like [`run_on_existing`](Self::run_on_existing), but creates the store if it does not exist.
     pub(super) async fn run_creating(
         &self,
+        registry: &Registry,
         work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let store = self.select()?;
-        store.run(artifact_store::open(&store.config), with_persistence_check(work)).await
+        let store = self.select(registry)?;
+        store.run(&OpenOptions::new(), with_persistence_check(work)).await
     }
 }
 
@@ -111,6 +115,8 @@ fn with_persistence_check(
 
 /// The store that a command works on.
 pub(super) struct SelectedStore {
+    /// The drivers to open the store with.
+    pub(super) registry: Registry,
     pub(super) config: Config,
     /// The name of each option in error messages: the key, variable or part of a URL that sets the option.
     option_names: OptionNames,
@@ -122,18 +128,19 @@ impl SelectedStore {
         CommandError::from_open_error(error, &self.option_names)
     }
 
-    /// Waits for `opening`, does `work` with the store and closes the store, even if the work fails or a signal
-    /// interrupts the work. A signal during `opening` ends the command at once.
+    /// Opens the store as `options` say, does `work` with the store and closes the store, even if the work fails or a
+    /// signal interrupts the work. A signal during the opening ends the command at once.
     pub(super) async fn run(
         &self,
-        opening: impl Future<Output = Result<Arc<dyn ArtifactStore>, StoreError>>,
+        options: &OpenOptions,
         work: impl AsyncFnOnce(&Arc<dyn ArtifactStore>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let mut signal = pin!(signals::wait_for_signal());
+        let options = options.clone().registry(self.registry.clone());
         let store = tokio::select! {
             biased;
             error = &mut signal => return Err(error),
-            opened = opening => opened.map_err(|error| self.open_error(&error))?,
+            opened = options.open(&self.config) => opened.map_err(|error| self.open_error(&error))?,
         };
         let result = tokio::select! {
             biased;

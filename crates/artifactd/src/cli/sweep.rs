@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::pin::pin;
 
-use artifact_store::{SweepMode, SweepSummary};
+use artifact_store::{Registry, SweepMode, SweepSummary};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
@@ -44,14 +44,14 @@ struct SweepOutput {
     swept: SweepSummary,
 }
 
-pub(super) async fn run(args: SweepArgs) -> Result<(), CommandError> {
-    let store = args.store.select()?;
+pub(super) async fn run(args: SweepArgs, registry: &Registry) -> Result<(), CommandError> {
+    let store = args.store.select(registry)?;
     let mode = if args.dry_run { SweepMode::DryRun } else { SweepMode::Delete };
     let mut signal = pin!(signals::wait_for_signal());
     let swept = tokio::select! {
         biased;
         error = &mut signal => return Err(error),
-        swept = artifact_store::sweep(&store.config, mode) => swept.map_err(|error| store.open_error(&error))?,
+        swept = artifact_store::sweep_with(registry, &store.config, mode) => swept.map_err(|error| store.open_error(&error))?,
     };
     let text = if args.json {
         json_line(&SweepOutput { dry_run: args.dry_run, swept })?

@@ -1,6 +1,6 @@
 //! Builds [`Settings`] from the layers: parses each key by its kind, then checks the keys that depend on each other.
 
-use artifact_store::Config;
+use artifact_store::{Config, Registry};
 use artifact_store_identity::{BOTH_SOURCES, IdentitySettings, NO_SOURCE};
 use artifact_store_server::{EventStreamSettings, ServerSettings};
 use tracing::Level;
@@ -11,16 +11,21 @@ use super::option_names::OptionNames;
 use super::settings::{ArtifactsSettings, LogFormat, ProtocolSettings, Settings, TelemetrySettings};
 use super::{Purpose, driver_keys, parse};
 
-/// The settings of `layers`, if they have no mistake and nothing that `purpose` needs is missing.
+/// The settings of `layers`, if they have no mistake and nothing that `purpose` needs is missing. The legal drivers are
+/// those of `registry`.
 ///
 /// # Errors
 /// Every mistake in `layers`, and every missing key that `purpose` needs.
-pub(super) fn build_settings(layers: &mut Layers, purpose: Purpose) -> Result<Settings, ConfigError> {
+pub(super) fn build_settings(
+    layers: &mut Layers,
+    purpose: Purpose,
+    registry: &Registry,
+) -> Result<Settings, ConfigError> {
     let mut mistakes = layers.check_values();
     if layers.file_is_unusable() {
         return Err(ConfigError::new(mistakes));
     }
-    let store_config = driver_keys::store_config(layers, purpose, &mut mistakes);
+    let store_config = driver_keys::store_config(layers, purpose, registry, &mut mistakes);
     check_contradictions(layers, &mut mistakes);
     if purpose == Purpose::Serve
         && ["identity.jwks_file", "identity.jwks_url"].iter().all(|key| layers.is_missing(key))

@@ -95,10 +95,11 @@ const DEFAULT_DRIVER: &str = "inmem";
 /// were reported before are missing.
 ///
 /// # Errors
-/// A bug in the table of keys or in the list of drivers.
+/// A bug in the table of keys.
 pub(super) fn store_config(
     layers: &Layers,
     purpose: Purpose,
+    registry: &Registry,
     mistakes: &mut Vec<Mistake>,
 ) -> Result<Option<(Config, OptionNames)>, Mistake> {
     let secret: Option<String> = layers.get("artifacts.cursor_secret", parse::text)?;
@@ -108,10 +109,6 @@ pub(super) fn store_config(
         mistakes.push(layers.mistake("artifacts.cursor_secret", &error.to_string()));
     }
     let driver = layers.get("artifacts.driver", parse::text)?.unwrap_or_else(|| DEFAULT_DRIVER.to_owned());
-    let registry = match artifact_store::drivers() {
-        Ok(registry) => registry,
-        Err(error) => return Err(Mistake::without_source(error.to_string())),
-    };
     if !layers.are_legal(&["artifacts.driver"]) {
         return Ok(None);
     }
@@ -123,13 +120,14 @@ pub(super) fn store_config(
         }
     };
     let has_driver =
-        layers.is_set("artifacts.driver") || may_use_default_driver(layers, purpose, &registry, mistakes);
+        layers.is_set("artifacts.driver") || may_use_default_driver(layers, purpose, registry, mistakes);
     if !has_driver {
         return Ok(None);
     }
     let mistakes_before = mistakes.len();
     let key_options = key_options(layers, info, mistakes)?;
     let section_options = section_options(layers, info, &key_options, mistakes);
+    check_required_options(layers, info, mistakes);
     if mistakes.len() > mistakes_before {
         return Ok(None);
     }
@@ -185,14 +183,15 @@ fn location_of_option(layers: &Layers, info: &DriverInfo, option: &str) -> Strin
     let row = row_of(info, option);
     let key = row.map_or_else(|| format!("{OPTIONS}.{option}"), |row| row.key.to_owned());
     let location = layers.location(&key);
-    let path = match row.map(|row| row.format) {
-        Some(ValueFormat::Path(_)) => layers.get(&key, parse::text).ok().flatten(),
-        _ => None,
+    let is_path = match row {
+        Some(row) => matches!(row.format, ValueFormat::Path(_)),
+        None => info.url.path_option() == Some(option),
     };
+    let path = layers.text(&key).filter(|_| is_path);
     // The text does not contain the path, because the value of `artifacts.dsn` is secret.
     let working_directory = match path {
         // `:memory:` of sqlite is not a path.
-        Some(path) if !path.starts_with(':') => working_directory_phrase(Path::new(&path)),
+        Some(path) if !path.starts_with(':') => working_directory_phrase(Path::new(path)),
         _ => String::new(),
     };
     if working_directory.is_empty() {
@@ -297,6 +296,19 @@ fn section_options(
     options
 }
 
+/// Adds a mistake for each option that the driver requires, if no key of its own sets the option and the section
+/// `artifacts.options` does not set it either.
+fn check_required_options(layers: &Layers, info: &DriverInfo, mistakes: &mut Vec<Mistake>) {
+    for spec in info.options {
+        let is_required = spec.required && spec.default.is_none() && row_of(info, spec.name).is_none();
+        let key = format!("{OPTIONS}.{}", spec.name);
+        if is_required && layers.is_absent(&key) && layers.is_absent(OPTIONS) {
+            let reason = format!("the driver {} needs {key}: {}", info.name, spec.about);
+            mistakes.push(layers.mistake("artifacts.driver", &reason));
+        }
+    }
+}
+
 /// The value of an option in a spelling that drivers accept. Drivers accept fewer spellings than the configuration
 /// does. A value that is not legal is returned unchanged.
 fn normalized(kind: OptionKind, value: &Value) -> Value {
@@ -348,15 +360,8 @@ pub(super) fn key_of_option(option: &str) -> Option<&'static str> {
 }
 
 /// The names of the options of all drivers.
-pub(super) fn option_names() -> impl Iterator<Item = &'static str> {
-    let mut names = Vec::new();
-    // If the registry cannot be built, there are no names here, and `store_config` reports the error.
-    if let Ok(registry) = artifact_store::drivers() {
-        for driver in registry.drivers() {
-            names.extend(driver.info().options.iter().map(|spec| spec.name));
-        }
-    }
-    names.into_iter()
+pub(super) fn option_names(registry: &Registry) -> Vec<&'static str> {
+    registry.drivers().flat_map(|driver| driver.info().options).map(|spec| spec.name).collect()
 }
 
 /// The keys that set options of the driver.

@@ -27,6 +27,8 @@ const MAX_SHOWN_CHARS: usize = 80;
 /// implement `Debug`, because some values are secret.
 #[derive(Default)]
 pub(super) struct Layers {
+    /// The names of the options of all drivers, to suggest one for an unknown key.
+    option_names: Vec<&'static str>,
     values: BTreeMap<String, (ValueSource, Value)>,
     /// The keys with an illegal value, and the source of the value. Such a key is treated as set, but has no value.
     illegal: BTreeMap<String, ValueSource>,
@@ -39,6 +41,11 @@ pub(super) struct Layers {
 }
 
 impl Layers {
+    /// Layers without a value. `option_names` are the names of the options of all drivers.
+    pub(super) fn new(option_names: Vec<&'static str>) -> Self {
+        Self { option_names, ..Self::default() }
+    }
+
     /// Adds the values of a file.
     pub(super) fn add_file(&mut self, path: &Path) {
         let name = one_line(&path.display().to_string(), usize::MAX).into();
@@ -142,6 +149,11 @@ impl Layers {
         let Some(default) = key.default else { return Ok(None) };
         let value = parse(&key.kind, &Value::String(default.to_owned()));
         value.map(Some).ok_or_else(|| bug(&format!("the default of '{name}' is not legal")))
+    }
+
+    /// The value of a key or of an option of the driver, if a text is set.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.1.as_str()
     }
 
     /// The same as [`get`](Self::get), for a key that has a default.
@@ -291,7 +303,7 @@ impl Layers {
         if is_section(name) {
             return format!("{shown} is a section; write its keys below it");
         }
-        let suggestion = Suggestion::of(name);
+        let suggestion = Suggestion::of(name, &self.option_names);
         if let Suggestion::Key(known) = &suggestion {
             self.not_missing.insert(known.clone());
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use artifact_store::{DriverInfo, StoreError, UrlForm};
+use artifact_store::{DriverInfo, Registry, StoreError, UrlForm};
 
 /// For each option of a driver, the key, variable or part of a URL that sets it.
 #[derive(Debug, Clone, Default)]
@@ -22,11 +22,9 @@ impl OptionNames {
         Self(info.options.iter().map(|spec| (spec.name, name(spec.name))).collect())
     }
 
-    /// The names of the options of a store that is named by a URL. `source` is the argument or variable with the URL,
-    /// such as `--store`.
-    pub fn from_url(driver: &str, source: &str) -> Self {
-        // If the drivers of this build have an error, opening the store reports it.
-        let Ok(registry) = artifact_store::drivers() else { return Self::default() };
+    /// The names of the options of a store that is named by a URL. `driver` is the scheme of the URL. `source` is the
+    /// argument or variable with the URL, such as `--store`.
+    pub fn from_url(registry: &Registry, driver: &str, source: &str) -> Self {
         // A driver that does not exist has no options.
         let Ok(driver) = registry.driver(driver) else { return Self::default() };
         let info = driver.info();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::driver_keys::{key_of_option, option_names};
+use super::driver_keys::key_of_option;
 use super::keys::{KEYS, OPTIONS};
 
 /// The similarity, from 0 to 1, above which a name is suggested.
@@ -18,9 +18,9 @@ pub(super) enum Suggestion {
 }
 
 impl Suggestion {
-    /// The suggestion for the unknown key `name`.
-    pub(super) fn of(name: &str) -> Self {
-        if let Some(known) = nearest(name) {
+    /// The suggestion for the unknown key `name`. `option_names` are the names of the options of all drivers.
+    pub(super) fn of(name: &str, option_names: &[&str]) -> Self {
+        if let Some(known) = nearest(name, option_names) {
             return Self::Key(known);
         }
         let section = name.split_once('.').map_or("", |(section, _)| section);
@@ -42,7 +42,7 @@ impl fmt::Display for Suggestion {
 }
 
 /// The key or section that `name` was probably meant to be. `None` if nothing is similar enough.
-fn nearest(name: &str) -> Option<String> {
+fn nearest(name: &str, option_names: &[&str]) -> Option<String> {
     let (section, member) = name.rsplit_once('.').unwrap_or(("", name));
     // The last part of `name` is the last part of a key, so only the section is wrong or missing.
     if let Some(known) =
@@ -55,7 +55,7 @@ fn nearest(name: &str) -> Option<String> {
         if let Some(key) = key_of_option(member) {
             return Some(key.to_owned());
         }
-        if option_names().any(|option| option == member) {
+        if option_names.contains(&member) {
             return Some(format!("{OPTIONS}.{member}"));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use artifact_store::{Capabilities, Flag, StoreError};
+use artifact_store::{Capabilities, Flag, Registry, StoreError};
 use artifact_store_protocol::Method;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ const NUMBERS: &[(&str, &str)] = &[
     ),
 ];
 
-pub(super) fn page() -> Result<String, StoreError> {
+pub(super) fn page(registry: &Registry) -> Result<String, StoreError> {
     let mut page = Markdown::with_title("Capabilities");
     page.paragraph(INTRO);
     page.heading(2, "Flags");
@@ -41,7 +41,7 @@ pub(super) fn page() -> Result<String, StoreError> {
         "What each driver of this build promises by default, as `artifactd drivers` shows it. `artifactd drivers --config FILE` \
          shows what the configured store promises.",
     );
-    driver_table(&mut page)?;
+    driver_table(&mut page, registry)?;
     page.heading(2, "How a client asks");
     page.paragraph(&format!(
         "`{}` answers with `artifacts.capabilities`, the promises of the store that is open, and `{}` with those of every \
@@ -57,11 +57,11 @@ pub(super) fn page() -> Result<String, StoreError> {
 }
 
 /// The table of the drivers with their defaults.
-fn driver_table(page: &mut Markdown) -> Result<(), StoreError> {
+fn driver_table(page: &mut Markdown, registry: &Registry) -> Result<(), StoreError> {
     let columns: Vec<String> =
         Flag::ALL.iter().map(|flag| flag.as_str()).chain(LIMIT_COLUMNS).map(code).collect();
     let titles: Vec<&str> = ["driver"].into_iter().chain(columns.iter().map(String::as_str)).collect();
-    let drivers = DriverDescription::all()?;
+    let drivers = DriverDescription::all(registry)?;
     let rows = drivers.iter().map(|DriverDescription { driver, capabilities, .. }| {
         let mut row = vec![code(driver)];
         row.extend(Flag::ALL.iter().map(|flag| yes_or_no(capabilities.has(*flag))));

@@ -7,5 +7,6 @@ mod environment;
 mod errors;
 mod lines;
 mod loading;
+mod own_driver;
 mod spellings;
 mod values;

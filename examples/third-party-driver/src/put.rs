@@ -29,9 +29,8 @@ pub(crate) async fn put(
     }
     let completed = stream.finish()?;
     let (clock, scope) = (Arc::clone(&config.clock), scope.clone());
-    let new_record =
-        // Called in the transaction: records of one scope have the order of their commits.
-        move || Record::new(scope, options, completed.digest, completed.size, clock.now());
+    // Called in the transaction, so that the order of the times is the order of the commits.
+    let new_record = move || Record::new(scope, options, completed.digest, completed.size, clock.now());
     upload.commit(chunk, new_record).await
 }
 
@@ -76,8 +75,7 @@ impl StagedUpload {
         let database = Arc::clone(self.blob.database());
         let work = move |transaction: &WriteTransaction| {
             let record = new_record();
-            // There is one write transaction at a time, so nobody inserts the artifact between this look and the
-            // commit.
+            // No other write transaction runs, so nobody inserts the artifact between this look and the commit.
             if let Some(existing) = find_existing(transaction, &record)? {
                 return Ok((PutResult { record: existing, outcome: PutOutcome::AlreadyExists }, self));
             }

@@ -1,5 +1,6 @@
 //! The program: its table of drivers has redb, with every command and the keys of the configuration.
 #![cfg(feature = "artifactd")]
+#![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,5 +1,6 @@
 //! What the conformance suite does not test: the lock, files that are no store, orphans of killed processes, health,
 //! and the space on the disk.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::fs;
 use std::path::PathBuf;

@@ -91,7 +91,8 @@ fn the_snippets_of_the_page_are_parts_of_the_third_party_driver() {
         let mut rest = file.as_str();
         for part in parts {
             let part = format!("{part}\n");
-            let start = rest.find(&part).unwrap_or_else(|| panic!("{path} has no such part, in this order:{part}"));
+            let start =
+                rest.find(&part).unwrap_or_else(|| panic!("{path} has no such part, in this order:{part}"));
             // The line break at the end may be the first character of the next part.
             rest = &rest[start + part.len() - 1..];
         }
@@ -113,7 +114,8 @@ fn every_file_that_the_page_and_the_essay_name_is_in_the_third_party_driver_and_
     }
     assert!(count > 6, "{count} files");
     for (name, _) in files_of_template() {
-        let is_source = name.starts_with("src") && name.extension().is_some_and(|extension| extension == "rs");
+        let is_source =
+            name.starts_with("src") && name.extension().is_some_and(|extension| extension == "rs");
         if is_source && !name.ends_with("name.rs") {
             assert!(driver.join(&name).is_file(), "the third-party driver has no {}", name.display());
         }

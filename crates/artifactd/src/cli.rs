@@ -97,8 +97,7 @@ enum Command {
 ///
 /// Call this function once, at the end of `main`, outside an async runtime: it builds a runtime of its own. The function
 /// returns the exit code of the process.
-pub fn run(registry: Registry) -> ExitCode {
-    let registry = &registry;
+pub fn run(registry: &Registry) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return print_clap_error(&error),

@@ -11,7 +11,7 @@
 //! fn main() -> Result<ExitCode, artifact_store::StoreError> {
 //!     let mut registry = artifactd::drivers()?;
 //!     registry.register(your_driver())?;
-//!     Ok(artifactd::run(registry))
+//!     Ok(artifactd::run(&registry))
 //! }
 //! ```
 //!

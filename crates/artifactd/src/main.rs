@@ -7,5 +7,5 @@ use std::process::ExitCode;
 use artifact_store::StoreError;
 
 fn main() -> Result<ExitCode, StoreError> {
-    artifactd::drivers().map(artifactd::run)
+    artifactd::drivers().map(|registry| artifactd::run(&registry))
 }

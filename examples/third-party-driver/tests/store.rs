@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use artifact_store_core::{
@@ -26,19 +26,19 @@ fn database() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-async fn open(path: &PathBuf) -> Result<RedbStore, StoreError> {
+async fn open(path: &Path) -> Result<RedbStore, StoreError> {
     RedbStore::open(RedbConfig::new(path)).await
 }
 
 /// Opens `path` by the driver's name, and sweeps it.
-async fn sweep(path: &PathBuf, mode: SweepMode) -> Result<u64, StoreError> {
+async fn sweep(path: &Path, mode: SweepMode) -> Result<u64, StoreError> {
     let options = [("path".to_owned(), Value::from(path.to_str().unwrap()))];
     let options = Options::parse("redb", RedbDriver.info().options, options)?;
     Ok(RedbDriver.sweep(&options, mode).await?.leftovers)
 }
 
 /// Makes the database at `path` one of a process that was killed during a put: it has staged chunks.
-async fn kill_a_put(path: &PathBuf) {
+async fn kill_a_put(path: &Path) {
     let store = open(path).await.unwrap();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {

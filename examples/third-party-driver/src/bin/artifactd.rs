@@ -9,5 +9,5 @@ use artifact_store_redb::RedbDriver;
 fn main() -> Result<ExitCode, StoreError> {
     let mut registry = artifactd::drivers()?;
     registry.register(Arc::new(RedbDriver))?;
-    Ok(artifactd::run(registry))
+    Ok(artifactd::run(&registry))
 }

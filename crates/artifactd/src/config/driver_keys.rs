@@ -302,7 +302,7 @@ fn check_required_options(layers: &Layers, info: &DriverInfo, mistakes: &mut Vec
     for spec in info.options {
         let is_required = spec.required && spec.default.is_none() && row_of(info, spec.name).is_none();
         let key = format!("{OPTIONS}.{}", spec.name);
-        if is_required && layers.is_absent(&key) && layers.is_absent(OPTIONS) {
+        if is_required && layers.is_missing(&key) && layers.is_missing(OPTIONS) {
             let reason = format!("the driver {} needs {key}: {}", info.name, spec.about);
             mistakes.push(layers.mistake("artifacts.driver", &reason));
         }

@@ -8,8 +8,8 @@ use artifact_store::{Capabilities, DriverInfo, Registry, StoreError, StoreFeatur
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
-/// A driver with its options and capabilities. The capabilities are those of an open store, or, without an open store,
-/// those with default options.
+/// A driver with its options and capabilities. If a store is open, the capabilities are those of the store. If no store
+/// is open, they are those of the driver with default options.
 #[derive(Serialize)]
 pub(crate) struct DriverDescription {
     pub(crate) driver: &'static str,
@@ -62,7 +62,7 @@ impl DriverDescription {
     }
 }
 
-/// The names of the limits. In a table, their columns follow the columns of the flags.
+/// The names of the limits, as column titles. A table shows these columns after the columns of the flags.
 pub(crate) const LIMIT_COLUMNS: [&str; 2] = ["max_artifact_bytes", "max_presign_expiry"];
 
 /// The size limit of an artifact, as text. `u64::MAX` means that there is no limit.

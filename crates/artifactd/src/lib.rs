@@ -17,8 +17,8 @@
 //!
 //! The options of such a driver are keys of the section `artifacts.options` of the configuration.
 
-// The macros of std panic if a standard stream cannot be written. So the program writes only with `cli::stdout`,
-// `cli::stderr` and `log`.
+// `println!` and `eprintln!` panic if the standard stream cannot be written. So the program writes only with
+// `cli::stdout`, `cli::stderr` and `log`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;

@@ -28,8 +28,8 @@ use crate::config::{LogFormat, TelemetrySettings};
 
 /// The prefix of the targets of this project's crates.
 const OWN_TARGET_PREFIX: &str = "artifact";
-/// The lowest level of other crates that is logged. Below this level, storage clients log bodies, headers and presigned
-/// URLs.
+/// The lowest level at which messages of other crates are logged. Below this level, storage clients log bodies, headers
+/// and presigned URLs.
 const OTHER_CRATES_LEVEL: LevelFilter = LevelFilter::INFO;
 /// How long the process waits for unwritten lines before the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ fn init_with(
 /// Changes the lowest level that is logged.
 pub fn set_level(level: Level) {
     if let Some(log) = LOG.get() {
-        // This fails only if the subscriber of `init` is not in use. Then its level has no effect.
+        // This fails only if the subscriber of `init` is not in use. In this case, `level` has no effect.
         let _ = log.level.reload(targets(level));
     }
 }
@@ -112,7 +112,7 @@ pub(crate) fn flush() {
     flush_with_timeout(FLUSH_TIMEOUT);
 }
 
-/// As [`flush`], but waits at most 200 milliseconds. For a process that must end soon.
+/// Waits until every line is written, at most 200 milliseconds. For a process that must end soon.
 pub(crate) fn flush_briefly() {
     flush_with_timeout(FLUSH_TIMEOUT / 10);
 }
@@ -141,7 +141,7 @@ fn standard_error() -> Box<dyn Write + Send> {
     }
 }
 
-/// Makes the writers for the formatter of lines.
+/// Gives the layer of `tracing_subscriber` a [`QueueWriter`] for each line.
 struct QueueMakeWriter(Arc<LineQueue>);
 
 impl<'a> MakeWriter<'a> for QueueMakeWriter {

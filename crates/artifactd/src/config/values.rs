@@ -12,7 +12,7 @@ use super::keys::key;
 pub struct ConfigValues(pub(super) BTreeMap<String, Value>);
 
 impl ConfigValues {
-    /// The keys that have another value in `other`, sorted by name.
+    /// The keys whose values differ between `self` and `other`, sorted by name.
     pub fn changed_keys<'a>(&'a self, other: &'a Self) -> Vec<&'a str> {
         let mut names: Vec<&str> = self.0.keys().chain(other.0.keys()).map(String::as_str).collect();
         names.sort_unstable();

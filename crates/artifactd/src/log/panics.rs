@@ -11,7 +11,7 @@ use std::time::Duration;
 /// of this process.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Sets a panic hook that logs, in place of the panic hook of this process.
+/// Replaces the panic hook of this process. The new hook logs each panic.
 pub(super) fn install_hook() {
     panic::set_hook(Box::new(log_panic));
 }

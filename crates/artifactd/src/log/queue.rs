@@ -15,7 +15,7 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 /// An estimate of the memory that a line takes in addition to its bytes, in bytes.
 const LINE_OVERHEAD: usize = 64;
 
-/// A line, and the lines that were dropped before it.
+/// A line, and the number of lines that were dropped before it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct QueueItem {
     /// How many lines were dropped directly before this one, because the queue was full.

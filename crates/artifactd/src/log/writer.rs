@@ -41,8 +41,8 @@ impl<W: Write> LogWriter<W> {
     /// Writes the line of `item`, and before it the number of missing lines. Counts the result in `queue`.
     fn write(&mut self, queue: &LineQueue, item: &QueueItem) {
         self.missing += item.dropped;
-        // If this report cannot be written, the line is not written either. Otherwise the log would hide that lines are
-        // missing before the line.
+        // If the number of missing lines cannot be written, the line of `item` is not written either. A log with this
+        // line alone would not show that lines are missing before it.
         let is_reported = self.report_missing().is_ok();
         let Some(line) = &item.line else { return };
         if is_reported && self.write_line(line).is_ok() {

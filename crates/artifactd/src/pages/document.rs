@@ -96,7 +96,8 @@ impl Document {
     }
 }
 
-/// The JSON content of a request body or response, with its schema and examples. `None` if there is no JSON content.
+/// The OpenAPI media type object `application/json` of a request body or response. It contains the schema and the
+/// examples. `None` if there is no JSON content.
 pub(super) fn json_content(body: &Value) -> Option<&Value> {
     body.get("content")?.get("application/json")
 }

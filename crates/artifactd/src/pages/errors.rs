@@ -14,8 +14,13 @@ pub(super) fn page() -> String {
     page.paragraph(INTRO);
     page.json(&json!(Envelope::new(Code::NotFound, "there is no such artifact in this scope")));
     let codes = Code::ALL.iter().map(|error_code| {
-        let row = error_code.descriptor();
-        vec![code(row.name), row.status.to_string(), row.description.to_owned(), row.retry_advice.to_owned()]
+        let descriptor = error_code.descriptor();
+        vec![
+            code(descriptor.name),
+            descriptor.status.to_string(),
+            descriptor.description.to_owned(),
+            descriptor.retry_advice.to_owned(),
+        ]
     });
     page.table(&["code", "HTTP", "when it fires", "should you retry?"], &codes.collect::<Vec<_>>());
     page.heading(2, "Other statuses");

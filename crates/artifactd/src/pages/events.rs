@@ -94,7 +94,7 @@ fn data_section(page: &mut Markdown, document: &Document) -> Result<(), StoreErr
     for kind in EventKind::ALL {
         let sample = json!(sample(*kind)?.payload);
         page.heading(3, &format!("The payload of {}", code(kind)));
-        if let Some(payload) = payloads.iter().find(|payload| declares(payload, &sample)) {
+        if let Some(payload) = payloads.iter().find(|payload| declares_members(payload, &sample)) {
             page.table(routes::RESPONSE_COLUMNS, &members.rows(payload));
         }
     }
@@ -107,7 +107,7 @@ fn data_section(page: &mut Markdown, document: &Document) -> Result<(), StoreErr
 }
 
 /// Whether the schema `payload` declares all members of `sample`.
-fn declares(payload: &Value, sample: &Value) -> bool {
+fn declares_members(payload: &Value, sample: &Value) -> bool {
     let declared =
         |name: &String| payload.get("properties").is_some_and(|members| members.get(name).is_some());
     sample.as_object().is_some_and(|members| members.keys().all(declared))

@@ -23,9 +23,8 @@ impl<'a> MemberTables<'a> {
     /// that need a section.
     pub(super) fn new(document: &'a Document, roots: &[&'a Value]) -> Self {
         let mut tables = Self { document, sections: BTreeSet::new() };
-        tables.sections = tables.repeated(roots);
-        // The table of a new section can have objects that are nested too deeply in turn. So this is repeated until no
-        // object is nested too deeply.
+        tables.sections = tables.reused_objects(roots);
+        // The table of a new section can contain further deeply nested objects. So the loop runs until there are none.
         while let Some(name) = tables.find_deeply_nested(roots) {
             tables.sections.insert(name);
         }
@@ -37,16 +36,17 @@ impl<'a> MemberTables<'a> {
         self.sections.iter().filter_map(|name| Some((*name, self.document.schema(name)?)))
     }
 
-    /// The rows of an object: member, type, whether the object must have the member, meaning. If a member is an object
-    /// without a section or a list of such objects, the rows of the members of that object follow, one level deep.
+    /// The rows of an object, one for each member: name, type, whether the member is required, meaning. A member can be
+    /// an object, or a list of objects, that has no section. After the row of such a member, the rows of the members of
+    /// that object follow. Objects inside that object get no such rows.
     pub(super) fn rows(&self, object: &'a Value) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
-        for member in self.declared(object) {
+        for member in self.declared_members(object) {
             rows.push(self.row("", member));
             let member_type = self.document.schema_type(member.schema);
-            let Some(inner_object) = self.inlined(&member_type) else { continue };
+            let Some(inner_object) = self.object_without_section(&member_type) else { continue };
             let list_suffix = if member_type.is_list { "[]" } else { "" };
-            for inner in self.declared(inner_object) {
+            for inner in self.declared_members(inner_object) {
                 rows.push(self.row(&format!("{}{list_suffix}.", member.name), inner));
             }
         }
@@ -57,11 +57,11 @@ impl<'a> MemberTables<'a> {
     fn row(&self, prefix: &str, member: Member<'a>) -> Vec<String> {
         let (_, is_nullable) = self.document.non_null_schema(member.schema);
         // For a member that may be absent, null means absent. So only the type of a required member mentions null.
-        let nullable = member.required && is_nullable;
+        let shows_null = member.required && is_nullable;
         let type_text = self.type_text(member.schema);
         vec![
             code(format!("{prefix}{}", member.name)),
-            if nullable { format!("{type_text} or null") } else { type_text },
+            if shows_null { format!("{type_text} or null") } else { type_text },
             yes_or_no(member.required),
             self.meaning(member.schema),
         ]
@@ -78,8 +78,8 @@ impl<'a> MemberTables<'a> {
         }
     }
 
-    /// The meaning of a value: the first description that is not empty, of the schema, of its alternatives or of the
-    /// type without null. The default follows, if there is one.
+    /// The meaning of a value, then its default, if there is one. The meaning is the first description that is not
+    /// empty. The schema is searched first, then its alternatives, then the schema without null.
     fn meaning(&self, schema: &'a Value) -> String {
         let (non_null, _) = self.document.non_null_schema(schema);
         let schemas = [schema].into_iter().chain(alternatives(schema)).chain([non_null.value]);
@@ -91,15 +91,15 @@ impl<'a> MemberTables<'a> {
         }
     }
 
-    /// The object of a type, if the object has no section. Then the members of the object are rows of the surrounding
-    /// table. `None` if the type is not an object, or if the object has a section.
-    fn inlined(&self, member_type: &SchemaType<'a>) -> Option<&'a Value> {
+    /// The object of a type if it has no section. Its members are rows of the surrounding table. `None` if the type is
+    /// neither an object nor a list of objects, or if the object has a section.
+    fn object_without_section(&self, member_type: &SchemaType<'a>) -> Option<&'a Value> {
         let object = member_type.object?;
         object.name.is_none_or(|name| !self.sections.contains(name)).then_some(object.value)
     }
 
     /// The members that an object declares. The required members come first.
-    fn declared(&self, object: &'a Value) -> Vec<Member<'a>> {
+    fn declared_members(&self, object: &'a Value) -> Vec<Member<'a>> {
         let object = self.document.resolve(object).value;
         let required = items(object, "required");
         let mut members: Vec<_> = entries(object, "properties")
@@ -111,11 +111,11 @@ impl<'a> MemberTables<'a> {
 
     /// The names of the objects that are used in more than one place. All objects that can be reached from `roots` are
     /// searched.
-    fn repeated(&self, roots: &[&'a Value]) -> BTreeSet<&'a str> {
+    fn reused_objects(&self, roots: &[&'a Value]) -> BTreeSet<&'a str> {
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
         let mut unvisited = roots.to_vec();
         while let Some(parent) = unvisited.pop() {
-            for member in self.declared(parent) {
+            for member in self.declared_members(parent) {
                 let Some(object) = self.document.schema_type(member.schema).object else { continue };
                 let Some(name) = object.name else { continue };
                 let count = uses.entry(name).or_default();
@@ -133,9 +133,10 @@ impl<'a> MemberTables<'a> {
     /// one level of nested objects. `None` if there is no such object.
     fn find_deeply_nested(&self, roots: &[&'a Value]) -> Option<&'a str> {
         let tables = roots.iter().copied().chain(self.sections().map(|(_, object)| object));
-        let members = tables.flat_map(|table| self.declared(table));
-        let inlined = members.filter_map(|member| self.inlined(&self.document.schema_type(member.schema)));
-        let inner_members = inlined.flat_map(|object| self.declared(object));
+        let members = tables.flat_map(|table| self.declared_members(table));
+        let inlined = members
+            .filter_map(|member| self.object_without_section(&self.document.schema_type(member.schema)));
+        let inner_members = inlined.flat_map(|object| self.declared_members(object));
         inner_members
             .filter_map(|member| self.document.schema_type(member.schema).object?.name)
             .find(|name| !self.sections.contains(name))

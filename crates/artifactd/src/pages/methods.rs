@@ -46,11 +46,11 @@ pub(super) fn page(document: &Document) -> String {
         let mut parameters = routes::parameters(document, &members, method);
         parameters.retain(|parameter| !shared.parameters.contains(parameter));
         page.table(routes::PARAMETER_COLUMNS, &parameters);
-        add_body(&mut page, &members, request_json(method), "Request", REQUEST_COLUMNS);
-        add_body(&mut page, &members, response_json(document, method), "Answer", RESPONSE_COLUMNS);
+        add_body(&mut page, &members, request_media_type(method), "Request", REQUEST_COLUMNS);
+        add_body(&mut page, &members, response_media_type(document, method), "Answer", RESPONSE_COLUMNS);
         add_errors(&mut page, document, method);
-        add_examples(&mut page, request_json(method), "A request");
-        add_examples(&mut page, response_json(document, method), "Its answer");
+        add_examples(&mut page, request_media_type(method), "A request");
+        add_examples(&mut page, response_media_type(document, method), "Its answer");
     }
     page.heading(2, "Any other method");
     for method in unknown_methods {
@@ -72,7 +72,7 @@ fn body_schemas<'a>(document: &'a Document, operations: &[Operation<'a>]) -> Vec
     for operation in operations {
         let responses =
             document.responses(*operation).filter_map(|(_, response)| routes::success_schema(response));
-        let request = request_json(*operation).and_then(|json| json.get("schema"));
+        let request = request_media_type(*operation).and_then(|media_type| media_type.get("schema"));
         for schema in request.into_iter().chain(responses) {
             if !schemas.contains(&schema) {
                 schemas.push(schema);
@@ -82,15 +82,16 @@ fn body_schemas<'a>(document: &'a Document, operations: &[Operation<'a>]) -> Vec
     schemas
 }
 
-/// Adds the table of the members of a body. `json` is the JSON content of the body. If it is `None`, nothing is added.
+/// Adds the table of the members of a body. `media_type` is the OpenAPI media type object of the body. If it is `None`,
+/// nothing is added.
 fn add_body<'a>(
     page: &mut Markdown,
     members: &MemberTables<'a>,
-    json: Option<&'a Value>,
+    media_type: Option<&'a Value>,
     title: &str,
     columns: &[&str],
 ) {
-    let Some(schema) = json.and_then(|json| json.get("schema")) else { return };
+    let Some(schema) = media_type.and_then(|media_type| media_type.get("schema")) else { return };
     page.paragraph(&format!("{title}:"));
     page.table(columns, &members.rows(schema));
 }
@@ -104,10 +105,11 @@ fn add_errors(page: &mut Markdown, document: &Document, method: Operation<'_>) {
     page.table(&["HTTP", "refused with"], &rows);
 }
 
-/// Adds the examples of a body. `json` is the JSON content of the body. If it is `None`, nothing is added.
-fn add_examples(page: &mut Markdown, json: Option<&Value>, title: &str) {
-    let Some(json) = json else { return };
-    for (_, example) in entries(json, "examples") {
+/// Adds the examples of a body. `media_type` is the OpenAPI media type object of the body. If it is `None`, nothing is
+/// added.
+fn add_examples(page: &mut Markdown, media_type: Option<&Value>, title: &str) {
+    let Some(media_type) = media_type else { return };
+    for (_, example) in entries(media_type, "examples") {
         let summary = text(example, "summary").trim_end_matches('.');
         let title = if summary.is_empty() { title.to_owned() } else { format!("{title} ({summary})") };
         page.paragraph(&format!("{title}:"));
@@ -120,13 +122,14 @@ fn method_name(operation: Operation<'_>) -> &str {
     operation.path.rsplit('/').next().unwrap_or_default()
 }
 
-/// The JSON content of the request. `None` if the request has no JSON body.
-fn request_json(operation: Operation<'_>) -> Option<&Value> {
+/// The OpenAPI media type object of the request. `None` if the request has no JSON body.
+fn request_media_type(operation: Operation<'_>) -> Option<&Value> {
     json_content(operation.value.get("requestBody")?)
 }
 
-/// The JSON content of the response with status 200. `None` if there is no such response, or if it has no JSON.
-fn response_json<'a>(document: &'a Document, operation: Operation<'a>) -> Option<&'a Value> {
+/// The OpenAPI media type object of the response with status 200. `None` if there is no such response, or if it has no
+/// JSON body.
+fn response_media_type<'a>(document: &'a Document, operation: Operation<'a>) -> Option<&'a Value> {
     let (_, response) = document.responses(operation).find(|(status, _)| *status == "200")?;
     json_content(response)
 }

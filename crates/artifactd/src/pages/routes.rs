@@ -165,8 +165,8 @@ pub(super) fn success_schema(response: &Value) -> Option<&Value> {
     (!text(schema, "$ref").ends_with("/Envelope")).then_some(schema)
 }
 
-/// When a response is sent, from its description. A paragraph that only repeats the general description of an error
-/// code is replaced by the name of the code.
+/// The description of a response, for a cell of a table. If a paragraph is only the general description of an error
+/// code, the name of the code replaces the paragraph.
 pub(super) fn response_meaning(response: &Value) -> String {
     let parts = text(response, "description").split("\n\n").map(|part| {
         let general =

@@ -8,7 +8,7 @@ use super::markdown::code;
 /// The type of a value.
 #[derive(Debug, Clone)]
 pub(super) struct SchemaType<'a> {
-    /// The text for a table. The text for an object is only `object`, and for a list of objects `list of objects`.
+    /// The text for a table. For an object it is `object`, and for a list of objects it is `list of objects`.
     pub(super) text: String,
     /// The schema of the object, or of the objects in a list. `None` if there is no object, or if its schema declares
     /// no members.
@@ -17,11 +17,12 @@ pub(super) struct SchemaType<'a> {
 }
 
 impl Document {
-    /// The schema, with references resolved and without an alternative null. The boolean says whether null is legal.
+    /// Resolves references. If exactly one schema of a combination is not null, takes this schema. Returns the resulting
+    /// schema, and whether null is legal.
     pub(super) fn non_null_schema<'a>(&'a self, schema: &'a Value) -> (ResolvedValue<'a>, bool) {
         let mut resolved = self.resolve(schema);
         for keyword in ["oneOf", "anyOf", "allOf"] {
-            // If only one schema of the combination is not null, the combination means this schema.
+            // If exactly one schema of the combination is not null, this schema is the type of the value.
             let schemas = items(resolved.value, keyword);
             let mut non_null = schemas.iter().filter(|schema| text(schema, "type") != "null");
             if let (Some(only), None) = (non_null.next(), non_null.next()) {

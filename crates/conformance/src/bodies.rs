@@ -38,12 +38,12 @@ pub(crate) fn failing_body(bytes: &Bytes) -> Body {
 /// Returns a body that yields `first` and then waits forever. The receiver gets a message when the store has read
 /// `first`.
 pub(crate) fn stalled_body(first: &Bytes) -> (Body, oneshot::Receiver<()>) {
-    let (send_reached, reached) = oneshot::channel();
+    let (reached_sender, reached) = oneshot::channel();
     // If `first` is empty, the body has no chunk before the stall.
     let head = stream::iter((!first.is_empty()).then(|| Ok::<_, BoxError>(first.clone())));
     let tail = stream::once(async move {
         // The store asks for the next chunk, so it has read `first`.
-        let _ = send_reached.send(());
+        let _ = reached_sender.send(());
         std::future::pending().await
     });
     (Body::from_stream(head.chain(tail)), reached)
@@ -54,11 +54,11 @@ pub(crate) fn stalled_body(first: &Bytes) -> (Body, oneshot::Receiver<()>) {
 /// The receiver gets a message when the store has read `first`. The body then waits until the caller sends a message
 /// with the sender.
 pub(crate) fn paused_body(first: &Bytes, rest: &Bytes) -> (Body, oneshot::Receiver<()>, oneshot::Sender<()>) {
-    let (send_reached, reached) = oneshot::channel();
+    let (reached_sender, reached) = oneshot::channel();
     let (resume, resumed) = oneshot::channel();
     let (first, rest) = (first.clone(), rest.clone());
     let tail = stream::once(async move {
-        let _ = send_reached.send(());
+        let _ = reached_sender.send(());
         let _ = resumed.await;
         Ok::<_, BoxError>(rest)
     });

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::check_group;
-use super::dropped_puts::ensure_drops_leave_whole_or_nothing;
+use super::dropped_puts::ensure_dropped_puts_are_atomic;
 use crate::bodies::{chunked_body, failing_body, paused_body, read_to_end, stalled_body};
 use crate::check::{CheckContext, CheckResult, Failure, Outcome, ensure, ensure_eq, ensure_error_kind};
 use crate::fixtures::{
@@ -62,8 +62,8 @@ async fn ensure_nothing_is_left(
     Ok(())
 }
 
-/// Waits for the message `reached`, which the body of the put in `task` sends when the put has read up to a certain
-/// chunk. `what` describes this event. If the put ends before this event, fails with the result of the put.
+/// Waits until the put in `task` has read its body up to a certain chunk. The body then sends the message `reached`.
+/// `what` describes this event. If the put ends earlier, fails with the result of the put.
 async fn wait_until_read(
     what: &str,
     reached: oneshot::Receiver<()>,
@@ -230,7 +230,7 @@ async fn a_dropped_put_leaves_nothing(ctx: &CheckContext) -> CheckResult {
         ensure_nothing_is_left(ctx, &*store, &scope, &bytes, &format!("a put dropped after {size} bytes"))
             .await?;
     }
-    ensure_drops_leave_whole_or_nothing(ctx, &*store, &scope).await?;
+    ensure_dropped_puts_are_atomic(ctx, &*store, &scope).await?;
     Ok(Outcome::Passed)
 }
 

@@ -59,8 +59,9 @@ async fn sixteen_racing_puts_make_one_artifact(ctx: &CheckContext) -> CheckResul
     Ok(Outcome::Passed)
 }
 
-/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Each result must have the bytes, the size or
-/// the scope of its artifact. At the end, `get` and `list` must agree.
+/// Runs 128 tasks with 12 operations each, on 10 artifacts in 2 scopes. Checks the id and the scope
+/// that a put from memory returns, the bytes of a get, the size of a stat, and the scope of a listed row. At the end,
+/// `get` and `list` must agree.
 async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let seed = ctx.seed;
@@ -93,7 +94,7 @@ async fn many_tasks_mix_all_verbs(ctx: &CheckContext) -> CheckResult {
 /// The number of artifacts that the tasks share.
 const ARTIFACTS: usize = 10;
 
-/// The bytes of artifact `n`. There are five lengths for 10 artifacts. So `n` is added, and each artifact has its own
+/// The bytes of artifact `n`. The length is one of five lengths plus `n`, so that each of the 10 artifacts has its own
 /// length.
 fn artifact_bytes(seed: u64, n: usize) -> bytes::Bytes {
     random_bytes(seed + n as u64, [0, 100, 20 * KIB, 300 * KIB, 700 * KIB][n % 5] + n)

@@ -1,4 +1,4 @@
-//! Puts that are dropped after each of their steps, for the check that a dropped put leaves nothing.
+//! Puts that are dropped between their steps. The check `a_dropped_put_leaves_nothing` uses them.
 //!
 //! A step is one poll of the put. A driver may have started work in the background, such as a blocking call. This work
 //! cannot be stopped, so it may go on after the drop. A put can be dropped at three moments: before its commit begins,
@@ -21,20 +21,21 @@ use crate::stepped::SteppedFuture;
 
 /// The sizes of the bodies in bytes. In chunks of 100 KiB, they have 1 chunk and 6 chunks.
 const SIZES: [usize; 2] = [500, 600 * KIB];
-/// Of the polls before the last [`LAST_POLLS`], at most this many are tried: a put is dropped after each of them. The
-/// tried polls are at equal distances.
-const SPREAD_POLLS: usize = 6;
-/// The number of the last polls. One of them makes the commit, so puts are dropped at more moments after each of them.
+/// The early polls are those before the last [`LAST_POLLS`]. Puts are dropped after at most this many early polls, at
+/// equal distances.
+const MAX_EARLY_POLLS: usize = 6;
+/// The number of polls at the end of a put that are all tried. One of them makes the commit, so more kinds of drops are
+/// tried before and after each of them than after an early poll.
 const LAST_POLLS: usize = 3;
-/// Some puts are polled although nothing woke them, as `select!` does. Each of them is dropped after one of these
-/// numbers of polls.
+/// Some puts are polled although nothing woke them, as `select!` does. For each of these numbers, one such put is
+/// dropped after that number of polls.
 const POLLS_WITHOUT_WAKE: [usize; 6] = [1, 2, 4, 8, 16, 40];
 /// How many artifacts are read at once.
 const READERS: usize = 8;
 
-/// When a put is dropped after its last poll.
+/// The moment of the drop, counted from the last poll of the put.
 #[derive(Debug, Clone, Copy)]
-enum Moment {
+enum DropMoment {
     /// At once: the background work of the last poll has hardly begun.
     AtOnce,
     /// A millisecond later: the background work of the last poll may be running.
@@ -48,7 +49,7 @@ enum Moment {
 struct DropPlan {
     /// The number of polls before the drop.
     polls: usize,
-    moment: Moment,
+    moment: DropMoment,
     /// Whether each poll waits until the put was woken. The first poll never waits.
     waits_for_wakes: bool,
     /// Whether the same bytes are put again at once after the drop, as a client does that retries.
@@ -60,35 +61,38 @@ struct DroppedPut {
     bytes: Bytes,
     /// The description of the put and its drop, for failures.
     what: String,
-    /// Whether a put of these bytes has returned. Then the artifact must exist.
+    /// Whether a put of these bytes has succeeded. If so, the artifact must exist.
     is_stored: bool,
 }
 
 /// The drops to try for a put that ends after `total_polls` polls.
 fn plan_drops(total_polls: usize) -> Vec<DropPlan> {
     let plan = |polls, moment| DropPlan { polls, moment, waits_for_wakes: true, retries: false };
-    // The number of polls before the last polls.
-    let early = total_polls.saturating_sub(LAST_POLLS);
-    let step = early.div_ceil(SPREAD_POLLS).max(1);
+    let early_polls = total_polls.saturating_sub(LAST_POLLS);
+    let step = early_polls.div_ceil(MAX_EARLY_POLLS).max(1);
     // Without any poll, the put is dropped before it begins.
-    let mut plans = vec![plan(0, Moment::AtOnce)];
-    for polls in (1..early).step_by(step) {
-        plans.extend([plan(polls, Moment::AtOnce), plan(polls, Moment::Woken)]);
+    let mut plans = vec![plan(0, DropMoment::AtOnce)];
+    for polls in (1..early_polls).step_by(step) {
+        plans.extend([plan(polls, DropMoment::AtOnce), plan(polls, DropMoment::Woken)]);
     }
-    for polls in early.max(1)..=total_polls {
-        plans.extend([Moment::AtOnce, Moment::Later, Moment::Woken].map(|moment| plan(polls, moment)));
+    for polls in early_polls.max(1)..=total_polls {
         plans.extend(
-            [Moment::AtOnce, Moment::Woken].map(|moment| DropPlan { retries: true, ..plan(polls, moment) }),
+            [DropMoment::AtOnce, DropMoment::Later, DropMoment::Woken].map(|moment| plan(polls, moment)),
+        );
+        plans.extend(
+            [DropMoment::AtOnce, DropMoment::Woken]
+                .map(|moment| DropPlan { retries: true, ..plan(polls, moment) }),
         );
     }
     plans.extend(
-        POLLS_WITHOUT_WAKE.map(|polls| DropPlan { waits_for_wakes: false, ..plan(polls, Moment::AtOnce) }),
+        POLLS_WITHOUT_WAKE
+            .map(|polls| DropPlan { waits_for_wakes: false, ..plan(polls, DropMoment::AtOnce) }),
     );
     plans
 }
 
 /// Starts a put of `bytes`, polls it and drops it, as `plan` says. `total_polls` is the number of polls that a put of
-/// this size needs. It is only used in the description of the put.
+/// this size needs. This number is only used in the description of the put.
 async fn drop_put(
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -98,9 +102,9 @@ async fn drop_put(
 ) -> Result<DroppedPut, Failure> {
     let DropPlan { polls, moment, waits_for_wakes, retries } = plan;
     let moment_name = match moment {
-        Moment::AtOnce => "at once",
-        Moment::Later => "1 ms",
-        Moment::Woken => "as it was woken",
+        DropMoment::AtOnce => "at once",
+        DropMoment::Later => "1 ms",
+        DropMoment::Woken => "as it was woken",
     };
     let without_wake = if waits_for_wakes { "" } else { " without being woken" };
     let what = format!(
@@ -124,9 +128,9 @@ async fn drop_put(
     }
     match (&result, moment) {
         // A put that has ended is not woken again.
-        (Poll::Ready(_), _) | (_, Moment::AtOnce) => {}
-        (_, Moment::Later) => tokio::time::sleep(Duration::from_millis(1)).await,
-        (_, Moment::Woken) => with_timeout("the next step of a put", stepped.woken()).await?,
+        (Poll::Ready(_), _) | (_, DropMoment::AtOnce) => {}
+        (_, DropMoment::Later) => tokio::time::sleep(Duration::from_millis(1)).await,
+        (_, DropMoment::Woken) => with_timeout("the next step of a put", stepped.woken()).await?,
     }
     drop(stepped);
     let mut is_stored = false;
@@ -160,10 +164,10 @@ async fn count_polls(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) ->
 
 /// Waits until the rows and the residue stop changing, and returns the rows. They have stopped changing if four
 /// consecutive rounds, at intervals of 30 ms, find the same rows and residue. Fails after about 6 s.
-async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<Vec<Record>, Failure> {
+async fn wait_until_unchanged(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<Vec<Record>, Failure> {
     /// 200 rounds at intervals of 30 ms take about 6 s.
     const MAX_ROUNDS: usize = 200;
-    const QUIET_ROUNDS: usize = 4;
+    const UNCHANGED_ROUNDS: usize = 4;
     let mut last = None;
     let mut unchanged = 0;
     for _ in 0..MAX_ROUNDS {
@@ -173,22 +177,22 @@ async fn wait_until_quiet(ctx: &CheckContext, store: &dyn ArtifactStore) -> Resu
         let now = Some((rows, residue));
         unchanged = if last == now { unchanged + 1 } else { 1 };
         last = now;
-        if unchanged == QUIET_ROUNDS {
+        if unchanged == UNCHANGED_ROUNDS {
             break;
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     ensure!(
-        unchanged == QUIET_ROUNDS,
+        unchanged == UNCHANGED_ROUNDS,
         "the rows or the raw storage still change 6 s after puts were dropped"
     );
     Ok(last.map(|(rows, _)| rows).unwrap_or_default())
 }
 
 /// Ensures that the artifact of a dropped put exists as a whole or not at all. `rows` is a listing of the whole store.
-/// If a put of the bytes has returned, the artifact must be listed. A listed artifact must be readable with its own
+/// If a put of the bytes has succeeded, the artifact must be listed. A listed artifact must be readable with its own
 /// bytes.
-async fn ensure_whole_or_nothing(
+async fn ensure_whole_or_absent(
     store: &dyn ArtifactStore,
     scope: &Scope,
     rows: &[Record],
@@ -226,9 +230,9 @@ async fn ensure_next_put_works(
     Ok(())
 }
 
-/// Drops puts after each of their steps. When the store has stopped changing, each artifact must exist as a whole or
-/// not at all.
-pub(super) async fn ensure_drops_leave_whole_or_nothing(
+/// Drops puts as [`plan_drops`] says. When the store has stopped changing, each artifact must exist as a whole or not
+/// at all.
+pub(super) async fn ensure_dropped_puts_are_atomic(
     ctx: &CheckContext,
     store: &dyn ArtifactStore,
     scope: &Scope,
@@ -250,10 +254,10 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
                 "after {count} puts of {size} bytes were dropped at 0 to {polls} polls: {failure}"
             ))
         })?;
-        let rows = wait_until_quiet(ctx, store).await?;
+        let rows = wait_until_unchanged(ctx, store).await?;
         let rows = rows.as_slice();
         stream::iter(dropped.iter().map(Ok))
-            .try_for_each_concurrent(READERS, |dropped| ensure_whole_or_nothing(store, scope, rows, dropped))
+            .try_for_each_concurrent(READERS, |dropped| ensure_whole_or_absent(store, scope, rows, dropped))
             .await?;
         stream::iter(dropped.iter().map(Ok))
             .try_for_each_concurrent(READERS, |dropped| ensure_next_put_works(store, scope, rows, dropped))
@@ -266,6 +270,6 @@ pub(super) async fn ensure_drops_leave_whole_or_nothing(
     let rows = list_all_rows(store, &ListQuery::new(ScopePattern::all_tenants()), 100).await?;
     let rows = rows.as_slice();
     stream::iter(all_dropped.iter().map(Ok))
-        .try_for_each_concurrent(READERS, |dropped| ensure_whole_or_nothing(store, scope, rows, dropped))
+        .try_for_each_concurrent(READERS, |dropped| ensure_whole_or_absent(store, scope, rows, dropped))
         .await
 }

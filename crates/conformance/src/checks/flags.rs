@@ -35,9 +35,9 @@ pub(super) async fn probe(ctx: &CheckContext, flag: Flag) -> CheckResult {
         (Flag::PresignGet, false) => presign_probes::ensure_presign_get_is_unsupported(ctx, &*store).await?,
         (Flag::PresignPut, true) => presign_probes::ensure_presign_put_works(ctx, &*store).await?,
         (Flag::PresignPut, false) => presign_probes::ensure_presign_put_is_unsupported(ctx, &*store).await?,
-        (Flag::Durable, true) => reopening_finds_everything(ctx).await?,
-        (Flag::Durable, false) => reopening_finds_whole_or_nothing(ctx).await?,
-        (Flag::Shared, true) => a_second_open_shares(ctx).await?,
+        (Flag::Durable, true) => reopening_finds_every_artifact(ctx).await?,
+        (Flag::Durable, false) => reopening_finds_whole_artifacts_or_none(ctx).await?,
+        (Flag::Shared, true) => two_open_stores_share_artifacts(ctx).await?,
         (Flag::Shared, false) => a_second_open_fails_or_sees_nothing(ctx).await?,
     }
     Ok(if advertised { Outcome::Passed } else { Outcome::NotPromised })
@@ -70,7 +70,7 @@ async fn put_artifacts(ctx: &CheckContext) -> Result<Vec<(artifact_store_core::R
 }
 
 /// For a store that is durable: after each of two reopenings, every artifact must exist.
-async fn reopening_finds_everything(ctx: &CheckContext) -> Result<(), Failure> {
+async fn reopening_finds_every_artifact(ctx: &CheckContext) -> Result<(), Failure> {
     ensure!(ctx.backend().is_persistent(), "the store advertises durable, but its backend is not persistent");
     let artifacts = put_artifacts(ctx).await?;
     for _ in 0..2 {
@@ -94,7 +94,7 @@ async fn reopening_finds_everything(ctx: &CheckContext) -> Result<(), Failure> {
 
 /// For a store that is not durable: after reopening, each artifact must exist as a whole or not at all. The verbs must
 /// agree about this. If the backend is not persistent, no artifact may exist.
-async fn reopening_finds_whole_or_nothing(ctx: &CheckContext) -> Result<(), Failure> {
+async fn reopening_finds_whole_artifacts_or_none(ctx: &CheckContext) -> Result<(), Failure> {
     let artifacts = put_artifacts(ctx).await?;
     let store = ctx.open().await?;
     let rows = list_all_rows(&*store, &ListQuery::new(ScopePattern::all_tenants()), 3).await?;
@@ -119,7 +119,7 @@ async fn reopening_finds_whole_or_nothing(ctx: &CheckContext) -> Result<(), Fail
 }
 
 /// For a store that is shared: two stores that are open on the same backend must see each other's changes at once.
-async fn a_second_open_shares(ctx: &CheckContext) -> Result<(), Failure> {
+async fn two_open_stores_share_artifacts(ctx: &CheckContext) -> Result<(), Failure> {
     ensure!(ctx.backend().is_persistent(), "the store advertises shared, but its backend is not persistent");
     let one = ctx.open().await?;
     let two = ctx.open().await.map_err(|error| {

@@ -155,8 +155,8 @@ async fn commit_upload_takes_nothing_of_a_neighbouring_scope(ctx: &CheckContext)
     Ok(Outcome::Passed)
 }
 
-/// Puts the same bytes into many scopes: each weird part is once the tenant, once the user, once the session and once
-/// the task. Each put must create its own artifact.
+/// Puts the same bytes into many scopes. Each text of [`weird_parts`] is once the tenant, once the user, once the
+/// session and once the task. Each put must create its own artifact.
 async fn weird_parts_never_meet(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let parts = weird_parts();

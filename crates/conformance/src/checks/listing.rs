@@ -171,7 +171,7 @@ fn ranges(texts: &[&str]) -> Result<Vec<MediaRange>, StoreError> {
 async fn a_media_range_covers_what_it_says(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let scope = default_scope()?;
-    // A stored media type may be any text. The text functions of databases treat some of these texts differently, but
+    // A stored media type may be any text. Databases differ in how their text functions treat some of these texts, but
     // every store must find the same rows.
     let types = [
         None,
@@ -415,7 +415,7 @@ async fn an_altered_cursor_is_refused(ctx: &CheckContext) -> CheckResult {
     let cursor = first_cursor(&*store, ctx, &query).await?;
     let mut forged: Vec<String> =
         ["", "x", "AAAA", "not base64 !", "\u{1F600}"].map(ToOwned::to_owned).into();
-    // The cursor of a bare driver has no text, so every text must be refused.
+    // A driver without the gate returns cursors that have no text. It must refuse every text.
     if let Some(text) = cursor.as_text() {
         ensure!(
             store.list(&query.clone().with_cursor(Some(cursor.clone()))).await.is_ok(),

@@ -17,8 +17,8 @@ pub(super) struct SchemaType<'a> {
 }
 
 impl Document {
-    /// Resolves references. If exactly one schema of a combination is not null, takes this schema. Returns the resulting
-    /// schema, and whether null is legal.
+    /// Resolves references. If exactly one schema of a combination is not null, takes this schema. Returns the
+    /// resulting schema, and whether null is legal.
     pub(super) fn non_null_schema<'a>(&'a self, schema: &'a Value) -> (ResolvedValue<'a>, bool) {
         let mut resolved = self.resolve(schema);
         for keyword in ["oneOf", "anyOf", "allOf"] {

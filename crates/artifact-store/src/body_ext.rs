@@ -7,10 +7,10 @@ use artifact_store_core::Body;
 #[cfg(feature = "tokio")]
 use std::{io, path::Path};
 
-/// The largest piece that is read from a file at once, in bytes. A larger piece has no advantage, because the body
-/// would split it into pieces of this size.
+/// The largest chunk that is read from a file at once, in bytes. The body would split a larger chunk into chunks of
+/// this size.
 #[cfg(feature = "tokio")]
-const FILE_PIECE_BYTES: usize = artifact_store_core::MAX_PIECE_BYTES;
+const FILE_CHUNK_BYTES: usize = artifact_store_core::MAX_PIECE_BYTES;
 
 /// More ways to make a [`Body`].
 pub trait BodyExt: Sized {
@@ -66,7 +66,7 @@ impl BodyExt for Body {
                 let text = format!("{} is a folder; name a file", path.display());
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, text));
             }
-            let body = Self::from_stream(tokio_util::io::ReaderStream::with_capacity(file, FILE_PIECE_BYTES));
+            let body = Self::from_stream(tokio_util::io::ReaderStream::with_capacity(file, FILE_CHUNK_BYTES));
             // For a pipe or a device, `metadata.len()` is not the number of bytes that can be read.
             Ok(if metadata.is_file() { body.with_length(metadata.len()) } else { body })
         }

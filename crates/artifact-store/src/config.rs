@@ -40,8 +40,8 @@ pub struct Config {
     /// the driver has.
     #[serde(default)]
     pub options: OptionValues,
-    /// Whether a read of a whole artifact is compared with the artifact's SHA-256 (`always` or `never`). Reads from a
-    /// driver whose bytes cannot change, such as `inmem`, are never compared.
+    /// Whether a read of a whole artifact checks its bytes against the artifact's SHA-256 (`always` or `never`). A read
+    /// from a driver whose bytes cannot change, such as `inmem`, never checks them.
     #[serde(default, deserialize_with = "deserialize_verify_reads")]
     pub verify_reads: VerifyReads,
     /// The secret with which cursors are signed: at least 16 bytes. Processes with the same secret accept each other's
@@ -73,7 +73,7 @@ impl Config {
         self
     }
 
-    /// Sets whether a read of a whole artifact is compared with the artifact's SHA-256.
+    /// Sets whether a read of a whole artifact checks its bytes against the artifact's SHA-256.
     #[must_use]
     pub fn verify_reads(mut self, verify_reads: VerifyReads) -> Self {
         self.verify_reads = verify_reads;

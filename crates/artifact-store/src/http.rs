@@ -1,5 +1,5 @@
-//! An artifact's bytes as the body of an HTTP message: [`HttpBody`]. The body of an HTTP message as a stream of bytes:
-//! `data_stream`.
+//! Conversions between artifacts and HTTP messages. [`HttpBody`] makes the body of a message from an artifact's bytes.
+//! `data_stream` makes a stream of bytes from the body of a message.
 //!
 //! This module is here and not in the core, because the core must never know HTTP. It must never know a server or a
 //! client.
@@ -67,8 +67,8 @@ impl Body for HttpBody {
         }
         let item = ready!(Pin::new(&mut self.stream).poll_next(cx));
         match &item {
-            Some(Ok(piece)) => {
-                self.remaining = self.remaining.map(|bytes| bytes.saturating_sub(piece.len() as u64));
+            Some(Ok(chunk)) => {
+                self.remaining = self.remaining.map(|bytes| bytes.saturating_sub(chunk.len() as u64));
             }
             Some(Err(_)) | None => self.has_ended = true,
         }

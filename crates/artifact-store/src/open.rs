@@ -1,6 +1,6 @@
 //! Opening the store that a [`Config`] names: [`open`] and its variants. [`OpenOptions`] contains the steps of opening.
 //!
-//! Only [`drivers`] knows particular drivers; the other functions must never know one.
+//! Only [`drivers`] names particular drivers. The other functions must never know a particular driver.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -99,8 +99,8 @@ pub async fn open_existing(config: &Config) -> Result<Arc<dyn ArtifactStore>, St
 /// puts and deletes.
 ///
 /// # Errors
-/// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing first. The
-/// message says so.
+/// As [`open_existing`]; `InvalidArgument` or `Unavailable` if the store has to be opened for writing before it can
+/// be read. The message says so.
 pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, StoreError> {
     OpenOptions::new().read_only(true).open(config).await
 }
@@ -108,7 +108,7 @@ pub async fn open_read_only(config: &Config) -> Result<Arc<dyn ArtifactStore>, S
 /// Returns an error if the configuration names a path that does not exist. A store in memory, such as
 /// `sqlite::memory:`, has no path on the disk, so it is not checked.
 pub(crate) fn check_path_exists(registry: &Registry, config: &Config) -> Result<(), StoreError> {
-    let (driver, options) = resolve(registry, config)?;
+    let (driver, options) = driver_and_options(registry, config)?;
     let (info, capabilities) = (driver.info(), driver.capabilities(&options));
     // A store that is neither durable nor shared is treated as a store in memory.
     let is_persistent = capabilities.has(Flag::Durable) || capabilities.has(Flag::Shared);
@@ -166,7 +166,7 @@ pub async fn sweep_with(
     mode: SweepMode,
 ) -> Result<SweepSummary, StoreError> {
     check_path_exists(registry, config)?;
-    let (driver, options) = resolve(registry, config)?;
+    let (driver, options) = driver_and_options(registry, config)?;
     driver.sweep(&options, mode).await.map_err(|error| {
         error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
     })
@@ -189,7 +189,7 @@ pub async fn store_features_with(
     registry: &Registry,
     config: &Config,
 ) -> Result<Vec<StoreFeature>, StoreError> {
-    let (driver, options) = resolve(registry, config)?;
+    let (driver, options) = driver_and_options(registry, config)?;
     driver.store_features(&options).await.map_err(|error| {
         error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
     })
@@ -208,7 +208,7 @@ pub async fn probe(config: &Config) -> Result<Vec<StoreFeature>, StoreError> {
 /// # Errors
 /// As [`open`].
 pub async fn probe_with(registry: &Registry, config: &Config) -> Result<Vec<StoreFeature>, StoreError> {
-    let (driver, options) = resolve(registry, config)?;
+    let (driver, options) = driver_and_options(registry, config)?;
     driver.probe(&options).await.map_err(|error| {
         error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
     })
@@ -231,20 +231,20 @@ pub async fn open_event_log_with(
     registry: &Registry,
     config: &Config,
 ) -> Result<Option<Arc<dyn EventLog>>, StoreError> {
-    let (driver, options) = resolve(registry, config)?;
+    let (driver, options) = driver_and_options(registry, config)?;
     driver.event_log(&options).await.map_err(|error| {
         error.with_context(|| ErrorContext { driver: driver.info().name, verb: Verb::Open, id: None })
     })
 }
 
 /// Returns the driver that `config` names, and its parsed options.
-pub(crate) fn resolve<'a>(
+pub(crate) fn driver_and_options<'a>(
     registry: &'a Registry,
     config: &Config,
 ) -> Result<(&'a Arc<dyn Driver>, Options), StoreError> {
     let driver = registry.driver(&config.driver)?;
     let info = driver.info();
-    let mut given = config.options.0.clone();
-    url::resolve(info, &mut given)?;
-    Ok((driver, Options::parse(info.name, info.options, given)?))
+    let mut values = config.options.0.clone();
+    url::resolve_url_parts(info, &mut values)?;
+    Ok((driver, Options::parse(info.name, info.options, values)?))
 }

@@ -1,4 +1,4 @@
-//! [`OpenOptions`]: how a store is opened. Which store is opened is in the [`Config`].
+//! [`OpenOptions`]: how a store is opened. The [`Config`] says which store is opened.
 //!
 //! This module must never know a particular driver.
 
@@ -10,9 +10,9 @@ use artifact_store_core::{
 };
 
 use crate::config::Config;
-use crate::open::{check_path_exists, drivers, resolve};
+use crate::open::{check_path_exists, driver_and_options, drivers};
 
-/// How a store is opened: with which drivers, clock and gate, and whether it may be created or written.
+/// How a store is opened: with which drivers, clock and gate options, and whether it may be created or written.
 ///
 /// A [`Config`] says which store is opened, and comes from a file or a URL. `OpenOptions` are set by the program. The
 /// functions [`open`](crate::open), [`open_with`](crate::open_with), [`open_existing`](crate::open_existing) and
@@ -42,7 +42,7 @@ pub struct OpenOptions {
     registry: Option<Registry>,
     clock: Arc<dyn Clock>,
     /// `None` for the options in the configuration.
-    gate: Option<GateOptions>,
+    gate_options: Option<GateOptions>,
     create: bool,
     read_only: bool,
 }
@@ -57,7 +57,13 @@ impl OpenOptions {
     /// The compiled-in drivers, the system's clock, and the gate options of the configuration. A missing location is
     /// created.
     pub fn new() -> Self {
-        Self { registry: None, clock: Arc::new(SystemClock), gate: None, create: true, read_only: false }
+        Self {
+            registry: None,
+            clock: Arc::new(SystemClock),
+            gate_options: None,
+            create: true,
+            read_only: false,
+        }
     }
 
     /// Opens with the drivers of `registry`: the compiled-in [`drivers`](crate::drivers), your own drivers, or both.
@@ -78,7 +84,7 @@ impl OpenOptions {
     ///
     /// Reads from a driver whose bytes cannot change, such as `inmem`, are never verified, whatever the options are.
     pub fn gate(mut self, options: GateOptions) -> Self {
-        self.gate = Some(options);
+        self.gate_options = Some(options);
         self
     }
 
@@ -110,10 +116,10 @@ impl OpenOptions {
         if self.read_only || !self.create {
             check_path_exists(&registry, config)?;
         }
-        let (driver, options) = resolve(&registry, config)?;
+        let (driver, options) = driver_and_options(&registry, config)?;
         let info = driver.info();
         // The gate's options are validated before the driver opens the store.
-        let gate = self.gate_options(config, info.bytes_cannot_change)?;
+        let gate_options = self.merge_gate_options(config, info.bytes_cannot_change)?;
         let clock = Arc::clone(&self.clock);
         let store = if self.read_only {
             driver.open_read_only(&options, clock).await
@@ -123,12 +129,16 @@ impl OpenOptions {
         let store = store.map_err(|error| {
             error.with_context(|| ErrorContext { driver: info.name, verb: Verb::Open, id: None })
         })?;
-        Ok(Arc::new(Gate::new(store, gate)?))
+        Ok(Arc::new(Gate::new(store, gate_options)?))
     }
 
-    /// The options of the gate. The options that the program has set override the options of `config`, as
+    /// Returns the options of the gate. The options that the program has set override the options of `config`, as
     /// [`gate`](Self::gate) describes.
-    fn gate_options(&self, config: &Config, bytes_cannot_change: bool) -> Result<GateOptions, StoreError> {
+    fn merge_gate_options(
+        &self,
+        config: &Config,
+        bytes_cannot_change: bool,
+    ) -> Result<GateOptions, StoreError> {
         let configured_key = match &config.cursor_secret {
             Some(secret) => Some(CursorKey::from_secret(secret.reveal().as_bytes())?),
             None => None,
@@ -136,13 +146,13 @@ impl OpenOptions {
         // A limit of `u64::MAX` means that there is no limit.
         let configured_limit = config.max_artifact_bytes.unwrap_or(u64::MAX);
         // The options that the program set with `gate`; `None` if it set no options.
-        let program_options = self.gate.as_ref();
-        let program_key = program_options.and_then(|gate| gate.cursor_key.clone());
-        let program_limit = program_options.map_or(u64::MAX, |gate| gate.max_artifact_bytes);
+        let program_options = self.gate_options.as_ref();
+        let program_key = program_options.and_then(|options| options.cursor_key.clone());
+        let program_limit = program_options.map_or(u64::MAX, |options| options.max_artifact_bytes);
         let verify_reads = if bytes_cannot_change {
             VerifyReads::Never
         } else {
-            program_options.map_or(config.verify_reads, |gate| gate.verify_reads)
+            program_options.map_or(config.verify_reads, |options| options.verify_reads)
         };
         let cursor_key = match program_key.or(configured_key) {
             Some(key) => key,

@@ -13,7 +13,7 @@ use tokio_util::io::StreamReader;
 
 /// The bytes of a [`ByteStream`] as a [`tokio::io::AsyncRead`] and [`tokio::io::AsyncBufRead`].
 ///
-/// The reader has no buffer of its own. It holds at most one piece of the stream. An error of the store becomes an
+/// The reader has no buffer of its own. It holds at most one chunk of the stream. An error of the store becomes an
 /// [`io::Error`] of the matching kind, which contains the [`StoreError`](crate::StoreError). If the stream ends early,
 /// a read returns an error.
 pub struct ByteReader(StreamReader<ByteStream, Bytes>);

@@ -67,16 +67,16 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
         _ => PathBuf::from("."),
     };
     // The closure returns `folder`, because the folder is flushed after the rename.
-    let (file, temporary, folder) = run_blocking(move || {
-        let (file, temporary) = create_temporary(&folder)?;
-        Ok((file, temporary, folder))
+    let (file, temporary_path, folder) = run_blocking(move || {
+        let (file, temporary_path) = create_temporary_file(&folder)?;
+        Ok((file, temporary_path, folder))
     })
     .await?;
     let mut file = tokio::fs::File::from_std(file);
     let mut written = 0;
-    while let Some(piece) = stream.try_next().await? {
-        file.write_all(&piece).await?;
-        written += piece.len() as u64;
+    while let Some(chunk) = stream.try_next().await? {
+        file.write_all(&chunk).await?;
+        written += chunk.len() as u64;
     }
     // `tokio::fs::File` writes in the background. `flush` waits for the last write and returns its error.
     file.flush().await?;
@@ -85,7 +85,7 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
     // follows if the future is dropped during a slow flush.
     run_blocking(move || file.sync_all()).await?;
     run_blocking(move || {
-        temporary.persist(&path)?;
+        temporary_path.persist(&path)?;
         sync_folder(&folder)
     })
     .await?;
@@ -93,7 +93,7 @@ async fn save(mut stream: ByteStream, path: PathBuf) -> io::Result<u64> {
 }
 
 /// Creates a file with a random name in `folder`. The file is deleted when the returned path is dropped.
-fn create_temporary(folder: &Path) -> io::Result<(File, TempPath)> {
+fn create_temporary_file(folder: &Path) -> io::Result<(File, TempPath)> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".artifact-").suffix(".part");
     // Without this call, `tempfile` gives permissions to the owner only.
@@ -118,6 +118,6 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    // The `?` returns only the error of a panic.
+    // The `?` returns the error of a panic. Without a panic, the value is the result of `work`.
     task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -1,8 +1,8 @@
 //! The URL form of a [`Config`].
 //!
 //! The driver determines the meaning of the part after the scheme, but the parser does not know the driver. So
-//! [`parse`] stores this part under a name that no option can have. Once the driver is known, [`resolve`] converts the
-//! part to options. This module must never know a particular driver.
+//! [`parse`] stores this part under a name that no option can have. Once the driver is known,
+//! [`resolve_url_parts`] converts the part to options. This module must never know a particular driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use crate::config::Config;
 /// The key of an unresolved path. No option can have this name.
 const PATH_KEY: &str = ":path";
 /// The key of the unresolved text after `driver://`, as it was written, without the parameters in [`CONFIG_KEYS`].
-const AUTHORITY_KEY: &str = ":authority";
+const AFTER_SLASHES_KEY: &str = ":after_slashes";
 
 /// The longest name of an option or a driver, in bytes. Names are limited because errors repeat them.
 const MAX_NAME_BYTES: usize = 64;
@@ -46,7 +46,7 @@ impl FromStr for Config {
     }
 }
 
-// Errors repeat neither the URL nor a value, because they may contain a password.
+// Errors repeat neither the URL nor a value, because the URL and its values may contain a password.
 fn parse(url: &str) -> Result<Config, StoreError> {
     let Some((scheme, after_scheme)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return Err(StoreError::invalid(
@@ -58,26 +58,26 @@ fn parse(url: &str) -> Result<Config, StoreError> {
     }
     let (location, query) = after_scheme.split_once('?').unwrap_or((after_scheme, ""));
     let mut config = Config::new(scheme);
-    let authority = location.strip_prefix("//");
-    if authority.is_none() && !location.is_empty() {
+    let after_slashes = location.strip_prefix("//");
+    if after_slashes.is_none() && !location.is_empty() {
         config = config.option(PATH_KEY, decode(location)?);
     }
     let mut driver_parameters = Vec::new();
     for parameter in parse_parameters(query)? {
         if CONFIG_KEYS.contains(&parameter.name.as_str()) {
             config.set_key(&parameter.name, &parameter.value()?)?;
-        } else if authority.is_some() {
-            // Only `resolve` knows whether this is an option or a parameter for the database client.
+        } else if after_slashes.is_some() {
+            // Only `resolve_url_parts` knows whether this is an option or a parameter for the database client.
             driver_parameters.push(parameter.raw);
         } else {
             let value = parameter.option_value()?;
             config = config.option(parameter.name, Value::String(value));
         }
     }
-    if let Some(authority) = authority {
+    if let Some(after_slashes) = after_slashes {
         let separator = if driver_parameters.is_empty() { "" } else { "?" };
-        config =
-            config.option(AUTHORITY_KEY, format!("{authority}{separator}{}", driver_parameters.join("&")));
+        config = config
+            .option(AFTER_SLASHES_KEY, format!("{after_slashes}{separator}{}", driver_parameters.join("&")));
     }
     Ok(config)
 }
@@ -86,15 +86,18 @@ fn parse(url: &str) -> Result<Config, StoreError> {
 ///
 /// If the program has set an option with [`Config::option`], this value overrides the URL's parameter of the same name.
 /// It is an error if an option is set by name and also by the URL's host, by its path or by the URL as a whole.
-pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) -> Result<(), StoreError> {
-    if let Some(Value::String(path)) = given.remove(PATH_KEY) {
+pub(crate) fn resolve_url_parts(
+    info: &DriverInfo,
+    values: &mut BTreeMap<String, Value>,
+) -> Result<(), StoreError> {
+    if let Some(Value::String(path)) = values.remove(PATH_KEY) {
         return match info.url {
-            UrlForm::Path(option) => set_option(given, option, path, "'s path"),
+            UrlForm::Path(option) => set_option(values, option, path, "'s path"),
             _ => Err(path_not_allowed(info)),
         };
     }
-    let Some(Value::String(authority)) = given.remove(AUTHORITY_KEY) else { return Ok(()) };
-    let (location, query) = authority.split_once('?').unwrap_or((&authority, ""));
+    let Some(Value::String(after_slashes)) = values.remove(AFTER_SLASHES_KEY) else { return Ok(()) };
+    let (location, query) = after_slashes.split_once('?').unwrap_or((&after_slashes, ""));
     let mut client_parameters = Vec::new();
     for parameter in parse_parameters(query)? {
         let is_option = info.options.iter().any(|spec| spec.name == parameter.name);
@@ -103,14 +106,14 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
         } else {
             let value = Value::String(parameter.option_value()?);
             // A value that the program has set is not replaced.
-            given.entry(parameter.name).or_insert(value);
+            values.entry(parameter.name).or_insert(value);
         }
     }
     match info.url {
         UrlForm::FullUrl(option) => {
             let separator = if client_parameters.is_empty() { "" } else { "?" };
             let url = format!("{}://{location}{separator}{}", info.name, client_parameters.join("&"));
-            set_option(given, option, url, " itself")
+            set_option(values, option, url, " itself")
         }
         UrlForm::HostAndPath { host: host_option, path: path_option } => {
             let (host, path) = location.split_once('/').unwrap_or((location, ""));
@@ -123,14 +126,14 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
             }
             for (option, text, part) in [(host_option, host, "'s host"), (path_option, path, "'s path")] {
                 if !text.is_empty() {
-                    set_option(given, option, decode(text)?, part)?;
+                    set_option(values, option, decode(text)?, part)?;
                 }
             }
             Ok(())
         }
         // The host is empty, as in `fs:///path`, so the location is an absolute path.
         UrlForm::Path(option) if location.starts_with('/') => {
-            set_option(given, option, decode(location)?, "'s path")
+            set_option(values, option, decode(location)?, "'s path")
         }
         UrlForm::SchemeOnly if location.starts_with('/') => Err(path_not_allowed(info)),
         UrlForm::Path(_) | UrlForm::SchemeOnly => Err(StoreError::invalid(format!(
@@ -143,12 +146,12 @@ pub(crate) fn resolve(info: &DriverInfo, given: &mut BTreeMap<String, Value>) ->
 /// Sets an option from a part of the URL. It is an error if the option is already set. `part` names the part of the URL
 /// in the error message, after the words `the URL`, for example `'s path`.
 fn set_option(
-    given: &mut BTreeMap<String, Value>,
+    values: &mut BTreeMap<String, Value>,
     option: &'static str,
     value: String,
     part: &str,
 ) -> Result<(), StoreError> {
-    if given.insert(option.to_owned(), Value::String(value)).is_none() {
+    if values.insert(option.to_owned(), Value::String(value)).is_none() {
         return Ok(());
     }
     Err(StoreError::invalid_option(option, format!("is given twice: as the URL{part}, and by name")))
@@ -208,7 +211,7 @@ fn parse_parameters(query: &str) -> Result<Vec<Parameter<'_>>, StoreError> {
     Ok(parameters)
 }
 
-/// Whether `text` may be the name of an option. Errors do not repeat any other text, because the text may be a secret.
+/// Whether `text` may be the name of an option. An error never repeats a text that may not, because it may be a secret.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))

@@ -1,4 +1,4 @@
-//! The registry of the codes, with one row for each code.
+//! The registry of the codes, with one descriptor for each code.
 //!
 //! The server, the documentation and the tests all read codes and statuses from here. This module must never know the
 //! cause of an error.
@@ -33,11 +33,11 @@ macro_rules! codes {
             /// Every code, in the order of the registry.
             pub const ALL: &'static [Code] = &[$(Code::$name,)+];
 
-            /// The row of the code.
+            /// The descriptor of the code.
             pub const fn descriptor(self) -> &'static CodeDescriptor {
                 match self {
                     $(Code::$name => {
-                        const ROW: CodeDescriptor = CodeDescriptor {
+                        const DESCRIPTOR: CodeDescriptor = CodeDescriptor {
                             code: Code::$name,
                             name: $wire_name,
                             status: $status,
@@ -45,7 +45,7 @@ macro_rules! codes {
                             description: $description,
                             retry_advice: $advice,
                         };
-                        &ROW
+                        &DESCRIPTOR
                     })+
                 }
             }
@@ -64,7 +64,7 @@ pub enum RetryPolicy {
     Backoff,
 }
 
-/// A row of the registry.
+/// The properties of a code: an entry of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeDescriptor {
     /// The code.

@@ -80,9 +80,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Converts an error to a refusal without the values that the error may repeat. `path` names the member that the error
-/// is about; `.` is the whole body. This function parses the messages of `serde`. Tests fail if a version of `serde`
-/// changes these messages.
+/// Converts an error to a refusal. The error may repeat values of the request, but the refusal does not. `path` names
+/// the member that the error is about; `.` is the whole body. This function parses the messages of `serde`.
+/// Tests fail if a version of `serde` changes these messages.
 fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
     if !error.is_data() {
         let (line, column) = (error.line(), error.column());
@@ -102,11 +102,11 @@ fn invalid_request(path: &str, error: &serde_json::Error) -> Envelope {
         // The path ends with the unknown member. The part before the member names the object that contains the member.
         let object =
             path.strip_suffix(member).and_then(|object| object.strip_suffix('.')).unwrap_or_default();
-        let suffix = of_object(object);
+        let suffix = object_suffix(object);
         format!("the member `{}`{suffix} is not declared; declared are {declared}", printable_name(member))
     } else if let Some(member) = quoted_name(text, "missing field `") {
         // The path names the object that should contain the member.
-        let suffix = of_object(if path == "." { "" } else { path });
+        let suffix = object_suffix(if path == "." { "" } else { path });
         format!("the member `{member}`{suffix} is missing")
     } else if let Some(member) = quoted_name(text, "duplicate field `") {
         format!("the member `{member}` is given twice")
@@ -136,7 +136,7 @@ fn quoted_name(text: &str, start: &str) -> Option<String> {
 
 /// The words of a message that name the object of a member, such as `` of `scope` ``. If `object` is empty, the member
 /// is in the body itself, and the result is empty, too.
-fn of_object(object: &str) -> String {
+fn object_suffix(object: &str) -> String {
     if object.is_empty() { String::new() } else { format!(" of `{}`", printable_name(object)) }
 }
 

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::code::Code;
 
-/// A code, and a message for people. The message consists of fixed sentences and declared names only. It never contains
-/// payload, tokens, paths, SQL statements, or data of another tenant.
+/// A code, and a message for people. The message consists of fixed sentences, names of members and legal values. It
+/// never contains bytes of artifacts, tokens, paths, SQL statements, or data of another tenant.
 ///
 /// # Examples
 /// ```

@@ -1,6 +1,6 @@
 //! The types of the Harbor Protocol for artifacts: pure data, no I/O.
 //!
-//! - [`Code`]: the registry of the eleven codes. A row has the code's name, its status, when it occurs and whether to
+//! - [`Code`]: the registry of the eleven codes. It has each code's name, its status, when it occurs and whether to
 //!   retry. The server, the documentation and the tests read it.
 //! - [`Envelope`]: the body of every failing response.
 //! - [`Method`], and the request and the response of each method. [`decode`] parses a request and refuses unknown

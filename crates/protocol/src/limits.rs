@@ -10,10 +10,10 @@ pub const MIN_EXPIRY_NANOS: u64 = 60 * 1_000_000_000;
 /// The longest expiry of a presigned URL, in nanoseconds: 7 days.
 pub const MAX_EXPIRY_NANOS: u64 = 7 * 24 * 60 * 60 * 1_000_000_000;
 
-/// The limits of a control payload: the options of a put. A payload exactly at a limit is valid.
+/// The limits of a control payload, which contains the options of a put. A payload exactly at a limit is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PayloadLimits {
-    /// The maximum number of bytes of its compact JSON.
+    /// The maximum number of bytes of the payload's compact JSON.
     pub max_bytes: usize,
     /// The maximum number of characters (Unicode scalar values) of a string or of a member's name.
     pub max_chars: usize,
@@ -21,7 +21,7 @@ pub struct PayloadLimits {
     pub max_items: usize,
     /// The maximum number of members of an object.
     pub max_keys: usize,
-    /// The maximum number of nested containers, including the outermost one.
+    /// The maximum number of nested containers (objects and lists), including the outermost one.
     pub max_depth: usize,
 }
 

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// The version in every successful response.
+/// The version of the protocol, which every successful response contains.
 pub const PROTOCOL_VERSION: &str = "0.1.0";
 
 macro_rules! methods {
     ($($name:ident = $wire_name:literal, $description:literal;)+) => {
-        /// A method that this runtime serves at `POST /v1/control/{method}`.
+        /// A method of the control plane, served at `POST /v1/control/{method}`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Method {
             $(#[doc = $description] $name,)+

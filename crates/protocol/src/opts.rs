@@ -244,16 +244,16 @@ impl CompactPayload<'_> {
     /// The size of the compact JSON in bytes.
     fn size(&self) -> usize {
         // Serializing plain data into a counter cannot fail.
-        let mut opts = ByteCounter(0);
-        let _ = serde_json::to_writer(&mut opts, self.opts);
-        let mut compact_metadata = ByteCounter(0);
+        let mut opts_bytes = ByteCounter(0);
+        let _ = serde_json::to_writer(&mut opts_bytes, self.opts);
+        let mut compact_metadata_bytes = ByteCounter(0);
         if let Some(value) = self.metadata {
-            let _ = serde_json::to_writer(&mut compact_metadata, value);
+            let _ = serde_json::to_writer(&mut compact_metadata_bytes, value);
         }
-        // `opts` includes the metadata as it was sent, for example with indentation. The size of this metadata is
+        // `opts_bytes` includes the metadata as it was sent, for example with indentation. The size of this metadata is
         // replaced by the size of the compact metadata.
         let raw_metadata_bytes = self.opts.metadata.as_ref().map_or(0, |raw| raw.0.get().len());
-        opts.0 - raw_metadata_bytes + compact_metadata.0
+        opts_bytes.0 - raw_metadata_bytes + compact_metadata_bytes.0
     }
 }
 

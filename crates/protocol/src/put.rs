@@ -22,7 +22,8 @@ use crate::size_limit::SizeLimit;
 
 /// The maximum number of bytes of JSON in a request. In a put, the value of the member `bytes` is not included. A
 /// payload within [`PAYLOAD_LIMITS`](crate::PAYLOAD_LIMITS) is much smaller, even with escapes and indentation. So a
-/// payload slightly above these limits is still read, and the refusal names the limit.
+/// payload slightly above [`PAYLOAD_LIMITS`](crate::PAYLOAD_LIMITS) is read completely, and the refusal names
+/// the exceeded limit.
 pub const MAX_JSON_BYTES: u64 = 1024 * 1024;
 
 /// The request of `artifacts.put`. Its debug output shows the number of bytes, never the bytes.
@@ -113,7 +114,7 @@ pub struct PutDecoder {
     /// The number of objects and arrays that are open.
     depth: u32,
     /// Whether the outermost value is an object.
-    is_object: bool,
+    outermost_is_object: bool,
     member_part: MemberPart,
     /// The first 6 bytes of the current member's name in the outermost object. This is enough to know whether the name
     /// is `bytes`, which has 5 bytes.
@@ -131,7 +132,7 @@ impl fmt::Debug for PutDecoder {
     }
 }
 
-/// The kind of token that the next byte belongs to.
+/// Where in the JSON the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LexerState {
     /// Outside of a string.
@@ -141,10 +142,10 @@ enum LexerState {
     Text { escaped: bool },
     /// In the value of `bytes`.
     Base64Text,
-    /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`. `next_digit` says what
-    /// the next byte is: 0 for the byte after the backslash, 1 to 4 for a hex digit of a `\u` escape. `value` is
+    /// In an escape within the value of `bytes`: encoders may write `\/`, or `\u002b` for `+`. `index` says which
+    /// byte after the backslash is next: 0 for the first byte, 1 to 4 for the hex digits of a `\u` escape. `value` is
     /// the number that the hex digits so far make.
-    Base64Escape { next_digit: u8, value: u32 },
+    Base64Escape { index: u8, value: u32 },
 }
 
 /// The current part of a member of the outermost object. `is_bytes`: the member's name is `bytes`.
@@ -162,7 +163,7 @@ impl PutDecoder {
             json: Vec::new(),
             state: LexerState::Structure,
             depth: 0,
-            is_object: false,
+            outermost_is_object: false,
             member_part: MemberPart::Name,
             member_name: Vec::new(),
             base64: Base64Decoder::default(),
@@ -187,11 +188,11 @@ impl PutDecoder {
                         self.state = LexerState::Structure;
                         self.push_json(b'"')?;
                     }
-                    Some(_) => self.state = LexerState::Base64Escape { next_digit: 0, value: 0 },
+                    Some(_) => self.state = LexerState::Base64Escape { index: 0, value: 0 },
                     None => break,
                 }
             } else {
-                self.step(byte)?;
+                self.process_byte(byte)?;
             }
             chunk = &chunk[1..];
         }
@@ -200,11 +201,11 @@ impl PutDecoder {
 
     /// Processes one byte outside the value of the member `bytes`, or one byte of an escape in this value. Other bytes
     /// of the value are decoded in `feed`.
-    fn step(&mut self, byte: u8) -> Result<(), Envelope> {
-        let in_outer_object = self.depth == 1 && self.is_object;
+    fn process_byte(&mut self, byte: u8) -> Result<(), Envelope> {
+        let in_outer_object = self.depth == 1 && self.outermost_is_object;
         match (self.state, byte) {
-            (LexerState::Base64Escape { next_digit, value }, _) => {
-                return self.step_escape(byte, next_digit, value);
+            (LexerState::Base64Escape { index, value }, _) => {
+                return self.process_escape_byte(byte, index, value);
             }
             (LexerState::Text { escaped: true }, _) => self.state = LexerState::Text { escaped: false },
             (LexerState::Text { .. }, b'\\') => self.state = LexerState::Text { escaped: true },
@@ -225,7 +226,7 @@ impl PutDecoder {
             (_, b'{' | b'[') => {
                 self.depth = self.depth.saturating_add(1);
                 if self.depth == 1 {
-                    self.is_object = byte == b'{';
+                    self.outermost_is_object = byte == b'{';
                     self.member_part = MemberPart::Name;
                 }
             }
@@ -247,7 +248,7 @@ impl PutDecoder {
         self.push_json(byte)
     }
 
-    /// Appends a byte to the rest of the JSON.
+    /// Appends a byte to `json`, the JSON without the value of `bytes`.
     fn push_json(&mut self, byte: u8) -> Result<(), Envelope> {
         if self.json.len() as u64 >= MAX_JSON_BYTES {
             return Err(json_too_large());
@@ -256,20 +257,20 @@ impl PutDecoder {
         Ok(())
     }
 
-    /// Processes a byte of an escape within the value of `bytes`. [`LexerState::Base64Escape`] explains `next_digit`
+    /// Processes a byte of an escape within the value of `bytes`. [`LexerState::Base64Escape`] explains `index`
     /// and `value`.
-    fn step_escape(&mut self, byte: u8, next_digit: u8, value: u32) -> Result<(), Envelope> {
-        let unescaped = match (next_digit, byte) {
+    fn process_escape_byte(&mut self, byte: u8, index: u8, value: u32) -> Result<(), Envelope> {
+        let unescaped = match (index, byte) {
             (0, b'/') => b'/',
             (0, b'u') => {
-                self.state = LexerState::Base64Escape { next_digit: 1, value: 0 };
+                self.state = LexerState::Base64Escape { index: 1, value: 0 };
                 return Ok(());
             }
             (1..=4, _) => {
                 let digit = char::from(byte).to_digit(16).ok_or_else(invalid_base64)?;
                 let value = value * 16 + digit;
-                if next_digit < 4 {
-                    self.state = LexerState::Base64Escape { next_digit: next_digit + 1, value };
+                if index < 4 {
+                    self.state = LexerState::Base64Escape { index: index + 1, value };
                     return Ok(());
                 }
                 u8::try_from(value).map_err(|_| invalid_base64())?
@@ -356,8 +357,8 @@ impl Base64Decoder {
         }
         let start = self.decoded.len();
         // Decodes the groups that fit into the limit, and one more group, which may exceed the limit. Later groups are
-        // not decoded. Otherwise an error in a later group would hide that the limit is exceeded, and the refusal would
-        // depend on how the body is divided into chunks.
+        // not decoded. An error in a later group would hide that the limit is exceeded, so the refusal would depend on
+        // how the body is divided into chunks.
         let room = usize::try_from(limit.bytes).unwrap_or(usize::MAX).saturating_sub(start);
         let max_groups = (room / 3).saturating_add(1);
         let (text, undecoded) = groups.split_at(groups.len().min(max_groups.saturating_mul(4)));
@@ -377,8 +378,8 @@ impl Base64Decoder {
         if self.decoded.len() as u64 > limit.bytes {
             return Err(limit.refusal());
         }
-        // If undecoded groups are left, the last decoded group was the one that may exceed the limit. The limit was not
-        // exceeded, so this group has padding. No group may follow padding.
+        // If groups are left undecoded, the decoded groups exceed the limit unless the last one has padding. The limit
+        // is not exceeded here, so the last one has padding. No group may follow padding.
         if undecoded.is_empty() { Ok(()) } else { Err(invalid_base64()) }
     }
 

@@ -7,19 +7,27 @@ use std::time::Duration;
 use artifact_store_core::{ArtifactId, Scope, StoreError, Verb};
 
 /// Makes the error of a rule: one for each call, because an error cannot be cloned.
-pub(super) type MakeError = Arc<dyn Fn() -> StoreError + Send + Sync>;
+pub(super) type ErrorFactory = Arc<dyn Fn() -> StoreError + Send + Sync>;
 
 /// What a rule does to a call.
 #[derive(Clone)]
 pub(super) enum Action {
     /// Returns this error and does not call the store.
-    Fail(MakeError),
+    Fail(ErrorFactory),
     /// Calls the store, and then returns this error instead of the result of a successful call.
-    FailAfter(MakeError),
-    /// Ends the stream of a get with this error after this number of bytes.
-    CutStream(u64, MakeError),
+    FailAfter(ErrorFactory),
+    /// Ends the stream of a get with an error.
+    CutStream(StreamCut),
     /// Waits for this duration before it calls the store.
     Delay(Duration),
+}
+
+/// Where a stream ends, and with which error.
+#[derive(Clone)]
+pub(super) struct StreamCut {
+    /// The number of bytes that are returned before the error.
+    pub(super) bytes: u64,
+    pub(super) make_error: ErrorFactory,
 }
 
 /// What happens to the calls of one verb. A new rule applies to every call of its verb; methods such as
@@ -56,7 +64,7 @@ impl Rule {
     /// A get succeeds, and its stream ends with the result of `error` after `bytes` bytes. A stream of at most `bytes`
     /// bytes is not changed.
     pub fn cut_stream(bytes: u64, error: impl Fn() -> StoreError + Send + Sync + 'static) -> Self {
-        Self::new(Verb::Get, Action::CutStream(bytes, Arc::new(error)))
+        Self::new(Verb::Get, Action::CutStream(StreamCut { bytes, make_error: Arc::new(error) }))
     }
 
     /// The call first waits for `duration` on tokio's clock. With `tokio::time::pause`, the test does not really wait.
@@ -90,9 +98,9 @@ impl Rule {
         self
     }
 
-    /// Whether the rule applies to a call with this verb, scope and id. Counts the call if it matches, so this method
-    /// must run once for each call.
-    pub(super) fn applies(&mut self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> bool {
+    /// Counts a call with this verb, scope and id if it matches, and returns whether the rule applies to it. This
+    /// method must run exactly once for each call.
+    pub(super) fn count_call(&mut self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> bool {
         let matches = self.verb == verb
             && self.scope.as_ref().is_none_or(|wanted| scope == Some(wanted))
             && self.id.as_ref().is_none_or(|wanted| id == Some(wanted));
@@ -114,7 +122,7 @@ impl fmt::Debug for Rule {
         let action = match &self.action {
             Action::Fail(_) => "fail".to_owned(),
             Action::FailAfter(_) => "fail after".to_owned(),
-            Action::CutStream(bytes, _) => format!("cut the stream after {bytes} bytes"),
+            Action::CutStream(cut) => format!("cut the stream after {} bytes", cut.bytes),
             Action::Delay(duration) => format!("delay by {duration:?}"),
         };
         f.debug_struct("Rule")

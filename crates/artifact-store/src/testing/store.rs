@@ -1,4 +1,4 @@
-//! [`TestStore`]: a store that fails or delays calls by rule, and records every call.
+//! [`TestStore`]: a store that fails or delays calls according to [`Rule`]s, and records every call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use artifact_store_core::{
 use artifact_store_inmem::{InmemConfig, InmemStore};
 use futures_util::{StreamExt, stream};
 
-use super::rule::{Action, MakeError, Rule};
+use super::rule::{Action, Rule, StreamCut};
 
 /// A call of a [`TestStore`].
 #[derive(Debug, Clone, PartialEq)]
@@ -51,11 +51,11 @@ struct Plan {
     /// The delay before the call; zero for no delay.
     delay: Duration,
     /// The error to return instead of calling the store; `None` to call the store.
-    fail: Option<StoreError>,
+    error_before: Option<StoreError>,
     /// The error to return instead of the result of a successful call; `None` to return the result.
-    fail_after: Option<StoreError>,
-    /// How many bytes of the stream are returned before the error, and the error. `None` to return the whole stream.
-    cut: Option<(u64, MakeError)>,
+    error_after: Option<StoreError>,
+    /// Where the stream ends with an error; `None` to return the whole stream.
+    stream_cut: Option<StreamCut>,
 }
 
 /// A recorded call and its plan.
@@ -86,8 +86,8 @@ impl TestStore {
     /// # Errors
     /// As [`inmem`](Self::inmem).
     pub fn inmem_with_clock(clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let bare = Arc::new(InmemStore::new(InmemConfig::new().clock(clock)));
-        Ok(Self::new(Arc::new(Gate::new(bare, GateOptions::default())?)))
+        let inmem_store = Arc::new(InmemStore::new(InmemConfig::new().clock(clock)));
+        Ok(Self::new(Arc::new(Gate::new(inmem_store, GateOptions::default())?)))
     }
 
     /// Adds a rule for calls that begin later.
@@ -112,25 +112,25 @@ impl TestStore {
     }
 
     /// Records a call, and collects what the rules do to the call.
-    fn begin(&self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> RecordedCall {
+    fn record_call(&self, verb: Verb, scope: Option<&Scope>, id: Option<&ArtifactId>) -> RecordedCall {
         let mut state = self.state();
         let index = state.calls.len();
         state.calls.push(Call { verb, scope: scope.cloned(), id: id.cloned(), result: None });
         let mut plan = Plan::default();
         for rule in &mut state.rules {
-            if !rule.applies(verb, scope, id) {
+            if !rule.count_call(verb, scope, id) {
                 continue;
             }
             match &rule.action {
                 Action::Delay(duration) => plan.delay = plan.delay.saturating_add(*duration),
-                Action::Fail(error) => {
-                    plan.fail.get_or_insert_with(|| error());
+                Action::Fail(make_error) => {
+                    plan.error_before.get_or_insert_with(|| make_error());
                 }
-                Action::FailAfter(error) => {
-                    plan.fail_after.get_or_insert_with(|| error());
+                Action::FailAfter(make_error) => {
+                    plan.error_after.get_or_insert_with(|| make_error());
                 }
-                Action::CutStream(bytes, error) => {
-                    plan.cut.get_or_insert_with(|| (*bytes, Arc::clone(error)));
+                Action::CutStream(cut) => {
+                    plan.stream_cut.get_or_insert_with(|| cut.clone());
                 }
             }
         }
@@ -138,8 +138,8 @@ impl TestStore {
         RecordedCall { index, context, plan }
     }
 
-    /// Runs `call` according to its plan and records its result.
-    async fn finish<T>(
+    /// Runs the recorded `call` according to its plan and records its result.
+    async fn run_call<T>(
         &self,
         recorded: RecordedCall,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -148,9 +148,9 @@ impl TestStore {
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
         }
-        let result = match plan.fail {
+        let result = match plan.error_before {
             Some(error) => Err(error),
-            None => match (call.await, plan.fail_after) {
+            None => match (call.await, plan.error_after) {
                 (Ok(_), Some(error)) => Err(error),
                 (result, _) => result,
             },
@@ -163,26 +163,26 @@ impl TestStore {
     }
 }
 
-/// Ends `stream` with an error after `bytes` bytes. A stream of at most `bytes` bytes is not changed.
-fn cut_stream(stream: ByteStream, bytes: u64, error: MakeError, context: ErrorContext) -> ByteStream {
+/// Ends `stream` with an error after `cut.bytes` bytes. A stream of at most `cut.bytes` bytes is not changed.
+fn cut_stream(stream: ByteStream, cut: StreamCut, context: ErrorContext) -> ByteStream {
     // `state` is the rest of the stream and the number of bytes to return before the error; `None` after an error.
-    ByteStream::new(stream::unfold(Some((stream, bytes)), move |state| {
-        let (error, context) = (Arc::clone(&error), context.clone());
+    ByteStream::new(stream::unfold(Some((stream, cut.bytes)), move |state| {
+        let (make_error, context) = (Arc::clone(&cut.make_error), context.clone());
         async move {
             let (mut stream, remaining) = state?;
             match stream.next().await? {
-                Ok(piece) if piece.len() as u64 <= remaining => {
-                    let remaining = remaining - piece.len() as u64;
-                    Some((Ok(piece), Some((stream, remaining))))
+                Ok(chunk) if chunk.len() as u64 <= remaining => {
+                    let remaining = remaining - chunk.len() as u64;
+                    Some((Ok(chunk), Some((stream, remaining))))
                 }
-                Ok(piece) if remaining > 0 => {
-                    // `remaining` is smaller than the length of the piece, so it fits into a `usize`.
+                Ok(chunk) if remaining > 0 => {
+                    // `remaining` is smaller than the length of the chunk, so it fits into a `usize`.
                     let cut_at = usize::try_from(remaining).ok()?;
                     // These bytes are never returned. The next poll finds them and returns the error.
-                    let after_cut = ByteStream::from_bytes(piece.slice(cut_at..));
-                    Some((Ok(piece.slice(..cut_at)), Some((after_cut, 0))))
+                    let after_cut = ByteStream::from_bytes(chunk.slice(cut_at..));
+                    Some((Ok(chunk.slice(..cut_at)), Some((after_cut, 0))))
                 }
-                Ok(_) => Some((Err(error().with_context(|| context)), None)),
+                Ok(_) => Some((Err(make_error().with_context(|| context)), None)),
                 Err(store_error) => Some((Err(store_error), None)),
             }
         }
@@ -201,8 +201,8 @@ impl ArtifactStore for TestStore {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        let recorded = self.begin(Verb::Put, Some(scope), None);
-        self.finish(recorded, self.store.put(scope, body, options)).await
+        let recorded = self.record_call(Verb::Put, Some(scope), None);
+        self.run_call(recorded, self.store.put(scope, body, options)).await
     }
 
     async fn get(
@@ -211,30 +211,28 @@ impl ArtifactStore for TestStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let mut recorded = self.begin(Verb::Get, Some(scope), Some(id));
-        let (cut, context) = (recorded.plan.cut.take(), recorded.context.clone());
-        let get = self.finish(recorded, self.store.get(scope, id, range)).await?;
+        let mut recorded = self.record_call(Verb::Get, Some(scope), Some(id));
+        let (cut, context) = (recorded.plan.stream_cut.take(), recorded.context.clone());
+        let get = self.run_call(recorded, self.store.get(scope, id, range)).await?;
         Ok(match (get, cut) {
-            (Some(get), Some((bytes, error))) => {
-                Some(GetResult { stream: cut_stream(get.stream, bytes, error, context), ..get })
-            }
+            (Some(get), Some(cut)) => Some(GetResult { stream: cut_stream(get.stream, cut, context), ..get }),
             (get, _) => get,
         })
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        let recorded = self.begin(Verb::Stat, Some(scope), Some(id));
-        self.finish(recorded, self.store.stat(scope, id)).await
+        let recorded = self.record_call(Verb::Stat, Some(scope), Some(id));
+        self.run_call(recorded, self.store.stat(scope, id)).await
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
-        let recorded = self.begin(Verb::Delete, Some(scope), Some(id));
-        self.finish(recorded, self.store.delete(scope, id)).await
+        let recorded = self.record_call(Verb::Delete, Some(scope), Some(id));
+        self.run_call(recorded, self.store.delete(scope, id)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        let recorded = self.begin(Verb::List, None, None);
-        self.finish(recorded, self.store.list(query)).await
+        let recorded = self.record_call(Verb::List, None, None);
+        self.run_call(recorded, self.store.list(query)).await
     }
 
     async fn presign(
@@ -243,22 +241,22 @@ impl ArtifactStore for TestStore {
         intent: &PresignIntent,
         expiry: Duration,
     ) -> Result<Option<PresignedRequest>, StoreError> {
-        let recorded = self.begin(Verb::Presign, Some(scope), Some(&intent.id()));
-        self.finish(recorded, self.store.presign(scope, intent, expiry)).await
+        let recorded = self.record_call(Verb::Presign, Some(scope), Some(&intent.id()));
+        self.run_call(recorded, self.store.presign(scope, intent, expiry)).await
     }
 
     async fn commit_upload(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<PutResult>, StoreError> {
-        let recorded = self.begin(Verb::CommitUpload, Some(scope), Some(id));
-        self.finish(recorded, self.store.commit_upload(scope, id)).await
+        let recorded = self.record_call(Verb::CommitUpload, Some(scope), Some(id));
+        self.run_call(recorded, self.store.commit_upload(scope, id)).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        let recorded = self.begin(Verb::Health, None, None);
-        self.finish(recorded, self.store.health()).await
+        let recorded = self.record_call(Verb::Health, None, None);
+        self.run_call(recorded, self.store.health()).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let recorded = self.begin(Verb::Close, None, None);
-        self.finish(recorded, self.store.close()).await
+        let recorded = self.record_call(Verb::Close, None, None);
+        self.run_call(recorded, self.store.close()).await
     }
 }

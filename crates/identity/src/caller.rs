@@ -13,11 +13,12 @@ const TENANT_HEADER: &str = "x-harbor-tenant";
 const USER_HEADER: &str = "x-harbor-user";
 const SESSION_HEADER: &str = "x-harbor-session";
 
-/// Returns the token in the Authorization header. If the request has no such header, returns `access_token`.
+/// Returns the token in the Authorization header. If the request has no such header, returns `access_token`, a query
+/// parameter of the event stream.
 ///
 /// # Errors
 /// `auth_rejected` if there are several Authorization headers. `identity_required` if there is no token, or if the
-/// header is not of the form `Bearer TOKEN`.
+/// Authorization header is not of the form `Bearer TOKEN`.
 pub(super) fn bearer_token<'a>(
     headers: &'a HeaderMap,
     access_token: Option<&'a str>,

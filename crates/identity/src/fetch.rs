@@ -51,8 +51,8 @@ impl Fetcher {
     /// disk.
     ///
     /// # Errors
-    /// The rest of a sentence that starts with the URL, if this machine has no trusted certificate or TLS cannot be
-    /// configured.
+    /// If this machine has no trusted certificate, or if TLS cannot be configured. The text of the error is the rest of
+    /// a sentence that starts with the URL.
     pub(super) fn new(url: JwksUrl) -> Result<Self, String> {
         let tls = if url.is_tls() { Some(tls_connector()?) } else { None };
         Ok(Self { url, tls })

@@ -51,7 +51,7 @@ pub(super) struct Key {
     verifying_keys: Vec<(Algorithm, VerifyingKey)>,
 }
 
-/// A key in the type of the library that checks the signatures.
+/// A public key for the library that checks its signatures.
 enum VerifyingKey {
     /// For `jsonwebtoken`.
     JsonWebToken(jsonwebtoken::Algorithm, DecodingKey),
@@ -64,8 +64,8 @@ enum VerifyingKey {
 pub(super) enum KeySelectionError {
     /// No key of the set has the id of the token.
     UnknownKid,
-    /// No key for the token's algorithm: the keys with the token's id are for other algorithms. If the token has no key
-    /// id, all keys of the set are.
+    /// The set has keys with the key id of the token, but these keys are for other algorithms. If the token has no key
+    /// id: all keys of the set are for other algorithms.
     OtherAlgorithm,
     /// The token has no key id, and several keys are for the algorithm of the token.
     KidNeeded,
@@ -83,9 +83,11 @@ pub fn unusable_key_reason(jwk: &Value) -> Option<String> {
 }
 
 impl KeySet {
-    /// Parses a JWK set. Private, symmetric and malformed keys are ignored, and RSA keys of an unsupported size. Keys
-    /// of unsupported types and uses, and keys for none of the `allowed` algorithms, are ignored too. A key is also
-    /// ignored if an earlier key has the same id and one of the same algorithms.
+    /// Parses a JWK set. Only usable keys are kept. A key is ignored:
+    /// - if it is private, symmetric or malformed
+    /// - if it is an RSA key of an unsupported size
+    /// - if its type or use is not supported, or if it is for none of the `allowed` algorithms
+    /// - if an earlier key has the same id and shares an algorithm with it
     ///
     /// # Errors
     /// The rest of a sentence that starts with the set, if `json` is not a JWK set or has no usable key.
@@ -161,7 +163,7 @@ impl KeySet {
         fitting.next().is_some_and(|key| key.fingerprint == *fingerprint) && fitting.next().is_none()
     }
 
-    /// The number of keys.
+    /// The number of usable keys.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
@@ -207,9 +209,9 @@ impl Key {
             && self.verifying_keys.iter().all(|(algorithm, _)| other.is_for(*algorithm))
     }
 
-    /// Parses a key for the `allowed` algorithms. `others` are the earlier keys of the set. If one of them has the same
-    /// id and one of the same algorithms, the key is refused.
-    fn new(jwk: &Value, allowed: &[Algorithm], others: &[Self]) -> Result<Self, UnusableKey> {
+    /// Parses a key for the `allowed` algorithms. `earlier` are the earlier keys of the set. If one of them has the
+    /// same id as the new key and shares an algorithm with it, the new key is refused.
+    fn new(jwk: &Value, allowed: &[Algorithm], earlier: &[Self]) -> Result<Self, UnusableKey> {
         let Value::Object(members) = jwk else { return Err("is not an object".into()) };
         if let Some(name) = PRIVATE_MEMBERS.into_iter().find(|name| members.contains_key(*name)) {
             return Err(UnusableKey::Private(name));
@@ -220,7 +222,7 @@ impl Key {
                 && other.kid == key.kid
                 && other.verifying_keys.iter().any(|(algorithm, _)| key.is_for(*algorithm))
         };
-        if others.iter().any(has_same_kid_and_algorithm) {
+        if earlier.iter().any(has_same_kid_and_algorithm) {
             return Err("has the 'kid' of another key; make them differ".into());
         }
         Ok(key)
@@ -266,8 +268,8 @@ impl Key {
         let verifying_keys = algorithms
             .into_iter()
             .map(|algorithm| {
-                // `jsonwebtoken` parses a key only when the first token is verified. aws-lc parses every key here, so
-                // that an invalid key is noticed when the set is loaded.
+                // `jsonwebtoken` parses a key only when it verifies the first token. So aws-lc also parses every key
+                // here. An invalid key is then refused when the set is loaded.
                 let parsed = ParsedPublicKey::new(aws_lc_algorithm(algorithm), &encoded).ok()?;
                 let key = match jsonwebtoken_algorithm(algorithm) {
                     Some(name) => VerifyingKey::JsonWebToken(name, decoding_key.clone()),
@@ -296,7 +298,8 @@ impl fmt::Debug for Key {
 }
 
 /// Returns the fingerprint of a key. `encoded` is the public key in the form that aws-lc parses. The length of each
-/// part is hashed before the part. Otherwise the parts "ab", "c" and the parts "a", "bc" would have the same hash.
+/// part is hashed before the part. Without the lengths, the parts "ab", "c" and the parts "a", "bc" would have the same
+/// hash.
 fn fingerprint(kid: Option<&str>, kty: &str, curve: Option<&str>, encoded: &[u8]) -> Fingerprint {
     let mut context = digest::Context::new(&SHA256);
     // An RSA key has no curve. If it has a member `crv`, this member is ignored.
@@ -357,7 +360,7 @@ fn parse_ec(
     Ok((point, decoding_key))
 }
 
-/// The algorithm in `jsonwebtoken`. `None` for ES512, which `jsonwebtoken` does not have.
+/// The same algorithm as the type of `jsonwebtoken`. `None` for ES512, which `jsonwebtoken` does not have.
 fn jsonwebtoken_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
     match algorithm {
         Algorithm::Rs256 => Some(jsonwebtoken::Algorithm::RS256),
@@ -392,7 +395,7 @@ fn string_member<'a>(
     }
 }
 
-/// Decodes the member `name`, which must exist.
+/// Decodes the base64url string in the member `name`, which must exist.
 fn base64url_member(members: &serde_json::Map<String, Value>, name: &'static str) -> Result<Vec<u8>, String> {
     let text = string_member(members, name)?.ok_or_else(|| format!("has no '{name}'"))?;
     BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| format!("has a '{name}' that is not base64url"))

@@ -18,7 +18,7 @@ const MIN_SETTLED_AGE: Duration = Duration::from_secs(2);
 pub(super) struct JwksFile {
     path: PathBuf,
     /// The metadata, taken before the last read of the content. `None` before the first read and after an error. `None`
-    /// also if the file had changed within [`MIN_SETTLED_AGE`] before the read.
+    /// also if the last change was not older than [`MIN_SETTLED_AGE`] at the time of the read.
     stamp: Option<FileStamp>,
     /// The SHA-256 of the content at the last read. `None` before the first read.
     content_digest: Option<[u8; 32]>,
@@ -27,8 +27,8 @@ pub(super) struct JwksFile {
 /// The metadata that shows whether a file was written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
-    /// Device and inode.
-    file: (u64, u64),
+    device: u64,
+    inode: u64,
     length: u64,
     /// The last change of the content, in seconds and nanoseconds since the Unix epoch.
     modified: (i64, i64),
@@ -66,7 +66,7 @@ impl JwksFile {
         Ok(changed.then_some(json))
     }
 
-    /// Returns the content, even if it has not changed. So the result is never `None`. Blocks on the disk.
+    /// Returns the content, even if it has not changed. Never returns `Ok(None)`. Blocks on the disk.
     ///
     /// # Errors
     /// The rest of a sentence that starts with the path.
@@ -80,7 +80,8 @@ impl FileStamp {
     fn of(path: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(path)?;
         Ok(Self {
-            file: (metadata.dev(), metadata.ino()),
+            device: metadata.dev(),
+            inode: metadata.ino(),
             length: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),

@@ -1,10 +1,10 @@
 //! The current keys: [`Keyring`]. Requests read the keys, and the refresher replaces them. If the keys come from a
-//! provider and a token has an unknown key id, its request causes a refresh. The request waits at most 3 s for the end
-//! of the refresh.
+//! provider, a request whose token has an unknown key id requests a refresh. The request then waits at most 3 s for the
+//! end of the refresh.
 //!
-//! Two rules limit how many fetches requests can cause. At most one attempt to refresh runs at a time. A request starts
-//! no attempt within the minimum interval after the start of the last attempt. This module must never know where keys
-//! come from.
+//! An attempt is one try to refresh the keys. It can fail. Two rules limit the number of attempts. At most one attempt
+//! runs at a time. After the start of an attempt, no request can start the next attempt before the minimum interval has
+//! passed. This module must never know where keys come from.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::jwks::KeySet;
 use super::refresh_counter::RefreshCounter;
 
-/// How long a request waits for a refresh.
+/// How long a request waits for the end of a refresh.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The current key set, and the state of its refreshes.
@@ -24,14 +24,14 @@ pub(super) struct Keyring {
     set: RwLock<Arc<KeySet>>,
     /// Notifies its receivers when the set has changed. The value `()` has no meaning.
     changed: watch::Sender<()>,
-    /// The shortest time between the start of an attempt and the start of the next attempt that a request causes.
-    /// `None`: requests cannot cause a refresh.
+    /// After the start of an attempt, no request can start the next attempt before this time has passed. `None`:
+    /// requests cannot start an attempt.
     min_interval: Option<Duration>,
     state: Mutex<RefreshState>,
     /// Wakes the refresher.
     refresh_requested: Notify,
-    /// How many attempts have ended, and whether the last one succeeded.
-    ended: watch::Sender<(u64, bool)>,
+    /// Notifies its receivers when an attempt has ended. The value is true if this attempt succeeded.
+    attempt_ended: watch::Sender<bool>,
     refreshes: RefreshCounter,
 }
 
@@ -39,8 +39,8 @@ pub(super) struct Keyring {
 #[derive(Default)]
 struct RefreshState {
     in_progress: bool,
-    /// When the last attempt started. `None`: no attempt has started yet.
-    last: Option<Instant>,
+    /// `None`: no attempt has started yet.
+    last_started_at: Option<Instant>,
 }
 
 impl Keyring {
@@ -53,7 +53,7 @@ impl Keyring {
     /// started.
     pub(super) fn refreshable(set: KeySet, min_interval: Duration) -> Self {
         let keys = Self::new(set, Some(min_interval));
-        keys.state().last = Some(Instant::now());
+        keys.state().last_started_at = Some(Instant::now());
         keys
     }
 
@@ -66,7 +66,7 @@ impl Keyring {
             min_interval,
             state: Mutex::default(),
             refresh_requested: Notify::new(),
-            ended: watch::Sender::new((0, true)),
+            attempt_ended: watch::Sender::new(true),
             refreshes: RefreshCounter::default(),
         }
     }
@@ -101,30 +101,30 @@ impl Keyring {
         self.changed.subscribe()
     }
 
-    /// Waits at most 3 s for the end of a refresh: the refresh that runs now, or else a refresh that this call
-    /// requests. Returns at once if requests cannot cause a refresh. Returns at once also if no refresh runs and the
-    /// minimum interval has not passed.
+    /// For a request: starts an attempt if none runs. Then waits at most 3 s for the end of the attempt that runs.
+    /// Returns at once if no attempt runs and the minimum interval has not passed. Returns at once also if requests
+    /// cannot start an attempt.
     pub(super) async fn wait_for_refresh(&self) {
-        // The subscription begins before the request, so that the end of the refresh is not missed.
-        let mut ended = self.ended.subscribe();
-        if self.request_refresh() {
-            // The result is ignored: after the refresh or the timeout, the caller looks at the current keys again.
-            let _ = timeout(REFRESH_TIMEOUT, ended.changed()).await;
+        // The subscription begins before the attempt, so that the end of the attempt is not missed.
+        let mut attempt_ended = self.attempt_ended.subscribe();
+        if self.start_refresh_for_request() {
+            // The result is ignored: after the attempt or the timeout, the caller looks at the current keys again.
+            let _ = timeout(REFRESH_TIMEOUT, attempt_ended.changed()).await;
         }
     }
 
-    /// Starts an attempt for a request if none runs and the minimum interval has passed. Returns true if this call has
-    /// started an attempt, or if one already runs. Always returns false if requests cannot cause a refresh.
-    fn request_refresh(&self) -> bool {
+    /// Starts an attempt if none runs and the minimum interval has passed. Returns true if an attempt runs now, whether
+    /// or not this call has started it. Always returns false if requests cannot start an attempt.
+    fn start_refresh_for_request(&self) -> bool {
         let Some(min_interval) = self.min_interval else { return false };
         let mut state = self.state();
         if state.in_progress {
             return true;
         }
-        if state.last.is_some_and(|last| last.elapsed() < min_interval) {
+        if state.last_started_at.is_some_and(|started_at| started_at.elapsed() < min_interval) {
             return false;
         }
-        *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
+        *state = RefreshState { in_progress: true, last_started_at: Some(Instant::now()) };
         self.refresh_requested.notify_one();
         true
     }
@@ -132,48 +132,47 @@ impl Keyring {
     /// Refreshes now, regardless of the minimum interval. Returns true if the refresh succeeded. Never returns if there
     /// is no refresher.
     pub(super) async fn refresh(&self) -> bool {
-        let mut ended = self.ended.subscribe();
+        let mut attempt_ended = self.attempt_ended.subscribe();
         // An attempt that already runs may have read the file or the provider before this call. So this call waits for
         // the end of that attempt, and then starts its own.
-        while !self.start_refresh(&mut ended) {
-            let _ = ended.changed().await;
+        while !self.start_refresh(&mut attempt_ended) {
+            let _ = attempt_ended.changed().await;
         }
-        let _ = ended.changed().await;
-        let (_, succeeded) = *ended.borrow();
-        succeeded
+        let _ = attempt_ended.changed().await;
+        *attempt_ended.borrow()
     }
 
-    /// Starts an attempt if none runs. Returns true if this call has started the attempt, and false if another attempt
-    /// runs. In both cases, the next change of `ended` is the end of the attempt that runs now.
-    fn start_refresh(&self, ended: &mut watch::Receiver<(u64, bool)>) -> bool {
+    /// Starts an attempt if none runs. Returns true if this call has started an attempt, and false if another attempt
+    /// already runs. In both cases, the next change of `attempt_ended` is the end of the attempt that runs now.
+    fn start_refresh(&self, attempt_ended: &mut watch::Receiver<bool>) -> bool {
         let mut state = self.state();
-        ended.mark_unchanged();
+        attempt_ended.mark_unchanged();
         if state.in_progress {
             return false;
         }
-        *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
+        *state = RefreshState { in_progress: true, last_started_at: Some(Instant::now()) };
         self.refresh_requested.notify_one();
         true
     }
 
-    /// Waits until `when`, or until a refresh is requested. Then marks an attempt as running. Returns true if the
-    /// attempt was requested, and false if `when` was reached.
-    pub(super) async fn wait_until_due(&self, when: Instant) -> bool {
+    /// Waits until an attempt is requested, or until `due_at`. When this call returns, an attempt is marked as
+    /// running. Returns true if the attempt was requested, and false if `due_at` was reached.
+    pub(super) async fn wait_until_due(&self, due_at: Instant) -> bool {
         loop {
             let is_due = tokio::select! {
                 () = self.refresh_requested.notified() => false,
-                () = tokio::time::sleep_until(when) => true,
+                () = tokio::time::sleep_until(due_at) => true,
             };
             let mut state = self.state();
-            // A refresh was requested: the request has already marked the attempt as running.
+            // An attempt was requested, and was marked as running at the same time.
             if state.in_progress {
                 return true;
             }
             if is_due {
-                *state = RefreshState { in_progress: true, last: Some(Instant::now()) };
+                *state = RefreshState { in_progress: true, last_started_at: Some(Instant::now()) };
                 return false;
             }
-            // The notification is old: an earlier attempt has already fulfilled its request. So the loop waits again.
+            // The notification belongs to an attempt that has already ended. So the loop waits again.
         }
     }
 
@@ -181,10 +180,8 @@ impl Keyring {
     pub(super) fn finish_refresh(&self, succeeded: bool) {
         let mut state = self.state();
         state.in_progress = false;
-        self.ended.send_modify(|(count, last_succeeded)| {
-            *count += 1;
-            *last_succeeded = succeeded;
-        });
+        // The receivers are notified even if the value is the same as before.
+        self.attempt_ended.send_replace(succeeded);
     }
 
     fn state(&self) -> MutexGuard<'_, RefreshState> {

@@ -1,7 +1,7 @@
-//! Keys and tokens for trials, small installations and tests: [`generate`] creates a key. [`Minter`] signs tokens with
-//! the key.
+//! Keys and tokens for trials, small installations and tests. [`generate`] creates a private key, and [`Minter`] signs
+//! tokens with it.
 //!
-//! Verification does not need this module, because a server has public keys only.
+//! Verification does not need this module, because it uses public keys only.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,7 +59,7 @@ pub fn generate() -> Result<PrivatePem, KeyError> {
     Ok(PrivatePem(pem::encode_config(&pem::Pem::new("PRIVATE KEY", pkcs8.as_ref()), config)))
 }
 
-/// The claims of a token. Empty scopes and unset claims are omitted.
+/// The claims of a token. A claim that is `None` is omitted, and so is an empty list in `scopes`.
 #[derive(Debug, Clone, Default, Serialize)]
 #[allow(missing_docs)]
 pub struct TokenClaims {
@@ -102,8 +102,8 @@ impl Minter {
     /// key id in the tokens. `None`: the key id is the thumbprint of the key (RFC 7638).
     ///
     /// # Errors
-    /// [`KeyError`] if `text` is not PEM or does not contain exactly one private key. [`KeyError`] also if the private
-    /// key is encrypted or has an unsupported type.
+    /// [`KeyError`] if `text` is not PEM, if it does not contain exactly one private key, or if this key is encrypted
+    /// or of an unsupported type.
     pub fn from_pem(text: &str, kid: Option<String>) -> Result<Self, KeyError> {
         const UNSUPPORTED: KeyError = KeyError(
             "the key is of a type that is not supported; it takes EC P-256, P-384 or P-521, or RSA from 2048 bits",

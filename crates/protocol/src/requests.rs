@@ -98,8 +98,8 @@ pub struct CreatedRange {
     pub before: Option<Timestamp>,
 }
 
-/// The request of `artifacts.list`, which returns a page of artifacts, newest first. A row must match one value of each
-/// filter. An empty filter matches every row.
+/// The request of `artifacts.list`, which returns a page of artifacts, newest first. A row must match every filter that
+/// is not empty. A row matches a list of values if it matches one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListRequest {
@@ -107,9 +107,9 @@ pub struct ListRequest {
     #[serde(default, deserialize_with = "null_as_default_object")]
     #[schema(value_type = Option<RequestScope>)]
     pub scope: RequestScope,
-    /// The media type is one of these, compared without case. `text/plain` matches any parameters, and
-    /// `text/plain; charset=utf-8` matches this parameter. Ranges: `image/*`, or an asterisk on both sides for every
-    /// artifact with a media type.
+    /// The media type matches one of these. Case is ignored. `text/plain` allows any parameters, and
+    /// `text/plain; charset=utf-8` requires this parameter. `image/*` allows any subtype. An asterisk on both sides
+    /// allows any media type. An artifact without a media type matches none of these.
     #[serde(default, deserialize_with = "deserialize_media_ranges")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     pub mime_type: Vec<MediaRange>,
@@ -198,10 +198,11 @@ fn deserialize_sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     Ok(names.into_iter().map(|name| name.0).collect())
 }
 
-/// A media range, written as a string. Its error describes the legal values and does not repeat the string.
-struct MediaRangeText(MediaRange);
+/// A media range of a request. If the text is not a media range, the error names the legal values and does not repeat
+/// the text.
+struct RequestMediaRange(MediaRange);
 
-impl<'de> Deserialize<'de> for MediaRangeText {
+impl<'de> Deserialize<'de> for RequestMediaRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map(Self).map_err(|_| {
             let legal = "a media type such as text/plain, or a range such as image/* or */*";
@@ -211,7 +212,7 @@ impl<'de> Deserialize<'de> for MediaRangeText {
 }
 
 fn deserialize_media_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaRange>, D::Error> {
-    let ranges: Vec<MediaRangeText> = null_as_default(deserializer)?;
+    let ranges: Vec<RequestMediaRange> = null_as_default(deserializer)?;
     Ok(ranges.into_iter().map(|range| range.0).collect())
 }
 

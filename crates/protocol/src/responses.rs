@@ -249,7 +249,8 @@ pub struct DriverRow {
     pub about: &'static str,
     /// Whether the store of this runtime uses the driver.
     pub active: bool,
-    /// The capabilities of the open store for the active driver, and those with default options for the others.
+    /// For the active driver: the capabilities of the open store. For any other driver: its capabilities with default
+    /// options.
     #[schema(value_type = schema::CapabilitiesSchema)]
     pub capabilities: Capabilities,
 }

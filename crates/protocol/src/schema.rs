@@ -1,8 +1,9 @@
 //! The JSON schemas of the types of core, for the OpenAPI document.
 //!
-//! Core must not know the wire format, so the schemas of its types are here. A test validates real responses against
-//! all schemas. The types in this module only describe schemas: the responses contain the types of core.
-#![allow(dead_code)] // No value of these types is created.
+//! Core must not know the wire format, so the schemas of its types are here. The types in this module only describe
+//! schemas. Requests and responses contain the types of core instead. A test validates real responses against all
+//! schemas.
+#![allow(dead_code)] // The types are never constructed.
 
 use artifact_store_core::{Flag, Source};
 use serde::Serialize;

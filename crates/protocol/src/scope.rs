@@ -30,7 +30,7 @@ pub struct RequestScope {
     pub task: String,
 }
 
-/// The parts of a [`RequestScope`] after the check. An empty part is `None`.
+/// The parts of a [`RequestScope`], checked by [`RequestScope::parts`]. An empty part is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScopeParts {
     /// The tenant.
@@ -44,7 +44,7 @@ pub struct ScopeParts {
 }
 
 impl RequestScope {
-    /// Checks the parts that are not empty.
+    /// Checks the parts that are not empty, and returns all parts.
     ///
     /// # Errors
     /// [`Code::InvalidRequest`](crate::Code::InvalidRequest) if a part is longer than 256 bytes or contains a control

@@ -10,8 +10,8 @@ pub const DEFAULT_MAX_REQUEST_BYTES: u64 = 4 << 20;
 /// `protocol.max_request_bytes` is set, in bytes: 1 GiB.
 pub const DEFAULT_MAX_UPLOAD_BYTES: u64 = 1 << 30;
 
-/// What limits the size of an artifact: a setting of the server, or the store. The refusal of a larger artifact names
-/// it.
+/// What limits the size of an artifact: a setting of the server, or the store. If an artifact is larger, the refusal
+/// names this setting or the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitSource {
     /// `protocol.max_request_bytes`.

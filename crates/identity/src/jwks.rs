@@ -90,7 +90,8 @@ impl KeySet {
     /// - if an earlier key has the same id and shares an algorithm with it
     ///
     /// # Errors
-    /// The rest of a sentence that starts with the set, if `json` is not a JWK set or has no usable key.
+    /// If `json` is not a JWK set, or has no usable key. The text of the error is the rest of a sentence that starts
+    /// with the set.
     pub(super) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
         let document: JwkSetDocument = serde_json::from_slice(json)
             .map_err(|error| format!("is not a JWK set ({{\"keys\": […]}}), line {}", error.line()))?;

@@ -125,8 +125,9 @@ impl fmt::Display for MediaRange {
 fn parse(text: &str) -> Option<Vec<String>> {
     let mut pieces = split_unquoted(text)?.into_iter();
     let (kind, subtype) = pieces.next()?.split_once('/')?;
-    // The part for type and subtype. For `text/plain` it is ` text/plain;`, and for `image/*` it is ` image/`. For
-    // `*/*` it is only the space with which every normalized media type starts.
+    // The text that a normalized media type must contain to match type and subtype. A normalized media type starts with
+    // a space, and `;` follows the subtype. So `text/plain` gives ` text/plain;`, `image/*` gives ` image/`, and `*/*`
+    // gives a space.
     let mut type_part = String::from(" ");
     match (kind, subtype) {
         ("*", "*") => {}

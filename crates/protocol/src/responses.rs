@@ -190,11 +190,11 @@ pub struct InfoResponse {
 /// The event stream, as `runtime.info` describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventsInfo {
-    /// Whose events the subscribers receive.
+    /// The processes whose events a subscriber receives.
     pub bus: BusReach,
 }
 
-/// Whose events the subscribers of a process receive.
+/// The processes whose events a subscriber receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BusReach {

@@ -54,8 +54,8 @@ pub(crate) struct BodyMemory {
     state: Arc<Mutex<MemoryState>>,
     /// The maximum number of bytes that are reserved for a body.
     largest_body: u64,
-    /// How long a body may wait for memory in total. Also the maximum lag of a body. While another body waits for
-    /// memory, [`LAG_LIMIT`] applies too.
+    /// How long a body may wait for memory in total. Also the maximum lag of a body, as defined at the top of this
+    /// file. While another body waits for memory, [`LAG_LIMIT`] applies too.
     timeout: Duration,
 }
 

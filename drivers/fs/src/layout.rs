@@ -32,8 +32,11 @@ const TEMP_DIGITS: usize = 32;
 
 /// The magic word: the last 8 bytes of every artifact's file.
 const MAGIC: &[u8; 8] = b"ARTSTORE";
-/// Length of the footer: SHA-256 of record and record length (32 bytes), record length (4, little-endian), format
-/// version (4, little-endian), magic (8).
+/// Length of the footer in bytes. Its fields, in this order:
+/// - 32 bytes: the SHA-256 over the record and its length
+/// - 4 bytes: the length of the record, little-endian
+/// - 4 bytes: the format version, little-endian
+/// - 8 bytes: the magic word
 const FOOTER_BYTES: usize = 32 + 4 + 4 + MAGIC.len();
 /// The largest encoded record, in bytes. The gate limits the options in a record to 64 KiB. The remaining bytes are for
 /// the scope, the digest and JSON escapes.

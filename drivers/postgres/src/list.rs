@@ -233,11 +233,11 @@ macro_rules! comparable_media_type {
     };
 }
 
-/// Adds the media type condition. All ranges without media type parameters share one bound parameter. Each range with
-/// media type parameters has a bound parameter of its own.
+/// Adds the media type condition. All ranges without media type parameters are bound as one array. Each range with media
+/// type parameters is bound as an array of its own.
 fn push_media_types(sql: &mut SqlBuilder, ranges: &[MediaRange]) {
     // The first part of a range is the media type itself. Each further part is a media type parameter. If every range
-    // has parameters, the first array is empty, and `LIKE ANY` is false.
+    // has media type parameters, the array of the other ranges is empty, and its `LIKE ANY` is false.
     let (without_parameters, with_parameters): (Vec<_>, Vec<_>) =
         ranges.iter().partition(|range| range.parts().len() == 1);
     sql.push(concat!(" AND (", comparable_media_type!(), " LIKE ANY ("))

@@ -54,8 +54,8 @@ impl S3Store {
         Self::open_with(config, OpenMode::Open).await
     }
 
-    /// Opens the store as [`open`](Self::open), but probes the storage even if a current result is recorded. If the
-    /// configuration itself sets what the storage honours, nothing is probed.
+    /// Like [`open`](Self::open), but probes the storage even if the recorded result of an earlier probe is still valid.
+    /// If the configuration itself sets what the storage honours, nothing is probed.
     ///
     /// # Errors
     /// As [`open`](Self::open).

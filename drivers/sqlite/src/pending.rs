@@ -39,7 +39,7 @@ impl StagedBlob {
         sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)")
             .bind(blob)
             .bind(transaction.owner)
-            .bind(lease_time())
+            .bind(lease_clock_now())
             .execute(&mut *transaction.conn)
             .await?;
         self.0.store(blob, Ordering::Release);
@@ -61,7 +61,7 @@ impl StagedBlob {
         let Some(blob) = self.blob() else { return Ok(LeaseRenewal::Swept) };
         let renewed =
             sqlx::query("UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0")
-                .bind(lease_time())
+                .bind(lease_clock_now())
                 .bind(blob)
                 .bind(transaction.owner)
                 .execute(&mut *transaction.conn)
@@ -74,7 +74,7 @@ impl StagedBlob {
 /// The current time for leases, in microseconds since the epoch. Never 0, because 0 marks a blob for deletion.
 ///
 /// Leases use the system clock instead of the configured clock, because several processes compare them.
-pub(crate) fn lease_time() -> i64 {
+pub(crate) fn lease_clock_now() -> i64 {
     SystemClock.now().as_micros().max(1)
 }
 

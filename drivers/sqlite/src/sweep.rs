@@ -16,7 +16,7 @@ use crate::blocking::run_blocking;
 use crate::config::SqliteConfig;
 use crate::job::{JobResult, WriteJob};
 use crate::owners_lock::OwnersLock;
-use crate::pending::lease_time;
+use crate::pending::lease_clock_now;
 use crate::transaction::WriteTransaction;
 use crate::{connect, database_file, error, schema};
 
@@ -163,10 +163,10 @@ enum OtherStores {
 /// Returns a time in microseconds since the epoch. A pending blob of another store is an orphan if it was last renewed
 /// before this time. If no other store is open, the time is `i64::MAX`, so that all these blobs are orphans.
 fn orphan_cutoff(other_stores: OtherStores) -> i64 {
-    let lease = i64::try_from(UPLOAD_LEASE.as_micros()).unwrap_or(i64::MAX);
+    let lease_duration = i64::try_from(UPLOAD_LEASE.as_micros()).unwrap_or(i64::MAX);
     match other_stores {
         OtherStores::None => i64::MAX,
-        OtherStores::Open => lease_time().saturating_sub(lease),
+        OtherStores::Open => lease_clock_now().saturating_sub(lease_duration),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Layers {
     illegal: BTreeMap<String, ValueSource>,
     /// The keys and sections that are not reported as missing, because another mistake about them is already reported:
     /// a mistyped name, a key that occurs twice, or a value in place of a section.
-    not_missing: BTreeSet<String>,
+    reported: BTreeSet<String>,
     /// Whether the file could not be read or parsed, or does not consist of sections. If so, its keys are not known.
     file_is_unusable: bool,
     mistakes: Vec<Mistake>,
@@ -203,7 +203,7 @@ impl Layers {
     /// is already reported.
     pub(super) fn is_missing(&self, name: &str) -> bool {
         let section = name.split_once('.').map_or(name, |(section, _)| section);
-        let is_reported = self.not_missing.contains(name) || self.not_missing.contains(section);
+        let is_reported = self.reported.contains(name) || self.reported.contains(section);
         !self.is_set(name) && !is_reported
     }
 
@@ -241,7 +241,7 @@ impl Layers {
                 // It is not known which of the two values is meant, so neither is used.
                 self.values.remove(&name);
                 self.illegal.insert(name.clone(), source);
-                self.not_missing.insert(name);
+                self.reported.insert(name);
             } else if member.contains('.') {
                 let reason = format!(
                     "the key '{}' has a dot; write it as a section with a key, such as 'bind_addr' in the section 'server'",
@@ -255,7 +255,7 @@ impl Layers {
                     Node::Leaf(Value::Null) => {}
                     Node::Leaf(_) => {
                         self.add_mistake(&source, &format!("{name} is a section; write its keys below it"));
-                        self.not_missing.insert(name);
+                        self.reported.insert(name);
                     }
                 }
             } else {
@@ -305,7 +305,7 @@ impl Layers {
         }
         let suggestion = Suggestion::of(name, &self.option_names);
         if let Suggestion::Key(known) = &suggestion {
-            self.not_missing.insert(known.clone());
+            self.reported.insert(known.clone());
         }
         format!("there is no key '{shown}'; {suggestion}")
     }

@@ -29,8 +29,8 @@ pub(super) struct SharedParts {
 }
 
 impl SharedParts {
-    /// The shared parameters are the parameters of the operation `first`. The shared headers are the headers that all
-    /// responses of the operations `all` have.
+    /// The shared parameters are those of the operation `first`. The shared headers are those of every response of every
+    /// operation in `all`.
     pub(super) fn new<'a>(
         document: &'a Document,
         members: &MemberTables<'a>,

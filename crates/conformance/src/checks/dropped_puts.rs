@@ -162,7 +162,7 @@ async fn count_polls(store: &dyn ArtifactStore, scope: &Scope, bytes: &Bytes) ->
     }
 }
 
-/// Waits until the rows and the residue stop changing, and returns the rows. They have stopped changing if four
+/// Waits until the rows and the residue, which is what the backend stores beside them, stop changing, and returns the rows. They have stopped changing if four
 /// consecutive rounds, at intervals of 30 ms, find the same rows and residue. Fails after about 6 s.
 async fn wait_until_unchanged(ctx: &CheckContext, store: &dyn ArtifactStore) -> Result<Vec<Record>, Failure> {
     /// 200 rounds at intervals of 30 ms take about 6 s.

@@ -28,13 +28,13 @@ pub(super) struct CheckedStream {
     /// The expected SHA-256 and the hasher. `None` if only the length is checked.
     digest: Option<(Digest, Hasher)>,
     context: ErrorContext,
-    /// The number of empty chunks since the last yield.
+    /// The number of empty chunks since the task last yielded to the runtime.
     empty_chunks: u32,
     /// Whether the stream has ended, successfully or with an error.
     is_done: bool,
 }
 
-/// The number of empty chunks after which the stream yields. Without the yield, a task whose source always returns
+/// The number of empty chunks after which the task yields to the runtime. Without this, a task whose source always returns
 /// empty chunks could not be cancelled.
 const EMPTY_CHUNKS_PER_YIELD: u32 = 64;
 

@@ -66,8 +66,8 @@ pub(super) struct MemoryState {
     waiting: Vec<u64>,
     /// The body that uses the overflow part.
     overflow_holder: Option<u64>,
-    /// The tenant of the body that got the overflow part last. Waiting bodies of other tenants get the part first.
-    /// `None`: no body has got the part yet.
+    /// The tenant of the body that most recently got the overflow part. Waiting bodies of other tenants get the part
+    /// before bodies of this tenant. `None`: no body has got the part yet.
     last_overflow_tenant: Option<Arc<str>>,
     /// The number of the body that started last.
     last_number: u64,

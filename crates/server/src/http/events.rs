@@ -85,8 +85,9 @@ fn unknown_kind() -> ErrorResponse {
     ))
 }
 
-/// Returns the stream for a subscriber. The stream begins with the time after which the client should reconnect. The
-/// stream ends when the token is no longer valid, or the subscription ends.
+/// Returns the stream for a subscriber. The stream begins with the SSE field `retry`: after the end of the stream, a
+/// client waits for this time before it reconnects. The stream ends when the token is no longer valid, or the
+/// subscription ends.
 fn event_stream(
     subscription: Subscription,
     lifetime: TokenLifetime,
@@ -94,9 +95,9 @@ fn event_stream(
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let retry_time = stream::once(async { Event::default().retry(RETRY) });
     // The state of the stream between two events. `None`: the stream ends.
-    let open = Some((subscription, Box::pin(lifetime.ended()), metrics));
-    let events = stream::unfold(open, async |open| {
-        let (mut subscription, mut ended, metrics) = open?;
+    let state = Some((subscription, Box::pin(lifetime.ended()), metrics));
+    let events = stream::unfold(state, async |state| {
+        let (mut subscription, mut ended, metrics) = state?;
         let delivery = tokio::select! {
             // Biased: if the token is no longer valid, pending events must not be delivered.
             biased;

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::response::ErrorResponse;
 use crate::routes::RequestField;
 
-/// Maximum length of an undeclared name in an error message, in characters. A longer name is shortened.
+/// Maximum length of an unknown parameter's name in an error message, in characters. A longer name is shortened.
 const MAX_NAME_CHARS: usize = 64;
 
 /// The parameters of a request: names and decoded values, in the order of the query.

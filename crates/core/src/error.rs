@@ -224,6 +224,12 @@ impl StoreError {
         Self::new(ErrorKind::Closed, None)
     }
 
+    /// A put or a delete in a store that was opened by [`Driver::open_read_only`](crate::Driver::open_read_only). The
+    /// kind is [`InvalidArgument`](ErrorKind::InvalidArgument).
+    pub fn read_only() -> Self {
+        Self::invalid("the store is open for reading only; open it for writing to change it")
+    }
+
     /// The storage backend failed. `detail` says what it could not do.
     pub fn backend(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Backend, Some(detail.into()))

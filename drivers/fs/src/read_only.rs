@@ -70,10 +70,6 @@ fn open_artifacts_dir(path: &Path) -> Result<OwnedFd, StoreError> {
     }
 }
 
-fn read_only_error() -> StoreError {
-    StoreError::invalid("the store is open for reading only; open it for writing to change it")
-}
-
 #[async_trait]
 impl ArtifactStore for ReadOnlyStore {
     fn driver(&self) -> &'static str {
@@ -86,7 +82,7 @@ impl ArtifactStore for ReadOnlyStore {
 
     async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<PutResult, StoreError> {
         self.pool.check_open()?;
-        Err(read_only_error())
+        Err(StoreError::read_only())
     }
 
     async fn get(
@@ -111,7 +107,7 @@ impl ArtifactStore for ReadOnlyStore {
 
     async fn delete(&self, _: &Scope, _: &ArtifactId) -> Result<bool, StoreError> {
         self.pool.check_open()?;
-        Err(read_only_error())
+        Err(StoreError::read_only())
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {

@@ -14,6 +14,7 @@ use data_encoding::BASE64;
 
 use crate::claim::{Claim, ClaimOutcome, ClaimWaiter};
 use crate::client;
+use crate::companion_objects::CompanionObjects;
 use crate::config::S3Config;
 use crate::error::{Operation, RequestError, RequestErrorKind};
 use crate::headers::{CONTENT_DISPOSITION, content_type};
@@ -22,9 +23,8 @@ use crate::lookup::KeyStatus;
 use crate::multipart::{MultipartUpload, copy_in_parts, copy_in_parts_timeout};
 use crate::put::MAX_SINGLE_PUT_BYTES;
 use crate::record::{EncodedRecord, encode_record};
-use crate::small_object::{IfExists, SmallObject};
+use crate::small_object::IfExists;
 use crate::state::StoreState;
-use crate::temp_object::TempObject;
 
 /// The delays before the retries, about 2 seconds in all. A put retries while the object at the key has no metadata
 /// yet, or while another request for the key is in progress.
@@ -311,69 +311,6 @@ impl StoreState {
                 })
             }
             BodySource::Multipart(upload) => upload.complete(if_none_match).await,
-        }
-    }
-}
-
-/// The companion objects of an artifact: its record object if the record needs one, and its index key if the store has
-/// an index. They are written before the object at the artifact's key, so that an artifact is complete from the start.
-/// They are deleted if the artifact is not created.
-#[derive(Debug, Default)]
-struct CompanionObjects {
-    /// The objects to delete if the artifact is not created.
-    objects: Vec<TempObject>,
-    /// Whether all companion objects are written. If so, a retry does not write them again.
-    is_written: bool,
-}
-
-impl CompanionObjects {
-    /// Writes the objects if they are not written yet. `key` is the artifact's key.
-    async fn put(
-        &mut self,
-        state: &Arc<StoreState>,
-        key: &str,
-        artifact: &NewArtifact,
-    ) -> Result<(), StoreError> {
-        if self.is_written {
-            return Ok(());
-        }
-        if let Some(record_object) = &artifact.encoded.record_object {
-            let record_object_key = state.layout.record_object_key(key, &record_object.random);
-            let operation = Operation::write("putting a long record");
-            self.put_object(state, record_object_key, record_object.json.clone(), operation).await?;
-        }
-        if state.format.indexed {
-            let index_key = state.layout.index_key(&artifact.record, &artifact.encoded.mark);
-            let operation = Operation::write("putting an index key");
-            self.put_object(state, index_key, Bytes::new(), operation).await?;
-        }
-        self.is_written = true;
-        Ok(())
-    }
-
-    /// Adds one object to `objects`, and then writes it. So the object is deleted even if the write fails.
-    async fn put_object(
-        &mut self,
-        state: &Arc<StoreState>,
-        key: String,
-        bytes: Bytes,
-        operation: Operation,
-    ) -> Result<(), StoreError> {
-        check_key_length(&key)?;
-        self.objects.push(TempObject::new(state, key.clone()));
-        SmallObject::new(key, bytes).put(&state.config, &state.client, operation).await?;
-        Ok(())
-    }
-
-    /// Keeps the objects: `delete` or a drop does not delete them any more.
-    fn keep(&mut self) {
-        self.objects.drain(..).for_each(TempObject::keep);
-    }
-
-    /// Deletes the objects that `keep` has not kept.
-    async fn delete(self) {
-        for object in self.objects {
-            object.delete().await;
         }
     }
 }

@@ -121,6 +121,7 @@ mod chunks;
 mod claim;
 mod client;
 mod commit;
+mod companion_objects;
 mod config;
 mod delete;
 mod encryption;

@@ -62,10 +62,6 @@ impl ReadOnlyStore {
     }
 }
 
-fn read_only_error() -> StoreError {
-    StoreError::invalid("the store is open for reading only; open it for writing to change it")
-}
-
 #[async_trait]
 impl ArtifactStore for ReadOnlyStore {
     fn driver(&self) -> &'static str {
@@ -78,7 +74,7 @@ impl ArtifactStore for ReadOnlyStore {
 
     async fn put(&self, _: &Scope, _: Body, _: PutOptions) -> Result<PutResult, StoreError> {
         self.check_open()?;
-        Err(read_only_error())
+        Err(StoreError::read_only())
     }
 
     async fn get(
@@ -98,7 +94,7 @@ impl ArtifactStore for ReadOnlyStore {
 
     async fn delete(&self, _: &Scope, _: &ArtifactId) -> Result<bool, StoreError> {
         self.check_open()?;
-        Err(read_only_error())
+        Err(StoreError::read_only())
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {

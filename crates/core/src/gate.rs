@@ -171,7 +171,7 @@ fn check_record(record: &Record, scope: &Scope, id: Option<&ArtifactId>) -> Resu
 }
 
 /// Returns `Corrupt` if the page does not belong to `query`. Checks the number of rows, their scopes, the filter, the
-/// order and the total.
+/// order, the cursor and the total.
 fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
     if page.rows.len() > query.limit() as usize {
         return Err(StoreError::corrupt("the store returned more rows than the limit"));
@@ -189,6 +189,15 @@ fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
             return Err(StoreError::corrupt("the store listed rows out of order"));
         }
         previous = Some(position);
+    }
+    // A caller that follows the cursor of a page must advance, or it would never reach the end.
+    if let Some(next) = &page.next {
+        let Some(last) = previous.filter(|_| !page.rows.is_empty()) else {
+            return Err(StoreError::corrupt("the store returned a cursor without rows"));
+        };
+        if !next.is_signed() && *next.position(&query.fingerprint())? != last {
+            return Err(StoreError::corrupt("the store returned a cursor that is not at the last row"));
+        }
     }
     if page.total.is_some() != query.counts_total() {
         return Err(StoreError::corrupt(

@@ -207,7 +207,10 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
             let (name, seconds) = directive.split_once('=').unwrap_or((directive, ""));
             match name.trim().to_ascii_lowercase().as_str() {
                 "no-store" | "no-cache" => return Some(Duration::ZERO),
-                "max-age" => age = seconds.trim().trim_matches('"').parse().ok().map(Duration::from_secs),
+                // A malformed value is ignored, like an unknown directive.
+                "max-age" => {
+                    age = seconds.trim().trim_matches('"').parse().ok().map(Duration::from_secs).or(age);
+                }
                 _ => {}
             }
         }
@@ -231,6 +234,7 @@ mod tests {
             ("max-age=60, no-cache", Some(0)),
             ("max-age=soon", None),
             ("max-age=-1", None),
+            ("max-age=60, max-age=soon", Some(60)),
             ("s-maxage=60", None),
             ("", None),
         ] {

@@ -28,6 +28,8 @@ enum Fault {
     ReversedRows,
     ForeignRow,
     TooManyRows,
+    CursorWithoutRows,
+    CursorBeforeLastRow,
     FailingStream,
     UnadvertisedPresign,
 }
@@ -104,6 +106,8 @@ impl ArtifactStore for FaultyStore {
         match self.fault {
             Fault::ReversedRows => page.rows.reverse(),
             Fault::ForeignRow => page.rows[0].scope = Scope::new("evil", "ada", "s").unwrap(),
+            Fault::CursorWithoutRows => page.rows.clear(),
+            Fault::CursorBeforeLastRow => page.next = self.inner.list(&query.with_limit(1)).await?.next,
             _ => {}
         }
         Ok(page)
@@ -263,6 +267,15 @@ async fn an_error_of_a_stream_names_the_driver_the_verb_and_the_id() {
 #[tokio::test]
 async fn a_page_out_of_order_outside_the_query_or_above_the_limit_is_corrupt() {
     for fault in [Fault::ReversedRows, Fault::ForeignRow, Fault::TooManyRows] {
+        let (gate, _) = filled_gate(fault, GateOptions::default()).await;
+        let query = ListQuery::new(ScopePattern::tenant(ScopePart::new("acme").unwrap())).with_limit(3);
+        assert_eq!(gate.list(&query).await.unwrap_err().kind(), ErrorKind::Corrupt, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_that_does_not_lead_past_the_rows_of_its_page_is_corrupt() {
+    for fault in [Fault::CursorWithoutRows, Fault::CursorBeforeLastRow] {
         let (gate, _) = filled_gate(fault, GateOptions::default()).await;
         let query = ListQuery::new(ScopePattern::tenant(ScopePart::new("acme").unwrap())).with_limit(3);
         assert_eq!(gate.list(&query).await.unwrap_err().kind(), ErrorKind::Corrupt, "{fault:?}");

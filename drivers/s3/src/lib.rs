@@ -150,6 +150,7 @@ mod store;
 mod sweep;
 mod tasks;
 mod temp_object;
+mod url_signer;
 mod validation;
 
 use std::sync::Arc;

@@ -37,6 +37,7 @@ use crate::config::MAX_PRESIGN_EXPIRY;
 use crate::error::Operation;
 use crate::presigned_upload;
 use crate::state::StoreState;
+use crate::url_signer::Download;
 
 /// Signs a URL for `intent`. `None` if the artifact does not exist.
 pub(crate) async fn presign(
@@ -72,20 +73,30 @@ async fn presign_get(
     };
     let (filename, media_type) = (record.options.filename.as_deref(), record.options.media_type.as_deref());
     let inline = false;
-    let disposition = content_disposition(filename, media_type, inline);
-    let (validity, credentials) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
+    let object_key = state.layout.artifact_key(scope, id);
+    let download = Download {
+        key: &object_key,
+        cache_control: "private",
+        content_disposition: &content_disposition(filename, media_type, inline),
+        content_type: content_type(media_type),
+    };
+    let (validity, key) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
+    if let Some(url) = key.sign(&download, &validity) {
+        return Ok(Some(validity.request_without_headers(url)));
+    }
     let request = state
         .presign_client()
         .get_object()
         .bucket(&state.bucket)
-        .key(state.layout.artifact_key(scope, id))
-        .response_content_type(content_type(media_type))
-        .response_content_disposition(disposition)
-        .response_cache_control("private")
+        .key(download.key)
+        .response_cache_control(download.cache_control)
+        .response_content_disposition(download.content_disposition)
+        .response_content_type(download.content_type)
         .customize()
-        .config_override(credentials)
+        .config_override(key.client_config())
         .presigned(validity.presigning_config()?)
         .await
         .map_err(|error| state.request_error(Operation::read("signing a URL"), error))?;
+    key.learn(request.uri(), &download, &validity);
     Ok(Some(validity.presigned_request(&request)))
 }

@@ -1,8 +1,10 @@
-//! The access key that signs URLs, and the time for which a signed URL is valid: [`CredentialsCache`], [`UrlValidity`].
+//! The access key that signs URLs, and the time for which a signed URL is valid: [`CredentialsCache`], [`SigningKey`],
+//! [`UrlValidity`].
 //!
 //! If a temporary key signs a URL, the URL is valid at most until this key expires. This module must never know what a
 //! URL is for.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use artifact_store_core::{PresignedRequest, PresignedUrl, StoreError, Timestamp};
@@ -13,6 +15,7 @@ use aws_sdk_s3::presigning::{PresignedRequest as AwsPresignedRequest, Presigning
 use tokio::sync::Mutex;
 
 use crate::error;
+use crate::url_signer::{Download, UrlSigner};
 
 /// A URL is valid only until its key expires, even if a longer validity was requested. If this shortens the validity to
 /// less than this time, no URL is signed.
@@ -52,6 +55,23 @@ impl UrlValidity {
         Timestamp::from_micros(i64::try_from(end.as_micros()).unwrap_or(i64::MAX))
     }
 
+    /// The whole seconds for which the URL is valid.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.duration.as_secs()
+    }
+
+    /// The start as `YYYYMMDDTHHMMSSZ`, the form of `X-Amz-Date`.
+    pub(crate) fn start_as_basic_iso8601(&self) -> String {
+        let start = self.start.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = i64::try_from(start.as_micros()).unwrap_or(i64::MAX);
+        // The text is `2026-11-29T22:05:39.000000Z`.
+        let text = Timestamp::from_micros(micros).to_string();
+        let seconds = text.split('.').next().unwrap_or_default();
+        let mut basic: String = seconds.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        basic.push('Z');
+        basic
+    }
+
     /// The start and the duration, in the form that the S3 client needs for signing.
     pub(crate) fn presigning_config(&self) -> Result<PresigningConfig, StoreError> {
         PresigningConfig::builder()
@@ -59,6 +79,11 @@ impl UrlValidity {
             .expires_in(self.duration)
             .build()
             .map_err(|error| StoreError::backend("no URL can be signed for so long").with_source(error))
+    }
+
+    /// The request to a signed URL that needs no headers.
+    pub(crate) fn request_without_headers(&self, url: String) -> PresignedRequest {
+        PresignedRequest { url: PresignedUrl::new(url), headers: Vec::new(), expires_at: self.expires_at() }
     }
 
     /// The signed URL, the headers that must be sent with it, and when it expires.
@@ -73,12 +98,42 @@ impl UrlValidity {
     }
 }
 
+/// An access key that signs URLs.
+#[derive(Debug)]
+pub(crate) struct SigningKey {
+    credentials: Credentials,
+    /// Signs the URLs of downloads. Empty until the S3 client has signed the first one. `None` if only the client can
+    /// sign for this storage.
+    signer: OnceLock<Option<UrlSigner>>,
+}
+
+impl SigningKey {
+    fn new(credentials: Credentials) -> Arc<Self> {
+        Arc::new(Self { credentials, signer: OnceLock::new() })
+    }
+
+    /// A configuration with this key, for a request of the S3 client.
+    pub(crate) fn client_config(&self) -> Builder {
+        Builder::new().credentials_provider(self.credentials.clone())
+    }
+
+    /// Signs the URL of a download without the S3 client. `None` if only the client can sign it.
+    pub(crate) fn sign(&self, download: &Download<'_>, validity: &UrlValidity) -> Option<String> {
+        self.signer.get()?.as_ref().map(|signer| signer.sign(download, validity))
+    }
+
+    /// Learns the address of the storage from a URL that the S3 client has signed with this key.
+    pub(crate) fn learn(&self, url: &str, download: &Download<'_>, validity: &UrlValidity) {
+        self.signer.get_or_init(|| UrlSigner::from_signed_url(url, download, validity, &self.credentials));
+    }
+}
+
 /// Caches the key that signs URLs, because the default credentials chain may fetch the key from another machine.
 #[derive(Debug)]
 pub(crate) struct CredentialsCache {
     provider: SharedCredentialsProvider,
     /// The key, and when it was fetched; `None` before the first fetch.
-    cached: Mutex<Option<(Credentials, Instant)>>,
+    cached: Mutex<Option<(Arc<SigningKey>, Instant)>>,
 }
 
 impl CredentialsCache {
@@ -86,9 +141,9 @@ impl CredentialsCache {
         Self { provider, cached: Mutex::default() }
     }
 
-    /// Returns the validity of a URL that is signed now for the duration `expires_in`, and a configuration override for
-    /// the request that is signed. The override contains the key. Both are returned together, because the validity
-    /// depends on the time at which this key expires. The provider may take at most `timeout` to return a key.
+    /// Returns the validity of a URL that is signed now for the duration `expires_in`, and the key that signs it. Both
+    /// are returned together, because the validity depends on the time at which this key expires. The provider may take
+    /// at most `timeout` to return a key.
     ///
     /// # Errors
     /// `Unavailable` if the provider takes longer than `timeout`, or if its key expires too soon; `Unavailable` or
@@ -97,16 +152,16 @@ impl CredentialsCache {
         &self,
         expires_in: Duration,
         timeout: Duration,
-    ) -> Result<(UrlValidity, Builder), StoreError> {
+    ) -> Result<(UrlValidity, Arc<SigningKey>), StoreError> {
         let mut cached = self.cached.lock().await;
         if let Some((key, fetched_at)) = &*cached
             && fetched_at.elapsed() < CACHE_TTL
             // `None` if the cached key expires too soon. Then another key is fetched.
-            && let Some(validity) = UrlValidity::new(SystemTime::now(), expires_in, key.expiry())
+            && let Some(validity) = UrlValidity::new(SystemTime::now(), expires_in, key.credentials.expiry())
         {
-            return Ok((validity, Builder::new().credentials_provider(key.clone())));
+            return Ok((validity, Arc::clone(key)));
         }
-        let key = tokio::time::timeout(timeout, self.provider.provide_credentials())
+        let credentials = tokio::time::timeout(timeout, self.provider.provide_credentials())
             .await
             .map_err(|_| {
                 StoreError::unavailable(
@@ -114,21 +169,30 @@ impl CredentialsCache {
                 )
             })?
             .map_err(|failed| error::credentials_error(&failed))?;
-        *cached = Some((key.clone(), Instant::now()));
-        let Some(validity) = UrlValidity::new(SystemTime::now(), expires_in, key.expiry()) else {
+        let expiry = credentials.expiry();
+        let key = SigningKey::new(credentials);
+        *cached = Some((Arc::clone(&key), Instant::now()));
+        let Some(validity) = UrlValidity::new(SystemTime::now(), expires_in, expiry) else {
             return Err(StoreError::unavailable(format!(
                 "the access key expires in less than {} s, too soon to sign a URL, and the provider has no later one; \
                  check what renews it",
                 MIN_VALIDITY.as_secs()
             )));
         };
-        Ok((validity, Builder::new().credentials_provider(key)))
+        Ok((validity, key))
+    }
+}
+
+#[cfg(test)]
+impl UrlValidity {
+    /// Valid from `start`, in seconds since the Unix epoch.
+    pub(crate) fn at(start: u64, duration: Duration) -> Self {
+        Self { start: UNIX_EPOCH + Duration::from_secs(start), duration }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use artifact_store_core::ErrorKind;
@@ -183,6 +247,12 @@ mod tests {
             validity_seconds(unix_time(1000, 0), MAX_PRESIGN_EXPIRY, None),
             Some(ValiditySeconds { start: 1000, duration: 604_800, end: 605_800 })
         );
+    }
+
+    #[test]
+    fn the_start_is_written_as_the_protocol_writes_it() {
+        assert_eq!(UrlValidity::at(1_369_353_600, SECOND).start_as_basic_iso8601(), "20130524T000000Z");
+        assert_eq!(UrlValidity::at(1_709_210_096, SECOND).start_as_basic_iso8601(), "20240229T123456Z");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(crate) async fn presign_put(
     // least 1 s, the shortest validity of a URL.
     let max_expiry = (state.config.upload_ttl / 2).max(Duration::from_secs(1));
     let expiry = expiry.min(max_expiry);
-    let (validity, credentials) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
+    let (validity, key) = state.presign_credentials.get(expiry, state.config.request_timeout).await?;
     let now = state.config.clock.now();
     let record = Record::new(scope.clone(), intent.options.clone(), intent.digest, intent.size, now);
     // A body whose record cannot be stored is refused before it is uploaded.
@@ -91,7 +91,7 @@ pub(crate) async fn presign_put(
         .content_length(intent.size.cast_signed())
         .checksum_sha256(BASE64.encode(intent.digest.as_bytes()))
         .customize()
-        .config_override(credentials)
+        .config_override(key.client_config())
         .presigned(validity.presigning_config()?)
         .await
         .map_err(|error| state.request_error(Operation::write("signing a URL"), error))?;

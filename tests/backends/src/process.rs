@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Error;
 use crate::readiness::Protocol;
 use crate::supervisor::Supervisor;
+use crate::{Error, ports};
 
 /// The time limit for a start, including recovery after a kill on a slow disk.
 const STARTUP_TIMEOUT: Duration = Duration::from_mins(1);
@@ -23,6 +23,24 @@ pub(crate) struct ServerProcess {
 }
 
 impl ServerProcess {
+    /// Starts the command that `command_line` makes for its address. Tries another port if the first one was taken in
+    /// the meantime.
+    pub(crate) async fn launch(
+        mut self,
+        command_line: impl Fn(&ServerProcess) -> Result<Vec<String>, Error>,
+    ) -> Result<ServerProcess, Error> {
+        let mut attempts = 0;
+        loop {
+            self.address = ports::find_free()?;
+            self.arguments = command_line(&self)?;
+            let Err(error) = self.start().await else { return Ok(self) };
+            attempts += 1;
+            if attempts == 3 || self.supervisor.is_running().await? {
+                return Err(error);
+            }
+        }
+    }
+
     /// Starts the server and waits until it is ready.
     pub(crate) async fn start(&self) -> Result<(), Error> {
         if self.supervisor.is_running().await? {

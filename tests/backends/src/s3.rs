@@ -11,7 +11,7 @@ use crate::process::ServerProcess;
 use crate::readiness::Protocol;
 use crate::server::{Server, ServerHost};
 use crate::server_url::ServerUrl;
-use crate::{Error, LaunchMethod, garage, moto, ports, s3s_fs, source};
+use crate::{Error, LaunchMethod, garage, moto, s3s_fs, source};
 
 /// The bucket that every server has from the start.
 pub(crate) const BUCKET: &str = "artifacts";
@@ -281,23 +281,14 @@ impl S3 {
         ))
     }
 
-    /// Starts `process`. Tries another port if the first one was taken in the meantime.
+    /// Starts `process`.
     async fn launch_process(
         kind: S3Kind,
-        mut process: ServerProcess,
+        process: ServerProcess,
         command_line: fn(&ServerProcess) -> Result<Vec<String>, Error>,
         credentials: BucketCredentials,
     ) -> Result<S3, Error> {
-        let mut attempts = 0;
-        loop {
-            process.address = ports::find_free()?;
-            process.arguments = command_line(&process)?;
-            let Err(error) = process.start().await else { break };
-            attempts += 1;
-            if attempts == 3 || process.supervisor.is_running().await? {
-                return Err(error);
-            }
-        }
+        let process = process.launch(command_line).await?;
         Ok(S3::new(kind, process.address, ServerHost::Process(process), credentials))
     }
 
@@ -313,7 +304,7 @@ impl S3 {
 }
 
 /// A unique name for a user or a bucket.
-fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("t{:x}-{:x}", since.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use artifact_store_backends::{LaunchMethod, Postgres, Proxy, S3, S3Kind};
+use artifact_store_backends::{AzureStandIn, Conditions, FakeGcs, LaunchMethod, Postgres, Proxy, S3, S3Kind};
 
 /// Runs one test of this file in a separate process, whose only settings for servers are in `environment`.
 async fn run(test: &str, environment: &[(&str, &str)]) -> Result<(), String> {
@@ -15,10 +15,13 @@ async fn run(test: &str, environment: &[(&str, &str)]) -> Result<(), String> {
         "GARAGE_URL",
         "S3S_FS_URL",
         "MOTO_URL",
+        "FAKE_GCS_URL",
+        "AZURE_STAND_IN_URL",
         "BACKENDS",
         "GARAGE_BIN",
         "POSTGRES_BIN",
         "MOTO_BIN",
+        "FAKE_GCS_BIN",
     ] {
         command.env_remove(format!("ARTIFACT_STORE_TEST_{variable}"));
     }
@@ -43,6 +46,36 @@ async fn garage_comes_up() {
 #[tokio::test]
 async fn moto_comes_up() {
     assert_eq!(S3::shared(S3Kind::Moto).await.unwrap().kind(), S3Kind::Moto);
+}
+
+#[tokio::test]
+async fn fake_gcs_comes_up() {
+    FakeGcs::shared(Conditions::Honoured).await.unwrap().create_bucket().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_azure_stand_in_comes_up() {
+    AzureStandIn::shared().await.unwrap().create_container().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fake_gcs_and_a_stand_in_at_an_address_in_the_environment_are_used() {
+    let gcs = FakeGcs::dedicated(Conditions::Honoured).await.unwrap();
+    let environment =
+        [("ARTIFACT_STORE_TEST_FAKE_GCS_URL", gcs.url()), ("ARTIFACT_STORE_TEST_BACKENDS", "env".to_owned())];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    run("fake_gcs_comes_up", &environment).await.unwrap();
+    let azure = AzureStandIn::dedicated().await.unwrap();
+    let environment = [
+        ("ARTIFACT_STORE_TEST_AZURE_STAND_IN_URL", azure.url()),
+        ("ARTIFACT_STORE_TEST_BACKENDS", "env".to_owned()),
+    ];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    run("the_azure_stand_in_comes_up", &environment).await.unwrap();
+    gcs.kill().await.unwrap();
+    let url = gcs.url();
+    let text = run("fake_gcs_comes_up", &[("ARTIFACT_STORE_TEST_FAKE_GCS_URL", &url)]).await.unwrap_err();
+    assert!(text.contains("ARTIFACT_STORE_TEST_FAKE_GCS_URL"), "{text}");
 }
 
 #[tokio::test]
@@ -82,7 +115,7 @@ async fn a_missing_program_is_named_with_the_way_to_install_it() {
         ("ARTIFACT_STORE_TOOLS", "/nowhere"),
         ("PATH", "/nowhere"),
     ];
-    for test in ["garage_comes_up", "moto_comes_up"] {
+    for test in ["garage_comes_up", "moto_comes_up", "fake_gcs_comes_up"] {
         let text = run(test, &environment).await.unwrap_err();
         assert!(text.contains("tests/images/build --only tools"), "{text}");
     }

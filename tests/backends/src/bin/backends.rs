@@ -1,4 +1,5 @@
-//! Starts servers for scripts: `backends up [postgres] [garage] [s3s-fs] [moto] [--via local|docker]`.
+//! Starts servers for scripts: `backends up SERVER… [--via local|docker]`, where a server is `postgres`,
+//! `garage`, `s3s-fs`, `moto`, `fake-gcs` or `azure-stand-in`.
 //!
 //! It prints one `export ARTIFACT_STORE_TEST_…=…` line for each server, then `ready`. It runs until its standard input
 //! ends or it receives TERM or INT. The servers end with it, even if it is killed.
@@ -6,10 +7,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use artifact_store_backends::{Error, LaunchMethod, Postgres, S3, S3Kind};
+use artifact_store_backends::{AzureStandIn, Conditions, Error, FakeGcs, LaunchMethod, Postgres, S3, S3Kind};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: backends up [postgres] [garage] [s3s-fs] [moto] [--via local|docker]";
+const USAGE: &str =
+    "usage: backends up [postgres] [garage] [s3s-fs] [moto] [fake-gcs] [azure-stand-in] [--via local|docker]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -49,6 +51,8 @@ async fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
 enum Server {
     Postgres(Postgres),
     S3(S3),
+    FakeGcs(FakeGcs),
+    AzureStandIn(AzureStandIn),
 }
 
 impl Server {
@@ -56,6 +60,8 @@ impl Server {
         match self {
             Server::Postgres(postgres) => postgres.shutdown().await,
             Server::S3(s3) => s3.shutdown().await,
+            Server::FakeGcs(gcs) => gcs.shutdown().await,
+            Server::AzureStandIn(azure) => azure.shutdown().await,
         }
     }
 }
@@ -67,6 +73,15 @@ async fn up(names: &[String], method: Option<LaunchMethod>) -> Result<Vec<Server
             "postgres" => {
                 let postgres = Postgres::launch(method).await?;
                 ("POSTGRES", postgres.url().to_owned(), Server::Postgres(postgres))
+            }
+            "fake-gcs" => {
+                // The tests put an adapter of their own in front of it.
+                let gcs = FakeGcs::dedicated(Conditions::Honoured).await?;
+                ("FAKE_GCS", gcs.url(), Server::FakeGcs(gcs))
+            }
+            "azure-stand-in" => {
+                let azure = AzureStandIn::dedicated().await?;
+                ("AZURE_STAND_IN", azure.url(), Server::AzureStandIn(azure))
             }
             "moto" => s3(S3::launch(S3Kind::Moto, method).await?),
             "garage" => s3(S3::launch(S3Kind::Garage, method).await?),
@@ -96,7 +111,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Vec<String>, Op
     let (mut names, mut method) = (Vec::new(), None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "postgres" | "garage" | "s3s-fs" | "moto" => names.push(argument),
+            "postgres" | "garage" | "s3s-fs" | "moto" | "fake-gcs" | "azure-stand-in" => names.push(argument),
             "--via" => {
                 method = match arguments.next().as_deref() {
                     Some("local") => Some(LaunchMethod::Local),

@@ -101,7 +101,7 @@ impl Postgres {
     }
 
     async fn launch_container() -> Result<Postgres, Error> {
-        let container = Container::up(Service::Postgres, protocol()).await?;
+        let container = Container::up(Service::Postgres).await?;
         let address = container.address();
         Ok(Postgres::new(address, ServerHost::Container(container)))
     }

@@ -272,7 +272,7 @@ impl S3 {
     }
 
     async fn launch_garage_container() -> Result<S3, Error> {
-        let container = Container::up(Service::Garage, Protocol::Http).await?;
+        let container = Container::up(Service::Garage).await?;
         Ok(S3::new(
             S3Kind::Garage,
             container.address(),

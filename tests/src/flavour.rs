@@ -11,17 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use artifact_store_backends::{Postgres, S3, S3Kind};
+use artifact_store_backends::{Conditions, Postgres, S3, S3Kind};
+use artifact_store_conformance::Backend;
 use artifact_store_core::BoxError;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::matrix_rows;
+use crate::matrix_rows::object_store::servers::{ServerBackend as CloudBackend, StorageServer};
 
 /// Limits the flavours to those named, separated by commas: `inmem,fs,sqlite`.
 pub const ONLY_VARIABLE: &str = "ARTIFACT_STORE_TEST_ONLY";
-/// Adds moto to the rows of the matrix if it is set and not empty.
+/// Adds moto to the rows of the matrix if this variable is set and not empty.
 pub const LONG_VARIABLE: &str = "ARTIFACT_STORE_TEST_LONG";
 
 /// A driver and the storage under it.
@@ -41,12 +43,29 @@ pub enum Flavour {
     S3sFs,
     /// `s3` on moto.
     Moto,
+    /// `gcs` on fake-gcs-server.
+    FakeGcs,
+    /// `azure` on the stand-in for Azure Blob Storage.
+    AzureStandIn,
+    /// The driver over the crate `object_store`, on its stores in memory and in local files, and with its S3 client.
+    /// Only the matrix has it: no configuration of the server opens such a store.
+    ObjectStore,
 }
 
 impl Flavour {
     /// Every flavour.
-    pub const ALL: [Self; 7] =
-        [Self::Inmem, Self::Fs, Self::Sqlite, Self::Postgres, Self::Garage, Self::S3sFs, Self::Moto];
+    pub const ALL: [Self; 10] = [
+        Self::Inmem,
+        Self::Fs,
+        Self::Sqlite,
+        Self::Postgres,
+        Self::Garage,
+        Self::S3sFs,
+        Self::Moto,
+        Self::FakeGcs,
+        Self::AzureStandIn,
+        Self::ObjectStore,
+    ];
 
     /// The name, as used on command lines.
     pub const fn name(self) -> &'static str {
@@ -58,6 +77,9 @@ impl Flavour {
             Self::Garage => "garage",
             Self::S3sFs => "s3s-fs",
             Self::Moto => "moto",
+            Self::FakeGcs => "fake-gcs",
+            Self::AzureStandIn => "azure-stand-in",
+            Self::ObjectStore => "object-store",
         }
     }
 
@@ -65,13 +87,18 @@ impl Flavour {
     pub const fn driver(self) -> &'static str {
         match self {
             Self::Garage | Self::S3sFs | Self::Moto => "s3",
+            Self::FakeGcs => "gcs",
+            Self::AzureStandIn => "azure",
             _ => self.name(),
         }
     }
 
     /// Whether several processes can work on one store of it.
     pub const fn has_server(self) -> bool {
-        matches!(self, Self::Postgres | Self::Garage | Self::S3sFs | Self::Moto)
+        matches!(
+            self,
+            Self::Postgres | Self::Garage | Self::S3sFs | Self::Moto | Self::FakeGcs | Self::AzureStandIn
+        )
     }
 
     /// Whether it presigns URLs.
@@ -82,6 +109,12 @@ impl Flavour {
     /// Whether the storage accepts the presigned URLs. moto with authentication only accepts signatures in a header.
     pub const fn accepts_presigned_urls(self) -> bool {
         matches!(self, Self::Garage | Self::S3sFs)
+    }
+
+    /// Whether the wire tests run on it without being told to. The others are to the server as those that run, and take
+    /// up to ten minutes each.
+    const fn is_default(self) -> bool {
+        !matches!(self, Self::Moto | Self::FakeGcs | Self::AzureStandIn | Self::ObjectStore)
     }
 
     /// All names, for usage texts.
@@ -105,17 +138,20 @@ impl FromStr for Flavour {
     }
 }
 
-/// Every flavour but moto, or those that [`ONLY_VARIABLE`] names. moto takes ten minutes, and to the server it is an
-/// S3 like the others.
+/// The flavours that the wire tests run on: those that [`ONLY_VARIABLE`] names, except [`Flavour::ObjectStore`]. If it is
+/// not set: inmem, fs, sqlite, postgres, garage and s3s-fs.
 pub fn flavours() -> Vec<Flavour> {
-    selected_flavours()
-        .unwrap_or_else(|| Flavour::ALL.into_iter().filter(|flavour| *flavour != Flavour::Moto).collect())
+    let selected = selected_flavours()
+        .unwrap_or_else(|| Flavour::ALL.into_iter().filter(|it| it.is_default()).collect());
+    selected.into_iter().filter(|flavour| *flavour != Flavour::ObjectStore).collect()
 }
 
-/// The same as [`flavours`], with moto if [`LONG_VARIABLE`] is set: for the matrix.
+/// The flavours of the matrix: those that [`ONLY_VARIABLE`] names. If it is not set: all, but moto only if
+/// [`LONG_VARIABLE`] is set.
 pub(crate) fn matrix_flavours() -> Vec<Flavour> {
     let long = std::env::var_os(LONG_VARIABLE).is_some_and(|set| !set.is_empty());
-    if long { selected_flavours().unwrap_or_else(|| Flavour::ALL.to_vec()) } else { flavours() }
+    let all = || Flavour::ALL.into_iter().filter(|flavour| long || *flavour != Flavour::Moto).collect();
+    selected_flavours().unwrap_or_else(all)
 }
 
 /// The flavours that [`ONLY_VARIABLE`] names, if it is set. The first call prints that the run is narrowed.
@@ -145,8 +181,20 @@ pub struct ServerBackend(Arc<Location>);
 
 #[derive(Debug)]
 enum Location {
-    Schema { server: &'static Postgres, schema: String },
-    Prefix { server: &'static S3, bucket: String, prefix: String },
+    Schema {
+        server: &'static Postgres,
+        schema: String,
+    },
+    Prefix {
+        server: &'static S3,
+        bucket: String,
+        prefix: String,
+    },
+    /// A bucket of Google Cloud Storage or a container of Azure, and the options of the driver that select it.
+    Cloud {
+        backend: CloudBackend,
+        options: Vec<(&'static str, String)>,
+    },
 }
 
 impl ServerBackend {
@@ -158,13 +206,15 @@ impl ServerBackend {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let name = format!("t{now:x}_{:x}_{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let location = match flavour {
-            Flavour::Inmem | Flavour::Fs | Flavour::Sqlite => return None,
+            Flavour::Inmem | Flavour::Fs | Flavour::Sqlite | Flavour::ObjectStore => return None,
             Flavour::Postgres => {
                 Location::Schema { server: unwrap_backend(block_on(Postgres::shared())), schema: name }
             }
             Flavour::Garage => create_prefix(S3Kind::Garage),
             Flavour::S3sFs => create_prefix(S3Kind::S3sFs),
             Flavour::Moto => create_prefix(S3Kind::Moto),
+            Flavour::FakeGcs => create_bucket(StorageServer::FakeGcs(Conditions::Honoured)),
+            Flavour::AzureStandIn => create_bucket(StorageServer::AzureStandIn),
         };
         Some(Self(Arc::new(location)))
     }
@@ -182,6 +232,7 @@ impl ServerBackend {
                 ("s3_secret_access_key", json!(server.secret_access_key())),
                 ("s3_use_path_style", json!(true)),
             ],
+            Location::Cloud { .. } => Vec::new(),
         };
         keys.into_iter().map(|(key, value)| (format!("artifacts.{key}"), value)).collect()
     }
@@ -199,10 +250,24 @@ impl ServerBackend {
                 vec![("conditional_create", json!("no"))]
             }
             Location::Prefix { .. } => Vec::new(),
+            Location::Cloud { options, .. } => {
+                options.iter().map(|(name, value)| (*name, json!(value))).collect()
+            }
         }
     }
 
-    /// The URL of its store. Abandoned uploads expire at once, because nothing else works in a backend of the tests.
+    /// The URL of its store with which a sweep deletes each orphan at once, because nothing else works in a backend of the
+    /// tests.
+    pub fn sweep_url(&self) -> String {
+        match &*self.0 {
+            // A put refuses to work with it, see [`url`](Self::url).
+            Location::Cloud { .. } => format!("{}&upload_ttl=0s", self.url()),
+            Location::Schema { .. } | Location::Prefix { .. } => self.url(),
+        }
+    }
+
+    /// The URL of its store. Where puts work with it, abandoned uploads expire at once, because nothing else works in a
+    /// backend of the tests. The clouds need some time: their puts end before their data can count as abandoned.
     pub fn url(&self) -> String {
         match &*self.0 {
             Location::Schema { server, schema } => {
@@ -221,9 +286,13 @@ impl ServerBackend {
                     ("max_attempts", "10"),
                     ("conditional_create", if server.kind() == S3Kind::Moto { "no" } else { "probe" }),
                 ];
-                let parameters = parameters
-                    .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
-                format!("s3://{bucket}/{prefix}?{}", parameters.join("&"))
+                format!("s3://{bucket}/{prefix}?{}", url_query(parameters))
+            }
+            Location::Cloud { backend, options } => {
+                let is_host_or_path = |name: &str| matches!(name, "bucket" | "container" | "prefix");
+                let parameters = options.iter().map(|(name, value)| (*name, value.as_str()));
+                let parameters = parameters.filter(|(name, _)| !is_host_or_path(name));
+                format!("{}?{}", backend.address(), url_query(parameters))
             }
         }
     }
@@ -240,6 +309,7 @@ impl ServerBackend {
             Location::Prefix { server, bucket, prefix } => {
                 matrix_rows::s3::residue(server, bucket, prefix).await
             }
+            Location::Cloud { backend, .. } => backend.residue().await,
         }
     }
 
@@ -254,6 +324,7 @@ impl ServerBackend {
                 Location::Prefix { server, bucket, prefix } => {
                     matrix_rows::s3::overwrite(server, bucket, prefix).await
                 }
+                Location::Cloud { backend, .. } => backend.overwrite().await,
             }
         });
         done.expect("the storage can be corrupted");
@@ -282,6 +353,8 @@ impl ServerBackend {
 pub struct StoreTarget {
     /// Its URL.
     pub url: String,
+    /// The URL with which a sweep deletes each orphan at once.
+    pub sweep_url: String,
     /// The backend that was created for it, and is deleted with it.
     backend: Option<ServerBackend>,
 }
@@ -291,7 +364,12 @@ impl StoreTarget {
     /// of a store.
     pub fn from_argument(argument: &str) -> Self {
         let backend = argument.parse().ok().and_then(ServerBackend::create);
-        Self { url: backend.as_ref().map_or_else(|| argument.to_owned(), ServerBackend::url), backend }
+        let given = || argument.to_owned();
+        Self {
+            url: backend.as_ref().map_or_else(given, ServerBackend::url),
+            sweep_url: backend.as_ref().map_or_else(given, ServerBackend::sweep_url),
+            backend,
+        }
     }
 
     /// What its raw storage holds that belongs to no visible artifact, one line each.
@@ -317,6 +395,10 @@ impl Drop for Location {
                 let (server, bucket, prefix) = (*server, std::mem::take(bucket), std::mem::take(prefix));
                 block_on(async move { matrix_rows::s3::remove(server, &bucket, &prefix).await })
             }
+            Self::Cloud { backend, .. } => {
+                let backend = backend.clone();
+                block_on(async move { backend.remove().await })
+            }
         };
         if let Err(error) = done {
             eprintln!("a test backend was not deleted: {error}");
@@ -329,6 +411,22 @@ fn create_prefix(kind: S3Kind) -> Location {
     let server = unwrap_backend(block_on(S3::shared(kind)));
     let (bucket, prefix) = unwrap_backend(block_on(matrix_rows::s3::fresh_bucket_and_prefix(server)));
     Location::Prefix { server, bucket, prefix }
+}
+
+/// Creates a bucket or a container.
+fn create_bucket(server: StorageServer) -> Location {
+    let created = block_on(async move {
+        let backend = CloudBackend::new(server).await?;
+        let options = backend.driver_options().await?;
+        Ok(Location::Cloud { backend, options })
+    });
+    unwrap_backend(created)
+}
+
+/// The query of a URL.
+fn url_query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let encode = |(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+    parameters.into_iter().map(encode).collect::<Vec<_>>().join("&")
 }
 
 fn unwrap_backend<T>(result: Result<T, artifact_store_backends::Error>) -> T {

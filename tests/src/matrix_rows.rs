@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use artifact_store_backends::S3Kind;
+use artifact_store_backends::{Conditions, S3Kind};
 use artifact_store_conformance::Harness;
 use artifact_store_core::BoxError;
 
 use crate::flavour::{Flavour, matrix_flavours};
+use object_store::harness::{ObjectsHarness, Storage};
+use object_store::servers::{ServerHarness, StorageServer};
 
 #[path = "../../drivers/fs/tests/harness/mod.rs"]
 mod fs;
 #[path = "../../drivers/inmem/tests/harness/mod.rs"]
 mod inmem;
+pub(crate) mod object_store;
 #[path = "../../drivers/postgres/tests/harness/mod.rs"]
 pub(crate) mod postgres;
 #[path = "../../drivers/s3/tests/harness/mod.rs"]
@@ -42,6 +45,17 @@ pub fn matrix_rows() -> Vec<MatrixRow> {
             Flavour::Garage => vec![Arc::new(s3::S3Harness::new(S3Kind::Garage))],
             Flavour::S3sFs => vec![Arc::new(s3::S3Harness::new(S3Kind::S3sFs))],
             Flavour::Moto => vec![Arc::new(s3::S3Harness::new(S3Kind::Moto))],
+            Flavour::FakeGcs => vec![
+                Arc::new(ServerHarness(StorageServer::FakeGcs(Conditions::Honoured))),
+                Arc::new(ServerHarness(StorageServer::FakeGcs(Conditions::Ignored))),
+            ],
+            Flavour::AzureStandIn => vec![Arc::new(ServerHarness(StorageServer::AzureStandIn))],
+            Flavour::ObjectStore => vec![
+                Arc::new(ObjectsHarness(Storage::InMemory)),
+                Arc::new(ObjectsHarness(Storage::LocalFiles)),
+                Arc::new(ServerHarness(StorageServer::S3(S3Kind::Garage))),
+                Arc::new(ServerHarness(StorageServer::S3(S3Kind::S3sFs))),
+            ],
         }
     };
     let row = |flavour| harnesses(flavour).into_iter().map(move |harness| MatrixRow { flavour, harness });

@@ -29,7 +29,7 @@
 //! To choose the clock or the options of the gate, use [`OpenOptions`].
 //!
 //! # Features
-//! - One feature per driver, all enabled by default: `inmem`, `fs`, `sqlite`, `postgres`, `s3`.
+//! - One feature per driver: `inmem`, `fs`, `sqlite`, `postgres`, `s3`, enabled by default; and `gcs` and `azure`.
 //! - `tokio`, enabled by default: [`BodyExt::from_path`], [`GetResultExt::save_to`] and
 //!   [`ByteStreamExt::into_reader`].
 //! - `http-body`: [`HttpBody`] and [`BodyExt::from_http_body`], for axum, hyper and other HTTP libraries.

@@ -15,15 +15,17 @@ use crate::open_options::OpenOptions;
 use crate::url;
 
 macro_rules! register_drivers {
-    ($registry:ident: $($feature:literal => $driver:expr;)+) => {
+    ($registry:ident: $($feature:literal $(or $scheme:literal)? => $driver:expr;)+) => {
         $(
             #[cfg(feature = $feature)]
             $registry.register(Arc::new($driver))?;
             // The registry shows this text only if the driver is not registered.
-            $registry.explain_missing(
-                $feature,
-                concat!("is not compiled in; enable the feature `", $feature, "` of `artifact-store`"),
-            );
+            for name in [$feature $(, $scheme)?] {
+                $registry.explain_missing(
+                    name,
+                    concat!("is not compiled in; enable the feature `", $feature, "` of `artifact-store`"),
+                );
+            }
         )+
     };
 }
@@ -42,6 +44,8 @@ pub fn drivers() -> Result<Registry, StoreError> {
         "sqlite" => artifact_store_sqlite::SqliteDriver;
         "postgres" => artifact_store_postgres::PostgresDriver;
         "s3" => artifact_store_s3::S3Driver;
+        "gcs" or "gs" => artifact_store_object_store::GcsDriver;
+        "azure" or "az" => artifact_store_object_store::AzureDriver;
     }
     Ok(registry)
 }

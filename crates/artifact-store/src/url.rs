@@ -29,6 +29,8 @@ const CONFIG_KEYS: [&str; 3] = ["verify_reads", "cursor_secret", "max_artifact_b
 /// - `inmem:`, `fs:/var/lib/artifacts`, `fs:relative/folder`, `sqlite:artifacts.db`, `sqlite::memory:`.
 /// - An absolute path may follow an empty authority (`fs:///var/lib/artifacts`). A host before the path is an error.
 /// - `s3://bucket/prefix?region=eu-central-1`: the host is the bucket, the path is the prefix.
+/// - `gs://bucket/prefix` and `az://container/prefix`: alike, with the schemes that the tools of these clouds write. The
+///   names of the drivers, gcs and azure, work, too.
 /// - `postgres://user:password@host/name?sslmode=require&schema=files`: the URL is passed to the database client
 ///   unchanged, including escapes. Only the parameters that are options of the driver or keys of [`Config`] are
 ///   removed.
@@ -115,12 +117,12 @@ pub(crate) fn resolve_url_parts(
             let url = format!("{}://{location}{separator}{}", info.name, client_parameters.join("&"));
             set_option(values, option, url, " itself")
         }
-        UrlForm::HostAndPath { host: host_option, path: path_option } => {
+        UrlForm::HostAndPath { host: host_option, path: path_option, .. } => {
             let (host, path) = location.split_once('/').unwrap_or((location, ""));
             if host.contains(['@', ':']) {
                 return Err(StoreError::invalid(format!(
                     "the URL {}://… holds a user, a password or a port; it takes {}, and everything else as options",
-                    info.name,
+                    info.url.scheme().unwrap_or(info.name),
                     info.url.pattern(info.name)
                 )));
             }

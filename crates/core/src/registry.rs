@@ -20,7 +20,8 @@ use crate::time::Clock;
 /// The properties of a driver that do not depend on its options.
 #[derive(Debug, Clone, Copy)]
 pub struct DriverInfo {
-    /// The name in configurations and the scheme of the driver's URLs: lower-case letters and digits, first a letter.
+    /// The name in configurations: lower-case letters and digits, first a letter. It is also the scheme of the driver's
+    /// URLs. A URL form may add another scheme.
     pub name: &'static str,
     /// What the driver is for, in one sentence.
     pub about: &'static str,
@@ -43,6 +44,9 @@ pub enum UrlForm {
     /// `s3://host/path`. The host sets one option. A path that is not empty sets another option, without the leading
     /// slash.
     HostAndPath {
+        /// The scheme that the storage's own tools write, if it is not the driver's name: `gs` for the driver gcs. URLs
+        /// may have either. A configuration may name the driver by it, too.
+        scheme: Option<&'static str>,
         /// The option that the host sets.
         host: &'static str,
         /// The option that the path sets.
@@ -63,12 +67,22 @@ impl UrlForm {
         }
     }
 
+    /// The scheme of the driver's URLs that is not its name; `None` if there is none.
+    pub const fn scheme(self) -> Option<&'static str> {
+        match self {
+            Self::HostAndPath { scheme, .. } => scheme,
+            Self::SchemeOnly | Self::Path(_) | Self::FullUrl(_) => None,
+        }
+    }
+
     /// The URL form of `driver` with the names of the options instead of values: `fs:root`, `s3://bucket/prefix`.
     pub fn pattern(self, driver: &str) -> String {
         match self {
             Self::SchemeOnly => format!("{driver}:"),
             Self::Path(path) => format!("{driver}:{path}"),
-            Self::HostAndPath { host, path } => format!("{driver}://{host}/{path}"),
+            Self::HostAndPath { scheme, host, path } => {
+                format!("{}://{host}/{path}", scheme.unwrap_or(driver))
+            }
             Self::FullUrl(_) => format!("{driver}://…"),
         }
     }
@@ -260,8 +274,10 @@ impl Registry {
                 "'{name}' is not a driver name; it takes lower-case letters and digits and starts with a letter"
             )));
         }
-        if self.drivers.contains_key(name) {
-            return Err(StoreError::invalid(format!("a driver '{name}' is already registered")));
+        for name in std::iter::once(name).chain(driver.info().url.scheme()) {
+            if self.find(name).is_some() {
+                return Err(StoreError::invalid(format!("a driver '{name}' is already registered")));
+            }
         }
         self.drivers.insert(name, driver);
         Ok(())
@@ -283,13 +299,13 @@ impl Registry {
         self.reasons_if_missing.insert(name, reason);
     }
 
-    /// The driver called `name`.
+    /// The driver called `name`, or with the scheme `name` in its URLs.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if no driver has this name. The message lists the
     /// registered drivers, or says why the driver is [missing](Self::explain_missing).
     pub fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>, StoreError> {
-        if let Some(driver) = self.drivers.get(name) {
+        if let Some(driver) = self.find(name) {
             return Ok(driver);
         }
         if let Some(reason) = self.reasons_if_missing.get(name) {
@@ -306,6 +322,12 @@ impl Registry {
         }
         let hint = known_names_hint(name, known_names);
         Err(StoreError::invalid(format!("there is no driver '{name}'; {hint}")))
+    }
+
+    /// The driver with this name or scheme.
+    fn find(&self, name: &str) -> Option<&Arc<dyn Driver>> {
+        let has_scheme = |driver: &&Arc<dyn Driver>| driver.info().url.scheme() == Some(name);
+        self.drivers.get(name).or_else(|| self.drivers.values().find(has_scheme))
     }
 
     /// All drivers, in the order of their names.

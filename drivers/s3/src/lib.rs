@@ -117,7 +117,6 @@
 //! - Some servers show a copy or a put before it is complete. The driver does not make such requests atomic.
 
 mod bucket;
-mod chunks;
 mod claim;
 mod client;
 mod commit;
@@ -129,7 +128,6 @@ mod error;
 mod features;
 mod format;
 mod headers;
-mod key_locks;
 mod key_page;
 mod layout;
 mod list;
@@ -148,7 +146,6 @@ mod small_object;
 mod state;
 mod store;
 mod sweep;
-mod tasks;
 mod temp_object;
 mod url_signer;
 mod validation;
@@ -175,7 +172,7 @@ impl Driver for S3Driver {
             name: config::NAME,
             about: "Artifacts as objects in a bucket of S3 or of an S3-compatible server.",
             options: config::OPTIONS,
-            url: UrlForm::HostAndPath { host: "bucket", path: "prefix" },
+            url: UrlForm::HostAndPath { scheme: None, host: "bucket", path: "prefix" },
             bytes_cannot_change: false,
         }
     }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store_core::{Bytes, StoreError};
+use artifact_store_object_support::Chunks;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use data_encoding::BASE64;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::chunks::Chunks;
 use crate::client;
 use crate::config::S3Config;
 use crate::delete::CLEANUP_RETRY_DELAYS;

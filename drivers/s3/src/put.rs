@@ -8,8 +8,8 @@ use std::sync::Arc;
 use artifact_store_core::{
     Body, Bytes, Digest, InMemoryBody, OpenBody, PutOptions, PutOutcome, PutResult, Record, Scope, StoreError,
 };
+use artifact_store_object_support::Chunks;
 
-use crate::chunks::Chunks;
 use crate::commit::{BodySource, NewArtifact};
 use crate::headers::content_type;
 use crate::layout::{check_key_length, random_hex};

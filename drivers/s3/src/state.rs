@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use artifact_store_core::{Health, StoreError};
+use artifact_store_object_support::{KeyLockGuard, TaskTracker, lock_key};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -19,11 +20,9 @@ use crate::encryption::{RecordKey, RecordKeyId};
 use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::features::KnownFeatures;
 use crate::format::{OpenedFormat, StoreFormat};
-use crate::key_locks::{KeyLockGuard, lock_key};
 use crate::layout::Layout;
 use crate::presign_credentials::CredentialsCache;
 use crate::record::RecordEncoding;
-use crate::tasks::TaskTracker;
 
 /// Everything that the methods of an open store share.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use artifact_store_core::{
     PresignIntent, PresignedRequest, PutOptions, PutResult, Record, Scope, StoreError, StoreFeature,
     SweepMode, async_trait,
 };
+use artifact_store_object_support::TaskTracker;
 
 use crate::client::connect;
 use crate::config::{NAME, S3Config};
@@ -18,7 +19,6 @@ use crate::features::store_features;
 use crate::open::{OpenMode, open_format};
 use crate::state::StoreState;
 use crate::sweep::{SweepReport, sweep};
-use crate::tasks::TaskTracker;
 use crate::{list, presign, presigned_upload, put, read};
 
 /// How long `close` waits for running tasks. The retry delays of a cleanup in the background are 4.25 s in all, so

@@ -34,7 +34,7 @@ const fn info(name: &'static str, url: UrlForm) -> DriverInfo {
 
 static NOTHING: DriverInfo = info("nothing", UrlForm::SchemeOnly);
 static PATH: DriverInfo = info("path", UrlForm::Path("root"));
-static HOST: DriverInfo = info("host", UrlForm::HostAndPath { host: "host", path: "root" });
+static HOST: DriverInfo = info("host", UrlForm::HostAndPath { scheme: None, host: "host", path: "root" });
 static WHOLE: DriverInfo = info("whole", UrlForm::FullUrl("root"));
 
 /// A driver that opens nothing and records the options it was called with.

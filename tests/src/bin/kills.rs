@@ -94,6 +94,7 @@ async fn run(target: &StoreTarget, rounds: u64) -> Result<Counts, BoxError> {
         let store = artifact_store::open(&config).await?;
         inspect(&store, round, &log, &mut counts).await?;
         store.close().await?;
+        let config: Config = target.sweep_url.parse()?;
         artifact_store::sweep(&config, artifact_store::SweepMode::Delete).await?;
         for left in target.residue().await? {
             counts.faults.push(format!("round {round}: the sweep left {left}"));

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use artifact_store::Config;
 use artifact_store_core::BoxError;
 use artifact_store_tests::corpus;
+use artifact_store_tests::flavour::ServerBackend;
 use artifact_store_tests::wire::{Flavour, Identity, Server, ServerOptions, base64, control, put};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -90,7 +91,7 @@ fn run(flavour: Flavour, kills: u64) -> Result<Counts, BoxError> {
     let runtime = Runtime::new()?;
     let mut counts = Counts::default();
     let mut server = Server::start(flavour, &ServerOptions::new());
-    let url = server.url();
+    let url = server.backend().map_or_else(|| server.url(), ServerBackend::sweep_url);
     let config: Config = url.parse()?;
     for round in 0..kills {
         let log = upload_and_kill(&mut server, round)?;

@@ -125,7 +125,8 @@ impl Server {
         match flavour {
             Flavour::Fs => set_default("artifacts.fs_root", json!(folder.path().join("data"))),
             Flavour::Sqlite => set_default("artifacts.dsn", json!(folder.path().join("data.db"))),
-            Flavour::Inmem | Flavour::Postgres | Flavour::Garage | Flavour::S3sFs | Flavour::Moto => {}
+            // The others have a backend, or no place.
+            _ => {}
         }
         for (key, value) in backend.iter().flat_map(ServerBackend::config_keys) {
             set_default(&key, value);

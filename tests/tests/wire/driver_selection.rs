@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::ada;
 use crate::configuration::{config_with, serve_refusal};
 
-const DRIVERS: [&str; 5] = ["fs", "inmem", "postgres", "s3", "sqlite"];
+const DRIVERS: [&str; 7] = ["azure", "fs", "gcs", "inmem", "postgres", "s3", "sqlite"];
 
 #[test]
 fn a_server_without_a_configured_driver_does_not_start_and_names_the_legal_drivers() {

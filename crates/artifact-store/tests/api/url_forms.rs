@@ -31,7 +31,9 @@ const fn driver_info(name: &'static str, url: UrlForm) -> DriverInfo {
 
 static DATABASE: DriverInfo = driver_info("db", UrlForm::FullUrl("location"));
 static OBJECTS: DriverInfo =
-    driver_info("objects", UrlForm::HostAndPath { host: "location", path: "within" });
+    driver_info("objects", UrlForm::HostAndPath { scheme: None, host: "location", path: "within" });
+static CLOUD: DriverInfo =
+    driver_info("cloud", UrlForm::HostAndPath { scheme: Some("cl"), host: "location", path: "within" });
 static FOLDER: DriverInfo = driver_info("folder", UrlForm::Path("location"));
 
 #[async_trait]
@@ -67,7 +69,7 @@ impl Driver for RecordingDriver {
 async fn open_options(config: &Config) -> [Option<String>; 3] {
     let mut registry = Registry::new();
     let mut drivers = Vec::new();
-    for info in [&DATABASE, &OBJECTS, &FOLDER] {
+    for info in [&DATABASE, &OBJECTS, &CLOUD, &FOLDER] {
         let driver = Arc::new(RecordingDriver { info, options: Mutex::new(None) });
         registry.register(Arc::clone(&driver) as Arc<dyn Driver>).unwrap();
         drivers.push(driver);
@@ -89,6 +91,9 @@ async fn the_parts_of_a_url_become_the_options_of_its_form() {
         ("objects://bucket/a/b%20c/?extra=d%2Fe", "bucket", Some("a/b c/"), Some("d/e")),
         ("objects://bucket?within=a", "bucket", Some("a"), None),
         ("objects:?location=bucket", "bucket", None, None),
+        // The scheme of a driver may differ from its name. Both work.
+        ("cl://bucket/a?extra=b", "bucket", Some("a"), Some("b")),
+        ("cloud://bucket/a", "bucket", Some("a"), None),
         // A full URL: as it was written, without the parameters that are options.
         ("db://host/name", "db://host/name", None, None),
         ("db://", "db://", None, None),
@@ -170,9 +175,38 @@ fn a_url_form_is_written_with_the_names_of_its_options() {
     for (form, pattern) in [
         (UrlForm::SchemeOnly, "x:"),
         (UrlForm::Path("root"), "x:root"),
-        (UrlForm::HostAndPath { host: "bucket", path: "prefix" }, "x://bucket/prefix"),
+        (UrlForm::HostAndPath { scheme: None, host: "bucket", path: "prefix" }, "x://bucket/prefix"),
+        (UrlForm::HostAndPath { scheme: Some("y"), host: "bucket", path: "prefix" }, "y://bucket/prefix"),
         (UrlForm::FullUrl("url"), "x://…"),
     ] {
         assert_eq!(form.pattern("x"), pattern);
+    }
+}
+
+#[tokio::test]
+async fn an_error_about_a_url_names_the_scheme_that_the_user_writes() {
+    let mut registry = Registry::new();
+    registry.register(Arc::new(RecordingDriver { info: &CLOUD, options: Mutex::new(None) })).unwrap();
+    for (url, expected) in [
+        ("cl:bucket", "the driver cloud has no path; write cl://location/within"),
+        (
+            "cl://ada:hunter2@bucket",
+            "the URL cl://… holds a user, a password or a port; it takes cl://location/within",
+        ),
+    ] {
+        let error = open_with(&registry, &url.parse().unwrap()).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_scheme_belongs_to_one_driver() {
+    static NAMED_LIKE_THE_SCHEME: DriverInfo = driver_info("cl", UrlForm::SchemeOnly);
+    let driver = |info| Arc::new(RecordingDriver { info, options: Mutex::new(None) });
+    for (first, second) in [(&CLOUD, &NAMED_LIKE_THE_SCHEME), (&NAMED_LIKE_THE_SCHEME, &CLOUD)] {
+        let mut registry = Registry::new();
+        registry.register(driver(first)).unwrap();
+        let error = registry.register(driver(second)).unwrap_err();
+        assert_eq!(error.to_string(), "a driver 'cl' is already registered");
     }
 }

@@ -279,8 +279,8 @@ pub const KEYS: &[Key] = &[
         "artifacts.driver",
         ValueKind::Text,
         None,
-        "Where artifacts are kept: fs, inmem, postgres, s3 or sqlite; serve needs it. inmem keeps them in the server's memory and \
-         loses them when the server ends.",
+        "Where artifacts are kept: azure, fs, gcs, inmem, postgres, s3 or sqlite; serve needs it. inmem keeps them in the \
+         server's memory and loses them when the server ends.",
     ),
     Key::new(
         "artifacts.fs_root",

@@ -32,7 +32,7 @@ impl OptionNames {
         Self::new(info, |option| match info.url {
             UrlForm::FullUrl(url) if url == option => format!("the URL in {source}"),
             UrlForm::Path(path) if path == option => format!("the {path} in {source} ({pattern})"),
-            UrlForm::HostAndPath { host, path } if [host, path].contains(&option) => {
+            UrlForm::HostAndPath { host, path, .. } if [host, path].contains(&option) => {
                 format!("the {option} in {source} ({pattern})")
             }
             _ => format!("the parameter '{option}' of the URL in {source}"),

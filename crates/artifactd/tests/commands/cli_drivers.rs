@@ -13,7 +13,7 @@ fn drivers_shows_every_flag_and_every_driver() {
         assert!(head.contains(flag.as_str()), "{flag} is not in {head}");
     }
     let names: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(names, ["fs", "inmem", "postgres", "s3", "sqlite"]);
+    assert_eq!(names, ["azure", "fs", "gcs", "inmem", "postgres", "s3", "sqlite"]);
     assert!(!text.contains('\u{1b}'), "the output has colours and is not on a terminal");
 }
 
@@ -40,7 +40,18 @@ fn drivers_shows_every_option_if_the_flag_options_is_set() {
 fn every_driver_shows_the_form_of_its_url() {
     let json = run(artifactd().args(["drivers", "--json"]), b"").expect(0).json();
     let urls: Vec<_> = json.iter().map(|row| row["url"].as_str().unwrap()).collect();
-    assert_eq!(urls, ["fs:root", "inmem:", "postgres://…", "s3://bucket/prefix", "sqlite:path"]);
+    assert_eq!(
+        urls,
+        [
+            "az://container/prefix",
+            "fs:root",
+            "gs://bucket/prefix",
+            "inmem:",
+            "postgres://…",
+            "s3://bucket/prefix",
+            "sqlite:path"
+        ]
+    );
     assert!(
         json.iter().all(|row| row.get("abilities").is_none()),
         "features are shown although no store was opened"

@@ -281,7 +281,7 @@ fn values_that_contradict_each_other_are_refused_with_one_line() {
         ),
         (
             vec![("artifacts.driver", "sqllite")],
-            "command line: artifacts.driver: there is no driver 'sqllite'; did you mean 'sqlite'? known: fs, inmem, postgres, s3, sqlite",
+            "command line: artifacts.driver: there is no driver 'sqllite'; did you mean 'sqlite'? known: azure, fs, gcs, inmem, postgres, s3, sqlite",
         ),
         (
             vec![("artifacts.cursor_secret", secret)],

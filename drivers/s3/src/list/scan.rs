@@ -3,9 +3,8 @@
 //! The number of keys that a scan may look at is limited. A scan keeps only one page of keys and one page of rows in
 //! memory. This module must never return a page before it has looked at every key that the query covers.
 
-use std::collections::BinaryHeap;
-
-use artifact_store_core::{Filter, ListQuery, Page, Position, Record, StoreError};
+use artifact_store_core::{Filter, ListQuery, Page, StoreError};
+use artifact_store_object_support::PageCollector;
 use aws_sdk_s3::types::Object;
 use futures_util::stream::{self, StreamExt};
 
@@ -19,7 +18,7 @@ use crate::state::StoreState;
 /// `InvalidArgument` for an invalid cursor, or if the query exceeds the store's limit on listings; `Corrupt` for a
 /// damaged artifact; `Unavailable`, `Backend`.
 pub(crate) async fn list(state: &StoreState, query: &ListQuery) -> Result<Page, StoreError> {
-    let mut rows = Rows::new(query)?;
+    let mut rows = PageCollector::new(query)?;
     let key_filter = state.layout.key_filter(query.pattern());
     let concurrency = usize::try_from(state.config.list_concurrency).unwrap_or(1);
     let (mut scanned, mut token) = (0_u64, None);
@@ -78,78 +77,4 @@ pub(crate) fn size_matches(size: Option<i64>, filter: &Filter) -> bool {
     size.is_none_or(|size| {
         filter.min_bytes.is_none_or(|min| size >= min) && filter.max_bytes.is_none_or(|max| size <= max)
     })
-}
-
-/// A row, ordered by its position in the listing. So the top of a heap of rows is the row that comes last.
-struct Row {
-    position: Position,
-    record: Record,
-}
-
-impl Ord for Row {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.position.cmp(&other.position)
-    }
-}
-
-impl PartialOrd for Row {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Row {
-    fn eq(&self, other: &Self) -> bool {
-        self.position == other.position
-    }
-}
-
-impl Eq for Row {}
-
-/// Collects the first rows after the cursor: the rows of the page, and one more row, which shows whether another page
-/// follows.
-struct Rows<'a> {
-    query: &'a ListQuery,
-    /// The position of the cursor; `None` for the first page.
-    after: Option<&'a Position>,
-    /// The number of rows to keep: the page and one more.
-    capacity: usize,
-    /// The number of all rows that match the query, including the rows before the cursor.
-    matches: u64,
-    heap: BinaryHeap<Row>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(query: &'a ListQuery) -> Result<Self, StoreError> {
-        let capacity = query.limit() as usize + 1;
-        Ok(Self { query, after: query.position()?, capacity, matches: 0, heap: BinaryHeap::new() })
-    }
-
-    /// Counts the record if it matches the query, and keeps it if it is one of the first rows after the cursor.
-    fn push(&mut self, record: Record) {
-        if !self.query.matches(&record) {
-            return;
-        }
-        self.matches += 1;
-        let position = Position::of(&record);
-        if self.after.is_some_and(|after| position <= *after) {
-            return;
-        }
-        if self.heap.len() == self.capacity {
-            // The heap is full. The new row is kept only if it comes before the heap's last row, which is then dropped.
-            if self.heap.peek().is_some_and(|last| last.position <= position) {
-                return;
-            }
-            self.heap.pop();
-        }
-        self.heap.push(Row { position, record });
-    }
-
-    fn into_page(self) -> Page {
-        let total = self.query.counts_total().then_some(self.matches);
-        let mut rows: Vec<Record> = self.heap.into_sorted_vec().into_iter().map(|row| row.record).collect();
-        let has_more = rows.len() == self.capacity;
-        rows.truncate(self.query.limit() as usize);
-        Page::new(self.query, rows, total, has_more)
-    }
 }

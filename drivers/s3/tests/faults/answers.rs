@@ -83,14 +83,18 @@ async fn a_commit_whose_upload_was_replaced_can_be_tried_again() {
 async fn the_completion_of_a_copy_in_parts_has_the_time_of_a_copy_of_its_size() {
     let test_bucket = TestBucket::new(server(S3Kind::S3sFs).await).await;
     let (proxy, store) = open_through_proxy(&test_bucket, |config| {
-        config.conditional_create(ConditionalCreate::Yes).copy_limit(32 * MIB as u64).max_attempts(1)
+        config
+            .conditional_create(ConditionalCreate::Yes)
+            .copy_limit(32 * MIB as u64)
+            .max_attempts(1)
+            .request_timeout(Duration::from_secs(8))
     })
     .await;
     let artifacts = below(&test_bucket, "a/");
-    // A request may take 2 s, and a copy of 49 MiB 3 s more. The two parts of this copy are larger than `part_size`.
+    // A request may take 8 s, and a copy of 49 MiB 3 s more. The two parts of this copy are larger than `part_size`.
     proxy.set_rule(move |head| {
         let completes = head.method() == "POST" && head.target().contains("uploadId=");
-        (completes && head.target().starts_with(&artifacts)).then_some(Fault::Delay(Duration::from_secs(3)))
+        (completes && head.target().starts_with(&artifacts)).then_some(Fault::Delay(Duration::from_secs(9)))
     });
     let put = store.put(&scope(), pieces(49, 49, async {}), PutOptions::default()).await.unwrap();
     assert_eq!((put.outcome, put.record.size), (PutOutcome::Created, 49 * MIB as u64));

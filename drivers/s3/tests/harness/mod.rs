@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 #[path = "../curl/mod.rs"]
-mod curl;
+pub(crate) mod curl;
 mod test_bucket;
 mod without_presign;
 

@@ -18,7 +18,7 @@ fn locks() -> MutexGuard<'static, HashMap<String, Arc<AsyncMutex<()>>>> {
 
 /// Holds the lock of a key, or waits for the lock. Dropping the guard releases the lock, or ends the wait.
 #[derive(Debug)]
-pub(crate) struct KeyLockGuard {
+pub struct KeyLockGuard {
     name: String,
     /// The guard's reference to the lock; `None` only while the guard is dropped.
     lock: Option<Arc<AsyncMutex<()>>>,
@@ -27,7 +27,9 @@ pub(crate) struct KeyLockGuard {
 }
 
 /// Acquires the lock called `name`. The name contains the server, the bucket and the key.
-pub(crate) async fn lock_key(name: String) -> KeyLockGuard {
+///
+/// Cancel-safe: if this future is dropped, it leaves nothing behind.
+pub async fn lock_key(name: String) -> KeyLockGuard {
     let lock = Arc::clone(locks().entry(name.clone()).or_default());
     // The guard is created before the wait. If the caller drops this future, the guard removes the lock from the map.
     let mut guard = KeyLockGuard { name, lock: Some(Arc::clone(&lock)), held: None };

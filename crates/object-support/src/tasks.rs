@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// Counts the running tasks of one store.
 #[derive(Debug)]
-pub(crate) struct TaskTracker {
+pub struct TaskTracker {
     /// The number of running tasks.
     running: watch::Sender<usize>,
 }
@@ -35,12 +35,13 @@ impl Drop for TaskGuard {
 }
 
 impl TaskTracker {
-    pub(crate) fn new() -> Arc<Self> {
+    /// A tracker without running tasks.
+    pub fn new() -> Arc<Self> {
         Arc::new(Self { running: watch::Sender::new(0) })
     }
 
     /// Runs `task` to completion, even if the caller drops this future. Fails with `Backend` if the task panics.
-    pub(crate) async fn run_to_completion<T: Send + 'static>(
+    pub async fn run_to_completion<T: Send + 'static>(
         self: &Arc<Self>,
         task: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -54,7 +55,7 @@ impl TaskTracker {
 
     /// Spawns `task` and does not wait for it. Outside a tokio runtime, the task does not run. A cleanup that does
     /// not run is left to a sweep.
-    pub(crate) fn spawn_detached(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_detached(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             let guard = TaskGuard::new(self);
             drop(runtime.spawn(async move {
@@ -65,7 +66,7 @@ impl TaskTracker {
     }
 
     /// Waits until no task is running, but at most for `timeout`. Returns `false` if a task is still running.
-    pub(crate) async fn wait_idle(&self, timeout: Duration) -> bool {
+    pub async fn wait_idle(&self, timeout: Duration) -> bool {
         let mut running = self.running.subscribe();
         let idle = running.wait_for(|count| *count == 0);
         // The outer error is the timeout. The inner error never happens, because `self` keeps the sender.

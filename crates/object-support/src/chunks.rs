@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use artifact_store_core::{BodyStream, Bytes, CompletedBody, Digest, StoreError};
 
-/// A body cut into chunks of one size. The last chunk may be smaller.
+/// A body cut into chunks of one size. The last chunk may be smaller. The memory of a chunk is reused when its last
+/// reference is dropped.
 #[derive(Debug)]
-pub(crate) struct Chunks {
+pub struct Chunks {
     body: BodyStream,
     /// The size of a chunk, in bytes.
     size: usize,
@@ -37,7 +38,7 @@ impl BufferPool {
     }
 }
 
-/// A buffer that returns to the pool when its last reference is dropped. The S3 client may keep a reference, to send a
+/// A buffer that returns to the pool when its last reference is dropped. A client may keep a reference, to send a
 /// part again.
 struct PooledBuffer {
     bytes: Vec<u8>,
@@ -57,9 +58,9 @@ impl Drop for PooledBuffer {
 }
 
 impl Chunks {
-    /// Cuts `body` into chunks of `size` bytes.
-    pub(crate) fn new(body: BodyStream, size: usize) -> Self {
-        Self { body, size, unread: Bytes::new(), buffer: Vec::new(), pool: Arc::default() }
+    /// Cuts `body` into chunks of `size` bytes. A `size` of 0 is treated as 1.
+    pub fn new(body: BodyStream, size: usize) -> Self {
+        Self { body, size: size.max(1), unread: Bytes::new(), buffer: Vec::new(), pool: Arc::default() }
     }
 
     /// The next chunk; `None` after the last one. Every chunk except the last is full.
@@ -68,7 +69,7 @@ impl Chunks {
     ///
     /// # Errors
     /// As [`BodyStream::next`].
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
             if self.unread.is_empty() {
                 match self.body.next().await? {
@@ -100,14 +101,14 @@ impl Chunks {
     ///
     /// # Errors
     /// As [`BodyStream::next`].
-    pub(crate) async fn skip(&mut self) -> Result<bool, StoreError> {
+    pub async fn skip(&mut self) -> Result<bool, StoreError> {
         self.buffer.clear();
         self.unread.clear();
         Ok(self.body.next().await?.is_some())
     }
 
     /// The announced SHA-256 and length of the body; `None` if at least one of them is not announced.
-    pub(crate) fn announced_digest_and_length(&self) -> Option<(Digest, u64)> {
+    pub fn announced_digest_and_length(&self) -> Option<(Digest, u64)> {
         self.body.announced_digest().zip(self.body.announced_length())
     }
 
@@ -115,7 +116,7 @@ impl Chunks {
     ///
     /// # Errors
     /// As [`BodyStream::finish`].
-    pub(crate) fn finish(self) -> Result<CompletedBody, StoreError> {
+    pub fn finish(self) -> Result<CompletedBody, StoreError> {
         self.body.finish()
     }
 }

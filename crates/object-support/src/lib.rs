@@ -1,0 +1,14 @@
+//! What the drivers share that store artifacts as objects, such as `s3` and `gcs`: [`Chunks`] of a body, [`lock_key`],
+//! background tasks ([`TaskTracker`]), and the page of a scan ([`PageCollector`]).
+//!
+//! This crate must never know a storage, and never send a request.
+
+mod chunks;
+mod key_locks;
+mod page_collector;
+mod tasks;
+
+pub use chunks::Chunks;
+pub use key_locks::{KeyLockGuard, lock_key};
+pub use page_collector::PageCollector;
+pub use tasks::TaskTracker;

@@ -53,6 +53,7 @@ pub fn matrix_rows() -> Vec<MatrixRow> {
             Flavour::ObjectStore => vec![
                 Arc::new(ObjectsHarness(Storage::InMemory)),
                 Arc::new(ObjectsHarness(Storage::LocalFiles)),
+                Arc::new(ObjectsHarness(Storage::WithoutConditions)),
                 Arc::new(ServerHarness(StorageServer::S3(S3Kind::Garage))),
                 Arc::new(ServerHarness(StorageServer::S3(S3Kind::S3sFs))),
             ],

@@ -45,7 +45,8 @@ pub enum UrlForm {
     /// slash.
     HostAndPath {
         /// The scheme that the storage's own tools write, if it is not the driver's name: `gs` for the driver gcs. URLs
-        /// may have either. A configuration may name the driver by it, too.
+        /// may have either. A configuration may name the driver by it, too. It is written as a driver's name is:
+        /// lower-case letters and digits, first a letter.
         scheme: Option<&'static str>,
         /// The option that the host sets.
         host: &'static str,
@@ -263,18 +264,19 @@ impl Registry {
     /// Adds a driver.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the driver's name is already registered, or is not
-    /// valid: see [`DriverInfo::name`].
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the driver's name or the scheme of its URL form is
+    /// already registered as a name or a scheme, or is not valid: see [`DriverInfo::name`].
     pub fn register(&mut self, driver: Arc<dyn Driver>) -> Result<(), StoreError> {
         let name = driver.info().name;
-        let is_valid = name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if !is_valid {
-            return Err(StoreError::invalid(format!(
-                "'{name}' is not a driver name; it takes lower-case letters and digits and starts with a letter"
-            )));
-        }
-        for name in std::iter::once(name).chain(driver.info().url.scheme()) {
+        let scheme = driver.info().url.scheme().map(|scheme| ("the scheme of a driver", scheme));
+        for (what, name) in std::iter::once(("a driver name", name)).chain(scheme) {
+            let is_valid = name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            if !is_valid {
+                return Err(StoreError::invalid(format!(
+                    "'{name}' is not {what}; it takes lower-case letters and digits and starts with a letter"
+                )));
+            }
             if self.find(name).is_some() {
                 return Err(StoreError::invalid(format!("a driver '{name}' is already registered")));
             }

@@ -101,8 +101,8 @@ codes! {
         "A control payload violated a bound (depth > 6, > 64 keys, > 50 list items, a string > 4096 characters, > 16 KiB in total), carried an unsupported leaf type, or was refused by the runtime's inspection.",
         "No: shrink or restructure the payload.";
     PresignUnsupported = "presign_unsupported", 501, Never,
-        "An artifacts.get_ref request reached a store without presigned URLs (the inmem, fs, sqlite and postgres drivers). The resolver fails loud instead of silently streaming bytes.",
-        "No: the configured driver cannot satisfy it; use one that presigns (s3), or download through GET /v1/artifacts/{id}.";
+        "An artifacts.get_ref request reached a store without presigned URLs (the inmem, fs, sqlite and postgres drivers; gcs and azure if nothing signs). The resolver fails loud instead of silently streaming bytes.",
+        "No: the configured driver cannot satisfy it; use one that presigns (s3; gcs and azure with the option presign and credentials that sign), or download through GET /v1/artifacts/{id}.";
     RequestTooLarge = "request_too_large", 413, Never,
         "A body exceeded the bound of its plane: protocol.max_request_bytes, protocol.max_upload_bytes of the byte plane, or the store's own. The message names the key to raise. The upload is refused loudly, never truncated.",
         "No: shrink the payload or raise the operator-side bound.";

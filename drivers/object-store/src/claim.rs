@@ -19,16 +19,12 @@ use object_store::{ObjectStore, PutMode};
 
 use crate::error::request_error;
 use crate::layout::random_hex;
-use crate::settings::ObjectStoreConfig;
+use crate::settings::{MAX_CLOCK_SKEW, ObjectStoreConfig};
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
-/// How much the storage's clock may differ from the local clock.
-const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
 /// The longest base of a backoff. A backoff is a random time between 0.5 and 1.5 times its base.
 const MAX_BACKOFF_BASE: Duration = Duration::from_secs(1);
-/// How long the steps of a put between its requests may take, such as a wait for a thread.
-const SETTLE_DELAY: Duration = Duration::from_secs(2);
 
 /// A claim on a key. Dropping it deletes the claim in the background.
 #[derive(Debug)]
@@ -62,11 +58,9 @@ impl ClaimWaiter {
     /// the record, each with all its attempts. A put does not begin the creating request so late that the lease might
     /// end before the response: see [`is_claim_too_old`](Self::is_claim_too_old).
     pub(crate) fn new(config: &ObjectStoreConfig) -> Self {
-        let request = config.retry_timeout.saturating_add(config.request_timeout);
-        let max_age_to_create = request.saturating_mul(2).saturating_add(SETTLE_DELAY);
         Self {
-            lease: max_age_to_create.saturating_add(request),
-            max_age_to_create,
+            lease: config.claim_lease(),
+            max_age_to_create: config.max_claim_age_to_create(),
             claimed_at: None,
             first_seen: HashMap::new(),
             backoffs: 0,

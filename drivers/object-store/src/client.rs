@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::signer::Signer;
 
-/// Whose storage it is. Decides which headers objects are stored with, and how URLs are signed.
+use crate::presign::UrlSigner;
+
+/// Whose storage it is. Decides which headers objects are stored with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cloud {
     /// Google Cloud Storage.
@@ -26,10 +27,12 @@ pub(crate) enum Cloud {
 /// The storage that a store is opened on.
 #[derive(Clone)]
 pub(crate) struct Client {
-    /// Sends the requests.
+    /// Sends the requests, except those of `upload_store`.
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// Signs URLs; `None` if the storage has no signer, or if its credentials cannot sign.
-    pub(crate) signer: Option<Arc<dyn Signer>>,
+    /// Sends the requests with the bytes of artifacts, which may take longer.
+    pub(crate) upload_store: Arc<dyn ObjectStore>,
+    /// Signs URLs; `None` if the storage has no signer, if its credentials cannot sign, or if presigning is off.
+    pub(crate) signer: Option<Arc<dyn UrlSigner>>,
     /// The prefix of every key.
     pub(crate) prefix: Path,
     pub(crate) cloud: Cloud,

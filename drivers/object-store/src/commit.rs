@@ -4,9 +4,9 @@
 //! whether the request took effect. This module must never know how the bytes were stored.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use artifact_store_core::{PutOutcome, PutResult, StoreError};
+use artifact_store_core::{Bytes, ErrorKind, PutOutcome, PutResult, StoreError};
 use object_store::PutMode;
 
 use crate::claim::{Claim, ClaimWaiter};
@@ -40,20 +40,30 @@ enum Committed {
 }
 
 impl StoreState {
-    /// Creates the artifact, or returns the existing one. `data` is the data object that the record names. It is kept if
-    /// this put has created the artifact, and deleted otherwise.
+    /// The JSON of a record object.
+    ///
+    /// # Errors
+    /// As [`StoredRecord::encode`].
+    pub(crate) fn encode(&self, stored: &StoredRecord) -> Result<Bytes, StoreError> {
+        let key = self.layout.record_key(&stored.record.scope, &stored.record.id);
+        stored.encode(key.as_ref()).map(Bytes::from)
+    }
+
+    /// Creates the artifact, or returns the existing one. `json` is the encoded `stored`. `data` is the data object that
+    /// the record names. It is kept if this put has created the artifact, and deleted otherwise.
     ///
     /// # Errors
     /// `Conflict` if the existing artifact has other bytes; `Unavailable`, `Backend`, `Corrupt`, `Closed`.
     pub(crate) async fn commit(
         self: &Arc<Self>,
         stored: StoredRecord,
+        json: Bytes,
         data: TempObject,
     ) -> Result<PutResult, StoreError> {
         let key = self.layout.record_key(&stored.record.scope, &stored.record.id);
         let lock = self.lock_key(&key).await;
         let mut claim = None;
-        let committed = self.commit_locked(&stored, &mut claim).await;
+        let committed = self.commit_locked(&stored, &json, &data, &mut claim).await;
         if let Some(claim) = claim {
             claim.release().await;
         }
@@ -88,29 +98,35 @@ impl StoreState {
     async fn commit_locked(
         self: &Arc<Self>,
         stored: &StoredRecord,
+        json: &Bytes,
+        data: &TempObject,
         claim: &mut Option<Claim>,
     ) -> Result<Committed, StoreError> {
         let (scope, id) = (&stored.record.scope, &stored.record.id);
         let key = self.layout.record_key(scope, id);
-        let json = stored.encode(key.as_ref())?;
         let mut waiter = ClaimWaiter::new(&self.config);
         let mut delays = RETRY_DELAYS.into_iter();
-        let started = Instant::now();
+        let mut is_first_attempt = true;
         loop {
             self.ensure_open()?;
             if !self.known.conditional_create {
                 if claim.is_none() {
                     *claim = Some(self.claim(&self.layout.claims_on(scope, id), &mut waiter).await?);
                 }
-                if let Some(existing) = self.find(scope, id).await? {
-                    return Ok(Committed::Exists(Box::new(existing)));
+                match self.find_own_or_other(stored).await {
+                    Ok(Some(committed)) => return Ok(committed),
+                    Ok(None) => {}
+                    Err(error) if is_first_attempt => return Err(error),
+                    // An earlier attempt may have created the record.
+                    Err(error) => return Ok(Committed::Unknown(error)),
                 }
             }
             // After this time, a sweep could delete the data object before it sees the record.
-            if started.elapsed() > self.config.upload_ttl / 2 {
+            if data.max_age() > self.config.upload_ttl / 2 {
                 return Err(StoreError::unavailable(
-                    "the put took longer than half of upload_ttl to store its record; try again",
-                ));
+                    "half of upload_ttl has passed since the bytes were sent; try again, or set a longer upload_ttl",
+                )
+                .with_option("upload_ttl"));
             }
             let retry = if waiter.is_claim_too_old() {
                 if let Some(claim) = claim.take() {
@@ -118,34 +134,43 @@ impl StoreState {
                 }
                 StoreError::unavailable(format!("the requests that claim {key} took too long; try again"))
             } else {
+                is_first_attempt = false;
                 // The condition is sent to each storage, also to one that was found to ignore it.
                 match self.put_small("storing a record", &key, json.clone(), PutMode::Create).await {
                     Ok(()) => return Ok(Committed::Created),
-                    Err(RequestError { kind: RequestErrorKind::OutcomeUnknown, error }) => {
-                        return Ok(self.resolve_unknown(stored, error).await);
-                    }
                     Err(RequestError { kind: RequestErrorKind::AlreadyExists, error }) => {
                         match self.find_own_or_other(stored).await {
                             Ok(Some(committed)) => return Ok(committed),
-                            // The record was deleted since.
-                            Ok(None) => error,
+                            // The record was deleted since. If an attempt whose response was lost had created it, its
+                            // data were deleted with it.
+                            Ok(None) => match data.exists().await {
+                                Ok(true) => error,
+                                Ok(false) => {
+                                    return Err(StoreError::unavailable(
+                                        "the artifact was deleted while it was stored; try again",
+                                    ));
+                                }
+                                Err(failed) => return Ok(Committed::Unknown(failed.error)),
+                            },
+                            // This put's own record would not be damaged.
+                            Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
                             // The record may be this put's: an attempt whose response was lost may have created it.
                             Err(error) => return Ok(Committed::Unknown(error)),
                         }
                     }
-                    Err(failed) => return Err(failed.into()),
+                    // The client repeats requests: an earlier attempt may have created the record, whatever the last one
+                    // was answered.
+                    Err(failed) => {
+                        return match self.find_own_or_other(stored).await {
+                            Ok(Some(committed)) => Ok(committed),
+                            Ok(None) if failed.kind != RequestErrorKind::OutcomeUnknown => Err(failed.error),
+                            Ok(None) | Err(_) => Ok(Committed::Unknown(failed.error)),
+                        };
+                    }
                 }
             };
             let Some(delay) = delays.next() else { return Err(retry) };
             tokio::time::sleep(delay).await;
-        }
-    }
-
-    /// How a commit ended whose request may have had its effect or not.
-    async fn resolve_unknown(&self, stored: &StoredRecord, error: StoreError) -> Committed {
-        match self.find_own_or_other(stored).await {
-            Ok(Some(committed)) => committed,
-            Ok(None) | Err(_) => Committed::Unknown(error),
         }
     }
 

@@ -8,8 +8,7 @@
 //! This module must never send a request.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use artifact_store_core::StoreError;
@@ -18,6 +17,7 @@ use data_encoding::BASE64;
 use object_store::azure::MicrosoftAzureBuilder;
 
 use crate::config::AzureConfig;
+use crate::credentials_file::read_small_file;
 
 /// The largest file with an access key that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
@@ -101,10 +101,8 @@ impl Credentials {
             return access_key("access_key", base64);
         }
         if let Some(path) = &config.access_key_file {
-            let mut base64 = String::new();
-            File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut base64)).map_err(
-                |error| StoreError::invalid_option("access_key_file", format!("cannot be read: {error}")),
-            )?;
+            let base64 = read_small_file(Path::new(path), MAX_FILE_BYTES)
+                .map_err(|what| StoreError::invalid_option("access_key_file", what))?;
             return access_key("access_key_file", base64.trim());
         }
         if let Some(token) = &config.sas_token {

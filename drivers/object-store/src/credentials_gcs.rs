@@ -7,8 +7,6 @@
 //! This module must never send a request.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +16,7 @@ use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::Value;
 
 use crate::config::GcsConfig;
+use crate::credentials_file::read_small_file;
 
 /// The largest file of credentials that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -125,13 +124,7 @@ impl Credentials {
 
     /// Reads a file of credentials. An error is the end of a sentence about the file, and does not repeat its content.
     fn read(path: &Path) -> Result<Self, String> {
-        let mut json = String::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut json))
-            .map_err(|error| format!("cannot be read: {error}"))?;
-        if json.len() as u64 > MAX_FILE_BYTES {
-            return Err(format!("has more than {MAX_FILE_BYTES} bytes, so it is not a file of credentials"));
-        }
+        let json = read_small_file(path, MAX_FILE_BYTES)?;
         let value: Value = serde_json::from_str(&json).map_err(|_| "is not JSON".to_owned())?;
         match value.get("type").and_then(Value::as_str) {
             Some("authorized_user") => Ok(Self::User(path.to_owned())),

@@ -15,9 +15,9 @@ pub(crate) enum RequestErrorKind {
     NotFound,
     /// An object exists at the key, and the request would only have created it.
     AlreadyExists,
-    /// The credentials are missing, wrong, or have not this permission. The request had no effect.
+    /// The credentials are missing, wrong, or have not this permission. The last attempt of the request had no effect.
     AccessDenied,
-    /// The storage has refused the request. It had no effect.
+    /// The storage has refused the request. Its last attempt had no effect.
     Rejected,
     /// The request may have had its effect or not: a timeout, a lost connection, an internal error of the storage.
     OutcomeUnknown,

@@ -59,9 +59,9 @@
 //! get `true`. If one of them deletes a newer artifact at this key, a sweep deletes the data object of that one.
 //!
 //! # Flags and limits
-//! In a cloud, the store has the flags `shared` and `durable`, and the flag `presign_get` if its credentials can sign.
-//! `presign_put` is never advertised: neither cloud compares an upload with its SHA-256. An artifact has at most 10 000
-//! parts and 5 TiB.
+//! In a cloud, the store has the flags `shared` and `durable`. It has the flag `presign_get` in Google Cloud if its
+//! credentials can sign, and in Azure only if `presign` is also set. `presign_put` is never advertised: a SAS of Azure
+//! binds no header, and that Google compares a SHA-256 is not shown. An artifact has at most 10 000 parts and 5 TiB.
 //!
 //! | verb | requests |
 //! |---|---|
@@ -95,6 +95,8 @@ mod commit;
 mod config;
 #[cfg(feature = "azure")]
 mod credentials_azure;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+mod credentials_file;
 #[cfg(feature = "gcs")]
 mod credentials_gcs;
 mod delete;

@@ -11,10 +11,12 @@ use artifact_store_object_support::Chunks;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use object_store::path::Path;
-use object_store::{Attributes, ObjectStore, PutMultipartOptions};
+use object_store::{Attributes, ObjectStore, ObjectStoreExt, PutMultipartOptions};
+use tokio::time::Instant;
 
+use crate::client::Cloud;
 use crate::delete::CLEANUP_RETRY_DELAYS;
-use crate::error::request_error;
+use crate::error::{RequestErrorKind, request_error};
 use crate::state::StoreState;
 use crate::temp_object::TempObject;
 
@@ -22,6 +24,8 @@ use crate::temp_object::TempObject;
 pub(crate) struct MultipartUpload {
     state: Arc<StoreState>,
     key: Path,
+    /// When the upload was created, at the earliest.
+    created_at: Instant,
     /// `None` once the upload is complete, or being aborted.
     upload: Option<Box<dyn object_store::MultipartUpload>>,
 }
@@ -40,9 +44,9 @@ impl MultipartUpload {
         key: Path,
         attributes: Attributes,
     ) -> Result<Self, StoreError> {
-        let options = PutMultipartOptions::from(attributes);
-        match state.objects().put_multipart_opts(&key, options).await {
-            Ok(upload) => Ok(Self { state, key, upload: Some(upload) }),
+        let (options, created_at) = (PutMultipartOptions::from(attributes), Instant::now());
+        match state.config.client.upload_store.put_multipart_opts(&key, options).await {
+            Ok(upload) => Ok(Self { state, key, created_at, upload: Some(upload) }),
             Err(error) => Err(request_error("creating an upload", &error).into()),
         }
     }
@@ -82,13 +86,29 @@ impl MultipartUpload {
         }
     }
 
-    /// Completes the upload: the parts become the object, atomically. The returned guard deletes the object, unless it
-    /// is kept. After a failure, the upload is aborted and the object is deleted, in the background.
-    pub(crate) async fn complete(mut self) -> Result<TempObject, StoreError> {
+    /// Completes the upload: the parts become the object of `size` bytes, atomically. The returned guard deletes the
+    /// object, unless it is kept. After a failure, the upload is aborted and the object is deleted, in the background.
+    pub(crate) async fn complete(mut self, size: u64) -> Result<TempObject, StoreError> {
+        // An object of Google Cloud Storage and Azure has the time of its completion. On S3, an object has the time at
+        // which its upload was created, so that is assumed of any other storage.
+        let created_at = match self.state.config.client.cloud {
+            Cloud::Gcs | Cloud::Azure => Instant::now(),
+            Cloud::Other => self.created_at,
+        };
         // Created before the object exists: the storage may complete the upload in spite of an error.
-        let object = TempObject::new(&self.state, self.key.clone());
+        let object = TempObject::created_at(&self.state, self.key.clone(), created_at);
         let upload = self.upload.as_mut().ok_or_else(StoreError::closed)?;
-        upload.complete().await.map_err(|error| request_error("completing an upload", &error))?;
+        if let Err(error) = upload.complete().await {
+            let failed = request_error("completing an upload", &error);
+            // The client repeats the request. If its first attempt has completed the upload, and the response was lost,
+            // the upload is gone at the next one. No other upload has this key.
+            let may_be_complete =
+                matches!(failed.kind, RequestErrorKind::NotFound | RequestErrorKind::OutcomeUnknown);
+            let head = if may_be_complete { self.state.objects().head(&self.key).await.ok() } else { None };
+            if head.is_none_or(|head| head.size != size) {
+                return Err(failed.into());
+            }
+        }
         self.upload = None;
         Ok(object)
     }

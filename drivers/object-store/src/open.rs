@@ -32,6 +32,16 @@ pub(crate) enum OpenMode {
 /// Everything that prevents the use of the store. Each message says what to do.
 pub(crate) async fn open(config: ObjectStoreConfig, mode: OpenMode) -> Result<StoreState, StoreError> {
     config.validate()?;
+    if mode == OpenMode::Open && config.upload_ttl < config.min_upload_ttl() {
+        return Err(StoreError::invalid_option(
+            "upload_ttl",
+            format!(
+                "must be at least {}s, because puts need half of it to store their records, and clocks differ; it follows \
+                 from request_timeout and retry_timeout",
+                config.min_upload_ttl().as_secs()
+            ),
+        ));
+    }
     let mut state = StoreState::new(config, KnownFeatures::assumed());
     let exists = read_format(&state).await?;
     if !exists && mode == OpenMode::Existing {

@@ -194,7 +194,8 @@ pub(crate) const AZURE_OPTIONS: &[OptionSpec] = &[
         "authority_host",
         OptionKind::Text,
         None,
-        "The address that issues tokens, such as https://login.microsoftonline.us; unset: the public cloud.",
+        "The address that issues tokens, such as https://login.microsoftonline.us; unset: \
+         AZURE_AUTHORITY_HOST, else the public cloud.",
     ),
     option(
         "presign",
@@ -214,3 +215,6 @@ pub(crate) const AZURE_OPTIONS: &[OptionSpec] = &[
     UPLOAD_TTL,
     MAX_ARTIFACT_BYTES,
 ];
+
+#[cfg(test)]
+mod tests;

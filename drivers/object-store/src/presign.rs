@@ -14,11 +14,10 @@
 //! | method | GET | GET, and HEAD, because a SAS allows reading and not a method |
 //! | plain http | not bound | refused, unless the endpoint is plain http: `spr=https` |
 //!
-//! On a storage of the caller ([`Cloud::Other`]), nothing is bound: its signer takes no headers.
-//!
 //! **Who signs.** A client has a signer only if its credentials can sign. With the key of a service account or an access
 //! key, signing is a local computation. Without a key, a service of the cloud can sign, but whether the credentials may
-//! ask it is known only after the first request; so that is used only if the option `presign` says so.
+//! ask it is known only after the first request; so that is used only if the option `presign` says so. Azure signs
+//! nothing, even with an access key, unless that option says so. A storage of the caller has no signer.
 //!
 //! **Expiry.** `expires_at` is the time that is signed into the URL, in whole seconds. It is earlier than requested if
 //! what signs does not sign for so long.
@@ -30,23 +29,47 @@
 //!
 //! This module must never know how an artifact is found.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use artifact_store_core::{
     Flag, PresignedRequest, PresignedUrl, Record, StoreError, Timestamp, content_disposition, content_type,
 };
+use async_trait::async_trait;
 use object_store::path::Path;
-use object_store::signer::{Method, SignedUrlOptions, Url};
+use object_store::signer::Url;
 
-use crate::client::{Client, Cloud};
-use crate::error::{request_error, without_queries};
+use crate::client::Client;
 
 /// The longest validity that Google allows for a signed URL. Azure has no limit, and uses the same one here.
 pub(crate) const MAX_PRESIGN_EXPIRY: Duration = Duration::from_hours(7 * 24);
-/// The response headers in the query of a URL of Google.
-const GOOGLE_PARAMETERS: [&str; 2] = ["response-content-type", "response-content-disposition"];
-/// The response headers in the query of a URL of Azure.
-pub(crate) const AZURE_PARAMETERS: [&str; 3] = ["rsct", "rscd", "rscc"];
+/// The response headers that a URL determines; an empty text leaves a header as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "azure"), allow(dead_code))]
+pub(crate) struct ResponseHeaders<'a> {
+    pub(crate) content_type: &'a str,
+    pub(crate) content_disposition: &'a str,
+    /// Bound in Azure alone.
+    pub(crate) cache_control: &'a str,
+}
+
+/// Signs the URLs of downloads from one bucket or container.
+#[async_trait]
+pub(crate) trait UrlSigner: Send + Sync {
+    /// Signs the URL of a GET of the object `key`, whose response has `headers`. `key` has the client's prefix.
+    /// `expires_in` is in whole seconds. Also returns the time until which the storage accepts the URL. It is earlier
+    /// than requested if what signs does not sign for so long.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Backend` if the URL cannot be signed.
+    async fn sign_get(
+        &self,
+        key: &Path,
+        expires_in: Duration,
+        headers: ResponseHeaders<'_>,
+    ) -> Result<(Url, Timestamp), StoreError>;
+}
 
 /// Signs the URL of a download of the artifact with this record. `key` is the object's key, with the client's prefix.
 ///
@@ -66,65 +89,24 @@ pub(crate) async fn presign_get(
     let media_type = record.options.media_type.as_deref();
     let inline = false;
     let disposition = content_disposition(record.options.filename.as_deref(), media_type, inline);
-    let values = [content_type(media_type), &disposition, "private"];
-    let names: &[&str] = match client.cloud {
-        Cloud::Gcs => &GOOGLE_PARAMETERS,
-        Cloud::Azure => &AZURE_PARAMETERS,
-        Cloud::Other => &[],
+    let headers = ResponseHeaders {
+        content_type: content_type(media_type),
+        content_disposition: &disposition,
+        cache_control: "private",
     };
-    let options = SignedUrlOptions::new().with_query(names.iter().copied().zip(values));
     let expiry = Duration::from_secs(expiry.as_secs());
-    let before = unix_seconds(SystemTime::now());
-    let url = signer.signed_url_opts(Method::GET, key, expiry, &options).await.map_err(signing_error)?;
-    let expires_at = signed_expiry(&url, client.cloud).unwrap_or_else(|| timestamp(before + expiry));
+    let (url, expires_at) = signer.sign_get(key, expiry, headers).await?;
     Ok(PresignedRequest { url: PresignedUrl::new(url.as_str()), headers: Vec::new(), expires_at })
 }
 
-/// The time until which the storage accepts `url`; `None` if the URL does not say it.
-fn signed_expiry(url: &Url, cloud: Cloud) -> Option<Timestamp> {
-    let parameter =
-        |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-    match cloud {
-        Cloud::Gcs => {
-            let start = parse_compact(&parameter("X-Goog-Date")?)?;
-            start.checked_add(Duration::from_secs(parameter("X-Goog-Expires")?.parse().ok()?))
-        }
-        Cloud::Azure => parameter("se")?.parse().ok(),
-        Cloud::Other => None,
-    }
-}
-
-/// The error of a signer. A signer of this crate fails with a [`StoreError`].
-fn signing_error(error: object_store::Error) -> StoreError {
-    match error {
-        object_store::Error::Generic { source, .. } if source.is::<StoreError>() => {
-            match source.downcast::<StoreError>() {
-                Ok(error) => *error,
-                Err(source) => StoreError::backend("the URL cannot be signed").with_source(source),
-            }
-        }
-        error @ (object_store::Error::NotSupported { .. }
-        | object_store::Error::PermissionDenied { .. }
-        | object_store::Error::Unauthenticated { .. }) => request_error("signing a URL", &error).into(),
-        error => StoreError::unavailable(
-            "signing a URL failed; check that the credentials may sign URLs, and try again",
-        )
-        .with_source(without_queries(&error.to_string())),
-    }
-}
-
-/// A [`StoreError`] as the error of a signer.
-#[cfg(any(feature = "azure", feature = "gcs"))]
-pub(crate) fn signer_error(error: StoreError) -> object_store::Error {
-    object_store::Error::Generic { store: "signer", source: Box::new(error) }
-}
-
 /// The time since the Unix epoch, in whole seconds.
+#[cfg(any(feature = "azure", feature = "gcs"))]
 pub(crate) fn unix_seconds(time: SystemTime) -> Duration {
     Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// The time `since_epoch` after the Unix epoch.
+#[cfg(any(feature = "azure", feature = "gcs"))]
 pub(crate) fn timestamp(since_epoch: Duration) -> Timestamp {
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
@@ -143,6 +125,7 @@ pub(crate) fn format_compact(time: Timestamp) -> String {
 }
 
 /// Parses a time such as `20190201T090000Z`.
+#[cfg(feature = "gcs")]
 pub(crate) fn parse_compact(text: &str) -> Option<Timestamp> {
     let (year, month, day) = (text.get(..4)?, text.get(4..6)?, text.get(6..8)?);
     let (hour, minute, second) = (text.get(9..11)?, text.get(11..13)?, text.get(13..)?);

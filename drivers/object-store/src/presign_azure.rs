@@ -12,11 +12,11 @@ use std::time::{Duration, SystemTime};
 use artifact_store_core::{StoreError, Timestamp};
 use async_trait::async_trait;
 use object_store::path::Path;
-use object_store::signer::{Method, SignedUrlOptions, Signer, Url};
+use object_store::signer::Url;
 use percent_encoding::utf8_percent_encode;
 
 use crate::credentials_azure::AccessKey;
-use crate::presign::{AZURE_PARAMETERS, format_seconds, signer_error, timestamp, unix_seconds};
+use crate::presign::{ResponseHeaders, UrlSigner, format_seconds, timestamp, unix_seconds};
 use crate::url::{ESCAPED, object_path};
 
 /// The version of the format of a signature.
@@ -25,6 +25,8 @@ pub(crate) const SAS_VERSION: &str = "2020-12-06";
 const PERMISSION: &str = "r";
 /// The signature is for one blob.
 const RESOURCE: &str = "b";
+/// The parameters of a URL that determine the type, the disposition and the caching of its response.
+const HEADER_PARAMETERS: [&str; 3] = ["rsct", "rscd", "rscc"];
 
 /// The container whose blobs are in the URLs.
 #[derive(Debug, Clone)]
@@ -38,35 +40,6 @@ pub(crate) struct Location {
 impl Location {
     pub(crate) fn new(endpoint: &str, account: &str, container: &str) -> Self {
         Self { endpoint: endpoint.to_owned(), account: account.to_owned(), container: container.to_owned() }
-    }
-}
-
-/// The response headers that a URL determines; an empty text leaves a header as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ResponseHeaders<'a> {
-    pub(crate) content_type: &'a str,
-    pub(crate) content_disposition: &'a str,
-    pub(crate) cache_control: &'a str,
-}
-
-impl<'a> ResponseHeaders<'a> {
-    /// The headers in `options`. A SAS for reading cannot be bound to another method or to anything else.
-    pub(crate) fn parse(method: &Method, options: &'a SignedUrlOptions) -> Result<Self, StoreError> {
-        let refused = || StoreError::backend("a SAS binds only the response headers of a GET");
-        if *method != Method::GET || !options.signed_headers.is_empty() {
-            return Err(refused());
-        }
-        let mut headers = Self::default();
-        let [content_type, content_disposition, cache_control] = AZURE_PARAMETERS;
-        for (name, value) in &options.extra_query {
-            match name.as_str() {
-                name if name == content_type => headers.content_type = value,
-                name if name == content_disposition => headers.content_disposition = value,
-                name if name == cache_control => headers.cache_control = value,
-                _ => return Err(refused()),
-            }
-        }
-        Ok(headers)
     }
 }
 
@@ -113,7 +86,7 @@ impl Sas<'_> {
             headers.content_type,
         ]);
         let signature = signing_key.sign(&fields.join("\n"));
-        let [content_type, content_disposition, cache_control] = AZURE_PARAMETERS;
+        let [content_type, content_disposition, cache_control] = HEADER_PARAMETERS;
         let parameters = [
             ("sv", SAS_VERSION),
             ("sr", RESOURCE),
@@ -139,7 +112,6 @@ impl Sas<'_> {
 }
 
 /// Signs URLs with an access key of the account. Sends no request.
-#[derive(Debug)]
 pub(crate) struct KeySigner {
     location: Location,
     key: AccessKey,
@@ -152,27 +124,16 @@ impl KeySigner {
 }
 
 #[async_trait]
-impl Signer for KeySigner {
-    async fn signed_url(
+impl UrlSigner for KeySigner {
+    async fn sign_get(
         &self,
-        method: Method,
-        path: &Path,
+        key: &Path,
         expires_in: Duration,
-    ) -> object_store::Result<Url> {
-        self.signed_url_opts(method, path, expires_in, &SignedUrlOptions::new()).await
-    }
-
-    async fn signed_url_opts(
-        &self,
-        method: Method,
-        path: &Path,
-        expires_in: Duration,
-        options: &SignedUrlOptions,
-    ) -> object_store::Result<Url> {
+        headers: ResponseHeaders<'_>,
+    ) -> Result<(Url, Timestamp), StoreError> {
         let end = timestamp(unix_seconds(SystemTime::now()) + expires_in);
-        let headers = ResponseHeaders::parse(&method, options).map_err(signer_error)?;
-        let sas = Sas { location: &self.location, key: path.as_ref(), end, headers };
-        sas.sign(&self.key, &[]).map_err(signer_error)
+        let sas = Sas { location: &self.location, key: key.as_ref(), end, headers };
+        Ok((sas.sign(&self.key, &[])?, end))
     }
 }
 

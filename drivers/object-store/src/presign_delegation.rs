@@ -16,13 +16,14 @@ use futures_util::TryStreamExt;
 use object_store::azure::{AzureCredential, AzureCredentialProvider};
 use object_store::client::{HttpClient, HttpRequest};
 use object_store::path::Path;
-use object_store::signer::{HeaderValue, Method, SignedUrlOptions, Signer, Url};
+use object_store::signer::{HeaderValue, Method, Url};
 use tokio::sync::Mutex;
 
 use crate::credentials_azure::AccessKey;
 use crate::error::without_queries;
-use crate::presign::{format_seconds, signer_error, timestamp, unix_seconds};
-use crate::presign_azure::{Location, ResponseHeaders, SAS_VERSION, Sas};
+use crate::presign::{ResponseHeaders, UrlSigner, format_seconds, timestamp, unix_seconds};
+use crate::presign_azure::{Location, SAS_VERSION, Sas};
+use crate::settings::MAX_CLOCK_SKEW;
 
 /// The longest validity of a URL. A key is valid for at most 7 days of the storage's clock.
 const MAX_EXPIRY: Duration = Duration::from_hours(6 * 24);
@@ -76,7 +77,6 @@ impl DelegationKey {
 }
 
 /// Signs URLs with a user delegation key. Sends a request when the last key expires before the URL.
-#[derive(Debug)]
 pub(crate) struct DelegationSigner {
     location: Location,
     tokens: AzureCredentialProvider,
@@ -90,13 +90,14 @@ impl DelegationSigner {
         Self { location, tokens, client, cached: Mutex::default() }
     }
 
-    /// Fetches a key that is valid from now until `end` or later.
+    /// Fetches a key that is valid from now until `end` or later. It starts in the past, because the storage refuses a URL
+    /// whose key starts later than its own clock.
     async fn fetch_key(&self, end: Timestamp) -> Result<DelegationKey, StoreError> {
         let now = unix_seconds(SystemTime::now());
         let end = end.max(timestamp(now + MIN_KEY_VALIDITY));
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?><KeyInfo><Start>{}</Start><Expiry>{}</Expiry></KeyInfo>",
-            format_seconds(timestamp(now)),
+            format_seconds(timestamp(now.saturating_sub(MAX_CLOCK_SKEW))),
             format_seconds(end)
         );
         let failed = || StoreError::unavailable("the storage issued no user delegation key; try again");
@@ -140,47 +141,28 @@ impl DelegationSigner {
         DelegationKey::parse(&String::from_utf8_lossy(&answer))
             .ok_or_else(|| StoreError::backend("the storage issued a user delegation key of another form"))
     }
-
-    async fn sign(
-        &self,
-        method: &Method,
-        key: &str,
-        expires_in: Duration,
-        options: &SignedUrlOptions,
-    ) -> Result<Url, StoreError> {
-        let headers = ResponseHeaders::parse(method, options)?;
-        let end = timestamp(unix_seconds(SystemTime::now()) + expires_in.min(MAX_EXPIRY));
-        // Waiting calls use the key that the first one fetches.
-        let mut cached = self.cached.lock().await;
-        let delegation_key = match cached.take() {
-            Some(fetched) if fetched.end >= end => cached.insert(fetched),
-            _ => cached.insert(self.fetch_key(end).await?),
-        };
-        // The storage may issue a key for less than what was asked for.
-        let end = end.min(delegation_key.end);
-        delegation_key.sign(Sas { location: &self.location, key, end, headers })
-    }
 }
 
 #[async_trait]
-impl Signer for DelegationSigner {
-    async fn signed_url(
+impl UrlSigner for DelegationSigner {
+    async fn sign_get(
         &self,
-        method: Method,
-        path: &Path,
+        key: &Path,
         expires_in: Duration,
-    ) -> object_store::Result<Url> {
-        self.signed_url_opts(method, path, expires_in, &SignedUrlOptions::new()).await
-    }
-
-    async fn signed_url_opts(
-        &self,
-        method: Method,
-        path: &Path,
-        expires_in: Duration,
-        options: &SignedUrlOptions,
-    ) -> object_store::Result<Url> {
-        self.sign(&method, path.as_ref(), expires_in, options).await.map_err(signer_error)
+        headers: ResponseHeaders<'_>,
+    ) -> Result<(Url, Timestamp), StoreError> {
+        let end = timestamp(unix_seconds(SystemTime::now()) + expires_in.min(MAX_EXPIRY));
+        // Waiting calls use the key that the first one fetches.
+        let mut cached = self.cached.lock().await;
+        let delegation_key = match &mut *cached {
+            Some(fetched) if fetched.end >= end => fetched,
+            // The old key stays until there is a new one, because it still signs URLs that expire earlier.
+            old => old.insert(self.fetch_key(end).await?),
+        };
+        // The storage may issue a key for less than what was asked for.
+        let end = end.min(delegation_key.end);
+        let sas = Sas { location: &self.location, key: key.as_ref(), end, headers };
+        Ok((delegation_key.sign(sas)?, end))
     }
 }
 

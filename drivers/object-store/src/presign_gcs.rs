@@ -20,7 +20,8 @@ use object_store::signer::{Method, SignedUrlOptions, Signer, Url};
 use percent_encoding::utf8_percent_encode;
 
 use crate::credentials_gcs::ServiceAccount;
-use crate::presign::{format_compact, signer_error, timestamp, unix_seconds};
+use crate::error::{request_error, without_queries};
+use crate::presign::{ResponseHeaders, UrlSigner, format_compact, parse_compact, timestamp, unix_seconds};
 use crate::url::{ESCAPED, object_path};
 
 const ALGORITHM: &str = "GOOG4-RSA-SHA256";
@@ -29,7 +30,6 @@ const ALGORITHM: &str = "GOOG4-RSA-SHA256";
 const MAX_IAM_EXPIRY: Duration = Duration::from_hours(12);
 
 /// Signs URLs with the key of a service account. Sends no request.
-#[derive(Debug)]
 pub(crate) struct KeySigner {
     account: ServiceAccount,
     /// Without a slash at its end.
@@ -121,34 +121,34 @@ fn canonical_query<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> 
     parameters.join("&")
 }
 
-#[async_trait]
-impl Signer for KeySigner {
-    async fn signed_url(
-        &self,
-        method: Method,
-        path: &Path,
-        expires_in: Duration,
-    ) -> object_store::Result<Url> {
-        self.signed_url_opts(method, path, expires_in, &SignedUrlOptions::new()).await
-    }
+/// The parameters of a URL that determine the type and the disposition of its response.
+fn header_parameters(headers: ResponseHeaders<'_>) -> Vec<(String, String)> {
+    [
+        ("response-content-type", headers.content_type),
+        ("response-content-disposition", headers.content_disposition),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
 
-    async fn signed_url_opts(
+#[async_trait]
+impl UrlSigner for KeySigner {
+    async fn sign_get(
         &self,
-        method: Method,
-        path: &Path,
+        key: &Path,
         expires_in: Duration,
-        options: &SignedUrlOptions,
-    ) -> object_store::Result<Url> {
-        if !options.signed_headers.is_empty() {
-            return Err(signer_error(StoreError::backend("this signer binds no header of a request")));
-        }
-        let start = timestamp(unix_seconds(SystemTime::now()));
-        self.sign(&method, path.as_ref(), &options.extra_query, start, expires_in).map_err(signer_error)
+        headers: ResponseHeaders<'_>,
+    ) -> Result<(Url, Timestamp), StoreError> {
+        let now = unix_seconds(SystemTime::now());
+        let query = header_parameters(headers);
+        let url = self.sign(&Method::GET, key.as_ref(), &query, timestamp(now), expires_in)?;
+        Ok((url, timestamp(now + expires_in)))
     }
 }
 
 /// Signs URLs with the service IAM: one request for each URL.
-#[derive(Debug)]
 pub(crate) struct IamSigner(GoogleCloudStorage);
 
 impl IamSigner {
@@ -158,24 +158,41 @@ impl IamSigner {
 }
 
 #[async_trait]
-impl Signer for IamSigner {
-    async fn signed_url(
+impl UrlSigner for IamSigner {
+    async fn sign_get(
         &self,
-        method: Method,
-        path: &Path,
+        key: &Path,
         expires_in: Duration,
-    ) -> object_store::Result<Url> {
-        self.signed_url_opts(method, path, expires_in, &SignedUrlOptions::new()).await
+        headers: ResponseHeaders<'_>,
+    ) -> Result<(Url, Timestamp), StoreError> {
+        let expires_in = expires_in.min(MAX_IAM_EXPIRY);
+        let options = SignedUrlOptions::new().with_query(header_parameters(headers));
+        let before = unix_seconds(SystemTime::now());
+        let signed = self.0.signed_url_opts(Method::GET, key, expires_in, &options).await;
+        let url = signed.map_err(|error| signing_error(&error))?;
+        let expires_at = signed_expiry(&url).unwrap_or_else(|| timestamp(before + expires_in));
+        Ok((url, expires_at))
     }
+}
 
-    async fn signed_url_opts(
-        &self,
-        method: Method,
-        path: &Path,
-        expires_in: Duration,
-        options: &SignedUrlOptions,
-    ) -> object_store::Result<Url> {
-        self.0.signed_url_opts(method, path, expires_in.min(MAX_IAM_EXPIRY), options).await
+/// The time until which the storage accepts `url`; `None` if the URL does not say it.
+fn signed_expiry(url: &Url) -> Option<Timestamp> {
+    let parameter =
+        |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let start = parse_compact(&parameter("X-Goog-Date")?)?;
+    start.checked_add(Duration::from_secs(parameter("X-Goog-Expires")?.parse().ok()?))
+}
+
+/// The error of the signer of `object_store`.
+fn signing_error(error: &object_store::Error) -> StoreError {
+    match error {
+        object_store::Error::NotSupported { .. }
+        | object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. } => request_error("signing a URL", error).into(),
+        error => StoreError::unavailable(
+            "signing a URL failed; check that the credentials may sign URLs, and try again",
+        )
+        .with_source(without_queries(&error.to_string())),
     }
 }
 

@@ -67,6 +67,8 @@ async fn put_single(
     let attributes = attributes(&state, &options);
     let record = Record::new(scope.clone(), options, digest, bytes.len() as u64, state.config.clock.now());
     let stored = StoredRecord { record, data: random_hex()? };
+    // A body whose record cannot be stored is not sent.
+    let json = state.encode(&stored)?;
     let tasks = Arc::clone(&state.tasks);
     tasks
         .run_to_completion(async move {
@@ -74,9 +76,9 @@ async fn put_single(
             let key = state.layout.data_key(&stored.record.scope, &stored.data);
             // Created before the object exists: if a later step fails, dropping this value deletes the object.
             let data = TempObject::new(&state, key.clone());
-            let put = state.objects().put_opts(&key, bytes.into(), attributes.into()).await;
+            let put = state.config.client.upload_store.put_opts(&key, bytes.into(), attributes.into()).await;
             put.map_err(|error| request_error("putting an artifact", &error))?;
-            state.commit(stored, data).await
+            state.commit(stored, json, data).await
         })
         .await
 }
@@ -113,6 +115,12 @@ async fn put_stream(
         return Ok(PutResult { record: existing.record, outcome: PutOutcome::AlreadyExists });
     }
     let data = random_hex()?;
+    let record =
+        |digest, size, options| Record::new(scope.clone(), options, digest, size, state.config.clock.now());
+    if let Some((digest, size)) = chunks.announced_digest_and_length() {
+        // A body whose record cannot be stored is not sent.
+        state.encode(&StoredRecord { record: record(digest, size, options.clone()), data: data.clone() })?;
+    }
     let tasks = Arc::clone(&state.tasks);
     let key = state.layout.data_key(scope, &data);
     // Runs to completion even if the put is dropped: without its result, nobody can abort the upload.
@@ -120,14 +128,13 @@ async fn put_stream(
     let mut upload = tasks.run_to_completion(create).await?;
     upload.send_parts(first_chunks, &mut chunks).await?;
     let completed = chunks.finish()?;
-    let record =
-        Record::new(scope.clone(), options, completed.digest, completed.size, state.config.clock.now());
-    let stored = StoredRecord { record, data };
+    let stored = StoredRecord { record: record(completed.digest, completed.size, options), data };
+    let json = state.encode(&stored)?;
     tasks
         .run_to_completion(async move {
             state.ensure_open()?;
-            let data = upload.complete().await?;
-            state.commit(stored, data).await
+            let data = upload.complete(completed.size).await?;
+            state.commit(stored, json, data).await
         })
         .await
 }

@@ -19,6 +19,17 @@ pub(crate) const MAX_PARTS: u64 = 10_000;
 /// The largest object that Google Cloud Storage stores.
 pub(crate) const MAX_OBJECT_BYTES: u64 = 5 << 40;
 const MIB: u64 = 1 << 20;
+/// The largest part of an upload. Parts are in memory.
+pub(crate) const MAX_PART_BYTES: u64 = 64 * MIB;
+/// How much the clocks of the storage and of the processes may differ.
+pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
+/// How long the steps of a put between its requests may take, such as a wait for a thread.
+const SETTLE_DELAY: Duration = Duration::from_secs(2);
+
+/// The size limit of an artifact, in bytes: the smallest of the configured limit, the size of 10 000 parts, and 5 TiB.
+pub(crate) fn max_size(part_size: u64, max_artifact_bytes: u64) -> u64 {
+    max_artifact_bytes.min(part_size.saturating_mul(MAX_PARTS)).min(MAX_OBJECT_BYTES)
+}
 
 /// Whether the storage refuses to create an object that exists: `PutMode::Create`, a condition of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,7 +84,9 @@ impl ObjectStoreConfig {
     /// The default configuration of a store on `store`, whose keys have no prefix. The name of its driver is
     /// `object-store`. It is not [durable](Self::durable) and presigns nothing.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        let client = Client { store, signer: None, prefix: Path::default(), cloud: Cloud::Other };
+        let upload_store = Arc::clone(&store);
+        let client =
+            Client { store, upload_store, signer: None, prefix: Path::default(), cloud: Cloud::Other };
         Self {
             driver: "object-store",
             client,
@@ -149,16 +162,18 @@ impl ObjectStoreConfig {
     }
 
     /// Sets how long a request of the storage takes at most, with all its attempts. Without
-    /// [conditional creates](Self::conditional_create), the claim of a process that died ends after this time, and some
-    /// seconds more.
+    /// [conditional creates](Self::conditional_create), the claim of a process that died ends after three times this and
+    /// [`request_timeout`](Self::request_timeout), and two seconds more.
     #[must_use]
     pub fn retry_timeout(mut self, timeout: Duration) -> Self {
         self.retry_timeout = timeout;
         self
     }
 
-    /// Sets after how long data without a record counts as an orphan, which a sweep deletes. Must be longer than any put
-    /// takes to store its record after its bytes.
+    /// Sets after how long data without a record counts as an orphan, which a sweep deletes. All processes of a store need
+    /// the same time. A store that puts refuses a time of less than six times [`retry_timeout`](Self::retry_timeout) and
+    /// [`request_timeout`](Self::request_timeout), and about half an hour: 58 minutes with their defaults. On a storage
+    /// whose uploads in parts have the time of their beginning, such as S3, half of it must be longer than any upload.
     #[must_use]
     pub fn upload_ttl(mut self, ttl: Duration) -> Self {
         self.upload_ttl = ttl;
@@ -194,13 +209,35 @@ impl ObjectStoreConfig {
     /// The size limit of an artifact, in bytes: the smallest of the configured limit, the size of 10 000 parts, and
     /// 5 TiB.
     pub(crate) fn max_size(&self) -> u64 {
-        let by_parts = self.part_size.saturating_mul(MAX_PARTS);
-        self.max_artifact_bytes.min(by_parts).min(MAX_OBJECT_BYTES)
+        max_size(self.part_size, self.max_artifact_bytes)
     }
 
     /// The size of a part in bytes.
     pub(crate) fn part_bytes(&self) -> usize {
         usize::try_from(self.part_size).unwrap_or(usize::MAX)
+    }
+
+    /// How long a request without a body takes at most, with all its attempts.
+    fn max_request_time(&self) -> Duration {
+        self.retry_timeout.saturating_add(self.request_timeout)
+    }
+
+    /// The largest age of a put's claim at which the put may send the request that creates the record: the time of the
+    /// claim and the lookup, and of the steps between them.
+    pub(crate) fn max_claim_age_to_create(&self) -> Duration {
+        self.max_request_time().saturating_mul(2).saturating_add(SETTLE_DELAY)
+    }
+
+    /// How long a claim is valid: until the creating request has ended, too. After this time, the process that wrote the
+    /// claim is treated as dead.
+    pub(crate) fn claim_lease(&self) -> Duration {
+        self.max_claim_age_to_create().saturating_add(self.max_request_time())
+    }
+
+    /// The shortest `upload_ttl` of a store that puts. A put creates its record within half of `upload_ttl`, and a sweep
+    /// of another machine may see objects older than they are. A sweep also deletes claims, which must have ended.
+    pub(crate) fn min_upload_ttl(&self) -> Duration {
+        self.claim_lease().saturating_add(MAX_CLOCK_SKEW).saturating_mul(2)
     }
 
     /// Refuses values with which a store cannot work. Fails with `InvalidArgument`.
@@ -215,7 +252,7 @@ impl ObjectStoreConfig {
                 return Err(StoreError::invalid_option(name, "must be 1 or more, not 0"));
             }
         }
-        if self.part_size > 64 * MIB {
+        if self.part_size > MAX_PART_BYTES {
             return Err(StoreError::invalid_option(
                 "part_size",
                 "must be at most 64MiB, because parts are in memory",

@@ -1,7 +1,8 @@
 //! Deletes the orphans of processes that died: [`SweepReport`] and the sweep.
 //!
-//! Only one process sweeps a store at a time. That process creates the object `SWEEP`, and deletes it at the end. Other
-//! processes do not sweep while that object exists and is less than an hour old. If the storage does not honour
+//! Normally, only one process sweeps a store at a time. That process creates the object `SWEEP`, and deletes it at the end.
+//! Other processes do not sweep while that object exists and is less than an hour old. If two of them find the object of
+//! a dead process at the same moment, both may sweep, and each orphan is deleted twice. If the storage does not honour
 //! `PutMode::Create`, a sweep first claims the key of `SWEEP`, as a put claims its artifact's key.
 //!
 //! Orphans are data objects that no record names, claims, and objects of probes. For a session with an old data object,
@@ -214,7 +215,10 @@ impl Sweep<'_> {
         objects: Vec<(String, ObjectMeta)>,
     ) -> Result<(), StoreError> {
         // The records are read after the data objects were listed, so a record of an old object is seen.
-        let Some(named) = self.named_data(session).await? else { return Ok(()) };
+        let Some(named) = self.named_data(session).await? else {
+            tracing::warn!(session, "a record of a session is damaged, so a sweep deletes none of its data");
+            return Ok(());
+        };
         for (random, object) in objects {
             if !named.contains(&random) {
                 self.continue_sweep().await?;

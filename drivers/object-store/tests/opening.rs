@@ -129,3 +129,14 @@ async fn a_store_in_memory_promises_neither_durability_nor_presigned_urls() {
         assert!(!capabilities.has(flag), "{flag}");
     }
 }
+
+#[tokio::test]
+async fn an_upload_ttl_that_is_too_short_for_a_put_is_refused_only_where_the_store_is_opened_for_puts() {
+    let backend = FaultyBackend::new();
+    backend.open().await.close().await.unwrap();
+    let config = || backend.config().upload_ttl(std::time::Duration::from_mins(1));
+    let error = ObjectArtifactStore::open(config()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("upload_ttl"), "{error}");
+    ObjectArtifactStore::open_existing(config()).await.unwrap().close().await.unwrap();
+}

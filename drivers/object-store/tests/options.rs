@@ -6,10 +6,9 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use artifact_store_core::{Driver, ErrorKind, Flag, Options, StoreError, SystemClock};
-use artifact_store_object_store::{AzureConfig, AzureDriver, GcsConfig, GcsDriver};
+use artifact_store_object_store::{AzureConfig, AzureDriver, AzurePresign, GcsConfig, GcsDriver};
 use serde_json::{Value, json};
 
 /// The options in `given`, a JSON object, of the driver.
@@ -199,16 +198,17 @@ fn every_illegal_value_of_azure_is_refused_with_what_is_legal() {
 }
 
 #[test]
-fn the_table_of_options_has_the_defaults_of_the_builders() {
-    let defaults = Options::defaults(GcsDriver.info().options).unwrap();
-    for (name, expected) in [
-        ("connect_timeout", Duration::from_secs(3)),
-        ("request_timeout", Duration::from_secs(30)),
-        ("retry_timeout", Duration::from_mins(1)),
-        ("upload_ttl", Duration::from_hours(24)),
-    ] {
-        assert_eq!(defaults.duration(name), Some(expected), "{name}");
-    }
+fn a_builder_presigns_with_a_key_in_gcs_and_in_azure_only_if_it_is_chosen() {
+    let gcs = GcsConfig::bucket("artifacts");
+    let azure = AzureConfig::container("account", "artifacts");
+    assert!(gcs.service_account_key(service_account()).capabilities().has(Flag::PresignGet));
+    let azure = azure.access_key("aGk=");
+    assert!(!azure.capabilities().has(Flag::PresignGet));
+    assert!(azure.presign(AzurePresign::Key).capabilities().has(Flag::PresignGet));
+}
+
+#[test]
+fn both_drivers_have_the_common_options_and_a_url_of_their_clouds_tools() {
     for driver in [&GcsDriver as &dyn Driver, &AzureDriver] {
         let info = driver.info();
         let names: Vec<_> = info.options.iter().map(|spec| spec.name).collect();
@@ -272,7 +272,10 @@ async fn credentials_that_cannot_be_used_are_refused_before_any_request() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| write(folder.path(), name, content);
     let external = file("external.json", r#"{"type": "external_account", "audience": "hunter2"}"#);
-    let rows: [(&dyn Driver, Value, &str); 8] = [
+    let user =
+        r#"{"type": "authorized_user", "client_id": "a", "client_secret": "hunter2", "refresh_token": "c"}"#;
+    let user = file("user.json", user);
+    let rows: [(&dyn Driver, Value, &str); 11] = [
         (
             &GcsDriver,
             gcs_with(&json!({"service_account_key": "hunter2"})),
@@ -293,6 +296,22 @@ async fn credentials_that_cannot_be_used_are_refused_before_any_request() {
             "'access_key_file' cannot be read",
         ),
         (&AzureDriver, azure_with(&json!({"access_key_file": file("empty", " \n")})), "is not an access key"),
+        (
+            &AzureDriver,
+            // A valid key in front must not be used without the rest.
+            azure_with(&json!({"access_key_file": file("long", &format!("{}x", "aGk=".repeat(1024)))})),
+            "'access_key_file' has more than 4096 bytes",
+        ),
+        (
+            &GcsDriver,
+            gcs_with(&json!({"credentials_file": file("long.json", &" ".repeat(65_537))})),
+            "'credentials_file' has more than 65536 bytes",
+        ),
+        (
+            &GcsDriver,
+            gcs_with(&json!({"credentials_file": user, "presign": "iam"})),
+            "the option 'presign' is iam, which needs a service account",
+        ),
     ];
     for (driver, given, expected) in rows {
         let options = parse(driver, &given).unwrap();

@@ -7,9 +7,9 @@ mod harness;
 use std::time::Duration;
 
 use artifact_store_core::{ArtifactStore, Body, ErrorKind, PutOptions};
-use artifact_store_object_store::{ObjectArtifactStore, SweepReport};
-use harness::faulty::{FaultyBackend, endless_after, long_bytes, read_all, scope};
-use harness::{Call, PREFIX};
+use artifact_store_object_store::{ConditionalCreate, ObjectArtifactStore, SweepReport};
+use harness::faulty::{FaultyBackend, read_all, scope};
+use harness::{Call, Outcome, PREFIX};
 use object_store::path::Path;
 
 /// Orphans of killed processes: data, claims, objects of probes. Their keys.
@@ -48,7 +48,10 @@ async fn a_sweep_deletes_old_orphans_and_nothing_else() {
     let expected = SweepReport { young, ..SweepReport::default() };
     assert_eq!(store.sweep().await.unwrap(), expected);
 
-    let old = ObjectArtifactStore::open(backend.config().upload_ttl(Duration::ZERO)).await.unwrap();
+    // Nothing is young for this store. It is told that the storage honours conditions, because it does not probe and would
+    // otherwise wait for the orphaned claim on the sweep.
+    let config = backend.config().upload_ttl(Duration::ZERO).conditional_create(ConditionalCreate::Yes);
+    let old = ObjectArtifactStore::open_existing(config).await.unwrap();
     let expected = SweepReport { objects: 5, bytes: 25, ..SweepReport::default() };
     let deletes = backend.faulty.count(Call::Delete, "");
     let puts = backend.faulty.count(Call::Put, "");
@@ -77,22 +80,33 @@ async fn only_one_process_sweeps_at_a_time() {
 #[tokio::test]
 async fn a_sweep_spares_a_put_that_is_running() {
     let backend = FaultyBackend::new();
-    let store = backend.open().await;
-    let put = async { store.put(&scope(), endless_after(&long_bytes(3)), PutOptions::new()).await };
-    let (put, report) = tokio::join!(tokio::time::timeout(Duration::from_millis(200), put), async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        backend.sweep_all().await
-    });
-    assert!(put.is_err());
-    assert_eq!(report.objects, 0);
-    store.close().await.unwrap();
-    assert_eq!(backend.faulty.open_uploads(), Vec::<String>::new());
+    let (store, other) = (backend.open().await, backend.open().await);
+    // The put has stored its data, and its record takes a while.
+    backend.faulty.add_rule(Call::Put, "/a/", Outcome::Takes(Duration::from_millis(200)), 1);
+    let scope = scope();
+    let put = store.put(&scope, Body::from_bytes("hello"), PutOptions::new());
+    let sweep = async {
+        while backend.faulty.count(Call::Put, "/a/") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let report = other.sweep().await.unwrap();
+        assert_eq!(backend.keys("a").await, Vec::<Path>::new(), "the put did not run during the whole sweep");
+        report
+    };
+    let both = async { tokio::join!(put, sweep) };
+    let (put, report) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    assert_eq!(report, SweepReport { young: 1, ..SweepReport::default() });
+    assert_eq!(read_all(&store, &put.unwrap().record.id).await.unwrap(), b"hello");
+    assert_eq!(backend.residue().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_put_that_is_slower_than_upload_ttl_allows_is_refused() {
     let backend = FaultyBackend::new();
-    let store = ObjectArtifactStore::open(backend.config().upload_ttl(Duration::ZERO)).await.unwrap();
+    backend.open().await.close().await.unwrap();
+    // `open` refuses this time.
+    let config = backend.config().upload_ttl(Duration::ZERO);
+    let store = ObjectArtifactStore::open_existing(config).await.unwrap();
     let error = store.put(&scope(), Body::from_bytes("hello"), PutOptions::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("upload_ttl"), "{error}");

@@ -2,9 +2,8 @@
 //!
 //! This module must never send a request.
 
-use std::net::IpAddr;
-
 use artifact_store_core::StoreError;
+use artifact_store_object_support::AddressRule;
 
 /// The longest prefix of a store, in bytes. With a prefix of this length, the driver's longest key still has at most
 /// 1024 bytes, the protocol's limit.
@@ -27,20 +26,7 @@ pub(crate) fn check_bucket(bucket: &str) -> Result<(), StoreError> {
 /// Refuses a prefix that is too long, that contains a byte that some servers would encode in a key, or that has an
 /// empty name, `.` or `..` between its slashes.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
-    if prefix.len() > MAX_PREFIX_BYTES {
-        return Err(StoreError::invalid_option("prefix", format!("takes at most {MAX_PREFIX_BYTES} bytes")));
-    }
-    let is_safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
-    let has_valid_names = prefix.is_empty()
-        || prefix.trim_end_matches('/').split('/').all(|part| !matches!(part, "" | "." | ".."));
-    // `trim_end_matches` removes any number of slashes, but a prefix may end with only one.
-    if prefix.bytes().all(is_safe) && has_valid_names && !prefix.ends_with("//") {
-        return Ok(());
-    }
-    Err(StoreError::invalid_option(
-        "prefix",
-        "takes letters, digits, '-', '_', '.' and single slashes between names, such as team/artifacts",
-    ))
+    artifact_store_object_support::check_prefix(prefix, MAX_PREFIX_BYTES)
 }
 
 /// Refuses text that cannot be a region's name.
@@ -60,60 +46,10 @@ pub(crate) fn check_endpoint(
     endpoint: &str,
     allow_http: bool,
 ) -> Result<(), StoreError> {
-    // The message does not repeat the value, because it may contain a secret.
-    let invalid = |what: &str| {
-        let example = "it takes an address such as https://s3.example.com or http://127.0.0.1:3900";
-        Err(StoreError::invalid_option(option, format!("{what}; {example}")))
-    };
-    let (is_plain_http, address) = if let Some(address) = endpoint.strip_prefix("https://") {
-        (false, address)
-    } else if let Some(address) = endpoint.strip_prefix("http://") {
-        (true, address)
-    } else {
-        return invalid("is not an http or https URL");
-    };
-    let authority = address.strip_suffix('/').unwrap_or(address);
-    if authority.contains('@') {
-        return invalid("contains a user name or password, which is not allowed");
-    }
-    if authority.contains(['/', '?', '#']) {
-        return invalid("has more than a host and a port; bucket and prefix are separate options");
-    }
-    let Some(host) = host_of(authority) else { return invalid("has no valid host and port") };
-    if is_plain_http && !allow_http && !is_loopback(host) {
-        return Err(StoreError::invalid_option(
-            option,
-            "is plain http to another machine, so anybody between can read and alter the bytes; use https, or allow http if \
-             you control the network",
-        )
-        .with_option("allow_http"));
-    }
-    Ok(())
-}
-
-/// The host of `host` or `host:port`, without the brackets of an IPv6 address; `None` if the host or the port is not
-/// valid.
-fn host_of(authority: &str) -> Option<&str> {
-    // Only the validity of the port matters here, so a missing port is replaced by a valid one.
-    let missing_port = "80";
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(ip_and_port) => {
-            let (host, after_bracket) = ip_and_port.split_once(']')?;
-            host.parse::<IpAddr>().ok()?;
-            let port =
-                if after_bracket.is_empty() { missing_port } else { after_bracket.strip_prefix(':')? };
-            (host, port)
-        }
-        None => authority.split_once(':').unwrap_or((authority, missing_port)),
-    };
-    // Only an IPv6 address can contain a colon here.
-    let is_valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
-    (!host.is_empty() && host.bytes().all(is_valid) && port.parse::<u16>().is_ok()).then_some(host)
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    // The bucket and the prefix are options of their own.
+    let example = "https://s3.example.com or http://127.0.0.1:3900, without a bucket and a prefix";
+    let rule = AddressRule { example, path: None, allow_http };
+    rule.check(endpoint).map_err(|error| error.for_option(option))
 }
 
 #[cfg(test)]

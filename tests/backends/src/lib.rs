@@ -4,8 +4,10 @@
 //!
 //! A test that needs a server gets one, or an error that names what to install. No test is skipped. A server comes from
 //! a URL in the environment, from Docker, or from a local process on a free loopback port, in this order.
-//! `ARTIFACT_STORE_TEST_BACKENDS=env|docker|local` forces one of them. Servers that were started here end with the
-//! process that started them, even if it is killed: a shell supervises each server and ends it when that process ends.
+//! `ARTIFACT_STORE_TEST_BACKENDS=env|docker|local` forces one of them. With `env,docker` or `env,local`, servers have the
+//! addresses in the environment, and only those that have none, or that a test kills, come from Docker or a process.
+//! Servers that were started here end with the process that started them, even if it is killed: a shell supervises each
+//! server and ends it when that process ends.
 //!
 //! | variable | value |
 //! |---|---|

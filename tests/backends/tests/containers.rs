@@ -1,6 +1,6 @@
 //! Servers as containers: nothing is left of them, a killed one starts again at its address, and what is missing is named in time.
 //!
-//! Those that need Docker run with `ARTIFACT_STORE_TEST_BACKENDS=docker`, and print `NOT RUN` otherwise.
+//! Those that need Docker run with `ARTIFACT_STORE_TEST_BACKENDS=docker` or `env,docker`, and print `NOT RUN` otherwise.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests.
 
@@ -13,7 +13,8 @@ use artifact_store_backends::{LaunchMethod, Postgres, S3, S3Kind};
 
 /// Whether Docker is forced. If not, prints that the test `name` does not run, past the test harness, which shows no output of a test that passes.
 fn docker_is_forced(name: &str) -> bool {
-    let is_forced = std::env::var("ARTIFACT_STORE_TEST_BACKENDS").is_ok_and(|value| value == "docker");
+    let is_forced = std::env::var("ARTIFACT_STORE_TEST_BACKENDS")
+        .is_ok_and(|value| ["docker", "env,docker"].contains(&value.as_str()));
     if !is_forced {
         let text = format!("\nNOT RUN: {name}: it needs Docker and ARTIFACT_STORE_TEST_BACKENDS=docker\n");
         std::io::stderr().write_all(text.as_bytes()).unwrap();

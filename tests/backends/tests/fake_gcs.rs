@@ -309,11 +309,37 @@ async fn the_file_of_an_interrupted_put_is_deleted_at_the_start() {
     let gcs = FakeGcs::dedicated(Conditions::Honoured).await.unwrap();
     let client = client_in(&gcs, gcs.bucket());
     client.put(&Path::from("a/b"), "whole".into()).await.unwrap();
-    std::fs::write(gcs.data_dir().unwrap().join(gcs.bucket()).join("a/.3881547130"), "").unwrap();
+    // The server puts the name of the object before random digits.
+    std::fs::write(gcs.data_dir().unwrap().join(gcs.bucket()).join("a/.b3881547130"), "").unwrap();
     assert!(client.list(None).try_collect::<Vec<_>>().await.is_err(), "the flaw of the server is gone");
     gcs.kill().await.unwrap();
     gcs.start().await.unwrap();
     assert_eq!(names(&client, None).await, ["a/b"]);
+}
+
+/// A kill leaves the file of a put that is running. It must be in the directory that is deleted with the server.
+#[tokio::test]
+async fn the_file_of_a_running_put_is_in_the_directory_of_the_server() {
+    let gcs = FakeGcs::dedicated(Conditions::Honoured).await.unwrap();
+    let client = client_in(&gcs, gcs.bucket());
+    let directory = gcs.data_dir().unwrap().parent().unwrap().to_owned();
+    // The temporary directory is shared with other tests, so the name is one of this process.
+    let name = format!("running-put-of-{}", std::process::id());
+    let has_its_file = |directory: &std::path::Path| {
+        std::fs::read_dir(directory).unwrap().any(|entry| {
+            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(&format!(".{name}")))
+        })
+    };
+    let path = Path::from(name.as_str());
+    let put = tokio::spawn(async move { client.put(&path, vec![1; 64 * MIB].into()).await });
+    let mut was_there = false;
+    while !put.is_finished() {
+        assert!(!has_its_file(&std::env::temp_dir()), "a kill would leave it for ever");
+        was_there |= has_its_file(&directory);
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    put.await.unwrap().unwrap();
+    assert!(was_there);
 }
 
 /// What an upload leaves, if its client disappears during a put: nothing, because the server never gets a whole body.

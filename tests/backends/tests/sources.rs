@@ -44,6 +44,11 @@ async fn garage_comes_up() {
 }
 
 #[tokio::test]
+async fn a_dedicated_garage_comes_up() {
+    S3::dedicated(S3Kind::Garage).await.unwrap();
+}
+
+#[tokio::test]
 async fn moto_comes_up() {
     assert_eq!(S3::shared(S3Kind::Moto).await.unwrap().kind(), S3Kind::Moto);
 }
@@ -83,10 +88,34 @@ async fn an_address_in_the_environment_is_used() {
     let postgres = Postgres::launch(Some(LaunchMethod::Local)).await.unwrap();
     let proxy = Proxy::start(postgres.address()).await.unwrap();
     let url = postgres.url().replace(&postgres.address().to_string(), &proxy.address().to_string());
-    let environment =
-        [("ARTIFACT_STORE_TEST_POSTGRES_URL", url.as_str()), ("ARTIFACT_STORE_TEST_BACKENDS", "env")];
-    run("postgres_comes_up", &environment).await.unwrap();
-    assert_eq!(proxy.connections(), 1);
+    for (connections, sources) in (1..).zip(["env", "env,local", "env,docker"]) {
+        let environment =
+            [("ARTIFACT_STORE_TEST_POSTGRES_URL", url.as_str()), ("ARTIFACT_STORE_TEST_BACKENDS", sources)];
+        run("postgres_comes_up", &environment).await.unwrap();
+        assert_eq!(proxy.connections(), connections, "{sources}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_no_address_comes_from_the_source_that_is_forced_for_it() {
+    let no_docker = ("DOCKER_HOST", "tcp://127.0.0.1:1");
+    let url = ("ARTIFACT_STORE_TEST_GARAGE_URL", "http://key:secret@127.0.0.1:1/bucket");
+    for (test, url) in [("garage_comes_up", None), ("a_dedicated_garage_comes_up", Some(url))] {
+        let environment = |sources| {
+            let mut environment = vec![no_docker, ("ARTIFACT_STORE_TEST_BACKENDS", sources)];
+            environment.extend(url);
+            environment
+        };
+        run(test, &environment("env,local")).await.unwrap();
+        let text = run(test, &environment("env,docker")).await.unwrap_err();
+        assert!(text.contains("the Docker engine does not respond"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_source_is_refused() {
+    let text = run("garage_comes_up", &[("ARTIFACT_STORE_TEST_BACKENDS", "docker,env")]).await.unwrap_err();
+    assert!(text.contains("must be env, docker, local, env,docker or env,local"), "{text}");
 }
 
 #[tokio::test]

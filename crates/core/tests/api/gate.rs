@@ -30,6 +30,7 @@ enum Fault {
     TooManyRows,
     CursorWithoutRows,
     CursorBeforeLastRow,
+    CursorOfAnotherQuery,
     FailingStream,
     UnadvertisedPresign,
 }
@@ -108,6 +109,12 @@ impl ArtifactStore for FaultyStore {
             Fault::ForeignRow => page.rows[0].scope = Scope::new("evil", "ada", "s").unwrap(),
             Fault::CursorWithoutRows => page.rows.clear(),
             Fault::CursorBeforeLastRow => page.next = self.inner.list(&query.with_limit(1)).await?.next,
+            Fault::CursorOfAnotherQuery => {
+                // The rows are the same, so the cursor is at the last row.
+                let other = ListQuery::new(ScopePattern::exactly(&scope())).with_limit(query.limit());
+                page.next = self.inner.list(&other).await?.next;
+                assert!(page.next.is_some() && other.pattern() != query.pattern());
+            }
             _ => {}
         }
         Ok(page)
@@ -275,7 +282,7 @@ async fn a_page_out_of_order_outside_the_query_or_above_the_limit_is_corrupt() {
 
 #[tokio::test]
 async fn a_cursor_that_does_not_lead_past_the_rows_of_its_page_is_corrupt() {
-    for fault in [Fault::CursorWithoutRows, Fault::CursorBeforeLastRow] {
+    for fault in [Fault::CursorWithoutRows, Fault::CursorBeforeLastRow, Fault::CursorOfAnotherQuery] {
         let (gate, _) = filled_gate(fault, GateOptions::default()).await;
         let query = ListQuery::new(ScopePattern::tenant(ScopePart::new("acme").unwrap())).with_limit(3);
         assert_eq!(gate.list(&query).await.unwrap_err().kind(), ErrorKind::Corrupt, "{fault:?}");

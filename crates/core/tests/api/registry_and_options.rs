@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store_core::{ErrorKind, OptionKind, OptionSpec, Options, Registry};
+use artifact_store_core::{
+    ArtifactStore, Capabilities, Clock, Driver, DriverInfo, ErrorKind, OptionKind, OptionSpec, Options,
+    Registry, StoreError, SweepMode, SweepSummary, UrlForm, async_trait,
+};
 use artifact_store_inmem::InmemDriver;
 use serde_json::{Value, json};
 
@@ -94,6 +97,50 @@ fn a_second_driver_with_the_same_name_is_an_error() {
     registry.register(Arc::new(InmemDriver)).unwrap();
     let error = registry.register(Arc::new(InmemDriver)).unwrap_err();
     assert_eq!(error.to_string(), "a driver 'inmem' is already registered");
+}
+
+/// A driver that cannot be opened.
+#[derive(Debug)]
+struct ClosedDriver(&'static DriverInfo);
+
+#[async_trait]
+impl Driver for ClosedDriver {
+    fn info(&self) -> &'static DriverInfo {
+        self.0
+    }
+    fn capabilities(&self, _: &Options) -> Capabilities {
+        Capabilities::new()
+    }
+    async fn open(&self, _: &Options, _: Arc<dyn Clock>) -> Result<Arc<dyn ArtifactStore>, StoreError> {
+        Err(StoreError::closed())
+    }
+    async fn sweep(&self, _: &Options, _: SweepMode) -> Result<SweepSummary, StoreError> {
+        Err(StoreError::closed())
+    }
+}
+
+/// The result of registering a driver `name` whose URLs have the scheme `scheme`, beside the driver `inmem`.
+fn register(name: &'static str, scheme: &'static str) -> Result<(), String> {
+    let url = UrlForm::HostAndPath { scheme: Some(scheme), host: "bucket", path: "prefix" };
+    let info = DriverInfo { name, about: "A test.", options: &[], url, bytes_cannot_change: false };
+    let mut registry = Registry::new();
+    registry.register(Arc::new(InmemDriver)).unwrap();
+    registry.register(Arc::new(ClosedDriver(Box::leak(Box::new(info))))).map_err(|error| {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(registry.drivers().count(), 1);
+        error.to_string()
+    })
+}
+
+#[test]
+fn a_name_and_a_scheme_have_lower_case_letters_and_digits_only() {
+    assert_eq!(register("gcs2", "gs"), Ok(()));
+    let rule = "it takes lower-case letters and digits and starts with a letter";
+    for bad in ["G_S", "gS", "g-s", "2gs", "g s", ""] {
+        assert_eq!(register(bad, "gs"), Err(format!("'{bad}' is not a driver name; {rule}")));
+        assert_eq!(register("gcs", bad), Err(format!("'{bad}' is not the scheme of a driver; {rule}")));
+    }
+    assert_eq!(register("gcs", "inmem"), Err("a driver 'inmem' is already registered".to_owned()));
 }
 
 #[test]

@@ -6,22 +6,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use artifact_store_core::{Capabilities, Clock, Flag, Options, StoreError};
+use artifact_store_object_support::AddressRule;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::{HttpConnector, ReqwestConnector};
-use object_store::signer::Signer;
 
 use super::{build_error, parse_prefix};
 use crate::client::{Client, Cloud};
 use crate::credentials_azure::Credentials;
 use crate::options::{Tuning, tuning_setters};
-use crate::presign::MAX_PRESIGN_EXPIRY;
+use crate::presign::{MAX_PRESIGN_EXPIRY, UrlSigner};
 use crate::presign_azure::{KeySigner, Location};
 use crate::presign_delegation::DelegationSigner;
 use crate::settings::ObjectStoreConfig;
-use crate::url::{self, EndpointRule};
+use crate::url;
 
 /// The driver's name.
 pub(crate) const AZURE_NAME: &str = "azure";
+/// The variable with the address that issues tokens.
+const AUTHORITY_HOST_VARIABLE: &str = "AZURE_AUTHORITY_HOST";
 
 /// What signs the URLs of downloads from Azure Blob Storage.
 ///
@@ -191,7 +193,8 @@ impl AzureConfig {
         self
     }
 
-    /// Sets the address that issues tokens, for a cloud that is not the public one.
+    /// Sets the address that issues tokens, for a cloud that is not the public one. If it is not set, the address is in
+    /// the variable `AZURE_AUTHORITY_HOST`, or is the one of the public cloud.
     #[must_use]
     pub fn authority_host(mut self, host: impl Into<String>) -> Self {
         self.authority_host = Some(host.into());
@@ -237,20 +240,17 @@ impl AzureConfig {
         url::check_account(&self.account)?;
         url::check_container(&self.container)?;
         url::check_prefix(&self.prefix)?;
-        let allow_http = self.tuning.allow_http;
         if let Some(endpoint) = &self.endpoint {
-            let rule = EndpointRule {
-                option: "endpoint",
+            let rule = AddressRule {
                 example: "https://ACCOUNT.blob.core.usgovcloudapi.net or http://127.0.0.1:10000/ACCOUNT",
                 path: Some(&self.account),
-                allow_http,
+                allow_http: self.tuning.allow_http,
             };
-            url::check_endpoint(rule, endpoint)?;
+            rule.check(endpoint).map_err(|error| error.for_option("endpoint"))?;
         }
         if let Some(host) = &self.authority_host {
-            let example = "https://login.microsoftonline.us";
-            let rule = EndpointRule { option: "authority_host", example, path: None, allow_http };
-            url::check_endpoint(rule, host)?;
+            let check = self.authority_host_rule().check(host);
+            check.map_err(|error| error.for_option("authority_host"))?;
         }
         // The options that say which credentials are used; at most one of them may be set.
         let sources = [
@@ -287,6 +287,28 @@ impl AzureConfig {
         }
     }
 
+    fn authority_host_rule(&self) -> AddressRule<'static> {
+        let example = "https://login.microsoftonline.us";
+        AddressRule { example, path: None, allow_http: self.tuning.allow_http }
+    }
+
+    /// The address that issues tokens, without a slash at its end: the option, else `variable`, the value of
+    /// `AZURE_AUTHORITY_HOST`, which has the same rule. `None` for the public cloud.
+    fn resolve_authority_host(&self, variable: Option<String>) -> Result<Option<String>, StoreError> {
+        let host = match (&self.authority_host, variable.filter(|host| !host.is_empty())) {
+            (Some(host), _) => host.clone(),
+            (None, Some(host)) => {
+                self.authority_host_rule().check(&host).map_err(|error| {
+                    let error = format!("the variable {AUTHORITY_HOST_VARIABLE} {error}");
+                    StoreError::invalid(error)
+                })?;
+                host
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(host.trim_end_matches('/').to_owned()))
+    }
+
     /// The client and everything else that a store works with. Reads the file of the access key.
     ///
     /// # Errors
@@ -298,22 +320,31 @@ impl AzureConfig {
             Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
             None => format!("https://{}.blob.core.windows.net", self.account),
         };
-        let client_options = self.tuning.client_options(&endpoint);
+        let authority_host = self.resolve_authority_host(std::env::var(AUTHORITY_HOST_VARIABLE).ok())?;
+        // Tokens are requested with the same options. Whether plain http is legal was checked for each address.
+        let is_http = |address: &str| address.starts_with("http://");
+        let allow_http = is_http(&endpoint) || authority_host.as_deref().is_some_and(is_http);
+        let client_options = self.tuning.client_options(&endpoint).with_allow_http(allow_http);
         let mut builder = MicrosoftAzureBuilder::new()
             .with_account(&self.account)
             .with_container_name(&self.container)
             .with_endpoint(endpoint.clone())
             .with_client_options(client_options.clone())
             .with_retry(self.tuning.retry_config());
-        let authority_host =
-            self.authority_host.clone().or_else(|| std::env::var("AZURE_AUTHORITY_HOST").ok());
-        if let Some(host) = authority_host.filter(|host| !host.is_empty()) {
-            builder = builder.with_authority_host(host.trim_end_matches('/'));
+        if let Some(host) = authority_host {
+            builder = builder.with_authority_host(host);
         }
         let error = |error| build_error("Azure Blob Storage", error);
-        let store = credentials.configure(builder).build().map_err(error)?;
+        let builder = credentials.configure(builder);
+        let store = builder.clone().build().map_err(error)?;
+        // Both clients use the same tokens.
+        let upload_store = builder
+            .with_client_options(self.tuning.upload_client_options(&endpoint).with_allow_http(allow_http))
+            .with_credentials(Arc::clone(store.credentials()))
+            .build()
+            .map_err(error)?;
         let location = Location::new(&endpoint, &self.account, &self.container);
-        let signer: Option<Arc<dyn Signer>> = match (self.presign, &credentials) {
+        let signer: Option<Arc<dyn UrlSigner>> = match (self.presign, &credentials) {
             (AzurePresign::Key, Credentials::AccessKey(key)) => {
                 Some(Arc::new(KeySigner::new(location, key.clone())))
             }
@@ -325,7 +356,8 @@ impl AzureConfig {
             _ => None,
         };
         let prefix = parse_prefix(&self.prefix)?;
-        let client = Client { store: Arc::new(store), signer, prefix, cloud: Cloud::Azure };
+        let (store, upload_store) = (Arc::new(store), Arc::new(upload_store));
+        let client = Client { store, upload_store, signer, prefix, cloud: Cloud::Azure };
         Ok(self.tuning.store_config(AZURE_NAME, client))
     }
 }
@@ -342,5 +374,43 @@ impl fmt::Debug for AzureConfig {
             .field("credentials", if has_secret { &"given, redacted" } else { &"files or identity" })
             .field("presign", &self.presign)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use artifact_store_core::ErrorKind;
+
+    use super::*;
+
+    fn config() -> AzureConfig {
+        AzureConfig::container("account", "artifacts")
+    }
+
+    #[test]
+    fn the_option_authority_host_wins_over_the_variable_and_both_have_the_same_rule() {
+        let variable = || Some("https://login.microsoftonline.us/".to_owned());
+        assert_eq!(config().resolve_authority_host(None).unwrap(), None);
+        assert_eq!(config().resolve_authority_host(Some(String::new())).unwrap(), None);
+        let host = config().resolve_authority_host(variable()).unwrap();
+        assert_eq!(host.as_deref(), Some("https://login.microsoftonline.us"));
+        let host =
+            config().authority_host("https://login.chinacloudapi.cn/").resolve_authority_host(variable());
+        assert_eq!(host.unwrap().as_deref(), Some("https://login.chinacloudapi.cn"));
+        for (bad, expected) in [
+            ("http://10.0.0.1", "the variable AZURE_AUTHORITY_HOST is plain http to another machine"),
+            ("login.microsoftonline.us", "the variable AZURE_AUTHORITY_HOST is not an http or https URL"),
+            (
+                "https://ada:hunter2@host",
+                "the variable AZURE_AUTHORITY_HOST contains a user name or password",
+            ),
+        ] {
+            let error = config().resolve_authority_host(Some(bad.to_owned())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            let text = error.to_string();
+            assert!(text.starts_with(expected) && !text.contains("hunter2"), "{text}");
+        }
+        let allowed = config().allow_http(true).resolve_authority_host(Some("http://10.0.0.1".to_owned()));
+        assert_eq!(allowed.unwrap().as_deref(), Some("http://10.0.0.1"));
     }
 }

@@ -6,18 +6,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use artifact_store_core::{Capabilities, Clock, Flag, Options, StoreError};
+use artifact_store_object_support::AddressRule;
 use object_store::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GcpSigningCredential, GoogleCloudStorageBuilder};
-use object_store::signer::Signer;
 
 use super::{build_error, parse_prefix};
 use crate::client::{Client, Cloud};
 use crate::credentials_gcs::Credentials;
 use crate::options::{Tuning, tuning_setters};
-use crate::presign::MAX_PRESIGN_EXPIRY;
+use crate::presign::{MAX_PRESIGN_EXPIRY, UrlSigner};
 use crate::presign_gcs::{IamSigner, KeySigner};
 use crate::settings::ObjectStoreConfig;
-use crate::url::{self, EndpointRule};
+use crate::url;
 
 /// The driver's name.
 pub(crate) const GCS_NAME: &str = "gcs";
@@ -31,7 +31,7 @@ pub enum GcsPresign {
     #[default]
     Key,
     /// The service IAM, with a request for each URL. The account of the credentials needs the role Service Account
-    /// Token Creator on itself. A URL is valid for at most 12 hours.
+    /// Token Creator on itself. A user's credentials of gcloud are refused. A URL is valid for at most 12 hours.
     Iam,
     /// Nothing is presigned.
     No,
@@ -174,13 +174,12 @@ impl GcsConfig {
         url::check_bucket(&self.bucket)?;
         url::check_prefix(&self.prefix)?;
         if let Some(endpoint) = &self.endpoint {
-            let rule = EndpointRule {
-                option: "endpoint",
+            let rule = AddressRule {
                 example: "https://storage.googleapis.com or http://127.0.0.1:4443",
                 path: None,
                 allow_http: self.tuning.allow_http,
             };
-            url::check_endpoint(rule, endpoint)?;
+            rule.check(endpoint).map_err(|error| error.for_option("endpoint"))?;
         }
         // The options that say which credentials are used; at most one of them may be set.
         let sources = [
@@ -220,6 +219,13 @@ impl GcsConfig {
     pub fn store_config(&self) -> Result<ObjectStoreConfig, StoreError> {
         self.validate()?;
         let credentials = Credentials::find(self)?;
+        if self.presign == GcsPresign::Iam && matches!(credentials, Credentials::User(_)) {
+            return Err(StoreError::invalid_option(
+                "presign",
+                "is iam, which needs a service account, but the credentials are a user's; set no or key, or use the \
+                 credentials of a service account",
+            ));
+        }
         let endpoint = self.endpoint.as_deref().unwrap_or(GOOGLE).trim_end_matches('/');
         let mut builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(&self.bucket)
@@ -243,18 +249,25 @@ impl GcsConfig {
                     .with_skip_signature(true)
             }
         };
-        let store = builder.build().map_err(|error| build_error("Google Cloud Storage", error))?;
-        let signer: Option<Arc<dyn Signer>> = match self.presign {
-            GcsPresign::Key => credentials.service_account().map(|account| -> Arc<dyn Signer> {
+        let error = |error| build_error("Google Cloud Storage", error);
+        let store = builder.clone().build().map_err(error)?;
+        // Both clients use the same tokens.
+        let upload_store = builder
+            .with_client_options(self.tuning.upload_client_options(endpoint))
+            .with_credentials(Arc::clone(store.credentials()))
+            .build()
+            .map_err(error)?;
+        let signer: Option<Arc<dyn UrlSigner>> = match self.presign {
+            GcsPresign::Key => credentials.service_account().map(|account| -> Arc<dyn UrlSigner> {
                 Arc::new(KeySigner::new(account.clone(), endpoint, &self.bucket))
             }),
             GcsPresign::Iam => Some(Arc::new(IamSigner::new(store.clone()))),
             GcsPresign::No => None,
         };
         let prefix = parse_prefix(&self.prefix)?;
-        Ok(self
-            .tuning
-            .store_config(GCS_NAME, Client { store: Arc::new(store), signer, prefix, cloud: Cloud::Gcs }))
+        let (store, upload_store) = (Arc::new(store), Arc::new(upload_store));
+        let client = Client { store, upload_store, signer, prefix, cloud: Cloud::Gcs };
+        Ok(self.tuning.store_config(GCS_NAME, client))
     }
 }
 

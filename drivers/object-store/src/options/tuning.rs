@@ -9,7 +9,10 @@ use artifact_store_core::{Clock, Options, StoreError, SystemClock};
 use object_store::{ClientOptions, RetryConfig};
 
 use crate::client::Client;
-use crate::settings::{ConditionalCreate, MAX_OBJECT_BYTES, MAX_PARTS, ObjectStoreConfig};
+use crate::settings::{self, ConditionalCreate, MAX_OBJECT_BYTES, MAX_PART_BYTES, ObjectStoreConfig};
+
+/// The slowest upload that does not fail: a request that sends bytes has one second more for each of these.
+const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 256 * 1024;
 
 const MIB: u64 = 1 << 20;
 
@@ -83,7 +86,7 @@ impl Tuning {
     pub(crate) fn validate(&self) -> Result<(), StoreError> {
         // The option's name, its value, the smallest legal value and the largest legal value.
         let number_ranges = [
-            ("part_size", self.part_size, 5 * MIB, 64 * MIB),
+            ("part_size", self.part_size, 5 * MIB, MAX_PART_BYTES),
             ("part_concurrency", self.part_concurrency, 1, 16),
             ("list_concurrency", self.list_concurrency, 1, 256),
             ("max_attempts", self.max_attempts, 1, 20),
@@ -112,8 +115,7 @@ impl Tuning {
 
     /// The size limit of an artifact, in bytes.
     pub(crate) fn max_size(&self) -> u64 {
-        let by_parts = self.part_size.saturating_mul(MAX_PARTS);
-        self.max_artifact_bytes.min(by_parts).min(MAX_OBJECT_BYTES)
+        settings::max_size(self.part_size, self.max_artifact_bytes)
     }
 
     /// What a store of the driver `driver` on `client` works with.
@@ -135,13 +137,25 @@ impl Tuning {
         }
     }
 
-    /// How connections to `endpoint` are made. A body of any length may be sent, as long as no single step of it takes
-    /// longer than `request_timeout`.
+    /// How connections to `endpoint` are made, for requests without a body or with a small one. An attempt has
+    /// `request_timeout` to receive the response, and then for each chunk of its body.
     pub(crate) fn client_options(&self, endpoint: &str) -> ClientOptions {
+        self.client_options_with(endpoint, self.request_timeout)
+    }
+
+    /// How connections to `endpoint` are made for requests that send the bytes of artifacts. The time until the response
+    /// includes that of sending the body, so an attempt has one second more for each 256 KiB that are sent at once.
+    pub(crate) fn upload_client_options(&self, endpoint: &str) -> ClientOptions {
+        let in_flight = self.part_size.saturating_mul(self.part_concurrency);
+        let send_time = Duration::from_secs(in_flight / MIN_UPLOAD_BYTES_PER_SECOND);
+        self.client_options_with(endpoint, self.request_timeout.saturating_add(send_time))
+    }
+
+    fn client_options_with(&self, endpoint: &str, read_timeout: Duration) -> ClientOptions {
         ClientOptions::new()
             .with_allow_http(endpoint.starts_with("http://"))
             .with_connect_timeout(self.connect_timeout)
-            .with_read_timeout(self.request_timeout)
+            .with_read_timeout(read_timeout)
             .with_timeout_disabled()
     }
 

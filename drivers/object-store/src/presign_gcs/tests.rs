@@ -117,13 +117,13 @@ async fn iam_signs_the_same_text_as_a_key_and_for_twelve_hours() {
         .with_http_connector(iam.clone())
         .build()
         .unwrap();
-    let query = [
-        ("response-content-disposition", "attachment; filename=\"a b\""),
-        ("response-content-type", "text/plain"),
-    ];
-    let options = SignedUrlOptions::new().with_query(query);
-    let signed = IamSigner::new(store)
-        .signed_url_opts(Method::GET, &Path::from("a/b.txt"), Duration::from_hours(24), &options)
+    let headers = ResponseHeaders {
+        content_type: "text/plain",
+        content_disposition: "attachment; filename=\"a b\"",
+        cache_control: "private",
+    };
+    let (signed, expires_at) = IamSigner::new(store)
+        .sign_get(&Path::from("a/b.txt"), Duration::from_hours(24), headers)
         .await
         .unwrap();
     let parameter = |name: &str| signed.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
@@ -131,14 +131,15 @@ async fn iam_signs_the_same_text_as_a_key_and_for_twelve_hours() {
     assert_eq!(parameter("X-Goog-Signature"), "abababab");
     assert_eq!(parameter("response-content-disposition"), "attachment; filename=\"a b\"");
     let date = parameter("X-Goog-Date");
-    let start = crate::presign::parse_compact(&date).unwrap();
+    let start = parse_compact(&date).unwrap();
+    assert_eq!(expires_at, start.checked_add(Duration::from_hours(12)).unwrap());
     let url = Url::parse("https://storage.googleapis.com/bucket/a/b.txt").unwrap();
     let request = CanonicalRequest::new(
         &Method::GET,
         &url,
         url.path(),
         email,
-        &options.extra_query,
+        &header_parameters(headers),
         start,
         Duration::from_hours(12),
     );

@@ -60,10 +60,10 @@ impl FaultyBackend {
         self.objects().put(key, bytes.into()).await.unwrap();
     }
 
-    /// Sweeps with a store for which no object is young.
+    /// Sweeps with a store for which no object is young. Such a store only sweeps, so it is opened as existing.
     pub(crate) async fn sweep_all(&self) -> SweepReport {
         let config = self.config().upload_ttl(Duration::ZERO);
-        let store = ObjectArtifactStore::open(config).await.unwrap();
+        let store = ObjectArtifactStore::open_existing(config).await.unwrap();
         let report = store.sweep().await.unwrap();
         store.close().await.unwrap();
         report

@@ -36,6 +36,10 @@ pub(crate) enum Outcome {
     Denied,
     /// The request has its effect, and its response is lost.
     ResponseIsLost,
+    /// The request has its effect, its response is lost, and the repeated request is refused because of the credentials.
+    RepeatIsDenied,
+    /// The request has no effect, because an object exists.
+    Exists,
     /// The request takes this time, and then succeeds.
     Takes(Duration),
 }
@@ -95,6 +99,13 @@ impl Control {
             Some(Outcome::ResponseIsLost) => {
                 request.await?;
                 Err(failed())
+            }
+            Some(Outcome::RepeatIsDenied) => {
+                request.await?;
+                Err(Error::PermissionDenied { path: key.to_owned(), source: "denied by a rule".into() })
+            }
+            Some(Outcome::Exists) => {
+                Err(Error::AlreadyExists { path: key.to_owned(), source: "exists by a rule".into() })
             }
             Some(Outcome::Takes(time)) => {
                 tokio::time::sleep(time).await;

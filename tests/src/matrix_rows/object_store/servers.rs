@@ -10,7 +10,7 @@ use artifact_store_backends::{AzureStandIn, Conditions, FakeGcs, S3, S3Kind};
 use artifact_store_conformance::{Backend, Harness, HttpClient, StoreOptions};
 use artifact_store_core::{ArtifactStore, BoxError, Bytes, StoreError, async_trait};
 use artifact_store_object_store::{
-    AzureConfig, ConditionalCreate, GcsConfig, GcsPresign, ObjectArtifactStore, ObjectStoreConfig,
+    AzureConfig, GcsConfig, GcsPresign, ObjectArtifactStore, ObjectStoreConfig,
 };
 use futures_util::TryStreamExt;
 use http::Method;
@@ -146,19 +146,11 @@ impl ServerBackend {
                     .max_artifact_bytes(with.max_artifact_bytes)
                     .store_config()
             }
-            StorageServer::S3(kind) => {
-                let config = ObjectStoreConfig::new(self.client().await.map_err(found)?)
-                    .prefix(Path::from(PREFIX))
-                    .durable(true)
-                    .clock(clock)
-                    .max_artifact_bytes(with.max_artifact_bytes);
-                // moto looks for the object first and writes then, so it may honour a condition in the probe alone.
-                Ok(if kind == S3Kind::Moto {
-                    config.conditional_create(ConditionalCreate::No)
-                } else {
-                    config
-                })
-            }
+            StorageServer::S3(_) => Ok(ObjectStoreConfig::new(self.client().await.map_err(found)?)
+                .prefix(Path::from(PREFIX))
+                .durable(true)
+                .clock(clock)
+                .max_artifact_bytes(with.max_artifact_bytes)),
         }
     }
 }

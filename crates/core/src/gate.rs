@@ -25,11 +25,11 @@ use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 
 use checked::CheckedStream;
 
-/// Whether the gate hashes a read of a whole artifact while it is streamed, and compares the SHA-256 with the record.
+/// Whether the gate hashes the bytes of a read while they are streamed, and compares the hash with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyReads {
-    /// Every read of a whole artifact is hashed. If its SHA-256 is not the one in the record, the stream ends with an
-    /// error.
+    /// Every read of a whole artifact is hashed, and so is every read of a range of an artifact that is small or whose
+    /// record has a [`blake3`](Record::blake3). If the hash is not the one in the record, the stream ends with an error.
     #[default]
     Always,
     /// Only the length of a read is checked. This is for storages that verify their data themselves.
@@ -52,7 +52,7 @@ pub enum VerifyReads {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GateOptions {
-    /// Whether the SHA-256 of a read of a whole artifact is compared with the record.
+    /// Whether the hash of a read is compared with the record.
     pub verify_reads: VerifyReads,
     /// The largest artifact in bytes; `u64::MAX` for no limit. The driver's own limit applies in any case.
     pub max_artifact_bytes: u64,
@@ -61,7 +61,7 @@ pub struct GateOptions {
 }
 
 impl GateOptions {
-    /// Sets whether the SHA-256 of a read of a whole artifact is compared with the record.
+    /// Sets whether the hash of a read is compared with the record.
     #[must_use]
     pub fn with_verify_reads(mut self, verify_reads: VerifyReads) -> Self {
         self.verify_reads = verify_reads;
@@ -99,9 +99,10 @@ impl Default for GateOptions {
 /// - A result with another scope, id or range than requested is `Corrupt`.
 /// - A page is `Corrupt` if a row does not match the query, if rows are out of order, or if there are too many rows. It
 ///   is also `Corrupt` if a requested total is missing, or if the page has a total that was not requested.
-/// - With [`VerifyReads::Always`], a read of a whole artifact ends successfully only if its SHA-256 is the one in the
-///   record. A read that is shorter or longer than its range is always `Corrupt`. The last chunk of a read is held back
-///   until these checks have passed.
+/// - With [`VerifyReads::Always`], a read of a whole artifact ends successfully only if its SHA-256 or BLAKE3 is the one in
+///   the record. If the driver uses [`RangeRead`](crate::RangeRead), each block of a read is checked before a byte of it is
+///   returned, also in a read of a range. A read that is shorter or longer than its range is always `Corrupt`. The last
+///   chunk of a read is held back until these checks have passed.
 /// - Returned cursors are signed, and passed cursors are verified.
 /// - Every error gets a context: the driver, the verb and, if the verb takes an id, the id.
 #[derive(Debug)]
@@ -235,6 +236,12 @@ impl ArtifactStore for Gate {
             if observer.completed() != Some(recorded) {
                 return Err(StoreError::corrupt("the store returned a record of other bytes"));
             }
+            // An older artifact may have no BLAKE3, and some drivers store none.
+            if let (Some(recorded), Some(observed)) = (put.record.blake3, observer.blake3())
+                && recorded != observed
+            {
+                return Err(StoreError::corrupt("the store returned a record with another BLAKE3"));
+            }
             Ok(put)
         })
         .await
@@ -257,11 +264,16 @@ impl ArtifactStore for Gate {
                     get.range
                 )));
             }
-            // The record has only the SHA-256 of the whole artifact, so the SHA-256 of a part cannot be compared.
-            let must_compare = self.verify_reads == VerifyReads::Always && requested == whole;
-            let digest = must_compare.then_some(get.record.digest);
+            let mut source = get.stream;
+            let mut digest = None;
+            match self.verify_reads {
+                VerifyReads::Never => source.stop_verifying(),
+                VerifyReads::Always if source.verifies(&get.record) => {}
+                // The record has only the SHA-256 of the whole artifact, so the SHA-256 of a part cannot be compared.
+                VerifyReads::Always => digest = (requested == whole).then_some(get.record.digest),
+            }
             let context = self.context(Verb::Get, Some(id));
-            let stream = CheckedStream::new(get.stream, requested.end - requested.start, digest, context);
+            let stream = CheckedStream::new(source, requested.end - requested.start, digest, context);
             Ok(Some(GetResult { stream: stream.into(), ..get }))
         })
         .await

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Blake3Digest, Digest};
 use crate::error::StoreError;
 
 /// The number of hex digits of the digest in an id. 32 digits are 128 bits, so an accidental collision is practically
@@ -34,6 +34,25 @@ impl FromStr for Digest {
 }
 
 impl TryFrom<String> for Digest {
+    type Error = StoreError;
+    fn try_from(text: String) -> Result<Self, StoreError> {
+        text.parse()
+    }
+}
+
+impl FromStr for Blake3Digest {
+    type Err = StoreError;
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        HEXLOWER
+            .decode(text.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self::from_bytes)
+            .ok_or_else(|| StoreError::invalid("a BLAKE3 is written as 64 lower-case hex digits"))
+    }
+}
+
+impl TryFrom<String> for Blake3Digest {
     type Error = StoreError;
     fn try_from(text: String) -> Result<Self, StoreError> {
         text.parse()

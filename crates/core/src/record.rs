@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Blake3Digest, Digest};
 use crate::error::StoreError;
 use crate::id::{ArtifactId, Namespace};
 use crate::scope::Scope;
@@ -236,6 +236,10 @@ pub struct Record {
     pub id: ArtifactId,
     /// The full SHA-256 of the bytes.
     pub digest: Digest,
+    /// The BLAKE3 of the bytes, with which reads check them: see [`RangeRead`](crate::RangeRead). `None` if the artifact
+    /// is small, or if the driver stores no tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<Blake3Digest>,
     /// The number of bytes.
     pub size: u64,
     /// The scope of the artifact.
@@ -249,7 +253,15 @@ pub struct Record {
 impl Record {
     /// The record of bytes with `digest` and `size` in `scope`, created at `created_at`.
     pub fn new(scope: Scope, options: PutOptions, digest: Digest, size: u64, created_at: Timestamp) -> Self {
-        Self { id: ArtifactId::new(&options.namespace, &digest), digest, size, scope, created_at, options }
+        let id = ArtifactId::new(&options.namespace, &digest);
+        Self { id, digest, blake3: None, size, scope, created_at, options }
+    }
+
+    /// Sets the BLAKE3 of the bytes. A driver sets it if it also stores the [`HashTree`](crate::HashTree).
+    #[must_use]
+    pub fn with_blake3(mut self, blake3: Option<Blake3Digest>) -> Self {
+        self.blake3 = blake3;
+        self
     }
 
     /// The reference that a runtime passes on instead of the bytes.

@@ -10,6 +10,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
 use crate::error::StoreError;
+use crate::record::Record;
+use crate::tree::VerifiedStream;
 
 /// A stream of an artifact's bytes.
 ///
@@ -28,12 +30,31 @@ use crate::error::StoreError;
 /// # }).unwrap().unwrap();
 /// ```
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct ByteStream(Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send + 'static>>);
+pub struct ByteStream(Source);
+
+enum Source {
+    /// The stream of a driver. The Gate checks it as far as it can.
+    Driver(Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send + 'static>>),
+    /// A stream that checks the bytes itself.
+    Verified(Box<VerifiedStream>),
+}
 
 impl ByteStream {
     /// Wraps a driver's stream.
     pub fn new(stream: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static) -> Self {
-        Self(Box::pin(stream))
+        Self(Source::Driver(Box::pin(stream)))
+    }
+
+    /// Whether the stream checks its bytes itself, with a hash in `record`.
+    pub(crate) fn verifies(&self, record: &Record) -> bool {
+        matches!(&self.0, Source::Verified(stream) if stream.verifies(record))
+    }
+
+    /// Makes a stream that checks its bytes itself check only their length.
+    pub(crate) fn stop_verifying(&mut self) {
+        if let Source::Verified(stream) = &mut self.0 {
+            stream.stop_verifying();
+        }
     }
 
     /// A stream of bytes in memory, as one chunk without a copy. If `bytes` is empty, the stream has no chunk.
@@ -80,11 +101,23 @@ impl Stream for ByteStream {
     type Item = Result<Bytes, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(cx)
+        match &mut self.0 {
+            Source::Driver(stream) => stream.as_mut().poll_next(cx),
+            Source::Verified(stream) => Pin::new(&mut **stream).poll_next(cx),
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        match &self.0 {
+            Source::Driver(stream) => stream.size_hint(),
+            Source::Verified(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl From<VerifiedStream> for ByteStream {
+    fn from(stream: VerifiedStream) -> Self {
+        Self(Source::Verified(Box::new(stream)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names below the root, and the format of an artifact's file: bytes, record, footer.
+//! Names below the root, and the format of an artifact's file: bytes, nodes of their BLAKE3 tree, record, footer.
 //!
 //! [`FORMAT_VERSION`] identifies the format; a changed format needs a new version. This module must never open, create
 //! or remove anything. It reads from files that its callers opened.
@@ -8,13 +8,15 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use artifact_store_core::{
-    ArtifactId, Digest, Hasher, KeyToken, MAX_KEY_TOKEN_BYTES, Record, Scope, StoreError,
+    ArtifactId, Digest, Hasher, KeyToken, MAX_KEY_TOKEN_BYTES, RangeRead, Record, Scope, StoreError,
 };
 
 use crate::error::map_io_error;
 
-/// The format version that this build reads and writes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The format version that this build writes. It also reads version 1, whose files have no nodes.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The format version before [`FORMAT_VERSION`].
+pub(crate) const PREVIOUS_FORMAT_VERSION: u32 = 1;
 /// The name of the marker file. A directory that contains this file is a store.
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
 /// The word before the version in the marker file.
@@ -105,8 +107,14 @@ pub(crate) fn is_temp_name(name: &str) -> bool {
     })
 }
 
-/// Encodes the trailer of an artifact's file. The trailer follows the artifact's bytes. It contains the record and the
-/// footer.
+/// The length of the nodes of the artifact's BLAKE3 tree. In the file they follow the artifact's bytes. 0 if the record
+/// has no BLAKE3.
+fn nodes_len(record: &Record) -> u64 {
+    RangeRead::new(record, 0..record.size).nodes_len()
+}
+
+/// Encodes the trailer of an artifact's file. The trailer follows the artifact's bytes and the nodes of their tree. It
+/// contains the record and the footer.
 ///
 /// # Errors
 /// `InvalidArgument` if the record is too large. `Backend` if the record cannot be encoded, or if decoding would fail
@@ -164,7 +172,7 @@ impl<'a> Footer<'a> {
         if magic != MAGIC {
             return Err("the footer is missing");
         }
-        if u32_from_le(version) != FORMAT_VERSION {
+        if !matches!(u32_from_le(version), FORMAT_VERSION | PREVIOUS_FORMAT_VERSION) {
             return Err("the footer has an unknown version");
         }
         Ok(Self { record_checksum, record_length: u32_from_le(record_length) })
@@ -213,14 +221,14 @@ pub(crate) fn read_record(
     if record_length > MAX_RECORD_BYTES || trailer_length > file_length {
         return Err(corrupt("the record length in the footer is larger than the file or the maximum"));
     }
-    // The bytes of the artifact are before the trailer, so the record begins at the offset `size`.
-    let size = file_length - trailer_length;
+    // The record begins at this offset. The bytes of the artifact and the nodes of their tree are before it.
+    let record_offset = file_length - trailer_length;
     // If the record is longer than the part of the tail before the footer, the whole record is read separately.
     let json = if record_length <= footer_offset {
         &buffer[footer_offset - record_length..footer_offset]
     } else {
         buffer.resize(record_length, 0);
-        file.read_exact_at(buffer, size).map_err(read_error)?;
+        file.read_exact_at(buffer, record_offset).map_err(read_error)?;
         &buffer[..]
     };
     if record_checksum(json, footer.record_length).as_bytes() != footer.record_checksum {
@@ -228,7 +236,7 @@ pub(crate) fn read_record(
     }
     let record: Record = serde_json::from_slice(json)
         .map_err(|error| corrupt("the record cannot be decoded").with_source(error))?;
-    if record.size != size {
+    if record.size.checked_add(nodes_len(&record)) != Some(record_offset) {
         return Err(corrupt("the number of bytes in the file differs from the size in the record"));
     }
     Ok(record)
@@ -254,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_of_version_1_stays_as_it_is() {
+    fn the_format_of_version_2_stays_as_it_is() {
         let trailer = encode_trailer(&record()).unwrap();
         let (json, footer) = trailer.split_at(trailer.len() - 48);
         assert_eq!(
@@ -267,7 +275,7 @@ mod tests {
         );
         let length = u32::try_from(json.len()).unwrap().to_le_bytes();
         assert_eq!(&footer[..32], Digest::of(&[json, &length[..]].concat()).as_bytes());
-        assert_eq!(&footer[32..], [&length[..], &[1, 0, 0, 0], b"ARTSTORE"].concat());
+        assert_eq!(&footer[32..], [&length[..], &[2, 0, 0, 0], b"ARTSTORE"].concat());
     }
 
     #[test]

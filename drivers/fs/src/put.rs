@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, BodyStream, Bytes, Digest, InMemoryBody, PutOptions, PutOutcome, PutResult, Record, Scope,
-    StoreError,
+    ArtifactId, BodyStream, Bytes, CompletedBody, Digest, HashTree, InMemoryBody, PutOptions, PutOutcome,
+    PutResult, Record, Scope, StoreError,
 };
 use rustix::io::Errno;
 
@@ -38,9 +38,8 @@ pub(crate) async fn put_bytes(
 ) -> Result<PutResult, StoreError> {
     let (state, scope) = (Arc::clone(state), scope.clone());
     pool.run(move |cancel| {
-        let (bytes, digest) = body.finish()?;
-        let size = bytes.len() as u64;
-        commit(&state, cancel, Upload { scope, options, digest, size, temp: None, chunks: vec![bytes] })
+        let (bytes, completed, tree) = body.finish_with_tree()?;
+        commit(&state, cancel, Upload { scope, options, completed, tree, temp: None, chunks: vec![bytes] })
     })
     .await
 }
@@ -50,9 +49,10 @@ pub(crate) async fn put_stream(
     state: &Arc<StoreState>,
     pool: &BlockingPool,
     scope: &Scope,
-    mut body: BodyStream,
+    body: BodyStream,
     options: PutOptions,
 ) -> Result<PutResult, StoreError> {
+    let mut body = body.with_tree();
     let mut write = PendingWrite::default();
     let mut chunks = Vec::new();
     let mut batched_bytes = 0;
@@ -88,14 +88,11 @@ pub(crate) async fn put_stream(
             );
         }
     }
-    let completed = body.finish()?;
+    let (completed, tree) = body.finish_with_tree()?;
     let temp = write.wait().await?;
     let (state, scope) = (Arc::clone(state), scope.clone());
-    pool.run(move |cancel| {
-        let upload = Upload { scope, options, digest: completed.digest, size: completed.size, temp, chunks };
-        commit(&state, cancel, upload)
-    })
-    .await
+    pool.run(move |cancel| commit(&state, cancel, Upload { scope, options, completed, tree, temp, chunks }))
+        .await
 }
 
 /// The task that writes the latest batch of a streamed body. The task owns the temporary file. `None` before the
@@ -126,20 +123,23 @@ fn get_or_create_temp(temp: Option<TempFile>, state: &StoreState) -> Result<Temp
 struct Upload {
     scope: Scope,
     options: PutOptions,
-    digest: Digest,
-    size: u64,
+    completed: CompletedBody,
+    /// `None` for a small body.
+    tree: Option<HashTree>,
     /// `None` if no chunk was written yet.
     temp: Option<TempFile>,
     chunks: Vec<Bytes>,
 }
 
 impl Upload {
-    /// Completes the temporary file: writes the remaining chunks and the trailer. Under `SyncPolicy::Always` also syncs
-    /// the file. Returns the file and the record in its trailer.
+    /// Completes the temporary file: writes the remaining chunks, the nodes of the tree and the trailer. Under
+    /// `SyncPolicy::Always` also syncs the file. Returns the file and the record in its trailer.
     fn complete_file(self, state: &StoreState) -> Result<(TempFile, Record), StoreError> {
-        let Self { scope, options, digest, size, temp, chunks } = self;
+        let Self { scope, options, completed, tree, temp, mut chunks } = self;
         let mut file = get_or_create_temp(temp, state)?;
-        let record = Record::new(scope, options, digest, size, state.clock.now());
+        let record = Record::new(scope, options, completed.digest, completed.size, state.clock.now())
+            .with_blake3(tree.as_ref().map(|tree| tree.root));
+        chunks.extend(tree.map(|tree| tree.nodes));
         file.append(&chunks, &encode_trailer(&record)?)?;
         if state.sync.is_always() {
             file.sync()?;
@@ -153,9 +153,9 @@ impl Upload {
 /// If several puts of the artifact race, [`TempFile::publish`] succeeds for only one of them, because it never replaces
 /// a file. This function calls [`existing_record`] only to avoid needless writes.
 fn commit(state: &StoreState, cancel: &CancellationToken, upload: Upload) -> Result<PutResult, StoreError> {
-    let id = ArtifactId::new(&upload.options.namespace, &upload.digest);
+    let id = ArtifactId::new(&upload.options.namespace, &upload.completed.digest);
     let key = ArtifactKey::new(&upload.scope, &id);
-    if let Some(record) = existing_record(state, &key, &upload.scope, &id, &upload.digest)? {
+    if let Some(record) = existing_record(state, &key, &upload.scope, &id, &upload.completed.digest)? {
         return Ok(PutResult { record, outcome: PutOutcome::AlreadyExists });
     }
     let (mut file, record) = upload.complete_file(state)?;

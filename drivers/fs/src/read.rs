@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use artifact_store_core::{ByteRange, ByteStream, Bytes, GetResult, MAX_PIECE_BYTES, Record, StoreError};
-use futures_util::Stream;
+use artifact_store_core::{
+    ByteRange, ByteStream, Bytes, GetResult, MAX_PIECE_BYTES, RangeRead, Record, StoreError,
+};
+use futures_util::{Stream, StreamExt};
 use rustix::buffer::spare_capacity;
 use rustix::io::retry_on_intr;
 use tokio::runtime::Handle;
@@ -31,10 +33,17 @@ pub(crate) fn get_range(
     record: Record,
     file: File,
     range: Option<ByteRange>,
-    runtime: Handle,
+    runtime: &Handle,
 ) -> Result<GetResult, StoreError> {
     let range = range.map_or(0..record.size, |range| range.resolve(record.size));
-    let stream = stream_range(file, &range, runtime)?;
+    let read = RangeRead::new(&record, range.clone());
+    let file = Arc::new(file);
+    // In the file, the nodes follow the bytes of the artifact.
+    let [groups, blocks] = read.nodes().map(|part| record.size + part.start..record.size + part.end);
+    let groups = stream_range(&file, &groups, runtime)?;
+    let blocks = stream_range(&file, &blocks, runtime)?;
+    let data = stream_range(&file, &read.data(), runtime)?;
+    let stream = read.into_stream(data, ByteStream::new(groups.chain(blocks)));
     Ok(GetResult { record, range, stream })
 }
 
@@ -45,13 +54,13 @@ pub(crate) fn get_range(
 ///
 /// # Errors
 /// `Corrupt` if the file ends too early, `Unavailable`, `Backend`. The same errors may end the stream.
-fn stream_range(file: File, range: &Range<u64>, runtime: Handle) -> Result<ByteStream, StoreError> {
+fn stream_range(file: &Arc<File>, range: &Range<u64>, runtime: &Handle) -> Result<ByteStream, StoreError> {
     if range.end - range.start <= INLINE_BYTES {
-        return read_range(&file, range.clone()).map(ByteStream::from_bytes);
+        return read_range(file, range.clone()).map(ByteStream::from_bytes);
     }
     Ok(ByteStream::new(ChunkStream {
-        file: Arc::new(file),
-        runtime,
+        file: Arc::clone(file),
+        runtime: runtime.clone(),
         remaining: range.clone(),
         pending: None,
         buffer: Bytes::new(),

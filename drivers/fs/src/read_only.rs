@@ -95,7 +95,7 @@ impl ArtifactStore for ReadOnlyStore {
         self.pool
             .run(move |_| {
                 let Some((record, file)) = open_artifact(&dirs, &scope, &id)? else { return Ok(None) };
-                read::get_range(record, file, range, Handle::current()).map(Some)
+                read::get_range(record, file, range, &Handle::current()).map(Some)
             })
             .await
     }

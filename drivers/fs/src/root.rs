@@ -5,7 +5,7 @@
 use std::fs::{DirBuilder, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,9 @@ use rustix::io::Errno;
 use crate::config::SyncPolicy;
 use crate::dirs::{entry_names, inherit_owner, open_dir, open_file, open_or_create_dir, sync_dir};
 use crate::error::{is_unsupported, map_io_error};
-use crate::layout::{ARTIFACTS_DIR, FORMAT_FILE, FORMAT_NAME, FORMAT_VERSION, TMP_DIR, is_temp_name};
+use crate::layout::{
+    ARTIFACTS_DIR, FORMAT_FILE, FORMAT_NAME, FORMAT_VERSION, PREVIOUS_FORMAT_VERSION, TMP_DIR, is_temp_name,
+};
 use crate::probe::check_publishing;
 use crate::temp::TempFile;
 
@@ -47,7 +49,8 @@ impl Root {
             |error: Errno| map_io_error(format_args!("opening the root {}", path.display()), error);
 
         let dir = open_or_create_root(&path)?;
-        let has_marker = check_marker(&dir, &path)?;
+        let version = read_version(&dir, &path)?;
+        let has_marker = version.is_some();
         if !has_marker {
             check_is_unused(&dir, &path)?;
         }
@@ -56,7 +59,9 @@ impl Root {
         if !has_marker {
             write_marker(&dir, &tmp)?;
             // Another process may have written its marker first. So the format version of the marker is checked again.
-            check_marker(&dir, &path)?;
+            read_version(&dir, &path)?;
+        } else if version == Some(PREVIOUS_FORMAT_VERSION) {
+            raise_version(&dir)?;
         }
         // The directory `artifacts` is created last, so that artifacts never exist in a root without the marker.
         let artifacts = open_or_create_dir(&dir, ARTIFACTS_DIR).map_err(open_error)?;
@@ -137,7 +142,7 @@ pub(crate) fn open_existing(path: &Path) -> Result<OwnedFd, StoreError> {
         Err(Errno::NOENT) => return Err(not_a_store()),
         Err(error) => return Err(open_root_error(&path, error)),
     };
-    if check_marker(&dir, &path)? { Ok(dir) } else { Err(not_a_store()) }
+    if read_version(&dir, &path)?.is_some() { Ok(dir) } else { Err(not_a_store()) }
 }
 
 /// The absolute path without a slash or dot at its end. With a slash or dot at the end, the operating system would
@@ -230,27 +235,29 @@ fn create_root_with_owner(
     })
 }
 
-/// Returns whether the marker file `FORMAT` exists in `dir`, the root directory at `path`.
+/// Returns the format version in the marker file `FORMAT` in `dir`, the root directory at `path`. Returns `None` if the
+/// file does not exist.
 ///
 /// # Errors
-/// `InvalidArgument` if the file `FORMAT` exists but does not name this driver and this format version; `Corrupt` if
+/// `InvalidArgument` if the file `FORMAT` exists but does not name this driver and a known version; `Corrupt` if
 /// `FORMAT` is a directory or a symbolic link; `Unavailable`, `Backend`.
-fn check_marker(dir: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
+fn read_version(dir: &OwnedFd, path: &Path) -> Result<Option<u32>, StoreError> {
     let read_error = |error: std::io::Error| {
         map_io_error(format_args!("reading {FORMAT_FILE} in {}", path.display()), error)
     };
     let text = match open_file(dir, FORMAT_FILE) {
         Ok(file) => read_marker(file).map_err(read_error)?,
-        Err(Errno::NOENT) => return Ok(false),
+        Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(read_error(error.into())),
     };
-    // The text is, for example, "artifact-store-fs 1\n".
+    // The text is, for example, "artifact-store-fs 2\n".
     let after_name = text.strip_prefix(FORMAT_NAME);
     let version = after_name.and_then(|version| version.strip_prefix(' ')?.strip_suffix('\n'));
     match version.map(str::parse::<u32>) {
-        Some(Ok(FORMAT_VERSION)) => Ok(true),
+        Some(Ok(version @ (FORMAT_VERSION | PREVIOUS_FORMAT_VERSION))) => Ok(Some(version)),
         Some(Ok(version)) => Err(StoreError::invalid(format!(
-            "the store in {} has format version {version}; this build reads version {FORMAT_VERSION}",
+            "the store in {} has format version {version}; this build reads versions {PREVIOUS_FORMAT_VERSION} and \
+             {FORMAT_VERSION}",
             path.display()
         ))),
         _ => Err(StoreError::invalid(format!(
@@ -308,7 +315,7 @@ fn check_is_unused(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
             // Then the marker exists now.
             ARTIFACTS_DIR => {
                 let is_empty = contains_only(|_| false)?;
-                is_empty || check_marker(dir, path)?
+                is_empty || read_version(dir, path)?.is_some()
             }
             _ => false,
         };
@@ -333,6 +340,21 @@ fn write_marker(dir: &OwnedFd, tmp: &Arc<OwnedFd>) -> Result<(), StoreError> {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(map_io_error(format_args!("writing {FORMAT_FILE}"), error)),
     }
+}
+
+/// Writes [`FORMAT_VERSION`] over the previous version in the marker file, so that an older build refuses the store. Files
+/// of the previous version stay as they are and can still be read.
+fn raise_version(dir: &OwnedFd) -> Result<(), StoreError> {
+    let write_error = |error| map_io_error(format_args!("writing the new version to {FORMAT_FILE}"), error);
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let marker = rustix::fs::openat(dir, FORMAT_FILE, flags, Mode::empty())
+        .map_err(|error| write_error(error.into()))?;
+    let marker = File::from(marker);
+    // Both versions have one digit. The write of one byte is atomic, and a running sweep keeps its lock of the file.
+    let offset = FORMAT_NAME.len() as u64 + 1;
+    marker.write_all_at(FORMAT_VERSION.to_string().as_bytes(), offset).map_err(write_error)?;
+    // Files of this version must not exist in a store whose marker has the previous one.
+    marker.sync_all().map_err(write_error)
 }
 
 /// Syncs the entry of the root in its parent directory. Errors are ignored.

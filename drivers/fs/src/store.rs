@@ -139,7 +139,7 @@ impl ArtifactStore for FsStore {
         self.pool
             .run(move |_| {
                 let Some((record, file)) = open_artifact(&state.dirs, &scope, &id)? else { return Ok(None) };
-                read::get_range(record, file, range, Handle::current()).map(Some)
+                read::get_range(record, file, range, &Handle::current()).map(Some)
             })
             .await
     }

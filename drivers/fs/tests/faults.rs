@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactStore, Body, BoxError, Bytes, Clock, ErrorKind, HealthStatus, ListQuery, PutOptions, PutOutcome,
-    Scope, ScopePart, ScopePattern, StoreError, Timestamp,
+    ArtifactStore, Body, BoxError, ByteRange, Bytes, Clock, ErrorKind, HealthStatus, ListQuery, PutOptions,
+    PutOutcome, Scope, ScopePart, ScopePattern, StoreError, Timestamp,
 };
 use artifact_store_fs::{FsStore, SweepReport, SyncPolicy};
 use common::{
@@ -109,6 +109,54 @@ async fn an_altered_byte_of_an_artifact_is_detected_behind_the_gate() {
         flip_bit(&test_dir.file(), size as u64 / 2);
         let get = store.get(&scope(), &id_of(&content), None).await.unwrap().unwrap();
         assert_kind(drain(get).await, ErrorKind::Corrupt, "");
+        store.delete(&scope(), &id_of(&content)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_altered_bit_of_bytes_or_tree_is_found_by_a_whole_read_and_by_a_read_of_its_range() {
+    let test_dir = TestDir::new();
+    let store = test_dir.open_gated().await;
+    // A body without a tree, one of a single block, one of a single group, and one of several groups.
+    for size in [10_000, 60_000, MIB, 9 * MIB] {
+        let content = random_bytes(size);
+        put(&store, content.clone()).await;
+        let file_length = fs::metadata(test_dir.file()).unwrap().len();
+        let length = size;
+        let size = size as u64;
+        for at in [0, size / 2, size - 1] {
+            flip_bit(&test_dir.file(), at);
+            for range in [None, Some(at..at + 1)] {
+                let range = range.map(ByteRange::from);
+                let get = store.get(&scope(), &id_of(&content), range).await.unwrap().unwrap();
+                assert_kind(drain(get).await, ErrorKind::Corrupt, "hash");
+            }
+            // What does not contain the byte can still be read.
+            let other = if at < size / 2 { length - 5..length } else { 0..5 };
+            let other_range = ByteRange::from(other.start as u64..other.end as u64);
+            let get = store.get(&scope(), &id_of(&content), Some(other_range)).await.unwrap().unwrap();
+            if size > 100_000 {
+                assert_eq!(drain(get).await.unwrap(), content[other]);
+            }
+            flip_bit(&test_dir.file(), at);
+        }
+        // The nodes are between the bytes and the record.
+        let record_at = fs::read(test_dir.file()).unwrap()[usize::try_from(size).unwrap()..]
+            .windows(7)
+            .position(|part| part == b"{\"id\":\"")
+            .unwrap() as u64
+            + size;
+        for at in [size, u64::midpoint(size, record_at), record_at - 1] {
+            if record_at > size {
+                flip_bit(&test_dir.file(), at);
+                let get = store.get(&scope(), &id_of(&content), None).await.unwrap().unwrap();
+                assert_kind(drain(get).await, ErrorKind::Corrupt, "hashes");
+                flip_bit(&test_dir.file(), at);
+            }
+        }
+        assert!(record_at < file_length);
+        let get = store.get(&scope(), &id_of(&content), None).await.unwrap().unwrap();
+        assert_eq!(drain(get).await.unwrap(), content);
         store.delete(&scope(), &id_of(&content)).await.unwrap();
     }
 }

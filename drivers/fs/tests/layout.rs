@@ -27,7 +27,7 @@ async fn an_artifact_is_one_file_named_by_its_key_tokens_that_begins_with_its_by
     let file = fs::read(test_dir.file()).unwrap();
     assert!(file.starts_with(b"a short report{\"id\":"));
     assert!(file.ends_with(b"ARTSTORE"));
-    assert_eq!(fs::read_to_string(test_dir.root().join("FORMAT")).unwrap(), "artifact-store-fs 1\n");
+    assert_eq!(fs::read_to_string(test_dir.root().join("FORMAT")).unwrap(), "artifact-store-fs 2\n");
 }
 
 #[tokio::test]
@@ -209,7 +209,8 @@ async fn a_store_of_another_format_is_refused_by_its_version() {
     test_dir.open().await;
     let marker = test_dir.root().join("FORMAT");
     for (text, message) in [
-        ("artifact-store-fs 2\n", "format version 2; this build reads version 1"),
+        ("artifact-store-fs 3\n", "format version 3; this build reads versions 1 and 2"),
+        ("artifact-store-fs 12\n", "format version 12; this build reads versions 1 and 2"),
         ("artifact-store-fs one\n", "not the marker"),
         ("something else", "not the marker"),
         ("", "not the marker"),

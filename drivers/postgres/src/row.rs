@@ -71,7 +71,7 @@ impl NewRow {
 
     /// Binds the values of [`insert`] to the first 15 parameters of the statement.
     pub(crate) fn bind<'q>(&'q self, statement: Statement<'q>) -> Statement<'q> {
-        let Record { id, digest, size, scope, created_at, options } = &self.record;
+        let Record { id, digest, blake3: _, size, scope, created_at, options } = &self.record;
         statement
             .bind(self.put_number)
             .bind(-created_at.as_micros())

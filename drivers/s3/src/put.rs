@@ -94,7 +94,8 @@ async fn put_stream(
         let record = Record::new(scope.clone(), options, digest, size, state.config.clock.now());
         put_direct(state, record, first_chunks, chunks).await
     } else {
-        put_staged(state, scope, options, first_chunks, chunks).await
+        // Boxed, because this future is large, and every put would have its size.
+        Box::pin(put_staged(state, scope, options, first_chunks, chunks)).await
     }
 }
 

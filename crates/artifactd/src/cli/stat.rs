@@ -43,7 +43,7 @@ async fn stat(store: &dyn ArtifactStore, args: &StatArgs) -> Result<(), CommandE
 
 /// The record as lines of a name and a value.
 fn format_record(record: &Record, driver: &str) -> Result<String, CommandError> {
-    let Record { id, digest, size, scope, created_at, options } = record;
+    let Record { id, digest, blake3: _, size, scope, created_at, options } = record;
     let size =
         if *size < 1024 { format!("{size} bytes") } else { format!("{size} bytes ({})", BinaryBytes(*size)) };
     let mut rows = vec![

@@ -22,6 +22,8 @@ pub enum Lie {
     ShiftsSuffix,
     DropsLastKib,
     FlipsAByte,
+    /// A read of a part of an artifact has an altered byte, and a read of all bytes has none.
+    FlipsAByteOfARange,
     ShortensLongStreams,
     ForgetsMetadata,
     StopsTextAtNul,

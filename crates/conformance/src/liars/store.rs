@@ -151,6 +151,11 @@ impl ArtifactStore for LyingStore {
                 bytes[1 << 19] ^= 1;
                 get.stream = ByteStream::from_bytes(Bytes::from(bytes));
             }
+            Lie::FlipsAByteOfARange if length > 0 && length < get.record.size => {
+                let mut bytes = get.stream.collect_bytes(u64::MAX).await?.to_vec();
+                bytes[0] ^= 1;
+                get.stream = ByteStream::from_bytes(Bytes::from(bytes));
+            }
             Lie::ShortensLongStreams if length > 32 << 20 => {
                 let bytes = get.stream.collect_bytes(u64::MAX).await?;
                 get.stream = ByteStream::from_bytes(bytes.slice(..32 << 20));

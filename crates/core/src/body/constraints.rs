@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::digest::Digest;
+use crate::digest::{Blake3Digest, Digest};
 use crate::error::StoreError;
 
 /// The size and digest of a body that was read to its end.
@@ -17,12 +17,17 @@ pub struct CompletedBody {
 
 /// Receives a body's size and digest once the driver has read the whole body.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct BodyObserver(Arc<OnceLock<CompletedBody>>);
+pub(crate) struct BodyObserver(Arc<OnceLock<(CompletedBody, Option<Blake3Digest>)>>);
 
 impl BodyObserver {
     /// The body's size and digest; `None` if the driver did not read it to its end.
     pub(crate) fn completed(&self) -> Option<CompletedBody> {
-        self.0.get().copied()
+        self.0.get().map(|(completed, _)| *completed)
+    }
+
+    /// The body's BLAKE3; `None` if the driver did not ask for the tree of the body.
+    pub(crate) fn blake3(&self) -> Option<Blake3Digest> {
+        self.0.get().and_then(|(_, blake3)| *blake3)
     }
 }
 
@@ -45,8 +50,13 @@ impl BodyConstraints {
     }
 
     /// Compares the digest and size of a whole body with the announced values. If they match, passes them to the
-    /// observer.
-    pub(super) fn complete(&self, digest: Digest, size: u64) -> Result<CompletedBody, StoreError> {
+    /// observer, together with the BLAKE3.
+    pub(super) fn complete(
+        &self,
+        digest: Digest,
+        blake3: Option<Blake3Digest>,
+        size: u64,
+    ) -> Result<CompletedBody, StoreError> {
         if let Some(announced) = self.length
             && announced != size
         {
@@ -62,7 +72,7 @@ impl BodyConstraints {
         let completed = CompletedBody { digest, size };
         if let Some(BodyObserver(cell)) = &self.observer {
             // `set` fails only if the cell is full. A body is completed once, so the cell is empty.
-            let _ = cell.set(completed);
+            let _ = cell.set((completed, blake3));
         }
         Ok(completed)
     }

@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt};
 use super::constraints::{BodyConstraints, CompletedBody};
 use crate::digest::{Digest, Hasher};
 use crate::error::{BoxError, StoreError};
+use crate::tree::{HashTree, TreeHasher};
 
 /// The largest piece that a [`BodyStream`] returns, in bytes. Larger pieces of the source are split without a copy.
 /// Hashing one piece takes about 0.14 ms, so it does not block an executor for long.
@@ -34,6 +35,11 @@ pub struct BodyStream {
     /// Bytes of the source, or of a body in memory, that were not hashed yet.
     pending: Bytes,
     hasher: Hasher,
+    /// `None` if the driver did not ask for a tree, and after the body has ended. Boxed, because it has 2 KiB and a future
+    /// that owns a body would have them, too.
+    tree_hasher: Option<Box<TreeHasher>>,
+    /// The tree of a body that was read to its end.
+    tree: Option<Box<HashTree>>,
     bytes_read: u64,
     constraints: BodyConstraints,
     /// Hashed bytes that [`next_chunk`](Self::next_chunk) has not returned yet.
@@ -57,12 +63,22 @@ impl BodyStream {
             source,
             pending,
             hasher: Hasher::new(),
+            tree_hasher: None,
+            tree: None,
             bytes_read: 0,
             constraints,
             chunk_buffer: BytesMut::new(),
             pieces_since_yield: 0,
             state: StreamState::Reading,
         }
+    }
+
+    /// Also computes the BLAKE3 tree of the body, which [`finish_with_tree`](Self::finish_with_tree) returns. The driver
+    /// calls this method before it reads the first piece.
+    #[must_use]
+    pub fn with_tree(mut self) -> Self {
+        self.tree_hasher = Some(Box::new(TreeHasher::new()));
+        self
     }
 
     /// The announced length in bytes; `None` if none was announced. Bytes in memory always have a length.
@@ -117,7 +133,10 @@ impl BodyStream {
                 Some(Err(error)) => return Err(source_error(error)),
                 None => {
                     let digest = std::mem::take(&mut self.hasher).finish();
-                    self.state = StreamState::Completed(self.constraints.complete(digest, self.bytes_read)?);
+                    self.tree = self.tree_hasher.take().and_then(|hasher| hasher.finish()).map(Box::new);
+                    let root = self.tree.as_ref().map(|tree| tree.root);
+                    let completed = self.constraints.complete(digest, root, self.bytes_read)?;
+                    self.state = StreamState::Completed(completed);
                     self.source = None;
                     return Ok(None);
                 }
@@ -136,6 +155,9 @@ impl BodyStream {
             )));
         }
         self.hasher.update(&piece);
+        if let Some(tree_hasher) = &mut self.tree_hasher {
+            tree_hasher.update(&piece);
+        }
         Ok(Some(piece))
     }
 
@@ -195,8 +217,19 @@ impl BodyStream {
     /// # Errors
     /// [`Backend`](crate::ErrorKind::Backend) if the driver did not read to the end, which is a bug in the driver.
     pub fn finish(self) -> Result<CompletedBody, StoreError> {
+        Ok(self.finish_with_tree()?.0)
+    }
+
+    /// As [`finish`](Self::finish), and also returns the BLAKE3 tree of the body. The tree is `None` if the body is small,
+    /// or if the driver did not call [`with_tree`](Self::with_tree).
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with_tree(self) -> Result<(CompletedBody, Option<HashTree>), StoreError> {
         match self.state {
-            StreamState::Completed(completed) if self.chunk_buffer.is_empty() => Ok(completed),
+            StreamState::Completed(completed) if self.chunk_buffer.is_empty() => {
+                Ok((completed, self.tree.map(|tree| *tree)))
+            }
             _ => Err(StoreError::backend("the driver finished a body that it had not read to its end")),
         }
     }

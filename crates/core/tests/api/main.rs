@@ -1,6 +1,7 @@
 //! The core, through its public types.
 
 mod body;
+mod checked_reads;
 mod gate;
 mod io_errors;
 mod registry_and_options;

@@ -130,8 +130,8 @@ fn check_tree(dir: &Path, depth: usize, found: &mut Vec<String>) -> std::io::Res
 
 /// Why `file` is not a whole artifact, or `None` if it is one.
 ///
-/// A whole artifact has its bytes, its record, then a footer of SHA-256 (32 bytes), record length (4), version (4) and
-/// magic word (8).
+/// A whole artifact has its bytes, the hashes of their tree, its record, then a footer of SHA-256 (32 bytes), record length
+/// (4), version (4) and magic word (8).
 fn format_error(file: &[u8]) -> Option<&'static str> {
     let Some(footer_offset) = file.len().checked_sub(48) else { return Some("file without a footer") };
     let (rest, footer) = file.split_at(footer_offset);
@@ -139,10 +139,18 @@ fn format_error(file: &[u8]) -> Option<&'static str> {
         return Some("file without the magic word");
     }
     let length = u32::from_le_bytes([footer[32], footer[33], footer[34], footer[35]]) as usize;
-    let Some(bytes) = rest.len().checked_sub(length) else { return Some("file without its record") };
-    let size = format!("\"size\":{bytes},");
-    let record = String::from_utf8_lossy(&rest[bytes..]);
-    (!record.contains(&size)).then_some("file with more or fewer bytes than its record says")
+    let Some(record_offset) = rest.len().checked_sub(length) else { return Some("file without its record") };
+    let Ok(record) = serde_json::from_slice::<serde_json::Value>(&rest[record_offset..]) else {
+        return Some("file whose record is not JSON");
+    };
+    let Some(size) = record["size"].as_u64() else { return Some("file whose record has no size") };
+    // Of artifacts up to 2 GiB: a hash for each block of 64 KiB and for each 64 blocks, unless there is only one.
+    let blocks = size.div_ceil(64 * 1024);
+    let groups = blocks.div_ceil(64);
+    let more_than_one = |count: u64| if count > 1 { count } else { 0 };
+    let has_tree = record.get("blake3").is_some();
+    let hashes = if has_tree { 32 * (more_than_one(blocks) + more_than_one(groups)) } else { 0 };
+    (size + hashes != record_offset as u64).then_some("file with more or fewer bytes than its record says")
 }
 
 fn list_dir(dir: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -29,6 +29,8 @@ const URL_VARIABLE: &str = "ARTIFACT_STORE_TEST_FAKE_GCS_URL";
 const ADAPTER: &str = "fake-gcs-adapter";
 /// The directory of the server's buckets, in the directory of its process.
 const ROOT: &str = "root";
+/// The extended attribute in which the server keeps an object's attributes.
+const ATTRIBUTES: &str = "user.metadata";
 
 /// A fake-gcs-server with an empty bucket, behind an adapter. The client of `object_store` speaks to the adapter.
 #[derive(Debug)]
@@ -256,16 +258,23 @@ async fn launch_server() -> Result<ServerProcess, Error> {
     Ok(process)
 }
 
-/// Deletes the files that the server creates beside an object before it renames another file over them. Their names are a
-/// dot, the last component of the object's name, and random digits. No test has an object with such a name.
+/// Deletes the files of puts that were interrupted:
+///
+/// - files that the server creates beside an object before it renames another file over them. Their names are a dot, the
+///   last component of the object's name, and random digits. No test has an object with such a name.
+/// - objects without attributes, because the server sets them after the rename.
 fn remove_interrupted_puts(dir: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.file_type()?.is_dir() {
             remove_interrupted_puts(&entry.path())?;
-        } else if name.starts_with('.') && name.ends_with(|last: char| last.is_ascii_digit()) {
-            std::fs::remove_file(entry.path())?;
+        } else {
+            let is_temporary = name.starts_with('.') && name.ends_with(|last: char| last.is_ascii_digit());
+            let attributes = rustix::fs::getxattr(entry.path(), ATTRIBUTES, &mut [0_u8; 0][..]);
+            if is_temporary || attributes == Err(rustix::io::Errno::NODATA) {
+                std::fs::remove_file(entry.path())?;
+            }
         }
     }
     Ok(())

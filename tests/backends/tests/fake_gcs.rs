@@ -305,16 +305,18 @@ async fn a_kill_during_puts_leaves_whole_objects_only() {
 
 /// A put that was interrupted by a kill breaks every listing, until the server is started by the test kit.
 #[tokio::test]
-async fn the_file_of_an_interrupted_put_is_deleted_at_the_start() {
+async fn the_files_of_interrupted_puts_are_deleted_at_the_start() {
     let gcs = FakeGcs::dedicated(Conditions::Honoured).await.unwrap();
     let client = client_in(&gcs, gcs.bucket());
     client.put(&Path::from("a/b"), "whole".into()).await.unwrap();
-    // The server puts the name of the object before random digits.
-    std::fs::write(gcs.data_dir().unwrap().join(gcs.bucket()).join("a/.b3881547130"), "").unwrap();
-    assert!(client.list(None).try_collect::<Vec<_>>().await.is_err(), "the flaw of the server is gone");
-    gcs.kill().await.unwrap();
-    gcs.start().await.unwrap();
-    assert_eq!(names(&client, None).await, ["a/b"]);
+    // The server puts the name of the object before random digits. The other file is an object without attributes.
+    for interrupted in ["a/.b3881547130", "a/c"] {
+        std::fs::write(gcs.data_dir().unwrap().join(gcs.bucket()).join(interrupted), "").unwrap();
+        assert!(client.list(None).try_collect::<Vec<_>>().await.is_err(), "the flaw of the server is gone");
+        gcs.kill().await.unwrap();
+        gcs.start().await.unwrap();
+        assert_eq!(names(&client, None).await, ["a/b"]);
+    }
 }
 
 /// A kill leaves the file of a put that is running. It must be in the directory that is deleted with the server.

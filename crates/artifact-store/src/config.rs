@@ -40,7 +40,8 @@ pub struct Config {
     /// the driver has.
     #[serde(default)]
     pub options: OptionValues,
-    /// Whether a read of a whole artifact checks its bytes against the artifact's SHA-256 (`always` or `never`). A read
+    /// Whether a read checks its bytes against the hash in the record (`always` or `never`): a whole artifact always, and a
+    /// range if the driver stores a BLAKE3 tree. A read
     /// from a driver whose bytes cannot change, such as `inmem`, never checks them.
     #[serde(default, deserialize_with = "deserialize_verify_reads")]
     pub verify_reads: VerifyReads,
@@ -73,7 +74,7 @@ impl Config {
         self
     }
 
-    /// Sets whether a read of a whole artifact checks its bytes against the artifact's SHA-256.
+    /// Sets whether a read checks its bytes against the hash in the record.
     #[must_use]
     pub fn verify_reads(mut self, verify_reads: VerifyReads) -> Self {
         self.verify_reads = verify_reads;

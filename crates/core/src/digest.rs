@@ -1,4 +1,6 @@
-//! The SHA-256 of bytes: [`Digest`] and [`Hasher`], and their BLAKE3: [`Blake3Digest`]. This module must never know `StoreError` or `ArtifactId`.
+//! The SHA-256 of bytes: [`Digest`] and [`Hasher`], and their BLAKE3: [`Blake3Digest`].
+//!
+//! This module must never know `StoreError` or `ArtifactId`.
 
 use std::fmt;
 
@@ -6,10 +8,61 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-/// A SHA-256 digest (FIPS 180-4), written as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Digest([u8; 32]);
+/// Defines a digest of 32 bytes, written as 64 lower-case hex digits. How it is parsed is in the module `id`.
+macro_rules! define_digest {
+    ($(#[$attribute:meta])* $name:ident) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// A digest from its 32 bytes.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The digest as 64 lower-case hex digits.
+            pub fn to_hex(&self) -> String {
+                HEXLOWER.encode(&self.0)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(digest: $name) -> Self {
+                digest.to_hex()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.to_hex())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.to_hex())
+            }
+        }
+    };
+}
+
+define_digest! {
+    /// A SHA-256 digest (FIPS 180-4), written as 64 lower-case hex digits.
+    Digest
+}
+
+define_digest! {
+    /// The BLAKE3 of bytes, written as 64 lower-case hex digits. It does not identify an artifact. Reads use it to check the
+    /// bytes, because it is faster than SHA-256 and covers each part of the bytes.
+    Blake3Digest
+}
 
 impl Digest {
     /// The SHA-256 of `bytes`. Hashing takes about 0.5 ms per MiB, so hash large bodies on a thread for blocking calls.
@@ -22,80 +75,6 @@ impl Digest {
     /// ```
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
-    }
-
-    /// A digest from its 32 bytes.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The digest as 64 lower-case hex digits.
-    pub fn to_hex(&self) -> String {
-        HEXLOWER.encode(&self.0)
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_hex()
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
-    }
-}
-
-/// The BLAKE3 of bytes, written as 64 lower-case hex digits. It does not identify an artifact. Reads use it to check the
-/// bytes, because it is faster than SHA-256 and covers each part of the bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Blake3Digest([u8; 32]);
-
-impl Blake3Digest {
-    /// A digest from its 32 bytes.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The digest as 64 lower-case hex digits.
-    pub fn to_hex(&self) -> String {
-        HEXLOWER.encode(&self.0)
-    }
-}
-
-impl From<Blake3Digest> for String {
-    fn from(digest: Blake3Digest) -> Self {
-        digest.to_hex()
-    }
-}
-
-impl fmt::Display for Blake3Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
-    }
-}
-
-impl fmt::Debug for Blake3Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
     }
 }
 

@@ -28,8 +28,9 @@ use checked::CheckedStream;
 /// Whether the gate hashes the bytes of a read while they are streamed, and compares the hash with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyReads {
-    /// Every read of a whole artifact is hashed, and so is every read of a range of an artifact that is small or whose
-    /// record has a [`blake3`](Record::blake3). If the hash is not the one in the record, the stream ends with an error.
+    /// Every read of a whole artifact is hashed, and so is every read of a range that the driver returns by
+    /// [`RangeRead`](crate::RangeRead) and that it can check. If the hash is not the one in the record, the stream ends with
+    /// an error.
     #[default]
     Always,
     /// Only the length of a read is checked. This is for storages that verify their data themselves.
@@ -268,9 +269,16 @@ impl ArtifactStore for Gate {
             let mut digest = None;
             match self.verify_reads {
                 VerifyReads::Never => source.stop_verifying(),
-                VerifyReads::Always if source.verifies(&get.record) => {}
-                // The record has only the SHA-256 of the whole artifact, so the SHA-256 of a part cannot be compared.
-                VerifyReads::Always => digest = (requested == whole).then_some(get.record.digest),
+                VerifyReads::Always => match source.verifies(&get.record) {
+                    Some(true) => {}
+                    Some(false) => {
+                        return Err(StoreError::corrupt(
+                            "the store checks the bytes with the hash of another artifact",
+                        ));
+                    }
+                    // The SHA-256 in the record is that of the whole artifact, so a part cannot be compared with it.
+                    None => digest = (requested == whole).then_some(get.record.digest),
+                },
             }
             let context = self.context(Verb::Get, Some(id));
             let stream = CheckedStream::new(source, requested.end - requested.start, digest, context);

@@ -1,4 +1,4 @@
-//! The id of an artifact: [`ArtifactId`] and its [`Namespace`], and how a [`Digest`] is parsed.
+//! The id of an artifact: [`ArtifactId`] and its [`Namespace`], and how digests are parsed.
 //!
 //! The same bytes in the same namespace have the same id, whatever the scope is. This module must never know a scope.
 
@@ -20,44 +20,39 @@ pub const MAX_NAMESPACE_BYTES: usize = 128;
 /// The namespace of a put whose options do not set a namespace.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-// This impl is not in the module `digest`, because it returns a `StoreError`, which that module must never know.
-impl FromStr for Digest {
-    type Err = StoreError;
-    fn from_str(text: &str) -> Result<Self, StoreError> {
-        HEXLOWER
-            .decode(text.as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self::from_bytes)
-            .ok_or_else(|| StoreError::invalid("a SHA-256 is written as 64 lower-case hex digits"))
-    }
+/// Defines how a digest is parsed. `$algorithm` is its name in the error.
+// This is not in the module `digest`, because it returns a `StoreError`, which that module must never know.
+macro_rules! parse_digest {
+    ($name:ident, $algorithm:literal) => {
+        impl FromStr for $name {
+            type Err = StoreError;
+            fn from_str(text: &str) -> Result<Self, StoreError> {
+                HEXLOWER
+                    .decode(text.as_bytes())
+                    .ok()
+                    .and_then(|bytes| bytes.try_into().ok())
+                    .map(Self::from_bytes)
+                    .ok_or_else(|| {
+                        StoreError::invalid(concat!(
+                            "a ",
+                            $algorithm,
+                            " is written as 64 lower-case hex digits"
+                        ))
+                    })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = StoreError;
+            fn try_from(text: String) -> Result<Self, StoreError> {
+                text.parse()
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for Digest {
-    type Error = StoreError;
-    fn try_from(text: String) -> Result<Self, StoreError> {
-        text.parse()
-    }
-}
-
-impl FromStr for Blake3Digest {
-    type Err = StoreError;
-    fn from_str(text: &str) -> Result<Self, StoreError> {
-        HEXLOWER
-            .decode(text.as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self::from_bytes)
-            .ok_or_else(|| StoreError::invalid("a BLAKE3 is written as 64 lower-case hex digits"))
-    }
-}
-
-impl TryFrom<String> for Blake3Digest {
-    type Error = StoreError;
-    fn try_from(text: String) -> Result<Self, StoreError> {
-        text.parse()
-    }
-}
+parse_digest!(Digest, "SHA-256");
+parse_digest!(Blake3Digest, "BLAKE3");
 
 /// A name that separates artifacts of different purposes within one scope. It has 1 to 128 characters of
 /// `[A-Za-z0-9._-]` and does not start with a dot. Cheap to clone.

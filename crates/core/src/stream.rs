@@ -45,9 +45,12 @@ impl ByteStream {
         Self(Source::Driver(Box::pin(stream)))
     }
 
-    /// Whether the stream checks its bytes itself, with a hash in `record`.
-    pub(crate) fn verifies(&self, record: &Record) -> bool {
-        matches!(&self.0, Source::Verified(stream) if stream.verifies(record))
+    /// Whether the stream checks its bytes itself, with a hash in `record`. `None` if it does not check them itself.
+    pub(crate) fn verifies(&self, record: &Record) -> Option<bool> {
+        match &self.0 {
+            Source::Driver(_) => None,
+            Source::Verified(stream) => Some(stream.verifies(record)),
+        }
     }
 
     /// Makes a stream that checks its bytes itself check only their length.
@@ -113,6 +116,16 @@ impl Stream for ByteStream {
             Source::Verified(stream) => stream.size_hint(),
         }
     }
+}
+
+/// The error of a read that returns fewer bytes than it should.
+pub(crate) fn too_short() -> StoreError {
+    StoreError::corrupt("the stored bytes are shorter than the record says")
+}
+
+/// The error of a read that returns more bytes than it should.
+pub(crate) fn too_long() -> StoreError {
+    StoreError::corrupt("the stored bytes are longer than the record says")
 }
 
 impl From<VerifiedStream> for ByteStream {

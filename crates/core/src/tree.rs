@@ -20,16 +20,17 @@ use std::ops::Range;
 use blake3::hazmat::{ChainingValue, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use crate::digest::Blake3Digest;
+use crate::record::Record;
 
 pub use hasher::{HashTree, TreeHasher};
 pub use range_read::RangeRead;
 pub(crate) use verified::VerifiedStream;
 
-/// The length of a block, in bytes, of an artifact of at most 2 GiB. Larger artifacts have larger blocks.
+/// The length of a block, in bytes, of an artifact of at most 512 MiB. Larger artifacts have larger blocks.
 ///
 /// A read of a range hashes all bytes of the blocks that contain the range, so a block should be small. Each block costs
-/// 32 bytes in the store.
-pub(crate) const MIN_BLOCK_BYTES: usize = 64 * 1024;
+/// 32 bytes in the store. Smaller blocks than this are hashed more slowly: BLAKE3 hashes 16 parts of 1 KiB at once.
+pub(crate) const MIN_BLOCK_BYTES: usize = 16 * 1024;
 /// The largest length of a block, in bytes.
 const MAX_BLOCK_BYTES: u64 = 1024 * 1024;
 /// If an artifact had more blocks than this, its blocks have twice the length, up to [`MAX_BLOCK_BYTES`].
@@ -38,14 +39,14 @@ const MAX_BLOCKS: u64 = 32 * 1024;
 const GROUP_BLOCKS: usize = 64;
 /// The length of a hash in bytes.
 const HASH_BYTES: u64 = 32;
-/// The largest artifact, in bytes, that has no tree. A read checks it with its SHA-256, also if a range was requested.
-/// The SHA-256 of so few bytes takes about as long as their BLAKE3.
-pub const MAX_BYTES_WITHOUT_TREE: u64 = 16 * 1024;
+/// The largest artifact, in bytes, that has no tree, because it would have only one block. A read checks it with its
+/// SHA-256, also if a range was requested.
+pub const MAX_BYTES_WITHOUT_TREE: u64 = MIN_BLOCK_BYTES as u64;
 
 /// How an artifact is divided into blocks and groups. This depends on the size alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TreeShape {
-    /// The size of the artifact in bytes; not 0.
+    /// The size of the artifact in bytes: more than [`MAX_BYTES_WITHOUT_TREE`], so there are at least two blocks.
     size: u64,
     /// The length of each block but the last one, in bytes: [`MIN_BLOCK_BYTES`] times a power of two.
     block_bytes: u64,
@@ -106,11 +107,6 @@ impl TreeShape {
         self.group_of(range.start) * GROUP_BLOCKS as u64..self.blocks_of_group(last_group).end
     }
 
-    /// The number of hashes of blocks that are stored. The hash of an only block is the BLAKE3 of the artifact.
-    fn stored_blocks(&self) -> u64 {
-        if self.blocks() > 1 { self.blocks() } else { 0 }
-    }
-
     /// The number of hashes of groups that are stored. The hash of an only group is the BLAKE3 of the artifact.
     fn stored_groups(&self) -> u64 {
         if self.groups() > 1 { self.groups() } else { 0 }
@@ -118,8 +114,13 @@ impl TreeShape {
 
     /// The length of [`HashTree::nodes`] in bytes.
     pub(crate) fn nodes_len(&self) -> u64 {
-        (self.stored_groups() + self.stored_blocks()) * HASH_BYTES
+        (self.stored_groups() + self.blocks()) * HASH_BYTES
     }
+}
+
+/// Whether the artifact with this record has a tree.
+fn has_tree(record: &Record) -> bool {
+    record.blake3.is_some() && record.size > MAX_BYTES_WITHOUT_TREE
 }
 
 /// The hash of the subtree over `children`, which are hashes of subtrees of equal size; the last one may be smaller.

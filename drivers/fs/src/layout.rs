@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use artifact_store_core::{
-    ArtifactId, Digest, Hasher, KeyToken, MAX_KEY_TOKEN_BYTES, RangeRead, Record, Scope, StoreError,
+    ArtifactId, Digest, HashTree, Hasher, KeyToken, MAX_KEY_TOKEN_BYTES, Record, Scope, StoreError,
 };
 
 use crate::error::map_io_error;
@@ -105,12 +105,6 @@ pub(crate) fn is_temp_name(name: &str) -> bool {
     name.strip_prefix(TEMP_PREFIX).is_some_and(|digits| {
         digits.len() == TEMP_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })
-}
-
-/// The length of the nodes of the artifact's BLAKE3 tree. In the file they follow the artifact's bytes. 0 if the record
-/// has no BLAKE3.
-fn nodes_len(record: &Record) -> u64 {
-    RangeRead::new(record, 0..record.size).nodes_len()
 }
 
 /// Encodes the trailer of an artifact's file. The trailer follows the artifact's bytes and the nodes of their tree. It
@@ -236,7 +230,7 @@ pub(crate) fn read_record(
     }
     let record: Record = serde_json::from_slice(json)
         .map_err(|error| corrupt("the record cannot be decoded").with_source(error))?;
-    if record.size.checked_add(nodes_len(&record)) != Some(record_offset) {
+    if record.size.checked_add(HashTree::nodes_len(&record)) != Some(record_offset) {
         return Err(corrupt("the number of bytes in the file differs from the size in the record"));
     }
     Ok(record)

@@ -40,10 +40,12 @@ pub(crate) fn get_range(
     let file = Arc::new(file);
     // In the file, the nodes follow the bytes of the artifact.
     let [groups, blocks] = read.nodes().map(|part| record.size + part.start..record.size + part.end);
-    let groups = stream_range(&file, &groups, runtime)?;
-    let blocks = stream_range(&file, &blocks, runtime)?;
+    let mut nodes = stream_range(&file, &blocks, runtime)?;
+    if !groups.is_empty() {
+        nodes = ByteStream::new(stream_range(&file, &groups, runtime)?.chain(nodes));
+    }
     let data = stream_range(&file, &read.data(), runtime)?;
-    let stream = read.into_stream(data, ByteStream::new(groups.chain(blocks)));
+    let stream = read.into_stream(data, nodes);
     Ok(GetResult { record, range, stream })
 }
 

@@ -172,7 +172,7 @@ impl ObjectStoreConfig {
 
     /// Sets after how long data without a record counts as an orphan, which a sweep deletes. All processes of a store need
     /// the same time. A store that puts refuses a time of less than six times [`retry_timeout`](Self::retry_timeout) and
-    /// [`request_timeout`](Self::request_timeout), and about half an hour: 58 minutes with their defaults. On a storage
+    /// [`request_timeout`](Self::request_timeout), and about half an hour: 57 minutes with their defaults. On a storage
     /// whose uploads in parts have the time of their beginning, such as S3, half of it must be longer than any upload.
     #[must_use]
     pub fn upload_ttl(mut self, ttl: Duration) -> Self {

@@ -344,7 +344,7 @@ pub const KEYS: &[Key] = &[
         "artifacts.verify_reads",
         ValueKind::OneOf(&["always", "never"]),
         Some("always"),
-        "Whether a read of a whole artifact is compared with its SHA-256.",
+        "Whether reads are compared with the hash in the record: whole artifacts, and on fs ranges, too.",
     ),
     Key::new(
         "artifacts.cursor_secret",

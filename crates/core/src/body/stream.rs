@@ -74,10 +74,12 @@ impl BodyStream {
     }
 
     /// Also computes the BLAKE3 tree of the body, which [`finish_with_tree`](Self::finish_with_tree) returns. The driver
-    /// calls this method before it reads the first piece.
+    /// calls this method before it reads the first piece. Later, a call has no effect, because the tree would be wrong.
     #[must_use]
     pub fn with_tree(mut self) -> Self {
-        self.tree_hasher = Some(Box::new(TreeHasher::new()));
+        if self.bytes_read == 0 {
+            self.tree_hasher = Some(Box::new(TreeHasher::new()));
+        }
         self
     }
 

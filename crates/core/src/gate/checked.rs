@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt};
 use crate::body::MAX_PIECE_BYTES;
 use crate::digest::{Digest, Hasher};
 use crate::error::{ErrorContext, StoreError};
-use crate::stream::ByteStream;
+use crate::stream::{ByteStream, too_long, too_short};
 
 /// A stream that returns the driver's chunks after checking them. If the bytes are hashed, large chunks are split, so
 /// that hashing one chunk does not block an executor for long.
@@ -96,9 +96,7 @@ impl CheckedStream {
                     return Poll::Ready(Some(Err(too_long())));
                 }
                 None if self.remaining > 0 => {
-                    return Poll::Ready(Some(Err(StoreError::corrupt(
-                        "the stored bytes are shorter than the record says",
-                    ))));
+                    return Poll::Ready(Some(Err(too_short())));
                 }
                 // The source has ended, and all bytes were counted.
                 None => {
@@ -139,8 +137,4 @@ impl From<CheckedStream> for ByteStream {
     fn from(stream: CheckedStream) -> Self {
         Self::new(stream)
     }
-}
-
-fn too_long() -> StoreError {
-    StoreError::corrupt("the stored bytes are longer than the record says")
 }

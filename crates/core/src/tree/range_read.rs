@@ -9,10 +9,11 @@ use crate::stream::ByteStream;
 
 /// What a driver reads to return a range whose bytes can be checked.
 ///
+/// - If the artifact is small, the driver reads all its bytes, which are compared with the SHA-256.
 /// - If the record has a [`blake3`](Record::blake3), the driver reads the whole blocks that contain the range, and the
 ///   hashes of these blocks.
-/// - If the artifact is small, the driver reads all its bytes, which are compared with the SHA-256.
-/// - Otherwise the driver reads the range alone. If it is a part of the artifact, only its length can be checked.
+/// - Otherwise the driver reads the range alone. If it is a part of the artifact, only its length can be checked. If it is
+///   the whole artifact, the [`Gate`](crate::Gate) compares the SHA-256.
 ///
 /// # Examples
 /// ```
@@ -33,7 +34,7 @@ use crate::stream::ByteStream;
 ///
 /// // What it reads and returns for the range 100..200.
 /// let read = RangeRead::new(&record, 100..200);
-/// assert_eq!(read.data(), 0..65_536);
+/// assert_eq!(read.data(), 0..16_384);
 /// let slice = |all: &Bytes, part: std::ops::Range<u64>| all.slice(part.start as usize..part.end as usize);
 /// let data = ByteStream::from_bytes(slice(&bytes, read.data()));
 /// let [groups, blocks] = read.nodes();
@@ -57,10 +58,10 @@ impl RangeRead {
         let size = record.size;
         let verification = match record.blake3 {
             _ if range.is_empty() => None,
+            // The Gate compares all bytes with the SHA-256.
+            _ if size <= MAX_BYTES_WITHOUT_TREE && range == (0..size) => None,
+            _ if size <= MAX_BYTES_WITHOUT_TREE => Some(Verification::Whole { digest: record.digest, size }),
             Some(root) => Some(Verification::Tree { root, shape: TreeShape::new(size) }),
-            None if size <= MAX_BYTES_WITHOUT_TREE => {
-                Some(Verification::Whole { digest: record.digest, size })
-            }
             None => None,
         };
         let data = match &verification {
@@ -84,28 +85,17 @@ impl RangeRead {
     pub fn nodes(&self) -> [Range<u64>; 2] {
         let Some(Verification::Tree { shape, .. }) = &self.verification else { return [0..0, 0..0] };
         let groups_end = shape.stored_groups() * HASH_BYTES;
-        if shape.stored_blocks() == 0 {
-            return [0..0, 0..0];
-        }
         let blocks = shape.blocks_of_groups(&self.data);
         [0..groups_end, groups_end + blocks.start * HASH_BYTES..groups_end + blocks.end * HASH_BYTES]
-    }
-
-    /// The length of the stored nodes of the artifact in bytes.
-    pub fn nodes_len(&self) -> u64 {
-        match &self.verification {
-            Some(Verification::Tree { shape, .. }) => shape.nodes_len(),
-            _ => 0,
-        }
     }
 
     /// The bytes of the range. `data` are the bytes [`data`](Self::data), and `nodes` are the bytes of both parts of
     /// [`nodes`](Self::nodes), one after the other. The result checks each block before it returns a byte of it, unless
     /// the [`Gate`](crate::Gate) is configured with [`VerifyReads::Never`](crate::VerifyReads::Never). `nodes` is read
-    /// only if it is needed.
+    /// only as far as it is needed.
     ///
-    /// The stream ends with `Corrupt` if a block or a hash does not belong to the record, or if `data` or `nodes` is too
-    /// short or too long.
+    /// The stream ends with `Corrupt` if a block or a hash does not belong to the record, if `data` is too short or too
+    /// long, or if `nodes` is too short. Otherwise it ends with an error of `data` or `nodes`.
     pub fn into_stream(self, data: ByteStream, nodes: ByteStream) -> ByteStream {
         match self.verification {
             Some(verification) => {

@@ -17,12 +17,11 @@ const BLOCK: usize = MIN_BLOCK_BYTES;
 const GROUP: usize = BLOCK * GROUP_BLOCKS;
 
 /// Sizes at each edge of blocks and groups.
-const SIZES: [usize; 13] = [
-    MAX_BYTES_WITHOUT_TREE as usize + 1,
-    BLOCK - 1,
-    BLOCK,
+const SIZES: [usize; 12] = [
     BLOCK + 1,
+    2 * BLOCK - 1,
     2 * BLOCK,
+    2 * BLOCK + 1,
     3 * BLOCK - 1,
     5 * BLOCK + 17,
     GROUP - 1,
@@ -89,7 +88,11 @@ fn the_root_is_the_blake3_of_the_bytes_for_each_shape_and_all_pieces() {
         for piece in [1000, BLOCK, 3 * BLOCK + 7, size] {
             let tree = tree_of(TreeHasher::new(), &bytes, piece);
             assert_eq!(expected, tree.root, "{size} bytes in pieces of {piece}");
-            assert_eq!(tree.nodes.len() as u64, TreeShape::new(size as u64).nodes_len(), "{size}");
+            assert_eq!(
+                tree.nodes.len() as u64,
+                HashTree::nodes_len(&record_of(&bytes, Some(&tree))),
+                "{size}"
+            );
         }
     }
 }
@@ -132,13 +135,14 @@ fn a_small_body_has_no_tree_and_its_ranges_are_compared_with_the_sha_256() {
 #[test]
 fn the_range_of_a_large_artifact_without_a_tree_is_read_alone() {
     let bytes = bytes_of(GROUP);
-    let read = RangeRead::new(&record_of(&bytes, None), 5..9);
-    assert_eq!((read.data(), read.nodes(), read.nodes_len()), (5..9, [0..0, 0..0], 0));
+    let record = record_of(&bytes, None);
+    let read = RangeRead::new(&record, 5..9);
+    assert_eq!((read.data(), read.nodes(), HashTree::nodes_len(&record)), (5..9, [0..0, 0..0], 0));
 }
 
 #[test]
 fn no_altered_bit_of_data_or_hashes_is_returned() {
-    for size in [BLOCK, 3 * BLOCK - 1, 2 * GROUP + BLOCK + 9] {
+    for size in [BLOCK + 1, 3 * BLOCK - 1, 2 * GROUP + BLOCK + 9] {
         let bytes = bytes_of(size);
         let tree = tree_of(TreeHasher::new(), &bytes, BLOCK);
         let record = record_of(&bytes, Some(&tree));

@@ -14,7 +14,7 @@ use crate::body::MAX_PIECE_BYTES;
 use crate::digest::{Blake3Digest, Digest, Hasher};
 use crate::error::StoreError;
 use crate::record::Record;
-use crate::stream::ByteStream;
+use crate::stream::{ByteStream, too_long, too_short};
 
 /// What the bytes of a read are compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,13 +98,12 @@ impl VerifiedStream {
 
     /// Whether the bytes are compared with a hash in `record`.
     pub(crate) fn verifies(&self, record: &Record) -> bool {
-        self.is_verifying
-            && match &self.verification {
-                Verification::Tree { root, shape } => {
-                    record.blake3 == Some(*root) && *shape == TreeShape::new(record.size)
-                }
-                Verification::Whole { digest, size } => (record.digest, record.size) == (*digest, *size),
+        match &self.verification {
+            Verification::Tree { root, shape } => {
+                record.blake3 == Some(*root) && *shape == TreeShape::new(record.size)
             }
+            Verification::Whole { digest, size } => (record.digest, record.size) == (*digest, *size),
+        }
     }
 
     /// Checks only the length. This method is called before the first poll.
@@ -112,39 +111,27 @@ impl VerifiedStream {
         self.is_verifying = false;
     }
 
-    fn poll_verified(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
+    /// The next piece of the range. `None` after the last one, if `source` has ended, too.
+    fn poll_verified(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StoreError>> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(piece)));
+                return Poll::Ready(Ok(Some(piece)));
             }
             if self.input.is_empty() {
-                match ready!(self.source.poll_next_unpin(cx)) {
-                    None if self.data.is_empty() => return Poll::Ready(None),
-                    None => {
-                        return Poll::Ready(Some(Err(corrupt(
-                            "the stored bytes are shorter than the record says",
-                        ))));
-                    }
+                match ready!(self.source.poll_next_unpin(cx)).transpose()? {
+                    None if self.data.is_empty() => return Poll::Ready(Ok(None)),
+                    None => return Poll::Ready(Err(too_short())),
                     // The reader decides what to do about empty pieces.
-                    Some(Ok(piece)) if piece.is_empty() => return Poll::Ready(Some(Ok(piece))),
-                    Some(Ok(piece)) if piece.len() as u64 <= self.data.end - self.data.start => {
-                        self.input = piece;
+                    Some(piece) if piece.is_empty() => return Poll::Ready(Ok(Some(piece))),
+                    Some(piece) if piece.len() as u64 > self.data.end - self.data.start => {
+                        return Poll::Ready(Err(too_long()));
                     }
-                    Some(Ok(_)) => {
-                        return Poll::Ready(Some(Err(corrupt(
-                            "the stored bytes are longer than the record says",
-                        ))));
-                    }
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Some(piece) => self.input = piece,
                 }
             }
             if self.is_verifying {
-                if let Err(error) = ready!(self.poll_hashes(cx)) {
-                    return Poll::Ready(Some(Err(error)));
-                }
-                if let Err(error) = self.check_input() {
-                    return Poll::Ready(Some(Err(error)));
-                }
+                ready!(self.poll_hashes(cx))?;
+                self.check_input()?;
             } else {
                 let piece = std::mem::take(&mut self.input);
                 self.push_ready(self.data.start, &piece);
@@ -156,7 +143,7 @@ impl VerifiedStream {
     /// Reads and checks the hashes of the group that contains the next byte of `data`, if they are not known yet.
     fn poll_hashes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StoreError>> {
         let Verification::Tree { root, shape } = self.verification else { return Poll::Ready(Ok(())) };
-        if shape.stored_blocks() == 0 || self.hash_index(shape.block_of(self.data.start)).is_some() {
+        if self.hash_index(shape.block_of(self.data.start)).is_some() {
             return Poll::Ready(Ok(()));
         }
         if self.groups.is_empty() && shape.stored_groups() > 0 {
@@ -255,7 +242,6 @@ impl VerifiedStream {
         }
         match &self.verification {
             Verification::Whole { size, .. } => Some((0..*size, None)),
-            Verification::Tree { shape, .. } if shape.stored_blocks() == 0 => Some((shape.block(0), None)),
             Verification::Tree { shape, .. } => {
                 let index = shape.block_of(offset);
                 Some((shape.block(index), Some(self.hash_index(index)?)))
@@ -286,9 +272,6 @@ impl VerifiedStream {
         let is_right = match (hasher, hash, &self.verification) {
             (BlockHasher::Blake3(hasher), Some(index), _) => {
                 self.blocks.get(index).is_some_and(|expected| hasher.finalize_non_root() == *expected)
-            }
-            (BlockHasher::Blake3(hasher), None, Verification::Tree { root, .. }) => {
-                hasher.finalize() == *root.as_bytes()
             }
             (BlockHasher::Sha256(hasher), None, Verification::Whole { digest, .. }) => {
                 hasher.finish() == *digest
@@ -331,8 +314,8 @@ impl Stream for VerifiedStream {
         if self.is_done {
             return Poll::Ready(None);
         }
-        let item = ready!(self.poll_verified(cx));
-        self.is_done = !matches!(item, Some(Ok(_)));
-        Poll::Ready(item)
+        let piece = ready!(self.poll_verified(cx));
+        self.is_done = !matches!(piece, Ok(Some(_)));
+        Poll::Ready(piece.transpose())
     }
 }

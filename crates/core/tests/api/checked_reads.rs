@@ -11,7 +11,7 @@ use artifact_store_core::{
 };
 use futures_util::StreamExt;
 
-const BLOCK: usize = 64 * 1024;
+const BLOCK: usize = 16 * 1024;
 
 /// A store of one artifact.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ struct TreeStore {
     artifact: Mutex<Option<(Record, Bytes, Bytes)>>,
     /// Whether a put returns a record with the BLAKE3 of other bytes.
     returns_other_blake3: bool,
+    /// Whether a get checks the bytes with the BLAKE3 of other bytes.
+    checks_other_blake3: bool,
 }
 
 impl TreeStore {
@@ -68,7 +70,9 @@ impl ArtifactStore for TreeStore {
     ) -> Result<Option<GetResult>, StoreError> {
         let Some((record, bytes, nodes)) = self.artifact.lock().unwrap().clone() else { return Ok(None) };
         let range = range.map_or(0..record.size, |range| range.resolve(record.size));
-        let read = RangeRead::new(&record, range.clone());
+        let other_record = record.clone().with_blake3(Some(Blake3Digest::from_bytes([7; 32])));
+        let checked_record = if self.checks_other_blake3 { &other_record } else { &record };
+        let read = RangeRead::new(checked_record, range.clone());
         let read_nodes = read.nodes().map(|part| slice(&nodes, part)).concat();
         let data = ByteStream::from_bytes(slice(&bytes, read.data()));
         let stream = read.into_stream(data, ByteStream::from_bytes(read_nodes.into()));
@@ -143,6 +147,17 @@ async fn a_range_is_checked_with_the_tree_before_a_byte_is_returned() {
 async fn a_put_that_returns_another_blake3_is_corrupt() {
     let store = TreeStore { returns_other_blake3: true, ..TreeStore::default() };
     let gate = Gate::new(Arc::new(store), GateOptions::default()).unwrap();
-    let put = gate.put(&scope(), Body::from(vec![1; BLOCK]), PutOptions::default()).await;
+    let put = gate.put(&scope(), Body::from(vec![1; 2 * BLOCK]), PutOptions::default()).await;
     assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_get_that_checks_the_hash_of_another_artifact_is_corrupt() {
+    let store = TreeStore { checks_other_blake3: true, ..TreeStore::default() };
+    let gate = Gate::new(Arc::new(store), GateOptions::default()).unwrap();
+    let put = gate.put(&scope(), Body::from(vec![1; 2 * BLOCK]), PutOptions::default()).await.unwrap();
+    for range in [None, Some(ByteRange::from(5..9))] {
+        let get = gate.get(&scope(), &put.record.id, range).await;
+        assert_eq!(get.unwrap_err().kind(), ErrorKind::Corrupt, "{range:?}");
+    }
 }

@@ -144,12 +144,11 @@ fn format_error(file: &[u8]) -> Option<&'static str> {
         return Some("file whose record is not JSON");
     };
     let Some(size) = record["size"].as_u64() else { return Some("file whose record has no size") };
-    // Of artifacts up to 2 GiB: a hash for each block of 64 KiB and for each 64 blocks, unless there is only one.
-    let blocks = size.div_ceil(64 * 1024);
+    // Of artifacts up to 512 MiB: a hash for each block of 16 KiB, and for each 64 blocks unless that is only one.
+    let blocks = size.div_ceil(16 * 1024);
     let groups = blocks.div_ceil(64);
-    let more_than_one = |count: u64| if count > 1 { count } else { 0 };
     let has_tree = record.get("blake3").is_some();
-    let hashes = if has_tree { 32 * (more_than_one(blocks) + more_than_one(groups)) } else { 0 };
+    let hashes = if has_tree { 32 * (blocks + if groups > 1 { groups } else { 0 }) } else { 0 };
     (size + hashes != record_offset as u64).then_some("file with more or fewer bytes than its record says")
 }
 

@@ -129,7 +129,7 @@ async fn an_altered_bit_of_bytes_or_tree_is_found_by_a_whole_read_and_by_a_read_
             for range in [None, Some(at..at + 1)] {
                 let range = range.map(ByteRange::from);
                 let get = store.get(&scope(), &id_of(&content), range).await.unwrap().unwrap();
-                assert_kind(drain(get).await, ErrorKind::Corrupt, "hash");
+                assert_kind(drain(get).await, ErrorKind::Corrupt, "the stored bytes have another");
             }
             // What does not contain the byte can still be read.
             let other = if at < size / 2 { length - 5..length } else { 0..5 };

@@ -1,7 +1,8 @@
 //! Where a listing continues: [`Cursor`] for callers, [`Position`] for drivers, [`CursorKey`] to convert between them.
 //!
 //! A signed cursor is bound to its query and authenticated, so callers cannot forge a cursor. A cursor is not secret:
-//! it contains only the position of the last row that the caller has received. This module must never know a storage.
+//! it contains only the position of the last row that the caller has received, and the total of the listing if the
+//! caller has received it. This module must never know a storage.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
@@ -17,9 +18,11 @@ use crate::record::Record;
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-// The first byte of an encoded cursor says what follows: a position, or the signed cursor of an inner gate.
+// The first byte of an encoded cursor says what follows: a position; the signed cursor of an inner gate; or the total
+// of the listing in 8 bytes, and then a cursor of one of the other two kinds.
 const POSITION_KIND: u8 = 1;
 const NESTED_KIND: u8 = 2;
+const TOTAL_KIND: u8 = 3;
 /// The length of the authentication tag at the end of a signed cursor: the first half of an HMAC-SHA256.
 const TAG_BYTES: usize = 16;
 /// The length of an HMAC-SHA256 key: one block of SHA-256. HMAC pads a shorter key with zeros.
@@ -240,38 +243,58 @@ impl CursorKey {
         Ok(Self(key))
     }
 
-    /// Encodes and signs `cursor`. The signature is valid only for the query with this fingerprint.
-    pub(crate) fn sign(&self, cursor: &Cursor, query_fingerprint: &Digest) -> Cursor {
-        let mut encoded = match &cursor.0 {
+    /// Encodes and signs `cursor`, together with the total of the listing if it is known. The signature is valid only
+    /// for the query with this fingerprint.
+    pub(crate) fn sign(&self, cursor: &Cursor, total: Option<u64>, query_fingerprint: &Digest) -> Cursor {
+        let mut encoded = Vec::new();
+        if let Some(total) = total {
+            encoded.push(TOTAL_KIND);
+            encoded.extend_from_slice(&total.to_be_bytes());
+        }
+        match &cursor.0 {
             // If this gate wraps another gate, the inner gate has already signed the cursor. This gate signs its text
             // again.
-            CursorRepr::Signed(text) => [&[NESTED_KIND], text.as_bytes()].concat(),
+            CursorRepr::Signed(text) => {
+                encoded.push(NESTED_KIND);
+                encoded.extend_from_slice(text.as_bytes());
+            }
             CursorRepr::Decoded { position, .. } => {
-                let mut encoded = vec![POSITION_KIND];
+                encoded.push(POSITION_KIND);
                 encoded.extend_from_slice(&position.created_at.as_micros().to_be_bytes());
                 encoded.extend_from_slice(position.scope_mark.as_bytes());
                 encoded.extend_from_slice(position.id.as_str().as_bytes());
-                encoded
             }
-        };
+        }
         let mac = self.mac(&encoded, query_fingerprint);
         encoded.extend_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
         Cursor(CursorRepr::Signed(BASE64URL_NOPAD.encode(&encoded)))
     }
 
-    /// Verifies a signed cursor and returns the cursor that [`sign`](Self::sign) has signed: a decoded cursor or, if
-    /// the gate wraps another gate, the signed cursor of the inner gate. Returns an error if `cursor` is not signed,
-    /// was altered or belongs to another query.
-    pub(crate) fn verify(&self, cursor: &Cursor, query_fingerprint: Digest) -> Result<Cursor, StoreError> {
+    /// Verifies a signed cursor and returns what [`sign`](Self::sign) has signed: a decoded cursor or, if the gate wraps
+    /// another gate, the signed cursor of the inner gate; and the total of the listing, if the cursor carries it.
+    /// Returns an error if `cursor` is not signed, was altered or belongs to another query.
+    pub(crate) fn verify(
+        &self,
+        cursor: &Cursor,
+        query_fingerprint: Digest,
+    ) -> Result<(Cursor, Option<u64>), StoreError> {
         let CursorRepr::Signed(text) = &cursor.0 else { return Err(invalid_cursor()) };
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| invalid_cursor())?;
         let tag_at = bytes.len().checked_sub(TAG_BYTES).ok_or_else(invalid_cursor)?;
         let (encoded, tag) = bytes.split_at(tag_at);
         self.mac(encoded, &query_fingerprint).verify_truncated_left(tag).map_err(|_| invalid_cursor())?;
         // The tag is right, so a gate with this key has signed the cursor.
+        let (total, encoded) = match encoded {
+            [TOTAL_KIND, rest @ ..] => {
+                let (total, rest) = rest.split_first_chunk().ok_or_else(invalid_cursor)?;
+                (Some(u64::from_be_bytes(*total)), rest)
+            }
+            // The listing has not been counted.
+            _ => (None, encoded),
+        };
         if let [NESTED_KIND, nested @ ..] = encoded {
             let nested_text = std::str::from_utf8(nested).map_err(|_| invalid_cursor())?;
-            return Ok(Cursor::from_text(nested_text));
+            return Ok((Cursor::from_text(nested_text), total));
         }
         // An id has at least one byte, so an encoded position is longer than `BYTES_BEFORE_ID`.
         if encoded.len() <= BYTES_BEFORE_ID || encoded[0] != POSITION_KIND {
@@ -288,7 +311,7 @@ impl CursorKey {
             id: id.parse().map_err(|_| invalid_cursor())?,
             scope_mark: ScopeMark(mark),
         };
-        Ok(Cursor::decoded(position, query_fingerprint))
+        Ok((Cursor::decoded(position, query_fingerprint), total))
     }
 
     /// The HMAC of the query's fingerprint and the encoded cursor, before it is finalized.

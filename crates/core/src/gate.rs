@@ -105,6 +105,8 @@ impl Default for GateOptions {
 ///   returned, also in a read of a range. A read that is shorter or longer than its range is always `Corrupt`. The last
 ///   chunk of a read is held back until these checks have passed.
 /// - Returned cursors are signed, and passed cursors are verified.
+/// - The rows of a listing are counted once. If a page has the total, its cursor carries the total to the following
+///   pages, and the driver is not asked for it again.
 /// - Every error gets a context: the driver, the verb and, if the verb takes an id, the id.
 #[derive(Debug)]
 pub struct Gate {
@@ -306,15 +308,23 @@ impl ArtifactStore for Gate {
         self.run_unless_closed(Verb::List, None, async {
             query.validate()?;
             let fingerprint = query.fingerprint();
-            let inner_cursor = match query.cursor() {
-                Some(cursor) => Some(self.cursor_key.verify(cursor, fingerprint)?),
-                None => None,
+            let (inner_cursor, carried_total) = match query.cursor() {
+                Some(cursor) => {
+                    let (inner_cursor, total) = self.cursor_key.verify(cursor, fingerprint)?;
+                    (Some(inner_cursor), total)
+                }
+                None => (None, None),
             };
-            let inner_query = query.clone().with_cursor(inner_cursor);
+            let mut inner_query = query.clone().with_cursor(inner_cursor);
+            if carried_total.is_some() {
+                inner_query = inner_query.without_total();
+            }
             let page = self.store.list(&inner_query).await?;
             check_page(&page, &inner_query)?;
-            let next = page.next.map(|next| self.cursor_key.sign(&next, &fingerprint));
-            Ok(Page { next, ..page })
+            // The next cursor also carries a total that this page was not asked for, because a later page may be.
+            let known_total = carried_total.or(page.total);
+            let next = page.next.map(|next| self.cursor_key.sign(&next, known_total, &fingerprint));
+            Ok(Page { rows: page.rows, total: known_total.filter(|_| query.counts_total()), next })
         })
         .await
     }

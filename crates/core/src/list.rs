@@ -179,11 +179,21 @@ impl ListQuery {
         self
     }
 
-    /// Requests the total number of matching rows. By default no total is requested, because the store has to count all
-    /// matching rows for it.
+    /// Requests the total number of matching rows: [`Page::total`]. By default no total is requested, because the store
+    /// has to count all matching rows for it.
+    ///
+    /// Behind a [`Gate`](crate::Gate), the rows are counted once for a listing: for the first page whose query requests
+    /// the total. The cursors carry this number to the following pages.
     #[must_use]
     pub fn with_total(mut self) -> Self {
         self.counts_total = true;
+        self
+    }
+
+    /// The same query, but it does not request the total.
+    #[must_use]
+    pub(crate) fn without_total(mut self) -> Self {
+        self.counts_total = false;
         self
     }
 
@@ -263,6 +273,10 @@ pub struct Page {
     /// The rows: newest first, then by id, then by [`ScopeMark`](crate::ScopeMark).
     pub rows: Vec<Record>,
     /// The number of matching rows on all pages; `None` if the query did not request the total.
+    ///
+    /// Behind a [`Gate`](crate::Gate), this is the number at the time of the first page whose query requested it. It
+    /// stays the same on the following pages, whatever is put or deleted meanwhile. A bare driver counts again for every
+    /// page that requests the total.
     pub total: Option<u64>,
     /// The cursor of the next page; `None` on the last page.
     pub next: Option<Cursor>,

@@ -24,8 +24,10 @@ pub struct RecordStream(Pin<Box<dyn Stream<Item = Result<Record, StoreError>> + 
 
 impl RecordStream {
     pub(crate) fn new<S: ArtifactStore + ?Sized>(store: Arc<S>, query: ListQuery) -> Self {
+        // The stream has no total, so counting the rows would be in vain.
+        let first_query = query.without_total();
         // The state is the query of the next page; `None` after the last page.
-        let pages = stream::try_unfold(Some(query), move |query| {
+        let pages = stream::try_unfold(Some(first_query), move |query| {
             let store = Arc::clone(&store);
             async move {
                 let Some(query) = query else { return Ok::<_, StoreError>(None) };

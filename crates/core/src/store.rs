@@ -203,8 +203,10 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync + 'static {
     /// exists during the whole listing is returned exactly once, even if other rows are put or deleted at the same
     /// time.
     ///
-    /// *The Gate guarantees:* the cursor is authentic and belongs to this query. *The driver guarantees:* it filters
-    /// and sorts in the storage, starts after [`ListQuery::position`] and builds the result with [`Page::new`]. If the
+    /// *The Gate guarantees:* the cursor is authentic and belongs to this query. If the cursor carries the total of the
+    /// listing, the query of the following page does not request it. *The driver guarantees:* it filters and sorts in
+    /// the storage, starts after [`ListQuery::position`] and builds the result with [`Page::new`]. It counts for every
+    /// query that requests the total, also if the query has a cursor. If the
     /// storage has no index, a scan has a limit. Past this limit the driver returns `InvalidArgument`, and the message
     /// says to narrow the scope. The driver never returns an incomplete page as complete.
     ///

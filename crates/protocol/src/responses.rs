@@ -129,7 +129,7 @@ impl Row {
 pub struct ListResponse {
     /// The rows, newest first, then by id.
     pub rows: Vec<Row>,
-    /// The number of matching rows on all pages.
+    /// The number of matching rows on all pages, when the first page was listed.
     pub total_matched: u64,
     /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -33,7 +33,7 @@ fn scope(session: u8) -> Scope {
 fn queries() -> [ListQuery; 4] {
     let session = || ListQuery::new(ScopePattern::session_of(&scope(0)));
     [
-        ListQuery::new(ScopePattern::all_tenants()),
+        ListQuery::new(ScopePattern::all_tenants()).with_total(),
         session(),
         session().with_filter(Filter { min_bytes: Some(0), ..Filter::default() }),
         session().with_filter(Filter { max_bytes: Some(1000), ..Filter::default() }),
@@ -144,6 +144,7 @@ pub fn check_walk(made: &[(i64, u8)], limit: u32) {
         let (mut walked, mut cursor) = (Vec::new(), None);
         loop {
             let page = block_on(store.list(&query.clone().with_limit(limit).with_cursor(cursor))).unwrap();
+            assert_eq!(page.total, query.counts_total().then_some(expected.len() as u64));
             walked.extend(page.rows);
             // As clients send it back: as text.
             let Some(next) = page.next else { break };

@@ -412,7 +412,20 @@ fn is_invalid_argument(kind: ErrorKind) -> bool {
 async fn an_altered_cursor_is_refused(ctx: &CheckContext) -> CheckResult {
     let store = ctx.open().await?;
     let query = scope_query(&default_scope()?).with_limit(1);
-    let cursor = first_cursor(&*store, ctx, &query).await?;
+    // With the total, the cursor of a gate contains one more number.
+    for query in [query.clone(), query.with_total()] {
+        let cursor = first_cursor(&*store, ctx, &query).await?;
+        ensure_altered_cursors_are_refused(&*store, &query, &cursor).await?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Fails if `store` accepts an altered `cursor` of `query`, or if it refuses the unaltered cursor.
+async fn ensure_altered_cursors_are_refused(
+    store: &dyn ArtifactStore,
+    query: &ListQuery,
+    cursor: &Cursor,
+) -> Result<(), Failure> {
     let mut forged: Vec<String> =
         ["", "x", "AAAA", "not base64 !", "\u{1F600}"].map(ToOwned::to_owned).into();
     // A driver without the gate returns cursors that have no text. It must refuse every text.
@@ -441,7 +454,7 @@ async fn an_altered_cursor_is_refused(ctx: &CheckContext) -> CheckResult {
             &format!("listing with the cursor {text:?}"),
         )?;
     }
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 async fn a_cursor_of_another_query_is_refused(ctx: &CheckContext) -> CheckResult {

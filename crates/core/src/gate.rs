@@ -4,6 +4,7 @@
 //! result belongs to its request, digests of reads, cursors and error context. This module must never know a driver.
 
 mod checked;
+mod results;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::body::{Body, CompletedBody};
+use crate::body::{Body, BodyObserver};
 use crate::capability::{Capabilities, Flag};
-use crate::cursor::{Cursor, CursorKey, Position};
+use crate::cursor::CursorKey;
 use crate::error::{ErrorContext, StoreError, Verb};
 use crate::id::ArtifactId;
 use crate::list::{ListQuery, Page};
@@ -24,6 +25,7 @@ use crate::scope::Scope;
 use crate::store::{ArtifactStore, GetResult, Health, PutResult};
 
 use checked::CheckedStream;
+use results::{check_page, check_put, check_record};
 
 /// Whether the gate hashes the bytes of a read while they are streamed, and compares the hash with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,62 +156,21 @@ impl Gate {
         result.map_err(|error| error.with_context(|| self.context(verb, id)))
     }
 
+    /// Checks a put, limits its body, and returns the observer of the body.
+    fn prepare_put(&self, body: Body, options: &PutOptions) -> Result<(Body, BodyObserver), StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::closed());
+        }
+        options.validate()?;
+        let mut body = body.with_limit(self.capabilities.artifact_bytes_limit());
+        let observer = body.observer();
+        Ok((body, observer))
+    }
+
     /// Returns `Unsupported` if the store does not advertise `flag`.
     fn require_flag(&self, flag: Flag) -> Result<(), StoreError> {
         if self.capabilities.has(flag) { Ok(()) } else { Err(StoreError::unsupported(flag)) }
     }
-}
-
-/// Returns `Corrupt` if the record does not have the requested scope and id, or if its id does not match its namespace
-/// and digest. If `id` is `None`, the request has no id to compare.
-fn check_record(record: &Record, scope: &Scope, id: Option<&ArtifactId>) -> Result<(), StoreError> {
-    if record.scope != *scope {
-        return Err(StoreError::corrupt("the store returned a record of another scope"));
-    }
-    if id.is_some_and(|id| record.id != *id)
-        || record.id != ArtifactId::new(&record.options.namespace, &record.digest)
-    {
-        return Err(StoreError::corrupt("the store returned a record of another id"));
-    }
-    Ok(())
-}
-
-/// Returns `Corrupt` if the page does not belong to `query`. Checks the number of rows, their scopes, the filter, the
-/// order, the cursor and the total.
-fn check_page(page: &Page, query: &ListQuery) -> Result<(), StoreError> {
-    if page.rows.len() > query.limit() as usize {
-        return Err(StoreError::corrupt("the store returned more rows than the limit"));
-    }
-    if !page.rows.iter().all(|row| query.matches(row)) {
-        return Err(StoreError::corrupt("the store listed a row that the query does not cover"));
-    }
-    // The first row must come after the cursor's position. If this gate wraps another gate, only the inner gate can
-    // decode the cursor. The inner gate has already checked the first row, so this gate starts without a position.
-    let is_signed = query.cursor().is_some_and(Cursor::is_signed);
-    let mut previous = if is_signed { None } else { query.position()?.cloned() };
-    for row in &page.rows {
-        let position = Position::of(row);
-        if previous.is_some_and(|previous| position <= previous) {
-            return Err(StoreError::corrupt("the store listed rows out of order"));
-        }
-        previous = Some(position);
-    }
-    // A caller that follows the cursor of a page must advance, or it would never reach the end.
-    if let Some(next) = &page.next {
-        let Some(last) = previous.filter(|_| !page.rows.is_empty()) else {
-            return Err(StoreError::corrupt("the store returned a cursor without rows"));
-        };
-        // A cursor of another query is a fault of the store here, not of the caller.
-        if !next.is_signed() && next.position(&query.fingerprint()).ok() != Some(&last) {
-            return Err(StoreError::corrupt("the store returned a cursor that is not at the last row"));
-        }
-    }
-    if page.total.is_some() != query.counts_total() {
-        return Err(StoreError::corrupt(
-            "the store returned a total that was not requested, or none although it was requested",
-        ));
-    }
-    Ok(())
 }
 
 #[deny(clippy::missing_trait_methods)] // A verb that is not forwarded here would silently use its default body.
@@ -224,30 +185,17 @@ impl ArtifactStore for Gate {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        self.run_unless_closed(Verb::Put, None, async {
-            options.validate()?;
-            let namespace = options.namespace.clone();
-            let mut body = body.with_limit(self.capabilities.artifact_bytes_limit());
-            let observer = body.observer();
-            let put = self.store.put(scope, body, options).await?;
-            check_record(&put.record, scope, None)?;
-            if put.record.options.namespace != namespace {
-                return Err(StoreError::corrupt("the store returned a record of another namespace"));
+        // Body and options are not moved into a future inside this one, as in the other verbs: it would be larger than
+        // what allocators serve fast.
+        let put = match self.prepare_put(body, &options) {
+            Ok((body, observer)) => {
+                let namespace = options.namespace.clone();
+                let put = self.store.put(scope, body, options).await;
+                put.and_then(|put| check_put(put, scope, &namespace, &observer))
             }
-            // If the driver has not read the whole body, `completed` returns `None`, which differs from every record.
-            let recorded = CompletedBody { digest: put.record.digest, size: put.record.size };
-            if observer.completed() != Some(recorded) {
-                return Err(StoreError::corrupt("the store returned a record of other bytes"));
-            }
-            // An older artifact may have no BLAKE3, and some drivers store none.
-            if let (Some(recorded), Some(observed)) = (put.record.blake3, observer.blake3())
-                && recorded != observed
-            {
-                return Err(StoreError::corrupt("the store returned a record with another BLAKE3"));
-            }
-            Ok(put)
-        })
-        .await
+            Err(error) => Err(error),
+        };
+        put.map_err(|error| error.with_context(|| self.context(Verb::Put, None)))
     }
 
     async fn get(
@@ -320,7 +268,7 @@ impl ArtifactStore for Gate {
                 inner_query = inner_query.without_total();
             }
             let page = self.store.list(&inner_query).await?;
-            check_page(&page, &inner_query)?;
+            check_page(&page, &inner_query, &fingerprint)?;
             // The next cursor also carries a total that this page was not asked for, because a later page may be.
             let known_total = carried_total.or(page.total);
             let next = page.next.map(|next| self.cursor_key.sign(&next, known_total, &fingerprint));

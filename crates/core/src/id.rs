@@ -2,7 +2,9 @@
 //!
 //! The same bytes in the same namespace have the same id, whatever the scope is. This module must never know a scope.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -58,7 +60,49 @@ parse_digest!(Blake3Digest, "BLAKE3");
 /// `[A-Za-z0-9._-]` and does not start with a dot. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Namespace(Arc<str>);
+pub struct Namespace(NamespaceText);
+
+/// The text of a namespace. The default one, which most puts use, takes no allocation.
+#[derive(Clone)]
+enum NamespaceText {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+impl NamespaceText {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Static(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for NamespaceText {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for NamespaceText {}
+
+impl Hash for NamespaceText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl PartialOrd for NamespaceText {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for NamespaceText {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
 
 impl Namespace {
     /// Validates `text` as a namespace.
@@ -71,7 +115,7 @@ impl Namespace {
             && !text.starts_with('.')
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
         if is_valid {
-            Ok(Self(text.into()))
+            Ok(Self(NamespaceText::Shared(text.into())))
         } else {
             Err(StoreError::invalid(
                 "a namespace is 1 to 128 of letters, digits, '.', '_' and '-', and does not start with a dot",
@@ -81,13 +125,13 @@ impl Namespace {
 
     /// The namespace's text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl Default for Namespace {
     fn default() -> Self {
-        Self(DEFAULT_NAMESPACE.into())
+        Self(NamespaceText::Static(DEFAULT_NAMESPACE))
     }
 }
 
@@ -100,19 +144,19 @@ impl TryFrom<String> for Namespace {
 
 impl From<Namespace> for String {
     fn from(namespace: Namespace) -> Self {
-        namespace.0.as_ref().to_owned()
+        namespace.as_str().to_owned()
     }
 }
 
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -137,8 +181,27 @@ pub struct ArtifactId(Arc<str>);
 impl ArtifactId {
     /// The id of the bytes with this `digest` in `namespace`.
     pub fn new(namespace: &Namespace, digest: &Digest) -> Self {
-        let hex = digest.to_hex();
-        Self(format!("{namespace}_{}", &hex[..ID_HEX_DIGITS]).into())
+        let (namespace, mut hex) = (namespace.as_str(), [0; ID_HEX_DIGITS]);
+        let hex = HEXLOWER.encode_mut_str(&digest.as_bytes()[..ID_HEX_DIGITS / 2], &mut hex);
+        // The text is put together on the stack, so that there is one allocation, that of the `Arc`.
+        let mut text = [0; MAX_NAMESPACE_BYTES + 1 + ID_HEX_DIGITS];
+        let length = namespace.len() + 1 + ID_HEX_DIGITS;
+        text[..namespace.len()].copy_from_slice(namespace.as_bytes());
+        text[namespace.len()] = b'_';
+        text[namespace.len() + 1..length].copy_from_slice(hex.as_bytes());
+        match std::str::from_utf8(&text[..length]) {
+            Ok(text) => Self(text.into()),
+            // Three texts in a row are a text.
+            Err(_) => Self(format!("{namespace}_{hex}").into()),
+        }
+    }
+
+    /// Whether this is [`new`](Self::new)`(namespace, digest)`. Allocates nothing, because every result is checked.
+    pub(crate) fn is_of(&self, namespace: &Namespace, digest: &Digest) -> bool {
+        let mut hex = [0; ID_HEX_DIGITS];
+        let hex = HEXLOWER.encode_mut_str(&digest.as_bytes()[..ID_HEX_DIGITS / 2], &mut hex);
+        let rest = self.0.strip_prefix(namespace.as_str()).and_then(|rest| rest.strip_prefix('_'));
+        rest == Some(hex)
     }
 
     /// The id's text.

@@ -171,6 +171,9 @@ impl PutOptions {
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     pub fn validate(&self) -> Result<(), StoreError> {
+        if self.are_obviously_small() {
+            return Ok(());
+        }
         // The depth is checked first, because `serde_json::to_writer` recurses into the metadata. The metadata object
         // itself is the first level, so at most `MAX_METADATA_DEPTH - 1` levels are left for its values.
         let is_value_within_depth = |value| is_within_depth(value, MAX_METADATA_DEPTH - 1);
@@ -190,6 +193,30 @@ impl PutOptions {
                 Err(StoreError::invalid("the options cannot be written as JSON").with_source(error))
             }
         }
+    }
+}
+
+impl PutOptions {
+    /// Whether the compact JSON has at most [`MAX_OPTIONS_BYTES`], by an estimate that is cheaper than writing the JSON.
+    /// `false` says nothing.
+    fn are_obviously_small(&self) -> bool {
+        // In JSON, a byte of a text takes at most 6 bytes, as in `\u0000`.
+        const BYTES_PER_BYTE: usize = 6;
+        // More than the names of all fields with their punctuation and the source take.
+        const BYTES_AROUND: usize = 256;
+        // The quotes and the comma.
+        const BYTES_AROUND_TAG: usize = 3;
+        let Self { namespace, media_type, filename, source: _, tags, metadata } = self;
+        let text_bytes = namespace.as_str().len()
+            + media_type.as_ref().map_or(0, String::len)
+            + filename.as_ref().map_or(0, String::len)
+            + tags.iter().map(String::len).sum::<usize>();
+        metadata.is_empty()
+            && text_bytes
+                .saturating_mul(BYTES_PER_BYTE)
+                .saturating_add(tags.len().saturating_mul(BYTES_AROUND_TAG))
+                .saturating_add(BYTES_AROUND)
+                <= MAX_OPTIONS_BYTES
     }
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::StoreError;
 
@@ -102,9 +102,13 @@ impl fmt::Debug for ScopePart {
 /// assert!(Scope::new("", "ada", "s-1").is_err());
 /// # Ok::<(), artifact_store_core::StoreError>(())
 /// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(Arc<ScopeParts>);
+
+/// The parts of a scope. One `Arc` contains all of them: every put and every row of a listing clones a scope.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scope {
+#[serde(deny_unknown_fields, rename = "Scope")]
+struct ScopeParts {
     tenant: ScopePart,
     user: ScopePart,
     session: ScopePart,
@@ -132,7 +136,7 @@ impl Scope {
         session: ScopePart,
         task: Option<ScopePart>,
     ) -> Self {
-        Self { tenant, user, session, task }
+        Self(Arc::new(ScopeParts { tenant, user, session, task }))
     }
 
     /// The same session with `task`.
@@ -140,35 +144,48 @@ impl Scope {
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if `task` is not a valid [`ScopePart`].
     pub fn with_task(mut self, task: impl AsRef<str>) -> Result<Self, StoreError> {
-        self.task = Some(ScopePart::new(task)?);
+        Arc::make_mut(&mut self.0).task = Some(ScopePart::new(task)?);
         Ok(self)
     }
 
     /// The tenant.
     pub fn tenant(&self) -> &ScopePart {
-        &self.tenant
+        &self.0.tenant
     }
 
     /// The user within the tenant.
     pub fn user(&self) -> &ScopePart {
-        &self.user
+        &self.0.user
     }
 
     /// The session of the user.
     pub fn session(&self) -> &ScopePart {
-        &self.session
+        &self.0.session
     }
 
     /// The task within the session, if there is one.
     pub fn task(&self) -> Option<&ScopePart> {
-        self.task.as_ref()
+        self.0.task.as_ref()
+    }
+}
+
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ScopeParts::deserialize(deserializer).map(|parts| Self(Arc::new(parts)))
     }
 }
 
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scope({:?}/{:?}/{:?}", self.tenant, self.user, self.session)?;
-        match &self.task {
+        let ScopeParts { tenant, user, session, task } = &*self.0;
+        write!(f, "Scope({tenant:?}/{user:?}/{session:?}")?;
+        match task {
             Some(task) => write!(f, "/{task:?})"),
             None => f.write_str(")"),
         }
@@ -227,10 +244,10 @@ impl ScopePattern {
     /// task.
     pub fn exactly(scope: &Scope) -> Self {
         Self {
-            tenant: TenantPattern::One(scope.tenant.clone()),
-            user: Some(scope.user.clone()),
-            session: Some(scope.session.clone()),
-            task: scope.task.clone().map_or(TaskPattern::NoTask, TaskPattern::One),
+            tenant: TenantPattern::One(scope.tenant().clone()),
+            user: Some(scope.user().clone()),
+            session: Some(scope.session().clone()),
+            task: scope.task().cloned().map_or(TaskPattern::NoTask, TaskPattern::One),
         }
     }
 
@@ -273,17 +290,17 @@ impl ScopePattern {
     /// Whether the pattern includes `scope`.
     pub fn matches(&self, scope: &Scope) -> bool {
         let tenant_matches = match &self.tenant {
-            TenantPattern::One(tenant) => *tenant == scope.tenant,
+            TenantPattern::One(tenant) => tenant == scope.tenant(),
             TenantPattern::AllTenants => true,
         };
         let task_matches = match &self.task {
             TaskPattern::Any => true,
-            TaskPattern::NoTask => scope.task.is_none(),
-            TaskPattern::One(task) => scope.task.as_ref() == Some(task),
+            TaskPattern::NoTask => scope.task().is_none(),
+            TaskPattern::One(task) => scope.task() == Some(task),
         };
         tenant_matches
             && task_matches
-            && self.user.as_ref().is_none_or(|user| *user == scope.user)
-            && self.session.as_ref().is_none_or(|session| *session == scope.session)
+            && self.user.as_ref().is_none_or(|user| user == scope.user())
+            && self.session.as_ref().is_none_or(|session| session == scope.session())
     }
 }

@@ -325,6 +325,26 @@ async fn options_that_are_too_large_are_refused() {
 }
 
 #[tokio::test]
+async fn options_are_refused_exactly_if_their_json_is_too_large() {
+    let gate = gate(Fault::None, GateOptions::default());
+    // How long the text of a character is in JSON.
+    for (character, json_bytes) in [("x", 1), ("\"", 2), ("\u{1}", 6), ("\u{e9}", 2)] {
+        for tag_characters in [1, 100] {
+            let tag_bytes: usize = tag_characters * json_bytes + 3;
+            let about_as_many_as_fit = 64 * 1024 / tag_bytes;
+            for count in about_as_many_as_fit.saturating_sub(60)..=about_as_many_as_fit + 1 {
+                let tags = vec![character.repeat(tag_characters); count];
+                let options = PutOptions { tags, ..PutOptions::default() };
+                let fits = serde_json::to_vec(&options).unwrap().len() <= 64 * 1024;
+                assert_eq!(options.validate().is_ok(), fits, "{character:?} {tag_characters}");
+            }
+        }
+    }
+    let options = PutOptions { filename: Some("\u{1}".repeat(10_000)), ..PutOptions::default() };
+    assert!(gate.put_text(&scope(), "x", options).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_cursor_is_accepted_only_by_gates_with_the_same_secret() {
     let store: Arc<dyn ArtifactStore> = Arc::new(InmemStore::new(InmemConfig::new()));
     let gate_with = |secret: Option<&[u8]>| {

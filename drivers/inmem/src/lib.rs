@@ -16,28 +16,37 @@
 //! ```
 //!
 //! # Layout
-//! A sharded map contains the record and the bytes of each artifact. Gets of different artifacts rarely take the same
-//! lock. The key of the map is a struct of scope and id, so no text is joined or escaped. Beside the map there are
-//! sorted entries in listing order: one sequence for each session, each user, each tenant, and the whole store.
+//! A sharded hash table contains the record and the bytes of each artifact. Gets of different artifacts rarely take the
+//! same lock. Scope and id are compared, so no text is joined or escaped. Beside the table there are lists in listing
+//! order: one for each scope, each session, each user, each tenant, and the whole store. A list is a sequence of chunks
+//! of 512 rows, the oldest row first. So a put, which is usually the newest row, appends a time and a reference to five
+//! vectors. The length of a list is the total of its listings.
+//!
+//! A list of more than 1024 rows has an index of a field (tag, source, size or media type) from the first listing that
+//! needs it: one whose filter compares this field and matches few rows, or that counts. The index contains the rows of
+//! each value in listing order. Puts and deletes keep it up to date. Indexes belong to one list, so the time of a listing
+//! does not depend on the tags of other scopes.
 //!
 //! A body that is already in memory is stored without a copy. So a small slice of a large buffer keeps the whole buffer
 //! alive. A streamed body is stored in segments of 1 MiB.
 //!
 //! # Commit point
-//! A put first receives and hashes all bytes. Then it inserts the artifact into the map and the sorted entries, under
-//! the shard's lock. Before the insertion, nothing is visible. Dropping an unfinished put frees its memory.
+//! A put first receives and hashes all bytes. Then it inserts the artifact into the table and the lists, under the
+//! shard's lock. Before the insertion, nothing is visible. Dropping an unfinished put frees its memory.
 //!
 //! # Concurrency
-//! There is one lock per shard and one lock over the sorted entries. A call that needs both takes the shard's lock
-//! first. No call holds a lock across an `await`. A listing holds the lock over the sorted entries for 512 rows at a
-//! time. If puts of the same bytes race, the first put that takes the lock creates the artifact, and the other puts
+//! There is one lock per shard and one lock over the lists. A call that needs both takes the shard's lock first. No call
+//! holds a lock across an `await`. A listing holds the lock over the lists for one page, or for 512 rows at a time if it
+//! compares rows with the query. An index is built by 1024 rows at a time, and puts and deletes run in between. If puts of the same bytes race, the first put that takes the lock creates the artifact, and the other puts
 //! find this artifact. The stream of a get holds references to the artifact's bytes. So the stream is complete even if
 //! the artifact is deleted while it is read.
 //!
 //! # Flags and limits
 //! The driver has no flags. It is not `durable`, because a reopened store is empty. It is not `shared`, because another
 //! process cannot open the store. If the option `max_artifact_bytes` is set, it limits the size of an artifact. The
-//! time of a page grows with the number of rows that the listing scans, not with the size of the store.
+//! time of a page does not grow with the size of the store, except for two kinds of queries, which compare all rows of a
+//! list in the worst case: patterns with a gap, such as a session without a user, and filters over several fields each of
+//! which alone matches many rows. A filter on the size that matches more than 4096 different sizes is compared, too.
 //!
 //! # Not done here
 //! There is no limit on the sum of all artifacts, no eviction and no spilling to disk. Reads do not compare the bytes
@@ -45,10 +54,13 @@
 
 mod blocking;
 mod config;
+mod field_index;
 mod layout;
 mod list;
+mod lists;
 mod put;
 mod read;
+mod rows;
 mod store;
 
 use std::sync::Arc;

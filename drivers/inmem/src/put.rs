@@ -3,13 +3,13 @@
 //! This module must never insert an artifact before its whole body is received and hashed.
 
 use artifact_store_core::{
-    ArtifactId, Body, Digest, OpenBody, PutOptions, PutResult, Record, Scope, StoreError,
+    ArtifactId, Digest, InMemoryBody, OpenBody, PutOptions, PutResult, Record, Scope, StoreError,
 };
 use bytes::Bytes;
 
 use crate::blocking::run_blocking;
 use crate::config::InmemConfig;
-use crate::layout::{ArtifactEntry, ArtifactIndex};
+use crate::layout::{ArtifactEntry, ArtifactIndex, Segments};
 
 /// The length of the segments of a streamed artifact, in bytes. Longer segments would need large allocations. Shorter
 /// segments would need many allocations.
@@ -18,45 +18,31 @@ const SEGMENT_BYTES: usize = 1024 * 1024;
 /// µs. Moving the work to the blocking pool would take about as long.
 const INLINE_HASH_BYTES: usize = 128 * 1024;
 
-/// Stores `body` as an artifact of `scope`. If the artifact already exists, returns the existing record.
-///
-/// # Errors
-/// `Closed`; the errors of the body; `Conflict` if other bytes exist under the same id.
-pub(crate) async fn put(
-    config: &InmemConfig,
-    index: &ArtifactIndex,
-    scope: &Scope,
-    body: Body,
-    options: PutOptions,
-) -> Result<PutResult, StoreError> {
-    index.check_open()?;
-    let (segments, digest, size) = read_body(body.open(config.max_artifact_bytes)?).await?;
-    let id = ArtifactId::new(&options.namespace, &digest);
-    let (entry, outcome) = index.insert(scope, id, || ArtifactEntry {
-        record: Record::new(scope.clone(), options, digest, size, config.clock.now()),
-        segments,
-    })?;
-    // An id contains only a part of the digest, so other bytes may already exist under the same id.
-    if entry.record.digest != digest {
-        return Err(StoreError::conflict("an artifact with the same id has another digest"));
-    }
-    Ok(PutResult { record: entry.record.clone(), outcome })
+/// The bytes of a body that was read to its end.
+pub(crate) struct ReceivedBody {
+    bytes: Segments,
+    digest: Digest,
+    size: u64,
 }
 
-/// Reads the whole body. Returns the segments, the SHA-256 of all bytes, and the number of bytes. An empty body has no
-/// segment.
-async fn read_body(body: OpenBody) -> Result<(Vec<Bytes>, Digest, u64), StoreError> {
+/// Reads a body. Returns `body` if this takes longer than the thread of an executor may be blocked.
+///
+/// # Errors
+/// The errors of the body.
+pub(crate) fn receive_at_once(body: OpenBody) -> Result<Result<ReceivedBody, OpenBody>, StoreError> {
     match body {
-        OpenBody::InMemory(body) => {
-            let (bytes, digest) = if body.len() <= INLINE_HASH_BYTES {
-                body.finish()?
-            } else {
-                run_blocking(|| body.finish()).await?
-            };
-            let size = bytes.len() as u64;
-            let segments = if bytes.is_empty() { Vec::new() } else { vec![bytes] };
-            Ok((segments, digest, size))
-        }
+        OpenBody::InMemory(body) if body.len() <= INLINE_HASH_BYTES => receive_in_memory(body).map(Ok),
+        body => Ok(Err(body)),
+    }
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// The errors of the body.
+pub(crate) async fn receive(body: OpenBody) -> Result<ReceivedBody, StoreError> {
+    match body {
+        OpenBody::InMemory(body) => run_blocking(|| receive_in_memory(body)).await,
         OpenBody::Stream(mut stream) => {
             let mut segments = Vec::new();
             while let Some(segment) = stream.next_chunk(SEGMENT_BYTES).await? {
@@ -66,7 +52,39 @@ async fn read_body(body: OpenBody) -> Result<(Vec<Bytes>, Digest, u64), StoreErr
                 segments.push(segment);
             }
             let completed = stream.finish()?;
-            Ok((segments, completed.digest, completed.size))
+            let bytes = Segments::Many(segments);
+            Ok(ReceivedBody { bytes, digest: completed.digest, size: completed.size })
         }
     }
+}
+
+fn receive_in_memory(body: InMemoryBody) -> Result<ReceivedBody, StoreError> {
+    let (bytes, digest) = body.finish()?;
+    let size = bytes.len() as u64;
+    Ok(ReceivedBody { bytes: Segments::One(bytes), digest, size })
+}
+
+/// Stores a body as an artifact of `scope`. If the artifact already exists, returns the existing record.
+///
+/// # Errors
+/// `Closed`; `Conflict` if other bytes exist under the same id.
+pub(crate) fn insert(
+    config: &InmemConfig,
+    index: &ArtifactIndex,
+    scope: &Scope,
+    body: ReceivedBody,
+    options: PutOptions,
+) -> Result<PutResult, StoreError> {
+    let ReceivedBody { bytes, digest, size } = body;
+    let id = ArtifactId::new(&options.namespace, &digest);
+    let (entry, outcome) = index.insert(scope, &id, || {
+        let created_at = config.clock.now();
+        let (id, scope) = (id.clone(), scope.clone());
+        ArtifactEntry { record: Record { id, digest, blake3: None, size, scope, created_at, options }, bytes }
+    })?;
+    // An id contains only a part of the digest, so other bytes may already exist under the same id.
+    if entry.record.digest != digest {
+        return Err(StoreError::conflict("an artifact with the same id has another digest"));
+    }
+    Ok(PutResult { record: entry.record.clone(), outcome })
 }

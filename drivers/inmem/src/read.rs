@@ -28,14 +28,14 @@ pub(crate) fn get(
 /// Streams the bytes in `range`, without a copy: the chunks of the stream are slices of the segments.
 fn stream_range(entry: &Arc<ArtifactEntry>, range: Range<u64>) -> ByteStream {
     // An artifact of one segment needs no stream of several chunks.
-    if let [segment] = entry.segments.as_slice() {
+    if let [segment] = entry.bytes.as_slice() {
         let segment_start = 0;
         return ByteStream::from_bytes(slice_segment(segment, segment_start, &range).unwrap_or_default());
     }
     let entry = Arc::clone(entry);
     let mut next_start = 0;
-    let chunks = (0..entry.segments.len()).filter_map(move |index| {
-        let segment = &entry.segments[index];
+    let chunks = (0..entry.bytes.as_slice().len()).filter_map(move |index| {
+        let segment = &entry.bytes.as_slice()[index];
         let segment_start = next_start;
         next_start += segment.len() as u64;
         slice_segment(segment, segment_start, &range)

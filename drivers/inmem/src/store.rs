@@ -45,7 +45,14 @@ impl ArtifactStore for InmemStore {
     }
 
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
-        put::put(&self.config, &self.index, scope, body, options).await
+        self.index.check_open()?;
+        let body = match put::receive_at_once(body.open(self.config.max_artifact_bytes)?)? {
+            Ok(body) => body,
+            // The future of a longer put is boxed, so that the future of every other put is small. An allocation of more
+            // than 1 KiB takes far longer than a small one.
+            Err(body) => Box::pin(put::receive(body)).await?,
+        };
+        put::insert(&self.config, &self.index, scope, body, options)
     }
 
     async fn get(

@@ -156,4 +156,6 @@ pub use scoped::ScopedStore;
 pub use store::{ArtifactStore, GetResult, Health, HealthStatus, PutOutcome, PutResult};
 pub use stream::ByteStream;
 pub use time::{Clock, SystemClock, Timestamp};
-pub use tree::{HashTree, MAX_BYTES_WITHOUT_TREE, RangeRead, TreeHasher};
+pub use tree::{
+    BlockChecker, HashTree, MAX_BYTES_WITHOUT_TREE, RangeRead, ReadBlocks, TreeCache, TreeHasher,
+};

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt};
 
 use crate::error::StoreError;
 use crate::record::Record;
-use crate::tree::VerifiedStream;
+use crate::tree::{CheckedBlockStream, VerifiedStream};
 
 /// A stream of an artifact's bytes.
 ///
@@ -37,6 +37,8 @@ enum Source {
     Driver(Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send + 'static>>),
     /// A stream that checks the bytes itself.
     Verified(Box<VerifiedStream>),
+    /// A stream of blocks that the driver or the stream checks.
+    CheckedBlocks(CheckedBlockStream),
 }
 
 impl ByteStream {
@@ -50,13 +52,16 @@ impl ByteStream {
         match &self.0 {
             Source::Driver(_) => None,
             Source::Verified(stream) => Some(stream.verifies(record)),
+            Source::CheckedBlocks(stream) => Some(stream.verifies(record)),
         }
     }
 
     /// Makes a stream that checks its bytes itself check only their length.
     pub(crate) fn stop_verifying(&mut self) {
-        if let Source::Verified(stream) = &mut self.0 {
-            stream.stop_verifying();
+        match &mut self.0 {
+            Source::Driver(_) => {}
+            Source::Verified(stream) => stream.stop_verifying(),
+            Source::CheckedBlocks(stream) => stream.stop_verifying(),
         }
     }
 
@@ -107,6 +112,7 @@ impl Stream for ByteStream {
         match &mut self.0 {
             Source::Driver(stream) => stream.as_mut().poll_next(cx),
             Source::Verified(stream) => Pin::new(&mut **stream).poll_next(cx),
+            Source::CheckedBlocks(stream) => Pin::new(stream).poll_next(cx),
         }
     }
 
@@ -114,6 +120,7 @@ impl Stream for ByteStream {
         match &self.0 {
             Source::Driver(stream) => stream.size_hint(),
             Source::Verified(stream) => stream.size_hint(),
+            Source::CheckedBlocks(stream) => stream.size_hint(),
         }
     }
 }
@@ -131,6 +138,12 @@ pub(crate) fn too_long() -> StoreError {
 impl From<VerifiedStream> for ByteStream {
     fn from(stream: VerifiedStream) -> Self {
         Self(Source::Verified(Box::new(stream)))
+    }
+}
+
+impl From<CheckedBlockStream> for ByteStream {
+    fn from(stream: CheckedBlockStream) -> Self {
+        Self(Source::CheckedBlocks(stream))
     }
 }
 

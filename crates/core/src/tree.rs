@@ -9,6 +9,8 @@
 //! This module must never know a storage. A driver stores [`HashTree::nodes`] as it likes and reads what a
 //! [`RangeRead`] asks for.
 
+mod cache;
+mod checker;
 mod hasher;
 mod range_read;
 #[cfg(test)]
@@ -22,6 +24,9 @@ use blake3::hazmat::{ChainingValue, Mode, merge_subtrees_non_root, merge_subtree
 use crate::digest::Blake3Digest;
 use crate::record::Record;
 
+pub use cache::TreeCache;
+pub(crate) use checker::CheckedBlockStream;
+pub use checker::{BlockChecker, ReadBlocks};
 pub use hasher::{HashTree, TreeHasher};
 pub use range_read::RangeRead;
 pub(crate) use verified::VerifiedStream;
@@ -42,6 +47,9 @@ const HASH_BYTES: u64 = 32;
 /// The largest artifact, in bytes, that has no tree, because it would have only one block. A read checks it with its
 /// SHA-256, also if a range was requested.
 pub const MAX_BYTES_WITHOUT_TREE: u64 = MIN_BLOCK_BYTES as u64;
+
+/// The message of an error if stored hashes are not those of the artifact.
+const OTHER_HASHES: &str = "the stored hashes of the blocks do not belong to the record";
 
 /// How an artifact is divided into blocks and groups. This depends on the size alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::digest::{Blake3Digest, Digest};
 use crate::error::StoreError;
+use crate::tree::HashTree;
 
 /// The size and digest of a body that was read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +18,23 @@ pub struct CompletedBody {
 
 /// Receives a body's size and digest once the driver has read the whole body.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct BodyObserver(Arc<OnceLock<(CompletedBody, Option<Blake3Digest>)>>);
+pub(crate) struct BodyObserver(Arc<Observed>);
+
+#[derive(Debug, Default)]
+struct Observed {
+    completed: OnceLock<CompletedBody>,
+    blake3: OnceLock<Blake3Digest>,
+}
 
 impl BodyObserver {
     /// The body's size and digest; `None` if the driver did not read it to its end.
     pub(crate) fn completed(&self) -> Option<CompletedBody> {
-        self.0.get().map(|(completed, _)| *completed)
+        self.0.completed.get().copied()
     }
 
     /// The body's BLAKE3; `None` if the driver did not ask for the tree of the body.
     pub(crate) fn blake3(&self) -> Option<Blake3Digest> {
-        self.0.get().and_then(|(_, blake3)| *blake3)
+        self.0.blake3.get().copied()
     }
 }
 
@@ -50,13 +57,8 @@ impl BodyConstraints {
     }
 
     /// Compares the digest and size of a whole body with the announced values. If they match, passes them to the
-    /// observer, together with the BLAKE3.
-    pub(super) fn complete(
-        &self,
-        digest: Digest,
-        blake3: Option<Blake3Digest>,
-        size: u64,
-    ) -> Result<CompletedBody, StoreError> {
+    /// observer.
+    pub(super) fn complete(&self, digest: Digest, size: u64) -> Result<CompletedBody, StoreError> {
         if let Some(announced) = self.length
             && announced != size
         {
@@ -70,10 +72,18 @@ impl BodyConstraints {
             return Err(StoreError::digest_mismatch(announced, digest));
         }
         let completed = CompletedBody { digest, size };
-        if let Some(BodyObserver(cell)) = &self.observer {
+        if let Some(BodyObserver(observed)) = &self.observer {
             // `set` fails only if the cell is full. A body is completed once, so the cell is empty.
-            let _ = cell.set((completed, blake3));
+            let _ = observed.completed.set(completed);
         }
         Ok(completed)
+    }
+
+    /// Passes the BLAKE3 of a whole body to the observer.
+    pub(super) fn complete_tree(&self, tree: Option<&HashTree>) {
+        if let (Some(BodyObserver(observed)), Some(tree)) = (&self.observer, tree) {
+            // As in `complete`, the cell is empty.
+            let _ = observed.blake3.set(tree.root);
+        }
     }
 }

@@ -136,8 +136,8 @@ impl BodyStream {
                 None => {
                     let digest = std::mem::take(&mut self.hasher).finish();
                     self.tree = self.tree_hasher.take().and_then(|hasher| hasher.finish()).map(Box::new);
-                    let root = self.tree.as_ref().map(|tree| tree.root);
-                    let completed = self.constraints.complete(digest, root, self.bytes_read)?;
+                    let completed = self.constraints.complete(digest, self.bytes_read)?;
+                    self.constraints.complete_tree(self.tree.as_deref());
                     self.state = StreamState::Completed(completed);
                     self.source = None;
                     return Ok(None);
@@ -220,6 +220,26 @@ impl BodyStream {
     /// [`Backend`](crate::ErrorKind::Backend) if the driver did not read to the end, which is a bug in the driver.
     pub fn finish(self) -> Result<CompletedBody, StoreError> {
         Ok(self.finish_with_tree()?.0)
+    }
+
+    /// As [`finish`](Self::finish), and also returns the tree that `hasher` has computed. A driver that writes on another
+    /// thread computes the tree there, while this stream computes the SHA-256 of the next pieces. The driver has passed
+    /// each piece of this stream to `hasher`, in their order, and has not called [`with_tree`](Self::with_tree).
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish). [`Backend`](crate::ErrorKind::Backend) also if `hasher` has another number of bytes.
+    pub fn finish_with_hasher(
+        self,
+        hasher: TreeHasher,
+    ) -> Result<(CompletedBody, Option<HashTree>), StoreError> {
+        let constraints = self.constraints.clone();
+        let completed = self.finish()?;
+        if hasher.size() != completed.size {
+            return Err(StoreError::backend("the driver hashed other bytes than those of the body"));
+        }
+        let tree = hasher.finish();
+        constraints.complete_tree(tree.as_ref());
+        Ok((completed, tree))
     }
 
     /// As [`finish`](Self::finish), and also returns the BLAKE3 tree of the body. The tree is `None` if the body is small,

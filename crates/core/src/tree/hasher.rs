@@ -96,6 +96,11 @@ impl TreeHasher {
         self.block_len = 0;
     }
 
+    /// The number of bytes so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// The tree of all pieces. `None` if there are at most [`MAX_BYTES_WITHOUT_TREE`] bytes.
     pub fn finish(mut self) -> Option<HashTree> {
         if self.size <= MAX_BYTES_WITHOUT_TREE {

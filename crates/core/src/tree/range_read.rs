@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::verified::{Verification, VerifiedStream};
 use super::{HASH_BYTES, MAX_BYTES_WITHOUT_TREE, TreeShape};
+use crate::digest::Blake3Digest;
 use crate::record::Record;
 use crate::stream::ByteStream;
 
@@ -78,6 +79,19 @@ impl RangeRead {
     /// The bytes of the artifact to read. They contain the range.
     pub fn data(&self) -> Range<u64> {
         self.data.clone()
+    }
+
+    /// The bytes of the artifact to return.
+    pub(super) fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// The tree with which the bytes are checked, if the artifact has one.
+    pub(super) fn tree(&self) -> Option<(Blake3Digest, TreeShape)> {
+        match self.verification {
+            Some(Verification::Tree { root, shape }) => Some((root, shape)),
+            _ => None,
+        }
     }
 
     /// The two parts of [`HashTree::nodes`](super::HashTree::nodes) to read, in this order: hashes of groups and hashes of

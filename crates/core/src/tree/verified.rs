@@ -9,7 +9,7 @@ use blake3::hazmat::{ChainingValue, HasherExt};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
-use super::{HASH_BYTES, TreeShape, merge_non_root, merge_root};
+use super::{HASH_BYTES, OTHER_HASHES, TreeShape, merge_non_root, merge_root};
 use crate::body::MAX_PIECE_BYTES;
 use crate::digest::{Blake3Digest, Digest, Hasher};
 use crate::error::StoreError;
@@ -296,8 +296,6 @@ impl VerifiedStream {
         }
     }
 }
-
-const OTHER_HASHES: &str = "the stored hashes of the blocks do not belong to the record";
 
 fn corrupt(problem: &'static str) -> StoreError {
     StoreError::corrupt(problem)

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use artifact_store_core::{
-    Body, BodyStream, BoxError, Bytes, Digest, ErrorKind, MAX_PIECE_BYTES, OpenBody, StoreError,
+    Body, BodyStream, BoxError, Bytes, Digest, ErrorKind, InMemoryBody, MAX_PIECE_BYTES, OpenBody,
+    StoreError, TreeHasher,
 };
 use futures_util::stream;
 use proptest::prelude::*;
@@ -195,5 +196,67 @@ fn no_debug_output_of_a_body_shows_its_bytes() {
     for shown in shown {
         // The bytes must appear neither as text nor as a list of numbers.
         assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+    }
+}
+
+fn in_memory(body: Body) -> InMemoryBody {
+    let OpenBody::InMemory(body) = body.open(u64::MAX).unwrap() else { panic!("a stream") };
+    body
+}
+
+#[test]
+fn a_body_that_is_hashed_while_it_is_written_has_the_same_digest_and_tree_on_any_threads() {
+    type Work = Box<dyn FnOnce() + Send>;
+    let spawns: [Option<fn(Work)>; 4] = [
+        None,
+        Some(|work| work()),
+        Some(|work| drop(std::thread::spawn(work))),
+        // There is no free thread before the end.
+        Some(|work| {
+            drop(std::thread::spawn(|| {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+                work();
+            }));
+        }),
+    ];
+    for size in [0, 1, 16 * 1024, 3 * MAX_PIECE_BYTES + 5] {
+        let bytes = vec![7; size];
+        let (_, expected, expected_tree) = in_memory(Body::from(bytes.clone())).finish_with_tree().unwrap();
+        for spawn in spawns {
+            let mut written = Vec::new();
+            let finished = in_memory(Body::from(bytes.clone())).finish_while_writing(spawn, |piece| {
+                written.extend_from_slice(piece);
+                Ok(())
+            });
+            assert_eq!(finished.unwrap(), (expected, expected_tree.clone()));
+            assert_eq!(written, bytes);
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_hashed_while_it_is_written_fails_for_another_digest_or_a_failed_write() {
+    let body = Body::from("bytes").with_digest(Digest::of(b"other"));
+    let mismatch = in_memory(body).finish_while_writing(None::<fn(_)>, |_| Ok(()));
+    assert!(matches!(mismatch.unwrap_err().kind(), ErrorKind::DigestMismatch { .. }));
+    let failed = in_memory(Body::from("bytes"))
+        .finish_while_writing(None::<fn(_)>, |_| Err(StoreError::unavailable("the disk is full")));
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_driver_may_compute_the_tree_of_a_stream_itself_but_only_of_all_bytes() {
+    let pieces = [vec![1; 100_000], vec![2; 200_000]];
+    let (_, expected, expected_tree) = in_memory(Body::from(pieces.concat())).finish_with_tree().unwrap();
+    for skipped in [0, 1] {
+        let mut body = open_stream(streamed(&pieces)).unwrap();
+        let mut hasher = TreeHasher::new();
+        while let Some(piece) = run(body.next()).unwrap() {
+            hasher.update(&piece[skipped..]);
+        }
+        match body.finish_with_hasher(hasher) {
+            Ok(finished) => assert_eq!((finished, skipped), ((expected, expected_tree.clone()), 0)),
+            Err(error) => assert_eq!((error.kind(), skipped), (ErrorKind::Backend, 1)),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Blocking tasks: all disk access runs on tokio's blocking pool.
+//! Blocking tasks: disk access runs on tokio's blocking pool, except reads that cannot wait.
 //!
 //! A task does one step, such as writing a batch of bytes, a sync or a scan. It never waits for a caller's body, so a
 //! slow upload holds no thread. The limit on running tasks also limits threads and open files. To wait for the running
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::dirs::open_files_limit;
 use artifact_store_core::StoreError;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -28,6 +29,7 @@ pub(crate) struct BlockingPool {
     permits: Arc<Semaphore>,
     /// The total number of permits.
     max_tasks: u32,
+    has_several_processors: bool,
 }
 
 /// Tells a running task whether its caller dropped the future of the call, or the store was closed.
@@ -59,21 +61,28 @@ impl CancellationToken {
     }
 }
 
-/// The handle of a spawned task. Dropping the handle cancels the task. If the task is still running, its result is
-/// dropped on the blocking pool. If the task has ended, its result is dropped together with the handle.
+/// The handle of a spawned task. Dropping the handle cancels the task. The result of the task is then dropped on the
+/// blocking pool, because it may own a `TempFile`, whose drop removes the file.
 #[derive(Debug)]
-pub(crate) struct BlockingTask<T> {
-    task: JoinHandle<Result<T, StoreError>>,
+pub(crate) struct BlockingTask<T: Send + 'static> {
+    /// `None` only while this value is dropped, and after the task was joined.
+    task: Option<JoinHandle<Result<T, StoreError>>>,
     cancelled: Arc<AtomicBool>,
+    permits: Arc<Semaphore>,
 }
 
-impl<T> BlockingTask<T> {
+impl<T: Send + 'static> BlockingTask<T> {
     /// Waits for the task's result.
     ///
     /// # Errors
     /// The error of the task; `Unavailable` if the runtime is shutting down; `Backend` if the task panicked.
     pub(crate) async fn join(mut self) -> Result<T, StoreError> {
-        match (&mut self.task).await {
+        let Some(task) = &mut self.task else {
+            return Err(StoreError::backend("a blocking task was joined twice"));
+        };
+        let joined = task.await;
+        self.task = None;
+        match joined {
             Ok(result) => result,
             Err(error) if error.is_cancelled() => {
                 Err(StoreError::unavailable("the runtime is shutting down").with_source(error))
@@ -85,12 +94,23 @@ impl<T> BlockingTask<T> {
     }
 }
 
-impl<T> Drop for BlockingTask<T> {
+impl<T: Send + 'static> Drop for BlockingTask<T> {
     fn drop(&mut self) {
+        let Some(task) = self.task.take() else { return };
         self.cancelled.store(true, Ordering::Relaxed);
-        // `abort` stops the task only if the task has not started yet. Tokio then drops the closure of the task. If the
-        // closure owns a `TempFile`, this drop removes the file.
-        self.task.abort();
+        // `abort` stops the task only if the task has not started yet. Tokio then drops the closure of the task on the
+        // blocking pool.
+        task.abort();
+        // The handle of a task that has ended owns the result. If the task ends after this check, then it either drops the
+        // result itself, or it ended too early to see that it was cancelled. In any case the handle is dropped on the
+        // blocking pool. While a permit is available, `close` waits for that.
+        if let Ok(runtime) = Handle::try_current() {
+            let permit = Arc::clone(&self.permits).try_acquire_owned();
+            drop(runtime.spawn_blocking(move || {
+                drop(task);
+                drop(permit);
+            }));
+        }
     }
 }
 
@@ -99,8 +119,13 @@ impl BlockingPool {
         let max_tasks =
             open_files_limit().map_or(MAX_TASKS, |files| (files / FILES_PER_TASK).clamp(1, MAX_TASKS));
         let permits = Arc::new(Semaphore::new(max_tasks));
-        // `max_tasks` is at most 64, so the conversion never fails.
-        Self { closed: Arc::default(), permits, max_tasks: u32::try_from(max_tasks).unwrap_or(1) }
+        Self {
+            closed: Arc::default(),
+            permits,
+            // `max_tasks` is at most 64, so the conversion never fails.
+            max_tasks: u32::try_from(max_tasks).unwrap_or(1),
+            has_several_processors: std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
+        }
     }
 
     /// Waits for a permit, then spawns `work` on the blocking pool.
@@ -134,7 +159,7 @@ impl BlockingPool {
             drop(permit);
             result
         });
-        Ok(BlockingTask { task, cancelled })
+        Ok(BlockingTask { task: Some(task), cancelled, permits: Arc::clone(&self.permits) })
     }
 
     /// Runs `work` on the blocking pool and waits for its result.
@@ -146,6 +171,12 @@ impl BlockingPool {
         work: impl FnOnce(&CancellationToken) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.spawn(work).await?.join().await
+    }
+
+    /// Whether no task runs and the machine has more than one processor. Then a task may use a second thread. With several
+    /// tasks, a second thread for each would only delay the others.
+    pub(crate) fn has_free_processor(&self) -> bool {
+        self.has_several_processors && self.permits.available_permits() == self.max_tasks as usize
     }
 
     /// Rejects new tasks and waits for the running ones.
@@ -161,5 +192,44 @@ impl BlockingPool {
     /// Returns `Closed` after [`close`](Self::close).
     pub(crate) fn check_open(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread::{self, ThreadId};
+
+    use super::BlockingPool;
+
+    /// Sends the thread on which this value is dropped.
+    struct DropObserver(mpsc::Sender<ThreadId>);
+
+    impl Drop for DropObserver {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_result_of_a_task_whose_handle_is_dropped_is_dropped_on_the_blocking_pool() {
+        let pool = BlockingPool::new();
+        let (sender, dropped_on) = mpsc::channel();
+        let (ended_sender, ended) = mpsc::channel();
+        let task = pool
+            .spawn(move |_| {
+                let result = DropObserver(sender);
+                ended_sender.send(()).unwrap();
+                Ok(result)
+            })
+            .await
+            .unwrap();
+        ended.recv().unwrap();
+        while !task.task.as_ref().unwrap().is_finished() {
+            thread::yield_now();
+        }
+        drop(task);
+        assert_ne!(dropped_on.recv().unwrap(), thread::current().id());
+        pool.close().await;
     }
 }

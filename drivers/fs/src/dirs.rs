@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::config::SyncPolicy;
 use crate::layout::{ArtifactKey, DEPTH};
+use crate::read::ReadMode;
 
 /// Mode of a directory: access for its owner only.
 pub(crate) const DIR_MODE: Mode = Mode::RWXU;
@@ -178,8 +179,15 @@ impl ScopeDirs {
     }
 
     /// Opens the file of the artifact `key`. Returns `None` if the file does not exist.
-    pub(crate) fn open_artifact(&self, key: &ArtifactKey) -> Result<Option<File>, Errno> {
-        match self.open_by_path(key) {
+    ///
+    /// # Errors
+    /// `AGAIN` if `mode` is [`ReadMode::Cached`] and the path is not in memory; all other errors of the file system.
+    pub(crate) fn open_artifact(&self, key: &ArtifactKey, mode: ReadMode) -> Result<Option<File>, Errno> {
+        let opened = match mode {
+            ReadMode::Blocking => self.open_by_path(key),
+            ReadMode::Cached => self.open_cached(key),
+        };
+        match opened {
             Ok(file) => Ok(Some(file)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
@@ -200,6 +208,41 @@ impl ScopeDirs {
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => self.open_by_walk(key),
             opened => opened.map(File::from),
         }
+    }
+
+    /// Opens the file if the whole path is in the memory of the operating system. Does not enter another mount, because
+    /// its file system may be one that [`can_read_cached`](Self::can_read_cached) excludes.
+    #[cfg(target_os = "linux")]
+    fn open_cached(&self, key: &ArtifactKey) -> Result<File, Errno> {
+        use rustix::fs::ResolveFlags;
+        let resolve = ResolveFlags::CACHED
+            .union(ResolveFlags::BENEATH)
+            .union(ResolveFlags::NO_SYMLINKS)
+            .union(ResolveFlags::NO_XDEV);
+        let path = key.file_path();
+        rustix::fs::openat2(&self.artifacts, path.as_str(), READ_FLAGS, Mode::empty(), resolve)
+            .map(File::from)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_cached(&self, _: &ArtifactKey) -> Result<File, Errno> {
+        Err(Errno::AGAIN)
+    }
+
+    /// Whether the file system opens a file and reads its length without I/O if the path is in memory. This is known of
+    /// some local file systems. A network file system may ask its server.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn can_read_cached(&self) -> bool {
+        /// ext4, XFS and Btrfs, as in statfs(2). tmpfs does not support a read that fails instead of waiting.
+        const FILE_SYSTEMS: [u32; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+        // The magic number has 32 bits. On some kernels the type of the field is wider or signed.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        rustix::fs::fstatfs(&self.artifacts).is_ok_and(|stat| FILE_SYSTEMS.contains(&(stat.f_type as u32)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn can_read_cached(&self) -> bool {
+        false
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -360,6 +403,7 @@ mod tests {
     use crate::config::SyncPolicy;
     use crate::delete::prune_empty_dirs;
     use crate::layout::ArtifactKey;
+    use crate::read::ReadMode;
 
     fn key() -> ArtifactKey {
         let id = ArtifactId::new(&Namespace::default(), &Digest::of(b""));
@@ -410,7 +454,7 @@ mod tests {
         fs::remove_dir_all(test_dir.path().join(key.dirs[0].as_str())).unwrap();
         fs::create_dir_all(test_dir.path().join(key.leaf_path())).unwrap();
         fs::write(test_dir.path().join(key.file_path()), "x").unwrap();
-        let file = dirs.open_artifact(&key).unwrap().unwrap();
+        let file = dirs.open_artifact(&key, ReadMode::Blocking).unwrap().unwrap();
         assert!(dirs.sync_entry(&key, &file).unwrap());
         let inode = |dir: &OwnedFd| rustix::fs::fstat(dir).unwrap().st_ino;
         let leaf = dirs.open_leaf(&key).unwrap();
@@ -451,5 +495,6 @@ mod tests {
         // For a symbolic link, `openat` with the flag `DIRECTORY` returns `NOTDIR`, and `openat2` returns `LOOP`.
         assert_eq!(dirs.open_by_walk(&key).unwrap_err(), Errno::NOTDIR);
         assert_eq!(dirs.open_by_path(&key).unwrap_err(), Errno::LOOP);
+        assert!(dirs.open_cached(&key).is_err());
     }
 }

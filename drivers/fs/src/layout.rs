@@ -5,13 +5,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use artifact_store_core::{
     ArtifactId, Digest, HashTree, Hasher, KeyToken, MAX_KEY_TOKEN_BYTES, Record, Scope, StoreError,
 };
 
 use crate::error::map_io_error;
+use crate::read::{ReadMode, read_exact_at};
 
 /// The format version that this build writes. It also reads version 1, whose files have no nodes.
 pub(crate) const FORMAT_VERSION: u32 = 2;
@@ -178,19 +178,29 @@ fn u32_from_le(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0_u32, |value, byte| value << 8 | u32::from(*byte))
 }
 
+/// What the buffer of [`read_record`] contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    WholeFile,
+    Part,
+}
+
 /// Reads the record from the end of an artifact's file. The artifact's bytes are the range `0..record.size` of the
 /// file.
 ///
 /// `path` names the file in errors. `buffer` is used for reading. A scan passes the same buffer for every file, so that
-/// it does not allocate a buffer for each.
+/// it does not allocate a buffer for each. If the file has at most `whole_bytes` bytes, `buffer` contains the whole file
+/// afterwards.
 ///
 /// # Errors
 /// `Corrupt` if the file is not a whole artifact; `Unavailable`, `Backend`.
 pub(crate) fn read_record(
     file: &File,
+    mode: ReadMode,
     path: &dyn fmt::Display,
+    whole_bytes: usize,
     buffer: &mut Vec<u8>,
-) -> Result<Record, StoreError> {
+) -> Result<(Record, Tail), StoreError> {
     let corrupt = |problem: &str| StoreError::corrupt(format!("{path}: {problem}"));
     let read_error = |error| map_io_error(format_args!("reading the record of {path}"), error);
 
@@ -199,9 +209,11 @@ pub(crate) fn read_record(
         return Err(corrupt("this is not a regular file"));
     }
     let file_length = metadata.len();
-    let tail_length = usize::try_from(file_length).unwrap_or(TAIL_BYTES).min(TAIL_BYTES);
+    let tail_length = usize::try_from(file_length).unwrap_or(usize::MAX);
+    let tail = if tail_length <= TAIL_BYTES.max(whole_bytes) { Tail::WholeFile } else { Tail::Part };
+    let tail_length = if tail == Tail::WholeFile { tail_length } else { TAIL_BYTES };
     buffer.resize(tail_length, 0);
-    file.read_exact_at(buffer, file_length - tail_length as u64).map_err(read_error)?;
+    read_exact_at(file, mode, buffer, file_length - tail_length as u64).map_err(read_error)?;
 
     let Some((before_footer, footer_bytes)) = buffer.split_last_chunk::<FOOTER_BYTES>() else {
         return Err(corrupt("the file is too short to be an artifact"));
@@ -222,7 +234,7 @@ pub(crate) fn read_record(
         &buffer[footer_offset - record_length..footer_offset]
     } else {
         buffer.resize(record_length, 0);
-        file.read_exact_at(buffer, record_offset).map_err(read_error)?;
+        read_exact_at(file, mode, buffer, record_offset).map_err(read_error)?;
         &buffer[..]
     };
     if record_checksum(json, footer.record_length).as_bytes() != footer.record_checksum {
@@ -233,7 +245,7 @@ pub(crate) fn read_record(
     if record.size.checked_add(HashTree::nodes_len(&record)) != Some(record_offset) {
         return Err(corrupt("the number of bytes in the file differs from the size in the record"));
     }
-    Ok(record)
+    Ok((record, tail))
 }
 
 #[cfg(test)]
@@ -242,7 +254,8 @@ mod tests {
 
     use artifact_store_core::{Digest, PutOptions, Record, Scope, Timestamp};
 
-    use super::{ArtifactKey, encode_trailer, is_key_token, is_temp_name, read_record};
+    use super::{ArtifactKey, Tail, encode_trailer, is_key_token, is_temp_name, read_record};
+    use crate::read::ReadMode;
 
     fn record() -> Record {
         let scope = Scope::new("acme", "ada", "s-1").unwrap();
@@ -278,7 +291,8 @@ mod tests {
         file.write_all(b"hello").unwrap();
         file.write_all(&encode_trailer(&record()).unwrap()).unwrap();
         for mut buffer in [Vec::new(), vec![7; 100_000]] {
-            assert_eq!(read_record(&file, &"here", &mut buffer).unwrap(), record());
+            let read = read_record(&file, ReadMode::Blocking, &"here", 0, &mut buffer).unwrap();
+            assert_eq!(read, (record(), Tail::WholeFile));
         }
     }
 

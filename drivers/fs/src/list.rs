@@ -17,6 +17,7 @@ use crate::blocking::CancellationToken;
 use crate::dirs::{ScopeDirs, entry_names, open_dir, open_file};
 use crate::error::map_io_error;
 use crate::layout::{ARTIFACTS_DIR, DEPTH, is_key_token, read_record};
+use crate::read::ReadMode;
 
 /// The maximum number of concurrent listings of a store.
 pub(crate) const MAX_LISTINGS: usize = 4;
@@ -195,7 +196,7 @@ impl Scan<'_> {
         }
         // The buffer is taken out of `self`, because `entry_path` borrows `self` during the call.
         let mut buffer = std::mem::take(&mut self.buffer);
-        let record = read_record(&file, &self.entry_path(name), &mut buffer)?;
+        let (record, _) = read_record(&file, ReadMode::Blocking, &self.entry_path(name), 0, &mut buffer)?;
         self.buffer = buffer;
         self.check_location(&record, name)?;
         if !self.query.matches(&record) {

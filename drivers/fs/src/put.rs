@@ -6,21 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store_core::{
-    ArtifactId, BodyStream, Bytes, CompletedBody, Digest, HashTree, InMemoryBody, PutOptions, PutOutcome,
-    PutResult, Record, Scope, StoreError,
+    ArtifactId, BodyStream, Bytes, CompletedBody, Digest, HashTree, InMemoryBody, MAX_BYTES_WITHOUT_TREE,
+    PutOptions, PutOutcome, PutResult, Record, Scope, StoreError, TreeHasher,
 };
 use rustix::io::Errno;
+use tokio::runtime::Handle;
 
 use crate::blocking::{BlockingPool, BlockingTask, CancellationToken};
 use crate::delete::prune_empty_dirs;
 use crate::error::map_io_error;
 use crate::layout::{ArtifactKey, encode_trailer};
-use crate::state::{StoreState, open_artifact};
+use crate::read::{OpenArtifact, ReadMode, open_artifact};
+use crate::state::StoreState;
 use crate::temp::TempFile;
 
-/// A body that is in memory and has at most this many bytes is hashed, written and published in one blocking task.
-pub(crate) const SINGLE_TASK_BYTES: usize = 1024 * 1024;
-/// A streamed body is written in batches of about this many bytes. One batch is written while the next batch is hashed.
+/// A body that is in memory and has at most this many bytes is hashed first and then written, even if a processor is free.
+/// Starting another thread would take longer than hashing.
+const HASH_FIRST_BYTES: usize = 256 * 1024;
+/// If no processor is free, a body in memory of at most this many bytes is hashed first, so that nothing is written if the
+/// artifact exists.
+const MAX_HASH_FIRST_BYTES: usize = 1024 * 1024;
+/// A streamed body is written in batches of about this many bytes. One batch is written while the next batch arrives.
 const BATCH_BYTES: usize = 512 * 1024;
 /// A batch has at most this many chunks, so that small chunks do not make the list of chunks long.
 const BATCH_CHUNKS: usize = 512;
@@ -28,7 +34,9 @@ const BATCH_CHUNKS: usize = 512;
 /// delays between these attempts add up to about one second.
 const MAX_ATTEMPTS: u32 = 200;
 
-/// Stores a body that is in memory.
+/// Stores a body that is in memory, in one blocking task.
+///
+/// A large body is hashed while it is written. If no other task runs, a second thread computes the SHA-256.
 pub(crate) async fn put_bytes(
     state: &Arc<StoreState>,
     pool: &BlockingPool,
@@ -37,22 +45,35 @@ pub(crate) async fn put_bytes(
     options: PutOptions,
 ) -> Result<PutResult, StoreError> {
     let (state, scope) = (Arc::clone(state), scope.clone());
+    let has_free_processor = pool.has_free_processor();
+    let hash_first_bytes = if has_free_processor { HASH_FIRST_BYTES } else { MAX_HASH_FIRST_BYTES };
     pool.run(move |cancel| {
-        let (bytes, completed, tree) = body.finish_with_tree()?;
-        commit(&state, cancel, Upload { scope, options, completed, tree, temp: None, chunks: vec![bytes] })
+        if body.len() <= hash_first_bytes {
+            let (bytes, completed, tree) = body.finish_with_tree()?;
+            let upload = Upload { scope, options, completed, tree, temp: None, chunks: vec![bytes] };
+            return commit(&state, cancel, upload);
+        }
+        let mut temp = TempFile::create(&state.root.tmp)?;
+        let runtime = Handle::current();
+        let spawn = has_free_processor.then_some(|work| drop(runtime.spawn_blocking(work)));
+        let (completed, tree) = body.finish_while_writing(spawn, |piece| {
+            cancel.check_cancelled_or_closed()?;
+            temp.append_piece(piece)
+        })?;
+        let upload = Upload { scope, options, completed, tree, temp: Some(temp), chunks: Vec::new() };
+        commit(&state, cancel, upload)
     })
     .await
 }
 
-/// Stores a streamed body.
+/// Stores a streamed body. The SHA-256 is computed while the body arrives, and the tree by the tasks that write.
 pub(crate) async fn put_stream(
     state: &Arc<StoreState>,
     pool: &BlockingPool,
     scope: &Scope,
-    body: BodyStream,
+    mut body: BodyStream,
     options: PutOptions,
 ) -> Result<PutResult, StoreError> {
-    let mut body = body.with_tree();
     let mut write = PendingWrite::default();
     let mut chunks = Vec::new();
     let mut batched_bytes = 0;
@@ -64,9 +85,11 @@ pub(crate) async fn put_stream(
             }
             Ok(None) => break,
             Err(error) => {
-                // The result of the pending write is the `TempFile`. Dropping the `TempFile` here removes the file
-                // before the caller gets the error.
-                drop(write.wait().await);
+                // The result of the pending write owns the `TempFile`. Dropping the `TempFile` removes the file before
+                // the caller gets the error.
+                if let Ok(Some(written)) = write.wait().await {
+                    drop(tokio::task::spawn_blocking(move || drop(written)).await);
+                }
                 return Err(error);
             }
         }
@@ -75,46 +98,66 @@ pub(crate) async fn put_stream(
             batched_bytes = 0;
             // Waits for the write of the previous batch. If this write failed, the put returns the error before it
             // reads more of the body.
-            let temp = write.wait().await?;
+            let written = write.wait().await?;
             let state = Arc::clone(state);
             write.0 = Some(
                 pool.spawn(move |cancel| {
                     cancel.check_cancelled_or_closed()?;
-                    let mut temp = get_or_create_temp(temp, &state)?;
-                    temp.append(&batch, &[])?;
-                    Ok(temp)
+                    let mut written = match written {
+                        Some(written) => written,
+                        None => Written { temp: TempFile::create(&state.root.tmp)?, tree: TreeHasher::new() },
+                    };
+                    written.temp.append(&batch, &[])?;
+                    for chunk in &batch {
+                        written.tree.update(chunk);
+                    }
+                    Ok(written)
                 })
                 .await?,
             );
         }
     }
-    let (completed, tree) = body.finish_with_tree()?;
-    let temp = write.wait().await?;
+    let written = write.wait().await?;
     let (state, scope) = (Arc::clone(state), scope.clone());
-    pool.run(move |cancel| commit(&state, cancel, Upload { scope, options, completed, tree, temp, chunks }))
-        .await
+    pool.run(move |cancel| {
+        let (temp, hasher) = match written {
+            Some(Written { temp, tree }) => (Some(temp), Some(tree)),
+            // A small body has no tree.
+            None if batched_bytes as u64 <= MAX_BYTES_WITHOUT_TREE => (None, None),
+            None => (None, Some(TreeHasher::new())),
+        };
+        let (completed, tree) = match hasher {
+            Some(mut hasher) => {
+                for chunk in &chunks {
+                    hasher.update(chunk);
+                }
+                body.finish_with_hasher(hasher)?
+            }
+            None => (body.finish()?, None),
+        };
+        commit(&state, cancel, Upload { scope, options, completed, tree, temp, chunks })
+    })
+    .await
+}
+
+/// The bytes of a streamed body that were written so far, and their tree.
+struct Written {
+    temp: TempFile,
+    tree: TreeHasher,
 }
 
 /// The task that writes the latest batch of a streamed body. The task owns the temporary file. `None` before the
 /// first batch and after [`wait`](Self::wait).
 #[derive(Default)]
-struct PendingWrite(Option<BlockingTask<TempFile>>);
+struct PendingWrite(Option<BlockingTask<Written>>);
 
 impl PendingWrite {
-    /// Waits for the task and returns the temporary file. Returns `None` if no batch was written yet.
-    async fn wait(&mut self) -> Result<Option<TempFile>, StoreError> {
+    /// Waits for the task and returns what was written. Returns `None` if no batch was written yet.
+    async fn wait(&mut self) -> Result<Option<Written>, StoreError> {
         match self.0.take() {
             Some(task) => task.join().await.map(Some),
             None => Ok(None),
         }
-    }
-}
-
-/// Returns `temp`, or creates a temporary file if `temp` is `None`.
-fn get_or_create_temp(temp: Option<TempFile>, state: &StoreState) -> Result<TempFile, StoreError> {
-    match temp {
-        Some(temp) => Ok(temp),
-        None => TempFile::create(&state.root.tmp).map_err(StoreError::from),
     }
 }
 
@@ -136,7 +179,10 @@ impl Upload {
     /// `SyncPolicy::Always` also syncs the file. Returns the file and the record in its trailer.
     fn complete_file(self, state: &StoreState) -> Result<(TempFile, Record), StoreError> {
         let Self { scope, options, completed, tree, temp, mut chunks } = self;
-        let mut file = get_or_create_temp(temp, state)?;
+        let mut file = match temp {
+            Some(temp) => temp,
+            None => TempFile::create(&state.root.tmp)?,
+        };
         let record = Record::new(scope, options, completed.digest, completed.size, state.clock.now())
             .with_blake3(tree.as_ref().map(|tree| tree.root));
         chunks.extend(tree.map(|tree| tree.nodes));
@@ -232,7 +278,10 @@ fn existing_record(
     id: &ArtifactId,
     digest: &Digest,
 ) -> Result<Option<Record>, StoreError> {
-    let Some((record, file)) = open_artifact(&state.dirs, scope, id)? else { return Ok(None) };
+    let Some(artifact) = open_artifact(&state.dirs, ReadMode::Blocking, scope, id, 0)? else {
+        return Ok(None);
+    };
+    let OpenArtifact { record, file, .. } = artifact;
     if record.digest != *digest {
         return Err(StoreError::conflict(format!(
             "{id} belongs to bytes with the SHA-256 {}, but these bytes have {digest}",

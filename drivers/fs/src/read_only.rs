@@ -11,7 +11,6 @@ use artifact_store_core::{
     PutResult, Record, Scope, StoreError, async_trait,
 };
 use rustix::io::Errno;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::blocking::BlockingPool;
@@ -20,13 +19,14 @@ use crate::dirs::{ScopeDirs, open_dir};
 use crate::error::map_io_error;
 use crate::layout::ARTIFACTS_DIR;
 use crate::list::{self, MAX_LISTINGS};
-use crate::state::open_artifact;
-use crate::{read, root};
+use crate::read::ArtifactReader;
+use crate::root;
 
 /// A store in a directory that is opened for reading only.
 #[derive(Debug)]
 pub(crate) struct ReadOnlyStore {
     dirs: Arc<ScopeDirs>,
+    reader: Arc<ArtifactReader>,
     pool: BlockingPool,
     /// The permits of listings, as in [`FsStore`](crate::FsStore).
     listings: Semaphore,
@@ -45,10 +45,15 @@ impl ReadOnlyStore {
     pub(crate) async fn open(config: FsConfig) -> Result<Self, StoreError> {
         let (capabilities, max_scan) = (config.capabilities(), config.max_scan);
         let pool = BlockingPool::new();
-        let dirs =
-            pool.run(move |_| Ok(ScopeDirs::new(open_artifacts_dir(&config.root)?, config.sync))).await?;
+        let (dirs, reader) = pool
+            .run(move |_| {
+                let dirs = Arc::new(ScopeDirs::new(open_artifacts_dir(&config.root)?, config.sync));
+                let reader = Arc::new(ArtifactReader::new(Arc::clone(&dirs)));
+                Ok((dirs, reader))
+            })
+            .await?;
         let listings = Semaphore::new(MAX_LISTINGS);
-        Ok(Self { dirs: Arc::new(dirs), pool, listings, max_scan, capabilities })
+        Ok(Self { dirs, reader, pool, listings, max_scan, capabilities })
     }
 }
 
@@ -91,18 +96,11 @@ impl ArtifactStore for ReadOnlyStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let (dirs, scope, id) = (Arc::clone(&self.dirs), scope.clone(), id.clone());
-        self.pool
-            .run(move |_| {
-                let Some((record, file)) = open_artifact(&dirs, &scope, &id)? else { return Ok(None) };
-                read::get_range(record, file, range, &Handle::current()).map(Some)
-            })
-            .await
+        self.reader.get(&self.pool, scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        let (dirs, scope, id) = (Arc::clone(&self.dirs), scope.clone(), id.clone());
-        self.pool.run(move |_| Ok(open_artifact(&dirs, &scope, &id)?.map(|(record, _)| record))).await
+        self.reader.stat(&self.pool, scope, id).await
     }
 
     async fn delete(&self, _: &Scope, _: &ArtifactId) -> Result<bool, StoreError> {

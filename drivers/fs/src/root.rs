@@ -74,7 +74,7 @@ impl Root {
                     return Err(open_error(error));
                 }
             }
-            sync_parent(&path);
+            sync_parent(&path, File::sync_all)?;
         }
         Ok((Self { path, dir, tmp }, artifacts))
     }
@@ -357,21 +357,38 @@ fn raise_version(dir: &OwnedFd) -> Result<(), StoreError> {
     marker.sync_all().map_err(write_error)
 }
 
-/// Syncs the entry of the root in its parent directory. Errors are ignored.
+/// Syncs the entry of the root at `path` in its parent directory with `sync`.
 ///
-/// If the root existed before, this process may have no permission to open the parent. To create a root, the process
-/// needs this permission, because [`create_root`] opens the parent too.
-fn sync_parent(path: &Path) {
-    if let Some(parent) = path.parent()
-        && let Ok(parent) = File::open(parent)
-    {
-        let _ = parent.sync_all();
+/// If the root existed before, this process may have no permission to open the parent. Then nothing is synced. To create a
+/// root, the process needs this permission, because [`create_root`] opens the parent too.
+///
+/// # Errors
+/// An error of [`map_io_error`] if the sync fails. If the file system of the parent cannot sync a directory, it is another
+/// one than that of the root, which [`check_publishing`] has checked. Then the root is a mount, which has no entry to sync.
+fn sync_parent(path: &Path, sync: impl FnOnce(&File) -> std::io::Result<()>) -> Result<(), StoreError> {
+    let Some(Ok(parent)) = path.parent().map(File::open) else { return Ok(()) };
+    match sync(&parent) {
+        Err(error) if !Errno::from_io_error(&error).is_some_and(is_unsupported) => Err(map_io_error(
+            format_args!("syncing the directory that contains the root {}", path.display()),
+            error,
+        )),
+        _ => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_whose_entry_cannot_be_synced_is_not_opened_unless_its_parent_has_no_sync() {
+        let test_dir = tempfile::tempdir().unwrap();
+        let sync_with = |result: Errno| sync_parent(&test_dir.path().join("store"), |_| Err(result.into()));
+        assert!(sync_with(Errno::IO).is_err());
+        assert!(sync_with(Errno::NOSPC).is_err());
+        assert!(sync_with(Errno::INVAL).is_ok());
+        assert!(sync_parent(Path::new("/does/not/exist"), File::sync_all).is_ok());
+    }
 
     #[test]
     fn a_root_whose_owner_cannot_be_set_is_removed() {

@@ -1,6 +1,7 @@
-//! [`FsStore`]: the verbs of [`ArtifactStore`]. Each verb runs as one or more blocking tasks.
+//! [`FsStore`]: the verbs of [`ArtifactStore`]. Most verbs run as one or more blocking tasks.
 //!
-//! This module must never block a thread of the async runtime: all disk access runs in blocking tasks.
+//! This module must never block a thread of the async runtime. All disk access runs in blocking tasks, except a read of
+//! what is already in the memory of the operating system.
 
 use std::sync::Arc;
 
@@ -8,7 +9,6 @@ use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, OpenBody, Page,
     PutOptions, PutResult, Record, Scope, StoreError, SweepMode, async_trait,
 };
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::blocking::BlockingPool;
@@ -17,10 +17,10 @@ use crate::delete::delete;
 use crate::dirs::ScopeDirs;
 use crate::layout::ArtifactKey;
 use crate::list::{self, MAX_LISTINGS};
-use crate::put::{SINGLE_TASK_BYTES, put_bytes, put_stream};
-use crate::read;
+use crate::put::{put_bytes, put_stream};
+use crate::read::ArtifactReader;
 use crate::root::Root;
-use crate::state::{StoreState, open_artifact};
+use crate::state::StoreState;
 use crate::sweep::{self, Sweep, SweepLock, SweepReport};
 
 /// A store in a directory: the bare driver. Applications use it behind a [`Gate`](artifact_store_core::Gate), which the
@@ -30,6 +30,7 @@ use crate::sweep::{self, Sweep, SweepLock, SweepReport};
 #[derive(Debug)]
 pub struct FsStore {
     state: Arc<StoreState>,
+    reader: Arc<ArtifactReader>,
     pool: BlockingPool,
     /// The permits of listings. A listing may take long. This separate limit keeps listings from using all permits of
     /// `pool`.
@@ -62,21 +63,17 @@ impl FsStore {
     pub(crate) async fn open_without_sweep(config: FsConfig) -> Result<Self, StoreError> {
         let capabilities = config.capabilities();
         let pool = BlockingPool::new();
-        let state = pool
+        let (state, reader) = pool
             .run(move |_| {
                 // `capabilities` contains `max_artifact_bytes`.
                 let FsConfig { root, sync, max_scan, max_artifact_bytes: _, clock } = config;
                 let (root, artifacts) = Root::open(&root, sync)?;
-                Ok(Arc::new(StoreState {
-                    root,
-                    dirs: ScopeDirs::new(artifacts, sync),
-                    sync,
-                    clock,
-                    max_scan,
-                }))
+                let dirs = Arc::new(ScopeDirs::new(artifacts, sync));
+                let reader = Arc::new(ArtifactReader::new(Arc::clone(&dirs)));
+                Ok((Arc::new(StoreState { root, dirs, sync, clock, max_scan }), reader))
             })
             .await?;
-        Ok(Self { state, pool, listings: Semaphore::new(MAX_LISTINGS), capabilities })
+        Ok(Self { state, reader, pool, listings: Semaphore::new(MAX_LISTINGS), capabilities })
     }
 
     /// Removes the temporary files of processes that died, and empty scope directories.
@@ -122,10 +119,8 @@ impl ArtifactStore for FsStore {
     async fn put(&self, scope: &Scope, body: Body, options: PutOptions) -> Result<PutResult, StoreError> {
         self.pool.check_open()?;
         match body.open(self.capabilities.artifact_bytes_limit())? {
-            OpenBody::InMemory(body) if body.len() <= SINGLE_TASK_BYTES => {
-                put_bytes(&self.state, &self.pool, scope, body, options).await
-            }
-            body => put_stream(&self.state, &self.pool, scope, body.into_stream(), options).await,
+            OpenBody::InMemory(body) => put_bytes(&self.state, &self.pool, scope, body, options).await,
+            OpenBody::Stream(body) => put_stream(&self.state, &self.pool, scope, *body, options).await,
         }
     }
 
@@ -135,18 +130,11 @@ impl ArtifactStore for FsStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let (state, scope, id) = (Arc::clone(&self.state), scope.clone(), id.clone());
-        self.pool
-            .run(move |_| {
-                let Some((record, file)) = open_artifact(&state.dirs, &scope, &id)? else { return Ok(None) };
-                read::get_range(record, file, range, &Handle::current()).map(Some)
-            })
-            .await
+        self.reader.get(&self.pool, scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
-        let (state, scope, id) = (Arc::clone(&self.state), scope.clone(), id.clone());
-        self.pool.run(move |_| Ok(open_artifact(&state.dirs, &scope, &id)?.map(|(record, _)| record))).await
+        self.reader.stat(&self.pool, scope, id).await
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {

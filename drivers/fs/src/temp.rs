@@ -93,11 +93,15 @@ impl TempFile {
         }
     }
 
+    /// Appends a large piece without a buffer.
+    pub(crate) fn append_piece(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        let Some(mut file) = self.file.as_ref() else { return Err(used_after_drop()) };
+        file.write_all(piece).map_err(|error| map_io_error("writing an artifact", error))
+    }
+
     /// Appends `chunks`, then `trailer`.
     pub(crate) fn append(&mut self, chunks: &[Bytes], trailer: &[u8]) -> Result<(), StoreError> {
-        let Some(file) = &self.file else {
-            return Err(StoreError::backend("a temporary file was used after it was dropped"));
-        };
+        let Some(file) = &self.file else { return Err(used_after_drop()) };
         let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         let result = chunks.iter().try_for_each(|chunk| writer.write_all(chunk));
         let result = result.and_then(|()| writer.write_all(trailer)).and_then(|()| writer.flush());
@@ -158,6 +162,10 @@ impl TempFile {
             let _ = rustix::fs::unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty());
         }
     }
+}
+
+fn used_after_drop() -> StoreError {
+    StoreError::backend("a temporary file was used after it was dropped")
 }
 
 impl Drop for TempFile {

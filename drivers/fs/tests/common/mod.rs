@@ -72,6 +72,17 @@ impl TestDir {
         files
     }
 
+    /// The residue after the removal of temporary files in the background. A dropped put removes its file there.
+    pub(crate) async fn residue_when_quiet(&self) -> Vec<String> {
+        for _ in 0..1000 {
+            if self.residue().is_empty() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        self.residue()
+    }
+
     pub(crate) fn residue(&self) -> Vec<String> {
         let mut found = Vec::new();
         crate::harness::residue(&self.root(), &mut found).unwrap();

@@ -5,10 +5,12 @@
 use std::path::Path;
 
 use artifact_store_core::StoreError;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use rusqlite::Connection;
 
+use crate::blocking::run_blocking;
 use crate::config::SqliteConfig;
-use crate::{connect, error};
+use crate::connect::ConnectOptions;
+use crate::error;
 
 /// A label for each kind of orphan or inconsistency, and the query that returns the numbers of the affected blobs.
 ///
@@ -29,11 +31,11 @@ const AUDIT_QUERIES: &[(&str, &str)] = &[
 ];
 
 /// Lists every orphan and inconsistency in a database, one line each. The list is empty if there are none.
-pub(crate) async fn find_orphans(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
+pub(crate) fn find_orphans(conn: &Connection) -> Result<Vec<String>, rusqlite::Error> {
     let mut lines = Vec::new();
     for (label, sql) in AUDIT_QUERIES {
-        for row in sqlx::query(*sql).fetch_all(&mut *conn).await? {
-            lines.push(format!("{label} {}", row.try_get::<i64, _>(0)?));
+        for blob in conn.prepare(sql)?.query_map([], |row| row.get::<_, i64>(0))? {
+            lines.push(format!("{label} {}", blob?));
         }
     }
     Ok(lines)
@@ -43,14 +45,17 @@ pub(crate) async fn find_orphans(conn: &mut SqliteConnection) -> Result<Vec<Stri
 ///
 /// A store may have the file open. For a missing or empty file the list is empty.
 pub async fn audit_file(path: &Path) -> Result<Vec<String>, StoreError> {
-    if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
-        return Ok(Vec::new());
-    }
-    let path =
-        std::path::absolute(path).map_err(|error| error::from_io("reading the current directory", error))?;
-    let config = SqliteConfig::file(&path);
-    let mut conn = connect::reader_options(&config, &path).connect().await.map_err(error::from_sqlx)?;
-    let lines = find_orphans(&mut conn).await.map_err(error::from_sqlx)?;
-    conn.close().await.map_err(error::from_sqlx)?;
-    Ok(lines)
+    let path = path.to_owned();
+    run_blocking(move || {
+        if std::fs::metadata(&path).map_or(0, |found| found.len()) == 0 {
+            return Ok(Vec::new());
+        }
+        let path = std::path::absolute(&path)
+            .map_err(|error| error::from_io("reading the current directory", error))?;
+        let conn = ConnectOptions::reader(&SqliteConfig::file(&path), &path)
+            .connect()
+            .map_err(error::from_sqlite)?;
+        find_orphans(&conn).map_err(error::from_sqlite)
+    })
+    .await
 }

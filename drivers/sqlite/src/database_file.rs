@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use artifact_store_core::StoreError;
-use sqlx::SqliteConnection;
+use rusqlite::Connection;
 
-use crate::error;
+use crate::error::{self, DbError};
 
 /// Disk space that a transaction may need in addition to the bytes of its jobs, for example for index pages.
 const HEADROOM_BYTES: u64 = 512 * 1024;
@@ -202,17 +202,17 @@ impl DatabaseFile {
     /// delete.
     ///
     /// # Errors
-    /// - [`sqlx::Error::Io`] with the kind `NotFound` if the file was moved and `durability` is [`Durability::Synced`].
-    /// - [`sqlx::Error::Io`] with the kind `StorageFull` if there is no room.
+    /// - [`DbError::Io`] with the kind `NotFound` if the file was moved and `durability` is [`Durability::Synced`].
+    /// - [`DbError::Io`] with the kind `StorageFull` if there is no room.
     /// - The error of the statement that reads the number of free pages.
-    pub(crate) async fn check_room(
+    pub(crate) fn check_room(
         &self,
-        conn: &mut SqliteConnection,
+        conn: &Connection,
         durability: Durability,
         bytes: u64,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), DbError> {
         if durability == Durability::Synced && self.has_moved() {
-            return Err(sqlx::Error::Io(io::ErrorKind::NotFound.into()));
+            return Err(DbError::Io(io::ErrorKind::NotFound.into()));
         }
         // Each byte is written to the log, and a checkpoint later writes it to the database.
         if self.has_room(bytes, bytes) {
@@ -220,19 +220,19 @@ impl DatabaseFile {
         }
         // If readers block the checkpoint, or if the disk is too full, the checkpoint is incomplete. The next
         // transaction then cannot reuse the log file.
-        let is_log_reusable = self.checkpoint(conn).await;
+        let is_log_reusable = self.checkpoint(conn);
         if bytes == 0 {
             return Ok(());
         }
         // Deleted artifacts leave free pages within the file. A put into free pages needs no further disk space for the
         // database.
-        let free_page_bytes = freelist_bytes(conn).await?;
+        let free_page_bytes = freelist_bytes(conn)?;
         if self.has_room(bytes, bytes.saturating_sub(free_page_bytes))
             || (is_log_reusable && self.has_room_with_wal_reuse(bytes, free_page_bytes))
         {
             return Ok(());
         }
-        Err(sqlx::Error::Io(io::ErrorKind::StorageFull.into()))
+        Err(DbError::Io(io::ErrorKind::StorageFull.into()))
     }
 
     /// Checkpoints the log into the database. Returns `true` if the whole log was checkpointed. The next transaction
@@ -240,25 +240,24 @@ impl DatabaseFile {
     ///
     /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If the disk is full, a delete can still write
     /// to this reserve. A put can also write to it, if its bytes fit into free pages of the database.
-    async fn checkpoint(&self, conn: &mut SqliteConnection) -> bool {
+    fn checkpoint(&self, conn: &Connection) -> bool {
         // If the log file is larger than this limit, SQLite truncates it at the next commit. If this statement fails,
         // the log file only stays larger.
-        let set_limit = format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}");
-        let _ = sqlx::query(sqlx::AssertSqlSafe(set_limit)).fetch_all(&mut *conn).await;
+        let _ = conn.execute_batch(&format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}"));
         // The first column is 1 if another connection blocked the checkpoint, otherwise 0. The second column is the
         // number of frames in the log. The third column is the number of checkpointed frames.
-        let result = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)")
-            .fetch_one(&mut *conn)
-            .await;
+        let result = conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
         result.is_ok_and(|(blocked, log_frames, done_frames)| blocked == 0 && log_frames == done_frames)
     }
 
     /// Returns `true` if there is room for a put of [`HEALTH_PUT_BYTES`].
-    pub(crate) async fn has_room_for_put(&self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    pub(crate) fn has_room_for_put(&self, conn: &Connection) -> Result<bool, rusqlite::Error> {
         if self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES) {
             return Ok(true);
         }
-        let free_page_bytes = freelist_bytes(conn).await?;
+        let free_page_bytes = freelist_bytes(conn)?;
         Ok(self.has_room(HEALTH_PUT_BYTES, HEALTH_PUT_BYTES.saturating_sub(free_page_bytes))
             || self.has_room_with_wal_reuse(HEALTH_PUT_BYTES, free_page_bytes))
     }
@@ -291,9 +290,9 @@ impl DatabaseFile {
 }
 
 /// The total size of the free pages within the database file, in bytes.
-async fn freelist_bytes(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+fn freelist_bytes(conn: &Connection) -> Result<u64, rusqlite::Error> {
     const SQL: &str = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
-    sqlx::query_scalar::<_, i64>(SQL).fetch_one(conn).await.map(i64::cast_unsigned)
+    conn.prepare_cached(SQL)?.query_row([], |row| row.get(0)).map(i64::cast_unsigned)
 }
 
 /// The disk space that is available to this process, in bytes. `None` if the system does not report this number.

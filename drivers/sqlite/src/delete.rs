@@ -3,8 +3,8 @@
 //! A large blob is first marked for deletion in `pending`. After that commit, its chunks are deleted in steps. This
 //! module must never begin or end a transaction, or send a result.
 
-use artifact_store_core::{ArtifactId, Scope, ScopeMark, async_trait};
-use sqlx::Row;
+use artifact_store_core::{ArtifactId, Scope, ScopeMark};
+use rusqlite::OptionalExtension;
 
 use crate::job::{JobResult, WriteJob};
 use crate::pending::{StagedBlob, mark_for_deletion};
@@ -22,13 +22,12 @@ pub(crate) struct AbortUpload {
     pub(crate) staged: StagedBlob,
 }
 
-#[async_trait]
 impl WriteJob for AbortUpload {
     type Output = ();
     const DURABLE: bool = false;
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
-        DeletePendingBlobs { blobs: self.blobs_to_delete() }.run(transaction).await
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+        DeletePendingBlobs { blobs: self.blobs_to_delete() }.run(transaction)
     }
 
     fn blobs_to_delete(&self) -> Vec<i64> {
@@ -42,22 +41,19 @@ pub(crate) struct DeletePendingBlobs {
     pub(crate) blobs: Vec<i64>,
 }
 
-#[async_trait]
 impl WriteJob for DeletePendingBlobs {
     type Output = ();
     const DURABLE: bool = false;
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
         for blob in &self.blobs {
             // If `renewed_at` is 0, the blob is marked for deletion, and every store may delete it.
-            let pending =
-                sqlx::query("SELECT 1 FROM pending WHERE blob = ? AND (owner = ? OR renewed_at <= 0)")
-                    .bind(blob)
-                    .bind(transaction.owner)
-                    .fetch_optional(&mut *transaction.conn)
-                    .await?;
-            if pending.is_some() {
-                mark_for_deletion(transaction, *blob).await?;
+            let pending = transaction
+                .conn
+                .prepare_cached("SELECT 1 FROM pending WHERE blob = ? AND (owner = ? OR renewed_at <= 0)")?
+                .exists((blob, transaction.owner))?;
+            if pending {
+                mark_for_deletion(transaction, *blob)?;
             }
         }
         Ok(Ok(()))
@@ -75,44 +71,42 @@ pub(crate) struct DeleteArtifact {
     pub(crate) id: ArtifactId,
 }
 
-#[async_trait]
 impl WriteJob for DeleteArtifact {
     type Output = bool;
     const DURABLE: bool = true;
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<bool> {
-        let deleted_rows = sqlx::query(
-            "DELETE FROM artifact
-             WHERE scope_mark = ? AND id = ? AND tenant = ? AND user = ? AND session = ? AND task IS ?
-             RETURNING blob, size",
-        )
-        .bind(&ScopeMark::of(&self.scope).as_bytes()[..])
-        .bind(self.id.as_str())
-        .bind(self.scope.tenant().as_str())
-        .bind(self.scope.user().as_str())
-        .bind(self.scope.session().as_str())
-        .bind(row::task_str(&self.scope))
-        .fetch_all(&mut *transaction.conn)
-        .await?;
-        let Some(deleted_row) = deleted_rows.first() else { return Ok(Ok(false)) };
-        let blob: i64 = deleted_row.try_get("blob")?;
-        let size: i64 = deleted_row.try_get("size")?;
-        sqlx::query("DELETE FROM tag WHERE blob = ?").bind(blob).execute(&mut *transaction.conn).await?;
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<bool> {
+        let deleted_row = transaction
+            .conn
+            .prepare_cached(
+                "DELETE FROM artifact
+                 WHERE scope_mark = ? AND id = ? AND tenant = ? AND user = ? AND session = ? AND task IS ?
+                 RETURNING blob, size",
+            )?
+            .query_row(
+                (
+                    &ScopeMark::of(&self.scope).as_bytes()[..],
+                    self.id.as_str(),
+                    self.scope.tenant().as_str(),
+                    self.scope.user().as_str(),
+                    self.scope.session().as_str(),
+                    row::task_str(&self.scope),
+                ),
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+            )
+            .optional()?;
+        let Some((blob, size)) = deleted_row else { return Ok(Ok(false)) };
+        transaction.execute("DELETE FROM tag WHERE blob = ?", [blob])?;
         let is_small = u64::try_from(size).is_ok_and(|size| schema::chunk_count(size) <= MAX_INLINE_CHUNKS);
         if is_small {
             let (first, last) = schema::chunk_key_range(blob);
-            sqlx::query("DELETE FROM chunk WHERE key BETWEEN ? AND ?")
-                .bind(first)
-                .bind(last)
-                .execute(&mut *transaction.conn)
-                .await?;
+            transaction.execute("DELETE FROM chunk WHERE key BETWEEN ? AND ?", [first, last])?;
         } else {
             // `renewed_at` is 0, so the blob is marked for deletion.
-            sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, 0)")
-                .bind(blob)
-                .bind(transaction.owner)
-                .execute(&mut *transaction.conn)
-                .await?;
+            transaction.execute(
+                "INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, 0)",
+                (blob, transaction.owner),
+            )?;
             transaction.delete_after_commit(blob);
         }
         Ok(Ok(true))
@@ -122,18 +116,15 @@ impl WriteJob for DeleteArtifact {
 /// Marks all pending blobs of this store for deletion. The writer runs this job when the store closes.
 pub(crate) struct MarkOwnUploadsForDeletion;
 
-#[async_trait]
 impl WriteJob for MarkOwnUploadsForDeletion {
     type Output = ();
     const DURABLE: bool = false;
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
-        let rows = sqlx::query("SELECT blob FROM pending WHERE owner = ?")
-            .bind(transaction.owner)
-            .fetch_all(&mut *transaction.conn)
-            .await?;
-        for row in rows {
-            mark_for_deletion(transaction, row.try_get(0)?).await?;
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+        let mut statement = transaction.conn.prepare_cached("SELECT blob FROM pending WHERE owner = ?")?;
+        let blobs = statement.query_map([transaction.owner], |row| row.get(0))?;
+        for blob in blobs.collect::<Result<Vec<i64>, _>>()? {
+            mark_for_deletion(transaction, blob)?;
         }
         Ok(Ok(()))
     }
@@ -145,29 +136,20 @@ pub(crate) struct DeleteChunks {
     pub(crate) blob: i64,
 }
 
-#[async_trait]
 impl WriteJob for DeleteChunks {
     type Output = bool;
     const DURABLE: bool = false;
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<bool> {
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<bool> {
         let (first, last) = schema::chunk_key_range(self.blob);
-        let deleted = sqlx::query(
+        let deleted = transaction.execute(
             "DELETE FROM chunk WHERE key IN (SELECT key FROM chunk WHERE key BETWEEN ? AND ? LIMIT ?)",
-        )
-        .bind(first)
-        .bind(last)
-        .bind(CHUNKS_PER_STEP)
-        .execute(&mut *transaction.conn)
-        .await?
-        .rows_affected();
+            [first, last, CHUNKS_PER_STEP],
+        )?;
         // If the step found fewer chunks than its limit, no chunk is left.
-        let is_complete = deleted < CHUNKS_PER_STEP.cast_unsigned();
+        let is_complete = deleted < CHUNKS_PER_STEP as usize;
         if is_complete {
-            sqlx::query("DELETE FROM pending WHERE blob = ?")
-                .bind(self.blob)
-                .execute(&mut *transaction.conn)
-                .await?;
+            transaction.execute("DELETE FROM pending WHERE blob = ?", [self.blob])?;
         }
         Ok(Ok(is_complete))
     }

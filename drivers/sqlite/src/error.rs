@@ -1,32 +1,114 @@
-//! The mapping of sqlx and file system errors to [`StoreError`], by result code and never by text.
+//! The mapping of SQLite's and file system errors to [`StoreError`], by result code and never by text.
 //!
 //! No other module maps these errors. This module must never know which method of the store failed.
 
-use std::io;
 use std::sync::Arc;
+use std::{fmt, io};
 
-use artifact_store_core::StoreError;
+use artifact_store_core::{ErrorKind, StoreError};
 
-/// Converts the error of a statement.
-pub(crate) fn from_sqlx(error: sqlx::Error) -> StoreError {
-    from_shared(Arc::new(error))
+/// The error of a statement, or of the code around it.
+#[derive(Debug)]
+pub(crate) enum DbError {
+    /// SQLite refused the statement, or a column has another type than the schema says.
+    Sqlite(rusqlite::Error),
+    /// A check of the database file failed.
+    Io(io::Error),
+    /// An error that has its kind already.
+    Store(StoreError),
 }
 
-/// Like [`from_sqlx`], for the error of a transaction with several jobs. The caller of each job gets this error.
-pub(crate) fn from_shared(error: Arc<sqlx::Error>) -> StoreError {
-    let store_error = match &*error {
-        sqlx::Error::PoolClosed => return StoreError::closed(),
-        sqlx::Error::PoolTimedOut => StoreError::unavailable("every connection to the database is in use"),
-        sqlx::Error::WorkerCrashed => StoreError::unavailable("the connection to the database broke"),
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
-            StoreError::corrupt("a row of the database does not match the schema")
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<rusqlite::types::FromSqlError> for DbError {
+    fn from(error: rusqlite::types::FromSqlError) -> Self {
+        Self::Sqlite(error.into())
+    }
+}
+
+impl From<StoreError> for DbError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Store(error) => error,
+            error => from_shared(Arc::new(error)),
         }
+    }
+}
+
+impl fmt::Display for DbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(error) => error.fmt(f),
+            Self::Io(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DbError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Sqlite(error) => error.source(),
+            Self::Io(error) => error.source(),
+            Self::Store(error) => error.source(),
+        }
+    }
+}
+
+impl DbError {
+    /// Returns `true` if the statement failed because another connection holds the lock. A retry may succeed.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.result_code().is_some_and(|code| matches!(primary_code(code), BUSY | LOCKED))
+    }
+
+    /// Returns `true` if the disk had no room for the transaction. A smaller transaction may succeed.
+    pub(crate) fn is_full(&self) -> bool {
+        self.result_code().is_some_and(|code| primary_code(code) == FULL)
+    }
+
+    /// The extended result code of SQLite. `None` if the error is not from SQLite.
+    fn result_code(&self) -> Option<i32> {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code),
+            Self::Io(_) | Self::Store(_) => None,
+        }
+    }
+}
+
+/// Converts the error of a statement.
+pub(crate) fn from_sqlite(error: rusqlite::Error) -> StoreError {
+    DbError::from(error).into()
+}
+
+/// Converts the error of a transaction with several jobs. The caller of each job gets this error.
+pub(crate) fn from_shared(error: Arc<DbError>) -> StoreError {
+    let store_error = match &*error {
+        DbError::Store(error) if error.kind() == ErrorKind::Closed => return StoreError::closed(),
+        DbError::Store(_) => StoreError::backend("the transaction failed"),
         // `DatabaseFile::check_room` returns this kind if the file was moved.
-        sqlx::Error::Io(io_error) if io_error.kind() == io::ErrorKind::NotFound => StoreError::unavailable(
+        DbError::Io(io_error) if io_error.kind() == io::ErrorKind::NotFound => StoreError::unavailable(
             "the database file was moved or removed under the open store; put it back and open it again",
         ),
-        sqlx::Error::Io(io_error) => from_io_kind(io_error.kind(), "accessing the database"),
-        other => match result_code(other) {
+        DbError::Io(io_error) => from_io_kind(io_error.kind(), "accessing the database"),
+        DbError::Sqlite(
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnIndex(_)
+            | rusqlite::Error::InvalidColumnName(_)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..),
+        ) => StoreError::corrupt("a row of the database does not match the schema"),
+        DbError::Sqlite(_) => match error.result_code() {
             Some(code) => from_result_code(code),
             None => StoreError::backend("the database returned an error"),
         },
@@ -37,16 +119,6 @@ pub(crate) fn from_shared(error: Arc<sqlx::Error>) -> StoreError {
 /// Converts an error of a file operation. `operation` names the operation, for example "creating the owners file".
 pub(crate) fn from_io(operation: &str, error: io::Error) -> StoreError {
     from_io_kind(error.kind(), operation).with_source(error)
-}
-
-/// Returns `true` if the statement failed because another connection holds the lock. A retry may succeed.
-pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
-    result_code(error).is_some_and(|code| matches!(primary_code(code), BUSY | LOCKED))
-}
-
-/// Returns `true` if the disk had no room for the transaction. A smaller transaction may succeed.
-pub(crate) fn is_full(error: &sqlx::Error) -> bool {
-    result_code(error).is_some_and(|code| primary_code(code) == FULL)
 }
 
 // The result codes of SQLite, from https://www.sqlite.org/rescode.html. The low byte is the primary code. An extended
@@ -73,11 +145,6 @@ const IOERR_LOCK: i32 = IOERR | 15 << 8;
 const IOERR_SHMSIZE: i32 = IOERR | 19 << 8;
 const IOERR_DATA: i32 = IOERR | 32 << 8;
 const IOERR_CORRUPTFS: i32 = IOERR | 33 << 8;
-
-/// The extended result code of SQLite, or `None` if the error did not come from SQLite.
-fn result_code(error: &sqlx::Error) -> Option<i32> {
-    error.as_database_error()?.code()?.parse().ok()
-}
 
 fn primary_code(extended_code: i32) -> i32 {
     extended_code & 0xff

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use artifact_store_core::{StoreError, async_trait};
+use artifact_store_core::StoreError;
 
+use crate::error::DbError;
 use crate::transaction::WriteTransaction;
 
 /// The result of a job.
@@ -13,12 +14,11 @@ use crate::transaction::WriteTransaction;
 /// - `Err(…)`: a statement failed. The transaction is rolled back, and the job may run again in another transaction.
 /// - `Ok(Err(…))`: the caller gets this error. The transaction continues with the next job.
 /// - `Ok(Ok(…))`: the caller gets this output after the commit.
-pub(crate) type JobResult<T> = Result<Result<T, StoreError>, sqlx::Error>;
+pub(crate) type JobResult<T> = Result<Result<T, StoreError>, DbError>;
 
 /// A unit of work that runs within one transaction.
 ///
 /// A job may run more than once, each time in a new transaction.
-#[async_trait]
 pub(crate) trait WriteJob: Send + Sync + 'static {
     /// The result of the job.
     type Output: Send + 'static;
@@ -34,7 +34,7 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
     }
 
     /// Runs the statements of the job.
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<Self::Output>;
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<Self::Output>;
 
     /// Resets the state that [`run`](Self::run) has set outside of the tables, such as an allocated blob number.
     ///
@@ -50,14 +50,13 @@ pub(crate) trait WriteJob: Send + Sync + 'static {
 }
 
 /// A queued [`WriteJob`] of any type. The writer runs jobs of different types in one transaction.
-#[async_trait]
 pub(crate) trait ErasedJob: Send {
     fn bytes(&self) -> usize;
     /// The value of [`WriteJob::DURABLE`].
     fn is_durable(&self) -> bool;
     fn blobs_to_delete(&self) -> Vec<i64>;
     /// Runs the job and stores its output.
-    async fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), sqlx::Error>;
+    fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), DbError>;
     /// Sends the result to the caller: the stored output after a commit, or the error if the transaction failed.
-    fn complete(self: Box<Self>, result: Result<(), Arc<sqlx::Error>>);
+    fn complete(self: Box<Self>, result: Result<(), Arc<DbError>>);
 }

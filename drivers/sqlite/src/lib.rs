@@ -40,13 +40,17 @@
 //! also syncs the chunks.
 //!
 //! # Concurrency
-//! One task writes. It runs up to 64 queued jobs in one transaction, so many concurrent puts share one sync. It sends
+//! One thread writes. It runs up to 64 queued jobs in one transaction, so many concurrent puts share one sync. It sends
 //! the result of each job after the transaction has ended. If a job makes the transaction fail, each job of this
 //! transaction runs again in a transaction of its own. So no job fails because of another job.
 //!
-//! Reads use a small pool of connections, and each read is one short statement. No statement stays open while a
-//! consumer is slow, because an open statement would block checkpoints of the log. A stream reads one chunk ahead. If a
-//! read is dropped, its statement ends within a millisecond.
+//! Reads use a small pool of connections. A record, and with it the bytes of an artifact of at most 64 KiB, is read on the
+//! calling task: from memory this takes microseconds, and the way to another thread and back takes longer. If no connection
+//! is idle, if the database is locked, or if one of these reads took longer than 2 ms, as on a slow disk, such reads run on
+//! the blocking pool of the runtime, for the next 250 ms after a slow one. Listings and longer bytes always do. Bytes are
+//! read 512 KiB at a time, and a stream reads the next ones while its consumer handles the last chunk. No statement stays
+//! open while a consumer is slow, because an open statement would block checkpoints of the log. If a read is dropped, its
+//! statement ends within a millisecond.
 //!
 //! Several processes may open one file. SQLite's write lock allows one write transaction at a time, and `busy_timeout`
 //! limits the wait for this lock. Every open store holds a shared lock on the owners file. A sweep checks whether its
@@ -55,7 +59,7 @@
 //! of another store is an orphan if it is marked for deletion, or if its put staged no chunk for an hour.
 //!
 //! Memory: an upload holds about 5 chunks, a read holds about 3 chunks, and a transaction holds about 4 MiB. The page
-//! cache is 6 MiB for the writer and 2 MiB for each reader.
+//! cache is 6 MiB for the writer and 2 MiB for each reader. Up to 16 buffers of a chunk are kept for further reads.
 //!
 //! # Flags and limits
 //! A store in a file has the flag `shared`. With `synchronous=full`, it also has the flag `durable`. A store in memory
@@ -87,6 +91,7 @@
 mod audit;
 mod batch;
 mod blocking;
+mod buffers;
 mod config;
 mod connect;
 mod database_file;

@@ -9,37 +9,77 @@ use artifact_store_core::{
     Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
     TaskPattern, TenantPattern, Timestamp,
 };
-use sqlx::{QueryBuilder, Sqlite};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
 
-use crate::pool::ReaderPool;
+use crate::error::DbError;
+use crate::read::Reader;
 use crate::row;
 
-/// Returns one page of `query`, and the total count if the query asks for it.
-pub(crate) async fn list(readers: &ReaderPool, query: &ListQuery) -> Result<Page, StoreError> {
-    let position = query.position()?;
+/// The text of a statement and its parameters.
+struct Statement {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Statement {
+    fn new(sql: &'static str) -> Self {
+        Self { sql: sql.to_owned(), values: Vec::new() }
+    }
+
+    /// Appends a literal.
+    fn push(&mut self, sql: &'static str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// Appends a parameter.
+    fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.sql.push('?');
+        self.values.push(value.into());
+        self
+    }
+}
+
+/// Returns one page of `query`, and the total count if the query asks for it. The statements run on the
+/// blocking pool.
+pub(crate) async fn list(reader: &Reader, query: &ListQuery) -> Result<Page, StoreError> {
+    // A cursor of another query is refused before a connection is used.
+    query.position()?;
+    let query = query.clone();
+    reader.pool.spawn(&reader.handle, move |conn| read_page(conn, &query)).await
+}
+
+fn read_page(conn: &Connection, query: &ListQuery) -> Result<Page, DbError> {
     let limit = query.limit() as usize;
-    let mut reader = readers.acquire().await?;
-    let rows = page_query(query, position).build().fetch_all(reader.conn()?).await;
-    let rows = reader.finish(rows)?;
-    let has_next_page = rows.len() > limit;
-    let mut records: Vec<Record> = Vec::with_capacity(rows.len());
-    for row in rows.iter().take(limit) {
+    let page = page_query(query, query.position()?);
+    let mut statement = conn.prepare_cached(&page.sql)?;
+    let mut rows = statement.query(params_from_iter(page.values))?;
+    let mut records: Vec<Record> = Vec::with_capacity(limit);
+    let mut has_next_page = false;
+    while let Some(row) = rows.next()? {
+        if records.len() == limit {
+            has_next_page = true;
+            break;
+        }
         let (_blob, record) = row::decode(row)?;
         records.push(record);
     }
-    let total = if query.counts_total() {
-        let count = count_query(query).build_query_scalar::<i64>().fetch_one(reader.conn()?).await;
-        Some(reader.finish(count)?.cast_unsigned())
-    } else {
-        None
-    };
+    let total = if query.counts_total() { Some(count(conn, query)?) } else { None };
     Ok(Page::new(query, records, total, has_next_page))
 }
 
+/// The number of artifacts that match `query`.
+fn count(conn: &Connection, query: &ListQuery) -> Result<u64, DbError> {
+    let Statement { sql, values } = count_query(query);
+    let count: i64 = conn.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
+    Ok(count.cast_unsigned())
+}
+
 /// The statement for one page. It selects one row more than the limit. This row shows whether there is another page.
-fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sqlite> {
+fn page_query(query: &ListQuery, position: Option<&Position>) -> Statement {
     let index = ListIndex::for_pattern(query.pattern());
-    let mut sql = QueryBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
+    let mut sql = Statement::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
     push_conditions(&mut sql, &index, query);
     // Only the first page needs the condition `created_before`. The position of a later page already excludes newer
     // rows. A second condition on `rank` could make SQLite start its scan at `created_before` instead of at the
@@ -67,8 +107,8 @@ fn page_query(query: &ListQuery, position: Option<&Position>) -> QueryBuilder<Sq
 }
 
 /// The statement for the total count.
-fn count_query(query: &ListQuery) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT count(*) FROM artifact AS a");
+fn count_query(query: &ListQuery) -> Statement {
+    let mut sql = Statement::new("SELECT count(*) FROM artifact AS a");
     push_conditions(&mut sql, &ListIndex::for_pattern(query.pattern()), query);
     if let Some(created_before) = query.filter().created_before {
         push_created_before(&mut sql, created_before);
@@ -78,7 +118,7 @@ fn count_query(query: &ListQuery) -> QueryBuilder<Sqlite> {
 
 /// Adds the condition `created_before`: the row was created at `moment` or earlier. A rank is the bitwise complement of
 /// a time, so newer rows have smaller ranks. Therefore `rank >= !moment` means `created_at <= moment`.
-fn push_created_before(sql: &mut QueryBuilder<Sqlite>, moment: Timestamp) {
+fn push_created_before(sql: &mut Statement, moment: Timestamp) {
     sql.push(" AND a.rank >= ").push_bind(!moment.as_micros());
 }
 
@@ -116,7 +156,7 @@ impl ListIndex {
 }
 
 /// Adds the index and all conditions except `created_before` and the position of the page.
-fn push_conditions(sql: &mut QueryBuilder<Sqlite>, index: &ListIndex, query: &ListQuery) {
+fn push_conditions(sql: &mut Statement, index: &ListIndex, query: &ListQuery) {
     // The statement names the index, so that statistics cannot make SQLite choose another one. Each text contains the
     // first condition, so that all further conditions begin with `AND`.
     sql.push(match index {
@@ -170,7 +210,7 @@ fn media_types_json(media_types: &[MediaRange]) -> String {
 }
 
 /// Adds the conditions of the filter except `created_before`.
-fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+fn push_filters(sql: &mut Statement, filter: &Filter) {
     let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before: _, tags } =
         filter;
     // Sizes in the table are less than `i64::MAX`, so a larger limit selects the same rows as `i64::MAX`.
@@ -212,21 +252,21 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
 mod tests {
     use super::*;
     use crate::config::SqliteConfig;
+    use crate::connect::ConnectOptions;
     use crate::schema;
     use artifact_store_core::{Clock, Digest, PutOptions, SystemClock};
-    use sqlx::{ConnectOptions, Row, SqliteConnection};
 
-    /// The steps of SQLite's query plan for `sql`. The first step reads the table `artifact`.
-    async fn query_plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
-        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-        let rows = sqlx::query(explain).fetch_all(conn).await.unwrap();
-        rows.iter().map(|row| row.get::<String, _>("detail")).collect()
+    /// The steps of SQLite's query plan for `statement`. The first step reads the table `artifact`.
+    fn query_plan(conn: &Connection, statement: &Statement) -> Vec<String> {
+        let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql)).unwrap();
+        let steps = explain.query_map(params_from_iter(&statement.values), |row| row.get("detail")).unwrap();
+        steps.map(Result::unwrap).collect()
     }
 
-    #[tokio::test]
-    async fn every_page_scans_one_index_and_sorts_nothing() {
-        let mut conn = crate::connect::writer_options(&SqliteConfig::memory(), None).connect().await.unwrap();
-        schema::migrate(&mut conn).await.unwrap();
+    #[test]
+    fn every_page_scans_one_index_and_sorts_nothing() {
+        let mut conn = ConnectOptions::writer(&SqliteConfig::memory(), None).connect().unwrap();
+        schema::migrate(&mut conn).unwrap();
         let scope = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
         let record = Record::new(scope.clone(), PutOptions::default(), Digest::of(b""), 0, SystemClock.now());
         let position = Position::of(&record);
@@ -259,8 +299,7 @@ mod tests {
                 let filtered = filter != Filter::default();
                 let query = ListQuery::new(pattern.clone()).with_filter(filter);
                 for position in [None, Some(&position)] {
-                    let sql = page_query(&query, position);
-                    let steps = query_plan(&mut conn, sql.sql().as_str()).await;
+                    let steps = query_plan(&conn, &page_query(&query, position));
                     let plan = steps.join("\n");
                     assert!(steps[0].contains(expected_index), "{plan}");
                     let sorts_rows = plan.contains("TEMP B-TREE FOR ORDER BY");

@@ -70,7 +70,7 @@ impl OwnersLock {
     /// the exclusive lock, and acquires the shared lock again, even if a step fails. The shared lock is lost only if the
     /// error says that another program holds the file, or that the shared lock itself cannot be acquired.
     ///
-    /// Blocks while it tries to acquire the shared lock again, so call it on the blocking pool.
+    /// Blocks while it tries to acquire the shared lock again, so call it on a thread that may block.
     ///
     /// Call this method only within a write transaction, so that no other store checks at the same time. Otherwise
     /// another store could check while this store holds no lock. It would then wrongly find that it is the only holder.

@@ -34,14 +34,12 @@ impl StagedBlob {
     }
 
     /// Allocates a blob number and inserts its row into `pending`. The lease begins now. Returns the number.
-    pub(crate) async fn allocate(&self, transaction: &mut WriteTransaction<'_>) -> Result<i64, sqlx::Error> {
-        let blob = transaction.allocate_blob().await?;
-        sqlx::query("INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)")
-            .bind(blob)
-            .bind(transaction.owner)
-            .bind(lease_clock_now())
-            .execute(&mut *transaction.conn)
-            .await?;
+    pub(crate) fn allocate(&self, transaction: &mut WriteTransaction<'_>) -> Result<i64, rusqlite::Error> {
+        let blob = transaction.allocate_blob()?;
+        transaction.execute(
+            "INSERT INTO pending (blob, owner, renewed_at) VALUES (?, ?, ?)",
+            (blob, transaction.owner, lease_clock_now()),
+        )?;
         self.0.store(blob, Ordering::Release);
         Ok(blob)
     }
@@ -53,20 +51,16 @@ impl StagedBlob {
     }
 
     /// Renews the lease of this upload, so that no sweep deletes it.
-    pub(crate) async fn renew_lease(
+    pub(crate) fn renew_lease(
         &self,
         transaction: &mut WriteTransaction<'_>,
-    ) -> Result<LeaseRenewal, sqlx::Error> {
+    ) -> Result<LeaseRenewal, rusqlite::Error> {
         // Without a blob number, no chunk is staged. So the upload cannot continue, as after a sweep.
         let Some(blob) = self.blob() else { return Ok(LeaseRenewal::Swept) };
-        let renewed =
-            sqlx::query("UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0")
-                .bind(lease_clock_now())
-                .bind(blob)
-                .bind(transaction.owner)
-                .execute(&mut *transaction.conn)
-                .await?
-                .rows_affected();
+        let renewed = transaction.execute(
+            "UPDATE pending SET renewed_at = ? WHERE blob = ? AND owner = ? AND renewed_at > 0",
+            (lease_clock_now(), blob, transaction.owner),
+        )?;
         Ok(if renewed == 1 { LeaseRenewal::Renewed { blob } } else { LeaseRenewal::Swept })
     }
 }
@@ -79,14 +73,11 @@ pub(crate) fn lease_clock_now() -> i64 {
 }
 
 /// Marks a pending blob for deletion. The writer deletes the blob after the commit.
-pub(crate) async fn mark_for_deletion(
+pub(crate) fn mark_for_deletion(
     transaction: &mut WriteTransaction<'_>,
     blob: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE pending SET renewed_at = 0 WHERE blob = ?")
-        .bind(blob)
-        .execute(&mut *transaction.conn)
-        .await?;
+) -> Result<(), rusqlite::Error> {
+    transaction.execute("UPDATE pending SET renewed_at = 0 WHERE blob = ?", [blob])?;
     transaction.delete_after_commit(blob);
     Ok(())
 }

@@ -1,131 +1,216 @@
 //! The pool of the connections that read: [`ReaderPool`].
 //!
-//! This pool replaces sqlx's pool. sqlx's pool sends a ping when a connection is acquired, and spawns a task when the
-//! connection is returned. Each read is one short statement, so this pool spawns no task, and sends a ping only after
-//! an abandoned statement. The method [`ReaderPool::close`] returns when all connections are closed. This module must
-//! never name a table.
+//! A short read runs on the calling task, and a long read runs on the blocking pool of a runtime. This module must never
+//! name a table.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use artifact_store_core::StoreError;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use rusqlite::Connection;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::error;
+use crate::connect::ConnectOptions;
+use crate::error::{self, DbError};
 
 /// The longest time that a read waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of steps of SQLite's virtual machine between two calls of the progress handler. The handler ends an
 /// abandoned statement. These steps take less than 1 ms.
 const PROGRESS_STEPS: i32 = 4096;
+/// If a read on a task took longer than this, its pages were not in memory: the disk is the bottleneck.
+const SLOW_READ: Duration = Duration::from_millis(2);
+/// After a slow read, reads run on the blocking pool for this long, so that a slow disk does not stop the tasks of a
+/// runtime.
+const SLOW_PERIOD: Duration = Duration::from_millis(250);
+/// The longest delay between two attempts to get a lock of the database.
+const MAX_LOCK_DELAY: Duration = Duration::from_millis(25);
 
-/// The connections that read. Each connection is opened when it is first needed, and stays open until it breaks or the
-/// store closes.
+/// The connections that read. Each connection is opened when it is first needed, and stays open until the store closes.
 pub(crate) struct ReaderPool {
-    options: SqliteConnectOptions,
+    options: ConnectOptions,
     /// The maximum number of connections.
     size: u32,
     /// One permit for each connection.
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     /// The connections that no caller uses.
     idle: Mutex<Vec<PoolEntry>>,
     closed: AtomicBool,
+    opened_at: Instant,
+    /// The end of the current [`SLOW_PERIOD`], in milliseconds since `opened_at`.
+    slow_until: AtomicU64,
 }
 
-/// A connection of the pool, with the flag that interrupts its statement.
+/// A connection of the pool.
 struct PoolEntry {
-    conn: SqliteConnection,
-    /// Whether the caller dropped the future of the running statement.
-    abandoned: Arc<AtomicBool>,
+    conn: Connection,
+    reader: Arc<ReaderState>,
+}
+
+/// What the handlers of a connection know about its current read.
+#[derive(Default)]
+struct ReaderState {
+    /// Whether the read runs on a task, which must not wait for a lock.
+    is_inline: AtomicBool,
+    /// Whether the caller dropped the future of the read. `None` for a read that cannot be dropped.
+    abandoned: Mutex<Option<Arc<AtomicBool>>>,
+}
+
+impl ReaderState {
+    fn is_abandoned(&self) -> bool {
+        let abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        abandoned.as_ref().is_some_and(|abandoned| abandoned.load(Ordering::Relaxed))
+    }
+
+    fn set_abandoned(&self, abandoned: Option<Arc<AtomicBool>>) {
+        *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner) = abandoned;
+    }
 }
 
 impl PoolEntry {
-    /// Installs a progress handler on `conn`. The handler ends an abandoned statement, so that it does not delay the
-    /// next statement.
-    async fn new(mut conn: SqliteConnection) -> Result<Self, sqlx::Error> {
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let is_abandoned = Arc::clone(&abandoned);
-        // The statement continues while the handler returns `true`.
-        let progress_handler = move || !is_abandoned.load(Ordering::Relaxed);
-        conn.lock_handle().await?.set_progress_handler(PROGRESS_STEPS, progress_handler);
-        Ok(Self { conn, abandoned })
-    }
-
-    /// If the last statement was abandoned, waits until it has ended.
-    async fn wait_for_abandoned(&mut self) -> Result<(), sqlx::Error> {
-        if self.abandoned.load(Ordering::Relaxed) {
-            // The connection runs commands in order, so the ping returns after the abandoned statement.
-            self.conn.ping().await?;
-            self.abandoned.store(false, Ordering::Relaxed);
-        }
-        Ok(())
+    /// Installs the handlers of the connection. One ends an abandoned statement, so that it does not delay the next
+    /// statement. The other one waits for a lock, as SQLite's own does, unless the read runs on a task.
+    fn new(mut conn: Connection, busy_timeout: Duration) -> Result<Self, rusqlite::Error> {
+        let reader = Arc::new(ReaderState::default());
+        let state = Arc::clone(&reader);
+        conn.progress_handler(PROGRESS_STEPS, Some(move || state.is_abandoned()))?;
+        let state = Arc::clone(&reader);
+        let mut started = Instant::now();
+        conn.busy_handler(Some(move |attempts: i32| {
+            if attempts == 0 {
+                started = Instant::now();
+            }
+            if state.is_inline.load(Ordering::Relaxed)
+                || state.is_abandoned()
+                || started.elapsed() >= busy_timeout
+            {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(attempts.unsigned_abs().into()).min(MAX_LOCK_DELAY));
+            true
+        }))?;
+        Ok(Self { conn, reader })
     }
 }
 
 impl ReaderPool {
     /// Creates a pool of at most `size` connections. The connection `first` is already open.
-    pub(crate) async fn new(
-        options: SqliteConnectOptions,
-        size: u32,
-        first: SqliteConnection,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn new(options: ConnectOptions, size: u32, first: Connection) -> Result<Self, StoreError> {
+        let first = PoolEntry::new(first, options.busy_timeout).map_err(error::from_sqlite)?;
         Ok(Self {
             options,
             size,
-            permits: Semaphore::new(size as usize),
-            idle: Mutex::new(vec![PoolEntry::new(first).await.map_err(error::from_sqlx)?]),
+            permits: Arc::new(Semaphore::new(size as usize)),
+            idle: Mutex::new(vec![first]),
             closed: AtomicBool::new(false),
+            opened_at: Instant::now(),
+            slow_until: AtomicU64::new(0),
         })
     }
 
-    /// Acquires a connection for one or two statements. Dropping the connection returns it to the pool.
+    /// Runs a read that takes microseconds if its pages are in memory, on the current thread. Returns `None` if it must
+    /// run on the blocking pool: if no connection is idle, a recent read was slow, or the database is locked.
+    pub(crate) fn try_run_inline<T>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> Result<T, DbError>,
+    ) -> Option<Result<T, StoreError>> {
+        let started = Instant::now();
+        let now = u64::try_from(started.duration_since(self.opened_at).as_millis()).unwrap_or(u64::MAX);
+        if now < self.slow_until.load(Ordering::Relaxed) {
+            return None;
+        }
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        if self.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        let entry = self.lock_idle().pop()?;
+        entry.reader.is_inline.store(true, Ordering::Relaxed);
+        let connection = PooledConnection { pool: Arc::clone(self), entry: Some(entry), _permit: permit };
+        let result = connection.entry.as_ref().map(|entry| read(&entry.conn))?;
+        drop(connection);
+        if started.elapsed() >= SLOW_READ {
+            let period = u64::try_from(SLOW_PERIOD.as_millis()).unwrap_or(u64::MAX);
+            self.slow_until.store(now.saturating_add(period), Ordering::Relaxed);
+        }
+        match result {
+            // The blocking pool may wait for the lock.
+            Err(error) if error.is_busy() => None,
+            result => Some(result.map_err(StoreError::from)),
+        }
+    }
+
+    /// Starts `read` on the blocking pool of `handle`. It goes on while the returned task is not polled. If the task is
+    /// dropped, the statement of `read` ends within a millisecond.
     ///
     /// # Errors
-    /// - `Unavailable` if no connection became free within [`ACQUIRE_TIMEOUT`].
+    /// - The error of `read`, or of opening a new connection.
+    /// - `Unavailable` if no connection became free within [`ACQUIRE_TIMEOUT`], or if the runtime is shutting down.
     /// - `Closed` if the store closes.
-    /// - The error of opening a new connection.
-    pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, StoreError> {
-        let acquired = timeout(ACQUIRE_TIMEOUT, self.permits.acquire())
+    pub(crate) fn spawn<T: Send + 'static>(
+        self: &Arc<Self>,
+        handle: &Handle,
+        read: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> ReadTask<T> {
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&abandoned);
+        let task = if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            let pool = Arc::clone(self);
+            handle.spawn_blocking(move || PooledConnection::new(pool, permit)?.run(flag, read))
+        } else {
+            let (pool, blocking) = (Arc::clone(self), handle.clone());
+            handle.spawn(async move {
+                let permit = pool.acquire_permit().await?;
+                let read = move || PooledConnection::new(pool, permit)?.run(flag, read);
+                blocking.spawn_blocking(read).await.map_err(join_error)?
+            })
+        };
+        ReadTask { task, abandoned }
+    }
+
+    async fn acquire_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let permits = Arc::clone(&self.permits);
+        timeout(ACQUIRE_TIMEOUT, permits.acquire_owned())
             .await
-            .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?;
-        // `close` sets `closed`, waits for the running reads, and then closes the semaphore. A waiting read can get a
-        // permit before the semaphore is closed. So `closed` is checked too.
-        let permit = acquired.map_err(|_| StoreError::closed())?;
-        if self.closed.load(Ordering::Acquire) {
-            return Err(StoreError::closed());
-        }
-        let idle_entry = self.lock_idle().pop();
-        let mut connection =
-            PooledConnection { pool: self, entry: idle_entry, running: false, _permit: permit };
-        let prepared = connection.prepare().await;
-        // `finish` converts the error. It also removes a broken connection from `connection`.
-        connection.finish(prepared)?;
-        Ok(connection)
+            .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?
+            .map_err(|_| StoreError::closed())
+    }
+
+    /// Acquires a connection, waiting as long as needed. For the writer of a database in memory.
+    pub(crate) async fn acquire_for_writer(self: &Arc<Self>) -> Result<PooledConnection, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::closed())?;
+        PooledConnection::new(Arc::clone(self), permit)
     }
 
     /// Waits for the running reads, refuses the waiting reads with `Closed`, and closes every connection.
-    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<(), StoreError> {
         self.closed.store(true, Ordering::Release);
         // Each running read holds one permit. So this call returns when all running reads have ended.
         let all_permits = self.permits.acquire_many(self.size).await;
         self.permits.close();
         drop(all_permits);
-        // The first error, if any. The other connections are closed even after an error.
-        let mut result = Ok(());
-        loop {
-            let idle_entry = self.lock_idle().pop();
-            let Some(PoolEntry { conn, .. }) = idle_entry else { return result };
-            result = result.and(conn.close().await.map_err(error::from_sqlx));
-        }
+        let connections = std::mem::take(&mut *self.lock_idle());
+        crate::blocking::run_blocking(move || {
+            // The first error, if any. The other connections are closed even after an error.
+            let mut result = Ok(());
+            for PoolEntry { conn, .. } in connections {
+                result = result.and(conn.close().map_err(|(_conn, error)| error::from_sqlite(error)));
+            }
+            result
+        })
+        .await
     }
 
     /// Locks the list of idle connections.
-    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<PoolEntry>> {
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<PoolEntry>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,63 +221,92 @@ impl fmt::Debug for ReaderPool {
     }
 }
 
-/// A connection that was acquired from the pool.
-///
-/// This value may be dropped while a statement runs. The connection runs its statements in order on its own thread, and
-/// an abandoned statement ends at the next check of the progress handler.
-pub(crate) struct PooledConnection<'a> {
-    pool: &'a ReaderPool,
-    /// `None` if the connection broke, or before [`prepare`](Self::prepare) has opened a new connection.
+/// A read on the blocking pool. Dropping this value ends the read soon.
+pub(crate) struct ReadTask<T> {
+    task: JoinHandle<Result<T, StoreError>>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl<T> Future for ReadTask<T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.task).poll(cx).map(|result| result.map_err(join_error)?)
+    }
+}
+
+impl<T> Drop for ReadTask<T> {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        // If the read has not started yet, it never starts.
+        self.task.abort();
+    }
+}
+
+/// Converts the error of a read that did not run to its end. Goes on with the panic of a read that has panicked.
+fn join_error(error: tokio::task::JoinError) -> StoreError {
+    match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(error) => {
+            StoreError::unavailable("the read was cancelled because its tokio runtime is shutting down")
+                .with_source(error)
+        }
+    }
+}
+
+/// A connection that was acquired from the pool. Dropping this value returns the connection.
+pub(crate) struct PooledConnection {
+    pool: Arc<ReaderPool>,
+    /// `None` until a new connection is opened.
     entry: Option<PoolEntry>,
-    /// Whether a statement may be running. [`conn`](Self::conn) sets this flag, and [`finish`](Self::finish) clears it.
-    running: bool,
-    _permit: SemaphorePermit<'a>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl PooledConnection<'_> {
-    /// Opens a new connection if no idle connection was found. Otherwise waits until an abandoned statement of the idle
-    /// connection has ended.
-    async fn prepare(&mut self) -> Result<(), sqlx::Error> {
-        if let Some(entry) = &mut self.entry {
-            return entry.wait_for_abandoned().await;
+impl PooledConnection {
+    fn new(pool: Arc<ReaderPool>, permit: OwnedSemaphorePermit) -> Result<Self, StoreError> {
+        // `close` sets `closed`, waits for the running reads, and then closes the semaphore. A waiting read can get a
+        // permit before the semaphore is closed. So `closed` is checked too.
+        if pool.closed.load(Ordering::Acquire) {
+            return Err(StoreError::closed());
         }
-        let conn = self.pool.options.connect().await?;
-        self.entry = Some(PoolEntry::new(conn).await?);
-        Ok(())
+        let entry = pool.lock_idle().pop();
+        Ok(Self { pool, entry, _permit: permit })
     }
 
-    /// The connection, for one statement. Pass the result of the statement to [`finish`](Self::finish).
-    pub(crate) fn conn(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        let entry = self
-            .entry
-            .as_mut()
-            .ok_or_else(|| StoreError::unavailable("the connection to the database broke"))?;
-        self.running = true;
-        Ok(&mut entry.conn)
+    /// The connection. Opens a new one if no idle connection was found. Blocks.
+    pub(crate) fn conn(&mut self) -> Result<&Connection, rusqlite::Error> {
+        self.entry().map(|entry| &entry.conn)
     }
 
-    /// Marks that the statement has ended and converts its error. A broken connection is not returned to the pool.
-    pub(crate) fn finish<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
-        self.running = false;
-        if matches!(result, Err(sqlx::Error::WorkerCrashed)) {
-            self.entry = None;
-        }
-        result.map_err(error::from_sqlx)
+    fn entry(&mut self) -> Result<&PoolEntry, rusqlite::Error> {
+        let entry = match self.entry.take() {
+            Some(entry) => entry,
+            None => PoolEntry::new(self.pool.options.connect()?, self.pool.options.busy_timeout)?,
+        };
+        Ok(self.entry.insert(entry))
     }
 
-    /// Marks that the statement has ended, but converts no error. For a caller that needs the `sqlx::Error`. Unlike
-    /// after [`finish`](Self::finish), a broken connection is returned to the pool.
-    pub(crate) fn mark_finished(&mut self) {
-        self.running = false;
+    /// Runs `read`. Its statement ends soon after `abandoned` was set.
+    fn run<T>(
+        mut self,
+        abandoned: Arc<AtomicBool>,
+        read: impl FnOnce(&Connection) -> Result<T, DbError>,
+    ) -> Result<T, StoreError> {
+        let entry = self.entry().map_err(error::from_sqlite)?;
+        entry.reader.set_abandoned(Some(abandoned));
+        read(&entry.conn).map_err(StoreError::from)
     }
 }
 
-impl Drop for PooledConnection<'_> {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
-            if self.running {
-                entry.abandoned.store(true, Ordering::Relaxed);
+            if !entry.conn.is_autocommit() {
+                // The writer of a database in memory panicked. Its jobs have failed, so nothing of them may be seen.
+                let _ = entry.conn.execute_batch("ROLLBACK");
             }
+            entry.reader.set_abandoned(None);
+            entry.reader.is_inline.store(false, Ordering::Relaxed);
             self.pool.lock_idle().push(entry);
         }
     }

@@ -5,10 +5,11 @@
 
 use artifact_store_core::{
     ArtifactId, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope, ScopeMark, StoreError,
-    async_trait,
 };
 use bytes::Bytes;
+use rusqlite::params;
 
+use crate::error::DbError;
 use crate::job::{JobResult, WriteJob};
 use crate::pending::{LeaseRenewal, StagedBlob, mark_for_deletion};
 use crate::row::EncodedRecord;
@@ -26,11 +27,7 @@ pub(crate) struct NewArtifact {
 impl NewArtifact {
     /// Inserts the record and the tags of the artifact whose bytes are in `blob`. Returns the record, or `None` if the
     /// scope already has an artifact with this id.
-    async fn insert_record(
-        &self,
-        transaction: &mut WriteTransaction<'_>,
-        blob: i64,
-    ) -> JobResult<Option<Record>> {
+    fn insert_record(&self, transaction: &mut WriteTransaction<'_>, blob: i64) -> JobResult<Option<Record>> {
         let Self { scope, options, body } = self;
         // The clock is read here, under the write lock. So a later commit has no earlier `created_at`, unless the clock
         // is set back.
@@ -40,58 +37,54 @@ impl NewArtifact {
             Ok(encoded) => encoded,
             Err(error) => return Ok(Err(error)),
         };
-        let inserted = sqlx::query(
+        let inserted = transaction.execute(
             "INSERT INTO artifact (blob, scope_mark, tenant, user, session, task, id, digest, size, created_at,
                  media_type, source, record, record_digest)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope_mark, id) DO NOTHING",
-        )
-        .bind(blob)
-        .bind(&ScopeMark::of(scope).as_bytes()[..])
-        .bind(scope.tenant().as_str())
-        .bind(scope.user().as_str())
-        .bind(scope.session().as_str())
-        .bind(row::task_str(scope))
-        .bind(record.id.as_str())
-        .bind(&record.digest.as_bytes()[..])
-        .bind(record.size.cast_signed())
-        .bind(record.created_at.as_micros())
-        .bind(options.media_type.as_deref().map(str::as_bytes))
-        .bind(options.source.as_str())
-        .bind(encoded.json)
-        .bind(&encoded.digest.as_bytes()[..])
-        .execute(&mut *transaction.conn)
-        .await?
-        .rows_affected();
+            params![
+                blob,
+                &ScopeMark::of(scope).as_bytes()[..],
+                scope.tenant().as_str(),
+                scope.user().as_str(),
+                scope.session().as_str(),
+                row::task_str(scope),
+                record.id.as_str(),
+                &record.digest.as_bytes()[..],
+                record.size.cast_signed(),
+                record.created_at.as_micros(),
+                options.media_type.as_deref().map(str::as_bytes),
+                options.source.as_str(),
+                encoded.json,
+                &encoded.digest.as_bytes()[..],
+            ],
+        )?;
         let id_exists = inserted == 0;
         if id_exists {
             return Ok(Ok(None));
         }
         if !options.tags.is_empty() {
-            sqlx::query("INSERT OR IGNORE INTO tag SELECT ?, unhex(value) FROM json_each(?)")
-                .bind(blob)
-                .bind(row::hex_json_array(options.tags.iter().map(String::as_bytes)))
-                .execute(&mut *transaction.conn)
-                .await?;
+            transaction.execute(
+                "INSERT OR IGNORE INTO tag SELECT ?, unhex(value) FROM json_each(?)",
+                (blob, row::hex_json_array(options.tags.iter().map(String::as_bytes))),
+            )?;
         }
         Ok(Ok(Some(record)))
     }
 
     /// Returns the result of a put whose scope already has an artifact with this id: `AlreadyExists` if the artifact
     /// has the same bytes, or the error `Conflict` if it has other bytes.
-    async fn result_for_existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
+    fn result_for_existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
         let id = ArtifactId::new(&self.options.namespace, &self.body.digest);
-        let row = sqlx::query(concat!(
-            "SELECT ",
-            row::columns!(),
-            " FROM artifact AS a WHERE a.scope_mark = ? AND a.id = ?"
-        ))
-        .bind(&ScopeMark::of(&self.scope).as_bytes()[..])
-        .bind(id.as_str())
-        .fetch_one(&mut *transaction.conn)
-        .await?;
-        let record = match row::decode(&row) {
+        const SQL: &str =
+            concat!("SELECT ", row::columns!(), " FROM artifact AS a WHERE a.scope_mark = ? AND a.id = ?");
+        let mut statement = transaction.conn.prepare_cached(SQL)?;
+        let mut rows = statement.query((&ScopeMark::of(&self.scope).as_bytes()[..], id.as_str()))?;
+        // The insert has found this row, and the transaction has the write lock.
+        let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let record = match row::decode(row) {
             Ok((_blob, record)) => record,
-            Err(error) => return Ok(Err(error)),
+            Err(DbError::Store(error)) => return Ok(Err(error)),
+            Err(error) => return Err(error),
         };
         if record.scope != self.scope {
             return Ok(Err(StoreError::corrupt(
@@ -108,18 +101,15 @@ impl NewArtifact {
 }
 
 /// Inserts `chunks` into `blob`. The first of them gets the index `first_index`.
-async fn insert_chunks(
+fn insert_chunks(
     transaction: &mut WriteTransaction<'_>,
     blob: i64,
     first_index: u64,
     chunks: &[Bytes],
-) -> Result<(), sqlx::Error> {
+) -> Result<(), rusqlite::Error> {
     for (index, chunk) in (first_index..).zip(chunks) {
-        sqlx::query("INSERT INTO chunk (key, data) VALUES (?, ?)")
-            .bind(schema::chunk_key(blob, index))
-            .bind(&chunk[..])
-            .execute(&mut *transaction.conn)
-            .await?;
+        let key = schema::chunk_key(blob, index);
+        transaction.execute("INSERT INTO chunk (key, data) VALUES (?, ?)", (key, &chunk[..]))?;
     }
     Ok(())
 }
@@ -135,7 +125,6 @@ pub(crate) struct PutArtifact {
     pub(crate) chunks: Vec<Bytes>,
 }
 
-#[async_trait]
 impl WriteJob for PutArtifact {
     type Output = PutResult;
     const DURABLE: bool = true;
@@ -144,17 +133,17 @@ impl WriteJob for PutArtifact {
         total_bytes(&self.chunks)
     }
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
-        let blob = transaction.allocate_blob().await?;
-        match self.artifact.insert_record(transaction, blob).await? {
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
+        let blob = transaction.allocate_blob()?;
+        match self.artifact.insert_record(transaction, blob)? {
             Ok(Some(record)) => {
-                insert_chunks(transaction, blob, 0, &self.chunks).await?;
+                insert_chunks(transaction, blob, 0, &self.chunks)?;
                 Ok(Ok(PutResult { record, outcome: PutOutcome::Created }))
             }
             // The artifact exists, so the new blob is not needed.
             Ok(None) => {
                 transaction.take_back_blob_number(blob);
-                self.artifact.result_for_existing(transaction).await
+                self.artifact.result_for_existing(transaction)
             }
             Err(error) => Ok(Err(error)),
         }
@@ -175,7 +164,6 @@ pub(crate) struct AppendChunks {
     pub(crate) chunks: Vec<Bytes>,
 }
 
-#[async_trait]
 impl WriteJob for AppendChunks {
     type Output = ();
     const DURABLE: bool = false;
@@ -184,16 +172,16 @@ impl WriteJob for AppendChunks {
         total_bytes(&self.chunks)
     }
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
         let blob = if self.first_index == 0 {
-            self.staged.allocate(transaction).await?
+            self.staged.allocate(transaction)?
         } else {
-            match self.staged.renew_lease(transaction).await? {
+            match self.staged.renew_lease(transaction)? {
                 LeaseRenewal::Renewed { blob } => blob,
                 LeaseRenewal::Swept => return Ok(Err(upload_swept_error())),
             }
         };
-        insert_chunks(transaction, blob, self.first_index, &self.chunks).await?;
+        insert_chunks(transaction, blob, self.first_index, &self.chunks)?;
         Ok(Ok(()))
     }
 
@@ -215,7 +203,6 @@ pub(crate) struct CommitUpload {
     pub(crate) chunks: Vec<Bytes>,
 }
 
-#[async_trait]
 impl WriteJob for CommitUpload {
     type Output = PutResult;
     const DURABLE: bool = true;
@@ -224,24 +211,21 @@ impl WriteJob for CommitUpload {
         total_bytes(&self.chunks)
     }
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
-        let blob = match self.staged.renew_lease(transaction).await? {
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
+        let blob = match self.staged.renew_lease(transaction)? {
             LeaseRenewal::Renewed { blob } => blob,
             LeaseRenewal::Swept => return Ok(Err(upload_swept_error())),
         };
-        match self.artifact.insert_record(transaction, blob).await? {
+        match self.artifact.insert_record(transaction, blob)? {
             Ok(Some(record)) => {
-                sqlx::query("DELETE FROM pending WHERE blob = ?")
-                    .bind(blob)
-                    .execute(&mut *transaction.conn)
-                    .await?;
-                insert_chunks(transaction, blob, self.first_index, &self.chunks).await?;
+                transaction.execute("DELETE FROM pending WHERE blob = ?", [blob])?;
+                insert_chunks(transaction, blob, self.first_index, &self.chunks)?;
                 Ok(Ok(PutResult { record, outcome: PutOutcome::Created }))
             }
             // The artifact exists, so the staged chunks are not needed.
             Ok(None) => {
-                let result = self.artifact.result_for_existing(transaction).await?;
-                mark_for_deletion(transaction, blob).await?;
+                let result = self.artifact.result_for_existing(transaction)?;
+                mark_for_deletion(transaction, blob)?;
                 Ok(result)
             }
             Err(error) => Ok(Err(error)),

@@ -1,14 +1,14 @@
-//! The queue of the writer task: a [`WriteJob`] is submitted to the [`JobQueue`], and its result is awaited on a
+//! The queue of the writer: a [`WriteJob`] is submitted to the [`JobQueue`], and its result is awaited on a
 //! [`JobHandle`].
 //!
 //! This module must never use a connection.
 
 use std::sync::Arc;
 
-use artifact_store_core::{StoreError, async_trait};
+use artifact_store_core::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::error;
+use crate::error::{self, DbError};
 use crate::job::{ErasedJob, WriteJob};
 use crate::transaction::WriteTransaction;
 
@@ -27,7 +27,7 @@ pub(crate) struct QueuedJob<J: WriteJob> {
 }
 
 impl<J: WriteJob> QueuedJob<J> {
-    /// Creates a job that the writer task runs for itself, and the handle for its result. This job needs no permit,
+    /// Creates a job that the writer runs for itself, and the handle for its result. This job needs no permit,
     /// because it does not wait in the queue.
     pub(crate) fn without_permit(job: J) -> (Box<dyn ErasedJob>, JobHandle<J::Output>) {
         Self::create(job, None)
@@ -40,7 +40,6 @@ impl<J: WriteJob> QueuedJob<J> {
     }
 }
 
-#[async_trait]
 impl<J: WriteJob> ErasedJob for QueuedJob<J> {
     fn bytes(&self) -> usize {
         self.job.bytes()
@@ -54,12 +53,12 @@ impl<J: WriteJob> ErasedJob for QueuedJob<J> {
         J::DURABLE
     }
 
-    async fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), sqlx::Error> {
-        self.output = Some(self.job.run(transaction).await?);
+    fn run(&mut self, transaction: &mut WriteTransaction<'_>) -> Result<(), DbError> {
+        self.output = Some(self.job.run(transaction)?);
         Ok(())
     }
 
-    fn complete(self: Box<Self>, result: Result<(), Arc<sqlx::Error>>) {
+    fn complete(self: Box<Self>, result: Result<(), Arc<DbError>>) {
         let result = match result {
             Ok(()) => self.output.unwrap_or_else(|| Err(StoreError::backend("the writer skipped a job"))),
             Err(error) => {
@@ -72,7 +71,7 @@ impl<J: WriteJob> ErasedJob for QueuedJob<J> {
     }
 }
 
-/// A message to the writer task.
+/// A message to the writer.
 pub(crate) enum WriterMessage {
     Job(Box<dyn ErasedJob>),
     Stop,
@@ -92,7 +91,7 @@ impl<T> JobHandle<T> {
     }
 }
 
-/// The queue of the writer task. Cheap to clone.
+/// The queue of the writer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct JobQueue {
     message_sender: mpsc::UnboundedSender<WriterMessage>,
@@ -111,15 +110,15 @@ impl JobQueue {
         (Self { message_sender, permits: Arc::new(Semaphore::new(MAX_QUEUED_JOBS)) }, message_receiver)
     }
 
-    /// Returns `true` while the writer task receives jobs.
+    /// Returns `true` while the writer receives jobs.
     pub(crate) fn is_running(&self) -> bool {
         !self.message_sender.is_closed()
     }
 
-    /// Refuses new jobs, and stops the writer task after the queued jobs.
+    /// Refuses new jobs, and stops the writer after the queued jobs.
     pub(crate) fn close(&self) {
         self.permits.close();
-        // This fails if the writer task has already stopped.
+        // This fails if the writer has already stopped.
         let _ = self.message_sender.send(WriterMessage::Stop);
     }
 
@@ -139,7 +138,7 @@ impl JobQueue {
         self.submit(job).await?.wait().await
     }
 
-    /// Sends a job to the writer task. Returns the handle on which the caller waits for the result.
+    /// Sends a job to the writer. Returns the handle on which the caller waits for the result.
     fn send<J: WriteJob>(
         &self,
         job: J,

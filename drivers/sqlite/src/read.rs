@@ -1,8 +1,9 @@
 //! Reads of one artifact: its record, and its bytes as a stream of chunks.
 //!
-//! Each chunk is read by a statement of its own, so no statement stays open while the consumer is slow. An open
-//! statement would block checkpoints of the write-ahead log. This module must never write.
+//! A few chunks are read at a time, so no statement stays open while the consumer is slow. An open statement would block
+//! checkpoints of the write-ahead log. This module must never write.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,113 +12,147 @@ use artifact_store_core::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::{Connection, MAIN_DB};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
-use crate::pool::{PooledConnection, ReaderPool};
+use crate::buffers::BufferPool;
+use crate::error::DbError;
+use crate::pool::{ReadTask, ReaderPool};
+use crate::row;
 use crate::schema::{self, CHUNK_BYTES};
-use crate::{error, row};
+
+/// The bytes of an artifact of at most this size are read together with its record, on the calling task. Reading this many
+/// bytes from memory takes less time than the way to another thread and back.
+const INLINE_BYTES: u64 = 64 * 1024;
+/// The number of chunks (512 KiB) that are read at a time. The next ones are read while the consumer handles the last
+/// one of these.
+const BATCH_CHUNKS: u64 = 2;
+
+/// What reads need of an open store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    pub(crate) pool: Arc<ReaderPool>,
+    /// The runtime of the store. The consumer of a stream may poll on another runtime, or without a runtime.
+    pub(crate) handle: Handle,
+    pub(crate) buffers: Arc<BufferPool>,
+}
 
 /// An artifact that was found in the tables.
-pub(crate) struct StoredArtifact {
+struct StoredArtifact {
     /// The blob number.
-    pub(crate) blob: i64,
-    pub(crate) record: Record,
-    /// All bytes if they fit into one chunk, otherwise `None`. One statement reads the record and this chunk, so no
-    /// delete can happen between the two reads.
-    pub(crate) bytes: Option<Bytes>,
+    blob: i64,
+    record: Record,
+    /// All bytes of a small artifact. One statement reads the record and these bytes, so no delete can happen between
+    /// the two reads.
+    bytes: Option<Bytes>,
 }
 
-/// Reads an artifact or a range of its bytes. Returns `None` if the artifact does not exist.
-pub(crate) async fn get(
-    readers: &Arc<ReaderPool>,
-    handle: &Handle,
-    scope: &Scope,
-    id: &ArtifactId,
-    range: Option<ByteRange>,
-) -> Result<Option<GetResult>, StoreError> {
-    let Some(StoredArtifact { blob, record, bytes }) = find_artifact(readers, scope, id).await? else {
-        return Ok(None);
-    };
-    let offsets = range.map_or(0..record.size, |range| range.resolve(record.size));
-    let stream = if let Some(bytes) = bytes {
-        // Offsets within one chunk fit into `usize`, so the conversion succeeds.
-        let to_usize = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-        ByteStream::from_bytes(bytes.slice(to_usize(offsets.start)..to_usize(offsets.end)))
-    } else {
-        chunk_stream(Arc::clone(readers), handle.clone(), blob, record.size, offsets.clone())
-    };
-    Ok(Some(GetResult { record, range: offsets, stream }))
+impl Reader {
+    /// A reader whose long reads run on the current runtime.
+    pub(crate) fn new(pool: Arc<ReaderPool>) -> Self {
+        Self { pool, handle: Handle::current(), buffers: Arc::default() }
+    }
+
+    /// Reads an artifact or a range of its bytes. Returns `None` if the artifact does not exist.
+    pub(crate) async fn get(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+        range: Option<ByteRange>,
+    ) -> Result<Option<GetResult>, StoreError> {
+        let Some(StoredArtifact { blob, record, bytes }) = self.run_short(scope, id, find_artifact).await?
+        else {
+            return Ok(None);
+        };
+        let range = range.map_or(0..record.size, |range| range.resolve(record.size));
+        let stream = if let Some(bytes) = bytes {
+            // Offsets within one chunk fit into `usize`, so the conversion succeeds.
+            let to_usize = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+            ByteStream::from_bytes(bytes.slice(to_usize(range.start)..to_usize(range.end)))
+        } else {
+            self.chunk_stream(blob, record.size, range.clone())
+        };
+        Ok(Some(GetResult { record, range, stream }))
+    }
+
+    /// Reads the record of an artifact. Returns `None` if the artifact does not exist.
+    pub(crate) async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
+        self.run_short(scope, id, find_record).await
+    }
+
+    /// Runs a read that takes microseconds if its pages are in memory: on the calling task if that is possible, and
+    /// otherwise on the blocking pool.
+    async fn run_short<T: Send + 'static>(
+        &self,
+        scope: &Scope,
+        id: &ArtifactId,
+        read: fn(&Connection, &Scope, &ArtifactId) -> Result<T, DbError>,
+    ) -> Result<T, StoreError> {
+        if let Some(result) = self.pool.try_run_inline(|conn| read(conn, scope, id)) {
+            return result;
+        }
+        let (scope, id) = (scope.clone(), id.clone());
+        self.pool.spawn(&self.handle, move |conn| read(conn, &scope, &id)).await
+    }
+
+    /// Streams the bytes of `range`, chunk by chunk. The artifact has `size` bytes, and the range must lie within them.
+    fn chunk_stream(&self, blob: i64, size: u64, range: Range<u64>) -> ByteStream {
+        let reader = self.clone();
+        let chunks =
+            ChunkReader { reader, blob, size, remaining: range, ready: VecDeque::new(), next_batch: None };
+        ByteStream::new(stream::try_unfold(chunks, |mut chunks| async move {
+            Ok(chunks.next().await?.map(|bytes| (bytes, chunks)))
+        }))
+    }
 }
 
-/// Reads the record of an artifact. Returns `None` if the artifact does not exist.
-pub(crate) async fn stat(
-    readers: &ReaderPool,
-    scope: &Scope,
-    id: &ArtifactId,
-) -> Result<Option<Record>, StoreError> {
+fn find_record(conn: &Connection, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, DbError> {
     const SQL: &str =
         concat!("SELECT ", row::columns!(), " FROM artifact AS a WHERE a.scope_mark = ? AND a.id = ?");
-    let Some(row) = fetch_row(&mut readers.acquire().await?, SQL, scope, id).await? else { return Ok(None) };
-    let (_blob, record) = decode_row(&row, scope, id)?;
-    Ok(Some(record))
+    let mut statement = conn.prepare_cached(SQL)?;
+    let mut rows = statement.query((&ScopeMark::of(scope).as_bytes()[..], id.as_str()))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(decode_row(row, scope, id)?.1))
 }
 
-/// Reads the record of an artifact, and its bytes if they fit into one chunk. Returns `None` if the artifact does not
-/// exist.
-pub(crate) async fn find_artifact(
-    readers: &ReaderPool,
+fn find_artifact(
+    conn: &Connection,
     scope: &Scope,
     id: &ArtifactId,
-) -> Result<Option<StoredArtifact>, StoreError> {
+) -> Result<Option<StoredArtifact>, DbError> {
     const SQL: &str = concat!(
         "SELECT ",
         row::columns!(),
-        // 22 is the number of index bits in a chunk key, 262144 is the size of a chunk.
+        // 22 is the number of index bits in a chunk key, 65536 is `INLINE_BYTES`.
         ", c.data FROM artifact AS a
-         LEFT JOIN chunk AS c ON c.key = a.blob << 22 AND a.size BETWEEN 1 AND 262144
+         LEFT JOIN chunk AS c ON c.key = a.blob << 22 AND a.size BETWEEN 1 AND 65536
          WHERE a.scope_mark = ? AND a.id = ?"
     );
-    let Some(row) = fetch_row(&mut readers.acquire().await?, SQL, scope, id).await? else { return Ok(None) };
-    let (blob, record) = decode_row(&row, scope, id)?;
-    let bytes = if record.size <= CHUNK_BYTES as u64 {
-        let chunk: Option<Vec<u8>> = row.try_get("data").map_err(error::from_sqlx)?;
+    let mut statement = conn.prepare_cached(SQL)?;
+    let mut rows = statement.query((&ScopeMark::of(scope).as_bytes()[..], id.as_str()))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (blob, record) = decode_row(row, scope, id)?;
+    let bytes = if record.size <= INLINE_BYTES {
         // An empty artifact has no chunk.
-        let bytes = chunk.unwrap_or_default();
-        if bytes.len() as u64 != record.size {
-            return Err(chunk_missing_error());
+        let chunk = row.get_ref(row::COLUMNS)?.as_blob_or_null()?.unwrap_or_default();
+        if chunk.len() as u64 != record.size {
+            return Err(chunk_missing_error().into());
         }
-        Some(Bytes::from(bytes))
+        Some(Bytes::copy_from_slice(chunk))
     } else {
         None
     };
     Ok(Some(StoredArtifact { blob, record, bytes }))
 }
 
-/// Runs `sql`, which selects one row by scope mark and id. Returns `None` if there is no such row.
-async fn fetch_row(
-    reader: &mut PooledConnection<'_>,
-    sql: &'static str,
-    scope: &Scope,
-    id: &ArtifactId,
-) -> Result<Option<SqliteRow>, StoreError> {
-    let row = sqlx::query(sql)
-        .bind(&ScopeMark::of(scope).as_bytes()[..])
-        .bind(id.as_str())
-        .fetch_optional(reader.conn()?)
-        .await;
-    reader.finish(row)
-}
-
 /// Decodes a row into its blob number and its record. Returns `Corrupt` if the record has another scope or id.
-fn decode_row(row: &SqliteRow, scope: &Scope, id: &ArtifactId) -> Result<(i64, Record), StoreError> {
+fn decode_row(row: &rusqlite::Row<'_>, scope: &Scope, id: &ArtifactId) -> Result<(i64, Record), DbError> {
     let (blob, record) = row::decode(row)?;
     if record.scope != *scope || record.id != *id {
         return Err(StoreError::corrupt(
             "a row of the database is stored under the key of another scope or id",
-        ));
+        )
+        .into());
     }
     Ok((blob, record))
 }
@@ -128,40 +163,16 @@ fn chunk_missing_error() -> StoreError {
 
 /// The state of a chunk stream.
 struct ChunkReader {
-    readers: Arc<ReaderPool>,
-    handle: Handle,
+    reader: Reader,
     blob: i64,
     /// The size of the artifact in bytes.
     size: u64,
     /// The range of bytes that were not returned yet, as offsets in the artifact.
     remaining: Range<u64>,
-    /// The read of the chunk at `remaining.start`. `None` if this read was not spawned yet.
-    next_chunk: Option<ChunkTask>,
-}
-
-/// A task that reads one chunk. It runs while the consumer handles the previous chunk. Dropping this value aborts the
-/// read.
-struct ChunkTask(JoinHandle<Result<Bytes, StoreError>>);
-
-impl Drop for ChunkTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Streams the bytes of `range`, chunk by chunk. The artifact has `size` bytes, and the range must lie within them. The
-/// reads run on the runtime of `handle`.
-pub(crate) fn chunk_stream(
-    readers: Arc<ReaderPool>,
-    handle: Handle,
-    blob: i64,
-    size: u64,
-    range: Range<u64>,
-) -> ByteStream {
-    let reader = ChunkReader { readers, handle, blob, size, remaining: range, next_chunk: None };
-    ByteStream::new(stream::try_unfold(reader, |mut reader| async move {
-        Ok(reader.next().await?.map(|bytes| (bytes, reader)))
-    }))
+    /// The chunks that were read but not returned yet. The first one contains the byte at `remaining.start`.
+    ready: VecDeque<Bytes>,
+    /// The read of the chunks after `ready`. `None` if this read was not started yet.
+    next_batch: Option<ReadTask<VecDeque<Bytes>>>,
 }
 
 impl ChunkReader {
@@ -171,49 +182,79 @@ impl ChunkReader {
         if self.remaining.is_empty() {
             return Ok(None);
         }
-        let index = self.remaining.start / CHUNK_BYTES as u64;
-        let chunk_start = index * CHUNK_BYTES as u64;
-        let mut task = self.next_chunk.take().unwrap_or_else(|| self.spawn_read(index));
-        let read_result = (&mut task.0).await.map_err(|error| {
-            StoreError::unavailable("the read was cancelled because its tokio runtime is shutting down")
-                .with_source(error)
-        })?;
-        let chunk = read_result?;
-        let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
-        if end < self.remaining.end {
-            self.next_chunk = Some(self.spawn_read(index + 1));
+        if self.ready.is_empty() {
+            let batch = self.next_batch.take().unwrap_or_else(|| self.spawn_read());
+            self.ready = batch.await?;
         }
+        // A batch has at least one chunk.
+        let Some(chunk) = self.ready.pop_front() else { return Err(chunk_missing_error()) };
+        let chunk_start = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
+        let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
         // Both offsets lie within one chunk, so they fit into `usize`, and the conversion succeeds.
         let offset_in_chunk = |offset: u64| usize::try_from(offset - chunk_start).unwrap_or(CHUNK_BYTES);
         let bytes = chunk.slice(offset_in_chunk(self.remaining.start)..offset_in_chunk(end));
         self.remaining.start = end;
+        if self.ready.is_empty() && !self.remaining.is_empty() {
+            self.next_batch = Some(self.spawn_read());
+        }
         Ok(Some(bytes))
     }
 
-    /// Spawns the read of a chunk on the runtime of the store. The consumer may poll on another runtime, or without a
-    /// runtime.
-    fn spawn_read(&self, index: u64) -> ChunkTask {
-        ChunkTask(self.handle.spawn(read_chunk(Arc::clone(&self.readers), self.blob, self.size, index)))
+    /// Starts the read of the chunks at `remaining.start`.
+    fn spawn_read(&self) -> ReadTask<VecDeque<Bytes>> {
+        let first = self.remaining.start / CHUNK_BYTES as u64;
+        let end = schema::chunk_count(self.remaining.end).min(first + BATCH_CHUNKS);
+        let (blob, size, buffers) = (self.blob, self.size, Arc::clone(&self.reader.buffers));
+        self.reader
+            .pool
+            .spawn(&self.reader.handle, move |conn| read_chunks(conn, &buffers, blob, size, first..end))
     }
 }
 
-/// Reads the chunk at `index` of an artifact of `size` bytes, and checks the length of the chunk.
-async fn read_chunk(readers: Arc<ReaderPool>, blob: i64, size: u64, index: u64) -> Result<Bytes, StoreError> {
-    let mut reader = readers.acquire().await?;
-    let data = sqlx::query_scalar::<_, Vec<u8>>("SELECT data FROM chunk WHERE key = ?")
-        .bind(schema::chunk_key(blob, index))
-        .fetch_optional(reader.conn()?)
-        .await;
-    let data = reader.finish(data)?;
-    let expected_length = (size - index * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
-    if let Some(data) = data.filter(|data| data.len() as u64 == expected_length) {
-        return Ok(Bytes::from(data));
+/// Reads the chunks with these indexes of an artifact of `size` bytes, and checks their lengths.
+fn read_chunks(
+    conn: &Connection,
+    buffers: &Arc<BufferPool>,
+    blob: i64,
+    size: u64,
+    indexes: Range<u64>,
+) -> Result<VecDeque<Bytes>, DbError> {
+    let mut chunks = VecDeque::new();
+    let mut chunk: Option<rusqlite::blob::Blob<'_>> = None;
+    for index in indexes {
+        let key = schema::chunk_key(blob, index);
+        let expected_length =
+            usize::try_from(size - index * CHUNK_BYTES as u64).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let opened = match &mut chunk {
+            Some(chunk) => chunk.reopen(key),
+            None => conn.blob_open(MAIN_DB, "chunk", "data", key, true).map(|opened| chunk = Some(opened)),
+        };
+        match (opened, &mut chunk) {
+            (Ok(()), Some(chunk)) if chunk.len() == expected_length => {
+                let mut buffer = buffers.take();
+                chunk.read_at_exact(&mut buffer.bytes[..expected_length], 0)?;
+                chunks.push_back(buffer.into_bytes(expected_length));
+            }
+            // SQLite returns this code if there is no such row.
+            (Err(error), _) if error.sqlite_error().is_none_or(|error| error.extended_code != 1) => {
+                return Err(error.into());
+            }
+            _ => {
+                drop(chunk);
+                return Err(missing_rows_error(conn, blob)?.into());
+            }
+        }
     }
-    // A delete never removes a chunk before the record. So if the record still exists, the database is damaged.
-    let record =
-        sqlx::query("SELECT 1 FROM artifact WHERE blob = ?").bind(blob).fetch_optional(reader.conn()?).await;
-    match reader.finish(record)? {
-        Some(_) => Err(chunk_missing_error()),
-        None => Err(StoreError::unavailable("the artifact was deleted while it was being read")),
-    }
+    Ok(chunks)
+}
+
+/// The error of a read that did not find a row of the artifact's bytes. A delete never removes such a row before the
+/// record. So if the record still exists, the database is damaged.
+fn missing_rows_error(conn: &Connection, blob: i64) -> Result<StoreError, rusqlite::Error> {
+    let exists = conn.prepare_cached("SELECT 1 FROM artifact WHERE blob = ?")?.exists([blob])?;
+    Ok(if exists {
+        chunk_missing_error()
+    } else {
+        StoreError::unavailable("the artifact was deleted while it was being read")
+    })
 }

@@ -11,20 +11,19 @@ use artifact_store_core::{
     ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, Page, PutOptions,
     PutResult, Record, Scope, StoreError, async_trait,
 };
-use sqlx::ConnectOptions;
-use tokio::runtime::Handle;
 
 use crate::blocking::run_blocking;
 use crate::config::{NAME, SqliteConfig};
+use crate::connect::ConnectOptions;
 use crate::pool::ReaderPool;
-use crate::{connect, database_file, error, list, read, schema};
+use crate::read::Reader;
+use crate::{database_file, error, list, schema};
 
 /// A store in a database file that is opened for reading only.
 #[derive(Debug)]
 pub(crate) struct ReadOnlyStore {
-    readers: Arc<ReaderPool>,
+    reader: Reader,
     capabilities: Capabilities,
-    handle: Handle,
     closed: AtomicBool,
 }
 
@@ -40,21 +39,17 @@ impl ReadOnlyStore {
     /// - `Backend` if the file does not exist or cannot be read.
     pub(crate) async fn open(config: &SqliteConfig, path: PathBuf) -> Result<Self, StoreError> {
         config.validate()?;
-        let (path, access) = run_blocking(move || {
+        let config = config.clone();
+        let (pool, capabilities) = run_blocking(move || {
             let access = database_file::access_mode(&path)?;
-            Ok((path, access))
+            let options = ConnectOptions::read_only(&config, &path, access)?;
+            let conn = options.connect().map_err(error::from_sqlite)?;
+            schema::require_current(&conn)?;
+            Ok((ReaderPool::new(options, config.read_connections, conn)?, config.capabilities()))
         })
         .await?;
-        let options = connect::read_only_options(config, &path, access)?;
-        let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-        schema::require_current(&mut conn).await?;
-        let readers = ReaderPool::new(options, config.read_connections, conn).await?;
-        Ok(Self {
-            readers: Arc::new(readers),
-            capabilities: config.capabilities(),
-            handle: Handle::current(),
-            closed: AtomicBool::new(false),
-        })
+        let reader = Reader::new(Arc::new(pool));
+        Ok(Self { reader, capabilities, closed: AtomicBool::new(false) })
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
@@ -84,12 +79,12 @@ impl ArtifactStore for ReadOnlyStore {
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
         self.check_open()?;
-        read::get(&self.readers, &self.handle, scope, id, range).await
+        self.reader.get(scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         self.check_open()?;
-        read::stat(&self.readers, scope, id).await
+        self.reader.stat(scope, id).await
     }
 
     async fn delete(&self, _: &Scope, _: &ArtifactId) -> Result<bool, StoreError> {
@@ -99,7 +94,7 @@ impl ArtifactStore for ReadOnlyStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         self.check_open()?;
-        list::list(&self.readers, query).await
+        list::list(&self.reader, query).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
@@ -109,6 +104,6 @@ impl ArtifactStore for ReadOnlyStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.closed.store(true, Ordering::Release);
-        self.readers.close().await
+        self.reader.pool.close().await
     }
 }

@@ -5,12 +5,11 @@
 //! size or time differs from the JSON. This module must never use a connection.
 
 use artifact_store_core::{Digest, Record, Scope, StoreError};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::Row;
 
-use crate::error;
+use crate::error::DbError;
 
-/// The columns that [`decode`] needs, for a `SELECT` from `artifact AS a`. This is a macro instead of a constant,
+/// The columns that [`decode`] needs, the first ones of a row, for a `SELECT` from `artifact AS a`. This is a macro instead of a constant,
 /// because `concat!` takes only literals.
 macro_rules! columns {
     () => {
@@ -37,43 +36,38 @@ impl EncodedRecord {
     }
 }
 
+/// The number of [`columns!`].
+pub(crate) const COLUMNS: usize = 11;
+
 /// Decodes a row into its blob number and its record.
 ///
 /// # Errors
 /// `Corrupt` if the JSON does not match its SHA-256, cannot be parsed, or differs from the other columns.
-pub(crate) fn decode(row: &SqliteRow) -> Result<(i64, Record), StoreError> {
-    let json: &[u8] = column(row, "record")?;
-    let digest: &[u8] = column(row, "record_digest")?;
+pub(crate) fn decode(row: &Row<'_>) -> Result<(i64, Record), DbError> {
+    let json = row.get_ref(9)?.as_bytes()?;
+    let digest = row.get_ref(10)?.as_blob()?;
     if Digest::of(json).as_bytes() != digest {
-        return Err(StoreError::corrupt("a record was altered in the database"));
+        return Err(StoreError::corrupt("a record was altered in the database").into());
     }
     let record: Record = serde_json::from_slice(json)
         .map_err(|error| StoreError::corrupt("a record in the database cannot be read").with_source(error))?;
-    let columns_match = column::<&str>(row, "id")? == record.id.as_str()
-        && column::<&[u8]>(row, "digest")? == record.digest.as_bytes()
-        && column::<i64>(row, "size")?.try_into() == Ok(record.size)
-        && column::<i64>(row, "created_at")? == record.created_at.as_micros()
-        && column::<&str>(row, "tenant")? == record.scope.tenant().as_str()
-        && column::<&str>(row, "user")? == record.scope.user().as_str()
-        && column::<&str>(row, "session")? == record.scope.session().as_str()
-        && column::<Option<&str>>(row, "task")? == task_str(&record.scope);
+    let columns_match = row.get_ref(5)?.as_str()? == record.id.as_str()
+        && row.get_ref(6)?.as_blob()? == record.digest.as_bytes()
+        && row.get_ref(7)?.as_i64()?.try_into() == Ok(record.size)
+        && row.get_ref(8)?.as_i64()? == record.created_at.as_micros()
+        && row.get_ref(1)?.as_str()? == record.scope.tenant().as_str()
+        && row.get_ref(2)?.as_str()? == record.scope.user().as_str()
+        && row.get_ref(3)?.as_str()? == record.scope.session().as_str()
+        && row.get_ref(4)?.as_str_or_null()? == task_str(&record.scope);
     if !columns_match {
-        return Err(StoreError::corrupt("a row of the database disagrees with its record"));
+        return Err(StoreError::corrupt("a row of the database disagrees with its record").into());
     }
-    Ok((column(row, "blob")?, record))
+    Ok((row.get(0)?, record))
 }
 
 /// The task of a scope as text, or `None` if the scope has no task.
 pub(crate) fn task_str(scope: &Scope) -> Option<&str> {
     scope.task().map(artifact_store_core::ScopePart::as_str)
-}
-
-/// Reads one column.
-fn column<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-{
-    row.try_get(column).map_err(error::from_sqlx)
 }
 
 /// Encodes a list of byte strings as one parameter of a statement: a JSON array of hexadecimal strings.

@@ -3,9 +3,9 @@
 //! This module must never read or write an artifact.
 
 use artifact_store_core::StoreError;
-use sqlx::{Connection, Row, SqliteConnection};
+use rusqlite::{Connection, TransactionBehavior};
 
-use crate::error;
+use crate::error::from_sqlite;
 
 /// The size of a chunk in bytes. Only the last chunk of an artifact may be shorter. Another size would need a new
 /// schema version.
@@ -117,20 +117,24 @@ pub(crate) enum DatabaseContents {
 /// # Errors
 /// - `InvalidArgument` for a database of another application or of a newer build.
 /// - `Corrupt` if the header marks the database as a store, but the schema or its version is missing.
-pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseContents, StoreError> {
-    let row = sqlx::query(
-        "SELECT (SELECT application_id FROM pragma_application_id) AS application_id,
-                (SELECT user_version FROM pragma_user_version) AS user_version,
-                (SELECT encoding FROM pragma_encoding) AS encoding,
-                EXISTS (SELECT 1 FROM sqlite_schema) AS has_schema",
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(error::from_sqlx)?;
-    let application_id: i64 = row.try_get("application_id").map_err(error::from_sqlx)?;
-    let version: i64 = row.try_get("user_version").map_err(error::from_sqlx)?;
-    let encoding: String = row.try_get("encoding").map_err(error::from_sqlx)?;
-    let has_schema: bool = row.try_get("has_schema").map_err(error::from_sqlx)?;
+pub(crate) fn inspect(conn: &Connection) -> Result<DatabaseContents, StoreError> {
+    let (application_id, version, encoding, has_schema) = conn
+        .query_row(
+            "SELECT (SELECT application_id FROM pragma_application_id),
+                    (SELECT user_version FROM pragma_user_version),
+                    (SELECT encoding FROM pragma_encoding),
+                    EXISTS (SELECT 1 FROM sqlite_schema)",
+            [],
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, bool>(3)?,
+                ))
+            },
+        )
+        .map_err(from_sqlite)?;
     let is_store = application_id == i64::from(APPLICATION_ID);
     if is_store && (version < 1 || !has_schema) {
         return Err(StoreError::corrupt("the database is marked as a store but has lost its schema"));
@@ -157,8 +161,8 @@ pub(crate) async fn inspect(conn: &mut SqliteConnection) -> Result<DatabaseConte
 ///
 /// # Errors
 /// `InvalidArgument` if the database is empty or has an older version. The other errors are those of [`inspect`].
-pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), StoreError> {
-    match inspect(conn).await? {
+pub(crate) fn require_current(conn: &Connection) -> Result<(), StoreError> {
+    match inspect(conn)? {
         DatabaseContents::Store { version } if version == current_version() => Ok(()),
         DatabaseContents::Store { version } => Err(StoreError::invalid(format!(
             "the database has schema version {version}, but this build reads version {}; open it once for writing to \
@@ -171,25 +175,25 @@ pub(crate) async fn require_current(conn: &mut SqliteConnection) -> Result<(), S
 
 /// Migrates an empty database or a store to the current version. One transaction runs all missing migrations and sets
 /// the version and the application id.
-pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+pub(crate) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     // A database of the current version is only read. This needs no write lock.
-    if inspect(conn).await? == (DatabaseContents::Store { version: current_version() }) {
+    if inspect(conn)? == (DatabaseContents::Store { version: current_version() }) {
         return Ok(());
     }
-    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(error::from_sqlx)?;
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(from_sqlite)?;
     // The version is read again under the write lock, because another process may have migrated the database before
     // this process got the lock.
-    let version = match inspect(&mut transaction).await? {
+    let version = match inspect(&transaction)? {
         DatabaseContents::Empty => 0,
         DatabaseContents::Store { version } => version,
     };
     // `inspect` returns no negative version, so the conversion succeeds.
     let applied_migrations = usize::try_from(version).unwrap_or_default();
     for migration in MIGRATIONS.iter().skip(applied_migrations) {
-        sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(error::from_sqlx)?;
+        transaction.execute_batch(migration).map_err(from_sqlite)?;
     }
     let header =
         format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};", current_version());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(header)).execute(&mut *transaction).await.map_err(error::from_sqlx)?;
-    transaction.commit().await.map_err(error::from_sqlx)
+    transaction.execute_batch(&header).map_err(from_sqlite)?;
+    transaction.commit().map_err(from_sqlite)
 }

@@ -12,22 +12,22 @@ use artifact_store_core::{
     OpenBody, Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode, async_trait,
 };
 use bytes::Bytes;
-use sqlx::ConnectOptions;
-use tokio::runtime::Handle;
+use rusqlite::Connection;
 use tokio::time::timeout;
 
 use crate::blocking::run_blocking;
 use crate::config::{NAME, SqliteConfig};
-use crate::connect;
+use crate::connect::{self, ConnectOptions};
 use crate::database_file::{self, DatabaseFile};
 use crate::delete::DeleteArtifact;
 use crate::owners_lock::OwnersLock;
 use crate::pool::ReaderPool;
 use crate::put::{NewArtifact, PutArtifact};
+use crate::read::Reader;
 use crate::schema::{self, CHUNK_BYTES};
 use crate::sweep::{DeleteMarkedBlobs, MarkOrphansForDeletion, OrphanCounts, SweepLock, SweepReport};
 use crate::writer::{Writer, WriterConnection};
-use crate::{audit, error, list, read, upload};
+use crate::{audit, error, list, upload};
 
 /// An in-memory body of at most this many bytes is stored by one job. A longer body is staged like a stream.
 const MAX_SINGLE_JOB_BYTES: usize = 4 * CHUNK_BYTES;
@@ -43,13 +43,11 @@ const OPEN_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 /// This is the bare driver. Applications open it with the crate `artifact-store`, which wraps it in the Gate.
 #[derive(Debug)]
 pub struct SqliteStore {
-    readers: Arc<ReaderPool>,
+    reader: Reader,
     writer: Writer,
     /// `None` for a database in memory.
     file: Option<FileHandles>,
     capabilities: Capabilities,
-    /// The runtime that runs the tasks of this store.
-    handle: Handle,
     closed: AtomicBool,
 }
 
@@ -111,37 +109,47 @@ impl SqliteStore {
     }
 
     async fn open_memory(config: &SqliteConfig, owner: Vec<u8>) -> Result<Self, StoreError> {
-        let options = connect::writer_options(config, None);
-        let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-        schema::migrate(&mut conn).await?;
-        // In memory, each connection opens a database of its own. So the writer uses the connection of the readers.
-        let readers = Arc::new(ReaderPool::new(options, 1, conn).await?);
+        let options = ConnectOptions::writer(config, None);
+        let readers = run_blocking(move || {
+            let mut conn = options.connect().map_err(error::from_sqlite)?;
+            schema::migrate(&mut conn)?;
+            // In memory, each connection opens a database of its own. So the writer uses the connection of the readers.
+            ReaderPool::new(options, 1, conn)
+        })
+        .await?;
+        let readers = Arc::new(readers);
         let connection = WriterConnection::Pooled(Arc::clone(&readers));
-        Ok(Self::from_parts(config, owner, readers, connection, None))
+        Self::from_parts(config, owner, readers, connection, None)
     }
 
     async fn open_file(config: &SqliteConfig, path: PathBuf, owner: Vec<u8>) -> Result<Self, StoreError> {
-        let path = run_blocking(move || database_file::create_if_missing(&path)).await?;
-        let options = connect::writer_options(config, Some(&path));
-        let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-        // The database may belong to another application. So this check runs before the database is changed and before
-        // the owners file is created.
-        schema::inspect(&mut conn).await?;
-        let owners_lock = {
-            let path = path.clone();
-            Arc::new(run_blocking(move || OwnersLock::open(&path)).await?)
-        };
+        let options = config.clone();
+        let (path, conn, owners_lock) = run_blocking(move || {
+            let path = database_file::create_if_missing(&path)?;
+            let conn = ConnectOptions::writer(&options, Some(&path)).connect().map_err(error::from_sqlite)?;
+            // The database may belong to another application. So this check runs before the database is changed and
+            // before the owners file is created.
+            schema::inspect(&conn)?;
+            let owners_lock = OwnersLock::open(&path)?;
+            Ok((path, conn, owners_lock))
+        })
+        .await?;
         owners_lock.acquire_shared(config.busy_timeout).await?;
-        connect::enable_wal(&mut conn, config.busy_timeout).await?;
-        schema::migrate(&mut conn).await?;
-        let reader_options = connect::reader_options(config, &path);
-        let first_reader = reader_options.connect().await.map_err(error::from_sqlx)?;
-        let readers = Arc::new(ReaderPool::new(reader_options, config.read_connections, first_reader).await?);
-        let database = DatabaseFile::new(path)?;
-        let file = FileHandles { database: database.clone(), owners_lock: Mutex::new(Some(owners_lock)) };
-        let connection =
-            WriterConnection::Dedicated { conn: Some(conn), options: Box::new(options), file: database };
-        Ok(Self::from_parts(config, owner, readers, connection, Some(file)))
+        let options = config.clone();
+        let (conn, readers, database) = run_blocking(move || {
+            let mut conn = conn;
+            connect::enable_wal(&conn, options.busy_timeout)?;
+            schema::migrate(&mut conn)?;
+            let reader_options = ConnectOptions::reader(&options, &path);
+            let first_reader = reader_options.connect().map_err(error::from_sqlite)?;
+            let readers = ReaderPool::new(reader_options, options.read_connections, first_reader)?;
+            Ok((conn, readers, DatabaseFile::new(path)?))
+        })
+        .await?;
+        let file =
+            FileHandles { database: database.clone(), owners_lock: Mutex::new(Some(Arc::new(owners_lock))) };
+        let connection = WriterConnection::Dedicated { conn, file: database };
+        Self::from_parts(config, owner, Arc::new(readers), connection, Some(file))
     }
 
     fn from_parts(
@@ -150,15 +158,14 @@ impl SqliteStore {
         readers: Arc<ReaderPool>,
         connection: WriterConnection,
         file: Option<FileHandles>,
-    ) -> Self {
-        Self {
-            readers,
-            writer: Writer::spawn(connection, owner, Arc::clone(&config.clock), config.synchronous),
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            reader: Reader::new(readers),
+            writer: Writer::spawn(connection, owner, Arc::clone(&config.clock), config.synchronous)?,
             file,
             capabilities: config.capabilities(),
-            handle: Handle::current(),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Deletes the orphans that other stores left.
@@ -204,9 +211,7 @@ impl SqliteStore {
     /// Lists every orphan and inconsistency in the database, one line each. For tests.
     #[doc(hidden)]
     pub async fn audit(&self) -> Result<Vec<String>, StoreError> {
-        let mut reader = self.readers.acquire().await?;
-        let lines = audit::find_orphans(reader.conn()?).await;
-        reader.finish(lines)
+        self.reader.pool.spawn(&self.reader.handle, |conn| Ok(audit::find_orphans(conn)?)).await
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
@@ -250,12 +255,12 @@ impl ArtifactStore for SqliteStore {
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
         self.check_open()?;
-        read::get(&self.readers, &self.handle, scope, id, range).await
+        self.reader.get(scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
         self.check_open()?;
-        read::stat(&self.readers, scope, id).await
+        self.reader.stat(scope, id).await
     }
 
     async fn delete(&self, scope: &Scope, id: &ArtifactId) -> Result<bool, StoreError> {
@@ -265,25 +270,29 @@ impl ArtifactStore for SqliteStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         self.check_open()?;
-        list::list(&self.readers, query).await
+        list::list(&self.reader, query).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
         self.check_open()?;
-        let mut reader = self.readers.acquire().await?;
-        // The table `counter` has one row. Reading this row checks that the database can be read.
-        let mode = sqlx::query_scalar::<_, String>("SELECT journal_mode FROM pragma_journal_mode, counter")
-            .fetch_one(reader.conn()?)
-            .await;
-        let journal_mode = reader.finish(mode)?;
-        let Some(file) = &self.file else { return Ok(Health::ready()) };
-        if file.database.has_moved() {
-            return Err(StoreError::unavailable(
-                "the database file was moved or removed under the open store; put it back and open it again",
-            ));
-        }
-        let has_room = file.database.has_room_for_put(reader.conn()?).await;
-        let has_room = reader.finish(has_room)?;
+        let database = self.file.as_ref().map(|file| file.database.clone());
+        let read = move |conn: &Connection| {
+            // The table `counter` has one row. Reading this row checks that the database can be read.
+            let mode = conn
+                .prepare_cached("SELECT journal_mode FROM pragma_journal_mode, counter")?
+                .query_row([], |row| row.get::<_, String>(0))?;
+            let Some(database) = database else { return Ok(None) };
+            if database.has_moved() {
+                return Err(StoreError::unavailable(
+                    "the database file was moved or removed under the open store; put it back and open it again",
+                )
+                .into());
+            }
+            Ok(Some((mode, database.has_room_for_put(conn)?)))
+        };
+        let Some((journal_mode, has_room)) = self.reader.pool.spawn(&self.reader.handle, read).await? else {
+            return Ok(Health::ready());
+        };
         Ok(if !self.writer.is_running() {
             Health::refusing_puts("the writer task has stopped; open the store again")
         } else if journal_mode != "wal" {
@@ -303,13 +312,13 @@ impl ArtifactStore for SqliteStore {
         self.closed.store(true, Ordering::Release);
         // For a database file, the writer closes last, because the last connection checkpoints the log into the file.
         let (readers_result, writer_result) = if self.file.is_some() {
-            let readers_result = self.readers.close().await;
+            let readers_result = self.reader.pool.close().await;
             (readers_result, self.writer.close().await)
         } else {
             // In memory, the writer closes first. It still needs the connection of the readers to delete staged
             // uploads.
             let writer_result = self.writer.close().await;
-            (self.readers.close().await, writer_result)
+            (self.reader.pool.close().await, writer_result)
         };
         if let Some(file) = &self.file {
             // Dropping the `OwnersLock` releases its shared lock on the owners file.

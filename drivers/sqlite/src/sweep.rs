@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact_store_core::{StoreError, SweepMode, SweepSummary, async_trait};
-use sqlx::{ConnectOptions, Connection, Row};
+use artifact_store_core::{StoreError, SweepMode, SweepSummary};
+use rusqlite::Row;
 
 use crate::blocking::run_blocking;
 use crate::config::SqliteConfig;
+use crate::connect::ConnectOptions;
 use crate::job::{JobResult, WriteJob};
 use crate::owners_lock::OwnersLock;
 use crate::pending::lease_clock_now;
 use crate::transaction::WriteTransaction;
-use crate::{connect, database_file, error, schema};
+use crate::{database_file, error, schema};
 
 /// A staged upload that staged no chunk for this long is an orphan, even if its process may still run.
 const UPLOAD_LEASE: Duration = Duration::from_hours(1);
@@ -106,35 +107,24 @@ impl SweepLock {
 /// The same as opening the database for reading.
 pub(crate) async fn count_orphans(config: &SqliteConfig, path: PathBuf) -> Result<SweepReport, StoreError> {
     config.validate()?;
-    let (path, access, lock, other_stores) = run_blocking(move || {
+    let config = config.clone();
+    run_blocking(move || {
         let access = database_file::read_only_access_mode(&path)?;
-        let lock = SweepLock::try_acquire(&path, SweepMode::DryRun)?;
+        let Some(_lock) = SweepLock::try_acquire(&path, SweepMode::DryRun)? else {
+            return Ok(SweepReport::busy());
+        };
         let other_stores =
             if OwnersLock::is_unlocked(&path)? { OtherStores::None } else { OtherStores::Open };
-        Ok((path, access, lock, other_stores))
-    })
-    .await?;
-    let Some(_lock) = lock else { return Ok(SweepReport::busy()) };
-    let options = connect::read_only_options(config, &path, access)?;
-    let mut conn = options.connect().await.map_err(error::from_sqlx)?;
-    schema::require_current(&mut conn).await?;
-    let row = sqlx::query(COUNT_ORPHANS)
-        .bind(orphan_cutoff(other_stores))
+        let options = ConnectOptions::read_only(&config, &path, access)?;
+        let conn = options.connect().map_err(error::from_sqlite)?;
+        schema::require_current(&conn)?;
         // No store has an empty owner, so the blobs of every store are counted.
-        .bind(&[][..])
-        .fetch_one(&mut conn)
-        .await
-        .map_err(error::from_sqlx)?;
-    let count =
-        |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned).map_err(error::from_sqlx);
-    let report = SweepReport {
-        swept: count("orphans")?,
-        spared: count("spared")?,
-        bytes: count("bytes")?,
-        busy: false,
-    };
-    conn.close().await.map_err(error::from_sqlx)?;
-    Ok(report)
+        let OrphanCounts { marked, bytes, spared } = conn
+            .query_row(COUNT_ORPHANS, (orphan_cutoff(other_stores), &[][..] as &[u8]), OrphanCounts::from_row)
+            .map_err(error::from_sqlite)?;
+        Ok(SweepReport { swept: marked, spared, bytes, busy: false })
+    })
+    .await
 }
 
 /// Counts orphans, their bytes, and the pending blobs that are not orphans.
@@ -181,40 +171,41 @@ pub(crate) struct OrphanCounts {
     pub(crate) spared: u64,
 }
 
+impl OrphanCounts {
+    /// The counts in a row of [`COUNT_ORPHANS`].
+    fn from_row(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        let count = |column: &str| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        Ok(Self { marked: count("orphans")?, bytes: count("bytes")?, spared: count("spared")? })
+    }
+}
+
 /// Marks the orphans of other stores for deletion. [`DeleteMarkedBlobs`] then deletes them.
 pub(crate) struct MarkOrphansForDeletion {
     pub(crate) owners_lock: Arc<OwnersLock>,
 }
 
-#[async_trait]
 impl WriteJob for MarkOrphansForDeletion {
     type Output = OrphanCounts;
     const DURABLE: bool = false;
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<OrphanCounts> {
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<OrphanCounts> {
         // `is_only_holder` requires the write lock, which this transaction holds. A store that opens after the check
         // inserts its first row into `pending` after this transaction, so this job cannot mark its blobs.
-        let owners_lock = Arc::clone(&self.owners_lock);
-        let other_stores = match run_blocking(move || owners_lock.is_only_holder()).await {
+        let other_stores = match self.owners_lock.is_only_holder() {
             Ok(true) => OtherStores::None,
             Ok(false) => OtherStores::Open,
             Err(error) => return Ok(Err(error)),
         };
         let cutoff = orphan_cutoff(other_stores);
-        sqlx::query(
+        transaction.execute(
             "UPDATE pending SET renewed_at = 0 WHERE owner <> ? AND renewed_at > 0 AND renewed_at < ?",
-        )
-        .bind(transaction.owner)
-        .bind(cutoff)
-        .execute(&mut *transaction.conn)
-        .await?;
-        let row = sqlx::query(COUNT_ORPHANS)
-            .bind(cutoff)
-            .bind(transaction.owner)
-            .fetch_one(&mut *transaction.conn)
-            .await?;
-        let count = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-        Ok(Ok(OrphanCounts { marked: count("orphans")?, bytes: count("bytes")?, spared: count("spared")? }))
+            (transaction.owner, cutoff),
+        )?;
+        let counts = transaction
+            .conn
+            .prepare_cached(COUNT_ORPHANS)?
+            .query_row((cutoff, transaction.owner), OrphanCounts::from_row)?;
+        Ok(Ok(counts))
     }
 }
 
@@ -222,18 +213,16 @@ impl WriteJob for MarkOrphansForDeletion {
 /// once, both succeed.
 pub(crate) struct DeleteMarkedBlobs;
 
-#[async_trait]
 impl WriteJob for DeleteMarkedBlobs {
     type Output = ();
     const DURABLE: bool = false;
 
-    async fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
+    fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<()> {
         // A blob that is marked for deletion has `renewed_at` 0. Negative values do not occur.
-        for row in sqlx::query("SELECT blob FROM pending WHERE renewed_at <= 0")
-            .fetch_all(&mut *transaction.conn)
-            .await?
-        {
-            transaction.delete_after_commit(row.try_get(0)?);
+        let mut statement =
+            transaction.conn.prepare_cached("SELECT blob FROM pending WHERE renewed_at <= 0")?;
+        for blob in statement.query_map([], |row| row.get(0))? {
+            transaction.delete_after_commit(blob?);
         }
         Ok(Ok(()))
     }

@@ -3,12 +3,12 @@
 //! This module must never know which jobs exist. It must never end the transaction.
 
 use artifact_store_core::Clock;
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, Params};
 
 /// The transaction that a job runs in.
 pub(crate) struct WriteTransaction<'a> {
     /// The connection, with the transaction open.
-    pub(crate) conn: &'a mut SqliteConnection,
+    pub(crate) conn: &'a Connection,
     /// The clock for `created_at` of records.
     pub(crate) clock: &'a dyn Clock,
     /// The identifier of this open store in `pending` rows.
@@ -30,21 +30,26 @@ struct BlobCounter {
 
 impl<'a> WriteTransaction<'a> {
     /// Wraps the transaction that is open on `conn`.
-    pub(crate) fn new(conn: &'a mut SqliteConnection, clock: &'a dyn Clock, owner: &'a [u8]) -> Self {
+    pub(crate) fn new(conn: &'a Connection, clock: &'a dyn Clock, owner: &'a [u8]) -> Self {
         Self { conn, clock, owner, counter: None, to_delete: Vec::new() }
     }
 
     /// Allocates a blob number that no other blob uses or has used.
-    pub(crate) async fn allocate_blob(&mut self) -> Result<i64, sqlx::Error> {
+    pub(crate) fn allocate_blob(&mut self) -> Result<i64, rusqlite::Error> {
         let BlobCounter { stored, next } = if let Some(counter) = self.counter {
             counter
         } else {
-            let row = sqlx::query("SELECT next_blob FROM counter").fetch_one(&mut *self.conn).await?;
-            let stored = row.try_get(0)?;
+            let stored =
+                self.conn.prepare_cached("SELECT next_blob FROM counter")?.query_row([], |row| row.get(0))?;
             BlobCounter { stored, next: stored }
         };
         self.counter = Some(BlobCounter { stored, next: next + 1 });
         Ok(next)
+    }
+
+    /// Runs a statement that returns no rows. Returns the number of rows that it has changed.
+    pub(crate) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, rusqlite::Error> {
+        self.conn.prepare_cached(sql)?.execute(params)
     }
 
     /// Takes back the unused number `blob`, if it was the last number that was allocated. So a put of an existing
@@ -70,11 +75,11 @@ impl<'a> WriteTransaction<'a> {
     }
 
     /// Writes the blob counter to the table, if the counter has changed. This is the last statement before the commit.
-    pub(crate) async fn store_counter(self) -> Result<(), sqlx::Error> {
+    pub(crate) fn store_counter(self) -> Result<(), rusqlite::Error> {
         if let Some(BlobCounter { stored, next }) = self.counter
             && next != stored
         {
-            sqlx::query("UPDATE counter SET next_blob = ?").bind(next).execute(self.conn).await?;
+            self.execute("UPDATE counter SET next_blob = ?", [next])?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ async fn read_and_stat_after(
     let database = TestDatabase::new();
     let store = gated(database.open().await);
     let record = put(&*store, &bytes(1, size)).await;
-    assert!(database.execute(alteration).await > 0);
+    assert!(database.execute(alteration) > 0);
     let read = read(&*store, &record).await.map(|_| ());
     let stat = store.stat(&scope(), &record.id).await.map(|_| ());
     (read.and(store.close().await), stat)
@@ -74,7 +74,7 @@ async fn a_listing_and_a_put_that_meet_an_altered_row_are_corrupt() {
     let database = TestDatabase::new();
     let store = database.open().await;
     let record = put(&store, &bytes(1, 100)).await;
-    database.execute("UPDATE artifact SET digest = zeroblob(32)").await;
+    database.execute("UPDATE artifact SET digest = zeroblob(32)");
     let query = ListQuery::new(ScopePattern::exactly(&scope()));
     assert_eq!(kind(store.list(&query).await), ErrorKind::Corrupt);
     let again = store.put(&scope(), Body::from_bytes(bytes(1, 100)), PutOptions::default()).await;
@@ -119,7 +119,7 @@ async fn deleting_a_large_artifact_leaves_nothing() {
     let record = put(&store, &bytes(1, 30 * MIB)).await;
     assert!(store.delete(&scope(), &record.id).await.unwrap());
     assert!(!store.delete(&scope(), &record.id).await.unwrap());
-    assert_eq!(database.count("SELECT count(*) FROM chunk").await, 0);
+    assert_eq!(database.count("SELECT count(*) FROM chunk"), 0);
     assert_eq!(database.residue().await, Vec::<String>::new());
     store.close().await.unwrap();
 }
@@ -162,7 +162,7 @@ async fn closing_during_an_upload_leaves_nothing() {
         let store = std::sync::Arc::clone(&store);
         async move { store.put(&scope(), Body::from_stream(stalls), PutOptions::default()).await }
     });
-    while database.count("SELECT count(*) FROM pending").await == 0 {
+    while database.count("SELECT count(*) FROM pending") == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     store.close().await.unwrap();
@@ -189,10 +189,10 @@ async fn an_upload_that_was_swept_fails_and_is_never_committed() {
         let store = std::sync::Arc::clone(&store);
         async move { store.put(&scope(), Body::from_stream(stalls), PutOptions::default()).await }
     });
-    while database.count("SELECT count(*) FROM pending").await == 0 {
+    while database.count("SELECT count(*) FROM pending") == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    database.execute("UPDATE pending SET renewed_at = 0").await;
+    database.execute("UPDATE pending SET renewed_at = 0");
     release.send(()).unwrap();
     assert_eq!(kind(putting.await.unwrap()), ErrorKind::Unavailable);
     assert_eq!(database.residue().await, Vec::<String>::new());

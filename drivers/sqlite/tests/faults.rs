@@ -18,18 +18,16 @@ use futures_util::future::join_all;
 async fn an_upload_that_could_not_be_aborted_is_deleted_after_a_later_job() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    database
-        .execute(
-            "CREATE TRIGGER breaks BEFORE UPDATE ON pending WHEN NEW.renewed_at = 0
+    database.execute(
+        "CREATE TRIGGER breaks BEFORE UPDATE ON pending WHEN NEW.renewed_at = 0
          BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
-        )
-        .await;
+    );
     let head = bytes(1, 3 * MIB);
     let breaks = futures_util::stream::iter([Ok(head), Err(StoreError::invalid("on purpose"))]);
     let failed = store.put(&scope(), Body::from_stream(breaks), PutOptions::default()).await;
     assert_eq!(kind(failed), ErrorKind::InvalidArgument);
     assert!(!database.residue().await.is_empty());
-    database.execute("DROP TRIGGER breaks").await;
+    database.execute("DROP TRIGGER breaks");
     put(&store, &bytes(2, 10)).await;
     database.wait_until_clean().await;
     store.close().await.unwrap();
@@ -41,11 +39,10 @@ async fn chunks_that_could_not_be_deleted_are_deleted_after_a_later_job() {
     let store = database.open().await;
     let record = put(&store, &bytes(1, 5 * MIB)).await;
     database
-        .execute("CREATE TRIGGER breaks BEFORE DELETE ON chunk BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
-        .await;
+        .execute("CREATE TRIGGER breaks BEFORE DELETE ON chunk BEGIN SELECT RAISE(ABORT, 'on purpose'); END");
     assert!(store.delete(&scope(), &record.id).await.unwrap(), "the delete returned false");
     assert!(!database.residue().await.is_empty());
-    database.execute("DROP TRIGGER breaks").await;
+    database.execute("DROP TRIGGER breaks");
     put(&store, &bytes(2, 10)).await;
     database.wait_until_clean().await;
     store.close().await.unwrap();
@@ -62,14 +59,14 @@ async fn an_abort_after_a_commit_never_deletes_the_artifact() {
             async move { store.put(&scope(), streamed_body(&bytes(n, 2 * MIB)), PutOptions::default()).await }
         });
         tokio::time::sleep(std::time::Duration::from_millis(2 + n)).await;
-        let mut other = database.raw().await;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+        let other = database.raw();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
         putting.abort();
         if n % 8 == 0 {
             // Longer than the busy_timeout of the store.
             tokio::time::sleep(std::time::Duration::from_millis(450)).await;
         }
-        sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+        other.execute_batch("ROLLBACK").unwrap();
     }
     put(&*store, &bytes(1000, 10)).await;
     database.wait_until_clean().await;

@@ -150,8 +150,7 @@ async fn a_dropped_listing_delays_no_other_read() {
          INSERT INTO artifact (blob, scope_mark, tenant, user, session, id, digest, size, created_at, source, record,
              record_digest)
          SELECT 1000 + n, zeroblob(16), 'acme', 'ada', 's-2', 'id' || n, x'', 0, n, 'tool', '', x'' FROM n",
-    )
-    .await;
+    );
     let filter = Filter { media_types: vec!["none/such".parse().unwrap()], ..Filter::default() };
     let scan = ListQuery::new(ScopePattern::all_tenants()).with_filter(filter);
     let started = Instant::now();

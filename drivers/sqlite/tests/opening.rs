@@ -37,7 +37,7 @@ async fn a_truncated_database_is_corrupt_when_opened_or_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_application_is_refused_and_not_changed() {
     let database = TestDatabase::new();
-    database.execute("CREATE TABLE theirs (x)").await;
+    database.execute("CREATE TABLE theirs (x)");
     let before = std::fs::read(database.path()).unwrap();
     assert_eq!(kind(SqliteStore::open(database.config()).await), ErrorKind::InvalidArgument);
     assert_eq!(std::fs::read(database.path()).unwrap(), before);
@@ -48,7 +48,7 @@ async fn a_database_of_another_application_is_refused_and_not_changed() {
 async fn a_newer_schema_is_refused_with_both_versions_named() {
     let database = TestDatabase::new();
     database.open().await.close().await.unwrap();
-    database.execute("PRAGMA user_version = 7").await;
+    database.execute("PRAGMA user_version = 7");
     let error = SqliteStore::open(database.config()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains('7') && error.to_string().contains('1'), "{error}");
@@ -137,7 +137,7 @@ async fn eight_stores_may_create_a_new_file_at_once() {
             assert_eq!(read(store, &record).await.unwrap().unwrap(), bytes(1, 1000));
             store.close().await.unwrap();
         }
-        assert_eq!(database.count("SELECT count(*) FROM artifact").await, 1);
+        assert_eq!(database.count("SELECT count(*) FROM artifact"), 1);
     }
 }
 
@@ -172,8 +172,8 @@ async fn a_locked_database_is_unavailable_within_the_timeout_and_works_again_aft
     let database = TestDatabase::new();
     let store = database.open().await;
     let before = put(&store, &bytes(1, 10)).await;
-    let mut other = database.raw().await;
-    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let other = database.raw();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let started = Instant::now();
     let whole = store.put(&scope(), Body::from("more"), PutOptions::default()).await;
     assert_eq!(kind(whole), ErrorKind::Unavailable);
@@ -182,7 +182,7 @@ async fn a_locked_database_is_unavailable_within_the_timeout_and_works_again_aft
     assert_eq!(kind(streamed), ErrorKind::Unavailable);
     assert_eq!(kind(SqliteStore::open(database.config()).await), ErrorKind::Unavailable);
     assert!(store.exists(&scope(), &before.id).await.unwrap(), "a read found no artifact");
-    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
     put(&store, &bytes(3, 2 * MIB)).await;
     database.wait_until_clean().await;
     store.close().await.unwrap();
@@ -192,7 +192,7 @@ async fn a_locked_database_is_unavailable_within_the_timeout_and_works_again_aft
 async fn orphans_of_a_killed_process_are_swept_at_open() {
     let database = TestDatabase::new();
     database.open().await.close().await.unwrap();
-    insert_orphans(&database, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000").await;
+    insert_orphans(&database, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000");
     assert!(!database.residue().await.is_empty());
     let store = database.open().await;
     assert_eq!(database.residue().await, Vec::<String>::new());
@@ -210,9 +210,9 @@ async fn while_another_store_is_open_only_uploads_without_progress_for_an_hour_a
     let database = TestDatabase::new();
     let one = database.open().await;
     let two = database.open().await;
-    insert_orphans(&database, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000").await;
+    insert_orphans(&database, 5, "CAST(strftime('%s', 'now') AS INTEGER) * 1000000");
     assert_eq!(sweep_counts(&one).await, (0, 5));
-    insert_orphans(&database, 3, "CAST(strftime('%s', 'now', '-2 hours') AS INTEGER) * 1000000").await;
+    insert_orphans(&database, 3, "CAST(strftime('%s', 'now', '-2 hours') AS INTEGER) * 1000000");
     assert_eq!(sweep_counts(&one).await, (3, 5));
     two.close().await.unwrap();
     assert_eq!(sweep_counts(&one).await, (5, 0));

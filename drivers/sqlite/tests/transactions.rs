@@ -15,12 +15,10 @@ use futures_util::future::join_all;
 async fn a_job_that_breaks_the_transaction_fails_alone() {
     let database = TestDatabase::new();
     let store = Arc::new(database.open().await);
-    database
-        .execute(
-            "CREATE TRIGGER breaks BEFORE INSERT ON artifact WHEN NEW.source = 'tool'
+    database.execute(
+        "CREATE TRIGGER breaks BEFORE INSERT ON artifact WHEN NEW.source = 'tool'
          BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
-        )
-        .await;
+    );
     let puts = (0..200_u32).map(|n| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -43,12 +41,10 @@ async fn a_job_that_breaks_the_transaction_fails_alone() {
 async fn an_upload_that_fails_at_its_first_chunk_fails_no_other_upload() {
     let database = TestDatabase::new();
     let store = Arc::new(database.open().await);
-    database
-        .execute(
-            "CREATE TRIGGER breaks BEFORE INSERT ON chunk WHEN substr(NEW.data, 1, 1) = x'ff'
+    database.execute(
+        "CREATE TRIGGER breaks BEFORE INSERT ON chunk WHEN substr(NEW.data, 1, 1) = x'ff'
          BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
-        )
-        .await;
+    );
     let puts = (0..60_u64).map(|n| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {

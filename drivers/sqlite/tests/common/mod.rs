@@ -11,8 +11,7 @@ use artifact_store_core::{
     Scope, StoreError,
 };
 use artifact_store_sqlite::{SqliteConfig, SqliteStore, audit_file};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 pub(crate) const MIB: usize = 1024 * 1024;
@@ -44,17 +43,19 @@ impl TestDatabase {
     }
 
     /// Opens a connection that bypasses the driver.
-    pub(crate) async fn raw(&self) -> SqliteConnection {
-        SqliteConnectOptions::new().filename(self.path()).create_if_missing(true).connect().await.unwrap()
+    pub(crate) fn raw(&self) -> Connection {
+        let conn = Connection::open(self.path()).unwrap();
+        conn.busy_timeout(Duration::from_secs(5)).unwrap();
+        conn
     }
 
     /// Runs one statement, bypassing the driver.
-    pub(crate) async fn execute(&self, sql: &'static str) -> u64 {
-        sqlx::query(sql).execute(&mut self.raw().await).await.unwrap().rows_affected()
+    pub(crate) fn execute(&self, sql: &str) -> usize {
+        self.raw().execute(sql, []).unwrap()
     }
 
-    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut self.raw().await).await.unwrap()
+    pub(crate) fn count(&self, sql: &str) -> i64 {
+        self.raw().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     pub(crate) async fn residue(&self) -> Vec<String> {
@@ -120,22 +121,17 @@ pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> ErrorKi
 }
 
 /// Inserts `count` staged uploads, as a killed process leaves them. `renewed_at` is an SQL expression.
-pub(crate) async fn insert_orphans(database: &TestDatabase, count: u32, renewed_at: &str) {
-    let mut raw = database.raw().await;
+pub(crate) fn insert_orphans(database: &TestDatabase, count: u32, renewed_at: &str) {
+    let raw = database.raw();
     for _ in 0..count {
-        let blob: i64 =
-            sqlx::query_scalar("UPDATE counter SET next_blob = next_blob + 1 RETURNING next_blob - 1")
-                .fetch_one(&mut raw)
-                .await
-                .unwrap();
-        let pending = format!("INSERT INTO pending VALUES ({blob}, x'00112233', {renewed_at})");
-        sqlx::query(sqlx::AssertSqlSafe(pending)).execute(&mut raw).await.unwrap();
+        let blob: i64 = raw
+            .query_row("UPDATE counter SET next_blob = next_blob + 1 RETURNING next_blob - 1", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        raw.execute(&format!("INSERT INTO pending VALUES ({blob}, x'00112233', {renewed_at})"), []).unwrap();
         for index in 0..40_i64 {
-            sqlx::query("INSERT INTO chunk VALUES (?, zeroblob(262144))")
-                .bind(blob << 22 | index)
-                .execute(&mut raw)
-                .await
-                .unwrap();
+            raw.execute("INSERT INTO chunk VALUES (?, zeroblob(262144))", [blob << 22 | index]).unwrap();
         }
     }
 }

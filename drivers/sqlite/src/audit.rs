@@ -28,6 +28,24 @@ const AUDIT_QUERIES: &[(&str, &str)] = &[
              (SELECT coalesce(sum(length(data)), 0) FROM chunk WHERE key BETWEEN blob << 22 AND (blob << 22) + 4194303)",
     ),
     ("tags of no artifact, blob", "SELECT DISTINCT blob FROM tag WHERE blob NOT IN (SELECT blob FROM artifact)"),
+    (
+        "tree of no artifact, blob",
+        "SELECT DISTINCT key >> 22 FROM tree WHERE key >> 22 NOT IN (SELECT blob FROM artifact)",
+    ),
+    (
+        "wrong counts of scopes:",
+        "SELECT count(*) FROM (
+             SELECT tenant, user, session, coalesce(task, '') AS task, count(*) AS artifacts
+             FROM artifact GROUP BY tenant, user, session, coalesce(task, '')) AS a
+         FULL JOIN scope_count AS s USING (tenant, user, session, task)
+         WHERE a.artifacts IS NOT s.artifacts HAVING count(*) > 0",
+    ),
+    (
+        "wrong counts of tenants:",
+        "SELECT count(*) FROM (SELECT tenant, count(*) AS artifacts FROM artifact GROUP BY tenant) AS a
+         FULL JOIN tenant_count AS t USING (tenant)
+         WHERE a.artifacts IS NOT t.artifacts HAVING count(*) > 0",
+    ),
 ];
 
 /// Lists every orphan and inconsistency in a database, one line each. The list is empty if there are none.

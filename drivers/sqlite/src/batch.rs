@@ -50,7 +50,7 @@ fn run_and_commit(
 ) -> Result<Vec<Vec<i64>>, BatchError> {
     let to_delete = run_jobs(WriteTransaction::new(conn, clock, owner), jobs)?;
     match execute(conn, "COMMIT") {
-        Ok(_) => Ok(to_delete),
+        Ok(()) => Ok(to_delete),
         // If the disk is too full for the whole batch, each job may still fit in a transaction of its own.
         Err(error) => Err(BatchError { caused_by_job: error.is_full(), error }),
     }

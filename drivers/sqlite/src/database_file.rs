@@ -220,7 +220,7 @@ impl DatabaseFile {
         }
         // If readers block the checkpoint, or if the disk is too full, the checkpoint is incomplete. The next
         // transaction then cannot reuse the log file.
-        let is_log_reusable = self.checkpoint(conn);
+        let is_log_reusable = Self::checkpoint(conn);
         if bytes == 0 {
             return Ok(());
         }
@@ -240,7 +240,7 @@ impl DatabaseFile {
     ///
     /// Up to [`WAL_RESERVE_BYTES`] of the log file remain as a reserve. If the disk is full, a delete can still write
     /// to this reserve. A put can also write to it, if its bytes fit into free pages of the database.
-    fn checkpoint(&self, conn: &Connection) -> bool {
+    fn checkpoint(conn: &Connection) -> bool {
         // If the log file is larger than this limit, SQLite truncates it at the next commit. If this statement fails,
         // the log file only stays larger.
         let _ = conn.execute_batch(&format!("PRAGMA journal_size_limit = {WAL_RESERVE_BYTES}"));

@@ -15,7 +15,9 @@ use crate::{row, schema};
 /// steps, so that other jobs can run between two steps.
 const MAX_INLINE_CHUNKS: u64 = 8;
 /// The number of chunks (8 MiB) that one step deletes from a large blob.
-const CHUNKS_PER_STEP: i64 = 32;
+const CHUNKS_PER_STEP: u32 = 32;
+/// The number of pieces of a tree (8 MiB) that one step deletes.
+const TREE_PIECES_PER_STEP: u32 = 512;
 
 /// Aborts an upload: deletes its staged chunks. Does nothing if no chunks are staged or if the upload is committed.
 pub(crate) struct AbortUpload {
@@ -101,6 +103,7 @@ impl WriteJob for DeleteArtifact {
         if is_small {
             let (first, last) = schema::chunk_key_range(blob);
             transaction.execute("DELETE FROM chunk WHERE key BETWEEN ? AND ?", [first, last])?;
+            transaction.execute("DELETE FROM tree WHERE key BETWEEN ? AND ?", [first, last])?;
         } else {
             // `renewed_at` is 0, so the blob is marked for deletion.
             transaction.execute(
@@ -130,8 +133,8 @@ impl WriteJob for MarkOwnUploadsForDeletion {
     }
 }
 
-/// One step of the deletion of a blob that is marked for deletion: deletes up to [`CHUNKS_PER_STEP`] of its chunks. The
-/// last step also deletes the blob's row in `pending`. The output of the job is `true` if this was the last step.
+/// One step of the deletion of a blob that is marked for deletion: deletes up to [`CHUNKS_PER_STEP`] of its chunks, and
+/// after the last chunk its tree. The last step also deletes the blob's row in `pending`. The output of the job is `true` if this was the last step.
 pub(crate) struct DeleteChunks {
     pub(crate) blob: i64,
 }
@@ -144,10 +147,17 @@ impl WriteJob for DeleteChunks {
         let (first, last) = schema::chunk_key_range(self.blob);
         let deleted = transaction.execute(
             "DELETE FROM chunk WHERE key IN (SELECT key FROM chunk WHERE key BETWEEN ? AND ? LIMIT ?)",
-            [first, last, CHUNKS_PER_STEP],
+            (first, last, CHUNKS_PER_STEP),
         )?;
         // If the step found fewer chunks than its limit, no chunk is left.
-        let is_complete = deleted < CHUNKS_PER_STEP as usize;
+        if deleted == CHUNKS_PER_STEP as usize {
+            return Ok(Ok(false));
+        }
+        let deleted = transaction.execute(
+            "DELETE FROM tree WHERE key IN (SELECT key FROM tree WHERE key BETWEEN ? AND ? LIMIT ?)",
+            (first, last, TREE_PIECES_PER_STEP),
+        )?;
+        let is_complete = deleted < TREE_PIECES_PER_STEP as usize;
         if is_complete {
             transaction.execute("DELETE FROM pending WHERE blob = ?", [self.blob])?;
         }

@@ -5,11 +5,14 @@
 //! fields that listings search by. If the scope, id, digest, size or time of a row does not match its record, every
 //! read of the row returns `Corrupt`. The unique key of a row is (scope mark, id). The scope mark is the first 128 bits
 //! of the SHA-256 of the scope. Every row also contains the plain scope, and every read compares it with the requested
-//! scope. Tags have a table of their own.
+//! scope. Tags have a table of their own. Each artifact above 16 KiB has a BLAKE3 tree. Its nodes are in the table `tree`, in
+//! pieces of 16 KiB, and every read of its bytes or of a range checks them.
 //!
 //! There is one index for each kind of listing: scope, session, user, tenant, all tenants. Within each index, rows are
 //! in the order of rank, id and scope mark. The rank is the bitwise complement of the time, so newer rows come first.
-//! Each page is a scan of one index, wherever the page begins.
+//! Each page is a scan of one index, wherever the page begins. Two further indexes, by tag and by source, media type and
+//! size, find the rows of a filter that matches few records. The numbers of artifacts in each scope and in each tenant are
+//! kept by triggers, in the transaction of the record. A total without a filter adds them up.
 //!
 //! Bytes are split into chunks of 256 KiB, one row each. The chunks of one artifact or one staged upload are a blob,
 //! and each blob has a number. The integer key of a chunk consists of the blob number and the chunk's index within the
@@ -19,8 +22,8 @@
 //! `pending`.
 //!
 //! The header of the database contains an application id and the schema version. A database of another application or
-//! of a newer build is refused before anything is written. An older schema is migrated in one transaction. The file is
-//! created with mode 0600. A symbolic link is refused. A second file, `<path>-owners`, serves only as a lock. It is not
+//! of a newer build is refused before anything is written. An older schema is migrated in one transaction, while no other
+//! store has the file open: an older build that went on writing would keep no counts. The file is created with mode 0600. A symbolic link is refused. A second file, `<path>-owners`, serves only as a lock. It is not
 //! deleted when the store closes. A sweep creates and locks a third file, `<path>-sweep`, so that only one sweep runs
 //! at a time. This file is not deleted either.
 //!
@@ -58,14 +61,16 @@
 //! same time. If the store is the only holder, all pending blobs of other stores are orphans. Otherwise a pending blob
 //! of another store is an orphan if it is marked for deletion, or if its put staged no chunk for an hour.
 //!
-//! Memory: an upload holds about 5 chunks, a read holds about 3 chunks, and a transaction holds about 4 MiB. The page
-//! cache is 6 MiB for the writer and 2 MiB for each reader. Up to 16 buffers of a chunk are kept for further reads.
+//! Memory: an upload holds about 5 chunks, a read holds about 3 chunks, and a transaction holds about 4 MiB. An upload also
+//! holds its tree: at most 1 MiB up to 32 GiB, and 32 MiB for 1 TiB. The page cache is 6 MiB for the writer and 2 MiB for
+//! each reader. Up to 16 buffers of a chunk are kept for further reads.
 //!
 //! # Flags and limits
 //! A store in a file has the flag `shared`. With `synchronous=full`, it also has the flag `durable`. A store in memory
 //! has no flags. Each open in memory creates a separate store, with one connection for all reads and writes. Presigning
-//! is not supported. The size limit of an artifact is 1 TiB, or `max_artifact_bytes` if this is less. Filters have no
-//! index of their own. So a listing whose filter matches few records scans all records of the listed scopes.
+//! is not supported. The size limit of an artifact is 1 TiB, or `max_artifact_bytes` if this is less. If a
+//! filter matches at most 4 096 records in the whole database, a page finds them by an index, unless it filters only by time.
+//! Otherwise a page scans the listed scopes until it is full.
 //!
 //! A put is refused as `Unavailable` if the disk has less space than the put and the log need. So the puts of this
 //! store leave room for deletes, and a delete frees pages within the database file. On a nearly full disk, up to 2 MiB
@@ -82,8 +87,8 @@
 //! # Not done here
 //! - The file does not shrink after deletes. SQLite reuses the free pages. The statement `VACUUM` shrinks the file.
 //! - Nothing is encrypted.
-//! - The driver does not compare the bytes with their SHA-256. The Gate, the wrapper around every driver, compares
-//!   them.
+//! - The driver does not compare the bytes of artifacts up to 16 KiB, and of artifacts that an older version stored without
+//!   a tree, with their SHA-256. The Gate, the wrapper around every driver, compares them.
 //! - A network file system that does not support a write-ahead log is refused. A network file system that wrongly
 //!   reports this support is not detected.
 //! - If an artifact is deleted while a stream reads it, the stream may fail as `Unavailable`.
@@ -92,6 +97,7 @@ mod audit;
 mod batch;
 mod blocking;
 mod buffers;
+mod candidates;
 mod config;
 mod connect;
 mod database_file;
@@ -108,6 +114,7 @@ mod read;
 mod read_only;
 mod row;
 mod schema;
+mod statement;
 mod store;
 mod sweep;
 mod transaction;

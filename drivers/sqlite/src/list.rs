@@ -1,48 +1,28 @@
-//! Listings as SQL: the index, the conditions and the page. This is the only module that builds the text of a query at
-//! runtime.
+//! Listings: how the rows of a page are found, and counted.
 //!
-//! The text is built only from literals of this module. Every value is bound, and a list of values is one parameter. So
-//! the text does not depend on the values, and a prepared statement can be used again. The conditions must select
-//! exactly the records that `ListQuery::matches` accepts. This module must never write.
+//! A page is a walk over one index, in the order of the listing. If few records match the filter, such a walk would be
+//! long. Then another index finds the matching records, and they are sorted. This module must never write.
 
-use artifact_store_core::{
-    Filter, ListQuery, MediaRange, Page, Position, Record, Scope, ScopeMark, ScopePattern, StoreError,
-    TaskPattern, TenantPattern, Timestamp,
-};
-use rusqlite::types::Value;
+use artifact_store_core::{Filter, ListQuery, Page, Record, StoreError};
 use rusqlite::{Connection, params_from_iter};
 
+use crate::candidates;
 use crate::error::DbError;
 use crate::read::Reader;
 use crate::row;
+use crate::statement::{self, PageRows, Statement};
 
-/// The text of a statement and its parameters.
-struct Statement {
-    sql: String,
-    values: Vec<Value>,
+/// A filtered page first examines this many rows for each row of its limit. If they do not fill the page, the filter may
+/// match few records.
+const EXAMINED_PER_ROW: u32 = 2;
+
+/// The rows of a page, and whether there is another page.
+struct PageRecords {
+    records: Vec<Record>,
+    has_next_page: bool,
 }
 
-impl Statement {
-    fn new(sql: &'static str) -> Self {
-        Self { sql: sql.to_owned(), values: Vec::new() }
-    }
-
-    /// Appends a literal.
-    fn push(&mut self, sql: &'static str) -> &mut Self {
-        self.sql.push_str(sql);
-        self
-    }
-
-    /// Appends a parameter.
-    fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
-        self.sql.push('?');
-        self.values.push(value.into());
-        self
-    }
-}
-
-/// Returns one page of `query`, and the total count if the query asks for it. The statements run on the
-/// blocking pool.
+/// Returns one page of `query`, and the total count if the query asks for it. The statements run on the blocking pool.
 pub(crate) async fn list(reader: &Reader, query: &ListQuery) -> Result<Page, StoreError> {
     // A cursor of another query is refused before a connection is used.
     query.position()?;
@@ -51,271 +31,83 @@ pub(crate) async fn list(reader: &Reader, query: &ListQuery) -> Result<Page, Sto
 }
 
 fn read_page(conn: &Connection, query: &ListQuery) -> Result<Page, DbError> {
-    let limit = query.limit() as usize;
-    let page = page_query(query, query.position()?);
-    let mut statement = conn.prepare_cached(&page.sql)?;
-    let mut rows = statement.query(params_from_iter(page.values))?;
-    let mut records: Vec<Record> = Vec::with_capacity(limit);
-    let mut has_next_page = false;
-    while let Some(row) = rows.next()? {
-        if records.len() == limit {
-            has_next_page = true;
-            break;
+    // All statements read the same state of the database.
+    let transaction = conn.unchecked_transaction()?;
+    let filter = query.filter();
+    let mut page = None;
+    let mut candidates = None;
+    if candidates::has_indexed_condition(filter) {
+        page = examine_first_rows(conn, query)?;
+        if page.is_none() || query.counts_total() {
+            candidates = candidates::find(conn, filter)?.map(json_array);
         }
-        let (_blob, record) = row::decode(row)?;
-        records.push(record);
     }
-    let total = if query.counts_total() { Some(count(conn, query)?) } else { None };
+    let PageRecords { records, has_next_page } = match (page, &candidates) {
+        (Some(page), _) => page,
+        (None, Some(candidates)) => read_rows(
+            conn,
+            query,
+            statement::candidates_statement(query, query.position()?, candidates.clone()),
+        )?,
+        (None, None) => {
+            read_rows(conn, query, statement::page_statement(query, query.position()?, PageRows::Matching))?
+        }
+    };
+    let total = if query.counts_total() {
+        let Statement { sql, values } = match candidates {
+            _ if *filter == Filter::default() => statement::unfiltered_count_statement(query.pattern()),
+            Some(candidates) => statement::count_candidates_statement(query, candidates),
+            None => statement::count_statement(query),
+        };
+        let mut statement = conn.prepare_cached(&sql)?;
+        let count: i64 = statement.query_row(params_from_iter(values), |row| row.get(0))?;
+        Some(count.cast_unsigned())
+    } else {
+        None
+    };
+    transaction.commit()?;
     Ok(Page::new(query, records, total, has_next_page))
 }
 
-/// The number of artifacts that match `query`.
-fn count(conn: &Connection, query: &ListQuery) -> Result<u64, DbError> {
-    let Statement { sql, values } = count_query(query);
-    let count: i64 = conn.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
-    Ok(count.cast_unsigned())
-}
-
-/// The statement for one page. It selects one row more than the limit. This row shows whether there is another page.
-fn page_query(query: &ListQuery, position: Option<&Position>) -> Statement {
-    let index = ListIndex::for_pattern(query.pattern());
-    let mut sql = Statement::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
-    push_conditions(&mut sql, &index, query);
-    // Only the first page needs the condition `created_before`. The position of a later page already excludes newer
-    // rows. A second condition on `rank` could make SQLite start its scan at `created_before` instead of at the
-    // position.
-    if position.is_none()
-        && let Some(created_before) = query.filter().created_before
-    {
-        push_created_before(&mut sql, created_before);
-    }
-    if let Some(Position { created_at, id, scope_mark }) = position {
-        // The rank is the bitwise complement of the time.
-        let rank = !created_at.as_micros();
-        if let ListIndex::Scope(_) = index {
-            // The scope mark is a hash of the scope, so it is the same in all rows of one scope.
-            sql.push(" AND (a.rank, a.id) > (").push_bind(rank);
-            sql.push(", ").push_bind(id.as_str().to_owned()).push(")");
-        } else {
-            sql.push(" AND (a.rank, a.id, a.scope_mark) > (").push_bind(rank);
-            sql.push(", ").push_bind(id.as_str().to_owned());
-            sql.push(", ").push_bind(scope_mark.as_bytes().to_vec()).push(")");
+/// Reads a page with a statement that returns only matching rows.
+fn read_rows(conn: &Connection, query: &ListQuery, statement: Statement) -> Result<PageRecords, DbError> {
+    let limit = query.limit() as usize;
+    let mut records = Vec::with_capacity(limit);
+    let mut statement_rows = conn.prepare_cached(&statement.sql)?;
+    let mut rows = statement_rows.query(params_from_iter(statement.values))?;
+    while let Some(row) = rows.next()? {
+        if records.len() == limit {
+            return Ok(PageRecords { records, has_next_page: true });
         }
+        records.push(row::decode(row)?.1);
     }
-    sql.push(" ORDER BY a.rank, a.id, a.scope_mark LIMIT ").push_bind(i64::from(query.limit()) + 1);
-    sql
+    Ok(PageRecords { records, has_next_page: false })
 }
 
-/// The statement for the total count.
-fn count_query(query: &ListQuery) -> Statement {
-    let mut sql = Statement::new("SELECT count(*) FROM artifact AS a");
-    push_conditions(&mut sql, &ListIndex::for_pattern(query.pattern()), query);
-    if let Some(created_before) = query.filter().created_before {
-        push_created_before(&mut sql, created_before);
-    }
-    sql
-}
-
-/// Adds the condition `created_before`: the row was created at `moment` or earlier. A rank is the bitwise complement of
-/// a time, so newer rows have smaller ranks. Therefore `rank >= !moment` means `created_at <= moment`.
-fn push_created_before(sql: &mut Statement, moment: Timestamp) {
-    sql.push(" AND a.rank >= ").push_bind(!moment.as_micros());
-}
-
-/// The index that a listing scans. It contains the rows in the order of listings.
-enum ListIndex {
-    /// The index of a single scope, with the mark of this scope.
-    Scope(ScopeMark),
-    Session,
-    User,
-    Tenant,
-    AllTenants,
-}
-
-impl ListIndex {
-    /// The index in which a scan for `pattern` reads the fewest rows that do not match.
-    fn for_pattern(pattern: &ScopePattern) -> Self {
-        let ScopePattern { tenant, user, session, task } = pattern;
-        match (tenant, user, session) {
-            (TenantPattern::One(tenant), Some(user), Some(session)) => {
-                // A scope includes its task. So a pattern that matches any task matches many scopes of one session.
-                let task = match task {
-                    TaskPattern::Any => return Self::Session,
-                    TaskPattern::NoTask => None,
-                    TaskPattern::One(task) => Some(task.clone()),
-                };
-                let scope = Scope::from_parts(tenant.clone(), user.clone(), session.clone(), task);
-                Self::Scope(ScopeMark::of(&scope))
+/// Reads a page from the first rows of the walk. Returns `None` if they do not fill the page and there are more rows.
+fn examine_first_rows(conn: &Connection, query: &ListQuery) -> Result<Option<PageRecords>, DbError> {
+    let limit = query.limit() as usize;
+    let examined = (query.limit() + 1) * EXAMINED_PER_ROW;
+    let page = statement::page_statement(query, query.position()?, PageRows::Examined(examined));
+    let mut records = Vec::with_capacity(limit);
+    let mut count = 0;
+    let mut statement = conn.prepare_cached(&page.sql)?;
+    let mut rows = statement.query(params_from_iter(page.values))?;
+    while let Some(row) = rows.next()? {
+        count += 1;
+        if row.get::<_, bool>(row::COLUMNS)? {
+            if records.len() == limit {
+                return Ok(Some(PageRecords { records, has_next_page: true }));
             }
-            (TenantPattern::One(_), Some(_), None) => Self::User,
-            // There is no index by tenant and session without a user.
-            (TenantPattern::One(_), None, _) => Self::Tenant,
-            (TenantPattern::AllTenants, ..) => Self::AllTenants,
+            records.push(row::decode(row)?.1);
         }
     }
+    // Fewer rows than the limit of the statement: these were all rows.
+    Ok((count < examined).then_some(PageRecords { records, has_next_page: false }))
 }
 
-/// Adds the index and all conditions except `created_before` and the position of the page.
-fn push_conditions(sql: &mut Statement, index: &ListIndex, query: &ListQuery) {
-    // The statement names the index, so that statistics cannot make SQLite choose another one. Each text contains the
-    // first condition, so that all further conditions begin with `AND`.
-    sql.push(match index {
-        ListIndex::Scope(_) => " INDEXED BY artifact_by_scope WHERE a.scope_mark = ",
-        ListIndex::Session => " INDEXED BY artifact_by_session WHERE TRUE",
-        ListIndex::User => " INDEXED BY artifact_by_user WHERE TRUE",
-        ListIndex::Tenant => " INDEXED BY artifact_by_tenant WHERE TRUE",
-        ListIndex::AllTenants => " INDEXED BY artifact_by_rank WHERE TRUE",
-    });
-    if let ListIndex::Scope(scope_mark) = index {
-        // Completes the condition `a.scope_mark = `.
-        sql.push_bind(scope_mark.as_bytes().to_vec());
-    }
-    let ScopePattern { tenant, user, session, task } = query.pattern();
-    if let TenantPattern::One(tenant) = tenant {
-        sql.push(" AND a.tenant = ").push_bind(tenant.as_str().to_owned());
-    }
-    if let Some(user) = user {
-        sql.push(" AND a.user = ").push_bind(user.as_str().to_owned());
-    }
-    if let Some(session) = session {
-        sql.push(" AND a.session = ").push_bind(session.as_str().to_owned());
-    }
-    match task {
-        TaskPattern::Any => {}
-        TaskPattern::NoTask => {
-            sql.push(" AND a.task IS NULL");
-        }
-        TaskPattern::One(task) => {
-            sql.push(" AND a.task = ").push_bind(task.as_str().to_owned());
-        }
-    }
-    push_filters(sql, query.filter());
-}
-
-/// SQL for the normalized media type of a row, as `MediaRange::normalize` returns it. The result is a `BLOB` instead of
-/// text, because not every function of SQLite handles text with NUL characters.
-macro_rules! normalized_media_type {
-    () => {
-        "CAST(' ' || replace(replace(replace(lower(a.media_type), ' ', ''), char(9), ''), '\"', '') || ';' AS BLOB)"
-    };
-}
-
-/// The parts of each media range, as JSON: an array with one array of hexadecimal strings for each range.
-fn media_types_json(media_types: &[MediaRange]) -> String {
-    let lists: Vec<String> = media_types
-        .iter()
-        .map(|range| row::hex_json_array(range.parts().iter().map(String::as_bytes)))
-        .collect();
-    format!("[{}]", lists.join(","))
-}
-
-/// Adds the conditions of the filter except `created_before`.
-fn push_filters(sql: &mut Statement, filter: &Filter) {
-    let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before: _, tags } =
-        filter;
-    // Sizes in the table are less than `i64::MAX`, so a larger limit selects the same rows as `i64::MAX`.
-    let clamp_to_i64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    if !media_types.is_empty() {
-        // A row matches a media range `r` if its normalized media type contains every part `p` of the range.
-        sql.push(" AND a.media_type IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(")
-            .push_bind(media_types_json(media_types))
-            .push(concat!(
-                ") AS r WHERE NOT EXISTS (SELECT 1 FROM json_each(r.value) AS p WHERE instr(",
-                normalized_media_type!(),
-                ", unhex(p.value)) = 0))"
-            ));
-    }
-    if !sources.is_empty() {
-        let list = row::hex_json_array(sources.iter().map(|source| source.as_str().as_bytes()));
-        sql.push(" AND CAST(a.source AS BLOB) IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(list)
-            .push("))");
-    }
-    if let Some(min_bytes) = min_bytes {
-        sql.push(" AND a.size >= ").push_bind(clamp_to_i64(*min_bytes));
-    }
-    if let Some(max_bytes) = max_bytes {
-        sql.push(" AND a.size <= ").push_bind(clamp_to_i64(*max_bytes));
-    }
-    if let Some(created_after) = created_after {
-        sql.push(" AND a.rank <= ").push_bind(!created_after.as_micros());
-    }
-    if !tags.is_empty() {
-        let list = row::hex_json_array(tags.iter().map(String::as_bytes));
-        sql.push(" AND EXISTS (SELECT 1 FROM tag AS t WHERE t.blob = a.blob AND t.tag IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(list)
-            .push(")))");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::SqliteConfig;
-    use crate::connect::ConnectOptions;
-    use crate::schema;
-    use artifact_store_core::{Clock, Digest, PutOptions, SystemClock};
-
-    /// The steps of SQLite's query plan for `statement`. The first step reads the table `artifact`.
-    fn query_plan(conn: &Connection, statement: &Statement) -> Vec<String> {
-        let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql)).unwrap();
-        let steps = explain.query_map(params_from_iter(&statement.values), |row| row.get("detail")).unwrap();
-        steps.map(Result::unwrap).collect()
-    }
-
-    #[test]
-    fn every_page_scans_one_index_and_sorts_nothing() {
-        let mut conn = ConnectOptions::writer(&SqliteConfig::memory(), None).connect().unwrap();
-        schema::migrate(&mut conn).unwrap();
-        let scope = Scope::new("acme", "ada", "s-1").unwrap().with_task("t").unwrap();
-        let record = Record::new(scope.clone(), PutOptions::default(), Digest::of(b""), 0, SystemClock.now());
-        let position = Position::of(&record);
-        let filter = Filter {
-            media_types: vec!["a/b".parse().unwrap(), "c/*; d=e".parse().unwrap()],
-            sources: vec![artifact_store_core::Source::Tool],
-            min_bytes: Some(1),
-            max_bytes: Some(2),
-            created_after: Some(SystemClock.now()),
-            created_before: Some(SystemClock.now()),
-            tags: vec!["a".into()],
-        };
-        let session = "artifact_by_session (tenant=? AND user=? AND session=?";
-        for (pattern, expected_index, position_condition) in [
-            (ScopePattern::exactly(&scope), "artifact_by_scope (scope_mark=?", "(rank,id)>(?,?)"),
-            (ScopePattern::session_of(&scope), session, "(rank,id,scope_mark)>(?,?,?)"),
-            (
-                ScopePattern::tenant(scope.tenant().clone()).user(scope.user().clone()),
-                "artifact_by_user (tenant=? AND user=?",
-                "(rank,id,scope_mark)>(?,?,?)",
-            ),
-            (
-                ScopePattern::tenant(scope.tenant().clone()),
-                "artifact_by_tenant (tenant=?",
-                "(rank,id,scope_mark)>(?,?,?)",
-            ),
-            (ScopePattern::all_tenants(), "artifact_by_rank", "(rank,id,scope_mark)>(?,?,?)"),
-        ] {
-            for filter in [Filter::default(), filter.clone()] {
-                let filtered = filter != Filter::default();
-                let query = ListQuery::new(pattern.clone()).with_filter(filter);
-                for position in [None, Some(&position)] {
-                    let steps = query_plan(&conn, &page_query(&query, position));
-                    let plan = steps.join("\n");
-                    assert!(steps[0].contains(expected_index), "{plan}");
-                    let sorts_rows = plan.contains("TEMP B-TREE FOR ORDER BY");
-                    assert!(!sorts_rows, "{plan}");
-                    // A listing of all tenants scans a whole index. No listing may scan the table itself.
-                    let scans_table = plan.contains("SCAN a") && !steps[0].contains("USING INDEX");
-                    assert!(!scans_table, "{plan}");
-                    if position.is_some() {
-                        // Later times have smaller ranks. So the filter `created_after` sets the largest rank. A query
-                        // plan of SQLite shows `<=` as `<`.
-                        let max_rank_condition = if filtered { " AND rank<?" } else { "" };
-                        let conditions = format!("{position_condition}{max_rank_condition}");
-                        assert!(steps[0].contains(&conditions), "{plan}");
-                    }
-                }
-            }
-        }
-    }
+/// Encodes blob numbers as one parameter of a statement.
+fn json_array(blobs: Vec<i64>) -> String {
+    let numbers: Vec<String> = blobs.into_iter().map(|blob| blob.to_string()).collect();
+    format!("[{}]", numbers.join(","))
 }

@@ -64,6 +64,17 @@ impl OwnersLock {
         Ok(())
     }
 
+    /// Acquires the exclusive lock, so that no store can open. Returns `false` if another store is open. Call this method
+    /// before [`acquire_shared`](Self::acquire_shared).
+    pub(crate) fn try_acquire_exclusive(&self) -> Result<bool, StoreError> {
+        check_acquired(self.file.try_lock())
+    }
+
+    /// Releases the lock.
+    pub(crate) fn release(&self) -> Result<(), StoreError> {
+        self.file.unlock().map_err(unlock_error)
+    }
+
     /// Returns `true` if no other store holds the lock.
     ///
     /// This store holds the shared lock before and after the call. The method releases the shared lock, tries to acquire

@@ -4,7 +4,8 @@
 //! result.
 
 use artifact_store_core::{
-    ArtifactId, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope, ScopeMark, StoreError,
+    ArtifactId, CompletedBody, HashTree, PutOptions, PutOutcome, PutResult, Record, Scope, ScopeMark,
+    StoreError,
 };
 use bytes::Bytes;
 use rusqlite::params;
@@ -13,6 +14,7 @@ use crate::error::DbError;
 use crate::job::{JobResult, WriteJob};
 use crate::pending::{LeaseRenewal, StagedBlob, mark_for_deletion};
 use crate::row::EncodedRecord;
+use crate::schema::TREE_PIECE_BYTES;
 use crate::transaction::WriteTransaction;
 use crate::{row, schema};
 
@@ -22,17 +24,25 @@ pub(crate) struct NewArtifact {
     pub(crate) scope: Scope,
     pub(crate) options: PutOptions,
     pub(crate) body: CompletedBody,
+    /// `None` for a small artifact.
+    pub(crate) tree: Option<HashTree>,
 }
 
 impl NewArtifact {
-    /// Inserts the record and the tags of the artifact whose bytes are in `blob`. Returns the record, or `None` if the
+    /// The bytes of the tree's nodes.
+    fn tree_bytes(&self) -> usize {
+        self.tree.as_ref().map_or(0, |tree| tree.nodes.len())
+    }
+
+    /// Inserts the record, the tags and the tree of the artifact whose bytes are in `blob`. Returns the record, or `None` if the
     /// scope already has an artifact with this id.
     fn insert_record(&self, transaction: &mut WriteTransaction<'_>, blob: i64) -> JobResult<Option<Record>> {
-        let Self { scope, options, body } = self;
+        let Self { scope, options, body, tree } = self;
         // The clock is read here, under the write lock. So a later commit has no earlier `created_at`, unless the clock
         // is set back.
         let record =
-            Record::new(scope.clone(), options.clone(), body.digest, body.size, transaction.clock.now());
+            Record::new(scope.clone(), options.clone(), body.digest, body.size, transaction.clock.now())
+                .with_blake3(tree.as_ref().map(|tree| tree.root));
         let encoded = match EncodedRecord::new(&record) {
             Ok(encoded) => encoded,
             Err(error) => return Ok(Err(error)),
@@ -68,15 +78,21 @@ impl NewArtifact {
                 (blob, row::hex_json_array(options.tags.iter().map(String::as_bytes))),
             )?;
         }
+        if let Some(tree) = tree {
+            for (index, piece) in (0..).zip(tree.nodes.chunks(TREE_PIECE_BYTES)) {
+                let key = schema::chunk_key(blob, index);
+                transaction.execute("INSERT INTO tree (key, nodes) VALUES (?, ?)", (key, piece))?;
+            }
+        }
         Ok(Ok(Some(record)))
     }
 
     /// Returns the result of a put whose scope already has an artifact with this id: `AlreadyExists` if the artifact
     /// has the same bytes, or the error `Conflict` if it has other bytes.
     fn result_for_existing(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
-        let id = ArtifactId::new(&self.options.namespace, &self.body.digest);
         const SQL: &str =
             concat!("SELECT ", row::columns!(), " FROM artifact AS a WHERE a.scope_mark = ? AND a.id = ?");
+        let id = ArtifactId::new(&self.options.namespace, &self.body.digest);
         let mut statement = transaction.conn.prepare_cached(SQL)?;
         let mut rows = statement.query((&ScopeMark::of(&self.scope).as_bytes()[..], id.as_str()))?;
         // The insert has found this row, and the transaction has the write lock.
@@ -130,7 +146,7 @@ impl WriteJob for PutArtifact {
     const DURABLE: bool = true;
 
     fn bytes(&self) -> usize {
-        total_bytes(&self.chunks)
+        total_bytes(&self.chunks) + self.artifact.tree_bytes()
     }
 
     fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {
@@ -208,7 +224,7 @@ impl WriteJob for CommitUpload {
     const DURABLE: bool = true;
 
     fn bytes(&self) -> usize {
-        total_bytes(&self.chunks)
+        total_bytes(&self.chunks) + self.artifact.tree_bytes()
     }
 
     fn run(&self, transaction: &mut WriteTransaction<'_>) -> JobResult<PutResult> {

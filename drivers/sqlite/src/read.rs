@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use artifact_store_core::{
-    ArtifactId, ByteRange, ByteStream, GetResult, Record, Scope, ScopeMark, StoreError,
+    ArtifactId, ByteRange, ByteStream, GetResult, HashTree, RangeRead, Record, Scope, ScopeMark, StoreError,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -27,6 +27,10 @@ const INLINE_BYTES: u64 = 64 * 1024;
 /// The number of chunks (512 KiB) that are read at a time. The next ones are read while the consumer handles the last
 /// one of these.
 const BATCH_CHUNKS: u64 = 2;
+/// The length of a piece of the nodes of a tree, in bytes.
+const TREE_PIECE_BYTES: u64 = schema::TREE_PIECE_BYTES as u64;
+/// The number of pieces (64 KiB) of a tree that are read at a time.
+const NODE_BATCH_PIECES: u64 = 4;
 
 /// What reads need of an open store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -42,9 +46,11 @@ struct StoredArtifact {
     /// The blob number.
     blob: i64,
     record: Record,
-    /// All bytes of a small artifact. One statement reads the record and these bytes, so no delete can happen between
-    /// the two reads.
+    /// All bytes of a small artifact. One statement reads the record, these bytes and `nodes`, so no delete can happen
+    /// between the reads.
     bytes: Option<Bytes>,
+    /// The first piece of the nodes of the tree. Empty if the artifact has no tree.
+    nodes: Bytes,
 }
 
 impl Reader {
@@ -60,19 +66,19 @@ impl Reader {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let Some(StoredArtifact { blob, record, bytes }) = self.run_short(scope, id, find_artifact).await?
+        let Some(StoredArtifact { blob, record, bytes, nodes }) =
+            self.run_short(scope, id, find_artifact).await?
         else {
             return Ok(None);
         };
         let range = range.map_or(0..record.size, |range| range.resolve(record.size));
-        let stream = if let Some(bytes) = bytes {
-            // Offsets within one chunk fit into `usize`, so the conversion succeeds.
-            let to_usize = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-            ByteStream::from_bytes(bytes.slice(to_usize(range.start)..to_usize(range.end)))
-        } else {
-            self.chunk_stream(blob, record.size, range.clone())
+        let read = RangeRead::new(&record, range.clone());
+        let data = match bytes {
+            Some(bytes) => ByteStream::from_bytes(slice(&bytes, read.data())),
+            None => self.chunk_stream(blob, record.size, read.data()),
         };
-        Ok(Some(GetResult { record, range, stream }))
+        let nodes = self.node_stream(blob, HashTree::nodes_len(&record), nodes, read.nodes());
+        Ok(Some(GetResult { record, range, stream: read.into_stream(data, nodes) }))
     }
 
     /// Reads the record of an artifact. Returns `None` if the artifact does not exist.
@@ -95,6 +101,19 @@ impl Reader {
         self.pool.spawn(&self.handle, move |conn| read(conn, &scope, &id)).await
     }
 
+    /// Streams these two ranges of the nodes of a tree, one after the other. The nodes have `len` bytes. `first` is their
+    /// first piece, which has the nodes of most artifacts.
+    fn node_stream(&self, blob: i64, len: u64, first: Bytes, ranges: [Range<u64>; 2]) -> ByteStream {
+        let [groups, blocks] = &ranges;
+        if groups.is_empty() && blocks.end <= first.len() as u64 {
+            return ByteStream::from_bytes(slice(&first, blocks.clone()));
+        }
+        let nodes = NodeReader { reader: self.clone(), blob, len, first, ranges };
+        ByteStream::new(stream::try_unfold(nodes, |mut nodes| async move {
+            Ok(nodes.next().await?.map(|bytes| (bytes, nodes)))
+        }))
+    }
+
     /// Streams the bytes of `range`, chunk by chunk. The artifact has `size` bytes, and the range must lie within them.
     fn chunk_stream(&self, blob: i64, size: u64, range: Range<u64>) -> ByteStream {
         let reader = self.clone();
@@ -104,6 +123,13 @@ impl Reader {
             Ok(chunks.next().await?.map(|bytes| (bytes, chunks)))
         }))
     }
+}
+
+/// The part of `bytes` at these offsets, which lie within them.
+fn slice(bytes: &Bytes, offsets: Range<u64>) -> Bytes {
+    // Offsets within bytes in memory fit into `usize`, so the conversion succeeds.
+    let to_usize = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
+    bytes.slice(to_usize(offsets.start)..to_usize(offsets.end))
 }
 
 fn find_record(conn: &Connection, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, DbError> {
@@ -123,9 +149,10 @@ fn find_artifact(
     const SQL: &str = concat!(
         "SELECT ",
         row::columns!(),
-        // 22 is the number of index bits in a chunk key, 65536 is `INLINE_BYTES`.
-        ", c.data FROM artifact AS a
+        // 22 is the number of index bits in a key, 65536 is `INLINE_BYTES`, and 16384 is `MAX_BYTES_WITHOUT_TREE`.
+        ", c.data, t.nodes FROM artifact AS a
          LEFT JOIN chunk AS c ON c.key = a.blob << 22 AND a.size BETWEEN 1 AND 65536
+         LEFT JOIN tree AS t ON t.key = a.blob << 22 AND a.size > 16384
          WHERE a.scope_mark = ? AND a.id = ?"
     );
     let mut statement = conn.prepare_cached(SQL)?;
@@ -142,7 +169,17 @@ fn find_artifact(
     } else {
         None
     };
-    Ok(Some(StoredArtifact { blob, record, bytes }))
+    let nodes_len = HashTree::nodes_len(&record);
+    let nodes = if nodes_len > 0 {
+        let piece = row.get_ref(row::COLUMNS + 1)?.as_blob_or_null()?.unwrap_or_default();
+        if piece.len() as u64 != nodes_len.min(TREE_PIECE_BYTES) {
+            return Err(nodes_missing_error().into());
+        }
+        Bytes::copy_from_slice(piece)
+    } else {
+        Bytes::new()
+    };
+    Ok(Some(StoredArtifact { blob, record, bytes, nodes }))
 }
 
 /// Decodes a row into its blob number and its record. Returns `Corrupt` if the record has another scope or id.
@@ -155,6 +192,10 @@ fn decode_row(row: &rusqlite::Row<'_>, scope: &Scope, id: &ArtifactId) -> Result
         .into());
     }
     Ok((blob, record))
+}
+
+fn nodes_missing_error() -> StoreError {
+    StoreError::corrupt("a part of the artifact's tree is missing or has the wrong length")
 }
 
 fn chunk_missing_error() -> StoreError {
@@ -211,6 +252,57 @@ impl ChunkReader {
     }
 }
 
+/// The state of a stream of nodes.
+struct NodeReader {
+    reader: Reader,
+    blob: i64,
+    /// The length of all nodes in bytes.
+    len: u64,
+    /// The first piece of the nodes.
+    first: Bytes,
+    /// The ranges that were not returned yet.
+    ranges: [Range<u64>; 2],
+}
+
+impl NodeReader {
+    /// Returns the next bytes of the ranges. Returns `None` after their end.
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let Some(range) = self.ranges.iter_mut().find(|range| !range.is_empty()) else { return Ok(None) };
+        let first_len = self.first.len() as u64;
+        if range.start < first_len {
+            let part = range.start..range.end.min(first_len);
+            range.start = part.end;
+            return Ok(Some(slice(&self.first, part)));
+        }
+        let end = (range.start / TREE_PIECE_BYTES + NODE_BATCH_PIECES) * TREE_PIECE_BYTES;
+        let part = range.start..range.end.min(end);
+        range.start = part.end;
+        let (blob, len) = (self.blob, self.len);
+        let nodes =
+            self.reader.pool.spawn(&self.reader.handle, move |conn| read_nodes(conn, blob, len, part));
+        nodes.await.map(Some)
+    }
+}
+
+/// Reads the bytes `range` of the nodes of a tree, which have `len` bytes.
+fn read_nodes(conn: &Connection, blob: i64, len: u64, range: Range<u64>) -> Result<Bytes, DbError> {
+    let indexes = range.start / TREE_PIECE_BYTES..range.end.div_ceil(TREE_PIECE_BYTES);
+    let start = indexes.start * TREE_PIECE_BYTES;
+    let expected_length = len.min(indexes.end * TREE_PIECE_BYTES) - start;
+    let mut nodes = Vec::with_capacity(usize::try_from(expected_length).unwrap_or_default());
+    let mut statement =
+        conn.prepare_cached("SELECT nodes FROM tree WHERE key BETWEEN ? AND ? ORDER BY key")?;
+    let first = schema::chunk_key(blob, indexes.start);
+    let mut rows = statement.query([first, schema::chunk_key(blob, indexes.end - 1)])?;
+    while let Some(row) = rows.next()? {
+        nodes.extend_from_slice(row.get_ref(0)?.as_blob()?);
+    }
+    if nodes.len() as u64 != expected_length {
+        return Err(missing_rows_error(conn, blob, nodes_missing_error())?.into());
+    }
+    Ok(slice(&nodes.into(), range.start - start..range.end - start))
+}
+
 /// Reads the chunks with these indexes of an artifact of `size` bytes, and checks their lengths.
 fn read_chunks(
     conn: &Connection,
@@ -241,7 +333,7 @@ fn read_chunks(
             }
             _ => {
                 drop(chunk);
-                return Err(missing_rows_error(conn, blob)?.into());
+                return Err(missing_rows_error(conn, blob, chunk_missing_error())?.into());
             }
         }
     }
@@ -249,11 +341,15 @@ fn read_chunks(
 }
 
 /// The error of a read that did not find a row of the artifact's bytes. A delete never removes such a row before the
-/// record. So if the record still exists, the database is damaged.
-fn missing_rows_error(conn: &Connection, blob: i64) -> Result<StoreError, rusqlite::Error> {
+/// record. So if the record still exists, the database is damaged, and the error is `damage`.
+fn missing_rows_error(
+    conn: &Connection,
+    blob: i64,
+    damage: StoreError,
+) -> Result<StoreError, rusqlite::Error> {
     let exists = conn.prepare_cached("SELECT 1 FROM artifact WHERE blob = ?")?.exists([blob])?;
     Ok(if exists {
-        chunk_missing_error()
+        damage
     } else {
         StoreError::unavailable("the artifact was deleted while it was being read")
     })

@@ -11,6 +11,10 @@ use crate::error::from_sqlite;
 /// schema version.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
+/// The length of a piece of the nodes of a tree, in bytes. Only the last piece may be shorter. The nodes of an artifact of
+/// 1 TiB have 2 081 pieces.
+pub(crate) const TREE_PIECE_BYTES: usize = 16 * 1024;
+
 /// The number of low bits of a chunk's key that contain the chunk's index within its blob. The high bits contain the
 /// blob number. So one b-tree contains all chunks in reading order, without a second index.
 const CHUNK_INDEX_BITS: u32 = 22;
@@ -26,7 +30,7 @@ pub(crate) const MAX_ARTIFACT_BYTES: u64 = (CHUNK_BYTES as u64) << CHUNK_INDEX_B
 const APPLICATION_ID: i32 = 0x6172_7473;
 
 /// The migrations, one for each schema version. A released migration is never changed.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 -- The next blob number. The number of a committed blob is never reused. So a reader of a deleted blob never finds the
@@ -82,12 +86,55 @@ CREATE TABLE pending (
 ) STRICT;
 ";
 
+const V2: &str = "
+-- The nodes of the BLAKE3 tree of each artifact, in pieces of 16 KiB. The keys are made as those of chunks.
+CREATE TABLE tree (
+    key INTEGER PRIMARY KEY,
+    nodes BLOB NOT NULL
+) STRICT;
+
+-- Two indexes find the rows of a filter that matches few records.
+CREATE INDEX tag_by_tag ON tag (tag);
+CREATE INDEX artifact_by_filter ON artifact (source, media_type, size);
+
+-- The number of artifacts in each scope, and in each tenant. A scope without a task has the task ''.
+CREATE TABLE scope_count (
+    tenant TEXT NOT NULL,
+    user TEXT NOT NULL,
+    session TEXT NOT NULL,
+    task TEXT NOT NULL,
+    artifacts INTEGER NOT NULL,
+    PRIMARY KEY (tenant, user, session, task)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tenant_count (
+    tenant TEXT PRIMARY KEY NOT NULL,
+    artifacts INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO scope_count
+    SELECT tenant, user, session, coalesce(task, ''), count(*) FROM artifact GROUP BY tenant, user, session, task;
+INSERT INTO tenant_count SELECT tenant, count(*) FROM artifact GROUP BY tenant;
+CREATE TRIGGER count_inserted AFTER INSERT ON artifact BEGIN
+    INSERT INTO scope_count VALUES (NEW.tenant, NEW.user, NEW.session, coalesce(NEW.task, ''), 1)
+        ON CONFLICT (tenant, user, session, task) DO UPDATE SET artifacts = artifacts + 1;
+    INSERT INTO tenant_count VALUES (NEW.tenant, 1)
+        ON CONFLICT (tenant) DO UPDATE SET artifacts = artifacts + 1;
+END;
+CREATE TRIGGER count_deleted AFTER DELETE ON artifact BEGIN
+    UPDATE scope_count SET artifacts = artifacts - 1
+        WHERE tenant = OLD.tenant AND user = OLD.user AND session = OLD.session AND task = coalesce(OLD.task, '');
+    DELETE FROM scope_count WHERE artifacts <= 0 AND tenant = OLD.tenant AND user = OLD.user
+        AND session = OLD.session AND task = coalesce(OLD.task, '');
+    UPDATE tenant_count SET artifacts = artifacts - 1 WHERE tenant = OLD.tenant;
+    DELETE FROM tenant_count WHERE artifacts <= 0 AND tenant = OLD.tenant;
+END;
+";
+
 /// The schema version of this build.
 pub(crate) const fn current_version() -> i64 {
     MIGRATIONS.len().cast_signed() as i64
 }
 
-/// The key of a blob's chunk at `index`, counted from 0.
+/// The key of a blob's chunk at `index`, counted from 0. A piece of a tree has a key of the same form.
 pub(crate) fn chunk_key(blob: i64, index: u64) -> i64 {
     // Bodies are limited to MAX_ARTIFACT_BYTES, so no index is larger than MAX_CHUNK_INDEX.
     (blob << CHUNK_INDEX_BITS) | (index & MAX_CHUNK_INDEX).cast_signed()
@@ -173,8 +220,22 @@ pub(crate) fn require_current(conn: &Connection) -> Result<(), StoreError> {
     }
 }
 
+/// Whether the database is a store of an older version.
+///
+/// # Errors
+/// As [`inspect`].
+pub(crate) fn is_outdated(conn: &Connection) -> Result<bool, StoreError> {
+    Ok(match inspect(conn)? {
+        DatabaseContents::Store { version } => version < current_version(),
+        DatabaseContents::Empty => false,
+    })
+}
+
 /// Migrates an empty database or a store to the current version. One transaction runs all missing migrations and sets
 /// the version and the application id.
+///
+/// A store of an older version must not be open in another process. An older build would go on writing as its own version
+/// says.
 pub(crate) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     // A database of the current version is only read. This needs no write lock.
     if inspect(conn)? == (DatabaseContents::Store { version: current_version() }) {

@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, CompletedBody, GetResult, Health, ListQuery,
-    OpenBody, Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, GetResult, Health, ListQuery, OpenBody, Page,
+    PutOptions, PutResult, Record, Scope, StoreError, SweepMode, async_trait,
 };
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -126,11 +126,13 @@ impl SqliteStore {
         let options = config.clone();
         let (path, conn, owners_lock) = run_blocking(move || {
             let path = database_file::create_if_missing(&path)?;
-            let conn = ConnectOptions::writer(&options, Some(&path)).connect().map_err(error::from_sqlite)?;
+            let mut conn =
+                ConnectOptions::writer(&options, Some(&path)).connect().map_err(error::from_sqlite)?;
             // The database may belong to another application. So this check runs before the database is changed and
             // before the owners file is created.
             schema::inspect(&conn)?;
             let owners_lock = OwnersLock::open(&path)?;
+            migrate_alone(&mut conn, &owners_lock, options.busy_timeout)?;
             Ok((path, conn, owners_lock))
         })
         .await?;
@@ -234,13 +236,12 @@ impl ArtifactStore for SqliteStore {
         let queue = self.writer.queue();
         match body.open(self.capabilities.artifact_bytes_limit())? {
             OpenBody::InMemory(body) if body.len() <= MAX_SINGLE_JOB_BYTES => {
-                let (bytes, digest) = if body.len() <= MAX_INLINE_HASH_BYTES {
-                    body.finish()?
+                let (bytes, body, tree) = if body.len() <= MAX_INLINE_HASH_BYTES {
+                    body.finish_with_tree()?
                 } else {
-                    run_blocking(|| body.finish()).await?
+                    run_blocking(|| body.finish_with_tree()).await?
                 };
-                let body = CompletedBody { digest, size: bytes.len() as u64 };
-                let artifact = NewArtifact { scope: scope.clone(), options, body };
+                let artifact = NewArtifact { scope: scope.clone(), options, body, tree };
                 queue.execute(PutArtifact { artifact, chunks: split_chunks(bytes) }).await
             }
             // A long body in memory is stored like a stream.
@@ -326,6 +327,37 @@ impl ArtifactStore for SqliteStore {
         }
         readers_result.and(writer_result)
     }
+}
+
+/// The delay between two attempts of [`migrate_alone`].
+const MIGRATION_RETRY_DELAY: Duration = Duration::from_millis(5);
+
+/// Migrates a store of an older version. Waits at most `timeout` until no other store has it open. Blocks.
+///
+/// # Errors
+/// `Unavailable` after the timeout. The other errors are those of [`schema::migrate`].
+fn migrate_alone(
+    conn: &mut Connection,
+    owners_lock: &OwnersLock,
+    timeout: Duration,
+) -> Result<(), StoreError> {
+    let deadline = Instant::now() + timeout;
+    // Another store of this build may migrate the database first.
+    while schema::is_outdated(conn)? {
+        if owners_lock.try_acquire_exclusive()? {
+            let result = schema::migrate(conn);
+            return owners_lock.release().and(result);
+        }
+        if Instant::now() >= deadline {
+            return Err(StoreError::unavailable(format!(
+                "the database must be migrated to schema version {}, but another process has it open; close it there \
+                 and open the store again",
+                schema::current_version()
+            )));
+        }
+        std::thread::sleep(MIGRATION_RETRY_DELAY);
+    }
+    Ok(())
 }
 
 /// Splits bytes into chunks without copying them.

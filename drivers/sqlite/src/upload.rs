@@ -51,8 +51,9 @@ impl StagedUpload<'_> {
         &mut self,
         scope: Scope,
         options: PutOptions,
-        mut body: BodyStream,
+        body: BodyStream,
     ) -> Result<PutResult, StoreError> {
+        let mut body = body.with_tree();
         let mut buffered: Vec<Bytes> = Vec::with_capacity(JOB_CHUNKS);
         // The last submitted job. While the writer runs this job, the bytes of the next job are received and hashed.
         let mut in_flight: Option<JobHandle<()>> = None;
@@ -67,7 +68,8 @@ impl StagedUpload<'_> {
             }
             buffered.push(chunk);
         }
-        let artifact = NewArtifact { scope, options, body: body.finish()? };
+        let (body, tree) = body.finish_with_tree()?;
+        let artifact = NewArtifact { scope, options, body, tree };
         if let Some(job) = in_flight.take() {
             job.wait().await?;
         }

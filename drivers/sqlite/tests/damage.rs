@@ -49,6 +49,70 @@ async fn a_missing_or_shortened_chunk_is_corrupt() {
     }
 }
 
+/// Reads each of these ranges behind the Gate after the SQL `alteration`. Returns the kinds of the errors.
+#[allow(clippy::unwrap_used)] // All of it is test code.
+async fn read_ranges_after(alteration: &str, size: usize, ranges: &[ByteRange]) -> Vec<Option<ErrorKind>> {
+    let database = TestDatabase::new();
+    let store = gated(database.open().await);
+    let record = put(&*store, &bytes(1, size)).await;
+    assert!(database.execute(alteration) > 0);
+    let mut kinds = Vec::new();
+    for range in ranges {
+        let read = match store.get(&scope(), &record.id, Some(*range)).await {
+            Ok(get) => get.unwrap().stream.collect_bytes(u64::MAX).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        kinds.push(read.err().map(|error| error.kind()));
+    }
+    store.close().await.unwrap();
+    kinds
+}
+
+/// SQL for the column with the byte at `offset` (counted from 1) replaced.
+fn with_altered_byte(column: &str, offset: usize) -> String {
+    let other = format!("CASE substr({column}, {offset}, 1) WHEN x'00' THEN x'01' ELSE x'00' END");
+    format!("CAST(substr({column}, 1, {offset} - 1) || {other} || substr({column}, {offset} + 1) AS BLOB)")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_byte_is_found_in_every_range_whose_blocks_have_it() {
+    let corrupt = Some(ErrorKind::Corrupt);
+    for size in [1000, 40_000, 300_000, 3 * MIB] {
+        // The byte at the offset 700 is in the first block.
+        let alteration =
+            format!("UPDATE chunk SET data = {} WHERE key & 4194303 = 0", with_altered_byte("data", 701));
+        let ranges = [ByteRange::from(0..10), ByteRange::from(699..702), ByteRange::from(0..size as u64)];
+        assert_eq!(read_ranges_after(&alteration, size, &ranges).await, [corrupt; 3], "{size}");
+        if size > 16 * 1024 {
+            let last = ByteRange::from(size as u64 - 10..size as u64);
+            assert_eq!(read_ranges_after(&alteration, size, &[last]).await, [None], "{size}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_shortened_or_missing_tree_is_corrupt() {
+    let corrupt = Some(ErrorKind::Corrupt);
+    for size in [40_000, 3 * MIB, 20 * MIB] {
+        let ranges = [ByteRange::from(0..10), ByteRange::from(0..size as u64)];
+        for alteration in [
+            format!("UPDATE tree SET nodes = {}", with_altered_byte("nodes", 7)),
+            "UPDATE tree SET nodes = substr(nodes, 1, length(nodes) - 1)".into(),
+            "DELETE FROM tree".into(),
+        ] {
+            assert_eq!(
+                read_ranges_after(&alteration, size, &ranges).await,
+                [corrupt; 2],
+                "{size} {alteration}"
+            );
+        }
+    }
+    // The nodes of 20 MiB have three pieces. Only a range of the last blocks needs the last piece.
+    let ranges = [ByteRange::from(0..10), ByteRange::from(20 * MIB as u64 - 10..20 * MIB as u64)];
+    let alteration = "DELETE FROM tree WHERE key & 4194303 = 2";
+    assert_eq!(read_ranges_after(alteration, 20 * MIB, &ranges).await, [None, corrupt]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_with_any_altered_column_is_corrupt() {
     for alteration in [

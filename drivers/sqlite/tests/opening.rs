@@ -51,7 +51,7 @@ async fn a_newer_schema_is_refused_with_both_versions_named() {
     database.execute("PRAGMA user_version = 7");
     let error = SqliteStore::open(database.config()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(error.to_string().contains('7') && error.to_string().contains('1'), "{error}");
+    assert!(error.to_string().contains('7') && error.to_string().contains('2'), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
